@@ -1,0 +1,67 @@
+"""The one type that every loader returns."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """Images of one split, held whole in memory as uint8.
+
+  Attributes:
+    images: uint8 array `(N, height, width, channels)`, channels 1 or 3.
+    labels: int32 array `(N,)`, indices into `class_names`.
+    class_names: one name for each class, in label order.
+    split: the name of the split as this project says it: "train", "validation"
+      or "test".
+    sources: where each image came from (file name or row), `(N,)`; an error or an
+      audit names an image by it.
+  """
+
+  images: np.ndarray
+  labels: np.ndarray
+  class_names: tuple[str, ...]
+  split: str
+  sources: tuple[str, ...]
+
+  def __post_init__(self):
+    if self.images.dtype != np.uint8 or self.images.ndim != 4:
+      raise ValueError(
+        "images: expected uint8 of shape (N, height, width, channels), got "
+        f"{self.images.dtype} of shape {self.images.shape}"
+      )
+    if self.labels.dtype != np.int32 or self.labels.shape != self.images.shape[:1]:
+      raise ValueError(
+        f"labels: expected int32 of shape {self.images.shape[:1]}, got "
+        f"{self.labels.dtype} of shape {self.labels.shape}"
+      )
+    if len(self.sources) != len(self.images):
+      raise ValueError(
+        f"sources: expected {len(self.images)} names, got {len(self.sources)}"
+      )
+    if len(self.labels) and not (
+      0 <= self.labels.min() and self.labels.max() < len(self.class_names)
+    ):
+      raise ValueError(
+        f"labels: expected 0..{len(self.class_names) - 1}, got "
+        f"{self.labels.min()}..{self.labels.max()}"
+      )
+
+  def __len__(self) -> int:
+    return len(self.images)
+
+  @property
+  def class_counts(self) -> np.ndarray:
+    """Number of images of each class, int `(K,)`."""
+    return np.bincount(self.labels, minlength=len(self.class_names))
+
+  def take(self, indices: np.ndarray, split: str | None = None) -> "Dataset":
+    """The rows at `indices` `(M,)`, in that order, under the name `split`."""
+    return dataclasses.replace(
+      self,
+      images=self.images[indices],
+      labels=self.labels[indices],
+      split=split or self.split,
+      sources=tuple(self.sources[i] for i in indices),
+    )

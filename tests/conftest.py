@@ -1,0 +1,23 @@
+"""Settings that every test runs under."""
+
+import os
+import pathlib
+
+import jax
+import pytest
+
+# An accidental broadcast between ranks is the commonest silent error in array code.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Real data stands beside the checkout where somebody has put it there; elsewhere
+# EMOSYNTH_TEST_DATA names the folder, or the tests that need it are skipped.
+_DEFAULT_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+  """The folder that holds fer2013.zip and tfds/, or a skip with the reason."""
+  folder = pathlib.Path(os.environ.get("EMOSYNTH_TEST_DATA", _DEFAULT_DATA))
+  if not (folder / "fer2013.zip").exists():
+    pytest.skip(f"no real data: {folder / 'fer2013.zip'} does not exist")
+  return folder
