@@ -1,0 +1,38 @@
+"""The networks, by name."""
+
+from typing import Any
+
+import flax.linen as nn
+
+from emosynth_jax.models.emosynthnet import EmoSynthNet
+
+MODELS = {
+  "emosynthnet": EmoSynthNet,
+}
+
+
+def build_model(name: str, *, num_classes: int, **arguments: Any) -> nn.Module:
+  """Builds a network by its name.
+
+  Every network maps images `(N, m, m, C)` and the keyword `train` to logits `(N, K)`
+  and a dictionary with the embedding under "pre_logits".
+
+  Args:
+    name: a key of `MODELS`.
+    num_classes: K.
+    **arguments: the network's own attributes.
+
+  Returns:
+    The module.
+
+  Raises:
+    ValueError: if the name or an argument is unknown; the message lists those known.
+  """
+  if name not in MODELS:
+    raise ValueError(f"model: expected one of {sorted(MODELS)}, got {name!r}")
+  fields = MODELS[name].__dataclass_fields__
+  known = sorted(set(fields) - {"num_classes", "parent", "name"})
+  for argument in arguments:
+    if argument not in known:
+      raise ValueError(f"model {name}: expected arguments {known}, got {argument!r}")
+  return MODELS[name](num_classes=num_classes, **arguments)
