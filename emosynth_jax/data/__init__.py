@@ -1,0 +1,121 @@
+"""Data sets by name: a path in, arrays and their metadata out."""
+
+import importlib
+import inspect
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from emosynth_jax.data import splits as _splits
+from emosynth_jax.data.dataset import Dataset
+
+__all__ = ["LOADERS", "Dataset", "load_splits"]
+
+# Module of each data set; it is imported when it is asked for, so that a data set
+# whose libraries are missing or slow to import doesn't burden the others.
+LOADERS = {
+  "cifar10": "emosynth_jax.data.cifar10",
+  "fer2013": "emosynth_jax.data.fer2013",
+  "image_folder": "emosynth_jax.data.image_folder",
+  "mnist": "emosynth_jax.data.mnist",
+  "svhn": "emosynth_jax.data.svhn",
+  "synthetic_faces": "emosynth_jax.data.synthetic_faces",
+}
+
+
+def load_splits(
+  name: str,
+  data_dir: str | pathlib.Path,
+  splits: Sequence[str],
+  *,
+  validation_fraction: float,
+  seed: int,
+  limit: int = 0,
+  **options: Any,
+) -> dict[str, Dataset]:
+  """Loads the asked splits of a data set.
+
+  A data set that comes without a validation split has one held out of its training
+  split, by class; "train" is then always the rest, also where "validation" isn't
+  asked for, so that two calls with one seed can't leak.
+
+  Args:
+    name: a key of `LOADERS`.
+    data_dir: where the data set lies; see its loader.
+    splits: of "train", "validation", "test"; only these are read.
+    validation_fraction: the part of "train" to hold out where the data set has no
+      validation split, in [0, 1); 0 holds nothing out.
+    seed: of the draws (the held-out part, the limit) and of a generated data set.
+    limit: at most so many images a split, drawn by class; 0 means all.
+    **options: keyword arguments of the data set's loader.
+
+  Returns:
+    The data set of each asked split.
+
+  Raises:
+    ValueError: an unknown name, split or option, or what the loader finds.
+    FileNotFoundError: the data set isn't there; the message says how to get it.
+  """
+  if limit < 0:
+    raise ValueError(f"limit: expected 0 (all) or more, got {limit}")
+  if not 0 <= validation_fraction < 1:
+    raise ValueError(
+      f"validation_fraction: expected a number in [0, 1), got {validation_fraction}"
+    )
+  read = _reader(name, data_dir, seed, options)
+  hold_out = not _has_validation(name, data_dir)
+  if hold_out and "validation" in splits and validation_fraction == 0:
+    raise ValueError(
+      f"{name} has no validation split; validation_fraction must be above 0 to hold "
+      "one out of train"
+    )
+  loaded = {}
+  for split in splits:
+    if split in loaded:
+      continue
+    if hold_out and validation_fraction and split in ("train", "validation"):
+      loaded["train"], loaded["validation"] = _splits.hold_out(
+        read("train"), validation_fraction, seed
+      )
+    else:
+      loaded[split] = read(split)
+  if limit:
+    loaded = {key: _splits.subset(value, limit, seed) for key, value in loaded.items()}
+  return {split: loaded[split] for split in splits}
+
+
+def _reader(
+  name: str, data_dir: str | pathlib.Path, seed: int, options: dict[str, Any]
+) -> Callable[[str], Dataset]:
+  """The loader of one split, with its options bound."""
+  if name not in LOADERS:
+    raise ValueError(f"data set: expected one of {sorted(LOADERS)}, got {name!r}")
+  load = importlib.import_module(LOADERS[name]).load
+  known = {
+    parameter.name: parameter
+    for parameter in inspect.signature(load).parameters.values()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+  }
+  # A generated data set has a seed of its own, and it is the caller's.
+  seeded = {"seed": seed} if "seed" in known else {}
+  unknown = sorted(set(options) - set(known))
+  missing = sorted(
+    key
+    for key, parameter in known.items()
+    if parameter.default is parameter.empty and key not in {*options, *seeded}
+  )
+  if unknown or missing:
+    problem = "unknown option" if unknown else "missing option"
+    raise ValueError(
+      f"{name}: {problem} {', '.join(unknown or missing)}; its options are "
+      f"{sorted(set(known) - set(seeded))}"
+    )
+  return lambda split: load(data_dir, split, **options, **seeded)
+
+
+def _has_validation(name: str, data_dir: str | pathlib.Path) -> bool:
+  if name == "image_folder":
+    from emosynth_jax.data import image_folder
+
+    return image_folder.has_split(data_dir, "validation")
+  return name in ("fer2013", "synthetic_faces")

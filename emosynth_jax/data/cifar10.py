@@ -1,0 +1,46 @@
+"""CIFAR-10: 60,000 colour photographs of 32x32 in ten classes (Krizhevsky, 2009)."""
+
+import pathlib
+
+from emosynth_jax.data import _tfds
+from emosynth_jax.data.dataset import Dataset
+
+CLASS_NAMES = (
+  "airplane",
+  "automobile",
+  "bird",
+  "cat",
+  "deer",
+  "dog",
+  "frog",
+  "horse",
+  "ship",
+  "truck",
+)
+SPLITS = ("train", "test")
+
+
+def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
+  """Reads one split of CIFAR-10 as TFDS has prepared it.
+
+  Args:
+    data_dir: TFDS's data folder, which holds `cifar10/<version>`.
+    split: "train" (50,000 images) or "test" (10,000).
+
+  Returns:
+    A `Dataset` of RGB images `(N, 32, 32, 3)`.
+
+  Raises:
+    FileNotFoundError: the data set isn't prepared there.
+    ValueError: the split is unknown or the data malformed.
+  """
+  if split not in SPLITS:
+    raise ValueError(f"split: expected one of {list(SPLITS)}, got {split!r}")
+  return _tfds.read(
+    "cifar10",
+    data_dir,
+    split,
+    command_name="cifar10",
+    image_shape=(32, 32, 3),
+    class_names=CLASS_NAMES,
+  )

@@ -1,0 +1,277 @@
+"""FER-2013: 35,887 greyscale faces of 48x48 in seven expressions.
+
+Goodfellow et al., "Challenges in Representation Learning", 2013
+(arXiv:1307.0414). Two forms are in use, and both are read here:
+
+- the table of the ICML 2013 challenge, as `fer2013.csv` (emotion,pixels,Usage) or
+  `icml_face_data.csv` (emotion, Usage, pixels; the header has leading spaces);
+- JPEG files in `train/<class>/Training_*.jpg` and
+  `test/<class>/{PublicTest,PrivateTest}_*.jpg`, as Kaggle's msambare/fer2013 has
+  them, zipped (`fer2013.zip`, `archive.zip`) or unpacked.
+
+Rows keep the order of the table; files are sorted by name.
+"""
+
+import collections
+import csv
+import pathlib
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from absl import logging
+
+from emosynth_jax.data import _images
+from emosynth_jax.data.dataset import Dataset
+
+CLASS_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+SIDE = 48
+
+# What the data set calls each of our splits, and how many images it holds there.
+USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
+COUNTS = {"train": 28709, "validation": 3589, "test": 3589}
+
+_ZIPS = ("fer2013.zip", "archive.zip")
+_TABLES = ("fer2013.csv", "icml_face_data.csv")
+_COLUMNS = ("emotion", "pixels", "Usage")
+# The usages that may stand in each of Kaggle's two folders.
+_FOLDERS = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
+  """Reads one split of FER-2013.
+
+  Args:
+    data_dir: the zip, the CSV, the folder that holds `train/` and `test/`, or a
+      folder in which one of these lies, itself or in its subfolder `fer2013`. Where
+      several lie there, the first of `fer2013.zip`, `train/` with `test/`,
+      `fer2013.csv`, `icml_face_data.csv` and `archive.zip` is read.
+    split: "train" (Training), "validation" (PublicTest) or "test" (PrivateTest).
+
+  Returns:
+    A `Dataset` of images `(N, 48, 48, 1)`.
+
+  Raises:
+    FileNotFoundError: none of the forms is there.
+    ValueError: the split is unknown, or the data is malformed; the row or file is
+      named.
+  """
+  if split not in USAGES:
+    raise ValueError(f"split: expected one of {list(USAGES)}, got {split!r}")
+  path = _find(pathlib.Path(data_dir))
+  logging.info("FER-2013: reading %s from %s", USAGES[split], path)
+  if path.suffix == ".csv":
+    dataset = _load_table(path, split)
+  elif path.is_dir():
+    dataset = _load_files(path, _folder_names(path), _folder_reader(path), split)
+  else:
+    dataset = _load_zip(path, split)
+  for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
+    if count == 0:
+      raise ValueError(f"{path}: {USAGES[split]} has no image of class {name!r}")
+  if len(dataset) != COUNTS[split]:
+    logging.warning(
+      "FER-2013: %s has %d %s images; the whole data set has %d",
+      path,
+      len(dataset),
+      USAGES[split],
+      COUNTS[split],
+    )
+  return dataset
+
+
+def _find(data_dir: pathlib.Path) -> pathlib.Path:
+  """The zip, folder or table that `data_dir` means."""
+  if data_dir.is_file():
+    if data_dir.suffix not in (".zip", ".csv"):
+      raise ValueError(f"{data_dir}: expected a .zip, a .csv or a folder")
+    return data_dir
+  for folder in (data_dir, data_dir / "fer2013"):
+    if (folder / _ZIPS[0]).is_file():
+      return folder / _ZIPS[0]
+    if all((folder / name).is_dir() for name in _FOLDERS):
+      return folder
+    for name in (*_TABLES, *_ZIPS[1:]):
+      if (folder / name).is_file():
+        return folder / name
+  raise FileNotFoundError(
+    f"no FER-2013 at {data_dir}: looked for fer2013.zip, archive.zip, train/ with "
+    "test/, fer2013.csv and icml_face_data.csv, there and in its subfolder fer2013. "
+    "Get the zip from kaggle.com/datasets/msambare/fer2013, or icml_face_data.csv "
+    "from Kaggle's 'Challenges in Representation Learning: Facial Expression "
+    "Recognition Challenge', and put it there as it is"
+  )
+
+
+def _load_table(path: pathlib.Path, split: str) -> Dataset:
+  images, labels, sources = [], [], []
+  # NumPy before 2.3 only warns where text is no number, and returns what came before.
+  with warnings.catch_warnings():
+    warnings.simplefilter("error", DeprecationWarning)
+    for line, emotion, pixels, usage in _table_rows(path):
+      where = f"{path}, line {line}"
+      if usage not in USAGES.values():
+        raise ValueError(
+          f"{where}: Usage: expected one of {list(USAGES.values())}, got {usage!r}"
+        )
+      if emotion not in ("0", "1", "2", "3", "4", "5", "6"):
+        raise ValueError(f"{where}: emotion: expected 0..6, got {emotion!r}")
+      if usage == USAGES[split]:
+        images.append(_parse_pixels(pixels, where))
+        labels.append(int(emotion))
+        sources.append(f"{path.name} line {line}")
+  return _dataset(images, labels, sources, split)
+
+
+def _table_rows(path: pathlib.Path) -> Iterator[tuple[int, str, str, str]]:
+  """Yields (line number, emotion, pixels, Usage) of each row, stripped."""
+  with path.open(encoding="utf-8-sig", newline="") as file:
+    reader = csv.reader(file)
+    try:
+      header = [name.strip() for name in next(reader, [])]
+      missing = [name for name in _COLUMNS if name not in header]
+      if missing:
+        raise ValueError(
+          f"{path}: missing column {', '.join(missing)}; expected "
+          f"{', '.join(_COLUMNS)} in any order, got {_shorten(', '.join(header))}"
+        )
+      indices = [header.index(name) for name in _COLUMNS]
+      for row in reader:
+        if not row:
+          continue
+        if len(row) != len(header):
+          raise ValueError(
+            f"{path}, line {reader.line_num}: expected {len(header)} columns, got "
+            f"{len(row)}; the file may be cut short"
+          )
+        emotion, pixels, usage = (row[i].strip() for i in indices)
+        yield reader.line_num, emotion, pixels, usage
+    except (csv.Error, UnicodeDecodeError) as error:
+      raise ValueError(
+        f"{path}, near line {reader.line_num}: this is no CSV text ({error})"
+      ) from error
+
+
+def _parse_pixels(text: str, where: str) -> np.ndarray:
+  try:
+    pixels = np.fromstring(text, dtype=np.int64, sep=" ")
+  except (ValueError, DeprecationWarning) as error:
+    bad = next((word for word in text.split() if not word.isdecimal()), "")
+    raise ValueError(
+      f"{where}: pixels: expected whole numbers with spaces between, got {bad!r}"
+    ) from error
+  if pixels.size != SIDE * SIDE:
+    raise ValueError(
+      f"{where}: pixels: expected {SIDE * SIDE} (48x48) values, got {pixels.size}"
+    )
+  outside = (pixels < 0) | (pixels > 255)
+  if outside.any():
+    raise ValueError(
+      f"{where}: pixels: expected 0..255, got {pixels[outside.argmax()]}"
+    )
+  return pixels.astype(np.uint8).reshape(SIDE, SIDE, 1)
+
+
+def _load_zip(path: pathlib.Path, split: str) -> Dataset:
+  try:
+    with zipfile.ZipFile(path) as archive:
+      return _load_files(path, archive.namelist(), archive.read, split)
+  except zipfile.BadZipFile as error:
+    raise ValueError(
+      f"{path}: damaged or cut short ({error}); download it again"
+    ) from error
+
+
+def _folder_names(folder: pathlib.Path) -> list[str]:
+  return [
+    path.relative_to(folder).as_posix()
+    for name in _FOLDERS
+    for path in (folder / name).rglob("*")
+    if path.is_file()
+  ]
+
+
+def _folder_reader(folder: pathlib.Path) -> Callable[[str], bytes]:
+  return lambda name: (folder / name).read_bytes()
+
+
+def _load_files(
+  root: pathlib.Path, names: list[str], read: Callable[[str], bytes], split: str
+) -> Dataset:
+  images, labels, sources = [], [], []
+  for name, label in _select_files(root, names)[USAGES[split]]:
+    image = _images.decode(read(name), f"{root}: {name}", channels=1)
+    if image.shape != (SIDE, SIDE, 1):
+      raise ValueError(
+        f"{root}: {name}: expected 48x48 pixels, got {image.shape[1]}x{image.shape[0]}"
+      )
+    images.append(image)
+    labels.append(label)
+    sources.append(name)
+  return _dataset(images, labels, sources, split)
+
+
+def _select_files(
+  root: pathlib.Path, names: list[str]
+) -> dict[str, list[tuple[str, int]]]:
+  """Files and labels of each usage, sorted by name.
+
+  All names are looked at, those of other splits too: a file that could belong to two
+  splits must stop the run before anything is trained on it.
+  """
+  files = collections.defaultdict(list)
+  prefixes = set()
+  for name in sorted(names):
+    *parents, folder, class_name, file = ("", "", *name.split("/"))
+    # Directories, and what macOS leaves behind.
+    if not file or file.startswith(".") or "__MACOSX" in parents:
+      continue
+    if folder not in _FOLDERS:
+      continue
+    if class_name not in CLASS_NAMES:
+      raise ValueError(
+        f"{root}: {name}: unknown class folder {class_name!r}; expected one of "
+        f"{', '.join(CLASS_NAMES)}"
+      )
+    if not file.lower().endswith(_SUFFIXES):
+      raise ValueError(f"{root}: {name}: expected a .jpg or .png file")
+    usage = file.partition("_")[0]
+    if usage not in _FOLDERS[folder]:
+      expected = " or ".join(f"{usage}_*" for usage in _FOLDERS[folder])
+      raise ValueError(
+        f"{root}: {name}: expected a file name {expected}. Only the names tell "
+        "PublicTest (validation) from PrivateTest (test), and this copy of FER-2013 "
+        "has lost them; use kaggle.com/datasets/msambare/fer2013 or the CSV, or read "
+        "these folders with the data set 'image_folder'"
+      )
+    prefixes.add("/".join(parents))
+    files[usage].append((name, CLASS_NAMES.index(class_name)))
+  if not files:
+    raise ValueError(
+      f"{root}: no image in train/<class>/ or test/<class>/; if a CSV is packed in "
+      "there, unpack it"
+    )
+  if len(prefixes) > 1:
+    raise ValueError(
+      f"{root}: several copies of the data set, in "
+      f"{', '.join(repr(prefix.strip('/')) for prefix in sorted(prefixes))}; keep one"
+    )
+  return files
+
+
+def _dataset(
+  images: list[np.ndarray], labels: list[int], sources: list[str], split: str
+) -> Dataset:
+  return Dataset(
+    images=np.stack(images) if images else np.zeros((0, SIDE, SIDE, 1), np.uint8),
+    labels=np.array(labels, np.int32),
+    class_names=CLASS_NAMES,
+    split=split,
+    sources=tuple(sources),
+  )
+
+
+def _shorten(text: str) -> str:
+  return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,74 @@
+"""Stratified parts of a data set: a held-out validation split, and small subsets."""
+
+import numpy as np
+
+from emosynth_jax.data.dataset import Dataset
+
+
+def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+  """Splits a data set into a training and a validation part.
+
+  Each class `k` of `n_k` images gives `round(fraction * n_k)` of them, at least one
+  where it has two or more, drawn at random; both parts keep the order of the whole.
+
+  Args:
+    dataset: the whole.
+    fraction: the part to hold out, in (0, 1).
+    seed: of the draw; the same seed gives the same parts on every machine.
+
+  Returns:
+    `(train, validation)`, disjoint and together the whole.
+
+  Raises:
+    ValueError: the fraction is outside (0, 1), or a part would be empty.
+  """
+  if not 0 < fraction < 1:
+    raise ValueError(f"fraction: expected a number in (0, 1), got {fraction}")
+  wanted = np.rint(fraction * dataset.class_counts).astype(int)
+  wanted = np.clip(wanted, 1, np.maximum(dataset.class_counts - 1, 0))
+  held = _draw(dataset, np.minimum(wanted, dataset.class_counts), seed)
+  if not 0 < held.sum() < len(dataset):
+    raise ValueError(
+      f"cannot hold {fraction} out of {len(dataset)} images: no class has two images"
+    )
+  train = dataset.take(np.flatnonzero(~held), split="train")
+  return train, dataset.take(np.flatnonzero(held), split="validation")
+
+
+def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
+  """Draws `limit` images, each class in proportion to its size.
+
+  The classes' exact shares `limit * n_k / N` are rounded down, and the images still
+  missing go to the largest remainders (Hamilton's method).
+
+  Args:
+    dataset: the whole.
+    limit: how many images; the whole is returned where it has no more.
+    seed: of the draw.
+
+  Returns:
+    The part, in the order of the whole.
+
+  Raises:
+    ValueError: `limit` is not positive.
+  """
+  if limit <= 0:
+    raise ValueError(f"limit: expected a positive number of images, got {limit}")
+  if limit >= len(dataset):
+    return dataset
+  # In whole numbers, so that equal remainders are equal: the lower label gets it.
+  shares = limit * dataset.class_counts
+  wanted = shares // len(dataset)
+  order = np.argsort(-(shares % len(dataset)), kind="stable")
+  wanted[order[: limit - wanted.sum()]] += 1
+  return dataset.take(np.flatnonzero(_draw(dataset, wanted, seed)))
+
+
+def _draw(dataset: Dataset, wanted: np.ndarray, seed: int) -> np.ndarray:
+  """Marks `wanted[k]` random images of each class `k`: bool `(N,)`."""
+  rng = np.random.default_rng(seed)
+  drawn = np.zeros(len(dataset), bool)
+  for label, count in enumerate(wanted):
+    members = rng.permutation(np.flatnonzero(dataset.labels == label))
+    drawn[members[:count]] = True
+  return drawn

@@ -1,0 +1,36 @@
+"""SVHN: house numbers from street photographs, one digit of 32x32 (Netzer, 2011)."""
+
+import pathlib
+
+from emosynth_jax.data import _tfds
+from emosynth_jax.data.dataset import Dataset
+
+CLASS_NAMES = tuple("0123456789")
+SPLITS = ("train", "test", "extra")
+
+
+def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
+  """Reads one split of SVHN's cropped digits as TFDS has prepared them.
+
+  Args:
+    data_dir: TFDS's data folder, which holds `svhn_cropped/<version>`.
+    split: "train" (73,257 images), "test" (26,032) or "extra" (531,131 easier ones,
+      1.6 GB in memory).
+
+  Returns:
+    A `Dataset` of RGB images `(N, 32, 32, 3)`; the label of digit zero is 0.
+
+  Raises:
+    FileNotFoundError: the data set isn't prepared there.
+    ValueError: the split is unknown or the data malformed.
+  """
+  if split not in SPLITS:
+    raise ValueError(f"split: expected one of {list(SPLITS)}, got {split!r}")
+  return _tfds.read(
+    "svhn_cropped",
+    data_dir,
+    split,
+    command_name="svhn",
+    image_shape=(32, 32, 3),
+    class_names=CLASS_NAMES,
+  )
