@@ -1,0 +1,122 @@
+"""Checks and conversions that every loss starts with.
+
+Shapes and dtypes are known while tracing, so they are checked always. Values are
+known only outside of a transformation: there, a label out of range raises; inside
+`jax.jit` its row of targets becomes NaN, so that the loss is NaN rather than wrong.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+
+def as_float(name: str, array: ArrayLike, shape: tuple[str, ...]) -> Array:
+  """A floating array of rank `len(shape)`, in float32 or, if it is one, float64.
+
+  Args:
+    name: the argument's name, for the error.
+    array: the value that the caller got.
+    shape: the axes' names, for the error; their number is the rank wanted.
+  """
+  array = jnp.asarray(array)
+  wanted = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
+  if not jnp.issubdtype(array.dtype, jnp.floating):
+    raise TypeError(f"{name}: expected a floating dtype, got {array.dtype}")
+  if array.ndim != len(shape):
+    raise ValueError(f"{name}: expected shape {wanted}, got {array.shape}")
+  if 0 in array.shape:
+    raise ValueError(
+      f"{name}: expected shape {wanted} without a zero, got {array.shape}"
+    )
+  return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def as_logits(logits: ArrayLike) -> Array:
+  """Logits `(N, K)`, K at least 2, in float32 or float64."""
+  logits = as_float("logits", logits, ("N", "K"))
+  if logits.shape[1] < 2:
+    raise ValueError(
+      f"logits: expected at least 2 classes on the last axis, got shape {logits.shape}"
+    )
+  return logits
+
+
+def as_targets(labels: ArrayLike, like: Array, *, soft: bool = True) -> Array:
+  """Labels as class probabilities `(N, K)`, with the dtype of `like`.
+
+  Args:
+    labels: integer classes `(N,)`, or, where `soft` allows it, probabilities
+      `(N, K)`.
+    like: the checked logits `(N, K)`.
+    soft: whether the loss is defined for probabilities.
+
+  Returns:
+    One-hot rows for integer labels (a row of NaN for a label out of range, which
+    raises where its value is known), and floating labels as they are.
+  """
+  labels = jnp.asarray(labels)
+  n, k = like.shape
+  if jnp.issubdtype(labels.dtype, jnp.integer):
+    if labels.shape != (n,):
+      raise ValueError(
+        f"labels: expected integers of shape {(n,)} for logits of shape {(n, k)}, "
+        f"got shape {labels.shape}"
+      )
+    if not isinstance(labels, jax.core.Tracer):
+      values = np.asarray(labels)
+      if values.min() < 0 or values.max() >= k:
+        raise ValueError(
+          f"labels: expected 0..{k - 1} for {k} classes, got "
+          f"{values.min()}..{values.max()}"
+        )
+    valid = (labels >= 0) & (labels < k)
+    rows = jax.nn.one_hot(labels, k, dtype=like.dtype)
+    return jnp.where(valid[:, None], rows, jnp.nan)
+  if not jnp.issubdtype(labels.dtype, jnp.floating):
+    raise TypeError(
+      "labels: expected integer classes (N,) or class probabilities (N, K), got "
+      f"dtype {labels.dtype}"
+    )
+  if not soft:
+    raise TypeError(
+      f"labels: expected integer classes of shape {(n,)}, got {labels.dtype} of shape "
+      f"{labels.shape}; this loss is not defined for class probabilities (mixup and "
+      "label smoothing make them)"
+    )
+  if labels.shape != (n, k):
+    raise ValueError(
+      f"labels: expected class probabilities of shape {(n, k)}, the shape of the "
+      f"logits, got {labels.shape}"
+    )
+  return labels.astype(like.dtype)
+
+
+def check_number(
+  name: str, value: Any, low: float = -math.inf, high: float = math.inf
+) -> None:
+  """Refuses a hyperparameter outside of `[low, high]`.
+
+  An array that is being traced (an ablation maps over margins) has no value to
+  check and passes.
+  """
+  if isinstance(value, jax.core.Tracer):
+    return
+  if isinstance(value, bool) or not (
+    isinstance(value, (int, float)) or (hasattr(value, "dtype") and value.ndim == 0)
+  ):
+    raise TypeError(f"{name}: expected a number, got {value!r}")
+  if not low <= float(value) <= high or math.isinf(float(value)):
+    raise ValueError(f"{name}: expected a number in [{low}, {high}], got {value}")
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+  """Refuses a value that is none of `choices`."""
+  choices = tuple(choices)
+  if value not in choices:
+    raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {value!r}")
