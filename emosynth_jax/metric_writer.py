@@ -1,0 +1,211 @@
+"""Records of a run on disk: metrics.jsonl, timing.jsonl and TensorBoard events.
+
+What a seed determines goes to metrics.jsonl, what the clock determines to
+timing.jsonl, so that metrics.jsonl is the same, byte for byte, in every run of the
+same program, killed and resumed or not.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import operator
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from emosynth_jax import results
+
+_LOG = logging.getLogger(__name__)
+
+
+class MetricWriter:
+  """Appends one JSON line a record, each on disk before the call returns.
+
+  To resume, call :meth:`rewind` with the step of the checkpoint. For the files to
+  equal those of an uninterrupted run, write the records of a step before its
+  checkpoint is saved. A last line that a kill cut short is removed on opening.
+
+  Args:
+    workdir: folder of the files; made if missing.
+    tensorboard: also write TensorBoard events, through clu. This imports
+      TensorFlow, so it is off by default. Event files cannot be rewound: after a
+      resume they hold the repeated steps twice.
+
+  Raises:
+    ModuleNotFoundError: if TensorBoard is asked for and clu or TensorFlow is missing.
+      An installed TensorFlow that fails is reported in the log and done without.
+    ValueError: if a file is damaged elsewhere than in its last line.
+  """
+
+  def __init__(self, workdir: str | os.PathLike[str], *, tensorboard: bool = False):
+    self._workdir = pathlib.Path(workdir)
+    self._tensorboard = None
+    if tensorboard:
+      _require_tensorboard()
+    self._workdir.mkdir(parents=True, exist_ok=True)
+    self._metrics = _JsonLines(self._workdir / "metrics.jsonl")
+    self._timing = _JsonLines(self._workdir / "timing.jsonl")
+    if tensorboard:
+      self._tensorboard = _open_tensorboard(self._workdir)
+
+  def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+    """Appends values that the seed determines to metrics.jsonl.
+
+    Args:
+      step: the step they belong to, not before that of the last record.
+      metrics: name to scalar: a number, a NumPy or a JAX array with one value.
+        Non-finite values are written as the strings NaN, Infinity and -Infinity.
+
+    Raises:
+      TypeError: if a value is no number.
+      ValueError: if a value has several elements, a name is ``step``, or the step
+        lies before that of the last record.
+    """
+    scalars = _scalars(metrics)
+    self._metrics.append(step, scalars)
+    self._write_events(step, scalars)
+
+  def write_timing(self, step: int, values: Mapping[str, Any]) -> None:
+    """Appends values that the clock determines to timing.jsonl; else as `write`."""
+    scalars = _scalars(values)
+    self._timing.append(step, scalars)
+    self._write_events(step, scalars)
+
+  def rewind(self, step: int) -> None:
+    """Drops the records after `step` from both files; -1 drops all.
+
+    Each file is replaced in one move: a kill leaves the old or the new one.
+
+    Args:
+      step: the last step whose records stay.
+
+    Raises:
+      ValueError: if a line up to `step` is damaged, unless it is the last.
+    """
+    step = operator.index(step)
+    self._metrics.rewind(step)
+    self._timing.rewind(step)
+
+  def close(self) -> None:
+    """Flushes the TensorBoard events; the JSON files are always flushed."""
+    writer, self._tensorboard = self._tensorboard, None
+    if writer is not None:
+      try:
+        writer.close()
+      except Exception:
+        _LOG.warning("TensorBoard events could not be closed", exc_info=True)
+
+  def __enter__(self) -> MetricWriter:
+    return self
+
+  def __exit__(self, *exc_info: object) -> None:
+    self.close()
+
+  def _write_events(self, step: int, scalars: Mapping[str, float]) -> None:
+    if self._tensorboard is None:
+      return
+    try:
+      self._tensorboard.write_scalars(operator.index(step), scalars)
+      self._tensorboard.flush()
+    except Exception:  # a side output must not end a training run
+      _LOG.warning("TensorBoard events stop at step %d", step, exc_info=True)
+      self._tensorboard = None
+
+
+class _JsonLines:
+  """A file of JSON objects, one a line, whose steps never fall."""
+
+  def __init__(self, path: pathlib.Path):
+    self._path = path
+    self._last_step = -1
+    self.rewind(None)
+
+  def append(self, step: int, scalars: Mapping[str, float]) -> None:
+    step = operator.index(step)
+    if step < max(self._last_step, 0):
+      raise ValueError(
+        f"step {step} lies before the last record of {self._path}, at step "
+        f"{self._last_step}: call rewind({step}) first, or write to another folder"
+        if step >= 0
+        else f"step: expected at least 0, got {step}"
+      )
+    record = {"step": step, **dict(sorted(scalars.items()))}
+    line = json.dumps(results.to_jsonable(record), allow_nan=False)
+    with self._path.open("ab") as file:
+      file.write(line.encode() + b"\n")
+      file.flush()
+      os.fsync(file.fileno())
+    self._last_step = step
+
+  def rewind(self, step: int | None) -> None:
+    """Keeps the whole lines up to `step` (all of them for None)."""
+    content = self._path.read_bytes() if self._path.exists() else b""
+    lines = content.removesuffix(b"\n").split(b"\n") if content else []
+    kept, self._last_step = [], -1
+    for number, line in enumerate(lines, start=1):
+      line_step = _step_of(line)
+      if line_step is None:
+        if number == len(lines):
+          break  # cut short by a kill
+        raise ValueError(
+          f"{self._path}, line {number}: expected a JSON object with an integer "
+          f"'step', got {line[:80]!r}: mend the line or move the file away"
+        )
+      if step is not None and line_step > step:
+        break
+      kept.append(line + b"\n")
+      self._last_step = line_step
+    if b"".join(kept) != content:
+      results.write_atomically(self._path, b"".join(kept))
+
+
+def _step_of(line: bytes) -> int | None:
+  """The step of a record, or None where the line is no record."""
+  try:
+    step = json.loads(line)["step"]
+  except (ValueError, TypeError, KeyError):
+    return None
+  return step if isinstance(step, int) else None
+
+
+def _scalars(values: Mapping[str, Any]) -> dict[str, float]:
+  """Python numbers for Python, NumPy and JAX scalars."""
+  scalars = {}
+  for name, value in values.items():
+    if name == "step":
+      raise ValueError("the name 'step' is taken by the step of the record")
+    array = np.asarray(value)
+    if array.size != 1:
+      raise ValueError(f"{name}: expected one number, got shape {array.shape}")
+    scalar = array.item()
+    if not isinstance(scalar, int | float):
+      raise TypeError(f"{name}: expected a number, got {scalar!r}")
+    scalars[name] = scalar
+  return scalars
+
+
+def _require_tensorboard() -> None:
+  for module in ("tensorflow", "clu"):
+    if importlib.util.find_spec(module) is None:
+      raise ModuleNotFoundError(
+        f"TensorBoard events need the package {module!r}, which is not installed: "
+        "install it, or set tensorboard to False",
+        name=module,
+      )
+
+
+def _open_tensorboard(workdir: pathlib.Path) -> Any:
+  """clu's writer of event files, or None where TensorFlow does not work."""
+  try:
+    # Here and not above: clu.metric_writers imports TensorFlow, which takes seconds.
+    from clu import metric_writers
+
+    return metric_writers.SummaryWriter(os.fspath(workdir))
+  except Exception:
+    _LOG.warning("no TensorBoard events: TensorFlow does not work", exc_info=True)
+    return None

@@ -1,0 +1,75 @@
+"""Results on disk and in text: report.json, a plain table, and where they come from."""
+
+from __future__ import annotations
+
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def to_jsonable(value: Any, where: str = "value") -> Any:
+  """Plain Python that strict JSON can hold.
+
+  Arrays become nested lists and paths strings. JSON has no NaN and no infinity:
+  they become the strings "NaN", "Infinity" and "-Infinity", which ``float`` reads.
+
+  Args:
+    value: nested mappings, sequences, arrays, numbers, strings, None.
+    where: how an error names the value.
+
+  Returns:
+    Dictionaries, lists, strings, finite numbers, booleans and None.
+
+  Raises:
+    TypeError: if something inside has no form in JSON.
+  """
+  if value is None or isinstance(value, bool | int | str):
+    return value
+  if isinstance(value, float):
+    if math.isfinite(value):
+      return float(value)
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+  if isinstance(value, os.PathLike):
+    return os.fspath(value)
+  if isinstance(value, Mapping):
+    for key in value:
+      if not isinstance(key, str):
+        raise TypeError(f"{where}: expected strings as keys, got {key!r}")
+    return {str(key): to_jsonable(v, f"{where}[{key!r}]") for key, v in value.items()}
+  if isinstance(value, list | tuple):
+    return [to_jsonable(v, f"{where}[{i}]") for i, v in enumerate(value)]
+  if hasattr(value, "__array__"):
+    array = np.asarray(value)
+    if array.dtype.kind == "V":  # bfloat16 and its like
+      array = array.astype(np.float32)
+    if array.dtype.kind in "biufU":
+      return to_jsonable(array.tolist(), where)
+  raise TypeError(f"{where}: {type(value).__name__} has no form in JSON: {value!r}")
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+  """Replaces a file in one move, so that a kill leaves the old or the new one.
+
+  Args:
+    path: the file; its folder must exist.
+    content: all that the file is to hold.
+  """
+  path = pathlib.Path(path)
+  temporary = path.with_name(f".{path.name}.tmp")
+  try:
+    with temporary.open("wb") as file:
+      file.write(content)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
+  folder = os.open(path.parent, os.O_RDONLY)
+  try:
+    os.fsync(folder)  # the new name itself must outlast a power cut
+  finally:
+    os.close(folder)
