@@ -115,7 +115,6 @@ def _reader(
 
 def _has_validation(name: str, data_dir: str | pathlib.Path) -> bool:
   if name == "image_folder":
-    from emosynth_jax.data import image_folder
-
+    image_folder = importlib.import_module(LOADERS[name])
     return image_folder.has_split(data_dir, "validation")
   return name in ("fer2013", "synthetic_faces")

@@ -3,37 +3,44 @@
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 _MODES = {1: "L", 3: "RGB"}
 
 
 def decode(content: bytes, source: str, channels: int) -> np.ndarray:
-  """Decodes an encoded image (JPEG, PNG, ...) to uint8.
+  """Decodes an encoded image (JPEG, PNG, ...) to uint8, upright.
 
-  Pillow rather than OpenCV, which returns a half-grey image for a JPEG whose middle
-  is damaged and says so only on stderr.
+  Pillow rather than OpenCV, which returns an image for a JPEG whose middle is damaged
+  and says so only on stderr.
 
   Args:
     content: the bytes of the file.
     source: the name by which an error calls it.
-    channels: 1 for greyscale (ITU-R 601 luma), 3 for RGB; the image is converted.
+    channels: 1 for greyscale (ITU-R 601 luma), 3 for RGB; the image is converted, and
+      an alpha channel dropped.
 
   Returns:
     uint8 array `(height, width, channels)`.
 
   Raises:
-    ValueError: the bytes are no image, or a damaged one.
+    ValueError: the bytes are no image, or a damaged one, or hold more than 8 bits a
+      channel.
   """
-  if channels not in _MODES:
-    raise ValueError(f"channels: expected 1 or 3, got {channels}")
   try:
     with Image.open(io.BytesIO(content)) as image:
-      pixels = np.asarray(image.convert(_MODES[channels]))
-  # Pillow's decoders raise a different type for each way of being damaged.
-  except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-    reason = "no image format that Pillow knows"
-    if not isinstance(error, Image.UnidentifiedImageError):
-      reason = str(error)
-    raise ValueError(f"{source}: cannot decode this image ({reason})") from error
+      mode = image.mode
+      ImageOps.exif_transpose(image, in_place=True)
+      pixels = np.asarray(
+        image if mode == _MODES[channels] else image.convert(_MODES[channels])
+      )
+  except Image.UnidentifiedImageError as error:
+    raise ValueError(
+      f"{source}: cannot decode this file: no known image format"
+    ) from error
+  except Exception as error:  # Pillow's decoders raise a type for each kind of damage.
+    raise ValueError(f"{source}: cannot decode this image ({error})") from error
+  if mode.startswith(("I", "F")):
+    # Pillow would clip these at 255.
+    raise ValueError(f"{source}: expected 8 bits a channel, got Pillow mode {mode!r}")
   return pixels.reshape(*pixels.shape[:2], channels)

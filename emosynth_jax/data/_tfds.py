@@ -1,12 +1,17 @@
 """Reading of a data set that TFDS has prepared as array_record, without TensorFlow."""
 
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
+from absl import logging
 
 from emosynth_jax.data.dataset import Dataset
+
+# What TFDS calls each of the data sets.
+NAMES = {"cifar10": "cifar10", "mnist": "mnist", "svhn": "svhn_cropped"}
 
 
 def read(
@@ -14,9 +19,9 @@ def read(
   data_dir: str | pathlib.Path,
   split: str,
   *,
-  command_name: str,
   image_shape: tuple[int, int, int],
   class_names: Sequence[str],
+  counts: Mapping[str, int],
 ) -> Dataset:
   """Reads one split of a prepared TFDS data set of images and labels.
 
@@ -24,13 +29,13 @@ def read(
   images take 1 s, where TFDS's own decoding, one record a call, takes 6 s.
 
   Args:
-    name: the name that TFDS gives the data set.
+    name: a key of `NAMES`.
     data_dir: the folder that TFDS calls `data_dir`; the data set lies in
-      `data_dir/name/version`.
-    split: a split of the data set.
-    command_name: the name by which `emosynth_jax.data.prepare` knows the data set.
+      `data_dir/NAMES[name]/version`, and the newest version is read.
+    split: a key of `counts`.
     image_shape: `(height, width, channels)` that every image must have.
     class_names: the names of the classes in label order.
+    counts: how many images each split has; another number is worth a warning.
 
   Returns:
     A `Dataset`; `sources` are `name/split[index]`.
@@ -39,20 +44,28 @@ def read(
     FileNotFoundError: the data set isn't prepared there; the message says how to.
     ValueError: it has other splits, shapes or classes than expected, or is damaged.
   """
-  # Importing tensorflow_datasets costs .4 s, which reading other data sets is spared.
-  import tensorflow_datasets as tfds
+  if split not in counts:
+    raise ValueError(f"{name}: split: expected one of {list(counts)}, got {split!r}")
+  # Importing tensorflow_datasets takes .4 s, which the other data sets are spared.
   from tensorflow_datasets.proto import tf_example_pb2
 
-  version = _version_folder(name, pathlib.Path(data_dir), command_name)
-  source = _open(tfds, version, split)
-  _check_features(source.dataset_info.features, version, image_shape, class_names)
-
+  folder = _newest_version(name, pathlib.Path(data_dir))
+  source = _open(folder, split)
+  _check_features(source.dataset_info.features, folder, image_shape, class_names)
+  if len(source) != counts[split]:
+    logging.warning(
+      "%s: %d images in split %r; the whole data set has %d",
+      folder,
+      len(source),
+      split,
+      counts[split],
+    )
   try:
     records = source.__getitems__(range(len(source)))
   except Exception as error:  # array_record raises its C++ status as it comes.
     raise ValueError(
-      f"{version}: cannot read the records of split {split!r} ({error}); delete the "
-      "folder and prepare the data set again"
+      f"{folder}: damaged: cannot read split {split!r} ({error}); delete this folder "
+      "and prepare the data set again"
     ) from error
 
   sources = tuple(f"{name}/{split}[{i}]" for i in range(len(records)))
@@ -65,60 +78,77 @@ def read(
   return Dataset(images, labels, tuple(class_names), split, sources)
 
 
-def _version_folder(
-  name: str, data_dir: pathlib.Path, command_name: str
-) -> pathlib.Path:
-  """The newest prepared version of the data set."""
-  versions = [path.parent for path in (data_dir / name).glob("*/dataset_info.json")]
+def _newest_version(name: str, data_dir: pathlib.Path) -> pathlib.Path:
+  # A preparation that was cut short leaves a folder like 3.0.1.incompleteABCDEF.
+  versions = [
+    path.parent
+    for path in (data_dir / NAMES[name]).glob("*/dataset_info.json")
+    if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
+  ]
   if not versions:
     raise FileNotFoundError(
-      f"no data set {name!r} prepared in {data_dir} (looked for "
-      f"{name}/<version>/dataset_info.json). Prepare it once, with the extra 'tfds' "
-      "installed (it brings TensorFlow): python -m emosynth_jax.data.prepare "
-      f"{command_name} --data_dir={data_dir}"
+      f"no data set {NAMES[name]!r} prepared in {data_dir} (looked for "
+      f"{NAMES[name]}/<version>/dataset_info.json). Prepare it once, with the extra "
+      "'tfds' installed, which brings TensorFlow: python -m "
+      f"emosynth_jax.data.prepare {name} --data_dir={data_dir}"
     )
-  return max(versions, key=lambda path: _version_key(path.name))
+  return max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
 
 
-def _version_key(version: str) -> list[int]:
-  return [int(part) if part.isdecimal() else -1 for part in version.split(".")]
+def _open(folder: pathlib.Path, split: str):
+  """The data source of a split's raw records."""
+  import tensorflow_datasets as tfds
 
-
-def _open(tfds, version: pathlib.Path, split: str):
-  """The data source of raw records."""
-  builder = tfds.builder_from_directory(version)
+  try:
+    builder = tfds.builder_from_directory(folder)
+    file_format = builder.info.file_format.value
+  except Exception as error:  # Each damaged file of the folder has its own type.
+    raise ValueError(
+      f"{folder}: damaged: cannot read dataset_info.json or features.json ({error}); "
+      "delete this folder and prepare the data set again"
+    ) from error
+  if file_format != "array_record":
+    raise ValueError(
+      f"{folder}: prepared as {file_format}, which only TensorFlow reads; delete this "
+      "folder and prepare the data set with emosynth_jax.data.prepare"
+    )
   if split not in builder.info.splits:
     raise ValueError(
-      f"{version}: split: expected one of {list(builder.info.splits)}, got {split!r}"
+      f"{folder}: no split {split!r}; it has {list(builder.info.splits)}"
     )
   return builder.as_data_source(
     split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
   )
 
 
-def _check_features(features, version, image_shape, class_names) -> None:
-  for key in ("image", "label"):
-    if key not in features:
-      raise ValueError(
-        f"{version}: expected the features image and label, got {list(features)}"
-      )
+def _check_features(
+  features,
+  folder: pathlib.Path,
+  image_shape: tuple[int, int, int],
+  class_names: Sequence[str],
+) -> None:
+  if not {"image", "label"} <= set(features):
+    raise ValueError(
+      f"{folder}: expected the features image and label, got {sorted(features)}"
+    )
   if features["image"].shape != image_shape:
     raise ValueError(
-      f"{version}: images: expected shape {image_shape}, got {features['image'].shape}"
+      f"{folder}: images: expected shape {image_shape}, got {features['image'].shape}"
     )
   if features["label"].num_classes != len(class_names):
     raise ValueError(
-      f"{version}: labels: expected {len(class_names)} classes, got "
+      f"{folder}: labels: expected {len(class_names)} classes, got "
       f"{features['label'].num_classes}"
     )
 
 
 def _decode(content: bytes, shape: tuple[int, int, int], source: str) -> np.ndarray:
+  # Records carry checksums, so OpenCV's laxity about damaged files does no harm here.
   flag = cv2.IMREAD_GRAYSCALE if shape[2] == 1 else cv2.IMREAD_COLOR_RGB
   image = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
   if image is None:
     raise ValueError(f"{source}: cannot decode this image")
   image = image.reshape(*image.shape[:2], shape[2])
   if image.shape != shape:
-    raise ValueError(f"{source}: expected shape {shape}, got {image.shape}")
+    raise ValueError(f"{source}: expected an image of shape {shape}, got {image.shape}")
   return image

@@ -17,6 +17,7 @@ import csv
 import pathlib
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -65,9 +66,11 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
   if path.suffix == ".csv":
     dataset = _load_table(path, split)
   elif path.is_dir():
-    dataset = _load_files(path, _folder_names(path), _folder_reader(path), split)
+    dataset = _load_folder(path, split)
   else:
     dataset = _load_zip(path, split)
+  if len(dataset) == 0:
+    raise ValueError(f"{path}: no {USAGES[split]} image in it")
   for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
     if count == 0:
       raise ValueError(f"{path}: {USAGES[split]} has no image of class {name!r}")
@@ -176,25 +179,33 @@ def _parse_pixels(text: str, where: str) -> np.ndarray:
 
 def _load_zip(path: pathlib.Path, split: str) -> Dataset:
   try:
-    with zipfile.ZipFile(path) as archive:
-      return _load_files(path, archive.namelist(), archive.read, split)
+    archive = zipfile.ZipFile(path)
   except zipfile.BadZipFile as error:
     raise ValueError(
-      f"{path}: damaged or cut short ({error}); download it again"
+      f"{path}: this zip is damaged or cut short ({error}); download it again"
     ) from error
 
+  def read(name: str) -> bytes:
+    try:
+      return archive.read(name)
+    # RuntimeError: encrypted, or packed by a method that Python doesn't know.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+      raise ValueError(
+        f"{path}: {name}: cannot unpack this file ({error}); download the zip again"
+      ) from error
 
-def _folder_names(folder: pathlib.Path) -> list[str]:
-  return [
+  with archive:
+    return _load_files(path, archive.namelist(), read, split)
+
+
+def _load_folder(folder: pathlib.Path, split: str) -> Dataset:
+  names = [
     path.relative_to(folder).as_posix()
     for name in _FOLDERS
     for path in (folder / name).rglob("*")
     if path.is_file()
   ]
-
-
-def _folder_reader(folder: pathlib.Path) -> Callable[[str], bytes]:
-  return lambda name: (folder / name).read_bytes()
+  return _load_files(folder, names, lambda name: (folder / name).read_bytes(), split)
 
 
 def _load_files(
@@ -229,6 +240,8 @@ def _select_files(
     if not file or file.startswith(".") or "__MACOSX" in parents:
       continue
     if folder not in _FOLDERS:
+      if file.lower().endswith(_SUFFIXES) and {*parents, class_name} & set(_FOLDERS):
+        raise ValueError(f"{root}: {name}: expected images in {{train,test}}/<class>/")
       continue
     if class_name not in CLASS_NAMES:
       raise ValueError(

@@ -8,13 +8,14 @@ from emosynth_jax.data.dataset import Dataset
 def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
   """Splits a data set into a training and a validation part.
 
-  Each class `k` of `n_k` images gives `round(fraction * n_k)` of them, at least one
-  where it has two or more, drawn at random; both parts keep the order of the whole.
+  Each class `k` of `n_k` images gives `round(fraction * n_k)` of them, drawn at random:
+  at least one where `n_k` is 2 or more, and never all. Both parts keep the order of the
+  whole.
 
   Args:
     dataset: the whole.
     fraction: the part to hold out, in (0, 1).
-    seed: of the draw; the same seed gives the same parts on every machine.
+    seed: of the draw; the same seed gives the same parts, everywhere.
 
   Returns:
     `(train, validation)`, disjoint and together the whole.
@@ -25,8 +26,9 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dat
   if not 0 < fraction < 1:
     raise ValueError(f"fraction: expected a number in (0, 1), got {fraction}")
   wanted = np.rint(fraction * dataset.class_counts).astype(int)
+  # Where n_k is 0 or 1, the upper bound 0 prevails over the lower one.
   wanted = np.clip(wanted, 1, np.maximum(dataset.class_counts - 1, 0))
-  held = _draw(dataset, np.minimum(wanted, dataset.class_counts), seed)
+  held = _draw(dataset, wanted, seed)
   if not 0 < held.sum() < len(dataset):
     raise ValueError(
       f"cannot hold {fraction} out of {len(dataset)} images: no class has two images"
@@ -66,9 +68,11 @@ def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
 
 def _draw(dataset: Dataset, wanted: np.ndarray, seed: int) -> np.ndarray:
   """Marks `wanted[k]` random images of each class `k`: bool `(N,)`."""
-  rng = np.random.default_rng(seed)
+  # NumPy promises never to change a bit generator's raw stream; what `Generator` makes
+  # of it may change with any release, and the held-out images with it.
+  keys = np.random.PCG64(seed).random_raw(len(dataset))
   drawn = np.zeros(len(dataset), bool)
   for label, count in enumerate(wanted):
-    members = rng.permutation(np.flatnonzero(dataset.labels == label))
-    drawn[members[:count]] = True
+    members = np.flatnonzero(dataset.labels == label)
+    drawn[members[np.argsort(keys[members])[:count]]] = True
   return drawn

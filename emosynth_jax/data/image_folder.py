@@ -1,0 +1,135 @@
+"""Any folder of class folders of images, such as RAF-DB's or one's own.
+
+Two layouts are read:
+
+    root/train/<class>/*   root/validation/<class>/* (or val)   root/test/<class>/*
+    root/<class>/*         one split, "train"
+
+The class names are the sorted folder names, the same in every split; the images of a
+class are sorted by name. Files and folders whose name starts with a dot are ignored.
+"""
+
+import pathlib
+
+import cv2
+import numpy as np
+
+from emosynth_jax.data import _images
+from emosynth_jax.data.dataset import Dataset
+
+_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
+
+
+def load(
+  data_dir: str | pathlib.Path, split: str, *, image_size: int, channels: int
+) -> Dataset:
+  """Reads one split of a folder of class folders.
+
+  Args:
+    data_dir: the root of either layout.
+    split: "train", "validation" or "test".
+    image_size: side in pixels that every image is brought to; an image that isn't
+      square is stretched. Shrinking averages over areas, enlarging is bilinear.
+    channels: 1 converts to greyscale, 3 to RGB; an alpha channel is dropped.
+
+  Returns:
+    A `Dataset` of images `(N, image_size, image_size, channels)`.
+
+  Raises:
+    FileNotFoundError: the folder, or the split in it, doesn't exist.
+    ValueError: splits differ in their classes, a class is empty, or a file is no
+      image; the folder or file is named.
+  """
+  if split not in _FOLDERS:
+    raise ValueError(f"split: expected one of {list(_FOLDERS)}, got {split!r}")
+  if image_size <= 0:
+    raise ValueError(f"image_size: expected a positive side, got {image_size}")
+  if channels not in (1, 3):
+    raise ValueError(f"channels: expected 1 or 3, got {channels}")
+  root = pathlib.Path(data_dir)
+  roots = _split_roots(root)
+  if split not in roots:
+    raise FileNotFoundError(
+      f"{root}: no split {split!r}; it has {', '.join(roots)}. Put the class folders "
+      f"of {split!r} in {root / split}"
+    )
+  class_names = _class_names(roots)
+  paths, labels = [], []
+  for label, class_name in enumerate(class_names):
+    files = _visible(roots[split] / class_name)
+    if not files:
+      raise ValueError(f"{roots[split] / class_name}: this class has no image")
+    paths += files
+    labels += [label] * len(files)
+  images = np.empty((len(paths), image_size, image_size, channels), np.uint8)
+  for i, path in enumerate(paths):
+    images[i] = _read(path, image_size, channels)
+  return Dataset(
+    images=images,
+    labels=np.array(labels, np.int32),
+    class_names=class_names,
+    split=split,
+    sources=tuple(path.relative_to(root).as_posix() for path in paths),
+  )
+
+
+def has_split(data_dir: str | pathlib.Path, split: str) -> bool:
+  """Whether the folder has a split of its own by this name."""
+  return split in _split_roots(pathlib.Path(data_dir))
+
+
+def _split_roots(root: pathlib.Path) -> dict[str, pathlib.Path]:
+  """The folder of class folders of each split."""
+  if not root.is_dir():
+    raise FileNotFoundError(
+      f"no folder {root}; expected one that holds train/, validation/ and test/ with a "
+      "folder of images for each class, or such class folders themselves"
+    )
+  roots: dict[str, pathlib.Path] = {}
+  for split, names in _FOLDERS.items():
+    for name in names:
+      if (root / name).is_dir():
+        if split in roots:
+          raise ValueError(
+            f"{root}: both {roots[split].name}/ and {name}/ are there; keep one"
+          )
+        roots[split] = root / name
+  return roots or {"train": root}
+
+
+def _class_names(roots: dict[str, pathlib.Path]) -> tuple[str, ...]:
+  names = {
+    split: tuple(path.name for path in _visible(root) if path.is_dir())
+    for split, root in roots.items()
+  }
+  (first, expected), *others = names.items()
+  if len(expected) < 2:
+    raise ValueError(
+      f"{roots[first]}: expected two or more class folders, got {list(expected)}"
+    )
+  for split, found in others:
+    if found != expected:
+      raise ValueError(
+        f"{roots[split]}: its class folders differ from those of {roots[first].name}/: "
+        f"missing {sorted(set(expected) - set(found))}, "
+        f"unexpected {sorted(set(found) - set(expected))}"
+      )
+  return expected
+
+
+def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
+  return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _read(path: pathlib.Path, size: int, channels: int) -> np.ndarray:
+  if path.is_dir():
+    raise ValueError(f"{path}: expected an image file, got a folder")
+  image = _images.decode(path.read_bytes(), str(path), channels)
+  height, width = image.shape[:2]
+  # In two steps, because OpenCV no longer averages over areas where it enlarges
+  # either side. A step that changes nothing copies.
+  image = cv2.resize(
+    image, (min(width, size), min(height, size)), interpolation=cv2.INTER_AREA
+  )
+  image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+  return image.reshape(size, size, channels)
