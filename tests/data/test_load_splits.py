@@ -48,6 +48,26 @@ def test_a_validation_split_of_its_own_is_used(tmp_path):
   assert loaded["validation"].sources[0].startswith("val/")
 
 
+def test_fer2013_is_validated_on_public_test(tmp_path):
+  pixels = " ".join(["7"] * 48 * 48)
+  rows = ["emotion,pixels,Usage"]
+  for usage, count in (("Training", 4), ("PublicTest", 1), ("PrivateTest", 2)):
+    rows += [f"{label},{pixels},{usage}" for label in range(7) for _ in range(count)]
+  (tmp_path / "fer2013.csv").write_text("\n".join(rows))
+  loaded = data.load_splits(
+    "fer2013",
+    tmp_path,
+    ("train", "validation", "test"),
+    validation_fraction=0.5,
+    seed=0,
+  )
+  assert {split: len(part) for split, part in loaded.items()} == {
+    "train": 28,
+    "validation": 7,
+    "test": 14,
+  }
+
+
 def test_only_the_asked_splits_are_read(tmp_path):
   write(tmp_path, ["train", "test"])
   (tmp_path / "train" / "no" / "0.png").write_bytes(b"damaged")
