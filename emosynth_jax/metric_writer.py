@@ -13,7 +13,7 @@ import logging
 import operator
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,30 @@ class MetricWriter:
       self._tensorboard = None
 
 
+def read_records(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+  """The records of metrics.jsonl or timing.jsonl, in their order.
+
+  Args:
+    path: the file. It may be one that is being written: a last line that is not
+      whole yet is passed over.
+
+  Returns:
+    One dictionary a line, non-finite numbers as floats again.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if a line other than the last is damaged.
+  """
+  path = pathlib.Path(path)
+  return [
+    {
+      name: float(value) if isinstance(value, str) else value
+      for name, value in json.loads(line).items()
+    }
+    for _, line in _whole_lines(path, path.read_bytes())
+  ]
+
+
 class _JsonLines:
   """A file of JSON objects, one a line, whose steps never fall."""
 
@@ -145,23 +169,28 @@ class _JsonLines:
   def rewind(self, step: int | None) -> None:
     """Keeps the whole lines up to `step` (all of them for None)."""
     content = self._path.read_bytes() if self._path.exists() else b""
-    lines = content.removesuffix(b"\n").split(b"\n") if content else []
     kept, self._last_step = [], -1
-    for number, line in enumerate(lines, start=1):
-      line_step = _step_of(line)
-      if line_step is None:
-        if number == len(lines):
-          break  # cut short by a kill
-        raise ValueError(
-          f"{self._path}, line {number}: expected a JSON object with an integer "
-          f"'step', got {line[:80]!r}: mend the line or move the file away"
-        )
+    for line_step, line in _whole_lines(self._path, content):
       if step is not None and line_step > step:
         break
       kept.append(line + b"\n")
       self._last_step = line_step
     if b"".join(kept) != content:
       results.write_atomically(self._path, b"".join(kept))
+
+
+def _whole_lines(path: pathlib.Path, content: bytes) -> Iterator[tuple[int, bytes]]:
+  """Each record's step and line, but for a last line that a kill cut short."""
+  lines = content.removesuffix(b"\n").split(b"\n") if content else []
+  for number, line in enumerate(lines, start=1):
+    step = _step_of(line)
+    if step is not None:
+      yield step, line
+    elif number < len(lines):
+      raise ValueError(
+        f"{path}, line {number}: expected a JSON object with an integer 'step', got "
+        f"{line[:80]!r}: mend the line or move the file away"
+      )
 
 
 def _step_of(line: bytes) -> int | None:

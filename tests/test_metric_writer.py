@@ -146,6 +146,23 @@ def test_a_last_line_of_rubbish_is_removed(tmp_path, tail):
   assert path.read_bytes() == whole
 
 
+def test_records_read_back_as_numbers_even_while_a_line_is_being_written(tmp_path):
+  writer = metric_writer.MetricWriter(tmp_path)
+  written = [
+    {"step": 0, "loss": 0.1, "epoch": 1},
+    {"step": 9, "loss": float("inf")},
+    {"step": 9, "loss": float("nan")},
+  ]
+  for record in written:
+    writer.write(record["step"], {k: v for k, v in record.items() if k != "step"})
+  with (tmp_path / "metrics.jsonl").open("ab") as file:
+    file.write(b'{"step": 10, "lo')
+  records = metric_writer.read_records(tmp_path / "metrics.jsonl")
+  np.testing.assert_equal(records, written)
+  with pytest.raises(FileNotFoundError):
+    metric_writer.read_records(tmp_path / "none.jsonl")
+
+
 def test_damage_in_the_middle_is_refused_with_its_line(tmp_path):
   _run(tmp_path)
   path = tmp_path / "metrics.jsonl"
@@ -154,6 +171,8 @@ def test_damage_in_the_middle_is_refused_with_its_line(tmp_path):
   path.write_bytes(b"".join(lines))
   with pytest.raises(ValueError, match=r"metrics\.jsonl, line 5: .*oops"):
     metric_writer.MetricWriter(tmp_path)
+  with pytest.raises(ValueError, match="line 5"):
+    metric_writer.read_records(path)
   assert path.read_bytes() == b"".join(lines)
 
 

@@ -1,0 +1,312 @@
+"""Pictures of a run as PNG files: curves, confusion matrix, reliability.
+
+Figures are made without pyplot, whose state is global, and matplotlib is imported
+inside the functions, as a run that has not ended yet needs none of it.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emosynth_jax import results
+
+if TYPE_CHECKING:
+  from matplotlib.axes import Axes
+  from matplotlib.figure import Figure
+
+# From the colour-blind-safe palette of Okabe and Ito (2008).
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+_PALE_BLUE = "#9CC7E3"
+# More classes than this leave no room for figures inside the cells.
+_MAX_ANNOTATED_CLASSES = 20
+
+
+def plot_curves(
+  records: Sequence[Mapping[str, Any]],
+  path: str | os.PathLike[str],
+  *,
+  best_epoch: int | None = None,
+) -> None:
+  """Loss, accuracy and learning rate by epoch.
+
+  Args:
+    records: one dictionary an epoch, with ``epoch`` and any of ``train/loss``,
+      ``validation/loss``, ``train/accuracy``, ``validation/accuracy`` (0 to 1) and
+      ``learning_rate``. Non-finite values leave a gap.
+    path: the PNG file.
+    best_epoch: the epoch whose checkpoint was chosen; marked if given.
+
+  Raises:
+    ValueError: if no record has an epoch and one of these values.
+  """
+  from matplotlib.ticker import MaxNLocator, NullFormatter
+
+  rows = [record for record in records if "epoch" in record]
+  known = [
+    *(f"{split}/{name}" for name in ("loss", "accuracy") for split in _SPLITS),
+    "learning_rate",
+  ]
+  series = {key: _series(rows, key) for key in known}
+  if not any(len(epochs) for epochs, _ in series.values()):
+    raise ValueError(
+      f"no curve to draw: expected records with 'epoch' and any of {known}, got "
+      f"{len(records)} records with {sorted({key for r in records for key in r})}"
+    )
+
+  figure = _figure(9.5, 5.2)
+  axes = figure.subplot_mosaic(
+    [["loss", "accuracy"], ["rate", "rate"]], height_ratios=[3.2, 1], sharex=True
+  )
+  for name, factor, label in (("loss", 1, "loss"), ("accuracy", 100, "accuracy (%)")):
+    for split, (colour, style) in _SPLITS.items():
+      epochs, values = series[f"{split}/{name}"]
+      if len(epochs):
+        marker = "o" if len(epochs) <= 40 else None
+        axes[name].plot(
+          epochs,
+          factor * values,
+          style,
+          color=colour,
+          marker=marker,
+          markersize=3.5,
+          label=split,
+        )
+    axes[name].set_ylabel(label)
+    axes[name].tick_params(labelbottom=True)
+  epochs, values = series["learning_rate"]
+  if len(epochs):
+    marker = "o" if len(epochs) == 1 else None
+    axes["rate"].step(epochs, values, where="mid", color=_GREEN, marker=marker)
+    if np.all(values > 0):
+      axes["rate"].set_yscale("log")
+      # Less than a decade would leave the axis with a single label or none.
+      axes["rate"].set_ylim(values.min() / 4, values.max() * 4)
+      axes["rate"].yaxis.set_minor_formatter(NullFormatter())
+  axes["rate"].set_ylabel("learning rate")
+  axes["rate"].set_xlabel("epoch")
+  axes["rate"].xaxis.set_major_locator(MaxNLocator(integer=True))
+  first, last = axes["rate"].get_xlim()
+  if last - first < 1:  # a single epoch: no fractions of it as ticks
+    axes["rate"].set_xlim(first - 1, last + 1)
+  for axis in axes.values():
+    _clean(axis)
+    if best_epoch is not None:
+      axis.axvline(best_epoch, color=_GREY, linewidth=1, linestyle=":", zorder=1)
+  if best_epoch is not None:
+    axes["accuracy"].plot([], [], ":", color=_GREY, label=f"chosen: epoch {best_epoch}")
+  for name in ("loss", "accuracy"):
+    if axes[name].get_legend_handles_labels()[0]:
+      axes[name].legend(frameon=False)
+  _save(figure, path)
+
+
+def plot_confusion_matrix(
+  matrix: Any,
+  class_names: Sequence[str],
+  path: str | os.PathLike[str],
+  title: str = "",
+) -> None:
+  """Counts of true against predicted classes, coloured by their share of the row.
+
+  Each cell holds the percentage of its true class and the count below it; with more
+  than 20 classes the colours speak alone. The row of a class without examples has no
+  percentages and is hatched.
+
+  Args:
+    matrix: counts, ``(K, K)``, rows are true classes.
+    class_names: K names.
+    path: the PNG file.
+    title: what the figure is of: data set, split, model.
+
+  Raises:
+    ValueError: if the matrix is not square, has a negative entry, or has another
+      number of classes than there are names.
+  """
+  counts = np.asarray(matrix)
+  size = len(class_names)
+  if counts.shape != (size, size) or size == 0:
+    raise ValueError(
+      f"matrix: expected shape ({size}, {size}) for {size} class names, got "
+      f"{counts.shape}"
+    )
+  if counts.min() < 0:
+    raise ValueError(f"matrix: expected counts, got {counts.min()}")
+  totals = counts.sum(axis=1, keepdims=True)
+  shares = np.full(counts.shape, np.nan)
+  np.divide(100 * counts, totals, out=shares, where=totals > 0)
+
+  longest = max(len(str(name)) for name in class_names)
+  annotated = size <= _MAX_ANNOTATED_CLASSES
+  side = (0.72 * size if annotated else 0.2 * size) + 1.4 + 0.08 * longest
+  side = max(side, 4.6)
+  figure = _figure(side + 0.9, side)
+  axis = figure.subplots()
+  axis.set_facecolor("#eeeeee")
+  image = axis.imshow(np.ma.masked_invalid(shares), cmap="Blues", vmin=0, vmax=100)
+  bar = figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03)
+  bar.set_label("% of the true class" + (" (count below)" if annotated else ""))
+  bar.outline.set_visible(False)
+  for row, column in np.ndindex(*counts.shape) if annotated else ():
+    share = shares[row, column]
+    # Zeros would hide the confusions between them.
+    if not counts[row, column]:
+      continue
+    colour = _text_colour(image.to_rgba(share))
+    for shift, text, align, points in (
+      (-0.04, f"{share:.1f}", "bottom", 10),
+      (0.1, f"{counts[row, column]:,}", "top", 7.5),
+    ):
+      axis.text(
+        column, row + shift, text, ha="center", va=align, fontsize=points, color=colour
+      )
+  for row in np.flatnonzero(totals[:, 0] == 0):
+    axis.axhspan(row - 0.5, row + 0.5, fill=False, hatch="///", edgecolor="#bbbbbb")
+  rotation = 45 if longest > 5 or not annotated else 0
+  axis.set_xticks(
+    range(size),
+    [str(name) for name in class_names],
+    rotation=rotation,
+    ha="right" if rotation else "center",
+    rotation_mode="anchor",
+  )
+  axis.set_yticks(range(size), [str(name) for name in class_names])
+  axis.set_xlabel("predicted")
+  axis.set_ylabel("true")
+  axis.set_title(_wrap(title, side), fontsize=11)
+  axis.tick_params(length=0)
+  axis.spines[:].set_visible(False)
+  axis.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+  axis.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+  axis.tick_params(which="minor", length=0)
+  if annotated:
+    axis.grid(which="minor", color="white", linewidth=1.5)
+  for label in (axis.title, *axis.get_xticklabels(), *axis.get_yticklabels()):
+    label.set_parse_math(False)  # a name may hold a dollar sign
+  _save(figure, path)
+
+
+def plot_reliability(
+  calibration: Mapping[str, Sequence[Any]],
+  path: str | os.PathLike[str],
+  title: str = "",
+) -> None:
+  """Accuracy against confidence in bins, and how many examples each bin holds.
+
+  Args:
+    calibration: ``bin_edges`` (B + 1), ``confidence``, ``accuracy`` and ``count`` (B
+      each), as in `metrics.summarize`.
+    path: the PNG file.
+    title: what the figure is of: data set, split, model.
+
+  Raises:
+    ValueError: if the lengths do not fit or all bins are empty.
+  """
+  edges = np.asarray(calibration["bin_edges"], np.float64)
+  count = np.asarray(calibration["count"])
+  # None, the mark of an empty bin, becomes NaN.
+  confidence = np.asarray(calibration["confidence"], np.float64)
+  accuracy = np.asarray(calibration["accuracy"], np.float64)
+  lengths = [len(edges) - 1, len(count), len(confidence), len(accuracy)]
+  if len(set(lengths)) > 1:
+    raise ValueError(
+      "calibration: expected one more of bin_edges than of count, confidence and "
+      f"accuracy, got {[len(edges), *lengths[1:]]}"
+    )
+  if count.sum() == 0:
+    raise ValueError("calibration: expected a bin that holds examples, got none")
+  filled = count > 0
+  confidence, accuracy = 100 * confidence[filled], 100 * accuracy[filled]
+  left, width = 100 * edges[:-1][filled], 100 * np.diff(edges)[filled]
+  share = count[filled] / count.sum()
+  error = float(np.sum(share * np.abs(accuracy - confidence)))
+
+  figure = _figure(5.2, 6.2)
+  top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
+  bars = {"width": width, "align": "edge", "edgecolor": "white", "linewidth": 0.8}
+  top.bar(left, accuracy, color=_PALE_BLUE, label="accuracy", **bars)
+  top.plot([0, 100], [0, 100], "--", color=_GREY, linewidth=1, label="calibrated")
+  top.vlines(confidence, accuracy, confidence, color=_ORANGE, linewidth=2.5)
+  top.plot(
+    confidence, confidence, "o", color=_ORANGE, markersize=4, label="mean confidence"
+  )
+  top.set_ylabel("accuracy (%)")
+  top.set_ylim(0, 100)
+  figure.suptitle(_wrap(title, 5.2), fontsize=11, parse_math=False)
+  top.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+  top.text(
+    0.97,
+    0.04,
+    f"expected calibration error {error:.2f} %",
+    transform=top.transAxes,
+    ha="right",
+    bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.9},
+  )
+  bottom.bar(left, 100 * share, color=_PALE_BLUE, **bars)
+  bottom.set_ylabel("examples (%)")
+  bottom.set_xlabel("confidence (%)")
+  bottom.set_xlim(0, 100)
+  _clean(top)
+  _clean(bottom)
+  _save(figure, path)
+
+
+# Colour and line of each split: they differ in both, so that grey print works too.
+_SPLITS = {"train": (_BLUE, "--"), "validation": (_ORANGE, "-")}
+
+
+def _series(rows: list[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+  points = [(row["epoch"], float(row[key])) for row in rows if key in row]
+  values = [value if math.isfinite(value) else np.nan for _, value in points]
+  return np.array([epoch for epoch, _ in points]), np.array(values, np.float64)
+
+
+def _figure(width: float, height: float) -> Figure:
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(width, height))
+  figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+  return figure
+
+
+def _wrap(title: str, width: float) -> str:
+  """Breaks a title of 11 points into lines of `width` inches."""
+  # Not matplotlib's own wrapping, which reads dollar signs as mathematics.
+  return textwrap.fill(title, int(11 * width))
+
+
+def _text_colour(background: np.ndarray) -> str:
+  """Black or white, whichever contrasts more by WCAG 2.1's relative luminance."""
+  channels = np.asarray(background[:3])
+  linear = np.where(
+    channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+  )
+  # (L + .05) / .05 against 1.05 / (L + .05): equal at L = sqrt(.0525) - .05.
+  return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"
+
+
+def _clean(axis: Axes) -> None:
+  axis.spines[["top", "right"]].set_visible(False)
+  axis.set_axisbelow(True)
+  axis.grid(axis="y", color="#dddddd", linewidth=0.6)
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+  content = io.BytesIO()
+  figure.savefig(
+    content,
+    format="png",
+    dpi=150,
+    # The constrained layout cuts labels off beside axes of a fixed aspect.
+    bbox_inches="tight",
+    pad_inches=0.1,
+    # Without a version in it, so that the same figures give the same file.
+    metadata={"Software": None},
+  )
+  results.write_atomically(path, content.getvalue())
