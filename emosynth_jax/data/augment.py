@@ -6,24 +6,31 @@ step; each image draws its own parameters.
 """
 
 import math
-import numbers
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import Array
+from jax import Array, lax
 from jax.typing import ArrayLike
 
+from emosynth_jax.data import _checks
+from emosynth_jax.data._affine import (
+  AffineParameters,
+  affine,
+  affine_matrices,
+  resample,
+  sample_affine,
+)
 
-class AffineParameters(NamedTuple):
-  """What `affine` does to each of N images; `affine_matrices` says how it is meant."""
-
-  zoom: Array  # (N, 2): vertical, horizontal factor of the sampled window's side
-  shear: Array  # (N,): pixels to the side for each pixel down
-  shift: Array  # (N, 2): down, right, as fractions of the height and the width
-  rotation: Array  # (N,): degrees counter-clockwise
-  flip: Array  # (N,): bool, left and right exchanged
+__all__ = [
+  "AffineParameters",
+  "affine",
+  "affine_matrices",
+  "augment",
+  "mixup",
+  "random_erasing",
+  "resample",
+  "sample_affine",
+]
 
 
 def augment(
@@ -45,7 +52,7 @@ def augment(
   Args:
     key: a random key.
     images: uint8 `(N, H, W, C)`.
-    zoom, shear, shift, rotation, flip: see `affine`.
+    zoom, shear, shift, rotation, flip: ranges; `sample_affine` has their units.
     erasing_probability, erasing_area, erasing_aspect, erasing_value: see
       `random_erasing`.
 
@@ -78,186 +85,6 @@ def augment(
     aspect=erasing_aspect,
     value=erasing_value,
   )
-
-
-def affine(
-  key: ArrayLike,
-  images: ArrayLike,
-  *,
-  zoom: float = 0.0,
-  shear: float = 0.0,
-  shift: float = 0.0,
-  rotation: float = 0.0,
-  flip: bool = False,
-) -> Array:
-  """Zooms, shears, rotates, shifts and flips each image at random, resampling once.
-
-  The parameters are drawn by `sample_affine`, composed by `affine_matrices` and
-  applied by `resample`.
-
-  Args:
-    key: a random key.
-    images: floating `(N, H, W, C)`.
-    zoom, shear, shift, rotation, flip: see `sample_affine`.
-
-  Returns:
-    The images, of the same shape and dtype. Exactly the same ones where every range
-    is 0.
-
-  Raises:
-    TypeError: for images that aren't floating, or an argument of the wrong type.
-    ValueError: for the wrong rank, an empty axis, or an argument out of its range.
-  """
-  images = _as_images(images)
-  n, height, width, _ = images.shape
-  parameters = sample_affine(
-    key, n, zoom=zoom, shear=shear, shift=shift, rotation=rotation, flip=flip
-  )
-  if not (zoom or shear or shift or rotation or flip):
-    return images
-  return resample(images, affine_matrices(parameters, height, width))
-
-
-def sample_affine(
-  key: ArrayLike,
-  n: int,
-  *,
-  zoom: float = 0.0,
-  shear: float = 0.0,
-  shift: float = 0.0,
-  rotation: float = 0.0,
-  flip: bool = False,
-) -> AffineParameters:
-  """Draws the parameters of n images, each uniform and independent of the others.
-
-  `zoom`, `shift` and `flip` mean what `zoom_range`, `width_shift_range` =
-  `height_shift_range` and `horizontal_flip` mean to Keras's ImageDataGenerator, and
-  `rotation` its `rotation_range`. `shear` doesn't mean its `shear_range`, which is in
-  degrees (once in radians): there, .2 moves the border of a 48-pixel image by a
-  twelfth of a pixel. Here, .2 is the tangent of 11.3 degrees.
-
-  Args:
-    key: a random key.
-    n: number of images.
-    zoom: the sampled window's height and width are the image's times two independent
-      draws from `[1 - zoom, 1 + zoom]`: below 1 magnifies. In `[0, 1)`.
-    shear: pixels to the side for each pixel down, from `[-shear, shear]`.
-    shift: fractions of the height and of the width, two independent draws from
-      `[-shift, shift]`. In `[0, 1]`.
-    rotation: degrees, from `[-rotation, rotation]`. In `[0, 180]`.
-    flip: whether half of the images, by chance, exchange left and right.
-
-  Returns:
-    The parameters.
-
-  Raises:
-    TypeError: for a range that is no number, or a `flip` that is no bool.
-    ValueError: for a range out of its interval.
-  """
-  _check_number("zoom", zoom, 0, 1, open_above=True)
-  _check_number("shear", shear, 0)
-  _check_number("shift", shift, 0, 1)
-  _check_number("rotation", rotation, 0, 180)
-  if not isinstance(flip, (bool, np.bool_)):
-    raise TypeError(f"flip: expected True or False, got {flip!r}")
-  keys = jax.random.split(key, 5)
-
-  def draw(key, shape, bound):
-    return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
-
-  return AffineParameters(
-    zoom=1 + draw(keys[0], (n, 2), zoom),
-    shear=draw(keys[1], (n,), shear),
-    shift=draw(keys[2], (n, 2), shift),
-    rotation=draw(keys[3], (n,), rotation),
-    flip=jax.random.bernoulli(keys[4], 0.5 if flip else 0.0, (n,)),
-  )
-
-
-def affine_matrices(parameters: AffineParameters, height: int, width: int) -> Array:
-  """Composes parameters into one matrix an image.
-
-  With pixels `p = (y, x)` relative to the image's centre, the value at `p` of the
-  result is taken from
-
-    R(rotation) S(shear) Z(zoom) F(flip) (p - shift)
-
-  of the image: what it shows is rotated, sheared, zoomed, flipped and at last shifted.
-
-  Args:
-    parameters: of N images.
-    height: of the images, in pixels.
-    width: likewise.
-
-  Returns:
-    float32 `(N, 2, 3)`: `[A | b]` with `A (y, x) + b` the place in the image, in
-    pixels from its first one, that pixel `(y, x)` of the result is taken from.
-  """
-  angle = jnp.deg2rad(parameters.rotation)
-  sine, cosine, shear = jnp.sin(angle), jnp.cos(angle), parameters.shear
-  zoom_y, zoom_x = parameters.zoom[:, 0], parameters.zoom[:, 1]
-  zoom_x = jnp.where(parameters.flip, -zoom_x, zoom_x)
-  # Written out: a matrix product would run in TF32 on a GPU, 1e-3 of a side off.
-  yy, yx = (cosine + shear * sine) * zoom_y, sine * zoom_x
-  xy, xx = (shear * cosine - sine) * zoom_y, cosine * zoom_x
-  centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
-  from_y = centre_y + height * parameters.shift[:, 0]
-  from_x = centre_x + width * parameters.shift[:, 1]
-  y = jnp.stack([yy, yx, centre_y - (yy * from_y + yx * from_x)], axis=-1)
-  x = jnp.stack([xy, xx, centre_x - (xy * from_y + xx * from_x)], axis=-1)
-  return jnp.stack([y, x], axis=1)
-
-
-def resample(images: ArrayLike, matrices: ArrayLike) -> Array:
-  """Bilinear interpolation of each image at affinely transformed pixels.
-
-  What lies outside of an image has the value of the nearest pixel on its edge.
-
-  Args:
-    images: floating `(N, H, W, C)`.
-    matrices: floating `(N, 2, 3)`, see `affine_matrices`.
-
-  Returns:
-    The images, of the same shape and dtype, interpolated in float32 at least.
-
-  Raises:
-    TypeError: for images or matrices that aren't floating.
-    ValueError: for the wrong shape, or an empty axis.
-  """
-  images, matrices = _as_images(images), jnp.asarray(matrices)
-  n, height, width, channels = images.shape
-  if not jnp.issubdtype(matrices.dtype, jnp.floating):
-    raise TypeError(f"matrices: expected a floating dtype, got {matrices.dtype}")
-  if matrices.shape != (n, 2, 3):
-    raise ValueError(f"matrices: expected shape {(n, 2, 3)}, got {matrices.shape}")
-  y = jnp.arange(height, dtype=matrices.dtype)[None, :, None]
-  x = jnp.arange(width, dtype=matrices.dtype)[None, None, :]
-
-  def corner_and_fraction(row, size):
-    place = row[:, 0, None, None] * y + row[:, 1, None, None] * x
-    place = jnp.clip(place + row[:, 2, None, None], 0, size - 1)
-    corner = jnp.floor(place)
-    return corner.astype(jnp.int32), (place - corner)[..., None]
-
-  top, down = corner_and_fraction(matrices[:, 0], height)
-  left, right = corner_and_fraction(matrices[:, 1], width)
-  # Four gathers from the batch as one list of pixels; measured against a vmapped
-  # map_coordinates, one gather of 2x2 neighbourhoods, and products with matrices of
-  # weights, this is the fastest on a CPU but for map_coordinates on one channel.
-  pixels = images.reshape(n * height * width, channels)
-  pixels = pixels.astype(jnp.promote_types(images.dtype, jnp.float32))
-  first = jnp.arange(n, dtype=jnp.int32)[:, None, None] * (height * width)
-  upper = first + top * width
-  lower = upper + jnp.where(top < height - 1, width, 0)
-  next_left = left + jnp.where(left < width - 1, 1, 0)
-
-  def blend_sideways(row):
-    start = pixels.at[row + left].get(mode="promise_in_bounds")
-    end = pixels.at[row + next_left].get(mode="promise_in_bounds")
-    return start + right * (end - start)
-
-  above, below = blend_sideways(upper), blend_sideways(lower)
-  return (above + down * (below - above)).astype(images.dtype)
 
 
 def random_erasing(
@@ -298,43 +125,45 @@ def random_erasing(
     Zhong et al., Random Erasing Data Augmentation, 2017,
     https://arxiv.org/abs/1708.04896
   """
-  images = _as_images(images)
+  images = _checks.as_images(images)
   n, height, width, _ = images.shape
-  _check_number("probability", probability, 0, 1)
-  area = _check_interval("area", area, 1)
-  aspect = _check_interval("aspect", aspect, math.inf)
+  _checks.check_number("probability", probability, 0, 1)
+  _checks.check_interval("area", area, 1)
+  _checks.check_interval("aspect", aspect)
   if value is not None:
-    _check_number("value", value)
-  # A rectangle of share s and aspect a has the sides sqrt(s H W a) and sqrt(s H W / a).
-  if area[1] * height / width > aspect[1] or aspect[0] > height / width / area[1]:
+    _checks.check_number("value", value)
+  # With the share s and the aspect a the sides are sqrt(s H W a) and sqrt(s H W / a);
+  # they fit where s H / W <= a <= H / (W s).
+  shape = height / width
+  if not (area[1] * shape <= aspect[1] and aspect[0] <= shape / area[1]):
     raise ValueError(
       f"area: no rectangle with an aspect in {aspect} covers {area[1]} of an image of "
       f"{height} x {width} pixels; lower it or widen the aspects"
     )
   if not probability:
     return images
-  keys = jax.random.split(key, 6)
-  share = jax.random.uniform(keys[0], (n,), jnp.float32, *area)
-  low = jnp.log(jnp.maximum(aspect[0], share * (height / width)))
-  high = jnp.log(jnp.minimum(aspect[1], (height / width) / share))
-  ratio = jnp.exp(low + jax.random.uniform(keys[1], (n,)) * (high - low))
+  place_key, fill_key = jax.random.split(key)
+  u = jax.random.uniform(place_key, (5, n))
+  share = area[0] + (area[1] - area[0]) * u[0]
+  low = jnp.log(jnp.maximum(aspect[0], share * shape))
+  high = jnp.log(jnp.minimum(aspect[1], shape / share))
+  ratio = jnp.exp(low + (high - low) * u[1])
   pixels = share * (height * width)
 
-  def first_and_end(key, side, size):
-    side = jnp.clip(jnp.round(side), 1, size).astype(jnp.int32)
-    first = jax.random.randint(key, (n,), 0, size - side + 1)
-    return first, first + side
+  def inside(side, size, u):
+    side = jnp.clip(jnp.round(side), 1, size)
+    first = jnp.floor(u * (size - side + 1))[:, None]
+    place = jnp.arange(size, dtype=first.dtype)[None]
+    return (first <= place) & (place < first + side[:, None])
 
-  def inside(key, side, size):
-    first, end = first_and_end(key, side, size)
-    place = jnp.arange(size)[None]
-    return (first[:, None] <= place) & (place < end[:, None])
-
-  rows = inside(keys[2], jnp.sqrt(pixels * ratio), height)[:, :, None, None]
-  columns = inside(keys[3], jnp.sqrt(pixels / ratio), width)[:, None, :, None]
-  chosen = jax.random.bernoulli(keys[4], probability, (n, 1, 1, 1))
+  rows = inside(jnp.sqrt(pixels * ratio), height, u[2])[:, :, None, None]
+  columns = inside(jnp.sqrt(pixels / ratio), width, u[3])[:, None, :, None]
+  chosen = (u[4] < probability)[:, None, None, None]
   if value is None:
-    fill = jax.random.bits(keys[5], images.shape, jnp.uint8).astype(images.dtype)
+    # Four pixels from one draw of 32 bits: drawing 8 bits costs as much.
+    bits = jax.random.bits(fill_key, (math.ceil(images.size / 4),), jnp.uint32)
+    noise = lax.bitcast_convert_type(bits, jnp.uint8).reshape(-1)[: images.size]
+    fill = noise.reshape(images.shape).astype(images.dtype)
   else:
     fill = jnp.full_like(images, value)
   return jnp.where(chosen & rows & columns, fill, images)
@@ -367,16 +196,16 @@ def mixup(
     Zhang et al., mixup: Beyond Empirical Risk Minimization, 2017,
     https://arxiv.org/abs/1710.09412
   """
-  images, labels = _as_images(images), jnp.asarray(labels_onehot)
+  images, labels = _checks.as_images(images), jnp.asarray(labels_onehot)
   n = images.shape[0]
   if not jnp.issubdtype(labels.dtype, jnp.floating):
     raise TypeError(
       "labels_onehot: expected floating class probabilities (jax.nn.one_hot makes "
       f"them), got {labels.dtype}"
     )
-  if labels.ndim != 2 or labels.shape[0] != n:
+  if labels.ndim != 2 or labels.shape[0] != n or not labels.size:
     raise ValueError(f"labels_onehot: expected shape ({n}, K), got {labels.shape}")
-  _check_number("alpha", alpha, 0, open_below=True)
+  _checks.check_number("alpha", alpha, 0, above=True)
   partner_key, weight_key = jax.random.split(key)
   partner = jax.random.permutation(partner_key, n)
   weight = jax.random.beta(weight_key, alpha, alpha, (n,), jnp.float32)
@@ -387,47 +216,3 @@ def mixup(
     return (w * wide + (1 - w) * wide[partner]).astype(array.dtype)
 
   return blend(images), blend(labels)
-
-
-def _as_images(images: ArrayLike) -> Array:
-  images = jnp.asarray(images)
-  if not jnp.issubdtype(images.dtype, jnp.floating):
-    raise TypeError(
-      f"images: expected a floating dtype (astype makes it one), got {images.dtype}"
-    )
-  if images.ndim != 4 or 0 in images.shape:
-    raise ValueError(
-      f"images: expected shape (N, H, W, C) without a zero, got {images.shape}"
-    )
-  return images
-
-
-def _check_number(
-  name: str,
-  value: Any,
-  low: float = -math.inf,
-  high: float = math.inf,
-  *,
-  open_below: bool = False,
-  open_above: bool = False,
-) -> None:
-  # A traced value would be a new program's constant or a silent recompilation.
-  if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
-    raise TypeError(f"{name}: expected a number, got {value!r}")
-  fits = low < value if open_below else low <= value
-  fits = fits and (value < high if open_above else value <= high)
-  if not fits or math.isinf(value):
-    interval = f"{'(' if open_below else '['}{low}, {high}{')' if open_above else ']'}"
-    raise ValueError(f"{name}: expected a number in {interval}, got {value}")
-
-
-def _check_interval(name: str, interval: Any, high: float) -> tuple[float, float]:
-  if not isinstance(interval, (tuple, list)) or len(interval) != 2:
-    raise TypeError(
-      f"{name}: expected two numbers, (least, greatest), got {interval!r}"
-    )
-  for value in interval:
-    _check_number(name, value, 0, high, open_below=True)
-  if interval[0] > interval[1]:
-    raise ValueError(f"{name}: expected (least, greatest), got {interval}")
-  return interval[0], interval[1]

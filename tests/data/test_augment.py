@@ -1,0 +1,624 @@
+"""Augmentation against scipy, float64 matrices and the distributions' own moments."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage, stats
+
+from emosynth_jax.data import augment as augmentation
+from emosynth_jax.data.augment import (
+  AffineParameters,
+  affine,
+  affine_matrices,
+  augment,
+  mixup,
+  random_erasing,
+  resample,
+  sample_affine,
+)
+
+EVERYTHING = dict(zoom=0.2, shear=0.2, shift=0.1, rotation=15.0, flip=True)
+
+
+def random_images(shape, dtype=np.float32, seed=0):
+  return np.random.default_rng(seed).integers(0, 256, shape).astype(dtype)
+
+
+def parameters(n=1, **changes):
+  """Parameters that change nothing, but for those named."""
+  plain = dict(
+    zoom=np.ones((n, 2)),
+    shear=np.zeros(n),
+    shift=np.zeros((n, 2)),
+    rotation=np.zeros(n),
+    flip=np.zeros(n),
+  )
+  values = {
+    name: np.broadcast_to(changes.get(name, value), value.shape)
+    for name, value in plain.items()
+  }
+  flip = jnp.asarray(values.pop("flip"), bool)
+  return AffineParameters(
+    **{name: jnp.asarray(value, jnp.float32) for name, value in values.items()},
+    flip=flip,
+  )
+
+
+def transform(images, **changes):
+  @jax.jit
+  def run(images, drawn):
+    return resample(images, affine_matrices(drawn, *images.shape[1:3]))
+
+  return np.asarray(run(images, parameters(len(images), **changes)))
+
+
+# The sampler.
+
+
+@pytest.mark.parametrize("shape", [(6, 13, 17, 1), (4, 16, 9, 3), (3, 1, 5, 2)])
+def test_resample_is_scipy_s_affine_transform(shape):
+  n, height, width, channels = shape
+  images = random_images(shape)
+  rng = np.random.default_rng(1)
+  matrices = np.concatenate(
+    [
+      np.eye(2) + rng.uniform(-0.6, 0.6, (n, 2, 2)),
+      rng.uniform(-0.4, 0.4, (n, 2, 1)) * [[height], [width]],
+    ],
+    axis=-1,
+  ).astype(np.float32)
+  result = jax.jit(resample)(images, matrices)
+  for i in range(n):
+    for c in range(channels):
+      expected = ndimage.affine_transform(
+        images[i, ..., c].astype(np.float64),
+        matrices[i, :, :2].astype(np.float64),
+        matrices[i, :, 2].astype(np.float64),
+        order=1,
+        mode="nearest",
+      )
+      # A float32 coordinate near 17 is 1e-6 off; neighbours differ by at most 255.
+      np.testing.assert_allclose(result[i, ..., c], expected, atol=2e-3)
+
+
+def test_resample_far_outside_is_the_nearest_corner():
+  images = random_images((2, 5, 4, 3))
+  away = np.array([[[1, 0, 1e6], [0, 1, -1e6]]] * 2, np.float32)
+  result = jax.jit(resample)(images, away)
+  np.testing.assert_array_equal(
+    result, np.broadcast_to(images[:, -1:, :1], images.shape)
+  )
+
+
+def test_resample_gives_nan_for_a_matrix_of_nan():
+  matrices = jnp.full((1, 2, 3), jnp.nan)
+  assert np.isnan(jax.jit(resample)(jnp.ones((1, 4, 4, 1)), matrices)).all()
+
+
+# What each parameter means, alone and composed.
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 9, 1), (5, 7, 4, 3)])
+def test_plain_parameters_are_the_exact_identity(shape):
+  images = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+  np.testing.assert_array_equal(transform(images), images)
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 9, 1), (5, 7, 4, 3)])
+def test_flip_exchanges_left_and_right_exactly(shape):
+  images = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+  np.testing.assert_array_equal(transform(images, flip=1), images[:, :, ::-1])
+
+
+@pytest.mark.parametrize(("down", "right"), [(2, 0), (0, -3), (-1, 4), (8, 1)])
+def test_whole_shift_moves_down_and_right_and_repeats_the_edge(down, right):
+  images = random_images((3, 8, 16, 2))
+  rows = np.clip(np.arange(8) - down, 0, 7)
+  columns = np.clip(np.arange(16) - right, 0, 15)
+  result = transform(images, shift=[down / 8, right / 16])
+  np.testing.assert_array_equal(result, images[:, rows][:, :, columns])
+
+
+def test_rotation_by_a_right_angle_is_rot90():
+  images = random_images((3, 9, 9, 2))
+  for degrees, turns in ((90, 1), (-90, -1), (180, 2)):
+    np.testing.assert_allclose(
+      transform(images, rotation=degrees),
+      np.rot90(images, turns, axes=(1, 2)),
+      atol=1e-2,
+    )
+
+
+def test_zoom_samples_a_window_of_that_many_times_the_side():
+  ramp = np.broadcast_to(np.arange(9.0)[:, None] * 100 + np.arange(9.0), (9, 9))
+  images = ramp[None, ..., None].astype(np.float32)
+  window = transform(images, zoom=[0.5, 0.25])[0, ..., 0]
+  place = np.arange(9) - 4  # from the centre
+  expected = (4 + 0.5 * place)[:, None] * 100 + (4 + 0.25 * place)
+  np.testing.assert_allclose(window, expected, rtol=1e-6)
+
+
+def test_shear_moves_each_row_by_its_distance_from_the_middle_one():
+  images = random_images((1, 5, 9, 1))
+  result = transform(images, shear=1)
+  for row in range(5):
+    columns = np.clip(np.arange(9) + (row - 2), 0, 8)
+    np.testing.assert_array_equal(result[0, row], images[0, row, columns])
+
+
+def test_matrices_are_the_documented_composition():
+  height, width, n = 20, 31, 16
+  drawn = jax.jit(lambda key: sample_affine(key, n, **EVERYTHING))(jax.random.key(3))
+  matrices = jax.jit(affine_matrices, static_argnums=(1, 2))(drawn, height, width)
+
+  def move(y, x):
+    return np.array([[1, 0, y], [0, 1, x], [0, 0, 1]], np.float64)
+
+  def linear(a):
+    return np.block([[np.array(a, np.float64), np.zeros((2, 1))], [0, 0, 1]])
+
+  middle = (height - 1) / 2, (width - 1) / 2
+  for i in range(n):
+    zoom, shear, shift, rotation, flip = (np.float64(p[i]) for p in drawn)
+    c, s = np.cos(np.pi * rotation / 180), np.sin(np.pi * rotation / 180)
+    expected = (
+      move(*middle)
+      @ linear([[c, s], [-s, c]])
+      @ linear([[1, 0], [shear, 1]])
+      @ linear(np.diag(zoom))
+      @ linear(np.diag([1, 1 - 2 * flip]))
+      @ move(-shift[0] * height, -shift[1] * width)
+      @ move(-middle[0], -middle[1])
+    )
+    np.testing.assert_allclose(matrices[i], expected[:2], atol=1e-5)
+
+
+# The draws.
+
+
+def test_parameters_are_uniform_over_the_documented_intervals():
+  n = 4000
+  drawn = jax.jit(lambda key: sample_affine(key, n, **EVERYTHING))(jax.random.key(0))
+  columns = {
+    "zoom y": (drawn.zoom[:, 0], 0.8, 1.2),
+    "zoom x": (drawn.zoom[:, 1], 0.8, 1.2),
+    "shear": (drawn.shear, -0.2, 0.2),
+    "shift y": (drawn.shift[:, 0], -0.1, 0.1),
+    "shift x": (drawn.shift[:, 1], -0.1, 0.1),
+    "rotation": (drawn.rotation, -15, 15),
+  }
+  for name, (values, low, high) in columns.items():
+    values = np.asarray(values)
+    assert low - 1e-6 <= values.min() < low + 0.01 * (high - low), name
+    assert high - 0.01 * (high - low) < values.max() <= high + 1e-6, name
+    p = stats.kstest(values, stats.uniform(low, high - low).cdf).pvalue
+    assert p > 1e-3, (name, p)
+  # Three deviations of a fair coin.
+  assert abs(np.mean(drawn.flip) - 0.5) < 3 * 0.5 / n**0.5
+  # No parameter follows another one.
+  table = np.stack([*(v for v, _, _ in columns.values()), drawn.flip.astype(float)])
+  off_diagonal = np.corrcoef(table)[~np.eye(len(table), dtype=bool)]
+  assert np.abs(off_diagonal).max() < 4 / n**0.5
+
+
+def test_a_range_of_zero_leaves_its_parameter_alone():
+  plain = parameters(50)
+  for name, value in EVERYTHING.items():
+    drawn = sample_affine(jax.random.key(0), 50, **{name: value})
+    for field in AffineParameters._fields:
+      same = np.array_equal(getattr(drawn, field), getattr(plain, field))
+      assert same == (field != name), (name, field)
+
+
+def test_affine_composes_what_it_says():
+  images = random_images((8, 12, 10, 3))
+  key = jax.random.key(5)
+  drawn = sample_affine(key, 8, **EVERYTHING)
+  np.testing.assert_allclose(
+    jax.jit(functools.partial(affine, **EVERYTHING))(key, images),
+    resample(images, affine_matrices(drawn, 12, 10)),
+    atol=1e-2,
+  )
+
+
+def test_flip_alone_gives_each_image_or_its_mirror():
+  images = random_images((64, 6, 5, 1))
+  result = jax.jit(functools.partial(affine, flip=True))(jax.random.key(0), images)
+  kept = (np.asarray(result) == images).all(axis=(1, 2, 3))
+  mirrored = (np.asarray(result) == images[:, :, ::-1]).all(axis=(1, 2, 3))
+  assert (kept ^ mirrored).all()
+  assert 16 < kept.sum() < 48
+
+
+# augment, and what holds for every operation.
+
+OPERATIONS = {
+  "affine": functools.partial(affine, **EVERYTHING),
+  "erasing_noise": functools.partial(random_erasing, probability=0.7),
+  "erasing_value": functools.partial(random_erasing, probability=0.7, value=3.0),
+  "augment": lambda key, images: augment(
+    key, images.astype(jnp.uint8), **EVERYTHING, erasing_probability=0.7
+  ),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+class TestEveryOperation:
+  images = random_images((16, 12, 10, 3))
+
+  def test_jit_changes_nothing(self, operation):
+    key = jax.random.key(1)
+    np.testing.assert_allclose(
+      jax.jit(operation)(key, self.images), operation(key, self.images), atol=1e-2
+    )
+
+  def test_same_key_same_images_other_key_others(self, operation):
+    run = jax.jit(operation)
+    first, again, other = (run(jax.random.key(k), self.images) for k in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (np.asarray(first) != np.asarray(other)).any(axis=(1, 2, 3)).sum() > 4
+
+  def test_images_do_not_touch_each_other(self, operation):
+    run = jax.jit(operation)
+    whole = np.asarray(run(jax.random.key(1), self.images))
+    for i in (0, 7, 15):
+      # All others replaced: image i must not notice.
+      others = random_images(self.images.shape, seed=9)
+      others[i] = self.images[i]
+      alone = np.asarray(run(jax.random.key(1), others))
+      np.testing.assert_array_equal(alone[i], whole[i])
+      assert (alone != whole).any()
+
+  def test_stays_within_the_pixels(self, operation):
+    result = np.asarray(jax.jit(operation)(jax.random.key(1), self.images))
+    assert result.min() >= 0
+    assert result.max() <= 255
+    assert result.shape == self.images.shape
+    assert result.dtype == np.float32
+
+  def test_equal_images_are_changed_differently(self, operation):
+    equal = np.broadcast_to(self.images[:1], self.images.shape)
+    result = np.asarray(jax.jit(operation)(jax.random.key(1), equal))
+    assert len(np.unique(result.reshape(16, -1), axis=0)) > 8
+
+
+def test_resample_of_a_batch_is_that_of_each_image():
+  images = random_images((9, 12, 10, 3))
+  drawn = sample_affine(jax.random.key(0), 9, **EVERYTHING)
+  matrices = affine_matrices(drawn, 12, 10)
+  one = jax.jit(lambda image, matrix: resample(image[None], matrix[None])[0])
+  # Interpolated alike; a compiled program may fuse a multiplication and an addition.
+  np.testing.assert_allclose(
+    jax.jit(resample)(images, matrices),
+    np.stack([one(*pair) for pair in zip(images, matrices, strict=True)]),
+    atol=1e-2,
+  )
+  np.testing.assert_allclose(
+    jax.jit(resample)(images, matrices),
+    jax.jit(jax.vmap(one))(images, matrices),
+    atol=1e-2,
+  )
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_augment_without_ranges_is_the_exact_identity(jitted):
+  images = random_images((4, 7, 5, 3), np.uint8)
+  result = (jax.jit(augment) if jitted else augment)(jax.random.key(0), images)
+  assert result.dtype == jnp.float32
+  np.testing.assert_array_equal(result, images)
+
+
+def test_augment_is_affine_then_erasing():
+  images = random_images((64, 12, 10, 1), np.uint8)
+  result = np.asarray(
+    jax.jit(
+      functools.partial(
+        augment,
+        shift=0.5,
+        erasing_probability=0.5,
+        erasing_area=(0.2, 0.3),
+        erasing_aspect=(0.5, 2),
+        erasing_value=-1.0,
+      )
+    )(jax.random.key(0), images)
+  )
+  # Shifted after erasing, interpolation would leave values between -1 and 0, and
+  # repeat an erased edge over more than a third of the image.
+  erased = result == -1
+  assert not ((result < 0) & ~erased).any()
+  share = erased.mean(axis=(1, 2, 3))
+  assert ((share == 0) | ((share > 0.1) & (share < 0.4))).all()
+  assert 16 < (share > 0).sum() < 48
+  assert (result[~erased] != np.float32(images)[~erased]).mean() > 0.5
+
+
+def test_augment_compiles_once_for_all_steps():
+  traces = []
+
+  @jax.jit
+  def step(key, images):
+    traces.append(0)
+    return augment(key, images, **EVERYTHING, erasing_probability=0.5)
+
+  for seed in range(3):
+    step(jax.random.key(seed), random_images((4, 8, 8, 1), np.uint8, seed))
+  assert len(traces) == 1
+
+
+def test_augment_runs_within_a_scan():
+  images = jnp.asarray(random_images((4, 8, 8, 1), np.uint8))
+  run = functools.partial(augment, **EVERYTHING, erasing_probability=0.5)
+  keys = jax.random.split(jax.random.key(0), 3)
+  _, scanned = jax.jit(
+    lambda keys: jax.lax.scan(lambda carry, key: (carry, run(key, images)), 0, keys)
+  )(keys)
+  for key, result in zip(keys, scanned, strict=True):
+    np.testing.assert_allclose(result, jax.jit(run)(key, images), atol=1e-2)
+
+
+def test_bfloat16_is_interpolated_in_float32_and_returned_as_it_came():
+  images = random_images((6, 12, 10, 1))  # whole numbers to 255: exact in bfloat16
+  key = jax.random.key(2)
+  run = jax.jit(functools.partial(affine, **EVERYTHING))
+  result = run(key, images.astype(jnp.bfloat16))
+  assert result.dtype == jnp.bfloat16
+  # Half a step of bfloat16 beside 128..255; interpolated in bfloat16, some values
+  # would be several steps off.
+  np.testing.assert_allclose(np.float32(result), run(key, images), atol=0.51)
+  erased = random_erasing(key, images.astype(jnp.bfloat16), probability=1.0)
+  assert erased.dtype == jnp.bfloat16
+  np.testing.assert_array_equal(
+    np.float32(erased), random_erasing(key, images, probability=1.0)
+  )
+
+
+# Random erasing.
+
+
+def rectangles(n, height, width, seed=0, **arguments):
+  """Erases n images; sides and first pixels of their rectangles, which it checks."""
+  run = jax.jit(functools.partial(random_erasing, value=-1.0, **arguments))
+  images = random_images((n, height, width, 2))
+  result = np.asarray(run(jax.random.key(seed), images))
+  erased = result == -1
+  np.testing.assert_array_equal(result[~erased], images[~erased])
+  assert (erased[..., 0] == erased[..., 1]).all()
+  rows, columns = erased[..., 0].any(2), erased[..., 0].any(1)
+  # Exactly the pixels of one block of rows and one of columns.
+  np.testing.assert_array_equal(erased[..., 0], rows[:, :, None] & columns[:, None, :])
+  for line in (rows, columns):
+    starts = (np.diff(line.astype(int), axis=1, prepend=0) == 1).sum(axis=1)
+    assert (starts <= 1).all()
+  return rows.sum(1), columns.sum(1), rows.argmax(1), columns.argmax(1)
+
+
+def test_erasing_area_and_aspect_have_the_documented_distributions():
+  # Sides of hundreds of pixels, so that rounding them hardly shows.
+  size, area, aspect = 200, (0.1, 0.3), (0.4, 2.5)
+  h, w, _, _ = rectangles(1200, size, size, probability=1.0, area=area, aspect=aspect)
+  share, ratio = h * w / size**2, h / w
+  assert area[0] * 0.98 <= share.min() < 0.11
+  assert 0.29 < share.max() <= area[1] * 1.02
+  assert aspect[0] * 0.98 <= ratio.min() < 0.42
+  assert 2.4 < ratio.max() <= aspect[1] * 1.02
+  assert stats.kstest(share, stats.uniform(0.1, 0.2).cdf).pvalue > 1e-3
+  assert stats.kstest(ratio, stats.loguniform(*aspect).cdf).pvalue > 1e-3
+  assert abs(np.corrcoef(share, np.log(ratio))[0, 1]) < 4 / 1200**0.5
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 48), (20, 60)])
+def test_erasing_s_default_rectangles_fit_and_lie_anywhere(height, width):
+  h, w, top, left = rectangles(2000, height, width, probability=1.0)
+  assert (h > 0).all()
+  assert (w > 0).all()
+  # Uniform among the places where it fits.
+  for first, side, size in ((top, h, height), (left, w, width)):
+    free = side <= size - 4
+    place = (first[free] + 0.5) / (size - side[free] + 1)
+    assert abs(place.mean() - 0.5) < 4 * (1 / 12 / free.sum()) ** 0.5
+    assert (first == 0).any()
+    assert (first + side == size).any()
+  share = h * w / (height * width)
+  assert abs(share.mean() - 0.175) < 0.01
+  # The nominal sides are rounded by half a pixel at most.
+  assert share.max() < 0.33 + 0.5 * (h + w).max() / (height * width)
+
+
+def test_erasing_chooses_images_with_its_probability():
+  h, _, _, _ = rectangles(2000, 12, 12, probability=0.3)
+  assert abs((h > 0).mean() - 0.3) < 4 * (0.3 * 0.7 / 2000) ** 0.5
+
+
+def test_erasing_all_of_every_image():
+  h, w, _, _ = rectangles(5, 7, 7, probability=1, area=(1, 1), aspect=(1, 1))
+  assert (h == 7).all()
+  assert (w == 7).all()
+
+
+def test_erasing_with_probability_zero_is_the_identity():
+  images = random_images((3, 5, 5, 1))
+  result = random_erasing(jax.random.key(0), images, probability=0.0)
+  np.testing.assert_array_equal(result, images)
+
+
+@pytest.mark.parametrize("shape", [(40, 24, 24, 3), (3, 5, 7, 3)])
+def test_erasing_noise_is_a_uniform_byte_in_each_pixel(shape):
+  run = jax.jit(functools.partial(random_erasing, probability=1.0, area=(0.5, 0.5)))
+  result = np.asarray(run(jax.random.key(0), np.full(shape, -1, np.float32)))
+  noise = result[result >= 0]
+  assert (noise == np.round(noise)).all()
+  if noise.size > 10_000:
+    counts = np.bincount(noise.astype(int), minlength=256)
+    assert len(counts) == 256
+    assert stats.chisquare(counts).pvalue > 1e-3
+    # Channels are independent of each other.
+    table = result[(result >= 0).all(-1)].T
+    assert np.abs(np.corrcoef(table) - np.eye(3)).max() < 4 / table.shape[1] ** 0.5
+
+
+# Mixup.
+
+
+def test_mixup_blends_pixels_and_targets_by_the_same_weights():
+  n = 32
+  one_hot = np.eye(n, dtype=np.float32)
+  # Image i shows its own one-hot row: whatever is done to targets shows in pixels.
+  images = one_hot.reshape(n, 4, 8, 1)
+  mixed, targets = jax.jit(functools.partial(mixup, alpha=1.0))(
+    jax.random.key(0), images, one_hot
+  )
+  targets = np.asarray(targets)
+  np.testing.assert_array_equal(mixed.reshape(n, n), targets)
+  np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)
+  assert (targets >= 0).all()
+  assert ((targets > 0).sum(1) <= 2).all()
+  assert ((targets > 0).sum(1) == 2).sum() > n // 2
+  # Each example is a partner once: the columns' weights beside the diagonal are one.
+  off = targets * (1 - one_hot)
+  assert ((off > 0).sum(0) <= 1).all()
+  assert len(np.unique(np.diag(targets))) > n // 2  # a weight for each example
+
+
+def test_mixup_blends_the_pixels_it_is_given():
+  images = random_images((8, 6, 5, 3))
+  labels = np.eye(8, dtype=np.float32)
+  mixed, targets = jax.jit(functools.partial(mixup, alpha=0.8))(
+    jax.random.key(4), images, labels
+  )
+  # With one class an example, the targets are the matrix of the blend.
+  expected = np.einsum("ij,jhwc->ihwc", np.float64(targets), images)
+  np.testing.assert_allclose(mixed, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1, 4.0])
+def test_mixup_weights_are_beta_distributed(alpha):
+  n = 256
+  one_hot = jnp.eye(n)
+  run = functools.partial(mixup, alpha=alpha)
+  _, targets = jax.jit(
+    jax.vmap(lambda key: run(key, one_hot.reshape(n, 1, n, 1), one_hot))
+  )(jax.random.split(jax.random.key(0), 20))
+  weights = np.diagonal(targets, axis1=1, axis2=2).ravel()
+  weights = weights[weights < 1]  # at 1 an example is its own partner
+  assert len(weights) > 0.99 * 20 * n
+  assert stats.kstest(weights, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
+  # Variance of Beta(a, a): 1 / (4 (2 a + 1)).
+  assert np.var(weights) == pytest.approx(0.25 / (2 * alpha + 1), rel=0.06)
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 1e5])
+def test_mixup_of_an_extreme_alpha_is_finite(alpha):
+  one_hot = np.eye(64, dtype=np.float32)
+  _, targets = mixup(jax.random.key(0), np.ones((64, 2, 2, 1)), one_hot, alpha=alpha)
+  assert np.isfinite(targets).all()
+  np.testing.assert_allclose(np.sum(targets, axis=1), 1, atol=1e-6)
+
+
+def test_mixup_keys_and_jit():
+  images, labels = random_images((16, 4, 4, 1)), np.eye(16, dtype=np.float32)
+  run = functools.partial(mixup, alpha=1.0)
+  first, again, other = (
+    jax.jit(run)(jax.random.key(k), images, labels) for k in (0, 0, 1)
+  )
+  np.testing.assert_array_equal(first[0], again[0])
+  np.testing.assert_array_equal(first[1], again[1])
+  assert (np.asarray(first[1]) != np.asarray(other[1])).any()
+  eager = run(jax.random.key(0), images, labels)
+  np.testing.assert_allclose(first[0], eager[0], atol=1e-3)
+  np.testing.assert_allclose(first[1], eager[1], atol=1e-6)
+
+
+def test_mixup_keeps_dtypes():
+  images = random_images((8, 4, 4, 1)).astype(jnp.bfloat16)
+  mixed, targets = mixup(jax.random.key(0), images, np.eye(8, dtype="f"), alpha=1.0)
+  assert mixed.dtype == jnp.bfloat16
+  assert targets.dtype == jnp.float32
+
+
+# Refusals.
+
+KEY = jax.random.key(0)
+IMAGES = np.zeros((2, 4, 4, 1), np.float32)
+BYTES = IMAGES.astype(np.uint8)
+ONE_HOT = np.eye(2, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+  ("function", "arguments", "error", "message"),
+  [
+    (affine, dict(zoom=-0.1), ValueError, r"zoom: expected .*\[0, 1\], got -0.1"),
+    (affine, dict(zoom=1.5), ValueError, "zoom: .*got 1.5"),
+    (affine, dict(shear=-1), ValueError, "shear: .*got -1"),
+    (affine, dict(shear=float("inf")), ValueError, "shear: .*got inf"),
+    (affine, dict(shear=float("nan")), ValueError, "shear: .*got nan"),
+    (affine, dict(shift=-0.5), ValueError, "shift: .*got -0.5"),
+    (affine, dict(shift=3), ValueError, "shift: .*got 3"),
+    (affine, dict(rotation=-5.0), ValueError, "rotation: .*got -5.0"),
+    (affine, dict(rotation=181), ValueError, "rotation: .*got 181"),
+    (affine, dict(rotation=(-5, 5)), TypeError, r"rotation: .*got \(-5, 5\)"),
+    (affine, dict(zoom="a"), TypeError, "zoom: expected a number, got 'a'"),
+    (affine, dict(zoom=True), TypeError, "zoom: expected a number, got True"),
+    (affine, dict(flip=1), TypeError, "flip: expected True or False, got 1"),
+    (affine, dict(images=BYTES), TypeError, "images: .*floating.*got uint8"),
+    (affine, dict(images=IMAGES[0]), ValueError, r"images: .*\(N, H, W, C\)"),
+    (affine, dict(images=IMAGES[:0]), ValueError, "images: .*without a zero"),
+    (augment, dict(images=IMAGES), TypeError, "images: .*uint8.*got float32"),
+    (augment, dict(images=BYTES[0]), ValueError, r"images: .*\(N, H, W, C\)"),
+    (augment, dict(images=BYTES, zoom=-1), ValueError, "zoom: "),
+    (augment, dict(images=BYTES, erasing_probability=2), ValueError, "probability: "),
+    (random_erasing, dict(probability=-0.1), ValueError, "probability: .*got -0.1"),
+    (random_erasing, dict(probability=1.1), ValueError, "probability: .*got 1.1"),
+    (random_erasing, dict(images=BYTES), TypeError, "images: .*floating.*got uint8"),
+    (random_erasing, dict(area=0.2), TypeError, r"area: .*\(least, greatest\)"),
+    (random_erasing, dict(area=(0, 0.2)), ValueError, r"area: .*\(0, 1\], got 0"),
+    (random_erasing, dict(area=(0.1, 1.2)), ValueError, "area: .*got 1.2"),
+    (random_erasing, dict(area=(0.3, 0.2)), ValueError, r"area: .*\(0.3, 0.2\)"),
+    (random_erasing, dict(aspect=(0, 1)), ValueError, "aspect: .*got 0"),
+    (random_erasing, dict(aspect=(2, 1)), ValueError, r"aspect: .*\(2, 1\)"),
+    (random_erasing, dict(aspect=(4, 5)), ValueError, "area: no rectangle .* 4 x 4"),
+    (random_erasing, dict(aspect=(0.1, 0.2)), ValueError, "area: no rectangle"),
+    (random_erasing, dict(value="random"), TypeError, "value: .*got 'random'"),
+    (mixup, dict(alpha=0), ValueError, r"alpha: .*\(0, inf\], got 0"),
+    (mixup, dict(alpha=-1.0), ValueError, "alpha: .*got -1.0"),
+    (mixup, dict(alpha=None), TypeError, "alpha: expected a number, got None"),
+    (mixup, dict(images=BYTES), TypeError, "images: .*floating.*got uint8"),
+    (mixup, dict(labels_onehot=np.arange(2)), TypeError, "labels_onehot: .*got int"),
+    (mixup, dict(labels_onehot=ONE_HOT[0]), ValueError, r"labels_onehot: .*\(2, K\)"),
+    (mixup, dict(labels_onehot=ONE_HOT[:1]), ValueError, r"labels_onehot: .*\(2, K\)"),
+  ],
+)
+def test_refuses(function, arguments, error, message):
+  defaults = {
+    affine: {},
+    augment: {},
+    random_erasing: dict(probability=0.5),
+    mixup: dict(labels_onehot=ONE_HOT, alpha=1.0),
+  }
+  with pytest.raises(error, match=message):
+    function(KEY, **{"images": IMAGES, **defaults[function], **arguments})
+
+
+@pytest.mark.parametrize(
+  ("matrices", "error", "message"),
+  [
+    (np.zeros((2, 2, 3), int), TypeError, "matrices: expected a floating dtype"),
+    (np.zeros((1, 2, 3)), ValueError, r"matrices: expected shape \(2, 2, 3\)"),
+    (np.zeros((2, 3, 3)), ValueError, r"matrices: .*got \(2, 3, 3\)"),
+  ],
+)
+def test_resample_refuses(matrices, error, message):
+  with pytest.raises(error, match=message):
+    resample(IMAGES, matrices)
+
+
+def test_refuses_a_traced_range():
+  with pytest.raises(TypeError, match="zoom: expected a number"):
+    jax.jit(lambda zoom: affine(KEY, IMAGES, zoom=zoom))(0.2)
+
+
+def test_exports_are_documented():
+  for name in augmentation.__all__:
+    assert getattr(augmentation, name).__doc__
