@@ -1,4 +1,4 @@
-"""Augmentation against scipy, float64 matrices and the distributions' own moments."""
+"""The augmentations: what they must keep, and the distributions of what they draw."""
 
 import functools
 
@@ -6,19 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import ndimage, stats
+from scipy import stats
 
-from emosynth_jax.data import augment as augmentation
-from emosynth_jax.data.augment import (
-  AffineParameters,
-  affine,
-  affine_matrices,
-  augment,
-  mixup,
-  random_erasing,
-  resample,
-  sample_affine,
-)
+from emosynth_jax.data.augment import affine, augment, mixup, random_erasing
 
 EVERYTHING = dict(zoom=0.2, shear=0.2, shift=0.1, rotation=15.0, flip=True)
 
@@ -27,222 +17,17 @@ def random_images(shape, dtype=np.float32, seed=0):
   return np.random.default_rng(seed).integers(0, 256, shape).astype(dtype)
 
 
-def parameters(n=1, **changes):
-  """Parameters that change nothing, but for those named."""
-  plain = dict(
-    zoom=np.ones((n, 2)),
-    shear=np.zeros(n),
-    shift=np.zeros((n, 2)),
-    rotation=np.zeros(n),
-    flip=np.zeros(n),
-  )
-  values = {
-    name: np.broadcast_to(changes.get(name, value), value.shape)
-    for name, value in plain.items()
-  }
-  flip = jnp.asarray(values.pop("flip"), bool)
-  return AffineParameters(
-    **{name: jnp.asarray(value, jnp.float32) for name, value in values.items()},
-    flip=flip,
-  )
-
-
-def transform(images, **changes):
-  @jax.jit
-  def run(images, drawn):
-    return resample(images, affine_matrices(drawn, *images.shape[1:3]))
-
-  return np.asarray(run(images, parameters(len(images), **changes)))
-
-
-# The sampler.
-
-
-@pytest.mark.parametrize("shape", [(6, 13, 17, 1), (4, 16, 9, 3), (3, 1, 5, 2)])
-def test_resample_is_scipy_s_affine_transform(shape):
-  n, height, width, channels = shape
-  images = random_images(shape)
-  rng = np.random.default_rng(1)
-  matrices = np.concatenate(
-    [
-      np.eye(2) + rng.uniform(-0.6, 0.6, (n, 2, 2)),
-      rng.uniform(-0.4, 0.4, (n, 2, 1)) * [[height], [width]],
-    ],
-    axis=-1,
-  ).astype(np.float32)
-  result = jax.jit(resample)(images, matrices)
-  for i in range(n):
-    for c in range(channels):
-      expected = ndimage.affine_transform(
-        images[i, ..., c].astype(np.float64),
-        matrices[i, :, :2].astype(np.float64),
-        matrices[i, :, 2].astype(np.float64),
-        order=1,
-        mode="nearest",
-      )
-      # A float32 coordinate near 17 is 1e-6 off; neighbours differ by at most 255.
-      np.testing.assert_allclose(result[i, ..., c], expected, atol=2e-3)
-
-
-def test_resample_far_outside_is_the_nearest_corner():
-  images = random_images((2, 5, 4, 3))
-  away = np.array([[[1, 0, 1e6], [0, 1, -1e6]]] * 2, np.float32)
-  result = jax.jit(resample)(images, away)
-  np.testing.assert_array_equal(
-    result, np.broadcast_to(images[:, -1:, :1], images.shape)
-  )
-
-
-def test_resample_gives_nan_for_a_matrix_of_nan():
-  matrices = jnp.full((1, 2, 3), jnp.nan)
-  assert np.isnan(jax.jit(resample)(jnp.ones((1, 4, 4, 1)), matrices)).all()
-
-
-# What each parameter means, alone and composed.
-
-
-@pytest.mark.parametrize("shape", [(5, 6, 9, 1), (5, 7, 4, 3)])
-def test_plain_parameters_are_the_exact_identity(shape):
-  images = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-  np.testing.assert_array_equal(transform(images), images)
-
-
-@pytest.mark.parametrize("shape", [(5, 6, 9, 1), (5, 7, 4, 3)])
-def test_flip_exchanges_left_and_right_exactly(shape):
-  images = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-  np.testing.assert_array_equal(transform(images, flip=1), images[:, :, ::-1])
-
-
-@pytest.mark.parametrize(("down", "right"), [(2, 0), (0, -3), (-1, 4), (8, 1)])
-def test_whole_shift_moves_down_and_right_and_repeats_the_edge(down, right):
-  images = random_images((3, 8, 16, 2))
-  rows = np.clip(np.arange(8) - down, 0, 7)
-  columns = np.clip(np.arange(16) - right, 0, 15)
-  result = transform(images, shift=[down / 8, right / 16])
-  np.testing.assert_array_equal(result, images[:, rows][:, :, columns])
-
-
-def test_rotation_by_a_right_angle_is_rot90():
-  images = random_images((3, 9, 9, 2))
-  for degrees, turns in ((90, 1), (-90, -1), (180, 2)):
-    np.testing.assert_allclose(
-      transform(images, rotation=degrees),
-      np.rot90(images, turns, axes=(1, 2)),
-      atol=1e-2,
-    )
-
-
-def test_zoom_samples_a_window_of_that_many_times_the_side():
-  ramp = np.broadcast_to(np.arange(9.0)[:, None] * 100 + np.arange(9.0), (9, 9))
-  images = ramp[None, ..., None].astype(np.float32)
-  window = transform(images, zoom=[0.5, 0.25])[0, ..., 0]
-  place = np.arange(9) - 4  # from the centre
-  expected = (4 + 0.5 * place)[:, None] * 100 + (4 + 0.25 * place)
-  np.testing.assert_allclose(window, expected, rtol=1e-6)
-
-
-def test_shear_moves_each_row_by_its_distance_from_the_middle_one():
-  images = random_images((1, 5, 9, 1))
-  result = transform(images, shear=1)
-  for row in range(5):
-    columns = np.clip(np.arange(9) + (row - 2), 0, 8)
-    np.testing.assert_array_equal(result[0, row], images[0, row, columns])
-
-
-def test_matrices_are_the_documented_composition():
-  height, width, n = 20, 31, 16
-  drawn = jax.jit(lambda key: sample_affine(key, n, **EVERYTHING))(jax.random.key(3))
-  matrices = jax.jit(affine_matrices, static_argnums=(1, 2))(drawn, height, width)
-
-  def move(y, x):
-    return np.array([[1, 0, y], [0, 1, x], [0, 0, 1]], np.float64)
-
-  def linear(a):
-    return np.block([[np.array(a, np.float64), np.zeros((2, 1))], [0, 0, 1]])
-
-  middle = (height - 1) / 2, (width - 1) / 2
-  for i in range(n):
-    zoom, shear, shift, rotation, flip = (np.float64(p[i]) for p in drawn)
-    c, s = np.cos(np.pi * rotation / 180), np.sin(np.pi * rotation / 180)
-    expected = (
-      move(*middle)
-      @ linear([[c, s], [-s, c]])
-      @ linear([[1, 0], [shear, 1]])
-      @ linear(np.diag(zoom))
-      @ linear(np.diag([1, 1 - 2 * flip]))
-      @ move(-shift[0] * height, -shift[1] * width)
-      @ move(-middle[0], -middle[1])
-    )
-    np.testing.assert_allclose(matrices[i], expected[:2], atol=1e-5)
-
-
-# The draws.
-
-
-def test_parameters_are_uniform_over_the_documented_intervals():
-  n = 4000
-  drawn = jax.jit(lambda key: sample_affine(key, n, **EVERYTHING))(jax.random.key(0))
-  columns = {
-    "zoom y": (drawn.zoom[:, 0], 0.8, 1.2),
-    "zoom x": (drawn.zoom[:, 1], 0.8, 1.2),
-    "shear": (drawn.shear, -0.2, 0.2),
-    "shift y": (drawn.shift[:, 0], -0.1, 0.1),
-    "shift x": (drawn.shift[:, 1], -0.1, 0.1),
-    "rotation": (drawn.rotation, -15, 15),
-  }
-  for name, (values, low, high) in columns.items():
-    values = np.asarray(values)
-    assert low - 1e-6 <= values.min() < low + 0.01 * (high - low), name
-    assert high - 0.01 * (high - low) < values.max() <= high + 1e-6, name
-    p = stats.kstest(values, stats.uniform(low, high - low).cdf).pvalue
-    assert p > 1e-3, (name, p)
-  # Three deviations of a fair coin.
-  assert abs(np.mean(drawn.flip) - 0.5) < 3 * 0.5 / n**0.5
-  # No parameter follows another one.
-  table = np.stack([*(v for v, _, _ in columns.values()), drawn.flip.astype(float)])
-  off_diagonal = np.corrcoef(table)[~np.eye(len(table), dtype=bool)]
-  assert np.abs(off_diagonal).max() < 4 / n**0.5
-
-
-def test_a_range_of_zero_leaves_its_parameter_alone():
-  plain = parameters(50)
-  for name, value in EVERYTHING.items():
-    drawn = sample_affine(jax.random.key(0), 50, **{name: value})
-    for field in AffineParameters._fields:
-      same = np.array_equal(getattr(drawn, field), getattr(plain, field))
-      assert same == (field != name), (name, field)
-
-
-def test_affine_composes_what_it_says():
-  images = random_images((8, 12, 10, 3))
-  key = jax.random.key(5)
-  drawn = sample_affine(key, 8, **EVERYTHING)
-  np.testing.assert_allclose(
-    jax.jit(functools.partial(affine, **EVERYTHING))(key, images),
-    resample(images, affine_matrices(drawn, 12, 10)),
-    atol=1e-2,
-  )
-
-
-def test_flip_alone_gives_each_image_or_its_mirror():
-  images = random_images((64, 6, 5, 1))
-  result = jax.jit(functools.partial(affine, flip=True))(jax.random.key(0), images)
-  kept = (np.asarray(result) == images).all(axis=(1, 2, 3))
-  mirrored = (np.asarray(result) == images[:, :, ::-1]).all(axis=(1, 2, 3))
-  assert (kept ^ mirrored).all()
-  assert 16 < kept.sum() < 48
-
-
 # augment, and what holds for every operation.
 
 OPERATIONS = {
   "affine": functools.partial(affine, **EVERYTHING),
-  "erasing_noise": functools.partial(random_erasing, probability=0.7),
-  "erasing_value": functools.partial(random_erasing, probability=0.7, value=3.0),
+  "random_erasing": functools.partial(random_erasing, probability=0.7),
   "augment": lambda key, images: augment(
     key, images.astype(jnp.uint8), **EVERYTHING, erasing_probability=0.7
   ),
 }
+
+jit_once = functools.cache(jax.jit)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
@@ -252,17 +37,17 @@ class TestEveryOperation:
   def test_jit_changes_nothing(self, operation):
     key = jax.random.key(1)
     np.testing.assert_allclose(
-      jax.jit(operation)(key, self.images), operation(key, self.images), atol=1e-2
+      jit_once(operation)(key, self.images), operation(key, self.images), atol=1e-2
     )
 
   def test_same_key_same_images_other_key_others(self, operation):
-    run = jax.jit(operation)
+    run = jit_once(operation)
     first, again, other = (run(jax.random.key(k), self.images) for k in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (np.asarray(first) != np.asarray(other)).any(axis=(1, 2, 3)).sum() > 4
 
   def test_images_do_not_touch_each_other(self, operation):
-    run = jax.jit(operation)
+    run = jit_once(operation)
     whole = np.asarray(run(jax.random.key(1), self.images))
     for i in (0, 7, 15):
       # All others replaced: image i must not notice.
@@ -273,7 +58,7 @@ class TestEveryOperation:
       assert (alone != whole).any()
 
   def test_stays_within_the_pixels(self, operation):
-    result = np.asarray(jax.jit(operation)(jax.random.key(1), self.images))
+    result = np.asarray(jit_once(operation)(jax.random.key(1), self.images))
     assert result.min() >= 0
     assert result.max() <= 255
     assert result.shape == self.images.shape
@@ -281,26 +66,8 @@ class TestEveryOperation:
 
   def test_equal_images_are_changed_differently(self, operation):
     equal = np.broadcast_to(self.images[:1], self.images.shape)
-    result = np.asarray(jax.jit(operation)(jax.random.key(1), equal))
+    result = np.asarray(jit_once(operation)(jax.random.key(1), equal))
     assert len(np.unique(result.reshape(16, -1), axis=0)) > 8
-
-
-def test_resample_of_a_batch_is_that_of_each_image():
-  images = random_images((9, 12, 10, 3))
-  drawn = sample_affine(jax.random.key(0), 9, **EVERYTHING)
-  matrices = affine_matrices(drawn, 12, 10)
-  one = jax.jit(lambda image, matrix: resample(image[None], matrix[None])[0])
-  # Interpolated alike; a compiled program may fuse a multiplication and an addition.
-  np.testing.assert_allclose(
-    jax.jit(resample)(images, matrices),
-    np.stack([one(*pair) for pair in zip(images, matrices, strict=True)]),
-    atol=1e-2,
-  )
-  np.testing.assert_allclose(
-    jax.jit(resample)(images, matrices),
-    jax.jit(jax.vmap(one))(images, matrices),
-    atol=1e-2,
-  )
 
 
 @pytest.mark.parametrize("jitted", [False, True])
@@ -396,9 +163,9 @@ def rectangles(n, height, width, seed=0, **arguments):
 
 
 def test_erasing_area_and_aspect_have_the_documented_distributions():
-  # Sides of hundreds of pixels, so that rounding them hardly shows.
-  size, area, aspect = 200, (0.1, 0.3), (0.4, 2.5)
-  h, w, _, _ = rectangles(1200, size, size, probability=1.0, area=area, aspect=aspect)
+  # Sides of many pixels, so that rounding them hardly shows.
+  n, size, area, aspect = 800, 128, (0.1, 0.3), (0.4, 2.5)
+  h, w, _, _ = rectangles(n, size, size, probability=1.0, area=area, aspect=aspect)
   share, ratio = h * w / size**2, h / w
   assert area[0] * 0.98 <= share.min() < 0.11
   assert 0.29 < share.max() <= area[1] * 1.02
@@ -406,7 +173,7 @@ def test_erasing_area_and_aspect_have_the_documented_distributions():
   assert 2.4 < ratio.max() <= aspect[1] * 1.02
   assert stats.kstest(share, stats.uniform(0.1, 0.2).cdf).pvalue > 1e-3
   assert stats.kstest(ratio, stats.loguniform(*aspect).cdf).pvalue > 1e-3
-  assert abs(np.corrcoef(share, np.log(ratio))[0, 1]) < 4 / 1200**0.5
+  assert abs(np.corrcoef(share, np.log(ratio))[0, 1]) < 4 / n**0.5
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 48), (20, 60)])
@@ -464,36 +231,39 @@ def test_erasing_noise_is_a_uniform_byte_in_each_pixel(shape):
 
 def test_mixup_blends_pixels_and_targets_by_the_same_weights():
   n = 32
+  images = random_images((n, 6, 5, 3))
   one_hot = np.eye(n, dtype=np.float32)
-  # Image i shows its own one-hot row: whatever is done to targets shows in pixels.
-  images = one_hot.reshape(n, 4, 8, 1)
-  mixed, targets = jax.jit(functools.partial(mixup, alpha=1.0))(
-    jax.random.key(0), images, one_hot
-  )
-  targets = np.asarray(targets)
-  np.testing.assert_array_equal(mixed.reshape(n, n), targets)
-  np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)
-  assert (targets >= 0).all()
-  assert ((targets > 0).sum(1) <= 2).all()
-  assert ((targets > 0).sum(1) == 2).sum() > n // 2
-  # Each example is a partner once: the columns' weights beside the diagonal are one.
-  off = targets * (1 - one_hot)
-  assert ((off > 0).sum(0) <= 1).all()
-  assert len(np.unique(np.diag(targets))) > n // 2  # a weight for each example
-
-
-def test_mixup_blends_the_pixels_it_is_given():
-  images = random_images((8, 6, 5, 3))
-  labels = np.eye(8, dtype=np.float32)
-  mixed, targets = jax.jit(functools.partial(mixup, alpha=0.8))(
-    jax.random.key(4), images, labels
-  )
+  run = jax.jit(functools.partial(mixup, alpha=1))
+  mixed, targets = run(jax.random.key(0), images, one_hot)
   # With one class an example, the targets are the matrix of the blend.
   expected = np.einsum("ij,jhwc->ihwc", np.float64(targets), images)
   np.testing.assert_allclose(mixed, expected, atol=1e-3)
+  targets = np.asarray(targets)
+  np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)
+  assert (targets >= 0).all()
+  # Two examples in each, and each once the partner of one.
+  partners = (targets * (1 - one_hot)) > 0
+  assert (partners.sum(1) <= 1).all()
+  assert (partners.sum(0) <= 1).all()
+  assert partners.sum() > n / 2
+  assert len(np.unique(np.diag(targets))) > n / 2  # a weight for each example
+
+  again = run(jax.random.key(0), images, one_hot)
+  np.testing.assert_array_equal(again[0], mixed)
+  np.testing.assert_array_equal(again[1], targets)
+  other = run(jax.random.key(1), images, one_hot)
+  assert (np.asarray(other[1]) != targets).any()
+
+  # Without jit, and in bfloat16: whole numbers up to 255 are exact in it, their
+  # blends are half a step off.
+  coarse = mixup(jax.random.key(0), images.astype(jnp.bfloat16), one_hot, alpha=1)
+  assert coarse[0].dtype == jnp.bfloat16
+  assert coarse[1].dtype == jnp.float32
+  np.testing.assert_allclose(np.float32(coarse[0]), mixed, atol=0.51)
+  np.testing.assert_allclose(coarse[1], targets, atol=1e-6)
 
 
-@pytest.mark.parametrize("alpha", [0.5, 1, 4.0])
+@pytest.mark.parametrize("alpha", [0.5, 4.0])
 def test_mixup_weights_are_beta_distributed(alpha):
   n = 256
   one_hot = jnp.eye(n)
@@ -509,33 +279,13 @@ def test_mixup_weights_are_beta_distributed(alpha):
   assert np.var(weights) == pytest.approx(0.25 / (2 * alpha + 1), rel=0.06)
 
 
-@pytest.mark.parametrize("alpha", [1e-4, 1e5])
-def test_mixup_of_an_extreme_alpha_is_finite(alpha):
+def test_mixup_of_a_tiny_alpha_is_finite():
   one_hot = np.eye(64, dtype=np.float32)
-  _, targets = mixup(jax.random.key(0), np.ones((64, 2, 2, 1)), one_hot, alpha=alpha)
+  _, targets = jax.jit(functools.partial(mixup, alpha=1e-4))(
+    jax.random.key(0), np.ones((64, 2, 2, 1)), one_hot
+  )
   assert np.isfinite(targets).all()
   np.testing.assert_allclose(np.sum(targets, axis=1), 1, atol=1e-6)
-
-
-def test_mixup_keys_and_jit():
-  images, labels = random_images((16, 4, 4, 1)), np.eye(16, dtype=np.float32)
-  run = functools.partial(mixup, alpha=1.0)
-  first, again, other = (
-    jax.jit(run)(jax.random.key(k), images, labels) for k in (0, 0, 1)
-  )
-  np.testing.assert_array_equal(first[0], again[0])
-  np.testing.assert_array_equal(first[1], again[1])
-  assert (np.asarray(first[1]) != np.asarray(other[1])).any()
-  eager = run(jax.random.key(0), images, labels)
-  np.testing.assert_allclose(first[0], eager[0], atol=1e-3)
-  np.testing.assert_allclose(first[1], eager[1], atol=1e-6)
-
-
-def test_mixup_keeps_dtypes():
-  images = random_images((8, 4, 4, 1)).astype(jnp.bfloat16)
-  mixed, targets = mixup(jax.random.key(0), images, np.eye(8, dtype="f"), alpha=1.0)
-  assert mixed.dtype == jnp.bfloat16
-  assert targets.dtype == jnp.float32
 
 
 # Refusals.
@@ -601,24 +351,6 @@ def test_refuses(function, arguments, error, message):
     function(KEY, **{"images": IMAGES, **defaults[function], **arguments})
 
 
-@pytest.mark.parametrize(
-  ("matrices", "error", "message"),
-  [
-    (np.zeros((2, 2, 3), int), TypeError, "matrices: expected a floating dtype"),
-    (np.zeros((1, 2, 3)), ValueError, r"matrices: expected shape \(2, 2, 3\)"),
-    (np.zeros((2, 3, 3)), ValueError, r"matrices: .*got \(2, 3, 3\)"),
-  ],
-)
-def test_resample_refuses(matrices, error, message):
-  with pytest.raises(error, match=message):
-    resample(IMAGES, matrices)
-
-
 def test_refuses_a_traced_range():
   with pytest.raises(TypeError, match="zoom: expected a number"):
     jax.jit(lambda zoom: affine(KEY, IMAGES, zoom=zoom))(0.2)
-
-
-def test_exports_are_documented():
-  for name in augmentation.__all__:
-    assert getattr(augmentation, name).__doc__
