@@ -7,9 +7,13 @@ are scaled by a random intensity, so that faint expressions come near to neutral
 each other, as they do in photographs.
 
 The pixels are the same on every platform. Random numbers are raw output of a bit
-generator, whose stream NumPy promises to keep; all arithmetic is elementwise
-addition, multiplication, division, square root, minimum and maximum, each of which
-IEEE 754 rounds in one way only. Hence no exp, no sin, no sum over pixels here.
+generator, whose stream NumPy promises to keep; all arithmetic, here and in the drawing
+itself, is elementwise addition, multiplication, division, square root, minimum and
+maximum, each of which IEEE 754 rounds in one way only.
+
+How hard they are, measured on the default splits (4,096 to train on, 1,024 to
+validate): a linear classifier on the pixels 38 %, three convolutions of 16, 32 and 64
+maps and a hidden layer 94 % after 18 epochs. Chance is 14 %.
 """
 
 import operator
@@ -17,6 +21,7 @@ import os
 
 import numpy as np
 
+from emosynth_jax.data import _face_drawing
 from emosynth_jax.data.dataset import Dataset
 
 CLASS_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -27,22 +32,20 @@ DEFAULT_NUM_EXAMPLES = {"train": 4096, "validation": 1024, "test": 1024}
 # asked for. 32 blocks of one image a class keep the working arrays within a cache.
 _CHUNK = 32 * len(CLASS_NAMES)
 
-# Lengths are in face units: the face's half height is 1, x points to the image's
-# right, y down, and the origin lies between the eyes' line and the mouth.
-
+# Lengths are in the face units of _face_drawing.
 # name: (low, high) of the uniform distribution that each face draws from.
 _RANGES = {
   # Pose. tilt is tan(angle / 2), a rotation without trigonometry.
-  "scale": (17.5, 24.0),  # pixels for one face unit
-  "center_x": (20.0, 28.0),
-  "center_y": (20.0, 28.0),
+  "scale": (18.5, 24.0),  # pixels for one face unit
+  "center_x": (20.5, 26.5),
+  "center_y": (20.5, 26.5),
   "tilt": (-0.14, 0.14),
   "yaw": (-1.0, 1.0),
   # Identity.
   "head_width": (0.70, 0.86),
   "jaw": (0.0, 0.30),
-  "hairline": (-0.80, -0.58),
-  "hair_curve": (-0.2, 0.6),
+  "hairline": (-0.88, -0.66),
+  "hair_curve": (-0.2, 0.45),
   "hair_width": (0.02, 0.20),
   "hair_length": (-0.3, 0.9),
   "eye_x": (0.29, 0.36),
@@ -64,7 +67,7 @@ _RANGES = {
   "lip_upper": (0.025, 0.055),
   "lip_lower": (0.035, 0.075),
   # Tones, 0 black to 1 white; those of brow, lip and iris multiply the skin's.
-  "skin_tone": (0.36, 0.86),
+  "skin_tone": (0.42, 0.86),
   "hair_tone": (0.04, 0.55),
   "brow_tone": (0.20, 0.60),
   "lip_tone": (0.50, 0.85),
@@ -85,16 +88,16 @@ _RANGES = {
   "variant": (0.0, 1.0),
 }
 
-# name: (displacement at full intensity, what a full `variant` adds), by class. The
-# comment names the action unit.
+# name: (displacement at full intensity, what a full `variant` adds), by class. A
+# variant is a manner, such as a closed smile or a laugh. Comments name action units.
 #                  angry disgust fear happy  sad  surprise neutral
 _ACTIONS = {
   "brow_inner": (  # 1 up, 4 down
-    (-0.12, -0.06, 0.11, 0.00, 0.12, 0.10, 0.00),
+    (-0.12, -0.06, 0.12, 0.00, 0.13, 0.12, 0.00),
     (0.00, 0.00, 0.02, 0.00, 0.00, 0.03, 0.00),
   ),
   "brow_outer": (  # 2
-    (0.03, -0.03, 0.02, 0.02, -0.05, 0.11, 0.00),
+    (0.03, -0.03, 0.02, 0.02, -0.05, 0.12, 0.00),
     (0.00, 0.00, 0.02, 0.00, 0.00, 0.03, 0.00),
   ),
   "brow_pinch": (  # 4, inner ends drawn together
@@ -122,23 +125,23 @@ _ACTIONS = {
     (0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
   ),
   "fold": (  # 6, 10 and 12
-    (0.00, 0.80, 0.00, 0.80, 0.00, 0.00, 0.00),
+    (0.00, 0.90, 0.00, 0.55, 0.00, 0.00, 0.00),
     (0.00, 0.00, 0.00, 0.20, 0.00, 0.00, 0.00),
   ),
   "lip_raise": (  # 10
-    (0.00, 0.085, 0.00, 0.01, 0.00, 0.00, 0.00),
+    (0.00, 0.110, 0.00, 0.01, 0.00, 0.00, 0.00),
     (0.02, 0.02, 0.00, 0.01, 0.00, 0.00, 0.00),
   ),
   "corner": (  # 12 up, 15 down
-    (-0.03, -0.05, -0.03, 0.13, -0.11, 0.00, 0.00),
+    (-0.03, -0.03, -0.03, 0.13, -0.11, 0.00, 0.00),
     (0.00, 0.00, 0.00, 0.02, 0.00, 0.00, 0.00),
   ),
   "stretch": (  # 20 widens, 18 narrows
-    (-0.02, -0.01, 0.09, 0.08, -0.02, -0.11, 0.00),
+    (-0.02, -0.01, 0.09, 0.08, -0.02, -0.12, 0.00),
     (0.05, 0.00, 0.00, 0.03, 0.00, 0.00, 0.00),
   ),
   "opening": (  # 25, 26 and 27
-    (-0.01, 0.00, 0.06, 0.00, 0.00, 0.20, 0.00),
+    (-0.01, 0.00, 0.07, 0.00, 0.00, 0.23, 0.00),
     (0.12, 0.06, 0.05, 0.14, 0.01, 0.06, 0.00),
   ),
   "press": (  # 24
@@ -196,10 +199,9 @@ def load(
     <https://arxiv.org/abs/1307.0414>`_, 2013 (the classes and the image size).
   """
   del data_dir
-  if split not in DEFAULT_NUM_EXAMPLES:
-    raise ValueError(
-      f"split: expected one of {', '.join(DEFAULT_NUM_EXAMPLES)}, got {split!r}"
-    )
+  splits = tuple(DEFAULT_NUM_EXAMPLES)
+  if split not in splits:
+    raise ValueError(f"split: expected one of {', '.join(splits)}, got {split!r}")
   seed = _integer("seed", seed, minimum=0)
   if num_examples is None:
     num_examples = DEFAULT_NUM_EXAMPLES[split]
@@ -207,10 +209,12 @@ def load(
 
   images = np.empty((num_examples, SIZE, SIZE, 1), np.uint8)
   labels = np.empty(num_examples, np.int32)
-  stream = list(DEFAULT_NUM_EXAMPLES).index(split)
+  stream = splits.index(split)
   for chunk, start in enumerate(range(0, num_examples, _CHUNK)):
     stop = min(start + _CHUNK, num_examples)
-    bits = np.random.Philox(np.random.SeedSequence((seed, stream, chunk)))
+    # The seed stands last: SeedSequence cuts a long one into 32-bit words, which must
+    # not be taken for a chunk.
+    bits = np.random.Philox(np.random.SeedSequence((stream, chunk, seed)))
     images[start:stop, :, :, 0], labels[start:stop] = _draw(bits, stop - start)
   return Dataset(
     images=images,
@@ -241,7 +245,7 @@ def _draw(bits: np.random.BitGenerator, n: int) -> tuple[np.ndarray, np.ndarray]
   names = (*_RANGES, *_ACTIONS)
   # The whole chunk's parameters are drawn whatever n is: see _CHUNK.
   words = bits.random_raw(_CHUNK * (len(names) + 1)).reshape(_CHUNK, -1)
-  u = ((words >> np.uint64(40)).astype(np.float32) + 0.5) * np.float32(2**-24)
+  u = (words >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
   k = len(CLASS_NAMES)
   labels = np.argsort(words[:, -1].reshape(-1, k), axis=1, kind="stable")
   labels = labels.reshape(-1)[:n]
@@ -257,201 +261,11 @@ def _draw(bits: np.random.BitGenerator, n: int) -> tuple[np.ndarray, np.ndarray]
     wobble = 0.75 + 0.5 * u[:, len(_RANGES) + i]
     p[name] = p["intensity"] * wobble * action
 
-  canvas = _draw_head(p, n)
-  _draw_lower_face(canvas, p)
-  _draw_upper_face(canvas, p)
-
+  canvas = _face_drawing.draw(p, SIZE)
   canvas = (canvas - 0.5) * p["contrast"] + (0.5 + p["brightness"])
   # The sum of two uniform bytes: a triangular distribution, near enough to a bell.
-  noise = bits.random_raw(n * SIZE * SIZE // 4).astype("<u8").view(np.uint8)
-  noise = noise.reshape(n, 2, SIZE, SIZE)
-  noise = noise[:, 0].astype(np.float32) + noise[:, 1] - 255.0
+  raw = bits.random_raw(n * SIZE * SIZE // 4).astype("<u8").view(np.uint8)
+  raw = raw.reshape(n, 2, SIZE, SIZE)
+  noise = raw[:, 0].astype(np.float32) + raw[:, 1] - 255.0
   canvas += noise * (p["noise"] * (1 / 255))
   return (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8), labels
-
-
-def _face_coordinates(p, rows, columns):
-  """Face coordinates (x, y) of pixels; the arguments broadcast to (n, h, w)."""
-  dx = (columns - p["center_x"]) / p["scale"]
-  dy = (rows - p["center_y"]) / p["scale"]
-  norm = 1 / (1 + p["tilt"] * p["tilt"])
-  cos = (1 - p["tilt"] * p["tilt"]) * norm
-  sin = 2 * p["tilt"] * norm
-  return cos * dx + sin * dy, cos * dy - sin * dx
-
-
-def _window(p, x, y, height, width):
-  """A window of each image around the face's point (x, y).
-
-  Returns the index arrays that select it from the canvas, and its face coordinates.
-  Features are drawn in windows because most of a face is cheek: it is four times
-  faster than whole images.
-  """
-  norm = 1 / (1 + p["tilt"] * p["tilt"])
-  cos = (1 - p["tilt"] * p["tilt"]) * norm
-  sin = 2 * p["tilt"] * norm
-  column = p["center_x"] + p["scale"] * (cos * x - sin * y)
-  row = p["center_y"] + p["scale"] * (sin * x + cos * y)
-  top = np.clip(row - height / 2, 0, SIZE - height).astype(np.int32)
-  left = np.clip(column - width / 2, 0, SIZE - width).astype(np.int32)
-  rows = top + np.arange(height, dtype=np.int32)[:, None]
-  columns = left + np.arange(width, dtype=np.int32)
-  index = (np.arange(len(rows))[:, None, None], rows, columns)
-  x, y = _face_coordinates(p, rows.astype(np.float32), columns.astype(np.float32))
-  # A turned head shows its features nearer to one side, and that side narrower.
-  x = x - 0.16 * p["yaw"]
-  return index, x * (1 + 0.25 * p["yaw"] * x), y
-
-
-def _cover(p, distance):
-  """Share of each pixel inside the shape, from its signed distance."""
-  return np.clip(0.5 - distance * (p["scale"] / p["softness"]), 0, 1)
-
-
-def _paint(canvas, cover, tone):
-  """Blends `tone` into `canvas`, in place, where `cover` is above 0."""
-  canvas += cover * (tone - canvas)
-
-
-def _ellipse(x, y, a, b):
-  """Approximate signed distance to an axis-aligned ellipse at the origin."""
-  x, y = x / a, y / b
-  return (np.sqrt(x * x + y * y) - 1) * np.minimum(a, b)
-
-
-def _draw_head(p, n):
-  """Background, shoulders, head and hair: whole images `(n, 48, 48)`."""
-  grid = np.arange(SIZE, dtype=np.float32)
-  x, y = _face_coordinates(p, grid[:, None], grid)
-  ramp = (grid - 23.5) * (1 / 48)
-  canvas = p["background"] + p["background_x"] * ramp
-  canvas = canvas + p["background_y"] * ramp[:, None]
-
-  _paint(canvas, _cover(p, _ellipse(x, y - 1.75, 1.3, 0.8)), p["cloth_tone"])
-  # Long hair falls behind the face, down to hair_length.
-  width = p["head_width"] + p["hair_width"]
-  hair = np.maximum(_ellipse(x, y + 0.02, width, 1.08), y - p["hair_length"])
-  _paint(canvas, _cover(p, hair), p["hair_tone"])
-  neck = np.maximum(np.abs(x) - 0.42, np.maximum(0.5 - y, y - 1.2))
-  _paint(canvas, _cover(p, neck), 0.72 * p["skin_tone"])
-
-  # The jaw narrows the ellipse below the eyes.
-  below = np.maximum(y, 0)
-  face = _ellipse(x * (1 + p["jaw"] * below * below), y, p["head_width"], 1.0)
-  light = 1 + p["light_x"] * x + p["light_y"] * y - 0.12 * (x * x + y * y)
-  skin = p["skin_tone"] * light
-  cover = _cover(p, face)
-  _paint(canvas, cover, skin)
-  fringe = y - p["hairline"] - p["hair_curve"] * x * x
-  _paint(canvas, cover * _cover(p, fringe), p["hair_tone"])
-  return canvas
-
-
-def _draw_upper_face(canvas, p):
-  """Eyes, brows, and the wrinkles between and above them."""
-  index, x, y = _window(p, 0.0, -0.27, 28, 40)
-  patch = canvas[index]
-  dark = 0.45 * p["skin_tone"]
-  side = np.abs(x)
-
-  # Eyes: between two parabolas through the corners. outward runs from the inner
-  # corner at -1 to the outer one at 1.
-  ex, ey = side - p["eye_x"], y - p["eye_y"]
-  outward = ex / p["eye_width"]
-  ey = ey + p["eye_slant"] * outward
-  bow = 1 - outward * outward
-  upper = np.maximum(p["eye_height"] + p["lid_upper"], 0.012)
-  lower = np.maximum(0.7 * p["eye_height"] - p["lid_lower"], 0.004)
-  lid = ey + upper * bow
-  eye = np.maximum(-lid, ey - lower * bow)
-  eye_cover = _cover(p, eye)
-  # The socket's shadow, then white, iris and pupil, clipped by the lids.
-  _paint(patch, 0.35 * _cover(p, eye - 0.05), dark)
-  _paint(patch, eye_cover, 0.35 + 0.62 * p["skin_tone"])
-  # The gaze turns both eyes to the same side of the image.
-  gx = ex - np.where(x > 0, p["gaze_x"], -p["gaze_x"])
-  gy = ey - p["gaze_y"] + 0.01
-  radius = np.sqrt(gx * gx + gy * gy)
-  _paint(patch, eye_cover * _cover(p, radius - 0.085), p["iris_tone"] * p["skin_tone"])
-  _paint(patch, eye_cover * _cover(p, radius - 0.04), 0.02)
-  line = np.maximum(np.abs(lid) - 0.018, np.abs(ex) - p["eye_width"])
-  _paint(patch, 0.9 * _cover(p, line), 0.35 * dark)
-
-  # Brows: an arch between displaced ends.
-  bx = ex + p["brow_pinch"] * np.clip(0.5 - 0.5 * outward, 0, 1)
-  outward = bx / (1.25 * p["eye_width"])
-  rise = 0.5 * (p["brow_inner"] + p["brow_outer"])
-  slope = 0.5 * (p["brow_outer"] - p["brow_inner"]) + p["brow_tilt"]
-  middle = p["eye_y"] - p["brow_y"] - rise
-  curve = middle - slope * outward
-  curve = curve - p["brow_curve"] * (1 - outward * outward)
-  thickness = p["brow_thickness"] * (1 - 0.35 * outward)
-  brow = np.abs(y - curve) - thickness
-  brow = np.maximum(brow, np.abs(bx) - 1.25 * p["eye_width"])
-  _paint(patch, _cover(p, brow), p["brow_tone"] * p["skin_tone"])
-
-  # Furrows stand between the brows, lines lie across the forehead and the bridge.
-  fy = y - p["eye_y"] + 0.15
-  furrow = np.maximum(np.abs(side - 0.06) - 0.015, np.abs(fy) - 0.09)
-  _paint(patch, 0.8 * p["furrow"] * _cover(p, furrow), dark)
-  fy = y - middle + 0.14
-  crease = np.minimum(np.abs(fy + 0.1 * x * x), np.abs(fy + 0.09 + 0.1 * x * x))
-  crease = np.maximum(crease - 0.012, side - 0.32)
-  _paint(patch, 0.6 * p["forehead"] * _cover(p, crease), dark)
-  fy = y - p["eye_y"] - 0.3 * side
-  crease = np.minimum(np.abs(fy + 0.02), np.abs(fy - 0.07)) - 0.014
-  crease = np.maximum(crease, side - 0.11)
-  _paint(patch, 0.8 * np.minimum(p["wrinkle"], 1) * _cover(p, crease), dark)
-  canvas[index] = patch
-
-
-def _draw_lower_face(canvas, p):
-  """Nose, cheek folds and mouth."""
-  index, x, y = _window(p, 0.0, 0.38, 32, 34)
-  patch = canvas[index]
-  dark = 0.45 * p["skin_tone"]
-  side = np.abs(x)
-
-  # Nose: nostrils, and a shadow on the side away from the light. Wrinkling lifts it.
-  ny = y - p["nose_y"] + 0.05 * p["wrinkle"]
-  nostril = _ellipse(side - 0.6 * p["nose_width"], ny, 0.045, 0.025)
-  wing = np.abs(_ellipse(side, ny + 0.03, p["nose_width"], 0.07)) - 0.012
-  wing = np.maximum(wing, -(ny + 0.03))
-  _paint(patch, 0.4 * _cover(p, wing), dark)
-  _paint(patch, 0.9 * _cover(p, nostril), 0.5 * dark)
-  lit = np.where(p["light_x"] > 0, x, -x)
-  ridge = np.maximum(
-    np.abs(lit + 0.05 + 0.15 * (ny + 0.2)) - 0.02, np.abs(ny + 0.2) - 0.2
-  )
-  _paint(patch, 0.3 * _cover(p, ridge), dark)
-  # Folds run from the wings of the nose past the corners of the mouth.
-  fy = y - p["nose_y"]
-  fold = side - p["nose_width"] - 0.06 - 0.55 * fy + 0.25 * fy * fy
-  fold = np.maximum(np.abs(fold) - 0.016, np.abs(fy - 0.16) - 0.16)
-  _paint(patch, 0.6 * np.minimum(p["fold"], 1) * _cover(p, fold), dark)
-
-  # Mouth: two lip lines that meet at the corners.
-  half = p["mouth_width"] + p["stretch"]
-  along = x / half
-  bow = np.maximum(1 - along * along, 0)
-  rounded = np.clip(p["roundness"], 0, 1)
-  bow = bow + rounded * (np.sqrt(bow) - bow)
-  opening = np.maximum(p["opening"], 0)
-  corner = p["corner"] + p["mouth_curve"]
-  # Raised corners sink the middle too, or a smile would climb the nose.
-  middle = y - p["mouth_y"] + corner * (along * along - 0.6)
-  top = middle + (0.35 * opening + p["lip_raise"]) * bow
-  bottom = middle - (0.65 * opening - 0.3 * p["lip_raise"]) * bow
-  thin = np.clip(1 - p["press"], 0.15, 1)
-  upper = top + p["lip_upper"] * thin * bow
-  lower = bottom - p["lip_lower"] * thin * bow
-  ends = np.abs(x) - half
-  lips = np.maximum(np.maximum(-upper, lower), ends)
-  _paint(patch, _cover(p, lips), p["lip_tone"] * p["skin_tone"])
-  # A closed mouth keeps a dark line.
-  inside = np.maximum(np.maximum(-top, bottom) - 0.016, ends)
-  _paint(patch, _cover(p, inside), 0.25 * dark)
-  teeth = np.maximum(inside + 0.03, top - 0.09)
-  teeth_tone = 0.35 + 0.6 * p["skin_tone"]
-  _paint(patch, np.clip(2 * p["teeth"], 0, 1) * _cover(p, teeth), teeth_tone)
-  canvas[index] = patch
