@@ -37,8 +37,9 @@ class MetricWriter:
       resume they hold the repeated steps twice.
 
   Raises:
-    ModuleNotFoundError: if TensorBoard is asked for and clu or TensorFlow is missing.
-      An installed TensorFlow that fails is reported in the log and done without.
+    ModuleNotFoundError: if TensorBoard is asked for and clu, TensorFlow or the package
+      tensorboard is missing. An installed TensorFlow that fails is reported in the
+      log and done without.
     ValueError: if a file is damaged elsewhere than in its last line.
   """
 
@@ -219,7 +220,8 @@ def _scalars(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _require_tensorboard() -> None:
-  for module in ("tensorflow", "clu"):
+  # clu imports all three; TensorFlow no longer brings TensorBoard with it.
+  for module in ("tensorflow", "tensorboard", "clu"):
     if importlib.util.find_spec(module) is None:
       raise ModuleNotFoundError(
         f"TensorBoard events need the package {module!r}, which is not installed: "

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # From the colour-blind-safe palette of Okabe and Ito (2008).
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 _PALE_BLUE = "#9CC7E3"
+# Colour and line of each split: they differ in both, so that grey print works too.
+_SPLITS = {"train": (_BLUE, "--"), "validation": (_ORANGE, "-")}
 # More classes than this leave no room for figures inside the cells.
 _MAX_ANNOTATED_CLASSES = 20
 
@@ -126,6 +128,7 @@ def plot_confusion_matrix(
     title: what the figure is of: data set, split, model.
 
   Raises:
+    TypeError: if the matrix holds no integers.
     ValueError: if the matrix is not square, has a negative entry, or has another
       number of classes than there are names.
   """
@@ -136,6 +139,8 @@ def plot_confusion_matrix(
       f"matrix: expected shape ({size}, {size}) for {size} class names, got "
       f"{counts.shape}"
     )
+  if not np.issubdtype(counts.dtype, np.integer):
+    raise TypeError(f"matrix: expected integer counts, got {counts.dtype}")
   if counts.min() < 0:
     raise ValueError(f"matrix: expected counts, got {counts.min()}")
   totals = counts.sum(axis=1, keepdims=True)
@@ -255,10 +260,6 @@ def plot_reliability(
   _clean(top)
   _clean(bottom)
   _save(figure, path)
-
-
-# Colour and line of each split: they differ in both, so that grey print works too.
-_SPLITS = {"train": (_BLUE, "--"), "validation": (_ORANGE, "-")}
 
 
 def _series(rows: list[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:

@@ -174,6 +174,18 @@ def test_the_figures_of_a_cell_fit_into_it(tmp_path, drawn, num_classes):
   assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
 
 
+@pytest.mark.parametrize("names", [["a", "$b_$", "c$"], ["long expression"] * 3])
+def test_nothing_is_cut_off_at_the_edge(tmp_path, names):
+  plots.plot_confusion_matrix(np.eye(3, dtype=int), names, tmp_path / "m.png")
+  plots.plot_curves(_records(3), tmp_path / "c.png")
+  plots.plot_reliability(_CALIBRATION, tmp_path / "r.png", "long title " * 20)
+  for name in ("m.png", "c.png", "r.png"):
+    with PIL.Image.open(tmp_path / name) as image:
+      pixels = np.asarray(image.convert("L"))
+    border = [pixels[:6], pixels[-6:], pixels[:, :6].T, pixels[:, -6:].T]
+    assert np.concatenate(border, axis=1).min() == 255
+
+
 def test_many_classes_have_colours_only(tmp_path, drawn):
   plots.plot_confusion_matrix(
     np.eye(30, dtype=int), [str(k) for k in range(30)], tmp_path / "m.png"
@@ -200,6 +212,11 @@ def test_a_name_with_dollar_signs_is_not_read_as_mathematics(tmp_path):
 def test_a_bad_confusion_matrix_is_refused(tmp_path, matrix, names, message):
   with pytest.raises(ValueError, match=message):
     plots.plot_confusion_matrix(matrix, names, tmp_path / "m.png")
+
+
+def test_shares_instead_of_counts_are_refused(tmp_path):
+  with pytest.raises(TypeError, match="expected integer counts, got float64"):
+    plots.plot_confusion_matrix(np.eye(2), ["a", "b"], tmp_path / "m.png")
 
 
 def test_reliability_shows_accuracy_confidence_gap_and_share(tmp_path, drawn):
@@ -235,6 +252,7 @@ def test_the_files_are_png_and_the_same_figures_give_the_same_bytes(tmp_path):
     assert first.read_bytes() == second.read_bytes()
     with PIL.Image.open(first) as image:
       assert image.format == "PNG"
+      assert "Software" not in image.info  # its version would differ
       assert min(image.size) > 400
       assert len(image.convert("RGB").getcolors(image.width * image.height)) > 10
 

@@ -156,6 +156,16 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):
   assert os.listdir(tmp_path) == ["report.json"]
 
 
+def test_a_report_is_replaced_and_never_overwritten(tmp_path):
+  """A second name for the old file still finds the old text: no moment of mixture."""
+  path = tmp_path / "report.json"
+  results.write_report(path, {"old": 1})
+  os.link(path, tmp_path / "kept.json")
+  results.write_report(path, {"new": 1})
+  assert json.loads(path.read_text()) == {"new": 1}
+  assert json.loads((tmp_path / "kept.json").read_text()) == {"old": 1}
+
+
 def _git(folder, *arguments):
   identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
   done = subprocess.run(
