@@ -173,9 +173,9 @@ def test_linear_classifier_stays_below_one_that_sees_edges(train):
   edges = SVC(C=10.0).fit(_edge_histograms(train), train.labels)
   linear_accuracy = linear.score(_pixels(held_out), held_out.labels)
   edge_accuracy = edges.score(_edge_histograms(held_out), held_out.labels)
-  # Measured with scikit-learn 1.9.1: 0.29 and 0.69. Chance is 0.14.
+  # Measured with scikit-learn 1.9.1: 0.27 and 0.63. Chance is 0.14.
   assert 0.18 < linear_accuracy < 0.45
-  assert edge_accuracy > 0.60
+  assert edge_accuracy > linear_accuracy + 0.25
 
 
 def test_the_drawing_has_not_changed(train):
