@@ -90,6 +90,12 @@ def test_resample_far_outside_is_the_nearest_corner():
   )
 
 
+def test_resample_reads_no_other_image():
+  images = random_images((3, 8, 16, 1))
+  images[[0, 2]] = np.nan  # 0 times NaN would show
+  np.testing.assert_array_equal(transform(images)[1], images[1])
+
+
 def test_resample_gives_nan_for_a_matrix_of_nan():
   matrices = jnp.full((1, 2, 3), jnp.nan)
   assert np.isnan(jax.jit(resample)(jnp.ones((1, 4, 4, 1)), matrices)).all()
