@@ -1,7 +1,16 @@
 """Losses: pure functions that return one value for each example, `(N,)`.
 
-The caller averages, and weights by class if it wants to. Hyperparameters are
-keyword-only; `get_loss` binds them by name.
+The caller averages, and weights by class if it wants to. A loss's positional
+arguments are its inputs, some of `INPUTS`; its keyword-only arguments are its
+hyperparameters, which `get_loss` binds by name:
+
+  loss = get_loss("arcface", margin=0.3)
+  losses, state = call_loss(loss, logits=..., embeddings=..., weights=..., labels=...)
+
+A margin changes the logits and a classification loss follows; `"arcface"` is
+cross-entropy under the ArcFace margin, and `"mam_softmax+sce_loss"` the thesis's SCE
+loss under its MAM-SoftMax margin. A loss with `state` among its inputs returns
+`(losses, new_state)`.
 """
 
 import functools
@@ -11,44 +20,308 @@ from typing import Any
 
 from jax import Array
 
-from emosynth_jax.losses.classification import cross_entropy, mse
-from emosynth_jax.losses.mam_softmax import mam_softmax
+from emosynth_jax.losses._compose import (
+  INPUTS,
+  call_loss,
+  hyperparameters,
+  loss_inputs,
+  select_inputs,
+  under_margin,
+)
+from emosynth_jax.losses.additive_margin import (
+  arcface,
+  arcface_logits,
+  cosface,
+  cosface_logits,
+  double_am_softmax,
+  double_am_softmax_logits,
+  dynamic_am_softmax,
+  dynamic_am_softmax_logits,
+  sm_softmax,
+  sm_softmax_logits,
+)
+from emosynth_jax.losses.center import center_loss, center_loss_state
+from emosynth_jax.losses.classification import (
+  binary_cross_entropy,
+  cross_entropy,
+  focal,
+  label_smoothing,
+  mse,
+)
+from emosynth_jax.losses.cosine import (
+  cosine_logits,
+  linear_logits,
+  norm_cosine_logits,
+)
+from emosynth_jax.losses.imbalance import (
+  dynamically_weighted_balanced,
+  real_world_weight_cross_entropy,
+)
+from emosynth_jax.losses.mam_softmax import (
+  MARGIN_FNS,
+  mam_softmax,
+  mam_softmax_class_count,
+  mam_softmax_class_count_logits,
+  mam_softmax_class_ema,
+  mam_softmax_class_ema_logits,
+  mam_softmax_class_ema_state,
+  mam_softmax_logits,
+)
+from emosynth_jax.losses.multiplicative_margin import (
+  l_softmax,
+  l_softmax_logits,
+  sphereface,
+  sphereface_logits,
+)
+from emosynth_jax.losses.noise_robust import (
+  active_passive,
+  generalized_cross_entropy,
+  mean_absolute_error,
+  normalized_cross_entropy,
+  reverse_cross_entropy,
+  symmetric_cross_entropy,
+  truncated_generalized_cross_entropy,
+)
 from emosynth_jax.losses.sce_loss import sce_loss
+from emosynth_jax.losses.scheduled import (
+  mixed_cross_entropy,
+  sample_ratio,
+  small_loss_cross_entropy,
+)
 
-__all__ = ["LOSSES", "cross_entropy", "get_loss", "mam_softmax", "mse", "sce_loss"]
+__all__ = [
+  "CLASSIFICATION_LOSSES",
+  "INPUTS",
+  "LOSSES",
+  "MARGINS",
+  "MARGIN_FNS",
+  "active_passive",
+  "arcface",
+  "arcface_logits",
+  "binary_cross_entropy",
+  "call_loss",
+  "center_loss",
+  "center_loss_state",
+  "cosface",
+  "cosface_logits",
+  "cosine_logits",
+  "cross_entropy",
+  "double_am_softmax",
+  "double_am_softmax_logits",
+  "dynamic_am_softmax",
+  "dynamic_am_softmax_logits",
+  "dynamically_weighted_balanced",
+  "focal",
+  "generalized_cross_entropy",
+  "get_evaluation_logits",
+  "get_loss",
+  "init_state",
+  "l_softmax",
+  "l_softmax_logits",
+  "label_smoothing",
+  "linear_logits",
+  "loss_inputs",
+  "mam_softmax",
+  "mam_softmax_class_count",
+  "mam_softmax_class_count_logits",
+  "mam_softmax_class_ema",
+  "mam_softmax_class_ema_logits",
+  "mam_softmax_class_ema_state",
+  "mam_softmax_logits",
+  "mean_absolute_error",
+  "mixed_cross_entropy",
+  "mse",
+  "norm_cosine_logits",
+  "normalized_cross_entropy",
+  "real_world_weight_cross_entropy",
+  "reverse_cross_entropy",
+  "sample_ratio",
+  "sce_loss",
+  "select_inputs",
+  "sm_softmax",
+  "sm_softmax_logits",
+  "small_loss_cross_entropy",
+  "sphereface",
+  "sphereface_logits",
+  "symmetric_cross_entropy",
+  "truncated_generalized_cross_entropy",
+  "under_margin",
+]
 
-LOSSES: dict[str, Callable[..., Array]] = {
+# Losses of logits as they are; any of them can follow a margin.
+CLASSIFICATION_LOSSES: dict[str, Callable[..., Any]] = {
+  "active_passive": active_passive,
+  "binary_cross_entropy": binary_cross_entropy,
+  "center_loss": center_loss,
   "cross_entropy": cross_entropy,
-  "mam_softmax": mam_softmax,
+  "dynamically_weighted_balanced": dynamically_weighted_balanced,
+  "focal": focal,
+  "generalized_cross_entropy": generalized_cross_entropy,
+  "label_smoothing": label_smoothing,
+  "mean_absolute_error": mean_absolute_error,
+  "mixed_cross_entropy": mixed_cross_entropy,
   "mse": mse,
+  "normalized_cross_entropy": normalized_cross_entropy,
+  "real_world_weight_cross_entropy": real_world_weight_cross_entropy,
+  "reverse_cross_entropy": reverse_cross_entropy,
   "sce_loss": sce_loss,
+  "small_loss_cross_entropy": small_loss_cross_entropy,
+  "symmetric_cross_entropy": symmetric_cross_entropy,
+  "truncated_generalized_cross_entropy": truncated_generalized_cross_entropy,
+}
+
+# Functions that make logits with a margin at the label.
+MARGINS: dict[str, Callable[..., Any]] = {
+  "a_softmax": sphereface_logits,
+  "aam_softmax": arcface_logits,
+  "am_softmax": cosface_logits,
+  "arcface": arcface_logits,
+  "cosface": cosface_logits,
+  "double_am_softmax": double_am_softmax_logits,
+  "dynamic_am_softmax": dynamic_am_softmax_logits,
+  "l_softmax": l_softmax_logits,
+  "lmcl": cosface_logits,
+  "mam_softmax": mam_softmax_logits,
+  "mam_softmax_class_count": mam_softmax_class_count_logits,
+  "mam_softmax_class_ema": mam_softmax_class_ema_logits,
+  "sm_softmax": sm_softmax_logits,
+  "sphereface": sphereface_logits,
+}
+
+# By name of a margin alone: cross-entropy under it.
+LOSSES: dict[str, Callable[..., Any]] = CLASSIFICATION_LOSSES | {
+  "a_softmax": sphereface,
+  "aam_softmax": arcface,
+  "am_softmax": cosface,
+  "arcface": arcface,
+  "cosface": cosface,
+  "double_am_softmax": double_am_softmax,
+  "dynamic_am_softmax": dynamic_am_softmax,
+  "l_softmax": l_softmax,
+  "lmcl": cosface,
+  "mam_softmax": mam_softmax,
+  "mam_softmax_class_count": mam_softmax_class_count,
+  "mam_softmax_class_ema": mam_softmax_class_ema,
+  "sm_softmax": sm_softmax,
+  "sphereface": sphereface,
+}
+
+# What the margin leaves behind; the margins that are not here act on the model's own
+# logits.
+_MARGIN_FREE: dict[Callable[..., Any], Callable[..., Array]] = {
+  arcface_logits: cosine_logits,
+  cosface_logits: cosine_logits,
+  double_am_softmax_logits: cosine_logits,
+  dynamic_am_softmax_logits: cosine_logits,
+  l_softmax_logits: linear_logits,
+  sphereface_logits: norm_cosine_logits,
+}
+
+_INITIAL_STATES: dict[str, Callable[[int, int], Array]] = {
+  "center_loss": center_loss_state,
+  "mam_softmax_class_ema": mam_softmax_class_ema_state,
 }
 
 
-def get_loss(name: str, **arguments: Any) -> Callable[..., Array]:
+def _resolve(name: str) -> Callable[..., Any]:
+  """The loss called `name`, a key of `LOSSES` or `"margin+loss"`."""
+  if name in LOSSES:
+    return LOSSES[name]
+  margin, plus, loss = str(name).partition("+")
+  if not plus:
+    raise ValueError(
+      f"unknown loss {name!r}; known: {', '.join(sorted(LOSSES))}, and margin+loss "
+      "for one of them after a margin"
+    )
+  if margin not in MARGINS:
+    raise ValueError(
+      f"unknown margin {margin!r} in {name!r}; known: {', '.join(MARGINS)}"
+    )
+  if loss not in CLASSIFICATION_LOSSES:
+    raise ValueError(
+      f"no loss {loss!r} can follow a margin, as in {name!r}; known: "
+      f"{', '.join(CLASSIFICATION_LOSSES)}"
+    )
+  return under_margin(MARGINS[margin], CLASSIFICATION_LOSSES[loss], name)
+
+
+def get_loss(name: str, **arguments: Any) -> Callable[..., Any]:
   """The loss called `name` with its hyperparameters bound.
 
   Args:
-    name: a key of `LOSSES`.
-    **arguments: hyperparameters, that loss's keyword-only arguments.
+    name: a key of `LOSSES`, or two names with a plus sign, as in
+      `"mam_softmax+sce_loss"`: a key of `MARGINS` and one of `CLASSIFICATION_LOSSES`.
+    **arguments: hyperparameters, the keyword-only arguments of that loss or of both.
 
   Returns:
-    A function of the loss's inputs, `(logits, labels) -> (N,)`.
+    A function of the inputs that `loss_inputs` names, which returns `(N,)`, or, with
+    `state` among them, `((N,), new_state)`. `call_loss` calls any of them.
 
   Raises:
-    ValueError: for an unknown name or argument; it lists the known ones.
+    ValueError: for an unknown name or argument, or a missing one; it lists the known.
   """
-  if name not in LOSSES:
-    raise ValueError(f"unknown loss {name!r}; known: {', '.join(sorted(LOSSES))}")
-  loss = LOSSES[name]
-  known = [
-    p.name
-    for p in inspect.signature(loss).parameters.values()
-    if p.kind is inspect.Parameter.KEYWORD_ONLY
-  ]
+  loss = _resolve(name)
+  known = hyperparameters(loss)
   if unknown := sorted(set(arguments) - set(known)):
     raise ValueError(
       f"loss {name!r} takes no argument {', '.join(map(repr, unknown))}; known: "
       f"{', '.join(known) or 'none'}"
     )
+  missing = [k for k, v in known.items() if v is inspect.Parameter.empty]
+  if missing := sorted(set(missing) - set(arguments)):
+    raise ValueError(f"loss {name!r} needs the argument {', '.join(missing)}")
   return functools.partial(loss, **arguments)
+
+
+def get_evaluation_logits(name: str, **arguments: Any) -> Callable[..., Array]:
+  """The logits to evaluate a model by that was trained with a loss: no margin.
+
+  Args:
+    name: the loss's name, as for `get_loss`.
+    **arguments: its hyperparameters, as for `get_loss`.
+
+  Returns:
+    A function of `(embeddings, weights)` for margins on the angle, and of `(logits)`,
+    which it returns, for all other losses. `select_inputs` picks them.
+
+  Raises:
+    ValueError: as `get_loss` does.
+  """
+  get_loss(name, **arguments)
+  margin = MARGINS.get(name.partition("+")[0])
+  if margin not in _MARGIN_FREE:
+    return _unchanged
+  margin_free = _MARGIN_FREE[margin]
+  settings = hyperparameters(margin) | arguments
+  return functools.partial(
+    margin_free, **{k: settings[k] for k in hyperparameters(margin_free)}
+  )
+
+
+def _unchanged(logits: Array) -> Array:
+  return logits
+
+
+def init_state(name: str, num_classes: int, dim: int) -> Any:
+  """What the loss called `name` carries from step to step, before the first one.
+
+  Args:
+    name: the loss's name, as for `get_loss`.
+    num_classes: K.
+    dim: D, the size of an embedding.
+
+  Returns:
+    An array, a pair of them where margin and loss both keep a state, or None.
+
+  Raises:
+    ValueError: for an unknown name.
+  """
+  _resolve(name)
+  states = [
+    _INITIAL_STATES[part](num_classes, dim)
+    for part in name.split("+")
+    if part in _INITIAL_STATES
+  ]
+  if not states:
+    return None
+  return states[0] if len(states) == 1 else tuple(states)

@@ -97,6 +97,48 @@ def as_targets(labels: ArrayLike, like: Array, *, soft: bool = True) -> Array:
   return labels.astype(like.dtype)
 
 
+def as_mask(labels: ArrayLike, like: Array) -> Array:
+  """Integer labels as a mask `(N, K)`, True at the label; none for one out of range."""
+  return as_targets(labels, like, soft=False) == 1
+
+
+def as_class_counts(class_counts: ArrayLike, num_classes: int) -> Array:
+  """Examples of each class `(K,)`, at least 1: a class that is empty has no weight."""
+  counts = jnp.asarray(class_counts)
+  if not jnp.issubdtype(counts.dtype, jnp.number) or jnp.iscomplexobj(counts):
+    raise TypeError(f"class_counts: expected numbers, got {counts.dtype}")
+  if counts.shape != (num_classes,):
+    raise ValueError(
+      f"class_counts: expected shape {(num_classes,)}, got {counts.shape}"
+    )
+  if not isinstance(counts, jax.core.Tracer) and not np.all(np.asarray(counts) >= 0):
+    raise ValueError(f"class_counts: expected numbers >= 0, got {counts}")
+  return jnp.maximum(counts.astype(jnp.float32), 1.0)
+
+
+def as_step(step: ArrayLike) -> Array:
+  """The number of training steps done, a scalar, in float32."""
+  step = jnp.asarray(step)
+  if step.shape != () or not jnp.issubdtype(step.dtype, jnp.number):
+    raise ValueError(
+      f"step: expected one number, got {step.dtype} of shape {step.shape}"
+    )
+  return step.astype(jnp.float32)
+
+
+def as_state(name: str, state: ArrayLike, shape: tuple[int, ...]) -> Array:
+  """A loss's state, floating, of the shape that `init_state` gave it."""
+  state = jnp.asarray(state)
+  if not jnp.issubdtype(state.dtype, jnp.floating):
+    raise TypeError(f"state ({name}): expected a floating dtype, got {state.dtype}")
+  if state.shape != shape:
+    raise ValueError(
+      f"state ({name}): expected shape {shape}, got {state.shape}; make it with "
+      "init_state"
+    )
+  return state
+
+
 def check_number(
   name: str, value: Any, low: float = -math.inf, high: float = math.inf
 ) -> None:

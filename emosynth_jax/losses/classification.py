@@ -1,11 +1,15 @@
-"""Losses of logits and labels alone: cross-entropy and mean squared error."""
+"""Losses of logits and labels alone that know nothing of noise or imbalance.
+
+Everything here is linear in the labels, but for `mse`: the loss of class
+probabilities y is `sum_k y_k loss(k)`.
+"""
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks
+from emosynth_jax.losses import _checks, _math
 
 
 def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
@@ -34,9 +38,7 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
   """
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
-  log_p = jax.nn.log_softmax(logits)
-  # A class masked by a logit of -inf has log p = -inf, and 0 * -inf is NaN.
-  return -jnp.sum(jnp.where(targets == 0, 0.0, targets * log_p), axis=-1)
+  return -_math.expectation(targets, jax.nn.log_softmax(logits))
 
 
 def mse(logits: ArrayLike, labels: ArrayLike) -> Array:
@@ -61,3 +63,103 @@ def mse(logits: ArrayLike, labels: ArrayLike) -> Array:
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
   return jnp.mean(jnp.square(targets - jax.nn.softmax(logits)), axis=-1)
+
+
+def binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
+  """Sigmoid cross-entropy of each class against the rest, summed over the classes.
+
+  With `q = sigmoid(logits)`:
+
+    loss_i = -sum_k [y_ik log q_ik + (1 - y_ik) log(1 - q_ik)]
+
+  It is no function of the softmax: a constant added to the logits changes it. The
+  sum (not the mean) over K gives each logit the gradient `q - y`. Equation 4.1,
+  which prints `(1 - y)(1 - p)`, without the second logarithm.
+
+  Args:
+    logits: log-odds of each class, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+
+  Returns:
+    The loss of each example, `(N,)`.
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does.
+  """
+  logits = _checks.as_logits(logits)
+  targets = _checks.as_targets(labels, logits)
+  terms = targets * jax.nn.log_sigmoid(logits)
+  return -jnp.sum(terms + (1.0 - targets) * jax.nn.log_sigmoid(-logits), axis=-1)
+
+
+def label_smoothing(
+  logits: ArrayLike, labels: ArrayLike, *, smoothing: float | Array = 0.1
+) -> Array:
+  """Cross-entropy against labels that are mixed with the uniform distribution.
+
+    loss_i = cross_entropy(logits_i, (1 - smoothing) y_i + smoothing / K)
+
+  The label-smoothing regularisation (LSR) of the thesis's chapter 2. The minimum is
+  the entropy of the smoothed label, not 0.
+
+  Args:
+    logits: unnormalised log-probabilities, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+    smoothing: the share of the uniform distribution, in [0, 1].
+
+  Returns:
+    The loss of each example, `(N,)`.
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does.
+
+  References:
+    Szegedy et al., `Rethinking the Inception Architecture for Computer Vision
+    <https://arxiv.org/abs/1512.00567>`_, 2015
+  """
+  _checks.check_number("smoothing", smoothing, low=0, high=1)
+  logits = _checks.as_logits(logits)
+  targets = _checks.as_targets(labels, logits)
+  return cross_entropy(
+    logits, (1.0 - smoothing) * targets + smoothing / logits.shape[-1]
+  )
+
+
+def focal(
+  logits: ArrayLike,
+  labels: ArrayLike,
+  *,
+  gamma: float | Array = 2.0,
+  alpha: float | Array = 1.0,
+) -> Array:
+  """Focal loss: cross-entropy that fades as the label's probability grows.
+
+    loss_i = -alpha (1 - p_y)^gamma log p_y
+
+  The power is taken as `exp(gamma log(1 - p_y))` with a logarithm that is finite at
+  p_y = 1; taken directly, its slope there is infinite for gamma < 1. Equation 4.2;
+  the thesis calls gamma learnable, but a gamma trained by gradient grows without
+  bound, since every larger one has a smaller loss.
+
+  Args:
+    logits: unnormalised log-probabilities, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+    gamma: the exponent, at least 0; 0 is `alpha` times `cross_entropy`.
+    alpha: a factor on the whole loss, at least 0.
+
+  Returns:
+    The loss of each example, `(N,)`.
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does.
+
+  References:
+    Lin et al., `Focal Loss for Dense Object Detection
+    <https://arxiv.org/abs/1708.02002>`_, 2017
+  """
+  _checks.check_number("gamma", gamma, low=0)
+  _checks.check_number("alpha", alpha, low=0)
+  logits = _checks.as_logits(logits)
+  targets = _checks.as_targets(labels, logits)
+  fading = jnp.exp(gamma * _math.log_one_minus_p(logits))
+  return -alpha * _math.expectation(targets, fading * jax.nn.log_softmax(logits))

@@ -1,0 +1,51 @@
+"""Arithmetic that the losses share, finite in value and gradient wherever it can be."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+# Inside of the square root of a norm: a zero vector then has a finite gradient.
+NORM_EPSILON = 1e-12
+
+
+def expectation(targets: Array, values: Array) -> Array:
+  """`sum_k targets_k values_k` `(N,)`, a class of probability 0 counting nothing.
+
+  A class masked by a logit of -inf has a logarithm of -inf, and 0 * -inf is NaN.
+  """
+  return jnp.sum(jnp.where(targets == 0, 0.0, targets * values), axis=-1)
+
+
+def log_one_minus_p(logits: Array) -> Array:
+  """`log(1 - softmax(logits))`, `(N, K)`, exact where the probability rounds to 1.
+
+  Only the largest probability of a row can exceed 1/2. Its complement is the sum of
+  the others, taken as a logsumexp; for the rest `log1p(-p)` loses nothing.
+  """
+  top = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
+  others = jax.nn.logsumexp(
+    jnp.where(top, -jnp.inf, logits), axis=-1, keepdims=True
+  ) - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+  # The inner `where` keeps the unused branch's infinite slope at p = 1 out of the
+  # gradient.
+  p = jnp.where(top, 0.0, jax.nn.softmax(logits))
+  return jnp.where(top, others, jnp.log1p(-p))
+
+
+def unit_and_norm(x: Array, axis: int) -> tuple[Array, Array]:
+  """Vectors of length 1 along `axis`, and the lengths they had (axis kept).
+
+  The squares of components above 1e19 would overflow float32, so large vectors are
+  first divided by their largest component, which cancels.
+  """
+  factor = jax.lax.stop_gradient(
+    jnp.maximum(jnp.max(jnp.abs(x), axis=axis, keepdims=True), 1.0)
+  )
+  x = x / factor
+  norm = jnp.sqrt(jnp.sum(jnp.square(x), axis=axis, keepdims=True) + NORM_EPSILON)
+  return x / norm, factor * norm
+
+
+def matmul(a: Array, b: Array) -> Array:
+  """A matrix product in full float32, which a GPU does not do unless told."""
+  return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

@@ -1,0 +1,245 @@
+"""Softmax margins that are subtracted: from the logit, the cosine or the angle.
+
+Each `*_logits` function returns logits in which the label has a handicap, for
+training alone. Any loss of logits can follow; the name without `_logits` is
+cross-entropy under that margin. To evaluate, leave the margin off
+(`get_evaluation_logits`).
+
+Where the margin acts on the angle it is defined for integer labels alone. The angle
+itself is never taken: the arc cosine and sqrt(1 - c^2) have infinite slopes at c =
++-1.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from emosynth_jax.losses import _checks
+from emosynth_jax.losses._compose import under_margin
+from emosynth_jax.losses.classification import cross_entropy
+from emosynth_jax.losses.cosine import cosines_and_norms
+
+# Below this, 1 - c^2 is in float32 a few steps of rounding; see `_sine`.
+_SINE_EPSILON = 1e-6
+
+
+def _sine(cosines: Array) -> Array:
+  """`sqrt(1 - c^2)`, continued by its chord to (1, 0) where c^2 > 1 - 1e-6.
+
+  So it is right at c = +-1, continuous, and its slope stays below 2000.
+  """
+  square = jnp.maximum(1.0 - jnp.square(cosines), 0.0)
+  root = jnp.sqrt(jnp.maximum(square, _SINE_EPSILON))
+  return jnp.where(square < _SINE_EPSILON, square / math.sqrt(_SINE_EPSILON), root)
+
+
+def sm_softmax_logits(
+  logits: ArrayLike, labels: ArrayLike, *, margin: float | Array = 1.0
+) -> Array:
+  """Soft-margin softmax: `z - margin y`.
+
+  An offset on the label's logit; no angle and no norm. For class probabilities each
+  class gives up its share, `margin y_k`. Equations 2.19-2.21 and 4.12-4.13.
+
+  Margin on 7 classes: not measured yet.
+
+  Args:
+    logits: unnormalised log-probabilities, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+    margin: at least 0; 0 leaves the logits alone.
+
+  Returns:
+    Logits `(N, K)`.
+
+  References:
+    Liang et al., `Soft-Margin Softmax for Deep Classification
+    <https://doi.org/10.1007/978-3-319-70096-0_43>`_, 2017
+  """
+  _checks.check_number("margin", margin, low=0)
+  logits = _checks.as_logits(logits)
+  return logits - margin * _checks.as_targets(labels, logits)
+
+
+def cosface_logits(
+  embeddings: ArrayLike,
+  weights: ArrayLike,
+  labels: ArrayLike,
+  *,
+  scale: float | Array = 30.0,
+  margin: float | Array = 0.35,
+) -> Array:
+  """CosFace, also called AM-Softmax and LMCL: `s (c - margin)` at the label.
+
+    z_j = s c_j,  z_y = s (c_y - margin)
+
+  One loss under three names, which the thesis presents as several. Equations 2.16,
+  2.23 and 2.27-2.29.
+
+  Scale and margin on 7 classes: not measured yet. With few classes a large scale or
+  margin can stop training.
+
+  Args:
+    embeddings: floating `(N, D)`.
+    weights: floating `(D, K)`, the kernel of the last layer.
+    labels: integer `(N,)`.
+    scale: s, at least 0.
+    margin: at least 0; 0 gives `cosine_logits`.
+
+  Returns:
+    Logits `(N, K)`.
+
+  References:
+    Wang et al., `CosFace: Large Margin Cosine Loss for Deep Face Recognition
+    <https://arxiv.org/abs/1801.09414>`_, 2018
+
+    Wang et al., `Additive Margin Softmax for Face Verification
+    <https://arxiv.org/abs/1801.05599>`_, 2018
+  """
+  _checks.check_number("scale", scale, low=0)
+  _checks.check_number("margin", margin, low=0)
+  cosines, _, _ = cosines_and_norms(embeddings, weights)
+  is_label = _checks.as_mask(labels, cosines)
+  return scale * jnp.where(is_label, cosines - margin, cosines)
+
+
+def double_am_softmax_logits(
+  embeddings: ArrayLike,
+  weights: ArrayLike,
+  labels: ArrayLike,
+  *,
+  scale: float | Array = 30.0,
+  margin: float | Array = 0.35,
+) -> Array:
+  """Double additive margin (DAMS): `c - margin` at the label, `c + margin` elsewhere.
+
+  A constant on all logits drops out of the softmax, so that every loss of the
+  softmax is exactly the one under CosFace with twice the margin: the second margin
+  adds nothing. Equations 2.30-2.31.
+
+  Scale and margin on 7 classes: not measured yet.
+
+  Args:
+    embeddings: floating `(N, D)`.
+    weights: floating `(D, K)`, the kernel of the last layer.
+    labels: integer `(N,)`.
+    scale: s, at least 0.
+    margin: at least 0.
+
+  Returns:
+    Logits `(N, K)`.
+
+  References:
+    Reference 63 of the thesis.
+  """
+  _checks.check_number("scale", scale, low=0)
+  _checks.check_number("margin", margin, low=0)
+  cosines, _, _ = cosines_and_norms(embeddings, weights)
+  is_label = _checks.as_mask(labels, cosines)
+  return scale * jnp.where(is_label, cosines - margin, cosines + margin)
+
+
+def dynamic_am_softmax_logits(
+  embeddings: ArrayLike,
+  weights: ArrayLike,
+  labels: ArrayLike,
+  *,
+  scale: float | Array = 30.0,
+  margin: float | Array = 0.2,
+  lam: float | Array = 2.0,
+) -> Array:
+  """Dynamic additive margin (DAM-Softmax): CosFace with a margin for each example.
+
+    m_i = stop_gradient(margin exp(1 - c_y) / lam)
+
+  So the margin grows with the angle to the label's weight, from margin / lam at
+  c_y = 1. It carries no gradient: dL/dm > 0 would shrink it. The thesis gives this
+  loss no formula of its own; reference 14.
+
+  Scale and margin on 7 classes: not measured yet.
+
+  Args:
+    embeddings: floating `(N, D)`.
+    weights: floating `(D, K)`, the kernel of the last layer.
+    labels: integer `(N,)`.
+    scale: s, at least 0.
+    margin: at least 0; 0 gives `cosine_logits`.
+    lam: the margin's divisor, above 0.
+
+  Returns:
+    Logits `(N, K)`.
+
+  References:
+    Zhou et al., `Dynamic Margin Softmax Loss for Speaker Verification
+    <https://doi.org/10.21437/Interspeech.2020-1106>`_, 2020
+  """
+  _checks.check_number("scale", scale, low=0)
+  _checks.check_number("margin", margin, low=0)
+  _checks.check_number("lam", lam, low=1e-6)
+  cosines, _, _ = cosines_and_norms(embeddings, weights)
+  is_label = _checks.as_mask(labels, cosines)
+  margins = jax.lax.stop_gradient(margin * jnp.exp(1.0 - cosines) / lam)
+  return scale * jnp.where(is_label, cosines - margins, cosines)
+
+
+def arcface_logits(
+  embeddings: ArrayLike,
+  weights: ArrayLike,
+  labels: ArrayLike,
+  *,
+  scale: float | Array = 64.0,
+  margin: float | Array = 0.5,
+  easy_margin: bool = False,
+) -> Array:
+  """ArcFace, also called AAM-Softmax: `s cos(theta + margin)` at the label.
+
+    z_y = s cos(theta_y + margin)     if c_y > cos(pi - margin)
+    z_y = s (c_y - margin sin margin) otherwise
+
+  with `cos(theta + m) = c cos m - sqrt(1 - c^2) sin m`; the second line keeps it
+  falling where theta + m passes pi. `easy_margin` has the margin only where c_y > 0
+  and no handicap elsewhere: not monotone. The slope in c is infinite at c = 1 and
+  cut off at 2000 sin m. Equations 2.24-2.26.
+
+  Scale and margin on 7 classes: not measured yet. The defaults are for thousands of
+  classes; with few, a large scale or margin can stop training.
+
+  Args:
+    embeddings: floating `(N, D)`.
+    weights: floating `(D, K)`, the kernel of the last layer.
+    labels: integer `(N,)`.
+    scale: s, at least 0.
+    margin: an angle in radians, in [0, pi]; 0 gives `cosine_logits`.
+    easy_margin: whether obtuse angles go without a margin.
+
+  Returns:
+    Logits `(N, K)`.
+
+  References:
+    Deng et al., `ArcFace: Additive Angular Margin Loss for Deep Face Recognition
+    <https://arxiv.org/abs/1801.07698>`_, 2018
+  """
+  _checks.check_number("scale", scale, low=0)
+  _checks.check_number("margin", margin, low=0, high=math.pi)
+  cosines, _, _ = cosines_and_norms(embeddings, weights)
+  is_label = _checks.as_mask(labels, cosines)
+  cos_m, sin_m = jnp.cos(margin), jnp.sin(margin)
+  shifted = cosines * cos_m - _sine(cosines) * sin_m
+  if easy_margin:
+    shifted = jnp.where(cosines > 0, shifted, cosines)
+  else:
+    shifted = jnp.where(cosines > -cos_m, shifted, cosines - margin * sin_m)
+  return scale * jnp.where(is_label, shifted, cosines)
+
+
+sm_softmax = under_margin(sm_softmax_logits, cross_entropy, "sm_softmax")
+cosface = under_margin(cosface_logits, cross_entropy, "cosface")
+arcface = under_margin(arcface_logits, cross_entropy, "arcface")
+double_am_softmax = under_margin(
+  double_am_softmax_logits, cross_entropy, "double_am_softmax"
+)
+dynamic_am_softmax = under_margin(
+  dynamic_am_softmax_logits, cross_entropy, "dynamic_am_softmax"
+)

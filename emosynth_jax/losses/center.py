@@ -1,0 +1,74 @@
+"""Center loss: cross-entropy, and a pull of each embedding to its class's centre."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from emosynth_jax.losses import _checks, _math
+from emosynth_jax.losses.classification import cross_entropy
+
+
+def center_loss(
+  logits: ArrayLike,
+  embeddings: ArrayLike,
+  labels: ArrayLike,
+  state: ArrayLike,
+  *,
+  center_weight: float | Array = 0.003,
+  center_rate: float | Array = 0.5,
+) -> tuple[Array, Array]:
+  """Cross-entropy plus half of the squared distance to the class's centre.
+
+    loss_i = CE_i + center_weight 1/2 |x_i - c_y|^2
+    c_k <- c_k - center_rate sum_{i: y_i = k} (c_k - x_i) / (1 + n_k)
+
+  with n_k the examples of class k in the batch. The centres are state, not
+  parameters: no gradient reaches them, and the loss uses those from before the
+  update. Alone, the pull would be content with all embeddings equal. The distance
+  grows with the number of dimensions and the square of the embedding's norm: check
+  that center_weight suits the model. Section 2.2.2 of the thesis, in its text.
+
+  Args:
+    logits: unnormalised log-probabilities, floating `(N, K)`.
+    embeddings: floating `(N, D)`.
+    labels: integer `(N,)`.
+    state: the centres `(K, D)`; see `center_loss_state`.
+    center_weight: the pull's weight, at least 0; 0 is `cross_entropy`.
+    center_rate: how far the centres move, in [0, 1].
+
+  Returns:
+    The loss of each example, `(N,)`, and the new centres `(K, D)`.
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does, and for embeddings or a state of
+      another shape.
+
+  References:
+    Wen et al., `A Discriminative Feature Learning Approach for Deep Face Recognition
+    <https://doi.org/10.1007/978-3-319-46478-7_31>`_, 2016
+  """
+  _checks.check_number("center_weight", center_weight, low=0)
+  _checks.check_number("center_rate", center_rate, low=0, high=1)
+  logits = _checks.as_logits(logits)
+  embeddings = _checks.as_float("embeddings", embeddings, ("N", "D"))
+  if embeddings.shape[0] != logits.shape[0]:
+    raise ValueError(
+      f"embeddings: expected {logits.shape[0]} rows, as the logits have, got shape "
+      f"{embeddings.shape}"
+    )
+  k, d = logits.shape[1], embeddings.shape[1]
+  centers = _checks.as_state("centres", state, (k, d))
+  is_label = _checks.as_mask(labels, logits).astype(embeddings.dtype)
+  offsets = embeddings - jax.lax.stop_gradient(_math.matmul(is_label, centers))
+  pull = 0.5 * jnp.sum(jnp.square(offsets), axis=-1)
+  count = jnp.sum(is_label, axis=0)[:, None]
+  towards = _math.matmul(is_label.T, offsets) / (1.0 + count)
+  new_centers = jax.lax.stop_gradient(centers + center_rate * towards)
+  losses = cross_entropy(logits, labels) + center_weight * pull
+  return losses, new_centers.astype(centers.dtype)
+
+
+def center_loss_state(num_classes: int, dim: int) -> Array:
+  """The centres before the first step: zeros `(num_classes, dim)`."""
+  return jnp.zeros((num_classes, dim), jnp.float32)

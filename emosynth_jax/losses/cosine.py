@@ -1,0 +1,73 @@
+"""Cosines between embeddings and class weights, and the logits made of them.
+
+They are what a margin on the angle starts from, and what a model that was trained
+under one is evaluated by. The class weights are the kernel of the model's last layer:
+they live in the model's parameters, never here, and the layer's bias takes no part.
+"""
+
+from jax import Array
+from jax.typing import ArrayLike
+
+from emosynth_jax.losses import _checks, _math
+
+
+def cosines_and_norms(
+  embeddings: ArrayLike, weights: ArrayLike
+) -> tuple[Array, Array, Array]:
+  """Cosines `(N, K)`, embedding norms `(N, 1)` and weight norms `(1, K)`."""
+  embeddings = _checks.as_float("embeddings", embeddings, ("N", "D"))
+  weights = _checks.as_float("weights", weights, ("D", "K"))
+  if embeddings.shape[1] != weights.shape[0] or weights.shape[1] < 2:
+    raise ValueError(
+      f"weights: expected shape ({embeddings.shape[1]}, K) with K >= 2 for embeddings "
+      f"of shape {embeddings.shape}, got {weights.shape}"
+    )
+  unit_embeddings, embedding_norms = _math.unit_and_norm(embeddings, axis=1)
+  unit_weights, weight_norms = _math.unit_and_norm(weights, axis=0)
+  cosines = _math.matmul(unit_embeddings, unit_weights)
+  return cosines, embedding_norms, weight_norms
+
+
+def cosine_logits(
+  embeddings: ArrayLike, weights: ArrayLike, *, scale: float | Array
+) -> Array:
+  """`scale cos(theta)`: the margin-free logits of CosFace, ArcFace and their kind.
+
+  Args:
+    embeddings: floating `(N, D)`.
+    weights: floating `(D, K)`.
+    scale: the logit of a perfect match, above 0.
+
+  Returns:
+    Logits `(N, K)`.
+  """
+  _checks.check_number("scale", scale, low=0)
+  return scale * cosines_and_norms(embeddings, weights)[0]
+
+
+def norm_cosine_logits(embeddings: ArrayLike, weights: ArrayLike) -> Array:
+  """`|x| cos(theta)`: the margin-free logits of SphereFace.
+
+  Args:
+    embeddings: floating `(N, D)`.
+    weights: floating `(D, K)`.
+
+  Returns:
+    Logits `(N, K)`.
+  """
+  cosines, norms, _ = cosines_and_norms(embeddings, weights)
+  return norms * cosines
+
+
+def linear_logits(embeddings: ArrayLike, weights: ArrayLike) -> Array:
+  """`|W| |x| cos(theta) = x W`: the margin-free logits of L-Softmax.
+
+  Args:
+    embeddings: floating `(N, D)`.
+    weights: floating `(D, K)`.
+
+  Returns:
+    Logits `(N, K)`.
+  """
+  cosines, norms, weight_norms = cosines_and_norms(embeddings, weights)
+  return weight_norms * norms * cosines

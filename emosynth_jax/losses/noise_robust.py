@@ -1,0 +1,238 @@
+"""Losses for wrong labels: bounded ones, and mixtures with one."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from emosynth_jax.losses import _checks, _math
+from emosynth_jax.losses.classification import cross_entropy
+
+# Stands for log 0 in reverse cross-entropy: log 1e-4.
+LOG_ZERO = -9.210340371976182
+
+
+def mean_absolute_error(logits: ArrayLike, labels: ArrayLike) -> Array:
+  """`1 - p_y`: half of the absolute error between label and probabilities.
+
+  Bounded, so that no wrong label pulls hard, and slow for the same reason: a
+  confidently wrong example has no gradient. Named in the thesis's section 2.2.1.2.
+
+  Args:
+    logits: unnormalised log-probabilities, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+
+  Returns:
+    The loss of each example, `(N,)`, in [0, 1].
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does.
+  """
+  logits = _checks.as_logits(logits)
+  targets = _checks.as_targets(labels, logits)
+  # The complement of a probability near 1 keeps its digits as a logarithm.
+  return _math.expectation(targets, jnp.exp(_math.log_one_minus_p(logits)))
+
+
+def reverse_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
+  """Cross-entropy with label and prediction exchanged: `-A (1 - p_y)`.
+
+  `A = log 1e-4` stands for the logarithm of the zeros in a one-hot label. So it is
+  9.21 times `mean_absolute_error`.
+
+  Args:
+    logits: unnormalised log-probabilities, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+
+  Returns:
+    The loss of each example, `(N,)`, in [0, 9.22].
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does.
+  """
+  return -LOG_ZERO * mean_absolute_error(logits, labels)
+
+
+def normalized_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
+  """Cross-entropy over its sum for all labels: `log p_y / sum_k log p_k`.
+
+  In [0, 1], 1/K for uniform probabilities. The denominator cannot vanish: it is at
+  most `-K log K`.
+
+  Args:
+    logits: unnormalised log-probabilities, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+
+  Returns:
+    The loss of each example, `(N,)`.
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does.
+  """
+  logits = _checks.as_logits(logits)
+  targets = _checks.as_targets(labels, logits)
+  log_p = jax.nn.log_softmax(logits)
+  return _math.expectation(targets, log_p) / jnp.sum(log_p, axis=-1)
+
+
+_ACTIVE = {"ce": cross_entropy, "nce": normalized_cross_entropy}
+_PASSIVE = {"mae": mean_absolute_error, "rce": reverse_cross_entropy}
+
+
+def active_passive(
+  logits: ArrayLike,
+  labels: ArrayLike,
+  *,
+  active: str = "nce",
+  passive: str = "rce",
+  active_weight: float | Array = 1.0,
+  passive_weight: float | Array = 1.0,
+) -> Array:
+  """A loss that raises the label's probability plus one that lowers the others'.
+
+    loss_i = active_weight active_i + passive_weight passive_i
+
+  Equation 2.8. Weights of 1 and 1 are those of the paper for 10 classes.
+
+  Args:
+    logits: unnormalised log-probabilities, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+    active: "nce" (`normalized_cross_entropy`) or "ce".
+    passive: "rce" (`reverse_cross_entropy`) or "mae" (`mean_absolute_error`).
+    active_weight: the active loss's weight, at least 0.
+    passive_weight: the passive loss's weight, at least 0.
+
+  Returns:
+    The loss of each example, `(N,)`.
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does, and for an unknown part.
+
+  References:
+    Ma et al., `Normalized Loss Functions for Deep Learning with Noisy Labels
+    <https://arxiv.org/abs/2006.13554>`_, 2020
+  """
+  _checks.check_choice("active", active, _ACTIVE)
+  _checks.check_choice("passive", passive, _PASSIVE)
+  _checks.check_number("active_weight", active_weight, low=0)
+  _checks.check_number("passive_weight", passive_weight, low=0)
+  return active_weight * _ACTIVE[active](logits, labels) + passive_weight * _PASSIVE[
+    passive
+  ](logits, labels)
+
+
+def symmetric_cross_entropy(
+  logits: ArrayLike,
+  labels: ArrayLike,
+  *,
+  forward_weight: float | Array = 0.1,
+  reverse_weight: float | Array = 1.0,
+) -> Array:
+  """Cross-entropy plus reverse cross-entropy.
+
+    loss_i = forward_weight CE_i + reverse_weight RCE_i
+
+  Reference 53 of the thesis, which calls its own loss by this name: that one is
+  `sce_loss` here.
+
+  Args:
+    logits: unnormalised log-probabilities, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+    forward_weight: the weight of `cross_entropy` (the paper's alpha).
+    reverse_weight: the weight of `reverse_cross_entropy` (the paper's beta).
+
+  Returns:
+    The loss of each example, `(N,)`.
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does.
+
+  References:
+    Wang et al., `Symmetric Cross Entropy for Robust Learning with Noisy Labels
+    <https://arxiv.org/abs/1908.06112>`_, 2019
+  """
+  _checks.check_number("forward_weight", forward_weight, low=0)
+  _checks.check_number("reverse_weight", reverse_weight, low=0)
+  forward = cross_entropy(logits, labels)
+  return forward_weight * forward + reverse_weight * reverse_cross_entropy(
+    logits, labels
+  )
+
+
+def _box_cox(log_p: Array, q: float | Array) -> Array:
+  """`(1 - p^q) / q`, which goes to `-log p` as q goes to 0, and is that at 0."""
+  q = jnp.asarray(q, log_p.dtype)
+  nonzero = jnp.where(q == 0, 1.0, q)
+  return jnp.where(q == 0, -log_p, -jnp.expm1(nonzero * log_p) / nonzero)
+
+
+def generalized_cross_entropy(
+  logits: ArrayLike, labels: ArrayLike, *, q: float | Array = 0.7
+) -> Array:
+  """Generalised cross-entropy, L_q: between cross-entropy and absolute error.
+
+    loss_i = (1 - p_y^q) / q
+
+  Computed as `-expm1(q log p_y) / q`, which keeps its digits for small q. q = 0 is
+  `cross_entropy` and q = 1 `mean_absolute_error`. Inside of the thesis's 2.4.
+
+  Args:
+    logits: unnormalised log-probabilities, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+    q: in [0, 1].
+
+  Returns:
+    The loss of each example, `(N,)`, in [0, 1/q].
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does.
+
+  References:
+    Zhang and Sabuncu, `Generalized Cross Entropy Loss for Training Deep Neural
+    Networks with Noisy Labels <https://arxiv.org/abs/1805.07836>`_, 2018
+  """
+  _checks.check_number("q", q, low=0, high=1)
+  logits = _checks.as_logits(logits)
+  targets = _checks.as_targets(labels, logits)
+  return _math.expectation(targets, _box_cox(jax.nn.log_softmax(logits), q))
+
+
+def truncated_generalized_cross_entropy(
+  logits: ArrayLike,
+  labels: ArrayLike,
+  *,
+  q: float | Array = 0.7,
+  threshold: float | Array = 0.5,
+) -> Array:
+  """Generalised cross-entropy that is constant where the label is improbable.
+
+    loss_i = L_q(threshold) if p_y <= threshold else L_q(p_y)
+
+  A truncated example has no gradient: those of LOW loss go on training. The text
+  around equations 2.4-2.5 says the reverse. Where a network starts with all p_y
+  below the threshold nothing trains at all: start with another loss.
+
+  Args:
+    logits: unnormalised log-probabilities, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+    q: in [0, 1].
+    threshold: the thesis's k, in [0, 1].
+
+  Returns:
+    The loss of each example, `(N,)`.
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does.
+
+  References:
+    Zhang and Sabuncu, `Generalized Cross Entropy Loss for Training Deep Neural
+    Networks with Noisy Labels <https://arxiv.org/abs/1805.07836>`_, 2018
+  """
+  _checks.check_number("q", q, low=0, high=1)
+  _checks.check_number("threshold", threshold, low=0, high=1)
+  logits = _checks.as_logits(logits)
+  targets = _checks.as_targets(labels, logits)
+  log_p = jax.nn.log_softmax(logits)
+  log_threshold = jnp.log(jnp.asarray(threshold, log_p.dtype))
+  log_p = jnp.where(log_p <= log_threshold, log_threshold, log_p)
+  return _math.expectation(targets, _box_cox(log_p, q))

@@ -1,0 +1,114 @@
+"""Losses for wrong labels that change as training goes on."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from emosynth_jax.losses import _checks
+from emosynth_jax.losses.classification import cross_entropy
+
+
+def mixed_cross_entropy(
+  logits: ArrayLike,
+  labels: ArrayLike,
+  step: ArrayLike,
+  *,
+  total_steps: int,
+  max_mix: float | Array = 0.5,
+) -> Array:
+  """Cross-entropy against the label and, more and more, the model's own prediction.
+
+  With `yhat = argmax_k p_k`, held constant, and `a = max_mix step / total_steps`:
+
+    loss_i = -(1 - a) log p_y - a log p_yhat
+
+  Equation 2.7, which writes it for sequences.
+
+  Args:
+    logits: unnormalised log-probabilities, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+    step: training steps done, a scalar.
+    total_steps: steps of the whole training; later steps mix as the last one.
+    max_mix: the prediction's share at the end, in [0, 1].
+
+  Returns:
+    The loss of each example, `(N,)`.
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does.
+  """
+  _checks.check_number("total_steps", total_steps, low=1)
+  _checks.check_number("max_mix", max_mix, low=0, high=1)
+  logits = _checks.as_logits(logits)
+  targets = _checks.as_targets(labels, logits)
+  share = max_mix * jnp.minimum(_checks.as_step(step) / total_steps, 1.0)
+  predicted = jnp.argmax(logits, axis=-1)
+  return (1.0 - share) * cross_entropy(logits, targets) + share * cross_entropy(
+    logits, jax.nn.one_hot(predicted, logits.shape[-1], dtype=logits.dtype)
+  )
+
+
+def sample_ratio(
+  step: ArrayLike, *, noise_rate: float | Array, warmup_steps: int
+) -> Array:
+  """The share of examples to keep: `1 - noise_rate min(step / warmup_steps, 1)`.
+
+  From 1 down to `1 - noise_rate`. Equation 2.11; co-teaching warms up for 10 epochs.
+
+  Args:
+    step: training steps done, a scalar.
+    noise_rate: the share of wrong labels, in [0, 1).
+    warmup_steps: steps until that share is dropped.
+
+  Returns:
+    A scalar in [0, 1].
+
+  References:
+    Han et al., `Co-teaching: Robust Training of Deep Neural Networks with Extremely
+    Noisy Labels <https://arxiv.org/abs/1804.06872>`_, 2018
+  """
+  _checks.check_number("noise_rate", noise_rate, low=0, high=1)
+  _checks.check_number("warmup_steps", warmup_steps, low=1)
+  return 1.0 - noise_rate * jnp.minimum(_checks.as_step(step) / warmup_steps, 1.0)
+
+
+def small_loss_cross_entropy(
+  logits: ArrayLike,
+  labels: ArrayLike,
+  step: ArrayLike,
+  *,
+  noise_rate: float | Array,
+  warmup_steps: int,
+) -> Array:
+  """Cross-entropy of the batch's examples of smallest loss; the others cost nothing.
+
+  `R N` examples are kept, rounded down and at least one, with R the `sample_ratio`.
+  The losses kept are multiplied by N / kept, so that the mean over the batch is the
+  mean over them. An example's loss depends on its batch.
+
+  Args:
+    logits: unnormalised log-probabilities, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+    step: training steps done, a scalar.
+    noise_rate: the share of wrong labels, in [0, 1).
+    warmup_steps: steps until that share is dropped.
+
+  Returns:
+    The loss of each example, `(N,)`.
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does.
+
+  References:
+    Han et al., `Co-teaching: Robust Training of Deep Neural Networks with Extremely
+    Noisy Labels <https://arxiv.org/abs/1804.06872>`_, 2018
+  """
+  ratio = sample_ratio(step, noise_rate=noise_rate, warmup_steps=warmup_steps)
+  losses = cross_entropy(logits, labels)
+  n = losses.shape[0]
+  # 0.8 * 5 is below 4 in float32.
+  kept = jnp.maximum(jnp.floor(ratio * n + 1e-3), 1.0)
+  rank = jnp.argsort(jnp.argsort(losses))
+  # A product, not a `where`: a NaN sorts last, and must not vanish.
+  return losses * jax.lax.stop_gradient((rank < kept) * n / kept)
