@@ -1,43 +1,39 @@
-"""Cross-entropy and mean squared error against optax and float64."""
+"""Plain losses of logits against optax and float64."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from scipy import special
 
-from emosynth_jax.losses import cross_entropy, mse
-
-
-@pytest.fixture
-def data():
-  rng = np.random.default_rng(0)
-  logits = rng.normal(size=(6, 7)).astype(np.float32) * 4
-  return logits, rng.integers(7, size=6), rng.dirichlet(np.ones(7), size=6)
+from emosynth_jax.losses import (
+  binary_cross_entropy,
+  cross_entropy,
+  focal,
+  label_smoothing,
+  mse,
+)
 
 
 def test_cross_entropy_is_optax_s(data):
-  logits, labels, soft = data
-  soft = soft.astype(np.float32)
   np.testing.assert_allclose(
-    jax.jit(cross_entropy)(logits, labels),
-    optax.softmax_cross_entropy_with_integer_labels(logits, labels),
+    jax.jit(cross_entropy)(data.logits, data.labels),
+    optax.softmax_cross_entropy_with_integer_labels(data.logits, data.labels),
     rtol=1e-6,
   )
   np.testing.assert_allclose(
-    jax.jit(cross_entropy)(logits, soft),
-    optax.softmax_cross_entropy(logits, soft),
+    jax.jit(cross_entropy)(data.logits, data.soft),
+    optax.softmax_cross_entropy(data.logits, data.soft),
     rtol=1e-6,
   )
 
 
 def test_cross_entropy_s_gradient_is_p_minus_y(data):
-  logits, labels, soft = data
-  p = special.softmax(logits.astype(np.float64), axis=-1)
-  for given, y in ((labels, np.eye(7)[labels]), (soft.astype(np.float32), soft)):
-    grad = jax.grad(lambda z, given=given: jnp.sum(cross_entropy(z, given)))(logits)
-    np.testing.assert_allclose(grad, p - y, atol=1e-6)
+  for labels, y in ((data.labels, data.y), (data.soft, data.soft)):
+    grad = jax.grad(lambda z, labels=labels: cross_entropy(z, labels).sum())(
+      data.logits
+    )
+    np.testing.assert_allclose(grad, data.p - y, atol=1e-6)
 
 
 def test_cross_entropy_keeps_the_logarithm_of_a_probability_that_is_zero():
@@ -60,13 +56,77 @@ def test_a_masked_class_costs_nothing():
 
 
 def test_mse_is_the_brier_score_over_k(data):
-  logits, labels, soft = data
-  p = special.softmax(logits.astype(np.float64), axis=-1)
-  for given, y in ((labels, np.eye(7)[labels]), (soft.astype(np.float32), soft)):
+  for labels, y in ((data.labels, data.y), (data.soft, data.soft)):
     np.testing.assert_allclose(
-      jax.jit(mse)(logits, given), ((y - p) ** 2).sum(-1) / 7, rtol=2e-5
+      mse(data.logits, labels), ((y - data.p) ** 2).sum(-1) / 7, rtol=2e-5
     )
 
 
 def test_mse_of_a_sure_mistake_is_two_over_k():
   assert float(mse(jnp.array([[50.0, 0.0, 0.0, 0.0]]), jnp.array([2]))[0]) == 0.5
+
+
+def test_binary_cross_entropy_is_optax_s_sum_over_classes(data):
+  for labels, y in ((data.labels, data.y), (data.soft, data.soft)):
+    np.testing.assert_allclose(
+      binary_cross_entropy(data.logits, labels),
+      optax.sigmoid_binary_cross_entropy(data.logits, y.astype(np.float32)).sum(-1),
+      rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_label_smoothing_is_optax_s(data, smoothing):
+  for labels, y in ((data.labels, data.y), (data.soft, data.soft)):
+    smoothed = optax.smooth_labels(y.astype(np.float32), smoothing)
+    np.testing.assert_allclose(
+      label_smoothing(data.logits, labels, smoothing=smoothing),
+      optax.softmax_cross_entropy(data.logits, smoothed),
+      rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0, 3.5])
+def test_focal_is_optax_s_for_two_classes(data, gamma):
+  """Softmax of two logits is the sigmoid of their difference."""
+  logits, labels = data.logits[:, :2], data.labels % 2
+  np.testing.assert_allclose(
+    focal(logits, labels, gamma=gamma),
+    optax.sigmoid_focal_loss(
+      logits[:, 1] - logits[:, 0], labels.astype(np.float32), gamma=gamma
+    ),
+    rtol=2e-5,
+  )
+
+
+def test_focal_is_its_formula_for_more_classes(data):
+  expected = -0.25 * (1 - data.p) ** 1.5 * data.log_p
+  loss = jax.jit(lambda z, y: focal(z, y, gamma=1.5, alpha=0.25))
+  for labels, y in ((data.labels, data.y), (data.soft, data.soft)):
+    np.testing.assert_allclose(
+      loss(data.logits, labels), (y * expected).sum(-1), rtol=1e-5
+    )
+
+
+def test_focal_with_gamma_zero_is_cross_entropy(data):
+  np.testing.assert_allclose(
+    focal(data.logits, data.labels, gamma=0.0, alpha=0.5),
+    0.5 * cross_entropy(data.logits, data.labels),
+    rtol=1e-6,
+  )
+
+
+def test_focal_s_slope_is_finite_where_the_label_is_certain():
+  """(1 - p)^gamma by itself has an infinite one for gamma < 1."""
+  for logits in ([[17.0, 0.0]], [[90.0, 0.0]], [[1e4, -1e4]]):
+    grad = jax.grad(lambda z: focal(z, jnp.array([0]), gamma=0.5).sum())(
+      jnp.array(logits)
+    )
+    np.testing.assert_allclose(grad, [[0.0, 0.0]], atol=1e-7)
+
+
+def test_bad_arguments_are_refused(data):
+  with pytest.raises(ValueError, match=r"smoothing.*\[0, 1\].*1\.5"):
+    label_smoothing(data.logits, data.labels, smoothing=1.5)
+  with pytest.raises(ValueError, match=r"gamma.*-1"):
+    focal(data.logits, data.labels, gamma=-1.0)
