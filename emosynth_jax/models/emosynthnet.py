@@ -18,6 +18,7 @@ _SHORTCUT_BLOCKS = (1, 3)
 NORM_ORDERS = ("last", "first")
 SIDE_INPUTS = ("block1", "image")
 SKIPS = ("block3", "none")
+SYNTHESES = ("norm", "elu", "linear")
 
 _he_normal = nn.initializers.he_normal()
 
@@ -27,19 +28,21 @@ def _scaled(channels: int, width: float) -> int:
 
 
 class Unit(nn.Module):
-  """3x3 SAME convolution, ELU and BatchNorm, in that order or norm first."""
+  """3x3 convolution, ELU and BatchNorm, in that order or norm first."""
 
   features: int
   norm_order: str
   norm_momentum: float
   dtype: Any
+  transposed: bool = False
 
   @nn.compact
   def __call__(self, x: Array, train: bool) -> Array:
-    """Maps `(N, H, W, C)` to `(N, H, W, features)`."""
-    x = nn.Conv(
-      self.features, (3, 3), kernel_init=_he_normal, dtype=self.dtype, name="conv"
-    )(x)
+    """Maps `(N, H, W, C)` to `(N, H, W, features)`, or sides 2 longer if transposed."""
+    conv = layers.Conv(
+      self.features, dtype=self.dtype, transposed=self.transposed, name="conv"
+    )
+    x = conv(x)
     norm = nn.BatchNorm(
       use_running_average=not train,
       momentum=self.norm_momentum,
@@ -91,9 +94,7 @@ class AuxiliaryModule(nn.Module):
         # faster when XLA is told so.
         layer = nn.Dense(features, kernel_init=_he_normal, dtype=self.dtype, name=name)
       else:
-        layer = nn.Conv(
-          features, (size, size), kernel_init=_he_normal, dtype=self.dtype, name=name
-        )
+        layer = layers.Conv(features, size, dtype=self.dtype, name=name)
       return nn.relu(layer(x))
 
     a2 = conv(conv(x, 64, 1, "a1"), 96, 5, "a2")
@@ -131,9 +132,10 @@ class EmoSynthNet(nn.Module):
       1.06 G multiply-adds at 32x32x3) or from the "image" (2.57 G).
     skip: reading; "block3" joins that block's pooled maps to make the 1408 maps of
       the text, "none" leaves 1152.
-    synthesis_activation: reading; ELU after the transposed convolutions. The thesis
-      names none there; without one, block 5 and the first dense layer would be a
-      single linear map of the concatenated maps.
+    synthesis: reading; what follows the transposed convolutions: "norm" is ELU and
+      BatchNorm in `norm_order` as in the analysis (section 3.2.1 has BatchNorm "after
+      each convolution"), "elu" is ELU alone, "linear" nothing, as section 3.2.3 names
+      nothing. Without any, block 5 and the first dense layer are one linear map.
     norm_momentum: decay of BatchNorm's running statistics.
     dtype: type of the computation, float32 or bfloat16. Parameters, statistics and
       the last layer stay in float32.
@@ -146,7 +148,7 @@ class EmoSynthNet(nn.Module):
   norm_order: str = "last"
   side_input: str = "block1"
   skip: str = "block3"
-  synthesis_activation: bool = True
+  synthesis: str = "norm"
   norm_momentum: float = 0.9
   dtype: Any = jnp.float32
 
@@ -171,6 +173,7 @@ class EmoSynthNet(nn.Module):
     _check_choice("norm_order", self.norm_order, NORM_ORDERS)
     _check_choice("side_input", self.side_input, SIDE_INPUTS)
     _check_choice("skip", self.skip, SKIPS)
+    _check_choice("synthesis", self.synthesis, SYNTHESES)
     _check_images(images)
     images = jnp.asarray(images, self.dtype)
     side_length = images.shape[1] // 16 + 2
@@ -195,10 +198,19 @@ class EmoSynthNet(nn.Module):
     out["side"] = _crop(layers.average_pool(side, 7, stride), side_length)
 
     def transposed(x: Array, features: int, name: str) -> Array:
-      layer = layers.ConvTransposeValid(
-        _scaled(features, self.width), dtype=self.dtype, name=name
-      )
-      return nn.elu(layer(x)) if self.synthesis_activation else layer(x)
+      features = _scaled(features, self.width)
+      if self.synthesis == "norm":
+        unit = Unit(
+          features,
+          self.norm_order,
+          self.norm_momentum,
+          self.dtype,
+          transposed=True,
+          name=name,
+        )
+        return unit(x, train)
+      layer = layers.Conv(features, dtype=self.dtype, transposed=True, name=name)
+      return nn.elu(layer(x)) if self.synthesis == "elu" else layer(x)
 
     parts = [transposed(x, 512, "transposed1"), out["side"]]
     if self.skip == "block3":

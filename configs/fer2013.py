@@ -1,0 +1,33 @@
+"""EmoSynthNet on FER-2013 (Goodfellow et al. 2013), by the thesis's recipe.
+
+  python -m emosynth_jax.main --config=configs/fer2013.py            # full width, GPU
+  python -m emosynth_jax.main --config=configs/fer2013.py:small      # two CPU cores
+
+Variants, joined by commas: ce, mse, sce, mam (the loss), small.
+
+The epoch is chosen on PublicTest and PrivateTest is reported. The data set is the
+Kaggle zip, its folder or one of the two CSV files, looked for in config.data.data_dir.
+"""
+
+from emosynth_jax import default_config
+
+
+def get_config(variants=None):
+  config = default_config.get_default_config()
+  config.data.name = "fer2013"
+  config.class_weights = "balanced"
+  config.augment.zoom = 0.2
+  config.augment.shear = 0.2
+  config.augment.flip = True
+  config.input.second_scale_epoch = 75
+  small = {
+    "model": {"width": 0.125, "dense_features": (64, 64)},
+    "augment": {"zoom": 0.1, "shear": 0.0, "shift": 0.1, "rotation": 10.0},
+    "class_weights": "none",
+    "plateau": {"factor": 0.3, "patience": 2},
+    "input": {"second_scale_epoch": 0},
+    "num_epochs": 20,
+  }
+  return default_config.apply_variants(
+    config, default_config.loss_variants() | {"small": small}, variants
+  )

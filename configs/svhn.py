@@ -1,0 +1,33 @@
+"""EmoSynthNet on SVHN, cropped digits (Netzer et al. 2011), by the thesis's recipe.
+
+  python -m emosynth_jax.main --config=configs/svhn.py          # full width, GPU
+  python -m emosynth_jax.main --config=configs/svhn.py:small    # two CPU cores
+
+Variants, joined by commas: ce, mse, sce, mam (the loss), small.
+
+The epoch is chosen on a tenth of the training split, held out by class; the test
+split is only reported. The data set is read as TFDS leaves it in array_record files
+under config.data.data_dir; `python -m emosynth_jax.data.prepare svhn` makes them.
+"""
+
+from emosynth_jax import default_config
+
+
+def get_config(variants=None):
+  config = default_config.get_default_config()
+  config.data.name = "svhn"
+  config.data.data_dir = "data/tfds"
+  config.augment.zoom = 0.2
+  config.augment.shear = 0.2
+  config.augment.flip = False  # A mirrored digit is another sign.
+  config.input.second_scale_epoch = 75
+  small = {
+    "model": {"width": 0.125, "dense_features": (64, 64)},
+    "augment": {"zoom": 0.1, "shear": 0.0, "shift": 0.1, "rotation": 10.0},
+    "plateau": {"factor": 0.3, "patience": 2},
+    "input": {"second_scale_epoch": 0},
+    "num_epochs": 10,
+  }
+  return default_config.apply_variants(
+    config, default_config.loss_variants() | {"small": small}, variants
+  )

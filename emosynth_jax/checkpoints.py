@@ -1,0 +1,161 @@
+"""Checkpoints: the last few and the best one, atomic, and checked when they are read.
+
+Under `workdir/checkpoints`, `last/STEP` holds the newest states and `best/STEP` the
+one with the best validation metric. Orbax writes each beside its place and renames it
+when it is whole, in the background. Each carries a digest of every array, since a
+damaged array can be read without an error and would train on silently.
+"""
+
+import hashlib
+import os
+import pathlib
+import shutil
+import typing
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+
+from emosynth_jax.train_state import TrainState
+
+
+class CheckpointError(RuntimeError):
+  """No checkpoint can be used, and why."""
+
+
+class Checkpoints:
+  """The checkpoints of one workdir."""
+
+  def __init__(self, workdir: str | os.PathLike, *, keep: int):
+    """Opens them; nothing is written yet.
+
+    Args:
+      workdir: the run's folder.
+      keep: how many of the last checkpoints stay on disk.
+    """
+    self._root = pathlib.Path(workdir).resolve() / "checkpoints"
+    self._managers = {
+      kind: ocp.CheckpointManager(
+        self._root / kind,
+        options=ocp.CheckpointManagerOptions(
+          max_to_keep=number, cleanup_tmp_directories=True
+        ),
+      )
+      # Two best ones: a run that resumes from before the newest needs the other.
+      for kind, number in (("last", keep), ("best", 2))
+    }
+
+  def save(self, kind: str, state: TrainState) -> None:
+    """Saves `state` as the newest of its kind, in the background.
+
+    A state that counts a best one among its past is only saved when that one is on
+    disk: whichever moment the process dies at, "last" never speaks of a "best" that
+    is not there.
+
+    Args:
+      kind: "last" or "best".
+      state: what to save.
+    """
+    manager, step = self._managers[kind], int(state.step)
+    self._managers["best"].wait_until_finished()
+    if step in manager.all_steps():
+      return
+    # The next step donates the state's buffers while the writer still reads them.
+    state = jax.tree.map(jnp.copy, state)
+    manager.save(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardSave(state),
+        digest=ocp.args.JsonSave(_digest(state)),
+      ),
+      force=True,
+    )
+
+  def restore(self, kind: str, like: TrainState) -> TrainState | None:
+    """The newest sound state of a kind.
+
+    A damaged one is reported, moved to `checkpoints/damaged`, and the one before it
+    is used.
+
+    Args:
+      kind: "last" or "best".
+      like: a state of the same structure, for shapes and placement.
+
+    Returns:
+      The state, or None where none was ever saved.
+
+    Raises:
+      CheckpointError: if there are checkpoints and all are damaged.
+    """
+    manager = self._managers[kind]
+    steps = sorted(manager.all_steps(), reverse=True)
+    for step in steps:
+      try:
+        return self._read(manager, step, like)
+      except Exception as error:  # Whatever a damaged file makes the reader raise.
+        place = self._root / "damaged" / f"{kind}-{step}"
+        logging.error(
+          "The checkpoint %s is damaged (%s). It is moved to %s; the one before it is "
+          "used.",
+          self._root / kind / str(step),
+          str(error).strip().splitlines()[0] if str(error).strip() else repr(error),
+          place,
+        )
+        place.parent.mkdir(exist_ok=True)
+        shutil.rmtree(place, ignore_errors=True)
+        os.replace(self._root / kind / str(step), place)
+        manager.reload()
+    if steps:
+      raise CheckpointError(
+        f"every checkpoint under {self._root / kind} is damaged; they are kept under "
+        f"{self._root / 'damaged'}. Start again in another workdir, or delete "
+        f"{self._root} to train this one from the beginning."
+      )
+    return None
+
+  def _read(self, manager, step: int, like: TrainState) -> TrainState:
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    restored = manager.restore(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(abstract), digest=ocp.args.JsonRestore()
+      ),
+    )
+    expected, found = restored["digest"], _digest(restored["state"])
+    if wrong := sorted(k for k in found if found[k] != expected.get(k)):
+      raise ValueError(f"the digest of {wrong[0]} does not match")
+    return typing.cast(TrainState, restored["state"])
+
+  def rewind(self, step: int) -> None:
+    """Deletes best checkpoints from beyond `step`, where a run resumes.
+
+    The run comes to them again; until then they are not of its past.
+    """
+    manager = self._managers["best"]
+    for later in [s for s in manager.all_steps() if s > step]:
+      manager.delete(later)
+
+  def wait(self) -> None:
+    """Returns when all that was saved is on disk."""
+    for manager in self._managers.values():
+      manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits and lets go of the folders."""
+    for manager in self._managers.values():
+      manager.close()
+
+
+def _digest(state: Any) -> dict[str, str]:
+  """SHA-256 of every array's type, shape and bytes, by its path."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+  digests = {}
+  for path, leaf in leaves:
+    array = np.ascontiguousarray(leaf)
+    digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
+    digest.update(array.view(np.uint8).data if array.size else b"")
+    digests[jax.tree_util.keystr(path)] = digest.hexdigest()
+  return digests

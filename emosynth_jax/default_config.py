@@ -1,0 +1,216 @@
+"""Every setting of a run, with its default: what a file in configs/ starts from."""
+
+from collections.abc import Callable, Mapping
+
+import ml_collections
+
+
+def get_default_config() -> ml_collections.ConfigDict:
+  """The settings that all runs share; a config file changes what is its own."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+
+  config.data = data = ml_collections.ConfigDict()
+  data.name = "synthetic_faces"
+  # Folder (or file) of the data set. Relative paths start where the command runs.
+  data.data_dir = "data"
+  # Share of the training split held out, stratified by class, to choose the epoch on;
+  # of no effect where the data set has a validation split of its own.
+  data.validation_fraction = 0.1
+  # Seed of the held-out share, of `limit` and of generated data: not that of training,
+  # so that runs of several seeds see the same splits.
+  data.seed = 0
+  # At most so many images of each split, stratified by class; 0 for all of them.
+  data.limit = 0
+  # Split that is reported and never chosen on; "" where there is none.
+  data.test_split = "test"
+  # Further arguments of the data set's own loader.
+  data.options = ml_collections.ConfigDict()
+
+  config.model = model = ml_collections.ConfigDict()
+  model.name = "emosynthnet"
+  model.width = 1.0
+  model.dense_features = (128, 64)
+  model.dropout_rate = 0.25
+  model.norm_order = "last"
+  model.side_input = "block1"
+  model.skip = "block3"
+  model.synthesis = "norm"
+  model.norm_momentum = 0.9
+  model.dtype = "float32"
+
+  # The loss and its own hyperparameters.
+  config.loss = ml_collections.ConfigDict({"name": "cross_entropy"})
+  # "balanced" weighs each class by N / (K n_k), "none" all classes alike.
+  config.class_weights = "none"
+
+  config.optimizer = optimizer = ml_collections.ConfigDict()
+  optimizer.learning_rate = 1e-3
+  optimizer.b1 = 0.9
+  optimizer.b2 = 0.999
+  # Largest global norm of a step's gradient; 0 leaves gradients as they are.
+  optimizer.gradient_clip = 0.0
+
+  # The learning rate is multiplied by `factor` after `patience` epochs without a
+  # validation loss lower than the best by the share `min_improvement`.
+  config.plateau = plateau = ml_collections.ConfigDict()
+  plateau.factor = 0.1
+  plateau.patience = 5
+  plateau.min_improvement = 1e-4
+  plateau.min_scale = 1e-4
+
+  # Factor from pixels 0..255 to the network's input, and the one that replaces it
+  # from epoch `second_scale_epoch` on (0: never).
+  config.input = inputs = ml_collections.ConfigDict()
+  inputs.scale = 1 / 255
+  inputs.second_scale = 1 / 512
+  inputs.second_scale_epoch = 0
+
+  config.augment = augment = ml_collections.ConfigDict()
+  augment.zoom = 0.0
+  augment.shear = 0.0
+  augment.shift = 0.0
+  augment.rotation = 0.0
+  augment.flip = False
+  augment.erasing_probability = 0.0
+  # Parameter of mixup's Beta distribution; 0 for no mixup.
+  config.mixup_alpha = 0.0
+
+  config.batch_size = 64
+  config.eval_batch_size = 256
+  config.num_epochs = 100
+  # Epochs without a better value of `selection_metric` before training ends; 0: never.
+  config.early_stop_patience = 15
+  # Validation metric that chooses the best checkpoint: "accuracy",
+  # "balanced_accuracy", "f1_macro" (the highest wins) or "loss" (the lowest).
+  config.selection_metric = "accuracy"
+
+  config.checkpoint = checkpoint = ml_collections.ConfigDict()
+  # How many of the last checkpoints stay on disk, beside the best one.
+  checkpoint.keep = 2
+  # Saves within an epoch when the last save is so many minutes old.
+  checkpoint.minutes = 10.0
+
+  # Optimiser steps that run as one compiled program before the host looks (for
+  # progress lines, signals and non-finite losses). 0: a whole epoch on accelerators
+  # and 10 on a CPU, where a step takes long.
+  config.steps_per_call = 0
+  # TensorBoard event files beside metrics.jsonl; needs TensorFlow.
+  config.tensorboard = False
+  return config
+
+
+def loss_variants() -> dict[str, dict]:
+  """The losses that every config offers as a variant, as changes to the config."""
+  return {
+    "ce": {"loss": {"name": "cross_entropy"}},
+    "mse": {"loss": {"name": "mse"}},
+    "sce": {"loss": {"name": "sce_loss"}},
+    "mam": {"loss": {"name": "mam_softmax"}},
+  }
+
+
+def apply_variants(
+  config: ml_collections.ConfigDict,
+  variants: Mapping[str, Mapping | Callable],
+  names: str | None,
+) -> ml_collections.ConfigDict:
+  """Applies the variants named after the colon of `--config=FILE:NAMES`.
+
+  Args:
+    config: the config to change.
+    variants: the changes by name, nested as the config is.
+    names: names joined by commas, applied in that order; None or "" for none.
+
+  Returns:
+    The config, its fields locked.
+
+  Raises:
+    ValueError: for an unknown name; it lists the known ones.
+  """
+  for name in (names or "").split(","):
+    if not name:
+      continue
+    if name not in variants:
+      raise ValueError(
+        f"config variant: expected one of {sorted(variants)}, got {name!r}"
+      )
+    _update(config, variants[name])
+  return config.lock()
+
+
+def _update(config, changes):
+  for key, value in changes.items():
+    if key == "loss":
+      # Each loss has hyperparameters of its own: replaced whole, never merged.
+      config.loss = ml_collections.ConfigDict(value)
+    elif isinstance(value, Mapping):
+      _update(config[key], value)
+    else:
+      config[key] = value
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+  """Refuses settings that no part of the project knows, and impossible values.
+
+  Names of data sets, networks and losses and their arguments are checked where they
+  are looked up.
+
+  Args:
+    config: as a config file returns it.
+
+  Raises:
+    ValueError: naming the setting, what was expected and what was given.
+  """
+  _check_keys(config, get_default_config(), "config")
+  for key, least in (
+    ("batch_size", 1),
+    ("eval_batch_size", 1),
+    ("num_epochs", 1),
+    ("early_stop_patience", 0),
+    ("steps_per_call", 0),
+    ("mixup_alpha", 0),
+    ("optimizer.gradient_clip", 0),
+    ("checkpoint.keep", 1),
+    ("checkpoint.minutes", 0),
+    ("plateau.patience", 1),
+    ("input.second_scale_epoch", 0),
+    ("data.limit", 0),
+  ):
+    value = _get(config, key)
+    if not value >= least:
+      raise ValueError(f"config.{key}: expected at least {least}, got {value}")
+  for key in ("optimizer.learning_rate", "input.scale", "input.second_scale"):
+    if not _get(config, key) > 0:
+      raise ValueError(f"config.{key}: expected more than 0, got {_get(config, key)}")
+  for key, choices in (
+    ("class_weights", ("none", "balanced")),
+    ("selection_metric", ("accuracy", "balanced_accuracy", "f1_macro", "loss")),
+    ("model.dtype", ("float32", "bfloat16")),
+    ("data.test_split", ("test", "")),
+  ):
+    if _get(config, key) not in choices:
+      raise ValueError(
+        f"config.{key}: expected one of {choices}, got {_get(config, key)!r}"
+      )
+
+
+def _get(config, dotted):
+  for key in dotted.split("."):
+    config = config[key]
+  return config
+
+
+def _check_keys(config, default, path):
+  # These hold the arguments of whatever their name looks up.
+  if path in ("config.loss", "config.model", "config.data.options"):
+    return
+  if unknown := sorted(set(config) - set(default)):
+    raise ValueError(
+      f"{path}: unknown settings {unknown}; the known ones are {sorted(default)}"
+    )
+  if missing := sorted(set(default) - set(config)):
+    raise ValueError(f"{path}: settings {missing} are missing")
+  for key in default:
+    if isinstance(default[key], ml_collections.ConfigDict):
+      _check_keys(config[key], default[key], f"{path}.{key}")

@@ -1,0 +1,194 @@
+"""Evaluation of a split: margin-free logits, running statistics, every image once."""
+
+import functools
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+from absl import logging
+from jax import lax
+
+from emosynth_jax import experiment as experiments
+from emosynth_jax import metric_writer, metrics, plots, results
+from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.train_state import TrainState
+
+Array = jax.Array
+
+
+def evaluate_images(
+  variables: Any,
+  input_scale: Array,
+  images: Array,
+  labels: Array,
+  *,
+  model: nn.Module,
+  num_classes: int,
+  batch_size: int,
+) -> dict[str, Array]:
+  """The statistics of a whole split, batch by batch, as one program.
+
+  The last batch is filled up with images that a mask keeps out of every sum.
+  BatchNorm uses its running statistics, so that no image's answer depends on the
+  others in its batch.
+
+  Args:
+    variables: the network's.
+    input_scale: factor from pixels to the network's input.
+    images: uint8 `(M, H, W, C)`.
+    labels: int32 `(M,)`.
+    model: the network.
+    num_classes: K.
+    batch_size: B, images at a time.
+
+  Returns:
+    The sums of `metrics.batch_statistics` for each batch, stacked: `(M / B, ...)`,
+    rounded up.
+  """
+  total = images.shape[0]
+  batch_size = min(batch_size, total)
+
+  def one_batch(_, start):
+    rows = start + jnp.arange(batch_size)
+    mask, rows = rows < total, rows % total
+    inputs = images[rows].astype(jnp.float32) * input_scale
+    logits, _ = model.apply(variables, inputs, train=False)
+    statistics = metrics.batch_statistics(
+      logits, labels[rows], mask, num_classes=num_classes
+    )
+    return None, statistics
+
+  return lax.scan(one_batch, None, jnp.arange(0, total, batch_size))[1]
+
+
+def build_evaluate(
+  model: nn.Module, *, class_names: tuple[str, ...], batch_size: int
+) -> Callable[[TrainState, Array, Array], dict[str, Any]]:
+  """The evaluation of a network as a function of a state and a split.
+
+  Args:
+    model: the network.
+    class_names: K names in label order.
+    batch_size: images at a time.
+
+  Returns:
+    `(state, images, labels) -> summary`, see `metrics.summarize`.
+  """
+  program = jax.jit(
+    functools.partial(
+      evaluate_images,
+      model=model,
+      num_classes=len(class_names),
+      batch_size=batch_size,
+    )
+  )
+
+  def evaluate(state: TrainState, images: Array, labels: Array) -> dict[str, Any]:
+    batches = program(state.variables, state.input_scale, images, labels)
+    return metrics.summarize(jax.device_get(batches), class_names)
+
+  return evaluate
+
+
+def evaluate_run(
+  config: ml_collections.ConfigDict, workdir: str | os.PathLike
+) -> dict[str, Any]:
+  """Evaluates a run's best checkpoint and writes its report.
+
+  Writes report.json, report.txt and, as PNG, the curves and the last split's
+  confusion matrix and reliability diagram into the workdir.
+
+  Args:
+    config: a checked config.
+    workdir: the folder of a run of this config.
+
+  Returns:
+    The report.
+
+  Raises:
+    FileNotFoundError: if the workdir holds no best checkpoint.
+  """
+  workdir = pathlib.Path(workdir)
+  if not (workdir / "checkpoints" / "best").is_dir():
+    raise FileNotFoundError(
+      f"{workdir} holds no best checkpoint: train for an epoch at least "
+      "(--mode=train) with the same --workdir"
+    )
+  names = ("validation", *filter(None, [config.data.test_split]))
+  datasets = experiments.load_data(config, names)
+  first = datasets["validation"]
+  experiment = experiments.build_experiment(
+    config,
+    image_shape=first.images.shape[1:],
+    num_classes=len(first.class_names),
+  )
+  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
+  try:
+    state = checkpoints.restore("best", jax.eval_shape(experiment.create_state))
+  finally:
+    checkpoints.close()
+  if state is None:
+    raise FileNotFoundError(
+      f"{workdir}: no epoch was finished, so there is no best one"
+    )
+  evaluate = build_evaluate(
+    experiment.model,
+    class_names=first.class_names,
+    batch_size=config.eval_batch_size,
+  )
+  summaries = {
+    name: evaluate(state, *experiments.on_device(dataset))
+    for name, dataset in datasets.items()
+  }
+  provenance = results.provenance()
+  num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
+  report = {
+    "data_set": config.data.name,
+    "chosen_on": f"validation {config.selection_metric}",
+    "best_epoch": int(state.best_epoch),
+    "seed": config.seed,
+    "num_parameters": num_parameters,
+    "config": config.to_dict(),
+    "provenance": provenance,
+    "splits": summaries,
+  }
+  results.write_report(workdir / "report.json", report)
+  text = "\n\n".join(
+    results.format_table(
+      summary,
+      protocol={
+        "data set": config.data.name,
+        "split": name
+        + (" (the epoch was chosen on it)" if name == "validation" else ""),
+        "epoch": f"{int(state.best_epoch)}, chosen by {report['chosen_on']}",
+        "model": f"{config.model.name}, {num_parameters:,} parameters",
+        "loss": config.loss.name,
+        "seed": config.seed,
+        "hardware": provenance["hardware"],
+        "command": provenance["command"],
+        "commit": provenance["commit"],
+      },
+    )
+    for name, summary in summaries.items()
+  )
+  results.write_atomically(workdir / "report.txt", (text + "\n").encode())
+  print(text)
+
+  name, summary = list(summaries.items())[-1]
+  title = f"{config.data.name}, {name}: accuracy {100 * summary['accuracy']:.2f} %"
+  records = metric_writer.read_records(workdir / "metrics.jsonl")
+  plots.plot_curves(records, workdir / "curves.png", best_epoch=int(state.best_epoch))
+  plots.plot_confusion_matrix(
+    summary["confusion_matrix"],
+    summary["class_names"],
+    workdir / "confusion_matrix.png",
+    title,
+  )
+  plots.plot_reliability(summary["calibration"], workdir / "reliability.png", title)
+  logging.info("The report and its pictures are in %s.", workdir)
+  return report

@@ -1,0 +1,133 @@
+"""What a config's names stand for: the one place that turns settings into functions."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+
+from emosynth_jax import data, losses, models, optimizers
+from emosynth_jax.data import augment
+from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.train_state import TrainState, create_train_state
+
+
+class Experiment(NamedTuple):
+  """The functions of a run, and the shapes they work on."""
+
+  model: nn.Module
+  loss: Callable
+  optimizer: optax.GradientTransformation
+  plateau: optax.GradientTransformationExtraArgs
+  augment: Callable
+  mixup: Callable | None
+  create_state: Callable[[], TrainState]
+
+
+def build_experiment(
+  config: ml_collections.ConfigDict,
+  *,
+  image_shape: tuple[int, int, int],
+  num_classes: int,
+) -> Experiment:
+  """Looks up every name in the config.
+
+  Args:
+    config: a checked config.
+    image_shape: `(height, width, channels)`.
+    num_classes: K.
+
+  Returns:
+    The experiment.
+
+  Raises:
+    ValueError: for an unknown name or argument; the message lists the known ones.
+  """
+  model_arguments = dict(config.model)
+  model_arguments["dtype"] = jnp.dtype(model_arguments["dtype"])
+  model = models.build_model(
+    model_arguments.pop("name"), num_classes=num_classes, **model_arguments
+  )
+  loss_arguments = dict(config.loss)
+  loss = losses.get_loss(loss_arguments.pop("name"), **loss_arguments)
+  optimizer = optimizers.build_optimizer(**config.optimizer)
+  plateau = optimizers.build_plateau(**config.plateau)
+  mixup = None
+  if config.mixup_alpha:
+    mixup = functools.partial(augment.mixup, alpha=config.mixup_alpha)
+  return Experiment(
+    model=model,
+    loss=loss,
+    optimizer=optimizer,
+    plateau=plateau,
+    augment=functools.partial(augment.augment, **config.augment),
+    mixup=mixup,
+    create_state=functools.partial(
+      create_train_state,
+      model,
+      optimizer,
+      plateau,
+      image_shape=image_shape,
+      input_scale=config.input.scale,
+      seed=config.seed,
+    ),
+  )
+
+
+def load_data(
+  config: ml_collections.ConfigDict, splits: tuple[str, ...]
+) -> dict[str, Dataset]:
+  """Loads splits of the config's data set.
+
+  Args:
+    config: a checked config.
+    splits: of "train", "validation" and "test".
+
+  Returns:
+    The data set of each split.
+  """
+  return data.load_splits(
+    config.data.name,
+    config.data.data_dir,
+    splits,
+    validation_fraction=config.data.validation_fraction,
+    seed=config.data.seed,
+    limit=config.data.limit,
+    **config.data.options,
+  )
+
+
+def class_weights(kind: str, dataset: Dataset) -> np.ndarray:
+  """The weight of each class's examples in the training loss.
+
+  Args:
+    kind: "none" for ones, "balanced" for N / (K n_k), whose mean over the examples
+      is 1.
+    dataset: the training split.
+
+  Returns:
+    float32 `(K,)`.
+
+  Raises:
+    ValueError: if a class has no example to weigh.
+  """
+  counts = dataset.class_counts
+  if kind == "none":
+    return np.ones(len(counts), np.float32)
+  if not counts.all():
+    empty = dataset.class_names[int(np.argmin(counts))]
+    raise ValueError(
+      f"class_weights: the class {empty!r} has no training image to weigh; use "
+      '"none" or more images'
+    )
+  return (counts.sum() / (len(counts) * counts)).astype(np.float32)
+
+
+def on_device(dataset: Dataset) -> tuple[jax.Array, jax.Array]:
+  """The images and labels of a split as arrays on the device."""
+  return jnp.asarray(dataset.images), jnp.asarray(dataset.labels)

@@ -1,0 +1,105 @@
+"""Trains a network, or evaluates one that was trained.
+
+  python -m emosynth_jax.main --config=configs/synthetic_faces.py:small
+  python -m emosynth_jax.main --config=configs/fer2013.py:mam --workdir=runs/mam
+  python -m emosynth_jax.main --config=configs/fer2013.py:mam --workdir=runs/mam \\
+      --mode=eval
+
+The same command goes on where an interrupted run stopped. Settings are changed as in
+--config.optimizer.learning_rate=3e-4; each config file names its variants, which
+follow a colon and are joined by commas, as in fer2013.py:small,mam.
+"""
+
+import os
+import pathlib
+import sys
+import time
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+_START = time.monotonic()
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "Config file, with variants after a colon.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir",
+  None,
+  "Folder for checkpoints, metrics and the report. By default runs/ and the config's "
+  "name, variants and seed.",
+)
+_MODE = flags.DEFINE_enum(
+  "mode",
+  "train",
+  ["train", "eval"],
+  "train: train or go on training, then evaluate the best checkpoint. eval: only "
+  "evaluate the best checkpoint in the workdir.",
+)
+_TRACEBACK = flags.DEFINE_bool(
+  "traceback", False, "Show where in the code an error about the input came from."
+)
+
+
+def default_workdir(config_file: str, seed: int) -> pathlib.Path:
+  """`runs/NAME-VARIANTS-seedN` for `.../NAME.py:VARIANTS`."""
+  file, _, variants = config_file.partition(":")
+  parts = [pathlib.Path(file).stem, *filter(None, variants.split(",")), f"seed{seed}"]
+  return pathlib.Path("runs") / "-".join(parts)
+
+
+def use_compilation_cache() -> None:
+  """Keeps compiled programs between runs, where JAX_COMPILATION_CACHE_DIR says."""
+  import jax
+
+  if not jax.config.jax_compilation_cache_dir:
+    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    jax.config.update(
+      "jax_compilation_cache_dir", str(pathlib.Path(cache) / "emosynth_jax")
+    )
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def main(argv: list[str]) -> None:
+  """Runs the mode asked for."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+  logging.set_verbosity(logging.INFO)
+  # Orbax tells each step of each save through the same log.
+  logging.get_absl_handler().addFilter(
+    lambda record: record.levelno >= 30 or "orbax" not in record.pathname
+  )
+  use_compilation_cache()
+  # After the flags: --help needs none of it.
+  from emosynth_jax import checkpoints, default_config, evaluate, train
+
+  config = _CONFIG.value
+  workdir = pathlib.Path(
+    _WORKDIR.value
+    or default_workdir(
+      config_flags.get_config_filename(flags.FLAGS["config"]), config.seed
+    )
+  )
+  errors = (ValueError, TypeError, OSError, checkpoints.CheckpointError)
+  try:
+    default_config.check_config(config)
+    if _MODE.value == "train" and not train.train(config, workdir, began=_START):
+      return
+    evaluate.evaluate_run(config, workdir)
+  except (*errors, train.NonFiniteError) as error:
+    if _TRACEBACK.value:
+      raise
+    logging.flush()
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(1)
+
+
+def run() -> None:
+  """Entry point of the command line."""
+  flags.mark_flag_as_required("config")
+  app.run(main)
+
+
+if __name__ == "__main__":
+  run()

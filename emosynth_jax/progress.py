@@ -1,0 +1,47 @@
+"""A line on the screen now and then, with throughput and time left."""
+
+import time
+
+from absl import logging
+
+
+class Progress:
+  """Says how far a run is, at most every few seconds."""
+
+  def __init__(self, *, first: int, total: int, interval: float = 10.0):
+    """Starts the clock.
+
+    Args:
+      first: units done before now (a resumed run's).
+      total: units in all.
+      interval: seconds between lines.
+    """
+    self._first = first
+    self._total = total
+    self._interval = interval
+    self._start = self._last = time.monotonic()
+
+  def update(self, done: int, text: str, *, images_per_unit: int) -> None:
+    """Logs a line if the last one is old enough.
+
+    Args:
+      done: units done, those before the start included.
+      text: what to say first.
+      images_per_unit: for the throughput.
+    """
+    now = time.monotonic()
+    if now - self._last < self._interval and done < self._total:
+      return
+    self._last = now
+    rate = (done - self._first) / max(now - self._start, 1e-9)
+    left = (self._total - done) / max(rate, 1e-9)
+    logging.info(
+      "%s | %.0f images/s | at most %s left", text, rate * images_per_unit, clock(left)
+    )
+
+
+def clock(seconds: float) -> str:
+  """Seconds as h:mm:ss."""
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,116 @@
+"""All that a run must carry from one step to the next, in one pytree."""
+
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+Array = jax.Array
+
+
+@flax.struct.dataclass
+class TrainState:
+  """What a checkpoint holds; a run goes on from it to the same numbers.
+
+  Attributes:
+    step: int32, optimiser steps done.
+    params: the network's parameters, float32.
+    batch_stats: BatchNorm's running statistics, float32.
+    opt_state: the optimiser's state.
+    plateau: state of `optax.contrib.reduce_on_plateau`; its scale multiplies updates.
+    key: raw data `(2,)` of the run's random key; it never changes, and what a step or
+      an epoch draws comes from it and their numbers.
+    input_scale: float32, factor from pixels to the network's input.
+    totals: sums over the steps of the running epoch, see `zero_totals`.
+    best_value: float32, best selection metric of the epochs done (the higher the
+      better).
+    best_epoch: int32, its epoch, counted from 1; 0 before the first.
+    epoch: int32, epochs done, validation included.
+  """
+
+  step: Array
+  params: Any
+  batch_stats: Any
+  opt_state: Any
+  plateau: Any
+  key: Array
+  input_scale: Array
+  totals: dict[str, Array]
+  best_value: Array
+  best_epoch: Array
+  epoch: Array
+
+  @property
+  def variables(self) -> dict[str, Any]:
+    """The network's variables as `apply` takes them."""
+    return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def zero_totals() -> dict[str, Array]:
+  """Sums of an epoch that has not begun.
+
+  Returns:
+    "loss" and "gradient_norm" (float32 sums over steps), "correct" and "count" (int32
+    over examples), "steps" (int32), "bad_step" (int32: the first step with a
+    non-finite loss or gradient, -1 for none) and "bad_loss", "bad_gradient_norm"
+    (float32: that step's values).
+  """
+  return {
+    "loss": jnp.float32(0),
+    "gradient_norm": jnp.float32(0),
+    "correct": jnp.int32(0),
+    "count": jnp.int32(0),
+    "steps": jnp.int32(0),
+    "bad_step": jnp.int32(-1),
+    "bad_loss": jnp.float32(0),
+    "bad_gradient_norm": jnp.float32(0),
+  }
+
+
+def create_train_state(
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  plateau: optax.GradientTransformation,
+  *,
+  image_shape: tuple[int, int, int],
+  input_scale: float,
+  seed: int,
+) -> TrainState:
+  """Initialises a run.
+
+  Args:
+    model: the network.
+    optimizer: turns gradients into updates.
+    plateau: the transformation that holds the learning rate's scale.
+    image_shape: `(height, width, channels)`.
+    input_scale: factor from pixels to the network's input.
+    seed: of everything that the run draws.
+
+  Returns:
+    The state before the first step.
+  """
+
+  # One program: initialising layer by layer would compile dozens.
+  @jax.jit
+  def create(key: Array) -> TrainState:
+    init_key, run_key = jax.random.split(key)
+    variables = model.init(init_key, jnp.zeros((1, *image_shape)), train=False)
+    params = variables["params"]
+    return TrainState(
+      step=jnp.int32(0),
+      params=params,
+      batch_stats=variables.get("batch_stats", {}),
+      opt_state=optimizer.init(params),
+      plateau=plateau.init(params),
+      key=jax.random.key_data(run_key),
+      input_scale=jnp.float32(input_scale),
+      totals=zero_totals(),
+      best_value=jnp.float32(-jnp.inf),
+      best_epoch=jnp.int32(0),
+      epoch=jnp.int32(0),
+    )
+
+  return create(jax.random.key(seed))
