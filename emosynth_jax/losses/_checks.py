@@ -60,7 +60,9 @@ def as_targets(labels: ArrayLike, like: Array, *, soft: bool = True) -> Array:
     One-hot rows for integer labels (a row of NaN for a label out of range, which
     raises where its value is known), and floating labels as they are.
   """
-  labels = jnp.asarray(labels)
+  given, labels = labels, jnp.asarray(labels)
+  # A conversion to 32 bits could bring a label into range: look at what was given.
+  values = None if isinstance(labels, jax.core.Tracer) else np.asarray(given)
   n, k = like.shape
   if jnp.issubdtype(labels.dtype, jnp.integer):
     if labels.shape != (n,):
@@ -68,13 +70,11 @@ def as_targets(labels: ArrayLike, like: Array, *, soft: bool = True) -> Array:
         f"labels: expected integers of shape {(n,)} for logits of shape {(n, k)}, "
         f"got shape {labels.shape}"
       )
-    if not isinstance(labels, jax.core.Tracer):
-      values = np.asarray(labels)
-      if values.min() < 0 or values.max() >= k:
-        raise ValueError(
-          f"labels: expected 0..{k - 1} for {k} classes, got "
-          f"{values.min()}..{values.max()}"
-        )
+    if values is not None and (values.min() < 0 or values.max() >= k):
+      raise ValueError(
+        f"labels: expected 0..{k - 1} for {k} classes, got "
+        f"{values.min()}..{values.max()}"
+      )
     valid = (labels >= 0) & (labels < k)
     rows = jax.nn.one_hot(labels, k, dtype=like.dtype)
     return jnp.where(valid[:, None], rows, jnp.nan)
@@ -94,6 +94,15 @@ def as_targets(labels: ArrayLike, like: Array, *, soft: bool = True) -> Array:
       f"labels: expected class probabilities of shape {(n, k)}, the shape of the "
       f"logits, got {labels.shape}"
     )
+  if values is not None:
+    values = values.astype(np.float64)
+    # bfloat16 knows three digits.
+    if not (np.all(values >= 0) and np.allclose(values.sum(axis=1), 1, atol=0.02)):
+      raise ValueError(
+        "labels: expected class probabilities, rows of numbers >= 0 that sum to 1; "
+        f"got a least number of {values.min():.3g} and sums of "
+        f"{values.sum(axis=1).min():.3g}..{values.sum(axis=1).max():.3g}"
+      )
   return labels.astype(like.dtype)
 
 

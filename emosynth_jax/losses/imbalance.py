@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -10,12 +11,16 @@ from emosynth_jax.losses import _checks, _math
 
 def _as_costs(name: str, costs: ArrayLike, shape: tuple[int, ...]) -> Array:
   """Costs of `shape`, or one number for all."""
-  costs = jnp.asarray(costs, jnp.float32)
+  costs = jnp.asarray(costs)
+  if not jnp.issubdtype(costs.dtype, jnp.number):
+    raise TypeError(f"{name}: expected numbers, got {costs.dtype}")
   if costs.shape not in ((), shape):
     raise ValueError(
       f"{name}: expected one number or shape {shape}, got shape {costs.shape}"
     )
-  return jnp.broadcast_to(costs, shape)
+  if not isinstance(costs, jax.core.Tracer) and not np.all(np.asarray(costs) >= 0):
+    raise ValueError(f"{name}: expected numbers >= 0, got {costs}")
+  return jnp.broadcast_to(costs.astype(jnp.float32), shape)
 
 
 def real_world_weight_cross_entropy(

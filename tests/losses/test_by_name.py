@@ -1,6 +1,8 @@
 """Losses by name, margins under losses, and what a training step asks of them."""
 
 import functools
+import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -240,3 +242,26 @@ def test_the_training_step_can_be_jitted_over_everything(data):
   plain = call_loss(loss, **available)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), jitted, plain)
   assert jnp.isfinite(jitted[0]).all()
+
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "losses.md"
+
+
+def test_the_docs_examples_run(data):
+  names = everything(data) | {"kernel": data.weights}
+  examples = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+  assert len(examples) == 2
+  for example in examples:
+    exec(example, names)
+    assert "loss" in names
+  top = np.sort(data.z, axis=-1)
+  np.testing.assert_allclose(
+    names["margin"](jnp.asarray(data.logits)),
+    (top[:, -1] - top[:, -2]) / 2,
+    rtol=1e-4,
+  )
+
+
+def test_the_docs_name_every_loss():
+  text = DOCS.read_text()
+  assert {name for name in LOSSES if f"`{name}`" not in text} == set()

@@ -262,6 +262,14 @@ def test_one_hot_probabilities_are_the_integer_label(case):
   )
 
 
+@cases_that(accepts_probabilities)
+@pytest.mark.parametrize("labels", [np.full((5, 7), 0.5), 2 * np.eye(7)[:5] - 1 / 7])
+def test_labels_that_are_no_probabilities_are_refused(case, labels):
+  inputs = batch(case, 7, *SIZES["middle"])
+  with pytest.raises(ValueError, match=r"labels.*sum to 1"):
+    call_loss(bound(case), **inputs | {"labels": labels})
+
+
 @cases_that(lambda c: not accepts_probabilities(c))
 def test_probabilities_are_refused_where_they_mean_nothing(case):
   inputs = batch(case, 7, *SIZES["middle"])
@@ -309,6 +317,7 @@ LOGITS_CASES = cases_that(lambda c: takes(c, "logits"))
     (np.ones((4, 3), np.float32), np.zeros(4, bool), TypeError, "labels.*bool"),
     (np.ones((4, 3), np.float32), np.full(4, 3), ValueError, r"0\.\.2"),
     (np.ones((4, 3), np.float32), np.full(4, -1), ValueError, r"0\.\.2"),
+    (np.ones((4, 3), np.float32), np.full(4, 2**32), ValueError, r"0\.\.2"),
   ],
 )
 def test_bad_input_is_refused(case, logits, labels, error, message):

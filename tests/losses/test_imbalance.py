@@ -87,3 +87,5 @@ def test_bad_arguments_are_refused(data):
     dynamically_weighted_balanced(z, y, data.counts, regularizer="both")
   with pytest.raises(ValueError, match=r"fp_weights.*\(7, 7\).*\(7,\)"):
     real_world_weight_cross_entropy(z, y, fp_weights=np.ones(7))
+  with pytest.raises(ValueError, match=r"fn_weights.*>= 0.*-1"):
+    real_world_weight_cross_entropy(z, y, fn_weights=-1.0)
