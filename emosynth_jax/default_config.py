@@ -35,7 +35,7 @@ def get_default_config() -> ml_collections.ConfigDict:
   model.norm_order = "last"
   model.side_input = "block1"
   model.skip = "block3"
-  model.synthesis = "norm"
+  model.synthesis = "elu"
   model.norm_momentum = 0.9
   model.dtype = "float32"
 

@@ -125,17 +125,17 @@ class EmoSynthNet(nn.Module):
     dense_features: sizes of the dense layers before the last one; the last of them is
       the embedding. `width` leaves them alone, since an embedding of 64 width numbers
       would be too narrow for ten classes.
-    dropout_rate: rate before each of the dense layers.
+    dropout_rate: rate after each of the dense layers but the last.
     norm_order: reading; "last" is convolution, ELU, BatchNorm (section 3.2.3), "first"
       convolution, BatchNorm, ELU (section 3.2.1 says both).
     side_input: reading; the side branch starts from "block1" (its pooled output,
       1.06 G multiply-adds at 32x32x3) or from the "image" (2.57 G).
     skip: reading; "block3" joins that block's pooled maps to make the 1408 maps of
       the text, "none" leaves 1152.
-    synthesis: reading; what follows the transposed convolutions: "norm" is ELU and
-      BatchNorm in `norm_order` as in the analysis (section 3.2.1 has BatchNorm "after
-      each convolution"), "elu" is ELU alone, "linear" nothing, as section 3.2.3 names
-      nothing. Without any, block 5 and the first dense layer are one linear map.
+    synthesis: reading; what follows the transposed convolutions: "elu", "linear" for
+      nothing, as section 3.2.3 names nothing (block 5 and the first dense layer are
+      then one linear map), or "norm" for ELU and BatchNorm in `norm_order`, as section
+      3.2.1 has BatchNorm "after each convolution".
     norm_momentum: decay of BatchNorm's running statistics.
     dtype: type of the computation, float32 or bfloat16. Parameters, statistics and
       the last layer stay in float32.
@@ -148,7 +148,7 @@ class EmoSynthNet(nn.Module):
   norm_order: str = "last"
   side_input: str = "block1"
   skip: str = "block3"
-  synthesis: str = "norm"
+  synthesis: str = "elu"
   norm_momentum: float = 0.9
   dtype: Any = jnp.float32
 
@@ -221,13 +221,13 @@ class EmoSynthNet(nn.Module):
 
     x = x.reshape(x.shape[0], -1)
     for i, features in enumerate(self.dense_features, start=1):
-      x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
       dense = nn.Dense(
         features, kernel_init=_he_normal, dtype=self.dtype, name=f"dense{i}"
       )
       x = nn.elu(dense(x))
-    out["pre_logits"] = x
-    x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+      if i == len(self.dense_features):
+        out["pre_logits"] = x
+      x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
     logits = nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x)
     return logits, out
 
