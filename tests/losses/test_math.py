@@ -12,12 +12,11 @@ from emosynth_jax.losses import _math
 @pytest.mark.parametrize(
   "row",
   [
-    [0.0, 0.0],
-    [20.0, 0.0],
-    [0.0, 90.0],
-    [1e4, -1e4],
-    [3.0, 1.0, -2.0, 3.0],
-    [1e4, 30.0, 0.0, -50.0],
+    [0.0, 0.0, 0.0],
+    [20.0, 0.0, 0.0],
+    [0.0, -2.0, 90.0],
+    [1e4, -1e4, 30.0],
+    [3.0, 1.0, 3.0],
   ],
 )
 def test_log_one_minus_p(row):
@@ -29,7 +28,7 @@ def test_log_one_minus_p(row):
     jax.jit(_math.log_one_minus_p)(logits)[0], expected, rtol=2e-6, atol=1e-12
   )
   # d log(1 - p_k) / dz_j = softmax over the others at j, less p_j.
-  jacobian = jax.jacobian(_math.log_one_minus_p)(logits)[0, :, 0]
+  jacobian = jax.jit(jax.jacobian(_math.log_one_minus_p))(logits)[0, :, 0]
   p = special.softmax(z)
   for k in range(len(z)):
     others = np.insert(special.softmax(np.delete(z, k)), k, 0.0)
