@@ -62,6 +62,7 @@ def sce_loss(
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
   ce = cross_entropy(logits, targets)
+  # Detached here, so are the factors, alpha and w, that are made of it.
   p = jax.lax.stop_gradient(jax.nn.softmax(logits))
   alpha = jnp.sum(jnp.square(targets - p), axis=-1)
   if reading != "example":
@@ -73,5 +74,4 @@ def sce_loss(
   base = ce
   if reading == "box":
     base = -jnp.sum(jax.nn.log_softmax(logits), axis=-1) / math.log(10)
-  factor = jax.lax.stop_gradient(alpha * jnp.linalg.norm(wrong, axis=-1))
-  return ce_weight * ce + sce_weight * factor * base
+  return ce_weight * ce + sce_weight * alpha * jnp.linalg.norm(wrong, axis=-1) * base

@@ -53,6 +53,12 @@ def test_the_centres_find_the_means_of_the_classes(data):
   np.testing.assert_array_equal(state[5], 0.0)  # no example
 
 
+def test_no_gradient_reaches_the_centres(data):
+  given = data.logits, data.embeddings, data.labels
+  grad = jax.grad(lambda state: center_loss(*given, state)[0].sum())(jnp.ones((7, 4)))
+  np.testing.assert_array_equal(grad, np.zeros((7, 4)))
+
+
 def test_without_weight_it_is_cross_entropy(data):
   losses, _ = center_loss(
     data.logits,

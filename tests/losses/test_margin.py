@@ -13,7 +13,12 @@ import pytest
 from scipy import special
 
 from emosynth_jax import losses
-from emosynth_jax.losses import LOSSES, MARGINS, cross_entropy
+from emosynth_jax.losses import (
+  LOSSES,
+  MARGINS,
+  cross_entropy,
+  multiplicative_margin,
+)
 
 
 def cosines64(data):
@@ -217,6 +222,13 @@ def test_psi_is_exact_at_its_joints():
   np.testing.assert_allclose(psi, [1, -1, -3, -5, -7], atol=1e-4)
 
 
+@pytest.mark.parametrize("margin", [1, 2, 3, 4])
+def test_psi_falls_up_to_an_angle_of_pi(margin):
+  """d psi / dc is m^2 at c = -1, as T_m' is at 1; with k = m it would be -m^2."""
+  slope = jax.grad(lambda c: multiplicative_margin._multiple_angle(c, margin))(-1.0)
+  assert float(slope) == pytest.approx(margin**2, rel=1e-5)
+
+
 @pytest.mark.parametrize("m", [0.1, 0.5, 1.5])
 def test_arcface_is_right_at_cosine_plus_and_minus_one(m):
   """cos(0 + m), and at theta = pi the straight continuation -1 - m sin m."""
@@ -234,7 +246,8 @@ def test_arcface_s_slope_is_bounded_near_cosine_one():
 
   for tiny in (1e-3, 1e-5, 1e-6, 1e-7):
     slope = float(jax.grad(logit)(jnp.float32(1 - tiny)))
-    assert 0 <= slope < 2000 * np.sin(0.5) + 1
+    assert slope < 2000 * np.sin(0.5) + 1
+    assert slope > (10 if tiny == 1e-3 else 100)
   theta = np.arccos(1 - 1e-3)
   assert float(jax.grad(logit)(jnp.float32(1 - 1e-3))) == pytest.approx(
     np.sin(theta + 0.5) / np.sin(theta), rel=1e-2
