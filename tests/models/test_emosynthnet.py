@@ -1,0 +1,246 @@
+"""EmoSynthNet's sizes and counts against the thesis's text, and its interface."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from emosynth_jax.models import build_model
+
+
+def _abstract(model, m, channels):
+  """Shapes of the variables and of the outputs, without computing."""
+  variables = jax.eval_shape(
+    lambda: model.init(jax.random.key(0), jnp.zeros((1, m, m, channels)), train=False)
+  )
+  outputs = jax.eval_shape(
+    lambda v: model.apply(v, jnp.zeros((2, m, m, channels)), train=False), variables
+  )
+  return variables, outputs
+
+
+def _count(tree):
+  return sum(x.size for x in jax.tree.leaves(tree))
+
+
+def _layers(tree, key="kernel"):
+  return [
+    jax.tree_util.keystr(path)
+    for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+    if path[-1].key == key
+  ]
+
+
+@pytest.fixture(scope="module")
+def small():
+  """A tiny network with its variables, compiled once."""
+  model = build_model("emosynthnet", num_classes=7, width=1 / 32, dropout_rate=0.5)
+  images = jax.random.uniform(jax.random.key(1), (6, 32, 32, 1))
+  variables = jax.jit(lambda k: model.init(k, images, train=False))(jax.random.key(0))
+  return model, variables, images
+
+
+@pytest.mark.parametrize("m", [32, 48, 64])
+def test_sides_and_maps_of_section_3_2(m):
+  _, (logits, out) = _abstract(build_model("emosynthnet", num_classes=10), m, 3)
+  assert logits.shape == (2, 10)
+  for i, maps in enumerate((64, 128, 256, 512), start=1):
+    assert out[f"block{i}"].shape == (2, m // 2**i, m // 2**i, maps)
+  assert out["side"].shape[1:3] == (m // 16 + 2, m // 16 + 2)
+  assert out["upsample1"].shape == (2, m // 8 + 4, m // 8 + 4, 1408)
+  assert out["block5"].shape == (2, m // 4 + 12, m // 4 + 12, 256)
+  assert out["pre_logits"].shape == (2, 64)
+
+
+@pytest.mark.parametrize("m", [32, 48])
+def test_first_dense_layer_takes_256_maps_of_m_over_4_plus_12(m):
+  variables, _ = _abstract(build_model("emosynthnet", num_classes=10), m, 3)
+  kernel = variables["params"]["dense1"]["kernel"]
+  assert kernel.shape == (256 * (m // 4 + 12) ** 2, 128)
+
+
+def test_34_layers_14_at_the_side_and_20_in_the_main_branch():
+  variables, _ = _abstract(build_model("emosynthnet", num_classes=10), 32, 3)
+  names = _layers(variables["params"])
+  side = [name for name in names if "side" in name]
+  assert (len(side), len(names) - len(side)) == (14, 20)
+
+
+def _conv(k, inputs, features):
+  return k * k * inputs * features + features
+
+
+def _norms(*features):
+  return sum(2 * f for f in features)  # Scale and bias; the statistics don't count.
+
+
+def _module(inputs):
+  """Parameters of the module of section 3.2.2 by its sentence."""
+  return (
+    _conv(1, inputs, 64)
+    + _conv(5, 64, 96)
+    + _conv(5, 96, 96)
+    + _conv(1, inputs, 64)
+    + _conv(1, inputs, 128)
+    + _conv(3, 128, 192)
+    + _conv(3, 192, 192)
+  )
+
+
+@pytest.mark.parametrize(("m", "channels", "classes"), [(32, 3, 10), (48, 1, 7)])
+def test_parameters_of_each_block(m, channels, classes):
+  variables, _ = _abstract(
+    build_model("emosynthnet", num_classes=classes), m, channels
+  )
+  # Worked out from the layer sizes in sections 3.2.1 to 3.2.3, not from the code.
+  expected = {
+    "block1": _conv(3, channels, 32)
+    + _conv(3, 32, 64)
+    + 2 * _conv(3, 64, 64)
+    + _norms(32, 64, 64, 64),
+    "block2": _conv(3, 64, 128) + 3 * _conv(3, 128, 128) + _norms(*4 * (128,)),
+    "block3": _conv(3, 128, 256) + 3 * _conv(3, 256, 256) + _norms(*4 * (256,)),
+    "block4": _conv(3, 256, 512) + 2 * _conv(3, 512, 512) + _norms(*3 * (512,)),
+    "side1": _module(64),
+    "side2": _module(640),
+    "transposed1": _conv(3, 512, 512),
+    "transposed2": _conv(3, 1408, 256),
+    "dense1": 256 * (m // 4 + 12) ** 2 * 128 + 128,
+    "dense2": 128 * 64 + 64,
+    "logits": 64 * classes + classes,
+  }
+  found = {name: _count(block) for name, block in variables["params"].items()}
+  assert found == expected
+  # "About 29 M at 32x32x3 and 35 M at 48x48x1" is what the reading comes to.
+  assert round(sum(found.values()) / 1e6) == {32: 29, 48: 35}[m]
+
+
+def _multiply_adds(**arguments):
+  """Multiply-adds for one image of 32x32x3, by XLA's own count."""
+  model = build_model("emosynthnet", num_classes=10, **arguments)
+  variables, _ = _abstract(model, 32, 3)
+  images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+  program = jax.jit(lambda v, x: model.apply(v, x, train=False)[0])
+  return program.lower(variables, images).cost_analysis()["flops"] / 2
+
+
+def test_multiply_adds_against_table_3_2():
+  # The thesis's table 3.2 says 1.12 G; the default reading is the nearest to it.
+  default = _multiply_adds()
+  assert default == pytest.approx(1.12e9, rel=0.08)
+  assert _multiply_adds(side_input="image") > 2 * default
+
+
+@pytest.mark.parametrize(
+  ("arguments", "maps"),
+  [({"skip": "none"}, 1152), ({"side_input": "image"}, 1408)],
+)
+def test_alternative_readings_change_the_concatenation(arguments, maps):
+  model = build_model("emosynthnet", num_classes=10, **arguments)
+  _, (_, out) = _abstract(model, 48, 3)
+  assert out["upsample1"].shape == (2, 10, 10, maps)
+
+
+@pytest.mark.parametrize("synthesis", ["norm", "linear"])
+def test_synthesis_readings(synthesis):
+  model = build_model("emosynthnet", num_classes=10, synthesis=synthesis)
+  variables, _ = _abstract(model, 32, 3)
+  norms = [n for n in _layers(variables["params"], "scale") if "transposed" in n]
+  assert len(norms) == (2 if synthesis == "norm" else 0)
+
+
+def test_norm_order_is_where_the_norm_stands():
+  images = jax.random.normal(jax.random.key(0), (4, 32, 32, 1))
+  for order, least in (("first", -1.0), ("last", -np.inf)):
+    model = build_model("emosynthnet", num_classes=3, width=1 / 32, norm_order=order)
+    variables = model.init(jax.random.key(1), images, train=False)
+    (_, out), _ = model.apply(variables, images, train=True, mutable=["batch_stats"])
+    means = np.asarray(out["block2"]).mean((0, 1, 2))
+    # Without a shortcut, norm last leaves maps of mean 0; ELU last leaves them above
+    # -1 and off 0.
+    assert (np.abs(means).max() < 1e-4) == (order == "last")
+    assert np.asarray(out["block2"]).min() >= least
+
+
+def test_width_scales_the_maps_and_not_the_embedding():
+  model = build_model("emosynthnet", num_classes=7, width=0.125)
+  _, (_, out) = _abstract(model, 48, 1)
+  assert out["upsample1"].shape[-1] == 1408 // 8
+  assert out["pre_logits"].shape == (2, 64)
+
+
+def test_bfloat16_computes_in_it_and_keeps_parameters_in_float32(small):
+  _, variables, images = small
+  model = build_model("emosynthnet", num_classes=7, width=1 / 32, dtype=jnp.bfloat16)
+  (logits, out), updates = jax.jit(
+    lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"])
+  )(variables, images)
+  assert logits.dtype == jnp.float32
+  assert out["block4"].dtype == out["side"].dtype == jnp.bfloat16
+  assert {x.dtype for x in jax.tree.leaves(updates)} == {jnp.dtype("float32")}
+  initial = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+  assert {x.dtype for x in jax.tree.leaves(initial)} == {jnp.dtype("float32")}
+
+
+def test_dropout_acts_in_training_only(small):
+  model, variables, images = small
+
+  def logits(train, seed):
+    return jax.jit(
+      lambda: model.apply(
+        variables,
+        images,
+        train=train,
+        mutable=["batch_stats"],
+        rngs={"dropout": jax.random.key(seed)},
+      )[0][0]
+    )()
+
+  np.testing.assert_array_equal(logits(False, 0), logits(False, 1))
+  assert np.abs(logits(True, 0) - logits(True, 1)).max() > 1e-3
+
+
+def test_evaluation_of_an_image_does_not_depend_on_its_batch(small):
+  model, variables, images = small
+  apply = jax.jit(lambda x: model.apply(variables, x, train=False)[0])
+  together, alone = apply(images), jnp.concatenate([apply(x[None]) for x in images])
+  np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_training_updates_the_running_statistics(small):
+  model, variables, images = small
+  _, updates = model.apply(
+    variables,
+    images,
+    train=True,
+    mutable=["batch_stats"],
+    rngs={"dropout": jax.random.key(0)},
+  )
+  before = variables["batch_stats"]["block1"]["unit1"]["norm"]["mean"]
+  after = updates["batch_stats"]["block1"]["unit1"]["norm"]["mean"]
+  assert np.abs(after - before).max() > 0
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28, 1), (1, 16, 16, 1), (1, 32, 48, 1)])
+def test_refuses_sides_that_do_not_fit(shape):
+  model = build_model("emosynthnet", num_classes=7)
+  with pytest.raises(ValueError, match="multiple of 16 and at least 32"):
+    jax.eval_shape(
+      lambda: model.init(jax.random.key(0), jnp.zeros(shape), train=False)
+    )
+
+
+@pytest.mark.parametrize("argument", ["norm_order", "side_input", "skip", "synthesis"])
+def test_refuses_an_unknown_reading_and_lists_the_known(argument):
+  model = build_model("emosynthnet", num_classes=7, **{argument: "other"})
+  with pytest.raises(ValueError, match=rf"{argument}: expected one of \(.*'other'"):
+    jax.eval_shape(
+      lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)), train=False)
+    )
+
+
+def test_refuses_an_unknown_network_or_argument():
+  with pytest.raises(ValueError, match=r"expected one of \['emosynthnet'\], got 'vgg'"):
+    build_model("vgg", num_classes=7)
+  with pytest.raises(ValueError, match=r"expected arguments .*'width'.*, got 'widht'"):
+    build_model("emosynthnet", num_classes=7, widht=0.5)
