@@ -51,16 +51,16 @@ class Checkpoints:
   def save(self, kind: str, state: TrainState) -> None:
     """Saves `state` as the newest of its kind, in the background.
 
-    A state that counts a best one among its past is only saved when that one is on
-    disk: whichever moment the process dies at, "last" never speaks of a "best" that
-    is not there.
+    It waits until all that was saved before is on disk: whichever moment the process
+    dies at, "last" never speaks of a "best" that is not there, and no "best" that a
+    "last" speaks of is deleted for a newer one before the newer "last" is there.
 
     Args:
       kind: "last" or "best".
       state: what to save.
     """
     manager, step = self._managers[kind], int(state.step)
-    self._managers["best"].wait_until_finished()
+    self.wait()
     if step in manager.all_steps():
       return
     # The next step donates the state's buffers while the writer still reads them.

@@ -14,7 +14,7 @@ from absl import logging
 from jax import lax
 
 from emosynth_jax import experiment as experiments
-from emosynth_jax import metric_writer, metrics, plots, results
+from emosynth_jax import metric_writer, metrics, plots, results, run_config
 from emosynth_jax.checkpoints import Checkpoints
 from emosynth_jax.train_state import TrainState
 
@@ -112,8 +112,10 @@ def evaluate_run(
 
   Raises:
     FileNotFoundError: if the workdir holds no best checkpoint.
+    ValueError: for a config that does not fit the one `workdir` was begun with.
   """
   workdir = pathlib.Path(workdir)
+  run_config.check_same_config(config, workdir)
   if not (workdir / "checkpoints" / "best").is_dir():
     raise FileNotFoundError(
       f"{workdir} holds no best checkpoint: train for an epoch at least "
@@ -129,7 +131,7 @@ def evaluate_run(
   )
   checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
   try:
-    state = checkpoints.restore("best", jax.eval_shape(experiment.create_state))
+    state = checkpoints.restore("best", experiments.state_shapes(experiment))
   finally:
     checkpoints.close()
   if state is None:

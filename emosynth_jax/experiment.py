@@ -18,7 +18,7 @@ from emosynth_jax.train_state import TrainState, create_train_state
 
 
 class Experiment(NamedTuple):
-  """The functions of a run, and the shapes they work on."""
+  """The functions of a run; `create_state` takes the run's random key."""
 
   model: nn.Module
   loss: Callable
@@ -26,7 +26,7 @@ class Experiment(NamedTuple):
   plateau: optax.GradientTransformationExtraArgs
   augment: Callable
   mixup: Callable | None
-  create_state: Callable[[], TrainState]
+  create_state: Callable[[jax.Array], TrainState]
 
 
 def build_experiment(
@@ -69,12 +69,11 @@ def build_experiment(
     mixup=mixup,
     create_state=functools.partial(
       create_train_state,
-      model,
-      optimizer,
-      plateau,
+      model=model,
+      optimizer=optimizer,
+      plateau=plateau,
       image_shape=image_shape,
       input_scale=config.input.scale,
-      seed=config.seed,
     ),
   )
 
@@ -131,3 +130,8 @@ def class_weights(kind: str, dataset: Dataset) -> np.ndarray:
 def on_device(dataset: Dataset) -> tuple[jax.Array, jax.Array]:
   """The images and labels of a split as arrays on the device."""
   return jnp.asarray(dataset.images), jnp.asarray(dataset.labels)
+
+
+def state_shapes(experiment: Experiment) -> TrainState:
+  """The run's state without its numbers, for a checkpoint to be read into."""
+  return jax.eval_shape(experiment.create_state, jax.random.key(0))

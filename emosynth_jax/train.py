@@ -1,6 +1,6 @@
 """The training loop: everything between the compiled programs and the disk."""
 
-import json
+import math
 import os
 import pathlib
 import time
@@ -12,7 +12,7 @@ import ml_collections
 from absl import logging
 
 from emosynth_jax import experiment as experiments
-from emosynth_jax import optimizers
+from emosynth_jax import optimizers, run_config
 from emosynth_jax.checkpoints import Checkpoints
 from emosynth_jax.evaluate import build_evaluate
 from emosynth_jax.metric_writer import MetricWriter
@@ -20,19 +20,6 @@ from emosynth_jax.progress import Progress
 from emosynth_jax.stop_signal import StopSignal
 from emosynth_jax.train_state import TrainState, zero_totals
 from emosynth_jax.train_step import compile_train_steps
-
-# Settings that may differ between a run and its continuation: they change what it
-# costs, where it reads and how long it goes on, never what a step computes.
-_FREE_SETTINGS = (
-  "data.data_dir",
-  "num_epochs",
-  "early_stop_patience",
-  "eval_batch_size",
-  "checkpoint.keep",
-  "checkpoint.minutes",
-  "steps_per_call",
-  "tensorboard",
-)
 
 
 class NonFiniteError(RuntimeError):
@@ -57,13 +44,13 @@ def train(
     checkpoint of the moment is in `workdir`.
 
   Raises:
-    NonFiniteError: at the first non-finite loss or gradient; the checkpoints hold
-      the last good state of before.
+    NonFiniteError: at the first non-finite loss or gradient, or validation loss; the
+      checkpoints hold the last good state of before.
     ValueError: for a config that does not fit the one `workdir` was begun with.
   """
   began = time.monotonic() if began is None else began
   workdir = pathlib.Path(workdir)
-  keep_config(config, workdir)
+  run_config.check_same_config(config, workdir)
   datasets = experiments.load_data(config, ("train", "validation"))
   training, validation = datasets["train"], datasets["validation"]
   if config.batch_size > len(training):
@@ -98,11 +85,19 @@ def train(
   checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
   writer = MetricWriter(workdir, tensorboard=config.tensorboard)
   try:
-    state = checkpoints.restore("last", jax.eval_shape(experiment.create_state))
+    state = checkpoints.restore("last", experiments.state_shapes(experiment))
     if state is None:
-      state = experiment.create_state()
+      # One program, since layer by layer it would be dozens; compiled without
+      # optimisation, which takes a fifth of the time for a program that runs once.
+      create = jax.jit(
+        experiment.create_state,
+        compiler_options={"xla_backend_optimization_level": 0},
+      )
+      state = create(jax.random.key(config.seed))
     else:
       logging.info("Resuming from step %d in %s.", state.step, workdir)
+    # Not before: a command that fails above has begun nothing.
+    run_config.keep_config(config, workdir)
     checkpoints.rewind(int(state.step))
     writer.rewind(int(state.step))
     progress = Progress(
@@ -141,6 +136,7 @@ def train(
           )
         if done == steps_per_epoch:
           summary = evaluate(state, *validation_arrays)
+          raise_if_not_finite(state, config, workdir, summary["loss"])
           state, record = end_epoch(state, summary, config, experiment.plateau)
           if int(state.best_epoch) == int(state.epoch):
             checkpoints.save("best", state)
@@ -267,57 +263,25 @@ def log_epoch(record: dict[str, Any], *, is_best: bool) -> None:
 
 
 def raise_if_not_finite(
-  state: TrainState, config: ml_collections.ConfigDict, workdir: pathlib.Path
+  state: TrainState,
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  validation_loss: float = 0.0,
 ) -> None:
-  """Stops the run if a step since the last look was not finite."""
+  """Stops the run if a step since the last look, or the validation, was not finite."""
   totals = jax.device_get(state.totals)
-  if totals["bad_step"] < 0:
+  if totals["bad_step"] >= 0:
+    what = (
+      f"step {totals['bad_step']}: loss {totals['bad_loss']}, gradient norm "
+      f"{totals['bad_gradient_norm']}"
+    )
+  elif not math.isfinite(validation_loss):
+    what = f"step {state.step}: validation loss {validation_loss}"
+  else:
     return
   learning_rate = config.optimizer.learning_rate * float(state.plateau.scale)
   raise NonFiniteError(
-    f"step {totals['bad_step']}: loss {totals['bad_loss']}, gradient norm "
-    f"{totals['bad_gradient_norm']} at learning rate {learning_rate:.3g}. The last "
-    f"good checkpoint is kept under {workdir / 'checkpoints'}. Try a lower "
-    "config.optimizer.learning_rate or a config.optimizer.gradient_clip, in a new "
-    "workdir."
+    f"{what} at learning rate {learning_rate:.3g}. What was saved before is kept under "
+    f"{workdir / 'checkpoints'}. Try a lower config.optimizer.learning_rate or a "
+    "config.optimizer.gradient_clip, in a new workdir."
   )
-
-
-def keep_config(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-  """Writes the config into a new workdir, or compares it with a used one's.
-
-  Args:
-    config: the run's config.
-    workdir: the run's folder.
-
-  Raises:
-    ValueError: if the workdir was begun with other settings; they are listed.
-  """
-  path = workdir / "config.json"
-  new = json.loads(json.dumps(config.to_dict()))
-  if path.exists():
-    old = json.loads(path.read_text())
-    different = [
-      f"{key} was {_flatten(old).get(key)!r}, is {_flatten(new).get(key)!r}"
-      for key in sorted(_flatten(old).keys() | _flatten(new).keys())
-      if key not in _FREE_SETTINGS and _flatten(old).get(key) != _flatten(new).get(key)
-    ]
-    if different:
-      raise ValueError(
-        f"{workdir} was begun with other settings: {'; '.join(different)}. Use these "
-        "settings again, or another --workdir."
-      )
-  workdir.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_suffix(".tmp")
-  temporary.write_text(json.dumps(new, indent=2, sort_keys=True) + "\n")
-  os.replace(temporary, path)
-
-
-def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
-  flat = {}
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      flat |= _flatten(value, f"{prefix}{key}.")
-    else:
-      flat[prefix + key] = value
-  return flat

@@ -1,6 +1,5 @@
 """All that a run must carry from one step to the next, in one pytree."""
 
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -12,8 +11,7 @@ import optax
 Array = jax.Array
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
   """What a checkpoint holds; a run goes on from it to the same numbers.
 
   Attributes:
@@ -72,47 +70,40 @@ def zero_totals() -> dict[str, Array]:
 
 
 def create_train_state(
+  key: Array,
+  *,
   model: nn.Module,
   optimizer: optax.GradientTransformation,
   plateau: optax.GradientTransformation,
-  *,
   image_shape: tuple[int, int, int],
   input_scale: float,
-  seed: int,
 ) -> TrainState:
   """Initialises a run.
 
   Args:
+    key: random key of everything that the run draws.
     model: the network.
     optimizer: turns gradients into updates.
     plateau: the transformation that holds the learning rate's scale.
     image_shape: `(height, width, channels)`.
     input_scale: factor from pixels to the network's input.
-    seed: of everything that the run draws.
 
   Returns:
     The state before the first step.
   """
-
-  # One program, since initialising layer by layer would compile dozens; compiled
-  # without optimisation, which takes a fifth of the time for a program that runs once.
-  @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-  def create(key: Array) -> TrainState:
-    init_key, run_key = jax.random.split(key)
-    variables = model.init(init_key, jnp.zeros((1, *image_shape)), train=False)
-    params = variables["params"]
-    return TrainState(
-      step=jnp.int32(0),
-      params=params,
-      batch_stats=variables.get("batch_stats", {}),
-      opt_state=optimizer.init(params),
-      plateau=plateau.init(params),
-      key=jax.random.key_data(run_key),
-      input_scale=jnp.float32(input_scale),
-      totals=zero_totals(),
-      best_value=jnp.float32(-jnp.inf),
-      best_epoch=jnp.int32(0),
-      epoch=jnp.int32(0),
-    )
-
-  return create(jax.random.key(seed))
+  init_key, run_key = jax.random.split(key)
+  variables = model.init(init_key, jnp.zeros((1, *image_shape)), train=False)
+  params = variables["params"]
+  return TrainState(
+    step=jnp.int32(0),
+    params=params,
+    batch_stats=variables.get("batch_stats", {}),
+    opt_state=optimizer.init(params),
+    plateau=plateau.init(params),
+    key=jax.random.key_data(run_key),
+    input_scale=jnp.float32(input_scale),
+    totals=zero_totals(),
+    best_value=jnp.float32(-jnp.inf),
+    best_epoch=jnp.int32(0),
+    epoch=jnp.int32(0),
+  )
