@@ -52,8 +52,7 @@ class Checkpoints:
     """Saves `state` as the newest of its kind, in the background.
 
     It waits until all that was saved before is on disk: whichever moment the process
-    dies at, "last" never speaks of a "best" that is not there, and no "best" that a
-    "last" speaks of is deleted for a newer one before the newer "last" is there.
+    dies at, the best state that the newest "last" counts among its past is there.
 
     Args:
       kind: "last" or "best".
@@ -88,11 +87,18 @@ class Checkpoints:
       The state, or None where none was ever saved.
 
     Raises:
-      CheckpointError: if there are checkpoints and all are damaged.
+      CheckpointError: if there were checkpoints and all are damaged, or the newest is
+        of another network.
     """
     manager = self._managers[kind]
-    steps = sorted(manager.all_steps(), reverse=True)
-    for step in steps:
+    for step in sorted(manager.all_steps(), reverse=True):
+      path = self._root / kind / str(step)
+      if self._is_of_another_network(manager, step, like):
+        raise CheckpointError(
+          f"the checkpoint {path} has other arrays than this network and optimiser: it "
+          "was saved for other images or classes, or by another version of the code. "
+          "Use another workdir."
+        )
       try:
         return self._read(manager, step, like)
       except Exception as error:  # Whatever a damaged file makes the reader raise.
@@ -100,15 +106,17 @@ class Checkpoints:
         logging.error(
           "The checkpoint %s is damaged (%s). It is moved to %s; the one before it is "
           "used.",
-          self._root / kind / str(step),
+          path,
           str(error).strip().splitlines()[0] if str(error).strip() else repr(error),
           place,
         )
         place.parent.mkdir(exist_ok=True)
         shutil.rmtree(place, ignore_errors=True)
-        os.replace(self._root / kind / str(step), place)
+        os.replace(path, place)
         manager.reload()
-    if steps:
+    # Those that an earlier process found count too: what is lost is not to be trained
+    # again, and the other kind's checkpoints overwritten, just by a second try.
+    if any(self._root.glob(f"damaged/{kind}-*")):
       raise CheckpointError(
         f"every checkpoint under {self._root / kind} is damaged; they are kept under "
         f"{self._root / 'damaged'}. Start again in another workdir, or delete "
@@ -128,6 +136,21 @@ class Checkpoints:
     if wrong := sorted(k for k in found if found[k] != expected.get(k)):
       raise ValueError(f"the digest of {wrong[0]} does not match")
     return typing.cast(TrainState, restored["state"])
+
+  def _is_of_another_network(self, manager, step: int, like: TrainState) -> bool:
+    """Whether a checkpoint is whole but has other paths, shapes or types."""
+    try:
+      paths = manager.restore(
+        step, args=ocp.args.Composite(digest=ocp.args.JsonRestore())
+      )["digest"]
+      stored = jax.tree.leaves(manager.item_metadata(step)["state"].tree)
+      shapes = sorted(f"{array.dtype}{tuple(array.shape)}" for array in stored)
+    except Exception:  # So it is damaged.
+      return False
+    leaves = jax.tree_util.tree_leaves_with_path(like)
+    return set(paths) != {jax.tree_util.keystr(path) for path, _ in leaves} or (
+      shapes != sorted(f"{leaf.dtype}{tuple(leaf.shape)}" for _, leaf in leaves)
+    )
 
   def rewind(self, step: int) -> None:
     """Deletes best checkpoints from beyond `step`, where a run resumes.
