@@ -15,7 +15,8 @@ def build_model(name: str, *, num_classes: int, **arguments: Any) -> nn.Module:
   """Builds a network by its name.
 
   Every network maps images `(N, m, m, C)` and the keyword `train` to logits `(N, K)`
-  and a dictionary with the embedding under "pre_logits".
+  and a dictionary with the embedding under "pre_logits", which its last layer, named
+  "logits", turns into the logits: the margin losses take both.
 
   Args:
     name: a key of `MODELS`.

@@ -165,7 +165,7 @@ class EmoSynthNet(nn.Module):
     Returns:
       The logits `(N, K)` in float32, and a dictionary of the inner arrays:
       "block1" to "block4" `(N, m/2^i, m/2^i, .)`, "side", "upsample1", "block5", and
-      "pre_logits", the embedding `(N, dense_features[-1])`.
+      "pre_logits", the embedding and the last layer's input `(N, dense_features[-1])`.
 
     Raises:
       ValueError: if a reading's name is unknown or the images' shape does not fit.
@@ -224,10 +224,8 @@ class EmoSynthNet(nn.Module):
       dense = nn.Dense(
         features, kernel_init=_he_normal, dtype=self.dtype, name=f"dense{i}"
       )
-      x = nn.elu(dense(x))
-      if i == len(self.dense_features):
-        out["pre_logits"] = x
-      x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+      x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.elu(dense(x)))
+    out["pre_logits"] = x
     logits = nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x)
     return logits, out
 

@@ -89,9 +89,7 @@ def _module(inputs):
 
 @pytest.mark.parametrize(("m", "channels", "classes"), [(32, 3, 10), (48, 1, 7)])
 def test_parameters_of_each_block(m, channels, classes):
-  variables, _ = _abstract(
-    build_model("emosynthnet", num_classes=classes), m, channels
-  )
+  variables, _ = _abstract(build_model("emosynthnet", num_classes=classes), m, channels)
   # Worked out from the layer sizes in sections 3.2.1 to 3.2.3, not from the code.
   expected = {
     "block1": _conv(3, channels, 32)
@@ -207,6 +205,20 @@ def test_evaluation_of_an_image_does_not_depend_on_its_batch(small):
   np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
 
 
+def test_the_last_layer_turns_the_embedding_into_the_logits(small):
+  model, variables, images = small
+  (logits, out), _ = model.apply(
+    variables,
+    images,
+    train=True,
+    mutable=["batch_stats"],
+    rngs={"dropout": jax.random.key(0)},
+  )
+  last = variables["params"]["logits"]
+  expected = np.asarray(out["pre_logits"]) @ last["kernel"] + last["bias"][None]
+  np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_training_updates_the_running_statistics(small):
   model, variables, images = small
   _, updates = model.apply(
@@ -225,9 +237,7 @@ def test_training_updates_the_running_statistics(small):
 def test_refuses_sides_that_do_not_fit(shape):
   model = build_model("emosynthnet", num_classes=7)
   with pytest.raises(ValueError, match="multiple of 16 and at least 32"):
-    jax.eval_shape(
-      lambda: model.init(jax.random.key(0), jnp.zeros(shape), train=False)
-    )
+    jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape), train=False))
 
 
 @pytest.mark.parametrize("argument", ["norm_order", "side_input", "skip", "synthesis"])
