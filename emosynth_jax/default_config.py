@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 
 import ml_collections
 
+# These hold the arguments of whatever their name looks up.
+_OPEN_PARTS = ("loss", "model", "data.options")
+
 
 def get_default_config() -> ml_collections.ConfigDict:
   """The settings that all runs share; a config file changes what is its own."""
@@ -123,7 +126,7 @@ def apply_variants(
     names: names joined by commas, applied in that order; None or "" for none.
 
   Returns:
-    The config, its fields locked.
+    The config, locked but for the parts whose arguments depend on a name.
 
   Raises:
     ValueError: for an unknown name; it lists the known ones.
@@ -136,7 +139,10 @@ def apply_variants(
         f"config variant: expected one of {sorted(variants)}, got {name!r}"
       )
     _update(config, variants[name])
-  return config.lock()
+  config.lock()
+  for path in _OPEN_PARTS:
+    _get(config, path).unlock()
+  return config
 
 
 def _update(config, changes):
@@ -164,6 +170,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   """
   _check_keys(config, get_default_config(), "config")
   for key, least in (
+    ("seed", 0),
+    ("data.seed", 0),
     ("batch_size", 1),
     ("eval_batch_size", 1),
     ("num_epochs", 1),
@@ -183,6 +191,18 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   for key in ("optimizer.learning_rate", "input.scale", "input.second_scale"):
     if not _get(config, key) > 0:
       raise ValueError(f"config.{key}: expected more than 0, got {_get(config, key)}")
+  if config.seed >= 2**32:  # Random keys would drop the higher bits in silence.
+    raise ValueError(f"config.seed: expected less than 2**32, got {config.seed}")
+  for key in ("optimizer.b1", "optimizer.b2"):
+    if not 0 <= _get(config, key) < 1:
+      raise ValueError(
+        f"config.{key}: expected at least 0 and less than 1, got {_get(config, key)}"
+      )
+  for key in ("plateau.factor", "plateau.min_improvement", "plateau.min_scale"):
+    if not 0 < _get(config, key) < 1:
+      raise ValueError(
+        f"config.{key}: expected more than 0 and less than 1, got {_get(config, key)}"
+      )
   for key, choices in (
     ("class_weights", ("none", "balanced")),
     ("selection_metric", ("accuracy", "balanced_accuracy", "f1_macro", "loss")),
@@ -202,8 +222,7 @@ def _get(config, dotted):
 
 
 def _check_keys(config, default, path):
-  # These hold the arguments of whatever their name looks up.
-  if path in ("config.loss", "config.model", "config.data.options"):
+  if path.removeprefix("config.") in _OPEN_PARTS:
     return
   if unknown := sorted(set(config) - set(default)):
     raise ValueError(

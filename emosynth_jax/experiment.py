@@ -55,6 +55,11 @@ def build_experiment(
   )
   loss_arguments = dict(config.loss)
   loss = losses.get_loss(loss_arguments.pop("name"), **loss_arguments)
+  if (inputs := losses.loss_inputs(loss)) != ("logits", "labels"):
+    raise ValueError(
+      f"config.loss.name: training offers a loss logits and labels, "
+      f"{config.loss.name!r} takes {', '.join(inputs)}"
+    )
   optimizer = optimizers.build_optimizer(**config.optimizer)
   plateau = optimizers.build_plateau(**config.plateau)
   mixup = None

@@ -12,8 +12,10 @@ follow a colon and are joined by commas, as in fer2013.py:small,mam.
 
 import os
 import pathlib
+import re
 import sys
 import time
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -21,7 +23,12 @@ from ml_collections import config_flags
 _START = time.monotonic()
 
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "Config file, with variants after a colon.", lock_config=True
+  "config",
+  None,
+  "Config file, with variants after a colon.",
+  # get_config leaves those parts open that take any argument, as a loss does.
+  lock_config=False,
+  accept_new_attributes=True,
 )
 _WORKDIR = flags.DEFINE_string(
   "workdir",
@@ -52,7 +59,7 @@ def use_compilation_cache() -> None:
   """Keeps compiled programs between runs, where JAX_COMPILATION_CACHE_DIR says."""
   import jax
 
-  if not jax.config.jax_compilation_cache_dir:
+  if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
     cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     jax.config.update(
       "jax_compilation_cache_dir", str(pathlib.Path(cache) / "emosynth_jax")
@@ -61,10 +68,37 @@ def use_compilation_cache() -> None:
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
+def fail(error: object) -> NoReturn:
+  """Ends the process with one line instead of a traceback."""
+  logging.flush()
+  print(f"error: {error}", file=sys.stderr)
+  sys.exit(1)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """absl's parsing of flags, with one line for a mistake in them."""
+  try:
+    arguments = flags.FLAGS(argv)
+    # A config file that is missing is an error only when it is used.
+    _CONFIG.value.is_locked  # noqa: B018
+    return arguments
+  except (flags.Error, OSError) as error:
+    if "--traceback" in argv:
+      raise
+    # ml_collections quotes a whole traceback, whose last line says what is wrong.
+    fail(re.sub(r"^\w+Error: ", "", str(error).strip().splitlines()[-1].strip()))
+  except (AttributeError, KeyError) as error:
+    if "--traceback" in argv:
+      raise
+    changes = " ".join(flag for flag in argv if flag.startswith("--config."))
+    reason = str(error).partition(". Other fields")[0].strip("\"'")
+    fail(f"no such setting in {changes}: {reason}")
+
+
 def main(argv: list[str]) -> None:
   """Runs the mode asked for."""
   if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    fail(f"expected flags only, got the arguments {argv[1:]}")
   logging.set_verbosity(logging.INFO)
   # Orbax tells each step of each save through the same log.
   logging.get_absl_handler().addFilter(
@@ -81,24 +115,28 @@ def main(argv: list[str]) -> None:
       config_flags.get_config_filename(flags.FLAGS["config"]), config.seed
     )
   )
-  errors = (ValueError, TypeError, OSError, checkpoints.CheckpointError)
   try:
     default_config.check_config(config)
     if _MODE.value == "train" and not train.train(config, workdir, began=_START):
       return
     evaluate.evaluate_run(config, workdir)
-  except (*errors, train.NonFiniteError) as error:
+  except (
+    ValueError,
+    TypeError,
+    OSError,
+    ModuleNotFoundError,
+    checkpoints.CheckpointError,
+    train.NonFiniteError,
+  ) as error:
     if _TRACEBACK.value:
       raise
-    logging.flush()
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(1)
+    fail(error)
 
 
 def run() -> None:
   """Entry point of the command line."""
   flags.mark_flag_as_required("config")
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)
 
 
 if __name__ == "__main__":

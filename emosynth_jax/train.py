@@ -96,8 +96,6 @@ def train(
       state = create(jax.random.key(config.seed))
     else:
       logging.info("Resuming from step %d in %s.", state.step, workdir)
-    # Not before: a command that fails above has begun nothing.
-    run_config.keep_config(config, workdir)
     checkpoints.rewind(int(state.step))
     writer.rewind(int(state.step))
     progress = Progress(
@@ -122,6 +120,8 @@ def train(
           done += count
           if first_call:
             first_call = False
+            # Not before: settings that fail at once have begun nothing.
+            run_config.keep_config(config, workdir)
             logging.info(
               "First %d training steps done %.1f s after the start.",
               count,
