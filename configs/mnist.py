@@ -25,10 +25,10 @@ def get_config(variants=None):
     "model": {"width": 0.125, "dense_features": (64, 64), "dropout_rate": 0.1},
     "augment": {"zoom": 0.05, "shear": 0.0, "shift": 0.05, "rotation": 5.0},
     # The first dense layer has 12,800 inputs: Adam's 1e-3 throws its sums about.
-    "optimizer": {"learning_rate": 4e-4},
-    "plateau": {"factor": 0.3, "patience": 2},
+    "optimizer": {"learning_rate": 2e-4},
+    "plateau": {"factor": 0.2, "patience": 1},
     "input": {"second_scale_epoch": 0},
-    "num_epochs": 5,
+    "num_epochs": 6,
   }
   return default_config.apply_variants(
     config, default_config.loss_variants() | {"small": small}, variants
