@@ -6,6 +6,7 @@ when it is whole, in the background. Each carries a digest of every array, since
 damaged array can be read without an error and would train on silently.
 """
 
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -67,7 +68,7 @@ class Checkpoints:
     manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state),
+        state=ocp.args.StandardSave(_fields(state)),
         digest=ocp.args.JsonSave(_digest(state)),
       ),
       force=True,
@@ -125,17 +126,18 @@ class Checkpoints:
     return None
 
   def _read(self, manager, step: int, like: TrainState) -> TrainState:
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _fields(like))
     restored = manager.restore(
       step,
       args=ocp.args.Composite(
         state=ocp.args.StandardRestore(abstract), digest=ocp.args.JsonRestore()
       ),
     )
-    expected, found = restored["digest"], _digest(restored["state"])
+    state = like.replace(**restored["state"])
+    expected, found = restored["digest"], _digest(state)
     if wrong := sorted(k for k in found if found[k] != expected.get(k)):
       raise ValueError(f"the digest of {wrong[0]} does not match")
-    return typing.cast(TrainState, restored["state"])
+    return state
 
   def _is_of_another_network(self, manager, step: int, like: TrainState) -> bool:
     """Whether a checkpoint is whole but has other paths, shapes or types."""
@@ -170,6 +172,13 @@ class Checkpoints:
     """Waits and lets go of the folders."""
     for manager in self._managers.values():
       manager.close()
+
+
+def _fields(state: TrainState) -> dict[str, Any]:
+  """The state by field, without those that are None: a run's checkpoints fit the code
+  also when it learnt of such a field after they were saved."""
+  fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+  return {name: value for name, value in fields.items() if value is not None}
 
 
 def _digest(state: Any) -> dict[str, str]:

@@ -14,7 +14,7 @@ from absl import logging
 from jax import lax
 
 from emosynth_jax import experiment as experiments
-from emosynth_jax import metric_writer, metrics, plots, results, run_config
+from emosynth_jax import losses, metric_writer, metrics, plots, results, run_config
 from emosynth_jax.checkpoints import Checkpoints
 from emosynth_jax.train_state import TrainState
 
@@ -28,6 +28,7 @@ def evaluate_images(
   labels: Array,
   *,
   model: nn.Module,
+  evaluation_logits: Callable[..., Array],
   num_classes: int,
   batch_size: int,
 ) -> dict[str, Array]:
@@ -43,6 +44,7 @@ def evaluate_images(
     images: uint8 `(M, H, W, C)`.
     labels: int32 `(M,)`.
     model: the network.
+    evaluation_logits: that of `losses.get_evaluation_logits`.
     num_classes: K.
     batch_size: B, images at a time.
 
@@ -57,7 +59,13 @@ def evaluate_images(
     rows = start + jnp.arange(batch_size)
     mask, rows = rows < total, rows % total
     inputs = images[rows].astype(jnp.float32) * input_scale
-    logits, _ = model.apply(variables, inputs, train=False)
+    logits, out = model.apply(variables, inputs, train=False)
+    available = {
+      "logits": logits,
+      "embeddings": out["pre_logits"],
+      "weights": variables["params"]["logits"]["kernel"],
+    }
+    logits = evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
     statistics = metrics.batch_statistics(
       logits, labels[rows], mask, num_classes=num_classes
     )
@@ -67,12 +75,12 @@ def evaluate_images(
 
 
 def build_evaluate(
-  model: nn.Module, *, class_names: tuple[str, ...], batch_size: int
+  experiment: experiments.Experiment, *, class_names: tuple[str, ...], batch_size: int
 ) -> Callable[[TrainState, Array, Array], dict[str, Any]]:
   """The evaluation of a network as a function of a state and a split.
 
   Args:
-    model: the network.
+    experiment: the run's functions.
     class_names: K names in label order.
     batch_size: images at a time.
 
@@ -82,7 +90,8 @@ def build_evaluate(
   program = jax.jit(
     functools.partial(
       evaluate_images,
-      model=model,
+      model=experiment.model,
+      evaluation_logits=experiment.evaluation_logits,
       num_classes=len(class_names),
       batch_size=batch_size,
     )
@@ -139,7 +148,7 @@ def evaluate_run(
       f"{workdir}: no epoch was finished, so there is no best one"
     )
   evaluate = build_evaluate(
-    experiment.model,
+    experiment,
     class_names=first.class_names,
     batch_size=config.eval_batch_size,
   )

@@ -22,6 +22,7 @@ class Experiment(NamedTuple):
 
   model: nn.Module
   loss: Callable
+  evaluation_logits: Callable
   optimizer: optax.GradientTransformation
   plateau: optax.GradientTransformationExtraArgs
   augment: Callable
@@ -54,12 +55,7 @@ def build_experiment(
     model_arguments.pop("name"), num_classes=num_classes, **model_arguments
   )
   loss_arguments = dict(config.loss)
-  loss = losses.get_loss(loss_arguments.pop("name"), **loss_arguments)
-  if (inputs := losses.loss_inputs(loss)) != ("logits", "labels"):
-    raise ValueError(
-      f"config.loss.name: training offers a loss logits and labels, "
-      f"{config.loss.name!r} takes {', '.join(inputs)}"
-    )
+  loss_name = loss_arguments.pop("name")
   optimizer = optimizers.build_optimizer(**config.optimizer)
   plateau = optimizers.build_plateau(**config.plateau)
   mixup = None
@@ -67,7 +63,8 @@ def build_experiment(
     mixup = functools.partial(augment.mixup, alpha=config.mixup_alpha)
   return Experiment(
     model=model,
-    loss=loss,
+    loss=losses.get_loss(loss_name, **loss_arguments),
+    evaluation_logits=losses.get_evaluation_logits(loss_name, **loss_arguments),
     optimizer=optimizer,
     plateau=plateau,
     augment=functools.partial(augment.augment, **config.augment),
@@ -79,6 +76,7 @@ def build_experiment(
       plateau=plateau,
       image_shape=image_shape,
       input_scale=config.input.scale,
+      init_loss_state=functools.partial(losses.init_state, loss_name, num_classes),
     ),
   )
 

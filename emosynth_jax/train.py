@@ -67,13 +67,15 @@ def train(
   run_steps = compile_train_steps(
     model=experiment.model,
     loss=experiment.loss,
+    evaluation_logits=experiment.evaluation_logits,
+    class_counts=jnp.asarray(training.class_counts, jnp.int32),
     optimizer=experiment.optimizer,
     augment=experiment.augment,
     mixup=experiment.mixup,
     batch_size=config.batch_size,
   )
   evaluate = build_evaluate(
-    experiment.model,
+    experiment,
     class_names=training.class_names,
     batch_size=config.eval_batch_size,
   )

@@ -1,5 +1,6 @@
 """All that a run must carry from one step to the next, in one pytree."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -28,6 +29,7 @@ class TrainState(flax.struct.PyTreeNode):
       better).
     best_epoch: int32, its epoch, counted from 1; 0 before the first.
     epoch: int32, epochs done, validation included.
+    loss_state: what the loss carries from step to step (class centres, say), or None.
   """
 
   step: Array
@@ -41,6 +43,7 @@ class TrainState(flax.struct.PyTreeNode):
   best_value: Array
   best_epoch: Array
   epoch: Array
+  loss_state: Any = None
 
   @property
   def variables(self) -> dict[str, Any]:
@@ -77,6 +80,7 @@ def create_train_state(
   plateau: optax.GradientTransformation,
   image_shape: tuple[int, int, int],
   input_scale: float,
+  init_loss_state: Callable[[int], Any] = lambda dim: None,
 ) -> TrainState:
   """Initialises a run.
 
@@ -87,12 +91,15 @@ def create_train_state(
     plateau: the transformation that holds the learning rate's scale.
     image_shape: `(height, width, channels)`.
     input_scale: factor from pixels to the network's input.
+    init_loss_state: the embedding's size to the loss's state, None for most losses.
 
   Returns:
     The state before the first step.
   """
   init_key, run_key = jax.random.split(key)
-  variables = model.init(init_key, jnp.zeros((1, *image_shape)), train=False)
+  (_, out), variables = model.init_with_output(
+    init_key, jnp.zeros((1, *image_shape)), train=False
+  )
   params = variables["params"]
   return TrainState(
     step=jnp.int32(0),
@@ -106,4 +113,5 @@ def create_train_state(
     best_value=jnp.float32(-jnp.inf),
     best_epoch=jnp.int32(0),
     epoch=jnp.int32(0),
+    loss_state=init_loss_state(out["pre_logits"].shape[-1]),
   )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from emosynth_jax import losses
 from emosynth_jax.train_state import TrainState
 
 Array = jax.Array
@@ -25,10 +26,12 @@ def train_step(
   class_weights: Array,
   *,
   model: nn.Module,
-  loss: Callable[[Array, Array], Array],
+  loss: Callable[..., Any],
+  evaluation_logits: Callable[..., Array],
   optimizer: optax.GradientTransformation,
   augment: Callable[[Array, Array], Array],
   mixup: Callable[..., tuple[Array, Array]] | None,
+  class_counts: Array | None = None,
 ) -> TrainState:
   """Takes one step on one batch.
 
@@ -41,10 +44,14 @@ def train_step(
     labels: int32 `(N,)`.
     class_weights: float32 `(K,)`; each example's loss is multiplied by its class's.
     model: the network.
-    loss: `(logits, labels) -> (N,)`.
+    loss: a loss of `losses.get_loss`; it takes what it needs of all that a step has.
+    evaluation_logits: that of `losses.get_evaluation_logits`; the accuracy counts
+      what the network says without the loss's margin.
     optimizer: turns gradients into updates.
     augment: `(key, uint8 images) -> float32 images`, in pixels.
     mixup: `(key, images, one-hot labels) -> (images, label probabilities)`, or None.
+    class_counts: int32 `(K,)`, training examples of each class, for losses that take
+      them.
 
   Returns:
     The state after the step.
@@ -62,17 +69,31 @@ def train_step(
   inputs = inputs * state.input_scale
 
   def mean_loss(params):
-    (logits, _), updates = model.apply(
+    (logits, out), updates = model.apply(
       {"params": params, "batch_stats": state.batch_stats},
       inputs,
       train=True,
       mutable=["batch_stats"],
       rngs={"dropout": dropout_key},
     )
-    value = jnp.mean(weights * loss(logits, targets))
-    return value, (logits, updates.get("batch_stats", {}))
+    available = {
+      "logits": logits,
+      "embeddings": out["pre_logits"],
+      "weights": params["logits"]["kernel"],
+    }
+    values, loss_state = losses.call_loss(
+      loss,
+      **available,
+      labels=targets,
+      class_counts=class_counts,
+      step=state.step,
+      state=state.loss_state,
+    )
+    logits = evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
+    batch_stats = updates.get("batch_stats", {})
+    return jnp.mean(weights * values), (logits, batch_stats, loss_state)
 
-  (value, (logits, batch_stats)), gradients = jax.value_and_grad(
+  (value, (logits, batch_stats, loss_state)), gradients = jax.value_and_grad(
     mean_loss, has_aux=True
   )(state.params)
   gradient_norm = optax.global_norm(gradients)
@@ -80,10 +101,11 @@ def train_step(
 
   updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
   updates = jax.tree.map(lambda u: u * state.plateau.scale, updates)
-  new_values = (optax.apply_updates(state.params, updates), batch_stats, opt_state)
-  old_values = (state.params, state.batch_stats, state.opt_state)
-  params, batch_stats, opt_state = jax.tree.map(
-    lambda new, old: jnp.where(finite, new, old), new_values, old_values
+  params = optax.apply_updates(state.params, updates)
+  params, batch_stats, opt_state, loss_state = jax.tree.map(
+    lambda new, old: jnp.where(finite, new, old),
+    (params, batch_stats, opt_state, loss_state),
+    (state.params, state.batch_stats, state.opt_state, state.loss_state),
   )
   totals = dict(state.totals)
   first_bad = ~finite & (totals["bad_step"] < 0)
@@ -104,6 +126,7 @@ def train_step(
     params=params,
     batch_stats=batch_stats,
     opt_state=opt_state,
+    loss_state=loss_state,
     totals=totals,
   )
 
