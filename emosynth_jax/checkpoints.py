@@ -11,7 +11,6 @@ import hashlib
 import os
 import pathlib
 import shutil
-import typing
 from typing import Any
 
 import jax
@@ -133,7 +132,10 @@ class Checkpoints:
         state=ocp.args.StandardRestore(abstract), digest=ocp.args.JsonRestore()
       ),
     )
-    state = like.replace(**restored["state"])
+    # Through the host, since Orbax binds arrays to their device: the training program
+    # would be compiled anew for them, and once more for what it returns.
+    fields = jax.tree.map(lambda x: jnp.array(np.asarray(x)), restored["state"])
+    state = like.replace(**fields)
     expected, found = restored["digest"], _digest(state)
     if wrong := sorted(k for k in found if found[k] != expected.get(k)):
       raise ValueError(f"the digest of {wrong[0]} does not match")
@@ -175,9 +177,12 @@ class Checkpoints:
 
 
 def _fields(state: TrainState) -> dict[str, Any]:
-  """The state by field, without those that are None: a run's checkpoints fit the code
-  also when it learnt of such a field after they were saved."""
-  fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+  """The state by field, without those that are None.
+
+  So a checkpoint fits code that learnt of such a field after it was saved.
+  """
+  names = [field.name for field in dataclasses.fields(state)]
+  fields = {name: getattr(state, name) for name in names}
   return {name: value for name, value in fields.items() if value is not None}
 
 
