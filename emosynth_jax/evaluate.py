@@ -14,7 +14,14 @@ from absl import logging
 from jax import lax
 
 from emosynth_jax import experiment as experiments
-from emosynth_jax import losses, metric_writer, metrics, plots, results, run_config
+from emosynth_jax import (
+  losses,
+  metric_writer,
+  metrics,
+  plots,
+  results,
+  run_config,
+)
 from emosynth_jax.checkpoints import Checkpoints
 from emosynth_jax.train_state import TrainState
 
@@ -156,7 +163,9 @@ def evaluate_run(
     name: evaluate(state, *experiments.on_device(dataset))
     for name, dataset in datasets.items()
   }
-  provenance = results.provenance()
+  evaluated_by = results.provenance()
+  # A run that was evaluated elsewhere, or with later code, says so.
+  trained_by = run_config.read_provenance(workdir) or [evaluated_by]
   num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
   report = {
     "data_set": config.data.name,
@@ -165,7 +174,8 @@ def evaluate_run(
     "seed": config.seed,
     "num_parameters": num_parameters,
     "config": config.to_dict(),
-    "provenance": provenance,
+    "trained_by": trained_by,
+    "evaluated_by": evaluated_by,
     "splits": summaries,
   }
   results.write_report(workdir / "report.json", report)
@@ -180,9 +190,10 @@ def evaluate_run(
         "model": f"{config.model.name}, {num_parameters:,} parameters",
         "loss": config.loss.name,
         "seed": config.seed,
-        "hardware": provenance["hardware"],
-        "command": provenance["command"],
-        "commit": provenance["commit"],
+        "hardware": _each_once(trained_by, "hardware"),
+        "command": _each_once(trained_by, "command"),
+        "commit": _each_once(trained_by, "commit"),
+        "evaluated at": _each_once([evaluated_by], "commit"),
       },
     )
     for name, summary in summaries.items()
@@ -203,3 +214,7 @@ def evaluate_run(
   plots.plot_reliability(summary["calibration"], workdir / "reliability.png", title)
   logging.info("The report and its pictures are in %s.", workdir)
   return report
+
+
+def _each_once(records: list[dict[str, Any]], key: str) -> str:
+  return ", ".join(dict.fromkeys(str(record[key]) for record in records))

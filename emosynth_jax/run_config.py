@@ -1,4 +1,4 @@
-"""The config that a workdir was begun with: kept, and compared with a later one."""
+"""What a workdir was begun with: its config, compared with a later one, and by what."""
 
 import json
 import os
@@ -29,6 +29,20 @@ def keep_config(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -
   workdir.mkdir(parents=True, exist_ok=True)
   text = json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
   results.write_atomically(workdir / "config.json", text.encode())
+
+
+def keep_provenance(workdir: str | os.PathLike, *, step: int) -> None:
+  """Adds a line to provenance.jsonl: by what the run goes on from `step`."""
+  line = json.dumps({"step": step, **results.provenance()}, sort_keys=True)
+  with (pathlib.Path(workdir) / "provenance.jsonl").open("a") as file:
+    file.write(line + "\n")
+
+
+def read_provenance(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+  """The lines of provenance.jsonl; none where the workdir has no such file."""
+  path = pathlib.Path(workdir) / "provenance.jsonl"
+  lines = path.read_text().splitlines() if path.exists() else []
+  return [json.loads(line) for line in lines]
 
 
 def check_same_config(

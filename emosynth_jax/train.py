@@ -124,6 +124,7 @@ def train(
             first_call = False
             # Not before: settings that fail at once have begun nothing.
             run_config.keep_config(config, workdir)
+            run_config.keep_provenance(workdir, step=int(state.step) - count)
             logging.info(
               "First %d training steps done %.1f s after the start.",
               count,
