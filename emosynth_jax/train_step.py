@@ -96,7 +96,7 @@ def train_step(
   (value, (logits, batch_stats, loss_state)), gradients = jax.value_and_grad(
     mean_loss, has_aux=True
   )(state.params)
-  gradient_norm = optax.global_norm(gradients)
+  gradient_norm = optax.tree.norm(gradients)
   finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
 
   updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)

@@ -1,0 +1,375 @@
+"""A training step against plain arithmetic, and what a run of steps promises."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny_network
+from tiny_network import TinyNetwork
+
+from emosynth_jax import losses
+from emosynth_jax.train_step import compile_train_steps, train_step, train_steps
+
+_LEARNING_RATE, _B1, _B2, _EPSILON = 0.01, 0.9, 0.999, 1e-8
+
+
+def _no_augmentation(key, images):
+  return images.astype(jnp.float32)
+
+
+def _mix_with_next(key, images, one_hot):
+  """A mixup without chance."""
+  mix = lambda x: 0.7 * x + 0.3 * jnp.roll(x, -1, axis=0)  # noqa: E731
+  return mix(images), mix(one_hot)
+
+
+def _arguments(**changes):
+  """The plain arguments of `train_step`, without anything random."""
+  return {
+    "model": TinyNetwork(),
+    "loss": losses.get_loss("cross_entropy"),
+    "evaluation_logits": losses.get_evaluation_logits("cross_entropy"),
+    "optimizer": tiny_network.build_optimizer(),
+    "augment": _no_augmentation,
+    "mixup": None,
+  } | changes
+
+
+def _random_arguments():
+  """All that draws from the run's key at once; quicker to compile than the real one."""
+
+  def add_noise(key, images):
+    return images + jax.random.uniform(key, images.shape, maxval=50.0)
+
+  def mix(key, images, one_hot):
+    share = jax.random.uniform(key)
+    return tuple(share * x + (1 - share) * x[::-1] for x in (images, one_hot))
+
+  return _arguments(model=TinyNetwork(dropout_rate=0.4), augment=add_noise, mixup=mix)
+
+
+def _leaves(tree):
+  return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def _assert_identical(tree, other):
+  for leaf, other_leaf in zip(_leaves(tree), _leaves(other), strict=True):
+    np.testing.assert_array_equal(leaf, other_leaf, strict=True)
+
+
+def _differ(tree, other):
+  pairs = zip(_leaves(tree), _leaves(other), strict=True)
+  return any((leaf != other_leaf).any() for leaf, other_leaf in pairs)
+
+
+@pytest.fixture(scope="module")
+def batch():
+  return tiny_network.random_images(6)
+
+
+_WEIGHTS = np.array([0.5, 1.0, 3.0], np.float32)
+
+
+@pytest.mark.parametrize(
+  ("clip", "scale", "input_scale", "weights", "mixup"),
+  [
+    (0.0, 1.0, 1 / 255, np.ones(3, np.float32), None),
+    (0.05, 0.1, 1 / 512, _WEIGHTS, None),
+    (0.0, 1.0, 1 / 255, _WEIGHTS, _mix_with_next),
+  ],
+  ids=["plain", "clipped, decayed, weighted", "mixed, weighted"],
+)
+def test_steps_are_adam_on_the_weighted_mean_loss(
+  batch, clip, scale, input_scale, weights, mixup
+):
+  images, labels = batch
+  model = TinyNetwork()
+  state = tiny_network.create_state(model, gradient_clip=clip)
+  state = state.replace(
+    plateau=state.plateau._replace(scale=jnp.float32(scale)),
+    input_scale=jnp.float32(input_scale),
+  )
+  optimizer = tiny_network.build_optimizer(gradient_clip=clip)
+  step = jax.jit(
+    functools.partial(train_step, **_arguments(optimizer=optimizer, mixup=mixup))
+  )
+
+  inputs, targets = np.asarray(images, np.float32), np.eye(3, dtype=np.float32)[labels]
+  if mixup:
+    inputs = 0.7 * inputs + 0.3 * np.concatenate([inputs[1:], inputs[:1]])
+    targets = 0.7 * targets + 0.3 * np.concatenate([targets[1:], targets[:1]])
+
+  @jax.jit
+  def loss_of(params, batch_stats):
+    (logits, _), updated = model.apply(
+      {"params": params, "batch_stats": batch_stats},
+      inputs * input_scale,
+      train=True,
+      mutable=["batch_stats"],
+    )
+    negative = -jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)
+    return jnp.sum(negative * (targets @ weights)) / 6, (logits, updated["batch_stats"])
+
+  params, batch_stats = state.params, state.batch_stats
+  first = jax.tree.map(np.zeros_like, params)
+  second = jax.tree.map(np.zeros_like, params)
+  loss_sum = norm_sum = correct = 0
+  for t in range(1, 4):
+    state = step(state, images, labels, weights)
+
+    (value, (logits, batch_stats)), gradient = jax.value_and_grad(
+      loss_of, has_aux=True
+    )(params, batch_stats)
+    norm = np.sqrt(sum(np.sum(np.square(g, dtype=float)) for g in _leaves(gradient)))
+    assert norm > 0.05  # or the clipping would show nothing
+    loss_sum, norm_sum = loss_sum + value, norm_sum + norm
+    correct += np.sum(np.argmax(logits, -1) == labels)
+    factor = min(1, clip / norm) if clip else 1
+    gradient = jax.tree.map(lambda g, f=factor: f * np.asarray(g), gradient)
+    first = jax.tree.map(lambda m, g: _B1 * m + (1 - _B1) * g, first, gradient)
+    second = jax.tree.map(lambda v, g: _B2 * v + (1 - _B2) * g**2, second, gradient)
+    params = jax.tree.map(
+      lambda p, m, v, t=t: (
+        p
+        - scale
+        * _LEARNING_RATE
+        * (m / (1 - _B1**t))
+        / (np.sqrt(v / (1 - _B2**t)) + _EPSILON)
+      ),
+      params,
+      first,
+      second,
+    )
+
+  close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-6)
+  jax.tree.map(close, state.params, params)
+  jax.tree.map(close, state.batch_stats, batch_stats)
+  close(state.totals["loss"], loss_sum)
+  close(state.totals["gradient_norm"], norm_sum)
+  assert int(state.totals["correct"]) == correct
+  assert int(state.totals["count"]) == 18
+  assert int(state.totals["steps"]) == int(state.step) == 3
+  assert int(state.totals["bad_step"]) == -1
+
+
+def test_a_step_is_a_function_of_its_arguments_alone(batch):
+  step = jax.jit(functools.partial(train_step, **_random_arguments()))
+  state = tiny_network.create_state(TinyNetwork(dropout_rate=0.4))
+  before = jax.tree.map(np.array, state)
+  once = step(state, *batch, _WEIGHTS)
+  _assert_identical(state, before)
+  _assert_identical(step(state, *batch, _WEIGHTS), once)
+  assert _differ(once.params, state.params)
+
+
+def test_a_step_is_the_same_without_jit(batch):
+  step = functools.partial(train_step, **_arguments())
+  state = tiny_network.create_state()
+  eager, compiled = (
+    step(state, *batch, _WEIGHTS),
+    jax.jit(step)(state, *batch, _WEIGHTS),
+  )
+  for leaf, other in zip(_leaves(eager), _leaves(compiled), strict=True):
+    np.testing.assert_allclose(leaf, other, rtol=1e-3, atol=1e-6)
+
+
+def test_no_two_uses_and_no_two_steps_share_a_random_stream(batch):
+  keys = []
+
+  def note(key):
+    jax.debug.callback(
+      lambda data: keys.append(tuple(data.tolist())), jax.random.key_data(key)
+    )
+
+  def spy(key, images, one_hot=None):
+    note(key)
+    images = images.astype(jnp.float32)
+    return images if one_hot is None else (images, one_hot)
+
+  class Dropped(TinyNetwork):
+    @nn.compact
+    def __call__(self, images, *, train):
+      if train:
+        note(self.make_rng("dropout"))
+      return super().__call__(images, train=train)
+
+  step = jax.jit(
+    functools.partial(train_step, **_arguments(model=Dropped(), augment=spy, mixup=spy))
+  )
+  for seed in (0, 1):
+    state = step(tiny_network.create_state(seed=seed), *batch, _WEIGHTS)
+    step(state, *batch, _WEIGHTS)
+  jax.effects_barrier()
+  assert len(keys) == len(set(keys)) == 2 * 2 * 3
+
+
+class _NanGradient:
+  """A loss of 0 whose gradient is not a number, at one step alone."""
+
+  def __call__(self, logits, labels):
+    return jnp.sqrt(jnp.sum((logits - jax.lax.stop_gradient(logits)) ** 2, axis=-1))
+
+
+@pytest.mark.parametrize(
+  ("loss", "input_scale", "bad_loss"),
+  [
+    (losses.get_loss("cross_entropy"), np.inf, np.nan),
+    (_NanGradient(), 1 / 255, 0.0),
+    (lambda logits, labels: logits[:, 0] - np.inf, 1 / 255, -np.inf),
+  ],
+  ids=["loss NaN", "gradient NaN", "loss infinite"],
+)
+def test_a_step_that_is_not_finite_changes_only_the_totals(
+  batch, loss, input_scale, bad_loss
+):
+  good = jax.jit(functools.partial(train_step, **_arguments()))
+  bad = jax.jit(functools.partial(train_step, **_arguments(loss=loss)))
+  state = good(tiny_network.create_state(), *batch, _WEIGHTS)
+  after = bad(state.replace(input_scale=jnp.float32(input_scale)), *batch, _WEIGHTS)
+
+  for name in ("params", "batch_stats", "opt_state", "plateau", "key"):
+    _assert_identical(getattr(after, name), getattr(state, name))
+  assert int(after.step) == 2
+  assert int(after.totals["bad_step"]) == 1  # counted from 0
+  np.testing.assert_array_equal(after.totals["bad_loss"], bad_loss)
+  assert not np.isfinite(after.totals["bad_gradient_norm"]) or not np.isfinite(bad_loss)
+  assert after.totals["loss"] == state.totals["loss"]
+  assert after.totals["gradient_norm"] == state.totals["gradient_norm"]
+
+  # The first bad step stays the one that is told of, and training can go on.
+  later = bad(after, *batch, _WEIGHTS)
+  assert int(later.totals["bad_step"]) == 1
+  later = good(later.replace(input_scale=jnp.float32(1 / 255)), *batch, _WEIGHTS)
+  assert int(later.totals["bad_step"]) == 1
+  assert _differ(later.params, state.params)
+  assert all(np.isfinite(leaf).all() for leaf in _leaves(later.params))
+
+
+def test_a_loss_gets_all_it_asks_for_and_its_state_goes_along(batch):
+  images, labels = batch
+  counts = jnp.array([2, 1, 3])
+
+  def loss(logits, embeddings, weights, labels, class_counts, step, state):
+    out = (embeddings @ weights).sum(-1) + class_counts[labels] + 100.0 * step
+    return out - logits.sum(-1), state + labels.sum()
+
+  def arguments(loss):
+    return _arguments(
+      loss=loss,
+      # What the accuracy counts is not the network's own logits.
+      evaluation_logits=lambda embeddings, weights: jax.nn.one_hot(labels, 3),
+      class_counts=counts,
+    )
+
+  state = tiny_network.create_state().replace(loss_state=jnp.float32(0.5))
+  step = jax.jit(functools.partial(train_step, **arguments(loss)))
+  for _ in range(2):
+    state = step(state, images, labels, np.ones(3, np.float32))
+  # The logits are embeddings @ weights + bias, whose sum Adam moved by its first step:
+  # each of three biases has the gradient -1, and rises by the learning rate.
+  expected = 2 * np.mean(counts[labels]) + 100 * (0 + 1) - 3 * _LEARNING_RATE
+  np.testing.assert_allclose(state.totals["loss"], expected, rtol=1e-5)
+  np.testing.assert_allclose(state.loss_state, 0.5 + 2 * np.sum(labels))
+  assert int(state.totals["correct"]) == int(state.totals["count"]) == 12
+
+  def bad_loss(logits, state):
+    return logits[:, 0] * np.nan, state + 1
+
+  bad_step = jax.jit(functools.partial(train_step, **arguments(bad_loss)))
+  after = bad_step(state, images, labels, np.ones(3, np.float32))
+  assert int(after.totals["bad_step"]) == 2
+  _assert_identical(after.loss_state, state.loss_state)
+
+
+@pytest.fixture(scope="module")
+def run_steps():
+  """Compiled steps over a data set, everything random on."""
+  return compile_train_steps(batch_size=3, **_random_arguments())
+
+
+def test_steps_in_several_calls_are_the_steps_of_one(run_steps):
+  model, data = TinyNetwork(dropout_rate=0.4), tiny_network.random_images(23)
+  create = functools.partial(tiny_network.create_state, model)
+  whole = run_steps(create(), *data, _WEIGHTS, num_steps=7)
+  parts = create()
+  for count in (3, 3, 1):
+    parts = run_steps(parts, *data, _WEIGHTS, num_steps=count)
+  assert int(parts.step) == 7
+  _assert_identical(parts, whole)
+  other_seed = run_steps(create(seed=1), *data, _WEIGHTS, num_steps=7)
+  assert _differ(other_seed.params, whole.params)
+
+
+def test_the_state_is_donated_and_the_data_set_is_not(run_steps):
+  state = tiny_network.create_state(TinyNetwork(dropout_rate=0.4))
+  data = tiny_network.random_images(23)
+  run_steps(state, *data, _WEIGHTS, num_steps=3)
+  assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+  assert not any(array.is_deleted() for array in data)
+
+
+class _Uses(nn.Module):
+  """A parameter for each image, whose gradient under minus the logit is -1 a use."""
+
+  @nn.compact
+  def __call__(self, images, *, train):
+    number = images[:, 0, 0, 0].astype(jnp.int32)
+    count = nn.Dense(1, use_bias=False, name="logits")
+    x = jax.nn.one_hot(number, 12)
+    return count(x), {"pre_logits": x}
+
+
+@pytest.mark.parametrize(("num_images", "batch_size"), [(12, 4), (11, 4), (4, 4)])
+def test_an_epoch_uses_every_image_at_most_once_in_an_order_of_its_own(
+  num_images, batch_size
+):
+  images = jnp.zeros((num_images, 4, 4, 1), jnp.uint8)
+  images = images.at[:, 0, 0, 0].set(jnp.arange(num_images, dtype=jnp.uint8))
+  labels = jnp.zeros(num_images, jnp.int32)
+  count_uses = jax.jit(
+    functools.partial(
+      train_steps,
+      num_steps=1,
+      batch_size=batch_size,
+      **_arguments(
+        model=_Uses(),
+        loss=lambda logits, labels: -batch_size * logits[:, 0],
+        optimizer=optax.sgd(1.0),
+      ),
+    )
+  )
+
+  def orders(seed):
+    """The images of each step of three epochs: `(3, steps, batch_size)`."""
+    state = tiny_network.create_state(seed=seed)
+    state = state.replace(
+      params={"logits": {"kernel": jnp.zeros((12, 1))}},
+      batch_stats={},
+      opt_state=optax.sgd(1.0).init({}),
+      input_scale=jnp.float32(1),
+    )
+    epochs, uses = [], np.zeros(12)
+    for _ in range(3):
+      steps = []
+      for _ in range(num_images // batch_size):
+        state = count_uses(state, images, labels, jnp.ones(1))
+        new = np.asarray(state.params["logits"]["kernel"][:, 0])
+        assert sum(new - uses) == batch_size
+        assert set(new - uses) <= {0, 1}
+        steps.append(tuple(np.flatnonzero(new - uses)))
+        uses = new
+      epochs.append(steps)
+    return epochs
+
+  epochs = orders(seed=0)
+  for steps in epochs:
+    used = [image for step in steps for image in step]
+    assert len(used) == len(set(used)) == num_images // batch_size * batch_size
+  assert orders(seed=0) == epochs
+  if num_images > batch_size:
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+    assert orders(seed=1) != epochs
