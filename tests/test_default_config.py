@@ -1,0 +1,150 @@
+"""Defaults, variants, and what check_config refuses."""
+
+import importlib.util
+import itertools
+import pathlib
+
+import ml_collections
+import pytest
+
+from emosynth_jax import default_config, losses
+
+_CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
+_FILES = sorted(path.stem for path in _CONFIGS.glob("*.py"))
+_VARIANTS = ("ce", "mse", "sce", "mam", "small")
+
+
+def _get_config(name, variants=None):
+  spec = importlib.util.spec_from_file_location(name, _CONFIGS / f"{name}.py")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config(variants)
+
+
+def _with(path, value):
+  """The default config with one setting changed, whatever its type."""
+  config = default_config.get_default_config()
+  parent, _, key = path.rpartition(".")
+  holder = config
+  for part in filter(None, parent.split(".")):
+    holder = holder[part]
+  with holder.ignore_type():
+    holder[key] = value
+  return config
+
+
+def test_the_defaults_are_valid():
+  default_config.check_config(default_config.get_default_config())
+
+
+@pytest.mark.parametrize("name", _FILES)
+def test_every_config_loads_with_every_variant(name):
+  assert {"cifar10", "fer2013", "mnist", "svhn", "synthetic_faces"} <= set(_FILES)
+  for variants in (None, "", *_VARIANTS, *itertools.permutations(_VARIANTS, 2)):
+    if isinstance(variants, tuple):
+      variants = ",".join(variants)
+    config = _get_config(name, variants)
+    default_config.check_config(config)
+    assert config.is_locked
+    assert config.data.name == name
+    losses.get_loss(**config.loss)
+    # The docstring's promise of what fits two cores.
+    assert (config.model.width < 0.5) == ("small" in (variants or ""))
+
+
+def test_variants_apply_in_order_and_a_loss_is_replaced_whole():
+  config = default_config.get_default_config()
+  variants = default_config.loss_variants() | {
+    "focal": {"loss": {"name": "focal", "gamma": 1.0}},
+    "wide": {"model": {"width": 2.0}, "batch_size": 8},
+    "narrow": {"model": {"width": 0.5}},
+  }
+  config = default_config.apply_variants(config, variants, "focal,wide,mam,narrow")
+  assert config.loss.to_dict() == {"name": "mam_softmax"}
+  assert (config.model.width, config.batch_size) == (0.5, 8)
+  assert config.model.dropout_rate == (
+    default_config.get_default_config().model.dropout_rate
+  )
+
+
+@pytest.mark.parametrize("names", ["mma", "small,mma", "Mam"])
+def test_an_unknown_variant_lists_the_known_ones(names):
+  with pytest.raises(
+    ValueError, match=r"expected one of \['ce', 'mam', 'mse', 'sce', 'small'\], got"
+  ):
+    _get_config("mnist", names)
+
+
+def test_a_typing_error_in_a_config_is_refused_at_once():
+  config = _get_config("mnist")
+  with pytest.raises((AttributeError, KeyError), match="learning_rat"):
+    config.optimizer.learning_rat = 1e-3
+  with pytest.raises(TypeError):
+    config.batch_size = "many"
+
+
+@pytest.mark.parametrize("path", ["bach_size", "optimizer.learning_rat", "data.dir"])
+def test_an_unknown_setting_is_refused_and_the_known_ones_listed(path):
+  where = "config." + path if "." in path else "config"
+  parent, key = where.rpartition(".")[0] or where, path.rpartition(".")[2]
+  with pytest.raises(ValueError, match=rf"{parent}: unknown settings \['{key}'\]; the"):
+    default_config.check_config(_with(path, 3))
+
+
+def test_a_missing_setting_is_refused():
+  config = default_config.get_default_config()
+  del config.plateau.patience
+  with pytest.raises(ValueError, match=r"config.plateau: settings \['patience'\] are"):
+    default_config.check_config(config)
+
+
+def test_arguments_of_a_loss_a_model_or_a_loader_are_not_its_business():
+  config = _get_config("mnist")
+  for holder in (config.loss, config.model, config.data.options):
+    holder.anything = 3
+  default_config.check_config(config)
+
+
+@pytest.mark.parametrize(
+  ("path", "value", "expected"),
+  [
+    ("seed", -1, "at least 0"),
+    ("seed", 2**32, "less than 2"),
+    ("data.seed", -1, "at least 0"),
+    ("data.limit", -1, "at least 0"),
+    ("data.test_split", "train", "one of"),
+    ("model.dtype", "float16", "one of"),
+    ("class_weights", "inverse", "one of"),
+    ("optimizer.learning_rate", 0.0, "more than 0"),
+    ("optimizer.learning_rate", float("nan"), "more than 0"),
+    ("optimizer.b1", 1.0, "less than 1"),
+    ("optimizer.b2", -0.1, "at least 0"),
+    ("optimizer.gradient_clip", -1.0, "at least 0"),
+    ("plateau.factor", 1.0, "less than 1"),
+    ("plateau.factor", 0.0, "more than 0"),
+    ("plateau.patience", 0, "at least 1"),
+    ("plateau.min_improvement", 0.0, "more than 0"),
+    ("plateau.min_scale", 2.0, "less than 1"),
+    ("input.scale", 0.0, "more than 0"),
+    ("input.second_scale", -1.0, "more than 0"),
+    ("input.second_scale_epoch", -1, "at least 0"),
+    ("mixup_alpha", -0.2, "at least 0"),
+    ("batch_size", 0, "at least 1"),
+    ("eval_batch_size", 0, "at least 1"),
+    ("num_epochs", 0, "at least 1"),
+    ("early_stop_patience", -1, "at least 0"),
+    ("selection_metric", "acc", "one of"),
+    ("checkpoint.keep", 0, "at least 1"),
+    ("checkpoint.minutes", -1.0, "at least 0"),
+    ("steps_per_call", -1, "at least 0"),
+  ],
+)
+def test_an_impossible_value_is_refused_by_name(path, value, expected):
+  with pytest.raises(ValueError, match=rf"^config\.{path}: expected .*{expected}"):
+    default_config.check_config(_with(path, value))
+
+
+def test_a_part_that_became_a_value_is_refused():
+  config = _with("plateau", ml_collections.ConfigDict())
+  with pytest.raises(ValueError, match=r"config.plateau: settings .* are missing"):
+    default_config.check_config(config)

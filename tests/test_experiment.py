@@ -1,0 +1,97 @@
+"""What a config's names turn into, and the weights of classes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.utils.class_weight import compute_class_weight
+
+from emosynth_jax import default_config, experiment
+from emosynth_jax.data.dataset import Dataset
+
+_LABELS = np.array([0] * 5 + [1] * 2 + [2], np.int32)
+
+
+def _dataset(labels, class_names=("angry", "sad", "fear")):
+  return Dataset(
+    images=np.zeros((len(labels), 32, 32, 1), np.uint8),
+    labels=np.asarray(labels, np.int32),
+    class_names=class_names,
+    split="train",
+    sources=tuple(str(i) for i in range(len(labels))),
+  )
+
+
+def _build(**changes):
+  config = default_config.get_default_config()
+  config.model.width = 1 / 32
+  for path, value in changes.items():
+    parent, _, key = path.rpartition("__")
+    (config[parent] if parent else config)[key] = value
+  return experiment.build_experiment(config, image_shape=(32, 32, 1), num_classes=3)
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+  weights = experiment.class_weights("balanced", _dataset(_LABELS))
+  expected = compute_class_weight("balanced", classes=np.arange(3), y=_LABELS)
+  assert weights.dtype == np.float32
+  np.testing.assert_allclose(weights, expected, rtol=1e-6)
+  assert np.mean(weights[_LABELS]) == pytest.approx(1)
+
+
+def test_no_weights_are_ones():
+  weights = experiment.class_weights("none", _dataset([0, 2, 2]))
+  np.testing.assert_array_equal(weights, np.ones(3, np.float32), strict=True)
+
+
+def test_a_class_without_images_cannot_be_balanced():
+  with pytest.raises(ValueError, match=r"'sad' has no training image.*\"none\""):
+    experiment.class_weights("balanced", _dataset([0, 2, 2]))
+
+
+def test_shapes_are_those_of_the_state_that_is_created():
+  built = _build()
+  shapes = experiment.state_shapes(built)
+  state = jax.eval_shape(built.create_state, jax.random.key(0))
+  assert jax.tree.structure(shapes) == jax.tree.structure(state)
+  assert [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(shapes)] == [
+    (leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state)
+  ]
+  assert shapes.params["logits"]["kernel"].shape == (64, 3)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"model__name": "vgg"}, r"expected one of \['emosynthnet'.*'vgg'"),
+    ({"model__depth": 3}, "'depth'"),
+    ({"loss__name": "crossentropy"}, "unknown loss 'crossentropy'; known: .*focal"),
+    ({"loss__gamma": 2.0}, "'cross_entropy' takes no argument 'gamma'"),
+  ],
+)
+def test_an_unknown_name_or_argument_is_refused_with_the_known_ones(changes, message):
+  with pytest.raises(ValueError, match=message):
+    _build(**changes)
+
+
+def test_mixup_is_there_only_when_asked_for():
+  assert _build().mixup is None
+  images, one_hot = jnp.ones((4, 2, 2, 1)), jnp.ones((4, 3))
+  mixed = jax.eval_shape(
+    _build(mixup_alpha=1).mixup, jax.random.key(0), images, one_hot
+  )
+  assert [array.shape for array in mixed] == [images.shape, one_hot.shape]
+
+
+def test_data_splits_follow_the_config():
+  config = default_config.get_default_config()
+  config.data.limit = 14
+  loaded = experiment.load_data(config, ("train", "test"))
+  assert {split: len(data) for split, data in loaded.items()} == {
+    "train": 14,
+    "test": 14,
+  }
+  images, labels = experiment.on_device(loaded["test"])
+  assert images.dtype == jnp.uint8
+  np.testing.assert_array_equal(images, loaded["test"].images)
+  np.testing.assert_array_equal(labels, loaded["test"].labels)
