@@ -11,6 +11,7 @@ import hashlib
 import os
 import pathlib
 import shutil
+import sys
 from typing import Any
 
 import jax
@@ -40,6 +41,11 @@ class Checkpoints:
     self._managers = {
       kind: ocp.CheckpointManager(
         self._root / kind,
+        # Named here, or metadata could only be read after a first save or restore.
+        item_handlers={
+          "state": ocp.StandardCheckpointHandler(),
+          "digest": ocp.JsonCheckpointHandler(),
+        },
         options=ocp.CheckpointManagerOptions(
           max_to_keep=number, cleanup_tmp_directories=True
         ),
@@ -102,18 +108,20 @@ class Checkpoints:
       try:
         return self._read(manager, step, like)
       except Exception as error:  # Whatever a damaged file makes the reader raise.
-        place = self._root / "damaged" / f"{kind}-{step}"
-        logging.error(
-          "The checkpoint %s is damaged (%s). It is moved to %s; the one before it is "
-          "used.",
-          path,
-          str(error).strip().splitlines()[0] if str(error).strip() else repr(error),
-          place,
-        )
-        place.parent.mkdir(exist_ok=True)
-        shutil.rmtree(place, ignore_errors=True)
-        os.replace(path, place)
-        manager.reload()
+        reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
+      _silence_abandoned_readers()
+      place = self._root / "damaged" / f"{kind}-{step}"
+      logging.error(
+        "The checkpoint %s is damaged (%s). It is moved to %s; the one before it is "
+        "used.",
+        path,
+        reason,
+        place,
+      )
+      place.parent.mkdir(exist_ok=True)
+      shutil.rmtree(place, ignore_errors=True)
+      os.replace(path, place)
+      manager.reload()
     # Those that an earlier process found count too: what is lost is not to be trained
     # again, and the other kind's checkpoints overwritten, just by a second try.
     if any(self._root.glob(f"damaged/{kind}-*")):
@@ -174,6 +182,23 @@ class Checkpoints:
     """Waits and lets go of the folders."""
     for manager in self._managers.values():
       manager.close()
+
+
+def _silence_abandoned_readers() -> None:
+  """Keeps the report of a damaged checkpoint from being buried.
+
+  When one array fails, Orbax abandons the readers of all the others, and each would
+  print a traceback at some moment between now and its collection.
+  """
+  show = sys.unraisablehook
+
+  def hook(unraisable):
+    code = getattr(unraisable.object, "cr_code", None)
+    is_reader = "orbax" in getattr(code, "co_filename", "")
+    if not is_reader and "Event loop is closed" not in str(unraisable.exc_value):
+      show(unraisable)
+
+  sys.unraisablehook = hook
 
 
 def _fields(state: TrainState) -> dict[str, Any]:

@@ -1,0 +1,267 @@
+"""Checkpoints: what is saved comes back, and what is damaged is never trained on."""
+
+import functools
+import json
+import logging
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_network
+
+from emosynth_jax.checkpoints import CheckpointError, Checkpoints
+
+# Wide enough for an array file of its own: small arrays lie within the index.
+_MODEL = tiny_network.TinyNetwork(features=300)
+
+
+@functools.cache
+def _state(step, model=_MODEL):
+  """A state in which every array depends on the step."""
+  state = tiny_network.create_state(model)
+  change = lambda x: x + jnp.asarray(step, x.dtype)  # noqa: E731
+  return jax.tree.map(change, state).replace(step=jnp.int32(step))
+
+
+def _assert_same(state, expected):
+  assert jax.tree.structure(state) == jax.tree.structure(expected)
+  for leaf, other in zip(
+    jax.tree.leaves(state), jax.tree.leaves(expected), strict=True
+  ):
+    np.testing.assert_array_equal(leaf, other, strict=True)
+
+
+def _steps(workdir, kind="last"):
+  return sorted(int(p.name) for p in (workdir / "checkpoints" / kind).glob("[0-9]*"))
+
+
+def _save(workdir, *kinds_and_steps, keep=2):
+  checkpoints = Checkpoints(workdir, keep=keep)
+  for kind, step in kinds_and_steps:
+    checkpoints.save(kind, _state(step))
+  checkpoints.close()
+
+
+def _restore(workdir, kind="last", like=None):
+  checkpoints = Checkpoints(workdir, keep=2)
+  try:
+    return checkpoints.restore(kind, jax.eval_shape(lambda: like or _state(0)))
+  finally:
+    checkpoints.close()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+  """A workdir with two checkpoints, to be copied."""
+  workdir = tmp_path_factory.mktemp("saved")
+  _save(workdir, ("last", 1), ("last", 2))
+  return workdir
+
+
+@pytest.fixture
+def workdir(saved, tmp_path):
+  return pathlib.Path(shutil.copytree(saved, tmp_path / "run"))
+
+
+def test_nothing_saved_is_nothing_restored(tmp_path):
+  assert _restore(tmp_path) is None
+  assert _restore(tmp_path, "best") is None
+
+
+def test_the_newest_of_its_kind_comes_back_bit_for_bit(tmp_path):
+  state = _state(3).replace(
+    best_value=jnp.float32(-np.inf), loss_state=jnp.ones((2, 3))
+  )
+  checkpoints = Checkpoints(tmp_path, keep=2)
+  checkpoints.save("last", _state(2))
+  checkpoints.save("best", _state(1))
+  checkpoints.save("last", state)
+  checkpoints.close()
+  _assert_same(_restore(tmp_path, like=state), state)
+  _assert_same(_restore(tmp_path, "best"), _state(1))
+
+
+def test_a_restored_state_runs_in_the_program_of_a_fresh_one(workdir):
+  step = jax.jit(lambda state: jax.tree.map(lambda x: x + jnp.ones((), x.dtype), state))
+  step(_state(1))
+  restored = _restore(workdir)
+  step(step(restored))
+  # Arrays bound to a device would be lowered and compiled anew.
+  assert step._cache_size() == 1
+  assert not any(leaf.committed for leaf in jax.tree.leaves(restored))
+
+
+def test_the_state_may_be_donated_once_it_is_saved(tmp_path):
+  state = jax.tree.map(jnp.copy, _state(5))
+  checkpoints = Checkpoints(tmp_path, keep=2)
+  checkpoints.save("last", state)
+  overwrite = jax.jit(
+    lambda s: jax.tree.map(jnp.zeros_like, s), donate_argnums=0, keep_unused=True
+  )
+  overwrite(state)
+  checkpoints.close()
+  _assert_same(_restore(tmp_path), _state(5))
+
+
+def test_only_the_last_few_and_two_best_are_kept(tmp_path):
+  _save(tmp_path, *[(kind, step) for step in range(5) for kind in ("best", "last")])
+  assert _steps(tmp_path) == [3, 4]
+  assert _steps(tmp_path, "best") == [3, 4]
+  _save(tmp_path, ("last", 5), ("last", 6), keep=3)
+  assert _steps(tmp_path) == [4, 5, 6]
+
+
+def test_the_best_is_on_disk_before_a_last_that_speaks_of_it(tmp_path, monkeypatch):
+  checkpoints = Checkpoints(tmp_path, keep=2)
+  seen = {"last": [], "best": []}
+
+  def watch(kind):
+    manager = checkpoints._managers[kind]
+    save = manager.save
+
+    def watched(*arguments, **keywords):
+      other = "best" if kind == "last" else "last"
+      seen[kind].append(_steps(tmp_path, other))
+      return save(*arguments, **keywords)
+
+    monkeypatch.setattr(manager, "save", watched)
+
+  for kind in seen:
+    watch(kind)
+  for step in (1, 2, 3):
+    checkpoints.save("best", _state(step))
+    checkpoints.save("last", _state(step))
+  checkpoints.close()
+  assert seen["last"] == [[1], [1, 2], [2, 3]]
+  # And the last that needs the older best is replaced before that is deleted.
+  assert seen["best"] == [[], [1], [1, 2]]
+
+
+def test_rewinding_forgets_best_states_of_the_future_alone(tmp_path):
+  _save(tmp_path, ("best", 4), ("last", 4), ("best", 8), keep=5)
+  checkpoints = Checkpoints(tmp_path, keep=5)
+  checkpoints.rewind(6)
+  checkpoints.close()
+  assert _steps(tmp_path, "best") == [4]
+  assert _steps(tmp_path) == [4]
+  _assert_same(_restore(tmp_path, "best"), _state(4))
+  # The run comes to step 8 again.
+  _save(tmp_path, ("best", 8))
+  assert _steps(tmp_path, "best") == [4, 8]
+
+
+def _flip(path, share=0.5):
+  content = bytearray(path.read_bytes())
+  content[int(share * (len(content) - 1))] ^= 0xFF
+  path.write_bytes(content)
+
+
+_DAMAGES = {
+  "flipped": _flip,
+  "flipped near the end": functools.partial(_flip, share=0.9),
+  "truncated": lambda path: path.write_bytes(
+    path.read_bytes()[: path.stat().st_size // 2]
+  ),
+  "deleted": lambda path: path.unlink(),
+}
+
+
+def _files(workdir, step):
+  """Files of a checkpoint, from the largest (the arrays) down."""
+  folder = workdir / "checkpoints" / "last" / str(step)
+  files = [path for path in folder.rglob("*") if path.is_file()]
+  return sorted(files, key=lambda path: (-path.stat().st_size, path))
+
+
+def _is_reported(caplog, kind_and_step):
+  errors = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
+  place = f"damaged/{kind_and_step}"
+  return any("is damaged" in message and place in message for message in errors)
+
+
+@pytest.mark.parametrize("damage", _DAMAGES)
+def test_damaged_arrays_are_reported_set_aside_and_the_one_before_used(
+  workdir, damage, caplog
+):
+  largest = _files(workdir, 2)[0]
+  assert largest.stat().st_size > 10_000
+  _DAMAGES[damage](largest)
+  with caplog.at_level(logging.ERROR):
+    _assert_same(_restore(workdir), _state(1))
+  assert _is_reported(caplog, "last-2")
+  assert _steps(workdir) == [1]
+  assert (workdir / "checkpoints/damaged/last-2").is_dir()
+  # The run comes to step 2 again.
+  _save(workdir, ("last", 2))
+  _assert_same(_restore(workdir), _state(2))
+
+
+@pytest.mark.parametrize("damage", _DAMAGES)
+def test_no_damaged_file_changes_a_number(saved, tmp_path, damage, caplog):
+  fallbacks = 0
+  for number in range(len(_files(saved, 2))):
+    workdir = pathlib.Path(shutil.copytree(saved, tmp_path / str(number)))
+    _DAMAGES[damage](_files(workdir, 2)[number])
+    caplog.clear()
+    restored = _restore(workdir)
+    # Some files repeat what others say: without them nothing is lost.
+    _assert_same(restored, _state(int(restored.step)))
+    fallbacks += int(restored.step) == 1
+    assert _is_reported(caplog, "last-2") == (int(restored.step) == 1)
+  assert fallbacks >= 3
+
+
+def test_a_digest_that_belongs_to_other_arrays_is_damage(workdir, caplog):
+  digest = workdir / "checkpoints/last/2/digest/metadata"
+  content = json.loads(digest.read_text())
+  name = ".params['logits']['bias']"
+  content[name] = content[name][::-1]
+  digest.write_text(json.dumps(content))
+  _assert_same(_restore(workdir), _state(1))
+  assert _is_reported(caplog, "last-2")
+  assert name in caplog.text
+
+
+def test_no_sound_checkpoint_is_an_error_however_often_it_is_tried(workdir):
+  _save(workdir, ("best", 2))
+  for step in (1, 2):
+    _flip(_files(workdir, step)[0])
+  for _ in range(2):
+    with pytest.raises(CheckpointError, match=r"every checkpoint under .* is damaged"):
+      _restore(workdir)
+  assert sorted(p.name for p in (workdir / "checkpoints/damaged").iterdir()) == [
+    "last-1",
+    "last-2",
+  ]
+  _assert_same(_restore(workdir, "best"), _state(2))
+
+
+@pytest.mark.parametrize(
+  "like",
+  [
+    _state(0, tiny_network.TinyNetwork(features=300, num_classes=4)),
+    _state(0, tiny_network.TinyNetwork(features=301)),
+    tiny_network.create_state(_MODEL, gradient_clip=1.0),
+    _state(0).replace(loss_state=jnp.ones(3)),
+  ],
+  ids=["classes", "width", "optimiser", "loss"],
+)
+def test_a_checkpoint_of_another_network_is_refused_and_stays(workdir, like):
+  with pytest.raises(CheckpointError, match="has other arrays than this network"):
+    _restore(workdir, like=like)
+  assert _steps(workdir) == [1, 2]
+  _assert_same(_restore(workdir), _state(2))
+
+
+def test_a_save_cut_short_leaves_the_one_before_it(workdir):
+  # Orbax writes beside the place and renames; this is what a kill leaves behind.
+  folder = workdir / "checkpoints/last"
+  shutil.copytree(folder / "2", folder / "3.orbax-checkpoint-tmp")
+  _files(workdir, "3.orbax-checkpoint-tmp")[0].unlink()
+  _assert_same(_restore(workdir), _state(2))
+  _save(workdir, ("last", 3))
+  _assert_same(_restore(workdir), _state(3))
+  assert not list(folder.glob("*tmp*"))
