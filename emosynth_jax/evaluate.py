@@ -137,8 +137,8 @@ def evaluate_run(
       f"{workdir} holds no best checkpoint: train for an epoch at least "
       "(--mode=train) with the same --workdir"
     )
-  names = ("validation", *filter(None, [config.data.test_split]))
-  datasets = experiments.load_data(config, names)
+  datasets = experiments.load_data(config, experiments.splits(config)[1:])
+  run_config.check_same_data(datasets, workdir)
   first = datasets["validation"]
   experiment = experiments.build_experiment(
     config,

@@ -1,21 +1,25 @@
-"""What a workdir was begun with: its config, compared with a later one, and by what."""
-
+"""What a workdir was begun with: its config, its data, and by what it was trained."""
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ml_collections
 
 from emosynth_jax import results
+from emosynth_jax.data.dataset import Dataset
 
 # Settings that may differ between a run and its continuation: they change what it
-# costs, where it reads and how long it goes on, never what a step computes.
+# costs, where it reads and how long it goes on, not what a step computes.
 _FREE_SETTINGS = (
   "data.data_dir",
+  "data.test_split",
   "num_epochs",
   "early_stop_patience",
-  "eval_batch_size",
   "checkpoint.keep",
   "checkpoint.minutes",
   "steps_per_call",
@@ -29,6 +33,72 @@ def keep_config(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -
   workdir.mkdir(parents=True, exist_ok=True)
   text = json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
   results.write_atomically(workdir / "config.json", text.encode())
+
+
+@contextlib.contextmanager
+def only_training_in(workdir: str | os.PathLike) -> Iterator[None]:
+  """Keeps a second training out of a workdir; a dead process's hold ends with it.
+
+  Raises:
+    ValueError: if another process trains in the workdir.
+  """
+  workdir = pathlib.Path(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  with (workdir / ".lock").open("w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise ValueError(
+        f"another process trains in {workdir}: wait for it, or use another --workdir"
+      ) from None
+    yield
+
+
+def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
+  """What tells data sets apart: of each split, its sizes and checksums."""
+  return {
+    name: {
+      "num_examples": len(dataset),
+      "class_names": list(dataset.class_names),
+      "images_crc32": zlib.crc32(dataset.images.tobytes()),
+      "labels_crc32": zlib.crc32(dataset.labels.tobytes()),
+    }
+    for name, dataset in datasets.items()
+  }
+
+
+def keep_fingerprint(
+  datasets: Mapping[str, Dataset], workdir: str | os.PathLike
+) -> None:
+  """Writes the data sets' fingerprint into a workdir, as data.json."""
+  text = json.dumps(fingerprint(datasets), indent=2, sort_keys=True) + "\n"
+  results.write_atomically(pathlib.Path(workdir) / "data.json", text.encode())
+
+
+def check_same_data(
+  datasets: Mapping[str, Dataset], workdir: str | os.PathLike
+) -> None:
+  """Compares data sets with those that a workdir was begun with, if any.
+
+  Args:
+    datasets: some of the splits.
+    workdir: the run's folder.
+
+  Raises:
+    ValueError: if a split has other images, labels or classes.
+  """
+  path = pathlib.Path(workdir) / "data.json"
+  if not path.exists():
+    return
+  old = json.loads(path.read_text())
+  for name, new in fingerprint(datasets).items():
+    if name in old and old[name] != new:
+      different = [key for key in new if new[key] != old[name].get(key)]
+      raise ValueError(
+        f"{workdir} was begun with another {name} split (different: "
+        f"{', '.join(different)}). Point config.data.data_dir at the same data, or use "
+        "another --workdir."
+      )
 
 
 def keep_provenance(workdir: str | os.PathLike, *, step: int) -> None:

@@ -46,12 +46,21 @@ def train(
   Raises:
     NonFiniteError: at the first non-finite loss or gradient, or validation loss; the
       checkpoints hold the last good state of before.
-    ValueError: for a config that does not fit the one `workdir` was begun with.
+    ValueError: for a config or data that do not fit those `workdir` was begun with, or
+      if another process trains in it.
   """
   began = time.monotonic() if began is None else began
-  workdir = pathlib.Path(workdir)
+  with run_config.only_training_in(workdir):
+    return _train(config, pathlib.Path(workdir), began)
+
+
+def _train(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path, began: float
+) -> bool:
   run_config.check_same_config(config, workdir)
-  datasets = experiments.load_data(config, ("train", "validation"))
+  # The test split too: what is wrong with it is better said now than after training.
+  datasets = experiments.load_data(config, experiments.splits(config))
+  run_config.check_same_data(datasets, workdir)
   training, validation = datasets["train"], datasets["validation"]
   if config.batch_size > len(training):
     raise ValueError(
@@ -84,18 +93,12 @@ def train(
   steps_per_epoch = len(training) // config.batch_size
   chunk = chunk_length(steps_per_epoch, config.steps_per_call)
 
-  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
   writer = MetricWriter(workdir, tensorboard=config.tensorboard)
+  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
   try:
     state = checkpoints.restore("last", experiments.state_shapes(experiment))
     if state is None:
-      # One program, since layer by layer it would be dozens; compiled without
-      # optimisation, which takes a fifth of the time for a program that runs once.
-      create = jax.jit(
-        experiment.create_state,
-        compiler_options={"xla_backend_optimization_level": 0},
-      )
-      state = create(jax.random.key(config.seed))
+      state = experiments.create_state(experiment, config.seed)
     else:
       logging.info("Resuming from step %d in %s.", state.step, workdir)
     checkpoints.rewind(int(state.step))
@@ -124,6 +127,7 @@ def train(
             first_call = False
             # Not before: settings that fail at once have begun nothing.
             run_config.keep_config(config, workdir)
+            run_config.keep_fingerprint(datasets, workdir)
             run_config.keep_provenance(workdir, step=int(state.step) - count)
             logging.info(
               "First %d training steps done %.1f s after the start.",

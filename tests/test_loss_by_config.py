@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny_network
 
 from emosynth_jax import losses
 from emosynth_jax.train_state import create_train_state
 from emosynth_jax.train_step import train_step
-from tests import tiny_network
 
 _NEEDED = {
   "mixed_cross_entropy": {"total_steps": 100},

@@ -98,7 +98,7 @@ def _reader(
   }
   # A generated data set has a seed of its own, and it is the caller's.
   seeded = {"seed": seed} if "seed" in known else {}
-  unknown = sorted(set(options) - set(known))
+  unknown = sorted(set(options) - (set(known) - set(seeded)))
   missing = sorted(
     key
     for key, parameter in known.items()

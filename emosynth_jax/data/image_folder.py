@@ -42,6 +42,8 @@ def load(
   """
   if split not in _FOLDERS:
     raise ValueError(f"split: expected one of {list(_FOLDERS)}, got {split!r}")
+  if not isinstance(image_size, int) or isinstance(image_size, bool):
+    raise TypeError(f"image_size: expected an integer, got {image_size!r}")
   if image_size <= 0:
     raise ValueError(f"image_size: expected a positive side, got {image_size}")
   if channels not in (1, 3):

@@ -29,7 +29,7 @@ def prepare(name: str, data_dir: str) -> None:
     import tensorflow  # noqa: F401
   except ImportError as error:
     raise ModuleNotFoundError(
-      "preparing a data set needs TensorFlow: pip install 'emosynth_jax[tfds]'"
+      "preparing a data set needs TensorFlow: pip install -e '.[tfds]' in the checkout"
     ) from error
   import tensorflow_datasets as tfds
 

@@ -168,8 +168,18 @@ class EmoSynthNet(nn.Module):
       "pre_logits", the embedding and the last layer's input `(N, dense_features[-1])`.
 
     Raises:
-      ValueError: if a reading's name is unknown or the images' shape does not fit.
+      ValueError: if a reading's name is unknown, a number is out of its range or the
+        images' shape does not fit.
     """
+    if not self.width > 0:
+      raise ValueError(f"width: expected more than 0, got {self.width}")
+    if not self.dense_features or min(self.dense_features) < 1:
+      raise ValueError(
+        f"dense_features: expected sizes of at least 1, got {self.dense_features}"
+      )
+    for name in ("dropout_rate", "norm_momentum"):
+      if not 0 <= getattr(self, name) < 1:
+        raise ValueError(f"{name}: expected [0, 1), got {getattr(self, name)}")
     _check_choice("norm_order", self.norm_order, NORM_ORDERS)
     _check_choice("side_input", self.side_input, SIDE_INPUTS)
     _check_choice("skip", self.skip, SKIPS)

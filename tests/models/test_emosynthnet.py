@@ -249,6 +249,26 @@ def test_refuses_an_unknown_reading_and_lists_the_known(argument):
     )
 
 
+@pytest.mark.parametrize(
+  ("argument", "value"),
+  [
+    ("width", 0.0),
+    ("width", -1.0),
+    ("dropout_rate", 1.5),
+    ("dropout_rate", -0.5),
+    ("norm_momentum", 3.0),
+    ("dense_features", (0,)),
+    ("dense_features", ()),
+  ],
+)
+def test_refuses_numbers_out_of_range(argument, value):
+  model = build_model("emosynthnet", num_classes=7, **{argument: value})
+  with pytest.raises(ValueError, match=f"{argument}: expected"):
+    jax.eval_shape(
+      lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)), train=False)
+    )
+
+
 def test_refuses_an_unknown_network_or_argument():
   with pytest.raises(ValueError, match=r"expected one of \['emosynthnet'\], got 'vgg'"):
     build_model("vgg", num_classes=7)
