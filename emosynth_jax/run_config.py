@@ -1,4 +1,5 @@
 """What a workdir was begun with: its config, its data, and by what it was trained."""
+
 import contextlib
 import fcntl
 import json
@@ -103,9 +104,11 @@ def check_same_data(
 
 def keep_provenance(workdir: str | os.PathLike, *, step: int) -> None:
   """Adds a line to provenance.jsonl: by what the run goes on from `step`."""
+  path = pathlib.Path(workdir) / "provenance.jsonl"
+  before = path.read_text() if path.exists() else ""
   line = json.dumps({"step": step, **results.provenance()}, sort_keys=True)
-  with (pathlib.Path(workdir) / "provenance.jsonl").open("a") as file:
-    file.write(line + "\n")
+  # In one move: a line that a kill cut short would spoil the file for good.
+  results.write_atomically(path, f"{before}{line}\n".encode())
 
 
 def read_provenance(workdir: str | os.PathLike) -> list[dict[str, Any]]:

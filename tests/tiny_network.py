@@ -1,6 +1,7 @@
 """A network that compiles in no time, with all that training has to carry along."""
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,6 +19,7 @@ class TinyNetwork(nn.Module):
   num_classes: int = 3
   features: int = 5
   dropout_rate: float = 0.0
+  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, images, *, train):
