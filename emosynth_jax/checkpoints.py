@@ -30,13 +30,16 @@ class CheckpointError(RuntimeError):
 class Checkpoints:
   """The checkpoints of one workdir."""
 
-  def __init__(self, workdir: str | os.PathLike, *, keep: int):
+  def __init__(self, workdir: str | os.PathLike, *, keep: int, read_only: bool = False):
     """Opens them; nothing is written yet.
 
     Args:
       workdir: the run's folder.
       keep: how many of the last checkpoints stay on disk.
+      read_only: leaves the folder as it is, also what a save in progress or damage
+        leaves there: for an evaluation beside a training.
     """
+    self._read_only = read_only
     self._root = pathlib.Path(workdir).resolve() / "checkpoints"
     self._managers = {
       kind: ocp.CheckpointManager(
@@ -46,12 +49,11 @@ class Checkpoints:
           "state": ocp.StandardCheckpointHandler(),
           "digest": ocp.JsonCheckpointHandler(),
         },
-        options=ocp.CheckpointManagerOptions(
-          max_to_keep=number, cleanup_tmp_directories=True
-        ),
+        options=_options(number, read_only),
       )
-      # Two best ones: a run that resumes from before the newest needs the other.
-      for kind, number in (("last", keep), ("best", 2))
+      # One more than the last ones: whichever of those a run resumes from, the best
+      # one of its past is there.
+      for kind, number in (("last", keep), ("best", keep + 1))
     }
 
   def save(self, kind: str, state: TrainState) -> None:
@@ -82,8 +84,8 @@ class Checkpoints:
   def restore(self, kind: str, like: TrainState) -> TrainState | None:
     """The newest sound state of a kind.
 
-    A damaged one is reported, moved to `checkpoints/damaged`, and the one before it
-    is used.
+    A damaged one is reported, moved to `checkpoints/damaged` (unless read only), and
+    the one before it is used.
 
     Args:
       kind: "last" or "best".
@@ -110,6 +112,11 @@ class Checkpoints:
       except Exception as error:  # Whatever a damaged file makes the reader raise.
         reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
       _silence_abandoned_readers()
+      if self._read_only:
+        logging.error(
+          "The checkpoint %s is damaged (%s). The one before it is used.", path, reason
+        )
+        continue
       place = self._root / "damaged" / f"{kind}-{step}"
       logging.error(
         "The checkpoint %s is damaged (%s). It is moved to %s; the one before it is "
@@ -124,16 +131,20 @@ class Checkpoints:
       manager.reload()
     # Those that an earlier process found count too: what is lost is not to be trained
     # again, and the other kind's checkpoints overwritten, just by a second try.
-    if any(self._root.glob(f"damaged/{kind}-*")):
+    if manager.all_steps() or any(self._root.glob(f"damaged/{kind}-*")):
       raise CheckpointError(
-        f"every checkpoint under {self._root / kind} is damaged; they are kept under "
-        f"{self._root / 'damaged'}. Start again in another workdir, or delete "
+        f"every checkpoint under {self._root / kind} is damaged; they are kept there "
+        f"or under {self._root / 'damaged'}. Start again in another workdir, or delete "
         f"{self._root} to train this one from the beginning."
       )
     return None
 
   def _read(self, manager, step: int, like: TrainState) -> TrainState:
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _fields(like))
+    # To this process's device, whatever kind of device it was saved from.
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), _fields(like)
+    )
     restored = manager.restore(
       step,
       args=ocp.args.Composite(
@@ -209,6 +220,14 @@ def _fields(state: TrainState) -> dict[str, Any]:
   names = [field.name for field in dataclasses.fields(state)]
   fields = {name: getattr(state, name) for name in names}
   return {name: value for name, value in fields.items() if value is not None}
+
+
+def _options(number: int, read_only: bool) -> ocp.CheckpointManagerOptions:
+  if read_only:
+    return ocp.CheckpointManagerOptions(
+      read_only=True, save_interval_steps=0, create=False
+    )
+  return ocp.CheckpointManagerOptions(max_to_keep=number, cleanup_tmp_directories=True)
 
 
 def _digest(state: Any) -> dict[str, str]:

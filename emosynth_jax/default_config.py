@@ -55,7 +55,8 @@ def get_default_config() -> ml_collections.ConfigDict:
   optimizer.gradient_clip = 0.0
 
   # The learning rate is multiplied by `factor` after `patience` epochs without a
-  # validation loss lower than the best by the share `min_improvement`.
+  # validation loss lower than the best by the share `min_improvement`. That loss is
+  # the cross-entropy of the margin-free logits, whatever the training loss is.
   config.plateau = plateau = ml_collections.ConfigDict()
   plateau.factor = 0.1
   plateau.patience = 5
@@ -96,7 +97,7 @@ def get_default_config() -> ml_collections.ConfigDict:
 
   # Optimiser steps that run as one compiled program before the host looks (for
   # progress lines, signals and non-finite losses). 0: a whole epoch on accelerators
-  # and 10 on a CPU, where a step takes long.
+  # and 10 on a CPU, where a step takes long. SIGTERM is answered after as many.
   config.steps_per_call = 0
   # TensorBoard event files beside metrics.jsonl; needs TensorFlow.
   config.tensorboard = False

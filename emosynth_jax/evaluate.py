@@ -145,7 +145,7 @@ def evaluate_run(
     image_shape=first.images.shape[1:],
     num_classes=len(first.class_names),
   )
-  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
+  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, read_only=True)
   try:
     state = checkpoints.restore("best", experiments.state_shapes(experiment))
   finally:

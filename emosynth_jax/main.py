@@ -102,7 +102,7 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.INFO)
   # Orbax tells each step of each save through the same log.
   logging.get_absl_handler().addFilter(
-    lambda record: record.levelno >= 30 or "orbax" not in record.pathname
+    lambda record: record.levelno >= 40 or "orbax" not in record.pathname
   )
   use_compilation_cache()
   # After the flags: --help needs none of it.

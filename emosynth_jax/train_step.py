@@ -42,7 +42,8 @@ def train_step(
     state: before the step.
     images: uint8 `(N, H, W, C)`.
     labels: int32 `(N,)`.
-    class_weights: float32 `(K,)`; each example's loss is multiplied by its class's.
+    class_weights: float32 `(K,)`; each example's loss is multiplied by its class's,
+      or under mixup by the mean of its two classes', mixed as the labels are.
     model: the network.
     loss: a loss of `losses.get_loss`; it takes what it needs of all that a step has.
     evaluation_logits: that of `losses.get_evaluation_logits`; the accuracy counts
@@ -61,11 +62,11 @@ def train_step(
     jax.random.fold_in(key, state.step), 3
   )
   inputs, targets = augment(augment_key, images), labels
-  weights = class_weights[labels]
+  example_weights = class_weights[labels]
   if mixup is not None:
     one_hot = jax.nn.one_hot(labels, class_weights.shape[0])
     inputs, targets = mixup(mixup_key, inputs, one_hot)
-    weights = targets @ class_weights
+    example_weights = targets @ class_weights
   inputs = inputs * state.input_scale
 
   def mean_loss(params):
@@ -91,7 +92,7 @@ def train_step(
     )
     logits = evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
     batch_stats = updates.get("batch_stats", {})
-    return jnp.mean(weights * values), (logits, batch_stats, loss_state)
+    return jnp.mean(example_weights * values), (logits, batch_stats, loss_state)
 
   (value, (logits, batch_stats, loss_state)), gradients = jax.value_and_grad(
     mean_loss, has_aux=True

@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back, and what is damaged is never trained on."""
 
+import base64
 import functools
 import json
 import logging
@@ -35,7 +36,7 @@ def _assert_same(state, expected):
 
 
 def _steps(workdir, kind="last"):
-  return sorted(int(p.name) for p in (workdir / "checkpoints" / kind).glob("[0-9]*"))
+  return sorted(int(p.name) for p in (workdir / "checkpoints" / kind).glob("[0-9]"))
 
 
 def _save(workdir, *kinds_and_steps, keep=2):
@@ -106,10 +107,10 @@ def test_the_state_may_be_donated_once_it_is_saved(tmp_path):
   _assert_same(_restore(tmp_path), _state(5))
 
 
-def test_only_the_last_few_and_two_best_are_kept(tmp_path):
+def test_only_the_last_few_and_one_best_more_are_kept(tmp_path):
   _save(tmp_path, *[(kind, step) for step in range(5) for kind in ("best", "last")])
   assert _steps(tmp_path) == [3, 4]
-  assert _steps(tmp_path, "best") == [3, 4]
+  assert _steps(tmp_path, "best") == [2, 3, 4]
   _save(tmp_path, ("last", 5), ("last", 6), keep=3)
   assert _steps(tmp_path) == [4, 5, 6]
 
@@ -135,7 +136,7 @@ def test_the_best_is_on_disk_before_a_last_that_speaks_of_it(tmp_path, monkeypat
     checkpoints.save("best", _state(step))
     checkpoints.save("last", _state(step))
   checkpoints.close()
-  assert seen["last"] == [[1], [1, 2], [2, 3]]
+  assert seen["last"] == [[1], [1, 2], [1, 2, 3]]
   # And the last that needs the older best is replaced before that is deleted.
   assert seen["best"] == [[], [1], [1, 2]]
 
@@ -151,6 +152,35 @@ def test_rewinding_forgets_best_states_of_the_future_alone(tmp_path):
   # The run comes to step 8 again.
   _save(tmp_path, ("best", 8))
   assert _steps(tmp_path, "best") == [4, 8]
+
+
+def test_a_state_saved_on_another_kind_of_device_is_read(workdir, caplog):
+  files = list((workdir / "checkpoints/last/2").rglob("_sharding"))
+  assert files
+  for file in files:
+    shardings = json.loads(file.read_text())
+    for name, encoded in shardings.items():
+      text = base64.b64decode(encoded).decode() if "{" not in encoded else encoded
+      assert "cpu:0" in text.lower()
+      text = text.replace("cpu:0", "cuda:0").replace("CPU:0", "CUDA:0")
+      shardings[name] = (
+        base64.b64encode(text.encode()).decode() if "{" not in encoded else text
+      )
+    file.write_text(json.dumps(shardings))
+  _assert_same(_restore(workdir), _state(2))
+  assert "damaged" not in caplog.text
+
+
+def test_reading_only_leaves_everything_where_it_is(workdir):
+  _flip(_files(workdir, 2)[0])
+  unfinished = workdir / "checkpoints/last/3.orbax-checkpoint-tmp"
+  unfinished.mkdir()
+  checkpoints = Checkpoints(workdir, keep=2, read_only=True)
+  _assert_same(checkpoints.restore("last", _state(0)), _state(1))
+  checkpoints.close()
+  assert unfinished.is_dir()
+  assert not (workdir / "checkpoints/damaged").exists()
+  assert _steps(workdir) == [1, 2]
 
 
 def _flip(path, share=0.5):
