@@ -89,6 +89,7 @@ class AuxiliaryModule(nn.Module):
 
     def conv(x: Array, features: int, size: int, name: str) -> Array:
       features = _scaled(features, self.width)
+      layer: nn.Module
       if size == 1:
         # A 1x1 convolution is a product over the maps: on CPU it is several times
         # faster when XLA is told so.
@@ -230,10 +231,8 @@ class EmoSynthNet(nn.Module):
     x = out["block5"] = layers.upsample_nearest(x)
 
     x = x.reshape(x.shape[0], -1)
-    for i, features in enumerate(self.dense_features, start=1):
-      dense = nn.Dense(
-        features, kernel_init=_he_normal, dtype=self.dtype, name=f"dense{i}"
-      )
+    for i, size in enumerate(self.dense_features, start=1):
+      dense = nn.Dense(size, kernel_init=_he_normal, dtype=self.dtype, name=f"dense{i}")
       x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.elu(dense(x)))
     out["pre_logits"] = x
     logits = nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x)
