@@ -1,0 +1,127 @@
+"""What a workdir remembers of the run that it was begun with."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from emosynth_jax import default_config, run_config
+from emosynth_jax.data import synthetic_faces
+
+
+def _config(**changes):
+  config = default_config.get_default_config()
+  for key, value in changes.items():
+    config[key] = value
+  return config
+
+
+def test_the_same_settings_pass_and_a_new_workdir_takes_any(tmp_path):
+  run_config.check_same_config(_config(seed=3), tmp_path / "new")
+  assert not (tmp_path / "new").exists()
+  run_config.keep_config(_config(seed=3), tmp_path / "new")
+  run_config.check_same_config(_config(seed=3), tmp_path / "new")
+  # Written as JSON, where a tuple is a list and 1 may stand for 1.0.
+  assert json.loads((tmp_path / "new/config.json").read_text())["seed"] == 3
+
+
+def test_every_setting_that_differs_is_named_with_both_values(tmp_path):
+  run_config.keep_config(_config(), tmp_path)
+  changed = _config(seed=1, batch_size=32)
+  changed.model.dense_features = (64, 64)
+  changed.loss.gamma = 2.0
+  with pytest.raises(ValueError, match="begun with other settings") as error:
+    run_config.check_same_config(changed, tmp_path)
+  for difference in (
+    "batch_size was 64, is 32",
+    "loss.gamma was None, is 2.0",
+    "model.dense_features was [128, 64], is [64, 64]",
+    "seed was 0, is 1",
+  ):
+    assert difference in str(error.value)
+  assert str(error.value).count(" was ") == 1 + 4
+
+
+def test_settings_that_change_no_step_may_differ(tmp_path):
+  run_config.keep_config(_config(), tmp_path)
+  config = _config(num_epochs=3, early_stop_patience=0, steps_per_call=7)
+  config.data.data_dir = "elsewhere"
+  config.checkpoint.keep = 9
+  config.checkpoint.minutes = 0.5
+  run_config.check_same_config(config, tmp_path)
+
+
+@pytest.mark.parametrize("content", ['{"seed": 0', "[1, 2]", ""])
+def test_a_damaged_config_is_told_of_and_what_to_do(tmp_path, content):
+  (tmp_path / "config.json").write_text(content)
+  with pytest.raises(ValueError, match=r"config\.json is damaged: delete it"):
+    run_config.check_same_config(_config(), tmp_path)
+
+
+def test_other_data_are_refused_by_split_and_kind(tmp_path):
+  data = {
+    split: synthetic_faces.load(None, split, num_examples=14)
+    for split in ("train", "validation")
+  }
+  run_config.check_same_data(data, tmp_path)
+  run_config.keep_fingerprint(data, tmp_path)
+  run_config.check_same_data(data, tmp_path)
+  # A part of the splits may be compared, and a split that was not there before.
+  run_config.check_same_data({"validation": data["validation"]}, tmp_path)
+  run_config.check_same_data({"test": data["train"]}, tmp_path)
+
+  train = data["train"]
+  darker = dataclasses.replace(train, images=train.images.copy())
+  darker.images[13, 47, 47, 0] ^= 1
+  relabelled = dataclasses.replace(train, labels=np.roll(train.labels, 1))
+  renamed = dataclasses.replace(train, class_names=tuple("abcdefg"))
+  for other, part in (
+    (darker, "images"),
+    (relabelled, "labels"),
+    (renamed, "class_names"),
+    (train.take(np.arange(13)), "num_examples"),
+  ):
+    with pytest.raises(ValueError, match=f"another train split .*{part}"):
+      run_config.check_same_data({"train": other}, tmp_path)
+
+
+def test_provenance_has_a_line_for_each_start(tmp_path):
+  assert run_config.read_provenance(tmp_path) == []
+  run_config.keep_provenance(tmp_path, step=0)
+  run_config.keep_provenance(tmp_path, step=12)
+  first, second = run_config.read_provenance(tmp_path)
+  assert (first["step"], second["step"]) == (0, 12)
+  assert second["packages"]["python"] == sys.version.split()[0]
+
+
+def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path):
+  holder = subprocess.Popen(
+    [
+      sys.executable,
+      "-c",
+      "import sys\nfrom emosynth_jax import run_config\n"
+      "with run_config.only_training_in(sys.argv[1]):\n  print('in', flush=True)\n"
+      "  sys.stdin.read()",
+      os.fspath(tmp_path),
+    ],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+  )
+  try:
+    assert holder.stdout.readline() == b"in\n"
+    with (
+      pytest.raises(ValueError, match="another process trains in"),
+      run_config.only_training_in(tmp_path),
+    ):
+      pass
+    holder.kill()  # The hold of a killed process does not outlive it.
+    holder.wait()
+    with run_config.only_training_in(tmp_path):
+      pass
+  finally:
+    holder.kill()
+    holder.communicate()

@@ -1,0 +1,282 @@
+"""The training loop: epochs, stops and starts, on a network that compiles at once."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_network
+from jax.experimental.compilation_cache import compilation_cache
+
+from emosynth_jax import default_config, experiment, models, train
+from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.metric_writer import read_records
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_once(tmp_path_factory):
+  """Every run here compiles the same programs anew: from the second on, from disk."""
+  settings = {
+    "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("cache")),
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": 0,
+  }
+  before = {name: getattr(jax.config, name) for name in settings}
+  for name, value in settings.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+  yield
+  for name, value in before.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+
+
+@pytest.fixture(autouse=True)
+def _tiny_model(monkeypatch):
+  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+
+
+def _config(**changes):
+  """Three epochs of two steps."""
+  config = default_config.get_default_config()
+  config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
+  config.data.options.num_examples = 14
+  config.batch_size = 7
+  config.num_epochs = 3
+  config.steps_per_call = 1
+  config.input.second_scale_epoch = 2
+  for path, value in changes.items():
+    parent, _, key = path.rpartition("__")
+    (config[parent] if parent else config)[key] = value
+  default_config.check_config(config)
+  return config
+
+
+def _restore(config, workdir, kind):
+  built = experiment.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
+  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
+  try:
+    return checkpoints.restore(kind, experiment.state_shapes(built))
+  finally:
+    checkpoints.close()
+
+
+def _assert_same_run(config, workdir, expected):
+  assert (workdir / "metrics.jsonl").read_bytes() == (
+    expected / "metrics.jsonl"
+  ).read_bytes()
+  for kind in ("last", "best"):
+    states = [_restore(config, folder, kind) for folder in (workdir, expected)]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """The workdir of a run that nothing interrupted."""
+  workdir = tmp_path_factory.mktemp("whole")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+    assert train.train(_config(), workdir)
+  return workdir
+
+
+def test_a_run_leaves_a_record_an_epoch_and_its_checkpoints(whole):
+  records = read_records(whole / "metrics.jsonl")
+  assert [(r["step"], r["epoch"]) for r in records] == [(2, 1), (4, 2), (6, 3)]
+  last, best = (_restore(_config(), whole, kind) for kind in ("last", "best"))
+  assert (int(last.step), int(last.epoch)) == (6, 3)
+  accuracies = [r["validation/accuracy"] for r in records]
+  assert int(best.best_epoch) == int(best.epoch) == 1 + int(np.argmax(accuracies))
+  assert float(best.best_value) == pytest.approx(max(accuracies))
+  # The scale that the network was trained with goes with it: 1/512 from epoch 2 on.
+  assert float(last.input_scale) == pytest.approx(1 / 512)
+
+
+def test_a_finished_run_stays_as_it_is(whole):
+  before = (whole / "metrics.jsonl").read_bytes()
+  assert train.train(_config(), whole)
+  assert (whole / "metrics.jsonl").read_bytes() == before
+
+
+def test_stopped_at_every_step_it_comes_to_the_same_end(whole, tmp_path, monkeypatch):
+  # A real SIGTERM, just after a step, the last one of an epoch too: the epoch's
+  # validation must then neither be lost nor be done twice.
+  monkeypatch.setattr(
+    train.Progress,
+    "update",
+    lambda *arguments, **keywords: os.kill(os.getpid(), signal.SIGTERM),
+  )
+  handler = signal.getsignal(signal.SIGTERM)
+  for stops in range(1, 7):
+    assert not train.train(_config(), tmp_path)
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert int(_restore(_config(), tmp_path, "last").step) == stops
+  assert train.train(_config(), tmp_path)
+  _assert_same_run(_config(), tmp_path, whole)
+
+
+def test_more_epochs_go_on_from_the_last_one(whole, tmp_path):
+  assert train.train(_config(num_epochs=1), tmp_path)
+  assert len(read_records(tmp_path / "metrics.jsonl")) == 1
+  assert train.train(_config(), tmp_path)
+  _assert_same_run(_config(), tmp_path, whole)
+
+
+def test_a_damaged_last_checkpoint_costs_steps_and_no_result(whole, tmp_path, caplog):
+  config = _config(checkpoint__minutes=0.0)  # saves after every step
+  assert train.train(_config(num_epochs=2, checkpoint__minutes=0.0), tmp_path)
+  folder = tmp_path / "checkpoints/last/4"
+  for path in folder.rglob("*"):
+    if path.is_file() and "digest" not in path.parts:
+      path.write_bytes(b"")
+  assert train.train(config, tmp_path)
+  assert "last/4 is damaged" in caplog.text
+  _assert_same_run(config, tmp_path, whole)
+
+
+def test_settings_that_fail_at_once_bind_no_workdir(tmp_path):
+  with pytest.raises(ValueError, match=r"config\.batch_size: .* 14 training images"):
+    train.train(_config(batch_size=15), tmp_path)
+  with pytest.raises(ValueError, match="unknown loss"):
+    train.train(_config(loss__name="typing error"), tmp_path)
+  with pytest.raises(train.NonFiniteError, match="step 0: "):
+    train.train(_config(input__scale=3e38), tmp_path)
+  assert train.train(_config(num_epochs=1), tmp_path)
+  with pytest.raises(ValueError, match="batch_size was 7, is 5"):
+    train.train(_config(batch_size=5), tmp_path)
+
+
+def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
+  config = _config()
+  real = train.build_evaluate
+
+  def broken(*arguments, **keywords):
+    evaluate = real(*arguments, **keywords)
+
+    def evaluate_epoch(state, images, labels):
+      summary = evaluate(state, images, labels)
+      return summary | ({"loss": float("nan")} if int(state.step) == 4 else {})
+
+    return evaluate_epoch
+
+  monkeypatch.setattr(train, "build_evaluate", broken)
+  with pytest.raises(
+    train.NonFiniteError, match=r"step 4: validation loss nan at learning rate 0\.001"
+  ):
+    train.train(config, tmp_path)
+  assert len(read_records(tmp_path / "metrics.jsonl")) == 1
+  assert int(_restore(config, tmp_path, "last").step) == 2
+
+
+@pytest.mark.parametrize(
+  ("steps_per_epoch", "steps_per_call", "expected"),
+  [
+    (12, 12, 12),
+    (12, 100, 12),
+    (12, 5, 4),
+    (448, 10, 8),
+    (448, 0, 8),  # ten on a CPU
+    (13, 10, 10),  # a prime: a shorter last call rather than thirteen calls
+    (3, 2, 2),
+    (1, 10, 1),
+  ],
+)
+def test_a_call_takes_a_divisor_of_the_epoch(steps_per_epoch, steps_per_call, expected):
+  if not steps_per_call and jax.default_backend() != "cpu":
+    expected = steps_per_epoch
+  assert train.chunk_length(steps_per_epoch, steps_per_call) == expected
+
+
+@pytest.mark.parametrize(
+  ("second_scale_epoch", "expected"),
+  [(0, [255, 255, 255]), (1, [512, 512, 512]), (3, [255, 255, 512])],
+)
+def test_the_second_input_scale_comes_with_its_epoch(second_scale_epoch, expected):
+  config = _config(input__second_scale_epoch=second_scale_epoch)
+  scales = [float(train.input_scale(config, epoch)) for epoch in range(3)]
+  np.testing.assert_allclose(scales, 1 / np.array(expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("epoch", "best_epoch", "num_epochs", "patience", "expected"),
+  [
+    (0, 0, 10, 3, False),
+    (3, 3, 10, 3, False),
+    (5, 3, 10, 3, False),
+    (6, 3, 10, 3, True),
+    (9, 3, 10, 0, False),
+    (10, 10, 10, 3, True),
+  ],
+)
+def test_training_ends_with_the_epochs_or_the_patience(
+  epoch, best_epoch, num_epochs, patience, expected
+):
+  state = tiny_network.create_state().replace(
+    epoch=jnp.int32(epoch), best_epoch=jnp.int32(best_epoch)
+  )
+  config = _config(num_epochs=num_epochs, early_stop_patience=patience)
+  assert train.is_finished(state, config) == expected
+
+
+def _summary(value, metric):
+  numbers = {"loss": 1.0, "accuracy": 0.5, "balanced_accuracy": 0.5, "f1_macro": 0.5}
+  numbers[metric] = value
+  return {
+    **numbers,
+    "macro": {"f1": numbers["f1_macro"]},
+    "expected_calibration_error": 0.1,
+  }
+
+
+@pytest.mark.parametrize(
+  ("metric", "values", "best_epochs"),
+  [
+    # The first of equals stays, also of those that float32 holds with rounding.
+    ("accuracy", [0.1, 0.3, 0.3, 0.2, 0.7], [1, 2, 2, 2, 5]),
+    ("balanced_accuracy", [0.0, 0.0, 0.1], [1, 1, 3]),
+    ("f1_macro", [0.5, 0.4, 0.6], [1, 1, 3]),
+    ("loss", [2.0, 2.1, 1.9, 1.9, 1.0], [1, 1, 3, 3, 5]),
+  ],
+)
+def test_the_best_epoch_is_the_first_with_the_best_value(metric, values, best_epochs):
+  config = _config(selection_metric=metric)
+  plateau = tiny_network.build_plateau()
+  state = tiny_network.create_state()
+  state = state.replace(
+    totals=state.totals
+    | {
+      "loss": jnp.float32(6),
+      "gradient_norm": jnp.float32(9),
+      "steps": jnp.int32(3),
+      "correct": jnp.int32(8),
+      "count": jnp.int32(32),
+    }
+  )
+  found = []
+  for number, value in enumerate(values, start=1):
+    summary = _summary(value, metric)
+    state, record = train.end_epoch(state, summary, config, plateau)
+    assert record["epoch"] == int(state.epoch) == number
+    assert record[f"validation/{metric}"] == value
+    assert record["train/loss"] == 2
+    assert record["train/gradient_norm"] == 3
+    assert record["train/accuracy"] == 0.25
+    found.append(int(state.best_epoch))
+  assert found == best_epochs
+
+
+def test_an_epochs_record_has_the_learning_rate_that_it_was_trained_with():
+  config = _config()
+  plateau = tiny_network.build_plateau()  # a tenth after five epochs without progress
+  state = tiny_network.create_state()
+  state = state.replace(
+    totals=state.totals | {"steps": jnp.int32(1), "count": jnp.int32(1)}
+  )
+  rates = []
+  for _ in range(8):
+    summary = _summary(1.0, "loss")
+    state, record = train.end_epoch(state, summary, config, plateau)
+    rates.append(record["learning_rate"])
+  np.testing.assert_allclose(rates, [1e-3] * 6 + [1e-4] * 2, rtol=1e-6)
