@@ -30,7 +30,7 @@ def get_config(variants=None):
     "optimizer": {"learning_rate": 4e-4},
     "plateau": {"factor": 0.3, "patience": 2},
     "input": {"second_scale_epoch": 0},
-    "num_epochs": 20,
+    "num_epochs": 14,
   }
   return default_config.apply_variants(
     config, default_config.loss_variants() | {"small": small}, variants
