@@ -177,34 +177,55 @@ def test_a_step_is_the_same_without_jit(batch):
     np.testing.assert_allclose(leaf, other, rtol=1e-3, atol=1e-6)
 
 
-def test_no_two_uses_and_no_two_steps_share_a_random_stream(batch):
-  keys = []
+class _Dropout(nn.Module):
+  """What a layer's dropout draws from, given the key that the network was given."""
 
-  def note(key):
+  @nn.compact
+  def __call__(self):
+    return self.make_rng("dropout")
+
+
+def test_no_two_uses_and_no_two_steps_share_a_random_stream(batch):
+  keys = {"augment": [], "mixup": [], "dropout": []}
+
+  def note(use, key):
     jax.debug.callback(
-      lambda data: keys.append(tuple(data.tolist())), jax.random.key_data(key)
+      lambda data: keys[use].append(tuple(data.tolist())), jax.random.key_data(key)
     )
 
-  def spy(key, images, one_hot=None):
-    note(key)
-    images = images.astype(jnp.float32)
-    return images if one_hot is None else (images, one_hot)
+  def spy_augment(key, images):
+    note("augment", key)
+    return images.astype(jnp.float32)
+
+  def spy_mixup(key, images, one_hot):
+    note("mixup", key)
+    return images, one_hot
 
   class Dropped(TinyNetwork):
     @nn.compact
     def __call__(self, images, *, train):
       if train:
-        note(self.make_rng("dropout"))
+        note("dropout", self.make_rng("dropout"))
       return super().__call__(images, train=train)
 
   step = jax.jit(
-    functools.partial(train_step, **_arguments(model=Dropped(), augment=spy, mixup=spy))
+    functools.partial(
+      train_step, **_arguments(model=Dropped(), augment=spy_augment, mixup=spy_mixup)
+    )
   )
   for seed in (0, 1):
     state = step(tiny_network.create_state(seed=seed), *batch, _WEIGHTS)
     step(state, *batch, _WEIGHTS)
   jax.effects_barrier()
-  assert len(keys) == len(set(keys)) == 2 * 2 * 3
+  # The layer's own key is derived from the one that the step hands over: as the others
+  # would be, had they been handed over.
+  for use in ("augment", "mixup"):
+    for data in list(keys[use]):
+      key = jax.random.wrap_key_data(jnp.array(data, jnp.uint32))
+      derived = _Dropout().apply({}, rngs={"dropout": key})
+      keys[use].append(tuple(jax.random.key_data(derived).tolist()))
+  every = [key for uses in keys.values() for key in uses]
+  assert len(every) == len(set(every)) == 2 * 2 * (2 + 2 + 1)
 
 
 class _NanGradient:
@@ -241,8 +262,9 @@ def test_a_step_that_is_not_finite_changes_only_the_totals(
   assert after.totals["gradient_norm"] == state.totals["gradient_norm"]
 
   # The first bad step stays the one that is told of, and training can go on.
-  later = bad(after, *batch, _WEIGHTS)
-  assert int(later.totals["bad_step"]) == 1
+  later = bad(after.replace(input_scale=jnp.float32(np.nan)), *batch, _WEIGHTS)
+  for name in ("bad_step", "bad_loss", "bad_gradient_norm"):
+    _assert_identical(later.totals[name], after.totals[name])
   later = good(later.replace(input_scale=jnp.float32(1 / 255)), *batch, _WEIGHTS)
   assert int(later.totals["bad_step"]) == 1
   assert _differ(later.params, state.params)

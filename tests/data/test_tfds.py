@@ -207,7 +207,7 @@ def test_reading_imports_no_tensorflow(tmp_path):
 
 def test_preparing_needs_tensorflow_and_says_so(tmp_path, monkeypatch, capsys):
   monkeypatch.setitem(sys.modules, "tensorflow", None)  # makes its import fail
-  with pytest.raises(ModuleNotFoundError, match=r"pip install 'emosynth_jax\[tfds\]'"):
+  with pytest.raises(ModuleNotFoundError, match=r"pip install -e '.\[tfds\]'"):
     prepare.prepare("mnist", str(tmp_path))
   with pytest.raises(SystemExit) as caught:
     prepare.main(["svhn", f"--data_dir={tmp_path}"])
