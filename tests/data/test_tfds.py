@@ -212,7 +212,7 @@ def test_preparing_needs_tensorflow_and_says_so(tmp_path, monkeypatch, capsys):
   with pytest.raises(SystemExit) as caught:
     prepare.main(["svhn", f"--data_dir={tmp_path}"])
   assert caught.value.code == 1
-  assert "emosynth_jax[tfds]" in capsys.readouterr().err
+  assert "'.[tfds]'" in capsys.readouterr().err
 
 
 def test_preparing_asks_tfds_for_array_record(tmp_path, monkeypatch):
