@@ -3,6 +3,9 @@
   python -m emosynth_jax.main --config=configs/fer2013.py            # full width, GPU
   python -m emosynth_jax.main --config=configs/fer2013.py:small      # two CPU cores
 
+The small run took 47 minutes on two busy cores and reached 58.2 % on PrivateTest (seed
+0); the full one has not been run.
+
 Variants, joined by commas: ce, mse, sce, mam (the loss), small.
 
 The epoch is chosen on PublicTest and PrivateTest is reported. The data set is the
