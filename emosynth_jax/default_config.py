@@ -99,7 +99,8 @@ def get_default_config() -> ml_collections.ConfigDict:
   # progress lines, signals and non-finite losses). 0: a whole epoch on accelerators
   # and 10 on a CPU, where a step takes long. SIGTERM is answered after as many.
   config.steps_per_call = 0
-  # TensorBoard event files beside metrics.jsonl; needs TensorFlow.
+  # TensorBoard event files beside metrics.jsonl, where TensorFlow is installed. Off by
+  # default, since it is the one setting that imports TensorFlow into a training.
   config.tensorboard = False
   return config
 

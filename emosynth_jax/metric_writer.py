@@ -225,7 +225,7 @@ def _require_tensorboard() -> None:
     if importlib.util.find_spec(module) is None:
       raise ModuleNotFoundError(
         f"TensorBoard events need the package {module!r}, which is not installed: "
-        "install it, or set tensorboard to False",
+        "pip install -e '.[tensorboard]' in the checkout brings it",
         name=module,
       )
 

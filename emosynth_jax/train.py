@@ -93,7 +93,7 @@ def _train(
   steps_per_epoch = len(training) // config.batch_size
   chunk = chunk_length(steps_per_epoch, config.steps_per_call)
 
-  writer = MetricWriter(workdir, tensorboard=config.tensorboard)
+  writer = open_writer(workdir, tensorboard=config.tensorboard)
   checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
   try:
     state = checkpoints.restore("last", experiments.state_shapes(experiment))
@@ -169,6 +169,15 @@ def _train(
     checkpoints.close()
     writer.close()
   return True
+
+
+def open_writer(workdir: pathlib.Path, *, tensorboard: bool) -> MetricWriter:
+  """The run's records; TensorBoard's events are done without where they can't be."""
+  try:
+    return MetricWriter(workdir, tensorboard=tensorboard)
+  except ModuleNotFoundError as error:
+    logging.warning("%s. The run goes on without them.", error)
+    return MetricWriter(workdir)
 
 
 def chunk_length(steps_per_epoch: int, steps_per_call: int) -> int:

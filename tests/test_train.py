@@ -1,5 +1,7 @@
 """The training loop: epochs, stops and starts, on a network that compiles at once."""
 
+import importlib.util
+import logging
 import os
 import signal
 
@@ -280,3 +282,21 @@ def test_an_epochs_record_has_the_learning_rate_that_it_was_trained_with():
     state, record = train.end_epoch(state, summary, config, plateau)
     rates.append(record["learning_rate"])
   np.testing.assert_allclose(rates, [1e-3] * 6 + [1e-4] * 2, rtol=1e-6)
+
+
+def test_a_run_goes_on_without_tensorboard_where_it_is_not_installed(
+  tmp_path, monkeypatch, caplog
+):
+  find_spec = importlib.util.find_spec
+  monkeypatch.setattr(
+    importlib.util,
+    "find_spec",
+    lambda name, *rest: None if name == "tensorflow" else find_spec(name, *rest),
+  )
+  with caplog.at_level(logging.WARNING):
+    writer = train.open_writer(tmp_path, tensorboard=True)
+  writer.write(1, {"train/loss": 0.5})
+  writer.close()
+  assert "'tensorflow', which is not installed" in caplog.text
+  assert "goes on without" in caplog.text
+  assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1
