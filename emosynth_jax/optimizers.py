@@ -45,7 +45,20 @@ def build_plateau(
   )
 
 
-def update_plateau(plateau, state, validation_loss):
-  """The plateau's state after an epoch that ended with `validation_loss`."""
+def update_plateau(
+  plateau: optax.GradientTransformationExtraArgs,
+  state: optax.OptState,
+  validation_loss: float,
+) -> optax.OptState:
+  """The plateau's state after an epoch.
+
+  Args:
+    plateau: as `build_plateau` makes it.
+    state: its state before.
+    validation_loss: that of the epoch.
+
+  Returns:
+    The state whose `scale` the next epoch's updates are multiplied by.
+  """
   _, state = plateau.update({}, state, value=validation_loss)
   return state
