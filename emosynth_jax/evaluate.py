@@ -165,7 +165,7 @@ def evaluate_run(
   }
   evaluated_by = results.provenance()
   # A run that was evaluated elsewhere, or with later code, says so.
-  trained_by = run_config.read_provenance(workdir) or [evaluated_by]
+  trained_by = run_config.read_provenance(workdir)
   num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
   report = {
     "data_set": config.data.name,
@@ -217,4 +217,4 @@ def evaluate_run(
 
 
 def _each_once(records: list[dict[str, Any]], key: str) -> str:
-  return ", ".join(dict.fromkeys(str(record[key]) for record in records))
+  return ", ".join(dict.fromkeys(str(record[key]) for record in records)) or "unknown"
