@@ -24,7 +24,7 @@ def get_config(variants=None):
   config.augment.flip = True
   config.input.second_scale_epoch = 75
   small = {
-    "model": {"width": 0.125, "dense_features": (64, 64), "dropout_rate": 0.1},
+    "model": default_config.SMALL_MODEL,
     # Small shifts and turns only: stronger ones kept so small a network, in so few
     # epochs, from fitting even the training split.
     "augment": {"zoom": 0.05, "shear": 0.0, "shift": 0.04, "rotation": 5.0},

@@ -25,7 +25,7 @@ def get_config(variants=None):
   config.augment.flip = False  # A mirrored digit is another sign.
   config.input.second_scale_epoch = 75
   small = {
-    "model": {"width": 0.125, "dense_features": (64, 64), "dropout_rate": 0.1},
+    "model": default_config.SMALL_MODEL,
     "augment": {"zoom": 0.05, "shear": 0.0, "shift": 0.05, "rotation": 5.0},
     # The first dense layer has 12,800 inputs: Adam's 1e-3 throws its sums about.
     "optimizer": {"learning_rate": 2e-4},

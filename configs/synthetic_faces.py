@@ -14,7 +14,7 @@ def get_config(variants=None):
   config.num_epochs = 20
   config.augment.flip = True
   small = {
-    "model": {"width": 0.125, "dense_features": (64, 64), "dropout_rate": 0.1},
+    "model": default_config.SMALL_MODEL,
     "optimizer": {"learning_rate": 4e-4},
     "plateau": {"factor": 0.3, "patience": 2},
     "num_epochs": 6,

@@ -7,6 +7,9 @@ import ml_collections
 # These hold the arguments of whatever their name looks up.
 _OPEN_PARTS = ("loss", "model", "data.options")
 
+# The network of the `small` variants, for two CPU cores.
+SMALL_MODEL = {"width": 0.125, "dense_features": (64, 64), "dropout_rate": 0.1}
+
 
 def get_default_config() -> ml_collections.ConfigDict:
   """The settings that all runs share; a config file changes what is its own."""

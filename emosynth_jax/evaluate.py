@@ -18,6 +18,7 @@ from emosynth_jax import (
   losses,
   metric_writer,
   metrics,
+  models,
   plots,
   results,
   run_config,
@@ -67,11 +68,7 @@ def evaluate_images(
     mask, rows = rows < total, rows % total
     inputs = images[rows].astype(jnp.float32) * input_scale
     logits, out = model.apply(variables, inputs, train=False)
-    available = {
-      "logits": logits,
-      "embeddings": out["pre_logits"],
-      "weights": variables["params"]["logits"]["kernel"],
-    }
+    available = models.last_layer(variables["params"], logits, out)
     logits = evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
     statistics = metrics.batch_statistics(
       logits, labels[rows], mask, num_classes=num_classes

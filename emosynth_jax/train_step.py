@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from emosynth_jax import losses
+from emosynth_jax import losses, models
 from emosynth_jax.train_state import TrainState
 
 Array = jax.Array
@@ -77,11 +77,7 @@ def train_step(
       mutable=["batch_stats"],
       rngs={"dropout": dropout_key},
     )
-    available = {
-      "logits": logits,
-      "embeddings": out["pre_logits"],
-      "weights": params["logits"]["kernel"],
-    }
+    available = models.last_layer(params, logits, out)
     values, loss_state = losses.call_loss(
       loss,
       **available,

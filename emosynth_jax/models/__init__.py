@@ -3,12 +3,31 @@
 from typing import Any
 
 import flax.linen as nn
+from jax import Array
 
 from emosynth_jax.models.emosynthnet import EmoSynthNet
 
 MODELS = {
   "emosynthnet": EmoSynthNet,
 }
+
+
+def last_layer(params: Any, logits: Array, out: dict[str, Array]) -> dict[str, Array]:
+  """What a network's last layer takes, holds and returns, by the names of the losses.
+
+  Args:
+    params: the network's parameters.
+    logits: `(N, K)`, as the network returns them.
+    out: the dictionary that it returns beside them.
+
+  Returns:
+    "logits" `(N, K)`, "embeddings" `(N, D)` and "weights" `(D, K)`, the kernel.
+  """
+  return {
+    "logits": logits,
+    "embeddings": out["pre_logits"],
+    "weights": params["logits"]["kernel"],
+  }
 
 
 def build_model(name: str, *, num_classes: int, **arguments: Any) -> nn.Module:
