@@ -6,9 +6,11 @@ import flax.linen as nn
 from jax import Array
 
 from emosynth_jax.models.emosynthnet import EmoSynthNet
+from emosynth_jax.models.fer_vgg import FerVGG
 
 MODELS = {
   "emosynthnet": EmoSynthNet,
+  "fer_vgg": FerVGG,
 }
 
 

@@ -1,0 +1,101 @@
+"""A VGG-like network for small faces: the strongest plain peer on FER-2013."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from emosynth_jax.models import layers
+
+Array = jax.Array
+
+_STAGES = (64, 128, 256, 512)
+
+
+class FerVGG(nn.Module):
+  """Four stages of two 3x3 convolutions, each with BatchNorm and ReLU.
+
+  The network that reproductions from scratch bring to 72 to 73 % on FER-2013. Every
+  stage ends in 2x2 max-pooling; dense layers with dropout follow.
+
+  References:
+    Khaireddin and Chen, "Facial Emotion Recognition: State of the Art Performance on
+    FER2013", 2021, figure 2.
+
+  Attributes:
+    num_classes: K.
+    width: factor on the number of maps of every convolution.
+    dense_features: sizes of the dense layers before the last one; the last of them is
+      the embedding.
+    dropout_rate: rate after each of those dense layers.
+    norm_momentum: decay of BatchNorm's running statistics.
+    dtype: type of the computation, float32 or bfloat16. Parameters, statistics and
+      the last layer stay in float32.
+  """
+
+  num_classes: int
+  width: float = 1.0
+  dense_features: tuple[int, ...] = (4096, 4096)
+  dropout_rate: float = 0.5
+  norm_momentum: float = 0.9
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, images: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
+    """Computes the logits.
+
+    Args:
+      images: `(N, m, m, C)`, floating, m at least 16.
+      train: whether BatchNorm uses and updates the batch's statistics (collection
+        "batch_stats") and dropout is on (random stream "dropout").
+
+    Returns:
+      The logits `(N, K)` in float32, and a dictionary of the inner arrays: "stage1" to
+      "stage4" `(N, m/2^i, m/2^i, .)`, and "pre_logits", the embedding and the last
+      layer's input `(N, dense_features[-1])`.
+
+    Raises:
+      ValueError: if a number is out of its range or the images' shape does not fit.
+    """
+    if not self.width > 0:
+      raise ValueError(f"width: expected more than 0, got {self.width}")
+    if not self.dense_features or min(self.dense_features) < 1:
+      raise ValueError(
+        f"dense_features: expected sizes of at least 1, got {self.dense_features}"
+      )
+    for name in ("dropout_rate", "norm_momentum"):
+      if not 0 <= getattr(self, name) < 1:
+        raise ValueError(f"{name}: expected [0, 1), got {getattr(self, name)}")
+    if images.ndim != 4 or min(images.shape[1:3]) < 16:
+      raise ValueError(
+        "images: expected (N, m, m, channels) with m at least 16, got "
+        f"{images.shape}"
+      )
+    x = jnp.asarray(images, self.dtype)
+    out = {}
+    for i, features in enumerate(_STAGES, start=1):
+      features = max(1, round(features * self.width))
+      for j in (1, 2):
+        x = layers.Conv(features, dtype=self.dtype, name=f"conv{i}_{j}")(x)
+        norm = nn.BatchNorm(
+          use_running_average=not train,
+          momentum=self.norm_momentum,
+          dtype=self.dtype,
+          name=f"norm{i}_{j}",
+        )
+        x = nn.relu(norm(x))
+      x = out[f"stage{i}"] = nn.max_pool(x, (2, 2), (2, 2))
+
+    x = x.reshape(x.shape[0], -1)
+    for i, size in enumerate(self.dense_features, start=1):
+      dense = nn.Dense(
+        size,
+        kernel_init=nn.initializers.he_normal(),
+        dtype=self.dtype,
+        name=f"dense{i}",
+      )
+      x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.relu(dense(x)))
+    out["pre_logits"] = x
+    logits = nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x)
+    return logits, out
