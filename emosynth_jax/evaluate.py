@@ -173,6 +173,9 @@ def evaluate_run(
     "config": config.to_dict(),
     "trained_by": trained_by,
     "evaluated_by": evaluated_by,
+    "official_splits": {
+      name: dataset.official_split for name, dataset in datasets.items()
+    },
     "splits": summaries,
   }
   results.write_report(workdir / "report.json", report)
@@ -181,8 +184,7 @@ def evaluate_run(
       summary,
       protocol={
         "data set": config.data.name,
-        "split": name
-        + (" (the epoch was chosen on it)" if name == "validation" else ""),
+        "split": describe_split(name, datasets[name].official_split),
         "epoch": f"{int(state.best_epoch)}, chosen by {report['chosen_on']}",
         "model": f"{config.model.name}, {num_parameters:,} parameters",
         "loss": config.loss.name,
@@ -211,6 +213,23 @@ def evaluate_run(
   plots.plot_reliability(summary["calibration"], workdir / "reliability.png", title)
   logging.info("The report and its pictures are in %s.", workdir)
   return report
+
+
+def describe_split(name: str, official_split: str) -> str:
+  """A split as the report's table names it.
+
+  Args:
+    name: "validation" or "test".
+    official_split: see `Dataset`; "" where the name says it all.
+
+  Returns:
+    "test (PrivateTest)", say.
+  """
+  remarks = [official_split]
+  if name == "validation":
+    remarks.append("the epoch was chosen on it")
+  text = "; ".join(filter(None, remarks))
+  return f"{name} ({text})" if text else name
 
 
 def _each_once(records: list[dict[str, Any]], key: str) -> str:

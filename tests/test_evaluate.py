@@ -120,3 +120,20 @@ def test_the_states_input_scale_and_the_losss_own_logits_are_used(state, data):
   summary = _build(64, only_sad)(state, *data)
   assert summary["per_class"]["sad"]["recall"] == 1
   assert summary["accuracy"] == np.mean(np.asarray(data[1]) == 1)
+
+
+@pytest.mark.parametrize(
+  ("name", "official_split", "expected"),
+  [
+    ("test", "PrivateTest", "test (PrivateTest)"),
+    ("test", "", "test"),
+    ("validation", "", "validation (the epoch was chosen on it)"),
+    (
+      "validation",
+      "PublicTest",
+      "validation (PublicTest; the epoch was chosen on it)",
+    ),
+  ],
+)
+def test_a_report_names_the_split_as_its_authors_do(name, official_split, expected):
+  assert evaluate.describe_split(name, official_split) == expected

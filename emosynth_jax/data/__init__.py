@@ -63,7 +63,7 @@ def load_splits(
       f"validation_fraction: expected a number in [0, 1), got {validation_fraction}"
     )
   read = _reader(name, data_dir, seed, options)
-  hold_out = not _has_validation(name, data_dir)
+  hold_out = not _has_validation(name, data_dir, options)
   if hold_out and "validation" in splits and validation_fraction == 0:
     raise ValueError(
       f"{name} has no validation split; validation_fraction must be above 0 to hold "
@@ -113,8 +113,13 @@ def _reader(
   return lambda split: load(data_dir, split, **options, **seeded)
 
 
-def _has_validation(name: str, data_dir: str | pathlib.Path) -> bool:
+def _has_validation(
+  name: str, data_dir: str | pathlib.Path, options: dict[str, Any]
+) -> bool:
+  """Whether the data set has a validation split of its own under these options."""
   if name == "image_folder":
     image_folder = importlib.import_module(LOADERS[name])
     return image_folder.has_split(data_dir, "validation")
-  return name in ("fer2013", "synthetic_faces")
+  if name == "fer2013":
+    return importlib.import_module(LOADERS[name]).has_validation(**options)
+  return name in ("ck_plus", "synthetic_faces")

@@ -17,6 +17,9 @@ class Dataset:
       or "test".
     sources: where each image came from (file name or row), `(N,)`; an error or an
       audit names an image by it.
+    official_split: what the data set's authors call this split, or how it was made
+      ("PrivateTest", "fold 3 of 10 by subject"), for reports; "" where `split` says it
+      all.
   """
 
   images: np.ndarray
@@ -24,6 +27,7 @@ class Dataset:
   class_names: tuple[str, ...]
   split: str
   sources: tuple[str, ...]
+  official_split: str = ""
 
   def __post_init__(self):
     if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -56,12 +60,18 @@ class Dataset:
     """Number of images of each class, int `(K,)`."""
     return np.bincount(self.labels, minlength=len(self.class_names))
 
-  def take(self, indices: np.ndarray, split: str | None = None) -> "Dataset":
-    """The rows at `indices` `(M,)`, in that order, under the name `split`."""
+  def take(
+    self,
+    indices: np.ndarray,
+    split: str | None = None,
+    official_split: str | None = None,
+  ) -> "Dataset":
+    """The rows at `indices` `(M,)`, in that order; None keeps a name as it is."""
     return dataclasses.replace(
       self,
       images=self.images[indices],
       labels=self.labels[indices],
       split=split or self.split,
       sources=tuple(self.sources[i] for i in indices),
+      official_split=self.official_split if official_split is None else official_split,
     )

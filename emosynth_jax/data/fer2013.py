@@ -31,7 +31,19 @@ SIDE = 48
 
 # What the data set calls each of our splits, and how many images it holds there.
 USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
-COUNTS = {"train": 28709, "validation": 3589, "test": 3589}
+COUNTS = {"Training": 28709, "PublicTest": 3589, "PrivateTest": 3589}
+
+# The usages that make up each split. "official" is the challenge's: the epoch is chosen
+# on PublicTest and PrivateTest is reported. The thesis trains on 28,709 and reports
+# 7,178 images, so that PublicTest is no longer there to choose on: load_splits holds a
+# validation split out of train.
+PROTOCOLS = {
+  "official": {split: (usage,) for split, usage in USAGES.items()},
+  "thesis_28709_7178": {
+    "train": ("Training",),
+    "test": ("PublicTest", "PrivateTest"),
+  },
+}
 
 _ZIPS = ("fer2013.zip", "archive.zip")
 _TABLES = ("fer2013.csv", "icml_face_data.csv")
@@ -40,8 +52,13 @@ _COLUMNS = ("emotion", "pixels", "Usage")
 _FOLDERS = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
+# Images, labels and sources.
+_Rows = tuple[list[np.ndarray], list[int], list[str]]
 
-def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
+
+def load(
+  data_dir: str | pathlib.Path, split: str, *, protocol: str = "official"
+) -> Dataset:
   """Reads one split of FER-2013.
 
   Args:
@@ -50,39 +67,62 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
       several lie there, the first of `fer2013.zip`, `train/` with `test/`,
       `fer2013.csv`, `icml_face_data.csv` and `archive.zip` is read.
     split: "train" (Training), "validation" (PublicTest) or "test" (PrivateTest).
+    protocol: "official", or "thesis_28709_7178", where "test" is PublicTest and
+      PrivateTest together and there is no "validation". Figures of the two can't be
+      compared.
 
   Returns:
     A `Dataset` of images `(N, 48, 48, 1)`.
 
   Raises:
     FileNotFoundError: none of the forms is there.
-    ValueError: the split is unknown, or the data is malformed; the row or file is
-      named.
+    ValueError: the split or the protocol is unknown, or the data is malformed; the row
+      or file is named.
   """
-  if split not in USAGES:
-    raise ValueError(f"split: expected one of {list(USAGES)}, got {split!r}")
+  if protocol not in PROTOCOLS:
+    raise ValueError(f"protocol: expected one of {list(PROTOCOLS)}, got {protocol!r}")
+  usages = PROTOCOLS[protocol].get(split)
+  if usages is None:
+    raise ValueError(
+      f"split: expected one of {list(PROTOCOLS[protocol])}, got {split!r}"
+    )
   path = _find(pathlib.Path(data_dir))
-  logging.info("FER-2013: reading %s from %s", USAGES[split], path)
+  official_split = " and ".join(usages)
+  logging.info("FER-2013: reading %s from %s", official_split, path)
   if path.suffix == ".csv":
-    dataset = _load_table(path, split)
+    images, labels, sources = _load_table(path, usages)
   elif path.is_dir():
-    dataset = _load_folder(path, split)
+    images, labels, sources = _load_folder(path, usages)
   else:
-    dataset = _load_zip(path, split)
-  if len(dataset) == 0:
-    raise ValueError(f"{path}: no {USAGES[split]} image in it")
+    images, labels, sources = _load_zip(path, usages)
+  if not images:
+    raise ValueError(f"{path}: no {official_split} image in it")
+  dataset = Dataset(
+    images=np.stack(images),
+    labels=np.array(labels, np.int32),
+    class_names=CLASS_NAMES,
+    split=split,
+    sources=tuple(sources),
+    official_split=official_split,
+  )
   for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
     if count == 0:
-      raise ValueError(f"{path}: {USAGES[split]} has no image of class {name!r}")
-  if len(dataset) != COUNTS[split]:
+      raise ValueError(f"{path}: {official_split} has no image of class {name!r}")
+  expected = sum(COUNTS[usage] for usage in usages)
+  if len(dataset) != expected:
     logging.warning(
       "FER-2013: %s has %d %s images; the whole data set has %d",
       path,
       len(dataset),
-      USAGES[split],
-      COUNTS[split],
+      official_split,
+      expected,
     )
   return dataset
+
+
+def has_validation(protocol: str = "official") -> bool:
+  """Whether the protocol has a validation split of its own."""
+  return "validation" in PROTOCOLS.get(protocol, {})
 
 
 def _find(data_dir: pathlib.Path) -> pathlib.Path:
@@ -108,7 +148,7 @@ def _find(data_dir: pathlib.Path) -> pathlib.Path:
   )
 
 
-def _load_table(path: pathlib.Path, split: str) -> Dataset:
+def _load_table(path: pathlib.Path, usages: tuple[str, ...]) -> _Rows:
   images, labels, sources = [], [], []
   # NumPy before 2.3 only warns where text is no number, and returns what came before.
   with warnings.catch_warnings():
@@ -121,11 +161,11 @@ def _load_table(path: pathlib.Path, split: str) -> Dataset:
         )
       if emotion not in ("0", "1", "2", "3", "4", "5", "6"):
         raise ValueError(f"{where}: emotion: expected 0..6, got {emotion!r}")
-      if usage == USAGES[split]:
+      if usage in usages:
         images.append(_parse_pixels(pixels, where))
         labels.append(int(emotion))
         sources.append(f"{path.name} line {line}")
-  return _dataset(images, labels, sources, split)
+  return images, labels, sources
 
 
 def _table_rows(path: pathlib.Path) -> Iterator[tuple[int, str, str, str]]:
@@ -177,7 +217,7 @@ def _parse_pixels(text: str, where: str) -> np.ndarray:
   return pixels.astype(np.uint8).reshape(SIDE, SIDE, 1)
 
 
-def _load_zip(path: pathlib.Path, split: str) -> Dataset:
+def _load_zip(path: pathlib.Path, usages: tuple[str, ...]) -> _Rows:
   try:
     archive = zipfile.ZipFile(path)
   except zipfile.BadZipFile as error:
@@ -195,24 +235,28 @@ def _load_zip(path: pathlib.Path, split: str) -> Dataset:
       ) from error
 
   with archive:
-    return _load_files(path, archive.namelist(), read, split)
+    return _load_files(path, archive.namelist(), read, usages)
 
 
-def _load_folder(folder: pathlib.Path, split: str) -> Dataset:
+def _load_folder(folder: pathlib.Path, usages: tuple[str, ...]) -> _Rows:
   names = [
     path.relative_to(folder).as_posix()
     for name in _FOLDERS
     for path in (folder / name).rglob("*")
     if path.is_file()
   ]
-  return _load_files(folder, names, lambda name: (folder / name).read_bytes(), split)
+  return _load_files(folder, names, lambda name: (folder / name).read_bytes(), usages)
 
 
 def _load_files(
-  root: pathlib.Path, names: list[str], read: Callable[[str], bytes], split: str
-) -> Dataset:
+  root: pathlib.Path,
+  names: list[str],
+  read: Callable[[str], bytes],
+  usages: tuple[str, ...],
+) -> _Rows:
   images, labels, sources = [], [], []
-  for name, label in _select_files(root, names)[USAGES[split]]:
+  files = _select_files(root, names)
+  for name, label in [file for usage in usages for file in files[usage]]:
     image = _images.decode(read(name), f"{root}: {name}", channels=1)
     if image.shape != (SIDE, SIDE, 1):
       raise ValueError(
@@ -221,7 +265,7 @@ def _load_files(
     images.append(image)
     labels.append(label)
     sources.append(name)
-  return _dataset(images, labels, sources, split)
+  return images, labels, sources
 
 
 def _select_files(
@@ -272,18 +316,6 @@ def _select_files(
       f"{', '.join(repr(prefix.strip('/')) for prefix in sorted(prefixes))}; keep one"
     )
   return files
-
-
-def _dataset(
-  images: list[np.ndarray], labels: list[int], sources: list[str], split: str
-) -> Dataset:
-  return Dataset(
-    images=np.stack(images) if images else np.zeros((0, SIDE, SIDE, 1), np.uint8),
-    labels=np.array(labels, np.int32),
-    class_names=CLASS_NAMES,
-    split=split,
-    sources=tuple(sources),
-  )
 
 
 def _shorten(text: str) -> str:

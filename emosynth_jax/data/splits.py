@@ -33,8 +33,11 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dat
     raise ValueError(
       f"cannot hold {fraction} out of {len(dataset)} images: no class has two images"
     )
-  train = dataset.take(np.flatnonzero(~held), split="train")
-  return train, dataset.take(np.flatnonzero(held), split="validation")
+  whole = dataset.official_split or dataset.split
+  train = dataset.take(
+    np.flatnonzero(~held), "train", f"{whole} less the held-out part"
+  )
+  return train, dataset.take(np.flatnonzero(held), "validation", f"held out of {whole}")
 
 
 def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
@@ -63,7 +66,11 @@ def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
   wanted = shares // len(dataset)
   order = np.argsort(-(shares % len(dataset)), kind="stable")
   wanted[order[: limit - wanted.sum()]] += 1
-  return dataset.take(np.flatnonzero(_draw(dataset, wanted, seed)))
+  whole = dataset.official_split or dataset.split
+  return dataset.take(
+    np.flatnonzero(_draw(dataset, wanted, seed)),
+    official_split=f"{limit} of the {len(dataset)} images of {whole}",
+  )
 
 
 def _draw(dataset: Dataset, wanted: np.ndarray, seed: int) -> np.ndarray:

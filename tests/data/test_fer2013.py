@@ -1,6 +1,7 @@
 """FER-2013 in every form it comes in, and every way of being malformed."""
 
 import csv
+import functools
 import io
 import logging
 import os
@@ -114,12 +115,44 @@ def test_every_form_holds_the_same_images(tmp_path, form, named, split):
   np.testing.assert_array_equal(dataset.labels, [label for _, label, *_ in rows])
   assert dataset.class_names == CLASSES
   assert dataset.split == split
+  assert dataset.official_split == USAGES[split]
   assert len(set(dataset.sources)) == len(rows)
   if form in ("zip", "archive", "folder"):
     assert dataset.sources == tuple(name for _, _, name, _ in rows)
   else:
     lines = [2 + ROWS.index(row) for row in rows]
     assert dataset.sources == tuple(f"{path.name} line {line}" for line in lines)
+
+
+@pytest.mark.parametrize("form", ["zip", "folder", "csv"])
+def test_the_thesiss_protocol_reports_both_test_sets_together(tmp_path, form):
+  if form == "zip":
+    write_zip(tmp_path / "fer2013.zip", files())
+  elif form == "folder":
+    write_folder(tmp_path, files())
+  else:
+    write_table(tmp_path / "fer2013.csv", fer_table())
+  load = functools.partial(fer2013.load, tmp_path, protocol="thesis_28709_7178")
+  public, private = (fer2013.load(tmp_path, split) for split in ("validation", "test"))
+  test = load("test")
+  assert len(test) == 7 * (1 + 2)
+  assert sorted(test.sources) == sorted(public.sources + private.sources)
+  rows = dict(zip(test.sources, test.images, strict=True))
+  for part in (public, private):
+    for source, image in zip(part.sources, part.images, strict=True):
+      np.testing.assert_array_equal(rows[source], image)
+  assert (test.split, test.official_split) == ("test", "PublicTest and PrivateTest")
+  train = load("train")
+  assert train.sources == fer2013.load(tmp_path, "train").sources
+  with pytest.raises(
+    ValueError, match=r"expected one of \['train', 'test'\], got 'val"
+  ):
+    load("validation")
+
+
+def test_unknown_protocol(tmp_path):
+  with pytest.raises(ValueError, match=r"protocol: expected one of \['official', 'the"):
+    fer2013.load(tmp_path, "train", protocol="thesis")
 
 
 def test_data_is_found_in_the_subfolder_fer2013(tmp_path):
@@ -335,6 +368,10 @@ def test_real_zip(real_data, caplog):
     validation = fer2013.load(real_data, "validation")
     test = fer2013.load(real_data / "fer2013.zip", "test")
   assert len(validation) == len(test) == 3589
+  assert (validation.official_split, test.official_split) == (
+    "PublicTest",
+    "PrivateTest",
+  )
   assert test.class_counts.tolist() == [491, 55, 528, 879, 594, 416, 626]
   assert not set(validation.sources) & set(test.sources)
   assert list(test.sources) == sorted(test.sources)

@@ -68,6 +68,30 @@ def test_fer2013_is_validated_on_public_test(tmp_path):
   }
 
 
+def test_the_thesiss_split_of_fer2013_is_validated_on_a_part_of_train(tmp_path):
+  pixels = " ".join(["7"] * 48 * 48)
+  rows = ["emotion,pixels,Usage"]
+  for usage, count in (("Training", 4), ("PublicTest", 1), ("PrivateTest", 2)):
+    rows += [f"{label},{pixels},{usage}" for label in range(7) for _ in range(count)]
+  (tmp_path / "fer2013.csv").write_text("\n".join(rows))
+  loaded = data.load_splits(
+    "fer2013",
+    tmp_path,
+    ("train", "validation", "test"),
+    validation_fraction=0.25,
+    seed=0,
+    protocol="thesis_28709_7178",
+  )
+  assert {split: len(part) for split, part in loaded.items()} == {
+    "train": 21,
+    "validation": 7,
+    "test": 21,
+  }
+  assert loaded["train"].official_split == "Training less the held-out part"
+  assert loaded["validation"].official_split == "held out of Training"
+  assert loaded["test"].official_split == "PublicTest and PrivateTest"
+
+
 def test_only_the_asked_splits_are_read(tmp_path):
   write(tmp_path, ["train", "test"])
   (tmp_path / "train" / "no" / "0.png").write_bytes(b"damaged")
@@ -88,6 +112,8 @@ def test_limit_is_by_split_and_class(tmp_path):
   loaded = load(tmp_path, ("train", "validation", "test"), limit=6)
   assert [len(part) for part in loaded.values()] == [6, 4, 6]
   assert loaded["train"].class_counts.tolist() == [3, 3]
+  # A report on a part must not read as one on the whole.
+  assert loaded["test"].official_split == "6 of the 20 images of test"
   whole = load(tmp_path, ("train",))["train"]
   assert set(loaded["train"].sources) < set(whole.sources)
 
