@@ -18,6 +18,7 @@ LOADERS = {
   "fer2013": "emosynth_jax.data.fer2013",
   "image_folder": "emosynth_jax.data.image_folder",
   "mnist": "emosynth_jax.data.mnist",
+  "raf_db": "emosynth_jax.data.raf_db",
   "svhn": "emosynth_jax.data.svhn",
   "synthetic_faces": "emosynth_jax.data.synthetic_faces",
 }

@@ -37,7 +37,7 @@ COUNTS = {"Training": 28709, "PublicTest": 3589, "PrivateTest": 3589}
 # on PublicTest and PrivateTest is reported. The thesis trains on 28,709 and reports
 # 7,178 images, so that PublicTest is no longer there to choose on: load_splits holds a
 # validation split out of train.
-PROTOCOLS = {
+PROTOCOLS: dict[str, dict[str, tuple[str, ...]]] = {
   "official": {split: (usage,) for split, usage in USAGES.items()},
   "thesis_28709_7178": {
     "train": ("Training",),

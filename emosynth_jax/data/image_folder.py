@@ -1,4 +1,4 @@
-"""Any folder of class folders of images, such as RAF-DB's or one's own.
+"""Any folder of class folders of images, such as one's own.
 
 Two layouts are read:
 
@@ -11,10 +11,9 @@ class are sorted by name. Files and folders whose name starts with a dot are ign
 
 import pathlib
 
-import cv2
 import numpy as np
 
-from emosynth_jax.data import _images
+from emosynth_jax.data import _image_files
 from emosynth_jax.data.dataset import Dataset
 
 _FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
@@ -42,12 +41,7 @@ def load(
   """
   if split not in _FOLDERS:
     raise ValueError(f"split: expected one of {list(_FOLDERS)}, got {split!r}")
-  if not isinstance(image_size, int) or isinstance(image_size, bool):
-    raise TypeError(f"image_size: expected an integer, got {image_size!r}")
-  if image_size <= 0:
-    raise ValueError(f"image_size: expected a positive side, got {image_size}")
-  if channels not in (1, 3):
-    raise ValueError(f"channels: expected 1 or 3, got {channels}")
+  _image_files.check_options(image_size, channels)
   root = pathlib.Path(data_dir)
   roots = _split_roots(root)
   if split not in roots:
@@ -126,12 +120,4 @@ def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
 def _read(path: pathlib.Path, size: int, channels: int) -> np.ndarray:
   if path.is_dir():
     raise ValueError(f"{path}: expected an image file, got a folder")
-  image = _images.decode(path.read_bytes(), str(path), channels)
-  height, width = image.shape[:2]
-  # In two steps, because OpenCV no longer averages over areas where it enlarges
-  # either side. A step that changes nothing copies.
-  image = cv2.resize(
-    image, (min(width, size), min(height, size)), interpolation=cv2.INTER_AREA
-  )
-  image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
-  return image.reshape(size, size, channels)
+  return _image_files.read(path, size, channels)

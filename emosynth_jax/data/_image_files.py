@@ -1,0 +1,38 @@
+"""Image files of any size, brought to one: the options and the reading of them."""
+
+import pathlib
+
+import cv2
+import numpy as np
+
+from emosynth_jax.data import _images
+
+
+def check_options(image_size: int, channels: int) -> None:
+  """Refuses a side or a number of channels that no image can have."""
+  if not isinstance(image_size, int) or isinstance(image_size, bool):
+    raise TypeError(f"image_size: expected an integer, got {image_size!r}")
+  if image_size <= 0:
+    raise ValueError(f"image_size: expected a positive side, got {image_size}")
+  if channels not in (1, 3):
+    raise ValueError(f"channels: expected 1 or 3, got {channels}")
+
+
+def read(path: pathlib.Path, image_size: int, channels: int) -> np.ndarray:
+  """Reads an image: uint8 `(image_size, image_size, channels)`."""
+  return resize(_images.decode(path.read_bytes(), str(path), channels), image_size)
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+  """Brings an image `(H, W, C)` to a side, stretching what isn't square.
+
+  Shrinking averages over areas, enlarging is bilinear.
+  """
+  height, width, channels = image.shape
+  # In two steps, because OpenCV no longer averages over areas where it enlarges
+  # either side. A step that changes nothing copies.
+  image = cv2.resize(
+    image, (min(width, size), min(height, size)), interpolation=cv2.INTER_AREA
+  )
+  image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+  return image.reshape(size, size, channels)

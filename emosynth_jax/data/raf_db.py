@@ -1,0 +1,173 @@
+"""RAF-DB, basic emotions: 15,339 faces from the web in seven expressions.
+
+Li, Deng and Du, "Reliable Crowdsourcing and Deep Locality-Preserving Learning for
+Expression Recognition in the Wild", CVPR 2017. The images are given out to researchers
+who ask for them; two layouts are read here:
+
+- the authors' own: `EmoLabel/list_patition_label.txt` (so spelt), whose lines are
+  `train_00001.jpg 5`, and the aligned faces `Image/aligned/train_00001_aligned.jpg`;
+- the copies sorted into `train/<label>/*` and `test/<label>/*`, label 1 to 7.
+
+Labels become FER-2013's classes by name, so that networks and reports of the two agree.
+Rows keep the order of the list; files are sorted by label and name.
+"""
+
+import pathlib
+
+import numpy as np
+from absl import logging
+
+from emosynth_jax.data import _image_files
+from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.fer2013 import CLASS_NAMES
+
+# RAF-DB's labels 1..7 in FER-2013's words.
+LABELS = {
+  "1": "surprise",
+  "2": "fear",
+  "3": "disgust",
+  "4": "happy",
+  "5": "sad",
+  "6": "angry",
+  "7": "neutral",
+}
+COUNTS = {"train": 12271, "test": 3068}
+
+_LIST = pathlib.PurePath("EmoLabel", "list_patition_label.txt")
+_ALIGNED = pathlib.PurePath("Image", "aligned")
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def load(
+  data_dir: str | pathlib.Path, split: str, *, image_size: int = 100, channels: int = 3
+) -> Dataset:
+  """Reads one split of RAF-DB's basic emotions, aligned.
+
+  Args:
+    data_dir: the folder that holds `EmoLabel/` and `Image/`, or `train/` and `test/`,
+      or a folder in which that one lies as `basic`, `raf_db`, `RAF-DB` or `DATASET`.
+      Where both layouts lie there, the authors' own is read.
+    split: "train" or "test"; RAF-DB has no validation split, and `load_splits` holds
+      one out of train.
+    image_size: side in pixels that every image is brought to; the aligned faces have
+      100.
+    channels: 1 converts to greyscale, 3 to RGB.
+
+  Returns:
+    A `Dataset` of images `(N, image_size, image_size, channels)`.
+
+  Raises:
+    FileNotFoundError: neither layout is there; or an image that the list names.
+    ValueError: the split is unknown, a label is outside 1..7, a folder has another
+      name, or a file is no image; the line or file is named.
+  """
+  if split not in COUNTS:
+    raise ValueError(f"split: expected one of {list(COUNTS)}, got {split!r}")
+  _image_files.check_options(image_size, channels)
+  root, is_listed = _find(pathlib.Path(data_dir))
+  logging.info("RAF-DB: reading %s from %s", split, root)
+  files = (_listed_files if is_listed else _sorted_files)(root)[split]
+  images = np.empty((len(files), image_size, image_size, channels), np.uint8)
+  for i, (path, _) in enumerate(files):
+    images[i] = _image_files.read(path, image_size, channels)
+  dataset = Dataset(
+    images=images,
+    labels=np.array([CLASS_NAMES.index(LABELS[label]) for _, label in files], np.int32),
+    class_names=CLASS_NAMES,
+    split=split,
+    sources=tuple(path.relative_to(root).as_posix() for path, _ in files),
+  )
+  for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
+    if count == 0:
+      raise ValueError(f"{root}: {split} has no image of class {name!r}")
+  if len(dataset) != COUNTS[split]:
+    logging.warning(
+      "RAF-DB: %s has %d %s images; the whole data set has %d",
+      root,
+      len(dataset),
+      split,
+      COUNTS[split],
+    )
+  return dataset
+
+
+def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
+  """The folder of either layout, and whether it is the one with the list."""
+  names = ("", "basic", "raf_db", "raf_db/basic", "RAF-DB", "RAF-DB/basic", "DATASET")
+  folders = [data_dir / name for name in names]
+  for folder in folders:
+    if (folder / _LIST).is_file():
+      return folder, True
+  for folder in folders:
+    if all((folder / split).is_dir() for split in COUNTS):
+      return folder, False
+  raise FileNotFoundError(
+    f"no RAF-DB at {data_dir}: looked for {_LIST} with {_ALIGNED}/, and for train/ "
+    "with test/, there and in its subfolders basic, raf_db, RAF-DB and DATASET. "
+    "Researchers get the data set (Basic Emotion) from its authors: the terms and the "
+    "address to write to are at http://www.whdeng.cn/RAF/model1.html. Unpack the list "
+    "and the aligned images there"
+  )
+
+
+_Files = dict[str, list[tuple[pathlib.Path, str]]]
+
+
+def _listed_files(root: pathlib.Path) -> _Files:
+  """Paths and labels of each split, as the authors' list has them."""
+  files: _Files = {split: [] for split in COUNTS}
+  seen: dict[str, int] = {}
+  try:
+    lines = (root / _LIST).read_text(encoding="utf-8-sig").splitlines()
+  except UnicodeDecodeError as error:
+    raise ValueError(f"{root / _LIST}: this is no text ({error})") from error
+  for number, line in enumerate(lines, start=1):
+    if not line.strip():
+      continue
+    where = f"{root / _LIST}, line {number}"
+    name, *labels = line.split()
+    stem, _, suffix = name.rpartition(".")
+    split = name.partition("_")[0]
+    if len(labels) != 1 or split not in files or suffix != "jpg":
+      raise ValueError(
+        f"{where}: expected 'train_NUMBER.jpg LABEL' or 'test_NUMBER.jpg LABEL', got "
+        f"{line[:60]!r}"
+      )
+    if labels[0] not in LABELS:
+      raise ValueError(f"{where}: label: expected 1..7, got {labels[0]!r}")
+    if name in seen:
+      raise ValueError(f"{where}: {name} stands in line {seen[name]} already")
+    seen[name] = number
+    files[split].append((root / _ALIGNED / f"{stem}_aligned.jpg", labels[0]))
+  missing = [path for part in files.values() for path, _ in part if not path.is_file()]
+  if missing:
+    raise FileNotFoundError(
+      f"{missing[0]} is missing, which {_LIST} names"
+      + (f", and {len(missing) - 1} more of its images" if len(missing) > 1 else "")
+      + ". Unpack the aligned images (aligned.zip) again"
+    )
+  return files
+
+
+def _sorted_files(root: pathlib.Path) -> _Files:
+  """Paths and labels of each split, as the folders have them."""
+  files: _Files = {split: [] for split in COUNTS}
+  for split, part in files.items():
+    for folder in _visible(root / split):
+      if folder.name not in LABELS or not folder.is_dir():
+        raise ValueError(
+          f"{folder}: expected folders named by RAF-DB's labels 1..7; read folders of "
+          "other names with the data set 'image_folder'"
+        )
+      for path in _visible(folder):
+        if path.suffix.lower() not in _SUFFIXES or path.is_dir():
+          raise ValueError(f"{path}: expected a .jpg or .png file")
+        prefix = path.name.partition("_")[0]
+        if prefix in files and prefix != split:
+          raise ValueError(f"{path}: an image of RAF-DB's {prefix} split in {split}/")
+        part.append((path, folder.name))
+  return files
+
+
+def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
+  return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
