@@ -10,15 +10,14 @@ The same command goes on where an interrupted run stopped. Settings are changed 
 follow a colon and are joined by commas, as in fer2013.py:small,mam.
 """
 
-import os
 import pathlib
 import re
-import sys
 import time
-from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+
+from emosynth_jax.command_line import fail, use_compilation_cache
 
 _START = time.monotonic()
 
@@ -53,26 +52,6 @@ def default_workdir(config_file: str, seed: int) -> pathlib.Path:
   file, _, variants = config_file.partition(":")
   parts = [pathlib.Path(file).stem, *filter(None, variants.split(",")), f"seed{seed}"]
   return pathlib.Path("runs") / "-".join(parts)
-
-
-def use_compilation_cache() -> None:
-  """Keeps compiled programs between runs, where JAX_COMPILATION_CACHE_DIR says."""
-  import jax
-
-  if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
-    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    jax.config.update(
-      "jax_compilation_cache_dir", str(pathlib.Path(cache) / "emosynth_jax")
-    )
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-  jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-
-
-def fail(error: object) -> NoReturn:
-  """Ends the process with one line instead of a traceback."""
-  logging.flush()
-  print(f"error: {error}", file=sys.stderr)
-  sys.exit(1)
 
 
 def parse_flags(argv: list[str]) -> list[str]:

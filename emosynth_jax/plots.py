@@ -22,10 +22,10 @@ if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
 # From the colour-blind-safe palette of Okabe and Ito (2008).
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 _PALE_BLUE = "#9CC7E3"
 # Colour and line of each split: they differ in both, so that grey print works too.
-_SPLITS = {"train": (_BLUE, "--"), "validation": (_ORANGE, "-")}
+_SPLITS = {"train": (BLUE, "--"), "validation": (ORANGE, "-")}
 # More classes than this leave no room for figures inside the cells.
 _MAX_ANNOTATED_CLASSES = 20
 
@@ -62,7 +62,7 @@ def plot_curves(
       f"{len(records)} records with {sorted({key for r in records for key in r})}"
     )
 
-  figure = _figure(9.5, 5.2)
+  figure = new_figure(9.5, 5.2)
   axes = figure.subplot_mosaic(
     [["loss", "accuracy"], ["rate", "rate"]], height_ratios=[3.2, 1], sharex=True
   )
@@ -85,7 +85,7 @@ def plot_curves(
   epochs, values = series["learning_rate"]
   if len(epochs):
     marker = "o" if len(epochs) == 1 else None
-    axes["rate"].step(epochs, values, where="mid", color=_GREEN, marker=marker)
+    axes["rate"].step(epochs, values, where="mid", color=GREEN, marker=marker)
     if np.all(values > 0):
       axes["rate"].set_yscale("log")
       # Less than a decade would leave the axis with a single label or none.
@@ -98,15 +98,15 @@ def plot_curves(
   if last - first < 1:  # a single epoch: no fractions of it as ticks
     axes["rate"].set_xlim(first - 1, last + 1)
   for axis in axes.values():
-    _clean(axis)
+    clean(axis)
     if best_epoch is not None:
-      axis.axvline(best_epoch, color=_GREY, linewidth=1, linestyle=":", zorder=1)
+      axis.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":", zorder=1)
   if best_epoch is not None:
-    axes["accuracy"].plot([], [], ":", color=_GREY, label=f"chosen: epoch {best_epoch}")
+    axes["accuracy"].plot([], [], ":", color=GREY, label=f"chosen: epoch {best_epoch}")
   for name in ("loss", "accuracy"):
     if axes[name].get_legend_handles_labels()[0]:
       axes[name].legend(frameon=False)
-  _save(figure, path)
+  save(figure, path)
 
 
 def plot_confusion_matrix(
@@ -151,7 +151,7 @@ def plot_confusion_matrix(
   annotated = size <= _MAX_ANNOTATED_CLASSES
   side = (0.72 * size if annotated else 0.2 * size) + 1.4 + 0.08 * longest
   side = max(side, 4.6)
-  figure = _figure(side + 0.9, side)
+  figure = new_figure(side + 0.9, side)
   axis = figure.subplots()
   axis.set_facecolor("#eeeeee")
   image = axis.imshow(np.ma.masked_invalid(shares), cmap="Blues", vmin=0, vmax=100)
@@ -194,7 +194,7 @@ def plot_confusion_matrix(
     axis.grid(which="minor", color="white", linewidth=1.5)
   for label in (axis.title, *axis.get_xticklabels(), *axis.get_yticklabels()):
     label.set_parse_math(False)  # a name may hold a dollar sign
-  _save(figure, path)
+  save(figure, path)
 
 
 def plot_reliability(
@@ -232,14 +232,14 @@ def plot_reliability(
   share = count[filled] / count.sum()
   error = float(np.sum(share * np.abs(accuracy - confidence)))
 
-  figure = _figure(5.2, 6.2)
+  figure = new_figure(5.2, 6.2)
   top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
   bars = {"width": width, "align": "edge", "edgecolor": "white", "linewidth": 0.8}
   top.bar(left, accuracy, color=_PALE_BLUE, label="accuracy", **bars)
-  top.plot([0, 100], [0, 100], "--", color=_GREY, linewidth=1, label="calibrated")
-  top.vlines(confidence, accuracy, confidence, color=_ORANGE, linewidth=2.5)
+  top.plot([0, 100], [0, 100], "--", color=GREY, linewidth=1, label="calibrated")
+  top.vlines(confidence, accuracy, confidence, color=ORANGE, linewidth=2.5)
   top.plot(
-    confidence, confidence, "o", color=_ORANGE, markersize=4, label="mean confidence"
+    confidence, confidence, "o", color=ORANGE, markersize=4, label="mean confidence"
   )
   top.set_ylabel("accuracy (%)")
   top.set_ylim(0, 100)
@@ -257,9 +257,9 @@ def plot_reliability(
   bottom.set_ylabel("examples (%)")
   bottom.set_xlabel("confidence (%)")
   bottom.set_xlim(0, 100)
-  _clean(top)
-  _clean(bottom)
-  _save(figure, path)
+  clean(top)
+  clean(bottom)
+  save(figure, path)
 
 
 def _series(rows: list[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -268,7 +268,8 @@ def _series(rows: list[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.nda
   return np.array([epoch for epoch, _ in points]), np.array(values, np.float64)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+  """An empty figure, in inches, without the state that pyplot keeps."""
   from matplotlib.figure import Figure
 
   figure = Figure(figsize=(width, height))
@@ -292,13 +293,15 @@ def _text_colour(background: np.ndarray) -> str:
   return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"
 
 
-def _clean(axis: Axes) -> None:
+def clean(axis: Axes) -> None:
+  """Takes away what a plot does not need."""
   axis.spines[["top", "right"]].set_visible(False)
   axis.set_axisbelow(True)
   axis.grid(axis="y", color="#dddddd", linewidth=0.6)
 
 
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+  """Writes a figure as PNG in one move; equal figures give equal files."""
   content = io.BytesIO()
   figure.savefig(
     content,

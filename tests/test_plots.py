@@ -16,13 +16,13 @@ from emosynth_jax import plots
 def drawn(monkeypatch):
   """The figures that were saved, in order."""
   figures = []
-  save = plots._save
+  save = plots.save
 
   def keep(figure, path):
     figures.append(figure)
     save(figure, path)
 
-  monkeypatch.setattr(plots, "_save", keep)
+  monkeypatch.setattr(plots, "save", keep)
   return figures
 
 

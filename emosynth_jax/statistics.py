@@ -1,0 +1,90 @@
+"""What a handful of seeds says, and how surely."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.stats
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+  """Mean and sample standard deviation (n - 1), which is NaN for a single value.
+
+  Args:
+    values: n numbers, at least one.
+
+  Returns:
+    The two.
+
+  Raises:
+    ValueError: if there is no value.
+  """
+  if not len(values):
+    raise ValueError("values: expected at least one, got none")
+  array = np.asarray(values, np.float64)
+  deviation = float(array.std(ddof=1)) if len(array) > 1 else math.nan
+  return float(array.mean()), deviation
+
+
+def paired_difference(
+  ours: Sequence[float], baseline: Sequence[float], confidence: float = 0.95
+) -> dict[str, float]:
+  r"""Mean of the differences of pairs, with Student's interval and test.
+
+  With the n differences' mean d and deviation s, the interval is
+  :math:`d \\pm t_{n-1} s / \\sqrt n`. It speaks of the spread over the pairs (the
+  seeds) alone: another sample of images is a further source of chance.
+
+  Args:
+    ours: n values.
+    baseline: n values, each of the pair of `ours` at the same place.
+    confidence: of the interval, in (0, 1).
+
+  Returns:
+    "mean", "low", "high" and "p_value" (two-sided, of no difference); all but the mean
+    are NaN for one pair. Differences that are all equal, but not 0, give an interval
+    of no width and a p-value of NaN: so few of them say nothing of their spread.
+
+  Raises:
+    ValueError: for lengths that differ, no pair, or a confidence out of range.
+  """
+  if len(ours) != len(baseline) or not len(ours):
+    raise ValueError(
+      f"expected pairs, at least one; got {len(ours)} and {len(baseline)} values"
+    )
+  if not 0 < confidence < 1:
+    raise ValueError(f"confidence: expected a number in (0, 1), got {confidence}")
+  differences = np.asarray(ours, np.float64) - np.asarray(baseline, np.float64)
+  mean, deviation = mean_and_deviation(differences)
+  n = len(differences)
+  if n == 1:
+    return {"mean": mean, "low": math.nan, "high": math.nan, "p_value": math.nan}
+  error = deviation / math.sqrt(n)
+  half = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1)) * error
+  if error:
+    p_value = float(2 * scipy.stats.t.sf(abs(mean) / error, n - 1))
+  else:
+    p_value = math.nan if mean else 1.0
+  return {"mean": mean, "low": mean - half, "high": mean + half, "p_value": p_value}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+  """p-values corrected for their number by Holm's method.
+
+  Args:
+    p_values: m numbers in [0, 1]; NaN stands for no test and stays.
+
+  Returns:
+    m numbers, none smaller than it was: those below a are, all together, wrong with
+    probability a at most.
+
+  References:
+    Holm, "A simple sequentially rejective multiple test procedure", 1979.
+  """
+  p_values = np.asarray(p_values, np.float64)
+  corrected = np.full(len(p_values), math.nan)
+  tested = np.flatnonzero(~np.isnan(p_values))
+  order = tested[np.argsort(p_values[tested], kind="stable")]
+  factors = len(order) - np.arange(len(order))
+  corrected[order] = np.minimum(np.maximum.accumulate(factors * p_values[order]), 1.0)
+  return corrected.tolist()

@@ -1,0 +1,246 @@
+"""The margin ablation's outcome: a CSV, a plain-text table and a figure."""
+
+import csv
+import io
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from emosynth_jax import plots, results, statistics
+
+_MEASURES = (
+  "accuracy",
+  "balanced_accuracy",
+  "f1_macro",
+  "loss",
+  "train_accuracy",
+  "train_loss",
+  "first_bad_step",
+  "seconds",
+)
+_BASELINE = {"loss": "cross_entropy"}
+
+
+def label(setting: dict[str, Any]) -> str:
+  """A setting in one line, as in `arcface margin=0.3 scale=16`."""
+  arguments = (
+    f"{key}={value:g}"
+    if isinstance(value, float)
+    else str(value)
+    if key in ("margin_fn", "reading")
+    else f"{key}={value}"
+    for key, value in sorted(setting.items())
+    if key != "loss"
+  )
+  return " ".join([setting["loss"], *arguments])
+
+
+def compare(
+  records: Sequence[dict[str, Any]], num_classes: int
+) -> list[dict[str, Any]]:
+  """Each setting against cross-entropy, paired by seed.
+
+  A seed has collapsed if its balanced accuracy keeps less than a quarter of what
+  cross-entropy's has over chance, on the mean of the seeds.
+
+  Args:
+    records: one a member, of `margin_ablation.run_ablation`.
+    num_classes: K; chance is 1 / K.
+
+  Returns:
+    One row a setting, in the order of the records: "setting", "label", "seeds",
+    "accuracy" and "deviation", "balanced_accuracy", "difference" (of
+    `statistics.paired_difference`), "p_holm", "collapsed" (how many seeds) and
+    "verdict".
+
+  Raises:
+    ValueError: if there is no cross-entropy to compare with.
+  """
+  by_setting: dict[str, list[dict[str, Any]]] = {}
+  for record in records:
+    by_setting.setdefault(label(record["setting"]), []).append(record)
+  baseline = {r["seed"]: r for r in by_setting.get(label(_BASELINE), [])}
+  if not baseline:
+    raise ValueError("no record of cross_entropy, which the others are compared with")
+  chance = 1 / num_classes
+  reference = [r["balanced_accuracy"] for r in baseline.values()]
+  floor = chance + (sum(reference) / len(reference) - chance) / 4
+  rows = []
+  for name, members in by_setting.items():
+    members = [m for m in members if m["seed"] in baseline]
+    accuracies = [m["accuracy"] for m in members]
+    mean, deviation = statistics.mean_and_deviation(accuracies)
+    difference = statistics.paired_difference(
+      accuracies, [baseline[m["seed"]]["accuracy"] for m in members]
+    )
+    balanced = [m["balanced_accuracy"] for m in members]
+    rows.append(
+      {
+        "setting": members[0]["setting"],
+        "label": name,
+        "seeds": len(members),
+        "accuracy": mean,
+        "deviation": deviation,
+        "balanced_accuracy": sum(balanced) / len(balanced),
+        "difference": difference,
+        "collapsed": sum(b < floor for b in balanced),
+      }
+    )
+  others = [row for row in rows if row["setting"] != _BASELINE]
+  corrected = statistics.holm([row["difference"]["p_value"] for row in others])
+  for row, p in zip(others, corrected, strict=True):
+    row["p_holm"] = p
+    row["verdict"] = _verdict(row)
+  for row in rows:
+    row.setdefault("p_holm", math.nan)
+    row.setdefault("verdict", "baseline")
+  return rows
+
+
+def _verdict(row: dict[str, Any]) -> str:
+  if row["collapsed"]:
+    return "collapses"
+  if not row["p_holm"] < 0.05:
+    return "no difference shown"
+  return "better" if row["difference"]["mean"] > 0 else "worse"
+
+
+def format_table(rows: Sequence[dict[str, Any]], protocol: dict[str, Any]) -> str:
+  """The rows of `compare` under the protocol, in plain text."""
+  source = protocol.get("provenance", {})
+  head = [
+    ("data set", protocol["data_set"]),
+    ("split", f"{protocol['validation_images']} validation images, no test image"),
+    ("training", f"{protocol['train_images']} images, {protocol['epochs']} epochs"),
+    ("network", protocol["network"]),
+    ("seeds", ", ".join(sorted({str(row["seeds"]) for row in rows})) + " a setting"),
+    ("hardware", source.get("hardware", "unknown")),
+    ("command", source.get("command", "unknown")),
+    ("commit", source.get("commit", "unknown")),
+  ]
+  width = max(len(row["label"]) for row in rows)
+  lines = [f"{key:9} {value}" for key, value in head]
+  title = (
+    f"{'loss':{width}}  accuracy        balanced  difference [95 % interval]  "
+    "p (Holm)  collapsed  verdict"
+  )
+  lines += ["", title, "-" * len(title)]
+  for row in rows:
+    d = row["difference"]
+    if row["verdict"] == "baseline":
+      difference, p = "", ""
+    else:
+      difference = (
+        f"{100 * d['mean']:+6.2f} [{100 * d['low']:+6.2f}, {100 * d['high']:+6.2f}]"
+      )
+      p = f"{row['p_holm']:.3f}"
+    lines.append(
+      f"{row['label']:{width}}  {100 * row['accuracy']:6.2f} "
+      f"±{100 * row['deviation']:5.2f}    {100 * row['balanced_accuracy']:6.2f}  "
+      f"{difference:26}  {p:8}  "
+      f"{row['collapsed']:2d} of {row['seeds']:<2d}   {row['verdict']}"
+    )
+  lines += [
+    "",
+    "Percentages of the validation images, after the last epoch; ± is the deviation",
+    "over seeds. Differences from cross-entropy are paired by seed, their intervals",
+    "Student's, and p is corrected by Holm for the number of settings. Collapsed: a",
+    "seed whose balanced accuracy keeps less than a quarter of cross-entropy's lead",
+    "over chance.",
+  ]
+  return "\n".join(lines) + "\n"
+
+
+def format_csv(records: Sequence[dict[str, Any]]) -> str:
+  """One line a member."""
+  arguments = sorted({k for r in records for k in r["setting"]} - {"loss"})
+  content = io.StringIO()
+  writer = csv.writer(content, lineterminator="\n")
+  writer.writerow(["loss", *arguments, "seed", *_MEASURES])
+  for record in records:
+    setting = record["setting"]
+    writer.writerow(
+      [
+        setting["loss"],
+        *(setting.get(name, "") for name in arguments),
+        record["seed"],
+        *(record[name] for name in _MEASURES),
+      ]
+    )
+  return content.getvalue()
+
+
+def plot(
+  rows: Sequence[dict[str, Any]], protocol: dict[str, Any], path: pathlib.Path
+) -> None:
+  """Differences from cross-entropy with their intervals, one row a setting."""
+  others = [row for row in rows if row["verdict"] != "baseline"]
+  colours = {
+    "better": plots.GREEN,
+    "worse": plots.ORANGE,
+    "no difference shown": plots.GREY,
+  }
+  figure = plots.new_figure(8.5, 1.6 + 0.22 * len(others))
+  axis = figure.subplots()
+  # A collapsed training would squeeze all others into a line.
+  shown = [row for row in others if row["verdict"] != "collapses"]
+  bounds = [100 * row["difference"][k] for row in shown for k in ("low", "high")]
+  bounds = [b for b in bounds if math.isfinite(b)] or [-1.0, 1.0]
+  low, high = min(*bounds, 0.0), max(*bounds, 0.0)
+  space = 0.05 * (high - low) or 0.1
+  axis.set_xlim(low - 3 * space, high + space)
+  for y, row in enumerate(others):
+    d = row["difference"]
+    if row["verdict"] == "collapses":
+      axis.text(
+        low - 2.7 * space,
+        y,
+        f"◀ {100 * d['mean']:+.1f}, {row['collapsed']} of {row['seeds']} seeds "
+        "collapse",
+        va="center",
+        fontsize=8,
+        color=plots.ORANGE,
+      )
+      continue
+    colour = colours[row["verdict"]]
+    axis.plot([100 * d["low"], 100 * d["high"]], [y, y], color=colour, linewidth=2)
+    axis.plot(100 * d["mean"], y, "o", color=colour, markersize=5)
+  axis.axvline(0, color=plots.GREY, linewidth=1)
+  axis.set_yticks(range(len(others)), [row["label"] for row in others], fontsize=8)
+  axis.set_ylim(len(others) - 0.4, -0.6)
+  axis.set_xlabel("accuracy minus cross-entropy's, points (95 % interval over seeds)")
+  for verdict, colour in colours.items():
+    axis.plot([], [], "o-", color=colour, label=verdict)
+  axis.legend(
+    frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1)
+  )
+  baseline = next(row for row in rows if row["verdict"] == "baseline")
+  figure.suptitle(
+    f"{protocol['data_set']}: cross-entropy {100 * baseline['accuracy']:.1f} %, "
+    f"{protocol['train_images']} training images",
+    fontsize=11,
+  )
+  plots.clean(axis)
+  plots.save(figure, path)
+
+
+def write(
+  records: Sequence[dict[str, Any]], protocol: dict[str, Any], workdir: pathlib.Path
+) -> str:
+  """Writes results.csv, table.txt and ablation.png.
+
+  Args:
+    records: one a member.
+    protocol: what all of them share, with "num_classes".
+    workdir: the folder.
+
+  Returns:
+    The table.
+  """
+  rows = compare(records, protocol["num_classes"])
+  text = format_table(rows, protocol)
+  results.write_atomically(workdir / "results.csv", format_csv(records).encode())
+  results.write_atomically(workdir / "table.txt", text.encode())
+  plot(rows, protocol, workdir / "ablation.png")
+  return text

@@ -1,0 +1,394 @@
+"""Margin formula x scale x margin x seed, trained side by side against cross-entropy.
+
+  python -m experiments.margin_ablation --data=mnist --data_dir=data/tfds
+  python -m experiments.margin_ablation --data=fer2013 --grid=angular --seeds=3
+  python -m experiments.margin_ablation --data=fer2013 --margin_file=my_margin.py
+
+Every member is a small VGG-like network trained on a part of the training split and
+evaluated, after its last epoch, on validation images (FER-2013: PublicTest; MNIST: held
+out of train). No test image is read. Members of one seed are paired: they start from
+the same parameters and see the same batches in the same augmentation. The same command
+goes on where an interrupted one stopped.
+
+A margin formula of your own is one function in a file of yours, logits (N, K) to
+margins (N,):
+
+  import jax, jax.numpy as jnp
+
+  def margin(logits):
+    top = jax.lax.top_k(logits, 2)[0]
+    return jax.lax.stop_gradient(0.5 * (top[:, 0] - top[:, 1]))
+"""
+
+import functools
+import hashlib
+import importlib.util
+import inspect
+import json
+import os
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import app, flags, logging
+
+from emosynth_jax import (
+  ablation,
+  command_line,
+  data,
+  metrics,
+  models,
+  progress,
+  results,
+)
+from emosynth_jax.data import augment
+from experiments import ablation_report
+
+_KAPPAS = [0.5, 1.0, 2.0]
+
+GRIDS: dict[str, list[dict[str, Any]]] = {
+  # The thesis's own losses in all their readings, and the plain margin beside them.
+  "thesis": [
+    {"loss": "cross_entropy"},
+    {"loss": "sm_softmax", "margin": [0.5, 1.0, 2.0]},
+    {"loss": "mam_softmax", "margin_fn": "centered_max", "kappa": _KAPPAS},
+    {"loss": "mam_softmax", "margin_fn": "box_repaired", "kappa": _KAPPAS},
+    {"loss": "mam_softmax", "margin_fn": "printed_max", "kappa": 1.0},
+    {"loss": "mam_softmax", "margin_fn": "printed_argmax", "kappa": 1.0},
+    {"loss": "mam_softmax_class_ema", "kappa": _KAPPAS},
+    {"loss": "mam_softmax_class_count", "kappa": _KAPPAS},
+    {"loss": "sce_loss", "reading": ["batch", "example", "intent", "box"]},
+    {
+      "loss": "mam_softmax+sce_loss",
+      "margin_fn": "centered_max",
+      "reading": ["batch", "intent"],
+      "kappa": 1.0,
+    },
+  ],
+  # Margins on the angle, by scale: which collapse with few classes.
+  "angular": [
+    {"loss": "cross_entropy"},
+    {"loss": "cosface", "scale": [4.0, 8.0, 16.0, 30.0], "margin": [0.0, 0.1, 0.35]},
+    {"loss": "arcface", "scale": [4.0, 8.0, 16.0, 64.0], "margin": [0.1, 0.3, 0.5]},
+    {"loss": "dynamic_am_softmax", "scale": [8.0, 30.0], "margin": 0.2},
+    {"loss": "sphereface", "margin": [2, 4]},
+    {"loss": "l_softmax", "margin": [2, 4]},
+  ],
+}
+
+_DATA = flags.DEFINE_enum("data", "mnist", ["mnist", "fer2013"], "Data set.")
+_DATA_DIR = flags.DEFINE_string(
+  "data_dir", None, "Where the data set lies: data/tfds for MNIST, data for FER-2013."
+)
+_GRID = flags.DEFINE_enum("grid", "thesis", sorted(GRIDS), "Which losses to train.")
+_MARGIN_FILE = flags.DEFINE_string(
+  "margin_file", None, "Python file with a function margin(logits): added to the grid."
+)
+_SEEDS = flags.DEFINE_integer("seeds", 5, "Seeds a setting, counted from 0.", 2)
+_EPOCHS = flags.DEFINE_integer("epochs", 10, "Passes over the training images.", 1)
+_TRAIN_IMAGES = flags.DEFINE_integer(
+  "train_images", 4000, "Training images, drawn by class.", 64
+)
+_VALIDATION_IMAGES = flags.DEFINE_integer(
+  "validation_images", 3000, "Validation images, drawn by class.", 1
+)
+_WIDTH = flags.DEFINE_float("width", 0.125, "Factor on the network's maps.", 0.01)
+_LEARNING_RATE = flags.DEFINE_float(
+  "learning_rate", 2e-3, "Adam's, of the first step; it falls to 0 by a cosine.", 0
+)
+_MAPPING = flags.DEFINE_enum(
+  "mapping",
+  "devices",
+  ablation.MAPPINGS,
+  "How the members run; benchmarks/ablation_mappings.py compares them.",
+)
+_CALL = flags.DEFINE_integer(
+  "members_per_call", 0, "Members of one call; 0: as many as there are devices.", 0
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Output folder. By default runs/margin_ablation-DATA-GRID."
+)
+
+# Both data sets at one size, so that they share programs, and a CPU finishes in time.
+_SIDE = 32
+_BATCH_SIZE = 64
+
+
+def load_arrays(
+  name: str, data_dir: str, train_images: int, validation_images: int
+) -> tuple[data.Dataset, data.Dataset]:
+  """The training and validation part, 32x32."""
+  parts = []
+  for split, limit in (("train", train_images), ("validation", validation_images)):
+    loaded = data.load_splits(
+      name, data_dir, (split,), validation_fraction=0.1, seed=0, limit=limit
+    )[split]
+    if loaded.images.shape[1] != _SIDE:
+      images = np.stack(
+        [
+          cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+          for image in loaded.images
+        ]
+      )
+      images = images.reshape(*images.shape[:3], -1)
+      loaded = data.Dataset(
+        images, loaded.labels, loaded.class_names, split, loaded.sources
+      )
+    parts.append(loaded)
+  return parts[0], parts[1]
+
+
+def load_margin(path: str) -> Callable:
+  """The function `margin` of a Python file.
+
+  Args:
+    path: the file.
+
+  Returns:
+    The function, tried on logits of two examples.
+
+  Raises:
+    FileNotFoundError, ValueError: if there is none, or it fails.
+  """
+  if not pathlib.Path(path).is_file():
+    raise FileNotFoundError(f"--margin_file: no file {path}")
+  spec = importlib.util.spec_from_file_location("margin_file", path)
+  module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+  try:
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+  except Exception as error:
+    raise ValueError(f"--margin_file: {path} does not run: {error!r}") from error
+  function = getattr(module, "margin", None)
+  if not callable(function) or len(inspect.signature(function).parameters) != 1:
+    raise ValueError(
+      f"--margin_file: expected a function margin(logits) in {path}, logits (N, K) to "
+      "margins (N,)"
+    )
+  try:
+    shape = jax.eval_shape(function, jnp.zeros((2, 7))).shape
+  except Exception as error:
+    raise ValueError(
+      f"--margin_file: margin of {path} fails for logits of shape (2, 7): {error}"
+    ) from error
+  if shape != (2,):
+    raise ValueError(
+      f"--margin_file: margin of {path} should return shape (2,) for logits of shape "
+      f"(2, 7), got {shape}"
+    )
+  return function
+
+
+def describe(setting: dict[str, Any], margin_hash: str = "") -> dict[str, Any]:
+  """A setting in plain words and numbers, as the records hold it."""
+  return {
+    key: f"margin_file {margin_hash}" if callable(value) else value
+    for key, value in setting.items()
+  }
+
+
+def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
+  """The members that are done; a line that a kill cut short is left out."""
+  records = []
+  for line in path.read_text().splitlines() if path.exists() else []:
+    try:
+      records.append(json.loads(line))
+    except json.JSONDecodeError:
+      continue
+  return records
+
+
+def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
+  """Writes what all members share, or refuses to mix two protocols in one folder."""
+  if path.exists():
+    before = json.loads(path.read_text())
+    changed = [k for k in protocol if before.get(k) != protocol[k]]
+    if changed:
+      raise ValueError(
+        f"{path.parent} was begun with other settings: "
+        + ", ".join(f"{k} {before.get(k)!r}, now {protocol[k]!r}" for k in changed)
+        + ". Name another --workdir."
+      )
+    return
+  results.write_report(path, protocol | {"provenance": results.provenance()})
+
+
+def run_ablation(
+  settings: list[dict[str, Any]],
+  training: data.Dataset,
+  validation: data.Dataset,
+  workdir: pathlib.Path,
+  *,
+  seeds: int,
+  epochs: int,
+  width: float,
+  learning_rate: float,
+  mapping: str,
+  members_per_call: int = 0,
+  margin_hash: str = "",
+) -> list[dict[str, Any]]:
+  """Trains the members that are not yet done.
+
+  Args:
+    settings: as `ablation.expand_grid` returns them.
+    training: the images to train on.
+    validation: the images to evaluate on.
+    workdir: results.jsonl is in it, one line a member.
+    seeds: how many, counted from 0.
+    epochs: passes over the training images.
+    width: factor on the network's maps.
+    learning_rate: of the first step.
+    mapping: one of `ablation.MAPPINGS`.
+    members_per_call: members of one call; 0 for the number of devices.
+    margin_hash: of the user's margin file.
+
+  Returns:
+    One record a member.
+  """
+  path = workdir / "results.jsonl"
+  records = read_records(path)
+  done = {_key(record["setting"], record["seed"]) for record in records}
+  # By setting first: what is trained is complete when the run is stopped early.
+  members = [(setting, seed) for setting in settings for seed in range(seeds)]
+  wanted = {_key(describe(s, margin_hash), seed) for s, seed in members}
+  todo = [m for m in members if _key(describe(m[0], margin_hash), m[1]) not in done]
+  formulas = list(dict.fromkeys(ablation.formula_of(s)[0] for s in settings))
+  size = jax.device_count() if mapping == "devices" else 1
+  call = max(members_per_call or size, size) // size * size
+  steps = len(training) // _BATCH_SIZE * epochs
+  shifts = {"shift": 0.08} | ({"flip": True} if len(training.class_names) == 7 else {})
+  train_all = ablation.compile_members(
+    mapping,
+    formulas,
+    model=models.build_model(
+      "fer_vgg",
+      num_classes=len(training.class_names),
+      width=width,
+      dense_features=(64,),
+      dropout_rate=0.0,
+    ),
+    optimizer=optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
+    augment=functools.partial(augment.augment, **shifts),
+    num_classes=len(training.class_names),
+    num_epochs=epochs,
+    batch_size=_BATCH_SIZE,
+    eval_batch_size=512,
+  )
+  arrays = [
+    (jnp.asarray(d.images), jnp.asarray(d.labels)) for d in (training, validation)
+  ]
+  line = progress.Progress(first=0, total=len(todo))
+  for first in range(0, len(todo), call):
+    group = todo[first : first + call]
+    # A last call that is not full trains its last member more than once.
+    padded = group + group[-1:] * (call - len(group))
+    began = time.monotonic()
+    out = jax.device_get(train_all(ablation.stack_members(padded, formulas), *arrays))
+    seconds = time.monotonic() - began
+    with path.open("a") as file:
+      for i, (setting, seed) in enumerate(group):
+        own = jax.tree.map(lambda leaf, i=i: leaf[i], out)
+        record = {
+          "setting": describe(setting, margin_hash),
+          "seed": seed,
+          **_summary(own, validation.class_names),
+          "seconds": round(seconds / len(padded), 2),
+        }
+        file.write(json.dumps(results.to_jsonable(record)) + "\n")
+      file.flush()
+      os.fsync(file.fileno())
+    line.update(
+      first + len(group),
+      f"member {first + len(group)}/{len(todo)}, "
+      + ablation_report.label(describe(group[-1][0])),
+      images_per_unit=steps * _BATCH_SIZE,
+    )
+  return [r for r in read_records(path) if _key(r["setting"], r["seed"]) in wanted]
+
+
+def _summary(out: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
+  bad_step = int(out["bad_step"])
+  record = {
+    "train_loss": float(out["loss"][-1]),
+    "train_accuracy": float(out["accuracy"][-1]),
+    "first_bad_step": bad_step,
+  }
+  summary = metrics.summarize(out["statistics"], class_names)
+  return record | {
+    "accuracy": summary["accuracy"],
+    "balanced_accuracy": summary["balanced_accuracy"],
+    "f1_macro": summary["macro"]["f1"],
+    "loss": summary["loss"],
+  }
+
+
+def _key(setting: dict[str, Any], seed: int) -> str:
+  return json.dumps([sorted(setting.items()), seed])
+
+
+def run(argv: list[str]) -> None:
+  """The command."""
+  if len(argv) > 1:
+    command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+  logging.set_verbosity(logging.INFO)
+  command_line.use_compilation_cache()
+  if _MAPPING.value == "devices":
+    # One device a core: two small trainings side by side waste less than one that is
+    # spread over both.
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+  name = _DATA.value
+  workdir = pathlib.Path(_WORKDIR.value or f"runs/margin_ablation-{name}-{_GRID.value}")
+  try:
+    grid, margin_hash = list(GRIDS[_GRID.value]), ""
+    if _MARGIN_FILE.value:
+      margin = load_margin(_MARGIN_FILE.value)
+      content = pathlib.Path(_MARGIN_FILE.value).read_bytes()
+      margin_hash = hashlib.sha256(content).hexdigest()[:8]
+      grid.append({"loss": "mam_softmax", "margin_fn": margin, "kappa": _KAPPAS})
+    settings = ablation.expand_grid(grid)
+    training, validation = load_arrays(
+      name,
+      _DATA_DIR.value or {"mnist": "data/tfds", "fer2013": "data"}[name],
+      _TRAIN_IMAGES.value,
+      _VALIDATION_IMAGES.value,
+    )
+    workdir.mkdir(parents=True, exist_ok=True)
+    protocol = {
+      "data_set": name,
+      "num_classes": len(training.class_names),
+      "train_images": len(training),
+      "validation_images": len(validation),
+      "network": f"fer_vgg, width {_WIDTH.value}, dense (64,), input {_SIDE}x{_SIDE}",
+      "epochs": _EPOCHS.value,
+      "batch_size": _BATCH_SIZE,
+      "learning_rate": _LEARNING_RATE.value,
+    }
+    keep_protocol(workdir / "protocol.json", protocol)
+    records = run_ablation(
+      settings,
+      training,
+      validation,
+      workdir,
+      seeds=_SEEDS.value,
+      epochs=_EPOCHS.value,
+      width=_WIDTH.value,
+      learning_rate=_LEARNING_RATE.value,
+      mapping=_MAPPING.value,
+      members_per_call=_CALL.value,
+      margin_hash=margin_hash,
+    )
+    protocol = json.loads((workdir / "protocol.json").read_text())
+    text = ablation_report.write(records, protocol, workdir)
+  except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+    command_line.fail(error)
+  print(text)
+  logging.info("results.csv, table.txt and ablation.png are in %s.", workdir)
+
+
+if __name__ == "__main__":
+  app.run(run)
