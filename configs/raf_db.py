@@ -10,7 +10,7 @@ Variants, joined by commas: ce, mse, sce, mam (the loss), small.
 The epoch is chosen on a tenth of the training split, held out by class; the test split
 is only reported. The faces are read grey and at FER-2013's 48x48, so that a network
 trained on one of FER-2013, RAF-DB and CK+ fits the others; the aligned faces have
-100x100 in colour (--config.data.options.image_size=96 --config.data.options.channels=3).
+100x100 in colour, as --config.data.options.image_size=96 and .channels=3 have them.
 docs/data.md says what is looked for in config.data.data_dir.
 """
 

@@ -15,6 +15,7 @@ __all__ = ["LOADERS", "Dataset", "load_splits"]
 # whose libraries are missing or slow to import doesn't burden the others.
 LOADERS = {
   "cifar10": "emosynth_jax.data.cifar10",
+  "ck_plus": "emosynth_jax.data.ck_plus",
   "fer2013": "emosynth_jax.data.fer2013",
   "image_folder": "emosynth_jax.data.image_folder",
   "mnist": "emosynth_jax.data.mnist",

@@ -121,7 +121,7 @@ def test_limit_is_by_split_and_class(tmp_path):
 def test_unknown_names_and_options(tmp_path):
   arguments = {"validation_fraction": 0.1, "seed": 0}
   with pytest.raises(
-    ValueError, match=r"expected one of \['cifar10', 'fer2013'.*got 'fer'"
+    ValueError, match=r"expected one of \['cifar10', 'ck_plus', 'fer2013'.*got 'fer'"
   ):
     data.load_splits("fer", tmp_path, ("train",), **arguments)
   with pytest.raises(ValueError, match=r"mnist: unknown option size; its .*are \[\]"):

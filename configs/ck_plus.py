@@ -1,0 +1,42 @@
+"""EmoSynthNet on CK+ (Lucey et al. 2010), ten folds of people, by the thesis's recipe.
+
+  python -m emosynth_jax.main --config=configs/ck_plus.py            # full width, GPU
+  python -m emosynth_jax.main --config=configs/ck_plus.py:small      # two CPU cores
+
+Neither has been run: CK+ is given out to researchers who apply for it.
+
+Variants, joined by commas: ce, mse, sce, mam (the loss), small.
+
+A run is one of ten turns, --config.data.options.fold=0 to 9, with a --workdir of its
+own: the epoch is chosen on one fold, another is reported, and nobody is in two. The
+figure of CK+ is the mean over the ten. The thesis starts from networks trained on
+FER-2013 and RAF-DB: --config.init_from=WORKDIR of such a run with the same variants.
+docs/data.md says what is looked for in config.data.data_dir, and how frames become
+labels.
+"""
+
+from emosynth_jax import default_config
+
+
+def get_config(variants=None):
+  config = default_config.get_default_config()
+  config.data.name = "ck_plus"
+  config.data.options.fold = 0
+  config.class_weights = "balanced"
+  config.augment.zoom = 0.2
+  config.augment.shear = 0.2
+  config.augment.flip = True
+  config.batch_size = 32  # 981 images in all.
+  config.input.second_scale_epoch = 75
+  small = {
+    "model": default_config.SMALL_MODEL,
+    "augment": {"zoom": 0.05, "shear": 0.0, "shift": 0.04, "rotation": 5.0},
+    "class_weights": "none",
+    "optimizer": {"learning_rate": 4e-4},
+    "plateau": {"factor": 0.3, "patience": 5},
+    "input": {"second_scale_epoch": 0},
+    "num_epochs": 60,
+  }
+  return default_config.apply_variants(
+    config, default_config.loss_variants() | {"small": small}, variants
+  )

@@ -1,0 +1,298 @@
+"""CK+, the Extended Cohn-Kanade data set: posed expressions, from neutral to the peak.
+
+Lucey et al., "The Extended Cohn-Kanade Dataset (CK+)", CVPR Workshops 2010. 593
+sequences of 123 people, of which 327 sequences of 118 people have an expression. It is
+given out to researchers who ask for it; two layouts are read here:
+
+- the authors' own: `cohn-kanade-images/S005/001/S005_001_00000011.png` and so on, with
+  `Emotion/S005/001/S005_001_00000011_emotion.txt` where a sequence has a label (0
+  neutral, 1 anger, 2 contempt, 3 disgust, 4 fear, 5 happy, 6 sadness, 7 surprise);
+- CK+48, the copy of the last three frames of each labelled sequence as faces of 48x48
+  in `CK+48/anger/S010_004_00000017.png` and so on.
+
+Of the authors' layout the last two frames of a labelled sequence have its expression
+and the first one is neutral. Contempt becomes neutral. In CK+48, which has no neutral
+faces, neutral is contempt alone and an expression has three frames: figures of the two
+layouts can't be compared. Class names are FER-2013's.
+
+Three frames of one sequence are nearly one image, and CK+ has no official split. So
+people, not frames, are dealt out to the folds of a cross-validation.
+"""
+
+import pathlib
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+
+from emosynth_jax.data import _face_crop, _image_files, _images
+from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.fer2013 import CLASS_NAMES
+from emosynth_jax.data.folds import rows_of_split, stratified_group_folds
+
+# The codes of the emotion files, in FER-2013's words; 2 is contempt.
+CODES = ("neutral", "angry", "neutral", "disgust", "fear", "happy", "sad", "surprise")
+# The class folders of CK+48.
+FOLDERS = {
+  "anger": "angry",
+  "contempt": "neutral",
+  "disgust": "disgust",
+  "fear": "fear",
+  "happy": "happy",
+  "sadness": "sad",
+  "surprise": "surprise",
+}
+NUM_FRAMES = 981  # Three of each of the 327 labelled sequences, in either layout.
+SPLITS = ("train", "validation", "test")
+PROTOCOLS = ("by_subject", "by_frame_leaky")
+CROPS = ("centre", "landmarks", "detector")
+
+_IMAGES, _EMOTION, _CK48 = "cohn-kanade-images", "Emotion", "CK+48"
+_FRAME = re.compile(r"(S\d{3})_(\d{3})_(\d{8})\.png")
+
+
+class _Frame(NamedTuple):
+  path: pathlib.Path
+  class_name: str
+  subject: str
+
+
+def load(
+  data_dir: str | pathlib.Path,
+  split: str,
+  *,
+  protocol: str = "by_subject",
+  fold: int = 0,
+  folds: int = 10,
+  image_size: int = 48,
+  channels: int = 1,
+  crop: str = "centre",
+  detector_model: str = "",
+) -> Dataset:
+  """Reads one split of one turn of a cross-validation on CK+.
+
+  Args:
+    data_dir: the folder that holds `cohn-kanade-images/` and `Emotion/`, or `CK+48/`,
+      or is the latter, or in which that lies as `ck_plus` or `CK+`. Where both layouts
+      lie there, the authors' own is read.
+    split: "test" is the fold itself, "validation" the next one (after the last comes
+      the first), "train" all the others.
+    protocol: "by_subject" deals whole people out to the folds, see
+      `stratified_group_folds`. "by_frame_leaky" deals out single frames, as many
+      papers do: a test frame's neighbours in time are then trained on, and its figures
+      say nothing about people never seen. It is there to measure that.
+    fold: the turn, 0 to `folds` - 1.
+    folds: the number of folds, 3 or more.
+    image_size: side in pixels that every image is brought to.
+    channels: 1 converts to greyscale, 3 to RGB.
+    crop: what is kept of the authors' frames of 640x490 and 640x480. "centre", the
+      largest centred square: all of the head and some of the room. "landmarks", a
+      square around the 68 points in the authors' `Landmarks/`. "detector", a square
+      around the face that OpenCV's YuNet finds. CK+48 is cropped already.
+    detector_model: the ONNX file of YuNet for `crop="detector"`.
+
+  Returns:
+    A `Dataset` of images `(N, image_size, image_size, channels)`.
+
+  Raises:
+    FileNotFoundError: neither layout is there; or a sequence, frame, landmark file or
+      the detector's model that is needed.
+    ValueError: an option is unknown, a label is outside 0..7, or a folder or file is
+      not as it should be; it is named.
+  """
+  for name, value, known in (
+    ("split", split, SPLITS),
+    ("protocol", protocol, PROTOCOLS),
+    ("crop", crop, CROPS),
+  ):
+    if value not in known:
+      raise ValueError(f"{name}: expected one of {list(known)}, got {value!r}")
+  _image_files.check_options(image_size, channels)
+  root, is_ck48 = _find(pathlib.Path(data_dir))
+  if is_ck48 and crop != "centre":
+    raise ValueError(f"crop: the faces of {root} are cropped already; got {crop!r}")
+  frames = (_ck48_frames if is_ck48 else _official_frames)(root)
+  labels = np.array([CLASS_NAMES.index(frame.class_name) for frame in frames], np.int32)
+  for name, count in zip(CLASS_NAMES, np.bincount(labels, minlength=7), strict=True):
+    if count == 0:
+      raise ValueError(f"{root}: no image of class {name!r}")
+  if len(frames) != NUM_FRAMES:
+    logging.warning(
+      "CK+: %s gives %d images; the whole data set gives %d",
+      root,
+      len(frames),
+      NUM_FRAMES,
+    )
+  rows = rows_of_split(_deal_out(frames, labels, protocol, folds), split, fold, folds)
+  find_square = _square_finder(root, crop, detector_model)
+  images = np.empty((len(rows), image_size, image_size, channels), np.uint8)
+  for i, row in enumerate(rows):
+    path = frames[row].path
+    image = _images.decode(path.read_bytes(), str(path), channels)
+    image = _face_crop.cut(image, find_square(image, path))
+    images[i] = _image_files.resize(image, image_size)
+  logging.info("CK+: %d %s images from %s", len(rows), split, root)
+  return Dataset(
+    images=images,
+    labels=labels[rows],
+    class_names=CLASS_NAMES,
+    split=split,
+    sources=tuple(frames[row].path.relative_to(root).as_posix() for row in rows),
+    official_split=_describe(split, protocol, fold, folds),
+  )
+
+
+def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
+  """The folder of either layout, and whether it is CK+48."""
+  folders = [data_dir / name for name in ("", "ck_plus", "CK+")]
+  for folder in folders:
+    if (folder / _IMAGES).is_dir() and (folder / _EMOTION).is_dir():
+      return folder, False
+  for folder in [folder / name for folder in folders for name in ("", _CK48)]:
+    if (folder / "contempt").is_dir():
+      return folder, True
+  raise FileNotFoundError(
+    f"no CK+ at {data_dir}: looked for {_IMAGES}/ with {_EMOTION}/, and for {_CK48}/, "
+    "there and in its subfolders ck_plus and CK+. Researchers get the data set from "
+    "its authors, by an agreement that they sign: see https://www.jeffcohn.net/Resources/"
+    " (University of Pittsburgh). Unpack extended-cohn-kanade-images.zip and "
+    "Emotion_labels.zip there, and Landmarks.zip for crop='landmarks'"
+  )
+
+
+def _official_frames(root: pathlib.Path) -> list[_Frame]:
+  """Of each labelled sequence the first frame as neutral, and the last two."""
+  frames = []
+  for folder in _folders(root / _EMOTION):
+    for sequence in _folders(folder):
+      files = _visible(sequence)
+      if not files:  # So it has no label.
+        continue
+      if len(files) > 1:
+        raise ValueError(
+          f"{sequence}: expected one emotion file at most, got "
+          f"{', '.join(path.name for path in files)}"
+        )
+      class_name = _read_label(files[0])
+      images = _sequence_images(root, folder.name, sequence.name, files[0])
+      frames.append(_Frame(images[0], "neutral", folder.name))
+      frames += [_Frame(path, class_name, folder.name) for path in images[-2:]]
+  if not frames:
+    raise ValueError(
+      f"{root / _EMOTION}: no SUBJECT/SEQUENCE/*_emotion.txt in it; unpack "
+      "Emotion_labels.zip again"
+    )
+  return frames
+
+
+def _read_label(path: pathlib.Path) -> str:
+  if not path.name.endswith("_emotion.txt"):
+    raise ValueError(f"{path}: expected a file *_emotion.txt")
+  text = path.read_bytes().decode(errors="replace").strip()
+  try:
+    code = float(text)  # As in "3.0000000e+00".
+  except ValueError:
+    code = -1.0
+  if code not in range(len(CODES)):
+    raise ValueError(f"{path}: expected one of 0..7, got {text[:40]!r}")
+  return CODES[int(code)]
+
+
+def _sequence_images(
+  root: pathlib.Path, subject: str, sequence: str, label: pathlib.Path
+) -> list[pathlib.Path]:
+  """The frames of a labelled sequence, in order."""
+  folder = root / _IMAGES / subject / sequence
+  if not folder.is_dir():
+    raise FileNotFoundError(f"{folder} is missing, whose label is in {label}")
+  paths = _visible(folder)
+  for path in paths:
+    match = _FRAME.fullmatch(path.name)
+    if not match or match.group(1, 2) != (subject, sequence):
+      raise ValueError(f"{path}: expected a frame {subject}_{sequence}_NUMBER.png")
+  peak = folder / label.name.replace("_emotion.txt", ".png")
+  if peak not in paths:
+    raise FileNotFoundError(f"{peak} is missing, the frame that {label} is about")
+  if len(paths) < 3:
+    raise ValueError(f"{folder}: expected 3 frames or more, got {len(paths)}")
+  return paths
+
+
+def _ck48_frames(root: pathlib.Path) -> list[_Frame]:
+  frames: list[_Frame] = []
+  seen: dict[str, pathlib.Path] = {}
+  for folder in _folders(root):
+    if folder.name not in FOLDERS:
+      raise ValueError(
+        f"{folder}: unknown class folder; expected {', '.join(FOLDERS)}. Read folders "
+        "of other names with the data set 'image_folder'"
+      )
+    for path in _visible(folder):
+      match = _FRAME.fullmatch(path.name)
+      if not match:
+        raise ValueError(
+          f"{path}: expected a frame SUBJECT_SEQUENCE_NUMBER.png, as in "
+          "S010_004_00000017.png: only the name tells who is on it"
+        )
+      if path.name in seen:
+        raise ValueError(f"{path}: the same frame is {seen[path.name]}")
+      seen[path.name] = path
+      frames.append(_Frame(path, FOLDERS[folder.name], match.group(1)))
+  logging.warning(
+    "CK+48 has no neutral faces: class 'neutral' is contempt alone in %s", root
+  )
+  return frames
+
+
+def _deal_out(
+  frames: list[_Frame], labels: np.ndarray, protocol: str, folds: int
+) -> np.ndarray:
+  """The fold of each frame."""
+  if protocol == "by_subject":
+    subjects = np.array([frame.subject for frame in frames])
+    return stratified_group_folds(labels, subjects, folds)
+  logging.warning(
+    "CK+: by_frame_leaky puts frames of one sequence into training and test; its "
+    "figures say nothing about people never seen"
+  )
+  # Each frame is a group of its own. A fixed shuffle, since in the order of the files a
+  # sequence's two peak frames could never come into one fold.
+  keys = np.random.PCG64(0).random_raw(len(frames))
+  return stratified_group_folds(labels, keys, folds)
+
+
+def _describe(split: str, protocol: str, fold: int, folds: int) -> str:
+  by = {"by_subject": "by subject", "by_frame_leaky": "by frame, leaky"}[protocol]
+  following = (fold + 1) % folds
+  if split == "train":
+    return f"all folds but {fold} and {following} of 0..{folds - 1}, {by}"
+  number = fold if split == "test" else following
+  return f"fold {number} of 0..{folds - 1}, {by}"
+
+
+def _square_finder(
+  root: pathlib.Path, crop: str, detector_model: str
+) -> Callable[[np.ndarray, pathlib.Path], _face_crop.Square]:
+  """What finds the square to keep of a frame."""
+  if crop == "centre":
+    return lambda image, path: _face_crop.centre(image)
+  if crop == "detector":
+    detect = _face_crop.build_detector(detector_model)
+    return lambda image, path: detect(image, str(path))
+
+  def find(image: np.ndarray, path: pathlib.Path) -> _face_crop.Square:
+    name = f"{path.stem}_landmarks.txt"
+    file = root.joinpath("Landmarks", *path.parts[-3:-1], name)
+    return _face_crop.around_landmarks(file, image)
+
+  return find
+
+
+def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
+  return [path for path in _visible(folder) if path.is_dir()]
+
+
+def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
+  return sorted(path for path in folder.iterdir() if not path.name.startswith("."))

@@ -1,0 +1,138 @@
+"""Squares: the centre of a frame, and the face by landmarks or by a detector."""
+
+import cv2
+import numpy as np
+import pytest
+
+from emosynth_jax.data import _face_crop, ck_plus
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (49, 64, 1), np.uint8)
+
+
+def write_landmarks(path, points):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text("".join(f"   {x:.7e}   {y:.7e}\n" for x, y in points))
+
+
+def face(left=20.0, top=10.0, right=40.0, bottom=30.0):
+  """68 points whose box this is."""
+  points = np.random.default_rng(1).uniform((left, top), (right, bottom), (68, 2))
+  points[0], points[67] = (left, top), (right, bottom)
+  return points
+
+
+def test_the_largest_centred_square():
+  square = _face_crop.centre(IMAGE)
+  np.testing.assert_array_equal(_face_crop.cut(IMAGE, square), IMAGE[:, 8:57])
+  tall = IMAGE.transpose(1, 0, 2)
+  np.testing.assert_array_equal(
+    _face_crop.cut(tall, _face_crop.centre(tall)), tall[8:57]
+  )
+
+
+def test_around_a_box_with_a_tenth_of_its_longer_side():
+  assert _face_crop.around(20, 10, 40, 50) == pytest.approx((6, 6, 48))
+
+
+def test_beyond_the_image_its_border_is_repeated():
+  cut = _face_crop.cut(IMAGE, (-2, 45, 6))
+  padded = np.pad(IMAGE, ((0, 2), (2, 0), (0, 0)), mode="edge")
+  np.testing.assert_array_equal(cut, padded[45:51, :6])
+
+
+def test_around_landmarks(tmp_path):
+  path = tmp_path / "landmarks.txt"
+  write_landmarks(path, face())
+  square = _face_crop.around_landmarks(path, IMAGE)
+  assert square == pytest.approx((18, 8, 24))
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("1 2\n" * 67, "expected 68 lines of two numbers"),
+    ("1 2\n" * 69, "expected 68 lines of two numbers"),
+    ("1 x\n" * 68, "expected 68 lines of two numbers .*could not convert"),
+    ("", "expected 68 lines"),
+    ("1 2\n" * 68, "expected points on the 64x49 image, got x 1 to 1"),
+    ("nan 2\n" + "3 4\n" * 67, "expected points on"),
+    ("inf 2\n" + "3 4\n" * 67, "expected points on"),
+    ("700 20\n" + "720 40\n" * 67, "expected points on .*x 700 to 720"),
+  ],
+)
+def test_malformed_landmarks_are_refused_by_name(tmp_path, text, message):
+  path = tmp_path / "landmarks.txt"
+  path.write_text(text)
+  with pytest.raises(ValueError, match=message) as caught:
+    _face_crop.around_landmarks(path, IMAGE)
+  assert str(path) in str(caught.value)
+
+
+def test_ck_plus_crops_by_its_own_landmarks(tmp_path):
+  # Three people with seven expressions each, all frames alike.
+  for subject in ("S001", "S002", "S003"):
+    for code in range(1, 8):
+      names = [f"{subject}_{code:03d}_{number:08d}" for number in (1, 2, 3)]
+      folder = tmp_path / "cohn-kanade-images" / subject / f"{code:03d}"
+      folder.mkdir(parents=True)
+      for name in names:
+        cv2.imwrite(str(folder / f"{name}.png"), IMAGE)
+        landmarks = tmp_path / "Landmarks" / subject / f"{code:03d}"
+        write_landmarks(landmarks / f"{name}_landmarks.txt", face())
+      emotion = tmp_path / "Emotion" / subject / f"{code:03d}"
+      emotion.mkdir(parents=True)
+      (emotion / f"{names[-1]}_emotion.txt").write_text(f"   {code}.0000000e+00\n")
+  options = {"folds": 3, "crop": "landmarks", "image_size": 24}
+  dataset = ck_plus.load(tmp_path, "test", **options)
+  assert len(dataset) == 21
+  for image in dataset.images:
+    np.testing.assert_array_equal(image, IMAGE[8:32, 18:42])
+  for path in tmp_path.glob("Landmarks/*/*/*_00000003_landmarks.txt"):
+    path.unlink()
+  with pytest.raises(FileNotFoundError, match=r"3_landmarks.txt is missing; unpack CK"):
+    ck_plus.load(tmp_path, "test", **options)
+  with pytest.raises(
+    FileNotFoundError, match=r"no face detector at '': get face_detec"
+  ):
+    ck_plus.load(tmp_path, "test", **options | {"crop": "detector"})
+
+
+class FakeDetector:
+  """The interface of cv2.FaceDetectorYN; it sees what it is told to."""
+
+  faces = None
+
+  def setInputSize(self, size):
+    assert size == (64, 49)
+
+  def detect(self, image):
+    assert image.shape == (49, 64, 3)
+    return 1, self.faces
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_surest_face_counts(tmp_path, monkeypatch, channels):
+  model = tmp_path / "yunet.onnx"
+  model.write_bytes(b"")
+  monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *rest: FakeDetector())
+  detect = _face_crop.build_detector(model)
+  image = np.repeat(IMAGE, channels, axis=-1)
+  points = [0.0] * 10
+  FakeDetector.faces = np.array(
+    [[1, 2, 3, 4, *points, 0.7], [20, 10, 20, 40, *points, 0.9]], np.float32
+  )
+  assert detect(image, "a.png") == pytest.approx((6, 6, 48))
+  for nothing in (None, np.zeros((0, 15), np.float32)):
+    FakeDetector.faces = nothing
+    with pytest.raises(ValueError, match=r"a\.png: the face detector sees no face"):
+      detect(image, "a.png")
+
+
+def test_a_file_that_is_no_model_and_an_opencv_without_detector(tmp_path, monkeypatch):
+  model = tmp_path / "yunet.onnx"
+  model.write_bytes(b"no model")
+  with pytest.raises(ValueError, match=r"yunet\.onnx: OpenCV cannot read this model"):
+    _face_crop.build_detector(model)
+  monkeypatch.delattr(cv2, "FaceDetectorYN")
+  with pytest.raises(ModuleNotFoundError, match="has no FaceDetectorYN; install"):
+    _face_crop.build_detector(model)
