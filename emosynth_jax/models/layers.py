@@ -175,29 +175,49 @@ def upsample_nearest(inputs: Array) -> Array:
   return repeated.reshape(n, 2 * height, 2 * width, channels)
 
 
-def max_pool_3x3(inputs: Array) -> Array:
-  """3x3 maximum at every pixel, SAME padding, stride 1.
+def max_pool_3x3(inputs: Array, stride: int = 1) -> Array:
+  """3x3 maximum with a padding of one pixel, at every pixel or every `stride`-th.
 
-  `nn.max_pool` computes the same, but its gradient scatters through a window scan
-  that costs four times as much on CPU. Here the maximum is taken along the rows and
-  then along the columns by selections, whose gradient is again selections. As there,
-  a tie sends the gradient to the first pixel of the window in row-major order.
+  Equal to `nn.max_pool(inputs, (3, 3), (stride, stride), ((1, 1), (1, 1)))`, whose
+  gradient scatters through a window scan that costs 4 (stride 1) to 14 times (stride
+  2) as much on a CPU. Here the maximum is taken along the rows and then along the
+  columns by selections, whose gradient is again selections. As there, a tie sends the
+  gradient to the first pixel of the window in row-major order.
+
+  Args:
+    inputs: `(N, H, W, C)`, floating.
+    stride: step in both directions.
+
+  Returns:
+    `(N, (H - 1) // stride + 1, (W - 1) // stride + 1, C)`.
+  """
+  for axis in (2, 1):
+    padding = [(0, 0)] * 4
+    padding[axis] = (1, 1)
+    padded = jnp.pad(inputs, padding, constant_values=-jnp.inf)
+    span = (inputs.shape[axis] - 1) // stride * stride + 1
+    before, here, after = (
+      lax.slice_in_dim(padded, i, i + span, stride, axis) for i in range(3)
+    )
+    first = jnp.where(before >= here, before, here)
+    inputs = jnp.where(first >= after, first, after)
+  return inputs
+
+
+def max_pool_2x2(inputs: Array) -> Array:
+  """2x2 maximum without overlap; a last odd row or column is dropped.
+
+  Equal to `nn.max_pool(inputs, (2, 2), (2, 2))`, ties included, in the form of
+  `max_pool_3x3`: its gradient takes a twentieth of the time on a CPU.
 
   Args:
     inputs: `(N, H, W, C)`, floating.
 
   Returns:
-    `(N, H, W, C)`.
+    `(N, H // 2, W // 2, C)`.
   """
-
-  def running_max(x, axis):
-    padding = [(0, 0)] * 4
-    padding[axis] = (1, 1)
-    padded = jnp.pad(x, padding, constant_values=-jnp.inf)
-    before, here, after = (
-      lax.slice_in_dim(padded, i, i + x.shape[axis], axis=axis) for i in range(3)
-    )
-    first = jnp.where(before >= here, before, here)
-    return jnp.where(first >= after, first, after)
-
-  return running_max(running_max(inputs, 2), 1)
+  for axis in (2, 1):
+    span = inputs.shape[axis] // 2 * 2
+    left, right = (lax.slice_in_dim(inputs, i, span, 2, axis) for i in range(2))
+    inputs = jnp.where(left >= right, left, right)
+  return inputs

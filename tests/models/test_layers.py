@@ -110,14 +110,30 @@ def test_average_pool_equals_flax(side, window, stride):
   )
 
 
+def _pooling_input(height, width, with_ties):
+  inputs = _random(0, 3, height, width, 4)
+  # As after a ReLU: most windows hold several equal maxima.
+  return jnp.maximum(jnp.round(inputs), 0) if with_ties else inputs
+
+
 @pytest.mark.parametrize("with_ties", [False, True])
-def test_max_pool_equals_flax_also_where_pixels_tie(with_ties):
-  inputs = _random(0, 3, 9, 9, 4)
-  if with_ties:
-    # As after a ReLU: most windows hold several equal maxima.
-    inputs = jnp.maximum(jnp.round(inputs), 0)
+@pytest.mark.parametrize("side", [9, 8])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_max_pool_3x3_equals_flax_also_where_pixels_tie(stride, side, with_ties):
   _assert_same(
-    layers.max_pool_3x3, lambda x: nn.max_pool(x, (3, 3), (1, 1), "SAME"), inputs
+    lambda x: layers.max_pool_3x3(x, stride),
+    lambda x: nn.max_pool(x, (3, 3), (stride, stride), ((1, 1), (1, 1))),
+    _pooling_input(side, side + 1, with_ties),
+  )
+
+
+@pytest.mark.parametrize("with_ties", [False, True])
+@pytest.mark.parametrize("side", [9, 8])
+def test_max_pool_2x2_equals_flax_also_where_pixels_tie(side, with_ties):
+  _assert_same(
+    layers.max_pool_2x2,
+    lambda x: nn.max_pool(x, (2, 2), (2, 2)),
+    _pooling_input(side, side + 1, with_ties),
   )
 
 

@@ -1,0 +1,167 @@
+"""Strided and depthwise convolutions against lax's, in values and gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from emosynth_jax.models import convolutions
+from emosynth_jax.models.convolutions import Convolution
+
+
+def _random(seed, *shape):
+  return jax.random.normal(jax.random.key(seed), shape)
+
+
+def _plain(inputs, kernel, stride):
+  margin = kernel.shape[0] // 2
+  return lax.conv_general_dilated(
+    inputs,
+    kernel,
+    (stride, stride),
+    [(margin, margin)] * 2,
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    feature_group_count=inputs.shape[3] // kernel.shape[2],
+  )
+
+
+def _assert_same(fast, plain, *arguments, tolerance=1e-5):
+  """Values and all gradients of a function against another's."""
+
+  def both(function):
+    def value_and_gradients(*arguments):
+      value, vjp = jax.vjp(function, *arguments)
+      weights = jnp.cos(jnp.arange(value.size)).reshape(value.shape)
+      return value, *vjp(weights.astype(value.dtype))
+
+    return jax.jit(value_and_gradients)(*arguments)
+
+  for got, want in zip(both(fast), both(plain), strict=True):
+    assert (got.dtype, got.shape) == (want.dtype, want.shape)
+    scale = float(jnp.abs(want).max())
+    np.testing.assert_allclose(got / scale, want / scale, atol=tolerance)
+
+
+STRIDED = [(8, 6, 3, 2), (7, 9, 3, 2), (12, 13, 7, 2), (10, 11, 3, 3), (6, 5, 5, 1)]
+
+
+@pytest.mark.parametrize(("height", "width", "size", "stride"), STRIDED)
+def test_strided_convolution_equals_lax(height, width, size, stride):
+  inputs, kernel = _random(0, 2, height, width, 3), _random(1, size, size, 3, 4)
+  _assert_same(
+    lambda x, k: convolutions.strided_conv2d(x, k, stride),
+    lambda x, k: _plain(x, k, stride),
+    inputs,
+    kernel,
+  )
+
+
+@pytest.mark.parametrize(
+  ("height", "width", "size", "stride"),
+  [
+    (8, 6, 3, 1),
+    (8, 6, 3, 2),
+    (7, 9, 3, 2),
+    (9, 6, 5, 1),
+    (10, 11, 5, 2),
+    (8, 8, 3, 3),
+  ],
+)
+def test_depthwise_convolution_equals_lax(height, width, size, stride):
+  inputs, kernel = _random(0, 3, height, width, 5), _random(1, size, size, 1, 5)
+  _assert_same(
+    lambda x, k: convolutions.depthwise_conv2d(x, k, stride),
+    lambda x, k: _plain(x, k, stride),
+    inputs,
+    kernel,
+  )
+
+
+@pytest.mark.parametrize("maps_in", [3, 1])
+def test_gradients_in_a_loop(maps_in):
+  convolve = (
+    convolutions.strided_conv2d if maps_in == 3 else convolutions.depthwise_conv2d
+  )
+  inputs, kernel = _random(0, 4, 6, 6, 3), 0.3 * _random(1, 3, 3, maps_in, 3)
+
+  def descend(convolve):
+    def step(kernel, _):
+      gradient = jax.grad(lambda k: jnp.sum(jnp.tanh(convolve(inputs, k, 2)) ** 2))
+      return kernel - 0.01 * gradient(kernel), None
+
+    return jax.jit(lambda k: lax.scan(step, k, None, length=3)[0])(kernel)
+
+  np.testing.assert_allclose(descend(convolve), descend(_plain), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("maps_in", [3, 1])
+def test_second_derivatives_by_reverse_over_reverse(maps_in):
+  convolve = (
+    convolutions.strided_conv2d if maps_in == 3 else convolutions.depthwise_conv2d
+  )
+  inputs, kernel = _random(0, 2, 5, 5, 3), _random(1, 3, 3, maps_in, 3)
+  direction = _random(2, *kernel.shape)
+
+  def curvature(convolve):
+    def loss(k):
+      return jnp.sum(jnp.tanh(convolve(inputs, k, 2)) ** 3)
+
+    return jax.jit(jax.grad(lambda k: jnp.vdot(jax.grad(loss)(k), direction)))(kernel)
+
+  np.testing.assert_allclose(
+    curvature(convolve), curvature(_plain), rtol=1e-4, atol=1e-4
+  )
+
+
+@pytest.mark.parametrize("maps_in", [3, 1])
+def test_bfloat16_keeps_the_type_of_values_and_gradients(maps_in):
+  convolve = (
+    convolutions.strided_conv2d if maps_in == 3 else convolutions.depthwise_conv2d
+  )
+  inputs = _random(0, 2, 6, 6, 3).astype(jnp.bfloat16)
+  kernel = _random(1, 3, 3, maps_in, 3).astype(jnp.bfloat16)
+  _assert_same(
+    lambda x, k: convolve(x, k, 2),
+    lambda x, k: _plain(x, k, 2),
+    inputs,
+    kernel,
+    tolerance=0.05,
+  )
+
+
+def test_kernels_that_do_not_fit_are_refused():
+  images = jnp.zeros((1, 4, 4, 3))
+  with pytest.raises(ValueError, match=r"odd square, got \(2, 2\)"):
+    convolutions.strided_conv2d(images, jnp.zeros((2, 2, 3, 1)), 2)
+  with pytest.raises(ValueError, match=r"expected \(k, k, 1, 3\), got \(3, 3, 3, 3\)"):
+    convolutions.depthwise_conv2d(images, jnp.zeros((3, 3, 3, 3)), 1)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "shape"),
+  [
+    ({"kernel_size": 3}, (3, 3, 4, 6)),
+    ({"kernel_size": 3, "stride": 2}, (3, 3, 4, 6)),
+    ({"kernel_size": 1}, (4, 6)),
+    ({"kernel_size": 1, "stride": 2}, (4, 6)),
+    ({"kernel_size": 5, "stride": 2, "depthwise": True}, (5, 5, 1, 4)),
+  ],
+)
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_layer_picks_the_form_of_its_shape(arguments, shape, use_bias):
+  features = 4 if arguments.get("depthwise") else 6
+  layer = Convolution(features, use_bias=use_bias, **arguments)
+  inputs = _random(0, 2, 7, 6, 4)
+  params = layer.init(jax.random.key(1), inputs)["params"]
+  assert params["kernel"].shape == shape
+  assert ("bias" in params) == use_bias
+  if use_bias:
+    params["bias"] = bias = _random(3, features)
+  else:
+    bias = jnp.zeros(features)
+  kernel = params["kernel"].reshape((1,) * (4 - len(shape)) + shape)
+  expected = _plain(inputs, kernel, arguments.get("stride", 1)) + bias[None, None, None]
+  np.testing.assert_allclose(
+    layer.apply({"params": params}, inputs), expected, rtol=1e-5, atol=1e-5
+  )
