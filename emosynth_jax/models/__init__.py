@@ -7,10 +7,15 @@ from jax import Array
 
 from emosynth_jax.models.emosynthnet import EmoSynthNet
 from emosynth_jax.models.fer_vgg import FerVGG
+from emosynth_jax.models.resnet import ResNet18, ResNet50
+from emosynth_jax.models.vgg import VGG19
 
 MODELS = {
   "emosynthnet": EmoSynthNet,
   "fer_vgg": FerVGG,
+  "resnet18": ResNet18,
+  "resnet50": ResNet50,
+  "vgg19": VGG19,
 }
 
 

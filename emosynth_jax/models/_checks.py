@@ -1,0 +1,41 @@
+"""What the comparison networks refuse, in one place."""
+
+from collections.abc import Mapping
+
+import jax
+
+STEMS = ("small", "imagenet")
+
+
+def check_network(
+  images: jax.Array,
+  *,
+  width: float,
+  fractions: Mapping[str, float],
+  stem: str = "small",
+  least_side: int = 1,
+) -> None:
+  """Refuses arguments and images that a network cannot work with.
+
+  Args:
+    images: the network's input.
+    width: factor on the number of maps.
+    fractions: arguments that have to be in [0, 1), by name.
+    stem: one of `STEMS`.
+    least_side: the smallest side of an image.
+
+  Raises:
+    ValueError: naming the argument, what was expected and what was given.
+  """
+  if not width > 0:
+    raise ValueError(f"width: expected more than 0, got {width}")
+  for name, value in fractions.items():
+    if not 0 <= value < 1:
+      raise ValueError(f"{name}: expected [0, 1), got {value}")
+  if stem not in STEMS:
+    raise ValueError(f"stem: expected one of {STEMS}, got {stem!r}")
+  if images.ndim != 4 or min(images.shape[1:3]) < least_side:
+    raise ValueError(
+      "images: expected (N, height, width, channels) with sides of at least "
+      f"{least_side}, got {images.shape}"
+    )

@@ -1,0 +1,145 @@
+"""ResNet18 and ResNet50."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from emosynth_jax.models import layers
+from emosynth_jax.models._checks import check_network
+from emosynth_jax.models.convolutions import Convolution
+
+Array = jax.Array
+
+_FEATURES = (64, 128, 256, 512)
+
+
+class ResidualBlock(nn.Module):
+  """Two 3x3 convolutions, or 1x1, 3x3 and 1x1 to four times the maps, and a shortcut.
+
+  The shortcut is the identity, or a 1x1 convolution where the shape changes. The
+  stride is in the 3x3 convolution, as in torchvision; the paper has it in the 1x1.
+  """
+
+  features: int
+  stride: int
+  bottleneck: bool
+  conv: Callable
+  norm: Callable
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Maps `(N, H, W, C)` to `(N, H / stride, W / stride, features or 4 features)`."""
+    features, stride = self.features, self.stride
+    if self.bottleneck:
+      units = [(features, 1, 1), (features, 3, stride), (4 * features, 1, 1)]
+    else:
+      units = [(features, 3, stride), (features, 3, 1)]
+    y = x
+    for i, unit in enumerate(units, start=1):
+      y = self.norm(name=f"norm{i}")(self.conv(*unit, name=f"conv{i}")(y))
+      if i < len(units):
+        y = nn.relu(y)
+    if stride > 1 or x.shape[-1] != y.shape[-1]:
+      x = self.conv(y.shape[-1], 1, stride, name="shortcut_conv")(x)
+      x = self.norm(name="shortcut_norm")(x)
+    return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+  """Residual network; `ResNet18` and `ResNet50` say of how many blocks.
+
+  Attributes:
+    num_classes: K.
+    width: factor on the number of maps.
+    stem: "small" for a 3x3 convolution, "imagenet" for one of 7x7 with stride 2 and
+      3x3 max-pooling with stride 2.
+    norm_momentum: decay of BatchNorm's running statistics.
+    norm_epsilon: added to BatchNorm's variance.
+    dtype: type of the computation, float32 or bfloat16. Parameters, statistics and
+      the last layer stay in float32.
+
+  References:
+    He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1.
+  """
+
+  stage_sizes: ClassVar[tuple[int, ...]]
+  bottleneck: ClassVar[bool]
+
+  num_classes: int
+  width: float = 1.0
+  stem: str = "small"
+  norm_momentum: float = 0.9
+  norm_epsilon: float = 1e-5
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, images: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
+    """Computes the logits.
+
+    Args:
+      images: `(N, H, W, C)`, floating.
+      train: whether BatchNorm uses and updates the batch's statistics (collection
+        "batch_stats").
+
+    Returns:
+      The logits `(N, K)` in float32, and a dictionary: "stage1" to "stage4", the maps
+      after each stage, and "pre_logits" `(N, D)`, the last layer's input.
+
+    Raises:
+      ValueError: if an argument is out of its range or the images' shape does not fit.
+    """
+    check_network(
+      images,
+      width=self.width,
+      fractions={"norm_momentum": self.norm_momentum},
+      stem=self.stem,
+    )
+    conv = functools.partial(Convolution, dtype=self.dtype)
+    norm = functools.partial(
+      nn.BatchNorm,
+      use_running_average=not train,
+      momentum=self.norm_momentum,
+      epsilon=self.norm_epsilon,
+      dtype=self.dtype,
+    )
+    features = [max(1, round(f * self.width)) for f in _FEATURES]
+    x = jnp.asarray(images, self.dtype)
+    size, stride = (3, 1) if self.stem == "small" else (7, 2)
+    x = conv(features[0], size, stride, name="stem_conv")(x)
+    x = nn.relu(norm(name="stem_norm")(x))
+    if self.stem == "imagenet":
+      x = layers.max_pool_3x3(x, stride=2)
+    out = {}
+    for i, num_blocks in enumerate(self.stage_sizes, start=1):
+      for j in range(1, num_blocks + 1):
+        block = ResidualBlock(
+          features[i - 1],
+          stride=2 if i > 1 and j == 1 else 1,
+          bottleneck=self.bottleneck,
+          conv=conv,
+          norm=norm,
+          name=f"stage{i}_block{j}",
+        )
+        x = block(x)
+      out[f"stage{i}"] = x
+    out["pre_logits"] = x = x.mean((1, 2))
+    logits = nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x)
+    return logits, out
+
+
+class ResNet18(ResNet):
+  """Stages of two blocks of two 3x3 convolutions; see `ResNet`."""
+
+  stage_sizes: ClassVar = (2, 2, 2, 2)
+  bottleneck: ClassVar = False
+
+
+class ResNet50(ResNet):
+  """Stages of 3, 4, 6 and 3 bottleneck blocks; see `ResNet`."""
+
+  stage_sizes: ClassVar = (3, 4, 6, 3)
+  bottleneck: ClassVar = True
