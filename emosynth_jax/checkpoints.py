@@ -12,7 +12,7 @@ import os
 import pathlib
 import shutil
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,13 @@ from emosynth_jax.train_state import TrainState
 
 class CheckpointError(RuntimeError):
   """No checkpoint can be used, and why."""
+
+
+class Variables(NamedTuple):
+  """A network's variables, as `TrainState` names them."""
+
+  params: Any
+  batch_stats: Any
 
 
 class Checkpoints:
@@ -139,25 +146,43 @@ class Checkpoints:
       )
     return None
 
+  def restore_variables(self, kind: str) -> Variables | None:
+    """The network's variables in the newest sound checkpoint of a kind.
+
+    Unlike `restore` it needs no state to compare with: a run of any network, optimiser
+    and loss is read.
+
+    Args:
+      kind: "last" or "best".
+
+    Returns:
+      The variables, or None where no checkpoint of the kind was ever saved.
+
+    Raises:
+      CheckpointError: if there were checkpoints and all are damaged.
+    """
+    manager = self._managers[kind]
+    for step in sorted(manager.all_steps(), reverse=True):
+      try:
+        stored = manager.item_metadata(step)["state"].tree
+        fields, digest = _read_fields(manager, step, stored)
+        # A network without BatchNorm has no statistics, and nothing of them is stored.
+        variables = Variables(fields["params"], fields.get("batch_stats") or {})
+        _check_digest(variables, digest)
+        return variables
+      except Exception as error:  # Whatever a damaged file makes the reader raise.
+        reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
+      _silence_abandoned_readers()
+      path = self._root / kind / str(step)
+      logging.error("The checkpoint %s is damaged (%s).", path, reason)
+    if manager.all_steps():
+      raise CheckpointError(f"every checkpoint under {self._root / kind} is damaged")
+    return None
+
   def _read(self, manager, step: int, like: TrainState) -> TrainState:
-    # To this process's device, whatever kind of device it was saved from.
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), _fields(like)
-    )
-    restored = manager.restore(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(abstract), digest=ocp.args.JsonRestore()
-      ),
-    )
-    # Through the host, since Orbax binds arrays to their device: the training program
-    # would be compiled anew for them, and once more for what it returns.
-    fields = jax.tree.map(lambda x: jnp.array(np.asarray(x)), restored["state"])
+    fields, digest = _read_fields(manager, step, _fields(like))
     state = like.replace(**fields)
-    expected, found = restored["digest"], _digest(state)
-    if wrong := sorted(k for k in found if found[k] != expected.get(k)):
-      raise ValueError(f"the digest of {wrong[0]} does not match")
+    _check_digest(state, digest)
     return state
 
   def _is_of_another_network(self, manager, step: int, like: TrainState) -> bool:
@@ -193,6 +218,31 @@ class Checkpoints:
     """Waits and lets go of the folders."""
     for manager in self._managers.values():
       manager.close()
+
+
+def _read_fields(manager, step: int, like: Any) -> tuple[dict[str, Any], dict]:
+  """The state's fields, of shapes and types as in `like`, and the stored digest."""
+  # To this process's device, whatever kind of device it was saved from.
+  here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  abstract = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like
+  )
+  restored = manager.restore(
+    step,
+    args=ocp.args.Composite(
+      state=ocp.args.StandardRestore(abstract), digest=ocp.args.JsonRestore()
+    ),
+  )
+  # Through the host, since Orbax binds arrays to their device: the training program
+  # would be compiled anew for them, and once more for what it returns.
+  fields = jax.tree.map(lambda x: jnp.array(np.asarray(x)), restored["state"])
+  return fields, restored["digest"]
+
+
+def _check_digest(state: Any, expected: dict[str, str]) -> None:
+  found = _digest(state)
+  if wrong := sorted(k for k in found if found[k] != expected.get(k)):
+    raise ValueError(f"the digest of {wrong[0]} does not match")
 
 
 def _silence_abandoned_readers() -> None:

@@ -15,6 +15,9 @@ def get_default_config() -> ml_collections.ConfigDict:
   """The settings that all runs share; a config file changes what is its own."""
   config = ml_collections.ConfigDict()
   config.seed = 0
+  # Workdir of a trained run, to start from its best checkpoint: the same network, the
+  # last layer's classes matched by name. "" starts from random parameters.
+  config.init_from = ""
 
   config.data = data = ml_collections.ConfigDict()
   data.name = "synthetic_faces"

@@ -188,6 +188,7 @@ def evaluate_run(
         "epoch": f"{int(state.best_epoch)}, chosen by {report['chosen_on']}",
         "model": f"{config.model.name}, {num_parameters:,} parameters",
         "loss": config.loss.name,
+        "started from": config.init_from or "random parameters",
         "seed": config.seed,
         "hardware": _each_once(trained_by, "hardware"),
         "command": _each_once(trained_by, "command"),

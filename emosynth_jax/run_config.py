@@ -27,6 +27,9 @@ _FREE_SETTINGS = (
   "tensorboard",
 )
 
+# Settings that came after runs were stored, with what those runs did.
+_LATER_SETTINGS = {"init_from": ""}
+
 
 def keep_config(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
   """Writes the config into a workdir, as config.json."""
@@ -134,7 +137,7 @@ def check_same_config(
   if not path.exists():
     return
   try:
-    old = _flatten(json.loads(path.read_text()))
+    old = _LATER_SETTINGS | _flatten(json.loads(path.read_text()))
   except (ValueError, AttributeError):
     raise ValueError(
       f"{path} is damaged: delete it to go on with the settings of this command"

@@ -12,7 +12,7 @@ import ml_collections
 from absl import logging
 
 from emosynth_jax import experiment as experiments
-from emosynth_jax import optimizers, run_config
+from emosynth_jax import fine_tune, optimizers, run_config
 from emosynth_jax.checkpoints import Checkpoints
 from emosynth_jax.evaluate import build_evaluate
 from emosynth_jax.metric_writer import MetricWriter
@@ -99,6 +99,13 @@ def _train(
     state = checkpoints.restore("last", experiments.state_shapes(experiment))
     if state is None:
       state = experiments.create_state(experiment, config.seed)
+      if config.init_from:
+        state = fine_tune.init_from(
+          config.init_from,
+          state,
+          class_names=training.class_names,
+          model=config.model.to_dict(),
+        )
     else:
       logging.info("Resuming from step %d in %s.", state.step, workdir)
     checkpoints.rewind(int(state.step))

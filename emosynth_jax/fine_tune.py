@@ -1,0 +1,145 @@
+"""Fine-tuning: a run that starts from the best checkpoint of another one."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.train_state import TrainState
+
+_LAST_LAYER = "logits"  # See models.build_model.
+# Settings of a network that may differ: they change how it trains, not what it is.
+_FREE_SETTINGS = ("dropout_rate", "norm_momentum", "dtype")
+
+
+def init_from(
+  workdir: str | os.PathLike,
+  state: TrainState,
+  *,
+  class_names: tuple[str, ...],
+  model: Mapping[str, Any],
+) -> TrainState:
+  """Takes parameters and batch statistics over from a trained run.
+
+  In the last layer the columns of the classes that both runs know, by name, are taken
+  over; those of other classes stay as they are initialised. The optimiser starts anew.
+
+  Args:
+    workdir: the folder of the trained run.
+    state: the new run's state before its first step.
+    class_names: the new run's K classes, in label order.
+    model: the new run's `config.model`.
+
+  Returns:
+    The state to start from.
+
+  Raises:
+    FileNotFoundError: the folder holds no trained run.
+    ValueError: its network is another one; the first layer or setting that differs is
+      named.
+    CheckpointError: all its best checkpoints are damaged.
+  """
+  workdir = pathlib.Path(workdir)
+  old_names, old_model = _read_run(workdir)
+  checkpoints = Checkpoints(workdir, keep=1, read_only=True)
+  try:
+    variables = checkpoints.restore_variables("best")
+  finally:
+    checkpoints.close()
+  if variables is None:
+    raise FileNotFoundError(
+      f"config.init_from: {workdir} holds no best checkpoint; train there for an epoch "
+      "at least"
+    )
+  new = {"params": state.params, "batch_stats": state.batch_stats}
+  old = variables._asdict()
+  _check_same_network(workdir, _flatten(old), _flatten(new), old_model, model)
+  params = dict(old["params"])
+  common = [name for name in class_names if name in old_names]
+  to = np.array([class_names.index(name) for name in common], int)
+  of = np.array([old_names.index(name) for name in common], int)
+  params[_LAST_LAYER] = jax.tree.map(
+    lambda x, y: jnp.asarray(x).at[..., to].set(jnp.asarray(y)[..., of]),
+    state.params[_LAST_LAYER],
+    params[_LAST_LAYER],
+  )
+  fresh = [name for name in class_names if name not in old_names]
+  logging.info(
+    "Starting from the best checkpoint of %s. Classes taken over: %s; new: %s; left "
+    "behind: %s.",
+    workdir,
+    ", ".join(common) or "none",
+    ", ".join(fresh) or "none",
+    ", ".join(name for name in old_names if name not in class_names) or "none",
+  )
+  return state.replace(params=params, batch_stats=old["batch_stats"])
+
+
+def _read_run(workdir: pathlib.Path) -> tuple[list[str], dict[str, Any]]:
+  """The class names and `config.model` of a trained run."""
+  contents = []
+  for name in ("data.json", "config.json"):
+    path = workdir / name
+    if not path.is_file():
+      raise FileNotFoundError(
+        f"config.init_from: expected the workdir of a trained run, but {path} is "
+        "missing"
+      )
+    try:
+      contents.append(json.loads(path.read_text()))
+    except ValueError as error:
+      raise ValueError(f"config.init_from: {path} is damaged ({error})") from error
+  data, config = contents
+  return data["train"]["class_names"], config["model"]
+
+
+def _check_same_network(
+  workdir: pathlib.Path,
+  old: Mapping[str, Any],
+  new: Mapping[str, Any],
+  old_model: Mapping[str, Any],
+  new_model: Mapping[str, Any],
+) -> None:
+  """Refuses another network, by its layers and by what its layers don't show."""
+  different = []
+  for path in [*new, *(path for path in old if path not in new)]:
+    shapes = [
+      _shape(tree[path], is_last=path.startswith(f"params/{_LAST_LAYER}/"))
+      if path in tree
+      else "absent"
+      for tree in (old, new)
+    ]
+    if shapes[0] != shapes[1]:
+      different.append(f"{path} is {shapes[0]} there and {shapes[1]} here")
+  if len(different) > 1:
+    different[1:] = [f"{len(different) - 1} more arrays differ"]
+  plain = json.loads(json.dumps(dict(new_model)))  # Tuples are lists, as in the file.
+  different += [
+    f"model.{key} is {old_model.get(key)!r} there and {plain.get(key)!r} here"
+    for key in sorted(old_model.keys() | plain.keys())
+    if key not in _FREE_SETTINGS and old_model.get(key) != plain.get(key)
+  ]
+  if different:
+    raise ValueError(
+      f"config.init_from: the network of {workdir} is another one: "
+      f"{'; '.join(different)}. Use the same config.model and images of the same size "
+      "and channels"
+    )
+
+
+def _shape(array: Any, *, is_last: bool) -> str:
+  # The number of classes may differ.
+  shape = [*map(str, array.shape[:-1]), "K"] if is_last else map(str, array.shape)
+  return f"({', '.join(shape)})"
+
+
+def _flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+  return flax.traverse_util.flatten_dict(dict(tree), sep="/")

@@ -1,0 +1,212 @@
+"""Starting from another run's best checkpoint: what is taken over, what is refused."""
+
+import logging
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import tiny_network
+
+from emosynth_jax import (
+  default_config,
+  experiment,
+  fine_tune,
+  models,
+  run_config,
+  train,
+)
+from emosynth_jax.checkpoints import CheckpointError, Checkpoints
+from emosynth_jax.data.dataset import Dataset
+
+_OLD_CLASSES = ("angry", "sad", "fear")
+_MODEL = {"name": "tiny", "features": 5, "dropout_rate": 0.0}
+
+
+def _config(model=None):
+  config = default_config.get_default_config()
+  config.model = dict(model or _MODEL)
+  return config
+
+
+def _write_run(workdir, state, class_names=_OLD_CLASSES):
+  """What a training leaves in its workdir, as far as it is needed here."""
+  dataset = Dataset(
+    images=np.zeros((1, *tiny_network.IMAGE_SHAPE), np.uint8),
+    labels=np.zeros(1, np.int32),
+    class_names=class_names,
+    split="train",
+    sources=("",),
+  )
+  run_config.keep_config(_config(), workdir)
+  run_config.keep_fingerprint({"train": dataset}, workdir)
+  checkpoints = Checkpoints(workdir, keep=2)
+  checkpoints.save("best", state)
+  checkpoints.close()
+
+
+@pytest.fixture(scope="module")
+def old():
+  """A trained state: no array is what any initialisation gives."""
+  state = tiny_network.create_state(seed=1)
+  change = lambda tree: jax.tree.map(lambda x: x + 0.25, tree)  # noqa: E731
+  return state.replace(
+    params=change(state.params), batch_stats=change(state.batch_stats)
+  )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, old):
+  workdir = tmp_path_factory.mktemp("run")
+  _write_run(workdir, old)
+  return workdir
+
+
+def _init(run, class_names=_OLD_CLASSES, state=None, model=_MODEL):
+  return fine_tune.init_from(
+    run,
+    state or tiny_network.create_state(),
+    class_names=class_names,
+    model=model,
+  )
+
+
+def test_the_same_classes_take_all_and_the_optimiser_starts_anew(run, old):
+  fresh = tiny_network.create_state()
+  state = _init(run)
+  jax.tree.map(np.testing.assert_array_equal, state.params, old.params)
+  jax.tree.map(np.testing.assert_array_equal, state.batch_stats, old.batch_stats)
+  expected = fresh.replace(params=state.params, batch_stats=state.batch_stats)
+  assert jax.tree.structure(state) == jax.tree.structure(fresh)
+  jax.tree.map(np.testing.assert_array_equal, state, expected)
+
+
+def test_columns_follow_the_names_and_new_classes_stay_random(run, old, caplog):
+  names = ("fear", "happy", "angry", "neutral")
+  fresh = tiny_network.create_state(tiny_network.TinyNetwork(num_classes=4))
+  with caplog.at_level(logging.INFO):
+    state = _init(run, names, fresh)
+  for key in ("kernel", "bias"):
+    found, before = (np.asarray(s.params["logits"][key]) for s in (state, fresh))
+    source = np.asarray(old.params["logits"][key])
+    # Old columns: angry 0, sad 1, fear 2.
+    np.testing.assert_array_equal(found[..., 0], source[..., 2])
+    np.testing.assert_array_equal(found[..., 2], source[..., 0])
+    np.testing.assert_array_equal(found[..., [1, 3]], before[..., [1, 3]])
+  np.testing.assert_array_equal(
+    state.params["Dense_0"]["kernel"], old.params["Dense_0"]["kernel"]
+  )
+  for part in ("over: fear, angry;", "new: happy, neutral;", "left behind: sad."):
+    assert part in caplog.text
+
+
+@pytest.mark.parametrize(
+  ("network", "message"),
+  [
+    (
+      {"features": 6},
+      # And its scale, mean and variance, and two kernels.
+      r"params/BatchNorm_0/bias is \(5\) there and \(6\) here; 5 more arrays differ",
+    ),
+    ({}, r"model\.norm_order is None there and 'last' here"),
+  ],
+)
+def test_another_network_is_refused_by_its_first_layer(run, network, message):
+  state = tiny_network.create_state(tiny_network.TinyNetwork(**network))
+  model = _MODEL if network else _MODEL | {"norm_order": "last"}
+  with pytest.raises(ValueError, match=message) as error:
+    _init(run, state=state, model=model)
+  assert f"the network of {run} is another one" in str(error.value)
+
+
+def test_what_only_changes_training_may_differ(run):
+  _init(run, model=_MODEL | {"dropout_rate": 0.5, "dtype": "bfloat16"})
+
+
+def test_a_layer_that_one_side_lacks_is_named(tmp_path, old):
+  extra = old.params | {"Dense_9": {"bias": np.zeros(3, np.float32)}}
+  _write_run(tmp_path, old.replace(params=extra))
+  with pytest.raises(
+    ValueError, match=r"params/Dense_9/bias is \(3\) there and absent here"
+  ):
+    _init(tmp_path)
+
+
+def test_a_folder_without_a_trained_run(tmp_path, run):
+  with pytest.raises(
+    FileNotFoundError, match=r"workdir of a trained run, .*data\.json"
+  ):
+    _init(tmp_path / "nowhere")
+  assert not (tmp_path / "nowhere").exists()
+  shutil.copytree(run, tmp_path / "run")
+  shutil.rmtree(tmp_path / "run/checkpoints")
+  with pytest.raises(FileNotFoundError, match="holds no best checkpoint; train there"):
+    _init(tmp_path / "run")
+  (tmp_path / "run/data.json").write_text("{")
+  with pytest.raises(ValueError, match=r"data\.json is damaged"):
+    _init(tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_not_started_from(tmp_path, run, old):
+  shutil.copytree(run, tmp_path / "run")
+  damaged = shutil.copytree(
+    tmp_path / "run/checkpoints/best/0", tmp_path / "run/checkpoints/best/1"
+  )
+  for path in damaged.rglob("*"):
+    if path.is_file() and "digest" not in path.parts:
+      path.write_bytes(b"")
+  state = _init(tmp_path / "run")
+  jax.tree.map(np.testing.assert_array_equal, state.params, old.params)
+  shutil.rmtree(tmp_path / "run/checkpoints/best/0")
+  with pytest.raises(CheckpointError, match=r"every checkpoint .* is damaged"):
+    _init(tmp_path / "run")
+  assert damaged.is_dir()  # The other run's folder is only read.
+
+
+def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, monkeypatch):
+  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+  config = _config({"name": "tiny", "features": 4, "dtype": "float32"})
+  config.data.options.num_examples = 14
+  config.batch_size = 7
+  config.num_epochs = 1
+  config.steps_per_call = 1
+  assert train.train(config, tmp_path / "old")
+  second = config.copy_and_resolve_references()
+  second.seed = 5
+  second.init_from = str(tmp_path / "old")
+  second.optimizer.learning_rate = 1e-9
+  default_config.check_config(second)
+  assert train.train(second, tmp_path / "new")
+
+  built = experiment.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
+
+  def restore(workdir, kind):
+    checkpoints = Checkpoints(workdir, keep=2, read_only=True)
+    try:
+      return checkpoints.restore(kind, experiment.state_shapes(built))
+    finally:
+      checkpoints.close()
+
+  close = lambda x, y: np.testing.assert_allclose(x, y, atol=1e-7)  # noqa: E731
+  jax.tree.map(
+    close,
+    restore(tmp_path / "new", "last").params,
+    restore(tmp_path / "old", "best").params,
+  )
+  shutil.rmtree(tmp_path / "old")
+  second.num_epochs = 2
+  assert train.train(second, tmp_path / "new")
+  assert int(restore(tmp_path / "new", "last").epoch) == 2
+  with pytest.raises(FileNotFoundError, match=r"config\.init_from: expected"):
+    train.train(second, tmp_path / "another")
+
+
+def test_runs_from_before_this_setting_go_on(tmp_path):
+  old = _config().to_dict()
+  del old["init_from"]
+  run_config.keep_config(type(_config())(old), tmp_path)
+  run_config.check_same_config(_config(), tmp_path)
+  changed = _config()
+  changed.init_from = "elsewhere"
+  with pytest.raises(ValueError, match="init_from was '', is 'elsewhere'"):
+    run_config.check_same_config(changed, tmp_path)
