@@ -10,6 +10,7 @@ import tiny_network
 
 from emosynth_jax import (
   default_config,
+  evaluate,
   experiment,
   fine_tune,
   models,
@@ -197,6 +198,9 @@ def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, monkeypatch):
   second.num_epochs = 2
   assert train.train(second, tmp_path / "new")
   assert int(restore(tmp_path / "new", "last").epoch) == 2
+  evaluate.evaluate_run(second, tmp_path / "new")
+  report = (tmp_path / "new/report.txt").read_text()
+  assert report.count(f"started from  {tmp_path / 'old'}\n") == 2  # a split each
   with pytest.raises(FileNotFoundError, match=r"config\.init_from: expected"):
     train.train(second, tmp_path / "another")
 
