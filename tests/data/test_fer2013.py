@@ -374,5 +374,8 @@ def test_real_zip(real_data, caplog):
   )
   assert test.class_counts.tolist() == [491, 55, 528, 879, 594, 416, 626]
   assert not set(validation.sources) & set(test.sources)
+  # Both together are the test folder of Kaggle's msambare/fer2013, 7,178 images.
+  both = fer2013.load(real_data, "test", protocol="thesis_28709_7178")
+  assert both.class_counts.tolist() == [958, 111, 1024, 1774, 1247, 831, 1233]
   assert list(test.sources) == sorted(test.sources)
   assert not caplog.records
