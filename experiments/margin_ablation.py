@@ -100,7 +100,7 @@ _VALIDATION_IMAGES = flags.DEFINE_integer(
 )
 _WIDTH = flags.DEFINE_float("width", 0.125, "Factor on the network's maps.", 0.01)
 _LEARNING_RATE = flags.DEFINE_float(
-  "learning_rate", 2e-3, "Adam's, of the first step; it falls to 0 by a cosine.", 0
+  "learning_rate", 4e-3, "Adam's, of the first step; it falls to 0 by a cosine.", 0
 )
 _MAPPING = flags.DEFINE_enum(
   "mapping",
