@@ -1,0 +1,240 @@
+"""Weights of torchvision and timm, brought into our networks.
+
+A pretrained network expects its training's input: for ImageNet, pixels in [0, 1] less
+`IMAGENET_MEAN` over `IMAGENET_STD`, channel by channel.
+"""
+
+import pathlib
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.traverse_util
+import numpy as np
+
+from emosynth_jax.models._torch_names import torch_names
+from emosynth_jax.models.vgg import HEAD_SIDE, VGG19
+
+# Of ImageNet's training images in RGB, scaled to [0, 1]: what nearly all of the
+# published weights of torchvision and timm were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_LEAVES = {
+  "kernel": "weight",
+  "scale": "weight",
+  "bias": "bias",
+  "mean": "running_mean",
+  "var": "running_var",
+}
+# torchvision's DenseNet files were written when a name could hold a dot.
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+
+
+class Converted(NamedTuple):
+  """Variables with another network's weights.
+
+  Attributes:
+    variables: the collections, as the model takes them.
+    kept: paths of the layers that were left at their initialisation.
+    unused: names in the state dict that no layer of ours takes.
+  """
+
+  variables: dict[str, Any]
+  kept: tuple[str, ...]
+  unused: tuple[str, ...]
+
+
+def convert(
+  model: nn.Module,
+  state: Mapping[str, np.ndarray],
+  variables: Mapping[str, Any],
+  *,
+  keep: Sequence[str] = (),
+) -> Converted:
+  """Puts the arrays of a torch state dict in the places of a network's variables.
+
+  A state dict of colour images fits a network of grey ones: the first kernel is then
+  summed over its input maps, which is the answer to an image with three equal
+  channels. (With ImageNet's normalisation the grey value still wants one mean and
+  deviation, say those of `IMAGENET_MEAN` and `IMAGENET_STD` averaged.) If the number
+  of classes differs, the last layer stays as it is. So do the dense layers of VGG19
+  where the model's stem is "small", for it has none.
+
+  Args:
+    model: ResNet18, ResNet50, VGG19, DenseNet121, MobileNetV2 or EfficientNetB0.
+    state: arrays by the names of torchvision or timm.
+    variables: the model's variables, as `model.init` returns them.
+    keep: paths of layers, such as "stem_conv", to be left as they are: a "small" stem
+      of ResNet and DenseNet has another shape than the published one.
+
+  Returns:
+    The variables and what was left out.
+
+  Raises:
+    ValueError: if a layer is missing in the state dict or has another shape, or if the
+      state dict holds layers that the model lacks; the message names them.
+  """
+  state = _plain_names(state)
+  names = torch_names(model, state)
+  flat = flax.traverse_util.flatten_dict(dict(variables), sep="/")
+  layers = {key.split("/", 1)[1].rsplit("/", 1)[0] for key in flat}
+  if unknown := sorted(set(keep) - layers):
+    raise ValueError(f"keep: expected of {sorted(layers)}, got {unknown}")
+
+  kept = set(keep)
+  if _classes(state, names["logits"]) != model.num_classes:  # type: ignore[attr-defined]
+    kept.add("logits")
+  used, converted = set(), {}
+  for key, old in flat.items():
+    layer, leaf = key.split("/", 1)[1].rsplit("/", 1)
+    name = f"{names[layer]}.{_LEAVES[leaf]}"
+    used.add(name)
+    if layer in kept:
+      converted[key] = old
+      continue
+    if name not in state:
+      raise ValueError(
+        f"weights: layer {layer} of {type(model).__name__} needs {name!r}, which is "
+        "missing; the weights are of another network or other arguments of it"
+      )
+    new = _in_our_layout(model, layer, np.asarray(state[name]), old.shape)
+    if new.shape != old.shape:
+      raise ValueError(
+        f"weights: layer {layer} ({name}): expected {old.shape}, got {new.shape} in "
+        f"our layout; other arguments of the model (stem, width, norm) may fit, or "
+        f"keep=({layer!r},) leaves the layer at its initialisation"
+      )
+    converted[key] = new.astype(np.float32)
+
+  unused = [name for name in state if name not in used]
+  head_is_cut = isinstance(model, VGG19) and model.stem == "small"
+  if unused and not (head_is_cut and all("features." not in n for n in unused)):
+    raise ValueError(
+      f"weights: {type(model).__name__} with these arguments has no layer for "
+      f"{unused[:5]}{' and more' if len(unused) > 5 else ''}"
+    )
+  tree = flax.traverse_util.unflatten_dict(converted, sep="/")
+  return Converted(tree, tuple(sorted(kept)), tuple(sorted(unused)))
+
+
+def load_pretrained(
+  path: str | pathlib.Path,
+  model: nn.Module,
+  variables: Mapping[str, Any],
+  *,
+  keep: Sequence[str] = (),
+) -> Converted:
+  """Reads a file of torchvision's or timm's weights into a network's variables.
+
+  Args:
+    path: a .safetensors file (as timm publishes them), an .npz of the state dict's
+      arrays, or a .pth, .pt or .bin of torch, which has to be installed then.
+    model: as `convert` takes it.
+    variables: as `convert` takes them.
+    keep: as `convert` takes it.
+
+  Returns:
+    As `convert`.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ImportError: if the package that reads such a file is missing.
+    ValueError: if the file is of another kind or its weights do not fit.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f"weights: no file {path}")
+  if path.suffix not in _READERS:
+    raise ValueError(
+      f"weights: expected a file that ends in one of {sorted(_READERS)}, got {path}"
+    )
+  state = _READERS[path.suffix](path)
+  try:
+    return convert(model, state, variables, keep=keep)
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+
+
+def _plain_names(state):
+  """Without counters, and without what wrappers and old versions add to names."""
+  plain = {}
+  for name, array in state.items():
+    if not name.endswith("num_batches_tracked"):
+      name = _OLD_DENSENET.sub(r"\1\2", name.removeprefix("module."))
+      plain[name] = array
+  return plain
+
+
+def _classes(state, name):
+  weight = state.get(f"{name}.weight")
+  return None if weight is None else weight.shape[0]
+
+
+def _in_our_layout(model, layer, array, shape):
+  """torch's (out, in, ...) as our (..., in, out)."""
+  if array.ndim == 1:
+    return array
+  if isinstance(model, VGG19) and layer == "dense1":
+    # torch flattens maps, rows and columns in this order, we maps last; timm has a
+    # 7x7 convolution here.
+    side = HEAD_SIDE
+    array = array.reshape(array.shape[0], -1, side, side).transpose(2, 3, 1, 0)
+    return array.reshape(-1, array.shape[-1])
+  if array.ndim == 4:
+    array = array.transpose(2, 3, 1, 0)
+    if len(shape) == 2 and array.shape[:2] == (1, 1):
+      return array[0, 0]
+    if len(shape) == 4 and shape[2] == 1 and array.shape[2] == 3:
+      return array.sum(2, keepdims=True)
+    return array
+  return array.T
+
+
+def _read_safetensors(path):
+  try:
+    import safetensors
+    import safetensors.numpy
+  except ImportError as error:
+    raise ImportError(
+      f"{path}: reading it needs the package safetensors; pip install safetensors"
+    ) from error
+  try:
+    return safetensors.numpy.load_file(path)
+  except safetensors.SafetensorError as error:
+    raise ValueError(f"{path}: not a whole safetensors file: {error}") from error
+
+
+def _read_npz(path):
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      return dict(file)
+  except (ValueError, OSError, zipfile.BadZipFile) as error:
+    raise ValueError(f"{path}: not a whole npz file: {error}") from error
+
+
+def _read_torch(path):
+  try:
+    import torch
+  except ImportError as error:
+    raise ImportError(
+      f"{path}: reading it needs torch, which the extra oracle-models installs; or "
+      "write it as .npz or .safetensors where torch is, see docs/models.md"
+    ) from error
+  state = torch.load(path, map_location="cpu", weights_only=True)
+  # Training scripts wrap the state dict.
+  for key in ("state_dict", "model"):
+    if isinstance(state.get(key), Mapping):
+      state = state[key]
+  return {name: tensor.float().numpy() for name, tensor in state.items()}
+
+
+_READERS = {
+  ".safetensors": _read_safetensors,
+  ".npz": _read_npz,
+  ".pth": _read_torch,
+  ".pt": _read_torch,
+  ".bin": _read_torch,
+}
