@@ -5,14 +5,22 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
+from emosynth_jax.models.all_cnn import AllCNN
+from emosynth_jax.models.densenet import DenseNet121
+from emosynth_jax.models.efficientnet import EfficientNetB0
 from emosynth_jax.models.emosynthnet import EmoSynthNet
 from emosynth_jax.models.fer_vgg import FerVGG
+from emosynth_jax.models.mobilenet_v2 import MobileNetV2
 from emosynth_jax.models.resnet import ResNet18, ResNet50
 from emosynth_jax.models.vgg import VGG19
 
 MODELS = {
+  "all_cnn": AllCNN,
+  "densenet121": DenseNet121,
+  "efficientnet_b0": EfficientNetB0,
   "emosynthnet": EmoSynthNet,
   "fer_vgg": FerVGG,
+  "mobilenet_v2": MobileNetV2,
   "resnet18": ResNet18,
   "resnet50": ResNet50,
   "vgg19": VGG19,

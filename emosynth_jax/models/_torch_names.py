@@ -4,7 +4,10 @@ from collections.abc import Collection
 
 import flax.linen as nn
 
-from emosynth_jax.models import vgg
+from emosynth_jax.models import efficientnet, mobilenet_v2, vgg
+from emosynth_jax.models.densenet import DenseNet121
+from emosynth_jax.models.efficientnet import EfficientNetB0
+from emosynth_jax.models.mobilenet_v2 import MobileNetV2
 from emosynth_jax.models.resnet import ResNet
 from emosynth_jax.models.vgg import VGG19
 
@@ -65,4 +68,107 @@ def _resnet(model, keys):
   return names
 
 
-_NAMES = {ResNet: _resnet, VGG19: _vgg}
+def _densenet(model, keys):
+  names = {
+    "stem_conv": "features.conv0",
+    "stem_norm": "features.norm0",
+    "last_norm": "features.norm5",
+    "logits": "classifier",
+  }
+  for i, num_layers in enumerate(model.block_sizes, start=1):
+    for part in ("conv", "norm"):
+      names[f"transition{i}_{part}"] = f"features.transition{i}.{part}"
+      for j in range(1, num_layers + 1):
+        for k in (1, 2):
+          theirs = f"features.denseblock{i}.denselayer{j}.{part}{k}"
+          names[f"block{i}_layer{j}/{part}{k}"] = theirs
+  return names
+
+
+def _inverted_residuals(model, keys):
+  """MobileNetV2 and EfficientNet: timm names their layers alike, torchvision not."""
+  if "conv_stem.weight" in keys:
+    layout = _timm_names
+  else:
+    layout = _mobilenet_names if isinstance(model, MobileNetV2) else _efficientnet_names
+  stages = (
+    mobilenet_v2.STAGES if isinstance(model, MobileNetV2) else efficientnet.STAGES
+  )
+  return layout(stages)
+
+
+def _timm_names(stages):
+  names = {
+    "stem_conv": "conv_stem",
+    "stem_norm": "bn1",
+    "last_conv": "conv_head",
+    "last_norm": "bn2",
+    "logits": "classifier",
+  }
+  for ours, i, j, _, stage in _blocks(stages):
+    parts = ["expand", "depthwise", "project"][stage.expansion == 1 :]
+    convs = ["conv_pw", "conv_dw", "conv_pwl"]
+    if stage.expansion == 1:
+      convs = ["conv_dw", "conv_pw"]
+    for k, (part, conv) in enumerate(zip(parts, convs, strict=True), start=1):
+      names[f"{ours}/{part}_conv"] = f"blocks.{i}.{j}.{conv}"
+      names[f"{ours}/{part}_norm"] = f"blocks.{i}.{j}.bn{k}"
+    for part in ("reduce", "expand"):
+      names[f"{ours}/squeeze/{part}"] = f"blocks.{i}.{j}.se.conv_{part}"
+  return names
+
+
+def _mobilenet_names(stages):
+  names = _torchvision_ends(last=1 + sum(stage.num_blocks for stage in stages))
+  for ours, _, _, number, stage in _blocks(stages):
+    theirs = f"features.{number + 1}.conv"
+    parts = ["expand", "depthwise"][stage.expansion == 1 :]
+    for k, part in enumerate(parts):
+      names[f"{ours}/{part}_conv"] = f"{theirs}.{k}.0"
+      names[f"{ours}/{part}_norm"] = f"{theirs}.{k}.1"
+    names[f"{ours}/project_conv"] = f"{theirs}.{len(parts)}"
+    names[f"{ours}/project_norm"] = f"{theirs}.{len(parts) + 1}"
+  return names
+
+
+def _efficientnet_names(stages):
+  names = _torchvision_ends(last=1 + len(stages))
+  for ours, i, j, _, stage in _blocks(stages):
+    theirs = f"features.{i + 1}.{j}.block"
+    parts = ["expand", "depthwise", "squeeze", "project"][stage.expansion == 1 :]
+    for k, part in enumerate(parts):
+      if part == "squeeze":
+        names[f"{ours}/squeeze/reduce"] = f"{theirs}.{k}.fc1"
+        names[f"{ours}/squeeze/expand"] = f"{theirs}.{k}.fc2"
+      else:
+        names[f"{ours}/{part}_conv"] = f"{theirs}.{k}.0"
+        names[f"{ours}/{part}_norm"] = f"{theirs}.{k}.1"
+  return names
+
+
+def _torchvision_ends(last):
+  return {
+    "stem_conv": "features.0.0",
+    "stem_norm": "features.0.1",
+    "last_conv": f"features.{last}.0",
+    "last_norm": f"features.{last}.1",
+    "logits": "classifier.1",
+  }
+
+
+def _blocks(stages):
+  """Our name of every block, its stage, its place there and in all, from 0."""
+  number = 0
+  for i, stage in enumerate(stages):
+    for j in range(stage.num_blocks):
+      yield f"stage{i + 1}_block{j + 1}", i, j, number, stage
+      number += 1
+
+
+_NAMES = {
+  DenseNet121: _densenet,
+  EfficientNetB0: _inverted_residuals,
+  MobileNetV2: _inverted_residuals,
+  ResNet: _resnet,
+  VGG19: _vgg,
+}

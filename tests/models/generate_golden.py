@@ -1,4 +1,4 @@
-"""Writes golden/*.json: outputs of torchvision's and timm's networks.
+"""Writes golden/*.json.gz: outputs of torchvision's and timm's networks.
 
   pip install -e '.[oracle-models]'
   python tests/models/generate_golden.py
@@ -9,6 +9,7 @@ its logits; test_golden_outputs.py computes the same with ours. torchvision know
 stem for small images: here its layers are replaced by those.
 """
 
+import gzip
 import json
 import pathlib
 from collections import OrderedDict
@@ -48,6 +49,60 @@ def resnet(name, stem):
   return network
 
 
+def densenet(stem):
+  """All layers at an eighth of the growth."""
+  network = torchvision.models.DenseNet(4, (6, 12, 24, 16), 8, num_classes=10)
+  if stem == "small":
+    network.features.conv0 = nn.Conv2d(3, 8, 3, 1, 1, bias=False)
+    network.features.pool0 = nn.Identity()
+  return network
+
+
+def mobilenet(width, stem):
+  network = torchvision.models.mobilenet_v2(num_classes=10, width_mult=width)
+  if stem == "small":
+    first_of_24 = network.features[2]
+    network.features[0][0].stride = first_of_24.conv[1][0].stride = (1, 1)
+  return network
+
+
+def efficientnet(width, stem):
+  # torchvision's own B0 is this with width_mult=1.
+  settings, last = torchvision.models.efficientnet._efficientnet_conf(
+    "efficientnet_b0", width_mult=width, depth_mult=1.0
+  )
+  network = torchvision.models.EfficientNet(
+    settings, 0.2, num_classes=10, last_channel=last
+  )
+  if stem == "small":
+    depthwise = network.features[2][0].block[1][0]
+    network.features[0][0].stride = depthwise.stride = (1, 1)
+  return network
+
+
+class AllCNN(nn.Module):
+  """Model C of table 1 of Springenberg et al. as it is written there, less its last
+  ReLU: a 1x1 convolution to the classes, then the mean over the pixels."""
+
+  def __init__(self):
+    super().__init__()
+    self.conv1 = nn.Conv2d(3, 96, 3, padding=1)
+    self.conv2 = nn.Conv2d(96, 96, 3, padding=1)
+    self.conv3 = nn.Conv2d(96, 96, 3, padding=1, stride=2)
+    self.conv4 = nn.Conv2d(96, 192, 3, padding=1)
+    self.conv5 = nn.Conv2d(192, 192, 3, padding=1)
+    self.conv6 = nn.Conv2d(192, 192, 3, padding=1, stride=2)
+    self.conv7 = nn.Conv2d(192, 192, 3)
+    self.conv8 = nn.Conv2d(192, 192, 1)
+    self.logits = nn.Conv2d(192, 10, 1)
+
+  def forward(self, x):
+    for i in range(1, 9):
+      x = torch.relu(getattr(self, f"conv{i}")(x))
+    assert x.shape[2:] == (6, 6)
+    return self.logits(x).mean((2, 3))
+
+
 def cases():
   """Our network, its arguments, the oracle in words, the oracle, the images' side."""
   for norm in (False, True):
@@ -61,6 +116,23 @@ def cases():
     for stem, side in (("imagenet", 63), ("small", 18)):
       said = f"torchvision {name}, {stem}"
       yield name, {"stem": stem}, said, resnet(name, stem), side
+  for stem, side in (("imagenet", 65), ("small", 18)):
+    arguments, said = {"stem": stem, "width": 0.125}, "torchvision DenseNet(4), "
+    yield "densenet121", arguments, said + stem, densenet(stem), side
+    # At width 1.4 the last convolution is widened too, at .35 it is not narrowed.
+    width = 0.35 if stem == "imagenet" else 1.4
+    arguments = {"stem": stem, "width": width}
+    said = f"torchvision mobilenet_v2 x {width}, {stem}"
+    yield "mobilenet_v2", arguments, said, mobilenet(width, stem), side
+  arguments, said = {"stem": "small", "width": 0.5}, "torchvision efficientnet_b0 / 2"
+  yield "efficientnet_b0", arguments, said, efficientnet(0.5, "small"), 18
+  for name, oracle in (
+    ("mobilenet_v2", "mobilenetv2_100"),
+    ("efficientnet_b0", "efficientnet_b0"),
+  ):
+    network = timm.create_model(oracle, num_classes=10)
+    yield name, {"stem": "imagenet"}, f"timm {oracle}", network, 64
+  yield "all_cnn", {}, "table 1 in torch", AllCNN(), 32
 
 
 def full_cases():
@@ -70,9 +142,17 @@ def full_cases():
     arguments = {"norm": norm, "stem": "imagenet"}
     yield "vgg19", arguments, f"torchvision {name}", getattr(vgg, name)(), 224
     yield "vgg19", arguments, f"timm {name}", timm.create_model(name), 224
-  for name in ("resnet18", "resnet50"):
+  for name, timm_name in (
+    ("resnet18", "resnet18"),
+    ("resnet50", "resnet50"),
+    ("densenet121", "densenet121"),
+    ("mobilenet_v2", "mobilenetv2_100"),
+    ("efficientnet_b0", "efficientnet_b0"),
+  ):
     network = getattr(torchvision.models, name)()
     yield name, {"stem": "imagenet"}, f"torchvision {name}", network, 224
+    network = timm.create_model(timm_name)
+    yield name, {"stem": "imagenet"}, f"timm {timm_name}", network, 224
 
 
 def case(name, arguments, oracle, network, side):
@@ -111,11 +191,11 @@ def write(name, entries):
   source = f"torchvision {torchvision.__version__}, timm {timm.__version__}, torch "
   source += torch.__version__
   lines = ",\n".join(json.dumps(case(*entry)) for entry in entries)
-  (GOLDEN / name).write_text(
-    f'{{"source": {json.dumps(source)}, "cases": [\n{lines}\n]}}\n'
-  )
+  text = f'{{"source": {json.dumps(source)}, "cases": [\n{lines}\n]}}\n'
+  # Packed, since the names of layers fill half a megabyte; without a date.
+  (GOLDEN / name).write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 if __name__ == "__main__":
-  write("small.json", cases())
-  write("full.json", full_cases())
+  write("small.json.gz", cases())
+  write("full.json.gz", full_cases())

@@ -1,0 +1,108 @@
+"""All-CNN-C: convolutions and nothing else."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from emosynth_jax.models._checks import check_network
+from emosynth_jax.models.convolutions import Convolution
+
+Array = jax.Array
+
+# Maps, kernel size and stride of the nine convolutions but the last.
+_LAYERS = (
+  (96, 3, 1),
+  (96, 3, 1),
+  (96, 3, 2),
+  (192, 3, 1),
+  (192, 3, 1),
+  (192, 3, 2),
+  (192, 3, 1),
+  (192, 1, 1),
+)
+# The convolution without padding: sides of 8 become the 6 that the paper averages.
+_UNPADDED = 7
+
+
+class AllCNN(nn.Module):
+  """Nine convolutions with ReLU, two of which stand for pooling by their stride.
+
+  The paper ends in a 1x1 convolution to the classes' maps and their mean over the
+  pixels. The mean of a linear map is the map of the mean, so here the mean comes first
+  and a dense layer last: the same function of the same weights, with an embedding. The
+  paper's table has a ReLU after that convolution too. It is left out, as is usual: no
+  logit could be negative with it, and a class whose maps are all negative would get no
+  gradient.
+
+  Attributes:
+    num_classes: K.
+    width: factor on the number of maps.
+    input_dropout_rate: rate on the images.
+    dropout_rate: rate after each of the convolutions with stride 2.
+    dtype: type of the computation, float32 or bfloat16. Parameters and the last layer
+      stay in float32.
+
+  References:
+    Springenberg et al., "Striving for Simplicity: The All Convolutional Net", ICLR
+    workshop 2015, table 1 (model C) and section 3.
+  """
+
+  num_classes: int
+  width: float = 1.0
+  input_dropout_rate: float = 0.2
+  dropout_rate: float = 0.5
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, images: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
+    """Computes the logits.
+
+    Args:
+      images: `(N, H, W, C)`, floating, sides of at least 9.
+      train: whether dropout is on (random stream "dropout").
+
+    Returns:
+      The logits `(N, K)` in float32, and a dictionary: "conv1" to "conv8", the maps
+      after each convolution's ReLU, and "pre_logits" `(N, D)`, the last layer's input.
+
+    Raises:
+      ValueError: if an argument is out of its range or the images' shape does not fit.
+    """
+    check_network(
+      images,
+      width=self.width,
+      fractions={
+        "input_dropout_rate": self.input_dropout_rate,
+        "dropout_rate": self.dropout_rate,
+      },
+      least_side=9,
+    )
+    x = jnp.asarray(images, self.dtype)
+    x = nn.Dropout(self.input_dropout_rate, deterministic=not train)(x)
+    out = {}
+    for i, (features, size, stride) in enumerate(_LAYERS, start=1):
+      conv = Convolution(
+        max(1, round(features * self.width)),
+        size,
+        stride,
+        use_bias=True,
+        kernel_init=nn.initializers.he_normal(),
+        dtype=self.dtype,
+        name=f"conv{i}",
+      )
+      x = conv(x)
+      if i == _UNPADDED:
+        x = x[:, 1:-1, 1:-1]
+      x = out[f"conv{i}"] = nn.relu(x)
+      if stride > 1:
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+    out["pre_logits"] = x = x.mean((1, 2))
+    logits = nn.Dense(
+      self.num_classes,
+      kernel_init=nn.initializers.he_normal(),
+      dtype=jnp.float32,
+      name="logits",
+    )
+    return logits(x), out

@@ -1,0 +1,142 @@
+"""EfficientNet-B0."""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from emosynth_jax.models._checks import check_network
+from emosynth_jax.models.convolutions import Convolution
+from emosynth_jax.models.mobilenet_v2 import InvertedResidual, Stage, rounded
+
+Array = jax.Array
+
+# Table 1 of the paper. The small stem takes the first convolution and the first
+# downsampling stage with stride 1, so that sides of 32 end at 4.
+STAGES = (
+  Stage(1, 3, 16, 1, 1),
+  Stage(6, 3, 24, 2, 2),
+  Stage(6, 5, 40, 2, 2),
+  Stage(6, 3, 80, 3, 2),
+  Stage(6, 5, 112, 3, 1),
+  Stage(6, 5, 192, 4, 2),
+  Stage(6, 3, 320, 1, 1),
+)
+_STEM_FEATURES = 32
+# The last convolution's maps, as a multiple of those of the last stage.
+_LAST_FACTOR = 4
+# Share of a block's input maps that its squeeze-excitation works on.
+_SQUEEZE_RATIO = 4
+
+
+def _uniform_by_outputs(key, shape, dtype=jnp.float32):
+  limit = shape[-1] ** -0.5
+  return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+
+class EfficientNetB0(nn.Module):
+  """Sixteen inverted residuals with squeeze-excitation and swish.
+
+  Attributes:
+    num_classes: K.
+    width: factor on the number of maps, which are then rounded to multiples of 8.
+    stem: "small" has stride 1 in the first convolution and in the second stage,
+      "imagenet" has 2.
+    dropout_rate: rate before the last layer.
+    drop_path_rate: the last block's probability of being skipped by an example; it
+      grows linearly from 0 at the first (stochastic depth).
+    norm_momentum: decay of BatchNorm's running statistics. The default is the paper's;
+      a run of few steps wants less, such as .9 (torchvision's).
+    norm_epsilon: added to BatchNorm's variance. The default is torchvision's, with
+      which its weights were trained; the authors' code has 1e-3.
+    dtype: type of the computation, float32 or bfloat16. Parameters, statistics and
+      the last layer stay in float32.
+
+  References:
+    Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural
+    Networks", ICML 2019.
+    Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
+  """
+
+  num_classes: int
+  width: float = 1.0
+  stem: str = "small"
+  dropout_rate: float = 0.2
+  drop_path_rate: float = 0.2
+  norm_momentum: float = 0.99
+  norm_epsilon: float = 1e-5
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, images: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
+    """Computes the logits.
+
+    Args:
+      images: `(N, H, W, C)`, floating.
+      train: whether BatchNorm uses and updates the batch's statistics (collection
+        "batch_stats"), and dropout and stochastic depth are on (random stream
+        "dropout").
+
+    Returns:
+      The logits `(N, K)` in float32, and a dictionary: "stage1" to "stage7", the maps
+      after each row of blocks in the paper's table 1, and "pre_logits" `(N, D)`, the
+      last layer's input.
+
+    Raises:
+      ValueError: if an argument is out of its range or the images' shape does not fit.
+    """
+    check_network(
+      images,
+      width=self.width,
+      fractions={
+        "dropout_rate": self.dropout_rate,
+        "drop_path_rate": self.drop_path_rate,
+        "norm_momentum": self.norm_momentum,
+      },
+      stem=self.stem,
+    )
+    conv = functools.partial(Convolution, dtype=self.dtype)
+    norm = functools.partial(
+      nn.BatchNorm,
+      use_running_average=not train,
+      momentum=self.norm_momentum,
+      epsilon=self.norm_epsilon,
+      dtype=self.dtype,
+    )
+    early_stride = 1 if self.stem == "small" else 2
+    x = jnp.asarray(images, self.dtype)
+    x = conv(rounded(_STEM_FEATURES * self.width), 3, early_stride, name="stem_conv")(x)
+    x = nn.swish(norm(name="stem_norm")(x))
+    out = {}
+    total, done = sum(stage.num_blocks for stage in STAGES), 0
+    for i, stage in enumerate(STAGES, start=1):
+      for j in range(1, stage.num_blocks + 1):
+        stride = early_stride if i == 2 else stage.stride
+        block = InvertedResidual(
+          rounded(stage.features * self.width),
+          stage,
+          stride if j == 1 else 1,
+          nn.swish,
+          conv,
+          norm,
+          squeeze=x.shape[-1] // _SQUEEZE_RATIO,
+          drop_path_rate=self.drop_path_rate * done / total,
+          deterministic=not train,
+          name=f"stage{i}_block{j}",
+        )
+        x = block(x)
+        done += 1
+      out[f"stage{i}"] = x
+    x = conv(_LAST_FACTOR * x.shape[-1], 1, name="last_conv")(x)
+    x = nn.swish(norm(name="last_norm")(x)).mean((1, 2))
+    x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+    out["pre_logits"] = x
+    head = nn.Dense(
+      self.num_classes,
+      kernel_init=_uniform_by_outputs,
+      dtype=jnp.float32,
+      name="logits",
+    )
+    return head(x), out
