@@ -33,6 +33,10 @@ def get_default_config() -> ml_collections.ConfigDict:
   data.limit = 0
   # Split that is reported and never chosen on; "" where there is none.
   data.test_split = "test"
+  # Trains without the images whose twin (an exact, near or mirrored duplicate) is in
+  # validation or test. The search takes half a minute for 36,000 images, and four
+  # times as long for twice as many.
+  data.drop_duplicates = False
   # Further arguments of the data set's own loader.
   data.options = ml_collections.ConfigDict()
 

@@ -28,7 +28,7 @@ _FREE_SETTINGS = (
 )
 
 # Settings that came after runs were stored, with what those runs did.
-_LATER_SETTINGS = {"init_from": ""}
+_LATER_SETTINGS = {"init_from": "", "data.drop_duplicates": False}
 
 
 def keep_config(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:

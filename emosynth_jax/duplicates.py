@@ -1,0 +1,294 @@
+"""Images that show the same picture: exact, near and mirrored duplicates.
+
+Three sieves, each on what the one before leaves:
+
+1. equal pixels, by a cryptographic hash of them;
+2. equal but for a few bits of the perceptual hash pHash (the signs of an image's lowest
+   frequencies), of all pairs of images and of images with mirrored ones;
+3. of those pairs, the ones whose pixels correlate once they are shifted to fit.
+
+pHash alone would join many faces of the same pose and light; correlation alone, faces
+before a dark background, at a thousand times the cost. How the thresholds were chosen
+is told in docs/fer2013_audit.md: they are for aligned faces, where two photographs of
+one person are no twins. Drawn digits, say, need stricter ones.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from absl import logging
+from PIL import Image
+
+MAX_DISTANCE = 12
+MIN_CORRELATION = 0.9
+
+# Grey levels; an image whose values all lie within fewer shows nothing.
+_BLANK_RANGE = 8
+# About a minute's work for the third sieve, and 16 MB for each array of pairs.
+_MAX_CANDIDATES = 1_000_000
+
+
+class Twins(NamedTuple):
+  """What `find_twins` finds among N images; a group is named by its first image.
+
+  The first images of the groups of equal pixels stand for all of their group in
+  `pairs`.
+  """
+
+  exact: np.ndarray  # int (N,): the group of equal pixels
+  groups: np.ndarray  # int (N,): the group joined by any kind of pair
+  pairs: np.ndarray  # int (P, 2): near and mirrored twins, the lower index first
+  mirrored: np.ndarray  # bool (P,): twins only where one of them is mirrored
+  distances: np.ndarray  # int (P,): differing bits of the perceptual hashes
+  correlations: np.ndarray  # float (P,): of the pixels, see `aligned_correlations`
+
+
+def find_twins(
+  images: np.ndarray,
+  *,
+  max_distance: int = MAX_DISTANCE,
+  min_correlation: float = MIN_CORRELATION,
+) -> Twins:
+  """Finds the images that show the same picture.
+
+  Images of equal pixels are always found. Near and mirrored twins are the pairs whose
+  perceptual hashes differ in at most `max_distance` bits and whose pixels correlate by
+  `min_correlation` or more. Blank images have no near twins: all of them look alike.
+  The order of the images has no influence on which pairs are found.
+
+  Args:
+    images: uint8 `(N, H, W, C)`, C 1 or 3.
+    max_distance: bits of 64.
+    min_correlation: in (0, 1].
+
+  Returns:
+    The twins.
+
+  Raises:
+    TypeError: for another dtype.
+    ValueError: for another shape, a threshold out of range, or thresholds so loose
+      that a million pairs pass the perceptual hash.
+  """
+  _check_images(images)
+  if not 0 <= max_distance < 32:
+    # Two unrelated images differ in 32 bits on average.
+    raise ValueError(f"max_distance: expected 0..31 bits, got {max_distance}")
+  if not 0 < min_correlation <= 1:
+    raise ValueError(
+      f"min_correlation: expected a number in (0, 1], got {min_correlation}"
+    )
+  exact = exact_groups(images)
+  searched = np.flatnonzero((exact == np.arange(len(images))) & ~is_blank(images))
+  chosen = images[searched]
+  hashes = perceptual_hashes(chosen)
+  flipped = perceptual_hashes(chosen[:, :, ::-1])
+  logging.info("Comparing %d images with each other.", len(chosen))
+  same = close_pairs(hashes, hashes, max_distance)
+  # Both ways, as rounding may give one way a bit more than the other.
+  mirror = np.concatenate(
+    [
+      close_pairs(flipped, hashes, max_distance),
+      close_pairs(hashes, flipped, max_distance),
+    ]
+  )
+  mirror = np.unique(mirror, axis=0)
+  candidates = np.concatenate([same, mirror])
+  mirrored = np.arange(len(candidates)) >= len(same)
+  first, second = candidates.T
+  correlations = aligned_correlations(chosen, candidates, mirrored)
+  one_way = np.bitwise_count(
+    np.where(mirrored, flipped[first], hashes[first]) ^ hashes[second]
+  )
+  other_way = np.bitwise_count(
+    hashes[first] ^ np.where(mirrored, flipped[second], hashes[second])
+  )
+  keep = correlations >= min_correlation
+  # A symmetric picture can be a twin both ways; it counts once, as it is.
+  key = first * len(chosen) + second
+  keep &= ~(mirrored & np.isin(key, key[keep & ~mirrored]))
+  pairs = searched[candidates[keep]]
+  every_link = np.concatenate([pairs, np.stack([exact, np.arange(len(exact))], axis=1)])
+  return Twins(
+    exact=exact,
+    groups=connected_groups(len(images), every_link),
+    pairs=pairs,
+    mirrored=mirrored[keep],
+    distances=np.minimum(one_way, other_way)[keep].astype(np.int64),
+    correlations=correlations[keep],
+  )
+
+
+def exact_groups(images: np.ndarray) -> np.ndarray:
+  """For each image the index of the first one with the same pixels.
+
+  Args:
+    images: `(N, H, W, C)`.
+
+  Returns:
+    int `(N,)`.
+  """
+  first: dict[bytes, int] = {}
+  digests = (
+    hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
+    for image in images
+  )
+  groups = [first.setdefault(digest, i) for i, digest in enumerate(digests)]
+  return np.array(groups, np.int64)
+
+
+def is_blank(images: np.ndarray) -> np.ndarray:
+  """Whether all pixels of an image have nearly the same value.
+
+  Args:
+    images: uint8 `(N, H, W, C)`.
+
+  Returns:
+    bool `(N,)`: less than 8 grey levels between the least and the largest value, in
+    every channel.
+  """
+  spread = images.max(axis=(1, 2)) - images.min(axis=(1, 2))
+  return (spread < _BLANK_RANGE).all(axis=-1)
+
+
+def perceptual_hashes(images: np.ndarray) -> np.ndarray:
+  """pHash of each image: the 8x8 lowest frequencies, each above the median or not.
+
+  Args:
+    images: uint8 `(N, H, W, C)`, C 1 or 3.
+
+  Returns:
+    uint64 `(N,)`.
+
+  References:
+    Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010.
+  """
+  import imagehash  # here, as it is slow to import and rarely needed
+
+  _check_images(images)
+  if images.shape[-1] == 1:
+    images = images[..., 0]
+  bits = np.zeros((len(images), 8, 8), bool)
+  for i, image in enumerate(images):
+    bits[i] = imagehash.phash(Image.fromarray(image)).hash
+    logging.log_every_n_seconds(
+      logging.INFO, "Perceptual hashes: %d of %d images.", 5, i, len(images)
+    )
+  return np.packbits(bits.reshape(len(images), 64), axis=1).view(np.uint64)[:, 0]
+
+
+def close_pairs(first: np.ndarray, second: np.ndarray, max_distance: int) -> np.ndarray:
+  """All pairs i < j for which `first[i]` and `second[j]` differ in few bits.
+
+  Args:
+    first: uint64 `(N,)`.
+    second: uint64 `(N,)`; the same array for pairs within one.
+    max_distance: bits in which a pair may differ.
+
+  Returns:
+    int `(P, 2)`, in lexicographic order.
+
+  Raises:
+    ValueError: if there are more than a million.
+  """
+  n, found, count = len(first), [], 0
+  start = 0
+  while start < n:
+    # Blocks that stay within a cache, whatever N is.
+    rows = max(1, 2**21 // (n - start))
+    block = first[start : start + rows, None] ^ second[None, start:]
+    row, column = np.nonzero(np.bitwise_count(block) <= max_distance)
+    upper = column > row
+    pairs = np.stack([row[upper], column[upper]], axis=1) + start
+    found.append(pairs)
+    count += len(pairs)
+    if count > _MAX_CANDIDATES:
+      raise ValueError(
+        f"more than {_MAX_CANDIDATES} pairs of images differ in at most {max_distance} "
+        f"of 64 bits of their perceptual hashes, found among the first {start + rows} "
+        f"of {n} images: this data set needs a lower max_distance"
+      )
+    start += rows
+    logging.log_every_n_seconds(
+      logging.INFO, "Pairs: %d of %d images compared with all.", 5, min(start, n), n
+    )
+  return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
+
+
+def aligned_correlations(
+  images: np.ndarray, pairs: np.ndarray, mirrored: np.ndarray
+) -> np.ndarray:
+  """Correlation of two images' pixels, at the shift where it is largest.
+
+  One image, without a border of 1/16 of its shorter side, is laid onto the other in
+  every place it fits; then the two change roles. The largest of Pearson's correlations
+  counts. It is the same for a pair either way round, it ignores brightness and
+  contrast, and it is 0 where the middle of an image is blank.
+
+  Args:
+    images: uint8 `(N, H, W, C)`, C 1 or 3; colours are compared as greys.
+    pairs: int `(P, 2)`, indices into `images`.
+    mirrored: bool `(P,)`: whether to exchange left and right in the first one.
+
+  Returns:
+    float64 `(P,)`, from -1 to 1.
+  """
+  _check_images(images)
+  height, width = images.shape[1:3]
+  border = min(height, width) // 16
+  middle = np.s_[border : height - border, border : width - border]
+  correlations = np.zeros(len(pairs))
+  for k, ((i, j), flip) in enumerate(zip(pairs, mirrored, strict=True)):
+    a, b = _grey(images[i]), _grey(images[j])
+    if flip:
+      a = np.ascontiguousarray(a[:, ::-1])
+    # OpenCV calls everything equal to a constant.
+    if min(np.ptp(a[middle]), np.ptp(b[middle])) >= _BLANK_RANGE:
+      correlations[k] = max(
+        cv2.matchTemplate(b, a[middle], cv2.TM_CCOEFF_NORMED).max(),
+        cv2.matchTemplate(a, b[middle], cv2.TM_CCOEFF_NORMED).max(),
+      )
+    logging.log_every_n_seconds(
+      logging.INFO, "Pixels: %d of %d pairs compared.", 5, k, len(pairs)
+    )
+  return correlations
+
+
+def connected_groups(num_nodes: int, pairs: np.ndarray) -> np.ndarray:
+  """Groups of nodes that pairs join, directly or by others (union-find).
+
+  Args:
+    num_nodes: N.
+    pairs: int `(P, 2)`, values in 0..N-1.
+
+  Returns:
+    int `(N,)`: for each node the lowest node of its group.
+  """
+  parents = list(range(num_nodes))
+
+  def root(node):
+    while parents[node] != node:
+      parents[node] = parents[parents[node]]
+      node = parents[node]
+    return node
+
+  for a, b in np.asarray(pairs).tolist():
+    low, high = sorted((root(a), root(b)))
+    parents[high] = low
+  return np.array([root(node) for node in range(num_nodes)], np.int64)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+  if image.shape[-1] == 3:
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+  return image[..., 0]
+
+
+def _check_images(images: np.ndarray) -> None:
+  if images.dtype != np.uint8:
+    raise TypeError(f"images: expected uint8, got {images.dtype}")
+  if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape[1:]:
+    raise ValueError(
+      f"images: expected shape (N, H, W, C) with C 1 or 3, got {images.shape}"
+    )
