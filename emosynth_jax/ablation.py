@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from jax import lax
 from jax.sharding import PartitionSpec
+from jax.typing import ArrayLike
 
 from emosynth_jax import evaluate, losses, train_state, train_step
 
@@ -51,9 +52,9 @@ class Members(NamedTuple):
     seed: uint32 `(M,)`.
   """
 
-  formula: Array
+  formula: ArrayLike
   numbers: Array
-  seed: Array
+  seed: ArrayLike
 
 
 def expand_grid(grid: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -123,13 +124,13 @@ def stack_members(
     rows.append(numbers + (0.0,) * (width - len(numbers)))
   return Members(
     formula=np.asarray(indices, np.int32),
-    numbers=np.asarray(rows, np.float32).reshape(len(members), width),
+    numbers=jnp.asarray(rows, jnp.float32).reshape(len(members), width),
     seed=np.asarray([seed for _, seed in members], np.uint32),
   )
 
 
 def switched_loss(
-  formulas: Sequence[Formula], formula: Array, numbers: Array
+  formulas: Sequence[Formula], formula: ArrayLike, numbers: Array
 ) -> Callable[..., tuple[Array, Any]]:
   """The loss of the formula whose number is data.
 
@@ -169,7 +170,7 @@ def switched_loss(
 
 
 def switched_evaluation_logits(
-  formulas: Sequence[Formula], formula: Array, numbers: Array
+  formulas: Sequence[Formula], formula: ArrayLike, numbers: Array
 ) -> Callable[..., Array]:
   """The margin-free logits of the formula whose number is data.
 
@@ -240,7 +241,7 @@ def train_member(
     model=model,
     optimizer=optimizer,
     plateau=constant_rate,
-    image_shape=images.shape[1:],
+    image_shape=tuple(images.shape[1:]),  # type: ignore[arg-type]
     input_scale=1 / 255,
     init_loss_state=lambda dim: tuple(
       losses.init_state(formula.loss, num_classes, dim) for formula in formulas

@@ -2,7 +2,7 @@
 
   python -m experiments.margin_ablation --data=mnist --data_dir=data/tfds
   python -m experiments.margin_ablation --data=fer2013 --grid=angular --seeds=3
-  python -m experiments.margin_ablation --data=fer2013 --margin_file=my_margin.py
+  python -m experiments.margin_ablation --grid=mine --margin_file=my_margin.py
 
 Every member is a small VGG-like network trained on a part of the training split and
 evaluated, after its last epoch, on validation images (FER-2013: PublicTest; MNIST: held
@@ -80,6 +80,8 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
     {"loss": "sphereface", "margin": [2, 4]},
     {"loss": "l_softmax", "margin": [2, 4]},
   ],
+  # Nothing but what --margin_file adds.
+  "mine": [{"loss": "cross_entropy"}],
 }
 
 _DATA = flags.DEFINE_enum("data", "mnist", ["mnist", "fer2013"], "Data set.")
@@ -194,7 +196,7 @@ def describe(setting: dict[str, Any], margin_hash: str = "") -> dict[str, Any]:
 
 def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
   """The members that are done; a line that a kill cut short is left out."""
-  records = []
+  records: list[dict[str, Any]] = []
   for line in path.read_text().splitlines() if path.exists() else []:
     try:
       records.append(json.loads(line))
@@ -230,6 +232,7 @@ def run_ablation(
   learning_rate: float,
   mapping: str,
   members_per_call: int = 0,
+  flip: bool = False,
   margin_hash: str = "",
 ) -> list[dict[str, Any]]:
   """Trains the members that are not yet done.
@@ -245,6 +248,7 @@ def run_ablation(
     learning_rate: of the first step.
     mapping: one of `ablation.MAPPINGS`.
     members_per_call: members of one call; 0 for the number of devices.
+    flip: whether half of the images are mirrored, at random.
     margin_hash: of the user's margin file.
 
   Returns:
@@ -252,6 +256,9 @@ def run_ablation(
   """
   path = workdir / "results.jsonl"
   records = read_records(path)
+  # Without a line that was cut short, to which the next one would be joined.
+  lines = "".join(json.dumps(record) + "\n" for record in records)
+  results.write_atomically(path, lines.encode())
   done = {_key(record["setting"], record["seed"]) for record in records}
   # By setting first: what is trained is complete when the run is stopped early.
   members = [(setting, seed) for setting in settings for seed in range(seeds)]
@@ -261,7 +268,6 @@ def run_ablation(
   size = jax.device_count() if mapping == "devices" else 1
   call = max(members_per_call or size, size) // size * size
   steps = len(training) // _BATCH_SIZE * epochs
-  shifts = {"shift": 0.08} | ({"flip": True} if len(training.class_names) == 7 else {})
   train_all = ablation.compile_members(
     mapping,
     formulas,
@@ -273,7 +279,8 @@ def run_ablation(
       dropout_rate=0.0,
     ),
     optimizer=optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
-    augment=functools.partial(augment.augment, **shifts),
+    # Faces are mirrored, digits are not.
+    augment=functools.partial(augment.augment, shift=0.08, flip=flip),
     num_classes=len(training.class_names),
     num_epochs=epochs,
     batch_size=_BATCH_SIZE,
@@ -344,7 +351,8 @@ def run(argv: list[str]) -> None:
   name = _DATA.value
   workdir = pathlib.Path(_WORKDIR.value or f"runs/margin_ablation-{name}-{_GRID.value}")
   try:
-    grid, margin_hash = list(GRIDS[_GRID.value]), ""
+    grid: list[dict[str, Any]] = list(GRIDS[_GRID.value])
+    margin_hash = ""
     if _MARGIN_FILE.value:
       margin = load_margin(_MARGIN_FILE.value)
       content = pathlib.Path(_MARGIN_FILE.value).read_bytes()
@@ -380,6 +388,7 @@ def run(argv: list[str]) -> None:
       learning_rate=_LEARNING_RATE.value,
       mapping=_MAPPING.value,
       members_per_call=_CALL.value,
+      flip=name == "fer2013",
       margin_hash=margin_hash,
     )
     protocol = json.loads((workdir / "protocol.json").read_text())

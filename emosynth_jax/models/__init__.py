@@ -14,7 +14,7 @@ from emosynth_jax.models.mobilenet_v2 import MobileNetV2
 from emosynth_jax.models.resnet import ResNet18, ResNet50
 from emosynth_jax.models.vgg import VGG19
 
-MODELS = {
+MODELS: dict[str, Any] = {
   "all_cnn": AllCNN,
   "densenet121": DenseNet121,
   "efficientnet_b0": EfficientNetB0,

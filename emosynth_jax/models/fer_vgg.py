@@ -69,8 +69,7 @@ class FerVGG(nn.Module):
         raise ValueError(f"{name}: expected [0, 1), got {getattr(self, name)}")
     if images.ndim != 4 or min(images.shape[1:3]) < 16:
       raise ValueError(
-        "images: expected (N, m, m, channels) with m at least 16, got "
-        f"{images.shape}"
+        f"images: expected (N, m, m, channels) with m at least 16, got {images.shape}"
       )
     x = jnp.asarray(images, self.dtype)
     out = {}

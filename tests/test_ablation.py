@@ -1,0 +1,190 @@
+"""Members of a grid against the same trainings done one by one."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny_network
+from tiny_network import TinyNetwork
+
+from emosynth_jax import ablation, losses, metrics, train_state, train_step
+
+_GRID = [
+  {"loss": "cross_entropy"},
+  {"loss": "arcface", "scale": [8.0, 16.0], "margin": 0.3},
+  {"loss": "mam_softmax_class_ema", "kappa": 1.0},
+  {"loss": "sphereface", "margin": [2, 3]},
+]
+_EPOCHS, _BATCH = 2, 8
+
+
+def _augment(key, images):
+  return images + jax.random.uniform(key, images.shape, maxval=50.0)
+
+
+@pytest.fixture(scope="module")
+def arrays():
+  return tiny_network.random_images(27), tiny_network.random_images(11, seed=2)
+
+
+def _arguments():
+  return {
+    "model": TinyNetwork(),
+    "optimizer": optax.adam(optax.cosine_decay_schedule(0.02, 6)),
+    "augment": _augment,
+    "num_classes": 3,
+    "num_epochs": _EPOCHS,
+    "batch_size": _BATCH,
+    "eval_batch_size": 4,
+  }
+
+
+def _formulas(settings):
+  return list(dict.fromkeys(ablation.formula_of(s)[0] for s in settings))
+
+
+def _one_by_one(setting, seed, arrays):
+  """The training without formulas that are data: the loss as any run uses it."""
+  (images, labels), (test_images, test_labels) = arrays
+  arguments = {k: v for k, v in setting.items() if k != "loss"}
+  given = _arguments()
+  evaluation_logits = losses.get_evaluation_logits(setting["loss"], **arguments)
+  state = jax.jit(
+    functools.partial(
+      train_state.create_train_state,
+      model=given["model"],
+      optimizer=given["optimizer"],
+      plateau=tiny_network.build_plateau(),
+      image_shape=images.shape[1:],
+      input_scale=1 / 255,
+      init_loss_state=functools.partial(losses.init_state, setting["loss"], 3),
+    )
+  )(jax.random.key(seed))
+  run = train_step.compile_train_steps(
+    model=given["model"],
+    loss=losses.get_loss(setting["loss"], **arguments),
+    evaluation_logits=evaluation_logits,
+    class_counts=jnp.bincount(labels, length=3),
+    optimizer=given["optimizer"],
+    augment=_augment,
+    mixup=None,
+    batch_size=_BATCH,
+  )
+  for _ in range(_EPOCHS):
+    state = state.replace(totals=train_state.zero_totals())
+    state = run(state, images, labels, jnp.ones(3), num_steps=len(images) // _BATCH)
+  logits, out = jax.jit(functools.partial(given["model"].apply, train=False))(
+    state.variables, test_images / 255
+  )
+  logits = evaluation_logits(
+    **losses.select_inputs(
+      evaluation_logits,
+      logits=logits,
+      embeddings=out["pre_logits"],
+      weights=state.params["logits"]["kernel"],
+    )
+  )
+  loss = state.totals["loss"] / state.totals["steps"]
+  return float(loss), metrics.summarize(
+    [metrics.batch_statistics(logits, test_labels, None, 3)], "abc"
+  )
+
+
+def test_members_of_one_program_are_the_trainings_one_by_one(arrays):
+  settings = ablation.expand_grid(_GRID)
+  formulas = _formulas(settings)
+  run = ablation.compile_members("map", formulas, **_arguments())
+  members = [(settings[2], 0), (settings[3], 3), (settings[4], 1)]
+  out = jax.device_get(run(ablation.stack_members(members, formulas), *arrays))
+  for i, (setting, seed) in enumerate(members):
+    own = jax.tree.map(lambda leaf, i=i: leaf[i], out)
+    loss, summary = _one_by_one(setting, seed, arrays)
+    assert own["loss"][-1] == pytest.approx(loss, rel=1e-4), setting
+    ours = metrics.summarize(own["statistics"], "abc")
+    assert ours["loss"] == pytest.approx(summary["loss"], rel=1e-3), setting
+    assert ours["accuracy"] == summary["accuracy"]
+    assert own["bad_step"] == -1
+
+
+def test_every_mapping_trains_alike(arrays):
+  settings = ablation.expand_grid(_GRID[:2])
+  formulas = _formulas(settings)
+  # One device here; the number of members has to be a multiple of it.
+  members = ablation.stack_members([(s, 1) for s in settings], formulas)
+  by_turn = ablation.compile_members("map", formulas, **_arguments())(members, *arrays)
+  for mapping in ("vmap", "devices"):
+    run = ablation.compile_members(mapping, formulas, **_arguments())
+    np.testing.assert_allclose(
+      run(members, *arrays)["loss"], by_turn["loss"], rtol=1e-4
+    )
+
+
+def test_seeds_are_paired(arrays):
+  # With a weight of 0 the other loss is cross-entropy: nothing else may differ.
+  settings = ablation.expand_grid(
+    [{"loss": "cross_entropy"}, {"loss": "mam_softmax", "kappa": 0.0}]
+  )
+  formulas = _formulas(settings)
+  run = ablation.compile_members("map", formulas, **_arguments())
+  members = [(s, seed) for seed in (0, 1) for s in settings]
+  loss = run(ablation.stack_members(members, formulas), *arrays)["loss"]
+  np.testing.assert_allclose(loss[0], loss[1], rtol=1e-5)
+  np.testing.assert_allclose(loss[2], loss[3], rtol=1e-5)
+  assert abs(loss[0, 0] - loss[2, 0]) > 1e-3
+
+
+def test_a_step_that_is_not_finite_is_told(arrays):
+  settings = ablation.expand_grid([{"loss": "cross_entropy"}])
+  formulas = _formulas(settings)
+  # An infinite rate: the first step's update is not finite, so the second's loss.
+  run = ablation.compile_members(
+    "map", formulas, **_arguments() | {"optimizer": optax.sgd(np.inf)}
+  )
+  out = run(ablation.stack_members([(settings[0], 0)], formulas), *arrays)
+  assert out["bad_step"].tolist() == [1]
+
+
+def test_expand_grid_makes_all_combinations_once():
+  settings = ablation.expand_grid(
+    [
+      {"loss": "arcface", "scale": [8.0, 16.0], "margin": (0.1, 0.2)},
+      {"loss": "arcface", "scale": 8.0, "margin": 0.1},
+    ]
+  )
+  assert [(s["scale"], s["margin"]) for s in settings] == [
+    (8.0, 0.1),
+    (8.0, 0.2),
+    (16.0, 0.1),
+    (16.0, 0.2),
+  ]
+
+
+@pytest.mark.parametrize(
+  ("entry", "message"),
+  [
+    ({"loss": "arcfase"}, "unknown loss 'arcfase'; known"),
+    ({"loss": "arcface", "kappa": [1.0]}, "takes no argument 'kappa'; known"),
+  ],
+)
+def test_expand_grid_refuses_what_no_loss_knows(entry, message):
+  with pytest.raises(ValueError, match=message):
+    ablation.expand_grid([entry])
+
+
+def test_floats_are_data_and_all_else_is_formula():
+  one, numbers = ablation.formula_of({"loss": "arcface", "scale": 8.0, "margin": 0.3})
+  two, _ = ablation.formula_of({"loss": "arcface", "margin": 0.1, "scale": 64.0})
+  assert one == two
+  assert numbers == (0.3, 8.0)
+  assert (
+    ablation.formula_of({"loss": "sphereface", "margin": 2})[0]
+    != ablation.formula_of({"loss": "sphereface", "margin": 3})[0]
+  )
+
+
+def test_unknown_mapping_is_refused():
+  with pytest.raises(ValueError, match="map, vmap, devices"):
+    ablation.compile_members("pmap", [])

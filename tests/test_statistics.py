@@ -1,0 +1,89 @@
+"""Small statistics against SciPy and worked examples."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emosynth_jax.statistics import holm, mean_and_deviation, paired_difference
+
+_VALUES = st.lists(st.floats(-10, 10, width=32), min_size=3, max_size=12, unique=True)
+
+
+def test_mean_and_deviation_by_hand():
+  # Deviations from the mean 4: -2, 0, 2; their squares sum to 8, over n - 1 = 2.
+  assert mean_and_deviation([2, 4, 6]) == (4.0, 2.0)
+
+
+def test_one_value_has_no_deviation():
+  mean, deviation = mean_and_deviation([3.5])
+  assert mean == 3.5
+  assert math.isnan(deviation)
+  with pytest.raises(ValueError, match="at least one"):
+    mean_and_deviation([])
+
+
+@given(_VALUES, st.floats(0.5, 0.99))
+def test_paired_difference_is_scipys_paired_t_test(values, confidence):
+  ours, baseline = np.asarray(values), np.sin(np.arange(len(values)))
+  reference = scipy.stats.ttest_rel(ours, baseline)
+  low, high = reference.confidence_interval(confidence)
+  result = paired_difference(ours, baseline, confidence)
+  np.testing.assert_allclose(
+    [result["mean"], result["low"], result["high"], result["p_value"]],
+    [np.mean(ours - baseline), low, high, reference.pvalue],
+    rtol=1e-9,
+    atol=1e-12,
+  )
+
+
+def test_pairing_removes_what_the_pairs_share():
+  # Seeds that differ by ten points, a loss that is better by one in each of them.
+  baseline = [50.0, 60.0, 70.0]
+  result = paired_difference([51.1, 60.9, 71.0], baseline)
+  assert 0 < result["low"] < 1 < result["high"]
+  # By table, t of 2 degrees of freedom is 4.303 at 97.5 %.
+  half = 4.303 * np.std([1.1, 0.9, 1.0], ddof=1) / math.sqrt(3)
+  assert result["high"] - 1 == pytest.approx(half, rel=1e-3)
+
+
+def test_too_few_to_say():
+  one = paired_difference([2.0], [1.0])
+  assert one["mean"] == 1
+  assert all(math.isnan(one[k]) for k in ("low", "high", "p_value"))
+  equal = paired_difference([2.0, 3.0], [1.0, 2.0])
+  assert (equal["low"], equal["high"]) == (1, 1)
+  assert math.isnan(equal["p_value"])
+  assert paired_difference([2.0, 3.0], [2.0, 3.0])["p_value"] == 1
+
+
+def test_pairs_are_checked():
+  with pytest.raises(ValueError, match="2 and 1"):
+    paired_difference([1.0, 2.0], [1.0])
+  with pytest.raises(ValueError, match="confidence"):
+    paired_difference([1.0, 2.0], [1.0, 3.0], 95)
+
+
+def test_holm_by_hand():
+  # Sorted: .01 x 4, .02 x 3, .03 x 2 = .06 (not below its forerunner), .5 x 1.
+  assert holm([0.02, 0.5, 0.01, 0.03]) == pytest.approx([0.06, 0.5, 0.04, 0.06])
+  assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_holm_leaves_missing_tests_out_of_the_count():
+  corrected = holm([0.01, math.nan, 0.04])
+  assert math.isnan(corrected[1])
+  assert corrected[::2] == pytest.approx([0.02, 0.04])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_lies_between_none_and_bonferroni(p_values):
+  corrected = np.asarray(holm(p_values))
+  p_values = np.asarray(p_values)
+  assert np.all(corrected >= p_values)
+  assert np.all(corrected <= np.minimum(len(p_values) * p_values, 1) + 1e-12)
+  order = np.argsort(p_values, kind="stable")
+  assert np.all(np.diff(corrected[order]) >= 0)
