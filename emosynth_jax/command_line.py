@@ -8,6 +8,20 @@ from typing import NoReturn
 from absl import logging
 
 
+# Libraries that tell each of their steps through the same log.
+_CHATTY = ("orbax", "xla_bridge", "dataset_info")
+
+
+def start_logging() -> None:
+  """Shows the project's own log lines, and libraries' errors."""
+  logging.set_verbosity(logging.INFO)
+  logging.get_absl_handler().addFilter(
+    lambda record: (
+      record.levelno >= 40 or not any(name in record.pathname for name in _CHATTY)
+    )
+  )
+
+
 def use_compilation_cache() -> None:
   """Keeps compiled programs between runs, where JAX_COMPILATION_CACHE_DIR says."""
   import jax

@@ -342,7 +342,7 @@ def run(argv: list[str]) -> None:
   """The command."""
   if len(argv) > 1:
     command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
-  logging.set_verbosity(logging.INFO)
+  command_line.start_logging()
   command_line.use_compilation_cache()
   if _MAPPING.value == "devices":
     # One device a core: two small trainings side by side waste less than one that is

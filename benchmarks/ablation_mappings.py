@@ -1,0 +1,102 @@
+"""Which way runs a grid's members fastest: in turn, batched, or one a device.
+
+  python -m benchmarks.ablation_mappings
+
+Trains the margin ablation's network on random images of its size, the same members by
+each mapping, alternating, and prints medians and ratios. On a CPU each core is one
+device.
+"""
+
+import os
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import app, flags
+
+from emosynth_jax import ablation, command_line, models, results
+
+_MEMBERS = flags.DEFINE_integer("members", 4, "Members of a call.", 1)
+_IMAGES = flags.DEFINE_integer("images", 1024, "Training images.", 64)
+_SIDE = flags.DEFINE_integer("side", 32, "Their side.", 16)
+_WIDTH = flags.DEFINE_float("width", 0.125, "Factor on the network's maps.", 0.01)
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Timed calls of each mapping.", 1)
+
+_GRID = [
+  {"loss": "cross_entropy"},
+  {"loss": "arcface", "scale": 16.0, "margin": [0.1, 0.2]},
+  {"loss": "mam_softmax", "kappa": 1.0},
+  {"loss": "mam_softmax_class_ema", "kappa": 1.0},
+  {"loss": "sce_loss"},
+  {"loss": "sphereface", "margin": 2},
+]
+
+
+def main(argv: list[str]) -> None:
+  """Prints the table."""
+  del argv
+  command_line.start_logging()
+  jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+  rng = np.random.default_rng(0)
+  shape = (_IMAGES.value, _SIDE.value, _SIDE.value, 1)
+  arrays = (
+    jnp.asarray(rng.integers(0, 256, shape), jnp.uint8),
+    jnp.asarray(rng.integers(0, 7, _IMAGES.value), jnp.int32),
+  )
+  settings = ablation.expand_grid(_GRID)
+  formulas = list(dict.fromkeys(ablation.formula_of(s)[0] for s in settings))
+  count = _MEMBERS.value // jax.device_count() * jax.device_count()
+  if not count:
+    command_line.fail(
+      f"--members: expected at least {jax.device_count()}, one a device"
+    )
+  members = ablation.stack_members(
+    [(settings[i % len(settings)], i) for i in range(count)], formulas
+  )
+  programs, compilation = {}, {}
+  for mapping in ablation.MAPPINGS:
+    programs[mapping] = ablation.compile_members(
+      mapping,
+      formulas,
+      model=models.build_model(
+        "fer_vgg",
+        num_classes=7,
+        width=_WIDTH.value,
+        dense_features=(64,),
+        dropout_rate=0.0,
+      ),
+      optimizer=optax.adam(1e-3),
+      augment=lambda key, images: images.astype(jnp.float32),
+      num_classes=7,
+      num_epochs=1,
+      batch_size=64,
+      eval_batch_size=512,
+    )
+    compilation[mapping] = _seconds(programs[mapping], members, arrays)
+  times: dict[str, list[float]] = {mapping: [] for mapping in programs}
+  for _ in range(_ROUNDS.value):
+    for mapping, program in programs.items():
+      times[mapping].append(_seconds(program, members, arrays))
+  best = min(statistics.median(t) for t in times.values())
+  print(f"{results.provenance()['hardware']}; {jax.device_count()} JAX devices")
+  print(f"{count} members, {_IMAGES.value} images {_SIDE.value}x{_SIDE.value}, 1 epoch")
+  print("mapping  seconds  images/s  ratio  first call, with compilation")
+  for mapping, taken in times.items():
+    median = statistics.median(taken)
+    print(
+      f"{mapping:7}  {median:7.2f}  {count * _IMAGES.value / median:8.0f}  "
+      f"{median / best:5.2f}  {compilation[mapping]:.1f} s"
+    )
+
+
+def _seconds(program, members, arrays) -> float:
+  began = time.perf_counter()
+  jax.block_until_ready(program(members, arrays, arrays))
+  return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+  app.run(main)
