@@ -7,7 +7,6 @@ from typing import NoReturn
 
 from absl import logging
 
-
 # Libraries that tell each of their steps through the same log.
 _CHATTY = ("orbax", "xla_bridge", "dataset_info")
 
