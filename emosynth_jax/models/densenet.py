@@ -72,7 +72,7 @@ class DenseNet121(nn.Module):
     """Computes the logits.
 
     Args:
-      images: `(N, H, W, C)`, floating, sides of at least 8, or 32 with "imagenet".
+      images: `(N, H, W, C)`, floating, sides of at least 8, or 29 with "imagenet".
       train: whether BatchNorm uses and updates the batch's statistics (collection
         "batch_stats") and dropout is on (random stream "dropout").
 

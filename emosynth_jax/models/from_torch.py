@@ -88,7 +88,9 @@ def convert(
   if _classes(state, names["logits"]) != model.num_classes:  # type: ignore[attr-defined]
     kept.add("logits")
   used, converted = set(), {}
-  for key, old in flat.items():
+  misfits: dict[str, str] = {}
+  # Convolutions before the statistics that follow their shape, for the message.
+  for key, old in sorted(flat.items(), key=lambda item: item[0] < "params"):
     layer, leaf = key.split("/", 1)[1].rsplit("/", 1)
     name = f"{names[layer]}.{_LEAVES[leaf]}"
     used.add(name)
@@ -102,12 +104,16 @@ def convert(
       )
     new = _in_our_layout(model, layer, np.asarray(state[name]), old.shape)
     if new.shape != old.shape:
-      raise ValueError(
-        f"weights: layer {layer} ({name}): expected {old.shape}, got {new.shape} in "
-        f"our layout; other arguments of the model (stem, width, norm) may fit, or "
-        f"keep=({layer!r},) leaves the layer at its initialisation"
+      misfits.setdefault(
+        layer, f"{layer} ({name}): expected {old.shape}, got {new.shape} in our layout"
       )
     converted[key] = new.astype(np.float32)
+  if misfits:
+    raise ValueError(
+      f"weights: {len(misfits)} of {len(layers)} layers have another shape: "
+      f"{'; '.join(list(misfits.values())[:3])}. Other arguments of the model (stem, "
+      f"width, norm) may fit; keep={tuple(misfits)[:3]} leaves layers as they are"
+    )
 
   unused = [name for name in state if name not in used]
   head_is_cut = isinstance(model, VGG19) and model.stem == "small"
@@ -209,8 +215,9 @@ def _read_safetensors(path):
 
 def _read_npz(path):
   try:
-    with np.load(path, allow_pickle=False) as file:
-      return dict(file)
+    # numpy leaves a broken file open that it opened itself.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+      return dict(arrays)
   except (ValueError, OSError, zipfile.BadZipFile) as error:
     raise ValueError(f"{path}: not a whole npz file: {error}") from error
 

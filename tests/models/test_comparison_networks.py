@@ -1,0 +1,275 @@
+"""The comparison networks' sizes by their sources, and what they have in common."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from emosynth_jax.models import build_model, efficientnet, mobilenet_v2
+from emosynth_jax.models.convolutions import Convolution
+from emosynth_jax.models.densenet import DenseNet121
+from emosynth_jax.models.mobilenet_v2 import InvertedResidual, Stage
+from emosynth_jax.models.vgg import adaptive_average_pool
+
+NETWORKS = (
+  "all_cnn",
+  "densenet121",
+  "efficientnet_b0",
+  "mobilenet_v2",
+  "resnet18",
+  "resnet50",
+  "vgg19",
+)
+
+
+def _abstract(model, side, channels=3):
+  """Shapes of the variables and of the outputs, without computing."""
+  images = jnp.zeros((2, side, side, channels))
+  (logits, out), variables = jax.eval_shape(
+    lambda: model.init_with_output(jax.random.key(0), images, train=False)
+  )
+  return variables, logits, out
+
+
+def _count(tree):
+  return sum(x.size for x in jax.tree.leaves(tree))
+
+
+# "num_params" of each network's page under docs.pytorch.org/vision/stable/models, and
+# of timm's: timm.create_model(name).num_params.
+PUBLISHED = [
+  ("vgg19", {"norm": False}, 143_667_240),
+  ("vgg19", {"norm": True}, 143_678_248),
+  ("resnet18", {}, 11_689_512),
+  ("resnet50", {}, 25_557_032),
+  ("densenet121", {}, 7_978_856),
+  ("mobilenet_v2", {}, 3_504_872),
+  ("efficientnet_b0", {}, 5_288_548),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "count"), PUBLISHED)
+def test_parameters_are_those_that_torchvision_publishes(name, arguments, count):
+  model = build_model(name, num_classes=1000, stem="imagenet", **arguments)
+  variables, _, _ = _abstract(model, 64)
+  assert _count(variables["params"]) == count
+
+
+def test_parameters_of_all_cnn_c():
+  variables, _, out = _abstract(build_model("all_cnn", num_classes=10), 32)
+  # Table 1 of Springenberg et al., layer by layer; its table 3 says 1.4 M.
+  maps = [(9 * 3, 96), (9 * 96, 96), (9 * 96, 96), (9 * 96, 192), (9 * 192, 192)]
+  maps += [(9 * 192, 192), (9 * 192, 192), (192, 192), (192, 10)]
+  assert _count(variables["params"]) == sum(i * o + o for i, o in maps) == 1_369_738
+  assert [out[f"conv{i}"].shape[1] for i in range(1, 9)] == [32] * 2 + [16] * 3 + [
+    8,
+    6,
+    6,
+  ]
+
+
+@pytest.mark.parametrize(
+  ("name", "side", "maps"),
+  [
+    ("resnet18", 4, 512),
+    ("resnet50", 4, 2048),
+    ("densenet121", 4, 1024),
+    ("mobilenet_v2", 4, 1280),
+    ("efficientnet_b0", 4, 1280),
+    ("vgg19", 1, 512),
+    ("all_cnn", 6, 192),
+  ],
+)
+def test_small_images_keep_their_detail_and_bfloat16_stays_inside(name, side, maps):
+  model = build_model(name, num_classes=7, dtype=jnp.bfloat16)
+  variables, logits, out = _abstract(model, 32, channels=1)
+  assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+  assert (logits.shape, logits.dtype) == ((2, 7), jnp.float32)
+  assert out["pre_logits"].shape == (2, maps)
+  assert variables["params"]["logits"]["kernel"].shape == (maps, 7)
+  stages = [x for key, x in out.items() if key != "pre_logits"]
+  assert {x.dtype for x in stages} == {jnp.dtype("bfloat16")}
+  assert stages[-1].shape[1:3] == (side, side)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_imagenet_stem_ends_at_a_32nd_of_the_side(name):
+  if name == "all_cnn":
+    pytest.skip("has no ImageNet stem")
+  _, _, out = _abstract(build_model(name, num_classes=7, stem="imagenet"), 64)
+  stages = [x for key, x in out.items() if key != "pre_logits"]
+  assert stages[-1].shape[1:3] == (2, 2)
+
+
+class _ShortDenseNet(DenseNet121):
+  block_sizes: ClassVar = (1, 2, 1, 1)
+
+
+def _tiny(name, monkeypatch):
+  """A network whose training compiles in seconds, with all kinds of its parts."""
+  short = (Stage(1, 3, 16, 1, 1), Stage(6, 3, 16, 2, 2), Stage(6, 5, 24, 1, 2))
+  monkeypatch.setattr(mobilenet_v2, "STAGES", short)
+  monkeypatch.setattr(efficientnet, "STAGES", short)
+  if name == "densenet121":
+    return _ShortDenseNet(num_classes=3, width=0.125, drop_rate=0.1)
+  if name == "all_cnn":
+    return build_model(name, num_classes=3, width=0.125)
+  return build_model(name, num_classes=3, width=0.0625, norm_momentum=0.75)
+
+
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n != "resnet50"])
+def test_training_reaches_every_parameter_and_statistic(name, monkeypatch):
+  model = _tiny(name, monkeypatch)
+  images = jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
+
+  def loss(params, rest, key):
+    (logits, out), updates = model.apply(
+      {"params": params, **rest},
+      images,
+      train=True,
+      mutable=["batch_stats"],
+      rngs={"dropout": key},
+    )
+    kernel, bias = params["logits"]["kernel"], params["logits"]["bias"]
+    again = out["pre_logits"] @ kernel + bias[None]
+    return jnp.sum(jnp.sin(logits + jnp.arange(3.0)[None])), (logits, again, updates)
+
+  @jax.jit
+  def run(key):
+    rest = model.init(key, images, train=False)
+    params = rest.pop("params")
+    step = jax.value_and_grad(loss, has_aux=True)
+    return params, rest, step(params, rest, key), loss(params, rest, key + 1)
+
+  compiled = run.lower(jax.random.PRNGKey(0)).compile(
+    compiler_options={"xla_backend_optimization_level": 0}
+  )
+  _, before, ((_, aux), gradients), (_, other) = compiled(jax.random.PRNGKey(0))
+  logits, again, updates = aux
+  np.testing.assert_allclose(again, logits, rtol=1e-4, atol=1e-5)
+  for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+    where = jax.tree_util.keystr(path)
+    assert np.isfinite(gradient).all(), where
+    # BatchNorm takes away what VGG19's convolution biases add.
+    if not (name == "vgg19" and "conv" in where and "bias" in where):
+      assert np.abs(gradient).max() > 0, where
+  if name != "all_cnn":
+    moved = jax.tree.map(
+      lambda new, old: bool((new != old).any()), updates, dict(before)
+    )
+    assert all(jax.tree.leaves(moved))
+  drops = name not in ("resnet18", "vgg19")  # VGG19 only in the ImageNet head.
+  assert bool((other[0] != logits).any()) == drops
+
+
+def test_running_statistics_decay_by_the_momentum():
+  model = build_model("resnet18", num_classes=3, width=1 / 64, norm_momentum=0.75)
+  images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+
+  @jax.jit
+  def update(key):
+    variables = model.init(key, images, train=False)
+    _, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
+    kernel = variables["params"]["stem_conv"]["kernel"]
+    stem = Convolution(1).apply({"params": {"kernel": kernel}}, images)
+    return updates["batch_stats"]["stem_norm"], stem
+
+  statistics, stem = update(jax.random.key(0))
+  np.testing.assert_allclose(
+    statistics["mean"], 0.25 * np.mean(stem, (0, 1, 2)), rtol=1e-4
+  )
+  np.testing.assert_allclose(
+    statistics["var"], 0.75 + 0.25 * np.var(stem, (0, 1, 2)), rtol=1e-4
+  )
+
+
+def test_stochastic_depth_drops_whole_examples_and_keeps_the_mean():
+  block = InvertedResidual(
+    4,
+    Stage(2, 3, 4, 1, 1),
+    1,
+    nn.swish,
+    Convolution,
+    lambda name: nn.BatchNorm(use_running_average=True, name=name),
+    squeeze=2,
+    drop_path_rate=0.25,
+    deterministic=False,
+  )
+  x = jax.random.normal(jax.random.key(0), (400, 2, 2, 4))
+
+  @jax.jit
+  def run(key):
+    sure = block.clone(deterministic=True)
+    variables = sure.init(key, x)
+    return sure.apply(variables, x), block.apply(variables, x, rngs={"dropout": key})
+
+  kept, dropped = run(jax.random.key(1))
+  branch, found = kept - x, dropped - x
+  gone = np.abs(found).max((1, 2, 3)) == 0
+  np.testing.assert_allclose(found[~gone], branch[~gone] / 0.75, rtol=1e-3, atol=1e-5)
+  assert 60 < gone.sum() < 140  # 100 expected, with a deviation of 8.7.
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 3), (7, 7), (10, 15), (1, 1)])
+def test_adaptive_pooling_by_its_definition(height, width):
+  x = np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
+  expected = np.zeros((2, 7, 7, 3))
+  for i in range(7):
+    for j in range(7):
+      rows = slice(int(np.floor(i * height / 7)), int(np.ceil((i + 1) * height / 7)))
+      columns = slice(int(np.floor(j * width / 7)), int(np.ceil((j + 1) * width / 7)))
+      expected[:, i, j] = x[:, rows, columns].mean((1, 2))
+  np.testing.assert_allclose(
+    adaptive_average_pool(jnp.asarray(x), 7), expected, rtol=1e-5, atol=1e-6
+  )
+
+
+@pytest.mark.parametrize(
+  ("features", "expected"),
+  # By the rule in the authors' code: nearest 8, but never less than 90 %.
+  [(11.2, 16), (8.4, 8), (5.6, 8), (22.4, 24), (44.8, 48), (1792, 1792), (2, 8)],
+)
+def test_maps_are_rounded_to_multiples_of_eight(features, expected):
+  assert mobilenet_v2.rounded(features) == expected
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_arguments_out_of_range_are_refused(name):
+  def call(shape=(1, 32, 32, 3), **arguments):
+    build_model(name, num_classes=2, **arguments).init(
+      jax.random.key(0), jnp.zeros(shape), train=False
+    )
+
+  with pytest.raises(ValueError, match="width: expected more than 0, got 0"):
+    call(width=0)
+  with pytest.raises(ValueError, match=r"images: expected .*got \(32, 32, 3\)"):
+    call(shape=(32, 32, 3))
+  fields = build_model(name, num_classes=2).__dataclass_fields__
+  fractions = [n for n in fields if n.endswith("_rate") or n == "norm_momentum"]
+  assert fractions
+  for fraction in fractions:
+    with pytest.raises(ValueError, match=rf"{fraction}: expected \[0, 1\), got 1"):
+      call(**{fraction: 1})
+  if name != "all_cnn":
+    with pytest.raises(ValueError, match=r"stem: expected one of .*got 'large'"):
+      call(stem="large")
+
+
+@pytest.mark.parametrize(
+  ("name", "arguments", "least"),
+  [
+    ("all_cnn", {}, 9),
+    ("vgg19", {}, 32),
+    ("densenet121", {}, 8),
+    ("densenet121", {"stem": "imagenet"}, 29),
+  ],
+)
+def test_images_too_small_to_leave_a_pixel_are_refused(name, arguments, least):
+  model = build_model(name, num_classes=2, **arguments)
+  _, _, out = _abstract(model, least)
+  assert min(min(x.shape) for x in out.values()) == 1
+  with pytest.raises(ValueError, match=f"sides of at least {least}"):
+    _abstract(model, least - 1)
