@@ -92,6 +92,10 @@ def get_default_config() -> ml_collections.ConfigDict:
 
   config.batch_size = 64
   config.eval_batch_size = 256
+  # Evaluates a second time without the images that have a twin in the splits trained
+  # and chosen on. Off by default, as the search takes as long as for
+  # `data.drop_duplicates`; it may be turned on in --mode=eval.
+  config.evaluate_without_twins = False
   config.num_epochs = 100
   # Epochs without a better value of `selection_metric` before training ends; 0: never.
   config.early_stop_patience = 15

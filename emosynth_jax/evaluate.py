@@ -13,8 +13,8 @@ import ml_collections
 from absl import logging
 from jax import lax
 
-from emosynth_jax import experiment as experiments
 from emosynth_jax import (
+  batch_invariance,
   losses,
   metric_writer,
   metrics,
@@ -22,11 +22,41 @@ from emosynth_jax import (
   plots,
   results,
   run_config,
+  twins,
+  views,
 )
+from emosynth_jax import experiment as experiments
 from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.train_state import TrainState
 
 Array = jax.Array
+
+
+def image_logits(
+  variables: Any,
+  input_scale: Array,
+  images: Array,
+  *,
+  model: nn.Module,
+  evaluation_logits: Callable[..., Array],
+) -> Array:
+  """The logits by which images are judged: margin-free, of running statistics.
+
+  Args:
+    variables: the network's.
+    input_scale: factor from pixels to the network's input.
+    images: uint8 `(N, H, W, C)`.
+    model: the network.
+    evaluation_logits: that of `losses.get_evaluation_logits`.
+
+  Returns:
+    `(N, K)`.
+  """
+  inputs = images.astype(jnp.float32) * input_scale
+  logits, out = model.apply(variables, inputs, train=False)
+  available = models.last_layer(variables["params"], logits, out)
+  return evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
 
 
 def evaluate_images(
@@ -39,6 +69,7 @@ def evaluate_images(
   evaluation_logits: Callable[..., Array],
   num_classes: int,
   batch_size: int,
+  augment: Callable[[Array], Array] | None = None,
 ) -> dict[str, Array]:
   """The statistics of a whole split, batch by batch, as one program.
 
@@ -55,21 +86,30 @@ def evaluate_images(
     evaluation_logits: that of `losses.get_evaluation_logits`.
     num_classes: K.
     batch_size: B, images at a time.
+    augment: the views that are averaged over, one of `views.VIEWS`; None for the image
+      as it is.
 
   Returns:
     The sums of `metrics.batch_statistics` for each batch, stacked: `(M / B, ...)`,
     rounded up.
   """
+  answer = functools.partial(
+    image_logits,
+    variables,
+    input_scale,
+    model=model,
+    evaluation_logits=evaluation_logits,
+  )
   total = images.shape[0]
   batch_size = min(batch_size, total)
 
   def one_batch(_, start):
     rows = start + jnp.arange(batch_size)
     mask, rows = rows < total, rows % total
-    inputs = images[rows].astype(jnp.float32) * input_scale
-    logits, out = model.apply(variables, inputs, train=False)
-    available = models.last_layer(variables["params"], logits, out)
-    logits = evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
+    if augment is None:
+      logits = answer(images[rows])
+    else:
+      logits = views.mean_logits(answer, augment(images[rows].astype(jnp.float32)))
     statistics = metrics.batch_statistics(
       logits, labels[rows], mask, num_classes=num_classes
     )
@@ -79,7 +119,11 @@ def evaluate_images(
 
 
 def build_evaluate(
-  experiment: experiments.Experiment, *, class_names: tuple[str, ...], batch_size: int
+  experiment: experiments.Experiment,
+  *,
+  class_names: tuple[str, ...],
+  batch_size: int,
+  augment: str = "none",
 ) -> Callable[[TrainState, Array, Array], dict[str, Any]]:
   """The evaluation of a network as a function of a state and a split.
 
@@ -87,6 +131,7 @@ def build_evaluate(
     experiment: the run's functions.
     class_names: K names in label order.
     batch_size: images at a time.
+    augment: `config.eval_augment`.
 
   Returns:
     `(state, images, labels) -> summary`, see `metrics.summarize`.
@@ -98,14 +143,39 @@ def build_evaluate(
       evaluation_logits=experiment.evaluation_logits,
       num_classes=len(class_names),
       batch_size=batch_size,
+      augment=None if augment == "none" else views.VIEWS[augment],
     )
   )
 
   def evaluate(state: TrainState, images: Array, labels: Array) -> dict[str, Any]:
-    batches = program(state.variables, state.input_scale, images, labels)
+    batches = program(state.evaluation_variables, state.input_scale, images, labels)
     return metrics.summarize(jax.device_get(batches), class_names)
 
   return evaluate
+
+
+def check_invariance(
+  experiment: experiments.Experiment,
+  state: TrainState,
+  dataset: Dataset,
+  *,
+  batch_size: int,
+) -> dict[str, Any]:
+  """`batch_invariance.check_batch_invariance` of a network on a split."""
+  program = jax.jit(
+    functools.partial(
+      image_logits,
+      model=experiment.model,
+      evaluation_logits=experiment.evaluation_logits,
+    )
+  )
+  return batch_invariance.check_batch_invariance(
+    functools.partial(program, state.evaluation_variables, state.input_scale),
+    dataset.images,
+    dataset.labels,
+    batch_size=batch_size,
+    dtype=jnp.dtype(experiment.model.dtype).name,
+  )
 
 
 def evaluate_run(
@@ -126,6 +196,8 @@ def evaluate_run(
   Raises:
     FileNotFoundError: if the workdir holds no best checkpoint.
     ValueError: for a config that does not fit the one `workdir` was begun with.
+    BatchDependenceError: if an image's logits depend on its batch; the report is
+      written all the same, and says so.
   """
   workdir = pathlib.Path(workdir)
   run_config.check_same_config(config, workdir)
@@ -160,6 +232,19 @@ def evaluate_run(
     name: evaluate(state, *experiments.on_device(dataset))
     for name, dataset in datasets.items()
   }
+  if config.evaluate_without_twins:
+    training = experiments.load_data(config, ("train",))
+    run_config.check_same_data(training, workdir)
+    rest = twins.evaluate_without_twins(
+      lambda dataset: evaluate(state, *experiments.on_device(dataset)),
+      training["train"],
+      datasets,
+    )
+    for name, summary in rest.items():
+      summaries[name]["without_twins"] = summary
+  invariance = check_invariance(
+    experiment, state, first, batch_size=config.eval_batch_size
+  )
   evaluated_by = results.provenance()
   # A run that was evaluated elsewhere, or with later code, says so.
   trained_by = run_config.read_provenance(workdir)
@@ -176,6 +261,7 @@ def evaluate_run(
     "official_splits": {
       name: dataset.official_split for name, dataset in datasets.items()
     },
+    "batch_invariance": {"split": "validation", **invariance},
     "splits": summaries,
   }
   results.write_report(workdir / "report.json", report)
@@ -194,6 +280,7 @@ def evaluate_run(
         "command": _each_once(trained_by, "command"),
         "commit": _each_once(trained_by, "commit"),
         "evaluated at": _each_once([evaluated_by], "commit"),
+        "batch invariance": batch_invariance.describe(invariance),
       },
     )
     for name, summary in summaries.items()
@@ -213,6 +300,7 @@ def evaluate_run(
   )
   plots.plot_reliability(summary["calibration"], workdir / "reliability.png", title)
   logging.info("The report and its pictures are in %s.", workdir)
+  batch_invariance.require(invariance, f"{workdir / 'report.json'}")
   return report
 
 

@@ -1,7 +1,7 @@
 """What a config's names stand for: the one place that turns settings into functions."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
-from absl import logging
 
-from emosynth_jax import data, duplicates, losses, models, optimizers
+from emosynth_jax import data, losses, models, optimizers, twins
 from emosynth_jax.data import augment
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.train_state import TrainState, create_train_state
@@ -111,38 +110,11 @@ def load_data(
   return {split: loaded[split] for split in splits}
 
 
-def has_twin_in(dataset: Dataset, others: Sequence[Dataset]) -> np.ndarray:
-  """Which images of a data set show the same picture as one of other data sets.
-
-  Args:
-    dataset: N images.
-    others: of images of the same shape.
-
-  Returns:
-    bool `(N,)`; see `duplicates.find_twins`.
-  """
-  images = np.concatenate([part.images for part in (dataset, *others)])
-  groups = duplicates.find_twins(images).groups
-  return np.isin(groups[: len(dataset)], groups[len(dataset) :])
-
-
 def _load_without_twins(config: ml_collections.ConfigDict) -> dict[str, Dataset]:
   """The run's splits, with those images left out of "train"."""
   loaded = _load(config, splits(config))
   train, *others = loaded.values()
-  twins = has_twin_in(train, others)
-  logging.info(
-    "Training without %d of %d images, which have a twin in %s.",
-    twins.sum(),
-    len(train),
-    " or ".join(dataset.split for dataset in others),
-  )
-  if twins.all():
-    raise ValueError(
-      "config.data.drop_duplicates leaves no image to train on: each has a twin in "
-      "another split"
-    )
-  loaded["train"] = train.take(np.flatnonzero(~twins))
+  loaded["train"] = twins.drop_twins(train, others)
   return loaded
 
 

@@ -67,6 +67,10 @@ def format_table(
     ("calibration error, maximum", _percent(summary["max_calibration_error"])),
     ("loss", f"{summary['loss']:.4f}"),
   ]
+  if rest := summary.get("without_twins"):
+    # Directly below the figure that it doubts.
+    label = f"accuracy without {rest['num_left_out']} twins"
+    figures.insert(1, (label, _percent(rest["accuracy"])))
   digits = max(len(text) for _, text in figures)
   sections.append(_align([(label, f"{text:>{digits}}") for label, text in figures]))
   if summary["absent_classes"]:

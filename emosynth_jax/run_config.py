@@ -19,6 +19,7 @@ from emosynth_jax.data.dataset import Dataset
 _FREE_SETTINGS = (
   "data.data_dir",
   "data.test_split",
+  "evaluate_without_twins",
   "num_epochs",
   "early_stop_patience",
   "checkpoint.keep",

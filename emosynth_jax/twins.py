@@ -1,0 +1,87 @@
+"""Twins between splits: training and evaluation without the images that have one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from emosynth_jax import duplicates
+from emosynth_jax.data.dataset import Dataset
+
+
+def twin_groups(datasets: Sequence[Dataset]) -> list[np.ndarray]:
+  """The groups of images, of all data sets together, that show the same picture.
+
+  Args:
+    datasets: of images of one shape.
+
+  Returns:
+    For each data set, of N images, a number of each image's group, int `(N,)`; see
+    `duplicates.find_twins`.
+  """
+  images = np.concatenate([dataset.images for dataset in datasets])
+  groups = duplicates.find_twins(images).groups
+  ends = np.cumsum([len(dataset) for dataset in datasets])
+  return np.split(groups, ends[:-1])
+
+
+def drop_twins(training: Dataset, others: Sequence[Dataset]) -> Dataset:
+  """The training images that have no twin in validation or test.
+
+  Args:
+    training: what is trained on.
+    others: the other splits.
+
+  Returns:
+    The rest of `training`, in its order.
+
+  Raises:
+    ValueError: if nothing is left.
+  """
+  groups = twin_groups([training, *others])
+  kept = np.flatnonzero(~np.isin(groups[0], np.concatenate(groups[1:])))
+  logging.info(
+    "Training without %d of %d images, which have a twin in %s.",
+    len(training) - len(kept),
+    len(training),
+    " or ".join(dataset.split for dataset in others),
+  )
+  if not len(kept):
+    raise ValueError(
+      "config.data.drop_duplicates leaves no image to train on: each has a twin in "
+      "another split"
+    )
+  return training.take(kept)
+
+
+def evaluate_without_twins(
+  evaluate: Callable[[Dataset], dict[str, Any]],
+  training: Dataset,
+  datasets: Mapping[str, Dataset],
+) -> dict[str, dict[str, Any] | None]:
+  """Evaluates splits without the images that have a twin in an earlier split.
+
+  Args:
+    evaluate: a data set to its summary, see `metrics.summarize`.
+    training: what the network was trained on.
+    datasets: "validation", which it was chosen on, and then "test" if there is one.
+
+  Returns:
+    For each split the summary of the rest, with ``num_left_out``; or None where all
+    images have a twin.
+  """
+  groups = twin_groups([training, *datasets.values()])
+  summaries: dict[str, dict[str, Any] | None] = {}
+  for k, (name, dataset) in enumerate(datasets.items(), 1):
+    kept = np.flatnonzero(~np.isin(groups[k], np.concatenate(groups[:k])))
+    left_out = len(dataset) - len(kept)
+    earlier = " or ".join(["train", *list(datasets)[: k - 1]])
+    logging.info(
+      "%d of %d %s images have a twin in %s.", left_out, len(dataset), name, earlier
+    )
+    if len(kept):
+      summaries[name] = {"num_left_out": left_out, **evaluate(dataset.take(kept))}
+    else:
+      summaries[name] = None
+  return summaries

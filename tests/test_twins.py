@@ -1,0 +1,119 @@
+"""Training and evaluation leave out exactly the images that are shown elsewhere."""
+
+import numpy as np
+import pytest
+
+from emosynth_jax import default_config, experiment, twins
+from emosynth_jax.data import synthetic_faces
+from emosynth_jax.data.dataset import Dataset
+
+
+def _dataset(split, images, labels=None):
+  images = np.asarray(images)
+  return Dataset(
+    images=images,
+    labels=np.zeros(len(images), np.int32) if labels is None else labels,
+    class_names=("a", "b"),
+    split=split,
+    sources=tuple(f"{split} {i}" for i in range(len(images))),
+  )
+
+
+@pytest.fixture(scope="module")
+def pictures():
+  return np.random.default_rng(0).integers(0, 256, (12, 24, 24, 1), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def splits(pictures):
+  """Train 0..5; validation has train's 1; test has train's 2, 3 and validation's 7."""
+  return {
+    "train": _dataset("train", pictures[:6]),
+    "validation": _dataset("validation", pictures[[6, 1, 7]]),
+    "test": _dataset(
+      "test", [pictures[2], pictures[8], pictures[3][:, ::-1], pictures[7]]
+    ),
+  }
+
+
+def test_groups_join_the_same_pictures_of_all_splits(splits):
+  train, validation, test = twins.twin_groups(list(splits.values()))
+  assert (len(train), len(validation), len(test)) == (6, 3, 4)
+  assert len(set(train)) == 6
+  np.testing.assert_array_equal(np.isin(validation, train), [False, True, False])
+  # The third one is mirrored.
+  np.testing.assert_array_equal(np.isin(test, train), [True, False, True, False])
+  assert test[3] == validation[2]
+
+
+def test_training_leaves_out_what_validation_and_test_show(splits):
+  train, *others = splits.values()
+  rest = twins.drop_twins(train, others)
+  assert rest.sources == ("train 0", "train 4", "train 5")
+  assert rest.split == "train"
+  np.testing.assert_array_equal(rest.images, train.images[[0, 4, 5]])
+  # Without the test split, its twins stay.
+  assert len(twins.drop_twins(train, others[:1])) == 5
+
+
+def test_nothing_left_to_train_on_is_an_error(pictures):
+  train, test = _dataset("train", pictures[:2]), _dataset("test", pictures[:4])
+  with pytest.raises(ValueError, match="drop_duplicates leaves no image to train on"):
+    twins.drop_twins(train, [test])
+
+
+def test_evaluation_leaves_out_what_was_trained_or_chosen_on(splits):
+  train, validation, test = splits.values()
+  summaries = twins.evaluate_without_twins(
+    lambda dataset: {"sources": dataset.sources},
+    train,
+    {"validation": validation, "test": test},
+  )
+  assert summaries == {
+    "validation": {"num_left_out": 1, "sources": ("validation 0", "validation 2")},
+    "test": {"num_left_out": 3, "sources": ("test 1",)},
+  }
+
+
+def test_a_split_of_twins_alone_has_no_figures(splits, pictures):
+  summaries = twins.evaluate_without_twins(
+    lambda dataset: pytest.fail("nothing to evaluate"),
+    splits["train"],
+    {"validation": _dataset("validation", pictures[:2])},
+  )
+  assert summaries == {"validation": None}
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+  """A config of drawn faces whose test split has two of the training faces."""
+  load = synthetic_faces.load
+
+  def leaky(data_dir, split, *, seed=0, num_examples=None):
+    dataset = load(data_dir, split, seed=seed, num_examples=num_examples)
+    if split == "test":
+      dataset.images[:2] = load(data_dir, "train", num_examples=14).images[[3, 9]]
+    return dataset
+
+  monkeypatch.setattr(synthetic_faces, "load", leaky)
+  config = default_config.get_default_config()
+  config.data.options.num_examples = 14
+  return config
+
+
+def test_data_are_loaded_without_twins_where_the_config_says_so(config):
+  wanted = ("train", "validation", "test")
+  assert len(experiment.load_data(config, wanted)["train"]) == 14
+  config.data.drop_duplicates = True
+  loaded = experiment.load_data(config, wanted)
+  assert [len(loaded[split]) for split in wanted] == [12, 14, 14]
+  gone = {"train 3 of seed 0", "train 9 of seed 0"}
+  assert not gone & set(loaded["train"].sources)
+  # The training split is the same, whichever splits are asked for beside it.
+  alone = experiment.load_data(config, ("train",))
+  assert list(alone) == ["train"]
+  assert alone["train"].sources == loaded["train"].sources
+  assert len(experiment.load_data(config, ("validation",))["validation"]) == 14
+  # A run that reports no test split has none to leave twins out for.
+  config.data.test_split = ""
+  assert len(experiment.load_data(config, ("train",))["train"]) == 14
