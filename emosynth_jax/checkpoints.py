@@ -34,6 +34,12 @@ class Variables(NamedTuple):
   batch_stats: Any
 
 
+class _Averages(NamedTuple):
+  """Their averages, as `TrainState` names them."""
+
+  ema: Any
+
+
 class Checkpoints:
   """The checkpoints of one workdir."""
 
@@ -147,7 +153,7 @@ class Checkpoints:
     return None
 
   def restore_variables(self, kind: str) -> Variables | None:
-    """The network's variables in the newest sound checkpoint of a kind.
+    """The variables that the newest sound checkpoint of a kind is judged by.
 
     Unlike `restore` it needs no state to compare with: a run of any network, optimiser
     and loss is read.
@@ -156,7 +162,8 @@ class Checkpoints:
       kind: "last" or "best".
 
     Returns:
-      The variables, or None where no checkpoint of the kind was ever saved.
+      Their averages if the run kept any, else the variables; None where no checkpoint
+      of the kind was ever saved.
 
     Raises:
       CheckpointError: if there were checkpoints and all are damaged.
@@ -166,8 +173,10 @@ class Checkpoints:
       try:
         stored = manager.item_metadata(step)["state"].tree
         fields, digest = _read_fields(manager, step, stored)
-        # A network without BatchNorm has no statistics, and nothing of them is stored.
-        variables = Variables(fields["params"], fields.get("batch_stats") or {})
+        if "ema" in fields:
+          _check_digest(_Averages(fields["ema"]), digest)
+          return _variables(fields["ema"])
+        variables = _variables(fields)
         _check_digest(variables, digest)
         return variables
       except Exception as error:  # Whatever a damaged file makes the reader raise.
@@ -237,6 +246,11 @@ def _read_fields(manager, step: int, like: Any) -> tuple[dict[str, Any], dict]:
   # would be compiled anew for them, and once more for what it returns.
   fields = jax.tree.map(lambda x: jnp.array(np.asarray(x)), restored["state"])
   return fields, restored["digest"]
+
+
+def _variables(fields: dict[str, Any]) -> Variables:
+  # A network without BatchNorm has no statistics, and nothing of them is stored.
+  return Variables(fields["params"], fields.get("batch_stats") or {})
 
 
 def _check_digest(state: Any, expected: dict[str, str]) -> None:

@@ -7,6 +7,9 @@ import ml_collections
 # These hold the arguments of whatever their name looks up.
 _OPEN_PARTS = ("loss", "model", "data.options")
 
+# Data sets whose images say something else when they are mirrored.
+_ONE_WAY_ROUND = ("mnist", "svhn")
+
 # The network of the `small` variants, for two CPU cores.
 SMALL_MODEL = {"width": 0.125, "dense_features": (64, 64), "dropout_rate": 0.1}
 
@@ -58,20 +61,36 @@ def get_default_config() -> ml_collections.ConfigDict:
   config.class_weights = "none"
 
   config.optimizer = optimizer = ml_collections.ConfigDict()
+  optimizer.name = "adam"  # or "adamw", or "sgd" with Nesterov's momentum
   optimizer.learning_rate = 1e-3
   optimizer.b1 = 0.9
   optimizer.b2 = 0.999
+  optimizer.momentum = 0.9  # of "sgd"
+  # Of kernels alone; of "adamw" and "sgd", where it is part of the gradient.
+  optimizer.weight_decay = 0.0
   # Largest global norm of a step's gradient; 0 leaves gradients as they are.
   optimizer.gradient_clip = 0.0
 
-  # The learning rate is multiplied by `factor` after `patience` epochs without a
+  # What multiplies the learning rate of each step: "constant", or half a "cosine" down
+  # to `final_scale` at the end of the last epoch; either after a linear warm-up.
+  config.schedule = schedule = ml_collections.ConfigDict()
+  schedule.name = "constant"
+  schedule.warmup_epochs = 0.0
+  schedule.final_scale = 0.0
+
+  # The learning rate is also multiplied by `factor` after `patience` epochs without a
   # validation loss lower than the best by the share `min_improvement`. That loss is
-  # the cross-entropy of the margin-free logits, whatever the training loss is.
+  # the cross-entropy of the margin-free logits, whatever the training loss is. A
+  # patience of 0 is none of this.
   config.plateau = plateau = ml_collections.ConfigDict()
   plateau.factor = 0.1
   plateau.patience = 5
   plateau.min_improvement = 1e-4
   plateau.min_scale = 1e-4
+
+  # Decay of the moving averages of parameters and batch statistics by which the network
+  # is then judged, by validation and report alike; 0: it is judged as it is.
+  config.ema_decay = 0.0
 
   # Factor from pixels 0..255 to the network's input, and the one that replaces it
   # from epoch `second_scale_epoch` on (0: never).
@@ -86,12 +105,21 @@ def get_default_config() -> ml_collections.ConfigDict:
   augment.shift = 0.0
   augment.rotation = 0.0
   augment.flip = False
+  # Pixels added on each side, of which a random window is cut; what they show is
+  # "edge", the nearest pixel, "reflect", the image mirrored, or "zero".
+  augment.crop_padding = 0
+  augment.crop_fill = "edge"
   augment.erasing_probability = 0.0
+  # Side, in pixels, of a square that is greyed in each image.
+  augment.cutout_side = 0
   # Parameter of mixup's Beta distribution; 0 for no mixup.
   config.mixup_alpha = 0.0
 
   config.batch_size = 64
   config.eval_batch_size = 256
+  # Reports the mean over views of each image as well: "flip" (the image and its mirror
+  # image) or "ten_crop"; "none" does not. The epoch is never chosen by it.
+  config.eval_augment = "none"
   # Evaluates a second time without the images that have a twin in the splits trained
   # and chosen on. Off by default, as the search takes as long as for
   # `data.drop_duplicates`; it may be turned on in --mode=eval.
@@ -195,9 +223,11 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ("steps_per_call", 0),
     ("mixup_alpha", 0),
     ("optimizer.gradient_clip", 0),
+    ("optimizer.weight_decay", 0),
+    ("schedule.warmup_epochs", 0),
     ("checkpoint.keep", 1),
     ("checkpoint.minutes", 0),
-    ("plateau.patience", 1),
+    ("plateau.patience", 0),
     ("input.second_scale_epoch", 0),
     ("data.limit", 0),
   ):
@@ -209,7 +239,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       raise ValueError(f"config.{key}: expected more than 0, got {_get(config, key)}")
   if config.seed >= 2**32:  # Random keys would drop the higher bits in silence.
     raise ValueError(f"config.seed: expected less than 2**32, got {config.seed}")
-  for key in ("optimizer.b1", "optimizer.b2"):
+  for key in ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "ema_decay"):
     if not 0 <= _get(config, key) < 1:
       raise ValueError(
         f"config.{key}: expected at least 0 and less than 1, got {_get(config, key)}"
@@ -224,11 +254,30 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ("selection_metric", ("accuracy", "balanced_accuracy", "f1_macro", "loss")),
     ("model.dtype", ("float32", "bfloat16")),
     ("data.test_split", ("test", "")),
+    ("optimizer.name", ("adam", "adamw", "sgd")),
+    ("schedule.name", ("constant", "cosine")),
+    ("augment.crop_fill", ("edge", "reflect", "zero")),
+    ("eval_augment", ("none", "flip", "ten_crop")),
   ):
     if _get(config, key) not in choices:
       raise ValueError(
         f"config.{key}: expected one of {choices}, got {_get(config, key)!r}"
       )
+  if not 0 <= config.schedule.final_scale <= 1:
+    raise ValueError(
+      "config.schedule.final_scale: expected a number from 0 to 1, got "
+      f"{config.schedule.final_scale}"
+    )
+  if config.schedule.name == "cosine" and config.plateau.patience:
+    raise ValueError(
+      "config.plateau.patience: expected 0 (off) beside a cosine schedule, got "
+      f"{config.plateau.patience}: the learning rate would fall twice"
+    )
+  if config.eval_augment != "none" and config.data.name in _ONE_WAY_ROUND:
+    raise ValueError(
+      f'config.eval_augment: expected "none" for {config.data.name}, got '
+      f"{config.eval_augment!r}: a mirrored digit is another sign"
+    )
 
 
 def _get(config, dotted):

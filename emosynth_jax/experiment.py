@@ -77,6 +77,7 @@ def build_experiment(
       image_shape=image_shape,
       input_scale=config.input.scale,
       init_loss_state=functools.partial(losses.init_state, loss_name, num_classes),
+      has_ema=config.ema_decay > 0,
     ),
   )
 

@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from emosynth_jax.checkpoints import Checkpoints
-from emosynth_jax.train_state import TrainState
+from emosynth_jax.train_state import TrainState, copy_for_ema
 
 _LAST_LAYER = "logits"  # See models.build_model.
 # Settings of a network that may differ: they change how it trains, not what it is.
@@ -30,7 +30,8 @@ def init_from(
   """Takes parameters and batch statistics over from a trained run.
 
   In the last layer the columns of the classes that both runs know, by name, are taken
-  over; those of other classes stay as they are initialised. The optimiser starts anew.
+  over; those of other classes stay as they are initialised. The optimiser starts anew,
+  and so do averages of the variables, from what was taken over.
 
   Args:
     workdir: the folder of the trained run.
@@ -80,7 +81,8 @@ def init_from(
     ", ".join(fresh) or "none",
     ", ".join(name for name in old_names if name not in class_names) or "none",
   )
-  return state.replace(params=params, batch_stats=old["batch_stats"])
+  ema = None if state.ema is None else copy_for_ema(params, old["batch_stats"])
+  return state.replace(params=params, batch_stats=old["batch_stats"], ema=ema)
 
 
 def _read_run(workdir: pathlib.Path) -> tuple[list[str], dict[str, Any]]:

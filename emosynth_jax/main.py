@@ -14,10 +14,10 @@ import pathlib
 import re
 import time
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
-from emosynth_jax.command_line import fail, use_compilation_cache
+from emosynth_jax.command_line import fail, start_logging, use_compilation_cache
 
 _START = time.monotonic()
 
@@ -78,14 +78,10 @@ def main(argv: list[str]) -> None:
   """Runs the mode asked for."""
   if len(argv) > 1:
     fail(f"expected flags only, got the arguments {argv[1:]}")
-  logging.set_verbosity(logging.INFO)
-  # Orbax tells each step of each save through the same log.
-  logging.get_absl_handler().addFilter(
-    lambda record: record.levelno >= 40 or "orbax" not in record.pathname
-  )
+  start_logging()
   use_compilation_cache()
   # After the flags: --help needs none of it.
-  from emosynth_jax import checkpoints, default_config, evaluate, train
+  from emosynth_jax import checkpoints, default_config, epoch, evaluate, train
 
   config = _CONFIG.value
   workdir = pathlib.Path(
@@ -105,7 +101,7 @@ def main(argv: list[str]) -> None:
     OSError,
     ModuleNotFoundError,
     checkpoints.CheckpointError,
-    train.NonFiniteError,
+    epoch.NonFiniteError,
   ) as error:
     if _TRACEBACK.value:
       raise

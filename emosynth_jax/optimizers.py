@@ -1,26 +1,154 @@
-"""The optimiser of the thesis, and its learning rate's decay."""
+"""Optimisers, and what multiplies their learning rate over the steps and epochs."""
 
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
 import optax
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine")
+
+# A patience that no run comes to the end of: optax has no plateau that never falls.
+_NEVER = 2**31 - 1
 
 
 def build_optimizer(
-  *, learning_rate: float, b1: float, b2: float, gradient_clip: float
+  *,
+  learning_rate: float,
+  name: str = "adam",
+  b1: float = 0.9,
+  b2: float = 0.999,
+  momentum: float = 0.9,
+  weight_decay: float = 0.0,
+  gradient_clip: float = 0.0,
 ) -> optax.GradientTransformation:
-  """Adam (Kingma and Ba 2015), behind a limit on the gradient's global norm.
+  """An optimiser, behind a limit on the gradient's global norm.
+
+  "adam" is that of Kingma and Ba. "adamw" also subtracts `learning_rate *
+  weight_decay * w` at each step. "sgd" has Nesterov's momentum and takes the decay as
+  part of the gradient, as the recipes mean it whose numbers are worth copying:
+
+    g <- g + weight_decay w,  m <- momentum m + g,
+    w <- w - learning_rate (g + momentum m)
+
+  Only kernels decay: the biases and BatchNorm's scales have no part in a network's
+  size that would be worth limiting.
 
   Args:
-    learning_rate: step size before any decay.
-    b1: decay of the first moment.
-    b2: decay of the second moment.
-    gradient_clip: largest global norm of the gradient; 0 for no limit.
+    learning_rate: step size before any schedule or decay.
+    name: one of `OPTIMIZERS`.
+    b1: decay of the first moment, of Adam and AdamW.
+    b2: decay of the second moment, likewise.
+    momentum: decay of SGD's momentum; 0 for plain SGD.
+    weight_decay: of AdamW and SGD.
+    gradient_clip: largest global norm of the gradient, without the decay; 0 for no
+      limit.
 
   Returns:
     The transformation from gradients to updates.
+
+  Raises:
+    ValueError: for an unknown name, or a decay that Adam would not apply.
+
+  References:
+    Kingma and Ba, `Adam <https://arxiv.org/abs/1412.6980>`_, 2015;
+    Loshchilov and Hutter, `Decoupled Weight Decay Regularization
+    <https://arxiv.org/abs/1711.05101>`_, 2019;
+    Sutskever et al., `On the importance of initialization and momentum in deep
+    learning <https://proceedings.mlr.press/v28/sutskever13.html>`_, 2013
   """
-  adam = optax.adam(learning_rate, b1=b1, b2=b2)
+  if name == "adam":
+    if weight_decay:
+      raise ValueError(
+        f'optimizer.weight_decay: expected 0 for "adam", got {weight_decay}; "adamw" '
+        "has one"
+      )
+    optimizer = optax.adam(learning_rate, b1=b1, b2=b2)
+  elif name == "adamw":
+    optimizer = optax.adamw(
+      learning_rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=is_kernel
+    )
+  elif name == "sgd":
+    optimizer = optax.chain(
+      optax.add_decayed_weights(weight_decay, mask=is_kernel),
+      optax.sgd(learning_rate, momentum=momentum, nesterov=True),
+    )
+  else:
+    raise ValueError(
+      f"optimizer.name: expected one of {', '.join(OPTIMIZERS)}; got {name!r}"
+    )
   if gradient_clip:
-    return optax.chain(optax.clip_by_global_norm(gradient_clip), adam)
-  return adam
+    return optax.chain(optax.clip_by_global_norm(gradient_clip), optimizer)
+  return optimizer
+
+
+def is_kernel(params: optax.Params) -> optax.Params:
+  """Which arrays are kernels, by their name: the tree with a bool for each array."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: path[-1] == jax.tree_util.DictKey("kernel"), params
+  )
+
+
+def build_schedule(
+  *,
+  num_epochs: int,
+  steps_per_epoch: int,
+  name: str = "constant",
+  warmup_epochs: float = 0.0,
+  final_scale: float = 0.0,
+) -> Callable[[jax.Array], jax.Array] | None:
+  r"""What multiplies the learning rate at each step, apart from the plateau.
+
+  With W steps of warm-up, step t of T, counted from 0, has :math:`(t + 1) / W` for
+  t < W, so that no step is in vain; then "constant" has 1, and "cosine", with the
+  final scale f,
+
+  .. math:: f + (1 - f) (1 + \cos(\pi (t - W) / (T - W))) / 2
+
+  A function of the step alone: a run that goes on finds it as it was.
+
+  Args:
+    num_epochs: epochs of the whole run, at the end of which the cosine is at its end.
+    steps_per_epoch: steps in an epoch.
+    name: one of `SCHEDULES`.
+    warmup_epochs: epochs of warm-up, not necessarily whole ones.
+    final_scale: where the cosine ends.
+
+  Returns:
+    The step to the scale, float32; None where that is always 1.
+
+  Raises:
+    ValueError: for an unknown name, or if the warm-up is not shorter than the run.
+
+  References:
+    Loshchilov and Hutter, `SGDR <https://arxiv.org/abs/1608.03983>`_, 2017, of one
+    period
+  """
+  if name not in SCHEDULES:
+    raise ValueError(
+      f"schedule.name: expected one of {', '.join(SCHEDULES)}; got {name!r}"
+    )
+  warmup = round(warmup_epochs * steps_per_epoch)
+  total = num_epochs * steps_per_epoch
+  if warmup >= total:
+    raise ValueError(
+      f"schedule.warmup_epochs: expected fewer than the {num_epochs} epochs of the "
+      f"run, got {warmup_epochs}"
+    )
+  if name == "constant" and not warmup:
+    return None
+
+  def schedule(step: jax.Array) -> jax.Array:
+    rising = jnp.minimum(1.0, (step + 1) / max(warmup, 1))
+    if name == "constant":
+      return rising
+    share = jnp.clip((step - warmup) / (total - warmup), 0.0, 1.0)
+    falling = (1 + jnp.cos(math.pi * share)) / 2
+    return rising * (final_scale + (1 - final_scale) * falling)
+
+  return schedule
 
 
 def build_plateau(
@@ -33,7 +161,7 @@ def build_plateau(
 
   Args:
     factor: what the scale is multiplied by.
-    patience: epochs without an improvement before that.
+    patience: epochs without an improvement before that; 0 for no decay at all.
     min_improvement: share of the best loss that counts as an improvement.
     min_scale: where the decay ends.
 
@@ -41,7 +169,10 @@ def build_plateau(
     The transformation.
   """
   return optax.contrib.reduce_on_plateau(
-    factor=factor, patience=patience, rtol=min_improvement, min_scale=min_scale
+    factor=factor,
+    patience=patience or _NEVER,
+    rtol=min_improvement,
+    min_scale=min_scale,
   )
 
 

@@ -22,6 +22,7 @@ _FREE_SETTINGS = (
   "evaluate_without_twins",
   "num_epochs",
   "early_stop_patience",
+  "eval_augment",
   "checkpoint.keep",
   "checkpoint.minutes",
   "steps_per_call",
@@ -29,7 +30,20 @@ _FREE_SETTINGS = (
 )
 
 # Settings that came after runs were stored, with what those runs did.
-_LATER_SETTINGS = {"init_from": "", "data.drop_duplicates": False}
+_LATER_SETTINGS = {
+  "init_from": "",
+  "data.drop_duplicates": False,
+  "optimizer.name": "adam",
+  "optimizer.momentum": 0.9,
+  "optimizer.weight_decay": 0.0,
+  "schedule.name": "constant",
+  "schedule.warmup_epochs": 0.0,
+  "schedule.final_scale": 0.0,
+  "ema_decay": 0.0,
+  "augment.crop_padding": 0,
+  "augment.crop_fill": "edge",
+  "augment.cutout_side": 0,
+}
 
 
 def keep_config(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
@@ -144,10 +158,12 @@ def check_same_config(
       f"{path} is damaged: delete it to go on with the settings of this command"
     ) from None
   new = _flatten(json.loads(json.dumps(config.to_dict())))
+  # A cosine ends with the last epoch: with more of them, every step would be another.
+  bound = {"num_epochs"} if config.schedule.name == "cosine" else set()
   different = [
     f"{key} was {old.get(key)!r}, is {new.get(key)!r}"
     for key in sorted(old.keys() | new.keys())
-    if key not in _FREE_SETTINGS and old.get(key) != new.get(key)
+    if old.get(key) != new.get(key) and (key not in _FREE_SETTINGS or key in bound)
   ]
   if different:
     raise ValueError(

@@ -30,6 +30,8 @@ class TrainState(flax.struct.PyTreeNode):
     best_epoch: int32, its epoch, counted from 1; 0 before the first.
     epoch: int32, epochs done, validation included.
     loss_state: what the loss carries from step to step (class centres, say), or None.
+    ema: exponential moving averages of `params` and `batch_stats` under these names,
+      or None where they are not wanted.
   """
 
   step: Array
@@ -44,11 +46,17 @@ class TrainState(flax.struct.PyTreeNode):
   best_epoch: Array
   epoch: Array
   loss_state: Any = None
+  ema: Any = None
 
   @property
   def variables(self) -> dict[str, Any]:
     """The network's variables as `apply` takes them."""
     return {"params": self.params, "batch_stats": self.batch_stats}
+
+  @property
+  def evaluation_variables(self) -> dict[str, Any]:
+    """The variables that the network is judged by: their averages, if it has any."""
+    return self.variables if self.ema is None else self.ema
 
 
 def zero_totals() -> dict[str, Array]:
@@ -81,6 +89,7 @@ def create_train_state(
   image_shape: tuple[int, int, int],
   input_scale: float,
   init_loss_state: Callable[[int], Any] = lambda dim: None,
+  has_ema: bool = False,
 ) -> TrainState:
   """Initialises a run.
 
@@ -92,6 +101,7 @@ def create_train_state(
     image_shape: `(height, width, channels)`.
     input_scale: factor from pixels to the network's input.
     init_loss_state: the embedding's size to the loss's state, None for most losses.
+    has_ema: whether the state carries averages of the variables.
 
   Returns:
     The state before the first step.
@@ -100,11 +110,11 @@ def create_train_state(
   (_, out), variables = model.init_with_output(
     init_key, jnp.zeros((1, *image_shape)), train=False
   )
-  params = variables["params"]
+  params, batch_stats = variables["params"], variables.get("batch_stats", {})
   return TrainState(
     step=jnp.int32(0),
     params=params,
-    batch_stats=variables.get("batch_stats", {}),
+    batch_stats=batch_stats,
     opt_state=optimizer.init(params),
     plateau=plateau.init(params),
     key=jax.random.key_data(run_key),
@@ -114,4 +124,41 @@ def create_train_state(
     best_epoch=jnp.int32(0),
     epoch=jnp.int32(0),
     loss_state=init_loss_state(out["pre_logits"].shape[-1]),
+    ema=copy_for_ema(params, batch_stats) if has_ema else None,
   )
+
+
+def copy_for_ema(params: Any, batch_stats: Any) -> dict[str, Any]:
+  """The averages before the first step: the variables themselves.
+
+  Copies, since a step is given the state's arrays to write over, each of them once.
+  """
+  return jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats})
+
+
+def update_ema(
+  ema: dict[str, Any], variables: dict[str, Any], *, decay: float, step: Array
+) -> dict[str, Any]:
+  """One step of an exponential moving average.
+
+    ema <- d ema + (1 - d) variables,  d = min(decay, (1 + step) / (10 + step))
+
+  The smaller d of the first steps lets go of the random start, which decay^step would
+  keep a share of for thousands of steps.
+
+  Args:
+    ema: the averages before.
+    variables: the values to take in, of the same structure.
+    decay: in [0, 1).
+    step: int32 `()`, steps done before this one.
+
+  Returns:
+    The averages after.
+
+  References:
+    TensorFlow's `ExponentialMovingAverage` with `num_updates`, whose warm-up this is;
+    Polyak and Juditsky, `Acceleration of Stochastic Approximation by Averaging
+    <https://doi.org/10.1137/0330046>`_, 1992
+  """
+  share = 1 - jnp.minimum(decay, (1 + step) / (10 + step))
+  return jax.tree.map(lambda old, new: old + share * (new - old), ema, variables)

@@ -11,7 +11,7 @@ import optax
 from jax import lax
 
 from emosynth_jax import losses, models
-from emosynth_jax.train_state import TrainState
+from emosynth_jax.train_state import TrainState, update_ema
 
 Array = jax.Array
 
@@ -32,6 +32,8 @@ def train_step(
   augment: Callable[[Array, Array], Array],
   mixup: Callable[..., tuple[Array, Array]] | None,
   class_counts: Array | None = None,
+  schedule: Callable[[Array], Array] | None = None,
+  ema_decay: float = 0.0,
 ) -> TrainState:
   """Takes one step on one batch.
 
@@ -53,6 +55,10 @@ def train_step(
     mixup: `(key, images, one-hot labels) -> (images, label probabilities)`, or None.
     class_counts: int32 `(K,)`, training examples of each class, for losses that take
       them.
+    schedule: the step to what multiplies the updates beside the plateau's scale, or
+      None.
+    ema_decay: that of `train_state.update_ema`, of effect where the state has
+      averages.
 
   Returns:
     The state after the step.
@@ -97,12 +103,19 @@ def train_step(
   finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
 
   updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-  updates = jax.tree.map(lambda u: u * state.plateau.scale, updates)
+  scale = state.plateau.scale
+  if schedule is not None:
+    scale = scale * schedule(state.step)
+  updates = jax.tree.map(lambda u: u * scale, updates)
   params = optax.apply_updates(state.params, updates)
-  params, batch_stats, opt_state, loss_state = jax.tree.map(
+  ema = state.ema
+  if ema is not None:
+    variables = {"params": params, "batch_stats": batch_stats}
+    ema = update_ema(ema, variables, decay=ema_decay, step=state.step)
+  params, batch_stats, opt_state, loss_state, ema = jax.tree.map(
     lambda new, old: jnp.where(finite, new, old),
-    (params, batch_stats, opt_state, loss_state),
-    (state.params, state.batch_stats, state.opt_state, state.loss_state),
+    (params, batch_stats, opt_state, loss_state, ema),
+    (state.params, state.batch_stats, state.opt_state, state.loss_state, state.ema),
   )
   totals = dict(state.totals)
   first_bad = ~finite & (totals["bad_step"] < 0)
@@ -124,6 +137,7 @@ def train_step(
     batch_stats=batch_stats,
     opt_state=opt_state,
     loss_state=loss_state,
+    ema=ema,
     totals=totals,
   )
 

@@ -1,8 +1,11 @@
-"""Adam with a gradient limit, and the epochs at which the learning rate falls."""
+"""Optimisers against their formulas, and the steps at which the rate changes."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+import tiny_network
 
 from emosynth_jax import optimizers
 
@@ -85,3 +88,142 @@ def test_gradients_are_limited_to_a_norm_before_adam(clip, second):
     updates, state = optimizer.update(gradients, state, direction)
   for name in direction:
     np.testing.assert_allclose(updates[name], [-second], rtol=1e-5)
+
+
+_SHAPES = {"kernel": (2, 3), "bias": (3,), "scale": (3,)}
+
+
+def _trees(seed):
+  rng = np.random.default_rng(seed)
+  return {"layer": {k: rng.normal(size=s) for k, s in _SHAPES.items()}}
+
+
+def _run(optimizer, params, gradients):
+  """The parameters after a step for each gradient."""
+  params = jax.tree.map(jnp.float32, params)
+  state = optimizer.init(params)
+
+  @jax.jit
+  def step(params, state, gradient):
+    updates, state = optimizer.update(gradient, state, params)
+    return optax.apply_updates(params, updates), state
+
+  for gradient in gradients:
+    params, state = step(params, state, jax.tree.map(jnp.float32, gradient))
+  return params["layer"]
+
+
+def test_sgd_is_nesterovs_with_the_decay_in_the_kernels_gradient():
+  rate, momentum, decay = 0.1, 0.8, 0.3
+  optimizer = optimizers.build_optimizer(
+    name="sgd", learning_rate=rate, momentum=momentum, weight_decay=decay
+  )
+  params, gradients = _trees(0), [_trees(seed) for seed in (1, 2, 3)]
+  found = _run(optimizer, params, gradients)
+  for name, w in params["layer"].items():
+    m = 0
+    for gradient in gradients:
+      g = gradient["layer"][name] + (decay * w if name == "kernel" else 0)
+      m = momentum * m + g
+      w = w - rate * (g + momentum * m)
+    np.testing.assert_allclose(found[name], w, rtol=1e-5, atol=1e-6)
+
+
+def test_adamw_is_adam_and_a_decay_of_the_kernels_beside_it():
+  # Loshchilov and Hutter, algorithm 2, with the decay times the rate as in practice.
+  rate, b1, b2, decay = 0.1, 0.7, 0.9, 0.3
+  optimizer = optimizers.build_optimizer(
+    name="adamw", learning_rate=rate, b1=b1, b2=b2, weight_decay=decay
+  )
+  params, gradients = _trees(0), [_trees(seed) for seed in (1, 2, 3)]
+  found = _run(optimizer, params, gradients)
+  for name, w in params["layer"].items():
+    m = v = 0
+    for t, gradient in enumerate(gradients, start=1):
+      g = gradient["layer"][name]
+      m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+      step = (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + 1e-8)
+      w = w - rate * (step + (decay * w if name == "kernel" else 0))
+    np.testing.assert_allclose(found[name], w, rtol=1e-4, atol=1e-5)
+
+
+def test_the_limit_is_on_the_gradient_and_not_on_the_decay():
+  optimizer = optimizers.build_optimizer(
+    name="sgd", learning_rate=1.0, momentum=0.0, weight_decay=0.5, gradient_clip=1.0
+  )
+  params = {"layer": {"kernel": np.array([10.0])}}
+  found = _run(optimizer, params, [{"layer": {"kernel": np.array([4.0])}}])
+  np.testing.assert_allclose(found["kernel"], [10 - 1 - 5])
+
+
+def test_what_decays_in_a_network():
+  decays = optimizers.is_kernel(tiny_network.create_state().params)
+  assert decays == {
+    "Dense_0": {"kernel": True},
+    "BatchNorm_0": {"scale": False, "bias": False},
+    "logits": {"kernel": True, "bias": False},
+  }
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ({"name": "lion"}, "optimizer.name: expected one of adam, adamw, sgd; got 'lion'"),
+    ({"weight_decay": 0.1}, 'weight_decay: expected 0 for "adam", got 0.1; "adamw"'),
+  ],
+)
+def test_an_optimizer_that_is_not_there_is_refused(arguments, message):
+  with pytest.raises(ValueError, match=message):
+    optimizers.build_optimizer(learning_rate=0.1, **arguments)
+
+
+def test_a_patience_of_0_never_decays():
+  scales = _scales([1.0, 2.0, np.nan, 4.0], patience=0)
+  np.testing.assert_array_equal(scales, np.ones(4))
+
+
+def _schedule(steps, **arguments):
+  schedule = optimizers.build_schedule(**arguments)
+  return jax.vmap(jax.jit(schedule))(jnp.arange(steps))
+
+
+def test_a_cosine_after_a_warm_up_against_optax():
+  found = _schedule(
+    42,
+    name="cosine",
+    warmup_epochs=1.5,
+    final_scale=0.1,
+    num_epochs=6,
+    steps_per_epoch=6,
+  )
+  warmup, total = 9, 36
+  np.testing.assert_allclose(found[:warmup], np.arange(1, 10) / 9, rtol=1e-6)
+  reference = optax.cosine_decay_schedule(1.0, total - warmup, alpha=0.1)
+  # Steps beyond the end, too.
+  expected = [reference(t) for t in range(42 - warmup)]
+  np.testing.assert_allclose(found[warmup:], expected, rtol=1e-5)
+  assert found[warmup] == 1
+
+
+def test_a_cosine_without_a_warm_up_and_a_warm_up_without_a_cosine():
+  found = _schedule(4, name="cosine", num_epochs=2, steps_per_epoch=2)
+  half = np.sqrt(0.5) / 2
+  np.testing.assert_allclose(found, [1, 0.5 + half, 0.5, 0.5 - half], rtol=1e-5)
+  found = _schedule(4, warmup_epochs=1, num_epochs=2, steps_per_epoch=2)
+  np.testing.assert_allclose(found, [0.5, 1, 1, 1])
+
+
+def test_a_constant_rate_needs_no_schedule():
+  assert optimizers.build_schedule(num_epochs=2, steps_per_epoch=3) is None
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ({"name": "step"}, "schedule.name: expected one of constant, cosine; got 'step'"),
+    ({"warmup_epochs": 2}, "warmup_epochs: expected fewer than the 2 epochs .* got 2"),
+  ],
+)
+def test_a_schedule_that_does_not_fit_is_refused(arguments, message):
+  with pytest.raises(ValueError, match=message):
+    optimizers.build_schedule(num_epochs=2, steps_per_epoch=3, **arguments)

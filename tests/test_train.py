@@ -6,13 +6,20 @@ import os
 import signal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
 from jax.experimental.compilation_cache import compilation_cache
 
-from emosynth_jax import default_config, experiment, models, train
+from emosynth_jax import (
+  default_config,
+  epoch,
+  evaluate,
+  experiment,
+  fine_tune,
+  models,
+  train,
+)
 from emosynth_jax.checkpoints import Checkpoints
 from emosynth_jax.metric_writer import read_records
 
@@ -126,6 +133,90 @@ def test_more_epochs_go_on_from_the_last_one(whole, tmp_path):
   _assert_same_run(_config(), tmp_path, whole)
 
 
+_MODERN = {
+  "optimizer__name": "sgd",
+  "optimizer__weight_decay": 1e-3,
+  "schedule__name": "cosine",
+  "schedule__warmup_epochs": 1.5,
+  "plateau__patience": 0,
+  "ema_decay": 0.9,
+  "augment__crop_padding": 2,
+  "augment__cutout_side": 5,
+}
+
+
+@pytest.fixture(scope="module")
+def modern(tmp_path_factory):
+  """The workdir of an uninterrupted run with a schedule and averages."""
+  workdir = tmp_path_factory.mktemp("modern")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+    assert train.train(_config(**_MODERN), workdir)
+  return workdir
+
+
+def test_a_scheduled_and_averaged_run_resumes_to_the_same_end(
+  modern, tmp_path, monkeypatch
+):
+  config = _config(**_MODERN)
+  with monkeypatch.context() as patch:
+    patch.setattr(
+      train.Progress,
+      "update",
+      lambda *arguments, **keywords: os.kill(os.getpid(), signal.SIGTERM),
+    )
+    for _ in range(3):  # within the warm-up and at an epoch's end, in the second epoch
+      assert not train.train(config, tmp_path)
+  assert train.train(config, tmp_path)
+  _assert_same_run(config, tmp_path, modern)
+
+
+def test_the_rates_of_a_scheduled_run_are_in_its_record(modern):
+  rates = [r["learning_rate"] for r in read_records(modern / "metrics.jsonl")]
+  # Steps 1, 3 and 5: two thirds of the way up, and the ends of the cosine of 3 steps.
+  expected = [2 / 3, 1, (1 + np.cos(2 / 3 * np.pi)) / 2]
+  np.testing.assert_allclose(rates, 1e-3 * np.array(expected), rtol=1e-5)
+
+
+def test_validation_report_and_fine_tuning_take_the_averages(modern, tmp_path):
+  config = _config(**_MODERN)
+  best = _restore(config, modern, "best")
+  assert best.ema is not None
+  plain = best.replace(ema=None)
+  averaged = plain.replace(**best.ema)
+  built = experiment.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
+  data = experiment.load_data(config, ("train", "validation"))
+  judge = evaluate.build_evaluate(
+    built, class_names=data["train"].class_names, batch_size=14
+  )
+  of_plain, of_averages = (
+    judge(state, *experiment.on_device(data["validation"]))
+    for state in (plain, averaged)
+  )
+  assert of_plain["loss"] != pytest.approx(of_averages["loss"], rel=1e-4)
+  records = read_records(modern / "metrics.jsonl")
+  assert records[int(best.best_epoch) - 1]["validation/loss"] == pytest.approx(
+    of_averages["loss"], rel=1e-6
+  )
+  report = evaluate.evaluate_run(config, modern)
+  assert report["splits"]["validation"]["loss"] == pytest.approx(
+    of_averages["loss"], rel=1e-6
+  )
+  tuned = fine_tune.init_from(
+    modern,
+    experiment.create_state(built, seed=9),
+    class_names=data["train"].class_names,
+    model=config.model.to_dict(),
+  )
+  for variables in (tuned.variables, tuned.ema):
+    jax.tree.map(np.testing.assert_array_equal, variables, best.ema)
+
+
+def test_a_cosine_cannot_be_lengthened(modern):
+  with pytest.raises(ValueError, match="num_epochs was 3, is 4"):
+    train.train(_config(**_MODERN | {"num_epochs": 4}), modern)
+
+
 def test_a_damaged_last_checkpoint_costs_steps_and_no_result(whole, tmp_path, caplog):
   config = _config(checkpoint__minutes=0.0)  # saves after every step
   assert train.train(_config(num_epochs=2, checkpoint__minutes=0.0), tmp_path)
@@ -143,7 +234,7 @@ def test_settings_that_fail_at_once_bind_no_workdir(tmp_path):
     train.train(_config(batch_size=15), tmp_path)
   with pytest.raises(ValueError, match="unknown loss"):
     train.train(_config(loss__name="typing error"), tmp_path)
-  with pytest.raises(train.NonFiniteError, match="step 0: "):
+  with pytest.raises(epoch.NonFiniteError, match="step 0: "):
     train.train(_config(input__scale=3e38), tmp_path)
   assert train.train(_config(num_epochs=1), tmp_path)
   with pytest.raises(ValueError, match="batch_size was 7, is 5"):
@@ -165,7 +256,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch
 
   monkeypatch.setattr(train, "build_evaluate", broken)
   with pytest.raises(
-    train.NonFiniteError, match=r"step 4: validation loss nan at learning rate 0\.001"
+    epoch.NonFiniteError, match=r"step 4: validation loss nan at learning rate 0\.001"
   ):
     train.train(config, tmp_path)
   assert len(read_records(tmp_path / "metrics.jsonl")) == 1
@@ -189,99 +280,6 @@ def test_a_call_takes_a_divisor_of_the_epoch(steps_per_epoch, steps_per_call, ex
   if not steps_per_call and jax.default_backend() != "cpu":
     expected = steps_per_epoch
   assert train.chunk_length(steps_per_epoch, steps_per_call) == expected
-
-
-@pytest.mark.parametrize(
-  ("second_scale_epoch", "expected"),
-  [(0, [255, 255, 255]), (1, [512, 512, 512]), (3, [255, 255, 512])],
-)
-def test_the_second_input_scale_comes_with_its_epoch(second_scale_epoch, expected):
-  config = _config(input__second_scale_epoch=second_scale_epoch)
-  scales = [float(train.input_scale(config, epoch)) for epoch in range(3)]
-  np.testing.assert_allclose(scales, 1 / np.array(expected), rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-  ("epoch", "best_epoch", "num_epochs", "patience", "expected"),
-  [
-    (0, 0, 10, 3, False),
-    (3, 3, 10, 3, False),
-    (5, 3, 10, 3, False),
-    (6, 3, 10, 3, True),
-    (9, 3, 10, 0, False),
-    (10, 10, 10, 3, True),
-  ],
-)
-def test_training_ends_with_the_epochs_or_the_patience(
-  epoch, best_epoch, num_epochs, patience, expected
-):
-  state = tiny_network.create_state().replace(
-    epoch=jnp.int32(epoch), best_epoch=jnp.int32(best_epoch)
-  )
-  config = _config(num_epochs=num_epochs, early_stop_patience=patience)
-  assert train.is_finished(state, config) == expected
-
-
-def _summary(value, metric):
-  numbers = {"loss": 1.0, "accuracy": 0.5, "balanced_accuracy": 0.5, "f1_macro": 0.5}
-  numbers[metric] = value
-  return {
-    **numbers,
-    "macro": {"f1": numbers["f1_macro"]},
-    "expected_calibration_error": 0.1,
-  }
-
-
-@pytest.mark.parametrize(
-  ("metric", "values", "best_epochs"),
-  [
-    # The first of equals stays, also of those that float32 holds with rounding.
-    ("accuracy", [0.1, 0.3, 0.3, 0.2, 0.7], [1, 2, 2, 2, 5]),
-    ("balanced_accuracy", [0.0, 0.0, 0.1], [1, 1, 3]),
-    ("f1_macro", [0.5, 0.4, 0.6], [1, 1, 3]),
-    ("loss", [2.0, 2.1, 1.9, 1.9, 1.0], [1, 1, 3, 3, 5]),
-  ],
-)
-def test_the_best_epoch_is_the_first_with_the_best_value(metric, values, best_epochs):
-  config = _config(selection_metric=metric)
-  plateau = tiny_network.build_plateau()
-  state = tiny_network.create_state()
-  state = state.replace(
-    totals=state.totals
-    | {
-      "loss": jnp.float32(6),
-      "gradient_norm": jnp.float32(9),
-      "steps": jnp.int32(3),
-      "correct": jnp.int32(8),
-      "count": jnp.int32(32),
-    }
-  )
-  found = []
-  for number, value in enumerate(values, start=1):
-    summary = _summary(value, metric)
-    state, record = train.end_epoch(state, summary, config, plateau)
-    assert record["epoch"] == int(state.epoch) == number
-    assert record[f"validation/{metric}"] == value
-    assert record["train/loss"] == 2
-    assert record["train/gradient_norm"] == 3
-    assert record["train/accuracy"] == 0.25
-    found.append(int(state.best_epoch))
-  assert found == best_epochs
-
-
-def test_an_epochs_record_has_the_learning_rate_that_it_was_trained_with():
-  config = _config()
-  plateau = tiny_network.build_plateau()  # a tenth after five epochs without progress
-  state = tiny_network.create_state()
-  state = state.replace(
-    totals=state.totals | {"steps": jnp.int32(1), "count": jnp.int32(1)}
-  )
-  rates = []
-  for _ in range(8):
-    summary = _summary(1.0, "loss")
-    state, record = train.end_epoch(state, summary, config, plateau)
-    rates.append(record["learning_rate"])
-  np.testing.assert_allclose(rates, [1e-3] * 6 + [1e-4] * 2, rtol=1e-6)
 
 
 def test_a_run_goes_on_without_tensorboard_where_it_is_not_installed(

@@ -11,7 +11,7 @@ import pytest
 import tiny_network
 from tiny_network import TinyNetwork
 
-from emosynth_jax import losses
+from emosynth_jax import losses, train_state
 from emosynth_jax.train_step import compile_train_steps, train_step, train_steps
 
 _LEARNING_RATE, _B1, _B2, _EPSILON = 0.01, 0.9, 0.999, 1e-8
@@ -395,3 +395,59 @@ def test_an_epoch_uses_every_image_at_most_once_in_an_order_of_its_own(
   if num_images > batch_size:
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
     assert orders(seed=1) != epochs
+
+
+def test_a_schedule_multiplies_the_updates_of_its_step(batch):
+  scales = jnp.array([0.5, 0.0, 2.0])
+  scheduled = jax.jit(
+    functools.partial(train_step, **_arguments(schedule=lambda step: scales[step]))
+  )
+  plain = jax.jit(functools.partial(train_step, **_arguments()))
+  state = other = tiny_network.create_state()
+  for scale in scales:
+    plateau = state.plateau._replace(scale=scale * 0.1)
+    other = plain(other.replace(plateau=plateau), *batch, _WEIGHTS)
+    plateau = state.plateau._replace(scale=jnp.float32(0.1))
+    state = scheduled(state.replace(plateau=plateau), *batch, _WEIGHTS)
+    for name in ("params", "opt_state"):
+      for leaf, expected in zip(
+        _leaves(getattr(state, name)), _leaves(getattr(other, name)), strict=True
+      ):
+        np.testing.assert_allclose(leaf, expected, rtol=1e-6)
+
+
+def test_averages_of_the_variables_follow_every_good_step(batch):
+  step = jax.jit(functools.partial(train_step, **_arguments(ema_decay=0.15)))
+  state = tiny_network.create_state()
+  state = state.replace(ema=train_state.copy_for_ema(state.params, state.batch_stats))
+  expected = jax.tree.map(np.asarray, state.variables)
+  for decay in (0.1, 0.15, 0.15):  # (1 + t) / (10 + t) at first
+    state = step(state, *batch, _WEIGHTS)
+    expected = jax.tree.map(
+      lambda e, v, d=decay: d * e + (1 - d) * np.asarray(v), expected, state.variables
+    )
+  for leaf, other in zip(_leaves(state.ema), _leaves(expected), strict=True):
+    np.testing.assert_allclose(leaf, other, rtol=1e-5, atol=1e-7)
+  after = step(state.replace(input_scale=jnp.float32(np.nan)), *batch, _WEIGHTS)
+  assert int(after.totals["bad_step"]) == 3
+  _assert_identical(after.ema, state.ema)
+
+
+def test_smoothed_labels_are_mixed_as_plain_ones_are(batch):
+  images, labels = batch
+  arguments = _arguments(
+    loss=losses.get_loss("label_smoothing", smoothing=0.3), mixup=_mix_with_next
+  )
+  state = tiny_network.create_state()
+  after = jax.jit(functools.partial(train_step, **arguments))(
+    state, images, labels, np.ones(3, np.float32)
+  )
+  one_hot = np.eye(3)[labels]
+  mixed = 0.7 * one_hot + 0.3 * np.roll(one_hot, -1, axis=0)
+  inputs = np.asarray(images, np.float32)
+  inputs = (0.7 * inputs + 0.3 * np.roll(inputs, -1, axis=0)) / 255
+  (logits, _), _ = TinyNetwork().apply(
+    state.variables, inputs, train=True, mutable=["batch_stats"]
+  )
+  expected = -np.sum((0.7 * mixed + 0.1) * jax.nn.log_softmax(logits), axis=-1)
+  np.testing.assert_allclose(after.totals["loss"], np.mean(expected), rtol=1e-5)

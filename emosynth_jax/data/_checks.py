@@ -44,6 +44,14 @@ def check_number(
     raise ValueError(f"{name}: expected a number in {interval}, got {value}")
 
 
+def check_integer(name: str, value: Any, low: int, high: int) -> None:
+  """Refuses what isn't an integer in `[low, high]`."""
+  if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+    raise TypeError(f"{name}: expected an integer, got {value!r}")
+  if not low <= int(value) <= high:
+    raise ValueError(f"{name}: expected an integer in [{low}, {high}], got {value}")
+
+
 def check_interval(name: str, interval: Any, high: float = math.inf) -> None:
   """Refuses what isn't a pair `0 < least <= greatest <= high`."""
   if not isinstance(interval, (tuple, list)) or len(interval) != 2:

@@ -5,8 +5,6 @@ Ranges are plain numbers, so a program is compiled once for them and serves ever
 step; each image draws its own parameters.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -20,13 +18,16 @@ from emosynth_jax.data._affine import (
   resample,
   sample_affine,
 )
+from emosynth_jax.data._erasing import cutout, random_erasing
 
 __all__ = [
   "AffineParameters",
   "affine",
   "affine_matrices",
   "augment",
+  "cutout",
   "mixup",
+  "random_crop",
   "random_erasing",
   "resample",
   "sample_affine",
@@ -42,17 +43,22 @@ def augment(
   shift: float = 0.0,
   rotation: float = 0.0,
   flip: bool = False,
+  crop_padding: int = 0,
+  crop_fill: str = "edge",
+  cutout_side: int = 0,
   erasing_probability: float = 0.0,
   erasing_area: tuple[float, float] = (0.02, 0.33),
   erasing_aspect: tuple[float, float] = (0.3, 3.3),
   erasing_value: float | None = None,
 ) -> Array:
-  """An affine resampling, then random erasing; the identity by default.
+  """Affine resampling, random crop, cutout, random erasing; the identity by default.
 
   Args:
     key: a random key.
     images: uint8 `(N, H, W, C)`.
     zoom, shear, shift, rotation, flip: ranges; `sample_affine` has their units.
+    crop_padding, crop_fill: see `random_crop`.
+    cutout_side: see `cutout`; 0 for none.
     erasing_probability, erasing_area, erasing_aspect, erasing_value: see
       `random_erasing`.
 
@@ -67,7 +73,7 @@ def augment(
   images = jnp.asarray(images)
   if images.dtype != jnp.uint8:
     raise TypeError(f"images: expected uint8 pixels, got {images.dtype}")
-  affine_key, erasing_key = jax.random.split(key)
+  affine_key, erasing_key, crop_key, cutout_key = jax.random.split(key, 4)
   images = affine(
     affine_key,
     images.astype(jnp.float32),
@@ -77,6 +83,8 @@ def augment(
     rotation=rotation,
     flip=flip,
   )
+  images = random_crop(crop_key, images, padding=crop_padding, fill=crop_fill)
+  images = cutout(cutout_key, images, side=cutout_side)
   return random_erasing(
     erasing_key,
     images,
@@ -87,86 +95,46 @@ def augment(
   )
 
 
-def random_erasing(
-  key: ArrayLike,
-  images: ArrayLike,
-  *,
-  probability: float,
-  area: tuple[float, float] = (0.02, 0.33),
-  aspect: tuple[float, float] = (0.3, 3.3),
-  value: float | None = None,
+def random_crop(
+  key: ArrayLike, images: ArrayLike, *, padding: int, fill: str = "edge"
 ) -> Array:
-  """Overwrites one random rectangle in some of the images.
+  """Shifts each image by whole pixels: a random window of the padded image.
 
-  The rectangle's share of the image is uniform in `area`; its height over its width
-  is log-uniform in the part of `aspect` with which it fits, so that tall and wide
-  ones are as likely (the paper draws the aspect uniformly, and again until it fits);
-  its sides are rounded to whole pixels; its place is uniform.
+  Nothing is interpolated. The window's place is uniform among the
+  `(2 padding + 1)^2`, for each image anew.
 
   Args:
     key: a random key.
     images: floating `(N, H, W, C)`.
-    probability: with which an image is changed.
-    area: least and greatest share of the image, in `(0, 1]`.
-    aspect: least and greatest height over width, in pixels.
-    value: what is written, in the unit of `images`; None for a random integer from 0
-      to 255 in each pixel and channel, which served best in the paper.
+    padding: pixels added on each side, fewer than the image has.
+    fill: what they show: "edge", the nearest pixel, "reflect", the image mirrored in
+      its border pixels, or "zero".
 
   Returns:
-    The images, of the same shape and dtype. Exactly the same ones where
-    `probability` is 0.
+    The images, of the same shape and dtype. Exactly the same ones where `padding`
+    is 0.
 
   Raises:
-    TypeError: for images that aren't floating, or an argument of the wrong type.
-    ValueError: for the wrong rank, an empty axis, an argument out of its interval,
-      or an area that no rectangle of the aspects covers.
-
-  References:
-    Zhong et al., Random Erasing Data Augmentation, 2017,
-    https://arxiv.org/abs/1708.04896
+    TypeError: for images that aren't floating, or a padding that is no integer.
+    ValueError: for the wrong rank, an empty axis, a padding out of range, or an
+      unknown fill.
   """
   images = _checks.as_images(images)
-  n, height, width, _ = images.shape
-  _checks.check_number("probability", probability, 0, 1)
-  _checks.check_interval("area", area, 1)
-  _checks.check_interval("aspect", aspect)
-  if value is not None:
-    _checks.check_number("value", value)
-  # With the share s and the aspect a the sides are sqrt(s H W a) and sqrt(s H W / a);
-  # they fit where s H / W <= a <= H / (W s).
-  shape = height / width
-  if not (area[1] * shape <= aspect[1] and aspect[0] <= shape / area[1]):
-    raise ValueError(
-      f"area: no rectangle with an aspect in {aspect} covers {area[1]} of an image of "
-      f"{height} x {width} pixels; lower it or widen the aspects"
-    )
-  if not probability:
+  n, height, width, channels = images.shape
+  _checks.check_integer("padding", padding, 0, min(height, width) - 1)
+  modes = {"edge": "edge", "reflect": "reflect", "zero": "constant"}
+  if fill not in modes:
+    raise ValueError(f"fill: expected one of {', '.join(modes)}; got {fill!r}")
+  if not padding:
     return images
-  place_key, fill_key = jax.random.split(key)
-  u = jax.random.uniform(place_key, (5, n))
-  share = area[0] + (area[1] - area[0]) * u[0]
-  low = jnp.log(jnp.maximum(aspect[0], share * shape))
-  high = jnp.log(jnp.minimum(aspect[1], shape / share))
-  ratio = jnp.exp(low + (high - low) * u[1])
-  pixels = share * (height * width)
-
-  def inside(side, size, u):
-    side = jnp.clip(jnp.round(side), 1, size)
-    first = jnp.floor(u * (size - side + 1))[:, None]
-    place = jnp.arange(size, dtype=first.dtype)[None]
-    return (first <= place) & (place < first + side[:, None])
-
-  rows = inside(jnp.sqrt(pixels * ratio), height, u[2])[:, :, None, None]
-  columns = inside(jnp.sqrt(pixels / ratio), width, u[3])[:, None, :, None]
-  chosen = (u[4] < probability)[:, None, None, None]
-  if value is None:
-    # Four pixels from one draw of 32 bits: drawing 8 bits costs as much.
-    bits = jax.random.bits(fill_key, (math.ceil(images.size / 4),), jnp.uint32)
-    noise = lax.bitcast_convert_type(bits, jnp.uint8).reshape(-1)[: images.size]
-    fill = noise.reshape(images.shape).astype(images.dtype)
-  else:
-    fill = jnp.full_like(images, value)
-  return jnp.where(chosen & rows & columns, fill, images)
+  padded = jnp.pad(
+    images, ((0, 0), (padding, padding), (padding, padding), (0, 0)), modes[fill]
+  )
+  corners = jax.random.randint(key, (n, 2), 0, 2 * padding + 1)
+  window = (height, width, channels)
+  return jax.vmap(lambda x, yx: lax.dynamic_slice(x, (yx[0], yx[1], 0), window))(
+    padded, corners
+  )
 
 
 def mixup(

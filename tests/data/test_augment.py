@@ -2,13 +2,21 @@
 
 import functools
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-from emosynth_jax.data.augment import affine, augment, mixup, random_erasing
+from emosynth_jax.data.augment import (
+  affine,
+  augment,
+  cutout,
+  mixup,
+  random_crop,
+  random_erasing,
+)
 
 EVERYTHING = dict(zoom=0.2, shear=0.2, shift=0.1, rotation=15.0, flip=True)
 
@@ -22,8 +30,15 @@ def random_images(shape, dtype=np.float32, seed=0):
 OPERATIONS = {
   "affine": functools.partial(affine, **EVERYTHING),
   "random_erasing": functools.partial(random_erasing, probability=0.7),
+  "random_crop": functools.partial(random_crop, padding=4, fill="reflect"),
+  "cutout": functools.partial(cutout, side=5),
   "augment": lambda key, images: augment(
-    key, images.astype(jnp.uint8), **EVERYTHING, erasing_probability=0.7
+    key,
+    images.astype(jnp.uint8),
+    **EVERYTHING,
+    crop_padding=2,
+    cutout_side=4,
+    erasing_probability=0.7,
   ),
 }
 
@@ -227,6 +242,87 @@ def test_erasing_noise_is_a_uniform_byte_in_each_pixel(shape):
     assert np.abs(np.corrcoef(table) - np.eye(3)).max() < 4 / table.shape[1] ** 0.5
 
 
+# Random crop.
+
+
+@pytest.mark.parametrize("fill", ["edge", "reflect", "zero"])
+def test_a_crop_is_a_window_of_the_padded_image(fill):
+  n, padding = 300, 2
+  images = random_images((n, 6, 5, 3))
+  run = functools.partial(random_crop, padding=padding, fill=fill)
+  result = np.asarray(jax.jit(run)(jax.random.key(0), images))
+  # OpenCV pads too; its BORDER_REFLECT_101 does not repeat the border pixel.
+  border = {
+    "edge": cv2.BORDER_REPLICATE,
+    "reflect": cv2.BORDER_REFLECT_101,
+    "zero": cv2.BORDER_CONSTANT,
+  }[fill]
+  counts = np.zeros((2 * padding + 1, 2 * padding + 1), int)
+  for image, cropped in zip(images, result, strict=True):
+    padded = cv2.copyMakeBorder(image, *[padding] * 4, border, value=(0, 0, 0))
+    places = [
+      (y, x)
+      for y in range(2 * padding + 1)
+      for x in range(2 * padding + 1)
+      if (padded[y : y + 6, x : x + 5] == cropped).all()
+    ]
+    assert len(places) == 1
+    counts[places[0]] += 1
+  # All 25 windows are as likely.
+  assert stats.chisquare(counts.ravel()).pvalue > 1e-3
+
+
+# Cutout.
+
+
+def test_cutout_greys_a_square_around_a_uniform_pixel():
+  n, size, side = 2000, 12, 4
+  images = random_images((n, size, size, 2))
+  result = np.asarray(
+    jax.jit(functools.partial(cutout, side=side))(jax.random.key(0), images)
+  )
+  mean = images.mean(axis=(1, 2), keepdims=True)
+  grey = np.isclose(result, mean, atol=1e-3).all(axis=-1)
+  np.testing.assert_array_equal(result[~grey], images[~grey])
+  rows, columns = grey.any(axis=2), grey.any(axis=1)
+  np.testing.assert_array_equal(grey, rows[:, :, None] & columns[:, None])
+  for line in (rows, columns):
+    # The centre is the side's pixel 2: cut off at the border, 2, 3, 4, ..., 4, 3.
+    lengths, first = line.sum(axis=1), line.argmax(axis=1)
+    assert set(lengths) == {2, 3, 4}
+    centre = np.where(first == 0, lengths - side // 2, first + side // 2)
+    counts = np.bincount(centre, minlength=size)
+    assert len(counts) == size
+    assert stats.chisquare(counts).pvalue > 1e-3
+  assert abs(np.corrcoef(rows.argmax(axis=1), columns.argmax(axis=1))[0, 1]) < 0.1
+
+
+def test_cutout_as_long_as_the_image():
+  images = random_images((20, 4, 6, 1))
+  result = np.asarray(cutout(jax.random.key(0), images, side=6))
+  grey = np.isclose(result, images.mean(axis=(1, 2), keepdims=True))
+  assert grey.any(axis=(1, 2, 3)).all()
+  assert not grey.all()
+
+
+@pytest.mark.parametrize(
+  "unchanged", [lambda *a: random_crop(*a, padding=0), lambda *a: cutout(*a, side=0)]
+)
+def test_no_crop_and_no_cutout_are_the_identity(unchanged):
+  images = random_images((3, 5, 5, 1))
+  np.testing.assert_array_equal(unchanged(jax.random.key(0), images), images)
+
+
+def test_augment_crops_and_then_cuts_out():
+  images = random_images((64, 12, 10, 1), np.uint8)
+  run = functools.partial(augment, crop_padding=3, crop_fill="zero", cutout_side=5)
+  result = np.asarray(jax.jit(run)(jax.random.key(0), images))
+  black = (result == 0).all(axis=(2, 3)).any(axis=1)
+  assert 0.5 < black.mean() < 1  # 6 of 7 places have a black row
+  # The grey is that of the cropped image: it is no pixel's value.
+  assert (result != np.round(result)).any(axis=(1, 2, 3)).mean() > 0.9
+
+
 # Mixup.
 
 
@@ -331,6 +427,15 @@ ONE_HOT = np.eye(2, dtype=np.float32)
     (random_erasing, dict(aspect=(4, 5)), ValueError, "area: no rectangle .* 4 x 4"),
     (random_erasing, dict(aspect=(0.1, 0.2)), ValueError, "area: no rectangle"),
     (random_erasing, dict(value="random"), TypeError, "value: .*got 'random'"),
+    (random_crop, dict(padding=-1), ValueError, r"padding: .*\[0, 3\], got -1"),
+    (random_crop, dict(padding=4), ValueError, r"padding: .*\[0, 3\], got 4"),
+    (random_crop, dict(padding=1.0), TypeError, "padding: .*integer, got 1.0"),
+    (random_crop, dict(fill="wrap"), ValueError, "fill: .*edge, reflect, zero; got"),
+    (random_crop, dict(images=BYTES), TypeError, "images: .*floating.*got uint8"),
+    (cutout, dict(side=-1), ValueError, r"side: .*\[0, 4\], got -1"),
+    (cutout, dict(side=5), ValueError, r"side: .*\[0, 4\], got 5"),
+    (cutout, dict(side=True), TypeError, "side: .*integer, got True"),
+    (cutout, dict(images=IMAGES[0]), ValueError, r"images: .*\(N, H, W, C\)"),
     (mixup, dict(alpha=0), ValueError, r"alpha: .*\(0, inf\], got 0"),
     (mixup, dict(alpha=-1.0), ValueError, "alpha: .*got -1.0"),
     (mixup, dict(alpha=None), TypeError, "alpha: expected a number, got None"),
@@ -344,6 +449,8 @@ def test_refuses(function, arguments, error, message):
   defaults = {
     affine: {},
     augment: {},
+    random_crop: dict(padding=1),
+    cutout: dict(side=2),
     random_erasing: dict(probability=0.5),
     mixup: dict(labels_onehot=ONE_HOT, alpha=1.0),
   }

@@ -1,0 +1,149 @@
+"""What happens between epochs: the end of one, the next one's beginning, the last."""
+
+import math
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from absl import logging
+
+from emosynth_jax import optimizers
+from emosynth_jax.train_state import TrainState, zero_totals
+
+Array = jax.Array
+Schedule = Callable[[Array], Array]
+
+
+class NonFiniteError(RuntimeError):
+  """The loss or the gradient became infinite or not a number."""
+
+
+def begin(state: TrainState, config: ml_collections.ConfigDict) -> TrainState:
+  """The state before an epoch's first step: fresh sums, the epoch's input scale."""
+  return state.replace(
+    totals=zero_totals(), input_scale=input_scale(config, int(state.epoch))
+  )
+
+
+def input_scale(config: ml_collections.ConfigDict, epoch: int) -> jax.Array:
+  """The input scale of an epoch, counted from 0."""
+  second = config.input.second_scale_epoch
+  use_second = second and epoch + 1 >= second
+  return jnp.float32(config.input.second_scale if use_second else config.input.scale)
+
+
+def is_finished(state: TrainState, config: ml_collections.ConfigDict) -> bool:
+  """Whether the epochs are done or the patience is at its end."""
+  epoch, patience = int(state.epoch), config.early_stop_patience
+  stale = bool(patience) and epoch - int(state.best_epoch) >= patience
+  return epoch >= config.num_epochs or (epoch > 0 and stale)
+
+
+def end(
+  state: TrainState,
+  summary: dict[str, Any],
+  config: ml_collections.ConfigDict,
+  plateau: optax.GradientTransformationExtraArgs,
+  schedule: Schedule | None = None,
+) -> tuple[TrainState, dict[str, Any]]:
+  """Takes the validation's result into the state.
+
+  Args:
+    state: after the epoch's last step.
+    summary: of the validation split, see `metrics.summarize`.
+    config: the run's config.
+    plateau: the learning rate's decay.
+    schedule: of the learning rate, see `optimizers.build_schedule`.
+
+  Returns:
+    The state at the beginning of the next epoch, and the epoch's record, whose
+    "learning_rate" is that of the epoch's last step.
+  """
+  number = int(state.epoch) + 1
+  totals = jax.device_get(state.totals)
+  record = {
+    "epoch": number,
+    "train/loss": float(totals["loss"]) / int(totals["steps"]),
+    "train/accuracy": int(totals["correct"]) / int(totals["count"]),
+    "train/gradient_norm": float(totals["gradient_norm"]) / int(totals["steps"]),
+    "learning_rate": learning_rate(state, config, schedule, int(state.step) - 1),
+  }
+  validation = {
+    "loss": summary["loss"],
+    "accuracy": summary["accuracy"],
+    "balanced_accuracy": summary["balanced_accuracy"],
+    "f1_macro": summary["macro"]["f1"],
+    "expected_calibration_error": summary["expected_calibration_error"],
+  }
+  record |= {f"validation/{name}": figure for name, figure in validation.items()}
+  value = validation[config.selection_metric]
+  if config.selection_metric == "loss":
+    value = -value
+  # Compared as it is stored, or an equal value could count as a better one.
+  value = jnp.float32(value)
+  state = state.replace(
+    epoch=jnp.int32(number),
+    plateau=optimizers.update_plateau(plateau, state.plateau, summary["loss"]),
+  )
+  if value > state.best_value:
+    state = state.replace(best_value=value, best_epoch=jnp.int32(number))
+  return state, record
+
+
+def learning_rate(
+  state: TrainState,
+  config: ml_collections.ConfigDict,
+  schedule: Schedule | None,
+  step: int,
+) -> float:
+  """The rate of a step of the running epoch; steps are counted from 0."""
+  scale = 1.0 if schedule is None else float(schedule(jnp.int32(step)))
+  return config.optimizer.learning_rate * float(state.plateau.scale) * scale
+
+
+def log(record: dict[str, Any], *, is_best: bool) -> None:
+  """Says how an epoch ended."""
+  logging.info(
+    "epoch %d: train loss %.4f accuracy %.2f %% | validation loss %.4f accuracy "
+    "%.2f %% | learning rate %.1e%s",
+    record["epoch"],
+    record["train/loss"],
+    100 * record["train/accuracy"],
+    record["validation/loss"],
+    100 * record["validation/accuracy"],
+    record["learning_rate"],
+    " | best so far" if is_best else "",
+  )
+
+
+def raise_if_not_finite(
+  state: TrainState,
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  validation_loss: float = 0.0,
+  *,
+  schedule: Schedule | None = None,
+) -> None:
+  """Stops the run if a step since the last look, or the validation, was not finite."""
+  totals = jax.device_get(state.totals)
+  step = int(state.step) - 1
+  if totals["bad_step"] >= 0:
+    step = int(totals["bad_step"])
+    what = (
+      f"step {step}: loss {totals['bad_loss']}, gradient norm "
+      f"{totals['bad_gradient_norm']}"
+    )
+  elif not math.isfinite(validation_loss):
+    what = f"step {state.step}: validation loss {validation_loss}"
+  else:
+    return
+  rate = learning_rate(state, config, schedule, step)
+  raise NonFiniteError(
+    f"{what} at learning rate {rate:.3g}. What was saved before is kept under "
+    f"{workdir / 'checkpoints'}. Try a lower config.optimizer.learning_rate or a "
+    "config.optimizer.gradient_clip, in a new workdir."
+  )

@@ -1,0 +1,148 @@
+"""The ends of epochs: the best one, the last one, the rates that are logged."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_network
+
+from emosynth_jax import default_config, epoch, optimizers
+
+
+def _config(**changes):
+  config = default_config.get_default_config()
+  for path, value in changes.items():
+    parent, _, key = path.rpartition("__")
+    (config[parent] if parent else config)[key] = value
+  return config
+
+
+@pytest.mark.parametrize(
+  ("second_scale_epoch", "expected"),
+  [(0, [255, 255, 255]), (1, [512, 512, 512]), (3, [255, 255, 512])],
+)
+def test_the_second_input_scale_comes_with_its_epoch(second_scale_epoch, expected):
+  config = _config(input__second_scale_epoch=second_scale_epoch)
+  scales = [float(epoch.input_scale(config, e)) for e in range(3)]
+  np.testing.assert_allclose(scales, 1 / np.array(expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("done", "best_epoch", "num_epochs", "patience", "expected"),
+  [
+    (0, 0, 10, 3, False),
+    (3, 3, 10, 3, False),
+    (5, 3, 10, 3, False),
+    (6, 3, 10, 3, True),
+    (9, 3, 10, 0, False),
+    (10, 10, 10, 3, True),
+  ],
+)
+def test_training_ends_with_the_epochs_or_the_patience(
+  done, best_epoch, num_epochs, patience, expected
+):
+  state = tiny_network.create_state().replace(
+    epoch=jnp.int32(done), best_epoch=jnp.int32(best_epoch)
+  )
+  config = _config(num_epochs=num_epochs, early_stop_patience=patience)
+  assert epoch.is_finished(state, config) == expected
+
+
+def _summary(value, metric):
+  numbers = {"loss": 1.0, "accuracy": 0.5, "balanced_accuracy": 0.5, "f1_macro": 0.5}
+  numbers[metric] = value
+  return {
+    **numbers,
+    "macro": {"f1": numbers["f1_macro"]},
+    "expected_calibration_error": 0.1,
+  }
+
+
+@pytest.mark.parametrize(
+  ("metric", "values", "best_epochs"),
+  [
+    # The first of equals stays, also of those that float32 holds with rounding.
+    ("accuracy", [0.1, 0.3, 0.3, 0.2, 0.7], [1, 2, 2, 2, 5]),
+    ("balanced_accuracy", [0.0, 0.0, 0.1], [1, 1, 3]),
+    ("f1_macro", [0.5, 0.4, 0.6], [1, 1, 3]),
+    ("loss", [2.0, 2.1, 1.9, 1.9, 1.0], [1, 1, 3, 3, 5]),
+  ],
+)
+def test_the_best_epoch_is_the_first_with_the_best_value(metric, values, best_epochs):
+  config = _config(selection_metric=metric)
+  plateau = tiny_network.build_plateau()
+  state = tiny_network.create_state()
+  state = state.replace(
+    totals=state.totals
+    | {
+      "loss": jnp.float32(6),
+      "gradient_norm": jnp.float32(9),
+      "steps": jnp.int32(3),
+      "correct": jnp.int32(8),
+      "count": jnp.int32(32),
+    }
+  )
+  found = []
+  for number, value in enumerate(values, start=1):
+    summary = _summary(value, metric)
+    state, record = epoch.end(state, summary, config, plateau)
+    assert record["epoch"] == int(state.epoch) == number
+    assert record[f"validation/{metric}"] == value
+    assert record["train/loss"] == 2
+    assert record["train/gradient_norm"] == 3
+    assert record["train/accuracy"] == 0.25
+    found.append(int(state.best_epoch))
+  assert found == best_epochs
+
+
+def test_an_epochs_record_has_the_learning_rate_that_it_was_trained_with():
+  config = _config()
+  plateau = tiny_network.build_plateau()  # a tenth after five epochs without progress
+  state = tiny_network.create_state()
+  state = state.replace(
+    totals=state.totals | {"steps": jnp.int32(1), "count": jnp.int32(1)}
+  )
+  rates = []
+  for _ in range(8):
+    summary = _summary(1.0, "loss")
+    state, record = epoch.end(state, summary, config, plateau)
+    rates.append(record["learning_rate"])
+  np.testing.assert_allclose(rates, [1e-3] * 6 + [1e-4] * 2, rtol=1e-6)
+
+
+def test_an_epochs_record_has_the_rate_of_its_last_step():
+  config = _config(optimizer__learning_rate=0.5)
+  schedule = optimizers.build_schedule(
+    name="cosine", warmup_epochs=1, num_epochs=3, steps_per_epoch=4
+  )
+  state = tiny_network.create_state()
+  state = state.replace(
+    totals=state.totals | {"steps": jnp.int32(4), "count": jnp.int32(1)},
+    plateau=state.plateau._replace(scale=jnp.float32(0.1)),
+  )
+  plateau = tiny_network.build_plateau()
+  rates = []
+  for done in (4, 8, 12):
+    state, record = epoch.end(
+      state.replace(step=jnp.int32(done)),
+      _summary(1.0, "loss"),
+      config,
+      plateau,
+      schedule,
+    )
+    rates.append(record["learning_rate"])
+  # Steps 3, 7 and 11: the warm-up's end, then 3 and 7 of the cosine's 8 steps.
+  cosine = [(1 + np.cos(np.pi * share)) / 2 for share in (3 / 8, 7 / 8)]
+  np.testing.assert_allclose(rates, 0.05 * np.array([1, *cosine]), rtol=1e-5)
+
+
+def test_what_was_not_finite_is_told_with_the_rate_of_its_step(tmp_path):
+  schedule = optimizers.build_schedule(warmup_epochs=2, num_epochs=3, steps_per_epoch=5)
+  state = tiny_network.create_state().replace(step=jnp.int32(5))
+  epoch.raise_if_not_finite(state, _config(), tmp_path, schedule=schedule)
+  bad = state.replace(totals=state.totals | {"bad_step": jnp.int32(2)})
+  with pytest.raises(epoch.NonFiniteError, match=r"step 2: .* rate 0\.0003\."):
+    epoch.raise_if_not_finite(bad, _config(), tmp_path, schedule=schedule)
+  with pytest.raises(epoch.NonFiniteError, match=r"validation loss inf .* 0\.0005\."):
+    epoch.raise_if_not_finite(
+      state, _config(), tmp_path, float("inf"), schedule=schedule
+    )
