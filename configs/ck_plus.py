@@ -5,7 +5,8 @@
 
 Neither has been run: CK+ is given out to researchers who apply for it.
 
-Variants, joined by commas: ce, mse, sce, mam (the loss), small.
+Variants, joined by commas: small; strong, a recipe of today; ce, mse, sce, mam, the
+loss. In this order: a loss replaces strong's smoothed cross-entropy.
 
 A run is one of ten turns, --config.data.options.fold=0 to 9, with a --workdir of its
 own: the epoch is chosen on one fold, another is reported, and nobody is in two. The
@@ -37,6 +38,8 @@ def get_config(variants=None):
     "input": {"second_scale_epoch": 0},
     "num_epochs": 60,
   }
-  return default_config.apply_variants(
-    config, default_config.loss_variants() | {"small": small}, variants
-  )
+  variants_by_name = default_config.loss_variants() | {
+    "small": small,
+    "strong": default_config.strong_variant(cutout_side=12),
+  }
+  return default_config.apply_variants(config, variants_by_name, variants)

@@ -2,7 +2,8 @@
 
   python -m emosynth_jax.main --config=configs/synthetic_faces.py:small
 
-Variants, joined by commas: ce, mse, sce, mam (the loss), small (two CPU cores).
+Variants, joined by commas: small (two CPU cores); strong, a recipe of today; ce, mse,
+sce, mam, the loss. In this order: a loss replaces strong's smoothed cross-entropy.
 """
 
 from emosynth_jax import default_config
@@ -19,6 +20,8 @@ def get_config(variants=None):
     "plateau": {"factor": 0.3, "patience": 2},
     "num_epochs": 6,
   }
-  return default_config.apply_variants(
-    config, default_config.loss_variants() | {"small": small}, variants
-  )
+  variants_by_name = default_config.loss_variants() | {
+    "small": small,
+    "strong": default_config.strong_variant(cutout_side=12),
+  }
+  return default_config.apply_variants(config, variants_by_name, variants)

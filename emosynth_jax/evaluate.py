@@ -232,6 +232,19 @@ def evaluate_run(
     name: evaluate(state, *experiments.on_device(dataset))
     for name, dataset in datasets.items()
   }
+  if config.eval_augment != "none":
+    evaluate_views = build_evaluate(
+      experiment,
+      class_names=first.class_names,
+      batch_size=config.eval_batch_size,
+      augment=config.eval_augment,
+    )
+    for name, dataset in datasets.items():
+      summaries[name]["test_time_augmentation"] = {
+        "name": config.eval_augment,
+        "views": views.describe(config.eval_augment, *dataset.images.shape[1:3]),
+        **evaluate_views(state, *experiments.on_device(dataset)),
+      }
   if config.evaluate_without_twins:
     training = experiments.load_data(config, ("train",))
     run_config.check_same_data(training, workdir)
@@ -272,7 +285,8 @@ def evaluate_run(
         "data set": config.data.name,
         "split": describe_split(name, datasets[name].official_split),
         "epoch": f"{int(state.best_epoch)}, chosen by {report['chosen_on']}",
-        "model": f"{config.model.name}, {num_parameters:,} parameters",
+        "model": f"{config.model.name}, {num_parameters:,} parameters"
+        + (f", averaged with decay {config.ema_decay}" if config.ema_decay else ""),
         "loss": config.loss.name,
         "started from": config.init_from or "random parameters",
         "seed": config.seed,

@@ -73,6 +73,12 @@ def format_table(
     figures.insert(1, (label, _percent(rest["accuracy"])))
   digits = max(len(text) for _, text in figures)
   sections.append(_align([(label, f"{text:>{digits}}") for label, text in figures]))
+  if augmented := summary.get("test_time_augmentation"):
+    sections.append(
+      f"With test-time augmentation ({augmented['views']}), which no epoch was chosen "
+      f"by: accuracy {_percent(augmented['accuracy'])}, balanced accuracy "
+      f"{_percent(augmented['balanced_accuracy'])}, loss {augmented['loss']:.4f}"
+    )
   if summary["absent_classes"]:
     sections.append(
       "Without an example in this split, and so not in the balanced accuracy: "

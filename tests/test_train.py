@@ -202,6 +202,7 @@ def test_validation_report_and_fine_tuning_take_the_averages(modern, tmp_path):
   assert report["splits"]["validation"]["loss"] == pytest.approx(
     of_averages["loss"], rel=1e-6
   )
+  assert "test_time_augmentation" not in report["splits"]["validation"]
   tuned = fine_tune.init_from(
     modern,
     experiment.create_state(built, seed=9),
@@ -210,6 +211,24 @@ def test_validation_report_and_fine_tuning_take_the_averages(modern, tmp_path):
   )
   for variables in (tuned.variables, tuned.ema):
     jax.tree.map(np.testing.assert_array_equal, variables, best.ema)
+
+
+def test_test_time_augmentation_is_reported_beside_the_plain_figure(modern):
+  plain = evaluate.evaluate_run(_config(**_MODERN), modern)["splits"]
+  # It may be asked for after the training.
+  config = _config(**_MODERN, eval_augment="ten_crop")
+  report = evaluate.evaluate_run(config, modern)
+  text = (modern / "report.txt").read_text()
+  assert (
+    text.count("test-time augmentation (mean probability over ten crops, 43x43") == 2
+  )
+  for name, summary in report["splits"].items():
+    augmented = summary.pop("test_time_augmentation")
+    assert augmented["name"] == "ten_crop"
+    assert augmented["loss"] != summary["loss"]
+    assert f"loss {augmented['loss']:.4f}" in text
+    assert summary == plain[name]
+  assert "averaged with decay 0.9" in text
 
 
 def test_a_cosine_cannot_be_lengthened(modern):
