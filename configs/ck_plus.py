@@ -16,7 +16,7 @@ docs/data.md says what is looked for in config.data.data_dir, and how frames bec
 labels.
 """
 
-from emosynth_jax import default_config
+from emosynth_jax import config_variants, default_config
 
 
 def get_config(variants=None):
@@ -30,7 +30,7 @@ def get_config(variants=None):
   config.batch_size = 32  # 981 images in all.
   config.input.second_scale_epoch = 75
   small = {
-    "model": default_config.SMALL_MODEL,
+    "model": config_variants.SMALL_MODEL,
     "augment": {"zoom": 0.05, "shear": 0.0, "shift": 0.04, "rotation": 5.0},
     "class_weights": "none",
     "optimizer": {"learning_rate": 4e-4},
@@ -38,8 +38,8 @@ def get_config(variants=None):
     "input": {"second_scale_epoch": 0},
     "num_epochs": 60,
   }
-  variants_by_name = default_config.loss_variants() | {
+  variants_by_name = config_variants.loss_variants() | {
     "small": small,
-    "strong": default_config.strong_variant(cutout_side=12),
+    "strong": config_variants.strong_variant(cutout_side=12),
   }
-  return default_config.apply_variants(config, variants_by_name, variants)
+  return config_variants.apply_variants(config, variants_by_name, variants)

@@ -13,7 +13,7 @@ The epoch is chosen on PublicTest and PrivateTest is reported. The data set is t
 Kaggle zip, its folder or one of the two CSV files, looked for in config.data.data_dir.
 """
 
-from emosynth_jax import default_config
+from emosynth_jax import config_variants, default_config
 
 
 def get_config(variants=None):
@@ -25,7 +25,7 @@ def get_config(variants=None):
   config.augment.flip = True
   config.input.second_scale_epoch = 75
   small = {
-    "model": default_config.SMALL_MODEL,
+    "model": config_variants.SMALL_MODEL,
     # Small shifts and turns only: stronger ones kept so small a network, in so few
     # epochs, from fitting even the training split.
     "augment": {"zoom": 0.05, "shear": 0.0, "shift": 0.04, "rotation": 5.0},
@@ -36,8 +36,8 @@ def get_config(variants=None):
     "input": {"second_scale_epoch": 0},
     "num_epochs": 14,
   }
-  variants_by_name = default_config.loss_variants() | {
+  variants_by_name = config_variants.loss_variants() | {
     "small": small,
-    "strong": default_config.strong_variant(cutout_side=12),
+    "strong": config_variants.strong_variant(cutout_side=12),
   }
-  return default_config.apply_variants(config, variants_by_name, variants)
+  return config_variants.apply_variants(config, variants_by_name, variants)

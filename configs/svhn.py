@@ -11,7 +11,7 @@ split is only reported. The data set is read as TFDS leaves it in array_record f
 under config.data.data_dir; `python -m emosynth_jax.data.prepare svhn` makes them.
 """
 
-from emosynth_jax import default_config
+from emosynth_jax import config_variants, default_config
 
 
 def get_config(variants=None):
@@ -23,7 +23,7 @@ def get_config(variants=None):
   config.augment.flip = False  # A mirrored digit is another sign.
   config.input.second_scale_epoch = 75
   small = {
-    "model": default_config.SMALL_MODEL,
+    "model": config_variants.SMALL_MODEL,
     "augment": {"zoom": 0.05, "shear": 0.0, "shift": 0.05, "rotation": 5.0},
     # The first dense layer has 12,800 inputs: Adam's 1e-3 throws its sums about.
     "optimizer": {"learning_rate": 4e-4},
@@ -31,8 +31,8 @@ def get_config(variants=None):
     "input": {"second_scale_epoch": 0},
     "num_epochs": 8,
   }
-  variants_by_name = default_config.loss_variants() | {
+  variants_by_name = config_variants.loss_variants() | {
     "small": small,
-    "strong": default_config.strong_variant(mirrored=False, cutout_side=8),
+    "strong": config_variants.strong_variant(mirrored=False, cutout_side=8),
   }
-  return default_config.apply_variants(config, variants_by_name, variants)
+  return config_variants.apply_variants(config, variants_by_name, variants)

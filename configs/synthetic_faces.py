@@ -6,7 +6,7 @@ Variants, joined by commas: small (two CPU cores); strong, a recipe of today; ce
 sce, mam, the loss. In this order: a loss replaces strong's smoothed cross-entropy.
 """
 
-from emosynth_jax import default_config
+from emosynth_jax import config_variants, default_config
 
 
 def get_config(variants=None):
@@ -15,13 +15,13 @@ def get_config(variants=None):
   config.num_epochs = 20
   config.augment.flip = True
   small = {
-    "model": default_config.SMALL_MODEL,
+    "model": config_variants.SMALL_MODEL,
     "optimizer": {"learning_rate": 4e-4},
     "plateau": {"factor": 0.3, "patience": 2},
     "num_epochs": 6,
   }
-  variants_by_name = default_config.loss_variants() | {
+  variants_by_name = config_variants.loss_variants() | {
     "small": small,
-    "strong": default_config.strong_variant(cutout_side=12),
+    "strong": config_variants.strong_variant(cutout_side=12),
   }
-  return default_config.apply_variants(config, variants_by_name, variants)
+  return config_variants.apply_variants(config, variants_by_name, variants)

@@ -1,17 +1,14 @@
 """Every setting of a run, with its default: what a file in configs/ starts from."""
 
-from collections.abc import Callable, Mapping
+from typing import Any
 
 import ml_collections
 
 # These hold the arguments of whatever their name looks up.
-_OPEN_PARTS = ("loss", "model", "data.options")
+OPEN_PARTS = ("loss", "model", "data.options")
 
 # Data sets whose images say something else when they are mirrored.
 _ONE_WAY_ROUND = ("mnist", "svhn")
-
-# The network of the `small` variants, for two CPU cores.
-SMALL_MODEL = {"width": 0.125, "dense_features": (64, 64), "dropout_rate": 0.1}
 
 
 def get_default_config() -> ml_collections.ConfigDict:
@@ -147,122 +144,6 @@ def get_default_config() -> ml_collections.ConfigDict:
   return config
 
 
-def loss_variants() -> dict[str, dict]:
-  """The losses that every config offers as a variant, as changes to the config."""
-  return {
-    "ce": {"loss": {"name": "cross_entropy"}},
-    "mse": {"loss": {"name": "mse"}},
-    "sce": {"loss": {"name": "sce_loss"}},
-    "mam": {"loss": {"name": "mam_softmax"}},
-  }
-
-
-def strong_variant(*, mirrored: bool = True, cutout_side: int) -> dict:
-  """A recipe of today, under which a network is not undertrained.
-
-  SGD with Nesterov's momentum, warm-up and a cosine over the epochs that the config
-  has, decay of the kernels, smoothed labels, averaged weights, and random crops with a
-  cutout instead of the thesis's zoom and shear.
-
-  Args:
-    mirrored: whether a mirrored image is of the same class.
-    cutout_side: in pixels.
-
-  Returns:
-    The changes to a config.
-  """
-  return {
-    "loss": {"name": "label_smoothing", "smoothing": 0.1},
-    "class_weights": "none",
-    "optimizer": {
-      "name": "sgd",
-      "learning_rate": 0.01,
-      "momentum": 0.9,
-      "weight_decay": 5e-4,
-    },
-    "schedule": {"name": "cosine", "warmup_epochs": 1.0, "final_scale": 0.0},
-    "plateau": {"patience": 0},
-    "early_stop_patience": 0,
-    "ema_decay": 0.999,
-    "input": {"second_scale_epoch": 0},
-    "augment": {
-      "zoom": 0.0,
-      "shear": 0.0,
-      "shift": 0.0,
-      "rotation": 0.0,
-      "flip": mirrored,
-      "crop_padding": 4,
-      "cutout_side": cutout_side,
-    },
-    "eval_augment": "flip" if mirrored else "none",
-  }
-
-
-def apply_variants(
-  config: ml_collections.ConfigDict,
-  variants: Mapping[str, Mapping | Callable],
-  names: str | None,
-) -> ml_collections.ConfigDict:
-  """Applies the variants named after the colon of `--config=FILE:NAMES`.
-
-  Args:
-    config: the config to change.
-    variants: the changes by name, nested as the config is.
-    names: names joined by commas, applied in that order; None or "" for none.
-
-  Returns:
-    The config, locked but for the parts whose arguments depend on a name.
-
-  Raises:
-    ValueError: for an unknown name; it lists the known ones. Or for an order in which
-      one variant would undo another.
-  """
-  chosen = [name for name in (names or "").split(",") if name]
-  _check_order(chosen)
-  for name in chosen:
-    if name not in variants:
-      raise ValueError(
-        f"config variant: expected one of {sorted(variants)}, got {name!r}"
-      )
-    _update(config, variants[name])
-  config.lock()
-  for path in _OPEN_PARTS:
-    _get(config, path).unlock()
-  return config
-
-
-def _check_order(names):
-  """`strong` has a loss and an optimiser, and so has to follow and precede others."""
-  if "strong" not in names:
-    return
-  place = names.index("strong")
-  before, after = names[:place], names[place + 1 :]
-  losses = loss_variants()
-  if "small" in after or any(name in losses for name in before):
-    others = [name for name in names if name not in ("small", "strong", *losses)]
-    right = [
-      *(["small"] if "small" in names else []),
-      "strong",
-      *others,
-      *(name for name in names if name in losses),
-    ]
-    raise ValueError(
-      f"config variants: {','.join(names)} would undo part of its own changes; write "
-      f"{','.join(right)} (small first, then strong, then the loss)"
-    )
-
-
-def _update(config, changes):
-  for key, value in changes.items():
-    if key == "loss":
-      # Each loss has hyperparameters of its own: replaced whole, never merged.
-      config.loss = ml_collections.ConfigDict(value)
-    elif isinstance(value, Mapping):
-      _update(config[key], value)
-    else:
-      config[key] = value
-
-
 def check_config(config: ml_collections.ConfigDict) -> None:
   """Refuses settings that no part of the project knows, and impossible values.
 
@@ -294,23 +175,23 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ("input.second_scale_epoch", 0),
     ("data.limit", 0),
   ):
-    value = _get(config, key)
+    value = get(config, key)
     if not value >= least:
       raise ValueError(f"config.{key}: expected at least {least}, got {value}")
   for key in ("optimizer.learning_rate", "input.scale", "input.second_scale"):
-    if not _get(config, key) > 0:
-      raise ValueError(f"config.{key}: expected more than 0, got {_get(config, key)}")
+    if not get(config, key) > 0:
+      raise ValueError(f"config.{key}: expected more than 0, got {get(config, key)}")
   if config.seed >= 2**32:  # Random keys would drop the higher bits in silence.
     raise ValueError(f"config.seed: expected less than 2**32, got {config.seed}")
   for key in ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "ema_decay"):
-    if not 0 <= _get(config, key) < 1:
+    if not 0 <= get(config, key) < 1:
       raise ValueError(
-        f"config.{key}: expected at least 0 and less than 1, got {_get(config, key)}"
+        f"config.{key}: expected at least 0 and less than 1, got {get(config, key)}"
       )
   for key in ("plateau.factor", "plateau.min_improvement", "plateau.min_scale"):
-    if not 0 < _get(config, key) < 1:
+    if not 0 < get(config, key) < 1:
       raise ValueError(
-        f"config.{key}: expected more than 0 and less than 1, got {_get(config, key)}"
+        f"config.{key}: expected more than 0 and less than 1, got {get(config, key)}"
       )
   for key, choices in (
     ("class_weights", ("none", "balanced")),
@@ -322,9 +203,9 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ("augment.crop_fill", ("edge", "reflect", "zero")),
     ("eval_augment", ("none", "flip", "ten_crop")),
   ):
-    if _get(config, key) not in choices:
+    if get(config, key) not in choices:
       raise ValueError(
-        f"config.{key}: expected one of {choices}, got {_get(config, key)!r}"
+        f"config.{key}: expected one of {choices}, got {get(config, key)!r}"
       )
   if not 0 <= config.schedule.final_scale <= 1:
     raise ValueError(
@@ -343,14 +224,15 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     )
 
 
-def _get(config, dotted):
+def get(config: ml_collections.ConfigDict, dotted: str) -> Any:
+  """The setting, or the part, of a path like "optimizer.learning_rate"."""
   for key in dotted.split("."):
     config = config[key]
   return config
 
 
 def _check_keys(config, default, path):
-  if path.removeprefix("config.") in _OPEN_PARTS:
+  if path.removeprefix("config.") in OPEN_PARTS:
     return
   if unknown := sorted(set(config) - set(default)):
     raise ValueError(

@@ -7,7 +7,7 @@ import pathlib
 import ml_collections
 import pytest
 
-from emosynth_jax import default_config, losses
+from emosynth_jax import config_variants, default_config, losses
 
 _CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 _FILES = sorted(path.stem for path in _CONFIGS.glob("*.py"))
@@ -54,12 +54,12 @@ def test_every_config_loads_with_every_variant(name):
 
 def test_variants_apply_in_order_and_a_loss_is_replaced_whole():
   config = default_config.get_default_config()
-  variants = default_config.loss_variants() | {
+  variants = config_variants.loss_variants() | {
     "focal": {"loss": {"name": "focal", "gamma": 1.0}},
     "wide": {"model": {"width": 2.0}, "batch_size": 8},
     "narrow": {"model": {"width": 0.5}},
   }
-  config = default_config.apply_variants(config, variants, "focal,wide,mam,narrow")
+  config = config_variants.apply_variants(config, variants, "focal,wide,mam,narrow")
   assert config.loss.to_dict() == {"name": "mam_softmax"}
   assert (config.model.width, config.batch_size) == (0.5, 8)
   assert config.model.dropout_rate == (
