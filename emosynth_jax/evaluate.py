@@ -252,6 +252,7 @@ def evaluate_run(
       lambda dataset: evaluate(state, *experiments.on_device(dataset)),
       training["train"],
       datasets,
+      **config.data.twins,
     )
     for name, summary in rest.items():
       summaries[name]["without_twins"] = summary

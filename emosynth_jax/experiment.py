@@ -115,7 +115,7 @@ def _load_without_twins(config: ml_collections.ConfigDict) -> dict[str, Dataset]
   """The run's splits, with those images left out of "train"."""
   loaded = _load(config, splits(config))
   train, *others = loaded.values()
-  loaded["train"] = twins.drop_twins(train, others)
+  loaded["train"] = twins.drop_twins(train, others, **config.data.twins)
   return loaded
 
 

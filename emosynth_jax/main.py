@@ -11,13 +11,17 @@ follow a colon and are joined by commas, as in fer2013.py:small,mam.
 """
 
 import pathlib
-import re
 import time
 
 from absl import app, flags
 from ml_collections import config_flags
 
-from emosynth_jax.command_line import fail, start_logging, use_compilation_cache
+from emosynth_jax.command_line import (
+  fail,
+  parse_config_flags,
+  start_logging,
+  use_compilation_cache,
+)
 
 _START = time.monotonic()
 
@@ -52,26 +56,6 @@ def default_workdir(config_file: str, seed: int) -> pathlib.Path:
   file, _, variants = config_file.partition(":")
   parts = [pathlib.Path(file).stem, *filter(None, variants.split(",")), f"seed{seed}"]
   return pathlib.Path("runs") / "-".join(parts)
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-  """absl's parsing of flags, with one line for a mistake in them."""
-  try:
-    arguments = flags.FLAGS(argv)
-    # A config file that is missing is an error only when it is used.
-    _CONFIG.value.is_locked  # noqa: B018
-    return arguments
-  except (flags.Error, OSError) as error:
-    if "--traceback" in argv:
-      raise
-    # ml_collections quotes a whole traceback, whose last line says what is wrong.
-    fail(re.sub(r"^\w+Error: ", "", str(error).strip().splitlines()[-1].strip()))
-  except (AttributeError, KeyError) as error:
-    if "--traceback" in argv:
-      raise
-    changes = " ".join(flag for flag in argv if flag.startswith("--config."))
-    reason = str(error).partition(". Other fields")[0].strip("\"'")
-    fail(f"no such setting in {changes}: {reason}")
 
 
 def main(argv: list[str]) -> None:
@@ -111,7 +95,7 @@ def main(argv: list[str]) -> None:
 def run() -> None:
   """Entry point of the command line."""
   flags.mark_flag_as_required("config")
-  app.run(main, flags_parser=parse_flags)
+  app.run(main, flags_parser=parse_config_flags)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ _FREE_SETTINGS = (
 _LATER_SETTINGS = {
   "init_from": "",
   "data.drop_duplicates": False,
+  "data.twins.max_distance": 12,
+  "data.twins.min_correlation": 0.9,
   "optimizer.name": "adam",
   "optimizer.momentum": 0.9,
   "optimizer.weight_decay": 0.0,

@@ -10,28 +10,32 @@ from emosynth_jax import duplicates
 from emosynth_jax.data.dataset import Dataset
 
 
-def twin_groups(datasets: Sequence[Dataset]) -> list[np.ndarray]:
+def twin_groups(datasets: Sequence[Dataset], **thresholds: Any) -> list[np.ndarray]:
   """The groups of images, of all data sets together, that show the same picture.
 
   Args:
     datasets: of images of one shape.
+    **thresholds: of `duplicates.find_twins`.
 
   Returns:
     For each data set, of N images, a number of each image's group, int `(N,)`; see
     `duplicates.find_twins`.
   """
   images = np.concatenate([dataset.images for dataset in datasets])
-  groups = duplicates.find_twins(images).groups
+  groups = duplicates.find_twins(images, **thresholds).groups
   ends = np.cumsum([len(dataset) for dataset in datasets])
   return np.split(groups, ends[:-1])
 
 
-def drop_twins(training: Dataset, others: Sequence[Dataset]) -> Dataset:
+def drop_twins(
+  training: Dataset, others: Sequence[Dataset], **thresholds: Any
+) -> Dataset:
   """The training images that have no twin in validation or test.
 
   Args:
     training: what is trained on.
     others: the other splits.
+    **thresholds: of `duplicates.find_twins`.
 
   Returns:
     The rest of `training`, in its order.
@@ -39,7 +43,7 @@ def drop_twins(training: Dataset, others: Sequence[Dataset]) -> Dataset:
   Raises:
     ValueError: if nothing is left.
   """
-  groups = twin_groups([training, *others])
+  groups = twin_groups([training, *others], **thresholds)
   kept = np.flatnonzero(~np.isin(groups[0], np.concatenate(groups[1:])))
   logging.info(
     "Training without %d of %d images, which have a twin in %s.",
@@ -59,6 +63,7 @@ def evaluate_without_twins(
   evaluate: Callable[[Dataset], dict[str, Any]],
   training: Dataset,
   datasets: Mapping[str, Dataset],
+  **thresholds: Any,
 ) -> dict[str, dict[str, Any] | None]:
   """Evaluates splits without the images that have a twin in an earlier split.
 
@@ -66,12 +71,13 @@ def evaluate_without_twins(
     evaluate: a data set to its summary, see `metrics.summarize`.
     training: what the network was trained on.
     datasets: "validation", which it was chosen on, and then "test" if there is one.
+    **thresholds: of `duplicates.find_twins`.
 
   Returns:
     For each split the summary of the rest, with ``num_left_out``; or None where all
     images have a twin.
   """
-  groups = twin_groups([training, *datasets.values()])
+  groups = twin_groups([training, *datasets.values()], **thresholds)
   summaries: dict[str, dict[str, Any] | None] = {}
   for k, (name, dataset) in enumerate(datasets.items(), 1):
     kept = np.flatnonzero(~np.isin(groups[k], np.concatenate(groups[:k])))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emosynth_jax import default_config, experiment, twins
+from emosynth_jax import default_config, duplicates, experiment, twins
 from emosynth_jax.data import synthetic_faces
 from emosynth_jax.data.dataset import Dataset
 
@@ -117,3 +117,14 @@ def test_data_are_loaded_without_twins_where_the_config_says_so(config):
   # A run that reports no test split has none to leave twins out for.
   config.data.test_split = ""
   assert len(experiment.load_data(config, ("train",))["train"]) == 14
+
+
+def test_the_configs_thresholds_are_those_chosen_on_faces_and_reach_the_search(config):
+  assert config.data.twins.to_dict() == {
+    "max_distance": duplicates.MAX_DISTANCE,
+    "min_correlation": duplicates.MIN_CORRELATION,
+  }
+  config.data.drop_duplicates = True
+  config.data.twins.min_correlation = 2.0
+  with pytest.raises(ValueError, match=r"min_correlation: .* got 2.0"):
+    experiment.load_data(config, ("train",))

@@ -1,0 +1,218 @@
+"""What an audit finds, counted and in words."""
+
+import collections
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from emosynth_jax import duplicates
+from emosynth_jax.data.dataset import Dataset
+
+_KINDS = ("exact", "near", "mirrored")
+
+
+def describe_datasets(
+  datasets: Mapping[str, Dataset], twins: duplicates.Twins
+) -> dict[str, Any]:
+  """Counts duplicates, label conflicts, classes and blank images.
+
+  Args:
+    datasets: by split, S of them, N images in all.
+    twins: of the N images, split after split.
+
+  Returns:
+    A dictionary:
+
+    - ``splits``: by split ``official_split``, ``num_images``, ``class_counts`` (by
+      name), ``blank_images`` (their sources), and ``images_with_twin``: how many of
+      its images have a twin in each split, by split, and in any but their own
+      (``elsewhere``);
+    - ``pairs``: how many of each kind ("exact", "near", "mirrored"), within a split
+      ("train") and across two ("train and test");
+    - ``label_conflicts``: ``exact`` (equal pixels) and ``all`` (any twins), each
+      with ``groups`` and ``images`` in groups of more than one label; ``by_classes``,
+      the number of such groups of any kind by their classes ("fear and surprise");
+    - ``groups``: every group of twins, a list of ``split``, ``source`` and ``label``.
+  """
+  first = next(iter(datasets.values()))
+  names = list(datasets)
+  split_of = np.repeat(np.arange(len(names)), [len(d) for d in datasets.values()])
+  labels = np.concatenate([dataset.labels for dataset in datasets.values()])
+  # (N, S): how many images each group, named by its first image, has in each split.
+  members = _count(twins.groups, split_of, len(names))
+  splits = {}
+  for s, (name, dataset) in enumerate(datasets.items()):
+    # Of each image of this split, its group's images, itself not among them.
+    others = members[twins.groups[split_of == s]]
+    others[:, s] -= 1
+    blank = np.flatnonzero(duplicates.is_blank(dataset.images))
+    splits[name] = {
+      "official_split": dataset.official_split,
+      "num_images": len(dataset),
+      "class_counts": dict(
+        zip(dataset.class_names, dataset.class_counts.tolist(), strict=True)
+      ),
+      "blank_images": [dataset.sources[i] for i in blank],
+      "images_with_twin": {
+        **{other: int((others[:, k] > 0).sum()) for k, other in enumerate(names)},
+        "elsewhere": int((np.delete(others, s, axis=1) > 0).any(axis=1).sum()),
+      },
+    }
+  return {
+    "splits": splits,
+    "pairs": _count_pairs(twins, split_of, names),
+    "label_conflicts": {
+      "exact": _count_conflicts(twins.exact, labels),
+      "all": _count_conflicts(twins.groups, labels),
+      "by_classes": _conflicting_classes(twins.groups, labels, first.class_names),
+    },
+    "groups": _list_groups(datasets, twins.groups),
+  }
+
+
+def format_report(report: Mapping[str, Any]) -> str:
+  """The report in lines of text, without the list of groups.
+
+  Args:
+    report: of `describe_datasets`, with ``data_set``, ``config`` and
+      ``unreadable_files``.
+
+  Returns:
+    Lines that end in a newline.
+  """
+  splits = report["splits"]
+  twins = report["config"]["twins"]
+  lines = [
+    f"data set  {report['data_set']}",
+    "twins     equal pixels; or at most "
+    f"{twins['max_distance']} of 64 bits of pHash and a correlation of at least "
+    f"{twins['min_correlation']:g}, as they are or mirrored",
+    "",
+  ]
+  lines += _table(
+    ["images by class", *splits],
+    [
+      [label, *(split["class_counts"][label] for split in splits.values())]
+      for label in next(iter(splits.values()))["class_counts"]
+    ]
+    + [
+      ["all", *(split["num_images"] for split in splits.values())],
+      ["blank", *(len(split["blank_images"]) for split in splits.values())],
+    ],
+  )
+  lines += _table(
+    ["pairs", *_KINDS],
+    [
+      [where, *(report["pairs"][kind][where] for kind in _KINDS)]
+      for where in report["pairs"]["exact"]
+    ],
+  )
+  lines += _table(
+    ["images with a twin", *(f"in {name}" for name in splits), "elsewhere"],
+    [
+      [
+        f"of {name}",
+        *(split["images_with_twin"][other] for other in splits),
+        f"{split['images_with_twin']['elsewhere']} "
+        f"({100 * split['images_with_twin']['elsewhere'] / split['num_images']:.1f} %)",
+      ]
+      for name, split in splits.items()
+    ],
+  )
+  conflicts = report["label_conflicts"]
+  lines += _table(
+    ["label conflicts", "groups", "images"],
+    [
+      [text, conflicts[key]["groups"], conflicts[key]["images"]]
+      for key, text in (("exact", "of equal pixels"), ("all", "of all twins"))
+    ],
+  )
+  if conflicts["by_classes"]:
+    lines += _table(
+      ["conflicting classes", "groups"], [*map(list, conflicts["by_classes"].items())]
+    )
+  for name, split in splits.items():
+    lines += [f"blank in {name}: {source}" for source in split["blank_images"]]
+  unreadable = report["unreadable_files"]
+  lines.append(f"files that can't be decoded: {len(unreadable) or 'none'}")
+  return "\n".join(lines) + "\n"
+
+
+def _count(groups: np.ndarray, split_of: np.ndarray, num_splits: int) -> np.ndarray:
+  members = np.zeros((len(groups), num_splits), np.int64)
+  np.add.at(members, (groups, split_of), 1)
+  return members
+
+
+def _count_pairs(
+  twins: duplicates.Twins, split_of: np.ndarray, names: list[str]
+) -> dict[str, dict[str, int]]:
+  """Pairs of images of each kind, within and across splits."""
+  members = _count(twins.exact, split_of, len(names))
+  # Of the images of a pair's two groups of equal pixels, each with each.
+  first, second = members[twins.pairs[:, 0]], members[twins.pairs[:, 1]]
+  crossed = np.einsum("pa,pb->pab", first, second)
+  tables = {
+    # All ordered pairs of a group but those of an image with itself.
+    "exact": (members.T @ members - np.diag(members.sum(axis=0))) / 2,
+    "near": crossed[~twins.mirrored].sum(axis=0),
+    "mirrored": crossed[twins.mirrored].sum(axis=0),
+  }
+  counts: dict[str, dict[str, int]] = {}
+  for kind, table in tables.items():
+    counts[kind] = {name: int(table[a, a]) for a, name in enumerate(names)}
+    for a in range(len(names)):
+      for b in range(a + 1, len(names)):
+        counts[kind][f"{names[a]} and {names[b]}"] = int(table[a, b] + table[b, a])
+  return counts
+
+
+def _groups_of_several(groups: np.ndarray) -> list[np.ndarray]:
+  """The images of each group of two or more, in order of their first images."""
+  order = np.argsort(groups, kind="stable")
+  starts = np.flatnonzero(np.diff(groups[order])) + 1
+  return [part for part in np.split(order, starts) if len(part) > 1]
+
+
+def _count_conflicts(groups: np.ndarray, labels: np.ndarray) -> dict[str, int]:
+  conflicting = [
+    part for part in _groups_of_several(groups) if np.ptp(labels[part]) > 0
+  ]
+  return {"groups": len(conflicting), "images": sum(map(len, conflicting))}
+
+
+def _conflicting_classes(
+  groups: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]
+) -> dict[str, int]:
+  counts = collections.Counter(
+    " and ".join(class_names[label] for label in np.unique(labels[part]))
+    for part in _groups_of_several(groups)
+    if np.ptp(labels[part]) > 0
+  )
+  return dict(counts.most_common())
+
+
+def _list_groups(
+  datasets: Mapping[str, Dataset], groups: np.ndarray
+) -> list[list[dict[str, str]]]:
+  rows = [
+    {"split": name, "source": source, "label": dataset.class_names[label]}
+    for name, dataset in datasets.items()
+    for source, label in zip(dataset.sources, dataset.labels, strict=True)
+  ]
+  return [[rows[i] for i in part] for part in _groups_of_several(groups)]
+
+
+def _table(header: list[Any], rows: list[list[Any]]) -> list[str]:
+  """Aligned lines, the first column to the left; an empty one at the end."""
+  cells = [[str(cell) for cell in row] for row in [header, *rows]]
+  widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+  lines = [
+    "  ".join(
+      cell.ljust(width) if k == 0 else cell.rjust(width)
+      for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ).rstrip()
+    for row in cells
+  ]
+  return [lines[0], "-" * len(lines[0]), *lines[1:], ""]

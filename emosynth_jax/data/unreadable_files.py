@@ -1,0 +1,51 @@
+"""Image files that can't be decoded, all of them by name.
+
+A loader stops at the first. This looks at the rest, to save who mends a data set from
+finding them one by one.
+"""
+
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+
+from emosynth_jax.data import _images
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+
+
+def find_unreadable(data_dir: str | pathlib.Path) -> list[str]:
+  """Tries every image file of a folder, and of the zips in it.
+
+  Args:
+    data_dir: a folder or a zip.
+
+  Returns:
+    A line for each file that can't be decoded: its name and why. In order of names;
+    files that no loader reads may be among them.
+  """
+  problems = []
+  for name, read in _image_files(pathlib.Path(data_dir)):
+    try:
+      _images.decode(read(), name, channels=1)
+    except ValueError as error:
+      problems.append(str(error))
+    # RuntimeError: encrypted, or packed by a method that Python doesn't know.
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+      problems.append(f"{name}: cannot read this file ({error})")
+  return problems
+
+
+def _image_files(root: pathlib.Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+  paths = [root] if root.is_file() else sorted(root.rglob("*"))
+  for path in paths:
+    if path.name.startswith(".") or not path.is_file():
+      continue
+    if path.suffix.lower() in _SUFFIXES:
+      yield str(path), path.read_bytes
+    elif path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
+      with zipfile.ZipFile(path) as archive:
+        for name in sorted(archive.namelist()):
+          file = pathlib.PurePosixPath(name)
+          if file.suffix.lower() in _SUFFIXES and not file.name.startswith("."):
+            yield f"{path}: {name}", lambda name=name: archive.read(name)
