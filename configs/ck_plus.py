@@ -5,8 +5,9 @@
 
 Neither has been run: CK+ is given out to researchers who apply for it.
 
-Variants, joined by commas: small; strong, a recipe of today; ce, mse, sce, mam, the
-loss. In this order: a loss replaces strong's smoothed cross-entropy.
+Variants, joined by commas, in this order: a network by its name (resnet18, vgg19, ...;
+EmoSynthNet without one); small; strong, a recipe of today; the loss (ce, mse, sce, mam,
+mam_sce), which replaces strong's smoothed cross-entropy.
 
 A run is one of ten turns, --config.data.options.fold=0 to 9, with a --workdir of its
 own: the epoch is chosen on one fold, another is reported, and nobody is in two. The
@@ -30,7 +31,7 @@ def get_config(variants=None):
   config.batch_size = 32  # 981 images in all.
   config.input.second_scale_epoch = 75
   small = {
-    "model": config_variants.SMALL_MODEL,
+    "model": config_variants.small_model,
     "augment": {"zoom": 0.05, "shear": 0.0, "shift": 0.04, "rotation": 5.0},
     "class_weights": "none",
     "optimizer": {"learning_rate": 4e-4},
@@ -38,7 +39,7 @@ def get_config(variants=None):
     "input": {"second_scale_epoch": 0},
     "num_epochs": 60,
   }
-  variants_by_name = config_variants.loss_variants() | {
+  variants_by_name = config_variants.all_variants() | {
     "small": small,
     "strong": config_variants.strong_variant(cutout_side=12),
   }

@@ -5,8 +5,9 @@
 
 Neither has been run: RAF-DB is given out to researchers who apply for it.
 
-Variants, joined by commas: small; strong, a recipe of today; ce, mse, sce, mam, the
-loss. In this order: a loss replaces strong's smoothed cross-entropy.
+Variants, joined by commas, in this order: a network by its name (resnet18, vgg19, ...;
+EmoSynthNet without one); small; strong, a recipe of today; the loss (ce, mse, sce, mam,
+mam_sce), which replaces strong's smoothed cross-entropy.
 
 The epoch is chosen on a tenth of the training split, held out by class; the test split
 is only reported. The faces are read grey and at FER-2013's 48x48, so that a network
@@ -30,7 +31,7 @@ def get_config(variants=None):
   config.input.second_scale_epoch = 75
   # As FER-2013's, which has faces of the same size and twice as many.
   small = {
-    "model": config_variants.SMALL_MODEL,
+    "model": config_variants.small_model,
     "augment": {"zoom": 0.05, "shear": 0.0, "shift": 0.04, "rotation": 5.0},
     "class_weights": "none",
     "optimizer": {"learning_rate": 4e-4},
@@ -38,7 +39,7 @@ def get_config(variants=None):
     "input": {"second_scale_epoch": 0},
     "num_epochs": 30,
   }
-  variants_by_name = config_variants.loss_variants() | {
+  variants_by_name = config_variants.all_variants() | {
     "small": small,
     "strong": config_variants.strong_variant(cutout_side=12),
   }

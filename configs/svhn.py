@@ -3,8 +3,9 @@
   python -m emosynth_jax.main --config=configs/svhn.py          # full width, GPU
   python -m emosynth_jax.main --config=configs/svhn.py:small    # two CPU cores
 
-Variants, joined by commas: small; strong, a recipe of today; ce, mse, sce, mam, the
-loss. In this order: a loss replaces strong's smoothed cross-entropy.
+Variants, joined by commas, in this order: a network by its name (resnet18, vgg19, ...;
+EmoSynthNet without one); small; strong, a recipe of today; the loss (ce, mse, sce, mam,
+mam_sce), which replaces strong's smoothed cross-entropy.
 
 The epoch is chosen on a tenth of the training split, held out by class; the test
 split is only reported. The data set is read as TFDS leaves it in array_record files
@@ -23,7 +24,7 @@ def get_config(variants=None):
   config.augment.flip = False  # A mirrored digit is another sign.
   config.input.second_scale_epoch = 75
   small = {
-    "model": config_variants.SMALL_MODEL,
+    "model": config_variants.small_model,
     "augment": {"zoom": 0.05, "shear": 0.0, "shift": 0.05, "rotation": 5.0},
     # The first dense layer has 12,800 inputs: Adam's 1e-3 throws its sums about.
     "optimizer": {"learning_rate": 4e-4},
@@ -31,7 +32,7 @@ def get_config(variants=None):
     "input": {"second_scale_epoch": 0},
     "num_epochs": 8,
   }
-  variants_by_name = config_variants.loss_variants() | {
+  variants_by_name = config_variants.all_variants() | {
     "small": small,
     "strong": config_variants.strong_variant(mirrored=False, cutout_side=8),
   }

@@ -2,8 +2,9 @@
 
   python -m emosynth_jax.main --config=configs/synthetic_faces.py:small
 
-Variants, joined by commas: small (two CPU cores); strong, a recipe of today; ce, mse,
-sce, mam, the loss. In this order: a loss replaces strong's smoothed cross-entropy.
+Variants, joined by commas, in this order: a network by its name (resnet18, vgg19, ...;
+EmoSynthNet without one); small (two CPU cores); strong, a recipe of today; the loss
+(ce, mse, sce, mam, mam_sce), which replaces strong's smoothed cross-entropy.
 """
 
 from emosynth_jax import config_variants, default_config
@@ -15,12 +16,12 @@ def get_config(variants=None):
   config.num_epochs = 20
   config.augment.flip = True
   small = {
-    "model": config_variants.SMALL_MODEL,
+    "model": config_variants.small_model,
     "optimizer": {"learning_rate": 4e-4},
     "plateau": {"factor": 0.3, "patience": 2},
     "num_epochs": 6,
   }
-  variants_by_name = config_variants.loss_variants() | {
+  variants_by_name = config_variants.all_variants() | {
     "small": small,
     "strong": config_variants.strong_variant(cutout_side=12),
   }

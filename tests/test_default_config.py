@@ -7,7 +7,7 @@ import pathlib
 import ml_collections
 import pytest
 
-from emosynth_jax import config_variants, default_config, losses
+from emosynth_jax import config_variants, default_config, losses, models
 
 _CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 _FILES = sorted(path.stem for path in _CONFIGS.glob("*.py"))
@@ -79,6 +79,17 @@ def test_the_modern_recipe_joins_a_small_network_and_a_loss():
   assert both.plateau.patience == both.early_stop_patience == 0
 
 
+def test_every_network_is_a_variant_with_a_small_form():
+  assert set(config_variants.network_variants()) == set(models.MODELS)
+  for name in models.MODELS:
+    for variants in (name, f"{name},small,strong,mam"):
+      arguments = dict(_get_config("cifar10", variants).model)
+      # An argument of another network would be refused.
+      model = models.build_model(arguments.pop("name"), num_classes=10, **arguments)
+      assert isinstance(model, models.MODELS[name])
+      assert (model.width < 1) == ("small" in variants)
+
+
 @pytest.mark.parametrize("name", ["mnist", "svhn"])
 def test_digits_are_never_mirrored(name):
   config = _get_config(name, "strong")
@@ -95,6 +106,7 @@ def test_digits_are_never_mirrored(name):
     ("mam,strong", "strong,mam"),
     ("small,mam,strong", "small,strong,mam"),
     ("sce,strong,small", "small,strong,sce"),
+    ("small,mam_sce,resnet18", "resnet18,small,mam_sce"),
   ],
 )
 def test_an_order_that_undoes_a_variant_is_refused_with_the_right_one(names, right):
@@ -111,7 +123,7 @@ def test_a_cosine_beside_a_plateau_is_refused():
 @pytest.mark.parametrize("names", ["mma", "small,mma", "Mam"])
 def test_an_unknown_variant_lists_the_known_ones(names):
   with pytest.raises(
-    ValueError, match=r"expected one of \['ce', 'mam', .*, 'small', 'strong'\], got"
+    ValueError, match=r"expected one of \['all_cnn', 'ce', .*, 'small', 'strong', 'vgg19'\], got"
   ):
     _get_config("mnist", names)
 
