@@ -38,8 +38,13 @@ def input_scale(config: ml_collections.ConfigDict, epoch: int) -> jax.Array:
 
 def is_finished(state: TrainState, config: ml_collections.ConfigDict) -> bool:
   """Whether the epochs are done or the patience is at its end."""
-  epoch, patience = int(state.epoch), config.early_stop_patience
-  stale = bool(patience) and epoch - int(state.best_epoch) >= patience
+  return is_last(int(state.epoch), int(state.best_epoch), config)
+
+
+def is_last(epoch: int, best_epoch: int, config: ml_collections.ConfigDict) -> bool:
+  """Whether training ends after so many epochs, of which that one was the best."""
+  patience = config.early_stop_patience
+  stale = bool(patience) and epoch - best_epoch >= patience
   return epoch >= config.num_epochs or (epoch > 0 and stale)
 
 

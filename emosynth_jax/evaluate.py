@@ -263,10 +263,12 @@ def evaluate_run(
   # A run that was evaluated elsewhere, or with later code, says so.
   trained_by = run_config.read_provenance(workdir)
   num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
+  records = metric_writer.read_records(workdir / "metrics.jsonl")
   report = {
     "data_set": config.data.name,
     "chosen_on": f"validation {config.selection_metric}",
     "best_epoch": int(state.best_epoch),
+    "epochs_trained": records[-1]["epoch"] if records else 0,
     "seed": config.seed,
     "num_parameters": num_parameters,
     "config": config.to_dict(),
@@ -305,7 +307,6 @@ def evaluate_run(
 
   name, summary = list(summaries.items())[-1]
   title = f"{config.data.name}, {name}: accuracy {100 * summary['accuracy']:.2f} %"
-  records = metric_writer.read_records(workdir / "metrics.jsonl")
   plots.plot_curves(records, workdir / "curves.png", best_epoch=int(state.best_epoch))
   plots.plot_confusion_matrix(
     summary["confusion_matrix"],

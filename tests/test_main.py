@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -286,6 +287,41 @@ def test_nothing_imports_tensorflow(program, whole):
   )
   assert program.tensorflow_was_imported.exists()
   program.tensorflow_was_imported.unlink()
+
+
+# Several seeds.
+
+
+def test_a_finished_seed_is_read_and_summed_up(program, whole):
+  folder = program.folder / "several"
+  shutil.copytree(whole, folder / "seed0")
+  before = (folder / "seed0/report.json").read_bytes()
+  command = (_CONFIG, *_SETTINGS, f"--workdir={folder}", "--seeds=0")
+  code, text = program.run(*command)
+  assert code == 0, text
+  assert "finished before" in text
+  assert "One seed: no deviation" in text
+  assert (folder / "seed0/report.json").read_bytes() == before
+  summary = json.loads((folder / "seeds.json").read_text())
+  accuracy = json.loads(before)["splits"]["test"]["accuracy"]
+  assert summary["splits"]["test"]["figures"]["accuracy"]["values"] == [accuracy]
+  assert "no deviation" in (folder / "seeds.txt").read_text()
+  code, text = program.run(*command, f"--compare={folder}")
+  assert code == 0, text
+  assert "test, accuracy: +0.00" in text
+
+
+@pytest.mark.parametrize(
+  ("flags", "parts"),
+  [
+    (["--seeds=0,0"], ["--seeds", "0,0"]),
+    (["--compare=anywhere"], ["--compare", "--seeds"]),
+    (["--seeds=1", "--compare=nowhere"], ["nowhere/seeds.json is missing"]),
+  ],
+)
+def test_a_mistake_about_seeds_is_one_error_before_any_training(program, flags, parts):
+  _assert_one_error(*program.run(_CONFIG, *flags, "--workdir=unused"), *parts)
+  assert not (program.folder / "unused").exists()
 
 
 # Errors.

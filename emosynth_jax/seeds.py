@@ -1,0 +1,326 @@
+"""Several seeds of one config: what their reports say together, and against others'."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ml_collections
+from absl import logging
+
+from emosynth_jax import default_config, epoch, results, statistics
+
+# Settings that leave a report as it is.
+_FREE_SETTINGS = (
+  "data.data_dir",
+  "checkpoint.keep",
+  "checkpoint.minutes",
+  "steps_per_call",
+  "tensorboard",
+)
+
+# Where a split's summary holds each figure; those that not every report has come last.
+_FIGURES = {
+  "accuracy": ("accuracy",),
+  "balanced accuracy": ("balanced_accuracy",),
+  "macro F1": ("macro", "f1"),
+  "calibration error": ("expected_calibration_error",),
+  "loss": ("loss",),
+  "accuracy without twins": ("without_twins", "accuracy"),
+  "accuracy with test-time augmentation": ("test_time_augmentation", "accuracy"),
+}
+
+
+def run_seeds(
+  config: ml_collections.ConfigDict,
+  seeds: Sequence[int],
+  workdir_of: Callable[[int], pathlib.Path],
+  run_one: Callable[[ml_collections.ConfigDict, pathlib.Path], dict[str, Any] | None],
+  *,
+  again: bool = False,
+) -> list[dict[str, Any]] | None:
+  """Runs one seed after the other; of a finished one only the report is read.
+
+  Args:
+    config: of all of them but for the seed.
+    seeds: distinct.
+    workdir_of: a seed to its own workdir.
+    run_one: trains and evaluates in a workdir, and returns the report, or None where
+      it was stopped.
+    again: runs the finished ones too.
+
+  Returns:
+    The reports; None where a run was stopped.
+
+  Raises:
+    ValueError: for a seed out of range, before any run.
+  """
+  configs = [config.copy_and_resolve_references() for _ in seeds]
+  for own, seed in zip(configs, seeds, strict=True):
+    own.seed = seed
+    default_config.check_config(own)
+  reports = []
+  for i, (own, seed) in enumerate(zip(configs, seeds, strict=True), 1):
+    workdir = workdir_of(seed)
+    report = None if again else finished_report(own, workdir)
+    state = "to run" if report is None else "finished before"
+    logging.info("Seed %d (%d of %d) in %s: %s.", seed, i, len(seeds), workdir, state)
+    if report is None:
+      report = run_one(own, workdir)
+    if report is None:
+      return None
+    reports.append(results.to_jsonable(report, "report"))
+  return reports
+
+
+def finished_report(
+  config: ml_collections.ConfigDict, workdir: str | os.PathLike
+) -> dict[str, Any] | None:
+  """The report of a workdir whose run is at its end with the config's own settings.
+
+  Args:
+    config: a checked config.
+    workdir: the run's folder.
+
+  Returns:
+    The report; None where there is none yet, or one that was written before the
+    training's end or with other settings.
+  """
+  path = pathlib.Path(workdir) / "report.json"
+  try:
+    report = json.loads(path.read_text())
+    done, best = report["epochs_trained"], report["best_epoch"]
+    settings = report["config"]
+  except (FileNotFoundError, ValueError, KeyError):
+    return None
+  wanted = results.to_jsonable(config.to_dict())
+  same = _without_free(settings) == _without_free(wanted)
+  return report if same and epoch.is_last(done, best, config) else None
+
+
+def summarize(
+  reports: Sequence[Mapping[str, Any]], workdirs: Sequence[str | os.PathLike]
+) -> dict[str, Any]:
+  """What the reports of several seeds say together.
+
+  Args:
+    reports: of `evaluate.evaluate_run`, one a seed.
+    workdirs: their folders.
+
+  Returns:
+    A dictionary as seeds.json holds it: "data_set", "chosen_on", "seeds",
+    "best_epochs", "workdirs", "commits", "config" (without the seed), "data" (what
+    tells the data apart, see `run_config.fingerprint`) and "splits": of each split
+    "official_split", "num_examples" and "figures", by name with "values" (one a seed),
+    "mean" and "deviation" (of the sample, with n - 1; None for a single seed).
+
+  Raises:
+    ValueError: if the seeds were not trained on the same data.
+  """
+  first = reports[0]
+  data = [json.loads((pathlib.Path(w) / "data.json").read_text()) for w in workdirs]
+  for workdir, other in zip(workdirs, data, strict=True):
+    if other != data[0]:
+      raise ValueError(
+        f"{workdir} was trained on other data than {workdirs[0]}: seeds of one config "
+        "differ in nothing but the seed"
+      )
+  splits = {}
+  for name, summary in first["splits"].items():
+    figures = {}
+    for label, path in _FIGURES.items():
+      values = [_at(report["splits"][name], path) for report in reports]
+      if None not in values:
+        values = [float(value) for value in values]
+        mean, deviation = statistics.mean_and_deviation(values)
+        figures[label] = {
+          "values": values,
+          "mean": mean,
+          "deviation": deviation if len(values) > 1 else None,
+        }
+    splits[name] = {
+      "official_split": first["official_splits"][name],
+      "num_examples": summary["num_examples"],
+      "figures": figures,
+    }
+  commits = [line["commit"] for r in reports for line in r["trained_by"]]
+  return {
+    "data_set": first["data_set"],
+    "chosen_on": first["chosen_on"],
+    "seeds": [report["seed"] for report in reports],
+    "best_epochs": [report["best_epoch"] for report in reports],
+    "workdirs": [os.fspath(workdir) for workdir in workdirs],
+    "commits": list(dict.fromkeys(commits)),
+    "config": {k: v for k, v in first["config"].items() if k != "seed"},
+    "data": data[0],
+    "splits": splits,
+  }
+
+
+def compare(ours: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+  """Differences between two configs, seed by seed.
+
+  A seed is the same start and the same order of images for both where their networks
+  and batches are the same; in any case the pairs are fixed before the figures are
+  known.
+
+  Args:
+    ours: of `summarize`.
+    others: likewise, on the same splits.
+
+  Returns:
+    "seeds" (those that both have) and "splits": of each split and figure, ours less
+    theirs, see `statistics.paired_difference`, "low", "high" and "p_value" None for a
+    single seed.
+
+  Raises:
+    ValueError: if no seed is common, or a split holds other images.
+  """
+  common = [seed for seed in ours["seeds"] if seed in others["seeds"]]
+  if not common:
+    raise ValueError(
+      f"no pair to compare: seeds {ours['seeds']} here, {others['seeds']} there"
+    )
+  splits: dict[str, Any] = {}
+  for name, split in ours["splits"].items():
+    theirs = others["splits"].get(name)
+    if theirs is None:
+      continue
+    if ours["data"].get(name) != others["data"].get(name):
+      raise ValueError(f"nothing to compare: the {name} split there has other images")
+    splits[name] = {}
+    for label, figure in split["figures"].items():
+      if label not in theirs["figures"]:
+        continue
+      pairs = [
+        [summary["values"][all_seeds.index(seed)] for seed in common]
+        for summary, all_seeds in (
+          (figure, ours["seeds"]),
+          (theirs["figures"][label], others["seeds"]),
+        )
+      ]
+      difference = statistics.paired_difference(*pairs)
+      if len(common) == 1:
+        difference = difference | dict.fromkeys(("low", "high", "p_value"))
+      splits[name][label] = difference
+  return {"seeds": common, "splits": splits}
+
+
+def read_summary(workdir: str | os.PathLike) -> dict[str, Any]:
+  """The seeds.json of a folder.
+
+  Raises:
+    FileNotFoundError: if there is none.
+    ValueError: if it is damaged.
+  """
+  path = pathlib.Path(workdir) / "seeds.json"
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"{path} is missing: --compare takes the folder of another command with --seeds"
+    )
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise ValueError(f"{path} is damaged ({error})") from error
+
+
+def format_summary(
+  summary: Mapping[str, Any],
+  comparison: Mapping[str, Any] | None = None,
+  others: str | os.PathLike = "",
+) -> str:
+  """The text of seeds.txt.
+
+  Args:
+    summary: of `summarize`.
+    comparison: of `compare`, if there is one.
+    others: where the other seeds are.
+
+  Returns:
+    Lines that end in a newline. All figures are in per cent but the loss.
+  """
+  lines = [
+    f"{summary['data_set']}, epoch chosen by {summary['chosen_on']}: epochs "
+    f"{_listed(summary['best_epochs'])} of seeds {_listed(summary['seeds'])}",
+    f"commit {_listed(summary['commits'])}",
+  ]
+  for name, split in summary["splits"].items():
+    official = f" ({split['official_split']})" if split["official_split"] else ""
+    lines += ["", f"{name}{official}, {split['num_examples']} images"]
+    labels = list(split["figures"])
+    rows = [["seed", *labels]]
+    for i, seed in enumerate(summary["seeds"]):
+      rows.append(
+        [str(seed), *(_number(f, split["figures"][f]["values"][i]) for f in labels)]
+      )
+    rows.append(["mean", *(_number(f, split["figures"][f]["mean"]) for f in labels)])
+    if len(summary["seeds"]) > 1:
+      deviations = (_number(f, split["figures"][f]["deviation"]) for f in labels)
+      rows.append(["deviation", *deviations])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines += [
+      "  ".join(
+        [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]
+      ).rstrip()
+      for row in rows
+    ]
+  lines.append("")
+  if len(summary["seeds"]) == 1:
+    lines.append("One seed: no deviation, and nothing is known of the spread.")
+  else:
+    lines.append(
+      f"The deviation is that of the sample of {len(summary['seeds'])} seeds, with "
+      "n - 1; it is not the error of the mean, and says nothing of another sample of "
+      "images."
+    )
+  if comparison:
+    lines += ["", *_comparison_lines(comparison, others)]
+  return "\n".join(lines) + "\n"
+
+
+def _comparison_lines(comparison, others):
+  seeds = comparison["seeds"]
+  lines = [f"Less {others}, paired by seeds {_listed(seeds)}:"]
+  for name, figures in comparison["splits"].items():
+    for label, difference in figures.items():
+      text = f"{name}, {label}: {_number(label, difference['mean'], sign='+')}"
+      if difference["low"] is not None:
+        low, high = (_number(label, difference[k], sign="+") for k in ("low", "high"))
+        p = difference["p_value"]
+        test = "no test, as all differences are equal" if p != p else f"p = {p:.2g}"
+        text += f", 95 % interval {low} to {high}, {test}"
+      lines.append(text)
+  if len(seeds) == 1:
+    lines.append("One pair: no interval. Chance alone may well be the reason.")
+  else:
+    lines.append(
+      "Student's interval and two-sided test over the seeds; of so many figures, "
+      "some pass a test by chance."
+    )
+  return lines
+
+
+def _number(label, value, sign=""):
+  scale, digits = (1, 4) if label == "loss" else (100, 2)
+  return f"{scale * value:{sign}.{digits}f}"
+
+
+def _listed(values):
+  return ", ".join(map(str, values))
+
+
+def _at(tree, path):
+  for key in path:
+    tree = (tree or {}).get(key)
+  return tree
+
+
+def _without_free(settings, prefix=""):
+  flat = {}
+  for key, value in settings.items():
+    if isinstance(value, dict):
+      flat |= _without_free(value, f"{prefix}{key}.")
+    elif prefix + key not in _FREE_SETTINGS:
+      flat[prefix + key] = value
+  return flat
