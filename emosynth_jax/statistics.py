@@ -32,7 +32,7 @@ def paired_difference(
   r"""Mean of the differences of pairs, with Student's interval and test.
 
   With the n differences' mean d and deviation s, the interval is
-  :math:`d \\pm t_{n-1} s / \\sqrt n`. It speaks of the spread over the pairs (the
+  :math:`d \pm t_{n-1} s / \sqrt n`. It speaks of the spread over the pairs (the
   seeds) alone: another sample of images is a further source of chance.
 
   Args:
@@ -42,8 +42,9 @@ def paired_difference(
 
   Returns:
     "mean", "low", "high" and "p_value" (two-sided, of no difference); all but the mean
-    are NaN for one pair. Differences that are all equal, but not 0, give an interval
-    of no width and a p-value of NaN: so few of them say nothing of their spread.
+    are NaN for one pair. Differences that are all equal to within rounding, but not
+    0, give an interval of no width and a p-value of NaN: so few of them say nothing
+    of their spread.
 
   Raises:
     ValueError: for lengths that differ, no pair, or a confidence out of range.
@@ -54,8 +55,13 @@ def paired_difference(
     )
   if not 0 < confidence < 1:
     raise ValueError(f"confidence: expected a number in (0, 1), got {confidence}")
-  differences = np.asarray(ours, np.float64) - np.asarray(baseline, np.float64)
+  pairs = np.asarray([ours, baseline], np.float64)
+  differences = pairs[0] - pairs[1]
   mean, deviation = mean_and_deviation(differences)
+  # Differences that are equal but for the rounding of their terms (1951/3000 -
+  # 1941/3000 and 2001/3000 - 1991/3000) would be of a certainty that is not there.
+  if deviation <= 1e-14 * np.abs(pairs).max():
+    deviation = 0.0
   n = len(differences)
   if n == 1:
     return {"mean": mean, "low": math.nan, "high": math.nan, "p_value": math.nan}

@@ -60,6 +60,19 @@ def test_too_few_to_say():
   assert paired_difference([2.0, 3.0], [2.0, 3.0])["p_value"] == 1
 
 
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_equal_differences_of_fractions_are_equal_in_spite_of_rounding(n):
+  # n accuracies of 3000 images, each with ten more images right.
+  baseline = [(1900 + 41 * i) / 3000 for i in range(n)]
+  result = paired_difference([b + 10 / 3000 for b in baseline], baseline)
+  assert math.isnan(result["p_value"])
+  assert result["low"] == result["high"] == pytest.approx(1 / 300)
+  # One image more is no rounding.
+  baseline[0] -= 1 / 3000
+  ours = [(1910 + 41 * i) / 3000 for i in range(n)]
+  assert 0 < paired_difference(ours, baseline)["p_value"] < 0.1
+
+
 def test_pairs_are_checked():
   with pytest.raises(ValueError, match="2 and 1"):
     paired_difference([1.0, 2.0], [1.0])
