@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import pathlib
 from collections.abc import Sequence
@@ -59,15 +60,16 @@ def compare(
   """
   by_setting: dict[str, list[dict[str, Any]]] = {}
   for record in records:
-    by_setting.setdefault(label(record["setting"]), []).append(record)
-  baseline = {r["seed"]: r for r in by_setting.get(label(_BASELINE), [])}
+    key = json.dumps(record["setting"], sort_keys=True)
+    by_setting.setdefault(key, []).append(record)
+  baseline = {r["seed"]: r for r in by_setting.get(json.dumps(_BASELINE), [])}
   if not baseline:
     raise ValueError("no record of cross_entropy, which the others are compared with")
   chance = 1 / num_classes
   reference = [r["balanced_accuracy"] for r in baseline.values()]
   floor = chance + (sum(reference) / len(reference) - chance) / 4
   rows = []
-  for name, members in by_setting.items():
+  for members in by_setting.values():
     members = [m for m in members if m["seed"] in baseline]
     accuracies = [m["accuracy"] for m in members]
     mean, deviation = statistics.mean_and_deviation(accuracies)
@@ -78,7 +80,7 @@ def compare(
     rows.append(
       {
         "setting": members[0]["setting"],
-        "label": name,
+        "label": label(members[0]["setting"]),
         "seeds": len(members),
         "accuracy": mean,
         "deviation": deviation,
@@ -157,7 +159,9 @@ def format_csv(records: Sequence[dict[str, Any]]) -> str:
   arguments = sorted({k for r in records for k in r["setting"]} - {"loss"})
   content = io.StringIO()
   writer = csv.writer(content, lineterminator="\n")
-  writer.writerow(["loss", *arguments, "seed", *_MEASURES])
+  # The first column holds the loss's name: a second one of that name would hide it.
+  measures = ["validation_loss" if m == "loss" else m for m in _MEASURES]
+  writer.writerow(["loss", *arguments, "seed", *measures])
   for record in records:
     setting = record["setting"]
     writer.writerow(

@@ -25,6 +25,7 @@ import hashlib
 import importlib.util
 import inspect
 import json
+import math
 import os
 import pathlib
 import time
@@ -161,10 +162,12 @@ def load_margin(path: str) -> Callable:
   if not pathlib.Path(path).is_file():
     raise FileNotFoundError(f"--margin_file: no file {path}")
   spec = importlib.util.spec_from_file_location("margin_file", path)
-  module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+  if spec is None or spec.loader is None:
+    raise ValueError(f"--margin_file: expected a Python file, NAME.py, got {path}")
+  module = importlib.util.module_from_spec(spec)
   try:
-    spec.loader.exec_module(module)  # type: ignore[union-attr]
-  except Exception as error:
+    spec.loader.exec_module(module)
+  except (Exception, SystemExit) as error:
     raise ValueError(f"--margin_file: {path} does not run: {error!r}") from error
   function = getattr(module, "margin", None)
   if not callable(function) or len(inspect.signature(function).parameters) != 1:
@@ -195,20 +198,35 @@ def describe(setting: dict[str, Any], margin_hash: str = "") -> dict[str, Any]:
 
 
 def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The members that are done; a line that a kill cut short is left out."""
+  """The members that are done; a line that a kill cut short is left out.
+
+  Raises:
+    ValueError: if the file holds something else.
+  """
   records: list[dict[str, Any]] = []
   for line in path.read_text().splitlines() if path.exists() else []:
     try:
-      records.append(json.loads(line))
+      record = json.loads(line)
     except json.JSONDecodeError:
       continue
+    if not (isinstance(record, dict) and {"setting", "seed"} <= record.keys()):
+      raise ValueError(
+        f"{path} holds no records of an ablation: {line[:60]}. Name another --workdir."
+      )
+    records.append(record)
   return records
 
 
 def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
   """Writes what all members share, or refuses to mix two protocols in one folder."""
   if path.exists():
-    before = json.loads(path.read_text())
+    try:
+      before = dict(json.loads(path.read_text()))
+    except (TypeError, ValueError):
+      raise ValueError(
+        f"{path} is damaged: name another --workdir, or delete the file if the "
+        "settings are the same as before"
+      ) from None
     changed = [k for k in protocol if before.get(k) != protocol[k]]
     if changed:
       raise ValueError(
@@ -348,6 +366,11 @@ def run(argv: list[str]) -> None:
     # One device a core: two small trainings side by side waste less than one that is
     # spread over both.
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+  for flag in (_WIDTH, _LEARNING_RATE):
+    if not 0 < flag.value < math.inf:  # absl's bounds let NaN pass
+      command_line.fail(f"--{flag.name}: expected a number above 0, got {flag.value}")
+  if _GRID.value == "mine" and not _MARGIN_FILE.value:
+    command_line.fail("--grid=mine: expected a --margin_file to add to cross-entropy")
   name = _DATA.value
   workdir = pathlib.Path(_WORKDIR.value or f"runs/margin_ablation-{name}-{_GRID.value}")
   try:

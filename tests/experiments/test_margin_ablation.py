@@ -96,6 +96,7 @@ def test_margin_of_a_users_file(tmp_path):
   [
     (None, "no file"),
     ("def margin(:", "does not run"),
+    ("import sys; sys.exit(3)", "does not run"),
     ("def other(logits): return 0", r"expected a function margin\(logits\)"),
     ("def margin(logits): return logits", r"should return shape \(2,\).*got \(2, 7\)"),
     ("def margin(logits): return logits.nothing", "fails for logits"),
@@ -107,6 +108,33 @@ def test_margin_files_that_are_none(tmp_path, content, message):
     file.write_text(content)
   with pytest.raises((ValueError, FileNotFoundError), match=message):
     margin_ablation.load_margin(str(file))
+
+
+def test_a_margin_file_that_is_no_python_file_is_refused(tmp_path):
+  file = tmp_path / "mine.txt"
+  file.write_text(_MARGIN)
+  with pytest.raises(ValueError, match=r"NAME\.py, got .*mine\.txt"):
+    margin_ablation.load_margin(str(file))
+
+
+def test_files_of_something_else_are_refused(tmp_path):
+  records = tmp_path / "results.jsonl"
+  records.write_text('{"step": 1}\n')
+  with pytest.raises(ValueError, match=r"results\.jsonl holds no records.*--workdir"):
+    margin_ablation.read_records(records)
+  protocol = tmp_path / "protocol.json"
+  protocol.write_text('{"epochs": 3')
+  with pytest.raises(ValueError, match=r"protocol\.json is damaged"):
+    margin_ablation.keep_protocol(protocol, {"epochs": 3})
+
+
+def test_settings_that_differ_in_late_digits_are_not_mixed():
+  records = _records(cross_entropy=[0.5, 0.6])
+  for margin in (0.1234561, 0.1234562):
+    for record in _records(cosface=[0.5, 0.7]):
+      record["setting"] = {"loss": "cosface", "margin": margin}
+      records.append(record)
+  assert [r["seeds"] for r in ablation_report.compare(records, 4)] == [2, 2, 2]
 
 
 def test_a_changed_margin_file_is_another_setting():
@@ -184,8 +212,8 @@ def test_files_of_a_report(tmp_path):
   assert (tmp_path / "table.txt").read_text() == text
   assert "12 validation images, no test image" in text
   assert (tmp_path / "results.csv").read_text().splitlines()[:2] == [
-    "loss,seed,accuracy,balanced_accuracy,f1_macro,loss,train_accuracy,train_loss,"
-    "first_bad_step,seconds",
+    "loss,seed,accuracy,balanced_accuracy,f1_macro,validation_loss,train_accuracy,"
+    "train_loss,first_bad_step,seconds",
     "cross_entropy,0,0.6,0.6,0.5,0.5,0.5,0.5,-1,0.5",
   ]
   assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")
