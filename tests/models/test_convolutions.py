@@ -11,7 +11,8 @@ from emosynth_jax.models.convolutions import Convolution
 
 
 def _random(seed, *shape):
-  return jax.random.normal(jax.random.key(seed), shape)
+  values = np.random.default_rng(seed).normal(size=shape)
+  return jnp.asarray(values.astype(np.float32))
 
 
 def _plain(inputs, kernel, stride):
@@ -35,12 +36,17 @@ def _assert_same(fast, plain, *arguments, tolerance=1e-5):
       weights = jnp.cos(jnp.arange(value.size)).reshape(value.shape)
       return value, *vjp(weights.astype(value.dtype))
 
-    return jax.jit(value_and_gradients)(*arguments)
+    compiled = jax.jit(
+      value_and_gradients, compiler_options={"xla_backend_optimization_level": 0}
+    )
+    return compiled(*arguments)
 
   for got, want in zip(both(fast), both(plain), strict=True):
     assert (got.dtype, got.shape) == (want.dtype, want.shape)
-    scale = float(jnp.abs(want).max())
-    np.testing.assert_allclose(got / scale, want / scale, atol=tolerance)
+    want = np.asarray(want, np.float32)
+    np.testing.assert_allclose(
+      np.asarray(got, np.float32), want, rtol=0, atol=tolerance * np.abs(want).max()
+    )
 
 
 STRIDED = [(8, 6, 3, 2), (7, 9, 3, 2), (12, 13, 7, 2), (10, 11, 3, 3), (6, 5, 5, 1)]
@@ -138,10 +144,34 @@ def test_kernels_that_do_not_fit_are_refused():
     convolutions.depthwise_conv2d(images, jnp.zeros((3, 3, 3, 3)), 1)
 
 
+@pytest.mark.parametrize("maps_in", [3, 1])
+def test_other_platforms_get_the_plain_convolution(maps_in):
+  convolve = (
+    convolutions.strided_conv2d if maps_in == 3 else convolutions.depthwise_conv2d
+  )
+  inputs, kernel = jnp.zeros((2, 6, 6, 3)), jnp.zeros((3, 3, maps_in, 3))
+
+  def gradients(inputs, kernel):
+    return jax.grad(lambda x, k: jnp.sum(convolve(x, k, 2) ** 2), (0, 1))(
+      inputs, kernel
+    )
+
+  traced = jax.jit(gradients).trace(inputs, kernel)
+  found = {
+    platform: traced.lower(lowering_platforms=(platform,)).as_text()
+    for platform in ("cuda", "tpu", "cpu")
+  }
+  # The value, and a gradient each of inputs and kernel.
+  assert found["cuda"].count("stablehlo.convolution") == 3
+  assert found["tpu"].count("stablehlo.convolution") == 3
+  assert found["cpu"].count("stablehlo.convolution") == 0
+
+
 @pytest.mark.parametrize(
   ("arguments", "shape"),
   [
     ({"kernel_size": 3}, (3, 3, 4, 6)),
+    ({"kernel_size": 9}, (9, 9, 4, 6)),
     ({"kernel_size": 3, "stride": 2}, (3, 3, 4, 6)),
     ({"kernel_size": 1}, (4, 6)),
     ({"kernel_size": 1, "stride": 2}, (4, 6)),
@@ -153,15 +183,21 @@ def test_layer_picks_the_form_of_its_shape(arguments, shape, use_bias):
   features = 4 if arguments.get("depthwise") else 6
   layer = Convolution(features, use_bias=use_bias, **arguments)
   inputs = _random(0, 2, 7, 6, 4)
-  params = layer.init(jax.random.key(1), inputs)["params"]
+  params = jax.eval_shape(layer.init, jax.random.key(1), inputs)["params"]
   assert params["kernel"].shape == shape
   assert ("bias" in params) == use_bias
+  params = {"kernel": _random(1, *shape)}
   if use_bias:
-    params["bias"] = bias = _random(3, features)
-  else:
-    bias = jnp.zeros(features)
-  kernel = params["kernel"].reshape((1,) * (4 - len(shape)) + shape)
-  expected = _plain(inputs, kernel, arguments.get("stride", 1)) + bias[None, None, None]
+    params["bias"] = _random(3, features)
+
+  def plain(params):
+    kernel = params["kernel"].reshape((1,) * (4 - len(shape)) + shape)
+    x = _plain(inputs, kernel, arguments.get("stride", 1))
+    return x + params["bias"][None, None, None] if use_bias else x
+
   np.testing.assert_allclose(
-    layer.apply({"params": params}, inputs), expected, rtol=1e-5, atol=1e-5
+    jax.jit(layer.apply)({"params": params}, inputs),
+    jax.jit(plain)(params),
+    rtol=1e-4,
+    atol=1e-4,
   )
