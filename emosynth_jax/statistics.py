@@ -87,10 +87,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
   References:
     Holm, "A simple sequentially rejective multiple test procedure", 1979.
   """
-  p_values = np.asarray(p_values, np.float64)
-  corrected = np.full(len(p_values), math.nan)
-  tested = np.flatnonzero(~np.isnan(p_values))
-  order = tested[np.argsort(p_values[tested], kind="stable")]
+  values = np.asarray(p_values, np.float64)
+  corrected = np.full(len(values), math.nan)
+  tested = np.flatnonzero(~np.isnan(values))
+  order = tested[np.argsort(values[tested], kind="stable")]
   factors = len(order) - np.arange(len(order))
-  corrected[order] = np.minimum(np.maximum.accumulate(factors * p_values[order]), 1.0)
+  corrected[order] = np.minimum(np.maximum.accumulate(factors * values[order]), 1.0)
   return corrected.tolist()
