@@ -193,16 +193,14 @@ def compare(ours: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
     for label, figure in split["figures"].items():
       if label not in theirs["figures"]:
         continue
-      pairs = [
-        [summary["values"][all_seeds.index(seed)] for seed in common]
-        for summary, all_seeds in (
-          (figure, ours["seeds"]),
-          (theirs["figures"][label], others["seeds"]),
+      difference: dict[str, float | None] = {
+        **statistics.paired_difference(
+          _values_of(figure, ours["seeds"], common),
+          _values_of(theirs["figures"][label], others["seeds"], common),
         )
-      ]
-      difference = statistics.paired_difference(*pairs)
+      }
       if len(common) == 1:
-        difference = difference | dict.fromkeys(("low", "high", "p_value"))
+        difference |= dict.fromkeys(("low", "high", "p_value"))
       splits[name][label] = difference
   return {"seeds": common, "splits": splits}
 
@@ -277,6 +275,10 @@ def format_summary(
   if comparison:
     lines += ["", *_comparison_lines(comparison, others)]
   return "\n".join(lines) + "\n"
+
+
+def _values_of(figure, seeds, wanted):
+  return [figure["values"][seeds.index(seed)] for seed in wanted]
 
 
 def _comparison_lines(comparison, others):
