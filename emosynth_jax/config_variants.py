@@ -7,19 +7,19 @@ import ml_collections
 
 from emosynth_jax import default_config
 
-# Each network's changes in the `small` variants, for two CPU cores: none takes more
-# than a few seconds for a thousand images. A dropout that suits millions of parameters
-# keeps a narrow network from learning.
+# Each network's changes in the `small` variants, for two CPU cores: widths at which a
+# training image costs them 6 to 25 million multiply-adds. A dropout that suits millions
+# of parameters keeps a narrow network from learning.
 _SMALL_MODELS = {
   "all_cnn": {"width": 0.25, "input_dropout_rate": 0.0, "dropout_rate": 0.1},
-  "densenet121": {"width": 0.25},
-  "efficientnet_b0": {"width": 0.5, "dropout_rate": 0.0, "drop_path_rate": 0.0},
+  "densenet121": {"width": 0.125},
+  "efficientnet_b0": {"width": 0.25, "dropout_rate": 0.0, "drop_path_rate": 0.0},
   "emosynthnet": {"width": 0.125, "dense_features": (64, 64), "dropout_rate": 0.1},
   "fer_vgg": {"width": 0.25, "dense_features": (64,), "dropout_rate": 0.1},
-  "mobilenet_v2": {"width": 0.5, "dropout_rate": 0.0},
-  "resnet18": {"width": 0.25},
-  "resnet50": {"width": 0.25},
-  "vgg19": {"width": 0.25},
+  "mobilenet_v2": {"width": 0.25, "dropout_rate": 0.0},
+  "resnet18": {"width": 0.125},
+  "resnet50": {"width": 0.125},
+  "vgg19": {"width": 0.125},
 }
 
 

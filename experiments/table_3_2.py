@@ -1,0 +1,146 @@
+"""Table 3.2: what each network costs, counted, beside the thesis's figures.
+
+  python -m experiments.table_3_2
+
+Counts parameters, multiply-adds, size (float32) and depth of each network in three
+forms: for ImageNet (224x224x3, 1000 classes, the original stem), the original stem at
+32x32x3, and the form for small images at 32x32x3 that the other tables train. Nothing
+is trained. Outputs: table_3_2.md and .csv.
+"""
+
+import csv
+import io
+import pathlib
+from typing import NamedTuple
+
+from absl import app, flags
+
+from emosynth_jax import command_line, models, results
+from emosynth_jax.models import cost
+
+_WORKDIR = flags.DEFINE_string(
+  "workdir", "runs/tables", "Output folder; the table goes to table_3_2 in it."
+)
+
+
+class Claimed(NamedTuple):
+  """The thesis's line: millions, billions, "MB", layers."""
+
+  parameters: float
+  flops: float
+  mebibytes: float
+  depth: int
+
+
+CLAIMED = {
+  "mobilenet_v2": Claimed(4, 0.006, 14, 105),
+  "efficientnet_b0": Claimed(5, 0.008, 29, 132),
+  "resnet50": Claimed(26, 0.078, 98, 107),
+  "vgg19": Claimed(144, 0.417, 549, 19),
+  "densenet121": Claimed(8, 0.057, 33, 242),
+  # The text beside the table says about 34 million.
+  "emosynthnet": Claimed(21, 1.120, 82, 34),
+}
+
+_NOTES = """\
+- The thesis's parameters and sizes of the five known networks are those of their
+  ImageNet form with 1000 classes; its FLOPS are those of the same networks on
+  32x32 images (compare the second form), where an ImageNet stem leaves maps of one
+  pixel. Such a network is a handicapped one: the other tables train the third form.
+- It counts depth as Keras's table of applications does, with activation and
+  normalisation layers; we count layers with a kernel on the longest path, so that
+  ResNet50 has 50.
+- A multiply-add is one here. The thesis does not say whether its FLOPS are
+  multiply-adds or twice as many; its 0.417 for VGG19 fits multiply-adds.
+- EmoSynthNet: the thesis says 21 million parameters in the table and 34 million in
+  the text; 13.1 million follow from its flattening alone. 82 MiB are 21.5 million
+  numbers of four bytes. Its multiply-adds count the padding's zeros here; without
+  them they are 1.06 G at 32x32x3.
+- The thesis's "MB" are MiB: 143.67 million numbers of four bytes are 548 of them.
+"""
+
+
+def count_forms(name: str) -> dict[str, cost.Cost]:
+  """The costs of a network in its forms."""
+  if name == "emosynthnet":
+    network = models.build_model(name, num_classes=10)
+    faces = models.build_model(name, num_classes=7)
+    return {
+      "32x32x3, 10 classes": cost.count(network, (32, 32, 3)),
+      "48x48x1, 7 classes": cost.count(faces, (48, 48, 1)),
+    }
+  imagenet = models.build_model(
+    name,
+    num_classes=1000,
+    stem="imagenet",
+    **({"norm": False} if name == "vgg19" else {}),
+  )
+  small = models.build_model(name, num_classes=10)
+  return {
+    "ImageNet: 224x224x3, 1000 classes": cost.count(imagenet, (224, 224, 3)),
+    "ImageNet stem at 32x32x3": cost.count(imagenet, (32, 32, 3)),
+    "small images: 32x32x3, 10 classes": cost.count(small, (32, 32, 3)),
+  }
+
+
+def format_tables() -> tuple[str, str]:
+  """The table as Markdown and as CSV."""
+  lines = [
+    "# Table 3.2: what each network costs",
+    "",
+    f"- command: {results.provenance()['command']}",
+    f"- commit: {results.provenance()['commit']}",
+    "",
+    "| network | form | parameters (M) | multiply-adds (G) | size (MiB) | depth |",
+    "|---|---|---:|---:|---:|---:|",
+  ]
+  content = io.StringIO()
+  writer = csv.writer(content, lineterminator="\n")
+  writer.writerow(
+    ["network", "form", "parameters", "multiply_adds", "mebibytes", "depth"]
+  )
+  for name, claimed in CLAIMED.items():
+    lines.append(
+      f"| {name} | claimed by the thesis | {claimed.parameters} | "
+      f"{claimed.flops:.3f} | {claimed.mebibytes} | {claimed.depth} |"
+    )
+    writer.writerow(
+      [
+        name,
+        "claimed",
+        round(claimed.parameters * 1e6),
+        round(claimed.flops * 1e9),
+        claimed.mebibytes,
+        claimed.depth,
+      ]
+    )
+    for form, own in count_forms(name).items():
+      mebibytes = 4 * own.parameters / 2**20
+      lines.append(
+        f"| {name} | {form} | {own.parameters / 1e6:.2f} | "
+        f"{own.multiply_adds / 1e9:.3f} | {mebibytes:.0f} | {own.depth} |"
+      )
+      writer.writerow(
+        [name, form, own.parameters, own.multiply_adds, f"{mebibytes:.1f}", own.depth]
+      )
+  return "\n".join(lines) + "\n\n" + _NOTES, content.getvalue()
+
+
+def main(argv: list[str]) -> None:
+  """Writes and prints the table."""
+  if len(argv) > 1:
+    command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+  command_line.start_logging()
+  markdown, table = format_tables()
+  folder = pathlib.Path(_WORKDIR.value) / "table_3_2"
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    results.write_atomically(folder / "table_3_2.md", markdown.encode())
+    results.write_atomically(folder / "table_3_2.csv", table.encode())
+  except OSError as error:
+    command_line.fail(error)
+  print(markdown)
+
+
+if __name__ == "__main__":
+  app.run(main)
