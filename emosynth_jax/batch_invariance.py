@@ -102,11 +102,12 @@ def describe(result: dict[str, Any]) -> str:
   """The result of `check_batch_invariance` in a line, for reports."""
   differences = result["max_abs_difference_of_logits"]
   found = ", ".join(
-    f"{name.replace('_', ' ')} {x:.1e}" for name, x in differences.items()
+    f"{difference:.1e} {name.replace('_', ' ')}"
+    for name, difference in differences.items()
   )
   return (
     f"{'holds' if result['passed'] else 'FAILS'}: logits of {result['num_images']} "
-    f"images differ by {found} (rounding: up to {result['tolerance']:.1e})"
+    f"images differ by {found}; rounding explains {result['tolerance']:.1e}"
   )
 
 

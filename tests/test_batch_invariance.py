@@ -84,7 +84,7 @@ def test_a_network_that_looks_at_its_batch_fails(network, batch_size):
   for part in (
     "logits depend on the other images of its batch",
     "runs/a/report.json can't be trusted",
-    f"shuffled {differences['shuffled']:.1e}",
+    f"{differences['shuffled']:.1e} shuffled",
     f"{result['changed_predictions']} images change their class",
     "use_running_average must be True",
   ):
