@@ -62,15 +62,15 @@ def sce_loss(
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
   ce = cross_entropy(logits, targets)
-  # Detached here, so are the factors, alpha and w, that are made of it.
-  p = jax.lax.stop_gradient(jax.nn.softmax(logits))
-  alpha = jnp.sum(jnp.square(targets - p), axis=-1)
+  # Detached here, so are the factors, alpha and w, that are made of them.
+  y, p = jax.lax.stop_gradient((targets, jax.nn.softmax(logits)))
+  alpha = jnp.sum(jnp.square(y - p), axis=-1)
   if reading != "example":
     alpha = jnp.mean(alpha)
   if reading == "intent":
-    wrong = (1.0 - targets) * p
+    wrong = (1.0 - y) * p
   else:
-    wrong = 1.0 - targets - p
+    wrong = 1.0 - y - p
   base = ce
   if reading == "box":
     base = -jnp.sum(jax.nn.log_softmax(logits), axis=-1) / math.log(10)

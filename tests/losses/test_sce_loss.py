@@ -99,6 +99,14 @@ def test_descent_raises_a_small_probability_with_two_classes():
     assert float(grad[0, 0]) < 0
 
 
+def test_the_factor_is_detached_from_learned_labels_too(data):
+  """d loss / dy is that of cross-entropy, -log p, times the constant factors."""
+  grad = jax.grad(lambda y: sce_loss(data.logits, y).sum())(data.soft)
+  factor, _ = reference(data.z, data.soft.astype(float), 0.5, 0.5, "batch")
+  factor /= -(data.soft * data.log_p).sum(-1)
+  np.testing.assert_allclose(grad, -factor[:, None] * data.log_p, rtol=1e-4)
+
+
 def test_bad_arguments_are_refused(data):
   with pytest.raises(ValueError, match=r"reading.*batch.*'mean'"):
     sce_loss(data.logits, data.labels, reading="mean")
