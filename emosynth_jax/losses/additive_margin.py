@@ -54,6 +54,9 @@ def sm_softmax_logits(
   Returns:
     Logits `(N, K)`.
 
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does, and for a negative margin.
+
   References:
     Liang et al., `Soft-Margin Softmax for Deep Classification
     <https://doi.org/10.1007/978-3-319-70096-0_43>`_, 2017
@@ -90,6 +93,12 @@ def cosface_logits(
 
   Returns:
     Logits `(N, K)`.
+
+  Raises:
+    TypeError: for embeddings or weights that are not floating, or labels that are not
+      integers.
+    ValueError: for weights that do not fit the embeddings, a label out of range (which
+      gives NaN inside `jax.jit`), or a hyperparameter out of range.
 
   References:
     Wang et al., `CosFace: Large Margin Cosine Loss for Deep Face Recognition
@@ -131,8 +140,12 @@ def double_am_softmax_logits(
   Returns:
     Logits `(N, K)`.
 
+  Raises:
+    TypeError, ValueError: as `cosface_logits` does.
+
   References:
-    Reference 63 of the thesis.
+    Zhou et al., `Double Additive Margin Softmax Loss for Face Recognition
+    <https://doi.org/10.3390/app10010060>`_, 2020 (reference 63 of the thesis)
   """
   _checks.check_number("scale", scale, low=0)
   _checks.check_number("margin", margin, low=0)
@@ -170,6 +183,9 @@ def dynamic_am_softmax_logits(
 
   Returns:
     Logits `(N, K)`.
+
+  Raises:
+    TypeError, ValueError: as `cosface_logits` does.
 
   References:
     Zhou et al., `Dynamic Margin Softmax Loss for Speaker Verification
@@ -216,6 +232,9 @@ def arcface_logits(
 
   Returns:
     Logits `(N, K)`.
+
+  Raises:
+    TypeError, ValueError: as `cosface_logits` does.
 
   References:
     Deng et al., `ArcFace: Additive Angular Margin Loss for Deep Face Recognition

@@ -93,6 +93,10 @@ def sphereface_logits(
   Returns:
     Logits `(N, K)`.
 
+  Raises:
+    TypeError, ValueError: as `cosface_logits` does; TypeError also for a margin that is
+      no integer.
+
   References:
     Liu et al., `SphereFace: Deep Hypersphere Embedding for Face Recognition
     <https://arxiv.org/abs/1704.08063>`_, 2017
@@ -135,6 +139,10 @@ def l_softmax_logits(
 
   Returns:
     Logits `(N, K)`.
+
+  Raises:
+    TypeError, ValueError: as `cosface_logits` does; TypeError also for a margin that is
+      no integer.
 
   References:
     Liu et al., `Large-Margin Softmax Loss for Convolutional Neural Networks

@@ -27,6 +27,10 @@ def mean_absolute_error(logits: ArrayLike, labels: ArrayLike) -> Array:
 
   Raises:
     TypeError, ValueError: as `cross_entropy` does.
+
+  References:
+    Ghosh et al., `Robust Loss Functions under Label Noise for Deep Neural Networks
+    <https://arxiv.org/abs/1712.09482>`_, 2017
   """
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
@@ -49,6 +53,10 @@ def reverse_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
 
   Raises:
     TypeError, ValueError: as `cross_entropy` does.
+
+  References:
+    Wang et al., `Symmetric Cross Entropy for Robust Learning with Noisy Labels
+    <https://arxiv.org/abs/1908.06112>`_, 2019
   """
   return -LOG_ZERO * mean_absolute_error(logits, labels)
 
@@ -68,6 +76,10 @@ def normalized_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
 
   Raises:
     TypeError, ValueError: as `cross_entropy` does.
+
+  References:
+    Ma et al., `Normalized Loss Functions for Deep Learning with Noisy Labels
+    <https://arxiv.org/abs/2006.13554>`_, 2020
   """
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)

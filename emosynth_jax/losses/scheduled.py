@@ -37,6 +37,10 @@ def mixed_cross_entropy(
 
   Raises:
     TypeError, ValueError: as `cross_entropy` does.
+
+  References:
+    Li and Lu, `Mixed Cross Entropy Loss for Neural Machine Translation
+    <https://arxiv.org/abs/2106.15880>`_, 2021
   """
   _checks.check_number("total_steps", total_steps, low=1)
   _checks.check_number("max_mix", max_mix, low=0, high=1)
