@@ -10,6 +10,7 @@ device.
 import os
 import statistics
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ _SIDE = flags.DEFINE_integer("side", 32, "Their side.", 16)
 _WIDTH = flags.DEFINE_float("width", 0.125, "Factor on the network's maps.", 0.01)
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Timed calls of each mapping.", 1)
 
-_GRID = [
+_GRID: list[dict[str, Any]] = [
   {"loss": "cross_entropy"},
   {"loss": "arcface", "scale": 16.0, "margin": [0.1, 0.2]},
   {"loss": "mam_softmax", "kappa": 1.0},

@@ -10,7 +10,7 @@ from emosynth_jax import default_config
 # Each network's changes in the `small` variants, for two CPU cores: widths at which a
 # training image costs them 6 to 25 million multiply-adds. A dropout that suits millions
 # of parameters keeps a narrow network from learning.
-_SMALL_MODELS = {
+_SMALL_MODELS: dict[str, dict[str, Any]] = {
   "all_cnn": {"width": 0.25, "input_dropout_rate": 0.0, "dropout_rate": 0.1},
   "densenet121": {"width": 0.125},
   "efficientnet_b0": {"width": 0.25, "dropout_rate": 0.0, "drop_path_rate": 0.0},
