@@ -84,7 +84,7 @@ class FerVGG(nn.Module):
           name=f"norm{i}_{j}",
         )
         x = nn.relu(norm(x))
-      x = out[f"stage{i}"] = _max_pool_2x2(x)
+      x = out[f"stage{i}"] = layers.max_pool_2x2(x)
 
     x = x.reshape(x.shape[0], -1)
     for i, size in enumerate(self.dense_features, start=1):
@@ -98,14 +98,3 @@ class FerVGG(nn.Module):
     out["pre_logits"] = x
     logits = nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x)
     return logits, out
-
-
-def _max_pool_2x2(x: Array) -> Array:
-  """`nn.max_pool(x, (2, 2), (2, 2))`, whose gradient takes twice as long on a CPU.
-
-  A tie shares its gradient; between zeros, the usual tie, the ReLU before lets none
-  through.
-  """
-  n, height, width, channels = x.shape
-  x = x[:, : height // 2 * 2, : width // 2 * 2]
-  return x.reshape(n, height // 2, 2, width // 2, 2, channels).max((2, 4))
