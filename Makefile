@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m emosynth_jax.main --config=configs/synthetic_faces.py:small
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 # Lint, formatting and types.
 check: $(VENV)/installed
