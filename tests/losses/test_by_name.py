@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 from emosynth_jax import losses
 from emosynth_jax.losses import (
@@ -108,6 +109,24 @@ def test_the_thesis_s_main_method(data):
     ),
     rtol=1e-5,
   )
+
+
+def test_the_thesis_s_main_method_in_float64(data):
+  """Value and gradient from the formulas, margin and factors held constant."""
+  x = data.z - data.z.mean(-1, keepdims=True)
+  margins = np.clip(np.log(np.maximum(x.max(-1) + 0.2, 1e-9)), 0, 4)
+  log_p = special.log_softmax(data.z - margins[:, None] * data.y, axis=-1)
+  p, ce = np.exp(log_p), -(data.y * log_p).sum(-1)
+  alpha = ((data.y - p) ** 2).sum(-1).mean()
+  factor = 0.5 + 0.5 * alpha * np.linalg.norm(1 - data.y - p, axis=-1)
+
+  def total(z):
+    values = get_loss("mam_softmax+sce_loss")(z, data.labels)
+    return values.sum(), values
+
+  grad, values = jax.jit(jax.grad(total, has_aux=True))(data.logits)
+  np.testing.assert_allclose(values, factor * ce, rtol=1e-5)
+  np.testing.assert_allclose(grad, factor[:, None] * (p - data.y), atol=3e-5)
 
 
 def test_any_margin_goes_with_any_loss(data):
