@@ -1,6 +1,10 @@
 """Any loss of the library, by its name in a config, in a training step."""
 
 import functools
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -105,3 +109,49 @@ def test_accuracy_in_training_is_counted_without_the_margin():
   labels = jnp.asarray(cosines.argmax(1), jnp.int32)
   after = jax.jit(step)(state, images, labels, weights)
   assert int(after.totals["correct"]) == len(labels)
+
+
+_BY_FLAGS = """
+import sys
+from emosynth_jax import experiment, main
+
+main.parse_config_flags(sys.argv)
+try:
+  built = experiment.build_experiment(
+    main._CONFIG.value, image_shape=(32, 32, 1), num_classes=7
+  )
+  print(built.loss.func.__name__, built.loss.keywords)
+except ValueError as error:
+  print(error)
+"""
+
+
+@pytest.mark.parametrize(
+  ("settings", "said"),
+  [
+    (("arcface", "margin=.3"), "arcface {'margin': 0.3}"),
+    (("sphereface", "margin=3"), "sphereface {'margin': 3}"),
+    (
+      ("mam_softmax+sce_loss", "reading=intent", "kappa=2"),
+      "mam_softmax+sce_loss {'kappa': 2, 'reading': 'intent'}",
+    ),
+    (("arcface", "marginn=.3"), "takes no argument 'marginn'; known: scale, margin"),
+  ],
+)
+def test_names_and_arguments_come_from_the_command_line(settings, said):
+  root = pathlib.Path(__file__).resolve().parents[1]
+  name, *arguments = settings
+  done = subprocess.run(
+    [
+      *(sys.executable, "-c", _BY_FLAGS),
+      "--config=configs/synthetic_faces.py:small",
+      f"--config.loss.name={name}",
+      *(f"--config.loss.{argument}" for argument in arguments),
+    ],
+    cwd=root,
+    env=os.environ | {"PYTHONPATH": os.fspath(root)},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert said in done.stdout, done.stderr
