@@ -85,6 +85,31 @@ def expand_grid(grid: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
   return settings
 
 
+def check_values(setting: Mapping[str, Any], num_classes: int) -> None:
+  """Refuses values that the loss itself refuses.
+
+  As data of a program they are traced, and no loss can look at them.
+
+  Args:
+    setting: one of `expand_grid`.
+    num_classes: K.
+
+  Raises:
+    TypeError, ValueError: as the loss does.
+  """
+  arguments = {k: v for k, v in setting.items() if k != "loss"}
+  jax.eval_shape(
+    functools.partial(losses.call_loss, losses.get_loss(setting["loss"], **arguments)),
+    logits=jnp.zeros((2, num_classes)),
+    embeddings=jnp.zeros((2, 1)),
+    weights=jnp.zeros((1, num_classes)),
+    labels=jnp.zeros(2, jnp.int32),
+    class_counts=jnp.ones(num_classes),
+    step=jnp.int32(0),
+    state=losses.init_state(setting["loss"], num_classes, 1),
+  )
+
+
 def formula_of(setting: Mapping[str, Any]) -> tuple[Formula, tuple[float, ...]]:
   """Takes a setting apart into its formula and its numbers.
 

@@ -272,6 +272,8 @@ def run_ablation(
   Returns:
     One record a member.
   """
+  for setting in settings:
+    ablation.check_values(setting, len(training.class_names))
   path = workdir / "results.jsonl"
   records = read_records(path)
   # Without a line that was cut short, to which the next one would be joined.

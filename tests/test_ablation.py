@@ -174,6 +174,19 @@ def test_expand_grid_refuses_what_no_loss_knows(entry, message):
     ablation.expand_grid([entry])
 
 
+@pytest.mark.parametrize(
+  ("setting", "message"),
+  [
+    ({"loss": "cosface", "margin": -0.1}, r"margin: expected a number in \[0, inf\]"),
+    ({"loss": "mam_softmax+focal", "gamma": -1.0}, "gamma: expected"),
+    ({"loss": "sce_loss", "reading": "batsch"}, "reading: expected one of batch"),
+  ],
+)
+def test_values_that_a_loss_refuses_are_refused_before_they_are_data(setting, message):
+  with pytest.raises(ValueError, match=message):
+    ablation.check_values(setting, 3)
+
+
 def test_floats_are_data_and_all_else_is_formula():
   one, numbers = ablation.formula_of({"loss": "arcface", "scale": 8.0, "margin": 0.3})
   two, _ = ablation.formula_of({"loss": "arcface", "margin": 0.1, "scale": 64.0})

@@ -46,6 +46,23 @@ def _run(settings, workdir, seeds=2):
   )
 
 
+@pytest.mark.parametrize(
+  "grid", margin_ablation.GRIDS.values(), ids=margin_ablation.GRIDS
+)
+def test_every_grid_holds_cross_entropy_and_nothing_that_a_loss_refuses(grid):
+  settings = ablation.expand_grid(grid)
+  assert {"loss": "cross_entropy"} in settings
+  for setting in settings:
+    ablation.check_values(setting, 7)
+
+
+def test_a_value_out_of_range_is_refused_before_anything_is_trained(tmp_path):
+  settings = [{"loss": "cross_entropy"}, {"loss": "cosface", "margin": -1.0}]
+  with pytest.raises(ValueError, match="margin: expected a number"):
+    _run(settings, tmp_path)
+  assert not list(tmp_path.iterdir())
+
+
 def test_a_second_run_trains_only_what_is_missing(tmp_path, monkeypatch):
   settings = ablation.expand_grid(
     [{"loss": "cross_entropy"}, {"loss": "sm_softmax", "margin": [0.5, 1.0]}]
