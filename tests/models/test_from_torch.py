@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch_weights
 
 from emosynth_jax.models import build_model
@@ -168,7 +169,7 @@ def test_files_hold_what_was_written(kind, tmp_path):
   if kind == "npz":
     np.savez(path, **state)
   else:
-    pytest.importorskip("safetensors.numpy").save_file(state, path)
+    safetensors.numpy.save_file(state, path)
   model, variables = _build(VGG)
   found = load_pretrained(path, model, variables)
   expected = convert(model, state, variables)
