@@ -99,6 +99,21 @@ def finished_report(
   return report if same and epoch.is_last(done, best, config) else None
 
 
+def figures_of(summary: Mapping[str, Any]) -> dict[str, float]:
+  """The figures of one split of one report, by name; those that it lacks left out.
+
+  Args:
+    summary: of `metrics.summarize`, as a report holds it.
+
+  Returns:
+    "accuracy", "balanced accuracy", "macro F1", "calibration error" and "loss", and
+    where the report has them "accuracy without twins" and "accuracy with test-time
+    augmentation"; all fractions but the loss.
+  """
+  found = {label: _at(summary, path) for label, path in _FIGURES.items()}
+  return {label: float(value) for label, value in found.items() if value is not None}
+
+
 def summarize(
   reports: Sequence[Mapping[str, Any]], workdirs: Sequence[str | os.PathLike]
 ) -> dict[str, Any]:
@@ -129,10 +144,10 @@ def summarize(
   splits = {}
   for name, summary in first["splits"].items():
     figures = {}
-    for label, path in _FIGURES.items():
-      values = [_at(report["splits"][name], path) for report in reports]
-      if None not in values:
-        values = [float(value) for value in values]
+    each = [figures_of(report["splits"][name]) for report in reports]
+    for label in _FIGURES:
+      if all(label in own for own in each):
+        values = [own[label] for own in each]
         mean, deviation = statistics.mean_and_deviation(values)
         figures[label] = {
           "values": values,

@@ -8,7 +8,6 @@ that share a row share its run.
 import csv
 import importlib
 import io
-import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,8 +15,10 @@ from typing import Any, NamedTuple
 from absl import flags, logging
 
 from emosynth_jax import (
+  checkpoints,
   command_line,
   default_config,
+  epoch,
   evaluate,
   metric_writer,
   plots,
@@ -25,8 +26,19 @@ from emosynth_jax import (
   statistics,
   train,
 )
+from emosynth_jax import seeds as several
 
 _MEASURES = ("accuracy", "loss", "precision", "recall", "f1")
+
+# What a command shows as one line.
+ERRORS = (
+  ValueError,
+  TypeError,
+  OSError,
+  ModuleNotFoundError,
+  checkpoints.CheckpointError,
+  epoch.NonFiniteError,
+)
 
 
 class Row(NamedTuple):
@@ -38,6 +50,10 @@ class Row(NamedTuple):
     variants: of that config: network and loss, as in "resnet50,mse".
     claimed: figures of the thesis, some of `_MEASURES`, in per cent but "loss".
     note: where the figure comes from, or a doubt about it.
+    settings: further changes to the config, as {"data.options.fold": 3}; they are part
+      of the folder's name.
+    without_twins: whether the split is also evaluated without the images that have a
+      twin in an earlier split.
   """
 
   label: str
@@ -45,6 +61,8 @@ class Row(NamedTuple):
   variants: str = ""
   claimed: Mapping[str, float] = {}
   note: str = ""
+  settings: Mapping[str, Any] = {}
+  without_twins: bool = False
 
 
 def claimed(
@@ -60,7 +78,7 @@ def claimed(
   }
 
 
-# What the small scale makes of a data set.
+# What the small scale makes of a data set; the others have all of it in their configs.
 _SMALL_EPOCHS = {"mnist": 4, "cifar10": 10, "svhn": 10}
 _SMALL_IMAGES = {"mnist": 4000, "cifar10": 8000, "svhn": 8000}
 
@@ -71,22 +89,28 @@ def build_config(row: Row, seed: int, scale: str, data_dir: str | None):
   Args:
     row: of the table.
     seed: of the run.
-    scale: "full" for the thesis's recipe (batch 96, 50 epochs), "small" for a part of
-      the images, narrow networks and few epochs.
+    scale: "full" for the thesis's recipe, "small" for narrow networks and few epochs.
+      Its comparison of networks has batch 96 and 50 epochs, or in the small scale a
+      part of the images; on faces the config's own figures hold.
     data_dir: where the data sets lie; None for the config's own place.
 
   Returns:
     The config, checked.
   """
   module = importlib.import_module(f"configs.{row.data}")
-  variants = row.variants + (",small" if scale == "small" else "")
-  config = module.get_config(variants)
+  variants = [*row.variants.split(","), "small" if scale == "small" else ""]
+  config = module.get_config(",".join(filter(None, variants)))
   config.seed = seed
-  config.batch_size = 96 if scale == "full" else 64
-  config.num_epochs = 50
-  if scale == "small":
-    config.num_epochs = _SMALL_EPOCHS[row.data]
-    config.data.limit = _SMALL_IMAGES[row.data]
+  config.evaluate_without_twins = row.without_twins
+  if row.data in _SMALL_EPOCHS:
+    config.batch_size = 96 if scale == "full" else 64
+    config.num_epochs = 50
+    if scale == "small":
+      config.num_epochs = _SMALL_EPOCHS[row.data]
+      config.data.limit = _SMALL_IMAGES[row.data]
+  for path, value in row.settings.items():
+    part, _, key = path.rpartition(".")
+    (default_config.get(config, part) if part else config)[key] = value
   if data_dir:
     config.data.data_dir = data_dir
   default_config.check_config(config)
@@ -100,40 +124,71 @@ def run_rows(
   seeds: int,
   scale: str,
   data_dir: str | None,
+  on_report: Callable[[dict[str, list[dict[str, Any]]]], None] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
   """Trains and evaluates what is not yet done.
 
   Args:
     rows: of the table.
     workdir: holds the runs.
-    seeds: how many a row, counted from 0.
+    seeds: how many a row, counted from 0. The rows of one seed come before the next
+      seed's, so that a table that is cut short has pairs.
     scale: as `build_config` takes it.
     data_dir: as `build_config` takes it.
+    on_report: is given what there is whenever there is more of it.
 
   Returns:
     The reports of each trained row by its label, one a seed; a run that was stopped
     by a signal ends the command.
   """
-  todo = [(row, seed) for row in rows if row.data for seed in range(seeds)]
+  todo = [(row, seed) for seed in range(seeds) for row in rows if row.data]
   reports: dict[str, list[dict[str, Any]]] = {}
   for i, (row, seed) in enumerate(todo, start=1):
     folder = run_folder(workdir, row, seed)
-    path = folder / "report.json"
+    config = build_config(row, seed, scale, data_dir)
+    report = several.finished_report(config, folder)
+    state = "to run" if report is None else "finished before"
     logging.info(
-      "Run %d of %d: %s, seed %d (%s)", i, len(todo), row.label, seed, folder
+      "Run %d of %d: %s, seed %d, in %s: %s.",
+      *(i, len(todo), row.label, seed, folder, state),
     )
-    if not path.exists():
-      config = build_config(row, seed, scale, data_dir)
+    if report is None:
       if not train.train(config, folder):
         raise SystemExit(1)
-      evaluate.evaluate_run(config, folder)
-    reports.setdefault(row.label, []).append(json.loads(path.read_text()))
+      report = results.to_jsonable(evaluate.evaluate_run(config, folder), "report")
+    reports.setdefault(row.label, []).append(report)
+    if on_report is not None:
+      on_report(reports)
+  return reports
+
+
+def read_finished(
+  rows: Sequence[Row],
+  workdir: pathlib.Path,
+  *,
+  seeds: int,
+  scale: str,
+  data_dir: str | None,
+) -> dict[str, list[dict[str, Any]]]:
+  """The reports of `run_rows` that are there already; its arguments, too."""
+  reports: dict[str, list[dict[str, Any]]] = {}
+  for row in rows:
+    for seed in range(seeds) if row.data else ():
+      config = build_config(row, seed, scale, data_dir)
+      report = several.finished_report(config, run_folder(workdir, row, seed))
+      if report is not None:
+        reports.setdefault(row.label, []).append(report)
   return reports
 
 
 def run_folder(workdir: pathlib.Path, row: Row, seed: int) -> pathlib.Path:
   """Where a row's run of a seed lies."""
-  return workdir / "-".join([row.data, *row.variants.split(","), f"seed{seed}"])
+  parts = [row.data, *filter(None, row.variants.split(","))]
+  for path, value in row.settings.items():
+    # Of a path, the last part: the run itself remembers all of it.
+    value = pathlib.PurePath(value).name if isinstance(value, str) else value
+    parts.append(f"{path.rpartition('.')[2]}_{value}")
+  return workdir / "-".join([*parts, f"seed{seed}"])
 
 
 def summarize_row(reports: Sequence[dict[str, Any]]) -> dict[str, tuple[float, float]]:
@@ -243,8 +298,8 @@ def plot_curves(
   plots.save(figure, workdir / f"{split}-accuracy.png")
 
 
-def define_flags() -> dict[str, Any]:
-  """The flags that every table's command has."""
+def define_flags(seeds: int = 3) -> dict[str, Any]:
+  """The flags that every table's command has; `seeds` is the default of one."""
   return {
     "scale": flags.DEFINE_enum(
       "scale",
@@ -253,7 +308,7 @@ def define_flags() -> dict[str, Any]:
       "full: the thesis's recipe, for a GPU. small: parts of the data, narrow "
       "networks, few epochs, for two CPU cores.",
     ),
-    "seeds": flags.DEFINE_integer("seeds", 3, "Seeds a row, counted from 0.", 1),
+    "seeds": flags.DEFINE_integer("seeds", seeds, "Seeds a row, counted from 0.", 1),
     "data_dir": flags.DEFINE_string(
       "data_dir", None, "Where the data sets lie; by default where the configs say."
     ),
@@ -293,7 +348,7 @@ def main(
       )
       output = workdir / name
       output.mkdir(parents=True, exist_ok=True)
-      text = format_markdown(title, rows, reports, _protocol(reports, scale, seeds))
+      text = format_markdown(title, rows, reports, protocol(reports, scale, seeds))
       results.write_atomically(output / f"{name}.md", text.encode())
       results.write_atomically(
         output / f"{name}.csv", format_csv(rows, reports).encode()
@@ -304,7 +359,7 @@ def main(
           plot_curves(own, workdir, seeds, split, f"{data}, {split}, {scale} scale")
           picture = workdir / f"{split}-accuracy.png"
           picture.rename(output / f"{data}-{split}.png")
-    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+    except ERRORS as error:
       command_line.fail(error)
     print(text)
     logging.info("The table and its curves are in %s.", output)
@@ -312,9 +367,10 @@ def main(
   return run
 
 
-def _protocol(
+def protocol(
   reports: Mapping[str, Sequence[dict[str, Any]]], scale: str, seeds: int
 ) -> dict[str, Any]:
+  """By what the runs of a table were made, as label to value."""
   everything = [report for own in reports.values() for report in own]
   trained = [record for report in everything for record in report["trained_by"]]
 
