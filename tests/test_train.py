@@ -1,8 +1,10 @@
 """The training loop: epochs, stops and starts, on a network that compiles at once."""
 
 import importlib.util
+import json
 import logging
 import os
+import re
 import signal
 
 import jax
@@ -19,6 +21,7 @@ from emosynth_jax import (
   fine_tune,
   models,
   train,
+  twins,
 )
 from emosynth_jax.checkpoints import Checkpoints
 from emosynth_jax.metric_writer import read_records
@@ -229,6 +232,56 @@ def test_test_time_augmentation_is_reported_beside_the_plain_figure(modern):
     assert f"loss {augmented['loss']:.4f}" in text
     assert summary == plain[name]
   assert "averaged with decay 0.9" in text
+
+
+def test_figures_without_twins_stand_beside_those_with_them(whole, monkeypatch):
+  seen = []
+
+  def find_groups(datasets, **thresholds):
+    seen.append(([dataset.split for dataset in datasets], thresholds))
+    train, validation, test = np.split(np.arange(42), 3)
+    # Three of the test images are shown in train and one in validation.
+    test[:4] = [*train[:3], validation[5]]
+    return [train, validation, test]
+
+  monkeypatch.setattr(twins, "twin_groups", find_groups)
+  # It may be asked for after the training.
+  report = evaluate.evaluate_run(_config(evaluate_without_twins=True), whole)
+  assert seen == [
+    (["train", "validation", "test"], {"max_distance": 12, "min_correlation": 0.9})
+  ]
+  rest = {name: s.pop("without_twins") for name, s in report["splits"].items()}
+  assert [(s["num_left_out"], s["num_examples"]) for s in rest.values()] == [
+    (0, 14),
+    (4, 10),
+  ]
+  assert rest["validation"] == {
+    "num_left_out": 0,
+    **report["splits"]["validation"],
+  }
+  text = (whole / "report.txt").read_text()
+  (figure,) = re.findall(r"accuracy without 4 twins +(\S+) %", text)
+  assert figure == f"{100 * rest['test']['accuracy']:.2f}"
+  assert report["batch_invariance"]["passed"]
+  assert report["batch_invariance"]["split"] == "validation"
+  assert text.count("batch invariance  holds") == 2
+
+
+def test_answers_that_depend_on_the_batch_end_in_an_error(whole, monkeypatch):
+  plain = tiny_network.TinyNetwork.__call__
+
+  def look_at_neighbours(self, images, *, train):
+    logits, out = plain(self, images, train=train)
+    return logits + jax.numpy.roll(logits, 1, axis=0), out
+
+  monkeypatch.setattr(tiny_network.TinyNetwork, "__call__", look_at_neighbours)
+  (whole / "report.json").unlink(missing_ok=True)
+  with pytest.raises(ValueError, match=r"depend on the other images.*report\.json"):
+    evaluate.evaluate_run(_config(), whole)
+  # The report is there all the same, and says so.
+  report = json.loads((whole / "report.json").read_text())
+  assert not report["batch_invariance"]["passed"]
+  assert "FAILS" in (whole / "report.txt").read_text()
 
 
 def test_a_cosine_cannot_be_lengthened(modern):
