@@ -108,7 +108,9 @@ def _verdict(row: dict[str, Any]) -> str:
   return "better" if row["difference"]["mean"] > 0 else "worse"
 
 
-def format_table(rows: Sequence[dict[str, Any]], protocol: dict[str, Any]) -> str:
+def format_table(
+  rows: Sequence[dict[str, Any]], protocol: dict[str, Any], commit: str
+) -> str:
   """The rows of `compare` under the protocol, in plain text."""
   source = protocol.get("provenance", {})
   head = [
@@ -119,7 +121,7 @@ def format_table(rows: Sequence[dict[str, Any]], protocol: dict[str, Any]) -> st
     ("seeds", ", ".join(sorted({str(row["seeds"]) for row in rows})) + " a setting"),
     ("hardware", source.get("hardware", "unknown")),
     ("command", source.get("command", "unknown")),
-    ("commit", source.get("commit", "unknown")),
+    ("commit", commit),
   ]
   width = max(len(row["label"]) for row in rows)
   lines = [f"{key:9} {value}" for key, value in head]
@@ -243,7 +245,10 @@ def write(
     The table.
   """
   rows = compare(records, protocol["num_classes"])
-  text = format_table(rows, protocol)
+  # A run that went on after a change of the code names both.
+  first = protocol.get("provenance", {}).get("commit", "unknown")
+  commits = dict.fromkeys(record.get("commit", first) for record in records)
+  text = format_table(rows, protocol, ", ".join(commits))
   results.write_atomically(workdir / "results.csv", format_csv(records).encode())
   results.write_atomically(workdir / "table.txt", text.encode())
   plot(rows, protocol, workdir / "ablation.png")

@@ -47,6 +47,7 @@ from emosynth_jax import (
   models,
   progress,
   results,
+  run_config,
 )
 from emosynth_jax.data import augment
 from experiments import ablation_report
@@ -309,6 +310,7 @@ def run_ablation(
   arrays = [
     (jnp.asarray(d.images), jnp.asarray(d.labels)) for d in (training, validation)
   ]
+  commit = results.provenance()["commit"]
   line = progress.Progress(first=0, total=len(todo))
   for first in range(0, len(todo), call):
     group = todo[first : first + call]
@@ -325,6 +327,7 @@ def run_ablation(
           "seed": seed,
           **_summary(own, validation.class_names),
           "seconds": round(seconds / len(padded), 2),
+          "commit": commit,
         }
         file.write(json.dumps(results.to_jsonable(record)) + "\n")
       file.flush()
@@ -402,20 +405,21 @@ def run(argv: list[str]) -> None:
       "learning_rate": _LEARNING_RATE.value,
     }
     keep_protocol(workdir / "protocol.json", protocol)
-    records = run_ablation(
-      settings,
-      training,
-      validation,
-      workdir,
-      seeds=_SEEDS.value,
-      epochs=_EPOCHS.value,
-      width=_WIDTH.value,
-      learning_rate=_LEARNING_RATE.value,
-      mapping=_MAPPING.value,
-      members_per_call=_CALL.value,
-      flip=name == "fer2013",
-      margin_hash=margin_hash,
-    )
+    with run_config.only_training_in(workdir):
+      records = run_ablation(
+        settings,
+        training,
+        validation,
+        workdir,
+        seeds=_SEEDS.value,
+        epochs=_EPOCHS.value,
+        width=_WIDTH.value,
+        learning_rate=_LEARNING_RATE.value,
+        mapping=_MAPPING.value,
+        members_per_call=_CALL.value,
+        flip=name == "fer2013",
+        margin_hash=margin_hash,
+      )
     protocol = json.loads((workdir / "protocol.json").read_text())
     text = ablation_report.write(records, protocol, workdir)
   except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:

@@ -136,6 +136,26 @@ def test_more_epochs_go_on_from_the_last_one(whole, tmp_path):
   _assert_same_run(_config(), tmp_path, whole)
 
 
+def test_a_run_whose_loss_keeps_states_resumes_to_the_same_end(tmp_path, monkeypatch):
+  # Two of them: a margin's running means and the class centres.
+  config = _config(num_epochs=2)
+  config.loss = {"name": "mam_softmax_class_ema+center_loss", "decay": 0.5}
+  assert train.train(config, tmp_path / "whole")
+  with monkeypatch.context() as patch:
+    patch.setattr(
+      train.Progress,
+      "update",
+      lambda *arguments, **keywords: os.kill(os.getpid(), signal.SIGTERM),
+    )
+    for _ in range(3):
+      assert not train.train(config, tmp_path / "stopped")
+  margins, centres = _restore(config, tmp_path / "stopped", "last").loss_state
+  assert np.any(margins)
+  assert np.any(centres)
+  assert train.train(config, tmp_path / "stopped")
+  _assert_same_run(config, tmp_path / "stopped", tmp_path / "whole")
+
+
 _MODERN = {
   "optimizer__name": "sgd",
   "optimizer__weight_decay": 1e-3,

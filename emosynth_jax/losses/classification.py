@@ -35,6 +35,10 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
     TypeError: for a dtype that is none of these.
     ValueError: for a shape that is none of these, or a label out of range. Inside
       `jax.jit`, where no value is known, such a label gives NaN.
+
+  References:
+    Goodfellow et al., `Deep Learning <https://www.deeplearningbook.org>`_, 2016,
+    section 6.2.2
   """
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
@@ -59,6 +63,10 @@ def mse(logits: ArrayLike, labels: ArrayLike) -> Array:
 
   Raises:
     TypeError, ValueError: as `cross_entropy` does.
+
+  References:
+    Brier, "Verification of Forecasts Expressed in Terms of Probability",
+    Monthly Weather Review 78, 1950
   """
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
@@ -85,6 +93,10 @@ def binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
 
   Raises:
     TypeError, ValueError: as `cross_entropy` does.
+
+  References:
+    Goodfellow et al., `Deep Learning <https://www.deeplearningbook.org>`_, 2016,
+    section 6.2.2.2
   """
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emosynth_jax import ablation
+from emosynth_jax import ablation, run_config
 from emosynth_jax.data import Dataset
 from experiments import ablation_report, margin_ablation
 
@@ -99,6 +99,23 @@ def test_folders_of_another_protocol_are_refused(tmp_path):
   margin_ablation.keep_protocol(path, {"epochs": 3})
   with pytest.raises(ValueError, match=r"epochs 3, now 4.*--workdir"):
     margin_ablation.keep_protocol(path, {"epochs": 4})
+
+
+def test_a_second_ablation_in_one_folder_is_refused(tmp_path, real_data):
+  with run_config.only_training_in(tmp_path):
+    done = subprocess.run(
+      [
+        *(sys.executable, "-m", "experiments.margin_ablation"),
+        f"--data_dir={real_data / 'tfds'}",
+        f"--workdir={tmp_path}",
+      ],
+      cwd=pathlib.Path(__file__).resolve().parents[2],
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+  assert done.returncode == 1
+  assert "another process trains in" in done.stderr
 
 
 def test_margin_of_a_users_file(tmp_path):
@@ -225,9 +242,12 @@ def test_seeds_without_a_partner_are_left_out():
 
 def test_files_of_a_report(tmp_path):
   records = _records(cross_entropy=[0.6, 0.7], focal=[0.65, 0.72], cosface=[0.3, 0.7])
+  records[0]["commit"], records[1]["commit"] = "one", "two"
   text = ablation_report.write(records, _PROTOCOL, tmp_path)
   assert (tmp_path / "table.txt").read_text() == text
   assert "12 validation images, no test image" in text
+  # The other records are of the protocol's commit, which this one does not know.
+  assert "commit    one, two, unknown" in text
   assert (tmp_path / "results.csv").read_text().splitlines()[:2] == [
     "loss,seed,accuracy,balanced_accuracy,f1_macro,validation_loss,train_accuracy,"
     "train_loss,first_bad_step,seconds",
