@@ -124,7 +124,7 @@ def run_rows(
   seeds: int,
   scale: str,
   data_dir: str | None,
-  on_report: Callable[[dict[str, list[dict[str, Any]]]], None] | None = None,
+  on_report: Callable[[dict[str, list[dict[str, Any]]]], object] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
   """Trains and evaluates what is not yet done.
 
@@ -375,7 +375,7 @@ def protocol(
   trained = [record for report in everything for record in report["trained_by"]]
 
   def each_once(key: str) -> str:
-    return ", ".join(dict.fromkeys(str(record[key]) for record in trained))
+    return ", ".join(dict.fromkeys(str(record[key]) for record in trained)) or "not run"
 
   return {
     "scale": scale,

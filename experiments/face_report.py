@@ -1,0 +1,313 @@
+"""Tables 5.1 to 5.3 as text, CSV and picture: claims beside what was measured."""
+
+import csv
+import io
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from emosynth_jax import evaluate, plots, statistics
+from emosynth_jax import seeds as several
+from experiments.literature import Claim
+
+# The baseline first: differences are the second less the first.
+LOSSES = {"cross-entropy": "ce", "MAM-SoftMax + SCE": "mam_sce"}
+
+_FIGURES = ("accuracy", "accuracy without twins", "balanced accuracy", "macro F1")
+# The two that have columns, and a paired comparison.
+_COMPARED = _FIGURES[:2]
+
+
+class Run(NamedTuple):
+  """A finished run.
+
+  Attributes:
+    loss: a key of `LOSSES`.
+    unit: what it shares with its pair, as "seed 0" or "fold 3, seed 0".
+    report: of `evaluate.evaluate_run`.
+    folder: its workdir.
+  """
+
+  loss: str
+  unit: str
+  report: Mapping[str, Any]
+  folder: pathlib.Path
+
+  @property
+  def split(self) -> tuple[str, Mapping[str, Any]]:
+    """The split that is reported, by its name."""
+    return list(self.report["splits"].items())[-1]
+
+  @property
+  def figures(self) -> dict[str, float]:
+    """In per cent, those of `_FIGURES` that the report has."""
+    found = several.figures_of(self.split[1])
+    return {label: 100 * found[label] for label in _FIGURES if label in found}
+
+
+def mean_of(runs: Sequence[Run], loss: str, figure: str) -> tuple[float, float] | None:
+  """Mean and deviation over a loss's runs; None where some lack the figure."""
+  values = [run.figures.get(figure, math.nan) for run in runs if run.loss == loss]
+  if not values or any(map(math.isnan, values)):
+    return None
+  return statistics.mean_and_deviation(values)
+
+
+def pairs_of(runs: Sequence[Run], figure: str) -> dict[str, tuple[float, float]]:
+  """The figure of both losses by what the pair shares; the baseline first."""
+  values: dict[str, dict[str, float]] = {}
+  for run in runs:
+    if figure in run.figures:
+      values.setdefault(run.unit, {})[run.loss] = run.figures[figure]
+  baseline, ours = LOSSES
+  return {
+    unit: (own[baseline], own[ours]) for unit, own in values.items() if len(own) == 2
+  }
+
+
+def format_markdown(
+  title: str,
+  claims: Sequence[Claim],
+  runs: Sequence[Run],
+  protocol: Mapping[str, Any],
+  not_run: str = "",
+) -> str:
+  """The table, every run's figure, and the paired differences.
+
+  Args:
+    title: of the table.
+    claims: what others say.
+    runs: what was measured.
+    protocol: label to value, printed above the table.
+    not_run: why runs are missing.
+
+  Returns:
+    Markdown.
+  """
+  lines = [f"# {title}", "", *(f"- {key}: {text}" for key, text in protocol.items())]
+  columns = "method|source|claimed|ours|ours without twins|protocol|pretrained|doubts"
+  lines += [
+    "",
+    'Accuracy in per cent. "Claimed" is what the source prints, by whatever protocol;',
+    '"ours" is measured: mean ± standard deviation over the runs below. Only figures',
+    "of one protocol can be compared.",
+    "",
+    _line(columns.split("|")),
+    "|---|---|---:|---:|---:|---|---|---|",
+  ]
+  lines += [
+    _line(
+      [
+        *(c.method, c.source, f"{c.accuracy:.2f}", "", ""),
+        *(c.protocol, c.pretrained, c.doubts),
+      ]
+    )
+    for c in claims
+  ]
+  lines += [_line(cells) for cells in _our_cells(runs, not_run)]
+  if not_run:
+    lines += ["", f"Not run: {not_run}"]
+  if runs:
+    lines += ["", "## Every run", "", *_run_lines(runs)]
+    lines += ["", "## Paired difference", "", *_paired_lines(runs)]
+  return "\n".join(lines) + "\n"
+
+
+def _our_cells(runs, not_run) -> list[list[str]]:
+  rows = []
+  for loss in LOSSES:
+    own = [run for run in runs if run.loss == loss]
+    cells = [f"EmoSynthNet, {loss}", "this table's command", ""]
+    if not own:
+      reason = "the data set is missing, see below" if not_run else "not yet run"
+      rows.append([*cells, "not run", "", "", "", reason])
+      continue
+    figures = [_spread(mean_of(runs, loss, figure)) for figure in _COMPARED]
+    (name, summary), report = own[0].split, own[0].report
+    official = report["official_splits"][name]
+    where = evaluate.describe_split(name, official)
+    where += f", {summary['num_examples']} images"
+    if official.startswith("fold "):  # "fold 3 of 0..9, by subject"
+      where = f"one fold a run, {official.partition(', ')[2]}"
+    start = report["config"]["init_from"]
+    rows.append(
+      [
+        *cells,
+        *figures,
+        f"{where}; epoch chosen by {report['chosen_on']}",
+        f"yes, from {pathlib.PurePath(start).name}" if start else "no",
+        f"{len(own)} run{'s' if len(own) > 1 else ''}, "
+        f"{report['num_parameters']:,} parameters",
+      ]
+    )
+  return rows
+
+
+def _run_lines(runs) -> list[str]:
+  """A table of all runs by what pairs share, with their differences."""
+  shown = [f for f in _COMPARED if any(f in run.figures for run in runs)]
+  units = list(dict.fromkeys(run.unit for run in runs))
+  values = {(run.unit, run.loss): run.figures for run in runs}
+  header = ["run"]
+  for figure in shown:
+    header += [f"{figure}, {loss}" for loss in LOSSES] + ["difference"]
+  lines = [_line(header), "|---|" + "---:|" * (len(header) - 1)]
+  for unit in units:
+    cells = [unit]
+    for figure in shown:
+      pair = [values.get((unit, loss), {}).get(figure) for loss in LOSSES]
+      cells += ["" if value is None else f"{value:.2f}" for value in pair]
+      cells.append("" if None in pair else f"{pair[1] - pair[0]:+.2f}")
+    lines.append(_line(cells))
+  return lines
+
+
+def _paired_lines(runs) -> list[str]:
+  baseline, ours = LOSSES
+  lines = [f"{ours} less {baseline}, in percentage points:", ""]
+  for figure in _COMPARED:
+    pairs = list(pairs_of(runs, figure).values())
+    if not pairs:
+      continue
+    difference = paired_difference(pairs)
+    text = f"- {figure}: {difference['mean']:+.2f}"
+    if len(pairs) == 1:
+      lines.append(f"{text}, one pair: no interval, chance alone may be the reason")
+      continue
+    p = difference["p_value"]
+    test = "no test, as all differences are equal" if p != p else f"p = {p:.2g}"
+    low, high = difference["low"], difference["high"]
+    lines.append(
+      f"{text}, 95 % interval {low:+.2f} to {high:+.2f}, {test} ({len(pairs)} pairs)"
+    )
+  if len(lines) == 2:
+    return ["No pair is complete."]
+  lines += [
+    "",
+    "Student's interval and two-sided test. It speaks of the spread over these runs,",
+    "not over other images. Accuracy is the figure that the comparison is about; the",
+    "one without twins is a check of it, not a second chance.",
+  ]
+  if any("fold" in run.unit for run in runs):
+    lines += [
+      "The folds share their training images, so the interval is too narrow: take it",
+      "as a description.",
+    ]
+  return lines
+
+
+def paired_difference(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
+  """`statistics.paired_difference` of the second less the first of each pair."""
+  baseline, ours = zip(*pairs, strict=True)
+  return statistics.paired_difference(ours, baseline)
+
+
+def format_csv(claims: Sequence[Claim], runs: Sequence[Run]) -> str:
+  """One line a row of the table."""
+  rows: list[list[Any]] = [
+    [
+      *("method", "source", "claimed", "ours", "deviation", "runs"),
+      *("without_twins", "without_twins_deviation"),
+      *("protocol", "pretrained", "doubts"),
+    ]
+  ]
+  for c in claims:
+    own = (c.method, c.source, c.accuracy, *[""] * 5)
+    rows.append([*own, c.protocol, c.pretrained, c.doubts])
+  # As in the Markdown, with the figures in full.
+  for loss, cells in zip(LOSSES, _our_cells(runs, ""), strict=True):
+    accuracy, rest = (
+      # A single run has no deviation.
+      ["" if math.isnan(value) else value for value in mean_of(runs, loss, f) or ()]
+      or ["", ""]
+      for f in _COMPARED
+    )
+    number = sum(run.loss == loss for run in runs)
+    rows.append([*cells[:3], *accuracy, number, *rest, *cells[5:]])
+  return _csv(rows)
+
+
+def format_runs_csv(runs: Sequence[Run]) -> str:
+  """One line a run: every seed's and fold's figures, in per cent."""
+  columns = [figure.replace(" ", "_") for figure in _FIGURES]
+  rows: list[list[Any]] = [
+    ["loss", "run", *columns, "twins_left_out", "best_epoch", "batch_invariant"]
+  ]
+  for run in runs:
+    twins = run.split[1].get("without_twins") or {}
+    rows.append(
+      [
+        run.loss,
+        run.unit,
+        *(run.figures.get(figure, "") for figure in _FIGURES),
+        twins.get("num_left_out", ""),
+        run.report["best_epoch"],
+        run.report["batch_invariance"]["passed"],
+      ]
+    )
+  return _csv(rows)
+
+
+def plot_pairs(runs: Sequence[Run], title: str, path: pathlib.Path) -> bool:
+  """Paired differences with their mean and 95 % interval, as PNG.
+
+  Args:
+    runs: of both losses.
+    title: of the picture.
+    path: the file.
+
+  Returns:
+    Whether there was a pair to draw.
+  """
+  found = {figure: pairs_of(runs, figure) for figure in _COMPARED}
+  found = {figure: pairs for figure, pairs in found.items() if pairs}
+  if not found:
+    return False
+  baseline, ours = LOSSES
+  figure = plots.new_figure(7, 1.6 + 0.28 * max(map(len, found.values())))
+  axes = figure.subplots(1, len(found), squeeze=False)[0]
+  for axis, (label, pairs) in zip(axes, found.items(), strict=True):
+    places = range(len(pairs))
+    values = [theirs[1] - theirs[0] for theirs in pairs.values()]
+    axis.axvline(0, color=plots.GREY, linewidth=1)
+    axis.plot(values, places, "o", color=plots.BLUE)
+    difference = paired_difference(list(pairs.values()))
+    mean, place = difference["mean"], len(pairs)
+    reach = [mean - difference["low"]] if len(pairs) > 1 else None
+    axis.errorbar([mean], [place], xerr=reach, fmt="D", color=plots.ORANGE, capsize=4)
+    name = "mean, 95 %\ninterval" if reach else "mean"
+    axis.set_yticks([*places, place], [*pairs, name])
+    axis.invert_yaxis()
+    axis.set_xlabel(f"{label},\n{ours} less {baseline} (points)")
+    plots.clean(axis)
+  figure.suptitle(title, fontsize=11)
+  plots.save(figure, path)
+  return True
+
+
+def describe_invariance(runs: Sequence[Run]) -> str:
+  """Whether the answers of all runs were free of the batch."""
+  failed = [
+    run.folder.name for run in runs if not run.report["batch_invariance"]["passed"]
+  ]
+  if failed:
+    return f"FAILED in {', '.join(failed)}: these figures mean nothing"
+  return f"passed in all {len(runs)} runs" if runs else "not run"
+
+
+def _spread(figure):
+  if figure is None:
+    return ""
+  mean, deviation = figure
+  return f"{mean:.2f}" + (f" ± {deviation:.2f}" if deviation == deviation else "")
+
+
+def _line(cells):
+  return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _csv(rows):
+  content = io.StringIO()
+  csv.writer(content, lineterminator="\n").writerows(rows)
+  return content.getvalue()

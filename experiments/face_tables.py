@@ -1,0 +1,218 @@
+"""Tables 5.1 to 5.3: what was claimed on a face data set, and two losses measured.
+
+The network and the recipe are the same for both losses, and their runs are paired: a
+pair has one seed, and so one start and one order of images, and on CK+ one fold. What
+is reported is the split that nothing was chosen on, of each image once and as it is.
+"""
+
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from absl import flags, logging
+
+from emosynth_jax import command_line, experiment, results
+from experiments import comparison, face_report
+from experiments.comparison import Row
+from experiments.face_report import LOSSES, Run
+from experiments.literature import Claim
+
+
+def measured_rows(
+  data: str,
+  *,
+  folds: int = 0,
+  settings: Mapping[str, Any] | None = None,
+  init_from: str = "",
+  without_twins: bool = False,
+) -> list[Row]:
+  """The rows that are trained.
+
+  Args:
+    data: stem of a file in configs/.
+    folds: of the data set's cross-validation; 0 where there is none.
+    settings: changes to the config that both losses have.
+    init_from: workdir of the run to start from; "{loss}" in it stands for the loss's
+      variant.
+    without_twins: as `Row` has it.
+
+  Returns:
+    One row a loss and fold, the losses of a fold together.
+  """
+  rows = []
+  for fold in range(folds) if folds else (None,):
+    for loss, variant in LOSSES.items():
+      own = dict(settings or {})
+      if fold is not None:
+        own["data.options.fold"] = fold
+      if init_from:
+        own["init_from"] = init_from.replace("{loss}", variant)
+      label = loss if fold is None else f"{loss}, fold {fold}"
+      rows.append(Row(label, data, variant, settings=own, without_twins=without_twins))
+  return rows
+
+
+def collect(
+  rows: Sequence[Row],
+  reports: Mapping[str, Sequence[Mapping[str, Any]]],
+  workdir: pathlib.Path,
+) -> list[Run]:
+  """The runs of the rows.
+
+  Args:
+    rows: of `measured_rows`.
+    reports: of `comparison.run_rows`.
+    workdir: holds the runs.
+
+  Returns:
+    Runs in the order of the rows.
+
+  Raises:
+    ValueError: if the two runs of a pair had other data.
+  """
+  runs = []
+  for row in rows:
+    for report in reports.get(row.label, ()):
+      fold = row.settings.get("data.options.fold")
+      unit = f"seed {report['seed']}"
+      unit = unit if fold is None else f"fold {fold}, {unit}"
+      folder = comparison.run_folder(workdir, row, report["seed"])
+      runs.append(Run(row.label.partition(", fold")[0], unit, report, folder))
+  data: dict[str, Any] = {}
+  for run in runs:
+    own = json.loads((run.folder / "data.json").read_text())
+    if data.setdefault(run.unit, own) != own:
+      raise ValueError(
+        f"{run.folder} was trained on other data than its pair: delete the older of "
+        "the two, or use another --workdir"
+      )
+  return runs
+
+
+def define_flags(seeds: int = 3) -> dict[str, Any]:
+  """The flags of tables 5.1 to 5.3; `seeds` is the default of one."""
+  return comparison.define_flags(seeds) | {
+    "num_epochs": flags.DEFINE_integer(
+      "num_epochs", 0, "Epochs at most; 0: as many as the scale has.", 0
+    )
+  }
+
+
+def main(
+  name: str,
+  title: str,
+  claims: Sequence[Claim],
+  make_rows: Callable[[Mapping[str, Any]], Sequence[Row]],
+  given: Mapping[str, Any],
+) -> Callable[[list[str]], None]:
+  """The command of a table.
+
+  Args:
+    name: of its files, as "table_5_1".
+    title: of the table.
+    claims: what others say.
+    make_rows: from the settings of --num_epochs to the rows that are trained.
+    given: of `define_flags`.
+
+  Returns:
+    A function for `absl.app.run`.
+  """
+
+  def run(argv: list[str]) -> None:
+    if len(argv) > 1:
+      command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+    command_line.start_logging()
+    command_line.use_compilation_cache()
+    epochs = given["num_epochs"].value
+    scale = given["scale"].value
+    try:
+      text = write_table(
+        name,
+        title,
+        claims,
+        make_rows({"num_epochs": epochs} if epochs else {}),
+        pathlib.Path(given["workdir"].value or f"runs/tables-{scale}"),
+        seeds=given["seeds"].value,
+        scale=scale,
+        data_dir=given["data_dir"].value,
+      )
+    except comparison.ERRORS as error:
+      command_line.fail(error)
+    print(text, end="")
+
+  return run
+
+
+def write_table(
+  name: str,
+  title: str,
+  claims: Sequence[Claim],
+  rows: Sequence[Row],
+  workdir: pathlib.Path,
+  *,
+  seeds: int,
+  scale: str,
+  data_dir: str | None,
+) -> str:
+  """Trains what is not yet done and writes the table anew after every run.
+
+  Where the data set is missing, the table has what was finished before, and says so.
+
+  Args:
+    name: of the files, and of their folder in the workdir.
+    title: of the table.
+    claims: what others say.
+    rows: of `measured_rows`.
+    workdir: holds the runs.
+    seeds: as `comparison.run_rows` takes it, and so on.
+    scale: likewise.
+    data_dir: likewise.
+
+  Returns:
+    The table in Markdown.
+  """
+  where: dict[str, Any] = {"seeds": seeds, "scale": scale, "data_dir": data_dir}
+
+  def write(reports: Mapping[str, Sequence[Any]], not_run: str = "") -> str:
+    runs = collect(rows, reports, workdir)
+    folder = workdir / name
+    folder.mkdir(parents=True, exist_ok=True)
+    config = comparison.build_config(rows[0], 0, scale, data_dir)
+    protocol = {
+      "data set": f"{config.data.name}; nothing was chosen on the reported split",
+      "epochs": f"at most {config.num_epochs}, batch {config.batch_size}",
+      "class weights in the training loss": config.class_weights,
+      "test-time augmentation": "none",
+      **comparison.protocol(reports, scale, seeds),
+      "batch invariance": face_report.describe_invariance(runs),
+    }
+    text = face_report.format_markdown(title, claims, runs, protocol, not_run)
+    for file, content in (
+      (f"{name}.md", text),
+      (f"{name}.csv", face_report.format_csv(claims, runs)),
+      (f"{name}_runs.csv", face_report.format_runs_csv(runs)),
+    ):
+      results.write_atomically(folder / file, content.encode())
+    face_report.plot_pairs(
+      runs, f"{title}, {scale} scale", folder / f"{name}_pairs.png"
+    )
+    logging.info("%d of %d runs are in %s.", len(runs), len(rows) * seeds, folder)
+    return text
+
+  reports = comparison.read_finished(rows, workdir, **where)
+  if sum(map(len, reports.values())) < len(rows) * seeds:
+    if missing := missing_data(rows[0], scale, data_dir):
+      return write(reports, missing)
+    reports = comparison.run_rows(rows, workdir, **where, on_report=write)
+  return write(reports)
+
+
+def missing_data(row: Row, scale: str, data_dir: str | None) -> str:
+  """Why a row's data set can't be read, where it is not there; or ""."""
+  config = comparison.build_config(row, 0, scale, data_dir)
+  try:
+    experiment.load_data(config, ("test",))
+  except FileNotFoundError as error:
+    return str(error)
+  return ""

@@ -1,0 +1,31 @@
+"""Table 5.1: FER-2013, what was claimed and what two losses give.
+
+  python -m experiments.table_5_1                              # a GPU
+  python -m experiments.table_5_1 --scale=small --data_dir=data    # two CPU cores
+
+Cross-entropy against MAM-SoftMax + SCE, paired by seed, on one network and recipe
+(configs/fer2013.py). The epoch is chosen on PublicTest; PrivateTest is reported, also
+without the images that have a twin in Training or PublicTest.
+
+Outputs: table_5_1.md and .csv, table_5_1_runs.csv with every seed's figures and
+table_5_1_pairs.png, written anew after each run.
+"""
+
+from absl import app
+
+from experiments import face_tables, literature
+
+_FLAGS = face_tables.define_flags()
+
+if __name__ == "__main__":
+  app.run(
+    face_tables.main(
+      "table_5_1",
+      "Table 5.1: FER-2013",
+      literature.FER2013,
+      lambda settings: face_tables.measured_rows(
+        "fer2013", settings=settings, without_twins=True
+      ),
+      _FLAGS,
+    )
+  )
