@@ -131,8 +131,7 @@ def exact_groups(images: np.ndarray) -> np.ndarray:
   """
   first: dict[bytes, int] = {}
   digests = (
-    hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
-    for image in images
+    hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images
   )
   groups = [first.setdefault(digest, i) for i, digest in enumerate(digests)]
   return np.array(groups, np.int64)

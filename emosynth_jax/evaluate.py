@@ -54,7 +54,8 @@ def image_logits(
     `(N, K)`.
   """
   inputs = images.astype(jnp.float32) * input_scale
-  logits, out = model.apply(variables, inputs, train=False)
+  answer: Any = model.apply(variables, inputs, train=False)
+  logits, out = answer
   available = models.last_layer(variables["params"], logits, out)
   return evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
 

@@ -4,6 +4,7 @@ A loader stops at the first. This looks at the rest, to save who mends a data se
 finding them one by one.
 """
 
+import functools
 import pathlib
 import zipfile
 import zlib
@@ -48,4 +49,4 @@ def _image_files(root: pathlib.Path) -> Iterator[tuple[str, Callable[[], bytes]]
         for name in sorted(archive.namelist()):
           file = pathlib.PurePosixPath(name)
           if file.suffix.lower() in _SUFFIXES and not file.name.startswith("."):
-            yield f"{path}: {name}", lambda name=name: archive.read(name)
+            yield f"{path}: {name}", functools.partial(archive.read, name)
