@@ -9,6 +9,7 @@ import csv
 import importlib
 import io
 import pathlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -300,7 +301,7 @@ def plot_curves(
 
 def define_flags(seeds: int = 3) -> dict[str, Any]:
   """The flags that every table's command has; `seeds` is the default of one."""
-  return {
+  defined = {
     "scale": flags.DEFINE_enum(
       "scale",
       "full",
@@ -318,6 +319,15 @@ def define_flags(seeds: int = 3) -> dict[str, Any]:
       "Output folder. By default runs/tables-SCALE, which tables share.",
     ),
   }
+  show_in_help(defined)
+  return defined
+
+
+def show_in_help(defined: Mapping[str, flags.FlagHolder]) -> None:
+  """Lists flags in the --help of the command that runs, though defined elsewhere."""
+  for holder in defined.values():
+    flag = flags.FLAGS[holder.name]
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def main(

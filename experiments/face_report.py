@@ -265,7 +265,7 @@ def plot_pairs(runs: Sequence[Run], title: str, path: pathlib.Path) -> bool:
   if not found:
     return False
   baseline, ours = LOSSES
-  figure = plots.new_figure(7, 1.6 + 0.28 * max(map(len, found.values())))
+  figure = plots.new_figure(8, 1.6 + 0.28 * max(map(len, found.values())))
   axes = figure.subplots(1, len(found), squeeze=False)[0]
   for axis, (label, pairs) in zip(axes, found.items(), strict=True):
     places = range(len(pairs))

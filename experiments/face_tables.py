@@ -92,11 +92,13 @@ def collect(
 
 def define_flags(seeds: int = 3) -> dict[str, Any]:
   """The flags of tables 5.1 to 5.3; `seeds` is the default of one."""
-  return comparison.define_flags(seeds) | {
+  own = {
     "num_epochs": flags.DEFINE_integer(
       "num_epochs", 0, "Epochs at most; 0: as many as the scale has.", 0
     )
   }
+  comparison.show_in_help(own)
+  return comparison.define_flags(seeds) | own
 
 
 def main(

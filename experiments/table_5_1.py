@@ -8,7 +8,8 @@ Cross-entropy against MAM-SoftMax + SCE, paired by seed, on one network and reci
 without the images that have a twin in Training or PublicTest.
 
 Outputs: table_5_1.md and .csv, table_5_1_runs.csv with every seed's figures and
-table_5_1_pairs.png, written anew after each run.
+table_5_1_pairs.png, written anew after each run. An interrupted command goes on where
+it stopped.
 """
 
 from absl import app
