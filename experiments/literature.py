@@ -43,8 +43,8 @@ FER2013 = (
     "28,709 / 7,178: PublicTest and PrivateTest together; how the epoch was chosen: "
     "not stated",
     "not stated",
-    "people score about 65 %, audited single networks from scratch 72 to 73.5 %; one "
-    "run, no seed; 19 % of PrivateTest have a twin in another split",
+    "people score about 65 %, audited single networks from scratch 72 to 73.5 %; "
+    "no deviation or seed stated; 19 % of PrivateTest have a twin in another split",
   ),
   Claim(
     "PAtt-Lite",
@@ -52,8 +52,8 @@ FER2013 = (
     92.50,
     _TEST_SET,
     "ImageNet (MobileNetV1)",
-    "its attention runs across the images of a batch: issues 6, where an author says "
-    "that TensorFlow's input was mistaken, and 13",
+    "its attention runs across the images of a batch: issue 6, where an author "
+    "confirms the oversight, and 13",
   ),
   Claim(
     "ResEmoteNet (not in the thesis)",
@@ -141,7 +141,7 @@ RAF_DB = (
     91.94,
     "test set of 3,068; how the epoch was chosen: not stated",
     "not stated",
-    "one run, no seed; networks from scratch reach 80 to 85 %",
+    "no deviation or seed stated; networks from scratch reach 80 to 85 %",
   ),
   Claim(
     "DDAMFN",
