@@ -85,18 +85,19 @@ def finished_report(
 
   Returns:
     The report; None where there is none yet, or one that was written before the
-    training's end or with other settings.
+    training's end, with other settings, or although answers depended on the batch.
   """
   path = pathlib.Path(workdir) / "report.json"
   try:
     report = json.loads(path.read_text())
     done, best = report["epochs_trained"], report["best_epoch"]
-    settings = report["config"]
+    settings, invariant = report["config"], report["batch_invariance"]["passed"]
   except (FileNotFoundError, ValueError, KeyError):
     return None
   wanted = results.to_jsonable(config.to_dict())
   same = _without_free(settings) == _without_free(wanted)
-  return report if same and epoch.is_last(done, best, config) else None
+  finished = same and invariant and epoch.is_last(done, best, config)
+  return report if finished else None
 
 
 def figures_of(summary: Mapping[str, Any]) -> dict[str, float]:

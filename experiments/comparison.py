@@ -387,8 +387,14 @@ def protocol(
   def each_once(key: str) -> str:
     return ", ".join(dict.fromkeys(str(record[key]) for record in trained)) or "not run"
 
+  reported = [
+    f"{report['data_set']}: {list(report['official_splits'].values())[-1]}, after up to "
+    f"{report['config']['num_epochs']} epochs"
+    for report in everything
+  ]
   return {
     "scale": scale,
+    "split": "; ".join(dict.fromkeys(reported)) or "not run",
     "seeds": ", ".join(map(str, range(seeds))),
     "hardware": each_once("hardware"),
     "command": each_once("command"),

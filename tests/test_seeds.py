@@ -90,9 +90,14 @@ def test_a_report_from_before_the_end_is_none(tmp_path, done, best, patience, ex
     "config": config.to_dict(),
     "best_epoch": best,
     "epochs_trained": done,
+    "batch_invariance": {"passed": True},
   }
   results.write_report(tmp_path / "report.json", report)
   assert (seeds.finished_report(config, tmp_path) is not None) == expected
+  # Nor is one whose figures hang on the order of the images.
+  report["batch_invariance"] = {"passed": False}
+  results.write_report(tmp_path / "report.json", report)
+  assert seeds.finished_report(config, tmp_path) is None
 
 
 def test_a_report_that_is_damaged_or_of_before_this_command_is_none(tmp_path):
