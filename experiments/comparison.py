@@ -388,8 +388,8 @@ def protocol(
     return ", ".join(dict.fromkeys(str(record[key]) for record in trained)) or "not run"
 
   reported = [
-    f"{report['data_set']}: {list(report['official_splits'].values())[-1]}, after up to "
-    f"{report['config']['num_epochs']} epochs"
+    f"{report['data_set']}: {list(report['official_splits'].values())[-1]}, after "
+    f"{report['epochs_trained']} epochs"
     for report in everything
   ]
   return {
