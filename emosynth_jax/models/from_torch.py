@@ -5,6 +5,7 @@ A pretrained network expects its training's input: for ImageNet, pixels in [0, 1
 """
 
 import pathlib
+import pickle
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -230,7 +231,13 @@ def _read_torch(path):
       f"{path}: reading it needs torch, which the extra oracle-models installs; or "
       "write it as .npz or .safetensors where torch is, see docs/models.md"
     ) from error
-  state = torch.load(path, map_location="cpu", weights_only=True)
+  try:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+  except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    raise ValueError(
+      f"{path}: not a whole torch file of arrays alone, of a network's state_dict() "
+      f"({type(error).__name__} above)"
+    ) from error
   # Training scripts wrap the state dict.
   for key in ("state_dict", "model"):
     if isinstance(state.get(key), Mapping):

@@ -7,6 +7,7 @@ import gzip
 import json
 import pathlib
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -178,6 +179,36 @@ def test_files_hold_what_was_written(kind, tmp_path):
   path.write_bytes(path.read_bytes()[:1000])
   with pytest.raises(ValueError, match=rf"vgg.{kind}: not a whole {kind} file"):
     load_pretrained(path, model, variables)
+
+
+def test_torch_files_are_unwrapped_and_broken_ones_refused(tmp_path, monkeypatch):
+  class Tensor(np.ndarray):
+    """As much of a tensor as is used; torch itself is no part of the tests."""
+
+    def float(self):
+      return self.astype(np.float32)
+
+    def numpy(self):
+      return np.asarray(self)
+
+  def load(path, map_location, weights_only):
+    assert weights_only
+    if path.stat().st_size == 0:
+      raise RuntimeError("no archive")
+    tensors = {name: x.view(Tensor) for name, x in _state(VGG).items()}
+    return {"state_dict": tensors, "epoch": 3}
+
+  monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=load))
+  model, variables = _build(VGG)
+  (tmp_path / "good.pth").write_text("x")
+  found = load_pretrained(tmp_path / "good.pth", model, variables).variables
+  expected = convert(model, _state(VGG), variables).variables
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  (tmp_path / "bad.pth").touch()
+  with pytest.raises(
+    ValueError, match=r"bad.pth: not a whole .*\(RuntimeError above\)$"
+  ):
+    load_pretrained(tmp_path / "bad.pth", model, variables)
 
 
 def test_files_that_cannot_be_read_say_why(tmp_path, monkeypatch):
