@@ -9,14 +9,20 @@ from emosynth_jax import default_config
 
 # Each network's changes in the `small` variants, for two CPU cores: widths at which a
 # training image costs them 6 to 25 million multiply-adds. A dropout that suits millions
-# of parameters keeps a narrow network from learning.
+# of parameters keeps a narrow network from learning, and statistics that remember a
+# thousand steps suit no run of a few thousand.
 _SMALL_MODELS: dict[str, dict[str, Any]] = {
   "all_cnn": {"width": 0.25, "input_dropout_rate": 0.0, "dropout_rate": 0.1},
   "densenet121": {"width": 0.125},
-  "efficientnet_b0": {"width": 0.25, "dropout_rate": 0.0, "drop_path_rate": 0.0},
+  "efficientnet_b0": {
+    "width": 0.25,
+    "dropout_rate": 0.0,
+    "drop_path_rate": 0.0,
+    "norm_momentum": 0.9,
+  },
   "emosynthnet": {"width": 0.125, "dense_features": (64, 64), "dropout_rate": 0.1},
   "fer_vgg": {"width": 0.25, "dense_features": (64,), "dropout_rate": 0.1},
-  "mobilenet_v2": {"width": 0.25, "dropout_rate": 0.0},
+  "mobilenet_v2": {"width": 0.25, "dropout_rate": 0.0, "norm_momentum": 0.9},
   "resnet18": {"width": 0.125},
   "resnet50": {"width": 0.125},
   "vgg19": {"width": 0.125},

@@ -18,6 +18,11 @@ def get_default_config() -> ml_collections.ConfigDict:
   # Workdir of a trained run, to start from its best checkpoint: the same network, the
   # last layer's classes matched by name. "" starts from random parameters.
   config.init_from = ""
+  # Weights of torchvision or timm to start from, a .safetensors, .npz or .pth file (see
+  # docs/models.md), and layers that keep their random initialisation nevertheless.
+  config.pretrained = pretrained = ml_collections.ConfigDict()
+  pretrained.file = ""
+  pretrained.keep = ()
 
   config.data = data = ml_collections.ConfigDict()
   data.name = "synthetic_faces"
@@ -100,6 +105,10 @@ def get_default_config() -> ml_collections.ConfigDict:
   inputs.scale = 1 / 255
   inputs.second_scale = 1 / 512
   inputs.second_scale_epoch = 0
+  # Of each channel, after that scale: the network sees (x - mean) / std, as pretrained
+  # weights expect it (models.from_torch has ImageNet's). () leaves the input alone.
+  inputs.mean = ()
+  inputs.std = ()
 
   config.augment = augment = ml_collections.ConfigDict()
   augment.zoom = 0.0
@@ -212,6 +221,16 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       raise ValueError(
         f"config.{key}: expected one of {choices}, got {get(config, key)!r}"
       )
+  if len(config.input.mean) != len(config.input.std):
+    raise ValueError(
+      "config.input.std: expected as many numbers as config.input.mean, got "
+      f"{config.input.std} beside {config.input.mean}"
+    )
+  if config.init_from and config.pretrained.file:
+    raise ValueError(
+      "config.pretrained.file: a run starts from one place, and config.init_from is "
+      f"{config.init_from!r} already"
+    )
   if not 0 <= config.schedule.final_scale <= 1:
     raise ValueError(
       "config.schedule.final_scale: expected a number from 0 to 1, got "

@@ -292,7 +292,9 @@ def evaluate_run(
         "model": f"{config.model.name}, {num_parameters:,} parameters"
         + (f", averaged with decay {config.ema_decay}" if config.ema_decay else ""),
         "loss": config.loss.name,
-        "started from": config.init_from or "random parameters",
+        "started from": config.init_from
+        or config.pretrained.file
+        or "random parameters",
         "seed": config.seed,
         "hardware": _each_once(trained_by, "hardware"),
         "command": _each_once(trained_by, "command"),

@@ -14,6 +14,7 @@ import optax
 from emosynth_jax import data, losses, models, optimizers, twins
 from emosynth_jax.data import augment
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.models.normalized_inputs import NormalizedInputs
 from emosynth_jax.train_state import TrainState, create_train_state
 
 
@@ -54,6 +55,8 @@ def build_experiment(
   model = models.build_model(
     model_arguments.pop("name"), num_classes=num_classes, **model_arguments
   )
+  if config.input.mean:
+    model = NormalizedInputs(model, tuple(config.input.mean), tuple(config.input.std))
   loss_arguments = dict(config.loss)
   loss_name = loss_arguments.pop("name")
   optimizer = optimizers.build_optimizer(**config.optimizer)

@@ -1,11 +1,12 @@
-"""Fine-tuning: a run that starts from the best checkpoint of another one."""
+"""Fine-tuning: a run that starts from another run's best checkpoint, or from a file."""
 
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,8 @@ import numpy as np
 from absl import logging
 
 from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.models import from_torch
+from emosynth_jax.models.normalized_inputs import NormalizedInputs
 from emosynth_jax.train_state import TrainState, copy_for_ema
 
 _LAST_LAYER = "logits"  # See models.build_model.
@@ -83,6 +86,49 @@ def init_from(
   )
   ema = None if state.ema is None else copy_for_ema(params, old["batch_stats"])
   return state.replace(params=params, batch_stats=old["batch_stats"], ema=ema)
+
+
+def start_from_file(
+  path: str | os.PathLike,
+  state: TrainState,
+  *,
+  model: nn.Module,
+  keep: Sequence[str] = (),
+) -> TrainState:
+  """Takes parameters and batch statistics from a file of torch's weights.
+
+  Args:
+    path: as `from_torch.load_pretrained` takes it.
+    state: the run's state before its first step.
+    model: the network, with its input normalised or not.
+    keep: layers that stay as they are initialised.
+
+  Returns:
+    The state to start from.
+
+  Raises:
+    FileNotFoundError, ImportError, ValueError: as `from_torch.load_pretrained`.
+  """
+  network = model.network if isinstance(model, NormalizedInputs) else model
+  converted = from_torch.load_pretrained(
+    pathlib.Path(path), network, state.variables, keep=keep
+  )
+  params = jax.tree.map(jnp.asarray, converted.variables["params"])
+  batch_stats = jax.tree.map(jnp.asarray, converted.variables.get("batch_stats", {}))
+  logging.info(
+    "Starting from %s. Left at their random initialisation: %s; in the file and not "
+    "used: %s.",
+    path,
+    ", ".join(converted.kept) or "no layer",
+    ", ".join(converted.unused) or "nothing",
+  )
+  if not isinstance(model, NormalizedInputs):
+    logging.warning(
+      "config.input.mean is not set: published weights were trained on normalised "
+      "images; see docs/models.md."
+    )
+  ema = None if state.ema is None else copy_for_ema(params, batch_stats)
+  return state.replace(params=params, batch_stats=batch_stats, ema=ema)
 
 
 def _read_run(workdir: pathlib.Path) -> tuple[list[str], dict[str, Any]]:

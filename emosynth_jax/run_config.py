@@ -32,6 +32,10 @@ _FREE_SETTINGS = (
 # Settings that came after runs were stored, with what those runs did.
 _LATER_SETTINGS = {
   "init_from": "",
+  "pretrained.file": "",
+  "pretrained.keep": [],
+  "input.mean": [],
+  "input.std": [],
   "data.drop_duplicates": False,
   "data.twins.max_distance": 12,
   "data.twins.min_correlation": 0.9,

@@ -217,6 +217,10 @@ def _restore_or_create(
     state = fine_tune.init_from(
       config.init_from, state, class_names=class_names, model=config.model.to_dict()
     )
+  if config.pretrained.file:
+    state = fine_tune.start_from_file(
+      config.pretrained.file, state, model=experiment.model, keep=config.pretrained.keep
+    )
   return state
 
 

@@ -1,5 +1,6 @@
 """Layers that more than one network uses, in the forms that are fast on a CPU too."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -70,18 +71,40 @@ def _gradients_on_cpu(inputs, kernel, cotangent):
   """Both gradients in forms that XLA's CPU compiler needs not rewrite."""
   size = kernel.shape[0]
   mirrored = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-  inputs_gradient = conv2d(cotangent, mirrored)
-  # Correlating the inputs with the cotangent, over the examples and pixels: the maps
-  # take the place of the batch, and the batch that of the maps.
+  return conv2d(cotangent, mirrored), _kernel_gradient(size, inputs, cotangent)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _kernel_gradient(size, inputs, cotangent):
+  """The kernel's gradient: the inputs correlated with the cotangent.
+
+  Over the examples and pixels: the maps take the place of the batch, and the batch that
+  of the maps.
+  """
   margin = size // 2
-  kernel_gradient = lax.conv_general_dilated(
+  gradient = lax.conv_general_dilated(
     inputs.transpose(3, 1, 2, 0),
     cotangent.transpose(1, 2, 0, 3),
     (1, 1),
     [(margin, margin)] * 2,
     dimension_numbers=_DIMENSIONS,
   )
-  return inputs_gradient, kernel_gradient.transpose(1, 2, 0, 3)
+  return gradient.transpose(1, 2, 0, 3)
+
+
+def _kernel_gradient_forward(size, inputs, cotangent):
+  return _kernel_gradient(size, inputs, cotangent), (inputs, cotangent)
+
+
+def _kernel_gradient_backward(size, residuals, kernel):
+  """For second derivatives: <K(x, c), k> = <conv2d(x, k), c> is linear in each."""
+  del size
+  inputs, cotangent = residuals
+  mirrored = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+  return conv2d(cotangent, mirrored), conv2d(inputs, kernel)
+
+
+_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
 
 
 class Conv(nn.Module):
