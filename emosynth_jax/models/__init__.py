@@ -1,5 +1,6 @@
 """The networks, by name."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -65,8 +66,8 @@ def build_model(name: str, *, num_classes: int, **arguments: Any) -> nn.Module:
   """
   if name not in MODELS:
     raise ValueError(f"model: expected one of {sorted(MODELS)}, got {name!r}")
-  fields = MODELS[name].__dataclass_fields__
-  known = sorted(set(fields) - {"num_classes", "parent", "name"})
+  fields = {field.name for field in dataclasses.fields(MODELS[name])}
+  known = sorted(fields - {"num_classes", "parent", "name"})
   for argument in arguments:
     if argument not in known:
       raise ValueError(
