@@ -124,7 +124,8 @@ def provenance() -> dict[str, Any]:
   kind = devices[0].device_kind
   accelerator = f"{len(devices)} x {kind} ({backend}); "
   return {
-    "command": shlex.join(sys.orig_argv),
+    # The interpreter's folder says nothing to others; its version is below.
+    "command": shlex.join([pathlib.Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]),
     "commit": _commit(pathlib.Path(__file__).resolve()),
     "packages": {
       "python": platform.python_version(),

@@ -279,5 +279,6 @@ def test_the_command_is_the_one_typed_and_git_may_be_missing(tmp_path):
     check=True,
   )
   origin = json.loads(done.stdout)
-  assert origin["command"] == f"{sys.executable} -m program '--config=a b.py:small'"
+  python = pathlib.Path(sys.executable).name
+  assert origin["command"] == f"{python} -m program '--config=a b.py:small'"
   assert origin["commit"] == "unknown"
