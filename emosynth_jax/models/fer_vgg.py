@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from emosynth_jax.models import layers
+from emosynth_jax.models._checks import check_network
 
 Array = jax.Array
 
@@ -58,18 +59,18 @@ class FerVGG(nn.Module):
     Raises:
       ValueError: if a number is out of its range or the images' shape does not fit.
     """
-    if not self.width > 0:
-      raise ValueError(f"width: expected more than 0, got {self.width}")
+    check_network(
+      images,
+      width=self.width,
+      fractions={
+        "dropout_rate": self.dropout_rate,
+        "norm_momentum": self.norm_momentum,
+      },
+      least_side=16,
+    )
     if not self.dense_features or min(self.dense_features) < 1:
       raise ValueError(
         f"dense_features: expected sizes of at least 1, got {self.dense_features}"
-      )
-    for name in ("dropout_rate", "norm_momentum"):
-      if not 0 <= getattr(self, name) < 1:
-        raise ValueError(f"{name}: expected [0, 1), got {getattr(self, name)}")
-    if images.ndim != 4 or min(images.shape[1:3]) < 16:
-      raise ValueError(
-        f"images: expected (N, m, m, channels) with m at least 16, got {images.shape}"
       )
     x = jnp.asarray(images, self.dtype)
     out = {}

@@ -52,7 +52,7 @@ def test_last_layer_takes_the_embedding():
     ({"width": 0}, 48, "width"),
     ({"dense_features": ()}, 48, "dense_features"),
     ({"dropout_rate": 1.0}, 48, "dropout_rate"),
-    ({}, 8, r"m at least 16, got \(2, 8, 8, 1\)"),
+    ({}, 8, r"sides of at least 16, got \(2, 8, 8, 1\)"),
   ],
 )
 def test_bad_arguments_are_refused(arguments, m, message):
