@@ -1,0 +1,1 @@
+"""What a trained network has learned: functions of functions, variables and arrays."""

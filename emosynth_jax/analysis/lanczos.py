@@ -1,0 +1,289 @@
+"""Lanczos with full reorthogonalisation: extreme eigenvalues and spectral density.
+
+Own code, and not matfree's, whose tridiagonalisation has no rule for an invariant
+subspace: after such a breakdown it goes on with normalised rounding errors, and its
+Ritz values are then none of the matrix's eigenvalues; it takes no more steps than the
+matrix has rows, and can't end when the eigenvalues have converged.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jax import lax
+from jax.typing import ArrayLike
+
+Array = jax.Array
+
+# Norm of the next vector, in units of the type's epsilon and of the largest product's
+# norm, below which nothing of it but rounding is left. A coupling so small moves no
+# eigenvalue by more than itself.
+_BREAKDOWN = 64
+
+
+class Tridiagonal(NamedTuple):
+  """Lanczos's tridiagonal matrix, of which `num_steps` rows are valid.
+
+  Attributes:
+    diagonal: `(m,)`.
+    off_diagonal: `(m,)`; entry k couples rows k and k + 1, and the last valid one is
+      the norm of the residual vector, outside of the matrix.
+    num_steps: int32 `()`.
+    broken_down: bool `()`, whether the vectors span an invariant subspace, in which
+      the Ritz values are eigenvalues.
+  """
+
+  diagonal: ArrayLike
+  off_diagonal: ArrayLike
+  num_steps: ArrayLike
+  broken_down: ArrayLike
+
+
+class Extremes(NamedTuple):
+  """The extreme Ritz values, float64.
+
+  Attributes:
+    smallest: the least Ritz value.
+    largest: the greatest.
+    smallest_residual: `beta_m |s_m|`: an eigenvalue lies so close to `smallest`.
+    largest_residual: the same of `largest`.
+    num_steps: products with the matrix that it took.
+    converged: whether both residuals are at most the tolerance times the larger of
+      the absolute values; False where a number is not finite.
+  """
+
+  smallest: float
+  largest: float
+  smallest_residual: float
+  largest_residual: float
+  num_steps: int
+  converged: bool
+
+
+def lanczos(
+  matvec: Callable[[Array], Array],
+  start: Array,
+  num_steps: int,
+  *,
+  tolerance: float = 0.0,
+) -> Tridiagonal:
+  """Lanczos's tridiagonalisation of a symmetric matrix that is only multiplied with.
+
+    beta_k q_{k+1} = (A - alpha_k) q_k - beta_{k-1} q_{k-1}
+
+  Each new vector is made orthogonal to all before it, twice: without that, converged
+  eigenvalues come back as ghosts. It ends early at a breakdown, when the vectors span
+  an invariant subspace (A has fewer distinct eigenvalues than there are steps, say),
+  at a number that is not finite, and, with a tolerance, when both extreme Ritz values
+  have converged.
+
+  Args:
+    matvec: `(n,) -> (n,)`, linear and symmetric.
+    start: `(n,)`, not zero; as a rule random.
+    num_steps: m, at most so many products; no more than n are needed or done. The
+      vectors take `m n` floats.
+    tolerance: of `Extremes.converged`, for ending early; 0 ends at a breakdown alone.
+
+  Returns:
+    The matrix, jit-compatible.
+
+  Raises:
+    ValueError: if `start` is no vector or `num_steps` less than 1.
+
+  References:
+    Lanczos, `An Iteration Method for the Solution of the Eigenvalue Problem
+    <https://doi.org/10.6028/jres.045.026>`_, 1950; Paige, `Computational Variants of
+    the Lanczos Method <https://doi.org/10.1093/imamat/10.3.373>`_, 1972
+  """
+  if start.ndim != 1 or not start.size:
+    raise ValueError(f"start: expected a vector, got the shape {start.shape}")
+  if num_steps < 1:
+    raise ValueError(f"num_steps: expected at least 1, got {num_steps}")
+  size, dtype = min(num_steps, start.size), start.dtype
+  threshold = _BREAKDOWN * jnp.finfo(dtype).eps
+
+  def is_going_on(carry):
+    return carry["going_on"]
+
+  def step(carry):
+    k = carry["num_steps"]
+    basis = carry["basis"].at[k].set(carry["vector"])
+    product = matvec(carry["vector"])
+    diagonal = carry["diagonal"].at[k].set(jnp.vdot(carry["vector"], product))
+    scale = jnp.maximum(carry["scale"], jnp.linalg.norm(product))
+    for _ in range(2):  # "Twice is enough" (Kahan and Parlett).
+      product = product - basis.T @ (basis @ product)
+    beta = jnp.linalg.norm(product)
+    off_diagonal = carry["off_diagonal"].at[k].set(beta)
+    broken_down = beta <= threshold * scale
+    # NaN compares as False, and so ends the loop.
+    going_on = (beta > threshold * scale) & jnp.isfinite(beta) & (k + 1 < size)
+    if tolerance:
+      going_on &= ~_have_converged(diagonal, off_diagonal, k, tolerance)
+    return {
+      "vector": product / jnp.where(beta > 0, beta, 1),
+      "basis": basis,
+      "diagonal": diagonal,
+      "off_diagonal": off_diagonal,
+      "scale": scale,
+      "num_steps": k + 1,
+      "broken_down": broken_down,
+      "going_on": going_on,
+    }
+
+  first = {
+    "vector": start / jnp.linalg.norm(start),
+    "basis": jnp.zeros((size, start.size), dtype),
+    "diagonal": jnp.zeros(size, dtype),
+    "off_diagonal": jnp.zeros(size, dtype),
+    "scale": jnp.zeros((), dtype),
+    "num_steps": jnp.int32(0),
+    "broken_down": jnp.bool_(False),
+    "going_on": jnp.bool_(True),
+  }
+  last = lax.while_loop(is_going_on, step, first)
+  return Tridiagonal(*(last[name] for name in Tridiagonal._fields))
+
+
+def _have_converged(diagonal, off_diagonal, k, tolerance):
+  """Whether both extreme Ritz values of the first k + 1 rows have converged."""
+  rows = jnp.arange(len(diagonal))
+  # Rows that are not there yet get a number between the extremes, and no coupling.
+  diagonal = jnp.where(rows <= k, diagonal, diagonal[0])
+  coupling = jnp.where(rows < k, off_diagonal, 0)[:-1]
+  matrix = jnp.diag(diagonal) + jnp.diag(coupling, 1) + jnp.diag(coupling, -1)
+  values, vectors = jnp.linalg.eigh(jnp.where(jnp.isfinite(matrix), matrix, 0))
+  residuals = off_diagonal[k] * jnp.abs(vectors[k])
+  bound = tolerance * jnp.maximum(jnp.abs(values[0]), jnp.abs(values[-1]))
+  return jnp.maximum(residuals[0], residuals[-1]) <= bound
+
+
+def ritz(tridiagonal: Tridiagonal) -> tuple[np.ndarray, np.ndarray]:
+  """Eigenvalues and eigenvectors of the valid part, in float64 on the host.
+
+  Returns:
+    `(k,)`, ascending, and `(k, k)`, an eigenvector a column. All NaN where the matrix
+    holds a number that is not finite.
+  """
+  steps = int(tridiagonal.num_steps)
+  diagonal = np.asarray(tridiagonal.diagonal, np.float64)[:steps]
+  coupling = np.asarray(tridiagonal.off_diagonal, np.float64)[: steps - 1]
+  if not (np.isfinite(diagonal).all() and np.isfinite(coupling).all()):
+    return np.full(steps, np.nan), np.full((steps, steps), np.nan)
+  if steps == 1:
+    return diagonal, np.ones((1, 1))
+  return scipy.linalg.eigh_tridiagonal(diagonal, coupling)
+
+
+def extreme_eigenvalues(tridiagonal: Tridiagonal, *, tolerance: float) -> Extremes:
+  """The extreme Ritz values, and how close an eigenvalue is to each.
+
+  The bound is on the distance to some eigenvalue: that there is none beyond the Ritz
+  value can't be known from products alone. It is pessimistic, as a Ritz value's error
+  is of the order of the residual's square.
+
+  Args:
+    tridiagonal: of `lanczos`.
+    tolerance: largest residual, relative to the matrix's norm, that counts as
+      converged. Above 64 epsilons of the type, or a breakdown won't pass.
+
+  Returns:
+    The extremes.
+  """
+  values, vectors = ritz(tridiagonal)
+  steps = int(tridiagonal.num_steps)
+  beta = float(np.asarray(tridiagonal.off_diagonal)[steps - 1])
+  residuals = beta * np.abs(vectors[-1])
+  norm = np.abs(values[[0, -1]]).max()
+  converged = max(residuals[0], residuals[-1]) <= tolerance * norm
+  return Extremes(
+    smallest=float(values[0]),
+    largest=float(values[-1]),
+    smallest_residual=float(residuals[0]),
+    largest_residual=float(residuals[-1]),
+    num_steps=steps,
+    converged=bool(converged or bool(tridiagonal.broken_down)),
+  )
+
+
+def unstack(tridiagonals: Tridiagonal) -> list[Tridiagonal]:
+  """The matrices of a stack, one for each entry of the leading axis."""
+  return [Tridiagonal(*fields) for fields in zip(*tridiagonals, strict=True)]
+
+
+class Density(NamedTuple):
+  """A spectral density.
+
+  Attributes:
+    eigenvalues: `(P,)`, ascending, evenly spaced.
+    density: `(P,)`, integrates to 1.
+    nodes: of each probe, its Ritz values.
+    weights: of each probe, the share of the spectrum at each; they add up to 1.
+    broadening: standard deviation of the Gaussians.
+  """
+
+  eigenvalues: np.ndarray
+  density: np.ndarray
+  nodes: list[np.ndarray]
+  weights: list[np.ndarray]
+  broadening: float
+
+
+def spectral_density(
+  tridiagonals: Sequence[Tridiagonal],
+  *,
+  broadening: float = 0.01,
+  num_points: int = 2000,
+) -> Density:
+  """Stochastic Lanczos quadrature: the density of eigenvalues, smoothed.
+
+    phi(t) = 1/P sum_p sum_i tau_{p,i}^2 N(t; theta_{p,i}, sigma^2)
+
+  with the Ritz values theta of probe p and the first entries tau of the tridiagonal
+  matrix's eigenvectors.
+
+  Args:
+    tridiagonals: of Lanczos runs from independent random vectors with
+      `E[q q^T] = I / n`, Gaussian or of random signs, without a tolerance.
+    broadening: sigma as a share of the distance between the extreme Ritz values.
+    num_points: P of the result.
+
+  Returns:
+    The density.
+
+  Raises:
+    ValueError: if there is no matrix, a number is not finite, or an argument is not
+      positive.
+
+  References:
+    Golub and Meurant, `Matrices, Moments and Quadrature
+    <https://doi.org/10.1515/9781400833887>`_, 2010; Ghorbani, Krishnan and Xiao, `An
+    Investigation into Neural Net Optimization via Hessian Eigenvalue Density
+    <https://arxiv.org/abs/1901.10159>`_, 2019
+  """
+  if not tridiagonals:
+    raise ValueError("tridiagonals: expected at least one, got none")
+  if not (broadening > 0 and num_points > 1):
+    raise ValueError(
+      "expected broadening above 0 and num_points above 1, got "
+      f"{broadening} and {num_points}"
+    )
+  pairs = [ritz(tridiagonal) for tridiagonal in tridiagonals]
+  nodes = [values for values, _ in pairs]
+  weights = [vectors[0] ** 2 for _, vectors in pairs]
+  every = np.concatenate(nodes)
+  if not np.isfinite(every).all():
+    raise ValueError("tridiagonals: expected finite numbers, got NaN or infinity")
+  low, high = every.min(), every.max()
+  # One eigenvalue only has no range.
+  spread = high - low or max(abs(high), 1.0)
+  sigma = broadening * spread
+  points = np.linspace(low - 6 * sigma, high + 6 * sigma, num_points)
+  density = np.zeros(num_points)
+  for theta, tau in zip(nodes, weights, strict=True):
+    z = (points[:, None] - theta[None, :]) / sigma
+    density += np.exp(-(z**2) / 2) @ tau / (sigma * np.sqrt(2 * np.pi))
+  return Density(points, density / len(nodes), nodes, weights, float(sigma))
