@@ -1,0 +1,265 @@
+"""Grad-CAM: where in an image a network finds what speaks for a class.
+
+  python -m emosynth_jax.analysis.gradcam --workdir=runs/ce
+
+Writes gradcam.npz (the maps of all images looked at) and gradcam.png into a trained
+run's workdir; see emosynth_jax/analysis/saliency_run.py.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from emosynth_jax.analysis import traced
+
+Array = jax.Array
+
+
+class GradCam(NamedTuple):
+  """Grad-CAM of a batch.
+
+  Attributes:
+    maps: float32 `(N, h, w)`, at the layer's size, not negative.
+    logits: float32 `(N, K)`.
+    targets: int32 `(N,)`, the classes that the maps are of.
+  """
+
+  maps: Array
+  logits: Array
+  targets: Array
+
+
+def grad_cam(
+  apply_fn: traced.ApplyFn,
+  variables: Any,
+  inputs: Array,
+  *,
+  layer: str,
+  targets: Array | None = None,
+) -> GradCam:
+  """The parts of a layer's maps that raise a class's logit.
+
+  With the layer's maps A^k and the logit y^c of class c,
+
+    L^c = ReLU(sum_k alpha_k^c A^k),  alpha_k^c = mean over the pixels of dy^c / dA^k.
+
+  The gradient is that of the evaluation network: BatchNorm by its running statistics,
+  no dropout, so that no map depends on the other images of its batch. Where the
+  gradient is 0, so is the map.
+
+  Args:
+    apply_fn: `(variables, inputs) -> (logits, layers)`, the margin-free logits `(N, K)`
+      and layers by name, as `flax_apply_fn` makes it; not jitted itself.
+    variables: the network's.
+    inputs: `(N, H, W, C)`, floating, scaled as the network takes them.
+    layer: name of a layer with maps `(N, h, w, k)`; `layer_shapes` lists them.
+    targets: int `(N,)`, the class c of each image; None for the predicted one.
+
+  Returns:
+    The maps, logits and classes.
+
+  Raises:
+    ValueError: if the layer is unknown (the known are listed), has no maps, or the
+      logits are not computed from it; if the targets' shape does not fit.
+    TypeError: if targets are no integers.
+
+  References:
+    Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via
+    Gradient-based Localization", ICCV 2017, equations 1 and 2.
+  """
+  recorded = traced.trace(apply_fn, variables, inputs)
+  _check_layer(recorded, layer)
+  shape = recorded.layers[layer].aval
+
+  def scores(shift):
+    logits, maps = traced.evaluate(recorded, layer=layer, shift=shift)
+    return traced.target_scores(logits, targets).sum(), (logits, maps)
+
+  zeros = jnp.zeros(shape.shape, shape.dtype)
+  gradient, (logits, maps) = jax.grad(scores, has_aux=True)(zeros)
+  weights = gradient.astype(jnp.float32).mean((1, 2))
+  summed = jnp.einsum("nhwk,nk->nhw", maps.astype(jnp.float32), weights)
+  return GradCam(
+    maps=jax.nn.relu(summed),
+    logits=logits.astype(jnp.float32),
+    targets=traced.as_targets(logits, targets),
+  )
+
+
+def layer_shapes(
+  apply_fn: traced.ApplyFn, variables: Any, inputs: Array
+) -> dict[str, tuple[int, int, int]]:
+  """The layers that have maps, in the order in which they are computed.
+
+  Nothing is computed: arrays may be `jax.ShapeDtypeStruct`.
+
+  Args:
+    apply_fn: as for `grad_cam`.
+    variables: the network's.
+    inputs: `(N, H, W, C)`.
+
+  Returns:
+    Name to `(h, w, k)`.
+  """
+  recorded = traced.trace(apply_fn, variables, inputs)
+  return {
+    name: variable.aval.shape[1:]
+    for name, variable in recorded.layers.items()
+    if variable.aval.ndim == 4
+  }
+
+
+def default_layer(shapes: Mapping[str, tuple[int, int, int]]) -> str:
+  """The last layer whose maps still say where: those of more than one pixel.
+
+  Args:
+    shapes: of `layer_shapes`.
+
+  Returns:
+    Its name.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  names = [name for name, (h, w, _) in shapes.items() if h * w > 1]
+  if not names:
+    raise ValueError(f"expected a layer with maps of several pixels, got {shapes}")
+  return names[-1]
+
+
+def flax_apply_fn(
+  model: nn.Module,
+  *,
+  to_logits: Callable[[Any, Array, dict[str, Array]], Array] | None = None,
+  modules: bool = False,
+) -> traced.ApplyFn:
+  """A network of `emosynth_jax.models` as a function with named layers.
+
+  Args:
+    model: a module that maps `(images, train=False)` to logits and a dictionary of
+      inner arrays.
+    to_logits: `(params, logits, inner arrays) -> (N, K)`, the logits that the network
+      is judged by; None for its own.
+    modules: whether the output of every module is a layer too, under its path as in
+      "block1/unit1/conv". Where an inner array has the same name, that one is meant.
+
+  Returns:
+    `(variables, inputs) -> (logits, layers)`.
+  """
+
+  def apply_fn(variables, inputs):
+    (logits, out), state = model.apply(
+      variables,
+      inputs,
+      train=False,
+      capture_intermediates=modules,
+      mutable=["intermediates"],
+    )
+    if to_logits is not None:
+      logits = to_logits(variables["params"], logits, out)
+    flat = flax.traverse_util.flatten_dict(state.get("intermediates", {}))
+    layers = {
+      "/".join(path[:-1]): outputs[0]
+      for path, outputs in flat.items()
+      # The network itself has no path. One that is called twice has no one output.
+      if len(path) > 1 and len(outputs) == 1 and isinstance(outputs[0], jax.Array)
+    }
+    return logits, layers | dict(out)
+
+  return apply_fn
+
+
+def upsample(maps: Array, size: tuple[int, int], *, margin: int = 0) -> Array:
+  """Maps at the images' size, by bilinear interpolation.
+
+  Pixels are areas, as in OpenCV's INTER_LINEAR and torch's align_corners=False.
+
+  Args:
+    maps: `(N, h, w)`.
+    size: height and width of the images.
+    margin: so many pixels of the maps on each side lie outside of the image and are
+      cut off first: convolutions whose output is larger than their input reach beyond.
+
+  Returns:
+    `(N, height, width)`.
+
+  Raises:
+    ValueError: if the margin leaves nothing.
+  """
+  height, width = maps.shape[1] - 2 * margin, maps.shape[2] - 2 * margin
+  if margin < 0 or min(height, width) < 1:
+    raise ValueError(
+      f"margin: expected 0 or more and less than half of {maps.shape[1:]}, got {margin}"
+    )
+  inner = maps[:, margin : margin + height, margin : margin + width]
+  return jax.image.resize(
+    inner, (maps.shape[0], *size), method="bilinear", antialias=False
+  )
+
+
+def normalize(maps: Array) -> Array:
+  """Each map divided by its maximum; maps of zeros stay as they are.
+
+  Zero stays zero, nothing that speaks for the class, whatever the smallest value is.
+
+  Args:
+    maps: `(N, h, w)`, not negative.
+
+  Returns:
+    `(N, h, w)`, in [0, 1].
+  """
+  largest = maps.max((1, 2), keepdims=True)
+  return maps / jnp.where(largest > 0, largest, 1)
+
+
+def over_batches(function: Callable[..., Any], arrays: Any, *, batch_size: int) -> Any:
+  """A function of a batch for a whole split, batch by batch in one program.
+
+  The last batch is filled up with examples from the front, whose results are dropped.
+  To be called under `jax.jit`.
+
+  Args:
+    function: takes a batch of each array and returns a pytree of arrays `(B, ...)`,
+      each example's by that example alone.
+    arrays: a tuple of arrays `(M, ...)`.
+    batch_size: B, or less where M is less.
+
+  Returns:
+    The function's results, `(M, ...)`.
+  """
+  total = jax.tree.leaves(arrays)[0].shape[0]
+  size = min(batch_size, total)
+
+  def one_batch(_, start):
+    rows = (start + jnp.arange(size)) % total
+    return None, function(*jax.tree.map(lambda x: x[rows], arrays))
+
+  _, results = lax.scan(one_batch, None, jnp.arange(0, total, size))
+  return jax.tree.map(
+    lambda x: x.reshape(x.shape[0] * size, *x.shape[2:])[:total], results
+  )
+
+
+def _check_layer(recorded: traced.Trace, layer: str) -> None:
+  known = {k: v.aval.shape[1:] for k, v in recorded.layers.items() if v.aval.ndim == 4}
+  if layer not in known:
+    listed = ", ".join(f"{name} {shape}" for name, shape in known.items())
+    raise ValueError(
+      f"layer: expected one of {listed or '(none has maps)'}; got {layer!r}"
+    )
+  if not traced.depends_on(recorded, layer):
+    raise ValueError(
+      f"layer: the logits are not computed from {layer!r}, or by a way inside of a "
+      "loop or a jitted function that is not open to view"
+    )
+
+
+if __name__ == "__main__":
+  from emosynth_jax.analysis import saliency_run
+
+  saliency_run.run()

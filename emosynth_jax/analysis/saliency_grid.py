@@ -1,0 +1,125 @@
+"""The picture of Grad-CAM: images, what speaks for their class, and where."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from emosynth_jax import plots
+
+_COLUMNS = ("image", "Grad-CAM", "guided backprop.", "guided Grad-CAM")
+_SIDE = 1.05  # of a picture, in inches
+# The share of pixels that a signed map's scale leaves out: few outliers would else
+# turn all the rest grey.
+_OUTLIERS = 0.5
+
+
+def draw(
+  path: str | os.PathLike,
+  *,
+  images: np.ndarray,
+  labels: np.ndarray,
+  found: Mapping[str, np.ndarray],
+  class_names: Sequence[str],
+  title: str,
+) -> None:
+  """Draws for each class an image that is classified well, and one that is not.
+
+  Each picture has a scale of its own. Grad-CAM lies over the image, from nothing at 0
+  to yellow at its maximum. In guided backpropagation and guided Grad-CAM grey is 0.
+
+  Args:
+    path: the PNG file.
+    images: uint8 `(M, H, W, C)`.
+    labels: int `(M,)`.
+    found: "grad_cam" `(M, H, W)`, "guided_backprop" and "guided_grad_cam"
+      `(M, H, W, C)`, "logits" `(M, K)`, "targets" `(M,)`.
+    class_names: K names.
+    title: what the figure is of.
+  """
+  predicted = found["logits"].argmax(-1)
+  examples = choose_examples(labels, predicted, len(class_names))
+  width = 2 * len(_COLUMNS) * _SIDE + 1.2
+  figure = plots.new_figure(width, len(examples) * (_SIDE + 0.28) + 1)
+  figure.suptitle(title, fontsize=11, parse_math=False)
+  blocks = figure.subfigures(1, 2)
+  for block, side, heading in zip(blocks, (0, 1), ("right", "wrong"), strict=True):
+    block.suptitle(f"classified {heading}", fontsize=10)
+    axes = block.subplots(len(examples), len(_COLUMNS), squeeze=False)
+    for row, pair in zip(axes, examples, strict=True):
+      for axis in row:
+        axis.set_axis_off()
+      i = pair[side]
+      if i is None:
+        continue
+      grey = _grey(images[i])
+      row[0].imshow(images[i].squeeze(), cmap="gray", vmin=0, vmax=255)
+      row[1].imshow(overlay(grey, found["grad_cam"][i]))
+      row[2].imshow(signed(found["guided_backprop"][i]), cmap="gray", vmin=0, vmax=1)
+      row[3].imshow(signed(found["guided_grad_cam"][i]), cmap="gray", vmin=0, vmax=1)
+      row[0].set_title(
+        caption(found, i, labels, class_names),
+        fontsize=7.5,
+        loc="left",
+        parse_math=False,
+      )
+    for axis, name in zip(axes[-1], _COLUMNS, strict=True):
+      axis.text(
+        0.5, -0.06, name, transform=axis.transAxes, ha="center", va="top", fontsize=7.5
+      )
+  plots.save(figure, path)
+
+
+def choose_examples(
+  labels: np.ndarray, predicted: np.ndarray, num_classes: int
+) -> list[tuple[int | None, int | None]]:
+  """Of each class that has images the first one classified well, and the first not."""
+
+  def first(rows):
+    return int(rows[0]) if len(rows) else None
+
+  return [
+    (
+      first(np.flatnonzero((labels == k) & (predicted == k))),
+      first(np.flatnonzero((labels == k) & (predicted != k))),
+    )
+    for k in range(num_classes)
+    if (labels == k).any()
+  ]
+
+
+def caption(
+  found: Mapping[str, Any], i: int, labels: np.ndarray, class_names: Sequence[str]
+) -> str:
+  """The class predicted and how sure, the true one, and that of the map."""
+  logits = found["logits"][i].astype(np.float64)
+  shares = np.exp(logits - logits.max())
+  shares /= shares.sum()
+  guess, label = int(logits.argmax()), int(labels[i])
+  text = f"{class_names[guess]} {100 * shares[guess]:.0f} %"
+  if guess != label:
+    text += f", is {class_names[label]} ({100 * shares[label]:.0f} %)"
+  target = int(found["targets"][i])
+  return text if target == guess else f"{text}; map of {class_names[target]}"
+
+
+def overlay(grey: np.ndarray, cam: np.ndarray) -> np.ndarray:
+  """A map over a grey image `(H, W)` in [0, 1], as RGB; a map of zeros shows nothing."""
+  from matplotlib import colormaps
+
+  largest = cam.max()
+  share = cam / largest if largest > 0 else np.zeros_like(cam)
+  colour = colormaps["inferno"](share)[..., :3]
+  weight = 0.65 * np.sqrt(share)[..., None]
+  return (1 - weight) * grey[..., None] + weight * colour
+
+
+def signed(values: np.ndarray) -> np.ndarray:
+  """A signed map `(H, W, C)` as a picture in [0, 1] whose grey .5 is 0."""
+  scale = np.percentile(np.abs(values), 100 - _OUTLIERS) or np.abs(values).max() or 1
+  return np.clip(0.5 + 0.5 * values.squeeze() / scale, 0, 1)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+  return image.astype(np.float64).mean(-1) / 255

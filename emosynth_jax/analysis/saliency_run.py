@@ -1,0 +1,289 @@
+"""Grad-CAM and guided backpropagation of a trained run: the command of gradcam.py.
+
+Writes into the workdir:
+
+  gradcam.npz   of every image looked at: its row in the split, label, class asked for,
+                logits, Grad-CAM at the layer's size and at the image's, guided
+                backpropagation and guided Grad-CAM, all as they are computed
+  gradcam.json  the settings, by what it was computed, and the sanity check
+  gradcam.png   for each class, an image that is classified well and one that is not
+"""
+
+import functools
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import app, flags
+
+from emosynth_jax import command_line
+
+# Pixels of the maps beyond each border of the image, see `gradcam.upsample`:
+# transposed convolutions without padding, and the upsampling after them.
+MARGINS = {
+  "emosynthnet": {"transposed1": 1, "upsample1": 2, "transposed2": 3, "block5": 6}
+}
+
+
+class Network(NamedTuple):
+  """A trained network and the split that it is looked at on."""
+
+  config: Any
+  experiment: Any
+  state: Any
+  dataset: Any
+
+
+def load_network(workdir: Any, split: str, data_dir: str | None) -> Network:
+  """Reads a run's best checkpoint and a split of its data.
+
+  Args:
+    workdir: the run's folder.
+    split: "train", "validation" or "test".
+    data_dir: where the data set is now; None for where it was.
+
+  Returns:
+    The network.
+
+  Raises:
+    FileNotFoundError: if the folder holds no run, or no best checkpoint.
+    ValueError: for a split that the run has not, or data that is not the run's.
+    CheckpointError: if the checkpoints are damaged, or of another network.
+  """
+  from emosynth_jax import experiment as experiments
+  from emosynth_jax import run_config
+  from emosynth_jax.analysis import trained_run
+  from emosynth_jax.checkpoints import Checkpoints
+
+  workdir = pathlib.Path(workdir)
+  config = trained_run.read_config(workdir)
+  if data_dir is not None:
+    config.data.data_dir = data_dir
+  if split not in experiments.splits(config):
+    raise ValueError(
+      f"--split: {workdir} has {', '.join(experiments.splits(config))}; got {split!r}"
+    )
+  if not (workdir / "checkpoints" / "best").is_dir():
+    raise FileNotFoundError(
+      f"{workdir} holds no best checkpoint: train for an epoch at least"
+    )
+  datasets = experiments.load_data(config, (split,))
+  run_config.check_same_data(datasets, workdir)
+  dataset = datasets[split]
+  experiment = experiments.build_experiment(
+    config,
+    image_shape=dataset.images.shape[1:],
+    num_classes=len(dataset.class_names),
+  )
+  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, read_only=True)
+  try:
+    state = checkpoints.restore("best", experiments.state_shapes(experiment))
+  finally:
+    checkpoints.close()
+  if state is None:
+    raise FileNotFoundError(
+      f"{workdir}: no epoch was finished, so there is no best checkpoint"
+    )
+  return Network(config, experiment, state, dataset)
+
+
+def apply_fn_of(experiment: Any, *, modules: bool) -> Any:
+  """A run's network with its evaluation logits, for `gradcam.grad_cam`."""
+  from emosynth_jax import losses, models
+  from emosynth_jax.analysis import gradcam
+
+  def to_logits(params, logits, out):
+    available = models.last_layer(params, logits, out)
+    margin_free = experiment.evaluation_logits
+    return margin_free(**losses.select_inputs(margin_free, **available))
+
+  return gradcam.flax_apply_fn(experiment.model, to_logits=to_logits, modules=modules)
+
+
+def explain(
+  apply_fn: Any,
+  variables: Any,
+  input_scale: Any,
+  images: Any,
+  targets: Any = None,
+  *,
+  layer: str,
+  margin: int,
+  batch_size: int,
+) -> dict[str, Any]:
+  """All maps of a split, as one program; to be called under `jax.jit`.
+
+  Args:
+    apply_fn: as for `gradcam.grad_cam`.
+    variables: the network's.
+    input_scale: factor from pixels to the network's input.
+    images: uint8 `(M, H, W, C)`.
+    targets: int32 `(M,)`, the classes; None for those predicted.
+    layer: Grad-CAM's.
+    margin: see `gradcam.upsample`.
+    batch_size: images at a time.
+
+  Returns:
+    "maps" `(M, h, w)`, "grad_cam" `(M, H, W)`, "guided_backprop" and "guided_grad_cam"
+    `(M, H, W, C)`, "logits" `(M, K)`, "targets" `(M,)`.
+  """
+  import jax.numpy as jnp
+
+  from emosynth_jax.analysis import gradcam, guided_backprop
+
+  def one_batch(images, *targets):
+    inputs = images.astype(jnp.float32) * input_scale
+    cam = gradcam.grad_cam(
+      apply_fn, variables, inputs, layer=layer, targets=targets[0] if targets else None
+    )
+    guided = guided_backprop.guided_backprop(
+      apply_fn, variables, inputs, targets=cam.targets
+    )
+    large = gradcam.upsample(cam.maps, images.shape[1:3], margin=margin)
+    return {
+      "maps": cam.maps,
+      "grad_cam": large,
+      "guided_backprop": guided,
+      "guided_grad_cam": guided_backprop.guided_grad_cam(guided, large),
+      "logits": cam.logits,
+      "targets": cam.targets,
+    }
+
+  arrays = (images,) if targets is None else (images, targets)
+  return gradcam.over_batches(one_batch, arrays, batch_size=batch_size)
+
+
+def explain_run(given: Any) -> None:
+  """Computes, writes and draws what the flags ask for."""
+  import jax
+  import jax.numpy as jnp
+
+  from emosynth_jax import progress, results
+  from emosynth_jax.analysis import gradcam, mapped, npz, saliency_grid
+
+  network = load_network(given.workdir, given.split, given.data_dir)
+  config, experiment, state, dataset = network
+  variables = state.evaluation_variables
+  one = jax.ShapeDtypeStruct((1, *dataset.images.shape[1:]), jnp.float32)
+  layer = given.layer or gradcam.default_layer(
+    gradcam.layer_shapes(apply_fn_of(experiment, modules=False), variables, one)
+  )
+  apply_fn = apply_fn_of(experiment, modules=True)
+  shapes = gradcam.layer_shapes(apply_fn, variables, one)
+  if layer not in shapes:
+    listed = "\n".join(f"  {name} {shape}" for name, shape in shapes.items())
+    raise ValueError(f"--layer: got {layer!r}; {config.model.name} has\n{listed}")
+  margin = MARGINS.get(config.model.name, {}).get(layer, 0)
+
+  total = min(given.images or len(dataset), len(dataset))
+  # Drawn, as many splits are sorted by class; the same ones for every run on the data.
+  order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
+  rows = np.sort(order[:total])
+  batch_size = min(given.batch_size, total)
+  program = jax.jit(
+    functools.partial(
+      explain, apply_fn, layer=layer, margin=margin, batch_size=batch_size
+    )
+  )
+  asked = (dataset.labels[rows],) if given.target == "label" else ()
+  bar = progress.Progress(first=0, total=total)
+  found = mapped.run_in_chunks(
+    lambda members, *shared: program(*shared, *members),
+    (dataset.images[rows], *asked),
+    (variables, state.input_scale),
+    # Several batches in one call, but a line on the screen now and then.
+    chunk=min(8 * batch_size, -(-total // batch_size) * batch_size),
+    report=lambda done: bar.update(
+      done, f"Grad-CAM of {layer}: image {done}/{total}", images_per_unit=1
+    ),
+  )
+  folder = pathlib.Path(given.workdir)
+  labels = dataset.labels[rows]
+  npz.write_npz(
+    folder / "gradcam.npz",
+    {"rows": rows, "labels": labels, **found},
+  )
+  right = found["logits"].argmax(-1) == labels
+  results.write_report(
+    folder / "gradcam.json",
+    {
+      "data_set": config.data.name,
+      "split": given.split,
+      "official_split": dataset.official_split,
+      "num_images": total,
+      "model": config.model.name,
+      "training_loss": config.loss.to_dict(),
+      "best_epoch": int(state.best_epoch),
+      "layer": layer,
+      "layer_shape": list(shapes[layer]),
+      "margin": margin,
+      "target": given.target,
+      "class_names": list(dataset.class_names),
+      "accuracy": float(right.mean()),
+      "images_without_map": int((found["maps"].max((1, 2)) == 0).sum()),
+      "computed_by": results.provenance(),
+    },
+  )
+  saliency_grid.draw(
+    folder / "gradcam.png",
+    images=dataset.images[rows],
+    labels=labels,
+    found=found,
+    class_names=dataset.class_names,
+    title=f"{config.data.name}, {given.split}: {config.model.name}, layer {layer}",
+  )
+  print(
+    f"{given.workdir}: Grad-CAM of {layer} {shapes[layer]} for the {given.target} class "
+    f"of {total} images of {given.split}; see gradcam.png, gradcam.npz, gradcam.json"
+  )
+
+
+def main(argv: list[str]) -> None:
+  """Runs the command; a mistake in its input ends it with one line."""
+  if len(argv) > 1:
+    command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+  command_line.start_logging()
+  command_line.use_compilation_cache()
+  from emosynth_jax import checkpoints
+
+  try:
+    explain_run(flags.FLAGS)
+  except (
+    ValueError,
+    TypeError,
+    OSError,
+    ModuleNotFoundError,
+    checkpoints.CheckpointError,
+  ) as error:
+    if flags.FLAGS.traceback:
+      raise
+    command_line.fail(error)
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
+  flags.DEFINE_string(
+    "layer",
+    None,
+    "Layer of Grad-CAM; an unknown one lists those there are. By default the last of "
+    "the network's inner arrays with maps of more than one pixel.",
+  )
+  flags.DEFINE_enum(
+    "split", "validation", ["train", "validation", "test"], "Where the images are from."
+  )
+  flags.DEFINE_integer("images", 256, "How many of its images; 0 for all.", 0)
+  flags.DEFINE_integer("batch_size", 64, "Images at a time.", 1)
+  flags.DEFINE_enum(
+    "target", "predicted", ["predicted", "label"], "The class that the maps are of."
+  )
+  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
+  flags.DEFINE_bool(
+    "traceback", False, "Show where in the code an error about the input came from."
+  )
+
+
+def run() -> None:
+  """Entry point of the command line."""
+  define_flags()
+  app.run(main)
