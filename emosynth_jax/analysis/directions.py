@@ -2,14 +2,12 @@
 
 import os
 import pathlib
-import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from emosynth_jax.analysis import npz
 
@@ -130,11 +128,7 @@ def load_directions(path: str | os.PathLike, params: Any, count: int) -> Any:
   path = pathlib.Path(path)
   if not path.is_file():
     raise FileNotFoundError(f"directions: {path} does not exist")
-  try:
-    with np.load(path) as file:
-      stored = dict(file)
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(f"directions: {path} is damaged ({error})") from error
+  stored = npz.read_npz(path)
   shapes = {name: leaf.shape for name, leaf in _named(params)}
   for name in sorted(shapes.keys() | stored.keys()):
     found = stored[name].shape[1:] if name in stored else "absent"

@@ -2,6 +2,8 @@
 
 import io
 import os
+import pathlib
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,3 +22,25 @@ def write_npz(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
   content = io.BytesIO()
   np.savez(content, **{name: np.asarray(value) for name, value in arrays.items()})
   results.write_atomically(path, content.getvalue())
+
+
+def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """Reads all arrays of a file.
+
+  Args:
+    path: the file.
+
+  Returns:
+    Name to array.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is damaged.
+  """
+  # From memory, as NumPy leaves a damaged file open.
+  content = pathlib.Path(path).read_bytes()
+  try:
+    with np.load(io.BytesIO(content)) as file:
+      return dict(file)
+  except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    raise ValueError(f"{path} is damaged ({error})") from error
