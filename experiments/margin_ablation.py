@@ -81,6 +81,14 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
     {"loss": "dynamic_am_softmax", "scale": [8.0, 30.0], "margin": 0.2},
     {"loss": "sphereface", "margin": [2, 4]},
     {"loss": "l_softmax", "margin": [2, 4]},
+    # Those two hardly reach their margins in a few hundred steps: the annealing ends at
+    # lam_min. Here they have it from the first step, and then the margin whole.
+    {
+      "loss": ["sphereface", "l_softmax"],
+      "margin": [2, 4],
+      "lam_min": [5.0, 0.0],
+      "lam_max": 0.0,
+    },
   ],
   # Nothing but what --margin_file adds.
   "mine": [{"loss": "cross_entropy"}],
