@@ -277,3 +277,28 @@ def test_bad_arguments_are_refused(data):
     losses.l_softmax(*given, 0, margin=0)
   with pytest.raises(ValueError, match=r"scale.*-1"):
     losses.cosface(*given, scale=-1.0)
+
+
+@pytest.mark.parametrize("margin", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize("offset", [-0.2, 0.2])
+def test_arcface_drives_all_cosines_down_beyond_half_of_pi_less_margin(margin, offset):
+  """The docstring's hazard: d cos(theta + m) / d cos theta = sin(theta + m) / sin theta.
+
+  That is 1 at theta = (pi - m) / 2. With all K weights at one angle the loss is
+  log(1 + (K - 1) e^(s (c - cos(theta + m)))), and only its difference counts.
+  """
+
+  def loss(theta, name):
+    weights = jnp.stack([jnp.cos(theta) * jnp.ones(7), jnp.sin(theta) * jnp.ones(7)])
+    function = losses.get_loss(name, scale=4.0, margin=margin)
+    return function(
+      embeddings=jnp.array([[1.0, 0.0]]), weights=weights, labels=jnp.array([3])
+    )[0]
+
+  theta = (np.pi - margin) / 2 + offset
+  slope = jax.grad(lambda t: loss(t, "arcface"))(theta)
+  # Away from the embedding the loss falls beyond that angle, and rises before it.
+  assert np.sign(slope) == -np.sign(offset)
+  assert abs(slope) > 0.01
+  # CosFace's does not care where all of them stand.
+  assert abs(jax.grad(lambda t: loss(t, "cosface"))(theta)) < 1e-5
