@@ -282,9 +282,10 @@ def test_bad_arguments_are_refused(data):
 @pytest.mark.parametrize("margin", [0.1, 0.3, 0.5])
 @pytest.mark.parametrize("offset", [-0.2, 0.2])
 def test_arcface_drives_all_cosines_down_beyond_half_of_pi_less_margin(margin, offset):
-  """The docstring's hazard: d cos(theta + m) / d cos theta = sin(theta + m) / sin theta.
+  """The docstring's hazard.
 
-  That is 1 at theta = (pi - m) / 2. With all K weights at one angle the loss is
+  d cos(theta + m) / d cos theta = sin(theta + m) / sin theta is 1 at theta =
+  (pi - m) / 2. With all K weights at one angle the loss is
   log(1 + (K - 1) e^(s (c - cos(theta + m)))), and only its difference counts.
   """
 
