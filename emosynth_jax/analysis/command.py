@@ -1,0 +1,192 @@
+"""What the commands of this folder do alike: flags, errors, files of a workdir."""
+
+import json
+import os
+import pathlib
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags, logging
+
+from emosynth_jax import command_line
+
+
+def define_flags(*, split: str, images: int, batch_size: int) -> None:
+  """The flags of every command that looks at a trained run from around it.
+
+  Args:
+    split: default of --split.
+    images: default of --images.
+    batch_size: default of --batch_size.
+  """
+  flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
+  flags.DEFINE_list(
+    "compare", [], "Folders of further runs, for a picture of all on the same footing."
+  )
+  flags.DEFINE_enum(
+    "split", split, ["train", "validation", "test"], "Where the images are from."
+  )
+  flags.DEFINE_integer("images", images, "How many of its images, at most.", 1)
+  flags.DEFINE_integer(
+    "batch_size",
+    batch_size,
+    "Images at a time, and with --batch_norm=batch a batch.",
+    1,
+  )
+  flags.DEFINE_float("range", 1.0, "The coordinates go from -range to range.")
+  flags.DEFINE_integer("seed", 0, "Seed of the random directions and probes.", 0)
+  flags.DEFINE_string(
+    "directions", None, "File ..._directions.npz to take, instead of drawing by seed."
+  )
+  flags.DEFINE_enum(
+    "batch_norm",
+    "running",
+    ["running", "batch"],
+    "running: BatchNorm has its running statistics, as in every evaluation. batch: "
+    "those of each batch of the images, at every point anew.",
+  )
+  flags.DEFINE_enum(
+    "vectors",
+    "fixed",
+    ["fixed", "normalized"],
+    "Biases and BatchNorm's parameters: fixed as in the paper, or moved as well.",
+  )
+  flags.DEFINE_enum(
+    "mapping",
+    "map",
+    ["map", "devices"],
+    "map: one point after the other. devices: shared out over all devices, on a CPU "
+    "over its cores.",
+  )
+  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
+  flags.DEFINE_bool(
+    "traceback", False, "Show where in the code an error about the input came from."
+  )
+
+
+def run_command(argv: Sequence[str], action: Callable[[Any], None]) -> None:
+  """Runs a command; a mistake in its input ends it with one line.
+
+  Args:
+    argv: what is left of the command line.
+    action: takes the flags.
+  """
+  if len(argv) > 1:
+    command_line.fail(f"expected flags only, got the arguments {list(argv[1:])}")
+  given = flags.FLAGS
+  command_line.start_logging()
+  command_line.use_compilation_cache()
+  import jax
+
+  from emosynth_jax import checkpoints
+
+  if given.mapping == "devices":
+    # Before the backend starts; of no effect on accelerators.
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+  # A GPU's shorter products would be taken for curvature.
+  jax.config.update("jax_default_matmul_precision", "highest")
+  try:
+    action(given)
+  except (
+    ValueError,
+    TypeError,
+    OSError,
+    ModuleNotFoundError,
+    checkpoints.CheckpointError,
+  ) as error:
+    if given.traceback:
+      raise
+    command_line.fail(error)
+
+
+def run_arguments(given: Any) -> dict[str, Any]:
+  """The arguments of `trained_run.load_run` in the flags."""
+  return {
+    "split": given.split,
+    "num_images": given.images,
+    "batch_size": given.batch_size,
+    "batch_norm": given.batch_norm,
+    "data_dir": given.data_dir,
+  }
+
+
+def plane_settings(given: Any) -> dict[str, Any]:
+  """What says which plane is looked at, and where: a part of the settings."""
+  settings = {
+    "grid": given.grid,
+    "range": given.range,
+    "seed": given.seed,
+    "vectors": given.vectors,
+  }
+  if given.directions:
+    # By content: a file of this name may become another one.
+    content = pathlib.Path(given.directions)
+    if not content.is_file():
+      raise FileNotFoundError(f"directions: {content} does not exist")
+    settings["directions_crc32"] = zlib.crc32(content.read_bytes())
+  return settings
+
+
+def directions_for(params: Any, given: Any, count: int) -> tuple[Any, Any]:
+  """The directions of the flags.
+
+  Args:
+    params: the network's parameters.
+    given: the flags.
+    count: how many.
+
+  Returns:
+    Those normalised to the network's filters, and as they were drawn, which is what
+    fits another network.
+  """
+  import jax
+
+  from emosynth_jax.analysis import directions
+
+  if given.directions:
+    raw = directions.load_directions(given.directions, params, count)
+  else:
+    raw = directions.draw_directions(jax.random.key(given.seed), params, count)
+  return directions.normalize_directions(raw, params, vectors=given.vectors), raw
+
+
+def read_stored(
+  stem: pathlib.Path, settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+  """What a workdir has of an analysis, if it was made with the same settings.
+
+  Args:
+    stem: path without ".json" and ".npz".
+    settings: what the figures depend on.
+
+  Returns:
+    The record and the arrays, or None where there is none, or another.
+  """
+  from emosynth_jax import results
+  from emosynth_jax.analysis import npz
+
+  try:
+    record = json.loads(stem.with_suffix(".json").read_text())
+    arrays = npz.read_npz(stem.with_suffix(".npz"))
+  except (OSError, ValueError):
+    return None
+  same = record.get("settings") == results.to_jsonable(dict(settings))
+  if not same:
+    logging.info("%s.json was made with other settings; it is replaced.", stem)
+  return (record, arrays) if same else None
+
+
+def check_same_images(settings: Sequence[Mapping[str, Any]]) -> None:
+  """Refuses a comparison of runs that were looked at on different images.
+
+  Raises:
+    ValueError: if the images of one are not those of the first.
+  """
+  for other in settings[1:]:
+    if other["images_crc32"] != settings[0]["images_crc32"]:
+      raise ValueError(
+        f"--compare: {other['workdir']} has other images in its {other['split']} split "
+        f"than {settings[0]['workdir']}, so their losses can't be compared"
+      )

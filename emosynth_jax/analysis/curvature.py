@@ -1,0 +1,310 @@
+"""The curvature of the loss at a trained network, and over the plane of its landscape.
+
+  python -m emosynth_jax.analysis.curvature --workdir=runs/ce
+  python -m emosynth_jax.analysis.curvature --workdir=runs/ce --grid=21 --images=64
+
+With --grid=1 the Hessian's extreme eigenvalues, trace and spectral density at the
+network itself: curvature.npz, .json and .png. With a larger grid the ratio
+|smallest / largest| over the same plane as loss_landscape's: curvature_map.npz, .json
+and .png. --compare adds a picture of several runs.
+"""
+
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from absl import app, flags, logging
+
+
+def at_point(
+  measure: Callable[..., Mapping[str, Any]], num_steps: int, tolerance: float
+) -> Callable[..., Any]:
+  """Lanczos on the Hessian at a point of the plane, for `mapped.compile_map`.
+
+  Args:
+    measure: `(params, constants, batch) -> {"loss": (), ...}`, means over the batch.
+    num_steps: at most so many products with the Hessian.
+    tolerance: of `lanczos.Extremes.converged`.
+
+  Returns:
+    `(coordinates, params, directions, constants, batches, probe) -> Tridiagonal`, of
+    the Hessian of the mean loss in all parameters; `probe` is `(n,)`.
+  """
+  from emosynth_jax.analysis import directions as of_params
+
+  def function(coordinates, params, directions, constants, batches, probe):
+    moved = of_params.move(params, directions, coordinates)
+    return _tridiagonalize(
+      measure, moved, constants, batches, probe, num_steps, tolerance
+    )
+
+  return function
+
+
+def at_network(measure: Callable[..., Mapping[str, Any]], num_steps: int) -> Callable:
+  """Lanczos from one probe at the network, for `mapped.compile_map`.
+
+  Args:
+    measure: as for `at_point`.
+    num_steps: as there.
+
+  Returns:
+    `(key, params, constants, batches) -> Tridiagonal`; the probe has random signs,
+    whose estimate of the trace has the least variance.
+  """
+  import jax
+
+  def function(key, params, constants, batches):
+    n = sum(x.size for x in jax.tree.leaves(params))
+    probe = jax.random.rademacher(key, (n,), np.float32)
+    return _tridiagonalize(measure, params, constants, batches, probe, num_steps, 0.0)
+
+  return function
+
+
+def _tridiagonalize(measure, params, constants, batches, probe, num_steps, tolerance):
+  from emosynth_jax.analysis import hessian, lanczos
+
+  def loss_fn(params, batch):
+    return measure(params, constants, batch)["loss"]
+
+  matvec, _ = hessian.hessian_matvec(loss_fn, params, batches)
+  return lanczos.lanczos(matvec, probe, num_steps, tolerance=tolerance)
+
+
+def spectrum_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Computes and writes the spectrum at a network, or reads it.
+
+  Args:
+    workdir: the run's folder.
+    given: the command's flags.
+
+  Returns:
+    The content of curvature.json, and the arrays of curvature.npz: "eigenvalues" and
+    "density", and "nodes" and "weights" of all probes, `(probes, steps)`, NaN where a
+    probe ended early.
+  """
+  import jax
+
+  from emosynth_jax.analysis import lanczos, mapped
+
+  def compute(run, report):
+    keys = jax.random.split(jax.random.key(given.seed), given.probes)
+    chunk = jax.device_count() if given.mapping == "devices" else 1
+    stack = mapped.run_in_chunks(
+      mapped.compile_map(at_network(run.measure, given.steps), given.mapping),
+      keys,
+      (run.params, run.constants, run.batches),
+      chunk=chunk,
+      report=report,
+    )
+    probes = lanczos.unstack(stack)
+    extremes = [
+      lanczos.extreme_eigenvalues(probe, tolerance=given.tolerance) for probe in probes
+    ]
+    density = lanczos.spectral_density(probes, broadening=given.broadening)
+    # Every Ritz value is inside the spectrum, so the outermost ones are the best.
+    low = min(extremes, key=lambda e: e.smallest)
+    high = max(extremes, key=lambda e: e.largest)
+    bound = given.tolerance * max(abs(low.smallest), abs(high.largest))
+    means = [float(w @ v) for v, w in zip(density.nodes, density.weights, strict=True)]
+    n = run.facts["num_parameters"]
+    record = {
+      "smallest": low.smallest,
+      "smallest_residual": low.smallest_residual,
+      "largest": high.largest,
+      "largest_residual": high.largest_residual,
+      "converged": max(low.smallest_residual, high.largest_residual) <= bound,
+      "ratio": abs(low.smallest / high.largest) if high.largest else float("nan"),
+      "trace": n * float(np.mean(means)),
+      "trace_standard_error": (
+        n * float(np.std(means, ddof=1)) / len(means) ** 0.5 if len(means) > 1 else None
+      ),
+      "steps_of_probes": [e.num_steps for e in extremes],
+      "broadening": density.broadening,
+    }
+    arrays = {
+      "eigenvalues": density.eigenvalues,
+      "density": density.density,
+      "nodes": _padded(density.nodes),
+      "weights": _padded(density.weights),
+    }
+    return record, arrays
+
+  settings = {
+    "probes": given.probes,
+    "steps": given.steps,
+    "tolerance": given.tolerance,
+    "broadening_share": given.broadening,
+    "seed": given.seed,
+  }
+  return _stored_or_computed(
+    workdir, given, "curvature", settings, compute, given.probes, "probe"
+  )
+
+
+def map_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Computes and writes the extreme eigenvalues over the plane, or reads them.
+
+  Args:
+    workdir: the run's folder.
+    given: the command's flags.
+
+  Returns:
+    The content of curvature_map.json, and the arrays of curvature_map.npz: "axis", and
+    "smallest", "largest", "smallest_residual", "largest_residual", "ratio",
+    "num_steps", "converged", each `(S, S)`.
+  """
+  import jax
+
+  from emosynth_jax.analysis import command, lanczos, loss_landscape, mapped
+
+  axis = loss_landscape.axis_coordinates(given.range, given.grid)
+  points = loss_landscape.grid_points(axis, 2)
+
+  def compute(run, report):
+    directions, raw = command.directions_for(run.params, given, 2)
+    n = run.facts["num_parameters"]
+    probe = jax.random.normal(jax.random.key(given.seed), (n,))
+    chunk = jax.device_count() if given.mapping == "devices" else 1
+    function = at_point(run.measure, given.steps, given.tolerance)
+    stack = mapped.run_in_chunks(
+      mapped.compile_map(function, given.mapping),
+      points,
+      (run.params, directions, run.constants, run.batches, probe),
+      chunk=chunk,
+      report=report,
+    )
+    found = [
+      lanczos.extreme_eigenvalues(one, tolerance=given.tolerance)
+      for one in lanczos.unstack(stack)
+    ]
+    shape = (len(axis), len(axis))
+    arrays = {"axis": axis} | {
+      name: np.array([getattr(e, name) for e in found]).reshape(shape)
+      for name in lanczos.Extremes._fields
+    }
+    # A Hessian of zeros has no ratio, and NumPy is not to warn of it.
+    with np.errstate(divide="ignore", invalid="ignore"):
+      arrays["ratio"] = np.abs(arrays["smallest"] / arrays["largest"])
+    middle = len(axis) // 2
+    record = {
+      "ratio_at_network": float(arrays["ratio"][middle, middle]),
+      "points_not_converged": int((~arrays["converged"]).sum()),
+      "points": len(points),
+      "products": int(arrays["num_steps"].sum()),
+    }
+    return record, arrays, raw
+
+  settings = command.plane_settings(given) | {
+    "steps": given.steps,
+    "tolerance": given.tolerance,
+  }
+  return _stored_or_computed(
+    workdir, given, "curvature_map", settings, compute, len(points), "point"
+  )
+
+
+def _stored_or_computed(workdir, given, file, settings, compute, total, unit):
+  from emosynth_jax import progress, results
+  from emosynth_jax.analysis import command, directions, npz, trained_run
+
+  run = trained_run.load_run(workdir, **command.run_arguments(given))
+  settings = run.facts | settings
+  folder = pathlib.Path(workdir)
+  if stored := command.read_stored(folder / file, settings):
+    logging.info("%s has this already; nothing is computed again.", workdir)
+    return stored
+  began = time.monotonic()
+  bar = progress.Progress(first=0, total=total)
+  record, arrays, *raw = compute(
+    run,
+    lambda done: bar.update(
+      done,
+      f"{workdir}: {unit} {done}/{total}",
+      images_per_unit=run.facts["num_images"] * given.steps,
+    ),
+  )
+  record = {
+    "settings": settings,
+    "name": run.name,
+    **record,
+    "seconds": round(time.monotonic() - began, 1),
+    "computed_by": results.provenance(),
+  }
+  for one in raw:
+    directions.save_directions(folder / f"{file}_directions.npz", one)
+  npz.write_npz(folder / f"{file}.npz", arrays)
+  # Last, as it says that the others are whole.
+  results.write_report(folder / f"{file}.json", record)
+  return record, arrays
+
+
+def _padded(rows: list[np.ndarray]) -> np.ndarray:
+  padded = np.full((len(rows), max(map(len, rows))), np.nan)
+  for line, row in zip(padded, rows, strict=True):
+    line[: len(row)] = row
+  return padded
+
+
+def _draw_all(given: Any) -> None:
+  from emosynth_jax.analysis import command, curvature_plots
+
+  workdirs = [given.workdir, *given.compare]
+  if given.grid == 1:
+    file, find, draw = "curvature", spectrum_of, curvature_plots.plot_densities
+    line = "{name}: eigenvalues {smallest:.4g} to {largest:.4g}, trace {trace:.4g}"
+    unsure = "NOT converged (residuals {smallest_residual:.2g}, {largest_residual:.2g})"
+  else:
+    file, find, draw = "curvature_map", map_of, curvature_plots.plot_ratios
+    line = "{name}: |smallest / largest| is {ratio_at_network:.4g} at the network"
+    unsure = "{points_not_converged} of {points} points NOT converged"
+  found = [find(workdir, given) for workdir in workdirs]
+  command.check_same_images([record["settings"] for record, _ in found])
+  for workdir, one in zip(workdirs, found, strict=True):
+    draw([one], pathlib.Path(workdir) / f"{file}.png")
+  if given.compare:
+    draw(found, pathlib.Path(given.workdir) / f"{file}_comparison.png")
+  for record, _ in found:
+    sure = record.get("converged", not record.get("points_not_converged"))
+    text = line if sure else f"{line}; {unsure}"
+    print(text.format(**record))
+
+
+def main(argv: list[str]) -> None:
+  """Computes and draws the curvature of --workdir and --compare."""
+  from emosynth_jax.analysis import command
+
+  command.run_command(argv, _draw_all)
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  from emosynth_jax.analysis import command
+
+  command.define_flags(split="train", images=256, batch_size=64)
+  flags.DEFINE_integer("grid", 1, "1 for the network alone, or points a side, odd.", 1)
+  flags.DEFINE_integer("steps", 40, "Products with the Hessian, at most.", 1)
+  flags.DEFINE_integer("probes", 4, "Random vectors of the spectral density.", 1)
+  flags.DEFINE_float(
+    "tolerance",
+    0.01,
+    "Residual, relative to the largest eigenvalue, that counts as converged.",
+    1e-5,
+    1.0,
+  )
+  flags.DEFINE_float(
+    "broadening", 0.01, "Width of the density's Gaussians, of its range.", 1e-6, 1.0
+  )
+
+
+def run() -> None:
+  """Entry point of the command line."""
+  define_flags()
+  app.run(main)
+
+
+if __name__ == "__main__":
+  run()

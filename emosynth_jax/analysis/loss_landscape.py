@@ -1,0 +1,217 @@
+"""The loss around a trained network, along filter-normalised random directions.
+
+  python -m emosynth_jax.analysis.loss_landscape --workdir=runs/ce
+  python -m emosynth_jax.analysis.loss_landscape --workdir=runs/ce --compare=runs/mam
+
+Writes loss_landscape.npz, loss_landscape.json, loss_landscape_directions.npz and the
+pictures into each run's workdir; with --compare the first one gets a picture of all, on
+the same axes and levels. A landscape that a workdir already has is not computed again.
+"""
+
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from absl import app, flags, logging
+
+FILE = "loss_landscape"
+
+
+def axis_coordinates(radius: float, size: int) -> np.ndarray:
+  """Evenly spaced coordinates from -radius to radius, the network at their middle.
+
+  Args:
+    radius: largest coordinate, more than 0.
+    size: how many, odd, so that 0 is one of them.
+
+  Returns:
+    float32 `(size,)`.
+
+  Raises:
+    ValueError: for another radius or size.
+  """
+  if not 0 < radius < float("inf"):
+    raise ValueError(f"range: expected a number above 0, got {radius}")
+  if size < 1 or size % 2 == 0:
+    raise ValueError(
+      f"grid: expected an odd number, so that the network is a point; got {size}"
+    )
+  # Whole numbers first: the middle is then 0 and not a rounding error.
+  steps = np.arange(size) - size // 2
+  return (radius * steps / max(size // 2, 1)).astype(np.float32)
+
+
+def grid_points(axis: np.ndarray, dimensions: int) -> np.ndarray:
+  """All points of a grid, `(size^dimensions, dimensions)`, the last index fastest."""
+  axes = np.meshgrid(*[axis] * dimensions, indexing="ij")
+  return np.stack([a.ravel() for a in axes], axis=-1)
+
+
+def at_point(measure: Callable[..., Any]) -> Callable[..., Any]:
+  """What is measured at a point of the plane, for `mapped.compile_map`.
+
+  Args:
+    measure: `(params, constants, batch) -> pytree`, means over the batch.
+
+  Returns:
+    `(coordinates, params, directions, constants, batches) -> pytree`, the means over
+    all batches at the point `directions.move` leads to.
+  """
+  from emosynth_jax.analysis import directions as of_params
+  from emosynth_jax.analysis import mapped
+
+  def function(coordinates, params, directions, constants, batches):
+    moved = of_params.move(params, directions, coordinates)
+    return mapped.mean_over_batches(
+      lambda batch: measure(moved, constants, batch), batches
+    )
+
+  return function
+
+
+def compute_landscape(
+  run: Any,
+  directions: Any,
+  points: np.ndarray,
+  *,
+  mapping: str,
+  chunk: int,
+  report: Callable[[int], None],
+) -> dict[str, np.ndarray]:
+  """Loss and accuracy at points of the plane.
+
+  Args:
+    run: a `trained_run.TrainedRun`.
+    directions: normalised, with a leading axis of D.
+    points: `(P, D)`.
+    mapping: one of `mapped.MAPPINGS`.
+    chunk: points a call.
+    report: called with the number of points done.
+
+  Returns:
+    "loss" and "accuracy", `(P,)`.
+  """
+  from emosynth_jax.analysis import mapped
+
+  program = mapped.compile_map(at_point(run.measure), mapping)
+  return mapped.run_in_chunks(
+    program,
+    points,
+    (run.params, directions, run.constants, run.batches),
+    chunk=chunk,
+    report=report,
+  )
+
+
+def landscape_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Computes and writes the landscape of a run, or reads it.
+
+  Args:
+    workdir: the run's folder.
+    given: the command's flags.
+
+  Returns:
+    The content of loss_landscape.json, and the arrays "axis", "loss", "accuracy".
+  """
+  import jax
+
+  from emosynth_jax import progress, results
+  from emosynth_jax.analysis import command, npz, trained_run
+  from emosynth_jax.analysis import directions as of_params
+
+  axis = axis_coordinates(given.range, given.grid)
+  run = trained_run.load_run(workdir, **command.run_arguments(given))
+  settings = (
+    run.facts | command.plane_settings(given) | {"dimensions": given.dimensions}
+  )
+  folder = pathlib.Path(workdir)
+  if stored := command.read_stored(folder / FILE, settings):
+    logging.info("%s has this landscape; nothing is computed again.", workdir)
+    return stored
+  began = time.monotonic()
+  directions, raw = command.directions_for(run.params, given, given.dimensions)
+  points = grid_points(axis, given.dimensions)
+  bar = progress.Progress(first=0, total=len(points))
+  values = compute_landscape(
+    run,
+    directions,
+    points,
+    mapping=given.mapping,
+    chunk=max(1, 16 // jax.device_count()) * jax.device_count(),
+    report=lambda done: bar.update(
+      done,
+      f"{workdir}: point {done}/{len(points)}",
+      images_per_unit=run.facts["num_images"],
+    ),
+  )
+  shape = (len(axis),) * given.dimensions
+  arrays = {"axis": axis} | {k: v.reshape(shape) for k, v in values.items()}
+  middle = (len(axis) // 2,) * given.dimensions
+  record = {
+    "settings": settings,
+    "name": run.name,
+    "loss_at_network": float(arrays["loss"][middle]),
+    "accuracy_at_network": float(arrays["accuracy"][middle]),
+    "non_finite_points": int((~np.isfinite(arrays["loss"])).sum()),
+    "seconds": round(time.monotonic() - began, 1),
+    "computed_by": results.provenance(),
+  }
+  of_params.save_directions(folder / f"{FILE}_directions.npz", raw)
+  npz.write_npz(folder / f"{FILE}.npz", arrays)
+  # Last, as it says that the others are whole.
+  results.write_report(folder / f"{FILE}.json", record)
+  return record, arrays
+
+
+def main(argv: list[str]) -> None:
+  """Computes and draws the landscapes of --workdir and --compare."""
+  from emosynth_jax.analysis import command
+
+  command.run_command(argv, _draw_all)
+
+
+def _draw_all(given: Any) -> None:
+  from emosynth_jax.analysis import command, landscape_plots
+
+  workdirs = [given.workdir, *given.compare]
+  found = [landscape_of(workdir, given) for workdir in workdirs]
+  command.check_same_images([record["settings"] for record, _ in found])
+  for workdir, one in zip(workdirs, found, strict=True):
+    landscape_plots.draw(pathlib.Path(workdir) / FILE, [one])
+    logging.info("The landscape of %s is in %s.*", one[0]["name"], FILE)
+  if given.compare:
+    landscape_plots.draw(pathlib.Path(given.workdir) / f"{FILE}_comparison", found)
+  for workdir, (record, arrays) in zip(workdirs, found, strict=True):
+    print(
+      f"{workdir}: loss {record['loss_at_network']:.4f}, accuracy "
+      f"{100 * record['accuracy_at_network']:.2f} % on {record['settings']['split']}; "
+      f"loss up to {np.nanmax(arrays['loss']):.4g} on the grid, below twice the "
+      f"network's on {100 * share_below(arrays['loss'], 2):.1f} % of it"
+    )
+
+
+def share_below(loss: np.ndarray, factor: float) -> float:
+  """The share of the grid where the loss is below `factor` times its middle's."""
+  middle = loss[tuple(n // 2 for n in loss.shape)]
+  return float(np.mean(loss < factor * middle))
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  from emosynth_jax.analysis import command
+
+  command.define_flags(split="train", images=1024, batch_size=256)
+  flags.DEFINE_integer("grid", 51, "Points along each direction, odd.", 1)
+  flags.DEFINE_integer("dimensions", 2, "1 for a line, 2 for a plane.", 1, 2)
+
+
+def run() -> None:
+  """Entry point of the command line."""
+  define_flags()
+  app.run(main)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,0 +1,269 @@
+"""A trained run as what the analyses take: functions, parameters and arrays.
+
+The only module of this folder that knows configs, checkpoints and data sets.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from emosynth_jax import default_config, losses, models, run_config
+from emosynth_jax import experiment as experiments
+from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.data.dataset import Dataset
+
+Array = jax.Array
+
+SPLITS = ("train", "validation", "test")
+# What BatchNorm normalises by: its running statistics, as in every evaluation, or the
+# statistics of each batch of the fixed images, which move with the parameters.
+BATCH_NORMS = ("running", "batch")
+
+
+class TrainedRun(NamedTuple):
+  """A network with the fixed images that it is looked at on.
+
+  Attributes:
+    params: parameters of the best checkpoint (averaged, if the run kept averages).
+    constants: what the functions need beside them: "batch_stats", "input_scale".
+    batches: uint8 images `(batches, B, H, W, C)` and int32 labels `(batches, B)`.
+    measure: `(params, constants, batch) -> {"loss": (), "accuracy": ()}`, the mean
+      cross-entropy of the margin-free logits, whatever the training loss was, and the
+      share of right answers.
+    facts: what a figure means little without, for reports.
+    name: the run in a picture's title.
+  """
+
+  params: Any
+  constants: dict[str, Any]
+  batches: tuple[Array, Array]
+  measure: Callable[[Any, Any, Any], dict[str, Array]]
+  facts: dict[str, Any]
+  name: str
+
+
+def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
+  """The config that a workdir was begun with.
+
+  Settings that came after the run have their defaults, which do what it did.
+
+  Args:
+    workdir: the run's folder.
+
+  Returns:
+    A checked config.
+
+  Raises:
+    FileNotFoundError: if the folder holds no run.
+    ValueError: if its config is damaged, or has settings that are no longer known.
+  """
+  path = pathlib.Path(workdir) / "config.json"
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"--workdir: expected the folder of a trained run, but {path} is missing"
+    )
+  try:
+    stored = _with_tuples(json.loads(path.read_text()))
+    config = default_config.get_default_config()
+    for name in default_config.OPEN_PARTS:
+      part, _, leaf = name.rpartition(".")
+      holder, kept = (config[part], stored[part]) if part else (config, stored)
+      holder[leaf] = ml_collections.ConfigDict(kept.pop(leaf))
+    config.update(ml_collections.ConfigDict(stored))
+    default_config.check_config(config)
+  except (ValueError, KeyError, AttributeError, TypeError) as error:
+    raise ValueError(f"{path} is damaged or of another version ({error})") from error
+  return config
+
+
+def load_run(
+  workdir: str | os.PathLike,
+  *,
+  split: str = "train",
+  num_images: int = 1024,
+  batch_size: int = 256,
+  batch_norm: str = "running",
+  data_dir: str | None = None,
+) -> TrainedRun:
+  """Reads a run's best checkpoint and the images to look at it on.
+
+  The images are drawn from the split at random, by a seed of its own: two runs on the
+  same data are looked at on the same images, without augmentation. Batches are all of
+  one size, so up to a batch's number of images fewer than asked for are taken. The
+  network computes in float32, whatever it was trained in.
+
+  Args:
+    workdir: the run's folder.
+    split: one of `SPLITS`.
+    num_images: at most so many images.
+    batch_size: images at a time.
+    batch_norm: one of `BATCH_NORMS`.
+    data_dir: where the data set is now; None for where it was.
+
+  Returns:
+    The run.
+
+  Raises:
+    FileNotFoundError: if the folder holds no run, or no best checkpoint.
+    ValueError: for an argument out of its range, or data that is not the run's.
+    CheckpointError: if the checkpoints are damaged, or of another network.
+  """
+  _check_choice("split", split, SPLITS)
+  _check_choice("batch_norm", batch_norm, BATCH_NORMS)
+  if num_images < 1 or batch_size < 1:
+    raise ValueError(
+      f"expected at least 1 image and a batch of 1, got {num_images} and {batch_size}"
+    )
+  workdir = pathlib.Path(workdir)
+  config = read_config(workdir)
+  if data_dir is not None:
+    config.data.data_dir = data_dir
+  if split not in experiments.splits(config):
+    raise ValueError(
+      f"split: {workdir} has {', '.join(experiments.splits(config))}, got {split!r}"
+    )
+  # A second derivative in bfloat16 would be rounding.
+  config.model.dtype = "float32"
+  if not (workdir / "checkpoints" / "best").is_dir():
+    raise FileNotFoundError(
+      f"{workdir} holds no best checkpoint: train for an epoch at least"
+    )
+  datasets = experiments.load_data(config, (split,))
+  run_config.check_same_data(datasets, workdir)
+  dataset = datasets[split]
+  experiment = experiments.build_experiment(
+    config,
+    image_shape=dataset.images.shape[1:],
+    num_classes=len(dataset.class_names),
+  )
+  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, read_only=True)
+  try:
+    state = checkpoints.restore("best", experiments.state_shapes(experiment))
+  finally:
+    checkpoints.close()
+  if state is None:
+    raise FileNotFoundError(
+      f"{workdir}: no epoch was finished, so there is no best checkpoint"
+    )
+  variables = state.evaluation_variables
+  images, labels = choose_images(dataset, num_images, batch_size)
+  return TrainedRun(
+    params=variables["params"],
+    constants={
+      "batch_stats": variables["batch_stats"],
+      "input_scale": state.input_scale,
+    },
+    batches=(jnp.asarray(images), jnp.asarray(labels)),
+    measure=functools.partial(
+      measure,
+      model=experiment.model,
+      evaluation_logits=experiment.evaluation_logits,
+      batch_norm=batch_norm,
+    ),
+    facts={
+      "workdir": str(workdir),
+      "data_set": config.data.name,
+      "split": split,
+      "official_split": dataset.official_split,
+      "num_images": labels.size,
+      "batch_size": labels.shape[1],
+      "images_crc32": zlib.crc32(images.tobytes()),
+      "batch_norm": batch_norm,
+      "measured": "mean cross-entropy of the margin-free logits, no augmentation",
+      "model": config.model.name,
+      "training_loss": config.loss.to_dict(),
+      "training_seed": config.seed,
+      "best_epoch": int(state.best_epoch),
+      "num_parameters": sum(x.size for x in jax.tree.leaves(variables["params"])),
+      "variables_crc32": _checksum(variables),
+    },
+    name=f"{config.model.name}, {config.loss.name}",
+  )
+
+
+def choose_images(
+  dataset: Dataset, num_images: int, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Images drawn without replacement, the same whenever they are asked for.
+
+  Args:
+    dataset: the split.
+    num_images: at most so many.
+    batch_size: at most so many a batch.
+
+  Returns:
+    `(batches, B, H, W, C)` and `(batches, B)`.
+  """
+  total = min(num_images, len(dataset))
+  number = -(-total // batch_size)
+  size = total // number
+  order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
+  rows = order[: number * size].reshape(number, size)
+  return dataset.images[rows], dataset.labels[rows]
+
+
+def measure(
+  params: Any,
+  constants: dict[str, Any],
+  batch: tuple[Array, Array],
+  *,
+  model: nn.Module,
+  evaluation_logits: Callable[..., Array],
+  batch_norm: str,
+) -> dict[str, Array]:
+  """Loss and accuracy of a batch, as `TrainedRun.measure`.
+
+  With `batch_norm` "batch" the batch is normalised by its own statistics, but dropout
+  and stochastic depth stay off: the loss is a function of the parameters alone.
+  """
+  images, labels = batch
+  inputs = images.astype(jnp.float32) * constants["input_scale"]
+  variables = {"params": params, "batch_stats": constants["batch_stats"]}
+  if batch_norm == "running":
+    logits, out = model.apply(variables, inputs, train=False)
+  else:
+    with nn.intercept_methods(_without_dropout):
+      (logits, out), _ = model.apply(
+        variables, inputs, train=True, mutable=["batch_stats"]
+      )
+  available = models.last_layer(params, logits, out)
+  logits = evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
+  return {
+    "loss": losses.cross_entropy(logits, labels).mean(),
+    "accuracy": (logits.argmax(axis=-1) == labels).astype(jnp.float32).mean(),
+  }
+
+
+def _without_dropout(call, args, kwargs, context):
+  if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
+    return args[0] if args else kwargs["inputs"]
+  return call(*args, **kwargs)
+
+
+def _with_tuples(tree: Any) -> Any:
+  """JSON's lists as the tuples that they were."""
+  if isinstance(tree, dict):
+    return {key: _with_tuples(value) for key, value in tree.items()}
+  return tuple(map(_with_tuples, tree)) if isinstance(tree, list) else tree
+
+
+def _checksum(tree: Any) -> int:
+  checksum = 0
+  for leaf in jax.tree.leaves(jax.device_get(tree)):
+    checksum = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), checksum)
+  return checksum
+
+
+def _check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
+  if value not in choices:
+    raise ValueError(f"{argument}: expected one of {', '.join(choices)}; got {value!r}")

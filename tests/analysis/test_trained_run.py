@@ -1,0 +1,300 @@
+"""From a workdir to landscape and curvature: files, reuse, refusals."""
+
+import json
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_network
+from PIL import Image
+
+from emosynth_jax import default_config, experiment, models, run_config
+from emosynth_jax.analysis import (
+  command,
+  curvature,
+  curvature_plots,
+  landscape_plots,
+  loss_landscape,
+  trained_run,
+)
+from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.data.dataset import Dataset
+
+_FLAGS = {
+  "compare": [],
+  "split": "train",
+  "images": 40,
+  "batch_size": 16,
+  "range": 0.5,
+  "seed": 0,
+  "directions": None,
+  "batch_norm": "running",
+  "vectors": "fixed",
+  "mapping": "map",
+  "data_dir": None,
+  "grid": 3,
+  "dimensions": 2,
+  "steps": 30,
+  "probes": 2,
+  "tolerance": 0.01,
+  "broadening": 0.01,
+}
+
+
+def _flags(**changes):
+  return types.SimpleNamespace(**_FLAGS | changes)
+
+
+def _dataset(seed):
+  images, labels = tiny_network.random_images(50, seed=seed)
+  return Dataset(
+    images=np.asarray(images),
+    labels=np.asarray(labels, np.int32),
+    class_names=("angry", "sad", "fear"),
+    split="train",
+    sources=("",) * 50,
+  )
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch):
+  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+
+  def load_data(config, splits):
+    return {split: _dataset(config.data.seed) for split in splits}
+
+  monkeypatch.setattr(experiment, "load_data", load_data)
+
+
+def _write_run(workdir, *, seed, loss="cross_entropy", data_seed=0):
+  config = default_config.get_default_config()
+  config.model = {
+    "name": "tiny",
+    "features": 5,
+    "dropout_rate": 0.9,
+    "dtype": "bfloat16",
+  }
+  config.loss = {"name": loss}
+  config.data.seed = data_seed
+  state = tiny_network.create_state(seed=seed)
+  # Statistics that are no batch's own.
+  statistics = jax.tree.map(lambda x: x + 0.5, state.batch_stats)
+  state = state.replace(batch_stats=statistics, best_epoch=jnp.int32(4))
+  run_config.keep_config(config, workdir)
+  run_config.keep_fingerprint({"train": _dataset(data_seed)}, workdir)
+  checkpoints = Checkpoints(workdir, keep=2)
+  checkpoints.save("best", state)
+  checkpoints.close()
+
+
+@pytest.fixture(scope="module")
+def workdirs(tmp_path_factory):
+  folders = [tmp_path_factory.mktemp(name) for name in ("ce", "mam", "other")]
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+    _write_run(folders[0], seed=0)
+    _write_run(folders[1], seed=1, loss="mam_softmax")
+    _write_run(folders[2], seed=1, data_seed=1)
+  return [str(folder) for folder in folders]
+
+
+def _logits(params, statistics, images):
+  """TinyNetwork in NumPy; without statistics, by those of the batch."""
+  x = np.asarray(images, np.float64).reshape(len(images), -1) / 255
+  x = x @ np.float64(params["Dense_0"]["kernel"])
+  mean, var = (
+    (x.mean(axis=0), x.var(axis=0))
+    if statistics is None
+    else (statistics["mean"], statistics["var"])
+  )
+  x = (x - mean) / np.sqrt(var + 1e-5) * params["BatchNorm_0"]["scale"]
+  x = x + params["BatchNorm_0"]["bias"]
+  x = np.where(x > 0, x, np.expm1(x))
+  return x @ np.float64(params["logits"]["kernel"]) + params["logits"]["bias"]
+
+
+@pytest.mark.parametrize("batch_norm", trained_run.BATCH_NORMS)
+def test_loss_and_accuracy_are_those_of_plain_numpy(workdirs, batch_norm):
+  run = trained_run.load_run(
+    workdirs[0], num_images=40, batch_size=16, batch_norm=batch_norm
+  )
+  # 40 images in three batches of one size.
+  assert run.batches[1].shape == (3, 13)
+  assert run.facts["num_images"] == 39
+  assert run.facts["best_epoch"] == 4
+  measure = jax.jit(run.measure)
+  statistics = jax.device_get(run.constants["batch_stats"]["BatchNorm_0"])
+  params = jax.device_get(run.params)
+  for images, labels in zip(*map(np.asarray, run.batches), strict=True):
+    found = measure(run.params, run.constants, (images, labels))
+    logits = _logits(params, None if batch_norm == "batch" else statistics, images)
+    loss = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(13), labels]
+    assert float(found["loss"]) == pytest.approx(loss.mean(), rel=1e-4)
+    accuracy = np.mean(logits.argmax(axis=1) == labels)
+    assert float(found["accuracy"]) == pytest.approx(accuracy, abs=1e-6)
+
+
+def test_images_are_drawn_once_and_alike(workdirs):
+  dataset = _dataset(0)
+  images, labels = trained_run.choose_images(dataset, 30, 8)
+  assert images.shape[:2] == labels.shape == (4, 7)
+  again, _ = trained_run.choose_images(dataset, 30, 8)
+  np.testing.assert_array_equal(again, images)
+  assert len(np.unique(images.reshape(28, -1), axis=0)) == 28
+  everything, _ = trained_run.choose_images(dataset, 1000, 1000)
+  assert everything.shape[:2] == (1, 50)
+
+
+def test_a_comparison_has_each_network_at_its_middle_and_the_same_scale(workdirs):
+  given = _flags(workdir=workdirs[0], compare=[workdirs[1]])
+  loss_landscape._draw_all(given)
+  found = [loss_landscape.landscape_of(workdir, given) for workdir in workdirs[:2]]
+  for workdir, (record, arrays) in zip(workdirs, found, strict=False):
+    run = trained_run.load_run(workdir, num_images=40, batch_size=16)
+    each = [
+      run.measure(run.params, run.constants, (images, labels))
+      for images, labels in zip(*run.batches, strict=True)
+    ]
+    expected = np.mean([float(one["loss"]) for one in each])
+    assert arrays["loss"].shape == (3, 3)
+    assert arrays["loss"][1, 1] == pytest.approx(expected, rel=1e-5)
+    assert record["loss_at_network"] == pytest.approx(expected, rel=1e-5)
+    assert len(np.unique(arrays["loss"])) == 9
+    np.testing.assert_array_equal(arrays["axis"], np.float32([-0.5, 0, 0.5]))
+    assert record["settings"]["batch_norm"] == "running"
+    assert "commit" in record["computed_by"]
+  # Rows belong to the first direction: a line along it is the middle column.
+  line, values = loss_landscape.landscape_of(
+    workdirs[1], _flags(dimensions=1, directions=_directions(workdirs[1]))
+  )
+  np.testing.assert_allclose(values["loss"], found[1][1]["loss"][:, 1], rtol=1e-5)
+  assert line["settings"]["dimensions"] == 1
+  levels = landscape_plots.common_levels([arrays["loss"] for _, arrays in found])
+  losses = np.stack([arrays["loss"] for _, arrays in found])
+  assert levels[0] <= losses.min()
+  assert levels[-1] >= losses.max()
+  folder = loss_landscape.pathlib.Path(workdirs[0])
+  for kind in ("", "_comparison"):
+    for picture in ("contour", "surface"):
+      with Image.open(folder / f"loss_landscape{kind}_{picture}.png") as image:
+        assert image.width > 400
+
+
+def _directions(workdir):
+  return f"{workdir}/loss_landscape_directions.npz"
+
+
+def test_a_landscape_of_the_same_settings_is_read_and_of_others_is_not(
+  workdirs, monkeypatch
+):
+  given = _flags(workdir=workdirs[2], dimensions=1)
+  first, _ = loss_landscape.landscape_of(workdirs[2], given)
+
+  def computed(*args, **kwargs):
+    raise InterruptedError
+
+  monkeypatch.setattr(loss_landscape, "compute_landscape", computed)
+  again, _ = loss_landscape.landscape_of(workdirs[2], given)
+  assert again == json.loads(json.dumps(first))
+  for change in ({"seed": 1}, {"range": 0.25}, {"batch_norm": "batch"}, {"grid": 5}):
+    with pytest.raises(InterruptedError):
+      loss_landscape.landscape_of(workdirs[2], _flags(dimensions=1, **change))
+
+
+def test_runs_on_other_images_are_not_compared(workdirs):
+  given = _flags(workdir=workdirs[0], compare=[workdirs[2]], dimensions=1)
+  with pytest.raises(ValueError, match="has other images in its train split"):
+    loss_landscape._draw_all(given)
+
+
+def test_curvature_at_the_network_and_over_the_plane(workdirs, capsys):
+  # 113 parameters: 30 steps need not be enough, and the files say which.
+  curvature._draw_all(_flags(workdir=workdirs[0], grid=1))
+  record = json.loads(
+    (curvature.pathlib.Path(workdirs[0]) / "curvature.json").read_text()
+  )
+  assert record["settings"]["num_parameters"] == 80 + 10 + 18
+  assert record["smallest"] < record["largest"]
+  assert record["steps_of_probes"] == [30, 30]
+  given = _flags(workdir=workdirs[0], compare=[workdirs[1]])
+  curvature._draw_all(given)
+  middle, arrays = curvature.map_of(workdirs[0], given)
+  assert arrays["converged"].shape == (3, 3)
+  # The same Hessian from other start vectors.
+  assert arrays["largest"][1, 1] == pytest.approx(record["largest"], rel=0.01)
+  assert middle["points_not_converged"] == np.sum(~arrays["converged"])
+  # Far too few products: said in numbers and on the screen.
+  few, arrays = curvature.map_of(workdirs[1], _flags(steps=2))
+  assert few["points_not_converged"] == 9
+  np.testing.assert_array_equal(arrays["num_steps"], np.full((3, 3), 2))
+  curvature_plots.plot_ratios(
+    [(few, arrays)], curvature.pathlib.Path(workdirs[1]) / "few.png"
+  )
+  curvature._draw_all(_flags(workdir=workdirs[1], grid=1, steps=2))
+  assert "NOT converged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ({"split": "training"}, "train, validation, test; got 'training'"),
+    ({"batch_norm": "off"}, "running, batch; got 'off'"),
+    ({"num_images": 0}, "at least 1 image"),
+  ],
+)
+def test_arguments_out_of_range_are_refused(workdirs, arguments, message):
+  with pytest.raises(ValueError, match=message):
+    trained_run.load_run(workdirs[0], **arguments)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path, workdirs):
+  with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
+    trained_run.load_run(tmp_path)
+  run_config.keep_config(default_config.get_default_config(), tmp_path)
+  with pytest.raises(FileNotFoundError, match="no best checkpoint"):
+    trained_run.load_run(tmp_path)
+  (tmp_path / "config.json").write_text('{"data": 3}')
+  with pytest.raises(ValueError, match="damaged or of another version"):
+    trained_run.load_run(tmp_path)
+  with pytest.raises(FileNotFoundError, match=r"none\.npz does not exist"):
+    command.plane_settings(_flags(directions=str(tmp_path / "none.npz")))
+
+
+@pytest.mark.parametrize("name", [None, "angular"])
+def test_a_stored_config_is_read_as_it_was(tmp_path, name):
+  config = default_config.get_default_config()
+  config.model.dense_features = (16, 8)
+  config.num_epochs = 7
+  if name:
+    config.loss = {"name": "arcface", "margin": 0.3}
+    config.data.options = {"image_size": 48}
+  run_config.keep_config(config, tmp_path)
+  assert trained_run.read_config(tmp_path).to_dict() == config.to_dict()
+
+
+@pytest.mark.parametrize("size", [0, 2, 50])
+def test_a_grid_without_the_network_is_refused(size):
+  with pytest.raises(ValueError, match=f"odd number.*got {size}"):
+    loss_landscape.axis_coordinates(1.0, size)
+
+
+def test_the_axis_has_the_network_in_its_exact_middle():
+  axis = loss_landscape.axis_coordinates(0.3, 51)
+  assert axis[25] == 0
+  np.testing.assert_allclose(axis, np.linspace(-0.3, 0.3, 51), atol=1e-7)
+  np.testing.assert_array_equal(loss_landscape.axis_coordinates(1.0, 1), [0])
+  with pytest.raises(ValueError, match="above 0, got -1"):
+    loss_landscape.axis_coordinates(-1, 3)
+
+
+def test_points_that_are_not_finite_are_left_out_of_the_levels():
+  loss = np.ma.masked_invalid(np.array([[0.5, np.inf], [np.nan, 2.0]]))
+  levels = landscape_plots.common_levels([loss])
+  np.testing.assert_allclose(levels[[0, 10, -1]], [0.5, 1.0, 2.0], rtol=1e-5)
+  assert (np.diff(levels) > 0).all()
+  flat = landscape_plots.common_levels([np.ma.masked_invalid(np.zeros((2, 2)))])
+  assert (np.diff(flat) > 0).all()
+  with pytest.raises(ValueError, match="expected a finite one"):
+    landscape_plots.common_levels([np.ma.masked_invalid(np.full((2, 2), np.inf))])
