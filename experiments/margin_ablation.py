@@ -58,7 +58,7 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
   # The thesis's own losses in all their readings, and the plain margin beside them.
   "thesis": [
     {"loss": "cross_entropy"},
-    {"loss": "sm_softmax", "margin": [0.5, 1.0, 2.0]},
+    {"loss": "sm_softmax", "margin": [0.5, 1.0, 2.0, 4.0]},
     {"loss": "mam_softmax", "margin_fn": "centered_max", "kappa": _KAPPAS},
     {"loss": "mam_softmax", "margin_fn": "box_repaired", "kappa": _KAPPAS},
     {"loss": "mam_softmax", "margin_fn": "printed_max", "kappa": 1.0},
