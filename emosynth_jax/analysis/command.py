@@ -172,7 +172,12 @@ def read_stored(
     arrays = npz.read_npz(stem.with_suffix(".npz"))
   except (OSError, ValueError):
     return None
-  same = record.get("settings") == results.to_jsonable(dict(settings))
+  # A workdir may be named in more ways than one; what it holds is in the checksums.
+  found, wanted = (
+    {key: value for key, value in some.items() if key != "workdir"}
+    for some in (record.get("settings", {}), results.to_jsonable(dict(settings)))
+  )
+  same = found == wanted
   if not same:
     logging.info("%s.json was made with other settings; it is replaced.", stem)
   return (record, arrays) if same else None

@@ -7,14 +7,13 @@ matrix has rows, and can't end when the eigenvalues have converged.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jax import lax
-from jax.typing import ArrayLike
 
 Array = jax.Array
 
@@ -36,10 +35,10 @@ class Tridiagonal(NamedTuple):
       the Ritz values are eigenvalues.
   """
 
-  diagonal: ArrayLike
-  off_diagonal: ArrayLike
-  num_steps: ArrayLike
-  broken_down: ArrayLike
+  diagonal: Any
+  off_diagonal: Any
+  num_steps: Any
+  broken_down: Any
 
 
 class Extremes(NamedTuple):
@@ -211,7 +210,10 @@ def extreme_eigenvalues(tridiagonal: Tridiagonal, *, tolerance: float) -> Extrem
 
 def unstack(tridiagonals: Tridiagonal) -> list[Tridiagonal]:
   """The matrices of a stack, one for each entry of the leading axis."""
-  return [Tridiagonal(*fields) for fields in zip(*tridiagonals, strict=True)]
+  return [
+    Tridiagonal(*(field[i] for field in tridiagonals))
+    for i in range(len(tridiagonals.num_steps))
+  ]
 
 
 class Density(NamedTuple):

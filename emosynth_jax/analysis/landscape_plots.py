@@ -81,7 +81,7 @@ def plot_contours(axis, losses, titles, path) -> None:
   bar = figure.colorbar(filled, ax=list(panels), fraction=0.046, pad=0.03)
   bar.set_label("cross-entropy")
   ticks = levels[:: (len(levels) - 1) // 5]
-  bar.set_ticks(ticks, labels=[f"{tick:.3g}" for tick in ticks])
+  bar.set_ticks(ticks.tolist(), labels=[f"{tick:.3g}" for tick in ticks])
   bar.minorticks_off()
   plots.save(figure, path)
 

@@ -20,7 +20,8 @@ def write_npz(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
     arrays: name to array.
   """
   content = io.BytesIO()
-  np.savez(content, **{name: np.asarray(value) for name, value in arrays.items()})
+  plain: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
+  np.savez(content, **plain)
   results.write_atomically(path, content.getvalue())
 
 

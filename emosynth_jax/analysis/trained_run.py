@@ -229,6 +229,9 @@ def measure(
   images, labels = batch
   inputs = images.astype(jnp.float32) * constants["input_scale"]
   variables = {"params": params, "batch_stats": constants["batch_stats"]}
+  # Flax's types of what `apply` returns depend on `mutable`, unknown to a checker.
+  logits: Any
+  out: Any
   if batch_norm == "running":
     logits, out = model.apply(variables, inputs, train=False)
   else:
