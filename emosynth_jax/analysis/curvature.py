@@ -119,9 +119,7 @@ def spectrum_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any
       "converged": max(low.smallest_residual, high.largest_residual) <= bound,
       "ratio": abs(low.smallest / high.largest) if high.largest else float("nan"),
       "trace": n * float(np.mean(means)),
-      "trace_standard_error": (
-        n * float(np.std(means, ddof=1)) / len(means) ** 0.5 if len(means) > 1 else None
-      ),
+      "trace_standard_error": standard_error(means, n),
       "steps_of_probes": [e.num_steps for e in extremes],
       "broadening": density.broadening,
     }
@@ -242,6 +240,13 @@ def _stored_or_computed(workdir, given, file, settings, compute, total, unit):
   return record, arrays
 
 
+def standard_error(means: list[float], factor: float = 1.0) -> float | None:
+  """That of the mean of a few probes, times a factor; None for one probe."""
+  if len(means) < 2:
+    return None
+  return float(f"{factor * np.std(means, ddof=1) / len(means) ** 0.5:.3g}")
+
+
 def _padded(rows: list[np.ndarray]) -> np.ndarray:
   padded = np.full((len(rows), max(map(len, rows))), np.nan)
   for line, row in zip(padded, rows, strict=True):
@@ -255,7 +260,10 @@ def _draw_all(given: Any) -> None:
   workdirs = [given.workdir, *given.compare]
   if given.grid == 1:
     file, find, draw = "curvature", spectrum_of, curvature_plots.plot_densities
-    line = "{name}: eigenvalues {smallest:.4g} to {largest:.4g}, trace {trace:.4g}"
+    line = (
+      "{name}: eigenvalues {smallest:.4g} to {largest:.4g}, trace {trace:.3g}, its "
+      "standard error {trace_standard_error}"
+    )
     unsure = "NOT converged (residuals {smallest_residual:.2g}, {largest_residual:.2g})"
   else:
     file, find, draw = "curvature_map", map_of, curvature_plots.plot_ratios

@@ -11,9 +11,6 @@ from emosynth_jax.analysis import landscape_plots
 
 Found = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
 
-# Densities below this share of the highest are the Gaussians' tails.
-_FLOOR = 1e-6
-
 
 def plot_densities(found: Sequence[Found], path: str | os.PathLike) -> None:
   """The spectral density of each run, one above the other, on the same axes.
@@ -25,20 +22,24 @@ def plot_densities(found: Sequence[Found], path: str | os.PathLike) -> None:
   figure = plots.new_figure(7.0, 2.6 * len(found) + 0.8)
   panels = figure.subplots(len(found), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
   highest = max(float(arrays["density"].max()) for _, arrays in found)
+  # A single eigenvalue, one of n, is to be seen; below are the Gaussians' tails.
+  n = max(record["settings"]["num_parameters"] for record, _ in found)
+  lowest = highest * 0.05 / n
   for panel, (record, arrays) in zip(panels, found, strict=True):
-    x, y = arrays["eigenvalues"], np.maximum(arrays["density"], highest * _FLOOR)
-    panel.fill_between(x, highest * _FLOOR, y, color=plots.BLUE, alpha=0.3)
+    x, y = arrays["eigenvalues"], np.maximum(arrays["density"], lowest)
+    panel.fill_between(x, lowest, y, color=plots.BLUE, alpha=0.3)
     panel.plot(x, y, color=plots.BLUE, linewidth=1)
     panel.axvline(0, color=plots.GREY, linewidth=0.6, linestyle=":")
     for end in ("smallest", "largest"):
       panel.axvline(record[end], color=plots.ORANGE, linewidth=1, linestyle="--")
     panel.set_yscale("log")
-    panel.set_ylim(highest * _FLOOR, highest * 3)
+    panel.set_ylim(lowest, highest * 3)
     panel.set_ylabel("density")
     sure = "" if record["converged"] else ", NOT converged"
     panel.set_title(
       f"{landscape_plots.describe_run(record)}\neigenvalues {record['smallest']:.3g} "
-      f"to {record['largest']:.3g}{sure}; trace {record['trace']:.3g}",
+      f"to {record['largest']:.3g}{sure}; trace {record['trace']:.3g}, standard error "
+      f"{record['trace_standard_error']}",
       fontsize=9,
       parse_math=False,
     )

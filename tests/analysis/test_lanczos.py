@@ -153,13 +153,13 @@ def test_the_spectral_density_of_random_signs_is_exact_for_a_diagonal_matrix():
 def test_the_spectral_density_of_a_dense_matrix():
   normal = np.random.default_rng(2).standard_normal((400, 400))
   matrix = (normal + normal.T) / np.sqrt(800)
-  stack = [_run(matrix, 40, seed=seed) for seed in range(4)]
+  stack = [_run(matrix, 40, seed=seed) for seed in range(8)]
   result = lanczos.spectral_density(stack, broadening=0.05)
   z = (result.eigenvalues[:, None] - np.linalg.eigvalsh(matrix)[None]) / (
     result.broadening
   )
   expected = np.exp(-(z**2) / 2).mean(axis=1) / (result.broadening * np.sqrt(2 * np.pi))
-  # Four probes of 400 numbers: what is left is their sampling error.
+  # Eight probes of 400 numbers: what is left is their sampling error.
   distance = np.trapezoid(np.abs(result.density - expected), result.eigenvalues)
   assert distance < 0.08
 
