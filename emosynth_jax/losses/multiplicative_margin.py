@@ -78,7 +78,9 @@ def sphereface_logits(
   with the embedding's norm alone, since the weights are normalised. Equations 2.15
   (which shows the additive margin in its denominator) and 2.22.
 
-  Margin on 7 classes: not measured yet.
+  On 7 and on 10 classes margins of 2 and 4 trained under the default annealing, most of
+  which a few hundred steps do not undo; without it (`lam_max=0`) the network shrinks
+  its embeddings to 0 at once and stays there (docs/ablations.md).
 
   Args:
     embeddings: floating `(N, D)`.
@@ -125,7 +127,9 @@ def l_softmax_logits(
   The margin is an integer because cos(m theta) is expanded by multiple angles, not
   for a Taylor series. Equations 2.18 and 4.11.
 
-  Margin on 7 classes: not measured yet.
+  On 7 and on 10 classes margins of 2 and 4 trained under the default annealing, most of
+  which a few hundred steps do not undo; without it (`lam_max=0`) the network shrinks
+  its embeddings to 0 at once and stays there (docs/ablations.md).
 
   Args:
     embeddings: floating `(N, D)`.
