@@ -92,7 +92,7 @@ def grad_cam(
 
 
 def layer_shapes(
-  apply_fn: traced.ApplyFn, variables: Any, inputs: Array
+  apply_fn: traced.ApplyFn, variables: Any, inputs: Array | jax.ShapeDtypeStruct
 ) -> dict[str, tuple[int, int, int]]:
   """The layers that have maps, in the order in which they are computed.
 

@@ -43,8 +43,9 @@ def draw(
   width = 2 * len(_COLUMNS) * _SIDE + 1.2
   figure = plots.new_figure(width, len(examples) * (_SIDE + 0.28) + 1)
   figure.suptitle(title, fontsize=11, parse_math=False)
-  blocks = figure.subfigures(1, 2)
-  for block, side, heading in zip(blocks, (0, 1), ("right", "wrong"), strict=True):
+  blocks = figure.subfigures(1, 2, squeeze=False)[0]
+  for side, heading in enumerate(("right", "wrong")):
+    block = blocks[side]
     block.suptitle(f"classified {heading}", fontsize=10)
     axes = block.subplots(len(examples), len(_COLUMNS), squeeze=False)
     for row, pair in zip(axes, examples, strict=True):
@@ -52,6 +53,8 @@ def draw(
         axis.set_axis_off()
       i = pair[side]
       if i is None:
+        # A title all the same, or the rows of the two blocks would not be level.
+        row[0].set_title("(none)", fontsize=7.5, loc="left")
         continue
       grey = _grey(images[i])
       row[0].imshow(images[i].squeeze(), cmap="gray", vmin=0, vmax=255)
@@ -105,7 +108,7 @@ def caption(
 
 
 def overlay(grey: np.ndarray, cam: np.ndarray) -> np.ndarray:
-  """A map over a grey image `(H, W)` in [0, 1], as RGB; a map of zeros shows nothing."""
+  """A map over a grey image `(H, W)` in [0, 1], as RGB; zeros show nothing."""
   from matplotlib import colormaps
 
   largest = cam.max()

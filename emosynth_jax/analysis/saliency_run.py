@@ -25,6 +25,16 @@ MARGINS = {
 }
 
 
+# Where the last maps are not those that say most. EmoSynthNet flattens block5's: each
+# pixel has weights of its own, and their mean over the pixels says little (measured in
+# docs/analysis.md). Block4 is the last of the analysis.
+DEFAULT_LAYERS = {"emosynthnet": "block4"}
+
+
+# Enough for a mean, and some dozen networks are to be run on them.
+_SANITY_IMAGES = 64
+
+
 class Network(NamedTuple):
   """A trained network and the split that it is looked at on."""
 
@@ -153,6 +163,78 @@ def explain(
   return gradcam.over_batches(one_batch, arrays, batch_size=batch_size)
 
 
+def check_sanity(
+  apply_fn: Any,
+  network: Network,
+  images: np.ndarray,
+  targets: np.ndarray,
+  **arguments: Any,
+) -> dict[str, dict[str, float | None]]:
+  """How alike the maps stay while the network forgets, layer by layer.
+
+  Args:
+    apply_fn: the network's.
+    network: the trained one.
+    images: uint8 `(M, H, W, C)`.
+    targets: int32 `(M,)`, the classes of the maps.
+    **arguments: those of `explain`.
+
+  Returns:
+    For each layer from the last on, the mean rank correlation over the images of
+    "grad_cam" and "guided_backprop" (its absolute value); None where every map is
+    constant.
+  """
+  import jax
+  import jax.numpy as jnp
+
+  from emosynth_jax import experiment as experiments
+  from emosynth_jax import progress
+  from emosynth_jax.analysis import sanity_checks
+
+  config, experiment, state, _ = network
+  variables = state.evaluation_variables
+  # Of a seed that the run did not start from.
+  fresh = experiments.create_state(experiment, config.seed + 1).variables
+  one = jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)
+  layers = sanity_checks.layers_in_order(apply_fn, variables, one)
+  program = jax.jit(functools.partial(explain, apply_fn, **arguments))
+  bar = progress.Progress(first=0, total=len(layers) + 1)
+  steps = iter(range(1, len(layers) + 2))
+
+  def saliency(variables):
+    found = jax.device_get(program(variables, state.input_scale, images, targets))
+    bar.update(next(steps), "sanity check", images_per_unit=len(images))
+    return {
+      "grad_cam": found["grad_cam"],
+      "guided_backprop": np.abs(found["guided_backprop"]).sum(-1),
+    }
+
+  found = sanity_checks.cascading_randomization(saliency, variables, fresh, layers)
+  return {
+    layer: {
+      kind: float(np.nanmean(values)) if np.isfinite(values).any() else None
+      for kind, values in kinds.items()
+    }
+    for layer, kinds in found.items()
+  }
+
+
+def format_sanity(table: dict[str, dict[str, float | None]]) -> str:
+  """The table of `check_sanity` as text."""
+
+  def cell(value):
+    return f"{'-' if value is None else f'{value:.2f}':>15}"
+
+  width = max(map(len, table))
+  lines = [
+    "Rank correlation with the trained network's maps, layers put back to chance"
+  ]
+  lines.append(f"{'down to':<{width}}{'Grad-CAM':>15}{'|guided b.|':>15}")
+  for layer, kinds in table.items():
+    lines.append(f"{layer:<{width}}{''.join(map(cell, kinds.values()))}")
+  return "\n".join(lines)
+
+
 def explain_run(given: Any) -> None:
   """Computes, writes and draws what the flags ask for."""
   import jax
@@ -165,11 +247,12 @@ def explain_run(given: Any) -> None:
   config, experiment, state, dataset = network
   variables = state.evaluation_variables
   one = jax.ShapeDtypeStruct((1, *dataset.images.shape[1:]), jnp.float32)
-  layer = given.layer or gradcam.default_layer(
-    gradcam.layer_shapes(apply_fn_of(experiment, modules=False), variables, one)
-  )
   apply_fn = apply_fn_of(experiment, modules=True)
   shapes = gradcam.layer_shapes(apply_fn, variables, one)
+  layer = given.layer or DEFAULT_LAYERS.get(config.model.name)
+  if layer is None:
+    own = apply_fn_of(experiment, modules=False)
+    layer = gradcam.default_layer(gradcam.layer_shapes(own, variables, one))
   if layer not in shapes:
     listed = "\n".join(f"  {name} {shape}" for name, shape in shapes.items())
     raise ValueError(f"--layer: got {layer!r}; {config.model.name} has\n{listed}")
@@ -204,6 +287,18 @@ def explain_run(given: Any) -> None:
     {"rows": rows, "labels": labels, **found},
   )
   right = found["logits"].argmax(-1) == labels
+  sanity = None
+  if given.sanity_check:
+    some = slice(0, min(_SANITY_IMAGES, total))
+    sanity = check_sanity(
+      apply_fn,
+      network,
+      dataset.images[rows[some]],
+      found["targets"][some],
+      layer=layer,
+      margin=margin,
+      batch_size=batch_size,
+    )
   results.write_report(
     folder / "gradcam.json",
     {
@@ -221,6 +316,7 @@ def explain_run(given: Any) -> None:
       "class_names": list(dataset.class_names),
       "accuracy": float(right.mean()),
       "images_without_map": int((found["maps"].max((1, 2)) == 0).sum()),
+      "sanity_check": sanity,
       "computed_by": results.provenance(),
     },
   )
@@ -232,9 +328,11 @@ def explain_run(given: Any) -> None:
     class_names=dataset.class_names,
     title=f"{config.data.name}, {given.split}: {config.model.name}, layer {layer}",
   )
+  if sanity:
+    print(format_sanity(sanity))
   print(
-    f"{given.workdir}: Grad-CAM of {layer} {shapes[layer]} for the {given.target} class "
-    f"of {total} images of {given.split}; see gradcam.png, gradcam.npz, gradcam.json"
+    f"{given.workdir}: Grad-CAM of {layer} {shapes[layer]} for the {given.target} "
+    f"class of {total} images of {given.split}: gradcam.png, gradcam.npz, gradcam.json"
   )
 
 
@@ -276,6 +374,11 @@ def define_flags() -> None:
   flags.DEFINE_integer("batch_size", 64, "Images at a time.", 1)
   flags.DEFINE_enum(
     "target", "predicted", ["predicted", "label"], "The class that the maps are of."
+  )
+  flags.DEFINE_bool(
+    "sanity_check",
+    False,
+    "Also see how the maps change while layer after layer is put back to chance.",
   )
   flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
   flags.DEFINE_bool(

@@ -35,7 +35,9 @@ class Trace(NamedTuple):
   layers: dict[str, Any]
 
 
-def trace(apply_fn: ApplyFn, variables: Any, inputs: Array) -> Trace:
+def trace(
+  apply_fn: ApplyFn, variables: Any, inputs: Array | jax.ShapeDtypeStruct
+) -> Trace:
   """Records a network.
 
   Args:
@@ -143,7 +145,7 @@ def evaluate_rectified(
 
 def _walk(closed, arguments, bind, write=lambda variable, value: value):
   jaxpr = closed.jaxpr
-  values: dict[Any, Any] = {}
+  values = {}
 
   def put(variables, new):
     values.update((v, write(v, x)) for v, x in zip(variables, new, strict=True))

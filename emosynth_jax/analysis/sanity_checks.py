@@ -1,0 +1,122 @@
+"""Whether a saliency map depends on what the network has learned."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.traverse_util
+import jax.extend.core as jex
+import jax.tree_util
+import numpy as np
+import scipy.stats
+
+from emosynth_jax.analysis import traced
+
+
+def layers_in_order(
+  apply_fn: traced.ApplyFn, variables: Any, inputs: Any, *, depth: int = 1
+) -> list[str]:
+  """The layers that hold parameters, in the order in which the network uses them.
+
+  Args:
+    apply_fn: as for `gradcam.grad_cam`.
+    variables: the network's, with a "params" collection.
+    inputs: `(N, H, W, C)`; nothing is computed, arrays may be `jax.ShapeDtypeStruct`.
+    depth: how many names of a path make a layer: 1 for "block1", 2 for "block1/unit1".
+
+  Returns:
+    Paths in "params".
+  """
+  recorded = traced.trace(apply_fn, variables, inputs)
+  first_use: dict[Any, int] = {}
+  for i, eqn in enumerate(recorded.jaxpr.jaxpr.eqns):
+    for v in eqn.invars:
+      if not isinstance(v, jex.Literal):
+        first_use.setdefault(v, i)
+  leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
+  # The inputs come after the variables, and need no path.
+  used = zip(leaves, recorded.jaxpr.jaxpr.invars[: len(leaves)], strict=True)
+  layers: dict[str, int] = {}
+  for (path, _), variable in used:
+    names = [key.key for key in path]
+    if names[0] == "params" and variable in first_use:
+      layer = "/".join(names[1:-1][:depth])
+      layers[layer] = min(layers.get(layer, first_use[variable]), first_use[variable])
+  return sorted(layers, key=lambda layer: layers[layer])
+
+
+def cascading_randomization(
+  saliency: Callable[[Any], Mapping[str, Any]],
+  variables: Any,
+  fresh: Any,
+  layers: Sequence[str],
+) -> dict[str, dict[str, np.ndarray]]:
+  """How alike maps stay while the network forgets, from its last layer on.
+
+  Layer after layer, the parameters (and statistics of BatchNorm) are replaced by those
+  of a network that was not trained, and kept so. A map that shows what was learned
+  changes at once; one that hardly changes shows the image.
+
+  Args:
+    saliency: `(variables) -> {kind: (N, ...)}`, maps of N images of one or more kinds,
+      each for a class that is fixed: a forgetting network would choose another.
+    variables: those of the trained network.
+    fresh: those of an untrained one of the same structure.
+    layers: paths in the order of use, of `layers_in_order` or any part of them.
+
+  Returns:
+    From the last layer to the first, by kind, the rank correlation of each image's map
+    with that of the trained network, `(N,)`; NaN where one of them is constant.
+
+  Raises:
+    ValueError: if a layer holds no parameters; if the structures differ.
+
+  References:
+    Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, section 3.
+  """
+  old, new = _flatten(variables), _flatten(fresh)
+  if {k: np.shape(v) for k, v in old.items()} != {
+    k: np.shape(v) for k, v in new.items()
+  }:
+    raise ValueError("fresh: expected the structure and shapes of variables")
+  original = saliency(variables)
+  correlations = {}
+  for layer in reversed(layers):
+    within = [path for path in old if "/".join(path[1:]).startswith(f"{layer}/")]
+    if not within:
+      known = sorted({path[1] for path in old if path[0] == "params"})
+      raise ValueError(f"layers: expected some of {known}, got {layer!r}")
+    old |= {path: new[path] for path in within}
+    maps = saliency(flax.traverse_util.unflatten_dict(old))
+    correlations[layer] = {k: rank_correlations(original[k], maps[k]) for k in original}
+  return correlations
+
+
+def rank_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Spearman's rank correlation of each pair of maps.
+
+  Args:
+    first: `(N, ...)`.
+    second: of the same shape.
+
+  Returns:
+    `(N,)`; NaN where a map is constant, as it has no order.
+
+  Raises:
+    ValueError: if the shapes differ.
+  """
+  first, second = np.asarray(first), np.asarray(second)
+  if first.shape != second.shape:
+    raise ValueError(f"maps: expected one shape, got {first.shape} and {second.shape}")
+  ranks = [
+    scipy.stats.rankdata(x.reshape(len(x), -1), axis=1).astype(np.float64)
+    for x in (first, second)
+  ]
+  a, b = (x - x.mean(1, keepdims=True) for x in ranks)
+  lengths = np.sqrt((a * a).sum(1) * (b * b).sum(1))
+  products = (a * b).sum(1)
+  return np.divide(products, lengths, out=np.full(len(a), np.nan), where=lengths > 0)
+
+
+def _flatten(variables: Any) -> dict[tuple[str, ...], Any]:
+  # A network without BatchNorm has an empty collection, which is to stay.
+  return flax.traverse_util.flatten_dict(dict(variables), keep_empty_nodes=True)
