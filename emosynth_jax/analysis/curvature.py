@@ -108,7 +108,11 @@ def spectrum_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any
     # Every Ritz value is inside the spectrum, so the outermost ones are the best.
     low = min(extremes, key=lambda e: e.smallest)
     high = max(extremes, key=lambda e: e.largest)
-    bound = given.tolerance * max(abs(low.smallest), abs(high.largest))
+    converged = lanczos.within_tolerance(
+      np.array([low.smallest, high.largest]),
+      np.array([low.smallest_residual, high.largest_residual]),
+      given.tolerance,
+    )
     means = [float(w @ v) for v, w in zip(density.nodes, density.weights, strict=True)]
     n = run.facts["num_parameters"]
     record = {
@@ -116,7 +120,7 @@ def spectrum_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any
       "smallest_residual": low.smallest_residual,
       "largest": high.largest,
       "largest_residual": high.largest_residual,
-      "converged": max(low.smallest_residual, high.largest_residual) <= bound,
+      "converged": bool(converged) or all(bool(p.broken_down) for p in probes),
       "ratio": abs(low.smallest / high.largest) if high.largest else float("nan"),
       "trace": n * float(np.mean(means)),
       "trace_standard_error": standard_error(means, n),
@@ -299,9 +303,9 @@ def define_flags() -> None:
   flags.DEFINE_float(
     "tolerance",
     0.01,
-    "Residual, relative to the largest eigenvalue, that counts as converged.",
+    "Residual, as a share of its eigenvalue, that counts as converged.",
     1e-5,
-    1.0,
+    0.5,
   )
   flags.DEFINE_float(
     "broadening", 0.01, "Width of the density's Gaussians, of its range.", 1e-6, 1.0

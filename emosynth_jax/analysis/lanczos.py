@@ -50,8 +50,8 @@ class Extremes(NamedTuple):
     smallest_residual: `beta_m |s_m|`: an eigenvalue lies so close to `smallest`.
     largest_residual: the same of `largest`.
     num_steps: products with the matrix that it took.
-    converged: whether both residuals are at most the tolerance times the larger of
-      the absolute values; False where a number is not finite.
+    converged: whether both residuals are `within_tolerance`, or Lanczos has broken
+      down; False where a number is not finite.
   """
 
   smallest: float
@@ -156,8 +156,28 @@ def _have_converged(diagonal, off_diagonal, k, tolerance):
   matrix = jnp.diag(diagonal) + jnp.diag(coupling, 1) + jnp.diag(coupling, -1)
   values, vectors = jnp.linalg.eigh(jnp.where(jnp.isfinite(matrix), matrix, 0))
   residuals = off_diagonal[k] * jnp.abs(vectors[k])
-  bound = tolerance * jnp.maximum(jnp.abs(values[0]), jnp.abs(values[-1]))
-  return jnp.maximum(residuals[0], residuals[-1]) <= bound
+  ends = jnp.array([0, -1])
+  return within_tolerance(values[ends], residuals[ends], tolerance)
+
+
+def within_tolerance(values: Any, residuals: Any, tolerance: float) -> Any:
+  """Whether each residual is small beside its own Ritz value.
+
+    r_i <= tolerance max(|theta_i|, tolerance max_j |theta_j|)
+
+  Not beside the largest alone: where one eigenvalue is far larger than the rest, the
+  first small Ritz value to turn up would pass, with the smallest eigenvalue unseen.
+
+  Args:
+    values: both extreme Ritz values, `(2,)`, of NumPy or JAX.
+    residuals: their residuals, `(2,)`.
+    tolerance: between 0 and 1.
+
+  Returns:
+    bool `()`; False where a number is NaN.
+  """
+  sizes = abs(values)
+  return (residuals <= tolerance * sizes.clip(tolerance * sizes.max())).all()
 
 
 def ritz(tridiagonal: Tridiagonal) -> tuple[np.ndarray, np.ndarray]:
@@ -186,8 +206,7 @@ def extreme_eigenvalues(tridiagonal: Tridiagonal, *, tolerance: float) -> Extrem
 
   Args:
     tridiagonal: of `lanczos`.
-    tolerance: largest residual, relative to the matrix's norm, that counts as
-      converged. Above 64 epsilons of the type, or a breakdown won't pass.
+    tolerance: of `within_tolerance`.
 
   Returns:
     The extremes.
@@ -196,8 +215,8 @@ def extreme_eigenvalues(tridiagonal: Tridiagonal, *, tolerance: float) -> Extrem
   steps = int(tridiagonal.num_steps)
   beta = float(np.asarray(tridiagonal.off_diagonal)[steps - 1])
   residuals = beta * np.abs(vectors[-1])
-  norm = np.abs(values[[0, -1]]).max()
-  converged = max(residuals[0], residuals[-1]) <= tolerance * norm
+  ends = [0, -1]
+  converged = within_tolerance(values[ends], residuals[ends], tolerance)
   return Extremes(
     smallest=float(values[0]),
     largest=float(values[-1]),

@@ -121,6 +121,26 @@ def test_a_tolerance_ends_early_and_no_later_than_it_holds():
   assert extremes.largest == pytest.approx(10, abs=1e-3)
 
 
+def test_a_large_outlier_does_not_end_it_before_the_smallest_is_found():
+  # As at a trained network: the largest converges in three steps, when the Ritz values
+  # near 0 have residuals that are small beside it, but not beside the smallest.
+  bulk = np.concatenate([np.linspace(-1, 1, 300), [-20, 1000]])
+  found = _run(np.diag(bulk), 60, tolerance=1e-2)
+  extremes = lanczos.extreme_eigenvalues(found, tolerance=1e-2)
+  assert extremes.converged
+  assert extremes.smallest == pytest.approx(-20, rel=1e-3)
+  assert extremes.largest == pytest.approx(1000, rel=1e-5)
+  assert extremes.num_steps < 20
+  # |theta_0| = 1 beside 1000: the bound is 1e-2 max(1, 10).
+  at = lambda *residuals: lanczos.within_tolerance(  # noqa: E731
+    np.array([-1.0, 1000.0]), np.array(residuals), 1e-2
+  )
+  assert at(0.1, 10.0)
+  assert not at(0.1001, 10.0)
+  assert not at(0.1, 10.01)
+  assert not at(np.nan, 0.0)
+
+
 def test_numbers_that_are_not_finite_end_it_and_do_not_count_as_converged():
   found = _run(np.diag([1.0, np.nan, 2.0]), 3, tolerance=1e-3)
   extremes = lanczos.extreme_eigenvalues(found, tolerance=1e-3)
