@@ -52,21 +52,21 @@ def draw(
       for axis in row:
         axis.set_axis_off()
       i = pair[side]
+      # The caption is wider than its picture: it is kept out of the layout, and an
+      # empty title in the middle keeps its height.
+      row[0].set_title(" ", fontsize=7.5)
+      text = "(none)" if i is None else caption(found, i, labels, class_names)
+      above = row[0].set_title(text, fontsize=7.5, loc="left", parse_math=False)
+      above.set_in_layout(False)
       if i is None:
-        # A title all the same, or the rows of the two blocks would not be level.
-        row[0].set_title("(none)", fontsize=7.5, loc="left")
+        for axis in row:
+          axis.imshow(np.ones(images.shape[1:3]), cmap="gray", vmin=0, vmax=1)
         continue
       grey = _grey(images[i])
       row[0].imshow(images[i].squeeze(), cmap="gray", vmin=0, vmax=255)
       row[1].imshow(overlay(grey, found["grad_cam"][i]))
       row[2].imshow(signed(found["guided_backprop"][i]), cmap="gray", vmin=0, vmax=1)
       row[3].imshow(signed(found["guided_grad_cam"][i]), cmap="gray", vmin=0, vmax=1)
-      row[0].set_title(
-        caption(found, i, labels, class_names),
-        fontsize=7.5,
-        loc="left",
-        parse_math=False,
-      )
     for axis, name in zip(axes[-1], _COLUMNS, strict=True):
       axis.text(
         0.5, -0.06, name, transform=axis.transAxes, ha="center", va="top", fontsize=7.5

@@ -31,10 +31,6 @@ MARGINS = {
 DEFAULT_LAYERS = {"emosynthnet": "block4"}
 
 
-# Enough for a mean, and some dozen networks are to be run on them.
-_SANITY_IMAGES = 64
-
-
 class Network(NamedTuple):
   """A trained network and the split that it is looked at on."""
 
@@ -163,85 +159,13 @@ def explain(
   return gradcam.over_batches(one_batch, arrays, batch_size=batch_size)
 
 
-def check_sanity(
-  apply_fn: Any,
-  network: Network,
-  images: np.ndarray,
-  targets: np.ndarray,
-  **arguments: Any,
-) -> dict[str, dict[str, float | None]]:
-  """How alike the maps stay while the network forgets, layer by layer.
-
-  Args:
-    apply_fn: the network's.
-    network: the trained one.
-    images: uint8 `(M, H, W, C)`.
-    targets: int32 `(M,)`, the classes of the maps.
-    **arguments: those of `explain`.
-
-  Returns:
-    For each layer from the last on, the mean rank correlation over the images of
-    "grad_cam" and "guided_backprop" (its absolute value); None where every map is
-    constant.
-  """
-  import jax
-  import jax.numpy as jnp
-
-  from emosynth_jax import experiment as experiments
-  from emosynth_jax import progress
-  from emosynth_jax.analysis import sanity_checks
-
-  config, experiment, state, _ = network
-  variables = state.evaluation_variables
-  # Of a seed that the run did not start from.
-  fresh = experiments.create_state(experiment, config.seed + 1).variables
-  one = jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)
-  layers = sanity_checks.layers_in_order(apply_fn, variables, one)
-  program = jax.jit(functools.partial(explain, apply_fn, **arguments))
-  bar = progress.Progress(first=0, total=len(layers) + 1)
-  steps = iter(range(1, len(layers) + 2))
-
-  def saliency(variables):
-    found = jax.device_get(program(variables, state.input_scale, images, targets))
-    bar.update(next(steps), "sanity check", images_per_unit=len(images))
-    return {
-      "grad_cam": found["grad_cam"],
-      "guided_backprop": np.abs(found["guided_backprop"]).sum(-1),
-    }
-
-  found = sanity_checks.cascading_randomization(saliency, variables, fresh, layers)
-  return {
-    layer: {
-      kind: float(np.nanmean(values)) if np.isfinite(values).any() else None
-      for kind, values in kinds.items()
-    }
-    for layer, kinds in found.items()
-  }
-
-
-def format_sanity(table: dict[str, dict[str, float | None]]) -> str:
-  """The table of `check_sanity` as text."""
-
-  def cell(value):
-    return f"{'-' if value is None else f'{value:.2f}':>15}"
-
-  width = max(map(len, table))
-  lines = [
-    "Rank correlation with the trained network's maps, layers put back to chance"
-  ]
-  lines.append(f"{'down to':<{width}}{'Grad-CAM':>15}{'|guided b.|':>15}")
-  for layer, kinds in table.items():
-    lines.append(f"{layer:<{width}}{''.join(map(cell, kinds.values()))}")
-  return "\n".join(lines)
-
-
 def explain_run(given: Any) -> None:
   """Computes, writes and draws what the flags ask for."""
   import jax
   import jax.numpy as jnp
 
   from emosynth_jax import progress, results
-  from emosynth_jax.analysis import gradcam, mapped, npz, saliency_grid
+  from emosynth_jax.analysis import gradcam, mapped, npz, saliency_grid, sanity_run
 
   network = load_network(given.workdir, given.split, given.data_dir)
   config, experiment, state, dataset = network
@@ -289,15 +213,12 @@ def explain_run(given: Any) -> None:
   right = found["logits"].argmax(-1) == labels
   sanity = None
   if given.sanity_check:
-    some = slice(0, min(_SANITY_IMAGES, total))
-    sanity = check_sanity(
+    sanity = sanity_run.check_sanity(
       apply_fn,
+      program,
       network,
-      dataset.images[rows[some]],
-      found["targets"][some],
-      layer=layer,
-      margin=margin,
-      batch_size=batch_size,
+      dataset.images[rows],
+      found["targets"],
     )
   results.write_report(
     folder / "gradcam.json",
@@ -329,7 +250,7 @@ def explain_run(given: Any) -> None:
     title=f"{config.data.name}, {given.split}: {config.model.name}, layer {layer}",
   )
   if sanity:
-    print(format_sanity(sanity))
+    print(sanity_run.format_sanity(sanity))
   print(
     f"{given.workdir}: Grad-CAM of {layer} {shapes[layer]} for the {given.target} "
     f"class of {total} images of {given.split}: gradcam.png, gradcam.npz, gradcam.json"
