@@ -52,11 +52,13 @@ def draw(
       for axis in row:
         axis.set_axis_off()
       i = pair[side]
-      # The caption is wider than its picture: it is kept out of the layout, and an
-      # empty title in the middle keeps its height.
+      # The caption is wider than its picture: it is kept out of the layout, which
+      # titles can't be, and an empty title keeps its height.
       row[0].set_title(" ", fontsize=7.5)
       text = "(none)" if i is None else caption(found, i, labels, class_names)
-      above = row[0].set_title(text, fontsize=7.5, loc="left", parse_math=False)
+      above = row[0].text(
+        0, 1.06, text, transform=row[0].transAxes, fontsize=7.5, parse_math=False
+      )
       above.set_in_layout(False)
       if i is None:
         for axis in row:
