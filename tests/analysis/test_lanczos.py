@@ -131,14 +131,35 @@ def test_a_large_outlier_does_not_end_it_before_the_smallest_is_found():
   assert extremes.smallest == pytest.approx(-20, rel=1e-3)
   assert extremes.largest == pytest.approx(1000, rel=1e-5)
   assert extremes.num_steps < 20
-  # |theta_0| = 1 beside 1000: the bound is 1e-2 max(1, 10).
   at = lambda *residuals: lanczos.within_tolerance(  # noqa: E731
     np.array([-1.0, 1000.0]), np.array(residuals), 1e-2
   )
-  assert at(0.1, 10.0)
-  assert not at(0.1001, 10.0)
-  assert not at(0.1, 10.01)
+  assert at(0.01, 10.0)
+  assert not at(0.0101, 10.0)
+  assert not at(0.01, 10.01)
   assert not at(np.nan, 0.0)
+
+
+def test_a_smallest_eigenvalue_hidden_behind_a_bulk_at_zero_is_found():
+  # What :small EmoSynthNet has: a bulk within 1e-4 of 0, and 20,000 and -340 of which a
+  # random vector has a share of 1 / n each.
+  bulk = np.random.default_rng(3).normal(scale=1e-4, size=20_000)
+  diagonal = np.concatenate([bulk, [-340, 20_000]]).astype(np.float32)
+  start = np.random.default_rng(4).standard_normal(len(diagonal)).astype(np.float32)
+  program = jax.jit(
+    lambda d, v: lanczos.lanczos(lambda x: d * x, v, 25, tolerance=1e-2)
+  )
+  found = jax.device_get(program(diagonal, start))
+  extremes = lanczos.extreme_eigenvalues(found, tolerance=1e-2)
+  assert extremes.converged
+  assert extremes.smallest == pytest.approx(-340, rel=1e-3)
+  assert extremes.largest == pytest.approx(20_000, rel=1e-5)
+  # The step before, the smallest Ritz value's residual is small beside the largest.
+  before = found._replace(num_steps=2, broken_down=False)
+  before = lanczos.extreme_eigenvalues(before, tolerance=2e-2)
+  assert before.smallest_residual < 2e-4 * before.largest
+  assert before.largest_residual < 2e-2 * before.largest
+  assert not before.converged
 
 
 def test_numbers_that_are_not_finite_end_it_and_do_not_count_as_converged():
