@@ -94,39 +94,6 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
   "mine": [{"loss": "cross_entropy"}],
 }
 
-_DATA = flags.DEFINE_enum("data", "mnist", ["mnist", "fer2013"], "Data set.")
-_DATA_DIR = flags.DEFINE_string(
-  "data_dir", None, "Where the data set lies: data/tfds for MNIST, data for FER-2013."
-)
-_GRID = flags.DEFINE_enum("grid", "thesis", sorted(GRIDS), "Which losses to train.")
-_MARGIN_FILE = flags.DEFINE_string(
-  "margin_file", None, "Python file with a function margin(logits): added to the grid."
-)
-_SEEDS = flags.DEFINE_integer("seeds", 5, "Seeds a setting, counted from 0.", 2)
-_EPOCHS = flags.DEFINE_integer("epochs", 10, "Passes over the training images.", 1)
-_TRAIN_IMAGES = flags.DEFINE_integer(
-  "train_images", 4000, "Training images, drawn by class.", 64
-)
-_VALIDATION_IMAGES = flags.DEFINE_integer(
-  "validation_images", 3000, "Validation images, drawn by class.", 1
-)
-_WIDTH = flags.DEFINE_float("width", 0.125, "Factor on the network's maps.", 0.01)
-_LEARNING_RATE = flags.DEFINE_float(
-  "learning_rate", 4e-3, "Adam's, of the first step; it falls to 0 by a cosine.", 0
-)
-_MAPPING = flags.DEFINE_enum(
-  "mapping",
-  "devices",
-  ablation.MAPPINGS,
-  "How the members run; benchmarks/ablation_mappings.py compares them.",
-)
-_CALL = flags.DEFINE_integer(
-  "members_per_call", 0, "Members of one call; 0: as many as there are devices.", 0
-)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Output folder. By default runs/margin_ablation-DATA-GRID."
-)
-
 # Both data sets at one size, so that they share programs, and a CPU finishes in time.
 _SIDE = 32
 _BATCH_SIZE = 64
@@ -369,37 +336,74 @@ def _key(setting: dict[str, Any], seed: int) -> str:
   return json.dumps([sorted(setting.items()), seed])
 
 
+def define_flags() -> None:
+  """The flags of the command, which no import of this module may define."""
+  flags.DEFINE_enum("data", "mnist", ["mnist", "fer2013"], "Data set.")
+  flags.DEFINE_string(
+    "data_dir", None, "Where the data set lies: data/tfds for MNIST, data for FER-2013."
+  )
+  flags.DEFINE_enum("grid", "thesis", sorted(GRIDS), "Which losses to train.")
+  flags.DEFINE_string(
+    "margin_file",
+    None,
+    "Python file with a function margin(logits): added to the grid.",
+  )
+  flags.DEFINE_integer("seeds", 5, "Seeds a setting, counted from 0.", 2)
+  flags.DEFINE_integer("epochs", 10, "Passes over the training images.", 1)
+  flags.DEFINE_integer("train_images", 4000, "Training images, drawn by class.", 64)
+  flags.DEFINE_integer(
+    "validation_images", 3000, "Validation images, drawn by class.", 1
+  )
+  flags.DEFINE_float("width", 0.125, "Factor on the network's maps.", 0.01)
+  flags.DEFINE_float(
+    "learning_rate", 4e-3, "Adam's, of the first step; it falls to 0 by a cosine.", 0
+  )
+  flags.DEFINE_enum(
+    "mapping",
+    "devices",
+    ablation.MAPPINGS,
+    "How the members run; benchmarks/ablation_mappings.py compares them.",
+  )
+  flags.DEFINE_integer(
+    "members_per_call", 0, "Members of one call; 0: as many as there are devices.", 0
+  )
+  flags.DEFINE_string(
+    "workdir", None, "Output folder. By default runs/margin_ablation-DATA-GRID."
+  )
+
+
 def run(argv: list[str]) -> None:
   """The command."""
+  given = flags.FLAGS
   if len(argv) > 1:
     command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
   command_line.start_logging()
   command_line.use_compilation_cache()
-  if _MAPPING.value == "devices":
+  if given.mapping == "devices":
     # One device a core: two small trainings side by side waste less than one that is
     # spread over both.
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
-  for flag in (_WIDTH, _LEARNING_RATE):
-    if not 0 < flag.value < math.inf:  # absl's bounds let NaN pass
-      command_line.fail(f"--{flag.name}: expected a number above 0, got {flag.value}")
-  if _GRID.value == "mine" and not _MARGIN_FILE.value:
+  for flag in ("width", "learning_rate"):
+    if not 0 < given[flag].value < math.inf:  # absl's bounds let NaN pass
+      command_line.fail(f"--{flag}: expected a number above 0, got {given[flag].value}")
+  if given.grid == "mine" and not given.margin_file:
     command_line.fail("--grid=mine: expected a --margin_file to add to cross-entropy")
-  name = _DATA.value
-  workdir = pathlib.Path(_WORKDIR.value or f"runs/margin_ablation-{name}-{_GRID.value}")
+  name = given.data
+  workdir = pathlib.Path(given.workdir or f"runs/margin_ablation-{name}-{given.grid}")
   try:
-    grid: list[dict[str, Any]] = list(GRIDS[_GRID.value])
+    grid: list[dict[str, Any]] = list(GRIDS[given.grid])
     margin_hash = ""
-    if _MARGIN_FILE.value:
-      margin = load_margin(_MARGIN_FILE.value)
-      content = pathlib.Path(_MARGIN_FILE.value).read_bytes()
+    if given.margin_file:
+      margin = load_margin(given.margin_file)
+      content = pathlib.Path(given.margin_file).read_bytes()
       margin_hash = hashlib.sha256(content).hexdigest()[:8]
       grid.append({"loss": "mam_softmax", "margin_fn": margin, "kappa": _KAPPAS})
     settings = ablation.expand_grid(grid)
     training, validation = load_arrays(
       name,
-      _DATA_DIR.value or {"mnist": "data/tfds", "fer2013": "data"}[name],
-      _TRAIN_IMAGES.value,
-      _VALIDATION_IMAGES.value,
+      given.data_dir or {"mnist": "data/tfds", "fer2013": "data"}[name],
+      given.train_images,
+      given.validation_images,
     )
     workdir.mkdir(parents=True, exist_ok=True)
     protocol = {
@@ -407,10 +411,10 @@ def run(argv: list[str]) -> None:
       "num_classes": len(training.class_names),
       "train_images": len(training),
       "validation_images": len(validation),
-      "network": f"fer_vgg, width {_WIDTH.value}, dense (64,), input {_SIDE}x{_SIDE}",
-      "epochs": _EPOCHS.value,
+      "network": f"fer_vgg, width {given.width}, dense (64,), input {_SIDE}x{_SIDE}",
+      "epochs": given.epochs,
       "batch_size": _BATCH_SIZE,
-      "learning_rate": _LEARNING_RATE.value,
+      "learning_rate": given.learning_rate,
     }
     keep_protocol(workdir / "protocol.json", protocol)
     with run_config.only_training_in(workdir):
@@ -419,12 +423,12 @@ def run(argv: list[str]) -> None:
         training,
         validation,
         workdir,
-        seeds=_SEEDS.value,
-        epochs=_EPOCHS.value,
-        width=_WIDTH.value,
-        learning_rate=_LEARNING_RATE.value,
-        mapping=_MAPPING.value,
-        members_per_call=_CALL.value,
+        seeds=given.seeds,
+        epochs=given.epochs,
+        width=given.width,
+        learning_rate=given.learning_rate,
+        mapping=given.mapping,
+        members_per_call=given.members_per_call,
         flip=name == "fer2013",
         margin_hash=margin_hash,
       )
@@ -437,4 +441,5 @@ def run(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+  define_flags()
   app.run(run)

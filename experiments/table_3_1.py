@@ -40,7 +40,9 @@ ROWS = [
   *_pair("EmoSynthNet, CE", "ce", 99.61, 91.45),
 ]
 
-_FLAGS = comparison.define_flags()
-
 if __name__ == "__main__":
-  app.run(comparison.main("table_3_1", "Table 3.1: MNIST and CIFAR-10", ROWS, _FLAGS))
+  app.run(
+    comparison.main(
+      "table_3_1", "Table 3.1: MNIST and CIFAR-10", ROWS, comparison.define_flags()
+    )
+  )

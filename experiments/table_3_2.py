@@ -18,10 +18,6 @@ from absl import app, flags
 from emosynth_jax import command_line, models, results
 from emosynth_jax.models import cost
 
-_WORKDIR = flags.DEFINE_string(
-  "workdir", "runs/tables", "Output folder; the table goes to table_3_2 in it."
-)
-
 
 class Claimed(NamedTuple):
   """The thesis's line: millions, billions, "MB", layers."""
@@ -132,7 +128,7 @@ def main(argv: list[str]) -> None:
     command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
   command_line.start_logging()
   markdown, table = format_tables()
-  folder = pathlib.Path(_WORKDIR.value) / "table_3_2"
+  folder = pathlib.Path(flags.FLAGS.workdir) / "table_3_2"
   try:
     folder.mkdir(parents=True, exist_ok=True)
     results.write_atomically(folder / "table_3_2.md", markdown.encode())
@@ -143,4 +139,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+  flags.DEFINE_string(
+    "workdir", "runs/tables", "Output folder; the table goes to table_3_2 in it."
+  )
   app.run(main)

@@ -51,7 +51,9 @@ ROWS = [
   ),
 ]
 
-_FLAGS = comparison.define_flags()
-
 if __name__ == "__main__":
-  app.run(comparison.main("table_3_3", "Table 3.3: networks on CIFAR-10", ROWS, _FLAGS))
+  app.run(
+    comparison.main(
+      "table_3_3", "Table 3.3: networks on CIFAR-10", ROWS, comparison.define_flags()
+    )
+  )

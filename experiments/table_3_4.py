@@ -51,7 +51,9 @@ ROWS = [
   ),
 ]
 
-_FLAGS = comparison.define_flags()
-
 if __name__ == "__main__":
-  app.run(comparison.main("table_3_4", "Table 3.4: networks on SVHN", ROWS, _FLAGS))
+  app.run(
+    comparison.main(
+      "table_3_4", "Table 3.4: networks on SVHN", ROWS, comparison.define_flags()
+    )
+  )

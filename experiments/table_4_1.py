@@ -30,11 +30,12 @@ ROWS = [
   for data, claimed in (("mnist", mnist), ("cifar10", cifar10))
 ]
 
-_FLAGS = comparison.define_flags()
-
 if __name__ == "__main__":
   app.run(
     comparison.main(
-      "table_4_1", "Table 4.1: EmoSynthNet under three losses", ROWS, _FLAGS
+      "table_4_1",
+      "Table 4.1: EmoSynthNet under three losses",
+      ROWS,
+      comparison.define_flags(),
     )
   )

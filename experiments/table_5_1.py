@@ -16,8 +16,6 @@ from absl import app
 
 from experiments import face_tables, literature
 
-_FLAGS = face_tables.define_flags()
-
 if __name__ == "__main__":
   app.run(
     face_tables.main(
@@ -27,6 +25,6 @@ if __name__ == "__main__":
       lambda settings: face_tables.measured_rows(
         "fer2013", settings=settings, without_twins=True
       ),
-      _FLAGS,
+      face_tables.define_flags(),
     )
   )

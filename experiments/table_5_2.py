@@ -17,8 +17,6 @@ from absl import app
 
 from experiments import face_tables, literature
 
-_FLAGS = face_tables.define_flags()
-
 if __name__ == "__main__":
   app.run(
     face_tables.main(
@@ -28,6 +26,6 @@ if __name__ == "__main__":
       lambda settings: face_tables.measured_rows(
         "raf_db", settings=settings, without_twins=True
       ),
-      _FLAGS,
+      face_tables.define_flags(),
     )
   )

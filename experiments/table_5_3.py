@@ -16,45 +16,49 @@ Outputs: table_5_3.md and .csv, table_5_3_runs.csv with every fold's figures and
 table_5_3_pairs.png, written anew after each run; table_5_3_fine_tuned with --init_from.
 """
 
+import functools
+
 from absl import app, flags
 
 from experiments import face_tables, literature
 
 FOLDS = 10
 
-_FLAGS = face_tables.define_flags(seeds=1)
-_CROP = flags.DEFINE_enum(
-  "crop",
-  "centre",
-  ["centre", "landmarks"],
-  "What is kept of CK+'s frames, see docs/data.md; CK+48 is cropped already.",
-)
-_INIT_FROM = flags.DEFINE_string(
-  "init_from",
-  "",
-  "Workdir of a trained run of the same scale to start from; {loss} in it becomes ce "
-  "and mam_sce.",
-)
+
+def _define_flags():
+  flags.DEFINE_enum(
+    "crop",
+    "centre",
+    ["centre", "landmarks"],
+    "What is kept of CK+'s frames, see docs/data.md; CK+48 is cropped already.",
+  )
+  flags.DEFINE_string(
+    "init_from",
+    "",
+    "Workdir of a trained run of the same scale to start from; {loss} in it becomes ce "
+    "and mam_sce.",
+  )
+  return face_tables.define_flags(seeds=1)
 
 
 def _rows(settings):
-  if _CROP.value != "centre":
-    settings = {**settings, "data.options.crop": _CROP.value}
+  if flags.FLAGS.crop != "centre":
+    settings = {**settings, "data.options.crop": flags.FLAGS.crop}
   return face_tables.measured_rows(
-    "ck_plus", folds=FOLDS, settings=settings, init_from=_INIT_FROM.value
+    "ck_plus", folds=FOLDS, settings=settings, init_from=flags.FLAGS.init_from
   )
 
 
-def _run(argv):
-  start = " (fine-tuned)" if _INIT_FROM.value else ""
+def _run(argv, given):
+  start = " (fine-tuned)" if flags.FLAGS.init_from else ""
   face_tables.main(
     "table_5_3_fine_tuned" if start else "table_5_3",
     f"Table 5.3: CK+{start}",
     literature.CK_PLUS,
     _rows,
-    _FLAGS,
+    given,
   )(argv)
 
 
 if __name__ == "__main__":
-  app.run(_run)
+  app.run(functools.partial(_run, given=_define_flags()))

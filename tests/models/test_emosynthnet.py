@@ -270,7 +270,7 @@ def test_refuses_numbers_out_of_range(argument, value):
 
 
 def test_refuses_an_unknown_network_or_argument():
-  with pytest.raises(ValueError, match=r"expected one of \['emosynthnet'\], got 'vgg'"):
+  with pytest.raises(ValueError, match=r"expected one of .*'emosynthnet'.*'vgg'"):
     build_model("vgg", num_classes=7)
   with pytest.raises(ValueError, match=r"expected arguments .*'width'.*, got 'widht'"):
     build_model("emosynthnet", num_classes=7, widht=0.5)

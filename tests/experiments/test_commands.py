@@ -1,0 +1,35 @@
+"""Experiments as modules: none may define a flag until it is the command that runs."""
+
+import importlib
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_MODULES = sorted(path.stem for path in (_ROOT / "experiments").glob("[a-z]*.py"))
+_COMMANDS = [name for name in _MODULES if name.startswith(("table_", "margin_"))]
+
+
+def test_no_import_defines_a_flag():
+  before = set(flags.FLAGS)
+  for name in _MODULES:
+    importlib.import_module(f"experiments.{name}")
+  assert set(flags.FLAGS) == before
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_help_names_the_commands_own_flags(name):
+  done = subprocess.run(
+    [sys.executable, "-m", f"experiments.{name}", "--help"],
+    cwd=_ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert "--workdir" in done.stdout, done.stderr
+  if name != "table_3_2":
+    assert "--data_dir" in done.stdout
+    assert "--seeds" in done.stdout
