@@ -254,21 +254,23 @@ def test_sigterm_saves_the_step_and_says_so(interrupted):
 
 
 def test_evaluating_again_writes_the_same_report(program, whole):
-  before = json.loads((whole / "report.json").read_text())
-  (whole / "report.json").unlink()
-  checkpoints = sorted((whole / "checkpoints").rglob("*"))
+  workdir = program.folder / "again"  # Other tests read the first report.
+  shutil.copytree(whole, workdir)
+  before = json.loads((workdir / "report.json").read_text())
+  (workdir / "report.json").unlink()
+  checkpoints = sorted((workdir / "checkpoints").rglob("*"))
   code, text = program.run(
-    _CONFIG, *_SETTINGS, "--mode=eval", f"--workdir={whole}", "--config.num_epochs=9"
+    _CONFIG, *_SETTINGS, "--mode=eval", f"--workdir={workdir}", "--config.num_epochs=9"
   )
   assert code == 0, text
-  after = json.loads((whole / "report.json").read_text())
+  after = json.loads((workdir / "report.json").read_text())
   # The moment and the command are others, and the number of epochs was changed.
   for part in ("config", "evaluated_by"):
     assert before.pop(part) != after.pop(part)
   assert after == before
-  assert sorted((whole / "checkpoints").rglob("*")) == checkpoints
+  assert sorted((workdir / "checkpoints").rglob("*")) == checkpoints
   for name in ("report.txt", "curves.png", "confusion_matrix.png", "reliability.png"):
-    assert (whole / name).stat().st_size > 0
+    assert (workdir / name).stat().st_size > 0
   assert "accuracy" in text
 
 
