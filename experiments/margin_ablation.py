@@ -384,8 +384,9 @@ def run(argv: list[str]) -> None:
     # spread over both.
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
   for flag in ("width", "learning_rate"):
-    if not 0 < given[flag].value < math.inf:  # absl's bounds let NaN pass
-      command_line.fail(f"--{flag}: expected a number above 0, got {given[flag].value}")
+    value = getattr(given, flag)
+    if not 0 < value < math.inf:  # absl's bounds let NaN pass
+      command_line.fail(f"--{flag}: expected a number above 0, got {value}")
   if given.grid == "mine" and not given.margin_file:
     command_line.fail("--grid=mine: expected a --margin_file to add to cross-entropy")
   name = given.data
