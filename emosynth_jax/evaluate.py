@@ -26,7 +26,7 @@ from emosynth_jax import (
   views,
 )
 from emosynth_jax import experiment as experiments
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.best_checkpoint import load_best
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.train_state import TrainState
 
@@ -202,28 +202,10 @@ def evaluate_run(
   """
   workdir = pathlib.Path(workdir)
   run_config.check_same_config(config, workdir)
-  if not (workdir / "checkpoints" / "best").is_dir():
-    raise FileNotFoundError(
-      f"{workdir} holds no best checkpoint: train for an epoch at least "
-      "(--mode=train) with the same --workdir"
-    )
-  datasets = experiments.load_data(config, experiments.splits(config)[1:])
-  run_config.check_same_data(datasets, workdir)
-  first = datasets["validation"]
-  experiment = experiments.build_experiment(
-    config,
-    image_shape=first.images.shape[1:],
-    num_classes=len(first.class_names),
+  experiment, state, datasets = load_best(
+    config, workdir, experiments.splits(config)[1:]
   )
-  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, read_only=True)
-  try:
-    state = checkpoints.restore("best", experiments.state_shapes(experiment))
-  finally:
-    checkpoints.close()
-  if state is None:
-    raise FileNotFoundError(
-      f"{workdir}: no epoch was finished, so there is no best one"
-    )
+  first = datasets["validation"]
   evaluate = build_evaluate(
     experiment,
     class_names=first.class_names,

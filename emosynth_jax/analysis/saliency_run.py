@@ -57,9 +57,8 @@ def load_network(workdir: Any, split: str, data_dir: str | None) -> Network:
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
   from emosynth_jax import experiment as experiments
-  from emosynth_jax import run_config
   from emosynth_jax.analysis import trained_run
-  from emosynth_jax.checkpoints import Checkpoints
+  from emosynth_jax.best_checkpoint import load_best
 
   workdir = pathlib.Path(workdir)
   config = trained_run.read_config(workdir)
@@ -69,28 +68,8 @@ def load_network(workdir: Any, split: str, data_dir: str | None) -> Network:
     raise ValueError(
       f"--split: {workdir} has {', '.join(experiments.splits(config))}; got {split!r}"
     )
-  if not (workdir / "checkpoints" / "best").is_dir():
-    raise FileNotFoundError(
-      f"{workdir} holds no best checkpoint: train for an epoch at least"
-    )
-  datasets = experiments.load_data(config, (split,))
-  run_config.check_same_data(datasets, workdir)
-  dataset = datasets[split]
-  experiment = experiments.build_experiment(
-    config,
-    image_shape=dataset.images.shape[1:],
-    num_classes=len(dataset.class_names),
-  )
-  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, read_only=True)
-  try:
-    state = checkpoints.restore("best", experiments.state_shapes(experiment))
-  finally:
-    checkpoints.close()
-  if state is None:
-    raise FileNotFoundError(
-      f"{workdir}: no epoch was finished, so there is no best checkpoint"
-    )
-  return Network(config, experiment, state, dataset)
+  experiment, state, datasets = load_best(config, workdir, (split,))
+  return Network(config, experiment, state, datasets[split])
 
 
 def apply_fn_of(experiment: Any, *, modules: bool) -> Any:

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from emosynth_jax import default_config, losses, models, run_config
+from emosynth_jax import default_config, losses, models
 from emosynth_jax import experiment as experiments
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.best_checkpoint import load_best
 from emosynth_jax.data.dataset import Dataset
 
 Array = jax.Array
@@ -134,27 +134,8 @@ def load_run(
     )
   # A second derivative in bfloat16 would be rounding.
   config.model.dtype = "float32"
-  if not (workdir / "checkpoints" / "best").is_dir():
-    raise FileNotFoundError(
-      f"{workdir} holds no best checkpoint: train for an epoch at least"
-    )
-  datasets = experiments.load_data(config, (split,))
-  run_config.check_same_data(datasets, workdir)
+  experiment, state, datasets = load_best(config, workdir, (split,))
   dataset = datasets[split]
-  experiment = experiments.build_experiment(
-    config,
-    image_shape=dataset.images.shape[1:],
-    num_classes=len(dataset.class_names),
-  )
-  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, read_only=True)
-  try:
-    state = checkpoints.restore("best", experiments.state_shapes(experiment))
-  finally:
-    checkpoints.close()
-  if state is None:
-    raise FileNotFoundError(
-      f"{workdir}: no epoch was finished, so there is no best checkpoint"
-    )
   variables = state.evaluation_variables
   images, labels = choose_images(dataset, num_images, batch_size)
   return TrainedRun(
