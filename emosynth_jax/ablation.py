@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
 from emosynth_jax import evaluate, losses, train_state, train_step
+from emosynth_jax.analysis import mapped
 
 Array = jax.Array
 
@@ -336,22 +336,6 @@ def compile_members(
     raise ValueError(f"mapping: expected one of {', '.join(MAPPINGS)}; got {mapping!r}")
   one = functools.partial(train_member, formulas=formulas, **arguments)
 
-  def in_turn(members, training, validation):
-    return lax.map(lambda member: one(member, training, validation), members)
-
   if mapping == "vmap":
     return jax.jit(jax.vmap(one, in_axes=(0, None, None)))
-  if mapping == "map":
-    return jax.jit(in_turn)
-  mesh = jax.sharding.Mesh(jax.devices(), ("members",))
-  each, same = PartitionSpec("members"), PartitionSpec()
-  return jax.jit(
-    jax.shard_map(
-      in_turn,
-      mesh=mesh,
-      in_specs=(each, same, same),
-      out_specs=each,
-      # The trainings never speak to each other.
-      check_vma=False,
-    )
-  )
+  return mapped.compile_map(one, mapping)
