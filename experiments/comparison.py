@@ -263,16 +263,22 @@ def format_csv(
 
 
 def plot_curves(
-  rows: Sequence[Row], workdir: pathlib.Path, seeds: int, split: str, title: str
+  rows: Sequence[Row],
+  workdir: pathlib.Path,
+  seeds: int,
+  split: str,
+  title: str,
+  path: pathlib.Path,
 ) -> None:
   """Accuracy by epoch of every row, the mean over seeds, as figures 3.8 to 3.11.
 
   Args:
     rows: those that were trained.
-    workdir: holds the runs; the picture is `split`-accuracy.png in it.
+    workdir: holds the runs.
     seeds: how many a row.
     split: "train" or "validation".
     title: of the picture.
+    path: the PNG file.
   """
   figure = plots.new_figure(8, 5)
   axis = figure.subplots()
@@ -296,7 +302,7 @@ def plot_curves(
   axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
   figure.suptitle(title, fontsize=11)
   plots.clean(axis)
-  plots.save(figure, workdir / f"{split}-accuracy.png")
+  plots.save(figure, path)
 
 
 def define_flags(seeds: int = 3) -> dict[str, Any]:
@@ -366,9 +372,9 @@ def main(
       for data in dict.fromkeys(row.data for row in rows if row.data):
         own = [row for row in rows if row.data == data]
         for split in ("train", "validation"):
-          plot_curves(own, workdir, seeds, split, f"{data}, {split}, {scale} scale")
-          picture = workdir / f"{split}-accuracy.png"
-          picture.rename(output / f"{data}-{split}.png")
+          curves_title = f"{data}, {split}, {scale} scale"
+          path = output / f"{data}-{split}.png"
+          plot_curves(own, workdir, seeds, split, curves_title, path)
     except ERRORS as error:
       command_line.fail(error)
     print(text)
