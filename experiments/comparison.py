@@ -351,34 +351,53 @@ def main(
     A function for `absl.app.run`.
   """
 
+  def write(workdir: pathlib.Path, where: Mapping[str, Any]) -> str:
+    seeds, scale = where["seeds"], where["scale"]
+    reports = run_rows(rows, workdir, **where)
+    output = workdir / name
+    output.mkdir(parents=True, exist_ok=True)
+    text = format_markdown(title, rows, reports, protocol(reports, scale, seeds))
+    results.write_atomically(output / f"{name}.md", text.encode())
+    results.write_atomically(
+      output / f"{name}.csv", format_csv(rows, reports).encode()
+    )
+    for data in dict.fromkeys(row.data for row in rows if row.data):
+      own = [row for row in rows if row.data == data]
+      for split in ("train", "validation"):
+        curves_title = f"{data}, {split}, {scale} scale"
+        path = output / f"{data}-{split}.png"
+        plot_curves(own, workdir, seeds, split, curves_title, path)
+    logging.info("The table and its curves are in %s.", output)
+    return text
+
+  return command(write, given)
+
+
+def command(
+  write: Callable[[pathlib.Path, Mapping[str, Any]], str], given: Mapping[str, Any]
+) -> Callable[[list[str]], None]:
+  """What the tables' commands share: flags in, the table printed, errors as one line.
+
+  Args:
+    write: from the workdir and `run_rows`'s seeds, scale and data_dir to the table.
+    given: of `define_flags`.
+
+  Returns:
+    A function for `absl.app.run`.
+  """
+
   def run(argv: list[str]) -> None:
     if len(argv) > 1:
       command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
     command_line.start_logging()
     command_line.use_compilation_cache()
-    scale, seeds = given["scale"].value, given["seeds"].value
-    workdir = pathlib.Path(given["workdir"].value or f"runs/tables-{scale}")
+    where = {name: given[name].value for name in ("seeds", "scale", "data_dir")}
+    workdir = pathlib.Path(given["workdir"].value or f"runs/tables-{where['scale']}")
     try:
-      reports = run_rows(
-        rows, workdir, seeds=seeds, scale=scale, data_dir=given["data_dir"].value
-      )
-      output = workdir / name
-      output.mkdir(parents=True, exist_ok=True)
-      text = format_markdown(title, rows, reports, protocol(reports, scale, seeds))
-      results.write_atomically(output / f"{name}.md", text.encode())
-      results.write_atomically(
-        output / f"{name}.csv", format_csv(rows, reports).encode()
-      )
-      for data in dict.fromkeys(row.data for row in rows if row.data):
-        own = [row for row in rows if row.data == data]
-        for split in ("train", "validation"):
-          curves_title = f"{data}, {split}, {scale} scale"
-          path = output / f"{data}-{split}.png"
-          plot_curves(own, workdir, seeds, split, curves_title, path)
+      text = write(workdir, where)
     except ERRORS as error:
       command_line.fail(error)
-    print(text)
-    logging.info("The table and its curves are in %s.", output)
+    print(text, end="")
 
   return run
 

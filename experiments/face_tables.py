@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from emosynth_jax import command_line, experiment, results
+from emosynth_jax import experiment, results
 from experiments import comparison, face_report
 from experiments.comparison import Row
 from experiments.face_report import LOSSES, Run
@@ -121,29 +121,12 @@ def main(
     A function for `absl.app.run`.
   """
 
-  def run(argv: list[str]) -> None:
-    if len(argv) > 1:
-      command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
-    command_line.start_logging()
-    command_line.use_compilation_cache()
+  def write(workdir: pathlib.Path, where: Mapping[str, Any]) -> str:
     epochs = given["num_epochs"].value
-    scale = given["scale"].value
-    try:
-      text = write_table(
-        name,
-        title,
-        claims,
-        make_rows({"num_epochs": epochs} if epochs else {}),
-        pathlib.Path(given["workdir"].value or f"runs/tables-{scale}"),
-        seeds=given["seeds"].value,
-        scale=scale,
-        data_dir=given["data_dir"].value,
-      )
-    except comparison.ERRORS as error:
-      command_line.fail(error)
-    print(text, end="")
+    rows = make_rows({"num_epochs": epochs} if epochs else {})
+    return write_table(name, title, claims, rows, workdir, **where)
 
-  return run
+  return comparison.command(write, given)
 
 
 def write_table(
