@@ -1,0 +1,194 @@
+"""Pictures of embeddings in a plane, with the numbers that such a plane can't show."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from emosynth_jax import plots
+
+if TYPE_CHECKING:
+  from matplotlib.axes import Axes
+  from matplotlib.lines import Line2D
+
+# Petroff, "Accessible Color Sequences for Data Visualization", 2021: ten colours that
+# stay apart for readers with any of the three colour-vision deficiencies. The markers
+# tell apart what is printed in grey, and classes beyond the tenth.
+COLOURS = (
+  "#3f90da",
+  "#ffa90e",
+  "#bd1f01",
+  "#94a4a2",
+  "#832db6",
+  "#a96b59",
+  "#e76300",
+  "#b9ac70",
+  "#717581",
+  "#92dadd",
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_LAYERS = 8
+CAUTION = (
+  "t-SNE keeps who is near whom. Distances between clusters, their sizes and densities "
+  "mean nothing: read them from the numbers, which are of the embeddings themselves."
+)
+
+
+class Panel(NamedTuple):
+  """One picture of a figure.
+
+  Attributes:
+    title: what it is of.
+    points: `(N, 2)`.
+    labels: int `(N,)`.
+    figures: lines of numbers below the title.
+  """
+
+  title: str
+  points: np.ndarray
+  labels: np.ndarray
+  figures: str
+
+
+def plot_embedding(
+  axis: Axes,
+  points: np.ndarray,
+  labels: np.ndarray,
+  class_names: Sequence[str],
+  *,
+  legend: bool = True,
+) -> None:
+  """Points in a plane, a colour and a marker for each class.
+
+  Args:
+    axis: matplotlib's, to draw on.
+    points: floating `(N, 2)`, of `embeddings.project`.
+    labels: int `(N,)`.
+    class_names: K names, in label order.
+    legend: whether to put the classes' names beside the picture.
+
+  Raises:
+    ValueError: if shapes or labels do not fit.
+  """
+  points, labels = np.asarray(points), np.asarray(labels)
+  if points.ndim != 2 or points.shape[1] != 2 or labels.shape != points.shape[:1]:
+    raise ValueError(
+      f"points and labels: expected (N, 2) and (N,), got {points.shape} and "
+      f"{labels.shape}"
+    )
+  if len(labels) and not 0 <= labels.min() <= labels.max() < len(class_names):
+    raise ValueError(
+      f"labels: expected 0 to {len(class_names) - 1} for {len(class_names)} class "
+      f"names, got {labels.min()} to {labels.max()}"
+    )
+  # In layers, or the last class would cover the others.
+  layer_of = np.random.Generator(np.random.PCG64(0)).integers(0, _LAYERS, len(labels))
+  size = float(np.clip(9000 / max(len(labels), 1), 4, 26))
+  for layer in range(_LAYERS):
+    for k in range(len(class_names)):
+      x, y = points[(layer_of == layer) & (labels == k)].T
+      axis.scatter(
+        x,
+        y,
+        s=size,
+        color=COLOURS[k % len(COLOURS)],
+        marker=MARKERS[k % len(MARKERS)],
+        edgecolor="white",
+        linewidth=0.25,
+        alpha=0.85,
+      )
+  axis.set_aspect("equal", adjustable="datalim")
+  axis.set_xticks([])
+  axis.set_yticks([])
+  axis.spines[:].set_color("#cccccc")
+  if legend:
+    handles = legend_handles(class_names)
+    box = axis.legend(
+      handles=handles, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
+    )
+    for text in box.get_texts():
+      text.set_parse_math(False)
+
+
+def legend_handles(class_names: Sequence[str]) -> list[Line2D]:
+  """The classes' markers, for a legend of a whole figure."""
+  from matplotlib.lines import Line2D
+
+  return [
+    Line2D(
+      [],
+      [],
+      linestyle="",
+      color=COLOURS[k % len(COLOURS)],
+      marker=MARKERS[k % len(MARKERS)],
+      markersize=6,
+      label=name,
+    )
+    for k, name in enumerate(class_names)
+  ]
+
+
+def draw(
+  path: str | os.PathLike,
+  rows: Sequence[Sequence[Panel | None]],
+  class_names: Sequence[str],
+  title: str,
+  note: str = CAUTION,
+) -> None:
+  """Panels in rows and columns, one legend for all.
+
+  Args:
+    path: the PNG file.
+    rows: of panels, all of one length; None leaves a place empty.
+    class_names: K names.
+    title: data set, split and number of images.
+    note: small, below.
+  """
+  number = len(rows[0])
+  width = 4.4 * number + 1.1
+  figure = plots.new_figure(width, 4.7 * len(rows) + 0.7)
+  axes = figure.subplots(len(rows), number, squeeze=False)
+  for axis, panel in zip(axes.flat, [p for row in rows for p in row], strict=True):
+    if panel is None:
+      axis.set_axis_off()
+      continue
+    plot_embedding(axis, panel.points, panel.labels, class_names, legend=False)
+    axis.set_title(panel.title, fontsize=10, parse_math=False)
+    axis.set_xlabel(panel.figures, fontsize=8.5, parse_math=False)
+  legend = figure.legend(
+    handles=legend_handles(class_names), loc="outside right center", frameon=False
+  )
+  for text in legend.get_texts():
+    text.set_parse_math(False)
+  figure.suptitle(title, fontsize=11, parse_math=False)
+  figure.supxlabel(
+    textwrap.fill(note, int(14 * width)),
+    fontsize=8,
+    color=plots.GREY,
+    parse_math=False,
+  )
+  plots.save(figure, path)
+
+
+def describe(figures: Mapping[str, Any], kept: Mapping[str, float]) -> str:
+  """The numbers of a panel.
+
+  Args:
+    figures: of `separation.separation`, with "accuracy".
+    kept: of `embeddings.faithfulness`.
+
+  Returns:
+    Three lines.
+  """
+  return (
+    f"accuracy {100 * figures['accuracy']:.1f} %, silhouette "
+    f"{figures['silhouette']:.3f}, intra / inter {figures['intra_inter_ratio']:.2f}\n"
+    f"angle to own centre {figures['angle_to_own']:.1f}°, to the nearest other "
+    f"{figures['angle_to_other']:.1f}°\n"
+    f"of the picture: trustworthiness {kept['trustworthiness']:.2f}, order of centre "
+    f"distances kept {kept['centre_distances']:.2f}"
+  )

@@ -1,0 +1,233 @@
+"""What a network makes of each image before its last layer, and pictures of it.
+
+  compute_embeddings  the penultimate features of a whole split, in one program
+  project             their places in a plane, by t-SNE or by principal components
+  faithfulness        what of the embeddings such a plane still shows
+
+The command is emosynth_jax/analysis/embedding_run.py.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emosynth_jax.analysis import gradcam, mapped, traced
+
+METHODS = ("tsne", "pca")
+_PERPLEXITY = 30.0
+_NEIGHBORS = 10
+
+
+def compute_embeddings(
+  apply_fn: traced.ApplyFn,
+  variables: Any,
+  input_scale: Any,
+  images: np.ndarray,
+  *,
+  batch_size: int = 256,
+  report: Callable[[int], None] = lambda done: None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """The embeddings and margin-free logits of a whole split, batch by batch.
+
+  One compiled program, with BatchNorm's running statistics and without dropout: no
+  image's embedding depends on the others.
+
+  Args:
+    apply_fn: `(variables, inputs) -> (logits, layers)` with the embedding among the
+      layers as "pre_logits"; `saliency_run.apply_fn_of(experiment, modules=False)`
+      makes it of a run, `gradcam.flax_apply_fn(model)` of a network.
+    variables: the network's.
+    input_scale: factor from pixels to the network's input.
+    images: uint8 `(M, H, W, C)`.
+    batch_size: images at a time.
+    report: called now and then with the number of images done.
+
+  Returns:
+    float32 embeddings `(M, D)` and logits `(M, K)`.
+
+  Raises:
+    ValueError: if there is no image, or the network has no embedding.
+  """
+  if not len(images):
+    raise ValueError(f"images: expected at least one, got shape {images.shape}")
+
+  def one_batch(variables, input_scale, batch):
+    inputs = batch.astype(jnp.float32) * input_scale
+    logits, layers = apply_fn(variables, inputs)
+    if "pre_logits" not in layers:
+      raise ValueError(
+        f"apply_fn: expected a layer 'pre_logits', got {', '.join(layers) or 'none'}"
+      )
+    found = layers["pre_logits"], logits
+    return tuple(x.astype(jnp.float32) for x in found)
+
+  batch_size = min(batch_size, len(images))
+
+  @jax.jit
+  def program(members, variables, input_scale):
+    return gradcam.over_batches(
+      lambda batch: one_batch(variables, input_scale, batch),
+      (members,),
+      batch_size=batch_size,
+    )
+
+  return mapped.run_in_chunks(
+    program,
+    images,
+    (variables, input_scale),
+    # Several batches in one call, but a word now and then.
+    chunk=min(8 * batch_size, -(-len(images) // batch_size) * batch_size),
+    report=report,
+  )
+
+
+def project(
+  embeddings: np.ndarray,
+  method: str = "tsne",
+  seed: int = 0,
+  *,
+  perplexity: float | None = None,
+) -> np.ndarray:
+  """The embeddings' places in a plane.
+
+  "pca" are the first two principal components, a linear map: distances in the plane
+  are at most those of the embeddings. "tsne" places the points so that the
+  probabilities of being neighbours agree with those of the embeddings (Barnes-Hut,
+  started from the principal components). It keeps who is near whom; distances between
+  clusters, their sizes and their densities mean nothing, and a cluster in the picture
+  is no proof of one in the embeddings. `faithfulness` has that in numbers.
+
+  Args:
+    embeddings: floating `(N, D)`, N >= 3 and D >= 2.
+    method: one of `METHODS`.
+    seed: of t-SNE; on one machine, the same seed and embeddings give the same points.
+    perplexity: of t-SNE, roughly the number of neighbours that count, less than N; by
+      default 30, or (N - 1) / 3 where that is less.
+
+  Returns:
+    float32 `(N, 2)`.
+
+  Raises:
+    TypeError: if the embeddings are not floating.
+    ValueError: for another shape or method, embeddings that are not finite, or a
+      perplexity out of range.
+
+  References:
+    van der Maaten and Hinton, `Visualizing Data using t-SNE
+    <https://www.jmlr.org/papers/v9/vandermaaten08a.html>`_, 2008;
+    van der Maaten, `Accelerating t-SNE using Tree-Based Algorithms
+    <https://jmlr.org/papers/v15/vandermaaten14a.html>`_, 2014;
+    Wattenberg et al., `How to Use t-SNE Effectively
+    <https://distill.pub/2016/misread-tsne>`_, 2016
+  """
+  if method not in METHODS:
+    raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {method!r}")
+  embeddings = check_embeddings(embeddings)
+  total, dim = embeddings.shape
+  if total < 3 or dim < 2:
+    raise ValueError(
+      f"embeddings: expected (N, D) with N >= 3 and D >= 2, got {embeddings.shape}"
+    )
+  if perplexity is None:
+    perplexity = min(_PERPLEXITY, (total - 1) / 3)
+  if not 0 < perplexity < total:
+    raise ValueError(f"perplexity: expected (0, {total}), got {perplexity}")
+  # Importing scikit-learn takes a second, which most commands need not wait for.
+  from sklearn.decomposition import PCA
+
+  # Principal components start t-SNE as well. Here and not in TSNE, whose solver is
+  # random for many points.
+  points = PCA(2, svd_solver="full").fit_transform(embeddings)
+  if method == "tsne" and points.any():
+    from sklearn.manifold import TSNE
+
+    # The length that van der Maaten starts from, whatever the embeddings' own.
+    start = 1e-4 * points / points[:, 0].std()
+    tsne = TSNE(perplexity=perplexity, init=start.astype(np.float32), random_state=seed)
+    points = tsne.fit_transform(embeddings.astype(np.float32))
+  return points.astype(np.float32)
+
+
+def faithfulness(
+  embeddings: np.ndarray, points: np.ndarray, labels: np.ndarray
+) -> dict[str, float]:
+  """How far a plane shows what the embeddings are.
+
+  - "trustworthiness": 1 if the 10 nearest neighbours of every point in the plane are
+    its nearest in the embeddings too; the lower, the more strangers are near, and the
+    farther from. About .5 for a random plane.
+  - "centre_distances": Spearman's rank correlation between the distances of the class
+    means in the plane and those in the embeddings, over all pairs of classes: whether
+    the picture's far clusters are far. NaN for fewer than three classes.
+
+  Args:
+    embeddings: floating `(N, D)`.
+    points: floating `(N, 2)`, of `project`.
+    labels: int `(N,)`.
+
+  Returns:
+    The two.
+
+  Raises:
+    TypeError: if the arrays are of another type.
+    ValueError: if their lengths differ, or there are fewer than three points.
+
+  References:
+    Venna and Kaski, "Neighborhood preservation in nonlinear projection methods: an
+    experimental study", ICANN 2001
+  """
+  embeddings, points = check_embeddings(embeddings), check_embeddings(points)
+  labels = check_labels(labels, len(embeddings))
+  if len(points) != len(embeddings) or len(points) < 3:
+    raise ValueError(
+      f"points: expected ({len(embeddings)}, 2), at least 3; got {points.shape}"
+    )
+  import scipy.spatial.distance
+  import scipy.stats
+  from sklearn.manifold import trustworthiness
+
+  # It is defined for less than half as many neighbours as points.
+  neighbors = min(_NEIGHBORS, (len(points) - 1) // 2)
+  classes = np.unique(labels)
+  correlation = float("nan")
+  if len(classes) > 2:
+    distances = [
+      scipy.spatial.distance.pdist(
+        np.stack([x[labels == k].mean(axis=0) for k in classes])
+      )
+      for x in (embeddings, points)
+    ]
+    # Equal distances have no order.
+    if all(np.ptp(d) > 0 for d in distances):
+      correlation = float(scipy.stats.spearmanr(*distances).statistic)
+  return {
+    "trustworthiness": float(
+      trustworthiness(embeddings, points, n_neighbors=neighbors)
+    ),
+    "centre_distances": correlation,
+  }
+
+
+def check_embeddings(embeddings: Any) -> np.ndarray:
+  """The embeddings as float64 `(N, D)`; what is not finite is refused."""
+  array = np.asarray(embeddings)
+  if not np.issubdtype(array.dtype, np.floating):
+    raise TypeError(f"embeddings: expected floating, got {array.dtype}")
+  if array.ndim != 2:
+    raise ValueError(f"embeddings: expected (N, D), got shape {array.shape}")
+  if bad := int((~np.isfinite(array)).any(axis=1).sum()):
+    raise ValueError(f"embeddings: expected finite ones, got {bad} rows that are not")
+  return array.astype(np.float64)
+
+
+def check_labels(labels: Any, total: int) -> np.ndarray:
+  """The labels as integers `(N,)`."""
+  array = np.asarray(labels)
+  if not np.issubdtype(array.dtype, np.integer):
+    raise TypeError(f"labels: expected integers, got {array.dtype}")
+  if array.shape != (total,):
+    raise ValueError(f"labels: expected shape ({total},), got {array.shape}")
+  return array

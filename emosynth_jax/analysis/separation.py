@@ -1,0 +1,156 @@
+"""How far apart a network puts the classes, in numbers."""
+
+from typing import Any
+
+import numpy as np
+
+from emosynth_jax.analysis import embeddings as of_embeddings
+
+
+def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+  r"""Distances and angles within classes and between them.
+
+  With the embeddings x_i of N images, the classes K that have one, class k's n_k
+  images, their mean c_k and the mean c of all images:
+
+  - "silhouette": the mean over the images of (b - a) / max(a, b), where a is the mean
+    distance to the other images of the own class and b the least, over the other
+    classes, mean distance to a class's images; 0 for a class's only image. From -1
+    (among others) to 1 (classes far apart).
+  - "silhouette_macro": the mean over the classes of its mean over a class's images.
+  - "intra_distance": the mean over the images of :math:`|x_i - c_{y_i}|`.
+  - "inter_distance": the mean over all pairs of classes of :math:`|c_j - c_k|`.
+  - "intra_inter_ratio": their quotient, less for denser classes.
+  - "fisher_ratio": :math:`\sum_k n_k |c_k - c|^2 / \sum_i |x_i - c_{y_i}|^2`, the
+    variance between the classes as a multiple of that within them, tr S_B / tr S_W;
+    infinite where the classes are points.
+  - "angle_to_own": the mean over the images of the angle to the own class's centre.
+    Angles are in degrees and about the origin, as a margin on the angle takes them. A
+    class's centre is here the direction of the mean of its images' directions
+    :math:`x_i / |x_i|`.
+  - "angle_to_other": the mean over the images of the smallest angle to the centre of
+    another class.
+  - "angular_margin": the second less the first.
+  - "nearest_own": the share of images whose nearest centre, by angle, is the own one.
+  - "centre_angle": the mean over the classes of the smallest angle from its centre to
+    another's.
+  - "per_class": "label", "count", "silhouette", "intra_distance", "angle_to_own",
+    "angle_to_other" and "centre_angle" of each class, lists.
+  - "zero_embeddings": how many have no direction; these are in no angle.
+
+  Distances are Euclidean. All but the two distances stay the same when all embeddings
+  are multiplied by one number, so that networks can be compared by them. An image is
+  part of its own class's centre, so that a class of few images looks denser than it
+  is.
+
+  Args:
+    embeddings: floating `(N, D)`.
+    labels: int `(N,)`, of at least two classes and fewer than N.
+
+  Returns:
+    The figures, NaN where one is not defined (an angle where all are zero).
+
+  Raises:
+    TypeError: for embeddings that are not floating or labels that are no integers.
+    ValueError: for other shapes, embeddings that are not finite, or too few classes or
+      images.
+
+  References:
+    Rousseeuw, `Silhouettes <https://doi.org/10.1016/0377-0427(87)90125-7>`_, 1987;
+    Fukunaga, "Introduction to Statistical Pattern Recognition", 1990, section 10.2, on
+    criteria of scatter matrices; Deng et al., `ArcFace
+    <https://arxiv.org/abs/1801.07698>`_, 2019, whose table of angle statistics has
+    "angle_to_own" as Intra and "centre_angle" as Inter
+  """
+  x = of_embeddings.check_embeddings(embeddings)
+  labels = of_embeddings.check_labels(labels, len(x))
+  classes, own, counts = np.unique(labels, return_inverse=True, return_counts=True)
+  if not 2 <= len(classes) < len(x):
+    raise ValueError(
+      "labels: expected at least two classes, and more images than classes; got "
+      f"{len(classes)} classes and {len(x)} images"
+    )
+  from sklearn.metrics import silhouette_samples
+
+  def by_class(values):
+    return np.array([values[own == k].mean() for k in range(len(classes))])
+
+  silhouettes = silhouette_samples(x, labels)
+  centres = np.stack([x[own == k].mean(axis=0) for k in range(len(classes))])
+  distances = np.linalg.norm(x - centres[own], axis=1)
+  pairs = np.triu_indices(len(classes), k=1)
+  between = np.linalg.norm(centres[pairs[0]] - centres[pairs[1]], axis=1).mean()
+  spread = (counts * ((centres - x.mean(axis=0)) ** 2).sum(axis=1)).sum()
+  with np.errstate(divide="ignore", invalid="ignore"):
+    ratio = float(distances.mean() / between)
+    fisher = float(spread / (distances**2).sum())
+  angles = _angles(x, own, len(classes))
+  return {
+    "silhouette": float(silhouettes.mean()),
+    "silhouette_macro": float(by_class(silhouettes).mean()),
+    "intra_distance": float(distances.mean()),
+    "inter_distance": float(between),
+    "intra_inter_ratio": ratio,
+    "fisher_ratio": fisher,
+    **{name: _mean(angles[name]) for name in ("angle_to_own", "angle_to_other")},
+    "angular_margin": _mean(angles["angle_to_other"] - angles["angle_to_own"]),
+    "nearest_own": _mean(
+      np.where(
+        np.isnan(angles["angle_to_own"]),
+        np.nan,
+        angles["angle_to_own"] < angles["angle_to_other"],
+      )
+    ),
+    "centre_angle": _mean(angles["centre_angle"]),
+    "per_class": {
+      "label": classes.tolist(),
+      "count": counts.tolist(),
+      "silhouette": by_class(silhouettes).tolist(),
+      "intra_distance": by_class(distances).tolist(),
+      **{
+        name: [_mean(angles[name][own == k]) for k in range(len(classes))]
+        for name in ("angle_to_own", "angle_to_other")
+      },
+      "centre_angle": angles["centre_angle"].tolist(),
+    },
+    "zero_embeddings": int((~x.any(axis=1)).sum()),
+  }
+
+
+def _angles(x: np.ndarray, own: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
+  """Degrees from each image to the centres, and between the centres, NaN if none."""
+  units = _units(x)
+  centres = _units(
+    np.stack([np.nan_to_num(units[own == k]).sum(axis=0) for k in range(num_classes)])
+  )
+  to_centres = _degrees(units @ centres.T)
+  rows = np.arange(len(x))
+  to_own = to_centres[rows, own]
+  to_centres[rows, own] = np.inf
+  between = _degrees(centres @ centres.T)
+  np.fill_diagonal(between, np.inf)
+  return {
+    "angle_to_own": to_own,
+    "angle_to_other": _least(to_centres),
+    "centre_angle": _least(between),
+  }
+
+
+def _units(x: np.ndarray) -> np.ndarray:
+  norms = np.linalg.norm(x, axis=1, keepdims=True)
+  return np.divide(x, norms, out=np.full_like(x, np.nan), where=norms > 0)
+
+
+def _degrees(cosines: np.ndarray) -> np.ndarray:
+  return np.degrees(np.arccos(np.clip(cosines, -1, 1)))
+
+
+def _least(angles: np.ndarray) -> np.ndarray:
+  """The least of each row; a centre without a direction is no one's nearest."""
+  least = np.where(np.isnan(angles), np.inf, angles).min(axis=1)
+  return np.where(np.isfinite(least), least, np.nan)
+
+
+def _mean(values: np.ndarray) -> float:
+  values = values[~np.isnan(values)]
+  return float(values.mean()) if len(values) else float("nan")
