@@ -82,7 +82,8 @@ def run_command(argv: Sequence[str], action: Callable[[Any], None]) -> None:
 
   from emosynth_jax import checkpoints
 
-  if given.mapping == "devices":
+  # Not every command maps.
+  if getattr(given, "mapping", "map") == "devices":
     # Before the backend starts; of no effect on accelerators.
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
   # A GPU's shorter products would be taken for curvature.
