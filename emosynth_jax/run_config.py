@@ -158,12 +158,12 @@ def check_same_config(
   if not path.exists():
     return
   try:
-    old = _LATER_SETTINGS | _flatten(json.loads(path.read_text()))
+    old = _LATER_SETTINGS | flatten(json.loads(path.read_text()))
   except (ValueError, AttributeError):
     raise ValueError(
       f"{path} is damaged: delete it to go on with the settings of this command"
     ) from None
-  new = _flatten(json.loads(json.dumps(config.to_dict())))
+  new = flatten(json.loads(json.dumps(config.to_dict())))
   # A cosine ends with the last epoch: with more of them, every step would be another.
   bound = {"num_epochs"} if config.schedule.name == "cosine" else set()
   different = [
@@ -178,11 +178,20 @@ def check_same_config(
     )
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Nested settings by their paths, as {"optimizer.name": "adam"}.
+
+  Args:
+    tree: of `ConfigDict.to_dict`, or of a report.
+    prefix: of every path.
+
+  Returns:
+    Path to setting.
+  """
   flat: dict[str, Any] = {}
   for key, value in tree.items():
-    if isinstance(value, dict):
-      flat |= _flatten(value, f"{prefix}{key}.")
+    if isinstance(value, Mapping):
+      flat |= flatten(value, f"{prefix}{key}.")
     else:
       flat[prefix + key] = value
   return flat

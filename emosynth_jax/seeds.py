@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 from absl import logging
 
-from emosynth_jax import default_config, epoch, results, statistics
+from emosynth_jax import default_config, epoch, results, run_config, statistics
 
 # Settings that leave a report as it is.
 _FREE_SETTINGS = (
@@ -95,9 +95,25 @@ def finished_report(
   except (FileNotFoundError, ValueError, KeyError):
     return None
   wanted = results.to_jsonable(config.to_dict())
-  same = _without_free(settings) == _without_free(wanted)
+  same = settings_of(settings) == settings_of(wanted)
   finished = same and invariant and epoch.is_last(done, best, config)
   return report if finished else None
+
+
+def settings_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+  """The settings that change a report, by their paths.
+
+  Args:
+    settings: a config's, as a report holds them.
+
+  Returns:
+    Path to setting, without where the data lies and what only changes the costs.
+  """
+  return {
+    path: value
+    for path, value in run_config.flatten(settings).items()
+    if path not in _FREE_SETTINGS
+  }
 
 
 def figures_of(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -332,13 +348,3 @@ def _at(tree, path):
   for key in path:
     tree = (tree or {}).get(key)
   return tree
-
-
-def _without_free(settings, prefix=""):
-  flat = {}
-  for key, value in settings.items():
-    if isinstance(value, dict):
-      flat |= _without_free(value, f"{prefix}{key}.")
-    elif prefix + key not in _FREE_SETTINGS:
-      flat[prefix + key] = value
-  return flat

@@ -85,6 +85,44 @@ def apply_fn_of(experiment: Any, *, modules: bool) -> Any:
   return gradcam.flax_apply_fn(experiment.model, to_logits=to_logits, modules=modules)
 
 
+def choose_layer(
+  network: Network, name: str | None
+) -> tuple[str, tuple[int, int, int], int]:
+  """The layer of Grad-CAM.
+
+  Args:
+    network: the trained one.
+    name: the layer asked for; None for the network's default.
+
+  Returns:
+    Its name, the shape `(h, w, k)` of its maps, and their margin, see
+    `gradcam.upsample`.
+
+  Raises:
+    ValueError: if the network has no such layer; those it has are listed.
+  """
+  import jax
+  import jax.numpy as jnp
+
+  from emosynth_jax.analysis import gradcam
+
+  config, experiment, state, dataset = network
+  one = jax.ShapeDtypeStruct((1, *dataset.images.shape[1:]), jnp.float32)
+
+  def shapes_of(*, modules):
+    apply_fn = apply_fn_of(experiment, modules=modules)
+    return gradcam.layer_shapes(apply_fn, state.evaluation_variables, one)
+
+  layer = name or DEFAULT_LAYERS.get(config.model.name)
+  if layer is None:
+    layer = gradcam.default_layer(shapes_of(modules=False))
+  shapes = shapes_of(modules=True)
+  if layer not in shapes:
+    listed = "\n".join(f"  {known} {shape}" for known, shape in shapes.items())
+    raise ValueError(f"--layer: got {layer!r}; {config.model.name} has\n{listed}")
+  return layer, shapes[layer], MARGINS.get(config.model.name, {}).get(layer, 0)
+
+
 def explain(
   apply_fn: Any,
   variables: Any,
@@ -141,25 +179,15 @@ def explain(
 def explain_run(given: Any) -> None:
   """Computes, writes and draws what the flags ask for."""
   import jax
-  import jax.numpy as jnp
 
   from emosynth_jax import progress, results
-  from emosynth_jax.analysis import gradcam, mapped, npz, saliency_grid, sanity_run
+  from emosynth_jax.analysis import mapped, npz, saliency_grid, sanity_run
 
   network = load_network(given.workdir, given.split, given.data_dir)
   config, experiment, state, dataset = network
   variables = state.evaluation_variables
-  one = jax.ShapeDtypeStruct((1, *dataset.images.shape[1:]), jnp.float32)
   apply_fn = apply_fn_of(experiment, modules=True)
-  shapes = gradcam.layer_shapes(apply_fn, variables, one)
-  layer = given.layer or DEFAULT_LAYERS.get(config.model.name)
-  if layer is None:
-    own = apply_fn_of(experiment, modules=False)
-    layer = gradcam.default_layer(gradcam.layer_shapes(own, variables, one))
-  if layer not in shapes:
-    listed = "\n".join(f"  {name} {shape}" for name, shape in shapes.items())
-    raise ValueError(f"--layer: got {layer!r}; {config.model.name} has\n{listed}")
-  margin = MARGINS.get(config.model.name, {}).get(layer, 0)
+  layer, shape, margin = choose_layer(network, given.layer)
 
   total = min(given.images or len(dataset), len(dataset))
   # Drawn, as many splits are sorted by class; the same ones for every run on the data.
@@ -210,7 +238,7 @@ def explain_run(given: Any) -> None:
       "training_loss": config.loss.to_dict(),
       "best_epoch": int(state.best_epoch),
       "layer": layer,
-      "layer_shape": list(shapes[layer]),
+      "layer_shape": list(shape),
       "margin": margin,
       "target": given.target,
       "class_names": list(dataset.class_names),
@@ -231,7 +259,7 @@ def explain_run(given: Any) -> None:
   if sanity:
     print(sanity_run.format_sanity(sanity))
   print(
-    f"{given.workdir}: Grad-CAM of {layer} {shapes[layer]} for the {given.target} "
+    f"{given.workdir}: Grad-CAM of {layer} {shape} for the {given.target} "
     f"class of {total} images of {given.split}: gradcam.png, gradcam.npz, gradcam.json"
   )
 
