@@ -1,4 +1,4 @@
-"""What a handful of seeds says, and how surely."""
+"""What a handful of seeds says, or a share of the images, and how surely."""
 
 import math
 from collections.abc import Sequence
@@ -72,6 +72,43 @@ def paired_difference(
   else:
     p_value = math.nan if mean else 1.0
   return {"mean": mean, "low": mean - half, "high": mean + half, "p_value": p_value}
+
+
+def proportion_interval(
+  successes: int, total: int, confidence: float = 0.95
+) -> tuple[float, float]:
+  r"""Wilson's interval of a proportion, such as an accuracy or a recall.
+
+  The shares p that a normal approximation does not reject: with
+  :math:`\hat p = k / n`, those of
+  :math:`|\hat p - p| \le z \sqrt{p (1 - p) / n}`. It speaks of the sample of images
+  alone, as if each were drawn by itself: not of the spread over seeds, and twins among
+  the images make it too narrow.
+
+  Args:
+    successes: k.
+    total: n, at least 0.
+    confidence: in (0, 1).
+
+  Returns:
+    The two bounds; NaN where n is 0.
+
+  Raises:
+    ValueError: if k is not in 0..n, or for a confidence out of range.
+
+  References:
+    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
+    1927
+  """
+  if not 0 <= successes <= total:
+    raise ValueError(f"successes: expected 0 to {total}, got {successes}")
+  if not 0 < confidence < 1:
+    raise ValueError(f"confidence: expected a number in (0, 1), got {confidence}")
+  if total == 0:
+    return math.nan, math.nan
+  test = scipy.stats.binomtest(int(successes), int(total))
+  interval = test.proportion_ci(confidence, method="wilson")
+  return float(interval.low), float(interval.high)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

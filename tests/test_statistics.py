@@ -8,7 +8,12 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emosynth_jax.statistics import holm, mean_and_deviation, paired_difference
+from emosynth_jax.statistics import (
+  holm,
+  mean_and_deviation,
+  paired_difference,
+  proportion_interval,
+)
 
 _VALUES = st.lists(st.floats(-10, 10, width=32), min_size=3, max_size=12, unique=True)
 
@@ -100,3 +105,25 @@ def test_holm_lies_between_none_and_bonferroni(p_values):
   assert np.all(corrected <= np.minimum(len(p_values) * p_values, 1) + 1e-12)
   order = np.argsort(p_values, kind="stable")
   assert np.all(np.diff(corrected[order]) >= 0)
+
+
+@given(st.integers(1, 5000), st.floats(0, 1), st.floats(0.5, 0.999))
+def test_the_bounds_of_a_proportion_solve_wilsons_equation(total, share, confidence):
+  successes = round(share * total)
+  low, high = proportion_interval(successes, total, confidence)
+  z = scipy.stats.norm.ppf((1 + confidence) / 2)
+  found = successes / total
+  assert 0 <= low <= found <= high <= 1
+  for bound in (low, high):
+    # Squared, as a bound at 0 or 1 is one only to rounding.
+    np.testing.assert_allclose(
+      (found - bound) ** 2, z**2 * bound * (1 - bound) / total, atol=1e-9
+    )
+
+
+def test_a_proportion_of_nothing_and_mistakes():
+  assert all(math.isnan(bound) for bound in proportion_interval(0, 0))
+  with pytest.raises(ValueError, match=r"successes: expected 0 to 3, got 4"):
+    proportion_interval(4, 3)
+  with pytest.raises(ValueError, match=r"confidence: expected .* got 95"):
+    proportion_interval(1, 3, 95)
