@@ -73,7 +73,25 @@ def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
       f"--workdir: expected the folder of a trained run, but {path} is missing"
     )
   try:
-    stored = _with_tuples(json.loads(path.read_text()))
+    return parse_config(json.loads(path.read_text()))
+  except ValueError as error:
+    raise ValueError(f"{path} is damaged or of another version ({error})") from error
+
+
+def parse_config(stored: dict[str, Any]) -> ml_collections.ConfigDict:
+  """A config from what JSON holds of one; see `read_config`.
+
+  Args:
+    stored: as `config.to_dict()` was.
+
+  Returns:
+    A checked config.
+
+  Raises:
+    ValueError: if it is no config, or has settings that are no longer known.
+  """
+  try:
+    stored = _with_tuples(stored)
     config = default_config.get_default_config()
     for name in default_config.OPEN_PARTS:
       part, _, leaf = name.rpartition(".")
@@ -82,7 +100,7 @@ def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
     config.update(ml_collections.ConfigDict(stored))
     default_config.check_config(config)
   except (ValueError, KeyError, AttributeError, TypeError) as error:
-    raise ValueError(f"{path} is damaged or of another version ({error})") from error
+    raise ValueError(str(error)) from error
   return config
 
 
@@ -166,7 +184,7 @@ def load_run(
       "training_seed": config.seed,
       "best_epoch": int(state.best_epoch),
       "num_parameters": sum(x.size for x in jax.tree.leaves(variables["params"])),
-      "variables_crc32": _checksum(variables),
+      "variables_crc32": checksum(variables),
     },
     name=f"{config.model.name}, {config.loss.name}",
   )
@@ -241,7 +259,8 @@ def _with_tuples(tree: Any) -> Any:
   return tuple(map(_with_tuples, tree)) if isinstance(tree, list) else tree
 
 
-def _checksum(tree: Any) -> int:
+def checksum(tree: Any) -> int:
+  """CRC-32 of all arrays of a pytree."""
   checksum = 0
   for leaf in jax.tree.leaves(jax.device_get(tree)):
     checksum = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), checksum)
