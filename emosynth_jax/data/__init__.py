@@ -33,6 +33,8 @@ def load_splits(
   validation_fraction: float,
   seed: int,
   limit: int = 0,
+  lazily: bool = False,
+  share: Callable[..., Any] = lambda total, compute: compute(range(total)),
   **options: Any,
 ) -> dict[str, Dataset]:
   """Loads the asked splits of a data set.
@@ -49,6 +51,10 @@ def load_splits(
       validation split, in [0, 1); 0 holds nothing out.
     seed: of the draws (the held-out part, the limit) and of a generated data set.
     limit: at most so many images a split, drawn by class; 0 means all.
+    lazily: leaves the images on disk until they are asked for (see `LazyImages`),
+      where they lie there one by one.
+    share: by which several processes read the labels, see `_tfds.open_split`; of
+      effect where labels are read lazily.
     **options: keyword arguments of the data set's loader.
 
   Returns:
@@ -64,7 +70,7 @@ def load_splits(
     raise ValueError(
       f"validation_fraction: expected a number in [0, 1), got {validation_fraction}"
     )
-  read = _reader(name, data_dir, seed, options)
+  read = _reader(name, data_dir, seed, options, share if lazily else None)
   hold_out = not _has_validation(name, data_dir, options)
   if hold_out and "validation" in splits and validation_fraction == 0:
     raise ValueError(
@@ -87,12 +93,17 @@ def load_splits(
 
 
 def _reader(
-  name: str, data_dir: str | pathlib.Path, seed: int, options: dict[str, Any]
+  name: str,
+  data_dir: str | pathlib.Path,
+  seed: int,
+  options: dict[str, Any],
+  share: Callable[..., Any] | None,
 ) -> Callable[[str], Dataset]:
-  """The loader of one split, with its options bound."""
+  """The loader of one split, with its options bound; lazily with a `share`."""
   if name not in LOADERS:
     raise ValueError(f"data set: expected one of {sorted(LOADERS)}, got {name!r}")
-  load = importlib.import_module(LOADERS[name]).load
+  module = importlib.import_module(LOADERS[name])
+  load = module.load
   known = {
     parameter.name: parameter
     for parameter in inspect.signature(load).parameters.values()
@@ -112,6 +123,10 @@ def _reader(
       f"{name}: {problem} {', '.join(unknown or missing)}; its options are "
       f"{sorted(set(known) - set(seeded))}"
     )
+  if share is not None and hasattr(module, "open_split"):
+    load = module.open_split
+    if "share" in inspect.signature(load).parameters:
+      options = options | {"share": share}
   return lambda split: load(data_dir, split, **options, **seeded)
 
 

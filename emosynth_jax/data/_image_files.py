@@ -1,11 +1,14 @@
 """Image files of any size, brought to one: the options and the reading of them."""
 
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
 from emosynth_jax.data import _images
+from emosynth_jax.data.lazy_images import LazyImages
 
 
 def check_options(image_size: int, channels: int) -> None:
@@ -18,8 +21,27 @@ def check_options(image_size: int, channels: int) -> None:
     raise ValueError(f"channels: expected 1 or 3, got {channels}")
 
 
+def lazily(paths: Sequence[pathlib.Path], image_size: int, channels: int) -> Any:
+  """The images of files in the place of an array, see `LazyImages`."""
+  shape = (image_size, image_size, channels)
+
+  def read_rows(rows: np.ndarray) -> np.ndarray:
+    images = np.empty((len(rows), *shape), np.uint8)
+    for i, row in enumerate(rows):
+      images[i] = read(paths[row], image_size, channels)
+    return images
+
+  return LazyImages(read_rows, (len(paths), *shape))
+
+
 def read(path: pathlib.Path, image_size: int, channels: int) -> np.ndarray:
-  """Reads an image: uint8 `(image_size, image_size, channels)`."""
+  """Reads an image: uint8 `(image_size, image_size, channels)`.
+
+  Raises:
+    ValueError: the file is no image, or a folder.
+  """
+  if path.is_dir():
+    raise ValueError(f"{path}: expected an image file, got a folder")
   return resize(_images.decode(path.read_bytes(), str(path), channels), image_size)
 
 

@@ -2,16 +2,22 @@
 
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 from absl import logging
 
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.lazy_images import LazyImages
 
 # What TFDS calls each of the data sets.
 NAMES = {"cifar10": "cifar10", "mnist": "mnist", "svhn": "svhn_cropped"}
+
+_RECORDS_AT_A_TIME = 1 << 16
+
+Share = Callable[[int, Callable[[range], np.ndarray]], np.ndarray]
 
 
 def read(
@@ -44,11 +50,70 @@ def read(
     FileNotFoundError: the data set isn't prepared there; the message says how to.
     ValueError: it has other splits, shapes or classes than expected, or is damaged.
   """
+  source = _checked_source(name, data_dir, split, image_shape, class_names, counts)
+  sources = _names(name, split, len(source))
+  images = np.empty((len(source), *image_shape), np.uint8)
+  labels = np.empty(len(source), np.int32)
+  for i, feature in enumerate(_features(source, range(len(source)))):
+    images[i] = _decode(feature["image"].bytes_list.value[0], image_shape, sources[i])
+    labels[i] = feature["label"].int64_list.value[0]
+  return Dataset(images, labels, tuple(class_names), split, sources)
+
+
+def open_split(
+  name: str,
+  data_dir: str | pathlib.Path,
+  split: str,
+  *,
+  image_shape: tuple[int, int, int],
+  class_names: Sequence[str],
+  counts: Mapping[str, int],
+  share: Share,
+) -> Dataset:
+  """What `read` reads, each image being read when it is asked for.
+
+  The labels stand within the records, so all of these are gone through once.
+
+  Args:
+    name, data_dir, split, image_shape, class_names, counts: as `read` takes them.
+    share: `(number of records, function of a range of them to their labels) -> labels
+      of all`, by which several processes go through a part of them each.
+
+  Returns:
+    A `Dataset` of `LazyImages`.
+
+  Raises:
+    FileNotFoundError, ValueError: as `read`.
+  """
+  source = _checked_source(name, data_dir, split, image_shape, class_names, counts)
+  sources = _names(name, split, len(source))
+
+  def read_labels(rows: range) -> np.ndarray:
+    labels = (f["label"].int64_list.value[0] for f in _features(source, rows))
+    return np.fromiter(labels, np.int32, len(rows))
+
+  def read_images(rows: np.ndarray) -> np.ndarray:
+    images = np.empty((len(rows), *image_shape), np.uint8)
+    for i, feature in enumerate(_features(source, rows.tolist())):
+      content = feature["image"].bytes_list.value[0]
+      images[i] = _decode(content, image_shape, sources[rows[i]])
+    return images
+
+  images: Any = LazyImages(read_images, (len(source), *image_shape))
+  labels = share(len(source), read_labels)
+  return Dataset(images, labels, tuple(class_names), split, sources)
+
+
+def _checked_source(
+  name: str,
+  data_dir: str | pathlib.Path,
+  split: str,
+  image_shape: tuple[int, int, int],
+  class_names: Sequence[str],
+  counts: Mapping[str, int],
+):
   if split not in counts:
     raise ValueError(f"{name}: split: expected one of {list(counts)}, got {split!r}")
-  # Importing tensorflow_datasets takes .4 s, which the other data sets are spared.
-  from tensorflow_datasets.proto import tf_example_pb2
-
   folder = _newest_version(name, pathlib.Path(data_dir))
   source = _open(folder, split)
   _check_features(source.dataset_info.features, folder, image_shape, class_names)
@@ -60,22 +125,30 @@ def read(
       split,
       counts[split],
     )
-  try:
-    records = source.__getitems__(range(len(source)))
-  except Exception as error:  # array_record raises its C++ status as it comes.
-    raise ValueError(
-      f"{folder}: damaged: cannot read split {split!r} ({error}); delete this folder "
-      "and prepare the data set again"
-    ) from error
+  return source
 
-  sources = tuple(f"{name}/{split}[{i}]" for i in range(len(records)))
-  images = np.empty((len(records), *image_shape), np.uint8)
-  labels = np.empty(len(records), np.int32)
-  for i, record in enumerate(records):
-    feature = tf_example_pb2.Example.FromString(record).features.feature
-    images[i] = _decode(feature["image"].bytes_list.value[0], image_shape, sources[i])
-    labels[i] = feature["label"].int64_list.value[0]
-  return Dataset(images, labels, tuple(class_names), split, sources)
+
+def _names(name: str, split: str, count: int) -> tuple[str, ...]:
+  return tuple(f"{name}/{split}[{i}]" for i in range(count))
+
+
+def _features(source, rows: Sequence[int]):
+  """The features of some records, which TFDS hands out in one call."""
+  # Importing tensorflow_datasets takes .4 s, which the other data sets are spared.
+  from tensorflow_datasets.proto import tf_example_pb2
+
+  # No more at a time than memory has room for.
+  for start in range(0, len(rows), _RECORDS_AT_A_TIME):
+    try:
+      records = source.__getitems__(rows[start : start + _RECORDS_AT_A_TIME])
+    except Exception as error:  # array_record raises its C++ status as it comes.
+      info = source.dataset_info
+      raise ValueError(
+        f"{info.data_dir}: damaged: cannot read split {source.split!r} ({error}); "
+        "delete this folder and prepare the data set again"
+      ) from error
+    for record in records:
+      yield tf_example_pb2.Example.FromString(record).features.feature
 
 
 def _newest_version(name: str, data_dir: pathlib.Path) -> pathlib.Path:

@@ -1,6 +1,7 @@
 """CIFAR-10: 60,000 colour photographs of 32x32 in ten classes (Krizhevsky, 2009)."""
 
 import pathlib
+from typing import Any
 
 from emosynth_jax.data import _tfds
 from emosynth_jax.data.dataset import Dataset
@@ -19,6 +20,12 @@ CLASS_NAMES = (
 )
 COUNTS = {"train": 50000, "test": 10000}
 
+_EXPECTED: dict[str, Any] = {
+  "image_shape": (32, 32, 3),
+  "class_names": CLASS_NAMES,
+  "counts": COUNTS,
+}
+
 
 def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
   """Reads one split of CIFAR-10 as TFDS has prepared it.
@@ -34,11 +41,16 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
     FileNotFoundError: the data set isn't prepared there.
     ValueError: the split is unknown or the data malformed.
   """
-  return _tfds.read(
-    "cifar10",
-    data_dir,
-    split,
-    image_shape=(32, 32, 3),
-    class_names=CLASS_NAMES,
-    counts=COUNTS,
-  )
+  return _tfds.read("cifar10", data_dir, split, **_EXPECTED)
+
+
+def open_split(
+  data_dir: str | pathlib.Path, split: str, *, share: _tfds.Share
+) -> Dataset:
+  """What `load` reads, each image being read when it is asked for.
+
+  Args:
+    data_dir, split: as `load` takes them.
+    share: see `_tfds.open_split`.
+  """
+  return _tfds.open_split("cifar10", data_dir, split, share=share, **_EXPECTED)

@@ -4,13 +4,16 @@ import dataclasses
 
 import numpy as np
 
+from emosynth_jax.data.lazy_images import LazyImages
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """Images of one split, held whole in memory as uint8.
+  """Images of one split, as uint8.
 
   Attributes:
-    images: uint8 array `(N, height, width, channels)`, channels 1 or 3.
+    images: uint8 array `(N, height, width, channels)`, channels 1 or 3; where it was
+      asked for, a `LazyImages` that answers as one.
     labels: int32 array `(N,)`, indices into `class_names`.
     class_names: one name for each class, in label order.
     split: the name of the split as this project says it: "train", "validation"
@@ -60,6 +63,10 @@ class Dataset:
     """Number of images of each class, int `(K,)`."""
     return np.bincount(self.labels, minlength=len(self.class_names))
 
+  def in_memory(self) -> "Dataset":
+    """The data set with its images in an array, damaged ones refused."""
+    return dataclasses.replace(self, images=np.asarray(self.images))
+
   def take(
     self,
     indices: np.ndarray,
@@ -67,9 +74,12 @@ class Dataset:
     official_split: str | None = None,
   ) -> "Dataset":
     """The rows at `indices` `(M,)`, in that order; None keeps a name as it is."""
+    images = self.images
     return dataclasses.replace(
       self,
-      images=self.images[indices],
+      images=images.take(indices)
+      if isinstance(images, LazyImages)
+      else images[indices],
       labels=self.labels[indices],
       split=split or self.split,
       sources=tuple(self.sources[i] for i in indices),

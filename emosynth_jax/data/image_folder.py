@@ -39,6 +39,15 @@ def load(
     ValueError: splits differ in their classes, a class is empty, or a file is no
       image; the folder or file is named.
   """
+  return open_split(
+    data_dir, split, image_size=image_size, channels=channels
+  ).in_memory()
+
+
+def open_split(
+  data_dir: str | pathlib.Path, split: str, *, image_size: int, channels: int
+) -> Dataset:
+  """What `load` reads, each image being read when it is asked for."""
   if split not in _FOLDERS:
     raise ValueError(f"split: expected one of {list(_FOLDERS)}, got {split!r}")
   _image_files.check_options(image_size, channels)
@@ -57,11 +66,8 @@ def load(
       raise ValueError(f"{roots[split] / class_name}: this class has no image")
     paths += files
     labels += [label] * len(files)
-  images = np.empty((len(paths), image_size, image_size, channels), np.uint8)
-  for i, path in enumerate(paths):
-    images[i] = _read(path, image_size, channels)
   return Dataset(
-    images=images,
+    images=_image_files.lazily(paths, image_size, channels),
     labels=np.array(labels, np.int32),
     class_names=class_names,
     split=split,
@@ -115,9 +121,3 @@ def _class_names(roots: dict[str, pathlib.Path]) -> tuple[str, ...]:
 
 def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
   return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def _read(path: pathlib.Path, size: int, channels: int) -> np.ndarray:
-  if path.is_dir():
-    raise ValueError(f"{path}: expected an image file, got a folder")
-  return _image_files.read(path, size, channels)

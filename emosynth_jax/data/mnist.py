@@ -7,15 +7,22 @@ each pixel as it was, where resampling would blur the strokes.
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import numpy as np
 
 from emosynth_jax.data import _tfds
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.lazy_images import LazyImages
 
 CLASS_NAMES = tuple("0123456789")
 COUNTS = {"train": 60000, "test": 10000}
 _PADDING = 2
+_EXPECTED: dict[str, Any] = {
+  "image_shape": (28, 28, 1),
+  "class_names": CLASS_NAMES,
+  "counts": COUNTS,
+}
 
 
 def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
@@ -32,14 +39,26 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
     FileNotFoundError: the data set isn't prepared there.
     ValueError: the split is unknown or the data malformed.
   """
-  dataset = _tfds.read(
-    "mnist",
-    data_dir,
-    split,
-    image_shape=(28, 28, 1),
-    class_names=CLASS_NAMES,
-    counts=COUNTS,
+  dataset = _tfds.read("mnist", data_dir, split, **_EXPECTED)
+  return dataclasses.replace(dataset, images=_pad(dataset.images))
+
+
+def open_split(
+  data_dir: str | pathlib.Path, split: str, *, share: _tfds.Share
+) -> Dataset:
+  """What `load` reads, each image being read when it is asked for.
+
+  Args:
+    data_dir, split: as `load` takes them.
+    share: see `_tfds.open_split`.
+  """
+  dataset = _tfds.open_split("mnist", data_dir, split, share=share, **_EXPECTED)
+  images: Any = LazyImages(
+    lambda rows: _pad(dataset.images[rows]), (len(dataset), 32, 32, 1)
   )
-  margin = (_PADDING, _PADDING)
-  images = np.pad(dataset.images, ((0, 0), margin, margin, (0, 0)))
   return dataclasses.replace(dataset, images=images)
+
+
+def _pad(images: np.ndarray) -> np.ndarray:
+  margin = (_PADDING, _PADDING)
+  return np.pad(images, ((0, 0), margin, margin, (0, 0)))

@@ -61,17 +61,23 @@ def load(
     ValueError: the split is unknown, a label is outside 1..7, a folder has another
       name, or a file is no image; the line or file is named.
   """
+  return open_split(
+    data_dir, split, image_size=image_size, channels=channels
+  ).in_memory()
+
+
+def open_split(
+  data_dir: str | pathlib.Path, split: str, *, image_size: int = 100, channels: int = 3
+) -> Dataset:
+  """What `load` reads, each image being read when it is asked for."""
   if split not in COUNTS:
     raise ValueError(f"split: expected one of {list(COUNTS)}, got {split!r}")
   _image_files.check_options(image_size, channels)
   root, is_listed = _find(pathlib.Path(data_dir))
   logging.info("RAF-DB: reading %s from %s", split, root)
   files = (_listed_files if is_listed else _sorted_files)(root)[split]
-  images = np.empty((len(files), image_size, image_size, channels), np.uint8)
-  for i, (path, _) in enumerate(files):
-    images[i] = _image_files.read(path, image_size, channels)
   dataset = Dataset(
-    images=images,
+    images=_image_files.lazily([path for path, _ in files], image_size, channels),
     labels=np.array([CLASS_NAMES.index(LABELS[label]) for _, label in files], np.int32),
     class_names=CLASS_NAMES,
     split=split,

@@ -1,12 +1,19 @@
 """SVHN: house numbers from street photographs, one digit of 32x32 (Netzer, 2011)."""
 
 import pathlib
+from typing import Any
 
 from emosynth_jax.data import _tfds
 from emosynth_jax.data.dataset import Dataset
 
 CLASS_NAMES = tuple("0123456789")
 COUNTS = {"train": 73257, "test": 26032, "extra": 531131}
+
+_EXPECTED: dict[str, Any] = {
+  "image_shape": (32, 32, 3),
+  "class_names": CLASS_NAMES,
+  "counts": COUNTS,
+}
 
 
 def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
@@ -24,11 +31,16 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
     FileNotFoundError: the data set isn't prepared there.
     ValueError: the split is unknown or the data malformed.
   """
-  return _tfds.read(
-    "svhn",
-    data_dir,
-    split,
-    image_shape=(32, 32, 3),
-    class_names=CLASS_NAMES,
-    counts=COUNTS,
-  )
+  return _tfds.read("svhn", data_dir, split, **_EXPECTED)
+
+
+def open_split(
+  data_dir: str | pathlib.Path, split: str, *, share: _tfds.Share
+) -> Dataset:
+  """What `load` reads, each image being read when it is asked for.
+
+  Args:
+    data_dir, split: as `load` takes them.
+    share: see `_tfds.open_split`.
+  """
+  return _tfds.open_split("svhn", data_dir, split, share=share, **_EXPECTED)
