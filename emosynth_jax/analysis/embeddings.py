@@ -103,7 +103,8 @@ def project(
   Args:
     embeddings: floating `(N, D)`, N >= 3 and D >= 2.
     method: one of `METHODS`.
-    seed: of t-SNE; on one machine, the same seed and embeddings give the same points.
+    seed: of t-SNE's start, of which a hundredth is chance; on one machine, the same
+      seed and embeddings give the same points.
     perplexity: of t-SNE, roughly the number of neighbours that count, less than N; by
       default 30, or (N - 1) / 3 where that is less.
 
@@ -135,19 +136,25 @@ def project(
     perplexity = min(_PERPLEXITY, (total - 1) / 3)
   if not 0 < perplexity < total:
     raise ValueError(f"perplexity: expected (0, {total}), got {perplexity}")
+  if not np.ptp(embeddings, axis=0).any():
+    return np.zeros((total, 2), np.float32)
   # Importing scikit-learn takes a second, which most commands need not wait for.
   from sklearn.decomposition import PCA
 
-  # Principal components start t-SNE as well. Here and not in TSNE, whose solver is
-  # random for many points.
   points = PCA(2, svd_solver="full").fit_transform(embeddings)
-  if method == "tsne" and points.any():
+  if method == "tsne":
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
-    # The length that van der Maaten starts from, whatever the embeddings' own.
-    start = 1e-4 * points / points[:, 0].std()
+    # The length that van der Maaten starts from, whatever the embeddings' own, and a
+    # hundredth of it by chance, so that another seed shows what chance decides.
+    noise = np.random.Generator(np.random.PCG64(seed)).normal(size=points.shape)
+    start = 1e-4 * (points / points[:, 0].std() + 0.01 * noise)
     tsne = TSNE(perplexity=perplexity, init=start.astype(np.float32), random_state=seed)
-    points = tsne.fit_transform(embeddings.astype(np.float32))
+    # With one thread sums have one order; with more, they wait for each other at every
+    # of a thousand steps, which on a busy machine takes a hundred times as long.
+    with threadpool_limits(1):
+      points = tsne.fit_transform(embeddings.astype(np.float32))
   return points.astype(np.float32)
 
 

@@ -1,0 +1,269 @@
+"""What trained runs make of a split before their last layer: pictures and numbers.
+
+  python -m emosynth_jax.analysis.embedding_run --workdir=runs/ce
+  python -m emosynth_jax.analysis.embedding_run --split=test \
+      --workdir=runs/ce-0 --workdir=runs/ce-1 --workdir=runs/mam-0 --workdir=runs/mam-1
+
+Writes into each workdir:
+
+  embeddings.npz   of every image looked at its row in the split, label, embedding and
+                   margin-free logits; of those drawn, their places by t-SNE and by
+                   principal components
+  embeddings.png   those places
+  separation.json  how far apart the classes are, and by what it was computed
+  separation.txt   the same to be read
+
+Of several runs the first one gets embeddings_comparison.png, too, and
+separation_comparison.json and .txt: every other kind of run (those that differ in more
+than the seed) less the first one's kind, seed by seed.
+"""
+
+import pathlib
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+Found = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+
+def embed_run(
+  workdir: Any,
+  *,
+  split: str = "validation",
+  images: int = 10_000,
+  points: int = 2000,
+  batch_size: int = 256,
+  perplexity: float | None = None,
+  seed: int = 0,
+  data_dir: str | None = None,
+) -> Found:
+  """Computes a run's embeddings, their places in a plane and their separation.
+
+  Args:
+    workdir: the run's folder; nothing is written there.
+    split: "train", "validation" or "test".
+    images: at most so many of its images, drawn by a seed of their own, the same for
+      every run on the data; 0 for all.
+    points: at most so many of those are placed in a plane; 0 for all.
+    batch_size: images at a time.
+    perplexity: see `embeddings.project`.
+    seed: of t-SNE.
+    data_dir: where the data set is now; None for where it was.
+
+  Returns:
+    The content of separation.json, and the arrays of embeddings.npz: "rows", "labels"
+    `(M,)`, "embeddings" `(M, D)`, "logits" `(M, K)`, "drawn" `(P,)` (indices into
+    those) and "tsne" and "pca" `(P, 2)`.
+
+  Raises:
+    FileNotFoundError, ValueError, CheckpointError: as `saliency_run.load_network`.
+  """
+  from emosynth_jax import progress, results
+  from emosynth_jax.analysis import embeddings as of_embeddings
+  from emosynth_jax.analysis import saliency_run, separation
+
+  network = saliency_run.load_network(workdir, split, data_dir)
+  config, experiment, state, dataset = network
+  order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
+  rows = np.sort(order[: images or len(dataset)])
+  labels = dataset.labels[rows]
+  bar = progress.Progress(first=0, total=len(rows))
+  found, logits = of_embeddings.compute_embeddings(
+    saliency_run.apply_fn_of(experiment, modules=False),
+    state.evaluation_variables,
+    state.input_scale,
+    dataset.images[rows],
+    batch_size=batch_size,
+    report=lambda done: bar.update(
+      done, f"{workdir}: image {done}/{len(rows)}", images_per_unit=1
+    ),
+  )
+  arrays = {"rows": rows, "labels": labels, "embeddings": found, "logits": logits}
+  figures = {
+    "accuracy": float((logits.argmax(axis=-1) == labels).mean()),
+    **separation.separation(found, labels),
+  }
+  drawn = np.random.Generator(np.random.PCG64(1)).permutation(len(rows))
+  arrays["drawn"] = drawn = np.sort(drawn[: points or len(rows)])
+  kept = {}
+  for method in of_embeddings.METHODS:
+    arrays[method] = of_embeddings.project(
+      found[drawn], method, seed, perplexity=perplexity
+    )
+    kept[method] = of_embeddings.faithfulness(
+      found[drawn], arrays[method], labels[drawn]
+    )
+  record = {
+    "settings": {
+      "workdir": str(workdir),
+      "data_set": config.data.name,
+      "split": split,
+      "official_split": dataset.official_split,
+      "num_images": len(rows),
+      "of": len(dataset),
+      "images_crc32": zlib.crc32(dataset.images[rows].tobytes()),
+      "num_points": len(drawn),
+      "perplexity": perplexity,
+      "projection_seed": seed,
+      "model": config.model.name,
+      "training_loss": config.loss.to_dict(),
+      "training_seed": config.seed,
+      "best_epoch": int(state.best_epoch),
+    },
+    "name": f"{config.model.name}, {config.loss.name}",
+    "class_names": list(dataset.class_names),
+    "separation": figures,
+    "projections": kept,
+    "config": config.to_dict(),
+    "computed_by": results.provenance(),
+  }
+  return results.to_jsonable(record), arrays
+
+
+def draw_runs(path: Any, found: Sequence[Found]) -> None:
+  """One run's t-SNE beside its principal components, or the t-SNE of several.
+
+  Of several, a column for each kind of run and a row for each seed.
+
+  Args:
+    path: the PNG file.
+    found: of `embed_run`.
+  """
+  from emosynth_jax.analysis import embedding_plots, separation_report
+
+  def panel(one, method, name):
+    record, arrays = one
+    settings = record["settings"]
+    return embedding_plots.Panel(
+      title=f"{record['name']}, seed {settings['training_seed']}{name}",
+      points=arrays[method],
+      labels=arrays["labels"][arrays["drawn"]],
+      figures=embedding_plots.describe(
+        record["separation"], record["projections"][method]
+      ),
+    )
+
+  records = [record for record, _ in found]
+  if len(found) == 1:
+    names = {"tsne": "t-SNE", "pca": "principal components"}
+    rows = [[panel(found[0], method, f": {name}") for method, name in names.items()]]
+  else:
+    groups = separation_report.group_runs(records)
+    seeds = sorted({record["settings"]["training_seed"] for record in records})
+    rows = []
+    for seed in seeds:
+      own = [
+        [i for i in group if records[i]["settings"]["training_seed"] == seed]
+        for group in groups
+      ]
+      rows.append([panel(found[i[0]], "tsne", ": t-SNE") if i else None for i in own])
+  settings = records[0]["settings"]
+  embedding_plots.draw(
+    path,
+    rows,
+    records[0]["class_names"],
+    title=f"{settings['data_set']}, {settings['official_split'] or settings['split']}: "
+    f"numbers of {settings['num_images']:,} images, {settings['num_points']:,} drawn",
+  )
+
+
+def write_run(workdir: Any, found: Found) -> None:
+  """Writes one run's files, see the head of this module."""
+  from emosynth_jax import results
+  from emosynth_jax.analysis import npz, separation_report
+
+  folder = pathlib.Path(workdir)
+  npz.write_npz(folder / "embeddings.npz", found[1])
+  draw_runs(folder / "embeddings.png", [found])
+  text = separation_report.format_runs([found[0]])
+  results.write_atomically(folder / "separation.txt", text.encode())
+  results.write_report(folder / "separation.json", found[0])
+
+
+def embed_all(given: Any) -> None:
+  """Computes, writes and draws what the flags ask for."""
+  from emosynth_jax import results
+  from emosynth_jax.analysis import separation_report
+
+  workdirs = list(dict.fromkeys(given.workdir))
+  found = [
+    embed_run(
+      workdir,
+      split=given.split,
+      images=given.images,
+      points=given.points,
+      batch_size=given.batch_size,
+      perplexity=given.perplexity,
+      seed=given.seed,
+      data_dir=given.data_dir,
+    )
+    for workdir in workdirs
+  ]
+  records = [record for record, _ in found]
+  comparisons = separation_report.compare(records)
+  for workdir, one in zip(workdirs, found, strict=True):
+    write_run(workdir, one)
+  text = separation_report.format_runs(records)
+  if len(found) > 1:
+    text += "\n" + separation_report.format_comparison(comparisons)
+    folder = pathlib.Path(workdirs[0])
+    draw_runs(folder / "embeddings_comparison.png", found)
+    results.write_atomically(folder / "separation_comparison.txt", text.encode())
+    results.write_report(
+      folder / "separation_comparison.json",
+      {
+        "runs": [record["settings"] for record in records],
+        "comparisons": comparisons,
+        "computed_by": records[0]["computed_by"],
+      },
+    )
+  print(text, end="")
+  print("Pictures and numbers are in the workdirs: embeddings*.png, separation*.txt")
+
+
+def main(argv: list[str]) -> None:
+  """Runs the command; a mistake in its input ends it with one line."""
+  from emosynth_jax.analysis import command
+
+  command.run_command(argv, embed_all)
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  flags.DEFINE_multi_string(
+    "workdir",
+    None,
+    "Folder of a trained run; may be given several times, the baseline first.",
+    required=True,
+  )
+  flags.DEFINE_enum(
+    "split", "validation", ["train", "validation", "test"], "Where the images are from."
+  )
+  flags.DEFINE_integer(
+    "images", 10_000, "How many of its images, at most; 0 for all.", 0
+  )
+  flags.DEFINE_integer(
+    "points", 2000, "How many of those are drawn, at most; 0 for all.", 0
+  )
+  flags.DEFINE_integer("batch_size", 256, "Images at a time.", 1)
+  flags.DEFINE_float(
+    "perplexity", None, "Of t-SNE; 30, or less for few points, by default."
+  )
+  flags.DEFINE_integer("seed", 0, "Of t-SNE.", 0)
+  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
+  flags.DEFINE_bool(
+    "traceback", False, "Show where in the code an error about the input came from."
+  )
+
+
+def run() -> None:
+  """Entry point of the command line."""
+  define_flags()
+  app.run(main)
+
+
+if __name__ == "__main__":
+  run()

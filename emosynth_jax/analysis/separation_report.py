@@ -1,0 +1,202 @@
+"""Separation of several runs side by side, and paired by seed: numbers and text."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from emosynth_jax import seeds as several
+from emosynth_jax import statistics
+
+# What networks are compared by: figures that no factor on the embeddings changes.
+# Name to digits behind the point and unit.
+FIGURES = {
+  "accuracy": (4, ""),
+  "silhouette": (4, ""),
+  "silhouette_macro": (4, ""),
+  "intra_inter_ratio": (4, ""),
+  "fisher_ratio": (4, ""),
+  "angle_to_own": (2, "°"),
+  "angle_to_other": (2, "°"),
+  "angular_margin": (2, "°"),
+  "nearest_own": (4, ""),
+  "centre_angle": (2, "°"),
+}
+
+
+def group_runs(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+  """Runs that differ in nothing but the seed.
+
+  Args:
+    records: of `embedding_run.embed_run`.
+
+  Returns:
+    Indices of each kind's runs, kinds and runs in the order given.
+
+  Raises:
+    ValueError: if one kind has a seed twice, or the runs were looked at on different
+      images.
+  """
+  first = records[0]["settings"]
+  kinds: dict[str, list[int]] = {}
+  for i, record in enumerate(records):
+    settings = record["settings"]
+    if settings["images_crc32"] != first["images_crc32"]:
+      raise ValueError(
+        f"--workdir: {settings['workdir']} has other images in its {settings['split']} "
+        f"split than {first['workdir']}: nothing to compare"
+      )
+    own = kinds.setdefault(json.dumps(_kind(record), sort_keys=True), [])
+    for j in own:
+      if records[j]["settings"]["training_seed"] == settings["training_seed"]:
+        raise ValueError(
+          f"--workdir: {records[j]['settings']['workdir']} and {settings['workdir']} "
+          f"are the same kind of run with the same seed {settings['training_seed']}"
+        )
+    own.append(i)
+  return list(kinds.values())
+
+
+def compare(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """Each other kind of run less the first kind, paired by seed.
+
+  Args:
+    records: of `embedding_run.embed_run`.
+
+  Returns:
+    For each other kind "name", "baseline", "differs_in" (names of settings), "seeds"
+    (those that both have) and "figures": by name a `statistics.paired_difference`;
+    empty without a common seed.
+
+  Raises:
+    ValueError: as `group_runs`.
+  """
+  groups = group_runs(records)
+
+  def of_seed(group):
+    return {records[i]["settings"]["training_seed"]: records[i] for i in group}
+
+  baseline, comparisons = of_seed(groups[0]), []
+  for group in groups[1:]:
+    own = of_seed(group)
+    seeds = [seed for seed in baseline if seed in own]
+    old, new = (_kind(records[g[0]]) for g in (groups[0], group))
+    figures = {
+      figure: statistics.paired_difference(
+        [_figure(own[seed], figure) for seed in seeds],
+        [_figure(baseline[seed], figure) for seed in seeds],
+      )
+      for figure in (FIGURES if seeds else ())
+    }
+    comparisons.append(
+      {
+        "name": records[group[0]]["name"],
+        "baseline": records[groups[0][0]]["name"],
+        "differs_in": sorted(
+          key for key in old.keys() | new.keys() if old.get(key) != new.get(key)
+        ),
+        "seeds": seeds,
+        "figures": figures,
+      }
+    )
+  return comparisons
+
+
+def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
+  """The figures of runs side by side, then by class.
+
+  Args:
+    records: of `embedding_run.embed_run`, on the same images.
+
+  Returns:
+    Lines that end in a newline.
+  """
+  first = records[0]["settings"]
+  official = f" ({first['official_split']})" if first["official_split"] else ""
+  lines = [
+    f"{first['data_set']}, {first['split']}{official}, {first['num_images']} of "
+    f"{first['of']} images; embeddings as they are, of the best epoch"
+  ]
+  heads = [
+    f"{r['name']}, seed {r['settings']['training_seed']}, epoch "
+    f"{r['settings']['best_epoch']}"
+    for r in records
+  ]
+  lines += [f"  {i}  {head}" for i, head in enumerate(heads, 1)]
+  rows = [["", *map(str, range(1, len(records) + 1))]]
+  rows += [
+    [figure, *(_number(figure, _figure(r, figure)) for r in records)]
+    for figure in FIGURES
+  ]
+  rows += [
+    [
+      f"{method}: {name}",
+      *(f"{float(r['projections'][method][name]):.3f}" for r in records),
+    ]
+    for method in records[0]["projections"]
+    for name in records[0]["projections"][method]
+  ]
+  lines += ["", *_aligned(rows)]
+  for i, record in enumerate(records, 1):
+    per_class = record["separation"]["per_class"]
+    names = [record["class_names"][k] for k in per_class["label"]]
+    columns = ("silhouette", "angle_to_own", "angle_to_other", "centre_angle")
+    rows = [[f"{i}: class", "images", *columns]]
+    for j, name in enumerate(names):
+      cells = (_number(c, float(per_class[c][j])) for c in columns)
+      rows.append([name, str(per_class["count"][j]), *cells])
+    lines += ["", *_aligned(rows)]
+  return "\n".join(lines) + "\n"
+
+
+def format_comparison(comparisons: Sequence[Mapping[str, Any]]) -> str:
+  """The differences of `compare` as text; lines that end in a newline."""
+  lines = []
+  for one in comparisons:
+    lines.append(
+      f"{one['name']} less {one['baseline']} (other settings: "
+      f"{', '.join(one['differs_in'])})"
+    )
+    if not one["seeds"]:
+      lines += ["  no common seed, so no pair to compare", ""]
+      continue
+    lines.append(f"  paired by seeds {', '.join(map(str, one['seeds']))}")
+    rows = [["  figure", "mean", "95 % interval"]]
+    for figure, difference in one["figures"].items():
+      low, high = (difference[k] for k in ("low", "high"))
+      known = len(one["seeds"]) > 1
+      ends = (_number(figure, end, "+") for end in (low, high))
+      interval = " to ".join(ends) if known else "unknown"
+      rows.append([f"  {figure}", _number(figure, difference["mean"], "+"), interval])
+    lines += _aligned(rows)
+    if len(one["seeds"]) == 1:
+      lines.append("  One pair: no interval. Chance alone may well be the reason.")
+    else:
+      lines.append(
+        "  Student's intervals over the seeds; of so many figures, some exclude 0 by "
+        "chance."
+      )
+    lines.append("")
+  return "\n".join(lines)
+
+
+def _kind(record: Mapping[str, Any]) -> dict[str, Any]:
+  settings = several.settings_of(record["config"])
+  return {path: value for path, value in settings.items() if path != "seed"}
+
+
+def _figure(record: Mapping[str, Any], name: str) -> float:
+  # JSON has NaN and infinity as text.
+  return float(record["separation"][name])
+
+
+def _number(figure: str, value: float, sign: str = "") -> str:
+  digits, unit = FIGURES[figure]
+  return f"{value:{sign}.{digits}f}{unit}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  return [
+    "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+    for row in rows
+  ]

@@ -1,0 +1,171 @@
+"""From workdirs to embeddings, separation and paired differences; refusals."""
+
+import json
+import pathlib
+import types
+
+import numpy as np
+import pytest
+import tiny_network
+from PIL import Image
+from sklearn import metrics
+
+from emosynth_jax import default_config, experiment, models, run_config
+from emosynth_jax.analysis import embedding_run, separation_report
+from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.data.dataset import Dataset
+
+_CLASSES = ("angry", "$sad$", "fear")
+
+
+def _flags(workdirs, **changes):
+  given = {
+    "workdir": [str(w) for w in workdirs],
+    "split": "validation",
+    "images": 40,
+    "points": 30,
+    "batch_size": 16,
+    "perplexity": None,
+    "seed": 0,
+    "data_dir": None,
+  }
+  return types.SimpleNamespace(**given | changes)
+
+
+def _dataset(seed):
+  images, labels = tiny_network.random_images(50, seed=seed)
+  return Dataset(
+    images=np.asarray(images),
+    labels=np.asarray(labels, np.int32),
+    class_names=_CLASSES,
+    split="validation",
+    sources=("",) * 50,
+    official_split="PublicTest",
+  )
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch):
+  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+  monkeypatch.setattr(
+    experiment,
+    "load_data",
+    lambda config, splits: {s: _dataset(config.data.seed) for s in splits},
+  )
+
+
+def _write_run(workdir, *, seed, loss, data_seed=0):
+  config = default_config.get_default_config()
+  config.model = {"name": "tiny", "features": 5, "dtype": "float32"}
+  config.loss = {"name": loss}
+  config.seed = seed
+  config.data.seed = data_seed
+  # Where the data lies makes no other kind of run.
+  config.data.data_dir = f"data-{seed}"
+  run_config.keep_config(config, workdir)
+  run_config.keep_fingerprint({"validation": _dataset(data_seed)}, workdir)
+  # Another network for each loss and seed.
+  state = tiny_network.create_state(seed=seed + 10 * (loss != "cross_entropy"))
+  checkpoints = Checkpoints(workdir, keep=1)
+  checkpoints.save("best", state)
+  checkpoints.close()
+  return workdir
+
+
+@pytest.fixture(scope="module")
+def workdirs(tmp_path_factory):
+  """Cross-entropy with seeds 0 and 1, MAM-SoftMax with 1, 0 and 2; other data."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+    folders = [
+      _write_run(tmp_path_factory.mktemp("run"), seed=seed, loss=loss)
+      for loss, seeds in (("cross_entropy", (0, 1)), ("mam_softmax", (1, 0, 2)))
+      for seed in seeds
+    ]
+    other = _write_run(
+      tmp_path_factory.mktemp("other"), seed=3, loss="mam_softmax", data_seed=1
+    )
+  return folders, other
+
+
+def test_runs_get_files_and_pairs_of_one_seed(workdirs, capsys):
+  folders = workdirs[0][:4]
+  embedding_run.embed_all(_flags(folders))
+  text = capsys.readouterr().out
+  assert "validation (PublicTest), 40 of 50 images" in text
+  assert "tiny, mam_softmax less tiny, cross_entropy (other settings: loss.name" in text
+  assert "paired by seeds 0, 1" in text
+  scores = []
+  for folder in folders:
+    found = np.load(folder / "embeddings.npz")
+    assert found["embeddings"].shape == (40, 5)
+    dataset = _dataset(0)
+    np.testing.assert_array_equal(found["labels"], dataset.labels[found["rows"]])
+    assert found["tsne"].shape == found["pca"].shape == (30, 2)
+    record = json.loads((folder / "separation.json").read_text())
+    score = metrics.silhouette_score(found["embeddings"], found["labels"])
+    assert record["separation"]["silhouette"] == pytest.approx(score, rel=1e-4)
+    right = (found["logits"].argmax(-1) == found["labels"]).mean()
+    assert record["separation"]["accuracy"] == pytest.approx(right)
+    assert f"{right:.4f}" in (folder / "separation.txt").read_text()
+    with Image.open(folder / "embeddings.png") as image:
+      assert np.asarray(image.convert("RGB")).std() > 10
+    scores.append(score)
+  written = json.loads((folders[0] / "separation_comparison.json").read_text())
+  difference = written["comparisons"][0]["figures"]["silhouette"]
+  # Given in the order of seeds 0, 1 and 1, 0.
+  pairs = [scores[3] - scores[0], scores[2] - scores[1]]
+  assert difference["mean"] == pytest.approx(np.mean(pairs), rel=1e-3)
+  assert difference["low"] < difference["mean"] < difference["high"]
+  with Image.open(folders[0] / "embeddings_comparison.png") as image:
+    assert image.height > 1000  # A row for each seed.
+
+
+def test_all_images_and_the_rest_of_the_splits(workdirs):
+  _, arrays = embedding_run.embed_run(workdirs[0][0], images=0, points=0)
+  np.testing.assert_array_equal(arrays["rows"], np.arange(50))
+  np.testing.assert_array_equal(arrays["drawn"], np.arange(50))
+  with pytest.raises(ValueError, match=r"got 'nope'"):
+    embedding_run.embed_run(workdirs[0][0], split="nope")
+  with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
+    embedding_run.embed_run(pathlib.Path(workdirs[0][0]) / "none")
+
+
+def _record(seed, loss, silhouette=0.5, crc=7, **config):
+  return {
+    "settings": {"workdir": f"{loss}-{seed}", "training_seed": seed, "split": "test"}
+    | {"images_crc32": crc},
+    "name": f"net, {loss}",
+    "config": {"seed": seed, "loss": {"name": loss}, "data": {"name": "x"}} | config,
+    "separation": dict.fromkeys(separation_report.FIGURES, silhouette),
+  }
+
+
+def test_one_pair_has_no_interval_and_none_is_said():
+  records = [_record(0, "ce"), _record(0, "mam", 0.75), _record(4, "arc")]
+  pair, none = separation_report.compare(records)
+  assert pair["seeds"] == [0]
+  assert pair["differs_in"] == ["loss.name"]
+  assert pair["figures"]["silhouette"]["mean"] == 0.25
+  assert none["seeds"] == []
+  text = separation_report.format_comparison([pair, none])
+  assert "+0.2500" in text
+  assert "One pair: no interval" in text
+  assert "no common seed" in text
+
+
+def test_a_seed_twice_and_other_images_are_refused():
+  with pytest.raises(ValueError, match=r"ce-0 and ce-0 are the same kind.*seed 0"):
+    separation_report.group_runs([_record(0, "ce"), _record(0, "ce")])
+  with pytest.raises(ValueError, match=r"mam-0 has other images in its test split"):
+    separation_report.group_runs([_record(0, "ce"), _record(0, "mam", crc=8)])
+  # Another recipe is another kind, though its name be the same.
+  kinds = separation_report.group_runs([_record(0, "ce"), _record(0, "ce", epochs=3)])
+  assert kinds == [[0], [1]]
+
+
+def test_runs_on_other_data_write_nothing(workdirs):
+  folder, other = workdirs[0][4], workdirs[1]
+  with pytest.raises(ValueError, match="nothing to compare"):
+    embedding_run.embed_all(_flags([folder, other]))
+  assert not (folder / "embeddings.npz").exists()
