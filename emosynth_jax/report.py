@@ -1,0 +1,154 @@
+"""One HTML page of a trained run, or of several side by side.
+
+  python -m emosynth_jax.report --workdir=runs/ce
+  python -m emosynth_jax.report --workdir=runs/ce --audit=runs/fer2013-audit
+  python -m emosynth_jax.report --workdir=runs/ce --workdir=runs/mam
+
+The page is one file that needs nothing else, on a screen, a phone or paper. Figures are
+those of report.json; the network is run again for what the report does not hold: the
+hardest images, Grad-CAM and the embedding, of the split reported. A folder with a
+seeds.json stands for its seeds. Of several runs figures are set against the first's,
+pair by pair of a seed, and no network is run. docs/reports.md has more.
+"""
+
+import pathlib
+from typing import Any
+
+from absl import app, flags, logging
+
+from emosynth_jax import command_line
+
+
+def write_report(given: Any) -> pathlib.Path:
+  """Writes the page that the flags ask for.
+
+  Args:
+    given: the flags.
+
+  Returns:
+    The file.
+
+  Raises:
+    FileNotFoundError: if a run, its checkpoint or its data is missing.
+    ValueError: for runs that can't be compared, or data that is not the run's.
+    CheckpointError: if the checkpoints are damaged, or of another network.
+  """
+  from emosynth_jax import results
+  from emosynth_jax.reporting import comparison_page, run_files
+
+  workdirs = run_files.expand_workdirs(given.workdir)
+  runs = [run_files.read_run(workdir) for workdir in workdirs]
+  first = pathlib.Path(given.workdir[0])
+  if len(runs) == 1:
+    file = pathlib.Path(given.output or first / "report.html")
+    html = _page_of_one(runs[0], given)
+  else:
+    file = pathlib.Path(given.output or first / "comparison.html")
+    html = comparison_page.build(runs, made_by=results.provenance())
+  file.parent.mkdir(parents=True, exist_ok=True)
+  results.write_atomically(file, html.encode())
+  return file
+
+
+def _page_of_one(run: Any, given: Any) -> str:
+  from emosynth_jax import results
+  from emosynth_jax.reporting import answers, image_part, run_files, run_page
+
+  audit = None
+  if given.audit:
+    audit = run_files.read_audit(given.audit, run)
+  elif (run.workdir / "audit.json").exists():
+    audit = run_files.read_audit(run.workdir, run)
+  answered = None
+  if given.images:
+    answered = answers.compute_answers(
+      run.workdir,
+      run.reported_split,
+      data_dir=given.data_dir,
+      batch_size=given.batch_size,
+    )
+  looks = image_part.Looks(
+    num_mistakes=given.mistakes,
+    num_embedded=given.embedded,
+    layer=given.layer,
+    batch_size=given.batch_size,
+  )
+  return run_page.build(
+    run,
+    audit=audit,
+    answered=answered,
+    looks=looks,
+    made_by=results.provenance(),
+  )
+
+
+def main(argv: list[str]) -> None:
+  """Runs the command; a mistake in its input ends it with one line."""
+  if len(argv) > 1:
+    command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+  command_line.start_logging()
+  command_line.use_compilation_cache()
+  from emosynth_jax import checkpoints
+
+  try:
+    file = write_report(flags.FLAGS)
+  except (
+    ValueError,
+    TypeError,
+    OSError,
+    ModuleNotFoundError,
+    checkpoints.CheckpointError,
+  ) as error:
+    if flags.FLAGS.traceback:
+      raise
+    command_line.fail(error)
+  logging.info("The page is %s, %.1f MB.", file, file.stat().st_size / 1e6)
+  print(file)
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  flags.DEFINE_multi_string(
+    "workdir",
+    None,
+    "Folder of a trained run, or of several seeds of one. Given several times, the "
+    "page compares them.",
+    required=True,
+  )
+  flags.DEFINE_string(
+    "output",
+    None,
+    "The HTML file. By default report.html, or comparison.html, in the first workdir.",
+  )
+  flags.DEFINE_string(
+    "audit",
+    None,
+    "Folder where emosynth_jax.audit audited the data set. By default the workdir, if "
+    "there is an audit.json in it.",
+  )
+  flags.DEFINE_bool(
+    "images",
+    True,
+    "Run the network for the hardest images, Grad-CAM and the embedding. --noimages "
+    "needs neither checkpoint nor data.",
+  )
+  flags.DEFINE_integer("mistakes", 12, "How many of the most confident mistakes.", 0)
+  flags.DEFINE_integer(
+    "embedded", 2000, "How many images the embedding shows; 0 for all.", 0
+  )
+  flags.DEFINE_string("layer", None, "Layer of Grad-CAM, see analysis.gradcam.")
+  flags.DEFINE_integer("batch_size", 256, "Images at a time.", 1)
+  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
+  flags.DEFINE_bool(
+    "traceback", False, "Show where in the code an error about the input came from."
+  )
+
+
+def run() -> None:
+  """Entry point of the command line."""
+  define_flags()
+  app.run(main)
+
+
+if __name__ == "__main__":
+  run()

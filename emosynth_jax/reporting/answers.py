@@ -1,0 +1,181 @@
+"""What a trained network answers to each image of a split, and by what in the image."""
+
+import functools
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import scipy.special
+
+from emosynth_jax import progress
+from emosynth_jax.analysis import embeddings, saliency_grid, saliency_run
+
+
+class Answers(NamedTuple):
+  """A network's answers to a split of N images.
+
+  Attributes:
+    network: the network and the split.
+    embeddings: float32 `(N, D)`, of the layer before the last.
+    probabilities: float64 `(N, K)`, the softmax of the margin-free logits.
+  """
+
+  network: saliency_run.Network
+  embeddings: np.ndarray
+  probabilities: np.ndarray
+
+  @property
+  def labels(self) -> np.ndarray:
+    """int32 `(N,)`."""
+    return self.network.dataset.labels
+
+  @property
+  def predicted(self) -> np.ndarray:
+    """int `(N,)`, the first of the most probable classes."""
+    return self.probabilities.argmax(axis=1)
+
+
+class Maps(NamedTuple):
+  """Grad-CAM of some images: the layer, its shape, and the maps, `(M, H, W)`."""
+
+  layer: str
+  shape: tuple[int, int, int]
+  maps: np.ndarray
+
+
+def compute_answers(
+  workdir: str | os.PathLike, split: str, *, data_dir: str | None, batch_size: int
+) -> Answers:
+  """Runs a run's best network over a split.
+
+  Args:
+    workdir: the run's folder.
+    split: "validation" or "test".
+    data_dir: where the data set is now; None for where it was.
+    batch_size: images at a time.
+
+  Returns:
+    The answers.
+
+  Raises:
+    FileNotFoundError: if the checkpoint or the data is missing.
+    ValueError: for data that is not the run's.
+    CheckpointError: if the checkpoints are damaged, or of another network.
+  """
+  network = saliency_run.load_network(workdir, split, data_dir)
+  state, images = network.state, network.dataset.images
+  bar = progress.Progress(first=0, total=len(images))
+  features, logits = embeddings.compute_embeddings(
+    saliency_run.apply_fn_of(network.experiment, modules=False),
+    state.evaluation_variables,
+    state.input_scale,
+    images,
+    batch_size=batch_size,
+    report=lambda done: bar.update(
+      done, f"answers: image {done}/{len(images)}", images_per_unit=1
+    ),
+  )
+  probabilities = scipy.special.softmax(logits.astype(np.float64), axis=1)
+  return Answers(network, features, probabilities)
+
+
+def confusion_matrix(answers: Answers) -> np.ndarray:
+  """Counts `(K, K)`, rows are true classes."""
+  size = answers.probabilities.shape[1]
+  cells = answers.labels * size + answers.predicted
+  return np.bincount(cells, minlength=size**2).reshape(size, size)
+
+
+def confident_mistakes(answers: Answers, count: int) -> list[int]:
+  """The images classified wrongly with the highest probability, highest first."""
+  wrong = np.flatnonzero(answers.predicted != answers.labels)
+  confidence = answers.probabilities[wrong].max(axis=1)
+  return wrong[np.argsort(-confidence, kind="stable")[:count]].tolist()
+
+
+def hardest_of_each_class(answers: Answers, count: int) -> list[int]:
+  """Of each class the images whose label is given the least probability."""
+  label_probability = _of_label(answers)
+  found: list[int] = []
+  for k in range(answers.probabilities.shape[1]):
+    own = np.flatnonzero(answers.labels == k)
+    found += own[np.argsort(label_probability[own], kind="stable")[:count]].tolist()
+  return found
+
+
+def describe_image(answers: Answers, row: int) -> dict[str, Any]:
+  """An image by its place, file, label and answer.
+
+  Args:
+    answers: of its split.
+    row: its index in the split.
+
+  Returns:
+    "row", "source" (may be ""), "label", "predicted", "confidence" (the predicted
+    class's probability), "label_probability" and "right".
+  """
+  dataset = answers.network.dataset
+  guess, label = int(answers.predicted[row]), int(answers.labels[row])
+  return {
+    "row": row,
+    "source": dataset.sources[row],
+    "label": dataset.class_names[label],
+    "predicted": dataset.class_names[guess],
+    "confidence": float(answers.probabilities[row, guess]),
+    "label_probability": float(answers.probabilities[row, label]),
+    "right": guess == label,
+  }
+
+
+def drawn_examples(answers: Answers) -> list[tuple[int | None, int | None]]:
+  """For each class an image classified well and one that is not, drawn at random.
+
+  The same for every network that gets them right, or wrong: the order is fixed.
+  """
+  order = np.random.Generator(np.random.PCG64(0)).permutation(len(answers.labels))
+  pairs = saliency_grid.choose_examples(
+    answers.labels[order], answers.predicted[order], answers.probabilities.shape[1]
+  )
+  return [
+    (None if a is None else int(order[a]), None if b is None else int(order[b]))
+    for a, b in pairs
+  ]
+
+
+def grad_cam(
+  answers: Answers, rows: Sequence[int], *, layer: str | None, batch_size: int
+) -> Maps:
+  """Grad-CAM of the predicted class of some images.
+
+  Args:
+    answers: of their split.
+    rows: the images, at least one.
+    layer: see `saliency_run.choose_layer`.
+    batch_size: images at a time.
+
+  Returns:
+    The maps, at the images' size.
+
+  Raises:
+    ValueError: if the network has no such layer.
+  """
+  network = answers.network
+  layer, shape, margin = saliency_run.choose_layer(network, layer)
+  program = jax.jit(
+    functools.partial(
+      saliency_run.explain,
+      saliency_run.apply_fn_of(network.experiment, modules=True),
+      layer=layer,
+      margin=margin,
+      batch_size=min(batch_size, len(rows)),
+    )
+  )
+  state, images = network.state, network.dataset.images[np.asarray(rows)]
+  found = program(state.evaluation_variables, state.input_scale, images)
+  return Maps(layer, shape, np.asarray(found["grad_cam"]))
+
+
+def _of_label(answers: Answers) -> np.ndarray:
+  return answers.probabilities[np.arange(len(answers.labels)), answers.labels]

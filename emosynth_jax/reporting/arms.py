@@ -1,0 +1,168 @@
+"""Runs to compare, sorted into arms: the seeds of one config each."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from emosynth_jax import seeds, statistics
+from emosynth_jax.reporting.run_files import RunFiles
+
+# Of what a page tests; the others are in the table of figures.
+TESTED = ("accuracy", "balanced accuracy", "macro F1", "calibration error", "loss")
+
+
+class Arm(NamedTuple):
+  """The seeds of one config.
+
+  Attributes:
+    label: what tells it from the other arms.
+    runs: one a seed.
+    summary: of `seeds.summarize`.
+  """
+
+  label: str
+  runs: list[RunFiles]
+  summary: dict[str, Any]
+
+
+def group(runs: Sequence[RunFiles]) -> list[Arm]:
+  """Sorts runs into arms, in the order of their first runs.
+
+  Args:
+    runs: at least two.
+
+  Returns:
+    The arms.
+
+  Raises:
+    ValueError: if the runs are of several data sets or have other classes, if an arm
+      has a seed twice, or if nothing says what data a run was trained on.
+  """
+  first = runs[0]
+  for run in runs:
+    if run.data is None:
+      raise ValueError(
+        f"{run.workdir / 'data.json'} is missing: nothing says that {run.workdir} "
+        "and the other runs were trained on the same images"
+      )
+    if run.report["data_set"] != first.report["data_set"]:
+      raise ValueError(
+        f"{run.workdir} is of {run.report['data_set']}, {first.workdir} of "
+        f"{first.report['data_set']}: figures of two data sets can't be compared"
+      )
+    names = [_class_names(one) for one in (run, first)]
+    if names[0] != names[1]:
+      raise ValueError(
+        f"{run.workdir} has the classes {', '.join(names[0])}, {first.workdir} has "
+        f"{', '.join(names[1])}"
+      )
+  groups: dict[str, list[RunFiles]] = {}
+  for run in runs:
+    settings = seeds.settings_of(run.report["config"])
+    key = repr(sorted((k, v) for k, v in settings.items() if k != "seed"))
+    groups.setdefault(key, []).append(run)
+  for members in groups.values():
+    found = [run.report["seed"] for run in members]
+    if twice := {seed for seed in found if found.count(seed) > 1}:
+      folders = ", ".join(str(run.workdir) for run in members)
+      raise ValueError(
+        f"{folders} have equal configs and the seed {min(twice)} twice: one run is no "
+        "pair of itself"
+      )
+  members = list(groups.values())
+  return [
+    Arm(
+      label,
+      own,
+      seeds.summarize([run.report for run in own], [run.workdir for run in own]),
+    )
+    for label, own in zip(_labels(members), members, strict=True)
+  ]
+
+
+def differences(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+  """Each arm less the first one, pair by pair of a seed.
+
+  Args:
+    arms: at least two.
+
+  Returns:
+    For each arm but the first: "label", "seeds" (common ones, may be none) and
+    "rows", for each split and figure tested "split", "figure", "mean", "low", "high",
+    "p_value" (None for one pair) and "corrected", the p-value corrected by Holm's
+    method for all tests here.
+
+  Raises:
+    ValueError: if the evaluated splits hold other images.
+  """
+  found = []
+  for arm in arms[1:]:
+    rows: list[dict[str, Any]] = []
+    common = [s for s in arm.summary["seeds"] if s in arms[0].summary["seeds"]]
+    if common:
+      compared = seeds.compare(arm.summary, arms[0].summary)
+      rows = [
+        {"split": split, "figure": figure, **difference}
+        for split, figures in compared["splits"].items()
+        for figure, difference in figures.items()
+        if figure in TESTED
+      ]
+    found.append({"label": arm.label, "seeds": common, "rows": rows})
+  every = [row for difference in found for row in difference["rows"]]
+  p_values = [
+    float("nan") if row["p_value"] is None else row["p_value"] for row in every
+  ]
+  for row, corrected in zip(every, statistics.holm(p_values), strict=True):
+    row["corrected"] = corrected
+  return found
+
+
+def config_differences(
+  arms: Sequence[Arm],
+) -> tuple[list[tuple[str, list[Any]]], list[tuple[str, Any]]]:
+  """The settings in which the arms differ, and those that they share.
+
+  Args:
+    arms: at least one.
+
+  Returns:
+    Path and each arm's value (None where it has no such setting); path and value.
+  """
+  flat = [seeds.settings_of(arm.summary["config"]) for arm in arms]
+  paths = sorted(set().union(*flat))
+  different, shared = [], []
+  for path in paths:
+    values = [settings.get(path) for settings in flat]
+    if all(value == values[0] for value in values):
+      shared.append((path, values[0]))
+    else:
+      different.append((path, values))
+  return different, shared
+
+
+def _class_names(run: RunFiles) -> list[str]:
+  return next(iter(run.report["splits"].values()))["class_names"]
+
+
+def _labels(members: Sequence[Sequence[RunFiles]]) -> list[str]:
+  """The shortest of some names that tells the arms apart."""
+  configs = [own[0].report["config"] for own in members]
+  folders = [own[0].workdir for own in members]
+  common = os.path.commonpath([str(folder.resolve()) for folder in folders])
+  candidates = [
+    [config["loss"]["name"] for config in configs],
+    [config["model"]["name"] for config in configs],
+    [f"{c['model']['name']}, {c['loss']['name']}" for c in configs],
+    [folder.name for folder in folders],
+    [os.path.relpath(folder.resolve(), common) for folder in folders],
+  ]
+  return next(names for names in candidates if len(set(names)) == len(names))
+
+
+def figure_labels(arms: Sequence[Arm], split: str) -> list[str]:
+  """The figures that some arm has of a split, in the order of reports."""
+  found: dict[str, None] = {}
+  for arm in arms:
+    figures: Mapping[str, Any] = arm.summary["splits"].get(split, {}).get("figures", {})
+    found |= dict.fromkeys(figures)
+  return list(found)

@@ -1,0 +1,271 @@
+"""The charts of a page: curves, calibration, embeddings."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import markupsafe
+import numpy as np
+
+from emosynth_jax.reporting import svg
+
+# More classes than this have no names in the picture, and colours come again.
+COLOURS = 10
+_SIDE = 340.0  # of an embedding's picture
+_LINE = 15.0  # between two names in it
+
+
+class Series(NamedTuple):
+  """A line of a chart: its CSS classes, and a value for each epoch."""
+
+  style: str
+  epochs: Sequence[float]
+  values: Sequence[float]
+
+
+def series_of(
+  records: Sequence[Mapping[str, Any]], key: str, style: str, factor: float = 1.0
+) -> Series:
+  """One value of a run's records by epoch; those that lack it are left out."""
+  rows = [record for record in records if "epoch" in record and key in record]
+  return Series(
+    style,
+    [row["epoch"] for row in rows],
+    [factor * float(row[key]) for row in rows],
+  )
+
+
+def curves(
+  series: Sequence[Series],
+  description: str,
+  *,
+  best_epoch: int | None = None,
+  log: bool = False,
+  steps: bool = False,
+  height: float = 220.0,
+) -> markupsafe.Markup | None:
+  """Lines over the epochs.
+
+  Args:
+    series: the lines; those of one epoch are a dot.
+    description: in words.
+    best_epoch: marked by a line, if given.
+    log: whether the values, all positive, are on a logarithmic scale.
+    steps: whether a value holds for its whole epoch.
+    height: of the chart.
+
+  Returns:
+    The chart; None if no value is finite.
+  """
+  values = [v for one in series for v in one.values if math.isfinite(v)]
+  if not values:
+    return None
+  last = max(epoch for one in series for epoch in one.epochs)
+  first = min(epoch for one in series for epoch in one.epochs)
+  if log:
+    y_ticks, limits = _log_ticks(values)
+  else:
+    y_ticks = svg.ticks(min(values), max(values))
+    limits = (y_ticks[0], y_ticks[-1])
+  pad = 0.5 if steps else 0.0
+  x_ticks = [t for t in svg.ticks(first, last, 6, whole=True) if first <= t <= last]
+  chart = svg.frame(
+    description,
+    x=(first - pad, last + pad) if last > first else (first - 1, last + 1),
+    y=limits,
+    x_ticks=x_ticks,
+    y_ticks=y_ticks,
+    x_label="epoch",
+    height=height,
+    log_y=log,
+    format_tick=_power if log else "{:g}".format,
+  )
+  if best_epoch is not None:
+    x, bottom, top = chart.x(best_epoch), chart.y(limits[0]), chart.y(limits[1])
+    path = f"M{svg.number(x)} {svg.number(bottom)}V{svg.number(top)}"
+    svg.add(chart.svg, "path", class_="mark", d=path)
+  for one in series:
+    points = [
+      (chart.x(epoch), chart.y(value) if math.isfinite(value) else math.nan)
+      for epoch, value in zip(one.epochs, one.values, strict=True)
+    ]
+    if steps:
+      half = (chart.x(1) - chart.x(0)) / 2
+      points = [(x + side, y) for x, y in points for side in (-half, half)]
+    svg.add(chart.svg, "path", class_=f"line {one.style}", d=svg.line(points))
+    if len(points) <= 40 and not steps:
+      path = svg.dots(np.asarray(points, np.float64).reshape(-1, 2))
+      svg.add(chart.svg, "path", class_=f"dots {one.style}", d=path)
+  return svg.markup(chart.svg)
+
+
+def reliability(
+  calibrations: Sequence[tuple[str, Mapping[str, Any]]], description: str
+) -> markupsafe.Markup:
+  """Accuracy against confidence; bars for one network, lines for several.
+
+  Args:
+    calibrations: CSS classes and "calibration" of `metrics.summarize`, each.
+    description: in words.
+
+  Returns:
+    The chart.
+  """
+  steps = [0, 20, 40, 60, 80, 100]
+  chart = svg.frame(
+    description,
+    x=(0, 100),
+    y=(0, 100),
+    x_ticks=steps,
+    y_ticks=steps,
+    x_label="confidence (%)",
+    height=330.0,
+  )
+  for style, calibration in calibrations:
+    edges, confidence, accuracy, _ = _bins(calibration)
+    if len(calibrations) == 1:
+      for (left, right), height in zip(edges, accuracy, strict=True):
+        x, y = chart.x(left), chart.y(height)
+        size = {"width": chart.x(right) - x - 1, "height": chart.y(0) - y}
+        svg.add(chart.svg, "rect", class_="bar", x=x + 0.5, y=y, **size)
+      for c, a in zip(confidence, accuracy, strict=True):
+        x = svg.number(chart.x(c))
+        path = f"M{x} {svg.number(chart.y(a))}V{svg.number(chart.y(c))}"
+        svg.add(chart.svg, "path", class_="gap s1", d=path)
+    points = [
+      (chart.x(c), chart.y(c if len(calibrations) == 1 else a))
+      for c, a in zip(confidence, accuracy, strict=True)
+    ]
+    if len(calibrations) > 1:
+      svg.add(chart.svg, "path", class_=f"line {style}", d=svg.line(points))
+    path = svg.dots(np.asarray(points, np.float64).reshape(-1, 2))
+    svg.add(chart.svg, "path", class_=f"dots {style}", d=path)
+  diagonal = svg.line([(chart.x(0), chart.y(0)), (chart.x(100), chart.y(100))])
+  svg.add(chart.svg, "path", class_="mark", d=diagonal)
+  return svg.markup(chart.svg)
+
+
+def confidences(calibration: Mapping[str, Any], description: str) -> markupsafe.Markup:
+  """How many examples each bin of confidence holds, as a share of all."""
+  edges, _, _, counts = _bins(calibration)
+  shares = 100 * counts / counts.sum()
+  y_ticks = svg.ticks(0, shares.max(), 3)
+  chart = svg.frame(
+    description,
+    x=(0, 100),
+    y=(0, y_ticks[-1]),
+    x_ticks=[0, 20, 40, 60, 80, 100],
+    y_ticks=y_ticks,
+    x_label="confidence (%)",
+    height=130.0,
+  )
+  for (left, right), share in zip(edges, shares, strict=True):
+    x, y = chart.x(left), chart.y(share)
+    size = {"width": chart.x(right) - x - 1, "height": chart.y(0) - y}
+    svg.add(chart.svg, "rect", class_="bar", x=x + 0.5, y=y, **size)
+  return svg.markup(chart.svg)
+
+
+def embedding(
+  points: np.ndarray, labels: np.ndarray, class_names: Sequence[str], description: str
+) -> tuple[markupsafe.Markup, list[markupsafe.Markup]]:
+  """Places in a plane: all classes in one picture, and a picture of each class.
+
+  Colours alone don't tell ten classes apart, and less so for those who see few of
+  them: hence the second.
+
+  Args:
+    points: `(N, 2)`.
+    labels: int `(N,)`.
+    class_names: K names.
+    description: of the first picture, in words.
+
+  Returns:
+    The picture, and K pictures, each class's points over those of all, which are
+    drawn once and used again.
+  """
+  low, high = points.min(axis=0), points.max(axis=0)
+  scale = (_SIDE - 20) / max(float((high - low).max()), 1e-9)
+  # One scale for both axes, and y upwards.
+  places = (points - (low + high) / 2) * [scale, -scale] + _SIDE / 2
+  whole = svg.new(_SIDE, _SIDE, description)
+  definitions = svg.add(whole, "defs")
+  svg.add(definitions, "path", id="embedding-all", d=svg.dots(places))
+  of_class = [svg.dots(places[labels == k]) for k in range(len(class_names))]
+  for k, path in enumerate(of_class):
+    svg.add(whole, "path", class_=f"points s{k % COLOURS}", d=path)
+  if len(class_names) <= COLOURS:
+    for k, (x, y) in _name_places(places, labels, len(class_names)):
+      svg.add(
+        whole,
+        "text",
+        class_names[k],
+        class_="name",
+        x=x,
+        y=y,
+        text_anchor="middle",
+      )
+  panels = []
+  for k, name in enumerate(class_names):
+    panel = svg.new(_SIDE, _SIDE, f"{name} among all classes")
+    svg.add(panel, "use", class_="points faint", href="#embedding-all")
+    svg.add(panel, "path", class_=f"points large s{k % COLOURS}", d=of_class[k])
+    panels.append(svg.markup(panel))
+  return svg.markup(whole), panels
+
+
+def interval(
+  low: float, value: float, high: float, style: str = ""
+) -> markupsafe.Markup:
+  """A share with its interval on a line from 0 to 1; the table says it in words."""
+  strip = svg.new(120.0, 14.0, "")
+  del strip.attrib["role"], strip.attrib["aria-label"]
+  strip.set("aria-hidden", "true")
+  strip.set("class", "strip")
+  svg.add(strip, "path", class_="grid", d="M2 7H118")
+  left, right = 2 + 116 * low, 2 + 116 * high
+  path = f"M{svg.number(left)} 7H{svg.number(right)}"
+  svg.add(strip, "path", class_=f"range {style}", d=path)
+  svg.add(strip, "circle", class_=style, cx=2 + 116 * value, cy=7.0, r=3.5)
+  return svg.markup(strip)
+
+
+def _log_ticks(values: Sequence[float]) -> tuple[list[float], tuple[float, float]]:
+  low, high = min(values), max(values)
+  first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+  ticks = [10.0**power for power in range(first, max(last, first + 1) + 1)]
+  return ticks, (ticks[0], ticks[-1])
+
+
+def _power(tick: float) -> str:
+  return f"1e{round(math.log10(tick))}".replace("-", "\u2212")
+
+
+def _bins(calibration: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
+  """Edges, confidences and accuracies (%) and counts of the bins that hold some."""
+  counts = np.asarray(calibration["count"])
+  filled = np.flatnonzero(counts)
+  edges = 100 * np.asarray(calibration["bin_edges"], np.float64)
+  # None, the mark of an empty bin, becomes NaN.
+  confidence = 100 * np.asarray(calibration["confidence"], np.float64)[filled]
+  accuracy = 100 * np.asarray(calibration["accuracy"], np.float64)[filled]
+  pairs = [(edges[i], edges[i + 1]) for i in filled]
+  return pairs, confidence, accuracy, counts[filled]
+
+
+def _name_places(
+  places: np.ndarray, labels: np.ndarray, num_classes: int
+) -> list[tuple[int, tuple[float, float]]]:
+  """Where the classes' names stand: at their medians, moved down where they collide."""
+  medians = [
+    (k, *np.median(places[labels == k], axis=0))
+    for k in range(num_classes)
+    if (labels == k).any()
+  ]
+  found: list[tuple[int, tuple[float, float]]] = []
+  for k, x, y in sorted(medians, key=lambda place: place[2]):
+    near = [b for _, (a, b) in found if abs(a - x) < 70]
+    while any(abs(b - y) < _LINE for b in near):
+      y = max(b for b in near if abs(b - y) < _LINE) + _LINE
+    found.append((k, (float(x), min(float(y), _SIDE - 6))))
+  return found

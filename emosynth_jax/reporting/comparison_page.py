@@ -1,0 +1,278 @@
+"""The page of several runs, side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from emosynth_jax import batch_invariance
+from emosynth_jax.reporting import arms as of_arms
+from emosynth_jax.reporting import charts, facts, page, tables
+from emosynth_jax.reporting.arms import Arm
+from emosynth_jax.reporting.run_files import RunFiles
+
+# Lines differ in dashes too, for those who see few colours and for grey print.
+_DASHES = ("", "dash", "dash2", "dash3")
+_CURVES = (
+  ("Validation accuracy (%)", "validation/accuracy", 100.0),
+  ("Validation loss", "validation/loss", 1.0),
+  ("Training loss", "train/loss", 1.0),
+  ("Learning rate", "learning_rate", 1.0),
+)
+
+
+def build(runs: Sequence[RunFiles], *, made_by: Mapping[str, Any]) -> str:
+  """The HTML that compares runs.
+
+  Args:
+    runs: at least two, evaluated on the same images; those whose configs differ in
+      the seed alone are one arm.
+    made_by: of `results.provenance`.
+
+  Returns:
+    The page.
+
+  Raises:
+    ValueError: for runs that can't be compared.
+  """
+  arms = of_arms.group(runs)
+  split = runs[0].reported_split
+  for run in runs:
+    if run.reported_split != split:
+      raise ValueError(
+        f"{run.workdir} reports {run.reported_split}, {runs[0].workdir} {split}: "
+        "nothing to compare"
+      )
+  differences = of_arms.differences(arms)
+  different, shared = of_arms.config_differences(arms)
+  report = runs[0].report
+  summaries = [pooled(arm, split) for arm in arms]
+  several = len(arms) > 1
+  context = {
+    "kind": "Comparison of runs" if several else "Report of several seeds",
+    "title": f"{report['data_set']}: {_title(arms)}",
+    "sections": _sections(several),
+    "made_by": made_by,
+    "data_set": report["data_set"],
+    "several": several,
+    "arms": [{"label": arm.label, "style": _style(i)} for i, arm in enumerate(arms)],
+    "described": facts.described(report, split),
+    "num_images": report["splits"][split]["num_examples"],
+    "head": [_headline(arm, split) for arm in arms],
+    "doubts": _doubts(arms),
+    "runs": [_row(arm, run) for arm in arms for run in arm.runs],
+    "tables": [_figures(arms, name, report) for name in report["splits"]],
+    "differences": differences,
+    "num_tests": sum(
+      row["p_value"] is not None for one in differences for row in one["rows"]
+    ),
+    "different": different,
+    "shared": shared,
+    "curves": curves(arms),
+    "confusions": [tables.confusion(summary) for summary in summaries],
+    "classes": class_rows(arms, split),
+    "reliability": charts.reliability(
+      [(_style(i), s["calibration"]) for i, s in enumerate(summaries)],
+      "Accuracy against confidence of each arm, seeds taken together",
+    )
+    if several
+    else None,
+  }
+  return page.render("comparison.html", context)
+
+
+def pooled(arm: Arm, split: str) -> dict[str, Any]:
+  """Confusion matrix and calibration of an arm's seeds together.
+
+  Args:
+    arm: its runs.
+    split: of which.
+
+  Returns:
+    "class_names", "confusion_matrix" (the sum of the seeds') and "calibration" (bins
+    of all their answers).
+  """
+  summaries = [run.report["splits"][split] for run in arm.runs]
+  parts = [summary["calibration"] for summary in summaries]
+  counts = np.array([part["count"] for part in parts])
+  total = counts.sum(axis=0)
+
+  def mean(name):
+    # None, the mark of an empty bin, becomes NaN, which its count of 0 leaves out.
+    values = np.array([part[name] for part in parts], np.float64)
+    summed = (np.nan_to_num(values) * counts).sum(axis=0)
+    return [
+      float(s / n) if n else None for s, n in zip(summed, total.tolist(), strict=True)
+    ]
+
+  return {
+    "class_names": summaries[0]["class_names"],
+    "confusion_matrix": np.sum(
+      [summary["confusion_matrix"] for summary in summaries], axis=0
+    ).tolist(),
+    "calibration": {
+      "bin_edges": parts[0]["bin_edges"],
+      "confidence": mean("confidence"),
+      "accuracy": mean("accuracy"),
+      "count": total.tolist(),
+    },
+  }
+
+
+def curves(arms: Sequence[Arm]) -> list[tuple[str, Any]]:
+  """Each figure of the epochs, all runs in one chart."""
+  found = []
+  for title, key, factor in _CURVES:
+    lines = [
+      charts.series_of(run.records, key, _style(i), factor)
+      for i, arm in enumerate(arms)
+      for run in arm.runs
+    ]
+    values = [value for one in lines for value in one.values]
+    log = key == "learning_rate" and bool(values) and min(values) > 0
+    labels = ", ".join(arm.label for arm in arms)
+    chart = charts.curves(
+      lines,
+      f"{title} by epoch of {labels}",
+      log=log,
+      steps=key == "learning_rate",
+      height=150.0 if key == "learning_rate" else 220.0,
+    )
+    if chart is not None:
+      found.append((title, chart))
+  return found
+
+
+def class_rows(arms: Sequence[Arm], split: str) -> list[dict[str, Any]]:
+  """Recall and F1 of each class, the mean over an arm's seeds, and the support."""
+  first = arms[0].runs[0].report["splits"][split]
+  rows = []
+  for name in first["class_names"]:
+    cells = []
+    for arm in arms:
+      figures = [run.report["splits"][split]["per_class"][name] for run in arm.runs]
+      cells.append(
+        {
+          key: float(np.mean([figure[key] for figure in figures]))
+          for key in ("recall", "f1")
+        }
+      )
+    best = max(cell["f1"] for cell in cells)
+    for cell in cells:
+      cell["best"] = len(arms) > 1 and cell["f1"] == best > 0
+    support = first["per_class"][name]["support"]
+    rows.append({"name": name, "support": support, "cells": cells})
+  return rows
+
+
+def _headline(arm: Arm, split: str) -> dict[str, Any]:
+  figure = arm.summary["splits"][split]["figures"]["accuracy"]
+  return {
+    "label": arm.label,
+    "mean": figure["mean"],
+    "deviation": figure["deviation"],
+    "seeds": arm.summary["seeds"],
+  }
+
+
+def _figures(
+  arms: Sequence[Arm], split: str, report: Mapping[str, Any]
+) -> dict[str, Any]:
+  """A table of a split: a row for each figure, a column for each arm."""
+  labels = of_arms.figure_labels(arms, split)
+  return {
+    "described": facts.described(report, split),
+    "rows": [
+      {
+        "label": label,
+        "cells": [
+          arm.summary["splits"].get(split, {}).get("figures", {}).get(label)
+          for arm in arms
+        ],
+      }
+      for label in labels
+    ],
+  }
+
+
+def _row(arm: Arm, run: RunFiles) -> dict[str, Any]:
+  """A run in the table of provenance."""
+  report = run.report
+  trained = report["trained_by"]
+
+  def each(key):
+    return list(dict.fromkeys(line[key] for line in trained)) or ["not recorded"]
+
+  return {
+    "label": arm.label,
+    "seed": report["seed"],
+    "workdir": str(run.workdir),
+    "epoch": f"{report['best_epoch']} of {report['epochs_trained']}",
+    "parameters": report["num_parameters"],
+    "commits": each("commit"),
+    "evaluated_at": report["evaluated_by"]["commit"],
+    "hardware": each("hardware"),
+    "commands": each("command"),
+    "invariance": batch_invariance.describe(report["batch_invariance"]),
+  }
+
+
+def _doubts(arms: Sequence[Arm]) -> list[str]:
+  """Each doubt once, with the runs that it is about."""
+  about: dict[str, list[str]] = {}
+  total = sum(len(arm.runs) for arm in arms)
+  for arm in arms:
+    for run in arm.runs:
+      for sentence in facts.doubts(run):
+        # Said of arms, below.
+        if sentence != facts.ONE_SEED:
+          name = f"{arm.label}, seed {run.report['seed']}"
+          about.setdefault(sentence, []).append(name)
+  found = [
+    sentence if len(names) == total else f"{'; '.join(names)}: {sentence}"
+    for sentence, names in about.items()
+  ]
+  few = [arm.label for arm in arms if len(arm.runs) == 1]
+  if few:
+    found.append(
+      f"One seed of {facts.listed(few)}: nothing is known of the spread over seeds, "
+      "and chance alone may be the reason of a difference."
+    )
+  commits = {
+    line["commit"] for a in arms for r in a.runs for line in r.report["trained_by"]
+  }
+  if len(commits) > 1:
+    found.append(f"The runs were trained by {len(commits)} commits.")
+  hardware = {
+    line["hardware"] for a in arms for r in a.runs for line in r.report["trained_by"]
+  }
+  if len(hardware) > 1:
+    found.append(
+      f"The runs were trained on different hardware: {'; '.join(sorted(hardware))}."
+    )
+  return found
+
+
+def _style(arm: int) -> str:
+  return f"s{arm % charts.COLOURS} {_DASHES[arm % len(_DASHES)]}".strip()
+
+
+def _title(arms: Sequence[Arm]) -> str:
+  if len(arms) == 1:
+    return f"{arms[0].label}, {len(arms[0].runs)} seeds"
+  if len(arms) > 4:
+    return f"{len(arms)} configs"
+  return " against ".join(arm.label for arm in arms)
+
+
+def _sections(several: bool) -> list[tuple[str, str]]:
+  return [
+    ("protocol", "What the figures are"),
+    ("figures", "Figures"),
+    *([("differences", "Differences")] if several else []),
+    ("config", "Config"),
+    ("training", "Training"),
+    ("confusion", "Confusion"),
+    ("classes", "Classes"),
+    *([("calibration", "Calibration")] if several else []),
+  ]

@@ -1,0 +1,59 @@
+"""What a page says of the data: class balance, and what an audit found."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from emosynth_jax.reporting import tables
+from emosynth_jax.reporting.run_files import RunFiles
+
+_KINDS = ("exact", "near", "mirrored")
+
+
+def balance(run: RunFiles, audit: Mapping[str, Any] | None) -> dict[str, Any]:
+  """Images by class: of all splits audited, or else of those that the run reports.
+
+  Args:
+    run: the run.
+    audit: of its data set, if there is one.
+
+  Returns:
+    "splits" (their names), "rows" and "totals", see `tables.class_balance`.
+  """
+  if audit is None:
+    counts = {
+      name: {label: row["support"] for label, row in summary["per_class"].items()}
+      for name, summary in run.report["splits"].items()
+    }
+  else:
+    counts = {name: split["class_counts"] for name, split in audit["splits"].items()}
+  rows, totals = tables.class_balance(counts)
+  return {"splits": list(counts), "rows": rows, "totals": totals}
+
+
+def findings(audit: Mapping[str, Any] | None) -> dict[str, Any] | None:
+  """What an audit counted, in the order of the page's tables; None for None."""
+  if audit is None:
+    return None
+  splits = audit["splits"]
+  return {
+    "thresholds": audit["config"]["twins"],
+    "kinds": _KINDS,
+    "pairs": [
+      (where, [audit["pairs"][kind][where] for kind in _KINDS])
+      for where in audit["pairs"]["exact"]
+    ],
+    "twins": [
+      {
+        "name": name,
+        "counts": [split["images_with_twin"][other] for other in splits],
+        "elsewhere": split["images_with_twin"]["elsewhere"],
+        "share": split["images_with_twin"]["elsewhere"] / split["num_images"],
+      }
+      for name, split in splits.items()
+    ],
+    "conflicts": audit["label_conflicts"],
+    "by_classes": list(audit["label_conflicts"]["by_classes"].items())[:3],
+    "blank": sum(len(split["blank_images"]) for split in splits.values()),
+    "unreadable": len(audit["unreadable_files"]),
+    "by": audit["audited_by"],
+  }

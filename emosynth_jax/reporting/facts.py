@@ -1,0 +1,235 @@
+"""What a figure means little without: protocol, provenance, doubts, omissions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from emosynth_jax import batch_invariance, epoch, evaluate, progress, statistics
+from emosynth_jax.reporting.run_files import RunFiles
+
+ONE_SEED = "One seed: nothing is known of the spread over seeds."
+_NOT_RECORDED = "not recorded"
+
+
+def headline(run: RunFiles) -> dict[str, Any]:
+  """The figure that a page begins with, and what belongs to it.
+
+  Args:
+    run: the run.
+
+  Returns:
+    "split" (its name), "described" (as reports name it), "summary" (see
+    `metrics.summarize`), "interval" (of the accuracy, over samples of images), and
+    "chosen_on" (whether the epoch was chosen on this very split).
+  """
+  name = run.reported_split
+  summary = run.report["splits"][name]
+  hits = int(np.trace(np.asarray(summary["confusion_matrix"])))
+  return {
+    "split": name,
+    "described": described(run.report, name),
+    "summary": summary,
+    "interval": statistics.proportion_interval(hits, summary["num_examples"]),
+    "chosen_on": name == "validation",
+  }
+
+
+def described(report: Mapping[str, Any], split: str) -> str:
+  """A split as `evaluate.describe_split` names it."""
+  return evaluate.describe_split(split, report["official_splits"].get(split, ""))
+
+
+def protocol(run: RunFiles) -> list[tuple[str, str]]:
+  """Data, split, choice of the epoch, network, loss: label and value."""
+  report = run.report
+  config = report["config"]
+  name = run.reported_split
+  averaged = config["ema_decay"]
+  started = config["init_from"] or config["pretrained"]["file"]
+  rows = [
+    ("Data set", report["data_set"]),
+    (
+      "Split",
+      f"{described(report, name)}, {_count(report['splits'][name]['num_examples'])} "
+      "images",
+    ),
+    (
+      "Epoch",
+      f"{report['best_epoch']} of {report['epochs_trained']}, chosen by "
+      f"{report['chosen_on']}",
+    ),
+    ("Seeds", f"{report['seed']} (one run)"),
+    (
+      "Network",
+      f"{config['model']['name']}, {_count(report['num_parameters'])} parameters"
+      + (f", averaged with decay {averaged}" if averaged else ""),
+    ),
+    ("Loss", config["loss"]["name"]),
+    ("Started from", started or "random parameters"),
+  ]
+  if config["data"]["limit"]:
+    rows.insert(
+      1, ("Limited to", f"{_count(config['data']['limit'])} images of each split")
+    )
+  return rows
+
+
+def origin(run: RunFiles) -> list[tuple[str, Any]]:
+  """By what a run was trained and evaluated: label and value, or values."""
+  trained, evaluated = run.report["trained_by"], run.report["evaluated_by"]
+
+  def each(key):
+    return list(dict.fromkeys(str(line[key]) for line in trained))
+
+  time = _NOT_RECORDED
+  if run.seconds is not None:
+    time = f"{progress.clock(run.seconds)} for {len(run.records)} epochs, by the clock"
+  packages = (trained or [evaluated])[-1]["packages"]
+  return [
+    ("Command", each("command") or _NOT_RECORDED),
+    ("Commit", each("commit") or _NOT_RECORDED),
+    ("Evaluated at", [evaluated["commit"]]),
+    ("Hardware", listed(each("hardware")) or _NOT_RECORDED),
+    ("Time", time),
+    ("Begun", listed(each("date")) or _NOT_RECORDED),
+    ("Versions", ", ".join(f"{name} {number}" for name, number in packages.items())),
+    ("Batch invariance", batch_invariance.describe(run.report["batch_invariance"])),
+  ]
+
+
+def doubts(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
+  """What speaks against the figure, or is not known of it, in sentences.
+
+  Args:
+    run: the run.
+    audit: of its data set, if there is one.
+
+  Returns:
+    Sentences, the gravest first.
+  """
+  report = run.report
+  config = ml_collections.ConfigDict(report["config"])
+  found = []
+  if not report["batch_invariance"]["passed"]:
+    found.append(
+      "An image's answer depends on the other images of its batch: no figure on this "
+      "page can be trusted."
+    )
+  if run.reported_split == "validation":
+    found.append(
+      "There is no test split: the epoch was chosen on the images of the headline, "
+      "which flatters it."
+    )
+  if not epoch.is_last(report["epochs_trained"], report["best_epoch"], config):
+    found.append(
+      f"Training had not ended when this was evaluated: {report['epochs_trained']} of "
+      f"{config.num_epochs} epochs."
+    )
+  found += _doubts_of_origin(run)
+  if config.data.limit:
+    found.append(
+      f"At most {_count(config.data.limit)} images of each split were taken: this is "
+      "no figure of the whole data set."
+    )
+  found.append(ONE_SEED)
+  twins = _twins_elsewhere(run, audit)
+  if "without_twins" not in report["splits"][run.reported_split] and twins:
+    found.append(
+      f"{_count(twins)} images of this split have a twin in another one, and accuracy "
+      "without them was not measured."
+    )
+  return found
+
+
+def not_run(
+  run: RunFiles, audit: Mapping[str, Any] | None, *, network: bool
+) -> list[tuple[str, str]]:
+  """What could have been looked at and was not: the thing, and how to do it.
+
+  Args:
+    run: the run.
+    audit: of its data set, if there is one.
+    network: whether the network was run for the page.
+
+  Returns:
+    Pairs of texts; the second may be "".
+  """
+  summary = run.report["splits"][run.reported_split]
+  workdir = run.workdir
+  again = "The run's command with --mode=eval"
+  rows = [("Other seeds", "The run's command with --seeds=0,1,2")]
+  if "without_twins" not in summary:
+    rows.append(
+      (
+        "Accuracy without twins of other splits",
+        f"{again} --config.evaluate_without_twins=True",
+      )
+    )
+  if audit is None:
+    rows.append(
+      (
+        "Audit of the data set",
+        f"python -m emosynth_jax.audit --config=... --workdir={workdir}",
+      )
+    )
+  if "test_time_augmentation" not in summary:
+    rows.append(("Test-time augmentation", f"{again} --config.eval_augment=flip"))
+  if not network:
+    rows.append(
+      (
+        "The network itself: hardest images, Grad-CAM, embedding",
+        "This page's command without --noimages",
+      )
+    )
+  for title, module, file in (
+    ("Loss landscape", "loss_landscape", "loss_landscape.json"),
+    ("Curvature", "curvature", "curvature.json"),
+  ):
+    if not (workdir / file).exists():
+      command = f"python -m emosynth_jax.analysis.{module} --workdir={workdir}"
+      rows.append((title, command))
+  rows.append(
+    (
+      "Sanity check of Grad-CAM",
+      f"python -m emosynth_jax.analysis.gradcam --workdir={workdir} --sanity_check",
+    )
+  )
+  return rows
+
+
+def _doubts_of_origin(run: RunFiles) -> list[str]:
+  trained, evaluated = run.report["trained_by"], run.report["evaluated_by"]
+  commits = [line["commit"] for line in trained]
+  found = []
+  if not trained:
+    found.append("By which commit and on which machine it was trained is not recorded.")
+  dirty = sorted({commit for commit in commits if commit.endswith("+dirty")})
+  if dirty:
+    found.append(
+      "It was trained by code with changes that no commit holds (+dirty): the commit "
+      "does not tell what ran."
+    )
+  if "unknown" in commits:
+    found.append("It was trained by code whose commit is unknown.")
+  if len(set(commits)) > 1:
+    found.append("Its training went on under another commit than it was begun with.")
+  if trained and evaluated["commit"] not in commits:
+    found.append("It was evaluated by another commit than it was trained by.")
+  return found
+
+
+def _twins_elsewhere(run: RunFiles, audit: Mapping[str, Any] | None) -> int:
+  if audit is None:
+    return 0
+  return audit["splits"][run.reported_split]["images_with_twin"]["elsewhere"]
+
+
+def _count(number: int) -> str:
+  return f"{number:,}"
+
+
+def listed(values: Sequence[Any]) -> str:
+  """Values in a line."""
+  return ", ".join(map(str, values))

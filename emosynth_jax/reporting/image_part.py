@@ -1,0 +1,127 @@
+"""What a page shows of single images: mistakes, Grad-CAM, the embedding."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+
+from emosynth_jax.analysis import embeddings, saliency_grid, separation
+from emosynth_jax.reporting import answers, charts, pictures
+
+# Separation in the order of the table: what a figure is called and how it is written.
+_SEPARATION = {
+  "silhouette": ("silhouette", "{:.3f}"),
+  "silhouette_macro": ("silhouette, mean of the classes", "{:.3f}"),
+  "intra_inter_ratio": ("distance within / between classes", "{:.3f}"),
+  "fisher_ratio": ("variance between / within classes", "{:.3f}"),
+  "angle_to_own": ("angle to the own class", "{:.1f}°"),
+  "angle_to_other": ("angle to the nearest other", "{:.1f}°"),
+  "angular_margin": ("angular margin", "{:.1f}°"),
+  "centre_angle": ("angle between class centres", "{:.1f}°"),
+}
+_FAITHFULNESS = {
+  "trustworthiness": "picture: neighbours that are ones",
+  "centre_distances": "picture: rank correlation of the classes' distances",
+}
+
+
+class Looks(NamedTuple):
+  """How much of the network's answers a page shows."""
+
+  num_mistakes: int = 12
+  num_hardest: int = 2
+  num_embedded: int = 2000
+  layer: str | None = None
+  batch_size: int = 256
+
+
+def images(answered: answers.Answers, looks: Looks) -> dict[str, Any]:
+  """Mistakes, hardest images and Grad-CAM, as the templates take them."""
+  dataset = answered.network.dataset
+  examples = answers.drawn_examples(answered)
+  rows = [row for pair in examples for row in pair if row is not None]
+  logging.info("Grad-CAM of %d images.", len(rows))
+  cam = answers.grad_cam(
+    answered, rows, layer=looks.layer, batch_size=min(looks.batch_size, 32)
+  )
+  maps = dict(zip(rows, cam.maps, strict=True))
+
+  def described(row, *, with_map=False):
+    pixels = dataset.images[row]
+    image = answers.describe_image(answered, row) | {
+      "uri": pictures.data_uri(pixels),
+      "width": pixels.shape[1],
+      "height": pixels.shape[0],
+    }
+    if with_map:
+      grey = pixels.astype(np.float64).mean(-1) / 255
+      image["map_uri"] = pictures.data_uri(saliency_grid.overlay(grey, maps[row]))
+      image["has_map"] = bool(maps[row].max() > 0)
+    return image
+
+  def in_pair(row):
+    return None if row is None else described(row, with_map=True)
+
+  names = [dataset.class_names[k] for k in np.unique(answered.labels)]
+  hardest = answers.hardest_of_each_class(answered, looks.num_hardest)
+  return {
+    "num_wrong": int((answered.predicted != answered.labels).sum()),
+    "mistakes": [
+      described(row) for row in answers.confident_mistakes(answered, looks.num_mistakes)
+    ],
+    "hardest": [described(row) for row in hardest],
+    "layer": cam.layer,
+    "layer_shape": " x ".join(map(str, cam.shape)),
+    "examples": [
+      {"name": name, "pair": [in_pair(row) for row in pair]}
+      for name, pair in zip(names, examples, strict=True)
+    ],
+  }
+
+
+def embedding(answered: answers.Answers, looks: Looks) -> dict[str, Any]:
+  """The features' picture and numbers; "refused" where there can be none."""
+  dataset = answered.network.dataset
+  total = min(looks.num_embedded or len(dataset), len(dataset))
+  # Drawn, as many splits are sorted by class; the same ones for every run on the data.
+  order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
+  rows = np.sort(order[:total])
+  features, labels = answered.embeddings[rows], answered.labels[rows]
+  logging.info("t-SNE of %d images.", total)
+  try:
+    numbers = separation.separation(features, labels)
+    points = embeddings.project(features)
+    faithful = embeddings.faithfulness(features, points, labels)
+  except ValueError as error:
+    return {"refused": str(error)}
+  whole, panels = charts.embedding(
+    points,
+    labels,
+    dataset.class_names,
+    f"t-SNE of {total} images by class; each class alone below",
+  )
+  by_label = dict(
+    zip(numbers["per_class"]["label"], numbers["per_class"]["silhouette"], strict=True)
+  )
+  rows_of_numbers = [
+    (label, _written(numbers[key], form)) for key, (label, form) in _SEPARATION.items()
+  ]
+  rows_of_numbers += [
+    (label, _written(faithful[key], "{:.2f}")) for key, label in _FAITHFULNESS.items()
+  ]
+  return {
+    "refused": None,
+    "dim": features.shape[1],
+    "num_images": total,
+    "drawn": total < len(dataset),
+    "whole": whole,
+    "numbers": rows_of_numbers,
+    "panels": [
+      (name, panel, by_label.get(k))
+      for k, (name, panel) in enumerate(zip(dataset.class_names, panels, strict=True))
+    ],
+  }
+
+
+def _written(value: float, form: str) -> str:
+  return form.format(value).replace("-", "\u2212") if np.isfinite(value) else "\u2013"

@@ -1,0 +1,186 @@
+"""What the files of a workdir say of a run: all that a page tells without computing."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from emosynth_jax import default_config, metric_writer, results
+
+# What a report of today has; one that lacks some of it was written by earlier code.
+_REPORT_KEYS = (
+  "data_set",
+  "chosen_on",
+  "best_epoch",
+  "epochs_trained",
+  "seed",
+  "num_parameters",
+  "config",
+  "trained_by",
+  "evaluated_by",
+  "official_splits",
+  "batch_invariance",
+  "splits",
+)
+
+
+class RunFiles(NamedTuple):
+  """A finished run as its files tell it.
+
+  Attributes:
+    workdir: the run's folder.
+    report: report.json; settings that came after the run have their defaults, which do
+      what it did.
+    records: metrics.jsonl, one dictionary an epoch.
+    seconds: how long the epochs took by the clock, of timing.jsonl; None without it.
+    data: data.json, see `run_config.fingerprint`; None without it.
+  """
+
+  workdir: pathlib.Path
+  report: dict[str, Any]
+  records: list[dict[str, Any]]
+  seconds: float | None
+  data: dict[str, Any] | None
+
+  @property
+  def reported_split(self) -> str:
+    """The split of the headline: the last, which no choice was made on if it can be."""
+    return list(self.report["splits"])[-1]
+
+
+def read_run(workdir: str | os.PathLike) -> RunFiles:
+  """Reads the files of a run that was evaluated.
+
+  Args:
+    workdir: the run's folder.
+
+  Returns:
+    What they say.
+
+  Raises:
+    FileNotFoundError: if there is no report.json or no metrics.jsonl.
+    ValueError: if a file is damaged, or the report was written by earlier code.
+  """
+  workdir = pathlib.Path(workdir)
+  report = _read_json(
+    workdir / "report.json",
+    "expected the folder of a run that was evaluated: its training has not ended, or "
+    "call emosynth_jax.main with the run's --config and --workdir and --mode=eval",
+  )
+  if missing := [key for key in _REPORT_KEYS if key not in report]:
+    raise ValueError(
+      f"{workdir / 'report.json'} was written by an earlier version, without "
+      f"{', '.join(missing)}: evaluate the run again, with --mode=eval"
+    )
+  default = results.to_jsonable(default_config.get_default_config().to_dict())
+  report["config"] = _with_defaults(report["config"], default)
+  records = metric_writer.read_records(workdir / "metrics.jsonl")
+  timing = workdir / "timing.jsonl"
+  lines = metric_writer.read_records(timing) if timing.exists() else []
+  # The epochs of an interrupted run were timed in parts, of which some are lost.
+  whole = len(lines) == len(records) and len(report["trained_by"]) <= 1
+  data = workdir / "data.json"
+  return RunFiles(
+    workdir=workdir,
+    report=report,
+    records=records,
+    seconds=sum(line["seconds"] for line in lines) if whole else None,
+    data=_read_json(data, "") if data.exists() else None,
+  )
+
+
+def expand_workdirs(workdirs: Sequence[str | os.PathLike]) -> list[pathlib.Path]:
+  """The folders of single runs; one with seeds.json stands for its seeds.
+
+  Args:
+    workdirs: folders of runs, or of several seeds of one.
+
+  Returns:
+    The runs' folders, in this order.
+
+  Raises:
+    FileNotFoundError: if seeds.json names a folder that is not there.
+    ValueError: if seeds.json is damaged, or a folder is there twice.
+  """
+  found: list[pathlib.Path] = []
+  for workdir in map(pathlib.Path, workdirs):
+    if not (workdir / "seeds.json").exists():
+      found.append(workdir)
+      continue
+    for seed in _read_json(workdir / "seeds.json", "")["workdirs"]:
+      # As the command named it, or beside seeds.json, which may have been moved.
+      places = [pathlib.Path(seed), workdir / pathlib.Path(seed).name]
+      there = [place for place in places if place.is_dir()]
+      if not there:
+        raise FileNotFoundError(
+          f"{workdir / 'seeds.json'} names {seed}, which is not there, nor in {workdir}"
+        )
+      found.append(there[0])
+  resolved = [path.resolve() for path in found]
+  if twice := [p for i, p in enumerate(resolved) if p in resolved[:i]]:
+    raise ValueError(f"--workdir: {twice[0]} is there twice")
+  return found
+
+
+def read_audit(folder: str | os.PathLike, run: RunFiles) -> dict[str, Any]:
+  """Reads the audit of a run's data set.
+
+  Args:
+    folder: where `python -m emosynth_jax.audit` wrote audit.json.
+    run: the run, whose classes must be those of the audit.
+
+  Returns:
+    The audit, as `audit_report.describe_datasets` describes it.
+
+  Raises:
+    FileNotFoundError: if there is no audit.json.
+    ValueError: if it is damaged, or of other data than the run's.
+  """
+  path = pathlib.Path(folder) / "audit.json"
+  audit = _read_json(
+    path, "expected the folder of an audit: python -m emosynth_jax.audit --config=..."
+  )
+  if "refused" in audit:
+    raise ValueError(f"{path}: the audit found no data set, but: {audit['refused']}")
+  for name, summary in run.report["splits"].items():
+    counts = audit["splits"].get(name, {}).get("class_counts")
+    own = {label: row["support"] for label, row in summary["per_class"].items()}
+    if counts != own:
+      raise ValueError(
+        f"{path} is of other data than {run.workdir}: in {name} it counted "
+        f"{_listed(counts)}, the run {_listed(own)}"
+      )
+  return audit
+
+
+def _with_defaults(
+  config: Mapping[str, Any], default: Mapping[str, Any], path: str = ""
+) -> dict[str, Any]:
+  """A config with the settings that it lacks; open parts stay as they are."""
+  completed = dict(config)
+  for key, value in default.items():
+    name = f"{path}{key}"
+    if key not in config:
+      completed[key] = value
+    elif isinstance(value, dict) and name not in default_config.OPEN_PARTS:
+      completed[key] = _with_defaults(config[key], value, f"{name}.")
+  return completed
+
+
+def _read_json(path: pathlib.Path, hint: str) -> dict[str, Any]:
+  if not path.is_file():
+    raise FileNotFoundError(f"{path} is missing: {hint}")
+  try:
+    content = json.loads(path.read_text())
+  except ValueError as error:
+    raise ValueError(f"{path} is damaged ({error})") from error
+  if not isinstance(content, dict):
+    raise ValueError(f"{path} is damaged (expected an object, got {content!r:.40})")
+  return content
+
+
+def _listed(counts: Mapping[str, int] | None) -> str:
+  if not counts:
+    return "nothing"
+  return ", ".join(f"{count} {label}" for label, count in counts.items())

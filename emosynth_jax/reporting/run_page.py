@@ -1,0 +1,231 @@
+"""The page of one run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from emosynth_jax import run_config, seeds, statistics
+from emosynth_jax.reporting import (
+  answers,
+  charts,
+  data_part,
+  facts,
+  image_part,
+  page,
+  stored,
+  tables,
+)
+from emosynth_jax.reporting.run_files import RunFiles
+
+_EPOCH_COLUMNS = {
+  "train loss": "train/loss",
+  "validation loss": "validation/loss",
+  "train accuracy": "train/accuracy",
+  "validation accuracy": "validation/accuracy",
+  "learning rate": "learning_rate",
+}
+
+
+def build(
+  run: RunFiles,
+  *,
+  audit: Mapping[str, Any] | None,
+  answered: answers.Answers | None,
+  looks: image_part.Looks,
+  made_by: Mapping[str, Any],
+) -> str:
+  """The HTML of a run.
+
+  Args:
+    run: the run.
+    audit: of its data set, if there is one.
+    answered: its network's answers to the split reported; None for a page without
+      pictures of images.
+    looks: how much of them is shown.
+    made_by: of `results.provenance`.
+
+  Returns:
+    The page.
+
+  Raises:
+    ValueError: if the answers are another network's than the report's, or the layer
+      is unknown.
+  """
+  report, head = run.report, facts.headline(run)
+  summary = head["summary"]
+  doubts = facts.doubts(run, audit)
+  images = embedding = None
+  if answered is not None:
+    doubts += check_answers(run, answered)
+    images = image_part.images(answered, looks)
+    embedding = image_part.embedding(answered, looks)
+  surfaces, left_out = stored.stored_pictures(run)
+  config = report["config"]
+  context = {
+    "kind": "Report of a run",
+    "title": f"{config['model']['name']} on {report['data_set']}, "
+    f"{config['loss']['name']}",
+    "sections": _sections(images is not None, bool(surfaces)),
+    "made_by": made_by,
+    "data_set": report["data_set"],
+    "seed": report["seed"],
+    "chosen_on": report["chosen_on"],
+    "best_epoch": report["best_epoch"],
+    "head": head,
+    "protocol": facts.protocol(run),
+    "origin": facts.origin(run),
+    "doubts": doubts,
+    "changes": tables.config_changes(config),
+    "settings": sorted(run_config.flatten(config).items()),
+    "curves": training_curves(run),
+    **_epochs(run),
+    **_splits(run),
+    "absent": summary["absent_classes"],
+    "class_names": summary["class_names"],
+    "confusion": tables.confusion(summary),
+    "classes": tables.classes(summary),
+    "reliability": charts.reliability(
+      [("s1", summary["calibration"])],
+      "Accuracy against confidence in bins; the numbers are in the table below",
+    ),
+    "confidences": charts.confidences(
+      summary["calibration"], "Share of the images in each bin of confidence"
+    ),
+    "bins": tables.bins(summary["calibration"]),
+    "images": images,
+    "embedding": embedding,
+    "colours": charts.COLOURS,
+    "balance": data_part.balance(run, audit),
+    "audit": data_part.findings(audit),
+    "stored": surfaces,
+    "stored_note": " ".join(left_out),
+    "invariance": report["batch_invariance"]
+    | {
+      "differences": [
+        (order.replace("_", " "), difference)
+        for order, difference in report["batch_invariance"][
+          "max_abs_difference_of_logits"
+        ].items()
+      ]
+    },
+    "not_run": facts.not_run(run, audit, network=answered is not None),
+  }
+  return page.render("run.html", context)
+
+
+def check_answers(run: RunFiles, answered: answers.Answers) -> list[str]:
+  """Compares the answers with the report.
+
+  Args:
+    run: the run.
+    answered: the network's answers to the split reported.
+
+  Returns:
+    A sentence if some images get another class than when the report was written, as
+    rounding on other hardware makes them.
+
+  Raises:
+    ValueError: if the checkpoint is of another epoch than the report.
+  """
+  epoch = int(answered.network.state.best_epoch)
+  if epoch != run.report["best_epoch"]:
+    raise ValueError(
+      f"{run.workdir}: report.json is of epoch {run.report['best_epoch']}, the best "
+      f"checkpoint of epoch {epoch}: evaluate the run again, with --mode=eval"
+    )
+  told = np.asarray(run.report["splits"][run.reported_split]["confusion_matrix"])
+  found = answers.confusion_matrix(answered)
+  if told.shape == found.shape and (told == found).all():
+    return []
+  accuracy = (answered.predicted == answered.labels).mean()
+  return [
+    "The images, Grad-CAM and embedding below come from answers that are not quite "
+    f"the report's: {page.percent(accuracy)} of them are right, as computed for this "
+    "page. Every figure is the report's."
+  ]
+
+
+def training_curves(run: RunFiles) -> list[tuple[str, Any]]:
+  """Loss, accuracy and learning rate by epoch, as title and chart."""
+  rate = charts.series_of(run.records, "learning_rate", "s2")
+  found = []
+  for title, name, factor in (("Loss", "loss", 1.0), ("Accuracy (%)", "accuracy", 100)):
+    lines = [
+      charts.series_of(run.records, f"{split}/{name}", style, factor)
+      for split, style in (("train", "s0 dash"), ("validation", "s1"))
+    ]
+    description = f"{title} of train and validation by epoch; numbers below"
+    chart = charts.curves(lines, description, best_epoch=run.report["best_epoch"])
+    found.append((title, chart))
+  positive = bool(rate.values) and min(rate.values) > 0
+  chart = charts.curves(
+    [rate], "Learning rate by epoch", log=positive, steps=True, height=150.0
+  )
+  found.append(("Learning rate", chart))
+  return [(title, chart) for title, chart in found if chart is not None]
+
+
+def _epochs(run: RunFiles) -> dict[str, Any]:
+  columns = {
+    label: key
+    for label, key in _EPOCH_COLUMNS.items()
+    if any(key in record for record in run.records)
+  }
+
+  def cell(record, key):
+    if key not in record:
+      return ""
+    if key == "learning_rate":
+      return f"{record[key]:.2e}"
+    return page.figure(record[key], key.partition("/")[2])
+
+  return {
+    "epoch_labels": list(columns),
+    "epochs": [
+      {
+        "epoch": record["epoch"],
+        "values": [cell(record, key) for key in columns.values()],
+      }
+      for record in run.records
+    ],
+  }
+
+
+def _splits(run: RunFiles) -> dict[str, Any]:
+  splits = []
+  for name, summary in run.report["splits"].items():
+    hits = int(np.trace(np.asarray(summary["confusion_matrix"])))
+    splits.append(
+      {
+        "described": facts.described(run.report, name),
+        "num_examples": summary["num_examples"],
+        "figures": seeds.figures_of(summary),
+        "interval": statistics.proportion_interval(hits, summary["num_examples"]),
+      }
+    )
+  labels = dict.fromkeys(label for split in splits for label in split["figures"])
+  for late in ("accuracy without twins", "accuracy with test-time augmentation"):
+    labels.setdefault(late)
+  return {"splits": splits, "figure_labels": list(labels)}
+
+
+def _sections(images: bool, surfaces: bool) -> Sequence[tuple[str, str]]:
+  return [
+    ("protocol", "What the figure is"),
+    ("figures", "Figures"),
+    ("config", "Config"),
+    ("training", "Training"),
+    ("confusion", "Confusion"),
+    ("classes", "Classes"),
+    ("calibration", "Calibration"),
+    *(
+      [("mistakes", "Mistakes"), ("grad-cam", "Grad-CAM"), ("embedding", "Embedding")]
+      if images
+      else []
+    ),
+    ("data", "Data"),
+    *([("stored", "Loss surface")] if surfaces else []),
+    ("invariance", "Batch invariance"),
+    ("not-run", "Not run"),
+  ]
