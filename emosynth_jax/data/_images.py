@@ -44,3 +44,20 @@ def decode(content: bytes, source: str, channels: int) -> np.ndarray:
     # Pillow would clip these at 255.
     raise ValueError(f"{source}: expected 8 bits a channel, got Pillow mode {mode!r}")
   return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def convert(image: np.ndarray, channels: int) -> np.ndarray:
+  """Brings an image to 1 or 3 channels, by the conversion of `decode`.
+
+  Args:
+    image: uint8 `(H, W, 1)`, or `(H, W, 3)` in RGB.
+    channels: 1 or 3.
+
+  Returns:
+    uint8 `(H, W, channels)`.
+  """
+  if image.shape[-1] == channels:
+    return image
+  if channels == 3:
+    return np.repeat(image, 3, axis=-1)
+  return np.asarray(Image.fromarray(image).convert(_MODES[channels]))[..., None]

