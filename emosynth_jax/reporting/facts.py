@@ -1,5 +1,7 @@
 """What a figure means little without: protocol, provenance, doubts, omissions."""
 
+import json
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -190,12 +192,9 @@ def not_run(
     if not (workdir / file).exists():
       command = f"python -m emosynth_jax.analysis.{module} --workdir={workdir}"
       rows.append((title, command))
-  rows.append(
-    (
-      "Sanity check of Grad-CAM",
-      f"python -m emosynth_jax.analysis.gradcam --workdir={workdir} --sanity_check",
-    )
-  )
+  if not _has_sanity_check(workdir):
+    command = f"python -m emosynth_jax.analysis.gradcam --workdir={workdir}"
+    rows.append(("Sanity check of Grad-CAM", f"{command} --sanity_check"))
   return rows
 
 
@@ -218,6 +217,13 @@ def _doubts_of_origin(run: RunFiles) -> list[str]:
   if trained and evaluated["commit"] not in commits:
     found.append("It was evaluated by another commit than it was trained by.")
   return found
+
+
+def _has_sanity_check(workdir: pathlib.Path) -> bool:
+  try:
+    return bool(json.loads((workdir / "gradcam.json").read_text())["sanity_check"])
+  except (OSError, ValueError, KeyError):
+    return False
 
 
 def _twins_elsewhere(run: RunFiles, audit: Mapping[str, Any] | None) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jinja2
+import markupsafe
 
 _TEMPLATES = "templates"
 # Joins a number to its unit, so that no line ends between them.
@@ -78,6 +79,12 @@ def p_value(value: float) -> str:
   return f"{value:.2g}" if math.isfinite(value) else "\u2013"
 
 
+def file(path: str) -> markupsafe.Markup:
+  """A path that may be broken after its slashes and underscores."""
+  escaped = str(markupsafe.escape(path))
+  return markupsafe.Markup(escaped.replace("/", "/<wbr>").replace("_", "_<wbr>"))
+
+
 def setting(value: Any) -> str:
   """A setting of a config, as short as can be."""
   if isinstance(value, bool) or value is None:
@@ -107,6 +114,7 @@ def _environment() -> jinja2.Environment:
     count,
     commit,
     p_value,
+    file,
     setting,
   ):
     environment.filters[function.__name__] = function
