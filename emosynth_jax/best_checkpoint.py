@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import ml_collections
@@ -26,6 +26,8 @@ def load_best(
   config: ml_collections.ConfigDict,
   workdir: str | os.PathLike,
   splits: Sequence[str],
+  *,
+  read: Callable[[Dataset], Dataset] | None = None,
 ) -> BestCheckpoint:
   """Reads a run's best checkpoint, and the splits to look at it on.
 
@@ -33,6 +35,7 @@ def load_best(
     config: the run's.
     workdir: its folder.
     splits: of "train", "validation" and "test", at least one.
+    read: reads those images that are needed, see `feeds.fetch`; None reads all.
 
   Returns:
     The three.
@@ -48,7 +51,9 @@ def load_best(
       f"{workdir} holds no best checkpoint: train for an epoch at least "
       "(--mode=train) with the same --workdir"
     )
-  datasets = experiments.load_data(config, tuple(splits))
+  datasets = experiments.load_data(config, tuple(splits), lazily=read is not None)
+  if read is not None:
+    datasets = {name: read(dataset) for name, dataset in datasets.items()}
   run_config.check_same_data(datasets, workdir)
   first = datasets[splits[0]]
   experiment = experiments.build_experiment(

@@ -4,6 +4,9 @@ Under `workdir/checkpoints`, `last/STEP` holds the newest states and `best/STEP`
 one with the best validation metric. Orbax writes each beside its place and renames it
 when it is whole, in the background. Each carries a digest of every array, since a
 damaged array can be read without an error and would train on silently.
+
+In a job of several processes all of them call everything alike; whatever number of
+processes and devices saved a checkpoint, any other number reads it.
 """
 
 import dataclasses
@@ -20,6 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from emosynth_jax import distributed, mesh
 from emosynth_jax.train_state import TrainState
 
 
@@ -83,13 +87,14 @@ class Checkpoints:
     self.wait()
     if step in manager.all_steps():
       return
+    digest = _digest(state)
     # The next step donates the state's buffers while the writer still reads them.
     state = jax.tree.map(jnp.copy, state)
     manager.save(
       step,
       args=ocp.args.Composite(
         state=ocp.args.StandardSave(_fields(state)),
-        digest=ocp.args.JsonSave(_digest(state)),
+        digest=ocp.args.JsonSave(digest),
       ),
       force=True,
     )
@@ -120,10 +125,14 @@ class Checkpoints:
           "was saved for other images or classes, or by another version of the code. "
           "Use another workdir."
         )
+      state, reason = None, ""
       try:
-        return self._read(manager, step, like)
+        state = self._read(manager, step, like)
       except Exception as error:  # Whatever a damaged file makes the reader raise.
         reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
+      # What one process of a job can't read, none goes on from.
+      if not distributed.largest(state is None)[0]:
+        return state
       _silence_abandoned_readers()
       if self._read_only:
         logging.error(
@@ -138,9 +147,11 @@ class Checkpoints:
         reason,
         place,
       )
-      place.parent.mkdir(exist_ok=True)
-      shutil.rmtree(place, ignore_errors=True)
-      os.replace(path, place)
+      if distributed.is_first():
+        place.parent.mkdir(exist_ok=True)
+        shutil.rmtree(place, ignore_errors=True)
+        os.replace(path, place)
+      distributed.largest(0)
       manager.reload()
     # Those that an earlier process found count too: what is lost is not to be trained
     # again, and the other kind's checkpoints overwritten, just by a second try.
@@ -231,10 +242,10 @@ class Checkpoints:
 
 def _read_fields(manager, step: int, like: Any) -> tuple[dict[str, Any], dict]:
   """The state's fields, of shapes and types as in `like`, and the stored digest."""
-  # To this process's device, whatever kind of device it was saved from.
-  here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  # To the host, from however many devices, of whatever kind, it was saved. Orbax would
+  # bind arrays to their device: the training program would be compiled anew for them.
   abstract = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like
+    lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), like
   )
   restored = manager.restore(
     step,
@@ -242,9 +253,7 @@ def _read_fields(manager, step: int, like: Any) -> tuple[dict[str, Any], dict]:
       state=ocp.args.StandardRestore(abstract), digest=ocp.args.JsonRestore()
     ),
   )
-  # Through the host, since Orbax binds arrays to their device: the training program
-  # would be compiled anew for them, and once more for what it returns.
-  fields = jax.tree.map(lambda x: jnp.array(np.asarray(x)), restored["state"])
+  fields = jax.tree.map(jnp.array, restored["state"])
   return fields, restored["digest"]
 
 
@@ -299,7 +308,7 @@ def _digest(state: Any) -> dict[str, str]:
   leaves, _ = jax.tree_util.tree_flatten_with_path(state)
   digests = {}
   for path, leaf in leaves:
-    array = np.ascontiguousarray(leaf)
+    array = np.ascontiguousarray(mesh.whole(leaf))
     digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
     digest.update(array.view(np.uint8).data if array.size else b"")
     digests[jax.tree_util.keystr(path)] = digest.hexdigest()

@@ -47,6 +47,12 @@ def get_default_config() -> ml_collections.ConfigDict:
   data.twins = ml_collections.ConfigDict()
   data.twins.max_distance = 12
   data.twins.min_correlation = 0.9
+  # Where images wait for their step: "resident" on the devices, "grain" on disk or in
+  # the host's memory, from where Grain reads batches ahead; "auto" is "resident" for a
+  # split that takes at most `resident_gib` GiB of each device. The batches are the
+  # same. See docs/scaling.md.
+  data.pipeline = "auto"
+  data.resident_gib = 4.0
   # Further arguments of the data set's own loader.
   data.options = ml_collections.ConfigDict()
 
@@ -126,6 +132,13 @@ def get_default_config() -> ml_collections.ConfigDict:
   # Parameter of mixup's Beta distribution; 0 for no mixup.
   config.mixup_alpha = 0.0
 
+  # Devices that share the wide dense layer; the others share out the batch.
+  config.mesh = ml_collections.ConfigDict()
+  config.mesh.model = 1
+  # Parts of a batch that BatchNorm normalises apart in training; 1: the whole batch,
+  # however many devices it lies on. As many as devices: each device its own part.
+  config.batch_norm_groups = 1
+
   config.batch_size = 64
   config.eval_batch_size = 256
   # Reports the mean over views of each image as well: "flip" (the image and its mirror
@@ -175,6 +188,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ("seed", 0),
     ("data.seed", 0),
     ("batch_size", 1),
+    ("batch_norm_groups", 1),
+    ("mesh.model", 1),
     ("eval_batch_size", 1),
     ("num_epochs", 1),
     ("early_stop_patience", 0),
@@ -192,7 +207,17 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     value = get(config, key)
     if not value >= least:
       raise ValueError(f"config.{key}: expected at least {least}, got {value}")
-  for key in ("optimizer.learning_rate", "input.scale", "input.second_scale"):
+  if config.batch_size % config.batch_norm_groups:
+    raise ValueError(
+      f"config.batch_norm_groups: expected a divisor of config.batch_size, "
+      f"{config.batch_size}, got {config.batch_norm_groups}"
+    )
+  for key in (
+    "optimizer.learning_rate",
+    "input.scale",
+    "input.second_scale",
+    "data.resident_gib",
+  ):
     if not get(config, key) > 0:
       raise ValueError(f"config.{key}: expected more than 0, got {get(config, key)}")
   if config.seed >= 2**32:  # Random keys would drop the higher bits in silence.
@@ -212,6 +237,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ("selection_metric", ("accuracy", "balanced_accuracy", "f1_macro", "loss")),
     ("model.dtype", ("float32", "bfloat16")),
     ("data.test_split", ("test", "")),
+    ("data.pipeline", ("auto", "resident", "grain")),
     ("optimizer.name", ("adam", "adamw", "sgd")),
     ("schedule.name", ("constant", "cosine")),
     ("augment.crop_fill", ("edge", "reflect", "zero")),

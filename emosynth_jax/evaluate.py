@@ -3,18 +3,21 @@
 import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 from absl import logging
 from jax import lax
 
 from emosynth_jax import (
   batch_invariance,
+  distributed,
+  feeds,
   losses,
   metric_writer,
   metrics,
@@ -26,11 +29,15 @@ from emosynth_jax import (
   views,
 )
 from emosynth_jax import experiment as experiments
+from emosynth_jax import mesh as meshes
 from emosynth_jax.best_checkpoint import load_best
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.train_state import TrainState
 
 Array = jax.Array
+
+# Of a split, whose logits are compared in several orders.
+_INVARIANCE_IMAGES = 512
 
 
 def image_logits(
@@ -60,39 +67,37 @@ def image_logits(
   return evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
 
 
-def evaluate_images(
+def evaluate_batch(
   variables: Any,
   input_scale: Array,
   images: Array,
   labels: Array,
+  mask: Array,
   *,
   model: nn.Module,
   evaluation_logits: Callable[..., Array],
   num_classes: int,
-  batch_size: int,
   augment: Callable[[Array], Array] | None = None,
 ) -> dict[str, Array]:
-  """The statistics of a whole split, batch by batch, as one program.
+  """The statistics of one batch.
 
-  The last batch is filled up with images that a mask keeps out of every sum.
   BatchNorm uses its running statistics, so that no image's answer depends on the
   others in its batch.
 
   Args:
     variables: the network's.
     input_scale: factor from pixels to the network's input.
-    images: uint8 `(M, H, W, C)`.
-    labels: int32 `(M,)`.
+    images: uint8 `(N, H, W, C)`.
+    labels: int32 `(N,)`.
+    mask: bool `(N,)`, False where the row only fills the batch up.
     model: the network.
     evaluation_logits: that of `losses.get_evaluation_logits`.
     num_classes: K.
-    batch_size: B, images at a time.
     augment: the views that are averaged over, one of `views.VIEWS`; None for the image
       as it is.
 
   Returns:
-    The sums of `metrics.batch_statistics` for each batch, stacked: `(M / B, ...)`,
-    rounded up.
+    The sums of `metrics.batch_statistics`.
   """
   answer = functools.partial(
     image_logits,
@@ -101,18 +106,54 @@ def evaluate_images(
     model=model,
     evaluation_logits=evaluation_logits,
   )
-  total = images.shape[0]
+  if augment is None:
+    logits = answer(images)
+  else:
+    logits = views.mean_logits(answer, augment(images.astype(jnp.float32)))
+  return metrics.batch_statistics(logits, labels, mask, num_classes=num_classes)
+
+
+def evaluate_images(
+  variables: Any,
+  input_scale: Array,
+  images: Array,
+  labels: Array,
+  *,
+  batch_size: int,
+  batch_sharding: jax.sharding.NamedSharding | None = None,
+  **arguments: Any,
+) -> dict[str, Array]:
+  """The statistics of a whole split, batch by batch, as one program.
+
+  The last batch is filled up with images that a mask keeps out of every sum.
+
+  Args:
+    variables: the network's.
+    input_scale: factor from pixels to the network's input.
+    images: uint8 `(M', H, W, C)`, of which those from M on are not looked at (see
+      `mesh.place_images`).
+    labels: int32 `(M,)`.
+    batch_size: B, images at a time; on several devices rounded up to their multiple.
+    batch_sharding: how a batch lies on several devices, see `mesh.batch_sharding`.
+    **arguments: those of `evaluate_batch`.
+
+  Returns:
+    The sums of `metrics.batch_statistics` for each batch, stacked: `(M / B, ...)`,
+    rounded up.
+  """
+  total = labels.shape[0]
   batch_size = min(batch_size, total)
+  if batch_sharding is not None:
+    batch_size += -batch_size % batch_sharding.mesh.shape["data"]
 
   def one_batch(_, start):
     rows = start + jnp.arange(batch_size)
     mask, rows = rows < total, rows % total
-    if augment is None:
-      logits = answer(images[rows])
-    else:
-      logits = views.mean_logits(answer, augment(images[rows].astype(jnp.float32)))
-    statistics = metrics.batch_statistics(
-      logits, labels[rows], mask, num_classes=num_classes
+    batch = images[rows]
+    if batch_sharding is not None:
+      batch = lax.with_sharding_constraint(batch, batch_sharding)
+    statistics = evaluate_batch(
+      variables, input_scale, batch, labels[rows], mask, **arguments
     )
     return None, statistics
 
@@ -125,6 +166,7 @@ def build_evaluate(
   class_names: tuple[str, ...],
   batch_size: int,
   augment: str = "none",
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Callable[[TrainState, Array, Array], dict[str, Any]]:
   """The evaluation of a network as a function of a state and a split.
 
@@ -133,6 +175,7 @@ def build_evaluate(
     class_names: K names in label order.
     batch_size: images at a time.
     augment: `config.eval_augment`.
+    mesh: the devices that state and split lie on; None for the default one.
 
   Returns:
     `(state, images, labels) -> summary`, see `metrics.summarize`.
@@ -144,8 +187,10 @@ def build_evaluate(
       evaluation_logits=experiment.evaluation_logits,
       num_classes=len(class_names),
       batch_size=batch_size,
+      batch_sharding=None if mesh is None else meshes.batch_sharding(mesh),
       augment=None if augment == "none" else views.VIEWS[augment],
-    )
+    ),
+    out_shardings=None if mesh is None else meshes.replicated(mesh),
   )
 
   def evaluate(state: TrainState, images: Array, labels: Array) -> dict[str, Any]:
@@ -155,12 +200,75 @@ def build_evaluate(
   return evaluate
 
 
+def build_evaluation(
+  experiment: experiments.Experiment,
+  config: ml_collections.ConfigDict,
+  mesh: jax.sharding.Mesh,
+  *,
+  class_names: tuple[str, ...],
+  augment: str = "none",
+) -> Callable[[Dataset], Callable[[TrainState], dict[str, Any]]]:
+  """The evaluation of splits that lie on the devices, or are too large for them.
+
+  Args:
+    experiment: the run's functions.
+    config: the run's.
+    mesh: its devices.
+    class_names: K names in label order.
+    augment: `config.eval_augment`.
+
+  Returns:
+    A function of a split, which it puts where it is to lie, to a function of a state on
+    the mesh to the summary, see `metrics.summarize`.
+  """
+  batch_size = config.eval_batch_size
+  on_devices = build_evaluate(
+    experiment,
+    class_names=class_names,
+    batch_size=batch_size,
+    augment=augment,
+    mesh=mesh,
+  )
+  one_batch = jax.jit(
+    functools.partial(
+      evaluate_batch,
+      model=experiment.model,
+      evaluation_logits=experiment.evaluation_logits,
+      num_classes=len(class_names),
+      augment=None if augment == "none" else views.VIEWS[augment],
+    ),
+    out_shardings=meshes.replicated(mesh),
+  )
+
+  def streamed(dataset: Dataset, state: TrainState) -> dict[str, Any]:
+    size = min(batch_size, len(dataset))
+    size += -size % mesh.shape["data"]
+    statistics: list[Any] = []
+    for batch in feeds.stream_in_order(dataset, size, mesh):
+      if statistics:
+        # One batch at a time, or slow devices would have a queue of them in memory.
+        statistics[-1] = jax.device_get(statistics[-1])
+      statistics.append(
+        one_batch(state.evaluation_variables, state.input_scale, *batch)
+      )
+    return metrics.summarize(jax.device_get(statistics), class_names)
+
+  def of_split(dataset: Dataset) -> Callable[[TrainState], dict[str, Any]]:
+    if not feeds.is_resident(dataset, config.data, mesh):
+      return functools.partial(streamed, dataset)
+    images, labels = feeds.place_split(mesh, dataset)
+    return lambda state: on_devices(state, images, labels)
+
+  return of_split
+
+
 def check_invariance(
   experiment: experiments.Experiment,
   state: TrainState,
   dataset: Dataset,
   *,
   batch_size: int,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> dict[str, Any]:
   """`batch_invariance.check_batch_invariance` of a network on a split."""
   program = jax.jit(
@@ -168,19 +276,27 @@ def check_invariance(
       image_logits,
       model=experiment.model,
       evaluation_logits=experiment.evaluation_logits,
-    )
+    ),
+    out_shardings=None if mesh is None else meshes.replicated(mesh),
   )
+  # No more images are read than are looked at.
+  rows = np.arange(min(len(dataset), _INVARIANCE_IMAGES))
+  rows = rows * len(dataset) // len(rows)
   return batch_invariance.check_batch_invariance(
     functools.partial(program, state.evaluation_variables, state.input_scale),
-    dataset.images,
-    dataset.labels,
+    dataset.images[rows],
+    dataset.labels[rows],
+    max_images=_INVARIANCE_IMAGES,
     batch_size=batch_size,
     dtype=jnp.dtype(experiment.model.dtype).name,
   )
 
 
 def evaluate_run(
-  config: ml_collections.ConfigDict, workdir: str | os.PathLike
+  config: ml_collections.ConfigDict,
+  workdir: str | os.PathLike,
+  *,
+  devices: Sequence[Any] | None = None,
 ) -> dict[str, Any]:
   """Evaluates a run's best checkpoint and writes its report.
 
@@ -190,9 +306,11 @@ def evaluate_run(
   Args:
     config: a checked config.
     workdir: the folder of a run of this config.
+    devices: those to evaluate on, all by default.
 
   Returns:
-    The report.
+    The report. In a job of several processes all call this alike and have it, and the
+    first one writes it.
 
   Raises:
     FileNotFoundError: if the workdir holds no best checkpoint.
@@ -202,37 +320,31 @@ def evaluate_run(
   """
   workdir = pathlib.Path(workdir)
   run_config.check_same_config(config, workdir)
+  mesh = meshes.build_mesh(config.mesh.model, devices)
+  read = functools.partial(feeds.fetch, settings=config.data, mesh=mesh)
   experiment, state, datasets = load_best(
-    config, workdir, experiments.splits(config)[1:]
+    config, workdir, experiments.splits(config)[1:], read=read
   )
+  state = meshes.place(state, meshes.state_shardings(mesh, state))
   first = datasets["validation"]
-  evaluate = build_evaluate(
-    experiment,
-    class_names=first.class_names,
-    batch_size=config.eval_batch_size,
+  evaluation = functools.partial(
+    build_evaluation, experiment, config, mesh, class_names=first.class_names
   )
-  summaries = {
-    name: evaluate(state, *experiments.on_device(dataset))
-    for name, dataset in datasets.items()
-  }
+  evaluate = evaluation()
+  summaries = {name: evaluate(dataset)(state) for name, dataset in datasets.items()}
   if config.eval_augment != "none":
-    evaluate_views = build_evaluate(
-      experiment,
-      class_names=first.class_names,
-      batch_size=config.eval_batch_size,
-      augment=config.eval_augment,
-    )
+    evaluate_views = evaluation(augment=config.eval_augment)
     for name, dataset in datasets.items():
       summaries[name]["test_time_augmentation"] = {
         "name": config.eval_augment,
         "views": views.describe(config.eval_augment, *dataset.images.shape[1:3]),
-        **evaluate_views(state, *experiments.on_device(dataset)),
+        **evaluate_views(dataset)(state),
       }
   if config.evaluate_without_twins:
-    training = experiments.load_data(config, ("train",))
+    training = experiments.load_data(config, ("train",), lazily=jax.process_count() > 1)
     run_config.check_same_data(training, workdir)
     rest = twins.evaluate_without_twins(
-      lambda dataset: evaluate(state, *experiments.on_device(dataset)),
+      lambda dataset: evaluate(dataset)(state),
       training["train"],
       datasets,
       **config.data.twins,
@@ -240,7 +352,7 @@ def evaluate_run(
     for name, summary in rest.items():
       summaries[name]["without_twins"] = summary
   invariance = check_invariance(
-    experiment, state, first, batch_size=config.eval_batch_size
+    experiment, state, first, batch_size=config.eval_batch_size, mesh=mesh
   )
   evaluated_by = results.provenance()
   # A run that was evaluated elsewhere, or with later code, says so.
@@ -263,6 +375,22 @@ def evaluate_run(
     "batch_invariance": {"split": "validation", **invariance},
     "splits": summaries,
   }
+  if distributed.is_first():
+    _write_report(report, config, datasets, records, workdir)
+  batch_invariance.require(invariance, f"{workdir / 'report.json'}")
+  return report
+
+
+def _write_report(
+  report: dict[str, Any],
+  config: ml_collections.ConfigDict,
+  datasets: dict[str, Dataset],
+  records: list[dict[str, Any]],
+  workdir: pathlib.Path,
+) -> None:
+  """Writes report.json, its text and its pictures, and prints the text."""
+  summaries, best_epoch = report["splits"], report["best_epoch"]
+  trained_by, evaluated_by = report["trained_by"], report["evaluated_by"]
   results.write_report(workdir / "report.json", report)
   text = "\n\n".join(
     results.format_table(
@@ -270,8 +398,8 @@ def evaluate_run(
       protocol={
         "data set": config.data.name,
         "split": describe_split(name, datasets[name].official_split),
-        "epoch": f"{int(state.best_epoch)}, chosen by {report['chosen_on']}",
-        "model": f"{config.model.name}, {num_parameters:,} parameters"
+        "epoch": f"{best_epoch}, chosen by {report['chosen_on']}",
+        "model": f"{config.model.name}, {report['num_parameters']:,} parameters"
         + (f", averaged with decay {config.ema_decay}" if config.ema_decay else ""),
         "loss": config.loss.name,
         "started from": config.init_from
@@ -282,7 +410,7 @@ def evaluate_run(
         "command": _each_once(trained_by, "command"),
         "commit": _each_once(trained_by, "commit"),
         "evaluated at": _each_once([evaluated_by], "commit"),
-        "batch invariance": batch_invariance.describe(invariance),
+        "batch invariance": batch_invariance.describe(report["batch_invariance"]),
       },
     )
     for name, summary in summaries.items()
@@ -292,7 +420,7 @@ def evaluate_run(
 
   name, summary = list(summaries.items())[-1]
   title = f"{config.data.name}, {name}: accuracy {100 * summary['accuracy']:.2f} %"
-  plots.plot_curves(records, workdir / "curves.png", best_epoch=int(state.best_epoch))
+  plots.plot_curves(records, workdir / "curves.png", best_epoch=best_epoch)
   plots.plot_confusion_matrix(
     summary["confusion_matrix"],
     summary["class_names"],
@@ -301,8 +429,6 @@ def evaluate_run(
   )
   plots.plot_reliability(summary["calibration"], workdir / "reliability.png", title)
   logging.info("The report and its pictures are in %s.", workdir)
-  batch_invariance.require(invariance, f"{workdir / 'report.json'}")
-  return report
 
 
 def describe_split(name: str, official_split: str) -> str:

@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from emosynth_jax import data, losses, models, optimizers, twins
+from emosynth_jax import data, distributed, losses, models, optimizers, twins
 from emosynth_jax.data import augment
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
@@ -91,7 +91,7 @@ def splits(config: ml_collections.ConfigDict) -> tuple[str, ...]:
 
 
 def load_data(
-  config: ml_collections.ConfigDict, splits: tuple[str, ...]
+  config: ml_collections.ConfigDict, splits: tuple[str, ...], *, lazily: bool = False
 ) -> dict[str, Dataset]:
   """Loads splits of the config's data set.
 
@@ -101,6 +101,8 @@ def load_data(
   Args:
     config: a checked config.
     splits: of "train", "validation" and "test".
+    lazily: leaves images on disk where they can be read one by one, see
+      `data.load_splits`; all processes of a job call it alike.
 
   Returns:
     The data set of each split.
@@ -109,21 +111,24 @@ def load_data(
     ValueError: what the loader finds, or if every training image has a twin.
   """
   if not (config.data.drop_duplicates and "train" in splits):
-    return _load(config, splits)
-  loaded = _load_without_twins(config)
+    return _load(config, splits, lazily)
+  loaded = _load_without_twins(config, lazily)
   return {split: loaded[split] for split in splits}
 
 
-def _load_without_twins(config: ml_collections.ConfigDict) -> dict[str, Dataset]:
+def _load_without_twins(
+  config: ml_collections.ConfigDict, lazily: bool
+) -> dict[str, Dataset]:
   """The run's splits, with those images left out of "train"."""
-  loaded = _load(config, splits(config))
+  # The search needs all images; a single process then keeps them.
+  loaded = _load(config, splits(config), lazily and jax.process_count() > 1)
   train, *others = loaded.values()
   loaded["train"] = twins.drop_twins(train, others, **config.data.twins)
   return loaded
 
 
 def _load(
-  config: ml_collections.ConfigDict, splits: tuple[str, ...]
+  config: ml_collections.ConfigDict, splits: tuple[str, ...], lazily: bool
 ) -> dict[str, Dataset]:
   return data.load_splits(
     config.data.name,
@@ -132,6 +137,8 @@ def _load(
     validation_fraction=config.data.validation_fraction,
     seed=config.data.seed,
     limit=config.data.limit,
+    lazily=lazily,
+    share=distributed.share,
     **config.data.options,
   )
 

@@ -9,13 +9,19 @@ The same command goes on where an interrupted run stopped. Settings are changed 
 --config.optimizer.learning_rate=3e-4; each config file names its variants, which
 follow a colon and are joined by commas, as in fer2013.py:small,mam.
 
-With --seeds=0,1,2 one seed runs after the other, and the end is each one's figures,
-their mean and deviation; --compare=FOLDER sets them against those of another such
-command, paired by seed.
+With --seeds=0,1,2 one seed runs after the other, or side by side where there are
+several devices, and the end is each one's figures, their mean and deviation;
+--compare=FOLDER sets them against those of another such command, paired by seed.
+
+All devices share a run out. In a job of several processes each is started with the same
+command: see docs/scaling.md.
 """
 
+import os
 import pathlib
+import threading
 import time
+import traceback
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -58,9 +64,32 @@ _MODE = flags.DEFINE_enum(
   "train: train or go on training, then evaluate the best checkpoint. eval: only "
   "evaluate the best checkpoint in the workdir.",
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+  "distributed",
+  None,
+  "Whether this is one of several processes of a run. By default so in a step of Slurm "
+  "or Open MPI with several tasks, on a TPU pod, and with --coordinator_address; on "
+  "Kubernetes it must be said.",
+)
+_COORDINATOR_ADDRESS = flags.DEFINE_string(
+  "coordinator_address",
+  None,
+  "HOST:PORT of the first process, where no cluster tells it. With --num_processes and "
+  "--process_id.",
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+  "num_processes", None, "Number of processes of the run.", 1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+  "process_id", None, "This process's number, from 0.", 0
+)
 _TRACEBACK = flags.DEFINE_bool(
   "traceback", False, "Show where in the code an error about the input came from."
 )
+
+
+# Reports are drawn one at a time: matplotlib is not made for threads.
+_EVALUATION = threading.Lock()
 
 
 def default_workdir(config_file: str, ending: str) -> pathlib.Path:
@@ -96,6 +125,7 @@ def main(argv: list[str]) -> None:
   config = _CONFIG.value
   try:
     default_config.check_config(config)
+    _join_job()
     if seeds := parse_seeds(_SEEDS.value):
       _run_seeds(config, seeds)
     elif _COMPARE.value:
@@ -113,6 +143,12 @@ def main(argv: list[str]) -> None:
     if _TRACEBACK.value:
       raise
     fail(error)
+  except RuntimeError as error:
+    from emosynth_jax import distributed
+
+    if _TRACEBACK.value or not distributed.is_lost_contact(error):
+      raise
+    fail(distributed.describe_lost_contact(error))
 
 
 def _workdir(ending: str) -> pathlib.Path:
@@ -120,17 +156,32 @@ def _workdir(ending: str) -> pathlib.Path:
   return pathlib.Path(_WORKDIR.value or default_workdir(file, ending))
 
 
-def _run_one(config, workdir, began=None):
+def _join_job() -> None:
+  """Joins the other processes of the run, if there are any."""
+  from emosynth_jax import distributed
+
+  address = (_COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  wanted = _DISTRIBUTED.value
+  if wanted is None:
+    wanted = distributed.is_cluster(os.environ) or address != (None, None, None)
+  if wanted:
+    distributed.initialize(*address)
+
+
+def _run_one(config, workdir, **where):
   """The report; None where the training was stopped."""
   from emosynth_jax import evaluate, train
 
-  if _MODE.value == "train" and not train.train(config, workdir, began=began):
+  if _MODE.value == "train" and not train.train(config, workdir, **where):
     return None
-  return evaluate.evaluate_run(config, workdir)
+  with _EVALUATION:
+    return evaluate.evaluate_run(config, workdir, devices=where.get("devices"))
 
 
 def _run_seeds(config, seeds):
-  from emosynth_jax import results
+  import jax
+
+  from emosynth_jax import distributed, results, side_by_side
   from emosynth_jax import seeds as several
 
   def workdir_of(seed):
@@ -139,13 +190,25 @@ def _run_seeds(config, seeds):
   # What there is to compare with is looked for before hours of training.
   others = several.read_summary(_COMPARE.value) if _COMPARE.value else None
   reports = several.run_seeds(
-    config, seeds, workdir_of, _run_one, again=_MODE.value == "eval"
+    config,
+    seeds,
+    workdir_of,
+    _run_one,
+    again=_MODE.value == "eval",
+    # In a job of several processes each seed is shared out over all of them.
+    groups=side_by_side.device_groups(
+      jax.devices(), len(seeds), config.batch_size, config.mesh.model
+    )
+    if jax.process_count() == 1
+    else (),
   )
   if reports is None:
     return
   summary = several.summarize(reports, [workdir_of(seed) for seed in seeds])
   comparison = several.compare(summary, others) if others else None
   text = several.format_summary(summary, comparison, _COMPARE.value or "")
+  if not distributed.is_first():
+    return
   folder = _workdir("seeds")
   results.write_report(folder / "seeds.json", summary | {"comparison": comparison})
   results.write_atomically(folder / "seeds.txt", text.encode())
@@ -155,7 +218,25 @@ def _run_seeds(config, seeds):
 def run() -> None:
   """Entry point of the command line."""
   flags.mark_flag_as_required("config")
-  app.run(main, flags_parser=parse_config_flags)
+  app.run(_main_of_a_job, flags_parser=parse_config_flags)
+
+
+def _main_of_a_job(argv: list[str]) -> None:
+  """`main`, after whose failure this process does not wait for the others of its job.
+
+  Python's exit would: the others may be waiting for this one, or be gone.
+  """
+  try:
+    main(argv)
+  except BaseException as error:
+    from emosynth_jax import distributed
+
+    if not distributed.is_joined():
+      raise
+    if isinstance(error, SystemExit):
+      distributed.leave(int(error.code or 0))
+    traceback.print_exc()
+    distributed.leave(1)
 
 
 if __name__ == "__main__":

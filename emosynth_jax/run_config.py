@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ml_collections
+import numpy as np
 
-from emosynth_jax import results
+from emosynth_jax import distributed, results
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.lazy_images import LazyImages
 
 # Settings that may differ between a run and its continuation: they change what it
 # costs, where it reads and how long it goes on, not what a step computes.
@@ -27,6 +29,10 @@ _FREE_SETTINGS = (
   "checkpoint.minutes",
   "steps_per_call",
   "tensorboard",
+  # Where images and arrays lie: the same batches and numbers but for rounding.
+  "data.pipeline",
+  "data.resident_gib",
+  "mesh.model",
 )
 
 # Settings that came after runs were stored, with what those runs did.
@@ -49,7 +55,11 @@ _LATER_SETTINGS = {
   "augment.crop_padding": 0,
   "augment.crop_fill": "edge",
   "augment.cutout_side": 0,
+  "batch_norm_groups": 1,
 }
+
+# Images of a split whose pixels tell it apart where not all are at hand.
+_SAMPLE = 64
 
 
 def keep_config(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
@@ -80,16 +90,44 @@ def only_training_in(workdir: str | os.PathLike) -> Iterator[None]:
 
 
 def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
-  """What tells data sets apart: of each split, its sizes and checksums."""
-  return {
-    name: {
+  """What tells data sets apart: of each split, its sizes and checksums.
+
+  It is the same in a job of any number of processes. A split that stays on disk has no
+  checksum of all its images, only that of a sample.
+  """
+  found: dict[str, dict[str, Any]] = {}
+  for name, dataset in datasets.items():
+    count = min(_SAMPLE, len(dataset))
+    rows = np.arange(count) * len(dataset) // max(count, 1)
+    found[name] = {
       "num_examples": len(dataset),
       "class_names": list(dataset.class_names),
-      "images_crc32": zlib.crc32(dataset.images.tobytes()),
+      "sample_crc32": zlib.crc32(dataset.images[rows].tobytes()),
       "labels_crc32": zlib.crc32(dataset.labels.tobytes()),
     }
-    for name, dataset in datasets.items()
-  }
+    images: Any = dataset.images
+    if not isinstance(images, LazyImages):
+      found[name]["images_crc32"] = zlib.crc32(images.tobytes())
+    elif images.is_held:
+      row_bytes = int(np.prod(images.shape[1:]))
+      part = images[images.held.start : images.held.stop]
+      found[name]["images_crc32"] = distributed.crc32_of_rows(
+        part, images.held.start, row_bytes
+      )
+  return found
+
+
+def different_data(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
+  """In what two fingerprints of a split differ.
+
+  Args:
+    new: of `fingerprint`, one split's.
+    old: likewise; not every way of reading a split has all the checksums.
+
+  Returns:
+    The names of what both have, and have differently.
+  """
+  return [key for key in new if key in old and new[key] != old[key]]
 
 
 def keep_fingerprint(
@@ -97,7 +135,8 @@ def keep_fingerprint(
 ) -> None:
   """Writes the data sets' fingerprint into a workdir, as data.json."""
   text = json.dumps(fingerprint(datasets), indent=2, sort_keys=True) + "\n"
-  results.write_atomically(pathlib.Path(workdir) / "data.json", text.encode())
+  if distributed.is_first():
+    results.write_atomically(pathlib.Path(workdir) / "data.json", text.encode())
 
 
 def check_same_data(
@@ -117,8 +156,7 @@ def check_same_data(
     return
   old = json.loads(path.read_text())
   for name, new in fingerprint(datasets).items():
-    if name in old and old[name] != new:
-      different = [key for key in new if new[key] != old[name].get(key)]
+    if different := different_data(new, old.get(name, {})):
       raise ValueError(
         f"{workdir} was begun with another {name} split (different: "
         f"{', '.join(different)}). Point config.data.data_dir at the same data, or use "

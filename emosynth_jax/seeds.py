@@ -9,7 +9,14 @@ from typing import Any
 import ml_collections
 from absl import logging
 
-from emosynth_jax import default_config, epoch, results, run_config, statistics
+from emosynth_jax import (
+  default_config,
+  epoch,
+  results,
+  run_config,
+  side_by_side,
+  statistics,
+)
 
 # Settings that leave a report as it is.
 _FREE_SETTINGS = (
@@ -18,6 +25,9 @@ _FREE_SETTINGS = (
   "checkpoint.minutes",
   "steps_per_call",
   "tensorboard",
+  "data.pipeline",
+  "data.resident_gib",
+  "mesh.model",
 )
 
 # Where a split's summary holds each figure; those that not every report has come last.
@@ -36,19 +46,23 @@ def run_seeds(
   config: ml_collections.ConfigDict,
   seeds: Sequence[int],
   workdir_of: Callable[[int], pathlib.Path],
-  run_one: Callable[[ml_collections.ConfigDict, pathlib.Path], dict[str, Any] | None],
+  run_one: Callable[..., dict[str, Any] | None],
   *,
   again: bool = False,
+  groups: Sequence[list[Any]] = (),
 ) -> list[dict[str, Any]] | None:
-  """Runs one seed after the other; of a finished one only the report is read.
+  """Runs seeds, in turn or side by side; of a finished one only the report is read.
 
   Args:
     config: of all of them but for the seed.
     seeds: distinct.
     workdir_of: a seed to its own workdir.
-    run_one: trains and evaluates in a workdir, and returns the report, or None where
-      it was stopped.
+    run_one: `(config, workdir)` trains and evaluates in a workdir, and returns the
+      report, or None where it was stopped. Side by side it is also given `devices` and
+      `stop`, as `train.train` takes them.
     again: runs the finished ones too.
+    groups: devices by groups, of which each serves one seed at a time; with less than
+      two of them one seed runs after the other.
 
   Returns:
     The reports; None where a run was stopped.
@@ -60,18 +74,33 @@ def run_seeds(
   for own, seed in zip(configs, seeds, strict=True):
     own.seed = seed
     default_config.check_config(own)
-  reports = []
-  for i, (own, seed) in enumerate(zip(configs, seeds, strict=True), 1):
+
+  def one(numbered, **where):
+    i, own, seed = numbered
     workdir = workdir_of(seed)
     report = None if again else finished_report(own, workdir)
     state = "to run" if report is None else "finished before"
     logging.info("Seed %d (%d of %d) in %s: %s.", seed, i, len(seeds), workdir, state)
     if report is None:
-      report = run_one(own, workdir)
-    if report is None:
-      return None
-    reports.append(results.to_jsonable(report, "report"))
-  return reports
+      report = run_one(own, workdir, **where)
+    return report
+
+  numbered = list(zip(range(1, len(seeds) + 1), configs, seeds, strict=True))
+  reports = []
+  if len(groups) > 1:
+    reports = side_by_side.run_side_by_side(
+      lambda task, devices, stop: one(task, devices=devices, stop=stop),
+      {f"seed {task[2]}": task for task in numbered},
+      groups,
+    )
+  else:
+    for task in numbered:
+      reports.append(one(task))
+      if reports[-1] is None:
+        break
+  if None in reports:
+    return None
+  return [results.to_jsonable(report, "report") for report in reports]
 
 
 def finished_report(
@@ -153,7 +182,9 @@ def summarize(
   first = reports[0]
   data = [json.loads((pathlib.Path(w) / "data.json").read_text()) for w in workdirs]
   for workdir, other in zip(workdirs, data, strict=True):
-    if other != data[0]:
+    if other.keys() != data[0].keys() or any(
+      run_config.different_data(other[name], data[0][name]) for name in other
+    ):
       raise ValueError(
         f"{workdir} was trained on other data than {workdirs[0]}: seeds of one config "
         "differ in nothing but the seed"
@@ -219,7 +250,8 @@ def compare(ours: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
     theirs = others["splits"].get(name)
     if theirs is None:
       continue
-    if ours["data"].get(name) != others["data"].get(name):
+    data = [side["data"].get(name, {"num_examples": 0}) for side in (ours, others)]
+    if run_config.different_data(*data):
       raise ValueError(f"nothing to compare: the {name} split there has other images")
     splits[name] = {}
     for label, figure in split["figures"].items():

@@ -6,13 +6,13 @@ from typing import Self
 
 
 class StopSignal:
-  """While entered, the first SIGTERM or SIGINT only sets `name`.
+  """While entered, the first SIGTERM or SIGINT only sets `number` to its own.
 
   A second one acts as it would have without this class, for who can't wait.
   """
 
   def __init__(self) -> None:
-    self.name = ""
+    self.number = 0
     self._previous: dict[int, object] = {}
 
   def __enter__(self) -> Self:
@@ -24,7 +24,7 @@ class StopSignal:
     self._restore()
 
   def _handle(self, number: int, frame: FrameType | None) -> None:
-    self.name = signal.Signals(number).name
+    self.number = number
     self._restore()
 
   def _restore(self) -> None:

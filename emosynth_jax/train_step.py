@@ -11,6 +11,7 @@ import optax
 from jax import lax
 
 from emosynth_jax import losses, models
+from emosynth_jax.models.batch_norm_groups import normalize_in_groups
 from emosynth_jax.train_state import TrainState, update_ema
 
 Array = jax.Array
@@ -34,6 +35,7 @@ def train_step(
   class_counts: Array | None = None,
   schedule: Callable[[Array], Array] | None = None,
   ema_decay: float = 0.0,
+  batch_norm_groups: int = 1,
 ) -> TrainState:
   """Takes one step on one batch.
 
@@ -59,6 +61,8 @@ def train_step(
       None.
     ema_decay: that of `train_state.update_ema`, of effect where the state has
       averages.
+    batch_norm_groups: parts of the batch that BatchNorm normalises apart, see
+      `normalize_in_groups`.
 
   Returns:
     The state after the step.
@@ -76,13 +80,14 @@ def train_step(
   inputs = inputs * state.input_scale
 
   def mean_loss(params):
-    (logits, out), updates = model.apply(
-      {"params": params, "batch_stats": state.batch_stats},
-      inputs,
-      train=True,
-      mutable=["batch_stats"],
-      rngs={"dropout": dropout_key},
-    )
+    with normalize_in_groups(batch_norm_groups):
+      (logits, out), updates = model.apply(
+        {"params": params, "batch_stats": state.batch_stats},
+        inputs,
+        train=True,
+        mutable=["batch_stats"],
+        rngs={"dropout": dropout_key},
+      )
     available = models.last_layer(params, logits, out)
     values, loss_state = losses.call_loss(
       loss,
@@ -150,46 +155,100 @@ def train_steps(
   *,
   num_steps: int,
   batch_size: int,
+  batch_sharding: jax.sharding.NamedSharding | None = None,
   **step_arguments: Any,
 ) -> TrainState:
   """Takes `num_steps` steps of the epoch that `state.step` stands in.
 
-  The whole split lies on the device. Each epoch draws its own order from the run's
-  key; the last incomplete batch of an order is left out, so that over the epochs
-  every image is used alike.
+  The whole split lies on the device, or on several of which each has a part. Each
+  epoch draws its own order from the run's key; the last incomplete batch of an order
+  is left out, so that over the epochs every image is used alike.
 
   Args:
     state: before the steps.
-    images: uint8 `(M, H, W, C)`, all the training images.
+    images: uint8 `(M', H, W, C)`, all the training images; those from M on are never
+      drawn (see `mesh.place_images`).
     labels: int32 `(M,)`.
     class_weights: float32 `(K,)`.
     num_steps: how many steps; they must not pass the end of the epoch.
     batch_size: N.
+    batch_sharding: how a batch lies on several devices, see `mesh.batch_sharding`.
     **step_arguments: those of `train_step`.
 
   Returns:
     The state after the steps.
   """
-  steps_per_epoch = images.shape[0] // batch_size
-  epoch, first = jnp.divmod(state.step, steps_per_epoch)
-  key = jax.random.fold_in(jax.random.wrap_key_data(state.key), _SHUFFLE)
-  order = jax.random.permutation(jax.random.fold_in(key, epoch), images.shape[0])
+  first = state.step % (labels.shape[0] // batch_size)
+  order = epoch_order(
+    state.key, state.step, num_images=labels.shape[0], batch_size=batch_size
+  )
 
   def one_step(state, offset):
     start = (first + offset) * batch_size
     rows = lax.dynamic_slice(order, (start,), (batch_size,))
-    state = train_step(
-      state, images[rows], labels[rows], class_weights, **step_arguments
-    )
-    return state, None
+    batch = images[rows]
+    if batch_sharding is not None:
+      # Each device looks for the batch in its own part of the split; what they find
+      # is added up, a few bytes beside the gradients.
+      batch = lax.with_sharding_constraint(batch, batch_sharding)
+    return train_step(state, batch, labels[rows], class_weights, **step_arguments), None
 
   return lax.scan(one_step, state, jnp.arange(num_steps))[0]
 
 
-def compile_train_steps(**arguments: Any) -> Callable[..., TrainState]:
+def train_on_batches(
+  state: TrainState,
+  images: Array,
+  labels: Array,
+  class_weights: Array,
+  **step_arguments: Any,
+) -> TrainState:
+  """Takes a step on each of some batches, as `train_steps` does on those it draws.
+
+  Args:
+    state: before the steps.
+    images: uint8 `(T, N, H, W, C)`.
+    labels: int32 `(T, N)`.
+    class_weights: float32 `(K,)`.
+    **step_arguments: those of `train_step`.
+
+  Returns:
+    The state after T steps.
+  """
+
+  def one_step(state, batch):
+    return train_step(state, *batch, class_weights, **step_arguments), None
+
+  return lax.scan(one_step, state, (images, labels))[0]
+
+
+def epoch_order(
+  key: Array, step: Array, *, num_images: int, batch_size: int
+) -> Array:
+  """The order in which the epoch of a step draws the images.
+
+  Args:
+    key: the run's, `TrainState.key`.
+    step: int32 `()`, any step of the epoch.
+    num_images: M.
+    batch_size: N; an epoch has M / N steps, rounded down.
+
+  Returns:
+    int32 `(M,)`, a permutation.
+  """
+  epoch = step // (num_images // batch_size)
+  shuffle = jax.random.fold_in(jax.random.wrap_key_data(key), _SHUFFLE)
+  return jax.random.permutation(jax.random.fold_in(shuffle, epoch), num_images)
+
+
+def compile_train_steps(
+  *, state_shardings: Any = None, **arguments: Any
+) -> Callable[..., TrainState]:
   """`train_steps` with its plain arguments bound, jitted, its state donated.
 
   Args:
+    state_shardings: how the state lies on several devices, see
+      `mesh.state_shardings`; None leaves it where it is.
     **arguments: those of `train_steps` but the arrays and `num_steps`.
 
   Returns:
@@ -199,4 +258,24 @@ def compile_train_steps(**arguments: Any) -> Callable[..., TrainState]:
     functools.partial(train_steps, **arguments),
     static_argnames="num_steps",
     donate_argnames="state",
+    out_shardings=state_shardings,
+  )
+
+
+def compile_train_on_batches(
+  *, state_shardings: Any = None, **arguments: Any
+) -> Callable[..., TrainState]:
+  """`train_on_batches` in the manner of `compile_train_steps`.
+
+  Args:
+    state_shardings: as there.
+    **arguments: those of `train_step` but the state and the arrays.
+
+  Returns:
+    `(state, images, labels, class_weights) -> state`.
+  """
+  return jax.jit(
+    functools.partial(train_on_batches, **arguments),
+    donate_argnames="state",
+    out_shardings=state_shardings,
   )

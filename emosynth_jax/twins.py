@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from emosynth_jax import duplicates
+from emosynth_jax import distributed, duplicates
 from emosynth_jax.data.dataset import Dataset
 
 
@@ -21,9 +21,14 @@ def twin_groups(datasets: Sequence[Dataset], **thresholds: Any) -> list[np.ndarr
     For each data set, of N images, a number of each image's group, int `(N,)`; see
     `duplicates.find_twins`.
   """
-  images = np.concatenate([dataset.images for dataset in datasets])
-  groups = duplicates.find_twins(images, **thresholds).groups
+
+  def find() -> np.ndarray:
+    images = np.concatenate([np.asarray(dataset.images) for dataset in datasets])
+    return duplicates.find_twins(images, **thresholds).groups
+
   ends = np.cumsum([len(dataset) for dataset in datasets])
+  # All images are needed at once: one process of a job reads them, the others wait.
+  groups = distributed.from_first(find, (int(ends[-1]),), np.int64)
   return np.split(groups, ends[:-1])
 
 

@@ -20,6 +20,7 @@ from emosynth_jax import (
   experiment,
   fine_tune,
   models,
+  programs,
   train,
   twins,
 )
@@ -335,18 +336,23 @@ def test_settings_that_fail_at_once_bind_no_workdir(tmp_path):
 
 def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
   config = _config()
-  real = train.build_evaluate
+  real = programs.build_evaluation
 
   def broken(*arguments, **keywords):
-    evaluate = real(*arguments, **keywords)
+    evaluation = real(*arguments, **keywords)
 
-    def evaluate_epoch(state, images, labels):
-      summary = evaluate(state, images, labels)
-      return summary | ({"loss": float("nan")} if int(state.step) == 4 else {})
+    def of_split(dataset):
+      evaluate = evaluation(dataset)
 
-    return evaluate_epoch
+      def evaluate_epoch(state):
+        summary = evaluate(state)
+        return summary | ({"loss": float("nan")} if int(state.step) == 4 else {})
 
-  monkeypatch.setattr(train, "build_evaluate", broken)
+      return evaluate_epoch
+
+    return of_split
+
+  monkeypatch.setattr(programs, "build_evaluation", broken)
   with pytest.raises(
     epoch.NonFiniteError, match=r"step 4: validation loss nan at learning rate 0\.001"
   ):
@@ -371,7 +377,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch
 def test_a_call_takes_a_divisor_of_the_epoch(steps_per_epoch, steps_per_call, expected):
   if not steps_per_call and jax.default_backend() != "cpu":
     expected = steps_per_epoch
-  assert train.chunk_length(steps_per_epoch, steps_per_call) == expected
+  assert programs.chunk_length(steps_per_epoch, steps_per_call) == expected
 
 
 def test_a_run_goes_on_without_tensorboard_where_it_is_not_installed(

@@ -62,6 +62,11 @@ class LazyImages:
     """The images at `rows` `(M,)`, in that order, not read yet."""
     return LazyImages(self._read, self.shape, self._rows[np.asarray(rows, int)])
 
+  @property
+  def is_held(self) -> bool:
+    """Whether `hold` was called, be it for no row."""
+    return self._held is not None
+
   def hold(self, rows: range) -> None:
     """Reads a stretch of rows and keeps it in memory."""
     self._held = self[rows.start : rows.stop]

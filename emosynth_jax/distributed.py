@@ -1,0 +1,338 @@
+"""One run in several processes: how they find each other, agree, and end together.
+
+Every process runs the same program over its own devices. What concerns all of them at
+once (a stop, the time to save, a failure) they agree on by a few numbers between two
+programs. The first process alone writes what is no checkpoint.
+"""
+
+import contextlib
+import os
+import pathlib
+import sys
+import time
+import uuid
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn
+
+import jax
+import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+
+# A process that is gone without a word is missed after so many seconds. One whose
+# connection breaks is missed at once.
+_HEARTBEAT_SECONDS = 60
+
+
+def is_cluster(environment: Mapping[str, str]) -> bool:
+  """Whether the environment says that this is one of several processes of one job.
+
+  Args:
+    environment: as `os.environ`.
+
+  Returns:
+    True for a step of Slurm (srun) or Open MPI with several tasks, a TPU pod with
+    several workers, and where JAX_COORDINATOR_ADDRESS is set. Not for Kubernetes, where
+    nothing tells a job of several pods from a single one.
+  """
+
+  def number(name):
+    value = environment.get(name, "")
+    return int(value) if value.isdecimal() else 0
+
+  hosts = environment.get("TPU_PROCESS_ADDRESSES") or environment.get(
+    "TPU_WORKER_HOSTNAMES", ""
+  )
+  return (
+    number("SLURM_STEP_NUM_TASKS") > 1
+    or number("OMPI_COMM_WORLD_SIZE") > 1
+    or "," in hosts
+    or bool(environment.get("JAX_COORDINATOR_ADDRESS"))
+  )
+
+
+def initialize(
+  coordinator_address: str | None = None,
+  num_processes: int | None = None,
+  process_id: int | None = None,
+) -> None:
+  """Joins the processes of a job; before anything else that JAX does.
+
+  Args:
+    coordinator_address: host and port of the first process; without it, that and the
+      numbers are those that Slurm, Open MPI, Kubernetes or a TPU pod tells.
+    num_processes: of the job.
+    process_id: this one's number, from 0.
+
+  Raises:
+    ValueError: if some of the three are missing, or no cluster is found.
+  """
+  given = (coordinator_address, num_processes, process_id)
+  if any(x is not None for x in given) and None in given:
+    raise ValueError(
+      "--coordinator_address, --num_processes and --process_id: expected all three or "
+      f"none, got {given}"
+    )
+  if process_id is not None and num_processes is not None:
+    if not 0 <= process_id < num_processes:
+      raise ValueError(
+        f"--process_id: expected 0 to {num_processes - 1}, got {process_id}"
+      )
+  # SIGTERM is the training loop's: this service would take it and end nothing.
+  jax.config.update("jax_enable_preemption_service", False)
+  try:
+    jax.distributed.initialize(
+      coordinator_address,
+      num_processes,
+      process_id,
+      heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+    )
+  except (ValueError, RuntimeError) as error:
+    reason = (str(error).strip().splitlines() or [repr(error)])[0]
+    raise ValueError(
+      f"this process can't join a job of several ({reason}). Outside of Slurm, Open "
+      "MPI, Kubernetes and TPU pods give --coordinator_address=HOST:PORT "
+      "--num_processes=N --process_id=I"
+    ) from error
+  if not is_first():
+    # One log of the run is enough; what goes wrong is heard of from all.
+    logging.set_verbosity(logging.WARNING)
+  logging.info(
+    "%d processes with %d devices in all.", jax.process_count(), jax.device_count()
+  )
+
+
+def is_joined() -> bool:
+  """Whether this is one of several processes of a job."""
+  return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def is_first() -> bool:
+  """Whether this process writes reports, metrics and the log."""
+  return jax.process_index() == 0
+
+
+def largest(*values: int) -> tuple[int, ...]:
+  """The largest of each value over the processes, the same in all of them.
+
+  Args:
+    *values: from -2^31 to 2^31 - 1.
+
+  Returns:
+    As many.
+  """
+  if jax.process_count() == 1:
+    return values
+  every = multihost_utils.process_allgather(np.array(values, np.int32))
+  return tuple(int(value) for value in every.max(axis=0))
+
+
+def from_first(
+  compute: Callable[[], np.ndarray], shape: tuple[int, ...], dtype: type
+) -> np.ndarray:
+  """An array that the first process computes, while the others wait for it.
+
+  Args:
+    compute: returns the array.
+    shape: its shape.
+    dtype: of integers that 32 bits hold, or bool.
+
+  Returns:
+    The array, in every process.
+
+  Raises:
+    ValueError: what `compute` raises, and in the other processes that it did.
+  """
+  if jax.process_count() == 1:
+    return compute()
+  failure, result = None, np.zeros(shape, np.int32)
+  if is_first():
+    try:
+      result = compute().astype(np.int32)
+    except (ValueError, OSError) as error:
+      failure = error
+  _raise_together(failure)
+  return np.asarray(multihost_utils.broadcast_one_to_all(result)).astype(dtype)
+
+
+def share(total: int, compute: Callable[[range], np.ndarray]) -> np.ndarray:
+  """An array of which every process computes a stretch.
+
+  Args:
+    total: M, the length of the whole.
+    compute: a range of rows, perhaps empty, to an int32 array of that length.
+
+  Returns:
+    int32 `(M,)`.
+  """
+  count = jax.process_count()
+  if count == 1:
+    return compute(range(total))
+  size = -(-total // count)
+  rows = range(total)[jax.process_index() * size : (jax.process_index() + 1) * size]
+  part = np.zeros(size, np.int32)
+  part[: len(rows)] = compute(rows)
+  return np.asarray(multihost_utils.process_allgather(part)).reshape(-1)[:total]
+
+
+def crc32_of_rows(part: np.ndarray, start: int, row_bytes: int) -> int:
+  """The CRC-32 of an array of which each process has a stretch.
+
+  Args:
+    part: this process's rows.
+    start: the first one's number. The stretches of all processes cover the array, and
+      those of two are equal or apart.
+    row_bytes: of one row, by which an empty stretch is told.
+
+  Returns:
+    `zlib.crc32` of the bytes of the whole.
+  """
+  own = np.array([start, len(part), zlib.crc32(part.tobytes())], np.uint32)
+  every = np.asarray(multihost_utils.process_allgather(own)).reshape(-1, 3)
+  crc, end = 0, 0
+  for first, count, value in sorted({tuple(map(int, row)) for row in every}):
+    if count:
+      if first != end:
+        raise AssertionError(f"rows {end} to {first} of the images are no process's")
+      crc, end = crc32_combine(crc, value, count * row_bytes), first + count
+  return crc
+
+
+def crc32_combine(first: int, second: int, length: int) -> int:
+  """The CRC-32 of two strings in a row from each one's.
+
+  Appending a zero bit multiplies a CRC by x modulo the polynomial, so appending n bytes
+  multiplies by x^(8 n), which takes log n squarings. The CRCs of the first string, so
+  moved, and of the second one add up, without carry.
+
+  Args:
+    first: of the first string.
+    second: of the second one.
+    length: of the second one, in bytes.
+
+  Returns:
+    `zlib.crc32(first string + second string)`.
+  """
+  # The bits are mirrored: the highest is the coefficient of x^0.
+  power, result = 1 << 30, 1 << 31  # x and 1
+  bits = 8 * length
+  while bits:
+    if bits & 1:
+      result = _times(power, result)
+    power = _times(power, power)
+    bits >>= 1
+  return _times(result, first) ^ second
+
+
+def _times(a: int, b: int) -> int:
+  """The product of two polynomials over GF(2) modulo that of CRC-32."""
+  product = 0
+  for bit in range(31, -1, -1):
+    if a >> bit & 1:
+      product ^= b
+    b = b >> 1 ^ (0xEDB88320 if b & 1 else 0)
+  return product
+
+
+def check_same(text: str, what: str) -> None:
+  """Refuses processes that were started with different settings.
+
+  Args:
+    text: what must be the same in all.
+    what: its name, for the message.
+
+  Raises:
+    ValueError: in all processes, if they differ.
+  """
+  if jax.process_count() == 1:
+    return
+  own = np.array([zlib.crc32(text.encode())], np.uint32)
+  every = np.asarray(multihost_utils.process_allgather(own)).reshape(-1)
+  if different := np.flatnonzero(every != every[0]).tolist():
+    raise ValueError(
+      f"{what}: process {', '.join(map(str, different))} has another than process 0; "
+      "start all processes with the same command"
+    )
+
+
+def check_shared_folder(folder: str | os.PathLike) -> None:
+  """Refuses a folder that is not the same one for all processes.
+
+  Args:
+    folder: where checkpoints and reports go.
+
+  Raises:
+    ValueError: in all processes, if some see another folder.
+  """
+  if jax.process_count() == 1:
+    return
+  token = from_first(lambda: np.array([uuid.uuid4().int & 0x7FFFFFFF]), (1,), np.int64)[
+    0
+  ]
+  path = pathlib.Path(folder) / f".shared-{token}"
+  if is_first():
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+  largest(0)
+  # A network file system may show a new file a moment later.
+  deadline = time.monotonic() + 10
+  while not (seen := path.exists()) and time.monotonic() < deadline:
+    time.sleep(0.2)
+  is_missing = largest(not seen)[0]
+  if is_first():
+    path.unlink(missing_ok=True)
+  if is_missing:
+    raise ValueError(
+      f"--workdir: {folder} is not one folder for all {jax.process_count()} processes; "
+      "name one on a file system that all of them share"
+    )
+
+
+@contextlib.contextmanager
+def held_by_first(manager: contextlib.AbstractContextManager) -> Iterator[None]:
+  """Enters a context in the first process alone; what it refuses, all refuse."""
+  with contextlib.ExitStack() as stack:
+    failure = None
+    if is_first():
+      try:
+        stack.enter_context(manager)
+      except ValueError as error:
+        failure = error
+    _raise_together(failure)
+    yield
+
+
+def _raise_together(failure: Exception | None) -> None:
+  if failure is not None:
+    largest(1)
+    raise failure
+  if largest(0)[0]:
+    raise ValueError("the first process can't go on; its own message says why")
+
+
+def is_lost_contact(error: BaseException) -> bool:
+  """Whether an error is that of a collective whose other processes are gone."""
+  return jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError)
+
+
+def describe_lost_contact(error: BaseException) -> str:
+  """The message for `is_lost_contact`."""
+  reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
+  return (
+    f"process {jax.process_index()} of {jax.process_count()} has lost the others; one "
+    f"of them died, and its own log says why ({reason}). The same command goes on from "
+    "the last checkpoint, with as many processes or fewer"
+  )
+
+
+def leave(code: int) -> NoReturn:
+  """Ends this process at once, without waiting for the others."""
+  logging.flush()
+  sys.stdout.flush()
+  sys.stderr.flush()
+  if is_first():
+    # With the first process the job's service is gone, and the runtime ends the others
+    # on the spot: they too shall say what is wrong.
+    time.sleep(1)
+  os._exit(code)

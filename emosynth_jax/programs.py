@@ -1,0 +1,147 @@
+"""A run's compiled programs, bound to the data and the devices that they run on."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from emosynth_jax import experiment as experiments
+from emosynth_jax import feeds, optimizers
+from emosynth_jax import mesh as meshes
+from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.evaluate import build_evaluation
+from emosynth_jax.train_state import TrainState
+from emosynth_jax.train_step import compile_train_on_batches, compile_train_steps
+
+
+class Programs(NamedTuple):
+  """What the training loop calls.
+
+  Attributes:
+    experiment: the run's functions.
+    schedule: of the learning rate, or None.
+    place: a state to the same on the run's devices.
+    take_steps: `(state, *, num_steps) -> state`, within an epoch.
+    validate: `state -> summary`, see `metrics.summarize`.
+    steps_per_epoch: steps in an epoch.
+    chunk: how many of them are taken in a call.
+  """
+
+  experiment: experiments.Experiment
+  schedule: Callable[[jax.Array], jax.Array] | None
+  place: Callable[[TrainState], TrainState]
+  take_steps: Callable[..., TrainState]
+  validate: Callable[[TrainState], dict[str, Any]]
+  steps_per_epoch: int
+  chunk: int
+
+
+def build_programs(
+  config: ml_collections.ConfigDict,
+  datasets: Mapping[str, Dataset],
+  mesh: jax.sharding.Mesh,
+) -> Programs:
+  """Builds them; nothing is compiled before its first call.
+
+  Args:
+    config: a checked config.
+    datasets: "train" and "validation", as `feeds.fetch` leaves them.
+    mesh: the run's devices.
+
+  Returns:
+    The programs.
+
+  Raises:
+    ValueError: for settings that do not fit the data or the devices.
+  """
+  training, validation = datasets["train"], datasets["validation"]
+  if config.batch_size > len(training):
+    raise ValueError(
+      f"config.batch_size: expected at most the {len(training)} training images, got "
+      f"{config.batch_size}"
+    )
+  meshes.check_batch_size(mesh, config.batch_size)
+  experiment = experiments.build_experiment(
+    config,
+    image_shape=training.images.shape[1:],
+    num_classes=len(training.class_names),
+  )
+  steps_per_epoch = len(training) // config.batch_size
+  schedule = optimizers.build_schedule(
+    **config.schedule, num_epochs=config.num_epochs, steps_per_epoch=steps_per_epoch
+  )
+  everywhere = meshes.replicated(mesh)
+  weights = meshes.place(
+    experiments.class_weights(config.class_weights, training), everywhere
+  )
+  shardings = meshes.state_shardings(mesh, experiments.state_shapes(experiment))
+  arguments = {
+    "state_shardings": shardings,
+    "model": experiment.model,
+    "loss": experiment.loss,
+    "evaluation_logits": experiment.evaluation_logits,
+    "class_counts": jnp.asarray(training.class_counts, jnp.int32),
+    "optimizer": experiment.optimizer,
+    "augment": experiment.augment,
+    "mixup": experiment.mixup,
+    "schedule": schedule,
+    "ema_decay": config.ema_decay,
+    "batch_norm_groups": config.batch_norm_groups,
+  }
+  chunk = chunk_length(steps_per_epoch, config.steps_per_call)
+  take_steps: Callable[..., TrainState]
+  if feeds.is_resident(training, config.data, mesh):
+    program = compile_train_steps(
+      batch_size=config.batch_size,
+      batch_sharding=meshes.batch_sharding(mesh),
+      **arguments,
+    )
+    arrays = feeds.place_split(mesh, training)
+
+    def take_steps(state, *, num_steps):
+      return program(state, *arrays, weights, num_steps=num_steps)
+  else:
+    most = feeds.max_steps_per_call(training, config.batch_size, mesh)
+    chunk = chunk_length(steps_per_epoch, min(chunk, most))
+    take_steps = feeds.StreamedSteps(
+      training,
+      compile_train_on_batches(**arguments),
+      weights,
+      batch_size=config.batch_size,
+      mesh=mesh,
+    )
+  evaluation = build_evaluation(
+    experiment, config, mesh, class_names=training.class_names
+  )
+  return Programs(
+    experiment=experiment,
+    schedule=schedule,
+    place=lambda state: meshes.place(state, shardings),
+    take_steps=take_steps,
+    validate=evaluation(validation),
+    steps_per_epoch=steps_per_epoch,
+    chunk=chunk,
+  )
+
+
+def chunk_length(steps_per_epoch: int, steps_per_call: int) -> int:
+  """How many steps run as one program.
+
+  Args:
+    steps_per_epoch: steps in an epoch.
+    steps_per_call: the wanted number; 0 for a whole epoch on accelerators and 10 on
+      a CPU.
+
+  Returns:
+    The largest divisor of the epoch up to that number, so that a single program
+    serves, unless all but much smaller ones are ruled out.
+  """
+  if not steps_per_call:
+    steps_per_call = 10 if jax.default_backend() == "cpu" else steps_per_epoch
+  wanted = min(steps_per_call, steps_per_epoch)
+  for length in range(wanted, wanted // 2, -1):
+    if steps_per_epoch % length == 0:
+      return length
+  return wanted

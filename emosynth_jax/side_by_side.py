@@ -1,0 +1,95 @@
+"""Runs side by side, each in a thread of its own and on devices of its own."""
+
+import concurrent.futures
+import logging
+import queue
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+from absl import logging as absl_logging
+
+from emosynth_jax.stop_signal import StopSignal
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def device_groups(
+  devices: Sequence[Any], num_runs: int, batch_size: int, model: int = 1
+) -> list[list[Any]]:
+  """Shares devices out over runs.
+
+  Args:
+    devices: all there are.
+    num_runs: how many runs there are.
+    batch_size: of each, which its devices must share out evenly.
+    model: `config.mesh.model`.
+
+  Returns:
+    As many groups of one size as there are runs, or as many fewer as fit; one group of
+    all where nothing else does.
+  """
+  for count in range(min(num_runs, len(devices)), 1, -1):
+    size, rest = divmod(len(devices), count)
+    if not rest and size % model == 0 and batch_size % (size // model) == 0:
+      return [list(devices[i : i + size]) for i in range(0, len(devices), size)]
+  return [list(devices)]
+
+
+def run_side_by_side(
+  function: Callable[[Task, list[Any], StopSignal], Result],
+  tasks: dict[str, Task],
+  groups: Sequence[list[Any]],
+) -> list[Result]:
+  """Calls a function for each task on the next free group of devices.
+
+  Threads rather than processes: the work is done on the devices, and all of these
+  belong to one process.
+
+  Args:
+    function: `(task, devices, stop) -> result`; `stop` is set by SIGTERM and Ctrl-C,
+      and where another task fails.
+    tasks: by names, which come before what is logged.
+    groups: of devices.
+
+  Returns:
+    The results, in the order of the tasks.
+
+  Raises:
+    Exception: the first that a task raised, when all others have stopped.
+  """
+  free: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
+  for group in groups:
+    free.put(group)
+
+  def run(name: str, task: Task) -> Result:
+    threading.current_thread().name = name
+    group = free.get()
+    try:
+      # What a run makes on the way, beside the arrays that it places, is to lie there.
+      with jax.default_device(group[0]):
+        return function(task, group, stop)
+    except BaseException:
+      stop.number = stop.number or signal.SIGTERM
+      raise
+    finally:
+      free.put(group)
+
+  def name_the_run(record: logging.LogRecord) -> bool:
+    name = threading.current_thread().name
+    if name in tasks:
+      record.msg = f"{name}: {record.msg}"
+    return True
+
+  handler = absl_logging.get_absl_handler()
+  with StopSignal() as stop:
+    handler.addFilter(name_the_run)
+    try:
+      with concurrent.futures.ThreadPoolExecutor(len(groups)) as pool:
+        futures = [pool.submit(run, name, task) for name, task in tasks.items()]
+        return [future.result() for future in futures]
+    finally:
+      handler.removeFilter(name_the_run)

@@ -1,0 +1,133 @@
+"""Runs on eight devices of one process; tests/test_scale.py starts it and compares."""
+
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_config
+import tiny_network
+
+from emosynth_jax import losses, mesh, models, side_by_side, train
+from emosynth_jax.train_step import compile_train_steps
+
+_FOLDER = pathlib.Path(os.environ["SCALE_FOLDER"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_model():
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+    # So that the wide kernel of a tiny network is split as well.
+    patch.setattr(mesh, "_WIDE", 60)
+    yield
+
+
+def _config(**changes):
+  config = tiny_config.get_config()
+  config.data.data_dir = str(_FOLDER / "images")
+  for path, value in changes.items():
+    parent, _, key = path.rpartition("__")
+    (config[parent] if parent else config)[key] = value
+  return config
+
+
+@pytest.mark.parametrize(
+  ("name", "changes"),
+  [
+    ("data_8", {}),
+    ("model_2", {"mesh__model": 2}),
+    ("grain", {"data__pipeline": "grain", "steps_per_call": 2}),
+  ],
+)
+def test_a_run_for_the_comparison(name, changes):
+  assert jax.device_count() == 8
+  assert train.train(_config(**changes), _FOLDER / name)
+
+
+def test_the_wide_kernel_and_its_moments_are_split_over_the_model_axis():
+  grid = mesh.build_mesh(2)
+  assert dict(grid.shape) == {"data": 4, "model": 2}
+  state = tiny_network.create_state()
+  shardings = mesh.state_shardings(grid, state)
+  state = mesh.place(state, shardings)
+  split = {
+    jax.tree_util.keystr(path): leaf.addressable_shards[0].data.shape
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    if not leaf.is_fully_replicated
+  }
+  assert len(split) == 3  # the kernel and Adam's two moments
+  assert all("'Dense_0'" in name and shape == (8, 5) for name, shape in split.items())
+  for leaf, placed in zip(
+    jax.tree.leaves(tiny_network.create_state()), jax.tree.leaves(state), strict=True
+  ):
+    np.testing.assert_array_equal(mesh.whole(placed), leaf)
+
+
+def test_images_are_padded_and_split_and_the_padding_is_never_drawn():
+  grid = mesh.build_mesh()
+  images, _ = tiny_network.random_images(21)
+  placed = mesh.place_images(grid, np.asarray(images))
+  assert placed.shape == (24, 4, 4, 1)
+  assert {shard.data.shape for shard in placed.addressable_shards} == {(3, 4, 4, 1)}
+  np.testing.assert_array_equal(np.asarray(placed)[:21], images)
+  assert not np.asarray(placed)[21:].any()
+  assert mesh.own_rows(grid, 21) == range(21)
+
+
+def test_no_device_ever_holds_the_whole_split():
+  """The batch is found by each device in its own part: no gathering of all images."""
+  grid = mesh.build_mesh()
+  number = 8 * 100
+  images, labels = tiny_network.random_images(number)
+  state = tiny_network.create_state()
+  shardings = mesh.state_shardings(grid, state)
+  run = compile_train_steps(
+    state_shardings=shardings,
+    model=tiny_network.TinyNetwork(),
+    loss=losses.get_loss("cross_entropy"),
+    evaluation_logits=losses.get_evaluation_logits("cross_entropy"),
+    optimizer=tiny_network.build_optimizer(),
+    augment=lambda key, x: x.astype(jnp.float32),
+    mixup=None,
+    batch_size=16,
+    batch_sharding=mesh.batch_sharding(grid),
+  )
+  everywhere = mesh.replicated(grid)
+  program = run.lower(
+    mesh.place(state, shardings),
+    mesh.place_images(grid, np.asarray(images)),
+    mesh.place(labels, everywhere),
+    mesh.place(np.ones(3, np.float32), everywhere),
+    num_steps=2,
+  ).compile()
+  text = program.as_text()
+  assert "u8[100,4,4,1]" in text  # a device's own part
+  assert "u8[800,4,4,1]" not in text
+  assert "u8[16,4,4,1]" in text  # a batch, which they add up
+  assert "all-reduce" in text
+
+
+def test_a_batch_that_devices_cannot_share_is_refused(tmp_path):
+  with pytest.raises(ValueError, match=r"multiple of 8.*got 12; 8 or 16 would fit"):
+    train.train(_config(batch_size=12), tmp_path)
+  with pytest.raises(ValueError, match=r"mesh\.model: expected a divisor of the 8"):
+    train.train(_config(mesh__model=3), tmp_path)
+
+
+def test_tasks_run_side_by_side_on_devices_of_their_own():
+  groups = side_by_side.device_groups(jax.devices(), 3, batch_size=8)
+  assert [len(group) for group in groups] == [4, 4]
+  seen = []
+
+  def task(number, devices, stop):
+    seen.append(devices)
+    (device,) = (jnp.ones(3) * number).devices()
+    assert device == devices[0]
+    return number * 10
+
+  tasks = {f"seed {i}": i for i in range(3)}
+  assert side_by_side.run_side_by_side(task, tasks, groups) == [0, 10, 20]
+  assert all(devices in groups for devices in seen)

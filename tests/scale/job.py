@@ -1,0 +1,56 @@
+"""One process of a job: the command line with a tiny network and deaths on demand.
+
+  python job.py [--die_at_step=N --signal=S] FLAGS OF emosynth_jax.main
+
+At step N, the process sends itself signal S. At its end it prints which image files it
+has read and how often.
+"""
+
+import collections
+import json
+import os
+import pathlib
+import sys
+
+sys.path[:0] = [str(pathlib.Path(__file__).parents[1])]
+
+
+def main() -> None:
+  import tiny_network
+
+  from emosynth_jax import main, models, train
+  from emosynth_jax.data import _image_files
+
+  own = dict(
+    a[2:].split("=") for a in sys.argv[1:3] if a[2:].startswith(("die", "sig"))
+  )
+  sys.argv[1:] = sys.argv[1 + len(own) :]
+  models.MODELS["tiny"] = tiny_network.TinyNetwork
+  update, read = train.Progress.update, _image_files.read
+  reads: collections.Counter[str] = collections.Counter()
+
+  def count(path, *arguments):
+    reads[path.name] += 1
+    return read(path, *arguments)
+
+  def die(self, done, *arguments, **keywords):
+    update(self, done, *arguments, **keywords)
+    if own and done == int(own["die_at_step"]):
+      os.kill(os.getpid(), int(own["signal"]))
+
+  train.Progress.update = die
+  _image_files.read = count
+  train_one = train.train
+
+  def train_and_tell(*arguments, **keywords):
+    try:
+      return train_one(*arguments, **keywords)
+    finally:
+      print("READS", json.dumps(reads), flush=True)
+
+  train.train = train_and_tell
+  main.run()
+
+
+if __name__ == "__main__":
+  main()
