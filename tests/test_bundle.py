@@ -1,0 +1,234 @@
+"""Calibrated once, written small, read again; what is damaged is refused."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import tiny_network
+from scipy import special
+
+from emosynth_jax import (
+  bundle,
+  calibrated_run,
+  default_config,
+  evaluate,
+  experiment,
+  models,
+  run_config,
+)
+from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.data.dataset import Dataset
+
+_CLASSES = ("angry", "happy", "neutral")
+
+
+def dataset(number=60):
+  images, labels = tiny_network.random_images(number)
+  return Dataset(
+    images=np.asarray(images),
+    labels=np.asarray(labels, np.int32),
+    class_names=_CLASSES,
+    split="validation",
+    sources=("",) * number,
+    official_split="PublicTest",
+  )
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch):
+  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+  monkeypatch.setattr(
+    experiment,
+    "load_data",
+    lambda config, splits, **rest: {s: dataset() for s in splits},
+  )
+
+
+@pytest.fixture
+def no_data(monkeypatch):
+  def refuse(config, splits, **rest):
+    raise FileNotFoundError("no data here")
+
+  monkeypatch.setattr(experiment, "load_data", refuse)
+
+
+@pytest.fixture
+def workdir(tmp_path):
+  return write_run(tmp_path / "run")
+
+
+def write_run(workdir):
+  config = default_config.get_default_config()
+  config.model = {"name": "tiny", "features": 5, "dtype": "float32"}
+  config.data.data_dir = "/somebody/data"
+  run_config.keep_config(config, workdir)
+  run_config.keep_provenance(workdir, step=0)
+  checkpoints = Checkpoints(workdir, keep=1)
+  checkpoints.save("best", tiny_network.create_state(seed=0))
+  checkpoints.close()
+  return workdir
+
+
+def _logits(seed=0):
+  """Of all images, by the evaluation's own function."""
+  state = tiny_network.create_state(seed=seed)
+  return np.asarray(
+    evaluate.image_logits(
+      state.evaluation_variables,
+      state.input_scale,
+      dataset().images,
+      model=tiny_network.TinyNetwork(),
+      evaluation_logits=lambda logits: logits,
+    )
+  )
+
+
+def test_a_workdir_is_calibrated_once(workdir, monkeypatch):
+  read = calibrated_run.read_workdir(workdir)
+  record = json.loads((workdir / "calibration.json").read_text())
+  assert read.temperature == record["temperature"]
+  assert read.class_names == _CLASSES
+  assert read.image_shape == tiny_network.IMAGE_SHAPE
+  assert (record["split"], record["official_split"]) == ("validation", "PublicTest")
+  assert record["num_examples"] == 60
+  # The temperature is the best of a fine grid, and the accuracy is counted.
+  logits, labels = _logits(), dataset().labels
+  assert record["accuracy"] == pytest.approx((logits.argmax(-1) == labels).mean())
+
+  def nll(temperature):
+    log_p = special.log_softmax(logits / temperature, -1)
+    return -log_p[np.arange(60), labels].mean()
+
+  assert record["nll_before"] == pytest.approx(nll(1.0), rel=1e-6)
+  assert record["nll_after"] == pytest.approx(nll(read.temperature), rel=1e-6)
+  assert record["nll_after"] <= min(map(nll, np.geomspace(0.05, 20, 500))) + 1e-6
+
+  monkeypatch.setattr(
+    experiment, "load_data", lambda *rest, **more: pytest.fail("the data was read")
+  )
+  again = calibrated_run.read_workdir(workdir)
+  assert again.temperature == read.temperature
+  compute = bundle.compile_logits(again, batch_size=7)
+  np.testing.assert_allclose(compute(dataset().images), logits, rtol=1e-5, atol=1e-6)
+  assert compute(dataset().images[:0]).shape == (0, 3)
+
+
+def test_a_better_epoch_is_calibrated_anew(workdir):
+  calibrated_run.read_workdir(workdir)
+  before = json.loads((workdir / "calibration.json").read_text())
+  checkpoints = Checkpoints(workdir, keep=1)
+  state = tiny_network.create_state(seed=1)
+  checkpoints.save("best", state.replace(step=state.step + 7))
+  checkpoints.close()
+  read = calibrated_run.read_workdir(workdir)
+  after = json.loads((workdir / "calibration.json").read_text())
+  assert after["variables_crc32"] != before["variables_crc32"]
+  compute = bundle.compile_logits(read, batch_size=60)
+  np.testing.assert_allclose(compute(dataset().images), _logits(seed=1), rtol=1e-5)
+
+
+def test_no_data_and_no_calibration(workdir, no_data):
+  with pytest.raises(FileNotFoundError, match="no data here.*needed once.*--data_dir"):
+    calibrated_run.read_workdir(workdir)
+
+
+def test_a_damaged_calibration(workdir):
+  (workdir / "calibration.json").write_text("{}")
+  with pytest.raises(ValueError, match=r"calibration\.json is damaged .*delete it"):
+    calibrated_run.read_workdir(workdir)
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
+    bundle.read_network(tmp_path)
+  with pytest.raises(FileNotFoundError, match="expected the folder of a trained run"):
+    bundle.read_network(tmp_path / "nothing")
+
+
+def test_a_file_of_float32_is_the_network(workdir, tmp_path):
+  network = calibrated_run.read_workdir(workdir)
+  path = tmp_path / "new" / "network.safetensors"
+  bundle.write_bundle(path, network, dtype="float32")
+  read = bundle.read_network(path)
+  for name in ("class_names", "image_shape", "input_scale", "temperature", "facts"):
+    assert getattr(read, name) == getattr(network, name), name
+  images = dataset().images
+  expected, found = (
+    bundle.compile_logits(each, batch_size=60)(images) for each in (network, read)
+  )
+  np.testing.assert_array_equal(found, expected)
+  # Nothing of the machine that trained goes along.
+  content = path.read_bytes()
+  assert b"/somebody" not in content
+  assert b"command" not in content.split(b"}}")[0].split(b"fitted_by")[0]
+  assert read.facts["trained_by"][0]["hardware"]
+
+
+def test_a_file_of_float16_is_half_as_large_and_says_what_it_costs(
+  workdir, tmp_path, capsys
+):
+  path = tmp_path / "network.safetensors"
+  bundle.make(str(workdir), str(path), dtype="float16", data_dir=None)
+  tensors = safetensors.numpy.load_file(path)
+  kinds = {name.partition("/")[0]: array.dtype for name, array in tensors.items()}
+  assert kinds == {"params": np.float16, "batch_stats": np.float32}
+  read = bundle.read_bundle(path)
+  found = bundle.compile_logits(read, batch_size=60)(dataset().images)
+  np.testing.assert_allclose(found, _logits(), atol=0.01)
+  assert np.abs(found - _logits()).max() > 0
+  rounding = read.facts["rounding"]
+  probabilities = [
+    special.softmax(x / read.temperature, -1) for x in (found, _logits())
+  ]
+  assert rounding["max_abs_change_of_a_probability"] == pytest.approx(
+    np.abs(np.subtract(*probabilities)).max(), rel=1e-3
+  )
+  labels = dataset().labels
+  assert rounding["accuracy_float16"] == (found.argmax(-1) == labels).mean()
+  assert (rounding["split"], rounding["num_examples"]) == ("PublicTest", 60)
+  assert "float16 on the validation split" in capsys.readouterr().out
+
+
+def test_what_float16_cannot_hold(workdir, tmp_path):
+  network = calibrated_run.read_workdir(workdir)
+  network.variables["params"]["logits"]["bias"] = np.array([0, 1e6, 0])
+  with pytest.raises(ValueError, match="params/logits/bias: float16 can't hold"):
+    bundle.write_bundle(tmp_path / "a.safetensors", network, dtype="float16")
+  assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_damaged_and_other_files(workdir, tmp_path):
+  network = calibrated_run.read_workdir(workdir)
+  path = tmp_path / "network.safetensors"
+  with pytest.raises(FileNotFoundError, match="no bundle at"):
+    bundle.read_bundle(path)
+  with pytest.raises(ValueError, match="dtype: expected one of float16, float32"):
+    bundle.write_bundle(path, network, dtype="int8")
+  bundle.write_bundle(path, network, dtype="float16")
+  path.write_bytes(path.read_bytes()[:-10])
+  with pytest.raises(ValueError, match="this is no bundle, or damaged"):
+    bundle.read_bundle(path)
+  safetensors.numpy.save_file({"a": np.zeros(1)}, path)
+  with pytest.raises(ValueError, match="expected the format 'emosynth_jax.bundle/1'"):
+    bundle.read_bundle(path)
+  safetensors.numpy.save_file(
+    {"a": np.zeros(1)}, path, {"format": bundle.FORMAT, "header": "{}"}
+  )
+  with pytest.raises(ValueError, match="of another version, or damaged"):
+    bundle.read_bundle(path)
+
+
+def test_the_command_wants_a_suffix(workdir, monkeypatch, capsys):
+  given = types.SimpleNamespace(
+    workdir=str(workdir),
+    output="network.bin",
+    dtype="float16",
+    data_dir=None,
+    traceback=False,
+  )
+  monkeypatch.setattr(bundle.flags, "FLAGS", given)
+  with pytest.raises(SystemExit):
+    bundle.main(["bundle"])
+  assert "ends in .safetensors" in capsys.readouterr().err
