@@ -44,7 +44,7 @@ def curves(
   steps: bool = False,
   height: float = 220.0,
 ) -> markupsafe.Markup | None:
-  """Lines over the epochs.
+  """Lines over the epochs; with few points each is a dot.
 
   Args:
     series: the lines; those of one epoch are a dot.
@@ -93,7 +93,7 @@ def curves(
       half = (chart.x(1) - chart.x(0)) / 2
       points = [(x + side, y) for x, y in points for side in (-half, half)]
     svg.add(chart.svg, "path", class_=f"line {one.style}", d=svg.line(points))
-    if len(points) <= 40 and not steps:
+    if len(points) <= 40 and len(series) <= 3 and not steps:
       path = svg.dots(np.asarray(points, np.float64).reshape(-1, 2))
       svg.add(chart.svg, "path", class_=f"dots {one.style}", d=path)
   return svg.markup(chart.svg)

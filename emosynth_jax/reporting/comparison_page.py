@@ -262,7 +262,7 @@ def _title(arms: Sequence[Arm]) -> str:
     return f"{arms[0].label}, {len(arms[0].runs)} seeds"
   if len(arms) > 4:
     return f"{len(arms)} configs"
-  return " against ".join(arm.label for arm in arms)
+  return (" against " if len(arms) == 2 else ", ").join(arm.label for arm in arms)
 
 
 def _sections(several: bool) -> list[tuple[str, str]]:

@@ -126,7 +126,7 @@ def doubts(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
     )
   if not epoch.is_last(report["epochs_trained"], report["best_epoch"], config):
     found.append(
-      f"Training had not ended when this was evaluated: {report['epochs_trained']} of "
+      f"The training had not ended at this evaluation: {report['epochs_trained']} of "
       f"{config.num_epochs} epochs."
     )
   found += _doubts_of_origin(run)
@@ -203,19 +203,21 @@ def _doubts_of_origin(run: RunFiles) -> list[str]:
   commits = [line["commit"] for line in trained]
   found = []
   if not trained:
-    found.append("By which commit and on which machine it was trained is not recorded.")
+    found.append(
+      "By which commit and on which machine the training ran is not recorded."
+    )
   dirty = sorted({commit for commit in commits if commit.endswith("+dirty")})
   if dirty:
     found.append(
-      "It was trained by code with changes that no commit holds (+dirty): the commit "
-      "does not tell what ran."
+      "Trained by code with changes that no commit holds (+dirty): the commit does not "
+      "tell what ran."
     )
   if "unknown" in commits:
-    found.append("It was trained by code whose commit is unknown.")
+    found.append("Trained by code whose commit is unknown.")
   if len(set(commits)) > 1:
-    found.append("Its training went on under another commit than it was begun with.")
+    found.append("The training went on under another commit than it was begun with.")
   if trained and evaluated["commit"] not in commits:
-    found.append("It was evaluated by another commit than it was trained by.")
+    found.append("Evaluated by another commit than trained.")
   return found
 
 

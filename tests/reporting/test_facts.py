@@ -1,0 +1,147 @@
+"""Protocol, doubts and omissions: each is there when it should be, and only then."""
+
+import json
+
+import made_up_run
+import pytest
+import scipy.stats
+
+from emosynth_jax.reporting import facts, run_files
+
+
+def _run(folder, **changes):
+  made_up_run.write_run(folder, **changes)
+  return run_files.read_run(folder)
+
+
+def test_the_headline_is_the_test_splits(tmp_path):
+  head = facts.headline(_run(tmp_path))
+  # 3 + 2 + 2 of 10.
+  assert head["summary"]["accuracy"] == 0.7
+  assert head["described"] == "test (PrivateTest)"
+  assert not head["chosen_on"]
+  expected = scipy.stats.binomtest(7, 10).proportion_ci(method="wilson")
+  assert head["interval"] == pytest.approx((expected.low, expected.high))
+
+
+def test_the_protocol_says_split_epoch_seed_and_loss(tmp_path):
+  rows = dict(facts.protocol(_run(tmp_path, seed=3)))
+  assert rows["Split"] == "test (PrivateTest), 10 images"
+  assert rows["Epoch"] == "2 of 3, chosen by validation accuracy"
+  assert rows["Seeds"] == "3 (one run)"
+  assert rows["Network"] == "emosynthnet, 1,234 parameters"
+  assert rows["Started from"] == "random parameters"
+  assert "Limited to" not in rows
+  config = {"init_from": "runs/other", "ema_decay": 0.9, "data.limit": 50}
+  rows = dict(facts.protocol(_run(tmp_path / "b", config=config)))
+  assert rows["Started from"] == "runs/other"
+  assert rows["Network"].endswith("averaged with decay 0.9")
+  assert rows["Limited to"] == "50 images of each split"
+
+
+def test_the_origin_is_that_of_the_training(tmp_path):
+  two = [
+    {"step": 0, **made_up_run.provenance("b" * 40)},
+    {"step": 5, **made_up_run.provenance("c" * 40, hardware="Another CPU")},
+  ]
+  rows = dict(facts.origin(_run(tmp_path, trained_by=two)))
+  assert rows["Commit"] == ["b" * 40, "c" * 40]
+  assert rows["Hardware"] == "Some CPU, 2 cores, Another CPU"
+  assert len(rows["Command"]) == 1
+  rows = dict(facts.origin(_run(tmp_path / "b")))
+  # Three epochs of 20.5 seconds.
+  assert rows["Time"] == "0:01:02 for 3 epochs, by the clock"
+  rows = dict(facts.origin(_run(tmp_path / "c", trained_by=[])))
+  assert rows["Commit"] == rows["Command"] == rows["Hardware"] == "not recorded"
+
+
+def test_a_sound_run_has_one_seed_and_no_other_doubt(tmp_path):
+  assert facts.doubts(_run(tmp_path)) == [facts.ONE_SEED]
+
+
+def _invariance(**changes):
+  found = {
+    "split": "validation",
+    "max_abs_difference_of_logits": {"shuffled": 0.0},
+    "num_images": 8,
+    "tolerance": 1e-4,
+  }
+  return found | changes
+
+
+@pytest.mark.parametrize(
+  ("changes", "expected"),
+  [
+    ({"batch_invariance": _invariance(passed=False)}, "no figure on this page can be"),
+    ({"epochs_trained": 2}, "not ended at this evaluation: 2 of 3 epochs"),
+    ({"trained_by": []}, "is not recorded"),
+    ({"evaluated_by": made_up_run.provenance("e" * 40)}, "by another commit than"),
+    ({"config": {"data.limit": 2000}}, "At most 2,000 images of each split"),
+  ],
+)
+def test_each_doubt_has_its_reason(tmp_path, changes, expected):
+  found = facts.doubts(_run(tmp_path, **changes))
+  assert len(found) == 2
+  assert expected in found[0]
+
+
+def test_doubts_of_commits(tmp_path):
+  def doubts(name, *commits):
+    trained = [{"step": 0, **made_up_run.provenance(commit)} for commit in commits]
+    run = _run(
+      tmp_path / name,
+      trained_by=trained,
+      evaluated_by=made_up_run.provenance(commits[-1]),
+    )
+    return [sentence for sentence in facts.doubts(run) if sentence != facts.ONE_SEED]
+
+  assert [s for s in doubts("dirty", "a+dirty") if "+dirty" in s]
+  assert doubts("unknown", "unknown") == ["Trained by code whose commit is unknown."]
+  assert "went on under another commit" in doubts("two", "a", "b")[0]
+  assert doubts("same", "a", "a") == []
+
+
+def test_without_a_test_split_the_headline_was_chosen_on(tmp_path):
+  report = made_up_run.write_run(tmp_path)
+  del report["splits"]["test"]
+  (tmp_path / "report.json").write_text(json.dumps(report))
+  run = run_files.read_run(tmp_path)
+  assert facts.headline(run)["chosen_on"]
+  assert facts.doubts(run)[0].startswith("There is no test split: the epoch was chosen")
+
+
+def test_twins_that_were_not_left_out_are_a_doubt(tmp_path):
+  report = made_up_run.write_run(tmp_path)
+  audit = made_up_run.write_audit(tmp_path, report, elsewhere=4)
+  run = run_files.read_run(tmp_path)
+  assert "4 images of this split have a twin" in facts.doubts(run, audit)[-1]
+  assert len(facts.doubts(run, None)) == 1
+  made_up_run.write_audit(tmp_path, report, elsewhere=0)
+  none = run_files.read_audit(tmp_path, run)
+  assert len(facts.doubts(run, none)) == 1
+  run.report["splits"]["test"]["without_twins"] = {"accuracy": 0.6}
+  assert len(facts.doubts(run, audit)) == 1
+
+
+def test_what_was_not_run_is_said_until_it_was(tmp_path):
+  run = _run(tmp_path)
+  titles = [title for title, _ in facts.not_run(run, None, network=False)]
+  assert titles == [
+    "Other seeds",
+    "Accuracy without twins of other splits",
+    "Audit of the data set",
+    "Test-time augmentation",
+    "The network itself: hardest images, Grad-CAM, embedding",
+    "Loss landscape",
+    "Curvature",
+    "Sanity check of Grad-CAM",
+  ]
+  for name in ("loss_landscape", "curvature"):
+    (tmp_path / f"{name}.json").write_text("{}")
+  (tmp_path / "gradcam.json").write_text('{"sanity_check": {"logits": {}}}')
+  run.report["splits"]["test"] |= {
+    "without_twins": None,
+    "test_time_augmentation": {"accuracy": 0.5},
+  }
+  found = facts.not_run(run, {"any": "audit"}, network=True)
+  assert [title for title, _ in found] == ["Other seeds"]
