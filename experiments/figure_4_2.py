@@ -8,7 +8,8 @@ ArcFace for reference, on a few thousand images; two to three minutes on one cor
 losses of one seed start from the same parameters and see the same batches. The numbers
 are of validation images, held out of train; nothing is chosen by them.
 
-Outputs: figure_4_2.png (the first seed), figure_4_2.txt and .json (all seeds).
+Outputs: figure_4_2.png (the first seed), figure_4_2.txt and .json (all seeds),
+figure_4_2.npz (embeddings and the last layers' weights).
 
 The last layer has no bias, as in the papers on angular margins, so that the classes
 part by angle. The thesis says nothing of its network: the setting is ours.
@@ -37,8 +38,9 @@ from emosynth_jax import (
   train_state,
   train_step,
 )
-from emosynth_jax.analysis import embedding_plots, embeddings, gradcam
+from emosynth_jax.analysis import embedding_plots, embeddings, gradcam, npz
 from emosynth_jax.analysis.separation import separation
+from emosynth_jax.models import layers
 
 # ArcFace's scale and margin are among those that trained on MNIST in docs/ablations.md.
 LOSSES: dict[str, dict[str, Any]] = {
@@ -64,7 +66,7 @@ _LEARNING_RATE = 2e-3
 
 
 class ToyNetwork(nn.Module):
-  """Three convolutions with stride 2, then an embedding without activation.
+  """Three convolutions on the images at half their side, an embedding left linear.
 
   Attributes:
     num_classes: K.
@@ -79,7 +81,7 @@ class ToyNetwork(nn.Module):
     """Maps `(N, 32, 32, 1)` to logits `(N, K)` and "pre_logits" `(N, dim)`."""
     x = images
     for i, features in enumerate((16, 32, 64), start=1):
-      x = nn.Conv(features, (3, 3), strides=2, use_bias=False, name=f"conv{i}")(x)
+      x = layers.Conv(features, name=f"conv{i}")(layers.average_pool(x, 2, 2))
       x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name=f"norm{i}")(x)
       x = nn.relu(x)
     x = nn.Dense(self.dim, name="embedding")(x.reshape(x.shape[0], -1))
@@ -385,6 +387,17 @@ def make_figure(given: Any) -> None:
     folder / "figure_4_2.json",
     {"protocol": protocol, "figures": summary, "computed_by": provenance},
   )
+  npz.write_npz(
+    folder / "figure_4_2.npz",
+    {"labels": validation.labels}
+    | {
+      f"{label}, {dim}-D, seed {seed}: {name}": getattr(one, name)
+      for dim, by_loss in found.items()
+      for label, trained in by_loss.items()
+      for seed, one in zip(seeds, trained, strict=True)
+      for name in ("points", "weights")
+    },
+  )
   draw(
     folder / "figure_4_2.png",
     found,
@@ -393,7 +406,7 @@ def make_figure(given: Any) -> None:
     f"MNIST, {len(training):,} images of train; drawn: {len(validation):,} held out",
   )
   print(text, end="")
-  print(f"figure_4_2.png, .txt and .json are in {folder}")
+  print(f"figure_4_2.png, .txt, .json and .npz are in {folder}")
 
 
 def main(argv: list[str]) -> None:
