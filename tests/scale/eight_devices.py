@@ -38,8 +38,7 @@ def _config(**changes):
   ("name", "changes"),
   [
     ("data_8", {}),
-    ("model_2", {"mesh__model": 2}),
-    ("grain", {"data__pipeline": "grain", "steps_per_call": 2}),
+    ("grain", {"data__pipeline": "grain", "steps_per_call": 2, "mesh__model": 2}),
   ],
 )
 def test_a_run_for_the_comparison(name, changes):

@@ -12,7 +12,7 @@ import os
 import pathlib
 import sys
 
-sys.path[:0] = [str(pathlib.Path(__file__).parents[1])]
+sys.path[:0] = [str(pathlib.Path(__file__).parents[i]) for i in (1, 2)]
 
 
 def main() -> None:
