@@ -160,3 +160,13 @@ def write_audit(folder, report, *, elsewhere=4):
 
 def _write_lines(path, records):
   path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def json_of(path):
+  """A JSON file's content."""
+  return json.loads(path.read_text())
+
+
+def write_json(path, content):
+  """Writes a JSON file."""
+  path.write_text(json.dumps(content))
