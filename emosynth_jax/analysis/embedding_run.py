@@ -1,7 +1,7 @@
 """What trained runs make of a split before their last layer: pictures and numbers.
 
   python -m emosynth_jax.analysis.embedding_run --workdir=runs/ce
-  python -m emosynth_jax.analysis.embedding_run --split=test \
+  python -m emosynth_jax.analysis.embedding_run --split=test \\
       --workdir=runs/ce-0 --workdir=runs/ce-1 --workdir=runs/mam-0 --workdir=runs/mam-1
 
 Writes into each workdir:

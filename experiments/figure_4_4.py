@@ -1,0 +1,35 @@
+"""Figure 4.4: contours of the loss around networks trained with two losses.
+
+  python -m experiments.figure_4_4 --workdir=runs/ce --compare=runs/mam --grid=25
+
+The flags are those of emosynth_jax.analysis.loss_landscape, whose files stay in the
+workdirs; a landscape that is there is not computed again. The same directions, images,
+axes and levels for all; the loss is the margin-free cross-entropy for all.
+"""
+
+from typing import Any
+
+from absl import flags
+
+from emosynth_jax.analysis import command, landscape_plots, loss_landscape
+from experiments import figures
+
+
+def draw(given: Any) -> None:
+  """Draws what the flags ask for."""
+  workdirs = [given.workdir, *given.compare]
+  found = [loss_landscape.landscape_of(workdir, given) for workdir in workdirs]
+  command.check_same_images([record["settings"] for record, _ in found])
+  path = figures.path_of(given, "figure_4_4")
+  landscape_plots.draw(path.with_suffix(""), found)
+  figures.write_origin(path, workdirs)
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  loss_landscape.define_flags()
+  flags.DEFINE_string("output", "runs/figures", "Folder of the pictures.")
+
+
+if __name__ == "__main__":
+  figures.run(define_flags, draw)

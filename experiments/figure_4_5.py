@@ -1,0 +1,38 @@
+"""Figure 4.5: |smallest / largest| eigenvalue of the Hessian over the landscape.
+
+  python -m experiments.figure_4_5 --workdir=runs/ce --compare=runs/mam --grid=21 \\
+      --images=64 --steps=30
+
+The flags are those of emosynth_jax.analysis.curvature, whose files stay in the
+workdirs; a map that is there is not computed again. The plane is that of figure 4.4.
+"""
+
+from typing import Any
+
+from absl import flags
+
+from emosynth_jax.analysis import command, curvature, curvature_plots
+from experiments import figures
+
+
+def draw(given: Any) -> None:
+  """Draws what the flags ask for."""
+  if given.grid < 3:
+    raise ValueError(f"--grid: expected 3 or more points a side, got {given.grid}")
+  workdirs = [given.workdir, *given.compare]
+  found = [curvature.map_of(workdir, given) for workdir in workdirs]
+  command.check_same_images([record["settings"] for record, _ in found])
+  path = figures.path_of(given, "figure_4_5")
+  curvature_plots.plot_ratios(found, path)
+  figures.write_origin(path, workdirs)
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  curvature.define_flags()
+  flags.set_default(flags.FLAGS["grid"], 21)
+  flags.DEFINE_string("output", "runs/figures", "Folder of the pictures.")
+
+
+if __name__ == "__main__":
+  figures.run(define_flags, draw)

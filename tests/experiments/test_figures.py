@@ -1,0 +1,256 @@
+"""Scripts of figures: flags, curves, matrices and what stands beside a picture."""
+
+import importlib
+import json
+import pathlib
+import types
+
+import numpy as np
+import pytest
+from absl import flags
+
+from emosynth_jax import data, default_config, plots, results
+from emosynth_jax.analysis import embedding_run
+from experiments import figure_4_2, figure_4_5, figures
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_SCRIPTS = sorted(path.stem for path in (_ROOT / "experiments").glob("figure_*.py"))
+
+
+def _write_run(folder, *, loss="cross_entropy", seed=0, data_set="mnist", accuracies):
+  config = default_config.get_default_config()
+  config.model = {"name": "net"}
+  config.loss = {"name": loss}
+  config.data.name = data_set
+  config.seed = seed
+  folder.mkdir()
+  config = results.to_jsonable(config.to_dict())
+  (folder / "config.json").write_text(json.dumps(config))
+  (folder / "metrics.jsonl").write_text(
+    "".join(
+      json.dumps(
+        {
+          "epoch": i,
+          "train/accuracy": accuracy / 2,
+          "validation/accuracy": accuracy,
+          "train/loss": 3.0,
+          "validation/loss": 1.0,
+        }
+      )
+      + "\n"
+      for i, accuracy in enumerate(accuracies, 1)
+    )
+  )
+  (folder / "provenance.jsonl").write_text(
+    json.dumps({"command": "python train", "commit": "abc123", "hardware": "a core"})
+  )
+  summary = {
+    "accuracy": 0.75,
+    "confusion_matrix": [[2, 0], [1, 1]],
+    "class_names": ["angry", "sad"],
+  }
+  report = dict.fromkeys(
+    ("chosen_on", "num_parameters", "evaluated_by", "batch_invariance"), None
+  ) | {
+    "data_set": data_set,
+    "best_epoch": 1,
+    "epochs_trained": len(accuracies),
+    "seed": seed,
+    "config": config,
+    "trained_by": [],
+    "official_splits": {"validation": "", "test": "PrivateTest"},
+    "splits": {"validation": summary, "test": summary},
+  }
+  (folder / "report.json").write_text(json.dumps(report))
+  return str(folder)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+  """The figures that were saved."""
+  saved = []
+  monkeypatch.setattr(plots, "save", lambda figure, path: saved.append((figure, path)))
+  return saved
+
+
+@pytest.mark.parametrize("name", _SCRIPTS)
+def test_every_figure_has_its_command_and_flags(name):
+  module = importlib.import_module(f"experiments.{name}")
+  assert f"python -m experiments.{name} --" in module.__doc__
+  before = set(flags.FLAGS)
+  module.define_flags()
+  defined = set(flags.FLAGS) - before
+  for flag in defined:
+    delattr(flags.FLAGS, flag)
+  assert {"workdir", "traceback"} <= defined
+  assert ("output" in defined) != (name == "figure_4_2")
+
+
+def test_curves_are_means_over_the_seeds_of_one_kind(tmp_path, drawn):
+  workdirs = [
+    _write_run(tmp_path / "a", accuracies=[0.2, 0.4, 0.6]),
+    _write_run(tmp_path / "b", seed=1, accuracies=[0.4, 0.8]),
+    _write_run(tmp_path / "c", loss="mam_softmax", accuracies=[0.5]),
+    _write_run(tmp_path / "d", data_set="svhn", accuracies=[0.1, 0.3]),
+  ]
+  figures.draw_curves(workdirs, tmp_path / "curves.png")
+  axes = drawn[0][0].axes
+  assert len(axes) == 4
+  train, validation, other_train, other = axes[0].get_lines()
+  # Per cent, as far as both seeds go.
+  np.testing.assert_allclose(validation.get_ydata(), [30, 60])
+  np.testing.assert_allclose(train.get_ydata(), [15, 30])
+  assert train.get_linestyle() == "--"
+  assert other.get_ydata() == pytest.approx([50])
+  assert other_train.get_color() == other.get_color() != train.get_color()
+  np.testing.assert_allclose(axes[2].get_lines()[1].get_ydata(), [10, 30])
+  names = [text.get_text() for text in axes[1].get_legend().get_texts()]
+  assert names == ["net, cross_entropy, 2 seeds", "net, mam_softmax"]
+  text = (tmp_path / "curves.txt").read_text()
+  assert "b: mnist, net, cross_entropy, seed 1, 2 epochs" in text
+  assert "trained by: python train" in text
+  assert "commit: abc123; hardware: a core" in text
+
+
+def test_accuracies_alone_have_a_panel_for_each_split(tmp_path, drawn):
+  workdir = _write_run(tmp_path / "a", accuracies=[0.2, 0.4])
+  figures.draw_curves([workdir], tmp_path / "curves.png", figures.ACCURACIES)
+  left, right = drawn[0][0].axes
+  np.testing.assert_allclose(left.get_lines()[0].get_ydata(), [10, 20])
+  np.testing.assert_allclose(right.get_lines()[0].get_ydata(), [20, 40])
+  assert left.get_lines()[0].get_linestyle() == "-"
+
+
+def test_each_matrix_is_named_by_its_run(tmp_path, drawn):
+  workdirs = [
+    _write_run(tmp_path / "a", accuracies=[0.2]),
+    _write_run(tmp_path / "b", loss="mam_softmax+sce_loss", seed=3, accuracies=[0.2]),
+  ]
+  figures.draw_confusions(workdirs, tmp_path / "matrix.png")
+  assert [path.name for _, path in drawn] == [
+    "matrix-mnist-cross_entropy-seed0.png",
+    "matrix-mnist-mam_softmax-sce_loss-seed3.png",
+  ]
+  title = drawn[0][0].axes[0].get_title().replace("\n", " ")
+  assert title == "mnist, PrivateTest: net, cross_entropy, seed 0, accuracy 75.00 %"
+  assert (tmp_path / "matrix-mnist-cross_entropy-seed0.txt").exists()
+
+
+def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch):
+  workdirs = [
+    _write_run(tmp_path / "a", accuracies=[0.2]),
+    _write_run(tmp_path / "b", loss="mam_softmax", accuracies=[0.2]),
+  ]
+  asked = []
+
+  def embed_run(workdir, **arguments):
+    asked.append(arguments)
+    config = json.loads((pathlib.Path(workdir) / "config.json").read_text())
+    value = 0.25 if config["loss"]["name"] == "mam_softmax" else 0.5
+    names = ("silhouette", "angle_to_own", "angle_to_other", "centre_angle")
+    record = {
+      "settings": {
+        "workdir": workdir,
+        "data_set": "mnist",
+        "split": "test",
+        "official_split": "",
+        "num_images": 4,
+        "of": 9,
+        "num_points": 4,
+        "images_crc32": 1,
+        "training_seed": 0,
+        "best_epoch": 1,
+      },
+      "name": f"net, {config['loss']['name']}",
+      "class_names": ["angry", "sad"],
+      "separation": dict.fromkeys(figures_of(), value)
+      | {"per_class": {"label": [0, 1], "count": [2, 2]} | {n: [0, 1] for n in names}},
+      "projections": {"tsne": {"trustworthiness": 1.0, "centre_distances": "NaN"}},
+      "config": config,
+    }
+    points = np.arange(8.0).reshape(4, 2)
+    return record, {
+      "tsne": points,
+      "labels": np.array([0, 0, 1, 1]),
+      "drawn": np.arange(4),
+    }
+
+  def figures_of():
+    from emosynth_jax.analysis.separation_report import FIGURES
+
+    return FIGURES
+
+  monkeypatch.setattr(embedding_run, "embed_run", embed_run)
+  given = types.SimpleNamespace(
+    workdir=workdirs, split="test", images=4, points=4, data_dir="elsewhere"
+  )
+  figures.draw_embeddings(given, tmp_path / "tsne.png")
+  assert asked[1] == {
+    "split": "test",
+    "images": 4,
+    "points": 4,
+    "data_dir": "elsewhere",
+  }
+  text = (tmp_path / "tsne.txt").read_text()
+  assert "net, mam_softmax less net, cross_entropy" in text
+  assert "-0.2500" in text
+  assert "commit: abc123" in text
+  assert len(drawn[0][0].axes) == 2
+
+
+def test_a_map_of_one_point_is_no_figure_4_5():
+  with pytest.raises(ValueError, match="expected 3 or more points a side, got 1"):
+    figure_4_5.draw(types.SimpleNamespace(grid=1))
+
+
+def _digits(total):
+  rng = np.random.default_rng(0)
+  return data.Dataset(
+    images=rng.integers(0, 256, (total, 32, 32, 1)).astype(np.uint8),
+    labels=(np.arange(total) % 3).astype(np.int32),
+    class_names=("0", "1", "2"),
+    split="train",
+    sources=("",) * total,
+  )
+
+
+def test_a_toy_network_is_judged_by_what_its_loss_leaves_without_the_margin():
+  train = figure_4_2.build_trainer(
+    figure_4_2.LOSSES["ArcFace"], 3, _digits(64), _digits(30), epochs=1
+  )
+  found = train(0)
+  assert found.points.shape == (30, 3)
+  assert found.weights.shape == (3, 3)
+  # The nearest weight by angle, whatever the lengths.
+  cosines = found.points @ (found.weights / np.linalg.norm(found.weights, axis=0))
+  right = (cosines.argmax(axis=1) == np.arange(30) % 3).mean()
+  assert found.figures["accuracy"] == pytest.approx(right)
+
+
+def test_toy_networks_are_compared_by_pairs_of_one_seed(tmp_path, drawn):
+  labels = np.arange(12) % 3
+
+  def trained(dim, accuracy):
+    rng = np.random.default_rng(0)
+    return figure_4_2.Trained(
+      rng.normal(size=(12, dim)),
+      rng.normal(size=(dim, 3)),
+      dict.fromkeys(figure_4_2.FIGURES, accuracy),
+    )
+
+  accuracies = {label: (0.5, 0.625) for label in figure_4_2.LOSSES}
+  accuracies["ArcFace"] = (0.75, 0.75)
+  found = {
+    dim: {label: [trained(dim, a) for a in pair] for label, pair in accuracies.items()}
+    for dim in figure_4_2.DIMENSIONS
+  }
+  summary = figure_4_2.summarize(found)
+  own = summary["3"]["ArcFace"]["accuracy"]
+  assert own["mean"] == 0.75
+  assert own["difference"]["mean"] == pytest.approx((0.25 + 0.125) / 2)
+  assert "difference" not in summary["3"]["softmax"]["accuracy"]
+  text = figure_4_2.format_summary(summary, {"seeds": "0, 1"})
+  assert "0.5625 ± 0.0884" in text
+  assert "+0.1875 (" in text
+  figure_4_2.draw(tmp_path / "x.png", found, labels, ("0", "1", "2"), "title")
+  assert len(drawn[0][0].axes) == 8
