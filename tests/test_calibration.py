@@ -1,4 +1,4 @@
-"""Temperature scaling against closed forms, scikit-learn and the evaluation's figures."""
+"""Temperature scaling against closed forms, scikit-learn and the evaluation."""
 
 import numpy as np
 import pytest
