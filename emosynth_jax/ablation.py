@@ -19,8 +19,7 @@ import optax
 from jax import lax
 from jax.typing import ArrayLike
 
-from emosynth_jax import evaluate, losses, train_state, train_step
-from emosynth_jax.analysis import mapped
+from emosynth_jax import evaluate, losses, mapped, train_state, train_step
 
 Array = jax.Array
 

@@ -88,7 +88,8 @@ def spectrum_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any
   """
   import jax
 
-  from emosynth_jax.analysis import lanczos, mapped
+  from emosynth_jax import mapped
+  from emosynth_jax.analysis import lanczos
 
   def compute(run, report):
     keys = jax.random.split(jax.random.key(given.seed), given.probes)
@@ -161,7 +162,8 @@ def map_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
   """
   import jax
 
-  from emosynth_jax.analysis import command, lanczos, loss_landscape, mapped
+  from emosynth_jax import mapped
+  from emosynth_jax.analysis import command, lanczos, loss_landscape
 
   axis = loss_landscape.axis_coordinates(given.range, given.grid)
   points = loss_landscape.grid_points(axis, 2)

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emosynth_jax.analysis import gradcam, mapped, traced
+from emosynth_jax import mapped
+from emosynth_jax.analysis import gradcam, traced
 
 METHODS = ("tsne", "pca")
 _PERPLEXITY = 30.0

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax.flatten_util import ravel_pytree
 
-from emosynth_jax.analysis import mapped
+from emosynth_jax import mapped
 
 Array = jax.Array
 

@@ -59,8 +59,8 @@ def at_point(measure: Callable[..., Any]) -> Callable[..., Any]:
     `(coordinates, params, directions, constants, batches) -> pytree`, the means over
     all batches at the point `directions.move` leads to.
   """
+  from emosynth_jax import mapped
   from emosynth_jax.analysis import directions as of_params
-  from emosynth_jax.analysis import mapped
 
   def function(coordinates, params, directions, constants, batches):
     moved = of_params.move(params, directions, coordinates)
@@ -93,7 +93,7 @@ def compute_landscape(
   Returns:
     "loss" and "accuracy", `(P,)`.
   """
-  from emosynth_jax.analysis import mapped
+  from emosynth_jax import mapped
 
   program = mapped.compile_map(at_point(run.measure), mapping)
   return mapped.run_in_chunks(

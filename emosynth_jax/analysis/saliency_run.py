@@ -180,8 +180,8 @@ def explain_run(given: Any) -> None:
   """Computes, writes and draws what the flags ask for."""
   import jax
 
-  from emosynth_jax import progress, results
-  from emosynth_jax.analysis import mapped, npz, saliency_grid, sanity_run
+  from emosynth_jax import mapped, progress, results
+  from emosynth_jax.analysis import npz, saliency_grid, sanity_run
 
   network = load_network(given.workdir, given.split, given.data_dir)
   config, experiment, state, dataset = network

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emosynth_jax.analysis import mapped
+from emosynth_jax import mapped
 
 
 def _function(member, shared):
