@@ -358,9 +358,7 @@ def main(
     output.mkdir(parents=True, exist_ok=True)
     text = format_markdown(title, rows, reports, protocol(reports, scale, seeds))
     results.write_atomically(output / f"{name}.md", text.encode())
-    results.write_atomically(
-      output / f"{name}.csv", format_csv(rows, reports).encode()
-    )
+    results.write_atomically(output / f"{name}.csv", format_csv(rows, reports).encode())
     for data in dict.fromkeys(row.data for row in rows if row.data):
       own = [row for row in rows if row.data == data]
       for split in ("train", "validation"):
