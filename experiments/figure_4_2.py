@@ -296,7 +296,8 @@ def draw(
 def _draw_plane(axis, one, labels, class_names):
   embedding_plots.plot_embedding(axis, one.points, labels, class_names, legend=False)
   reach = np.linalg.norm(one.points, axis=1).max()
-  for k, direction in enumerate(one.weights.T / np.linalg.norm(one.weights, axis=0)):
+  directions = one.weights / np.linalg.norm(one.weights, axis=0)
+  for k, direction in enumerate(directions.T):
     axis.plot(
       *zip((0, 0), reach * direction, strict=True),
       color=embedding_plots.COLOURS[k],

@@ -30,7 +30,7 @@ def draw(given: Any) -> None:
 def define_flags() -> None:
   """The flags of this command."""
   curvature.define_flags()
-  flags.set_default(flags.FLAGS["grid"], 21)
+  flags.FLAGS.set_default("grid", 21)
   flags.DEFINE_string("output", "runs/figures", "Folder of the pictures.")
 
 

@@ -184,11 +184,17 @@ def describe(figures: Mapping[str, Any], kept: Mapping[str, float]) -> str:
   Returns:
     Three lines.
   """
+  # Read from JSON, NaN is text.
+  number = {
+    key: float(value)
+    for key, value in {**figures, **kept}.items()
+    if key != "per_class"
+  }
   return (
-    f"accuracy {100 * figures['accuracy']:.1f} %, silhouette "
-    f"{figures['silhouette']:.3f}, intra / inter {figures['intra_inter_ratio']:.2f}\n"
-    f"angle to own centre {figures['angle_to_own']:.1f}°, to the nearest other "
-    f"{figures['angle_to_other']:.1f}°\n"
-    f"of the picture: trustworthiness {kept['trustworthiness']:.2f}, order of centre "
-    f"distances kept {kept['centre_distances']:.2f}"
+    f"accuracy {100 * number['accuracy']:.1f} %, silhouette "
+    f"{number['silhouette']:.3f}, intra / inter {number['intra_inter_ratio']:.2f}\n"
+    f"angle to own centre {number['angle_to_own']:.1f}°, to the nearest other "
+    f"{number['angle_to_other']:.1f}°\n"
+    f"of the picture: trustworthiness {number['trustworthiness']:.2f}, order of centre "
+    f"distances kept {number['centre_distances']:.2f}"
   )

@@ -30,6 +30,7 @@ def _write_run(folder, *, loss="cross_entropy", seed=0, data_set="mnist", accura
     "".join(
       json.dumps(
         {
+          "step": i,
           "epoch": i,
           "train/accuracy": accuracy / 2,
           "validation/accuracy": accuracy,
