@@ -278,6 +278,10 @@ def load(picture: Picture) -> np.ndarray:
 
 
 if __name__ == "__main__":
+  from absl import app, flags
+
   from emosynth_jax import predict_run
 
-  predict_run.run()
+  predict_run.define_flags()
+  flags.adopt_module_key_flags(predict_run)
+  app.run(predict_run.main)

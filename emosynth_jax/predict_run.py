@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from emosynth_jax import command_line, predict
 
@@ -250,9 +250,3 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     "traceback", False, "Show where in the code an error about the input came from."
   )
-
-
-def run() -> None:
-  """Entry point of the command line."""
-  define_flags()
-  app.run(main)
