@@ -151,6 +151,9 @@ def flax_apply_fn(
   Returns:
     `(variables, inputs) -> (logits, layers)`.
   """
+  if getattr(model, "merge_upsampling", False):
+    # The same function, with the upsampled maps between its layers.
+    model = model.clone(merge_upsampling=False)
 
   def apply_fn(variables, inputs):
     (logits, out), state = model.apply(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from emosynth_jax.models import layers
+from emosynth_jax.models.same_convolution import conv2d
 
 Array = jax.Array
 
@@ -232,7 +232,7 @@ class Convolution(nn.Module):
     elif size == 1:
       x = inputs[:, :: self.stride, :: self.stride] @ kernel
     elif self.stride == 1 and min(inputs.shape[1:3]) >= size:
-      x = layers.conv2d(inputs, kernel)
+      x = conv2d(inputs, kernel)
     else:
       x = strided_conv2d(inputs, kernel, self.stride)
     if self.use_bias:

@@ -77,6 +77,7 @@ def _walk(program, inputs):
   """The origin of each of a program's outputs, and its multiply-adds."""
   origins = dict(zip(program.invars, inputs, strict=True))
   total = 0
+  default_forms = {}  # Of the forms that depend on the platform, which is for all.
 
   def origin(variable):
     # A literal is no key: it has a value and no name.
@@ -84,19 +85,26 @@ def _walk(program, inputs):
     return _Origin() if is_literal else origins.get(variable, _Origin())
 
   for equation in program.eqns:
+    name = equation.primitive.name
+    if name == "platform_index":
+      platforms = equation.params["platforms"]
+      default_forms[equation.outvars[0]] = platforms.index(None)
     operands = [origin(variable) for variable in equation.invars]
-    parts = list(_parts(equation))
+    if name == "cond" and equation.invars[0] in default_forms:
+      # Single convolutions, and so the count that others print.
+      form = default_forms[equation.invars[0]]
+      parts = [equation.params["branches"][form].jaxpr]
+    else:
+      parts = list(_parts(equation))
     if parts:
-      if equation.primitive.name == "cond":
+      if name == "cond":
         operands = operands[1:]
       walked = [_walk(part, operands) for part in parts]
-      # The branches of one platform or another compute the same; where one of them
-      # does without a product, another says how many it stands for.
       total += max(multiply_adds for _, multiply_adds in walked)
       results = [_merge(each) for each in zip(*(o for o, _ in walked), strict=True)]
     else:
       result = _merge(operands)
-      if equation.primitive.name in _LAYERS and result.depth >= 0:
+      if name in _LAYERS and result.depth >= 0:
         total += _multiply_adds(equation)
         kernel = min(operands)  # That which comes from no image, if one does.
         if kernel.depth < 0 and kernel.has_parameters:

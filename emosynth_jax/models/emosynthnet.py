@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from emosynth_jax.models import layers
+from emosynth_jax.models.transposed import upsample_nearest
 
 Array = jax.Array
 
@@ -35,12 +36,17 @@ class Unit(nn.Module):
   norm_momentum: float
   dtype: Any
   transposed: bool = False
+  upsampled: bool = False
 
   @nn.compact
   def __call__(self, x: Array, train: bool) -> Array:
-    """Maps `(N, H, W, C)` to `(N, H, W, features)`, or sides 2 longer if transposed."""
+    """Maps `(N, H, W, C)` to `(N, H, W, features)`, or as the transposed `Conv`."""
     conv = layers.Conv(
-      self.features, dtype=self.dtype, transposed=self.transposed, name="conv"
+      self.features,
+      dtype=self.dtype,
+      transposed=self.transposed,
+      upsampled=self.upsampled,
+      name="conv",
     )
     x = conv(x)
     norm = nn.BatchNorm(
@@ -140,6 +146,10 @@ class EmoSynthNet(nn.Module):
     norm_momentum: decay of BatchNorm's running statistics.
     dtype: type of the computation, float32 or bfloat16. Parameters, statistics and
       the last layer stay in float32.
+    merge_upsampling: whether a layer that follows an upsampling takes the maps before
+      it, which on a CPU saves up to five sixths of its multiply-adds. The function is
+      the same. But the logits are then not computed from "upsample1" and "block5", so
+      that they have no derivative by them.
   """
 
   num_classes: int
@@ -152,6 +162,7 @@ class EmoSynthNet(nn.Module):
   synthesis: str = "elu"
   norm_momentum: float = 0.9
   dtype: Any = jnp.float32
+  merge_upsampling: bool = True
 
   @nn.compact
   def __call__(self, images: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
@@ -208,7 +219,9 @@ class EmoSynthNet(nn.Module):
     stride = (side.shape[1] - 7) // (side_length - 1)
     out["side"] = _crop(layers.average_pool(side, 7, stride), side_length)
 
-    def transposed(x: Array, features: int, name: str) -> Array:
+    merge = self.merge_upsampling
+
+    def transposed(x: Array, features: int, name: str, upsampled: bool) -> Array:
       features = _scaled(features, self.width)
       if self.synthesis == "norm":
         unit = Unit(
@@ -217,22 +230,28 @@ class EmoSynthNet(nn.Module):
           self.norm_momentum,
           self.dtype,
           transposed=True,
+          upsampled=upsampled,
           name=name,
         )
         return unit(x, train)
-      layer = layers.Conv(features, dtype=self.dtype, transposed=True, name=name)
+      layer = layers.Conv(
+        features, dtype=self.dtype, transposed=True, upsampled=upsampled, name=name
+      )
       return nn.elu(layer(x)) if self.synthesis == "elu" else layer(x)
 
-    parts = [transposed(x, 512, "transposed1"), out["side"]]
+    parts = [transposed(x, 512, "transposed1", False), out["side"]]
     if self.skip == "block3":
       parts.append(_crop(out["block3"], side_length))
-    x = out["upsample1"] = layers.upsample_nearest(jnp.concatenate(parts, axis=-1))
-    x = transposed(x, 256, "transposed2")
-    x = out["block5"] = layers.upsample_nearest(x)
+    x = jnp.concatenate(parts, axis=-1)
+    out["upsample1"] = upsample_nearest(x)
+    x = transposed(x if merge else out["upsample1"], 256, "transposed2", merge)
+    out["block5"] = upsample_nearest(x)
 
-    x = x.reshape(x.shape[0], -1)
+    if not merge:
+      x = out["block5"].reshape(x.shape[0], -1)
     for i, size in enumerate(self.dense_features, start=1):
-      dense = nn.Dense(size, kernel_init=_he_normal, dtype=self.dtype, name=f"dense{i}")
+      kind = layers.DenseOfUpsampled if merge and i == 1 else nn.Dense
+      dense = kind(size, kernel_init=_he_normal, dtype=self.dtype, name=f"dense{i}")
       x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.elu(dense(x)))
     out["pre_logits"] = x
     logits = nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x)

@@ -1,6 +1,6 @@
 """Layers that more than one network uses, in the forms that are fast on a CPU too."""
 
-import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,104 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from emosynth_jax.models import transposed as transposed_convolutions
+from emosynth_jax.models.same_convolution import conv2d
+
 Array = jax.Array
-
-
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-
-
-@jax.custom_vjp
-def conv2d(inputs: Array, kernel: Array) -> Array:
-  """Stride-1 SAME convolution, whose gradient is fast inside loops on a CPU too.
-
-  XLA's CPU compiler brings a convolution into the form that its fast code takes only
-  outside of loops. The forward form is that form already, the kernel's gradient as
-  JAX derives it is not: in a `lax.scan` it ran 25 to 90 times slower (both gradients,
-  batch 64, two cores; 5x5 with 12 maps at side 24, 3x3 with 32 maps at side 12). So
-  the gradient's form is chosen here on CPUs; elsewhere it is JAX's own.
-
-  Since the rule is one for reverse mode, second derivatives are taken by reverse
-  over reverse, and are convolutions of these forms as well: the Hessian's product of
-  two layers in a loop took a fourteenth of the processor time of JAX's own rule (batch
-  16, 3x3, 4 -> 16 -> 16 maps at side 24; less than half outside of loops).
-
-  Args:
-    inputs: `(N, H, W, C)`, floating.
-    kernel: `(k, k, C, F)` of the same type, k odd.
-
-  Returns:
-    `(N, H, W, F)`.
-
-  Raises:
-    ValueError: if the kernel is not square with an odd side.
-  """
-  if kernel.shape[0] != kernel.shape[1] or kernel.shape[0] % 2 == 0:
-    raise ValueError(f"kernel: expected an odd square, got {kernel.shape[:2]}")
-  return lax.conv_general_dilated(
-    inputs, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS
-  )
-
-
-def _conv2d_forward(inputs, kernel):
-  return conv2d(inputs, kernel), (inputs, kernel)
-
-
-def _conv2d_backward(residuals, cotangent):
-  return lax.platform_dependent(
-    *residuals, cotangent, cpu=_gradients_on_cpu, default=_gradients_by_jax
-  )
-
-
-conv2d.defvjp(_conv2d_forward, _conv2d_backward)
-
-
-def _gradients_by_jax(inputs, kernel, cotangent):
-  def plain(inputs, kernel):
-    return lax.conv_general_dilated(
-      inputs, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS
-    )
-
-  return jax.vjp(plain, inputs, kernel)[1](cotangent)
-
-
-def _gradients_on_cpu(inputs, kernel, cotangent):
-  """Both gradients in forms that XLA's CPU compiler needs not rewrite."""
-  size = kernel.shape[0]
-  mirrored = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-  return conv2d(cotangent, mirrored), _kernel_gradient(size, inputs, cotangent)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _kernel_gradient(size, inputs, cotangent):
-  """The kernel's gradient: the inputs correlated with the cotangent.
-
-  Over the examples and pixels: the maps take the place of the batch, and the batch that
-  of the maps.
-  """
-  margin = size // 2
-  gradient = lax.conv_general_dilated(
-    inputs.transpose(3, 1, 2, 0),
-    cotangent.transpose(1, 2, 0, 3),
-    (1, 1),
-    [(margin, margin)] * 2,
-    dimension_numbers=_DIMENSIONS,
-  )
-  return gradient.transpose(1, 2, 0, 3)
-
-
-def _kernel_gradient_forward(size, inputs, cotangent):
-  return _kernel_gradient(size, inputs, cotangent), (inputs, cotangent)
-
-
-def _kernel_gradient_backward(size, residuals, kernel):
-  """For second derivatives: <K(x, c), k> = <conv2d(x, k), c> is linear in each."""
-  del size
-  inputs, cotangent = residuals
-  mirrored = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-  return conv2d(cotangent, mirrored), conv2d(inputs, kernel)
-
-
-_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
 
 
 class Conv(nn.Module):
@@ -118,6 +24,7 @@ class Conv(nn.Module):
     dtype: the type of the computation; parameters are float32.
     transposed: whether it is a transposed convolution without padding, whose side
       grows by k - 1, instead of a SAME one.
+    upsampled: whether each pixel of the input is repeated 2x2 before that.
   """
 
   features: int
@@ -125,40 +32,53 @@ class Conv(nn.Module):
   dtype: Any = jnp.float32
   kernel_init: Callable = nn.initializers.he_normal()
   transposed: bool = False
+  upsampled: bool = False
 
   @nn.compact
   def __call__(self, inputs: Array) -> Array:
-    """Maps `(N, H, W, C)` to `(N, H, W, F)`, or each side k - 1 longer."""
+    """Maps `(N, H, W, C)` to `(N, H, W, F)`, or each side k - 1 longer.
+
+    Upsampled: to `(N, 2 H + k - 1, 2 W + k - 1, F)`.
+    """
     shape = (self.kernel_size, self.kernel_size, inputs.shape[-1], self.features)
     kernel = self.param("kernel", self.kernel_init, shape)
     bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
     inputs, kernel, bias = nn.dtypes.promote_dtype(
       inputs, kernel, bias, dtype=self.dtype
     )
-    convolve = conv_transpose_valid if self.transposed else conv2d
+    if self.upsampled:
+      convolve = transposed_convolutions.conv_transpose_upsampled
+    elif self.transposed:
+      convolve = transposed_convolutions.conv_transpose_valid
+    else:
+      convolve = conv2d
     return convolve(inputs, kernel) + bias[None, None, None, :]
 
 
-def conv_transpose_valid(inputs: Array, kernel: Array) -> Array:
-  """Stride-1 transposed convolution without padding: the side grows by k - 1.
+class DenseOfUpsampled(nn.Module):
+  """A dense layer on the flattened maps that `upsample_nearest` makes of the input.
 
-  Equal to `lax.conv_transpose(inputs, kernel, (1, 1), "VALID")`. That one pads by
-  k - 1 within the convolution, which XLA runs on a slow path on CPU: 17 s of a 20 s
-  step of the full network. Padding by half of it first leaves a SAME convolution.
-
-  Args:
-    inputs: `(N, H, W, C)`.
-    kernel: `(k, k, C, F)` with odd k.
-
-  Returns:
-    `(N, H + k - 1, W + k - 1, F)`.
-
-  Raises:
-    ValueError: if the kernel is not square with an odd side.
+  Attributes:
+    features: F, the number of outputs.
+    dtype: the type of the computation; parameters are float32.
+    kernel_init: initialisation of the kernel `(4 H W C, F)`.
   """
-  margin = kernel.shape[0] // 2
-  padded = jnp.pad(inputs, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-  return conv2d(padded, kernel)
+
+  features: int
+  dtype: Any = jnp.float32
+  kernel_init: Callable = nn.initializers.he_normal()
+
+  @nn.compact
+  def __call__(self, inputs: Array) -> Array:
+    """Maps `(N, H, W, C)` to `(N, F)`."""
+    shape = (4 * math.prod(inputs.shape[1:]), self.features)
+    kernel = self.param("kernel", self.kernel_init, shape)
+    bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+    inputs, kernel, bias = nn.dtypes.promote_dtype(
+      inputs, kernel, bias, dtype=self.dtype
+    )
+    product = transposed_convolutions.flat_product_upsampled(inputs, kernel)
+    return product + bias[None, :]
 
 
 def average_pool(inputs: Array, window: int, stride: int) -> Array:
@@ -182,22 +102,6 @@ def average_pool(inputs: Array, window: int, stride: int) -> Array:
       lax.slice_in_dim(inputs, i, i + span, stride, axis) for i in range(window)
     ) / jnp.asarray(window, inputs.dtype)
   return inputs
-
-
-def upsample_nearest(inputs: Array) -> Array:
-  """Doubles the side of every map by repeating each pixel; no parameters.
-
-  Args:
-    inputs: `(N, H, W, C)`.
-
-  Returns:
-    `(N, 2 H, 2 W, C)`.
-  """
-  n, height, width, channels = inputs.shape
-  repeated = jnp.broadcast_to(
-    inputs[:, :, None, :, None, :], (n, height, 2, width, 2, channels)
-  )
-  return repeated.reshape(n, 2 * height, 2 * width, channels)
 
 
 def max_pool_3x3(inputs: Array, stride: int = 1) -> Array:

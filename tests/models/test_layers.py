@@ -85,19 +85,6 @@ def test_conv2d_refuses_an_even_kernel():
     layers.conv2d(jnp.zeros((1, 4, 4, 1)), jnp.zeros((2, 2, 1, 1)))
 
 
-@pytest.mark.parametrize(("side", "size"), [(2, 3), (3, 3), (10, 3), (4, 5)])
-def test_transposed_convolution_equals_lax(side, size):
-  inputs, kernel = _random(0, 2, side, side, 3), _random(1, size, size, 3, 4)
-
-  def plain(inputs, kernel):
-    return lax.conv_transpose(
-      inputs, kernel, (1, 1), "VALID", dimension_numbers=_DIMENSIONS
-    )
-
-  assert layers.conv_transpose_valid(inputs, kernel).shape[1] == side + size - 1
-  _assert_same(layers.conv_transpose_valid, plain, inputs, kernel)
-
-
 @pytest.mark.parametrize(
   ("side", "window", "stride"), [(8, 2, 2), (24, 7, 4), (16, 7, 3), (9, 7, 1)]
 )
@@ -135,9 +122,3 @@ def test_max_pool_2x2_equals_flax_also_where_pixels_tie(side, with_ties):
     lambda x: nn.max_pool(x, (2, 2), (2, 2)),
     _pooling_input(side, side + 1, with_ties),
   )
-
-
-def test_upsampling_repeats_pixels():
-  inputs = _random(0, 2, 3, 3, 2)
-  expected = np.repeat(np.repeat(inputs, 2, axis=1), 2, axis=2)
-  np.testing.assert_array_equal(layers.upsample_nearest(inputs), expected)

@@ -1,0 +1,167 @@
+"""What is timed: EmoSynthNet by the project's own training step and evaluation."""
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emosynth_jax import evaluate, models
+from emosynth_jax import experiment as experiments
+from emosynth_jax.models import cost
+from emosynth_jax.train_step import compile_train_steps
+
+# The image shape and number of classes of the configs that are timed. "tiny" is for a
+# dry run.
+DATA_SETS: dict[str, tuple[tuple[int, int, int], int]] = {
+  "cifar10": ((32, 32, 3), 10),
+  "fer2013": ((48, 48, 1), 7),
+  "tiny": ((32, 32, 1), 3),
+}
+WIDTHS = ("full", "small", "tiny")
+
+
+class Case(NamedTuple):
+  """A network of a config, and a batch.
+
+  Attributes:
+    data: one of `DATA_SETS`; the images are random, of its shape.
+    width: one of `WIDTHS`, the config as it is or its variant `small`.
+    batch: images of a step.
+  """
+
+  data: str
+  width: str
+  batch: int
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """`(height, width, channels)`."""
+    return DATA_SETS[self.data][0]
+
+  @property
+  def num_classes(self) -> int:
+    """K."""
+    return DATA_SETS[self.data][1]
+
+  def __str__(self) -> str:
+    sides = "x".join(map(str, self.image_shape))
+    return f"{sides} {self.width}, batch {self.batch}"
+
+  def config(self) -> Any:
+    """The project's config."""
+    name = "synthetic_faces" if self.data == "tiny" else self.data
+    module = importlib.import_module(f"configs.{name}")
+    if self.width != "tiny":
+      return module.get_config(None if self.width == "full" else self.width)
+    config = module.get_config("small")
+    config.model.width, config.model.dense_features = 1 / 64, (4, 4)
+    return config
+
+  def images(self, count: int) -> np.ndarray:
+    """Random images, uint8 `(count, height, width, channels)`."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, *self.image_shape), np.uint8)
+
+  def labels(self, count: int) -> np.ndarray:
+    """Random labels, int32 `(count,)`."""
+    return np.random.default_rng(1).integers(0, self.num_classes, count, np.int32)
+
+
+def build_experiment(case: Case, dtype: str = "float32") -> experiments.Experiment:
+  """The functions of the case's config, its network computing in a type."""
+  config = case.config()
+  config.model.dtype = dtype
+  return experiments.build_experiment(
+    config, image_shape=case.image_shape, num_classes=case.num_classes
+  )
+
+
+@functools.cache
+def variables(case: Case) -> Any:
+  """The network's variables as a run begins with them."""
+  state = experiments.create_state(build_experiment(case), seed=0)
+  return state.variables
+
+
+@functools.cache
+def multiply_adds(case: Case) -> int:
+  """Of one image, forward, padding included; see `cost.Cost`."""
+  model = models.build_model(
+    "emosynthnet",
+    num_classes=case.num_classes,
+    width=case.config().model.width,
+    dense_features=case.config().model.dense_features,
+  )
+  return cost.count(model, case.image_shape).multiply_adds
+
+
+def training(
+  case: Case, steps: int, *, augmented: bool = False, dtype: str = "float32"
+) -> Callable[[], None]:
+  """The compiled training step, as a run of the config takes it.
+
+  Args:
+    case: the network and the batch.
+    steps: steps of a call, one scan of as many batches as there are images.
+    augmented: whether the config's augmentation is on.
+    dtype: type of the network's computation.
+
+  Returns:
+    A function that takes the steps and returns when they are done.
+  """
+  experiment = build_experiment(case, dtype)
+  state = experiments.create_state(experiment, seed=0)
+  take_steps = compile_train_steps(
+    model=experiment.model,
+    loss=experiment.loss,
+    evaluation_logits=experiment.evaluation_logits,
+    optimizer=experiment.optimizer,
+    augment=experiment.augment
+    if augmented
+    else lambda key, images: images.astype(jnp.float32),
+    mixup=None,
+    batch_size=case.batch,
+  )
+  count = steps * case.batch
+  arrays = jnp.asarray(case.images(count)), jnp.asarray(case.labels(count))
+  weights = jnp.ones(case.num_classes)
+
+  def run():
+    nonlocal state
+    state = take_steps(state, *arrays, weights, num_steps=steps)
+    jax.block_until_ready(state)
+
+  return run
+
+
+def inference(case: Case, calls: int) -> Callable[[], np.ndarray]:
+  """The compiled evaluation of images on the host, to logits on the host.
+
+  Args:
+    case: the network and the batch.
+    calls: how many times a call answers.
+
+  Returns:
+    A function that returns the logits `(batch, K)`.
+  """
+  experiment = build_experiment(case)
+  known, scale = variables(case), jnp.float32(case.config().input.scale)
+  program = jax.jit(
+    functools.partial(
+      evaluate.image_logits,
+      model=experiment.model,
+      evaluation_logits=experiment.evaluation_logits,
+    )
+  )
+  images = case.images(case.batch)
+
+  def run():
+    for _ in range(calls):
+      logits = np.asarray(program(known, scale, images))
+    return logits
+
+  return run

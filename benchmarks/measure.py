@@ -1,0 +1,57 @@
+"""Timing in turns, and what a machine's matrix products reach."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+
+def alternate(
+  candidates: Mapping[str, Callable[[], object]], rounds: int
+) -> dict[str, list[float]]:
+  """Times candidates in turn, so that a change of the machine's speed meets them all.
+
+  Args:
+    candidates: name to a function that returns when its work is done; each has run
+      before.
+    rounds: calls of each.
+
+  Returns:
+    Seconds by name, one a round.
+  """
+  seconds: dict[str, list[float]] = {name: [] for name in candidates}
+  for _ in range(rounds):
+    for name, run in candidates.items():
+      began = time.perf_counter()
+      run()
+      seconds[name].append(time.perf_counter() - began)
+  return seconds
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+  """The median over the rounds of their seconds over ours: above 1 we are ahead."""
+  return statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
+
+
+def product_rate(side: int = 2048, rounds: int = 5) -> float:
+  """The best FLOP/s of JAX's float32 product of two square matrices."""
+  matrix = jnp.ones((side, side))
+  product = jax.jit(jnp.matmul)
+  run = lambda: jax.block_until_ready(product(matrix, matrix))  # noqa: E731
+  run()
+  return 2 * side**3 / min(alternate({"": run}, rounds)[""])
+
+
+def format_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  """A plain table: the first column to the left, the others to the right."""
+  lines = [list(header), *map(list, rows)]
+  widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+  return "\n".join(
+    "  ".join(
+      f"{cell:<{width}}" if i == 0 else f"{cell:>{width}}"
+      for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+    ).rstrip()
+    for line in lines
+  )

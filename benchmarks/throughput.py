@@ -1,0 +1,259 @@
+"""EmoSynthNet beside the same network in PyTorch, on this machine, in one run.
+
+  python -m benchmarks.throughput --quick    # :small on FER-2013's shape, minutes
+  python -m benchmarks.throughput            # everything; hours on two cores
+
+Training steps and inference, our programs and PyTorch's in turn (eager, channels-last,
+torch.compile), after their logits of shared weights have been compared; what a first
+step and the memory cost in a fresh process; augmentation on against off; and all of it
+against the machine's own rate of matrix products. Images are random: no data set is
+read. Without torch (`pip install -e '.[benchmark]'`) our half is printed.
+"""
+
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from absl import app, flags, logging
+
+from emosynth_jax import command_line
+
+PARTS = ("training", "inference", "augmentation", "start")
+
+
+def define_flags() -> None:
+  """Defines the command's flags."""
+  flags.DEFINE_bool("quick", False, "Only fer2013 small, batches of 64 and 1.")
+  flags.DEFINE_list("data", ["cifar10", "fer2013"], "Shapes, by config.")
+  flags.DEFINE_list("width", ["full", "small"], "Widths.")
+  flags.DEFINE_list("batch", ["64", "512"], "Batches; inference also takes 1.")
+  flags.DEFINE_list("parts", list(PARTS), f"Of {', '.join(PARTS)}.")
+  flags.DEFINE_list("forms", None, "PyTorch's; all by default, an empty list for none.")
+  flags.DEFINE_integer("rounds", 5, "Timed calls of each candidate.", 1)
+
+
+def load_torch() -> Any:
+  """The module of PyTorch's cases, or None where torch is missing."""
+  try:
+    from benchmarks import torch_cases
+  except ImportError as error:
+    if (error.name or "").partition(".")[0] != "torch":
+      raise
+    return None
+  return torch_cases
+
+
+def selected(
+  quick: bool, data: list[str], widths: list[str], batches: list[str]
+) -> list[Any]:
+  """The cases that the flags name.
+
+  Raises:
+    ValueError: for a name that is none of `cases.DATA_SETS` or `cases.WIDTHS`, or a
+      batch that is no number from 1.
+  """
+  from benchmarks import cases
+
+  if quick:
+    data, widths, batches = ["fer2013"], ["small"], ["64"]
+  for flag, given, known in (
+    ("data", data, cases.DATA_SETS),
+    ("width", widths, cases.WIDTHS),
+  ):
+    if unknown := sorted(set(given) - set(known)):
+      raise ValueError(f"--{flag}: expected of {', '.join(known)}; got {unknown[0]!r}")
+  for batch in batches:
+    if not batch.isdecimal() or int(batch) < 1:
+      raise ValueError(f"--batch: expected numbers from 1, got {batch!r}")
+  return [
+    cases.Case(d, w, int(b)) for d, w, b in itertools.product(data, widths, batches)
+  ]
+
+
+def candidates(
+  part: str, case: Any, torch_cases: Any, forms: list[str], count: int
+) -> dict[str, Callable[[], Any]]:
+  """Our program and PyTorch's, each called once, and compared where they answer."""
+  from benchmarks import cases
+
+  ours = getattr(cases, part)(case, count)
+  found: dict[str, Callable[[], Any]] = {"JAX": ours}
+  answer = ours()
+  for form in forms if torch_cases is not None else ():
+    run = getattr(torch_cases, part)(case, form, count)
+    try:
+      theirs = run()
+    except Exception as error:
+      # What torch.compile raises depends on the compiler that it finds.
+      if form != "compile":
+        raise
+      logging.warning("torch.compile: %s", str(error).strip().splitlines()[0])
+      continue
+    if part == "inference":
+      difference = torch_cases.check_equal(answer, theirs)
+      logging.info("%s, %s: logits equal to %.0e", case, form, difference)
+    found[f"torch {form}"] = run
+  return found
+
+
+def rows(
+  case: Any, seconds: Mapping[str, list[float]], images: int, passes: int, rate: float
+) -> list[list[str]]:
+  """A table's rows of one case.
+
+  Args:
+    case: the case.
+    seconds: of each candidate and round.
+    images: of a call.
+    passes: how often the network's multiply-adds are done for one image: 1 in
+      inference, 3 in training.
+    rate: FLOP/s of the machine's matrix products.
+  """
+  from benchmarks import cases, measure
+
+  operations = 2 * cases.multiply_adds(case) * passes * images
+  lines = []
+  for name, times in seconds.items():
+    median = statistics.median(times)
+    ratio = measure.ratio(seconds["JAX"], times)
+    lines.append(
+      [
+        f"{case}: {name}",
+        f"{images / median:.1f}",
+        f"{1e3 * median * case.batch / images:.2f}",
+        "" if name == "JAX" else f"{ratio:.2f}",
+        f"{operations / median / 1e9:.0f}",
+        f"{100 * operations / median / rate:.0f} %",
+      ]
+    )
+  return lines
+
+
+HEADER = ["", "images/s", "ms a batch", "ours to it", "GFLOP/s", "of products"]
+
+
+def compare(
+  part: str, cases_: list[Any], torch_cases: Any, forms: list[str], rounds: int
+) -> str:
+  """The table of training or inference."""
+  from benchmarks import measure
+
+  lines = []
+  rate = measure.product_rate()
+  for case in cases_:
+    logging.info("%s, %s", part, case)
+    small = case.width == "small"
+    count = (50 if case.batch == 1 else 2) if small else (5 if case.batch == 1 else 1)
+    programs = candidates(part, case, torch_cases, forms, count)
+    seconds = measure.alternate(programs, rounds)
+    passes = 3 if part == "training" else 1
+    lines += rows(case, seconds, count * case.batch, passes, rate)
+  return (
+    f"{part}, float32; the machine's product of two 2048 x 2048 matrices: "
+    f"{rate / 1e9:.0f} GFLOP/s\n{measure.format_rows(HEADER, lines)}"
+  )
+
+
+def augmentation(cases_: list[Any], rounds: int) -> str:
+  """The table of the training step with the config's augmentation and without."""
+  from benchmarks import cases, measure
+
+  lines = []
+  for case in cases_:
+    programs = {
+      name: cases.training(case, 1, augmented=name == "on") for name in ("off", "on")
+    }
+    for run in programs.values():
+      run()
+    seconds = measure.alternate(programs, rounds)
+    off, on = (statistics.median(seconds[name]) for name in ("off", "on"))
+    share = 1 - 1 / measure.ratio(seconds["off"], seconds["on"])
+    lines.append(
+      [str(case), f"{1e3 * off:.1f}", f"{1e3 * on:.1f}", f"{100 * share:.1f} %"]
+    )
+  header = ["augmentation", "off, ms a step", "on, ms a step", "of the step"]
+  return measure.format_rows(header, lines)
+
+
+def start(case: Any, frameworks: list[str]) -> str:
+  """The table of a fresh process: seconds to the end of its first step, memory."""
+  from benchmarks import measure
+
+  lines = []
+  for framework in frameworks:
+    with tempfile.TemporaryDirectory() as cache:
+      environment = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "TORCHINDUCTOR_CACHE_DIR": cache,
+      }
+      cold, _ = _start_once(case, framework, environment)
+      warm, memory = _start_once(case, framework, environment)
+    lines.append([f"{case}: {framework}", f"{cold:.1f}", f"{warm:.1f}", str(memory)])
+  header = ["start", "cold cache, s", "warm cache, s", "memory peak, MiB"]
+  return measure.format_rows(header, lines)
+
+
+def _start_once(case, framework, environment):
+  command = [sys.executable, "-m", "benchmarks.start", f"--framework={framework}"]
+  command += [f"--data={case.data}", f"--width={case.width}", f"--batch={case.batch}"]
+  began = time.perf_counter()
+  with subprocess.Popen(
+    command, env=environment, stdout=subprocess.PIPE, text=True
+  ) as process:
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    seconds = time.perf_counter() - began
+    memory = process.stdout.readline()
+  if process.returncode or not first:
+    raise RuntimeError(f"{' '.join(command[1:])} ended with {process.returncode}")
+  return seconds, int(memory)
+
+
+def main(argv: list[str]) -> None:
+  """Prints the tables."""
+  del argv
+  command_line.start_logging()
+  command_line.use_compilation_cache()
+  values = flags.FLAGS
+  try:
+    chosen = selected(values.quick, values.data, values.width, values.batch)
+    if unknown := sorted(set(values.parts) - set(PARTS)):
+      raise ValueError(f"--parts: expected of {', '.join(PARTS)}; got {unknown[0]!r}")
+    torch_cases = load_torch()
+    known = list(torch_cases.FORMS) if torch_cases else []
+    forms = known if values.forms is None else [f for f in values.forms if f]
+    if torch_cases and (unknown := sorted(set(forms) - set(known))):
+      raise ValueError(f"--forms: expected of {', '.join(known)}; got {unknown[0]!r}")
+  except ValueError as error:
+    command_line.fail(error)
+
+  from emosynth_jax import results
+
+  where = results.provenance()
+  print(f"{where['hardware']}; JAX {where['packages']['jax']}", end="")
+  print(f"; torch {torch_cases.torch.__version__}" if torch_cases else "", end="")
+  print(f"\n{where['date']}, commit {where['commit']}, {where['command']}")
+  if torch_cases is None:
+    print("torch is not installed (pip install -e '.[benchmark]'): our half alone")
+  if "training" in values.parts:
+    print("\n" + compare("training", chosen, torch_cases, forms, values.rounds))
+  if "inference" in values.parts:
+    singles = [case._replace(batch=1) for case in chosen]
+    every = list(dict.fromkeys(singles + chosen))
+    print("\n" + compare("inference", every, torch_cases, forms, values.rounds))
+  if "augmentation" in values.parts:
+    print("\n" + augmentation(chosen, values.rounds))
+  if "start" in values.parts:
+    frameworks = ["jax", *(f"torch_{form}" for form in forms)]
+    print("\n" + "\n".join(start(case, frameworks) for case in chosen))
+
+
+if __name__ == "__main__":
+  define_flags()
+  app.run(main)

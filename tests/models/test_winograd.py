@@ -1,0 +1,135 @@
+"""Winograd's forms against lax's convolution, in float64 and in what float32 loses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from emosynth_jax.models import same_convolution, winograd
+
+# What is compared runs once: compiling it costs more.
+_QUICK = {"xla_backend_optimization_level": 0}
+
+
+def _random(seed, *shape, dtype=np.float64):
+  return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def _plain(inputs, kernel):
+  return lax.conv_general_dilated(
+    inputs, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
+
+
+def _run(function, *arguments):
+  return jax.tree.leaves(jax.jit(function, compiler_options=_QUICK)(*arguments))
+
+
+# (3, 2) leaves a tile unfinished; 40 pixels make parts of one image, 10**6 one of all.
+@pytest.mark.parametrize(
+  ("shape", "pixels"), [((4, 8, 8), 128), ((3, 3, 2), 10**6), ((2, 7, 10), 40)]
+)
+@pytest.mark.parametrize(("tile", "size"), winograd.TILES)
+def test_values_and_kernel_gradient_in_float64(tile, size, shape, pixels):
+  with jax.enable_x64():
+    inputs, kernel = _random(0, *shape, 3), _random(1, size, size, 3, 4)
+    cotangent = _random(2, *shape, 4)
+
+    def fast(inputs, kernel, cotangent):
+      arguments = {"tile": tile, "pixels": pixels}
+      return (
+        winograd.convolve(inputs, kernel, **arguments),
+        winograd.kernel_gradient(inputs, cotangent, size=size, **arguments),
+      )
+
+    def plain(inputs, kernel, cotangent):
+      value, vjp = jax.vjp(lambda k: _plain(inputs, k), kernel)
+      return value, *vjp(cotangent)
+
+    arguments = inputs, kernel, cotangent
+    for got, want in zip(_run(fast, *arguments), _run(plain, *arguments), strict=True):
+      assert got.dtype == jnp.float64
+      np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("images", [11, 12])
+def test_parts_are_equal_and_hold_every_image(images):
+  array = jnp.arange(images)[:, None, None, None] * jnp.ones((1, 4, 4, 1))
+  parts = winograd._parts(array, 64)
+  assert parts.shape[:2] == ((1, 11) if images == 11 else (3, 4))
+  np.testing.assert_array_equal(parts.reshape(array.shape), array)
+
+
+@pytest.fixture
+def wide():
+  """A convolution that takes Winograd's forms on a CPU, in and out of a tile."""
+  with jax.enable_x64():
+    yield _random(0, 8, 12, 12, 48), _random(1, 3, 3, 48, 50) / 20
+
+
+def test_conv2d_takes_the_forms_where_maps_are_many(wide):
+  inputs, kernel = wide
+  assert same_convolution._value_form(inputs.shape, kernel.shape) is not None
+  assert same_convolution._kernel_gradient_form(inputs.shape, 50, 3) is not None
+  assert same_convolution._kernel_gradient_form(inputs.shape, 50, 5) is not None
+  assert same_convolution._value_form((8, 12, 12, 3), (3, 3, 3, 50)) is None
+  assert same_convolution._value_form((1, 4, 4, 48), (3, 3, 48, 48)) is None
+  assert same_convolution._value_form((8, 12, 12, 48), (5, 5, 48, 48)) is None
+
+
+def test_gradients_and_second_derivatives_of_conv2d_in_float64(wide):
+  inputs, kernel = wide
+  direction = _random(2, *kernel.shape)
+
+  def all_of(convolve):
+    def loss(inputs, kernel):
+      return jnp.mean(jnp.tanh(convolve(inputs, kernel)) ** 3)
+
+    def slope(inputs, kernel):
+      return jnp.vdot(jax.grad(loss, 1)(inputs, kernel), direction)
+
+    def compute(inputs, kernel):
+      return (
+        jax.grad(loss, (0, 1))(inputs, kernel),
+        jax.grad(slope, (0, 1))(inputs, kernel),
+      )
+
+    return _run(compute, inputs, kernel)
+
+  found, expected = all_of(same_convolution.conv2d), all_of(_plain)
+  for got, want in zip(found, expected, strict=True):
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-12 * np.abs(want).max())
+
+
+def test_rounding_in_float32(wide):
+  inputs, kernel = wide
+  exact = _run(_plain, inputs, kernel)[0]
+  rounded = inputs.astype(jnp.float32), kernel.astype(jnp.float32)
+  found = _run(same_convolution.conv2d, *rounded)[0]
+  assert found.dtype == jnp.float32
+  np.testing.assert_allclose(found, exact, rtol=0, atol=2e-6 * np.abs(exact).max())
+
+
+def test_bfloat16_has_no_digits_to_lose(wide):
+  arguments = [jax.ShapeDtypeStruct(a.shape, jnp.bfloat16) for a in wide]
+  traced = jax.jit(same_convolution.conv2d).trace(*arguments)
+  assert traced.lower().as_text().count("stablehlo.convolution") == 1
+
+
+def test_other_platforms_get_the_plain_convolution(wide):
+  arguments = [a.astype(jnp.float32) for a in wide]
+
+  def gradients(inputs, kernel):
+    loss = lambda x, k: jnp.sum(same_convolution.conv2d(x, k) ** 2)  # noqa: E731
+    return jax.grad(loss, (0, 1))(inputs, kernel)
+
+  traced = jax.jit(gradients).trace(*arguments)
+  found = {
+    platform: traced.lower(lowering_platforms=(platform,)).as_text()
+    for platform in ("cuda", "tpu", "cpu")
+  }
+  # The value, and a gradient each of inputs and kernel.
+  assert found["cuda"].count("stablehlo.convolution") == 3
+  assert found["tpu"].count("stablehlo.convolution") == 3
+  assert found["cpu"].count("stablehlo.convolution") == 0
