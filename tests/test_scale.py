@@ -106,7 +106,7 @@ def test_eight_devices_train_as_one_does(folder, alone):
     timeout=_SECONDS,
   )
   assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-  for name in ("data_8", "grain"):
+  for name in ("data_8", "four", "grain"):
     _assert_same_but_rounding(_config(folder), folder / name, alone)
 
 

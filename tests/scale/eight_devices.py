@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -34,16 +36,41 @@ def _config(**changes):
   return config
 
 
-@pytest.mark.parametrize(
-  ("name", "changes"),
-  [
-    ("data_8", {}),
-    ("grain", {"data__pipeline": "grain", "steps_per_call": 2, "mesh__model": 2}),
-  ],
-)
-def test_a_run_for_the_comparison(name, changes):
+def test_a_run_on_all_devices():
   assert jax.device_count() == 8
-  assert train.train(_config(**changes), _FOLDER / name)
+  assert train.train(_config(), _FOLDER / "data_8")
+
+
+def test_two_runs_side_by_side_on_four_devices_each():
+  changes = {
+    "four": {},
+    "grain": {"data__pipeline": "grain", "steps_per_call": 2, "mesh__model": 2},
+  }
+  tasks = {name: _config(**each) for name, each in changes.items()}
+  groups = side_by_side.device_groups(jax.devices(), 2, batch_size=8, model=2)
+  threads = {}
+
+  def run(config, devices, stop):
+    name = threading.current_thread().name
+    threads[name] = devices
+    return train.train(config, _FOLDER / name, devices=devices, stop=stop)
+
+  assert side_by_side.run_side_by_side(run, tasks, groups) == [True, True]
+  assert sorted(threads) == ["four", "grain"]
+  assert not set(threads["four"]) & set(threads["grain"])
+
+
+def test_a_failure_stops_the_runs_beside_it():
+  def task(number, devices, stop):
+    if number == 1:
+      raise ValueError("of one run")
+    while not stop.number:
+      time.sleep(0.01)
+    return "stopped"
+
+  groups = [[device] for device in jax.devices()[:2]]
+  with pytest.raises(ValueError, match="of one run"):
+    side_by_side.run_side_by_side(task, {"seed 0": 0, "seed 1": 1}, groups)
 
 
 def test_the_wide_kernel_and_its_moments_are_split_over_the_model_axis():
