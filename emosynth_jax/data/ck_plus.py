@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from emosynth_jax import faces
 from emosynth_jax.data import _face_crop, _image_files, _images
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.fer2013 import CLASS_NAMES
@@ -69,7 +70,6 @@ def load(
   image_size: int = 48,
   channels: int = 1,
   crop: str = "centre",
-  detector_model: str = "",
 ) -> Dataset:
   """Reads one split of one turn of a cross-validation on CK+.
 
@@ -90,15 +90,15 @@ def load(
     crop: what is kept of the authors' frames of 640x490 and 640x480. "centre", the
       largest centred square: all of the head and some of the room. "landmarks", a
       square around the 68 points in the authors' `Landmarks/`. "detector", a square
-      around the face that OpenCV's YuNet finds. CK+48 is cropped already.
-    detector_model: the ONNX file of YuNet for `crop="detector"`.
+      around the surest face that the detector of `faces.py` sees, framed as FER-2013's
+      images are. CK+48 is cropped already.
 
   Returns:
     A `Dataset` of images `(N, image_size, image_size, channels)`.
 
   Raises:
-    FileNotFoundError: neither layout is there; or a sequence, frame, landmark file or
-      the detector's model that is needed.
+    FileNotFoundError: neither layout is there; or a sequence, frame or landmark file.
+    ModuleNotFoundError: `crop` is "detector" and its package isn't installed.
     ValueError: an option is unknown, a label is outside 0..7, or a folder or file is
       not as it should be; it is named.
   """
@@ -126,7 +126,7 @@ def load(
       NUM_FRAMES,
     )
   rows = rows_of_split(_deal_out(frames, labels, protocol, folds), split, fold, folds)
-  find_square = _square_finder(root, crop, detector_model)
+  find_square = _square_finder(root, crop)
   images = np.empty((len(rows), image_size, image_size, channels), np.uint8)
   for i, row in enumerate(rows):
     path = frames[row].path
@@ -273,14 +273,21 @@ def _describe(split: str, protocol: str, fold: int, folds: int) -> str:
 
 
 def _square_finder(
-  root: pathlib.Path, crop: str, detector_model: str
+  root: pathlib.Path, crop: str
 ) -> Callable[[np.ndarray, pathlib.Path], _face_crop.Square]:
   """What finds the square to keep of a frame."""
   if crop == "centre":
     return lambda image, path: _face_crop.centre(image)
   if crop == "detector":
-    detect = _face_crop.build_detector(detector_model)
-    return lambda image, path: detect(image, str(path))
+    detect = faces.build_detector()
+
+    def surest(image: np.ndarray, path: pathlib.Path) -> _face_crop.Square:
+      found = detect(image)
+      if not found:
+        raise ValueError(f"{path}: the face detector sees no face in this image")
+      return faces.square_of(found[0])
+
+    return surest
 
   def find(image: np.ndarray, path: pathlib.Path) -> _face_crop.Square:
     name = f"{path.stem}_landmarks.txt"

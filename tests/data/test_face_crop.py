@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from emosynth_jax import faces
 from emosynth_jax.data import _face_crop, ck_plus
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (49, 64, 1), np.uint8)
@@ -68,20 +69,24 @@ def test_malformed_landmarks_are_refused_by_name(tmp_path, text, message):
   assert str(path) in str(caught.value)
 
 
-def test_ck_plus_crops_by_its_own_landmarks(tmp_path):
-  # Three people with seven expressions each, all frames alike.
+def write_ck_plus(root):
+  """Three people with seven expressions each, all frames alike."""
   for subject in ("S001", "S002", "S003"):
     for code in range(1, 8):
       names = [f"{subject}_{code:03d}_{number:08d}" for number in (1, 2, 3)]
-      folder = tmp_path / "cohn-kanade-images" / subject / f"{code:03d}"
+      folder = root / "cohn-kanade-images" / subject / f"{code:03d}"
       folder.mkdir(parents=True)
       for name in names:
         cv2.imwrite(str(folder / f"{name}.png"), IMAGE)
-        landmarks = tmp_path / "Landmarks" / subject / f"{code:03d}"
+        landmarks = root / "Landmarks" / subject / f"{code:03d}"
         write_landmarks(landmarks / f"{name}_landmarks.txt", face())
-      emotion = tmp_path / "Emotion" / subject / f"{code:03d}"
+      emotion = root / "Emotion" / subject / f"{code:03d}"
       emotion.mkdir(parents=True)
       (emotion / f"{names[-1]}_emotion.txt").write_text(f"   {code}.0000000e+00\n")
+
+
+def test_ck_plus_crops_by_its_own_landmarks(tmp_path):
+  write_ck_plus(tmp_path)
   options = {"folds": 3, "crop": "landmarks", "image_size": 24}
   dataset = ck_plus.load(tmp_path, "test", **options)
   assert len(dataset) == 21
@@ -91,48 +96,19 @@ def test_ck_plus_crops_by_its_own_landmarks(tmp_path):
     path.unlink()
   with pytest.raises(FileNotFoundError, match=r"3_landmarks.txt is missing; unpack CK"):
     ck_plus.load(tmp_path, "test", **options)
-  with pytest.raises(
-    FileNotFoundError, match=r"no face detector at '': get face_detec"
-  ):
-    ck_plus.load(tmp_path, "test", **options | {"crop": "detector"})
-
-
-class FakeDetector:
-  """The interface of cv2.FaceDetectorYN; it sees what it is told to."""
-
-  faces = None
-
-  def setInputSize(self, size):
-    assert size == (64, 49)
-
-  def detect(self, image):
-    assert image.shape == (49, 64, 3)
-    return 1, self.faces
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_surest_face_counts(tmp_path, monkeypatch, channels):
-  model = tmp_path / "yunet.onnx"
-  model.write_bytes(b"")
-  monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *rest: FakeDetector())
-  detect = _face_crop.build_detector(model)
-  image = np.repeat(IMAGE, channels, axis=-1)
-  points = [0.0] * 10
-  FakeDetector.faces = np.array(
-    [[1, 2, 3, 4, *points, 0.7], [20, 10, 20, 40, *points, 0.9]], np.float32
-  )
-  assert detect(image, "a.png") == pytest.approx((6, 6, 48))
-  for nothing in (None, np.zeros((0, 15), np.float32)):
-    FakeDetector.faces = nothing
-    with pytest.raises(ValueError, match=r"a\.png: the face detector sees no face"):
-      detect(image, "a.png")
-
-
-def test_a_file_that_is_no_model_and_an_opencv_without_detector(tmp_path, monkeypatch):
-  model = tmp_path / "yunet.onnx"
-  model.write_bytes(b"no model")
-  with pytest.raises(ValueError, match=r"yunet\.onnx: OpenCV cannot read this model"):
-    _face_crop.build_detector(model)
-  monkeypatch.delattr(cv2, "FaceDetectorYN")
-  with pytest.raises(ModuleNotFoundError, match="has no FaceDetectorYN; install"):
-    _face_crop.build_detector(model)
+def test_ck_plus_crops_around_the_surest_face(tmp_path, monkeypatch, channels):
+  seen = [faces.Face(20, 10, 42, 32, 0.9), faces.Face(0, 0, 9, 9, 0.7)]
+  monkeypatch.setattr(faces, "build_detector", lambda: lambda image: seen)
+  write_ck_plus(tmp_path)
+  options = {"folds": 3, "crop": "detector", "image_size": 25, "channels": channels}
+  dataset = ck_plus.load(tmp_path, "test", **options)
+  # Of 22 pixels: a square of 25, whose middle is half a pixel above the box's.
+  expected = _face_crop.cut(IMAGE, (31 - 12.5, 21 - 0.5 - 12.5, 25))
+  for image in dataset.images:
+    np.testing.assert_array_equal(image, np.repeat(expected, channels, axis=-1))
+  seen.clear()
+  with pytest.raises(ValueError, match=r"\.png: the face detector sees no face"):
+    ck_plus.load(tmp_path, "test", **options)
