@@ -19,7 +19,7 @@ from absl import app, flags, logging
 from emosynth_jax import command_line
 
 
-def write_report(given: Any) -> pathlib.Path:
+def write_page(given: Any) -> pathlib.Path:
   """Writes the page that the flags ask for.
 
   Args:
@@ -91,7 +91,7 @@ def main(argv: list[str]) -> None:
   from emosynth_jax import checkpoints
 
   try:
-    file = write_report(flags.FLAGS)
+    file = write_page(flags.FLAGS)
   except (
     ValueError,
     TypeError,

@@ -69,14 +69,14 @@ def group(runs: Sequence[RunFiles]) -> list[Arm]:
         f"{folders} have equal configs and the seed {min(twice)} twice: one run is no "
         "pair of itself"
       )
-  members = list(groups.values())
+  sorted_runs = list(groups.values())
   return [
     Arm(
       label,
       own,
       seeds.summarize([run.report for run in own], [run.workdir for run in own]),
     )
-    for label, own in zip(_labels(members), members, strict=True)
+    for label, own in zip(_labels(sorted_runs), sorted_runs, strict=True)
   ]
 
 

@@ -126,11 +126,10 @@ def reliability(
     if len(calibrations) == 1:
       for (left, right), height in zip(edges, accuracy, strict=True):
         x, y = chart.x(left), chart.y(height)
-        size = {"width": chart.x(right) - x - 1, "height": chart.y(0) - y}
-        svg.add(chart.svg, "rect", class_="bar", x=x + 0.5, y=y, **size)
+        _add_bar(chart, x, y, chart.x(right))
       for c, a in zip(confidence, accuracy, strict=True):
-        x = svg.number(chart.x(c))
-        path = f"M{x} {svg.number(chart.y(a))}V{svg.number(chart.y(c))}"
+        place = svg.number(chart.x(c))
+        path = f"M{place} {svg.number(chart.y(a))}V{svg.number(chart.y(c))}"
         svg.add(chart.svg, "path", class_="gap s1", d=path)
     points = [
       (chart.x(c), chart.y(c if len(calibrations) == 1 else a))
@@ -161,8 +160,7 @@ def confidences(calibration: Mapping[str, Any], description: str) -> markupsafe.
   )
   for (left, right), share in zip(edges, shares, strict=True):
     x, y = chart.x(left), chart.y(share)
-    size = {"width": chart.x(right) - x - 1, "height": chart.y(0) - y}
-    svg.add(chart.svg, "rect", class_="bar", x=x + 0.5, y=y, **size)
+    _add_bar(chart, x, y, chart.x(right))
   return svg.markup(chart.svg)
 
 
@@ -228,6 +226,19 @@ def interval(
   svg.add(strip, "path", class_=f"range {style}", d=path)
   svg.add(strip, "circle", class_=style, cx=2 + 116 * value, cy=7.0, r=3.5)
   return svg.markup(strip)
+
+
+def _add_bar(chart: svg.Frame, left: float, top: float, right: float) -> None:
+  """A bar from 0 up, with a gap to its neighbours."""
+  svg.add(
+    chart.svg,
+    "rect",
+    class_="bar",
+    x=left + 0.5,
+    y=top,
+    width=right - left - 1,
+    height=chart.y(0) - top,
+  )
 
 
 def _log_ticks(values: Sequence[float]) -> tuple[list[float], tuple[float, float]]:

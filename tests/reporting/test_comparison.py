@@ -1,6 +1,7 @@
 """Several runs: sorted into arms, paired by seed, on one page."""
 
 import html_rules
+import jax
 import made_up_run
 import numpy as np
 import pytest
@@ -138,6 +139,11 @@ def test_what_can_not_be_compared_is_refused(tmp_path):
     arms.group([first, run_files.read_run(tmp_path / "old")])
 
 
+@jax.jit
+def _statistics(logits, labels):
+  return metrics.batch_statistics(logits, labels, None, 3)
+
+
 def test_seeds_together_are_all_their_answers(tmp_path):
   rng = np.random.default_rng(0)
   summaries, every = [], []
@@ -145,7 +151,7 @@ def test_seeds_together_are_all_their_answers(tmp_path):
     logits = rng.normal(size=(50, 3)).astype(np.float32) * 3
     labels = rng.integers(0, 3, 50)
     every.append((logits, labels))
-    statistics = metrics.batch_statistics(logits, labels, None, 3)
+    statistics = _statistics(logits, labels)
     summaries.append(metrics.summarize(statistics, made_up_run.CLASSES))
     made_up_run.write_run(tmp_path / str(seed), seed=seed, test=summaries[-1])
   (arm,) = arms.group([run_files.read_run(tmp_path / name) for name in "01"])
@@ -153,9 +159,9 @@ def test_seeds_together_are_all_their_answers(tmp_path):
   logits, labels = (np.concatenate(part) for part in zip(*every, strict=True))
   expected = sklearn.metrics.confusion_matrix(labels, logits.argmax(1))
   np.testing.assert_array_equal(found["confusion_matrix"], expected)
-  together = metrics.summarize(
-    metrics.batch_statistics(logits, labels, None, 3), made_up_run.CLASSES
-  )["calibration"]
+  together = metrics.summarize(_statistics(logits, labels), made_up_run.CLASSES)[
+    "calibration"
+  ]
   assert found["calibration"]["count"] == together["count"]
   for key in ("confidence", "accuracy"):
     for mine, theirs in zip(found["calibration"][key], together[key], strict=True):
@@ -189,3 +195,16 @@ def test_seeds_alone_are_a_page_too(tmp_path):
   assert "cross_entropy, 2 seeds" in text
   assert "The runs differ in the seed alone." in text
   assert "Differences" not in text
+
+
+def test_many_classes_scroll_inside_of_the_page(tmp_path):
+  names = tuple(f"class {k}" for k in range(14))
+  many = made_up_run.summary(np.eye(14, dtype=int), class_names=names)
+  for loss in ("mse", "mae"):
+    splits = {"validation": many, "test": many}
+    made_up_run.write_run(tmp_path / loss, loss=loss, splits=splits)
+  runs = [run_files.read_run(tmp_path / loss) for loss in ("mse", "mae")]
+  root = html_rules.check(comparison_page.build(runs, made_by=made_up_run.provenance()))
+  regions = [e for e in root.iter("div") if e.get("class") == "scroll"]
+  inside = [table.get("class") for e in regions for table in e.findall("table")]
+  assert inside.count("confusion many") == 2

@@ -87,7 +87,9 @@ def run(tmp_path_factory):
   logits, _ = jax.jit(lambda v, x: TinyMaps(3).apply(v, x, train=False))(
     state.variables, inputs
   )
-  statistics = metrics.batch_statistics(logits, dataset.labels, None, 3)
+  statistics = jax.jit(lambda x, y: metrics.batch_statistics(x, y, None, 3))(
+    logits, dataset.labels
+  )
   made_up_run.write_run(
     workdir,
     test=metrics.summarize(statistics, made_up_run.CLASSES),
@@ -118,13 +120,13 @@ def written(run, tmp_path_factory):
   """The page of the run with its audit, as text."""
   workdir = run[0]
   folder = tmp_path_factory.mktemp("page")
-  read = report.write_report(_flags(workdir, images=False, output=folder / "x.html"))
+  read = report.write_page(_flags(workdir, images=False, output=folder / "x.html"))
   assert read == folder / "x.html"
   made_up_run.write_audit(folder, made_up_run.json_of(workdir / "report.json"))
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(models.MODELS, "tiny_maps", TinyMaps)
     patch.setattr(experiment, "load_data", _load_data)
-    file = report.write_report(
+    file = report.write_page(
       _flags(workdir, audit=folder, output=folder / "new" / "report.html")
     )
   return file.read_text()
@@ -252,12 +254,12 @@ def test_the_audit_and_what_was_not_run_are_told(written):
 def test_without_images_the_files_are_enough(run, tmp_path):
   workdir = tmp_path / "copy"
   shutil.copytree(run[0], workdir, ignore=shutil.ignore_patterns("checkpoints"))
-  file = report.write_report(_flags(workdir, images=False))
+  file = report.write_page(_flags(workdir, images=False))
   assert file == workdir / "report.html"
   text = html_rules.text_of(html_rules.check(file.read_text()))
   assert "The network itself: hardest images, Grad-CAM, embedding" in text
   with pytest.raises(FileNotFoundError, match="no best checkpoint"):
-    report.write_report(_flags(workdir))
+    report.write_page(_flags(workdir))
 
 
 def test_answers_of_another_epoch_are_refused_and_others_said(run, tmp_path):
@@ -269,14 +271,14 @@ def test_answers_of_another_epoch_are_refused_and_others_said(run, tmp_path):
   place = next(j for j, count in enumerate(row) if count)
   row[place], row[place - 1] = row[place] - 1, row[place - 1] + 1
   made_up_run.write_json(workdir / "report.json", told)
-  text = report.write_report(_flags(workdir)).read_text()
+  text = report.write_page(_flags(workdir)).read_text()
   accuracy = (run[2].argmax(1) == _dataset().labels).mean()
   assert f"not quite the report&#39;s: {page.percent(accuracy)}" in text
   made_up_run.write_json(workdir / "report.json", told | {"best_epoch": 1})
   with pytest.raises(
     ValueError, match=r"is of epoch 1, the best checkpoint of epoch 2"
   ):
-    report.write_report(_flags(workdir))
+    report.write_page(_flags(workdir))
 
 
 def test_pictures_of_the_loss_surface_are_those_of_the_epoch(run, tmp_path):
@@ -295,20 +297,20 @@ def test_pictures_of_the_loss_surface_are_those_of_the_epoch(run, tmp_path):
   made_up_run.write_json(workdir / "loss_landscape.json", {"settings": other})
   for name in ("curvature", "loss_landscape_contour"):
     Image.new("RGB", (30, 20)).save(workdir / f"{name}.png")
-  text = report.write_report(_flags(workdir, images=False)).read_text()
+  text = report.write_page(_flags(workdir, images=False)).read_text()
   images, said = _images(text, "stored")
   assert [image.get("alt") for image in images] == ["Spectrum of the Hessian"]
   assert "loss_landscape.json is of epoch 1" in said
   made_up_run.write_json(workdir / "curvature.json", {})
   with pytest.raises(ValueError, match=r"curvature\.json is damaged"):
-    report.write_report(_flags(workdir, images=False))
+    report.write_page(_flags(workdir, images=False))
 
 
 def test_several_workdirs_are_compared(run, tmp_path):
   workdirs = [tmp_path / "a", tmp_path / "b"]
   for workdir, loss in zip(workdirs, ("mse", "cross_entropy"), strict=True):
     made_up_run.write_run(workdir, loss=loss)
-  file = report.write_report(_flags(*workdirs))
+  file = report.write_page(_flags(*workdirs))
   assert file == workdirs[0] / "comparison.html"
   text = html_rules.text_of(html_rules.check(file.read_text()))
   assert "mse against cross_entropy" in text
