@@ -1,0 +1,1 @@
+"""Forms in which a trained network leaves the project; the command is export.py."""

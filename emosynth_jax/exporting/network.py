@@ -1,0 +1,74 @@
+"""A trained network as one function, which the exports write and are compared with."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export
+
+OUTPUTS = ("logits", "probabilities")
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def build_function(
+  network: Any,
+) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+  """A network with its numbers, from pixels to probabilities.
+
+  It computes in float32, whatever it was trained in.
+
+  Args:
+    network: a `bundle.Bundle`.
+
+  Returns:
+    Images, uint8 `(N, height, width, channels)`, to the logits by which the network is
+    judged, `(N, K)`, and softmax(logits / temperature). Not jitted.
+  """
+  from emosynth_jax import evaluate
+  from emosynth_jax import experiment as experiments
+
+  config = network.config.copy_and_resolve_references()
+  config.model.dtype = "float32"
+  experiment = experiments.build_experiment(
+    config,
+    image_shape=network.image_shape,
+    num_classes=len(network.class_names),
+  )
+  variables = jax.tree.map(jnp.asarray, network.variables)
+
+  def function(images):
+    logits = evaluate.image_logits(
+      variables,
+      jnp.float32(network.input_scale),
+      images,
+      model=experiment.model,
+      evaluation_logits=experiment.evaluation_logits,
+    )
+    # A function of its own in the trace, for the writers to know it by.
+    return logits, jax.jit(jax.nn.softmax)(logits / network.temperature)
+
+  return function
+
+
+def write_stablehlo(
+  function: Callable[[jax.Array], Any], image_shape: tuple[int, int, int]
+) -> bytes:
+  """A function of any number of images as StableHLO, in JAX's portable container.
+
+  `jax.export.deserialize` reads it, on each of `PLATFORMS`, without this package.
+
+  Args:
+    function: uint8 images `(N, H, W, C)` to arrays.
+    image_shape: `(H, W, C)`.
+
+  Returns:
+    The file's content.
+  """
+  # Image by image, as the layers choose their forms by a number of images: a free one
+  # can't be compared with another. XLA gets whole batches all the same.
+  each = jax.vmap(lambda image: jax.tree.map(lambda x: x[0], function(image[None])))
+  (batch,) = export.symbolic_shape("batch")
+  images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.uint8)
+  exported = export.export(jax.jit(each), platforms=PLATFORMS)(images)
+  return bytes(exported.serialize())

@@ -1,0 +1,66 @@
+"""Pooling that is written as sums or maxima of slices, as ONNX's own pooling.
+
+`models.layers` pools so, since it is fast on CPUs in training. ONNX has an operator for
+it: one node instead of up to thirty, and a sixth less time for all of EmoSynthNet.
+"""
+
+import numpy as np
+
+from emosynth_jax.exporting.graph import Graph, Pool, Tensor, Window
+
+
+def join(
+  graph: Graph, kind: str, left: Tensor, right: Tensor, result: Tensor
+) -> Tensor:
+  """The sum ("AveragePool") or maximum ("MaxPool") of two tensors, as pooling if it is.
+
+  Args:
+    graph: the graph.
+    kind: ONNX's operator.
+    left: a tensor.
+    right: another.
+    result: their sum or maximum as it is written otherwise.
+
+  Returns:
+    The tensor, or `result` where it is no pooling, or only a part of it.
+  """
+  first, second = (graph.windows.get(x.name) for x in (left, right))
+  if first is None or second is None:
+    return result
+  if first.start > second.start:
+    first, second = second, first
+  next_pixel = first._replace(start=first.start + first.size, size=1, kind="")
+  if second != next_pixel or first.kind not in ("", kind):
+    return result
+  window = first._replace(size=first.size + 1, kind=kind)
+  length = window.source.shape[window.axis]
+  outputs = (length - window.size) // window.stride + 1
+  if window.start == 0 and outputs == result.shape[window.axis]:
+    result = Tensor(_add_pool(graph, window), result.shape)
+    if kind == "AveragePool":
+      result = graph.affine(result, factor=np.array(window.size, np.float32))
+  graph.windows[result.name] = window
+  return result
+
+
+def _add_pool(graph: Graph, window: Window) -> str:
+  """Adds the operator; pooling along the other axis before it becomes a part of it."""
+  source, pads = window.source.name, [0] * 4
+  if window.kind == "MaxPool" and source in graph.lowest_padded:
+    source, pads = graph.lowest_padded[source]
+  axis = window.axis - 1
+  shape, strides = [1, 1], [1, 1]
+  shape[axis], strides[axis] = window.size, window.stride
+  before = graph.pools.get(source)
+  if (
+    before is not None
+    and (before.kind, before.shape[axis], before.strides[axis]) == (window.kind, 1, 1)
+    and before.pads[axis] == before.pads[axis + 2] == 0
+  ):
+    source = before.source
+    shape[1 - axis], strides[1 - axis] = (
+      before.shape[1 - axis],
+      before.strides[1 - axis],
+    )
+    pads = [a + b for a, b in zip(pads, before.pads, strict=True)]
+  return graph.pool(Pool(window.kind, source, shape, strides, pads))
