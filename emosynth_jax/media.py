@@ -21,7 +21,7 @@ class Frame(NamedTuple):
     name: a relative path to write to what is made of it.
     picture: uint8 `(H, W, 3)`, RGB and upright; None where it can't be read.
     error: why it can't be read; "" otherwise.
-    index: number of the frame in a video, from 0; None for an image.
+    number: of the frame in a video, from 0; None for an image.
     seconds: its time in the video; None for an image.
     rate: frames a second of the video; None for an image.
   """
@@ -30,7 +30,7 @@ class Frame(NamedTuple):
   name: pathlib.PurePath
   picture: np.ndarray | None
   error: str = ""
-  index: int | None = None
+  number: int | None = None
   seconds: float | None = None
   rate: float | None = None
 

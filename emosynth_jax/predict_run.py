@@ -36,8 +36,8 @@ def json_writer(file: TextIO) -> Write:
 
   def write(frame: Any, predictions: Sequence[predict.Prediction]) -> None:
     record: dict[str, Any] = {"source": frame.source}
-    if frame.index is not None:
-      record |= {"frame": frame.index, "seconds": round(frame.seconds, 3)}
+    if frame.number is not None:
+      record |= {"frame": frame.number, "seconds": round(frame.seconds, 3)}
     if frame.error:
       record["error"] = frame.error
     else:
@@ -55,7 +55,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
 
   def write(frame: Any, predictions: Sequence[predict.Prediction]) -> None:
     seconds = None if frame.seconds is None else round(frame.seconds, 3)
-    start = [frame.source, frame.index, seconds]
+    start = [frame.source, frame.number, seconds]
     for i, prediction in enumerate(predictions):
       face = _rounded(prediction)
       rows.writerow(

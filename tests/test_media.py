@@ -52,7 +52,7 @@ def test_a_folder_in_order_with_its_troubles(folder):
   assert frames[0].picture.shape == (4, 5, 3)
   assert frames[0].picture[0, 0].tolist() == [250, 0, 0]
   assert frames[1].picture.shape == (5, 4, 3)
-  assert {frame.index for frame in frames} == {None}
+  assert {frame.number for frame in frames} == {None}
 
 
 def test_a_file_that_is_named_is_read_whatever_its_suffix(folder):
@@ -71,12 +71,12 @@ def test_a_video(tmp_path):
   path = tmp_path / "film.mp4"
   _video(path)
   frames = list(media.read_all([str(path)]))
-  assert [frame.index for frame in frames] == list(range(6))
+  assert [frame.number for frame in frames] == list(range(6))
   assert [frame.seconds for frame in frames] == pytest.approx(np.arange(6) / 5)
   means = [frame.picture.mean() for frame in frames]
   np.testing.assert_allclose(means, 40 * np.arange(6), atol=6)
   some = list(media.read_all([str(path)], every=2, max_frames=2))
-  assert [frame.index for frame in some] == [0, 2]
+  assert [frame.number for frame in some] == [0, 2]
   assert some[0].rate == pytest.approx(2.5)
 
 
