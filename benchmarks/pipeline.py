@@ -1,0 +1,141 @@
+"""What a training loses when its images wait on the host instead of on the device.
+
+  python -m benchmarks.pipeline
+
+Trains the same steps from a resident split, from the host's memory by Grain and from
+PNG files by Grain, alternating, and prints medians and ratios. The network is small, so
+that the pipeline shows: with a large one, reading is hidden behind the computation.
+"""
+
+import functools
+import pathlib
+import statistics
+import tempfile
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from PIL import Image
+
+from emosynth_jax import command_line, default_config, experiment, feeds, results
+from emosynth_jax import data as loaders
+from emosynth_jax import mesh as meshes
+from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.train_step import compile_train_on_batches, compile_train_steps
+
+_SIDE = 48
+# Steps of one program, as in a training on a CPU.
+_CALL = 5
+
+
+def write_images(folder: pathlib.Path, number: int) -> None:
+  """Random greyscale PNG files of two classes."""
+  rng = np.random.default_rng(0)
+  for k in range(number):
+    path = folder / "train" / "ab"[k % 2] / f"{k:06d}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rng.integers(0, 256, (_SIDE, _SIDE), np.uint8)).save(path)
+
+
+def main(argv: list[str]) -> None:
+  """Prints the table."""
+  del argv
+  given = flags.FLAGS
+  command_line.start_logging()
+  command_line.use_compilation_cache()
+  config = default_config.get_default_config()
+  config.model = {
+    "name": "fer_vgg",
+    "width": given.width,
+    "dense_features": (64,),
+    "dropout_rate": 0.0,
+    "norm_momentum": 0.9,
+    "dtype": "float32",
+  }
+  config.augment.flip = True
+  with tempfile.TemporaryDirectory() as folder:
+    write_images(pathlib.Path(folder), given.images)
+    lazy = loaders.load_splits(
+      "image_folder",
+      folder,
+      ("train",),
+      validation_fraction=0.0,
+      seed=0,
+      lazily=True,
+      image_size=_SIDE,
+      channels=1,
+    )["train"]
+    ways = _ways(config, lazy, given.batch_size)
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for name in list(ways) * (1 + given.rounds):
+      times[name].append(ways[name](given.steps))
+  print(f"{results.provenance()['hardware']}; {jax.device_count()} JAX devices")
+  print(f"batch {given.batch_size}, {_SIDE}x{_SIDE}x1, fer_vgg width {given.width}")
+  print("images wait         images/s  ratio")
+  # The first round compiles.
+  medians = {name: statistics.median(taken[1:]) for name, taken in times.items()}
+  for name, median in medians.items():
+    rate = given.steps * given.batch_size / median
+    ratio = medians["on the device"] / median
+    print(f"{name:18}  {rate:8.0f}  {ratio:5.2f}")
+
+
+def _ways(config: Any, lazy: Dataset, batch_size: int) -> dict[str, Any]:
+  """Functions of a number of steps to the seconds that they take."""
+  mesh = meshes.build_mesh()
+  meshes.check_batch_size(mesh, batch_size)
+  built = experiment.build_experiment(
+    config, image_shape=(_SIDE, _SIDE, 1), num_classes=2
+  )
+  shardings = meshes.state_shardings(mesh, experiment.state_shapes(built))
+  weights = meshes.place(np.ones(2, np.float32), meshes.replicated(mesh))
+  arguments = {
+    "state_shardings": shardings,
+    "model": built.model,
+    "loss": built.loss,
+    "evaluation_logits": built.evaluation_logits,
+    "optimizer": built.optimizer,
+    "augment": built.augment,
+    "mixup": None,
+  }
+  whole = lazy.in_memory()
+  resident = compile_train_steps(
+    batch_size=batch_size, batch_sharding=meshes.batch_sharding(mesh), **arguments
+  )
+  arrays = feeds.place_split(mesh, whole)
+  batches = compile_train_on_batches(**arguments)
+  streamed = functools.partial(feeds.StreamedSteps, batch_size=batch_size, mesh=mesh)
+  takes = {
+    "on the device": lambda state, num_steps: resident(
+      state, *arrays, weights, num_steps=num_steps
+    ),
+    "in host memory": streamed(whole, batches, weights),
+    "as PNG files": streamed(lazy, batches, weights),
+  }
+  first = meshes.place(experiment.create_state(built, 0), shardings)
+
+  def seconds(take, steps):
+    state = jax.tree.map(jnp.copy, first)
+    began = time.perf_counter()
+    for _ in range(steps // _CALL):
+      state = jax.block_until_ready(take(state, num_steps=_CALL))
+    return time.perf_counter() - began
+
+  return {name: functools.partial(seconds, take) for name, take in takes.items()}
+
+
+def define_flags() -> None:
+  """The flags of the command, which no import of this module may define."""
+  flags.DEFINE_integer("images", 4096, "Images of the split.", 64)
+  flags.DEFINE_integer("batch_size", 64, "Images a step.", 1)
+  flags.DEFINE_integer("steps", 20, "Steps of a round, a multiple of 5.", 5)
+  flags.DEFINE_integer("rounds", 3, "Timed rounds.", 1)
+  flags.DEFINE_float("width", 0.125, "Factor on the network's maps.", 0.01)
+
+
+if __name__ == "__main__":
+  define_flags()
+  app.run(main)
