@@ -1,5 +1,6 @@
 """Layers that more than one network uses, in the forms that are fast on a CPU too."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from emosynth_jax.models import transposed as transposed_convolutions
+from emosynth_jax.models.platforms import fast_on_cpu
 from emosynth_jax.models.same_convolution import conv2d
 
 Array = jax.Array
@@ -86,7 +89,9 @@ def average_pool(inputs: Array, window: int, stride: int) -> Array:
 
   Equal to `nn.avg_pool(inputs, (window, window), (stride, stride), "VALID")`, whose
   gradient dilates and sums over windows: ten times slower on CPU than adding up
-  slices, first along the rows and then along the columns.
+  slices, first along the rows and then along the columns. Where windows overlap, on a
+  CPU, a product with the matrix of each axis takes their place: as sums of slices the
+  gradient wrote the maps once for each (7x7 over 640 maps at side 16: 0.1 s of a step).
 
   Args:
     inputs: `(N, H, W, C)`, floating.
@@ -96,12 +101,32 @@ def average_pool(inputs: Array, window: int, stride: int) -> Array:
   Returns:
     `(N, (H - window) // stride + 1, (W - window) // stride + 1, C)`.
   """
+  by_slices = functools.partial(_pool_by_slices, window=window, stride=stride)
+  if window <= stride:
+    return by_slices(inputs)
+  by_products = functools.partial(_pool_by_products, window=window, stride=stride)
+  return fast_on_cpu(by_products, by_slices)(inputs)
+
+
+def _pool_by_slices(inputs, window, stride):
   for axis in (1, 2):
     span = (inputs.shape[axis] - window) // stride * stride + 1
     inputs = sum(
       lax.slice_in_dim(inputs, i, i + span, stride, axis) for i in range(window)
     ) / jnp.asarray(window, inputs.dtype)
   return inputs
+
+
+def _pool_by_products(inputs, window, stride):
+  def matrix(length):
+    starts = np.arange(0, length - window + 1, stride)[:, None]
+    places = np.arange(length)[None]
+    covered = (places >= starts) & (places < starts + window)
+    return jnp.asarray(covered / window, inputs.dtype)
+
+  rows, columns = (matrix(length) for length in inputs.shape[1:3])
+  half = jnp.einsum("ah,nhwc->nawc", rows, inputs)
+  return jnp.einsum("bw,nawc->nabc", columns, half)
 
 
 def max_pool_3x3(inputs: Array, stride: int = 1) -> Array:

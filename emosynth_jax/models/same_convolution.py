@@ -116,9 +116,32 @@ def _gradients_by_jax(inputs, kernel, cotangent):
 
 def _gradients_on_cpu(inputs, kernel, cotangent):
   """Both gradients in forms that XLA's CPU compiler needs not rewrite."""
-  size = kernel.shape[0]
-  mirrored = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-  return conv2d(cotangent, mirrored), _kernel_gradient(size, inputs, cotangent)
+  return _adjoint(cotangent, kernel), _kernel_gradient(
+    kernel.shape[0], inputs, cotangent
+  )
+
+
+@jax.custom_vjp
+def _adjoint(cotangent, kernel):
+  """The gradient by the inputs on a CPU: the convolution with the mirrored kernel."""
+  swapped = (*kernel.shape[:2], *kernel.shape[:1:-1])
+  form = _value_form(cotangent.shape, swapped)
+  if form is not None and _is_exact(cotangent):
+    return winograd.convolve(cotangent, kernel, adjoint=True, **form._asdict())
+  return _plain(cotangent, kernel[::-1, ::-1].transpose(0, 1, 3, 2))
+
+
+def _adjoint_forward(cotangent, kernel):
+  return _adjoint(cotangent, kernel), (cotangent, kernel)
+
+
+def _adjoint_backward(residuals, inputs):
+  """For second derivatives: <A(c, k), x> = <c, conv2d(x, k)> is linear in each."""
+  cotangent, kernel = residuals
+  return conv2d(inputs, kernel), _kernel_gradient(kernel.shape[0], inputs, cotangent)
+
+
+_adjoint.defvjp(_adjoint_forward, _adjoint_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -150,8 +173,7 @@ def _kernel_gradient_backward(size, residuals, kernel):
   """For second derivatives: <K(x, c), k> = <conv2d(x, k), c> is linear in each."""
   del size
   inputs, cotangent = residuals
-  mirrored = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-  return conv2d(cotangent, mirrored), conv2d(inputs, kernel)
+  return _adjoint(cotangent, kernel), conv2d(inputs, kernel)
 
 
 _kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
