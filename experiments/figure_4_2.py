@@ -180,7 +180,8 @@ def run_all(
   """
   total = len(DIMENSIONS) * len(LOSSES) * len(seeds)
   bar = progress.Progress(first=0, total=total)
-  done, found = 0, {}
+  done = 0
+  found: dict[int, dict[str, list[Trained]]] = {}
   for dim in DIMENSIONS:
     found[dim] = {label: [] for label in LOSSES}
     for label, loss in LOSSES.items():

@@ -7,7 +7,7 @@ commits it was made.
 import functools
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -286,7 +286,7 @@ def define_flags(*, images: int | None = None, split: str = "test") -> None:
   flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
 
 
-def path_of(given: Mapping[str, Any] | Any, name: str) -> pathlib.Path:
+def path_of(given: Any, name: str) -> pathlib.Path:
   """The picture's path; its folder is made."""
   folder = pathlib.Path(given.output)
   folder.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ def _tiny(monkeypatch):
   monkeypatch.setattr(
     experiment,
     "load_data",
-    lambda config, splits: {s: _dataset(config.data.seed) for s in splits},
+    lambda config, splits, **_: {s: _dataset(config.data.seed) for s in splits},
   )
 
 

@@ -1,0 +1,264 @@
+"""Whether the pixels that a Grad-CAM points at are those that the class needs.
+
+  python -m emosynth_jax.analysis.deletion --workdir=runs/ce
+  python -m emosynth_jax.analysis.deletion --workdir=runs/ce --layers=block3,block4
+
+For each layer the quarter of an image where its map is highest is set to the image's
+mean, and then the quarter where it is lowest: how much does the predicted class's
+probability fall? A map that points at nothing has the same fall for both. Beside them
+stand a random map of few pixels and the distance from the image's centre. Writes
+deletion.json and deletion.txt into the workdir.
+"""
+
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+# Pixels a side of the random map, about those of the maps that it stands beside.
+_RANDOM_SIDE = 6
+
+
+def highest(scores: np.ndarray, share: float, ties: np.ndarray) -> np.ndarray:
+  """The share of each image's pixels whose scores are highest.
+
+  Args:
+    scores: floating `(N, H, W)`.
+    share: of the pixels, in (0, 1).
+    ties: `(N, H, W)`; of pixels with equal scores, as where a map is 0, those with the
+      higher one count as higher.
+
+  Returns:
+    bool `(N, H, W)`, as many true in each image.
+
+  Raises:
+    ValueError: if shapes differ or the share is out of range.
+  """
+  scores, ties = np.asarray(scores), np.asarray(ties)
+  if scores.ndim != 3 or ties.shape != scores.shape:
+    raise ValueError(
+      f"scores and ties: expected (N, H, W), got {scores.shape} and {ties.shape}"
+    )
+  if not 0 < share < 1:
+    raise ValueError(f"share: expected a number in (0, 1), got {share}")
+  total = scores[0].size
+  order = np.lexsort((ties.reshape(len(ties), -1), scores.reshape(len(scores), -1)))
+  mask = np.zeros((len(scores), total), bool)
+  np.put_along_axis(mask, order[:, total - round(share * total) :], True, axis=1)
+  return mask.reshape(scores.shape)
+
+
+def falls(
+  probabilities: Callable[[np.ndarray], np.ndarray],
+  images: np.ndarray,
+  mask: np.ndarray,
+) -> np.ndarray:
+  """How much the predicted class's probability falls without some pixels.
+
+  Args:
+    probabilities: of the classes, `(N, H, W, C) -> (N, K)`.
+    images: floating `(N, H, W, C)`.
+    mask: bool `(N, H, W)`, the pixels that get their image's mean, by channel.
+
+  Returns:
+    `(N,)`, probability with the pixels less that without them.
+
+  References:
+    Petsiuk et al., "RISE: Randomized Input Sampling for Explanation of Black-box
+    Models", BMVC 2018, whose deletion metric goes through all shares; Samek et al.,
+    "Evaluating the visualization of what a deep neural network has learned", 2017
+  """
+  before = probabilities(images)
+  rows, predicted = np.arange(len(images)), before.argmax(axis=1)
+  mean = images.mean(axis=(1, 2), keepdims=True)
+  after = probabilities(np.where(mask[..., None], mean, images))
+  return before[rows, predicted] - after[rows, predicted]
+
+
+def compare_maps(
+  probabilities: Callable[[np.ndarray], np.ndarray],
+  images: np.ndarray,
+  maps: Mapping[str, np.ndarray],
+  *,
+  share: float,
+  seed: int = 0,
+) -> dict[str, dict[str, float]]:
+  """The falls for the highest and the lowest pixels of several kinds of maps.
+
+  Args:
+    probabilities: as for `falls`.
+    images: floating `(N, H, W, C)`, N at least 2.
+    maps: by name, floating `(N, H, W)`.
+    share: of the pixels.
+    seed: of the order among pixels of one score.
+
+  Returns:
+    By name "highest" and "lowest", means over the images, "difference" and
+    "standard_error", the difference's.
+  """
+  ties = np.random.Generator(np.random.PCG64(seed)).random(images.shape[:3])
+  table = {}
+  for name, scores in maps.items():
+    top = falls(probabilities, images, highest(scores, share, ties))
+    bottom = falls(probabilities, images, highest(-scores, share, ties))
+    pairs = top - bottom
+    table[name] = {
+      "highest": float(top.mean()),
+      "lowest": float(bottom.mean()),
+      "difference": float(pairs.mean()),
+      "standard_error": float(pairs.std(ddof=1) / np.sqrt(len(pairs))),
+    }
+  return table
+
+
+def format_table(table: Mapping[str, Mapping[str, float]], share: float) -> str:
+  """The table of `compare_maps` as text."""
+  lines = [
+    f"Fall of the predicted class's probability, {100 * share:g} % of the pixels gone",
+    f"{'map':<24}{'highest':>9}{'lowest':>9}   difference ± standard error",
+  ]
+  lines += [
+    f"{name:<24}{row['highest']:>9.3f}{row['lowest']:>9.3f}   "
+    f"{row['difference']:+.3f} ± {row['standard_error']:.3f}"
+    for name, row in table.items()
+  ]
+  return "\n".join(lines) + "\n"
+
+
+def _maps_of_layers(
+  network: Any, layers: Sequence[str], images: np.ndarray, batch_size: int
+) -> dict[str, np.ndarray]:
+  """Grad-CAM of the predicted class at the images' size, `(N, H, W)` by layer."""
+  import jax
+  import jax.numpy as jnp
+
+  from emosynth_jax.analysis import gradcam, saliency_run
+
+  _, experiment, state, dataset = network
+  apply_fn = saliency_run.apply_fn_of(experiment, modules=True)
+  found = {}
+  for name in layers:
+    _, (height, width, _), margin = saliency_run.choose_layer(network, name)
+
+    def one_batch(inputs, name=name, margin=margin):
+      maps = gradcam.grad_cam(
+        apply_fn, state.evaluation_variables, inputs, layer=name
+      ).maps
+      return gradcam.upsample(maps, dataset.images.shape[1:3], margin=margin)
+
+    program = jax.jit(
+      lambda x, one_batch=one_batch: gradcam.over_batches(
+        one_batch, (x,), batch_size=batch_size
+      )
+    )
+    label = f"{name} {height - 2 * margin} x {width - 2 * margin}"
+    found[label] = np.asarray(program(jnp.asarray(images)))
+  return found
+
+
+def measure(given: Any) -> None:
+  """Computes, writes and prints what the flags ask for."""
+  import jax
+  import jax.numpy as jnp
+
+  from emosynth_jax import results
+  from emosynth_jax.analysis import gradcam, saliency_run
+
+  network = saliency_run.load_network(given.workdir, given.split, given.data_dir)
+  config, experiment, state, dataset = network
+  if len(dataset) < 2:
+    raise ValueError(f"--split: expected at least 2 images, got {len(dataset)}")
+  order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
+  rows = np.sort(order[: given.images])
+  images = np.asarray(dataset.images[rows], np.float32) * np.float32(state.input_scale)
+  batch_size = min(given.batch_size, len(rows))
+  apply_fn = saliency_run.apply_fn_of(experiment, modules=False)
+  layers = given.layers
+  if not layers:
+    one = jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)
+    shapes = gradcam.layer_shapes(apply_fn, state.evaluation_variables, one)
+    layers = [name for name, (height, width, _) in shapes.items() if height * width > 1]
+
+  @jax.jit
+  def program(inputs):
+    return gradcam.over_batches(
+      lambda x: jax.nn.softmax(apply_fn(state.evaluation_variables, x)[0]),
+      (inputs,),
+      batch_size=batch_size,
+    )
+
+  height, width = images.shape[1:3]
+  few = np.random.Generator(np.random.PCG64(1)).random(
+    (len(rows), _RANDOM_SIDE, _RANDOM_SIDE), np.float32
+  )
+  down, across = np.mgrid[:height, :width]
+  nearness = -((down - (height - 1) / 2) ** 2 + (across - (width - 1) / 2) ** 2)
+  maps = _maps_of_layers(network, layers, images, batch_size) | {
+    f"random {_RANDOM_SIDE} x {_RANDOM_SIDE}": np.asarray(
+      gradcam.upsample(jnp.asarray(few), (height, width))
+    ),
+    "centre of the image": np.broadcast_to(nearness, (len(rows), height, width)),
+  }
+  table = compare_maps(
+    lambda x: np.asarray(program(jnp.asarray(x))), images, maps, share=given.share
+  )
+  text = format_table(table, given.share)
+  folder = pathlib.Path(given.workdir)
+  results.write_report(
+    folder / "deletion.json",
+    {
+      "data_set": config.data.name,
+      "split": given.split,
+      "official_split": dataset.official_split,
+      "num_images": len(rows),
+      "share": given.share,
+      "model": config.model.name,
+      "training_loss": config.loss.to_dict(),
+      "training_seed": config.seed,
+      "best_epoch": int(state.best_epoch),
+      "falls": table,
+      "computed_by": results.provenance(),
+    },
+  )
+  results.write_atomically(folder / "deletion.txt", text.encode())
+  print(text, end="")
+
+
+def main(argv: list[str]) -> None:
+  """Runs the command; a mistake in its input ends it with one line."""
+  from emosynth_jax.analysis import command
+
+  command.run_command(argv, measure)
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
+  flags.DEFINE_list(
+    "layers",
+    [],
+    "Layers of Grad-CAM; an unknown one lists those there are. By default the "
+    "network's inner arrays with maps of more than one pixel.",
+  )
+  flags.DEFINE_float("share", 0.25, "Of an image's pixels.", 0.001, 0.999)
+  flags.DEFINE_enum(
+    "split", "validation", ["train", "validation", "test"], "Where the images are from."
+  )
+  flags.DEFINE_integer("images", 256, "How many of its images, at most.", 2)
+  flags.DEFINE_integer("batch_size", 64, "Images at a time.", 1)
+  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
+  flags.DEFINE_bool(
+    "traceback", False, "Show where in the code an error about the input came from."
+  )
+
+
+def run() -> None:
+  """Entry point of the command line."""
+  define_flags()
+  app.run(main)
+
+
+if __name__ == "__main__":
+  run()
