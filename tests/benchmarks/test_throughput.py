@@ -1,0 +1,117 @@
+"""The benchmark commands: what they say, refuse and compute; nothing is timed."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from absl import flags
+
+from benchmarks import accelerator, cases, measure, throughput
+from emosynth_jax.metric_writer import open_writer
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def _run(module, *arguments):
+  return subprocess.run(
+    [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+    cwd=_ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def test_no_import_defines_a_flag():
+  assert not {"quick", "dry_run", "framework"} & set(flags.FLAGS)
+
+
+def test_help_names_the_flags():
+  assert "--[no]quick" in _run("throughput", "--help").stdout
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"data": ["svhn"]}, "--data: expected of cifar10, fer2013, tiny; got 'svhn'"),
+    ({"widths": ["half"]}, "--width: expected of full, small, tiny; got 'half'"),
+    ({"batches": ["0"]}, "--batch: expected numbers from 1, got '0'"),
+    ({"batches": ["many"]}, "--batch: expected numbers from 1, got 'many'"),
+  ],
+)
+def test_unknown_cases_are_refused(changes, message):
+  arguments = {"data": ["cifar10"], "widths": ["full"], "batches": ["64"]} | changes
+  with pytest.raises(ValueError, match=message):
+    throughput.selected(False, **arguments)
+
+
+def test_cases_are_those_of_the_configs():
+  case = throughput.selected(True, [], [], [])[0]
+  assert str(case) == "48x48x1 small, batch 64"
+  assert case.config().model.width == 0.125
+  assert case.images(2).shape == (2, 48, 48, 1)
+  # docs/models.md: 1.355 G multiply-adds at 32x32x3 and full width, ten classes.
+  full = cases.Case("cifar10", "full", 64)
+  assert round(cases.multiply_adds(full) / 1e9, 3) == 1.355
+
+
+def test_candidates_are_timed_in_turn():
+  order = []
+  programs = {name: lambda name=name: order.append(name) for name in "ab"}
+  seconds = measure.alternate(programs, 3)
+  assert order == list("ababab")
+  assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_rows_have_the_ratio_of_each_round_and_the_share_of_the_rate():
+  case = cases.Case("tiny", "tiny", 4)
+  # Two calls of one batch: we take 1 s and 2 s, they take 3 s and 4 s.
+  seconds = {"JAX": [1.0, 2.0], "torch eager": [3.0, 4.0]}
+  rate = 2 * cases.multiply_adds(case) * 3 * 4 / 1.5
+  ours, theirs = throughput.rows(case, seconds, 4, 3, rate)
+  assert ours[1:4] == [f"{4 / 1.5:.1f}", "1500.00", ""]
+  assert ours[5] == "100 %"
+  assert theirs[3] == "2.50"  # The median of 3 / 1 and 4 / 2.
+
+
+def test_table_is_aligned():
+  table = measure.format_rows(["", "b"], [["long name", "1"], ["x", "22"]])
+  assert table == "            b\nlong name   1\nx          22"
+
+
+def test_time_to_a_target_counts_the_epochs_until_then(tmp_path):
+  writer = open_writer(tmp_path, tensorboard=False)
+  for step, (accuracy, seconds) in enumerate([(0.9, 20.0), (0.95, 10.0), (0.99, 9.0)]):
+    writer.write(step, {"validation/accuracy": accuracy})
+    writer.write_timing(step, {"seconds": seconds})
+  writer.close()
+  found = accelerator.describe(tmp_path, 0.94)
+  assert found.startswith("94 % on validation after 30.0 s, whole run 39.0 s")
+  assert "99.5 % not reached" in accelerator.describe(tmp_path, 0.995)
+
+
+def test_peaks_are_found_by_the_kind_of_device():
+  assert accelerator.peak("NVIDIA H100 80GB HBM3") == 989e12
+  assert accelerator.peak("cpu") is None
+
+
+def test_accelerator_refuses_a_cpu_in_one_line():
+  done = _run("accelerator")
+  assert done.returncode == 1
+  assert "error: JAX sees no accelerator" in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+def test_dry_run_of_the_whole_epoch_without_transfers():
+  row = accelerator.throughput("tiny", "tiny", 4, 2, 1)
+  assert row[0] == "32x32x1 tiny, batch 4"
+  assert float(row[1]) > 0
+  assert row[3:5] == ["unknown", "not run"]
+
+
+def test_both_programs_answer_with_numbers():
+  logits = cases.inference(cases.Case("tiny", "tiny", 2), 1)()
+  assert logits.shape == (2, 3)
+  assert np.isfinite(logits).all()
