@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emosynth_jax import evaluate, models
+from emosynth_jax import evaluate
 from emosynth_jax import experiment as experiments
 from emosynth_jax.models import cost
 from emosynth_jax.train_step import compile_train_steps
 
 # The image shape and number of classes of the configs that are timed. "tiny" is for a
-# dry run.
+# dry run, with another network that is quickly compiled.
 DATA_SETS: dict[str, tuple[tuple[int, int, int], int]] = {
   "cifar10": ((32, 32, 3), 10),
   "fer2013": ((48, 48, 1), 7),
@@ -29,7 +29,7 @@ class Case(NamedTuple):
 
   Attributes:
     data: one of `DATA_SETS`; the images are random, of its shape.
-    width: one of `WIDTHS`, the config as it is or its variant `small`.
+    width: one of `WIDTHS`: the config as it is, its variant `small`, or a dry run's.
     batch: images of a step.
   """
 
@@ -57,8 +57,8 @@ class Case(NamedTuple):
     module = importlib.import_module(f"configs.{name}")
     if self.width != "tiny":
       return module.get_config(None if self.width == "full" else self.width)
-    config = module.get_config("small")
-    config.model.width, config.model.dense_features = 1 / 64, (4, 4)
+    config = module.get_config("fer_vgg,small")
+    config.model.width, config.model.dense_features = 1 / 64, (4,)
     return config
 
   def images(self, count: int) -> np.ndarray:
@@ -90,13 +90,7 @@ def variables(case: Case) -> Any:
 @functools.cache
 def multiply_adds(case: Case) -> int:
   """Of one image, forward, padding included; see `cost.Cost`."""
-  model = models.build_model(
-    "emosynthnet",
-    num_classes=case.num_classes,
-    width=case.config().model.width,
-    dense_features=case.config().model.dense_features,
-  )
-  return cost.count(model, case.image_shape).multiply_adds
+  return cost.count(build_experiment(case).model, case.image_shape).multiply_adds
 
 
 def training(

@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 
 from benchmarks import accelerator, cases, measure, throughput
-from emosynth_jax.metric_writer import open_writer
+from emosynth_jax.metric_writer import MetricWriter
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -82,11 +82,11 @@ def test_table_is_aligned():
 
 
 def test_time_to_a_target_counts_the_epochs_until_then(tmp_path):
-  writer = open_writer(tmp_path, tensorboard=False)
-  for step, (accuracy, seconds) in enumerate([(0.9, 20.0), (0.95, 10.0), (0.99, 9.0)]):
-    writer.write(step, {"validation/accuracy": accuracy})
-    writer.write_timing(step, {"seconds": seconds})
-  writer.close()
+  epochs = [(0.9, 20.0), (0.95, 10.0), (0.99, 9.0)]
+  with MetricWriter(tmp_path) as writer:
+    for step, (accuracy, seconds) in enumerate(epochs):
+      writer.write(step, {"validation/accuracy": accuracy})
+      writer.write_timing(step, {"seconds": seconds})
   found = accelerator.describe(tmp_path, 0.94)
   assert found.startswith("94 % on validation after 30.0 s, whole run 39.0 s")
   assert "99.5 % not reached" in accelerator.describe(tmp_path, 0.995)
