@@ -1,0 +1,364 @@
+"""A loss landscape and a curvature map of EmoSynthNet beside a Python loop in PyTorch.
+
+  python -m benchmarks.landscape                        # minutes on two free cores
+  python -m benchmarks.landscape --points=2601 --curvature_points=441    # all of both
+
+Ours is the program of `emosynth_jax.analysis`: one compiled map over the points.
+PyTorch's is what landscape tools do: for each point write the weights, run the fixed
+images through the network; for each product with the Hessian differentiate twice.
+Weights, directions, points and images are the same for both, and their losses and
+products are compared before anything is timed. Both run in turn on some of the grid's
+points; the time of the whole grid is that of a point times their number, as every
+point costs the same. The curvature has a fixed number of products a point.
+
+Images and weights are random: no data set is read. Without torch
+(`pip install -e '.[benchmark]'`) our half is printed.
+"""
+
+import functools
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from absl import app, flags, logging
+
+from emosynth_jax import command_line
+
+LANDSCAPE, CURVATURE = "landscape", "curvature map"
+
+
+def define_flags() -> None:
+  """Defines the command's flags."""
+  flags.DEFINE_string("data", "fer2013", "Shape of the images, by config.")
+  flags.DEFINE_string("width", "small", "Width of the network.")
+  flags.DEFINE_integer("grid", 51, "Points a side of the landscape.", 1)
+  flags.DEFINE_integer("images", 256, "Images at each of its points.", 1)
+  flags.DEFINE_integer("points", 8, "Of its points, how many are timed.", 1)
+  flags.DEFINE_integer("curvature_grid", 21, "Points a side of the curvature map.", 1)
+  flags.DEFINE_integer("curvature_images", 64, "Images at each of its points.", 1)
+  flags.DEFINE_integer("curvature_points", 1, "Of its points, how many are timed.", 1)
+  flags.DEFINE_integer("steps", 10, "Products with the Hessian at each of them.", 1)
+  flags.DEFINE_integer("batch_size", 64, "Images at a time.", 1)
+  flags.DEFINE_list("forms", ["eager", "channels_last"], "PyTorch's; none if empty.")
+  flags.DEFINE_integer("rounds", 3, "Timed calls of each candidate.", 1)
+
+
+class Problem:
+  """The network, its directions, and points and images of one of the two tasks."""
+
+  def __init__(self, case: Any, images: int, points: int):
+    """Draws all of it.
+
+    Args:
+      case: the network and the batch.
+      images: how many; a multiple of the batch.
+      points: how many.
+    """
+    import jax
+
+    from benchmarks import cases
+    from emosynth_jax.analysis import directions, trained_run
+
+    if images % case.batch:
+      raise ValueError(
+        f"expected images in whole batches of {case.batch}, got {images}: change "
+        "--images, --curvature_images or --batch_size"
+      )
+    self.case = case
+    experiment = cases.build_experiment(case)
+    variables = cases.variables(case)
+    self.params = variables["params"]
+    self.constants = {
+      "batch_stats": variables["batch_stats"],
+      "input_scale": np.float32(case.config().input.scale),
+    }
+    shape = (images // case.batch, case.batch)
+    self.batches = (
+      case.images(images).reshape(*shape, *case.image_shape),
+      case.labels(images).reshape(shape),
+    )
+    self.measure = functools.partial(
+      trained_run.measure,
+      model=experiment.model,
+      evaluation_logits=experiment.evaluation_logits,
+      batch_norm="running",
+    )
+    raw = directions.draw_directions(jax.random.key(0), self.params, 2)
+    self.directions = directions.normalize_directions(raw, self.params)
+    rng = np.random.default_rng(2)
+    self.points = rng.uniform(-0.5, 0.5, (points, 2)).astype(np.float32)
+
+
+def landscape(problem: Problem) -> Callable[[], np.ndarray]:
+  """Our losses at the points, as one program."""
+  import jax
+
+  from emosynth_jax.analysis import loss_landscape, mapped
+
+  program = mapped.compile_map(loss_landscape.at_point(problem.measure))
+  shared = jax.device_put(
+    (problem.params, problem.directions, problem.constants, problem.batches)
+  )
+  points = jax.device_put(problem.points)
+  return lambda: np.asarray(program(points, *shared)["loss"])
+
+
+def curvature(problem: Problem, steps: int) -> Callable[[], Any]:
+  """Our Lanczos at the points, all its steps, with full reorthogonalisation."""
+  import jax
+
+  from emosynth_jax.analysis import curvature as of_curvature
+  from emosynth_jax.analysis import mapped
+
+  total = sum(x.size for x in jax.tree.leaves(problem.params))
+  probe = jax.random.normal(jax.random.key(1), (total,))
+  # No residual is below 0: every point has all the products.
+  program = mapped.compile_map(of_curvature.at_point(problem.measure, steps, 0.0))
+  shared = jax.device_put(
+    (problem.params, problem.directions, problem.constants, problem.batches, probe)
+  )
+  points = jax.device_put(problem.points)
+  return lambda: jax.block_until_ready(program(points, *shared))
+
+
+def product(problem: Problem, vector: Any) -> np.ndarray:
+  """Our product of the Hessian with a vector at the first point.
+
+  Args:
+    problem: the network, points and images.
+    vector: a tree as the parameters.
+
+  Returns:
+    Its norm and its inner product with the vector.
+  """
+  import jax
+  from jax.flatten_util import ravel_pytree
+
+  from emosynth_jax.analysis import directions, hessian
+
+  def loss_fn(params, batch):
+    return problem.measure(params, problem.constants, batch)["loss"]
+
+  @jax.jit
+  def compute(params, batches, vector):
+    return hessian.hessian_vector_product(loss_fn, params, batches, vector)
+
+  moved = directions.move(problem.params, problem.directions, problem.points[0])
+  found = compute(moved, problem.batches, vector)
+  flat, own = (np.asarray(ravel_pytree(x)[0], np.float64) for x in (found, vector))
+  return np.array([np.linalg.norm(flat), flat @ own])
+
+
+class InTorch:
+  """The same tasks as a loop in Python over points and batches."""
+
+  def __init__(self, problem: Problem, form: str):
+    """Builds the network with the weights of ours.
+
+    Args:
+      problem: weights, directions, points and images.
+      form: "eager" or "channels_last".
+    """
+    import jax
+    import torch
+
+    from benchmarks import torch_cases
+
+    self._torch, self._problem = torch, problem
+    self._model = torch_cases.build(problem.case, form).eval()
+    self._at_network = [p.detach().clone() for p in self._model.parameters()]
+    self._directions = [
+      self.parameters_of(jax.tree.map(lambda d, i=i: d[i], problem.directions))
+      for i in range(2)
+    ]
+    self._batches = []
+    for images, labels in zip(*problem.batches, strict=True):
+      x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+      x = x * float(problem.constants["input_scale"])
+      layout = torch.channels_last if form != "eager" else torch.contiguous_format
+      self._batches.append(
+        (x.contiguous(memory_format=layout), torch.from_numpy(labels).long())
+      )
+
+  def parameters_of(self, params: Any) -> list[Any]:
+    """A tree as our parameters in the order of PyTorch's."""
+    from benchmarks.emosynthnet_torch import from_flax
+
+    tree = {"params": params, "batch_stats": {}}
+    named = from_flax(tree, self._problem.case.image_shape[0])
+    return [named[name] for name, _ in self._model.named_parameters()]
+
+  def _move(self, point):
+    with self._torch.no_grad():
+      for p, own, *directions in zip(
+        self._model.parameters(), self._at_network, *self._directions, strict=True
+      ):
+        p.copy_(own + float(point[0]) * directions[0] + float(point[1]) * directions[1])
+
+  def _mean_loss(self, images, labels):
+    return self._torch.nn.functional.cross_entropy(self._model(images), labels)
+
+  def landscape(self) -> np.ndarray:
+    """The losses at the points."""
+    losses = []
+    for point in self._problem.points:
+      self._move(point)
+      with self._torch.no_grad():
+        each = [float(self._mean_loss(*batch)) for batch in self._batches]
+      losses.append(np.mean(each))
+    return np.array(losses)
+
+  def product(self, vector: list[Any]) -> list[Any]:
+    """The Hessian's product with a vector at the weights as they are."""
+    parameters = list(self._model.parameters())
+    total = [self._torch.zeros_like(p) for p in parameters]
+    for batch in self._batches:
+      loss = self._mean_loss(*batch)
+      slopes = self._torch.autograd.grad(loss, parameters, create_graph=True)
+      slope = sum((s * v).sum() for s, v in zip(slopes, vector, strict=True))
+      for t, x in zip(total, self._torch.autograd.grad(slope, parameters), strict=True):
+        t += x / len(self._batches)
+    return total
+
+  def first_product(self, vector: Any) -> np.ndarray:
+    """Of the product at the first point its norm and its inner product with the vector.
+
+    Neither depends on the order of the weights, which is another in PyTorch.
+    """
+    self._move(self._problem.points[0])
+    own = self.parameters_of(vector)
+    found = self.product(own)
+    return np.array(
+      [
+        sum(float((x**2).sum()) for x in found) ** 0.5,
+        sum(float((x * v).sum()) for x, v in zip(found, own, strict=True)),
+      ]
+    )
+
+  def curvature(self, steps: int) -> None:
+    """So many products at each point, without the rest of an eigenvalue solver."""
+    for point in self._problem.points:
+      self._move(point)
+      vector = [self._torch.randn_like(p) for p in self._model.parameters()]
+      for _ in range(steps):
+        vector = self.product(vector)
+        norm = sum((v**2).sum() for v in vector) ** 0.5
+        vector = [v / norm for v in vector]
+
+
+def check(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> None:
+  """Refuses to time two programs that compute different things.
+
+  Raises:
+    ValueError: if they differ by more than rounding explains.
+  """
+  error = float(np.max(np.abs(ours - theirs) / np.abs(ours)))
+  if not error < tolerance:
+    raise ValueError(f"{name}: {ours} here, {theirs} in PyTorch")
+  logging.info("%s: the same as in PyTorch but for %.1e", name, error)
+
+
+def candidates(
+  task: str, problem: Problem, steps: int, forms: list[str]
+) -> dict[str, Callable[[], Any]]:
+  """Ours and PyTorch's, each run once, after their results have been compared."""
+  import jax
+
+  ours = landscape(problem) if task == LANDSCAPE else curvature(problem, steps)
+  first = ours()
+  found: dict[str, Callable[[], Any]] = {"ours": ours}
+  for form in forms:
+    other = InTorch(problem, form)
+    if task == LANDSCAPE:
+      check(f"losses, {form}", first, other.landscape(), 1e-3)
+      found[f"torch, {form}"] = other.landscape
+      continue
+    vector = jax.tree.map(lambda d: d[0], problem.directions)
+    check(
+      f"Hessian's product, {form}",
+      product(problem, vector),
+      other.first_product(vector),
+      1e-2,
+    )
+    other.curvature(1)
+    found[f"torch, {form}"] = functools.partial(other.curvature, steps)
+  return found
+
+
+def rows_of(
+  task: str,
+  seconds: Mapping[str, list[float]],
+  points: int,
+  grid: int,
+) -> list[list[str]]:
+  """Lines of the table: seconds a point and of the grid, and the ratio."""
+  from benchmarks import measure
+
+  return [
+    [
+      f"{task} {grid}x{grid}",
+      name,
+      f"{statistics.median(taken) / points:.3f}",
+      f"{statistics.median(taken) / points * grid**2:.0f}",
+      f"{measure.ratio(seconds['ours'], taken):.2f}",
+      f"{points} of {grid**2}",
+    ]
+    for name, taken in seconds.items()
+  ]
+
+
+def main(argv: list[str]) -> None:
+  """Prints the table."""
+  if len(argv) > 1:
+    command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+  command_line.start_logging()
+  command_line.use_compilation_cache()
+  from benchmarks import cases, measure
+  from benchmarks.throughput import load_torch
+  from emosynth_jax import results
+
+  given = flags.FLAGS
+  if given.data not in cases.DATA_SETS or given.width not in cases.WIDTHS:
+    command_line.fail(
+      f"--data, --width: expected some of {sorted(cases.DATA_SETS)} and "
+      f"{cases.WIDTHS}; got {given.data!r} and {given.width!r}"
+    )
+  case = cases.Case(given.data, given.width, given.batch_size)
+  forms = [form for form in given.forms if form]
+  if unknown := set(forms) - {"eager", "channels_last"}:
+    command_line.fail(f"--forms: unknown {sorted(unknown)}")
+  if forms and load_torch() is None:
+    logging.info("torch is missing: ours alone.")
+    forms = []
+  rows = []
+  try:
+    for task, images, points, grid in (
+      (LANDSCAPE, given.images, given.points, given.grid),
+      (
+        CURVATURE,
+        given.curvature_images,
+        given.curvature_points,
+        given.curvature_grid,
+      ),
+    ):
+      problem = Problem(case, images, points)
+      found = candidates(task, problem, given.steps, forms)
+      logging.info("%s: timed from here", task)
+      rows += rows_of(task, measure.alternate(found, given.rounds), points, grid)
+      logging.info("%s: done", task)
+  except ValueError as error:
+    command_line.fail(error)
+  made = results.provenance()
+  print(f"{made['hardware']}; commit {made['commit']}; {case}")
+  print(
+    f"{given.images} images a point; curvature: {given.curvature_images} images, "
+    f"{given.steps} products a point; medians of {given.rounds} rounds"
+  )
+  header = ("task", "program", "s/point", "s/grid", "ratio", "points timed")
+  print(measure.format_rows(header, rows))
+
+
+if __name__ == "__main__":
+  define_flags()
+  app.run(main)
