@@ -3,7 +3,7 @@
   python -m benchmarks.accelerator --data_dir=data
   python -m benchmarks.accelerator --dry_run     # a tiny network on whatever is there
 
-It has been run as --dry_run on a CPU alone.
+It has not been run on one: its throughput part alone, as --dry_run, on a CPU.
 
 Whole epochs as one scan in bfloat16, under a guard that refuses any transfer between
 host and device inside of an epoch: images a second, the share of the device's rate,
