@@ -17,6 +17,11 @@ def prepare_detector() -> onnx.ModelProto:
   model = onnx.load(faces.find_weights())
   constants = {constant.name for constant in model.graph.initializer}
   inputs = [x for x in model.graph.input if x.name not in constants]
+  # Counters of the training, which the runtime would complain of one by one.
+  used = {name for node in model.graph.node for name in node.input}
+  kept = [constant for constant in model.graph.initializer if constant.name in used]
+  del model.graph.initializer[:]
+  model.graph.initializer.extend(kept)
   del model.graph.input[:]
   del model.graph.value_info[:]
   model.graph.input.extend(inputs)

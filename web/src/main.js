@@ -45,6 +45,7 @@ const percent = (x) => `${Math.round(100 * x)} %`;
 let shown = null; // The last answer, and the picture that it is of.
 let turn = 0; // Answers to an earlier picture are dropped.
 let stream = null;
+let lastBlob = null; // To be looked at again when an option changes.
 
 function fail(error) {
   status.textContent = "";
@@ -106,6 +107,7 @@ function card(face, index, { classNames, side }) {
     element("tbody", {}, ...rows),
   );
   const words = element("p", { className: "hint" });
+  words.setAttribute("aria-live", "polite");
   const button = element("button", { type: "button" }, "Show what mattered");
   button.setAttribute("aria-pressed", "false");
   button.setAttribute("aria-label", `Show what mattered, face ${index + 1}`);
@@ -135,7 +137,6 @@ async function toggleMap(face, target, side, small, button, words) {
     const { map } = await ask("explain", { image: face.image, target });
     drawFace(small, face.image, side, map);
     words.textContent = describeMap(Array.from(map), side);
-    status.textContent = words.textContent;
     button.setAttribute("aria-pressed", "true");
   } catch (error) {
     fail(error);
@@ -195,7 +196,6 @@ async function takeFile(blob) {
     if (mine === turn) fail(error);
   }
 }
-let lastBlob = null;
 
 async function startCamera() {
   const mine = ++turn;
@@ -291,7 +291,9 @@ whole.addEventListener("change", () => {
 });
 
 confidence.addEventListener("input", () => {
-  get("confidence-value").textContent = `${confidence.value} %`;
+  const text = `${confidence.value} %`;
+  get("confidence-value").textContent = text;
+  confidence.setAttribute("aria-valuetext", text);
   if (shown) status.textContent = show(shown);
 });
 
