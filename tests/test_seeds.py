@@ -161,7 +161,7 @@ def _summarize(tmp_path, accuracies, *, data="same", **arguments):
   for report in reports:
     workdir = tmp_path / f"{data}{report['seed']}"
     workdir.mkdir(exist_ok=True)
-    (workdir / "data.json").write_text(json.dumps({"test": data}))
+    (workdir / "data.json").write_text(json.dumps({"test": {"images_crc32": data}}))
     workdirs.append(workdir)
   return seeds.summarize(reports, workdirs)
 
@@ -222,7 +222,9 @@ def test_seeds_of_other_data_are_not_averaged(tmp_path):
   reports = _reports([0.5, 0.6])
   for seed in (0, 1):
     (tmp_path / f"{seed}").mkdir()
-    (tmp_path / f"{seed}/data.json").write_text(json.dumps({"train": seed}))
+    (tmp_path / f"{seed}/data.json").write_text(
+      json.dumps({"train": {"images_crc32": seed}})
+    )
   with pytest.raises(ValueError, match=r"1 was trained on other data than .*0: seeds"):
     seeds.summarize(reports, [tmp_path / "0", tmp_path / "1"])
 
