@@ -66,7 +66,7 @@ def _dataset():
 def _tiny(monkeypatch):
   monkeypatch.setitem(models.MODELS, "tiny_maps", TinyMaps)
   monkeypatch.setattr(
-    experiment, "load_data", lambda config, splits: {s: _dataset() for s in splits}
+    experiment, "load_data", lambda config, splits, **_: {s: _dataset() for s in splits}
   )
 
 

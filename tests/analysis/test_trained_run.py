@@ -61,7 +61,7 @@ def _dataset(seed):
 def _tiny(monkeypatch):
   monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
 
-  def load_data(config, splits):
+  def load_data(config, splits, **_):
     return {split: _dataset(config.data.seed) for split in splits}
 
   monkeypatch.setattr(experiment, "load_data", load_data)

@@ -3,11 +3,12 @@
 import importlib
 import json
 import pathlib
+import subprocess
+import sys
 import types
 
 import numpy as np
 import pytest
-from absl import flags
 
 from emosynth_jax import data, default_config, plots, results
 from emosynth_jax.analysis import embedding_run
@@ -74,17 +75,41 @@ def drawn(monkeypatch):
   return saved
 
 
-@pytest.mark.parametrize("name", _SCRIPTS)
-def test_every_figure_has_its_command_and_flags(name):
+# What each script defines, in a process that has no other command's flags.
+_DEFINED = """
+import importlib, json, sys
+from absl import flags
+found = {}
+for name in sys.argv[1:]:
   module = importlib.import_module(f"experiments.{name}")
-  assert f"python -m experiments.{name} --" in module.__doc__
   before = set(flags.FLAGS)
   module.define_flags()
-  defined = set(flags.FLAGS) - before
-  for flag in defined:
+  found[name] = sorted(set(flags.FLAGS) - before)
+  for flag in found[name]:
     delattr(flags.FLAGS, flag)
-  assert {"workdir", "traceback"} <= defined
-  assert ("output" in defined) != (name == "figure_4_2")
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def defined_flags():
+  done = subprocess.run(
+    [sys.executable, "-c", _DEFINED, *_SCRIPTS],
+    cwd=_ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", _SCRIPTS)
+def test_every_figure_has_its_command_and_flags(name, defined_flags):
+  module = importlib.import_module(f"experiments.{name}")
+  assert f"python -m experiments.{name} --" in module.__doc__
+  assert {"workdir", "traceback"} <= set(defined_flags[name])
+  assert ("output" in defined_flags[name]) != (name == "figure_4_2")
 
 
 def test_curves_are_means_over_the_seeds_of_one_kind(tmp_path, drawn):
