@@ -73,8 +73,13 @@ def build_facex() -> Classify:
 
 def build_facial_emotion_recognition() -> Classify:
   """The package facial-emotion-recognition."""
+  import functools
+
+  import torch
   from facial_emotion_recognition import EmotionRecognition
 
+  # As it is, it stops on a machine without a GPU, where its weights were saved.
+  torch.load = functools.partial(torch.load, map_location="cpu", weights_only=True)
   recognition = EmotionRecognition(device="cpu")
   return lambda image: recognition._predict(image)
 
