@@ -94,7 +94,8 @@ def landscape(problem: Problem) -> Callable[[], np.ndarray]:
   """Our losses at the points, as one program."""
   import jax
 
-  from emosynth_jax.analysis import loss_landscape, mapped
+  from emosynth_jax import mapped
+  from emosynth_jax.analysis import loss_landscape
 
   program = mapped.compile_map(loss_landscape.at_point(problem.measure))
   shared = jax.device_put(
@@ -108,8 +109,8 @@ def curvature(problem: Problem, steps: int) -> Callable[[], Any]:
   """Our Lanczos at the points, all its steps, with full reorthogonalisation."""
   import jax
 
+  from emosynth_jax import mapped
   from emosynth_jax.analysis import curvature as of_curvature
-  from emosynth_jax.analysis import mapped
 
   total = sum(x.size for x in jax.tree.leaves(problem.params))
   probe = jax.random.normal(jax.random.key(1), (total,))
