@@ -222,9 +222,7 @@ def train_on_batches(
   return lax.scan(one_step, state, (images, labels))[0]
 
 
-def epoch_order(
-  key: Array, step: Array, *, num_images: int, batch_size: int
-) -> Array:
+def epoch_order(key: Array, step: Array, *, num_images: int, batch_size: int) -> Array:
   """The order in which the epoch of a step draws the images.
 
   Args:

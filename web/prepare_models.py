@@ -1,6 +1,6 @@
 """Writes the page's two models: the network's export, and the detector of predict.
 
-  python prepare_models.py FOLDER [BUNDLE_OR_WORKDIR]
+python prepare_models.py FOLDER [BUNDLE_OR_WORKDIR]
 """
 
 import json

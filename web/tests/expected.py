@@ -1,6 +1,6 @@
 """What Python says of the test's picture: its faces, and crops' pixels as JSON.
 
-  python expected.py PICTURE_FOLDER
+python expected.py PICTURE_FOLDER
 """
 
 import json
