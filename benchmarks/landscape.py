@@ -346,8 +346,10 @@ def main(argv: list[str]) -> None:
       problem = Problem(case, images, points)
       found = candidates(task, problem, given.steps, forms)
       logging.info("%s: timed from here", task)
-      rows += rows_of(task, measure.alternate(found, given.rounds), points, grid)
-      logging.info("%s: done", task)
+      own = rows_of(task, measure.alternate(found, given.rounds), points, grid)
+      for row in own:  # At once, as the next task takes long.
+        logging.info("%s", "  ".join(row))
+      rows += own
   except ValueError as error:
     command_line.fail(error)
   made = results.provenance()

@@ -182,7 +182,7 @@ def describe(figures: Mapping[str, Any], kept: Mapping[str, float]) -> str:
     kept: of `embeddings.faithfulness`.
 
   Returns:
-    Three lines.
+    Four lines.
   """
   # Read from JSON, NaN is text.
   number = {
@@ -195,6 +195,6 @@ def describe(figures: Mapping[str, Any], kept: Mapping[str, float]) -> str:
     f"{number['silhouette']:.3f}, intra / inter {number['intra_inter_ratio']:.2f}\n"
     f"angle to own centre {number['angle_to_own']:.1f}°, to the nearest other "
     f"{number['angle_to_other']:.1f}°\n"
-    f"of the picture: trustworthiness {number['trustworthiness']:.2f}, order of centre "
-    f"distances kept {number['centre_distances']:.2f}"
+    f"of the picture: trustworthiness {number['trustworthiness']:.2f}, order of\n"
+    f"centre distances kept {number['centre_distances']:.2f}"
   )
