@@ -7,6 +7,7 @@ commits it was made.
 import functools
 import json
 import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -305,5 +306,9 @@ def run(define: Callable[[], None], draw: Callable[[Any], None]) -> None:
   def main(argv):
     command.run_command(argv, draw)
 
+  before = set(flags.FLAGS)
   define()
+  # --help lists what the script itself defines, and these are defined for it.
+  for name in sorted(set(flags.FLAGS) - before):
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
   app.run(main)

@@ -112,6 +112,21 @@ def test_every_figure_has_its_command_and_flags(name, defined_flags):
   assert ("output" in defined_flags[name]) != (name == "figure_4_2")
 
 
+@pytest.mark.parametrize(
+  ("name", "listed"), [("figure_5_1", "--images"), ("figure_4_5", "--compare")]
+)
+def test_help_lists_flags_that_are_defined_elsewhere(name, listed):
+  done = subprocess.run(
+    [sys.executable, "-m", f"experiments.{name}", "--help"],
+    cwd=_ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  for flag in ("--workdir", "--output", listed):
+    assert flag in done.stdout.partition("flags:")[2], done.stderr
+
+
 def test_curves_are_means_over_the_seeds_of_one_kind(tmp_path, drawn):
   workdirs = [
     _write_run(tmp_path / "a", accuracies=[0.2, 0.4, 0.6]),
