@@ -311,8 +311,7 @@ def rows_of(
 
 def main(argv: list[str]) -> None:
   """Prints the table."""
-  if len(argv) > 1:
-    command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+  command_line.expect_flags_only(argv)
   command_line.start_logging()
   command_line.use_compilation_cache()
   from benchmarks import cases, measure

@@ -88,8 +88,7 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
 
 def main(argv: list[str]) -> None:
   """Audits the data set of --config."""
-  if len(argv) > 1:
-    command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+  command_line.expect_flags_only(argv)
   command_line.start_logging()
   from emosynth_jax import default_config
 
@@ -120,9 +119,7 @@ def define_flags() -> None:
     "workdir", None, "Folder for what is found. By default runs/NAME-audit."
   )
   flags.DEFINE_integer("max_pairs", 60, "Pairs on the contact sheet.", 1)
-  flags.DEFINE_bool(
-    "traceback", False, "Show where in the code an error about the input came from."
-  )
+  command_line.define_traceback()
   flags.mark_flag_as_required("config")
 
 

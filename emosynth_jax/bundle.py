@@ -273,25 +273,12 @@ def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None
 
 def main(argv: list[str]) -> None:
   """Runs the command; a mistake in its input ends it with one line."""
-  if len(argv) > 1:
-    command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+  command_line.expect_flags_only(argv)
   command_line.start_logging()
   command_line.use_compilation_cache()
-  from emosynth_jax import checkpoints
-
   given = flags.FLAGS
-  try:
+  with command_line.mistakes_in_one_line(given.traceback):
     make(given.workdir, given.output, dtype=given.dtype, data_dir=given.data_dir)
-  except (
-    ValueError,
-    TypeError,
-    OSError,
-    ModuleNotFoundError,
-    checkpoints.CheckpointError,
-  ) as error:
-    if given.traceback:
-      raise
-    command_line.fail(error)
 
 
 def define_flags() -> None:
@@ -299,10 +286,8 @@ def define_flags() -> None:
   flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
   flags.DEFINE_string("output", None, "File, NAME.safetensors.", required=True)
   flags.DEFINE_enum("dtype", "float16", list(DTYPES), "Type of the parameters.")
-  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
-  flags.DEFINE_bool(
-    "traceback", False, "Show where in the code an error about the input came from."
-  )
+  command_line.define_data_dir()
+  command_line.define_traceback()
 
 
 def run() -> None:

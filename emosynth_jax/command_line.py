@@ -1,15 +1,73 @@
 """What every command of the project does alike."""
 
+import contextlib
 import os
 import pathlib
 import re
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
 from absl import flags, logging
 
+# A flag that is defined here belongs to the command that asked for it, in --help too.
+flags.disclaim_key_flags()
+
 # Libraries that tell each of their steps through the same log.
 _CHATTY = ("orbax", "xla_bridge", "dataset_info")
+
+
+def define_traceback() -> None:
+  """The flag --traceback, see `mistakes_in_one_line`."""
+  flags.DEFINE_bool(
+    "traceback", False, "Show where in the code an error about the input came from."
+  )
+
+
+def define_data_dir() -> None:
+  """The flag --data_dir of a command that looks at a trained run."""
+  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
+
+
+def show_in_help(names: Iterable[str]) -> None:
+  """Lists flags in the --help of the command that runs, though defined elsewhere."""
+  for name in names:
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+
+
+def expect_flags_only(argv: Sequence[str]) -> None:
+  """Ends the process if anything but flags is left of the command line."""
+  if len(argv) > 1:
+    fail(f"expected flags only, got the arguments {list(argv[1:])}")
+
+
+@contextlib.contextmanager
+def mistakes_in_one_line(
+  show_traceback: bool, *also: type[Exception]
+) -> Iterator[None]:
+  """Within it, an error that the input can cause ends the process with one line.
+
+  Args:
+    show_traceback: lets it pass instead.
+    *also: further kinds of error that the input of this command can cause.
+  """
+  # Orbax takes a second to import, which --help is spared.
+  from emosynth_jax import checkpoints
+
+  mistakes: tuple[type[Exception], ...] = (
+    ValueError,
+    TypeError,
+    OSError,
+    ModuleNotFoundError,
+    checkpoints.CheckpointError,
+    *also,
+  )
+  try:
+    yield
+  except mistakes as error:
+    if show_traceback:
+      raise
+    fail(error)
 
 
 def start_logging() -> None:

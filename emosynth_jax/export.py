@@ -250,16 +250,15 @@ def _check_packages() -> None:
 
 def main(argv: list[str]) -> None:
   """Runs the command; a mistake in its input ends it with one line."""
-  if len(argv) > 1:
-    command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+  command_line.expect_flags_only(argv)
   command_line.start_logging()
   command_line.use_compilation_cache()
-  from emosynth_jax import checkpoints, predict
+  from emosynth_jax import predict
 
   given = flags.FLAGS
   if given.workdir and given.bundle:
     command_line.fail("expected --workdir or --bundle, got both")
-  try:
+  with command_line.mistakes_in_one_line(given.traceback, NotImplementedError):
     make(
       given.workdir or given.bundle or str(predict.PRETRAINED),
       given.output,
@@ -268,17 +267,6 @@ def main(argv: list[str]) -> None:
       data_dir=given.data_dir,
       num_calibration_images=given.calibration_images,
     )
-  except (
-    ValueError,
-    TypeError,
-    OSError,
-    ModuleNotFoundError,
-    NotImplementedError,
-    checkpoints.CheckpointError,
-  ) as error:
-    if given.traceback:
-      raise
-    command_line.fail(error)
 
 
 def define_flags() -> None:
@@ -301,10 +289,8 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "calibration_images", 512, "Training images that set the ranges of onnx_int8.", 1
   )
-  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
-  flags.DEFINE_bool(
-    "traceback", False, "Show where in the code an error about the input came from."
-  )
+  command_line.define_data_dir()
+  command_line.define_traceback()
 
 
 def run() -> None:

@@ -27,7 +27,9 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from emosynth_jax.command_line import (
+  expect_flags_only,
   fail,
+  mistakes_in_one_line,
   parse_config_flags,
   start_logging,
   use_compilation_cache,
@@ -115,34 +117,23 @@ def parse_seeds(texts: list[str]) -> list[int]:
 
 def main(argv: list[str]) -> None:
   """Runs the mode asked for."""
-  if len(argv) > 1:
-    fail(f"expected flags only, got the arguments {argv[1:]}")
+  expect_flags_only(argv)
   start_logging()
   use_compilation_cache()
   # After the flags: --help needs none of it.
-  from emosynth_jax import checkpoints, default_config, epoch
+  from emosynth_jax import default_config, epoch
 
   config = _CONFIG.value
   try:
-    default_config.check_config(config)
-    _join_job()
-    if seeds := parse_seeds(_SEEDS.value):
-      _run_seeds(config, seeds)
-    elif _COMPARE.value:
-      raise ValueError("--compare: expected --seeds with it")
-    else:
-      _run_one(config, _workdir(f"seed{config.seed}"), began=_START)
-  except (
-    ValueError,
-    TypeError,
-    OSError,
-    ModuleNotFoundError,
-    checkpoints.CheckpointError,
-    epoch.NonFiniteError,
-  ) as error:
-    if _TRACEBACK.value:
-      raise
-    fail(error)
+    with mistakes_in_one_line(_TRACEBACK.value, epoch.NonFiniteError):
+      default_config.check_config(config)
+      _join_job()
+      if seeds := parse_seeds(_SEEDS.value):
+        _run_seeds(config, seeds)
+      elif _COMPARE.value:
+        raise ValueError("--compare: expected --seeds with it")
+      else:
+        _run_one(config, _workdir(f"seed{config.seed}"), began=_START)
   except RuntimeError as error:
     from emosynth_jax import distributed
 

@@ -190,10 +190,9 @@ def main(argv: list[str]) -> None:
     command_line.fail("expected --workdir or --bundle, not both")
   command_line.start_logging()
   command_line.use_compilation_cache()
-  from emosynth_jax import checkpoints
-
   try:
     with contextlib.ExitStack() as stack:
+      stack.enter_context(command_line.mistakes_in_one_line(given.traceback))
       file: TextIO = sys.stdout
       if given.output:
         file = stack.enter_context(open(given.output, "w", encoding="utf-8"))
@@ -202,16 +201,6 @@ def main(argv: list[str]) -> None:
     # Whoever reads the lines has had enough, as `head` does.
     sys.stderr.close()
     sys.exit(0)
-  except (
-    ValueError,
-    TypeError,
-    OSError,
-    ModuleNotFoundError,
-    checkpoints.CheckpointError,
-  ) as error:
-    if given.traceback:
-      raise
-    command_line.fail(error)
   if unreadable:
     sys.exit(UNREADABLE)
 
@@ -247,6 +236,4 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "data_dir", None, "Where a run's data set is, if it was never calibrated."
   )
-  flags.DEFINE_bool(
-    "traceback", False, "Show where in the code an error about the input came from."
-  )
+  command_line.define_traceback()

@@ -84,24 +84,11 @@ def _page_of_one(run: Any, given: Any) -> str:
 
 def main(argv: list[str]) -> None:
   """Runs the command; a mistake in its input ends it with one line."""
-  if len(argv) > 1:
-    command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+  command_line.expect_flags_only(argv)
   command_line.start_logging()
   command_line.use_compilation_cache()
-  from emosynth_jax import checkpoints
-
-  try:
+  with command_line.mistakes_in_one_line(flags.FLAGS.traceback):
     file = write_page(flags.FLAGS)
-  except (
-    ValueError,
-    TypeError,
-    OSError,
-    ModuleNotFoundError,
-    checkpoints.CheckpointError,
-  ) as error:
-    if flags.FLAGS.traceback:
-      raise
-    command_line.fail(error)
   logging.info("The page is %s, %.1f MB.", file, file.stat().st_size / 1e6)
   print(file)
 
@@ -138,10 +125,8 @@ def define_flags() -> None:
   )
   flags.DEFINE_string("layer", None, "Layer of Grad-CAM, see analysis.gradcam.")
   flags.DEFINE_integer("batch_size", 256, "Images at a time.", 1)
-  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
-  flags.DEFINE_bool(
-    "traceback", False, "Show where in the code an error about the input came from."
-  )
+  command_line.define_data_dir()
+  command_line.define_traceback()
 
 
 def run() -> None:

@@ -9,14 +9,12 @@ import csv
 import importlib
 import io
 import pathlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import flags, logging
 
 from emosynth_jax import (
-  checkpoints,
   command_line,
   default_config,
   epoch,
@@ -30,16 +28,6 @@ from emosynth_jax import (
 from emosynth_jax import seeds as several
 
 _MEASURES = ("accuracy", "loss", "precision", "recall", "f1")
-
-# What a command shows as one line.
-ERRORS = (
-  ValueError,
-  TypeError,
-  OSError,
-  ModuleNotFoundError,
-  checkpoints.CheckpointError,
-  epoch.NonFiniteError,
-)
 
 
 class Row(NamedTuple):
@@ -325,15 +313,8 @@ def define_flags(seeds: int = 3) -> dict[str, Any]:
       "Output folder. By default runs/tables-SCALE, which tables share.",
     ),
   }
-  show_in_help(defined)
+  command_line.show_in_help(defined)
   return defined
-
-
-def show_in_help(defined: Mapping[str, flags.FlagHolder]) -> None:
-  """Lists flags in the --help of the command that runs, though defined elsewhere."""
-  for holder in defined.values():
-    flag = flags.FLAGS[holder.name]
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def main(
@@ -385,16 +366,13 @@ def command(
   """
 
   def run(argv: list[str]) -> None:
-    if len(argv) > 1:
-      command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+    command_line.expect_flags_only(argv)
     command_line.start_logging()
     command_line.use_compilation_cache()
     where = {name: given[name].value for name in ("seeds", "scale", "data_dir")}
     workdir = pathlib.Path(given["workdir"].value or f"runs/tables-{where['scale']}")
-    try:
+    with command_line.mistakes_in_one_line(False, epoch.NonFiniteError):
       text = write(workdir, where)
-    except ERRORS as error:
-      command_line.fail(error)
     print(text, end="")
 
   return run

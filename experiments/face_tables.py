@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from emosynth_jax import experiment, results
+from emosynth_jax import command_line, experiment, results
 from experiments import comparison, face_report
 from experiments.comparison import Row
 from experiments.face_report import LOSSES, Run
@@ -97,7 +97,7 @@ def define_flags(seeds: int = 3) -> dict[str, Any]:
       "num_epochs", 0, "Epochs at most; 0: as many as the scale has.", 0
     )
   }
-  comparison.show_in_help(own)
+  command_line.show_in_help(own)
   return comparison.define_flags(seeds) | own
 
 

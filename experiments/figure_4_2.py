@@ -28,6 +28,7 @@ import optax
 from absl import app, flags
 
 from emosynth_jax import (
+  command_line,
   data,
   losses,
   models,
@@ -425,9 +426,7 @@ def define_flags() -> None:
   flags.DEFINE_integer("seeds", 3, "How many, counted from 0.", 1)
   flags.DEFINE_integer("images", 4000, "Training images, drawn by class.", _BATCH_SIZE)
   flags.DEFINE_integer("epochs", 15, "Passes over them.", 1)
-  flags.DEFINE_bool(
-    "traceback", False, "Show where in the code an error about the input came from."
-  )
+  command_line.define_traceback()
 
 
 if __name__ == "__main__":

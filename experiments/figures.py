@@ -7,14 +7,13 @@ commits it was made.
 import functools
 import json
 import pathlib
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from absl import app, flags
 
-from emosynth_jax import metric_writer, plots, results, run_config
+from emosynth_jax import command_line, metric_writer, plots, results, run_config
 from emosynth_jax import seeds as several
 from emosynth_jax.analysis import embedding_plots
 from emosynth_jax.reporting import run_files
@@ -274,9 +273,7 @@ def define_flags(*, images: int | None = None, split: str = "test") -> None:
     required=True,
   )
   flags.DEFINE_string("output", "runs/figures", "Folder of the pictures.")
-  flags.DEFINE_bool(
-    "traceback", False, "Show where in the code an error about the input came from."
-  )
+  command_line.define_traceback()
   if images is None:
     return
   flags.DEFINE_enum(
@@ -284,7 +281,7 @@ def define_flags(*, images: int | None = None, split: str = "test") -> None:
   )
   flags.DEFINE_integer("images", images, "How many of them, at most; 0 for all.", 0)
   flags.DEFINE_integer("points", 2000, "How many t-SNE draws, at most; 0 for all.", 0)
-  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
+  command_line.define_data_dir()
 
 
 def path_of(given: Any, name: str) -> pathlib.Path:
@@ -309,6 +306,5 @@ def run(define: Callable[[], None], draw: Callable[[Any], None]) -> None:
   before = set(flags.FLAGS)
   define()
   # --help lists what the script itself defines, and these are defined for it.
-  for name in sorted(set(flags.FLAGS) - before):
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+  command_line.show_in_help(sorted(set(flags.FLAGS) - before))
   app.run(main)

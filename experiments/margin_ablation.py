@@ -375,8 +375,7 @@ def define_flags() -> None:
 def run(argv: list[str]) -> None:
   """The command."""
   given = flags.FLAGS
-  if len(argv) > 1:
-    command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+  command_line.expect_flags_only(argv)
   command_line.start_logging()
   command_line.use_compilation_cache()
   if given.mapping == "devices":

@@ -124,8 +124,7 @@ def format_tables() -> tuple[str, str]:
 
 def main(argv: list[str]) -> None:
   """Writes and prints the table."""
-  if len(argv) > 1:
-    command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+  command_line.expect_flags_only(argv)
   command_line.start_logging()
   markdown, table = format_tables()
   folder = pathlib.Path(flags.FLAGS.workdir) / "table_3_2"

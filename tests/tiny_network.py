@@ -30,6 +30,22 @@ class TinyNetwork(nn.Module):
     return nn.Dense(self.num_classes, name="logits")(x), {"pre_logits": x}
 
 
+class TinyMaps(nn.Module):
+  """A convolution with ELU, the mean over the pixels, a dense layer."""
+
+  num_classes: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, images, *, train):
+    maps = nn.elu(nn.Conv(4, (3, 3), name="conv")(images))
+    x = maps.mean((1, 2))
+    return nn.Dense(self.num_classes, name="logits")(x), {
+      "maps": maps,
+      "pre_logits": x,
+    }
+
+
 def create_state(
   model: nn.Module = TinyNetwork(),  # noqa: B008
   *,

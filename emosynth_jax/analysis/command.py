@@ -12,6 +12,9 @@ from absl import flags, logging
 
 from emosynth_jax import command_line
 
+# These are flags of the module that runs, whose --help lists them.
+flags.disclaim_key_flags()
+
 
 def define_flags(*, split: str, images: int, batch_size: int) -> None:
   """The flags of every command that looks at a trained run from around it.
@@ -60,10 +63,8 @@ def define_flags(*, split: str, images: int, batch_size: int) -> None:
     "map: one point after the other. devices: shared out over all devices, on a CPU "
     "over its cores.",
   )
-  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
-  flags.DEFINE_bool(
-    "traceback", False, "Show where in the code an error about the input came from."
-  )
+  command_line.define_data_dir()
+  command_line.define_traceback()
 
 
 def run_command(argv: Sequence[str], action: Callable[[Any], None]) -> None:
@@ -73,14 +74,11 @@ def run_command(argv: Sequence[str], action: Callable[[Any], None]) -> None:
     argv: what is left of the command line.
     action: takes the flags.
   """
-  if len(argv) > 1:
-    command_line.fail(f"expected flags only, got the arguments {list(argv[1:])}")
+  command_line.expect_flags_only(argv)
   given = flags.FLAGS
   command_line.start_logging()
   command_line.use_compilation_cache()
   import jax
-
-  from emosynth_jax import checkpoints
 
   # Not every command maps.
   if getattr(given, "mapping", "map") == "devices":
@@ -88,18 +86,8 @@ def run_command(argv: Sequence[str], action: Callable[[Any], None]) -> None:
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
   # A GPU's shorter products would be taken for curvature.
   jax.config.update("jax_default_matmul_precision", "highest")
-  try:
+  with command_line.mistakes_in_one_line(given.traceback):
     action(given)
-  except (
-    ValueError,
-    TypeError,
-    OSError,
-    ModuleNotFoundError,
-    checkpoints.CheckpointError,
-  ) as error:
-    if given.traceback:
-      raise
-    command_line.fail(error)
 
 
 def run_arguments(given: Any) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
+from emosynth_jax import command_line
+
 # Pixels a side of the random map, about those of the maps that it stands beside.
 _RANDOM_SIDE = 6
 
@@ -248,10 +250,8 @@ def define_flags() -> None:
   )
   flags.DEFINE_integer("images", 256, "How many of its images, at most.", 2)
   flags.DEFINE_integer("batch_size", 64, "Images at a time.", 1)
-  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
-  flags.DEFINE_bool(
-    "traceback", False, "Show where in the code an error about the input came from."
-  )
+  command_line.define_data_dir()
+  command_line.define_traceback()
 
 
 def run() -> None:

@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
+from emosynth_jax import command_line
+
 Found = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
@@ -253,10 +255,8 @@ def define_flags() -> None:
     "perplexity", None, "Of t-SNE; 30, or less for few points, by default."
   )
   flags.DEFINE_integer("seed", 0, "Of t-SNE.", 0)
-  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
-  flags.DEFINE_bool(
-    "traceback", False, "Show where in the code an error about the input came from."
-  )
+  command_line.define_data_dir()
+  command_line.define_traceback()
 
 
 def run() -> None:

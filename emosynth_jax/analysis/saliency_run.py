@@ -18,6 +18,9 @@ from absl import app, flags
 
 from emosynth_jax import command_line
 
+# These are flags of the module that runs, whose --help lists them.
+flags.disclaim_key_flags()
+
 # Pixels of the maps beyond each border of the image, see `gradcam.upsample`:
 # transposed convolutions without padding, and the upsampling after them.
 MARGINS = {
@@ -266,24 +269,11 @@ def explain_run(given: Any) -> None:
 
 def main(argv: list[str]) -> None:
   """Runs the command; a mistake in its input ends it with one line."""
-  if len(argv) > 1:
-    command_line.fail(f"expected flags only, got the arguments {argv[1:]}")
+  command_line.expect_flags_only(argv)
   command_line.start_logging()
   command_line.use_compilation_cache()
-  from emosynth_jax import checkpoints
-
-  try:
+  with command_line.mistakes_in_one_line(flags.FLAGS.traceback):
     explain_run(flags.FLAGS)
-  except (
-    ValueError,
-    TypeError,
-    OSError,
-    ModuleNotFoundError,
-    checkpoints.CheckpointError,
-  ) as error:
-    if flags.FLAGS.traceback:
-      raise
-    command_line.fail(error)
 
 
 def define_flags() -> None:
@@ -308,10 +298,8 @@ def define_flags() -> None:
     False,
     "Also see how the maps change while layer after layer is put back to chance.",
   )
-  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
-  flags.DEFINE_bool(
-    "traceback", False, "Show where in the code an error about the input came from."
-  )
+  command_line.define_data_dir()
+  command_line.define_traceback()
 
 
 def run() -> None:

@@ -2,11 +2,8 @@
 
 import json
 import types
-from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
@@ -68,22 +65,6 @@ def test_a_map_that_points_at_the_pixel_differs_from_one_that_does_not():
   assert "+0.600 ± 0.087" in text
 
 
-class TinyMaps(nn.Module):
-  """A convolution with ELU, the mean over the pixels, a dense layer."""
-
-  num_classes: int
-  dtype: Any = jnp.float32
-
-  @nn.compact
-  def __call__(self, images, *, train):
-    maps = nn.elu(nn.Conv(4, (3, 3), name="conv")(images))
-    x = maps.mean((1, 2))
-    return nn.Dense(self.num_classes, name="logits")(x), {
-      "maps": maps,
-      "pre_logits": x,
-    }
-
-
 def test_a_run_gets_its_table(tmp_path, monkeypatch, capsys):
   images, labels = tiny_network.random_images(9)
   dataset = Dataset(
@@ -93,7 +74,7 @@ def test_a_run_gets_its_table(tmp_path, monkeypatch, capsys):
     split="validation",
     sources=("",) * 9,
   )
-  monkeypatch.setitem(models.MODELS, "tiny_maps", TinyMaps)
+  monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
   monkeypatch.setattr(
     experiment, "load_data", lambda config, splits, **_: dict.fromkeys(splits, dataset)
   )

@@ -2,9 +2,7 @@
 
 import json
 import types
-from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,22 +16,6 @@ from emosynth_jax.checkpoints import Checkpoints
 from emosynth_jax.data.dataset import Dataset
 
 _CLASSES = ("angry", "sad", "$fear$")
-
-
-class TinyMaps(nn.Module):
-  """A convolution with ELU, the mean over the pixels, a dense layer."""
-
-  num_classes: int
-  dtype: Any = jnp.float32
-
-  @nn.compact
-  def __call__(self, images, *, train):
-    maps = nn.elu(nn.Conv(4, (3, 3), name="conv")(images))
-    x = maps.mean((1, 2))
-    return nn.Dense(self.num_classes, name="logits")(x), {
-      "maps": maps,
-      "pre_logits": x,
-    }
 
 
 def _flags(workdir, **changes):
@@ -64,7 +46,7 @@ def _dataset():
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny_maps", TinyMaps)
+  monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
   monkeypatch.setattr(
     experiment, "load_data", lambda config, splits, **_: {s: _dataset() for s in splits}
   )
@@ -79,7 +61,7 @@ def run(tmp_path_factory):
   # Judged by cosines, not by the network's own logits.
   config.loss = {"name": "cosface", "scale": 8.0}
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny_maps", TinyMaps)
+    patch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
     built = experiment.build_experiment(
       config, image_shape=tiny_network.IMAGE_SHAPE, num_classes=3
     )
@@ -102,7 +84,7 @@ def test_a_run_gets_maps_picture_and_record(run, capsys):
   np.testing.assert_array_equal(found["targets"], dataset.labels)
 
   def cosines(variables, inputs):
-    _, out = TinyMaps(3).apply(variables, inputs, train=False)
+    _, out = tiny_network.TinyMaps(3).apply(variables, inputs, train=False)
     x, kernel = out["pre_logits"], variables["params"]["logits"]["kernel"]
     x = x / jnp.linalg.norm(x, axis=1, keepdims=True)
     return 8 * x @ (kernel / jnp.linalg.norm(kernel, axis=0, keepdims=True)), out

@@ -6,15 +6,14 @@ import pathlib
 import re
 import shutil
 import types
-from typing import Any
 
-import flax.linen as nn
 import html_rules
 import jax
 import jax.numpy as jnp
 import made_up_run
 import numpy as np
 import pytest
+import tiny_network
 from PIL import Image
 
 from emosynth_jax import default_config, experiment, metrics, models, report, run_config
@@ -25,22 +24,6 @@ from emosynth_jax.reporting import answers, page
 
 _TOTAL = 24
 _FILE = '"><img src=x onerror=alert(1)>/{}.png'
-
-
-class TinyMaps(nn.Module):
-  """A convolution with ELU, the mean over the pixels, a dense layer."""
-
-  num_classes: int
-  dtype: Any = jnp.float32
-
-  @nn.compact
-  def __call__(self, images, *, train):
-    maps = nn.elu(nn.Conv(4, (3, 3), name="conv")(images))
-    x = maps.mean((1, 2))
-    return nn.Dense(self.num_classes, name="logits")(x), {
-      "maps": maps,
-      "pre_logits": x,
-    }
 
 
 def _dataset():
@@ -63,7 +46,7 @@ def _load_data(config, splits, **_):
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny_maps", TinyMaps)
+  monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
   monkeypatch.setattr(experiment, "load_data", _load_data)
 
 
@@ -75,7 +58,7 @@ def run(tmp_path_factory):
   config.model = {"name": "tiny_maps", "dtype": "float32"}
   dataset = _dataset()
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny_maps", TinyMaps)
+    patch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
     built = experiment.build_experiment(config, image_shape=(8, 8, 1), num_classes=3)
     state = experiment.create_state(built, 5)
   state = state.replace(best_epoch=jnp.int32(2))
@@ -84,7 +67,7 @@ def run(tmp_path_factory):
   checkpoints.save("best", state)
   checkpoints.close()
   inputs = dataset.images.astype(np.float32) * np.float32(state.input_scale)
-  logits, _ = jax.jit(lambda v, x: TinyMaps(3).apply(v, x, train=False))(
+  logits, _ = jax.jit(lambda v, x: tiny_network.TinyMaps(3).apply(v, x, train=False))(
     state.variables, inputs
   )
   statistics = jax.jit(lambda x, y: metrics.batch_statistics(x, y, None, 3))(
@@ -124,7 +107,7 @@ def written(run, tmp_path_factory):
   assert read == folder / "x.html"
   made_up_run.write_audit(folder, made_up_run.json_of(workdir / "report.json"))
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny_maps", TinyMaps)
+    patch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
     patch.setattr(experiment, "load_data", _load_data)
     file = report.write_page(
       _flags(workdir, audit=folder, output=folder / "new" / "report.html")
@@ -223,7 +206,9 @@ def test_maps_are_those_of_the_predicted_class(run):
   inputs = _dataset().images[rows] * np.float32(state.input_scale)
   expected = jax.jit(
     lambda v, x: (
-      gradcam.grad_cam(gradcam.flax_apply_fn(TinyMaps(3)), v, x, layer="maps").maps
+      gradcam.grad_cam(
+        gradcam.flax_apply_fn(tiny_network.TinyMaps(3)), v, x, layer="maps"
+      ).maps
     )
   )(state.variables, inputs)
   np.testing.assert_allclose(cam.maps, expected, rtol=1e-4, atol=1e-6)

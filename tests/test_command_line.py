@@ -1,0 +1,69 @@
+"""What all commands share: one line for a mistake, and --help lists the flags."""
+
+import subprocess
+import sys
+
+import pytest
+
+from emosynth_jax import checkpoints, command_line
+
+
+@pytest.mark.parametrize(
+  "module",
+  [
+    "emosynth_jax.analysis.gradcam",
+    "emosynth_jax.analysis.loss_landscape",
+    "emosynth_jax.analysis.curvature",
+  ],
+)
+def test_help_lists_the_flags_that_commands_share(module):
+  done = subprocess.run(
+    [sys.executable, "-m", module, "--help"],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  for flag in ("--workdir", "--data_dir", "--split", "traceback"):
+    assert flag in done.stdout, f"{flag} not in {done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize(
+  "mistake",
+  [
+    ValueError("expected a split"),
+    FileNotFoundError("no such folder"),
+    checkpoints.CheckpointError("no checkpoint"),
+  ],
+)
+def test_a_mistake_ends_the_command_with_one_line(mistake, capsys):
+  with pytest.raises(SystemExit) as ended:
+    with command_line.mistakes_in_one_line(False):
+      raise mistake
+  assert ended.value.code == 1
+  assert capsys.readouterr().err == f"error: {mistake}\n"
+
+
+def test_traceback_lets_a_mistake_pass():
+  with pytest.raises(ValueError, match="expected a split"):
+    with command_line.mistakes_in_one_line(True):
+      raise ValueError("expected a split")
+
+
+def test_an_error_that_no_input_causes_keeps_its_traceback():
+  with pytest.raises(ZeroDivisionError):
+    with command_line.mistakes_in_one_line(False):
+      raise ZeroDivisionError
+
+
+def test_a_command_may_name_mistakes_of_its_own(capsys):
+  with pytest.raises(SystemExit):
+    with command_line.mistakes_in_one_line(False, KeyError):
+      raise KeyError("fold")
+  assert capsys.readouterr().err == "error: 'fold'\n"
+
+
+def test_words_beside_the_flags_are_refused(capsys):
+  command_line.expect_flags_only(["command"])
+  with pytest.raises(SystemExit):
+    command_line.expect_flags_only(["command", "runs/ce"])
+  assert "expected flags only, got the arguments ['runs/ce']" in capsys.readouterr().err
