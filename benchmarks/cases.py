@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emosynth_jax import evaluate
+from emosynth_jax import evaluate_step
 from emosynth_jax import experiment as experiments
 from emosynth_jax.models import cost
 from emosynth_jax.train_step import compile_train_steps
@@ -146,7 +146,7 @@ def inference(case: Case, calls: int) -> Callable[[], np.ndarray]:
   known, scale = variables(case), jnp.float32(case.config().input.scale)
   program = jax.jit(
     functools.partial(
-      evaluate.image_logits,
+      evaluate_step.image_logits,
       model=experiment.model,
       evaluation_logits=experiment.evaluation_logits,
     )

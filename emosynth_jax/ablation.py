@@ -19,7 +19,7 @@ import optax
 from jax import lax
 from jax.typing import ArrayLike
 
-from emosynth_jax import evaluate, losses, mapped, train_state, train_step
+from emosynth_jax import evaluate_step, losses, mapped, train_state, train_step
 
 Array = jax.Array
 
@@ -301,7 +301,7 @@ def train_member(
     }
 
   state, record = lax.scan(one_epoch, state, None, length=num_epochs)
-  statistics = evaluate.evaluate_images(
+  statistics = evaluate_step.evaluate_images(
     state.variables,
     state.input_scale,
     *validation,

@@ -74,7 +74,7 @@ def compile_logits(
 ) -> Callable[[np.ndarray], np.ndarray]:
   """A network's evaluation logits, by one compiled program for any number of images.
 
-  They are `evaluate.image_logits`, by which a run is judged. Images go through in
+  They are `evaluate_step.image_logits`, by which a run is judged. Images go through in
   batches of one size, the last one filled up with zeros.
 
   Args:
@@ -87,7 +87,7 @@ def compile_logits(
   import jax
   import jax.numpy as jnp
 
-  from emosynth_jax import evaluate
+  from emosynth_jax import evaluate_step
   from emosynth_jax import experiment as experiments
 
   experiment = experiments.build_experiment(
@@ -97,7 +97,7 @@ def compile_logits(
   )
   program = jax.jit(
     functools.partial(
-      evaluate.image_logits,
+      evaluate_step.image_logits,
       model=experiment.model,
       evaluation_logits=experiment.evaluation_logits,
     )

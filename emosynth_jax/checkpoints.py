@@ -15,6 +15,7 @@ import os
 import pathlib
 import shutil
 import sys
+import threading
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +26,11 @@ from absl import logging
 
 from emosynth_jax import distributed, mesh
 from emosynth_jax.train_state import TrainState
+
+# Orbax numbers saves by one counter of the process, which it reads again within a save:
+# of two that start at once in two threads (seeds side by side), one would wait for the
+# other's folders, for five minutes, and fail.
+_SAVE = threading.Lock()
 
 
 class CheckpointError(RuntimeError):
@@ -90,14 +96,15 @@ class Checkpoints:
     digest = _digest(state)
     # The next step donates the state's buffers while the writer still reads them.
     state = jax.tree.map(jnp.copy, state)
-    manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(_fields(state)),
-        digest=ocp.args.JsonSave(digest),
-      ),
-      force=True,
-    )
+    with _SAVE:
+      manager.save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(_fields(state)),
+          digest=ocp.args.JsonSave(digest),
+        ),
+        force=True,
+      )
 
   def restore(self, kind: str, like: TrainState) -> TrainState | None:
     """The newest sound state of a kind.

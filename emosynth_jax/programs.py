@@ -11,7 +11,7 @@ from emosynth_jax import experiment as experiments
 from emosynth_jax import feeds, optimizers
 from emosynth_jax import mesh as meshes
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.evaluate import build_evaluation
+from emosynth_jax.evaluate_step import build_evaluation
 from emosynth_jax.train_state import TrainState
 from emosynth_jax.train_step import compile_train_on_batches, compile_train_steps
 

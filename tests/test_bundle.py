@@ -13,7 +13,7 @@ from emosynth_jax import (
   bundle,
   calibrated_run,
   default_config,
-  evaluate,
+  evaluate_step,
   experiment,
   models,
   run_config,
@@ -75,7 +75,7 @@ def _logits(seed=0):
   """Of all images, by the evaluation's own function."""
   state = tiny_network.create_state(seed=seed)
   return np.asarray(
-    evaluate.image_logits(
+    evaluate_step.image_logits(
       state.evaluation_variables,
       state.input_scale,
       dataset().images,

@@ -1,15 +1,18 @@
 """Checkpoints: what is saved comes back, and what is damaged is never trained on."""
 
 import base64
+import concurrent.futures
 import functools
 import json
 import logging
 import pathlib
 import shutil
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import tiny_network
 
@@ -295,3 +298,27 @@ def test_a_save_cut_short_leaves_the_one_before_it(workdir):
   _save(workdir, ("last", 3))
   _assert_same(_restore(workdir), _state(3))
   assert not list(folder.glob("*tmp*"))
+
+
+def test_saves_of_threads_wait_for_one_another(tmp_path, monkeypatch):
+  """Orbax mixes up the folders of saves that begin at once in one process."""
+  save, inside, most = ocp.CheckpointManager.save, [], []
+
+  def slow_save(*args, **kwargs):
+    inside.append(1)
+    time.sleep(0.05)
+    most.append(len(inside))
+    try:
+      return save(*args, **kwargs)
+    finally:
+      inside.pop()
+
+  monkeypatch.setattr(ocp.CheckpointManager, "save", slow_save)
+  steps = [1, 2, 3]
+  folders = [tmp_path / name for name in "abc"]
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    list(pool.map(lambda f: _save(f, *[("last", s) for s in steps], keep=3), folders))
+  assert most == [1] * 9
+  for folder in folders:
+    assert _steps(folder) == steps
+    _assert_same(_restore(folder), _state(3))

@@ -7,14 +7,14 @@ import pytest
 import tiny_network
 from sklearn.metrics import confusion_matrix
 
-from emosynth_jax import evaluate, experiment, losses
+from emosynth_jax import evaluate, evaluate_step, experiment, losses
 
 _CLASS_NAMES = ("angry", "sad", "fear")
 _NUM_IMAGES = 100
 
 
 def _build(batch_size, evaluation_logits=None):
-  return evaluate.build_evaluate(
+  return evaluate_step.build_evaluate(
     experiment.Experiment(
       model=tiny_network.TinyNetwork(dropout_rate=0.5),
       evaluation_logits=evaluation_logits

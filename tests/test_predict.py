@@ -16,7 +16,7 @@ from scipy import special
 from emosynth_jax import (
   bundle,
   default_config,
-  evaluate,
+  evaluate_step,
   experiment,
   faces,
   models,
@@ -60,7 +60,7 @@ def file(network, tmp_path):
 
 def _expected(state, images):
   """The evaluation's logits, softmaxed by scipy."""
-  logits = evaluate.image_logits(
+  logits = evaluate_step.image_logits(
     state.evaluation_variables,
     state.input_scale,
     images,

@@ -17,6 +17,7 @@ from emosynth_jax import (
   default_config,
   epoch,
   evaluate,
+  evaluate_step,
   experiment,
   fine_tune,
   models,
@@ -210,7 +211,7 @@ def test_validation_report_and_fine_tuning_take_the_averages(modern, tmp_path):
   averaged = plain.replace(**best.ema)
   built = experiment.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
   data = experiment.load_data(config, ("train", "validation"))
-  judge = evaluate.build_evaluate(
+  judge = evaluate_step.build_evaluate(
     built, class_names=data["train"].class_names, batch_size=14
   )
   of_plain, of_averages = (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import evaluate, experiment, losses, views
+from emosynth_jax import evaluate_step, experiment, losses, views
 
 
 def _images(shape, seed=0):
@@ -62,7 +62,7 @@ def test_a_network_sure_of_one_view_stays_finite():
 
 
 def _build(augment, batch_size):
-  return evaluate.build_evaluate(
+  return evaluate_step.build_evaluate(
     experiment.Experiment(
       model=tiny_network.TinyNetwork(),
       evaluation_logits=losses.get_evaluation_logits("cross_entropy"),

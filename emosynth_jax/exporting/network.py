@@ -25,7 +25,7 @@ def build_function(
     Images, uint8 `(N, height, width, channels)`, to the logits by which the network is
     judged, `(N, K)`, and softmax(logits / temperature). Not jitted.
   """
-  from emosynth_jax import evaluate
+  from emosynth_jax import evaluate_step
   from emosynth_jax import experiment as experiments
 
   config = network.config.copy_and_resolve_references()
@@ -38,7 +38,7 @@ def build_function(
   variables = jax.tree.map(jnp.asarray, network.variables)
 
   def function(images):
-    logits = evaluate.image_logits(
+    logits = evaluate_step.image_logits(
       variables,
       jnp.float32(network.input_scale),
       images,

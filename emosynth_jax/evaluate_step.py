@@ -1,0 +1,275 @@
+"""How images are judged: margin-free logits, running statistics, every image once."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax import lax
+
+from emosynth_jax import batch_invariance, feeds, losses, metrics, models, views
+from emosynth_jax import experiment as experiments
+from emosynth_jax import mesh as meshes
+from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.train_state import TrainState
+
+Array = jax.Array
+
+# Of a split, whose logits are compared in several orders.
+_INVARIANCE_IMAGES = 512
+
+
+def image_logits(
+  variables: Any,
+  input_scale: Array,
+  images: Array,
+  *,
+  model: nn.Module,
+  evaluation_logits: Callable[..., Array],
+) -> Array:
+  """The logits by which images are judged: margin-free, of running statistics.
+
+  Args:
+    variables: the network's.
+    input_scale: factor from pixels to the network's input.
+    images: uint8 `(N, H, W, C)`.
+    model: the network.
+    evaluation_logits: that of `losses.get_evaluation_logits`.
+
+  Returns:
+    `(N, K)`.
+  """
+  inputs = images.astype(jnp.float32) * input_scale
+  answer: Any = model.apply(variables, inputs, train=False)
+  logits, out = answer
+  available = models.last_layer(variables["params"], logits, out)
+  return evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
+
+
+def evaluate_batch(
+  variables: Any,
+  input_scale: Array,
+  images: Array,
+  labels: Array,
+  mask: Array,
+  *,
+  model: nn.Module,
+  evaluation_logits: Callable[..., Array],
+  num_classes: int,
+  augment: Callable[[Array], Array] | None = None,
+) -> dict[str, Array]:
+  """The statistics of one batch.
+
+  BatchNorm uses its running statistics, so that no image's answer depends on the
+  others in its batch.
+
+  Args:
+    variables: the network's.
+    input_scale: factor from pixels to the network's input.
+    images: uint8 `(N, H, W, C)`.
+    labels: int32 `(N,)`.
+    mask: bool `(N,)`, False where the row only fills the batch up.
+    model: the network.
+    evaluation_logits: that of `losses.get_evaluation_logits`.
+    num_classes: K.
+    augment: the views that are averaged over, one of `views.VIEWS`; None for the image
+      as it is.
+
+  Returns:
+    The sums of `metrics.batch_statistics`.
+  """
+  answer = functools.partial(
+    image_logits,
+    variables,
+    input_scale,
+    model=model,
+    evaluation_logits=evaluation_logits,
+  )
+  if augment is None:
+    logits = answer(images)
+  else:
+    logits = views.mean_logits(answer, augment(images.astype(jnp.float32)))
+  return metrics.batch_statistics(logits, labels, mask, num_classes=num_classes)
+
+
+def evaluate_images(
+  variables: Any,
+  input_scale: Array,
+  images: Array,
+  labels: Array,
+  *,
+  batch_size: int,
+  batch_sharding: jax.sharding.NamedSharding | None = None,
+  **arguments: Any,
+) -> dict[str, Array]:
+  """The statistics of a whole split, batch by batch, as one program.
+
+  The last batch is filled up with images that a mask keeps out of every sum.
+
+  Args:
+    variables: the network's.
+    input_scale: factor from pixels to the network's input.
+    images: uint8 `(M', H, W, C)`, of which those from M on are not looked at (see
+      `mesh.place_images`).
+    labels: int32 `(M,)`.
+    batch_size: B, images at a time; on several devices rounded up to their multiple.
+    batch_sharding: how a batch lies on several devices, see `mesh.batch_sharding`.
+    **arguments: those of `evaluate_batch`.
+
+  Returns:
+    The sums of `metrics.batch_statistics` for each batch, stacked: `(M / B, ...)`,
+    rounded up.
+  """
+  total = labels.shape[0]
+  batch_size = min(batch_size, total)
+  if batch_sharding is not None:
+    batch_size += -batch_size % batch_sharding.mesh.shape["data"]
+
+  def one_batch(_, start):
+    rows = start + jnp.arange(batch_size)
+    mask, rows = rows < total, rows % total
+    batch = images[rows]
+    if batch_sharding is not None:
+      batch = lax.with_sharding_constraint(batch, batch_sharding)
+    statistics = evaluate_batch(
+      variables, input_scale, batch, labels[rows], mask, **arguments
+    )
+    return None, statistics
+
+  return lax.scan(one_batch, None, jnp.arange(0, total, batch_size))[1]
+
+
+def build_evaluate(
+  experiment: experiments.Experiment,
+  *,
+  class_names: tuple[str, ...],
+  batch_size: int,
+  augment: str = "none",
+  mesh: jax.sharding.Mesh | None = None,
+) -> Callable[[TrainState, Array, Array], dict[str, Any]]:
+  """The evaluation of a network as a function of a state and a split.
+
+  Args:
+    experiment: the run's functions.
+    class_names: K names in label order.
+    batch_size: images at a time.
+    augment: `config.eval_augment`.
+    mesh: the devices that state and split lie on; None for the default one.
+
+  Returns:
+    `(state, images, labels) -> summary`, see `metrics.summarize`.
+  """
+  program = jax.jit(
+    functools.partial(
+      evaluate_images,
+      model=experiment.model,
+      evaluation_logits=experiment.evaluation_logits,
+      num_classes=len(class_names),
+      batch_size=batch_size,
+      batch_sharding=None if mesh is None else meshes.batch_sharding(mesh),
+      augment=None if augment == "none" else views.VIEWS[augment],
+    ),
+    out_shardings=None if mesh is None else meshes.replicated(mesh),
+  )
+
+  def evaluate(state: TrainState, images: Array, labels: Array) -> dict[str, Any]:
+    batches = program(state.evaluation_variables, state.input_scale, images, labels)
+    return metrics.summarize(jax.device_get(batches), class_names)
+
+  return evaluate
+
+
+def build_evaluation(
+  experiment: experiments.Experiment,
+  config: ml_collections.ConfigDict,
+  mesh: jax.sharding.Mesh,
+  *,
+  class_names: tuple[str, ...],
+  augment: str = "none",
+) -> Callable[[Dataset], Callable[[TrainState], dict[str, Any]]]:
+  """The evaluation of splits that lie on the devices, or are too large for them.
+
+  Args:
+    experiment: the run's functions.
+    config: the run's.
+    mesh: its devices.
+    class_names: K names in label order.
+    augment: `config.eval_augment`.
+
+  Returns:
+    A function of a split, which it puts where it is to lie, to a function of a state on
+    the mesh to the summary, see `metrics.summarize`.
+  """
+  batch_size = config.eval_batch_size
+  on_devices = build_evaluate(
+    experiment,
+    class_names=class_names,
+    batch_size=batch_size,
+    augment=augment,
+    mesh=mesh,
+  )
+  one_batch = jax.jit(
+    functools.partial(
+      evaluate_batch,
+      model=experiment.model,
+      evaluation_logits=experiment.evaluation_logits,
+      num_classes=len(class_names),
+      augment=None if augment == "none" else views.VIEWS[augment],
+    ),
+    out_shardings=meshes.replicated(mesh),
+  )
+
+  def streamed(dataset: Dataset, state: TrainState) -> dict[str, Any]:
+    size = min(batch_size, len(dataset))
+    size += -size % mesh.shape["data"]
+    statistics: list[Any] = []
+    for batch in feeds.stream_in_order(dataset, size, mesh):
+      if statistics:
+        # One batch at a time, or slow devices would have a queue of them in memory.
+        statistics[-1] = jax.device_get(statistics[-1])
+      statistics.append(
+        one_batch(state.evaluation_variables, state.input_scale, *batch)
+      )
+    return metrics.summarize(jax.device_get(statistics), class_names)
+
+  def of_split(dataset: Dataset) -> Callable[[TrainState], dict[str, Any]]:
+    if not feeds.is_resident(dataset, config.data, mesh):
+      return functools.partial(streamed, dataset)
+    images, labels = feeds.place_split(mesh, dataset)
+    return lambda state: on_devices(state, images, labels)
+
+  return of_split
+
+
+def check_invariance(
+  experiment: experiments.Experiment,
+  state: TrainState,
+  dataset: Dataset,
+  *,
+  batch_size: int,
+  mesh: jax.sharding.Mesh | None = None,
+) -> dict[str, Any]:
+  """`batch_invariance.check_batch_invariance` of a network on a split."""
+  program = jax.jit(
+    functools.partial(
+      image_logits,
+      model=experiment.model,
+      evaluation_logits=experiment.evaluation_logits,
+    ),
+    out_shardings=None if mesh is None else meshes.replicated(mesh),
+  )
+  # No more images are read than are looked at.
+  rows = np.arange(min(len(dataset), _INVARIANCE_IMAGES))
+  rows = rows * len(dataset) // len(rows)
+  return batch_invariance.check_batch_invariance(
+    functools.partial(program, state.evaluation_variables, state.input_scale),
+    dataset.images[rows],
+    dataset.labels[rows],
+    max_images=_INVARIANCE_IMAGES,
+    batch_size=batch_size,
+    dtype=jnp.dtype(experiment.model.dtype).name,
+  )
