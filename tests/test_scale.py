@@ -51,9 +51,10 @@ def _tiny_model():
     yield
 
 
-def _config(folder):
+def _config(folder, **changes):
   config = tiny_config.get_config()
   config.data.data_dir = str(folder / "images")
+  config.update(changes)
   return config
 
 
@@ -108,6 +109,14 @@ def test_eight_devices_train_as_one_does(folder, alone):
   assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
   for name in ("data_8", "four", "grain"):
     _assert_same_but_rounding(_config(folder), folder / name, alone)
+  # BatchNorm of a part of the batch is the same on any number of devices, too, and is
+  # another than that of the whole batch.
+  config = _config(folder, batch_norm_groups=4)
+  in_groups = folder / "groups_1"
+  assert train.train(config, in_groups, devices=jax.devices()[:1])
+  _assert_same_but_rounding(config, folder / "groups_8", in_groups)
+  with pytest.raises(AssertionError):
+    _assert_same_but_rounding(config, folder / "groups_8", alone)
 
 
 class _Job:

@@ -71,9 +71,9 @@ def test_rows_have_the_ratio_of_each_round_and_the_share_of_the_rate():
   seconds = {"JAX": [1.0, 2.0], "torch eager": [3.0, 4.0]}
   rate = 2 * cases.multiply_adds(case) * 3 * 4 / 1.5
   ours, theirs = throughput.rows(case, seconds, 4, 3, rate)
-  assert ours[1:4] == [f"{4 / 1.5:.1f}", "1500.00", ""]
-  assert ours[5] == "100 %"
-  assert theirs[3] == "2.50"  # The median of 3 / 1 and 4 / 2.
+  assert ours[1:5] == [f"{4 / 1.5:.1f}", "4.0", "1500.00", ""]
+  assert ours[6] == "100 %"
+  assert theirs[4] == "2.50"  # The median of 3 / 1 and 4 / 2.
 
 
 def test_table_is_aligned():

@@ -41,6 +41,10 @@ def test_a_run_on_all_devices():
   assert train.train(_config(), _FOLDER / "data_8")
 
 
+def test_a_run_whose_devices_normalise_their_own_part_of_a_batch():
+  assert train.train(_config(batch_norm_groups=4), _FOLDER / "groups_8")
+
+
 def test_two_runs_side_by_side_on_four_devices_each():
   changes = {
     "four": {},
