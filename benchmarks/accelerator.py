@@ -3,35 +3,45 @@
   python -m benchmarks.accelerator --data_dir=data
   python -m benchmarks.accelerator --dry_run     # a tiny network on whatever is there
 
-It has not been run on one: its throughput part alone, as --dry_run, on a CPU.
+It has not been run on one, only as --dry_run on a CPU.
 
 Whole epochs as one scan in bfloat16, under a guard that refuses any transfer between
 host and device inside of an epoch: images a second, the share of the device's rate,
 the ratio to PyTorch (torch.compile, autocast to bfloat16, channels-last), where torch
-is installed with CUDA. Then whole runs of `emosynth_jax.main`: how long until 99 % on
-MNIST's and 94 % on CIFAR-10's validation images, and FER-2013 to its end, each with
-the test split's accuracy by the epoch that validation chose.
+is installed with CUDA; its logits of shared weights are compared before. Then whole
+runs of `emosynth_jax.main`: how long until 99 % on MNIST's and 94 % on CIFAR-10's
+validation images, and FER-2013 to its end, each with the test split's accuracy by the
+epoch that validation chose.
 """
 
 import json
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
-from typing import NamedTuple
+import time
+from typing import Any, NamedTuple
 
 from absl import app, flags, logging
 
 from emosynth_jax import command_line
 
+# Of logits in bfloat16, relative to the largest in float32: eight bits through fifteen
+# layers.
+_TOLERANCE = 0.1
+
 # Dense bfloat16 FLOP/s by the makers' data sheets, by a part of JAX's device_kind.
 PEAKS = {
   "H200": 989e12,
+  "H100 PCIe": 756e12,
+  "H100 NVL": 835e12,
   "H100": 989e12,
   "A100": 312e12,
   "L40S": 362e12,
+  "L40": 181e12,
   "L4": 121e12,
   "TPU v6": 918e12,
   "TPU v5p": 459e12,
@@ -69,52 +79,107 @@ def define_flags() -> None:
   flags.DEFINE_integer("batch", 512, "Images of a step.", 1)
   flags.DEFINE_integer("steps", 50, "Steps of an epoch.", 1)
   flags.DEFINE_integer("epochs", 5, "Timed epochs.", 1)
+  flags.DEFINE_string("only", None, "One half of a row, as this script calls itself.")
   flags.DEFINE_list("parts", ["throughput", "runs"], "Of throughput and runs.")
 
 
 def peak(device_kind: str) -> float | None:
   """The data sheet's bfloat16 FLOP/s of a device, or None if it is not known here."""
-  return next((rate for part, rate in PEAKS.items() if part in device_kind), None)
+  found = (rate for part, rate in PEAKS.items() if re.search(rf"{part}\b", device_kind))
+  return next(found, None)
 
 
-def throughput(data: str, width: str, batch: int, steps: int, epochs: int) -> list[str]:
-  """A table's row: images/s, share of peak, and PyTorch's."""
+def measure_jax(case: Any, steps: int, epochs: int) -> dict[str, Any]:
+  """Our half of a row, on the device: images a second and the device's name.
+
+  Raises:
+    ValueError: if the logits in bfloat16 are not those in float32 but for rounding.
+  """
   import jax
 
   from benchmarks import cases, measure
+  from emosynth_jax import results
 
-  case = cases.Case(data, width, batch)
+  few = case._replace(batch=8)
+  exact = cases.inference(few, 1)()
+  rounded = cases.inference(few, 1, dtype="bfloat16")()
+  difference = float(abs(rounded - exact).max() / abs(exact).max())
+  if not difference < _TOLERANCE:
+    raise ValueError(f"{case}: bfloat16 changes the logits by {difference:.2g}")
   run = cases.training(case, steps, dtype="bfloat16")
   run()  # Compiles.
   with jax.transfer_guard("disallow"):
     seconds = measure.alternate({"": run}, epochs)[""]
-  ours = batch * steps / statistics.median(seconds)
-  operations = 6 * cases.multiply_adds(case) * ours
-  known = peak(jax.devices()[0].device_kind)
-  row = [str(case), f"{ours:.0f}", f"{operations / 1e12:.3g}"]
-  row.append(f"{100 * operations / known:.1f} %" if known else "unknown")
-  theirs = _torch_throughput(case, steps, epochs)
-  row += [f"{theirs:.0f}", f"{ours / theirs:.2f}"] if theirs else ["not run", ""]
-  return row
+  return {
+    "hardware": results.provenance()["hardware"],
+    "device_kind": jax.devices()[0].device_kind,
+    "images": case.batch * steps / statistics.median(seconds),
+  }
 
 
-def _torch_throughput(case, steps, epochs):
-  from benchmarks import measure
+def measure_torch(case: Any, steps: int, epochs: int) -> dict[str, Any]:
+  """PyTorch's half: images a second, or in "not_run" why there are none.
 
+  JAX, whose weights it takes, is on the CPU here and leaves the device alone.
+  """
   try:
     import torch
   except ImportError:
-    logging.warning("torch is not installed: pip install -e '.[benchmark]'")
-    return None
+    return {"not_run": "torch is not installed: pip install -e '.[benchmark]'"}
   if not torch.cuda.is_available():
-    logging.warning("torch sees no CUDA device")
-    return None
-  from benchmarks import torch_cases
+    return {"not_run": "torch sees no CUDA device"}
+  from benchmarks import cases, measure, torch_cases
 
+  few = case._replace(batch=8)
+  torch_cases.check_equal(
+    cases.inference(few, 1)(), torch_cases.inference(few, "eager", 1)()
+  )
+  torch.backends.cudnn.benchmark = True
   run = torch_cases.training(case, "compile", steps, device="cuda", mixed=True)
   run()
   seconds = measure.alternate({"": run}, epochs)[""]
-  return case.batch * steps / statistics.median(seconds)
+  return {"images": case.batch * steps / statistics.median(seconds)}
+
+
+def throughput(data: str, width: str, batch: int, steps: int, epochs: int) -> list[str]:
+  """A table's row: images/s, share of peak, and PyTorch's.
+
+  Each half runs in a process of its own, one after the other: two frameworks in one
+  would take the device's memory from each other.
+  """
+  from benchmarks import cases
+
+  case = cases.Case(data, width, batch)
+  sizes = [f"--batch={batch}", f"--steps={steps}", f"--epochs={epochs}"]
+  ours = _child(f"jax:{data}:{width}", sizes, {})
+  if "not_run" in ours:
+    raise RuntimeError(f"{case}: {ours['not_run']}")
+  logging.info("%s: on %s", case, ours["hardware"])
+  theirs = _child(f"torch:{data}:{width}", sizes, {"JAX_PLATFORMS": "cpu"})
+  operations = 6 * cases.multiply_adds(case) * ours["images"]
+  known = peak(ours["device_kind"])
+  row = [str(case), f"{ours['images']:.0f}", f"{operations / 1e12:.3g}"]
+  row.append(f"{100 * operations / known:.1f} %" if known else "unknown")
+  if "not_run" in theirs:
+    logging.warning("%s: PyTorch not run: %s", case, theirs["not_run"])
+    return [*row, "not run", ""]
+  return [*row, f"{theirs['images']:.0f}", f"{ours['images'] / theirs['images']:.2f}"]
+
+
+def _child(only, sizes, environment):
+  command = [sys.executable, "-m", "benchmarks.accelerator", f"--only={only}", *sizes]
+  done = subprocess.run(
+    command,
+    check=False,
+    stdout=subprocess.PIPE,
+    text=True,
+    env=os.environ | environment,
+    cwd=pathlib.Path(__file__).parents[1],
+  )
+  lines = done.stdout.strip().splitlines()
+  if done.returncode or not lines:
+    return {"not_run": f"{' '.join(command[1:4])} ended with {done.returncode}"}
+  return json.loads(lines[-1])
 
 
 def whole_run(run: Run, data_dir: str, workdir: pathlib.Path, *, tiny: bool) -> str:
@@ -148,11 +213,16 @@ def whole_run(run: Run, data_dir: str, workdir: pathlib.Path, *, tiny: bool) -> 
       "--config.batch_size=8",
       "--config.model.width=0.02",
     ]
+  began = time.monotonic()
   if subprocess.run(command, check=False).returncode:
     raise RuntimeError(f"{' '.join(command[1:])} failed")
+  wall = time.monotonic() - began
   report = json.loads((workdir / "report.json").read_text())
   accuracy = 100 * report["splits"]["test"]["accuracy"]
-  return f"{run.config}: {describe(workdir, run.target)}; test split {accuracy:.2f} %"
+  return (
+    f"{run.config}: {describe(workdir, run.target)}; the command took {wall:.1f} s; "
+    f"test split {accuracy:.2f} %"
+  )
 
 
 def describe(workdir: pathlib.Path, target: float | None) -> str:
@@ -178,7 +248,7 @@ def describe(workdir: pathlib.Path, target: float | None) -> str:
     if reached is None and target is not None:
       if record["validation/accuracy"] >= target:
         reached = f"{100 * target:g} % on validation after {elapsed:.1f} s"
-  whole = f"whole run {elapsed:.1f} s of epochs, compilation included"
+  whole = f"{elapsed:.1f} s of epochs, compilation and saves included"
   if target is None:
     return whole
   return f"{reached or f'{100 * target:g} % not reached'}, {whole}"
@@ -186,36 +256,56 @@ def describe(workdir: pathlib.Path, target: float | None) -> str:
 
 def main(argv: list[str]) -> None:
   """Prints the table and the runs."""
-  del argv
+  command_line.expect_flags_only(argv)
   command_line.start_logging()
   values = flags.FLAGS
+  if values.only:
+    _print_half(values)
+    return
   if unknown := sorted(set(values.parts) - {"throughput", "runs"}):
     command_line.fail(f"--parts: expected throughput or runs, got {unknown[0]!r}")
-  import jax
-
-  from benchmarks import measure
-  from emosynth_jax import results
-
-  if jax.default_backend() == "cpu" and not values.dry_run:
+  # This process never touches the device, which a child could not open then.
+  probe = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
+  backend = subprocess.run(probe, check=True, stdout=subprocess.PIPE, text=True).stdout
+  if backend.strip() == "cpu" and not values.dry_run:
     command_line.fail(
       "JAX sees no accelerator: install JAX for it (pip install 'jax[cuda13]'), or try "
       "the script with --dry_run"
     )
+  os.environ["JAX_PLATFORMS"], platforms = "cpu", os.environ.get("JAX_PLATFORMS")
+  from benchmarks import measure
+  from emosynth_jax import results
+
   where = results.provenance()
-  print(f"{where['hardware']}\n{where['date']}, commit {where['commit']}")
+  if platforms is None:
+    del os.environ["JAX_PLATFORMS"]
+  else:
+    os.environ["JAX_PLATFORMS"] = platforms
+  print(f"{where['date']}, commit {where['commit']}, {where['command']}")
   if "throughput" in values.parts:
-    if values.dry_run:
-      rows = [throughput("tiny", "tiny", 4, 2, 2)]
-    else:
-      sizes = values.batch, values.steps, values.epochs
-      rows = [throughput(data, "full", *sizes) for data in ("cifar10", "fer2013")]
+    sizes = (4, 2, 2) if values.dry_run else (values.batch, values.steps, values.epochs)
+    names = ["tiny"] if values.dry_run else ["cifar10", "fer2013"]
     header = ["bfloat16", "images/s", "TFLOP/s", "of peak", "torch", "ours to it"]
-    print(measure.format_rows(header, rows))
+    rows = []
+    for name in names:
+      rows.append(throughput(name, "tiny" if values.dry_run else "full", *sizes))
+      # Each time, as what comes next may fail.
+      print(measure.format_rows(header, rows), flush=True)
   if "runs" in values.parts:
     for run in (_DRY_RUN,) if values.dry_run else RUNS:
       with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder) / "run"
-        print(whole_run(run, values.data_dir, workdir, tiny=values.dry_run))
+        text = whole_run(run, values.data_dir, workdir, tiny=values.dry_run)
+        print(text, flush=True)
+
+
+def _print_half(values):
+  from benchmarks import cases
+
+  framework, data, width = values.only.split(":")
+  halves = {"jax": measure_jax, "torch": measure_torch}
+  case = cases.Case(data, width, values.batch)
+  print(json.dumps(halves[framework](case, values.steps, values.epochs)))
 
 
 if __name__ == "__main__":

@@ -132,17 +132,20 @@ def training(
   return run
 
 
-def inference(case: Case, calls: int) -> Callable[[], np.ndarray]:
+def inference(
+  case: Case, calls: int, *, dtype: str = "float32"
+) -> Callable[[], np.ndarray]:
   """The compiled evaluation of images on the host, to logits on the host.
 
   Args:
     case: the network and the batch.
     calls: how many times a call answers.
+    dtype: type of the network's computation.
 
   Returns:
     A function that returns the logits `(batch, K)`.
   """
-  experiment = build_experiment(case)
+  experiment = build_experiment(case, dtype)
   known, scale = variables(case), jnp.float32(case.config().input.scale)
   program = jax.jit(
     functools.partial(

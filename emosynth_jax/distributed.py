@@ -20,6 +20,8 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
+from emosynth_jax import mesh
+
 # A process that is gone without a word is missed after so many seconds. One whose
 # connection breaks is missed at once.
 _HEARTBEAT_SECONDS = 60
@@ -95,11 +97,27 @@ def initialize(
       "MPI, Kubernetes and TPU pods give --coordinator_address=HOST:PORT "
       "--num_processes=N --process_id=I"
     ) from error
+  _connect()
   if not is_first():
     # One log of the run is enough; what goes wrong is heard of from all.
     logging.set_verbosity(logging.WARNING)
   logging.info(
     "%d processes with %d devices in all.", jax.process_count(), jax.device_count()
+  )
+
+
+def _connect() -> None:
+  """Exchanges a number between all processes, and between all devices.
+
+  Gloo connects at the first exchange, and gives up where one comes half a minute late
+  to it: from a search of the first process, a compilation, a slow disk. Later ones
+  wait.
+  """
+  largest(0)
+  grid = mesh.build_mesh()
+  ones = mesh.place(np.ones(jax.device_count()), mesh.split_rows(grid))
+  jax.block_until_ready(
+    jax.jit(lambda x: x.sum(), out_shardings=mesh.replicated(grid))(ones)
   )
 
 
@@ -313,7 +331,27 @@ def _raise_together(failure: Exception | None) -> None:
 
 def is_lost_contact(error: BaseException) -> bool:
   """Whether an error is that of a collective whose other processes are gone."""
-  return jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError)
+  if jax.process_count() == 1:
+    return False
+  if isinstance(error, TimeoutError):  # of a checkpoint that others were to write
+    return True
+  own = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED")
+  return isinstance(error, jax.errors.JaxRuntimeError) and not str(error).startswith(
+    own
+  )
+
+
+def check_joined() -> None:
+  """Refuses a worker of a pod that was started without the others.
+
+  Raises:
+    ValueError: if JAX knows of other processes, none of which this one has joined.
+  """
+  if jax.process_count() > 1 and not jax.distributed.is_initialized():
+    raise ValueError(
+      f"this is one of {jax.process_count()} processes of a pod that have not joined "
+      "each other; add --distributed to the command"
+    )
 
 
 def describe_lost_contact(error: BaseException) -> str:

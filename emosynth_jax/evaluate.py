@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,10 @@ from emosynth_jax import mesh as meshes
 from emosynth_jax.best_checkpoint import load_best
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.evaluate_step import build_evaluation, check_invariance
+
+# Of seeds side by side, reports are drawn one at a time: matplotlib is not made for
+# threads.
+_DRAWING = threading.Lock()
 
 
 def evaluate_run(
@@ -90,7 +95,7 @@ def evaluate_run(
   invariance = check_invariance(
     experiment, state, first, batch_size=config.eval_batch_size, mesh=mesh
   )
-  evaluated_by = results.provenance()
+  evaluated_by = results.provenance(list(mesh.devices.flat))
   # A run that was evaluated elsewhere, or with later code, says so.
   trained_by = run_config.read_provenance(workdir)
   num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
@@ -112,7 +117,8 @@ def evaluate_run(
     "splits": summaries,
   }
   if distributed.is_first():
-    _write_report(report, config, datasets, records, workdir)
+    with _DRAWING:
+      _write_report(report, config, datasets, records, workdir)
   batch_invariance.require(invariance, f"{workdir / 'report.json'}")
   return report
 

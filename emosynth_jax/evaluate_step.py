@@ -15,6 +15,7 @@ from emosynth_jax import batch_invariance, feeds, losses, metrics, models, views
 from emosynth_jax import experiment as experiments
 from emosynth_jax import mesh as meshes
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.models.platforms import on_mesh
 from emosynth_jax.train_state import TrainState
 
 Array = jax.Array
@@ -163,16 +164,17 @@ def build_evaluate(
   Returns:
     `(state, images, labels) -> summary`, see `metrics.summarize`.
   """
+  statistics = functools.partial(
+    evaluate_images,
+    model=experiment.model,
+    evaluation_logits=experiment.evaluation_logits,
+    num_classes=len(class_names),
+    batch_size=batch_size,
+    batch_sharding=None if mesh is None else meshes.batch_sharding(mesh),
+    augment=None if augment == "none" else views.VIEWS[augment],
+  )
   program = jax.jit(
-    functools.partial(
-      evaluate_images,
-      model=experiment.model,
-      evaluation_logits=experiment.evaluation_logits,
-      num_classes=len(class_names),
-      batch_size=batch_size,
-      batch_sharding=None if mesh is None else meshes.batch_sharding(mesh),
-      augment=None if augment == "none" else views.VIEWS[augment],
-    ),
+    on_mesh(mesh, statistics),
     out_shardings=None if mesh is None else meshes.replicated(mesh),
   )
 
@@ -212,14 +214,15 @@ def build_evaluation(
     augment=augment,
     mesh=mesh,
   )
+  statistics_of_batch = functools.partial(
+    evaluate_batch,
+    model=experiment.model,
+    evaluation_logits=experiment.evaluation_logits,
+    num_classes=len(class_names),
+    augment=None if augment == "none" else views.VIEWS[augment],
+  )
   one_batch = jax.jit(
-    functools.partial(
-      evaluate_batch,
-      model=experiment.model,
-      evaluation_logits=experiment.evaluation_logits,
-      num_classes=len(class_names),
-      augment=None if augment == "none" else views.VIEWS[augment],
-    ),
+    on_mesh(mesh, statistics_of_batch),
     out_shardings=meshes.replicated(mesh),
   )
 

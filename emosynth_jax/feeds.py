@@ -19,7 +19,9 @@ from emosynth_jax.train_state import TrainState
 _BYTES_PER_CALL = 256 << 20
 
 
-def is_resident(dataset: Dataset, settings: ml_collections.ConfigDict, mesh: Mesh):
+def is_resident(
+  dataset: Dataset, settings: ml_collections.ConfigDict, mesh: Mesh
+) -> bool:
   """Whether a split lies on the devices as a whole.
 
   Args:
@@ -27,6 +29,9 @@ def is_resident(dataset: Dataset, settings: ml_collections.ConfigDict, mesh: Mes
     settings: `config.data`; its `pipeline` says so, or in "auto" the part of one device
       against `resident_gib`.
     mesh: of `mesh.build_mesh`.
+
+  Returns:
+    Whether it does.
   """
   if settings.pipeline != "auto":
     return settings.pipeline == "resident"

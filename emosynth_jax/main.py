@@ -19,7 +19,6 @@ command: see docs/scaling.md.
 
 import os
 import pathlib
-import threading
 import time
 import traceback
 
@@ -54,7 +53,10 @@ _WORKDIR = flags.DEFINE_string(
   "runs/...-seeds.",
 )
 _SEEDS = flags.DEFINE_list(
-  "seeds", [], "Seeds to run one after the other, as 0,1,2, instead of config.seed."
+  "seeds",
+  [],
+  "Seeds to run, as 0,1,2, instead of config.seed: side by side where there are "
+  "several devices, or else one after the other.",
 )
 _COMPARE = flags.DEFINE_string(
   "compare", None, "Folder with the seeds.json of another config, with --seeds."
@@ -90,8 +92,11 @@ _TRACEBACK = flags.DEFINE_bool(
 )
 
 
-# Reports are drawn one at a time: matplotlib is not made for threads.
-_EVALUATION = threading.Lock()
+_OUT_OF_MEMORY = (
+  "a device's memory is used up ({}). Less is needed with a smaller config.batch_size "
+  "and config.eval_batch_size, with config.data.pipeline=grain, or with "
+  "config.model.dtype=bfloat16; the same command goes on from the last checkpoint."
+)
 
 
 def default_workdir(config_file: str, ending: str) -> pathlib.Path:
@@ -121,25 +126,31 @@ def main(argv: list[str]) -> None:
   start_logging()
   use_compilation_cache()
   # After the flags: --help needs none of it.
-  from emosynth_jax import default_config, epoch
+  from emosynth_jax import default_config, distributed, epoch
 
   config = _CONFIG.value
-  try:
-    with mistakes_in_one_line(_TRACEBACK.value, epoch.NonFiniteError):
-      default_config.check_config(config)
-      _join_job()
-      if seeds := parse_seeds(_SEEDS.value):
+  with mistakes_in_one_line(_TRACEBACK.value, epoch.NonFiniteError):
+    default_config.check_config(config)
+    _join_job()
+    try:
+      seeds = parse_seeds(_SEEDS.value)
+      distributed.check_same(
+        f"{_MODE.value} {seeds} {_COMPARE.value} {config.to_json()}", "the command"
+      )
+      if seeds:
         _run_seeds(config, seeds)
       elif _COMPARE.value:
         raise ValueError("--compare: expected --seeds with it")
       else:
         _run_one(config, _workdir(f"seed{config.seed}"), began=_START)
-  except RuntimeError as error:
-    from emosynth_jax import distributed
-
-    if _TRACEBACK.value or not distributed.is_lost_contact(error):
+    except (RuntimeError, TimeoutError) as error:
+      if _TRACEBACK.value:
+        raise
+      if distributed.is_lost_contact(error):
+        fail(distributed.describe_lost_contact(error))
+      if "RESOURCE_EXHAUSTED" in str(error):
+        fail(_OUT_OF_MEMORY.format(str(error).strip().splitlines()[0][:200]))
       raise
-    fail(distributed.describe_lost_contact(error))
 
 
 def _workdir(ending: str) -> pathlib.Path:
@@ -165,8 +176,7 @@ def _run_one(config, workdir, **where):
 
   if _MODE.value == "train" and not train.train(config, workdir, **where):
     return None
-  with _EVALUATION:
-    return evaluate.evaluate_run(config, workdir, devices=where.get("devices"))
+  return evaluate.evaluate_run(config, workdir, devices=where.get("devices"))
 
 
 def _run_seeds(config, seeds):
@@ -178,6 +188,14 @@ def _run_seeds(config, seeds):
   def workdir_of(seed):
     return _workdir("") / f"seed{seed}" if _WORKDIR.value else _workdir(f"seed{seed}")
 
+  def groups_of(count):
+    # In a job of several processes each seed is shared out over all of them.
+    if jax.process_count() > 1:
+      return ()
+    return side_by_side.device_groups(
+      jax.devices(), count, config.batch_size, config.mesh.model
+    )
+
   # What there is to compare with is looked for before hours of training.
   others = several.read_summary(_COMPARE.value) if _COMPARE.value else None
   reports = several.run_seeds(
@@ -186,12 +204,7 @@ def _run_seeds(config, seeds):
     workdir_of,
     _run_one,
     again=_MODE.value == "eval",
-    # In a job of several processes each seed is shared out over all of them.
-    groups=side_by_side.device_groups(
-      jax.devices(), len(seeds), config.batch_size, config.mesh.model
-    )
-    if jax.process_count() == 1
-    else (),
+    groups_of=groups_of,
   )
   if reports is None:
     return

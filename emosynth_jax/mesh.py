@@ -30,7 +30,8 @@ def build_mesh(model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
     beside each other, so that each process has one stretch of the images.
 
   Raises:
-    ValueError: if `model` does not divide the number of devices.
+    ValueError: if `model` does not divide the number of devices, or a group of so many
+      would lie across processes and not fill them.
   """
   devices = jax.devices() if devices is None else list(devices)
   if model < 1 or len(devices) % model:
@@ -39,6 +40,12 @@ def build_mesh(model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
       f"{model}"
     )
   devices = sorted(devices, key=lambda d: (d.process_index, d.id))
+  own = len(devices) // len({d.process_index for d in devices})
+  if own % model and model % own:
+    raise ValueError(
+      f"config.mesh.model: expected a divisor or a multiple of the {own} devices of a "
+      f"process, got {model}"
+    )
   return Mesh(np.array(devices).reshape(-1, model), ("data", "model"))
 
 

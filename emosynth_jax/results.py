@@ -12,7 +12,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,11 +103,14 @@ def write_report(path: str | os.PathLike[str], report: Mapping[str, Any]) -> Non
   write_atomically(path, text.encode())
 
 
-def provenance() -> dict[str, Any]:
+def provenance(devices: Sequence[Any] | None = None) -> dict[str, Any]:
   """Where a result comes from: program, packages, machine, moment.
 
   It reads only, and what it can't find out is "unknown". It starts JAX's backend if
   nothing has done so yet.
+
+  Args:
+    devices: those that the result was computed on, by default all there are.
 
   Returns:
     A dictionary with ``command``, ``commit`` (of the package's own checkout, with
@@ -118,7 +121,8 @@ def provenance() -> dict[str, Any]:
   """
   import jax  # here, as tables and reports need no JAX
 
-  backend, devices = jax.default_backend(), jax.devices()
+  backend = jax.default_backend()
+  devices = jax.devices() if devices is None else devices
   cpu_model, cpu_cores = _cpu_model(), _cpu_cores()
   processor = f"{cpu_model}, {cpu_cores} core{'s' if cpu_cores != 1 else ''}"
   kind = devices[0].device_kind

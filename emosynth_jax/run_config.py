@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -152,7 +152,8 @@ def check_same_data(
     ValueError: if a split has other images, labels or classes.
   """
   path = pathlib.Path(workdir) / "data.json"
-  if not path.exists():
+  # Together: to compare, all processes exchange checksums.
+  if not distributed.largest(path.exists())[0]:
     return
   old = json.loads(path.read_text())
   for name, new in fingerprint(datasets).items():
@@ -164,11 +165,19 @@ def check_same_data(
       )
 
 
-def keep_provenance(workdir: str | os.PathLike, *, step: int) -> None:
-  """Adds a line to provenance.jsonl: by what the run goes on from `step`."""
+def keep_provenance(
+  workdir: str | os.PathLike, *, step: int, devices: Sequence[Any] | None = None
+) -> None:
+  """Adds a line to provenance.jsonl: by what the run goes on from `step`.
+
+  Args:
+    workdir: the run's folder.
+    step: that it goes on from.
+    devices: those that it is on, by default all.
+  """
   path = pathlib.Path(workdir) / "provenance.jsonl"
   before = path.read_text() if path.exists() else ""
-  line = json.dumps({"step": step, **results.provenance()}, sort_keys=True)
+  line = json.dumps({"step": step, **results.provenance(devices)}, sort_keys=True)
   # In one move: a line that a kill cut short would spoil the file for good.
   results.write_atomically(path, f"{before}{line}\n".encode())
 

@@ -11,6 +11,7 @@ from absl import logging
 
 from emosynth_jax import (
   default_config,
+  distributed,
   epoch,
   results,
   run_config,
@@ -49,7 +50,7 @@ def run_seeds(
   run_one: Callable[..., dict[str, Any] | None],
   *,
   again: bool = False,
-  groups: Sequence[list[Any]] = (),
+  groups_of: Callable[[int], Sequence[list[Any]]] = lambda count: (),
 ) -> list[dict[str, Any]] | None:
   """Runs seeds, in turn or side by side; of a finished one only the report is read.
 
@@ -61,8 +62,9 @@ def run_seeds(
       report, or None where it was stopped. Side by side it is also given `devices` and
       `stop`, as `train.train` takes them.
     again: runs the finished ones too.
-    groups: devices by groups, of which each serves one seed at a time; with less than
-      two of them one seed runs after the other.
+    groups_of: the number of seeds that are to run to the devices by groups, of which
+      each serves one seed at a time; with less than two of them one seed runs after the
+      other.
 
   Returns:
     The reports; None where a run was stopped.
@@ -75,32 +77,37 @@ def run_seeds(
     own.seed = seed
     default_config.check_config(own)
 
-  def one(numbered, **where):
-    i, own, seed = numbered
-    workdir = workdir_of(seed)
-    report = None if again else finished_report(own, workdir)
-    state = "to run" if report is None else "finished before"
-    logging.info("Seed %d (%d of %d) in %s: %s.", seed, i, len(seeds), workdir, state)
-    if report is None:
-      report = run_one(own, workdir, **where)
-    return report
+  def one(own, **where):
+    number, workdir = list(seeds).index(own.seed) + 1, workdir_of(own.seed)
+    logging.info("Seed %d (%d of %d) in %s.", own.seed, number, len(seeds), workdir)
+    return run_one(own, workdir, **where)
 
-  numbered = list(zip(range(1, len(seeds) + 1), configs, seeds, strict=True))
-  reports = []
+  reports: dict[int, dict[str, Any] | None] = {}
+  waiting = []
+  for own in configs:
+    report = None if again else finished_report(own, workdir_of(own.seed))
+    # In a job, what one process does not find all of them run.
+    if distributed.largest(report is None)[0]:
+      waiting.append(own)
+    else:
+      reports[own.seed] = report
+      logging.info("Seed %d in %s: finished before.", own.seed, workdir_of(own.seed))
+  groups = groups_of(len(waiting)) if len(waiting) > 1 else ()
   if len(groups) > 1:
-    reports = side_by_side.run_side_by_side(
-      lambda task, devices, stop: one(task, devices=devices, stop=stop),
-      {f"seed {task[2]}": task for task in numbered},
+    found = side_by_side.run_side_by_side(
+      lambda own, devices, stop: one(own, devices=devices, stop=stop),
+      {f"seed {own.seed}": own for own in waiting},
       groups,
     )
+    reports |= zip((own.seed for own in waiting), found, strict=True)
   else:
-    for task in numbered:
-      reports.append(one(task))
-      if reports[-1] is None:
+    for own in waiting:
+      reports[own.seed] = one(own)
+      if reports[own.seed] is None:
         break
-  if None in reports:
+  if None in reports.values():
     return None
-  return [results.to_jsonable(report, "report") for report in reports]
+  return [results.to_jsonable(reports[seed], "report") for seed in seeds]
 
 
 def finished_report(

@@ -40,23 +40,24 @@ def device_groups(
 
 
 def run_side_by_side(
-  function: Callable[[Task, list[Any], StopSignal], Result],
+  function: Callable[[Task, list[Any], StopSignal], Result | None],
   tasks: dict[str, Task],
   groups: Sequence[list[Any]],
-) -> list[Result]:
+) -> list[Result | None]:
   """Calls a function for each task on the next free group of devices.
 
   Threads rather than processes: the work is done on the devices, and all of these
   belong to one process.
 
   Args:
-    function: `(task, devices, stop) -> result`; `stop` is set by SIGTERM and Ctrl-C,
-      and where another task fails.
+    function: `(task, devices, stop) -> result`, None where it was stopped; `stop` is
+      set by SIGTERM and Ctrl-C, and where another task fails. From then on it is called
+      for no further task.
     tasks: by names, which come before what is logged.
     groups: of devices.
 
   Returns:
-    The results, in the order of the tasks.
+    The results, in the order of the tasks; None for those that were not begun.
 
   Raises:
     Exception: the first that a task raised, when all others have stopped.
@@ -65,16 +66,22 @@ def run_side_by_side(
   for group in groups:
     free.put(group)
 
-  def run(name: str, task: Task) -> Result:
+  failures: list[BaseException] = []
+
+  def run(name: str, task: Task) -> Result | None:
     threading.current_thread().name = name
     group = free.get()
     try:
+      if stop.number:
+        return None
       # What a run makes on the way, beside the arrays that it places, is to lie there.
       with jax.default_device(group[0]):
         return function(task, group, stop)
-    except BaseException:
+    except BaseException as error:
+      failures.append(error)
+      stop.reason = stop.reason or f"the failure of {name}"
       stop.number = stop.number or signal.SIGTERM
-      raise
+      return None
     finally:
       free.put(group)
 
@@ -90,6 +97,9 @@ def run_side_by_side(
     try:
       with concurrent.futures.ThreadPoolExecutor(len(groups)) as pool:
         futures = [pool.submit(run, name, task) for name, task in tasks.items()]
-        return [future.result() for future in futures]
+        results = [future.result() for future in futures]
     finally:
       handler.removeFilter(name_the_run)
+  if failures:
+    raise failures[0]
+  return results

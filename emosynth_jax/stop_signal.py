@@ -13,6 +13,8 @@ class StopSignal:
 
   def __init__(self) -> None:
     self.number = 0
+    # What else than a signal stopped the runs, in words.
+    self.reason = ""
     self._previous: dict[int, object] = {}
 
   def __enter__(self) -> Self:

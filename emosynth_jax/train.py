@@ -54,6 +54,7 @@ def train(
   """
   began = time.monotonic() if began is None else began
   workdir = pathlib.Path(workdir)
+  distributed.check_joined()
   distributed.check_same(config.to_json(), "the config")
   distributed.check_shared_folder(workdir)
   with contextlib.ExitStack() as stack:
@@ -98,13 +99,12 @@ def _train(
     )
     saved = time.monotonic()
     first_call = True
-    epoch_began = time.monotonic()
+    last_epoch_ended = time.monotonic()
 
     while not epoch.is_finished(state, config):
       done = int(state.step) - int(state.epoch) * steps_per_epoch
       if done < steps_per_epoch:
         if done == 0:
-          epoch_began = time.monotonic()
           state = run.place(epoch.begin(state, config))
         count = min(run.chunk, steps_per_epoch - done)
         state = run.take_steps(state, num_steps=count)
@@ -116,7 +116,9 @@ def _train(
           run_config.keep_fingerprint(datasets, workdir)
           if distributed.is_first():
             run_config.keep_config(config, workdir)
-            run_config.keep_provenance(workdir, step=int(state.step) - count)
+            run_config.keep_provenance(
+              workdir, step=int(state.step) - count, devices=list(mesh.devices.flat)
+            )
           logging.info(
             "First %d training steps done %.1f s after the start.",
             count,
@@ -146,9 +148,10 @@ def _train(
           checkpoints.save("best", state)
         if writer is not None:
           writer.write(int(state.step), record)
-          writer.write_timing(
-            int(state.step), {"seconds": time.monotonic() - epoch_began}
-          )
+          # With the saves before it: the epochs' seconds add up to the run's.
+          now = time.monotonic()
+          writer.write_timing(int(state.step), {"seconds": now - last_epoch_ended})
+          last_epoch_ended = now
         checkpoints.save("last", state)
         saved = time.monotonic()
         epoch.log(record, is_best=is_best)
@@ -159,11 +162,11 @@ def _train(
         checkpoints.wait()
         logging.info(
           "Stopped by %s at step %d; the same command goes on from there.",
-          signal.Signals(stop_number).name,
+          stop.reason or signal.Signals(stop_number).name,
           state.step,
         )
         return False
-  except jax.errors.JaxRuntimeError as error:
+  except (jax.errors.JaxRuntimeError, TimeoutError) as error:
     lost_contact = distributed.is_lost_contact(error)
     raise
   finally:
@@ -184,6 +187,14 @@ def _restore_or_create(
 ) -> TrainState:
   """The state to go on from."""
   state = checkpoints.restore("last", experiments.state_shapes(experiment))
+  step = -1 if state is None else int(state.step)
+  newest, oldest = distributed.largest(step, -step)
+  if newest != -oldest:
+    raise ValueError(
+      f"{workdir}: the processes see different checkpoints (the newest are of steps "
+      f"{-oldest} and {newest}), as on a network file system that lags behind; start "
+      "again in a minute"
+    )
   if state is not None:
     logging.info("Resuming from step %d in %s.", state.step, workdir)
     return state

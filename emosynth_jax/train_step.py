@@ -12,6 +12,7 @@ from jax import lax
 
 from emosynth_jax import losses, models
 from emosynth_jax.models.batch_norm_groups import normalize_in_groups
+from emosynth_jax.models.platforms import on_mesh
 from emosynth_jax.train_state import TrainState, update_ema
 
 Array = jax.Array
@@ -253,7 +254,7 @@ def compile_train_steps(
     `(state, images, labels, class_weights, *, num_steps) -> state`.
   """
   return jax.jit(
-    functools.partial(train_steps, **arguments),
+    _on_mesh_of(state_shardings, functools.partial(train_steps, **arguments)),
     static_argnames="num_steps",
     donate_argnames="state",
     out_shardings=state_shardings,
@@ -273,7 +274,12 @@ def compile_train_on_batches(
     `(state, images, labels, class_weights) -> state`.
   """
   return jax.jit(
-    functools.partial(train_on_batches, **arguments),
+    _on_mesh_of(state_shardings, functools.partial(train_on_batches, **arguments)),
     donate_argnames="state",
     out_shardings=state_shardings,
   )
+
+
+def _on_mesh_of(state_shardings, function):
+  shardings = jax.tree.leaves(state_shardings)
+  return on_mesh(shardings[0].mesh if shardings else None, function)

@@ -241,7 +241,7 @@ def run_ablation(
     width: factor on the network's maps.
     learning_rate: of the first step.
     mapping: one of `ablation.MAPPINGS`.
-    members_per_call: members of one call; 0 for the number of devices.
+    members_per_call: members of one call, see --members_per_call.
     flip: whether half of the images are mirrored, at random.
     margin_hash: of the user's margin file.
 
@@ -365,7 +365,11 @@ def define_flags() -> None:
     "How the members run; benchmarks/ablation_mappings.py compares them.",
   )
   flags.DEFINE_integer(
-    "members_per_call", 0, "Members of one call; 0: as many as there are devices.", 0
+    "members_per_call",
+    0,
+    "Members of one call, rounded down to a multiple of the devices; 0: with "
+    "--mapping=devices as many as there are devices, else 1.",
+    0,
   )
   flags.DEFINE_string(
     "workdir", None, "Output folder. By default runs/margin_ablation-DATA-GRID."
@@ -381,7 +385,7 @@ def run(argv: list[str]) -> None:
   if given.mapping == "devices":
     # One device a core: two small trainings side by side waste less than one that is
     # spread over both.
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
   for flag in ("width", "learning_rate"):
     value = getattr(given, flag)
     if not 0 < value < math.inf:  # absl's bounds let NaN pass

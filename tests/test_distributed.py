@@ -3,6 +3,7 @@
 import contextlib
 import zlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -75,3 +76,29 @@ def test_what_the_first_process_refuses_is_refused():
     distributed.held_by_first(refuse()),
   ):
     pytest.fail("not to be entered")
+
+
+@pytest.mark.parametrize(
+  ("error", "lost"),
+  [
+    (jax.errors.JaxRuntimeError("UNKNOWN: Gloo: Connection closed by peer"), True),
+    (jax.errors.JaxRuntimeError("INTERNAL: another task died"), True),
+    (TimeoutError("Timeout waiting at barrier"), True),
+    (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), False),
+    (jax.errors.JaxRuntimeError("INVALID_ARGUMENT: shapes"), False),
+    (ValueError("a setting"), False),
+  ],
+)
+def test_what_is_another_process_s_death_and_what_this_one_s_own(
+  error, lost, monkeypatch
+):
+  assert not distributed.is_lost_contact(error)  # there is no other
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  assert distributed.is_lost_contact(error) == lost
+
+
+def test_a_worker_of_a_pod_that_has_joined_no_other_is_refused(monkeypatch):
+  distributed.check_joined()
+  monkeypatch.setattr(jax, "process_count", lambda: 4)
+  with pytest.raises(ValueError, match=r"one of 4 processes.*add --distributed"):
+    distributed.check_joined()

@@ -74,11 +74,13 @@ def alone(folder):
   return folder / "alone"
 
 
-def _assert_same_but_rounding(config, workdir, alone):
+def _assert_same_but_rounding(config, workdir, alone, rounding=1):
   states = [_last(config, each) for each in (workdir, alone)]
   assert int(states[0].step) == int(states[1].step) == 9
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6),
+    lambda a, b: np.testing.assert_allclose(
+      a, b, rtol=2e-4 * rounding, atol=2e-6 * rounding
+    ),
     *[(s.params, s.batch_stats, s.ema, s.totals["loss"]) for s in states],
   )
   records = [read_records(each / "metrics.jsonl") for each in (workdir, alone)]
@@ -86,7 +88,7 @@ def _assert_same_but_rounding(config, workdir, alone):
   for record, expected in zip(*records, strict=True):
     assert record == pytest.approx(expected, rel=1e-4)
   data, expected = (json.loads((w / "data.json").read_text()) for w in (workdir, alone))
-  if workdir.name == "grain":  # which never has all images at once
+  if workdir.name in ("grain", "stopped"):  # which never had all images at once
     for split in expected.values():
       del split["images_crc32"]
   assert data == expected
@@ -114,15 +116,16 @@ def test_eight_devices_train_as_one_does(folder, alone):
   config = _config(folder, batch_norm_groups=4)
   in_groups = folder / "groups_1"
   assert train.train(config, in_groups, devices=jax.devices()[:1])
-  _assert_same_but_rounding(config, folder / "groups_8", in_groups)
+  # The deviation of two images amplifies what rounding changes.
+  _assert_same_but_rounding(config, folder / "groups_8", in_groups, rounding=10)
   with pytest.raises(AssertionError):
-    _assert_same_but_rounding(config, folder / "groups_8", alone)
+    _assert_same_but_rounding(config, folder / "groups_8", alone, rounding=10)
 
 
 class _Job:
   """Two processes of two devices each, which train in one workdir."""
 
-  def __init__(self, folder, workdir, *, of_second=()):
+  def __init__(self, folder, workdir, *settings, of_second=()):
     with socket.socket() as server:
       server.bind(("127.0.0.1", 0))
       port = server.getsockname()[1]
@@ -135,6 +138,7 @@ class _Job:
       f"--config={_FOLDER / 'tiny_config.py'}",
       f"--config.data.data_dir={folder / 'images'}",
       f"--workdir={workdir}",
+      *settings,
       f"--coordinator_address=127.0.0.1:{port}",
       "--num_processes=2",
     ]
@@ -192,7 +196,8 @@ def test_each_process_decodes_its_own_images_alone(stopped):
 
 def test_two_processes_resume_train_and_report_as_one_does(folder, alone, stopped):
   workdir, _ = stopped
-  codes, outputs, errors = _Job(folder, workdir).wait()
+  # What was begun from the devices goes on from disk, each process its own part.
+  codes, outputs, errors = _Job(folder, workdir, "--config.data.pipeline=grain").wait()
   assert codes == [0, 0], errors
   _assert_same_but_rounding(_config(folder), workdir, alone)
   report = json.loads((workdir / "report.json").read_text())

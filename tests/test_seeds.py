@@ -4,6 +4,7 @@ import copy
 import json
 import math
 
+import jax
 import numpy as np
 import pytest
 import scipy.stats
@@ -117,6 +118,26 @@ def test_a_seed_is_run_again_when_asked_and_a_stop_ends_it_all(trained):
 
   assert seeds.run_seeds(_config(), [3, 5, 7], _in(folder), run_one, again=True) is None
   assert ran == [(3, "seed3"), (5, "seed5")]
+
+
+def test_devices_are_dealt_out_to_the_seeds_that_are_not_finished(trained):
+  folder, reports = trained
+  counts, ran = [], []
+
+  def groups_of(count):
+    counts.append(count)
+    return [jax.devices()[:1]] * 2
+
+  def run_one(config, workdir, *, devices, stop):
+    ran.append((config.seed, devices))
+    return {"seed": config.seed}
+
+  found = seeds.run_seeds(
+    _config(), [3, 7, 5, 9], _in(folder), run_one, groups_of=groups_of
+  )
+  assert counts == [2]
+  assert sorted(ran) == [(seed, jax.devices()[:1]) for seed in (7, 9)]
+  assert found == [reports[0], {"seed": 7}, reports[1], {"seed": 9}]
 
 
 def test_an_impossible_seed_is_refused_before_any_run(tmp_path):

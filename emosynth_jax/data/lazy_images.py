@@ -36,6 +36,7 @@ class LazyImages:
     """
     self._read = read
     self._rows = np.arange(shape[0]) if rows is None else np.asarray(rows)
+    self._numbers = np.arange(len(self._rows))  # kept: each batch asks for some
     self._held: np.ndarray | None = None
     self.held = range(0)
     self.shape = (len(self._rows), *shape[1:])
@@ -44,7 +45,7 @@ class LazyImages:
     return self.shape[0]
 
   def __getitem__(self, index: Any) -> np.ndarray:
-    rows = np.arange(len(self))[index]
+    rows = self._numbers[index]
     if not rows.ndim:
       return self[rows[None]][0]
     if len(rows) and self._held is not None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from emosynth_jax.models.platforms import by_device
 from emosynth_jax.models.same_convolution import conv2d
 
 Array = jax.Array
@@ -105,15 +106,18 @@ def _depthwise_backward(stride, residuals, cotangent):
     spread = _spread(cotangent, stride, inputs.shape)
     inputs_gradient = _shifted_products(spread, kernel[::-1, ::-1], 1)
 
-    # Example by example, since k k sums over a batch would each read it anew.
-    def add(total, example):
-      patches = _patches(example[0][None], kernel.shape[0], stride)
-      sums = [jnp.sum(p[0] * example[1], (0, 1), dtype=jnp.float32) for p in patches]
-      return total + jnp.stack(sums), None
+    # Example by example (of each device), since k k sums over a batch would each read
+    # it anew.
+    def add(total, examples):
+      patches = _patches(examples[0], kernel.shape[0], stride)
+      sums = [jnp.sum(p * examples[1], (1, 2), dtype=jnp.float32) for p in patches]
+      return total + jnp.stack(sums, axis=1), None
 
-    zeros = jnp.zeros((kernel.shape[0] ** 2, kernel.shape[3]), jnp.float32)
-    total, _ = lax.scan(add, zeros, (inputs, cotangent))
-    return inputs_gradient, total.reshape(kernel.shape).astype(kernel.dtype)
+    examples = [by_device(x).swapaxes(0, 1) for x in (inputs, cotangent)]
+    shape = examples[0].shape[1], kernel.shape[0] ** 2, kernel.shape[3]
+    total, _ = lax.scan(add, jnp.zeros(shape, jnp.float32), tuple(examples))
+    total = total.sum(0).reshape(kernel.shape)
+    return inputs_gradient, total.astype(kernel.dtype)
 
   return _gradients_by_platform(on_cpu, stride, residuals, cotangent)
 

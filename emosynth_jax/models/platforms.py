@@ -1,9 +1,12 @@
 """Functions that are computed in one form on CPUs and in another elsewhere."""
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax import lax
+from jax.sharding import Mesh
 
 Array = jax.Array
 
@@ -43,3 +46,42 @@ def fast_on_cpu(
 
   function.defvjp(forward, backward)
   return function
+
+
+def on_mesh(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
+  """A function whose forms for CPUs know how many devices share its batch.
+
+  Args:
+    mesh: with an axis "data", over which the batch is split; None for a single device.
+    function: to be compiled.
+
+  Returns:
+    The function, traced with the mesh around it.
+  """
+  if mesh is None:
+    return function
+
+  @functools.wraps(function)
+  def traced(*arguments, **keywords):
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      return function(*arguments, **keywords)
+
+  return traced
+
+
+def by_device(batch: Array) -> Array:
+  """A batch as one stretch for each of the devices that share it, see `on_mesh`.
+
+  A loop over a split axis would have every device do the whole of it. One over the
+  images of a stretch leaves each device its own.
+
+  Args:
+    batch: `(N, ...)`.
+
+  Returns:
+    `(D, N / D, ...)`; D is 1 where no mesh is known or N is no multiple of it.
+  """
+  devices = jax.sharding.get_abstract_mesh().shape.get("data", 1)
+  if batch.shape[0] % devices:
+    devices = 1
+  return batch.reshape(devices, batch.shape[0] // devices, *batch.shape[1:])

@@ -81,9 +81,9 @@ def conv2d(inputs: Array, kernel: Array) -> Array:
     raise ValueError(f"kernel: expected an odd square, got {kernel.shape[:2]}")
   form = _value_form(inputs.shape, kernel.shape)
   if form is None or not _is_exact(inputs):
-    return _plain(inputs, kernel)
+    return plain(inputs, kernel)
   fast = functools.partial(winograd.convolve, **form._asdict())
-  return lax.platform_dependent(inputs, kernel, cpu=fast, default=_plain)
+  return lax.platform_dependent(inputs, kernel, cpu=fast, default=plain)
 
 
 def _conv2d_forward(inputs, kernel):
@@ -99,7 +99,8 @@ def _conv2d_backward(residuals, cotangent):
 conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
-def _plain(inputs, kernel):
+def plain(inputs: Array, kernel: Array) -> Array:
+  """`conv2d` as XLA computes it."""
   return lax.conv_general_dilated(
     inputs, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS
   )
@@ -111,7 +112,7 @@ def _is_exact(array):
 
 
 def _gradients_by_jax(inputs, kernel, cotangent):
-  return jax.vjp(_plain, inputs, kernel)[1](cotangent)
+  return jax.vjp(plain, inputs, kernel)[1](cotangent)
 
 
 def _gradients_on_cpu(inputs, kernel, cotangent):
@@ -128,7 +129,7 @@ def _adjoint(cotangent, kernel):
   form = _value_form(cotangent.shape, swapped)
   if form is not None and _is_exact(cotangent):
     return winograd.convolve(cotangent, kernel, adjoint=True, **form._asdict())
-  return _plain(cotangent, kernel[::-1, ::-1].transpose(0, 1, 3, 2))
+  return plain(cotangent, kernel[::-1, ::-1].transpose(0, 1, 3, 2))
 
 
 def _adjoint_forward(cotangent, kernel):
@@ -154,6 +155,20 @@ def _kernel_gradient(size, inputs, cotangent):
   form = _kernel_gradient_form(inputs.shape, cotangent.shape[3], size)
   if form is not None and _is_exact(inputs):
     return winograd.kernel_gradient(inputs, cotangent, size=size, **form._asdict())
+  return plain_kernel_gradient(size, inputs, cotangent)
+
+
+def plain_kernel_gradient(size: int, inputs: Array, cotangent: Array) -> Array:
+  """The gradient of `conv2d` by its kernel as XLA computes it fast on a CPU.
+
+  Args:
+    size: k.
+    inputs: `(N, H, W, C)`.
+    cotangent: `(N, H, W, F)`, of the outputs.
+
+  Returns:
+    `(k, k, C, F)`.
+  """
   margin = size // 2
   gradient = lax.conv_general_dilated(
     inputs.transpose(3, 1, 2, 0),

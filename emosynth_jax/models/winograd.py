@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from emosynth_jax.models.platforms import by_device
+
 Array = jax.Array
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -119,7 +121,11 @@ def convolve(
   parts = _parts(inputs, pixels)
   if parts.shape[0] == 1:
     return convolve_part(inputs)
-  return lax.map(convolve_part, parts).reshape(*inputs.shape[:3], features)
+  devices, images = parts.shape[1:3]
+  outputs = lax.map(
+    lambda part: convolve_part(part.reshape(-1, *inputs.shape[1:])), parts
+  ).reshape(-1, devices, images, *inputs.shape[1:3], features)
+  return outputs.swapaxes(0, 1).reshape(*inputs.shape[:3], features)
 
 
 def kernel_gradient(
@@ -140,20 +146,25 @@ def kernel_gradient(
   matrices = transforms(tile, size)
   side = tile + size - 1
 
-  def add_part(total, part):
-    inputs, cotangent = part
+  def gradient_of(inputs, cotangent):
     tiles = _two_sided(matrices.inputs, _input_tiles(inputs, tile, size))
     spread = _two_sided(_transpose(matrices.outputs), _split(cotangent, tile))
     # One product of many is faster than as many products, with the sum on the rows.
-    return total + jnp.einsum("utc,utf->ucf", _stack(tiles), _stack(spread)), None
+    return jnp.einsum("utc,utf->ucf", _stack(tiles), _stack(spread))
 
   parts = _parts(inputs, pixels), _parts(cotangent, pixels)
-  shape = (side * side, inputs.shape[3], cotangent.shape[3])
   if parts[0].shape[0] == 1:
-    total = add_part(0, (inputs, cotangent))[0]
+    total = gradient_of(inputs, cotangent)
   else:
-    total = lax.scan(add_part, jnp.zeros(shape, inputs.dtype), parts)[0]
-  total = [list(row) for row in total.reshape(side, side, *shape[1:])]
+    # A sum for each device, or they would exchange theirs at every turn.
+    of_devices = jax.vmap(gradient_of)
+    shape = parts[0].shape[1], side * side, inputs.shape[3], cotangent.shape[3]
+    total = lax.scan(
+      lambda total, part: (total + of_devices(*part), None),
+      jnp.zeros(shape, inputs.dtype),
+      parts,
+    )[0].sum(0)
+  total = [list(row) for row in total.reshape(side, side, *total.shape[1:])]
   gradient = _two_sided(_transpose(matrices.kernel), total)
   return jnp.stack([jnp.stack(row) for row in gradient])
 
@@ -215,10 +226,12 @@ def _stack(grid):
 
 
 def _parts(array, pixels):
-  """`(parts, images, H, W, C)`, of equal numbers of images."""
-  n, height, width, _ = array.shape
+  """`(parts, devices, images, H, W, C)`, of equal numbers of images."""
+  array = by_device(array)
+  devices, n, height, width, _ = array.shape
   most = max(1, pixels // (height * width))
   images = max(d for d in range(1, min(n, most) + 1) if n % d == 0)
   if 2 * images < min(n, most):
     images = n  # A number without a fitting divisor.
-  return array.reshape(n // images, images, *array.shape[1:])
+  parts = array.reshape(devices, n // images, images, *array.shape[2:])
+  return parts.swapaxes(0, 1)

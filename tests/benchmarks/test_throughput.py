@@ -88,12 +88,14 @@ def test_time_to_a_target_counts_the_epochs_until_then(tmp_path):
       writer.write(step, {"validation/accuracy": accuracy})
       writer.write_timing(step, {"seconds": seconds})
   found = accelerator.describe(tmp_path, 0.94)
-  assert found.startswith("94 % on validation after 30.0 s, whole run 39.0 s")
+  assert found.startswith("94 % on validation after 30.0 s, 39.0 s of epochs")
   assert "99.5 % not reached" in accelerator.describe(tmp_path, 0.995)
 
 
 def test_peaks_are_found_by_the_kind_of_device():
   assert accelerator.peak("NVIDIA H100 80GB HBM3") == 989e12
+  assert accelerator.peak("NVIDIA L40S") == 362e12
+  assert accelerator.peak("NVIDIA L40") == 181e12
   assert accelerator.peak("cpu") is None
 
 

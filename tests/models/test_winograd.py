@@ -57,7 +57,7 @@ def test_values_and_kernel_gradient_in_float64(tile, size, shape, pixels):
 def test_parts_are_equal_and_hold_every_image(images):
   array = jnp.arange(images)[:, None, None, None] * jnp.ones((1, 4, 4, 1))
   parts = winograd._parts(array, 64)
-  assert parts.shape[:2] == ((1, 11) if images == 11 else (3, 4))
+  assert parts.shape[:3] == ((1, 1, 11) if images == 11 else (3, 1, 4))
   np.testing.assert_array_equal(parts.reshape(array.shape), array)
 
 

@@ -2,8 +2,10 @@
 
 import os
 import pathlib
+import shutil
 import threading
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,9 @@ import pytest
 import tiny_config
 import tiny_network
 
-from emosynth_jax import losses, mesh, models, side_by_side, train
+from emosynth_jax import losses, mesh, models, run_config, side_by_side, train
+from emosynth_jax.analysis import curvature, loss_landscape
+from emosynth_jax.models import convolutions, layers, platforms
 from emosynth_jax.train_step import compile_train_steps
 
 _FOLDER = pathlib.Path(os.environ["SCALE_FOLDER"])
@@ -62,19 +66,78 @@ def test_two_runs_side_by_side_on_four_devices_each():
   assert side_by_side.run_side_by_side(run, tasks, groups) == [True, True]
   assert sorted(threads) == ["four", "grain"]
   assert not set(threads["four"]) & set(threads["grain"])
+  (made,) = run_config.read_provenance(_FOLDER / "four")
+  assert made["device_count"] == 4
+
+
+def _surface_flags(mapping, **changes):
+  given = {
+    "split": "train",
+    "images": 26,
+    "batch_size": 13,
+    "range": 0.5,
+    "seed": 0,
+    "directions": None,
+    "batch_norm": "running",
+    "vectors": "fixed",
+    "data_dir": None,
+    "grid": 3,
+    "dimensions": 2,
+    "steps": 8,
+    "probes": 3,
+    "tolerance": 0.01,
+    "broadening": 0.01,
+  }
+  return types.SimpleNamespace(**given | {"mapping": mapping} | changes)
+
+
+@pytest.mark.parametrize(
+  ("analyse", "changes"),
+  [
+    (loss_landscape.landscape_of, {}),
+    (curvature.map_of, {}),
+    (curvature.spectrum_of, {"grid": 1}),
+  ],
+)
+def test_points_of_a_plane_shared_out_are_those_of_one_device(
+  tmp_path, analyse, changes
+):
+  # Nine points, and three probes, are no multiple of eight devices.
+  found = []
+  for mapping in ("map", "devices"):
+    # A workdir of its own: what is computed already would be read.
+    workdir = tmp_path / mapping
+    shutil.copytree(_FOLDER / "data_8", workdir)
+    found.append(analyse(str(workdir), _surface_flags(mapping, **changes)))
+  (_, alone), (_, shared) = found
+  assert alone.keys() == shared.keys()
+  for name, values in alone.items():
+    scale = np.nanmax(np.abs(values.astype(float)))
+    np.testing.assert_allclose(
+      shared[name], values, rtol=1e-3, atol=1e-3 * scale, err_msg=name
+    )
 
 
 def test_a_failure_stops_the_runs_beside_it():
+  begun, reasons = [], []
+
   def task(number, devices, stop):
+    begun.append(number)
     if number == 1:
+      while 0 not in begun:
+        time.sleep(0.01)
       raise ValueError("of one run")
     while not stop.number:
       time.sleep(0.01)
-    return "stopped"
+    reasons.append(stop.reason)
+    raise TypeError("on the way down")
 
   groups = [[device] for device in jax.devices()[:2]]
+  tasks = {f"seed {i}": i for i in range(4)}
   with pytest.raises(ValueError, match="of one run"):
-    side_by_side.run_side_by_side(task, {"seed 0": 0, "seed 1": 1}, groups)
+    side_by_side.run_side_by_side(task, tasks, groups)
+  assert sorted(begun) == [0, 1]  # nothing more is begun
+  assert reasons == ["the failure of seed 1"]
 
 
 def test_the_wide_kernel_and_its_moments_are_split_over_the_model_axis():
@@ -140,11 +203,56 @@ def test_no_device_ever_holds_the_whole_split():
   assert "all-reduce" in text
 
 
+@pytest.mark.parametrize(
+  "layer",
+  [
+    layers.Conv(48),  # by Winograd's products, parts of the batch in turn
+    convolutions.Convolution(48, depthwise=True),
+  ],
+)
+def test_each_device_convolves_its_own_images_alone(layer):
+  """CPU forms have loops over images, which are not to be those of all devices."""
+  grid = mesh.build_mesh()
+  images = jnp.asarray(np.random.default_rng(0).normal(size=(256, 16, 16, 48)), "f4")
+  params = layer.init(jax.random.key(0), images[:1])
+
+  def gradients(params, images):
+    squares = lambda p, x: jnp.sum(layer.apply(p, x) ** 2)  # noqa: E731
+    return jax.grad(squares, argnums=(0, 1))(params, images)
+
+  everywhere, split = mesh.replicated(grid), mesh.split_rows(grid)
+  program = jax.jit(
+    platforms.on_mesh(grid, gradients),
+    in_shardings=(everywhere, split),
+    out_shardings=(everywhere, split),
+  )
+  text = program.lower(params, images).compile().as_text()
+  assert "while(" in text
+  assert "all-reduce" in text  # of the kernel's gradient
+  assert "all-gather" not in text
+  assert "all-to-all" not in text
+  placed = jax.device_put(params, everywhere), jax.device_put(images, split)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * abs(b).max()),
+    program(*placed),
+    jax.jit(gradients)(params, images),
+  )
+
+
 def test_a_batch_that_devices_cannot_share_is_refused(tmp_path):
   with pytest.raises(ValueError, match=r"multiple of 8.*got 12; 8 or 16 would fit"):
     train.train(_config(batch_size=12), tmp_path)
   with pytest.raises(ValueError, match=r"mesh\.model: expected a divisor of the 8"):
     train.train(_config(mesh__model=3), tmp_path)
+
+
+def test_a_model_group_that_lies_across_processes_is_refused():
+  devices = [
+    types.SimpleNamespace(process_index=i // 2, id=i % 2, platform="cpu")
+    for i in range(6)
+  ]
+  with pytest.raises(ValueError, match=r"a multiple of the 2 devices of a process"):
+    mesh.build_mesh(3, devices)
 
 
 def test_tasks_run_side_by_side_on_devices_of_their_own():
