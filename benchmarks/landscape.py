@@ -248,8 +248,17 @@ class InTorch:
         vector = [v / norm for v in vector]
 
 
-def check(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> None:
+def check(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> str:
   """Refuses to time two programs that compute different things.
+
+  Args:
+    name: what is compared.
+    ours: the numbers here.
+    theirs: those in PyTorch.
+    tolerance: the largest relative difference that rounding explains.
+
+  Returns:
+    The largest relative difference that there is, in words.
 
   Raises:
     ValueError: if they differ by more than rounding explains.
@@ -257,34 +266,39 @@ def check(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> 
   error = float(np.max(np.abs(ours - theirs) / np.abs(ours)))
   if not error < tolerance:
     raise ValueError(f"{name}: {ours} here, {theirs} in PyTorch")
-  logging.info("%s: the same as in PyTorch but for %.1e", name, error)
+  found = f"{name}: equal to PyTorch's but for {error:.1e}, relatively"
+  logging.info("%s", found)
+  return found
 
 
 def candidates(
   task: str, problem: Problem, steps: int, forms: list[str]
-) -> dict[str, Callable[[], Any]]:
-  """Ours and PyTorch's, each run once, after their results have been compared."""
+) -> tuple[dict[str, Callable[[], Any]], list[str]]:
+  """Ours and PyTorch's, each run once, and how far their results differ."""
   import jax
 
   ours = landscape(problem) if task == LANDSCAPE else curvature(problem, steps)
   first = ours()
   found: dict[str, Callable[[], Any]] = {"ours": ours}
+  compared = []
   for form in forms:
     other = InTorch(problem, form)
     if task == LANDSCAPE:
-      check(f"losses, {form}", first, other.landscape(), 1e-3)
+      compared.append(check(f"losses, {form}", first, other.landscape(), 1e-3))
       found[f"torch, {form}"] = other.landscape
       continue
     vector = jax.tree.map(lambda d: d[0], problem.directions)
-    check(
-      f"Hessian's product, {form}",
-      product(problem, vector),
-      other.first_product(vector),
-      1e-2,
+    compared.append(
+      check(
+        f"Hessian's product, {form}",
+        product(problem, vector),
+        other.first_product(vector),
+        1e-2,
+      )
     )
     other.curvature(1)
     found[f"torch, {form}"] = functools.partial(other.curvature, steps)
-  return found
+  return found, compared
 
 
 def rows_of(
@@ -331,7 +345,12 @@ def main(argv: list[str]) -> None:
   if forms and load_torch() is None:
     logging.info("torch is missing: ours alone.")
     forms = []
-  rows = []
+  if forms and given.width == "tiny":
+    command_line.fail(
+      "--width=tiny is a dry run with another network, which PyTorch's half has not: "
+      "add --forms= to time ours alone, or take --width=small"
+    )
+  rows, compared = [], []
   try:
     for task, images, points, grid in (
       (LANDSCAPE, given.images, given.points, given.grid),
@@ -343,7 +362,8 @@ def main(argv: list[str]) -> None:
       ),
     ):
       problem = Problem(case, images, points)
-      found = candidates(task, problem, given.steps, forms)
+      found, errors = candidates(task, problem, given.steps, forms)
+      compared += errors
       logging.info("%s: timed from here", task)
       own = rows_of(task, measure.alternate(found, given.rounds), points, grid)
       for row in own:  # At once, as the next task takes long.
@@ -357,6 +377,8 @@ def main(argv: list[str]) -> None:
     f"{given.images} images a point; curvature: {given.curvature_images} images, "
     f"{given.steps} products a point; medians of {given.rounds} rounds"
   )
+  for line in compared:
+    print(line)
   header = ("task", "program", "s/point", "s/grid", "ratio", "points timed")
   print(measure.format_rows(header, rows))
 

@@ -18,6 +18,7 @@ from absl import app, flags
 
 from benchmarks import measure
 from emosynth_jax import bundle, command_line, export, predict, results
+from emosynth_jax.exporting import answers
 from emosynth_jax.exporting import network as networks
 
 _FORMATS = ("onnx", "onnx_int8")
@@ -35,7 +36,12 @@ def build_candidates(
 
   Returns:
     The functions by name, and the shape of an image.
+
+  Raises:
+    FileNotFoundError, ValueError: if there is no network, or a damaged one.
+    ModuleNotFoundError: if a package of the extra `export` is missing.
   """
+  answers.check_packages()
   import onnxruntime
 
   network = bundle.read_network(source)
@@ -98,32 +104,46 @@ def _torch(network, threads):
 
 
 def main(argv: list[str]) -> None:
-  """Prints the table."""
-  del argv
+  """Prints the table; a mistake in its input ends it with one line."""
+  command_line.expect_flags_only(argv)
   command_line.start_logging()
   given = flags.FLAGS
-  candidates, shape = build_candidates(
-    given.source or str(predict.PRETRAINED), threads=given.threads, images=None
-  )
+  with command_line.mistakes_in_one_line(given.traceback, NotImplementedError):
+    source = given.source or str(predict.PRETRAINED)
+    measure_all(source, threads=given.threads, rounds=given.rounds)
+
+
+def measure_all(source: str, *, threads: int, rounds: int) -> None:
+  """Prints the table.
+
+  Args:
+    source: a bundle or a run's folder.
+    threads: of onnxruntime and PyTorch.
+    rounds: timed calls of each.
+
+  Raises:
+    FileNotFoundError, ValueError, ModuleNotFoundError: as `build_candidates`.
+  """
+  candidates, shape = build_candidates(source, threads=threads, images=None)
   image = np.random.default_rng(1).integers(0, 256, (1, *shape)).astype(np.uint8)
-  first, answers = {}, {}
+  first, outputs = {}, {}
   for name, run in candidates.items():
     began = time.perf_counter()
-    answers[name] = np.reshape(np.asarray(run(image)), -1)
+    outputs[name] = np.reshape(np.asarray(run(image)), -1)
     first[name] = time.perf_counter() - began
     for _ in range(20):
       run(image)
   seconds = measure.alternate(
     {name: functools.partial(run, image) for name, run in candidates.items()},
-    given.rounds,
+    rounds,
   )
   reference = seconds["onnxruntime, onnx"]
-  print(f"{results.provenance()['hardware']}; {given.threads} threads")
-  print(f"one image {shape}, {given.rounds} rounds in turns; logits against JAX's")
+  print(f"{results.provenance()['hardware']}; {threads} threads")
+  print(f"one image {shape}, {rounds} rounds in turns; logits against JAX's")
   rows = []
   for name, taken in seconds.items():
     cuts = statistics.quantiles(taken, n=10)
-    difference = np.abs(answers[name] - answers["JAX, jit"]).max()
+    difference = np.abs(outputs[name] - outputs["JAX, jit"]).max()
     rows.append(
       [
         name,
@@ -146,6 +166,7 @@ def define_flags() -> None:
   )
   flags.DEFINE_integer("rounds", 300, "Timed calls of each.", 10)
   flags.DEFINE_integer("threads", 2, "Of onnxruntime and PyTorch.", 1)
+  command_line.define_traceback()
 
 
 def run() -> None:

@@ -1,5 +1,6 @@
 """Boxes and names of expressions drawn onto pictures, and written to files."""
 
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,13 @@ _SURE = (28, 126, 60)
 _UNSURE = (96, 96, 96)
 _PAPER = (255, 255, 255)
 
+# Smaller pictures are enlarged, or the tag would hide the face and not fit.
+_LEAST_WIDTH, _LEAST_HEIGHT = 192, 96
+# ...but not beyond this, which a picture of one row would otherwise go.
+_MOST = 2048
+# A frame of a film is repeated for at most so many seconds, whatever its time says.
+_LONGEST_STILL = 60
+
 
 def draw(picture: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
   """A picture with its faces framed, each with its label and confidence.
@@ -22,44 +30,76 @@ def draw(picture: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
       uncertain one is framed grey, and says what it would be taken for.
 
   Returns:
-    A new picture of the same shape.
+    A new picture, uint8 `(f H, f W, 3)`: the factor f is 1, or a whole number that
+    makes room for a tag on a picture of less than 192x96 pixels. It depends on the
+    picture's shape alone.
   """
-  image = Image.fromarray(picture)
+  factor = _factor(*picture.shape[:2])
+  image = Image.fromarray(picture.repeat(factor, axis=0).repeat(factor, axis=1))
   pen = ImageDraw.Draw(image)
   width, height = image.size
-  side = max(height, width)
-  font = ImageFont.load_default(size=max(11, round(side / 40)))
-  line = max(1, round(side / 300))
+  line = max(1, min(round(max(height, width) / 300), min(height, width) // 20))
   for prediction in predictions:
-    box = prediction.box or (0.0, 0.0, float(width - 1), float(height - 1))
-    left, top, right, bottom = (round(x) for x in box)
+    box = prediction.box or (0.0, 0.0, width / factor, height / factor)
+    left, top, right, bottom = (round(factor * x) for x in box)
+    right, bottom = min(right, width - 1), min(bottom, height - 1)
     likeliest = max(prediction.probabilities, key=prediction.probabilities.get)
     is_sure = prediction.label == likeliest
     text = f"{likeliest} {prediction.confidence:.0%}"
     text = text if is_sure else f"{prediction.label} ({text}?)"
     colour = _SURE if is_sure else _UNSURE
     pen.rectangle((left, top, right, bottom), outline=colour, width=line)
-    x0, y0, x1, y1 = pen.textbbox((0, 0), text, font=font)
+    font, (x0, y0, x1, y1) = _fit(
+      pen, text, width - 2 * line - 2, height - 2 * line - 2
+    )
     tag_width, tag_height = x1 - x0 + 2 * line + 2, y1 - y0 + 2 * line + 2
     # Above the face, or inside where there is no room; never off the picture.
-    y = top - tag_height if top >= tag_height else top
+    y = top - tag_height if top >= tag_height else max(0, min(top, height - tag_height))
     x = max(0, min(left, width - tag_width))
-    pen.rectangle((x, y, x + tag_width, y + tag_height), fill=colour)
+    pen.rectangle((x, y, x + tag_width - 1, y + tag_height - 1), fill=colour)
     pen.text((x - x0 + line + 1, y - y0 + line + 1), text, font=font, fill=_PAPER)
   return np.asarray(image)
 
 
-class Writer:
-  """Writes annotated pictures and videos into a folder; a context."""
+def _factor(height: int, width: int) -> int:
+  wanted = max(-(-_LEAST_WIDTH // width), -(-_LEAST_HEIGHT // height))
+  return max(1, min(wanted, _MOST // max(height, width)))
 
-  def __init__(self, folder: str | pathlib.Path):
+
+def _fit(pen: Any, text: str, width: int, height: int) -> tuple[Any, Any]:
+  """A font in which the text is no wider and no higher, and its box."""
+  size = max(11, round(max(pen.im.size) / 40))
+  while True:
+    font = ImageFont.load_default(size=size)
+    box = [round(x) for x in pen.textbbox((0, 0), text, font=font)]
+    fits = box[2] - box[0] <= width and box[3] - box[1] <= height
+    if fits or size <= 4:
+      return font, box
+    size -= 1
+
+
+class Writer:
+  """Writes annotated pictures and videos into a folder; a context.
+
+  A file appears when it is complete, and takes the place of a drawing of the same name
+  from before, but never of an input.
+  """
+
+  def __init__(self, folder: str | os.PathLike, inputs: Sequence[str] = ()):
     """Nothing is written yet.
 
     Args:
       folder: it is made if missing.
+      inputs: files that are read in this run.
+
+    Raises:
+      NotADirectoryError: if it is a file.
     """
     self._folder = pathlib.Path(folder)
-    self._taken: set[pathlib.Path] = set()
+    if self._folder.exists() and not self._folder.is_dir():
+      raise NotADirectoryError(f"{folder}: expected a folder for drawings, not a file")
+    self._inputs = [path for path in inputs if os.path.isfile(path)]
+    self._taken: set[str] = set()
     self._source = ""
     self._video: Any = None
 
@@ -72,8 +112,9 @@ class Writer:
   def write(self, frame: Any, picture: np.ndarray) -> None:
     """Writes an annotated picture, or the next frame of a video.
 
-    Images become PNG, videos MP4, under the names that they had. Frames of one video
-    follow each other.
+    Images become NAME.faces.png, videos NAME.faces.mp4, where NAME is the whole name
+    that they had. Frames of one video follow each other. The new video has one rate;
+    its frames are repeated or left out so that each is shown at its time.
 
     Args:
       frame: the `media.Frame` that it is of.
@@ -83,34 +124,79 @@ class Writer:
       OSError: if the file can't be written.
     """
     if frame.number is None:
-      path = self._path(frame, ".png")
-      Image.fromarray(picture).save(path)
+      path = self._path(frame, ".faces.png")
+      part = _part(path)
+      Image.fromarray(picture).save(part)
+      os.replace(part, path)
       return
     if self._video is None or self._source != frame.source or frame.number == 0:
       self._end_video()
-      path = self._path(frame, ".mp4")
-      height, width = picture.shape[:2]
-      code = cv2.VideoWriter.fourcc(*"mp4v")
-      self._video = cv2.VideoWriter(str(path), code, frame.rate, (width, height))
+      self._video = _Video(self._path(frame, ".faces.mp4"), frame, picture)
       self._source = frame.source
-      if not self._video.isOpened():
-        raise OSError(f"{path}: OpenCV can't write this video")
-    self._video.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    self._video.write(frame, picture)
 
   def _path(self, frame: Any, suffix: str) -> pathlib.Path:
-    """Where to write; a name that another source has taken gets a number."""
-    path = self._folder / frame.name
+    """Where to write; a name that is taken, or an input's, gets a number."""
     # The old suffix stays part of the name, or a.jpg and a.png would be one.
-    path = path.with_name(path.name + suffix if path.suffix != suffix else path.name)
-    number, stem = 1, path.stem
-    while path in self._taken:
+    path = self._folder / frame.name
+    name, number = path.name, 1
+    path = path.with_name(name + suffix)
+    # Some file systems don't tell a from A.
+    while str(path).casefold() in self._taken or self._is_input(path):
       number += 1
-      path = path.with_name(f"{stem}-{number}{suffix}")
-    self._taken.add(path)
+      path = path.with_name(f"{name}-{number}{suffix}")
+    self._taken.add(str(path).casefold())
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
+  def _is_input(self, path: pathlib.Path) -> bool:
+    return path.exists() and any(os.path.samefile(path, x) for x in self._inputs)
+
   def _end_video(self) -> None:
     if self._video is not None:
-      self._video.release()
+      self._video.end()
     self._video = None
+
+
+class _Video:
+  """A film that is being written."""
+
+  def __init__(self, path: pathlib.Path, frame: Any, picture: np.ndarray):
+    self._path, self._part = path, _part(path)
+    self._rate = frame.rate
+    self._start = frame.seconds
+    self._shape = picture.shape
+    self._written = 0
+    self._last: np.ndarray | None = None
+    code = cv2.VideoWriter.fourcc(*"mp4v")
+    height, width = picture.shape[:2]
+    self._writer: Any = cv2.VideoWriter(
+      str(self._part), code, self._rate, (width, height)
+    )
+    if not self._writer.isOpened():
+      raise OSError(f"{path}: OpenCV can't write this video")
+
+  def write(self, frame: Any, picture: np.ndarray) -> None:
+    if picture.shape != self._shape:
+      # OpenCV would leave it out without a word.
+      picture = cv2.resize(picture, self._shape[1::-1])
+    place = self._written
+    if frame.seconds is not None and self._start is not None:
+      place = round((frame.seconds - self._start) * self._rate)
+    if place < self._written:
+      return
+    still = min(place - self._written, round(_LONGEST_STILL * self._rate))
+    for _ in range(still if self._last is not None else 0):
+      self._writer.write(self._last)
+    self._last = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    self._writer.write(self._last)
+    self._written = place + 1
+
+  def end(self) -> None:
+    self._writer.release()
+    os.replace(self._part, self._path)
+
+
+def _part(path: pathlib.Path) -> pathlib.Path:
+  """The name of a file that isn't complete; folders are read without dotted names."""
+  return path.with_name(f".part.{path.name}")

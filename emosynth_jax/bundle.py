@@ -16,9 +16,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
 
-from emosynth_jax import command_line
+from emosynth_jax import bundle_check
 
 FORMAT = "emosynth_jax.bundle/1"
 DTYPES = ("float16", "float32")
@@ -54,17 +53,34 @@ def from_record(
 ) -> Bundle:
   """A network whose other fields stand in a record, as in a file's header.
 
+  Args:
+    config: the run's config.
+    variables: "params" and "batch_stats".
+    record: "class_names", "image_shape", "input_scale" and "temperature", and "facts"
+      if there are any.
+
+  Returns:
+    The network.
+
   Raises:
-    KeyError, TypeError, ValueError: if one is missing, or none that can be.
+    KeyError: if a field is missing.
+    TypeError: if one is of another kind.
+    ValueError: for a temperature or an input scale that is not a number above 0, or no
+      class or pixel.
   """
-  height, width, channels = record["image_shape"]
+  class_names = tuple(record["class_names"])
+  if not class_names or not all(isinstance(name, str) for name in class_names):
+    raise ValueError(f"class_names: expected names, got {record['class_names']!r}")
+  height, width, channels = map(int, record["image_shape"])
+  if min(height, width, channels) < 1:
+    raise ValueError(f"image_shape: expected sizes, got {record['image_shape']!r}")
   return Bundle(
     config=config,
-    class_names=tuple(record["class_names"]),
-    image_shape=(int(height), int(width), int(channels)),
+    class_names=class_names,
+    image_shape=(height, width, channels),
     variables=variables,
-    input_scale=float(record["input_scale"]),
-    temperature=float(record["temperature"]),
+    input_scale=bundle_check.read_positive(record, "input_scale"),
+    temperature=bundle_check.read_positive(record, "temperature"),
     facts=record.get("facts", {}),
   )
 
@@ -117,6 +133,22 @@ def compile_logits(
   return compute_logits
 
 
+def round_variables(bundle: Bundle, dtype: str) -> Bundle:
+  """A network as it is after a file of `dtype`.
+
+  Args:
+    bundle: the network.
+    dtype: of `DTYPES`.
+
+  Returns:
+    The same with its parameters rounded, in float32 again.
+
+  Raises:
+    ValueError: as `write_bundle`.
+  """
+  return bundle._replace(variables=_to_variables(_to_tensors(bundle.variables, dtype)))
+
+
 def write_bundle(path: str | os.PathLike, bundle: Bundle, *, dtype: str) -> None:
   """Writes a network to a .safetensors file, in one move.
 
@@ -128,21 +160,11 @@ def write_bundle(path: str | os.PathLike, bundle: Bundle, *, dtype: str) -> None
   Raises:
     ValueError: for another dtype, or a parameter that float16 can't hold.
   """
-  import flax.traverse_util
   import safetensors.numpy
 
   from emosynth_jax import results
 
-  if dtype not in DTYPES:
-    raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}; got {dtype!r}")
-  arrays = flax.traverse_util.flatten_dict(bundle.variables, sep="/")
-  tensors = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
-  for name, tensor in tensors.items():
-    if name.startswith("params/"):
-      with np.errstate(over="ignore"):
-        tensors[name] = tensor.astype(dtype)
-      if not np.isfinite(tensors[name]).all():
-        raise ValueError(f"{name}: float16 can't hold its numbers; use float32")
+  tensors = _to_tensors(bundle.variables, dtype)
   config = bundle.config.copy_and_resolve_references()
   # A folder of the machine that trained says nothing to others.
   config.data.data_dir = "data"
@@ -161,6 +183,30 @@ def write_bundle(path: str | os.PathLike, bundle: Bundle, *, dtype: str) -> None
   results.write_atomically(path, content)
 
 
+def _to_tensors(variables: dict[str, Any], dtype: str) -> dict[str, np.ndarray]:
+  """What a file holds, by the path of each array."""
+  import flax.traverse_util
+
+  if dtype not in DTYPES:
+    raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}; got {dtype!r}")
+  arrays = flax.traverse_util.flatten_dict(variables, sep="/")
+  tensors = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+  for name, tensor in tensors.items():
+    if name.startswith("params/"):
+      with np.errstate(over="ignore"):
+        tensors[name] = tensor.astype(dtype)
+      if not np.isfinite(tensors[name]).all():
+        raise ValueError(f"{name}: float16 can't hold its numbers; use float32")
+  return tensors
+
+
+def _to_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+  import flax.traverse_util
+
+  arrays = {name: array.astype(np.float32) for name, array in tensors.items()}
+  return {"batch_stats": {}} | flax.traverse_util.unflatten_dict(arrays, sep="/")
+
+
 def read_bundle(path: str | os.PathLike) -> Bundle:
   """Reads a file of `write_bundle`.
 
@@ -172,11 +218,10 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it is damaged, or no bundle, or of a later format.
+    ValueError: if it is damaged, no bundle, of a later format, or its arrays are not
+      those of the network in its config.
   """
-  import flax.traverse_util
   import safetensors
-  import safetensors.numpy
 
   from emosynth_jax.analysis import trained_run
 
@@ -197,16 +242,35 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
   try:
     header = json.loads(metadata["header"])
     config = trained_run.parse_config(header["config"])
-    variables = flax.traverse_util.unflatten_dict(
-      {name: array.astype(np.float32) for name, array in tensors.items()}, sep="/"
-    )
-    return from_record(config, {"batch_stats": {}} | variables, header)
+    bundle = from_record(config, _to_variables(tensors), header)
+    bundle_check.check_arrays(bundle)
   except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"{path}: of another version, or damaged ({error})") from error
+    raise ValueError(
+      f"{path}: of another version, or damaged ({_reason(error)}); write it anew from "
+      "its run with python -m emosynth_jax.bundle"
+    ) from error
+  return bundle
+
+
+def _reason(error: Exception) -> str:
+  return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def read_network(source: str | os.PathLike, *, data_dir: str | None = None) -> Bundle:
-  """A network from a bundle file or a run's workdir, whichever `source` is."""
+  """A network from a bundle file or a run's workdir, whichever `source` is.
+
+  Args:
+    source: a .safetensors file of `write_bundle`, or a folder.
+    data_dir: for a run that was never calibrated: where its data set is now.
+
+  Returns:
+    The network.
+
+  Raises:
+    FileNotFoundError: if it is neither, or see `calibrated_run.read_workdir`.
+    ValueError: as `read_bundle` or `calibrated_run.read_workdir`.
+    CheckpointError: if the run's checkpoints are damaged.
+  """
   from emosynth_jax import calibrated_run
 
   if pathlib.Path(source).is_dir():
@@ -219,82 +283,11 @@ def read_network(source: str | os.PathLike, *, data_dir: str | None = None) -> B
   )
 
 
-def measure_rounding(bundle: Bundle, rounded: Bundle, dataset: Any) -> dict[str, Any]:
-  """What a network's rounding does to its answers on a data set.
-
-  Args:
-    bundle: the network.
-    rounded: the same from a file of float16.
-    dataset: a `Dataset` that is not the test split.
-
-  Returns:
-    The split, both accuracies, how many predictions change, and the largest change of a
-    calibrated probability.
-  """
-  from scipy import special
-
-  logits, others = (
-    compile_logits(each, batch_size=SPLIT_BATCH)(dataset.images)
-    for each in (bundle, rounded)
-  )
-  changes = special.softmax(logits / bundle.temperature, -1) - special.softmax(
-    others / bundle.temperature, -1
-  )
-  return {
-    "split": dataset.official_split or dataset.split,
-    "num_examples": len(dataset),
-    "accuracy_float32": float((logits.argmax(-1) == dataset.labels).mean()),
-    "accuracy_float16": float((others.argmax(-1) == dataset.labels).mean()),
-    "changed_predictions": int((logits.argmax(-1) != others.argmax(-1)).sum()),
-    "max_abs_change_of_a_probability": float(np.abs(changes).max()),
-  }
-
-
-def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None:
-  """Writes a run's bundle and says what it is worth."""
-  from emosynth_jax import calibrated_run
-  from emosynth_jax import experiment as experiments
-
-  if pathlib.Path(output).suffix != ".safetensors":
-    raise ValueError(f"--output: expected a name that ends in .safetensors: {output!r}")
-  bundle = calibrated_run.read_workdir(workdir, data_dir=data_dir)
-  write_bundle(output, bundle, dtype=dtype)
-  if dtype == "float16":
-    if data_dir is not None:
-      bundle.config.data.data_dir = data_dir
-    dataset = experiments.load_data(bundle.config, ("validation",))["validation"]
-    rounding = measure_rounding(bundle, read_bundle(output), dataset)
-    bundle.facts["rounding"] = rounding
-    write_bundle(output, bundle, dtype=dtype)
-    print("float16 on the validation split:", json.dumps(rounding, indent=2))
-  size = pathlib.Path(output).stat().st_size
-  print(f"{output}: {size / 2**20:.2f} MiB, temperature {bundle.temperature:.3f}")
-
-
-def main(argv: list[str]) -> None:
-  """Runs the command; a mistake in its input ends it with one line."""
-  command_line.expect_flags_only(argv)
-  command_line.start_logging()
-  command_line.use_compilation_cache()
-  given = flags.FLAGS
-  with command_line.mistakes_in_one_line(given.traceback):
-    make(given.workdir, given.output, dtype=given.dtype, data_dir=given.data_dir)
-
-
-def define_flags() -> None:
-  """The flags of this command."""
-  flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
-  flags.DEFINE_string("output", None, "File, NAME.safetensors.", required=True)
-  flags.DEFINE_enum("dtype", "float16", list(DTYPES), "Type of the parameters.")
-  command_line.define_data_dir()
-  command_line.define_traceback()
-
-
-def run() -> None:
-  """Entry point of the command line."""
-  define_flags()
-  app.run(main)
-
-
 if __name__ == "__main__":
-  run()
+  from absl import app, flags
+
+  from emosynth_jax import bundle_run
+
+  bundle_run.define_flags()
+  flags.adopt_module_key_flags(bundle_run)
+  app.run(bundle_run.main)

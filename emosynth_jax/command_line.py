@@ -13,6 +13,9 @@ from absl import flags, logging
 # A flag that is defined here belongs to the command that asked for it, in --help too.
 flags.disclaim_key_flags()
 
+# 128 and the number of SIGPIPE.
+CLOSED_PIPE = 141
+
 # Libraries that tell each of their steps through the same log.
 _CHATTY = ("orbax", "xla_bridge", "dataset_info")
 
@@ -47,6 +50,9 @@ def mistakes_in_one_line(
 ) -> Iterator[None]:
   """Within it, an error that the input can cause ends the process with one line.
 
+  Where whoever reads the output has closed it, as `head` does, the process ends without
+  a line, with the exit code that a shell reports for SIGPIPE.
+
   Args:
     show_traceback: lets it pass instead.
     *also: further kinds of error that the input of this command can cause.
@@ -64,6 +70,10 @@ def mistakes_in_one_line(
   )
   try:
     yield
+    # Here and not when Python ends, where a closed pipe could no longer be told.
+    sys.stdout.flush()
+  except BrokenPipeError:
+    _end_after_a_closed_pipe()
   except mistakes as error:
     if show_traceback:
       raise
@@ -111,6 +121,14 @@ def parse_config_flags(argv: list[str]) -> list[str]:
     changes = " ".join(flag for flag in argv if flag.startswith("--config."))
     reason = str(error).partition(". Other fields")[0].strip("\"'")
     fail(f"no such setting in {changes}: {reason}")
+
+
+def _end_after_a_closed_pipe() -> NoReturn:
+  """Ends the process quietly."""
+  # What is still buffered would fail once more when Python ends, and be reported.
+  with contextlib.suppress(OSError):
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  sys.exit(CLOSED_PIPE)
 
 
 def fail(error: object) -> NoReturn:

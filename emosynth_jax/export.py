@@ -10,21 +10,21 @@ differ from the network's own. docs/export.md has the formats and what was measu
 
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from absl import app, flags
 
 from emosynth_jax import command_line
+from emosynth_jax.exporting import answers
 
 FORMATS = ("stablehlo", "onnx", "onnx_int8")
 SPLITS = ("validation", "test")
 # Largest difference of a probability from the network's own, but in 8 bits.
 TOLERANCE = 1e-4
-_BATCH = 256
-
-Answer = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+# Two batches of the comparison, of unequal size.
+_NUM_NOISE = 257
 
 
 def export_network(
@@ -52,7 +52,7 @@ def export_network(
   function = networks.build_function(network)
   if format == "stablehlo":
     return networks.write_stablehlo(function, network.image_shape)
-  _check_packages()
+  answers.check_packages()
   from emosynth_jax.exporting import int8, onnx_writer
 
   model = onnx_writer.write_onnx(
@@ -72,7 +72,18 @@ def export_network(
 
 
 def describe(network: Any) -> dict[str, Any]:
-  """What a file's user has to know of the network in it."""
+  """What a file's user has to know of the network in it.
+
+  Args:
+    network: a `bundle.Bundle`.
+
+  Returns:
+    "class_names", "image_shape", "temperature", "model" (name and arguments),
+    "data_set" and "facts", in what JSON can hold.
+
+  Raises:
+    TypeError: for facts that JSON can't hold.
+  """
   from emosynth_jax import results
 
   return results.to_jsonable(
@@ -87,74 +98,6 @@ def describe(network: Any) -> dict[str, Any]:
   )
 
 
-def read_answer(content: bytes, format: str) -> Answer:
-  """A file's content as a function.
-
-  Args:
-    content: of `export_network`.
-    format: its format.
-
-  Returns:
-    Images, uint8 `(N, height, width, channels)`, to logits and probabilities `(N, K)`.
-  """
-  if format == "stablehlo":
-    from jax import export
-
-    run = export.deserialize(bytearray(content)).call
-  else:
-    _check_packages()
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content)
-
-    def run(images):
-      return session.run(None, {"images": images})
-
-  def answer(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    logits, probabilities = run(images)
-    return np.asarray(logits), np.asarray(probabilities)
-
-  return answer
-
-
-def compare(
-  expected: Answer, answer: Answer, images: np.ndarray, labels: np.ndarray | None
-) -> dict[str, Any]:
-  """How two functions' answers to the same images differ.
-
-  Args:
-    expected: the network's.
-    answer: the file's.
-    images: uint8 `(M, height, width, channels)`.
-    labels: `(M,)`, or None.
-
-  Returns:
-    "num_images", "max_abs_difference" of a logit and of a probability,
-    "changed_predictions", and with labels both accuracies.
-  """
-  both = []
-  for function in (expected, answer):
-    parts = [
-      function(images[start : start + _BATCH])
-      for start in range(0, len(images), _BATCH)
-    ]
-    both.append([np.concatenate(part) for part in zip(*parts, strict=True)])
-  (logits, probabilities), (others, other_probabilities) = both
-  predicted, other = logits.argmax(-1), others.argmax(-1)
-  found = {
-    "num_images": len(images),
-    "max_abs_difference": {
-      "logit": float(np.abs(logits - others).max()),
-      "probability": float(np.abs(probabilities - other_probabilities).max()),
-    },
-    "changed_predictions": int((predicted != other).sum()),
-  }
-  if labels is not None:
-    found["accuracy"] = float((predicted == labels).mean())
-    found["accuracy_of_file"] = float((other == labels).mean())
-  return found
-
-
 def make(
   source: str,
   output: str,
@@ -164,7 +107,27 @@ def make(
   data_dir: str | None,
   num_calibration_images: int,
 ) -> None:
-  """Writes a network's file and FILE.json, and says what the file is worth."""
+  """Writes a network's file and FILE.json, and says what the file is worth.
+
+  The content is compared in memory: what differs is never written, and an earlier file
+  stays as it is.
+
+  Args:
+    source: a bundle or a run's folder.
+    output: the file; its folder is made if missing.
+    format: one of `FORMATS`.
+    splits: of `SPLITS`, where the content is compared; without any, on noise alone.
+    data_dir: where the data set is; None for where it was.
+    num_calibration_images: of the training split, for "onnx_int8".
+
+  Raises:
+    FileNotFoundError: if there is no network, or the data is missing.
+    ValueError: for an argument out of its range, data that is not the run's, or a
+      content that answers otherwise than the network.
+    ModuleNotFoundError: if a package of the extra `export` is missing.
+    NotImplementedError: for a network that ONNX can't be written of.
+    CheckpointError: if the run's checkpoints are damaged.
+  """
   import jax
 
   from emosynth_jax import bundle, results
@@ -185,17 +148,28 @@ def make(
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(images))
     chosen = images[np.sort(order[:num_calibration_images])]
   content = export_network(network, format, calibration_images=chosen)
-  results.write_atomically(output, content)
-  answer = read_answer(content, format)
+  answer = answers.read_answer(content, format)
   expected = jax.jit(networks.build_function(network))
 
-  noise = np.random.default_rng(0).integers(0, 256, (_BATCH + 1, *network.image_shape))
-  compared = {"noise": compare(expected, answer, noise.astype(np.uint8), None)}
+  shape = (_NUM_NOISE, *network.image_shape)
+  noise = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+  compared = {"noise": answers.compare(expected, answer, noise, None)}
   for split in splits:
     dataset = datasets[split]
-    compared[dataset.official_split or split] = compare(
+    compared[dataset.official_split or split] = answers.compare(
       expected, answer, dataset.images, dataset.labels
     )
+  for name, found in compared.items():
+    print(f"{name}: {json.dumps(found)}")
+  furthest = max(x["max_abs_difference"]["probability"] for x in compared.values())
+  if not is_quantized and not furthest <= TOLERANCE:
+    raise ValueError(
+      f"{output} was not written: the export differs from the network, a probability "
+      f"by {furthest:.1e}, where {TOLERANCE} is allowed; please report it with the "
+      "lines above"
+    )
+  pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
+  results.write_atomically(output, content)
   record = {
     "format": format,
     "bytes": len(content),
@@ -206,14 +180,6 @@ def make(
   }
   results.write_report(f"{output}.json", record)
   print(f"{output}: {len(content) / 2**20:.2f} MiB, {format}")
-  for name, found in compared.items():
-    print(f"{name}: {json.dumps(found)}")
-  furthest = max(x["max_abs_difference"]["probability"] for x in compared.values())
-  if not is_quantized and not furthest <= TOLERANCE:
-    raise ValueError(
-      f"{output} differs from the network: a probability by {furthest:.1e}, where "
-      f"{TOLERANCE} is allowed; please report it with {output}.json"
-    )
 
 
 def _load(network: Any, source: str, splits: Sequence[str]) -> dict[str, Any]:
@@ -236,16 +202,6 @@ def _load(network: Any, source: str, splits: Sequence[str]) -> dict[str, Any]:
   if pathlib.Path(source).is_dir():
     run_config.check_same_data(datasets, pathlib.Path(source))
   return datasets
-
-
-def _check_packages() -> None:
-  try:
-    import onnx  # noqa: F401
-    import onnxruntime  # noqa: F401
-  except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-      f"{error.name} is not installed: pip install 'emosynth_jax[export]'"
-    ) from error
 
 
 def main(argv: list[str]) -> None:

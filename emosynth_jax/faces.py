@@ -10,8 +10,9 @@ Why this one: docs/predict.md has the candidates, measured.
 
 import functools
 import importlib.util
+import math
 import pathlib
-from collections.abc import Callable
+import time
 from typing import Any, NamedTuple
 
 import cv2
@@ -38,14 +39,85 @@ class Face(NamedTuple):
   score: float
 
 
+class Detector:
+  """Finds faces; one reader of the network for each shape that it is given.
+
+  Attributes:
+    loading: seconds that reading the network took, all shapes together.
+  """
+
+  def __init__(self, *, min_score: float, max_side: int, max_scale: float):
+    """Takes the arguments of `build_detector`, which describes them."""
+    if not 0 < min_score < 1:
+      raise ValueError(f"min_score: expected a number in (0, 1), got {min_score}")
+    if max_side < _MULTIPLE:
+      raise ValueError(f"max_side: expected at least {_MULTIPLE}, got {max_side}")
+    if not 0 < max_scale < math.inf:
+      raise ValueError(f"max_scale: expected a number above 0, got {max_scale}")
+    self._weights = find_weights()
+    self._min_score = min_score
+    self._max_side = max_side
+    self._max_scale = max_scale
+    # One a shape: OpenCV 4 computes nonsense with a network that it reshaped.
+    self._network_for = functools.lru_cache(maxsize=16)(self._load)
+    self.loading = 0.0
+
+  def __call__(self, picture: np.ndarray) -> list[Face]:
+    """The faces in a picture.
+
+    Args:
+      picture: uint8 `(H, W, 3)`, RGB, or `(H, W, 1)`.
+
+    Returns:
+      Faces, the surest first.
+
+    Raises:
+      TypeError: for what is no array of uint8.
+      ValueError: for another shape.
+    """
+    check_picture(picture)
+    height, width = picture.shape[:2]
+    scale = min(self._max_scale, self._max_side / max(height, width))
+    new = (max(1, round(scale * width)), max(1, round(scale * height)))
+    scaled = cv2.resize(
+      picture, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    if picture.shape[-1] == 1:
+      scaled = cv2.cvtColor(scaled, cv2.COLOR_GRAY2RGB)
+    rows, columns = (-(-side // _MULTIPLE) * _MULTIPLE for side in new[::-1])
+    padded = cv2.copyMakeBorder(
+      scaled, 0, rows - new[1], 0, columns - new[0], cv2.BORDER_CONSTANT
+    )
+    network = self._network_for(rows, columns)
+    network.setInput(cv2.dnn.blobFromImage(padded, swapRB=True))
+    # All of them, since OpenCV 5 refuses a part.
+    centres, sizes, offsets, _ = (x[0] for x in network.forward(_OUTPUTS))
+    boxes, scores = decode(centres, sizes, offsets, min_score=self._min_score)
+    # Back to the picture's pixels; what the padding adds is no part of it.
+    boxes = boxes / [new[0] / width, new[1] / height]
+    boxes = np.clip(boxes, 0, [width, height])
+    faces = [
+      Face(float(left), float(top), float(right), float(bottom), float(score))
+      for ((left, top), (right, bottom)), score in zip(boxes, scores, strict=True)
+    ]
+    return [face for face in faces if face.left < face.right and face.top < face.bottom]
+
+  def _load(self, height: int, width: int) -> Any:
+    del height, width
+    began = time.monotonic()
+    network = cv2.dnn.readNetFromONNX(str(self._weights))
+    self.loading += time.monotonic() - began
+    return network
+
+
 def build_detector(
   *, min_score: float = 0.5, max_side: int = 640, max_scale: float = 2.0
-) -> Callable[[np.ndarray], list[Face]]:
+) -> Detector:
   """A face detector.
 
   Args:
     min_score: faces of a lower score, in (0, 1), are left out.
-    max_side: pictures whose longer side has more pixels are made scaleder before they
+    max_side: pictures whose longer side has more pixels are shrunk to it before they
       are searched: time grows with the square, and faces of less than some 24 pixels
       are then missed.
     max_scale: smaller pictures are enlarged by up to this factor, to that side at
@@ -58,49 +130,7 @@ def build_detector(
     ModuleNotFoundError: if the package with the weights isn't installed.
     ValueError: for an argument out of its range.
   """
-  if not 0 < min_score < 1:
-    raise ValueError(f"min_score: expected a number in (0, 1), got {min_score}")
-  if max_side < _MULTIPLE:
-    raise ValueError(f"max_side: expected at least {_MULTIPLE}, got {max_side}")
-  if not max_scale > 0:
-    raise ValueError(f"max_scale: expected more than 0, got {max_scale}")
-  weights = find_weights()
-
-  @functools.lru_cache(maxsize=16)
-  def network_for(height: int, width: int) -> Any:
-    # One a shape: OpenCV 4 computes nonsense with a network that it reshaped.
-    del height, width
-    return cv2.dnn.readNetFromONNX(str(weights))
-
-  def detect(picture: np.ndarray) -> list[Face]:
-    check_picture(picture)
-    height, width = picture.shape[:2]
-    scale = min(max_scale, max_side / max(height, width))
-    new = (max(1, round(scale * width)), max(1, round(scale * height)))
-    scaled = cv2.resize(
-      picture, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
-    if picture.shape[-1] == 1:
-      scaled = cv2.cvtColor(scaled, cv2.COLOR_GRAY2RGB)
-    rows, columns = (-(-side // _MULTIPLE) * _MULTIPLE for side in new[::-1])
-    padded = cv2.copyMakeBorder(
-      scaled, 0, rows - new[1], 0, columns - new[0], cv2.BORDER_CONSTANT
-    )
-    network = network_for(rows, columns)
-    network.setInput(cv2.dnn.blobFromImage(padded, swapRB=True))
-    # All of them, since OpenCV 5 refuses a part.
-    centres, sizes, offsets, _ = (x[0] for x in network.forward(_OUTPUTS))
-    boxes, scores = decode(centres, sizes, offsets, min_score=min_score)
-    # Back to the picture's pixels; what the padding adds is no part of it.
-    boxes = boxes / [new[0] / width, new[1] / height]
-    boxes = np.clip(boxes, 0, [width, height])
-    faces = [
-      Face(float(left), float(top), float(right), float(bottom), float(score))
-      for ((left, top), (right, bottom)), score in zip(boxes, scores, strict=True)
-    ]
-    return [face for face in faces if face.left < face.right and face.top < face.bottom]
-
-  return detect
+  return Detector(min_score=min_score, max_side=max_side, max_scale=max_scale)
 
 
 def decode(
@@ -155,7 +185,15 @@ def find_weights() -> pathlib.Path:
 
 
 def check_picture(picture: np.ndarray) -> None:
-  """Refuses what is no picture: uint8 `(H, W, 1)` or `(H, W, 3)`, not empty."""
+  """Refuses what is no picture.
+
+  Args:
+    picture: expected to be uint8 `(H, W, 1)` or `(H, W, 3)`, not empty.
+
+  Raises:
+    TypeError: if it is no array, or of another dtype.
+    ValueError: if it is empty, or of another shape.
+  """
   if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
     kind = getattr(picture, "dtype", type(picture).__name__)
     raise TypeError(f"picture: expected a NumPy array of uint8, got {kind}")

@@ -1,56 +1,53 @@
 """Pictures out of image files, folders, videos and a webcam, one after the other."""
 
+import os
 import pathlib
+import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
-from emosynth_jax.data import _images
+from emosynth_jax import pictures, video
+from emosynth_jax.video import Frame
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
-
-
-class Frame(NamedTuple):
-  """A picture, or why there is none.
-
-  Attributes:
-    source: the file's path as it was given or found, or "webcam 0".
-    name: a relative path to write to what is made of it.
-    picture: uint8 `(H, W, 3)`, RGB and upright; None where it can't be read.
-    error: why it can't be read; "" otherwise.
-    number: of the frame in a video, from 0; None for an image.
-    seconds: its time in the video; None for an image.
-    rate: frames a second of the video; None for an image.
-  """
-
-  source: str
-  name: pathlib.PurePath
-  picture: np.ndarray | None
-  error: str = ""
-  number: int | None = None
-  seconds: float | None = None
-  rate: float | None = None
+IMAGE_SUFFIXES = frozenset(
+  ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .gif .tif .tiff .webp .avif .jp2 .ppm "
+  ".pgm .pbm .pnm".split()
+)
+# Taken from folders too, so that an album of them isn't passed over in silence.
+_HEIC_SUFFIXES = frozenset({".heic", ".heif"})
+VIDEO_SUFFIXES = frozenset(
+  ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .asf .3gp .3g2 .flv .mts .m2ts .ogv "
+  ".vob".split()
+)
+# The ends of the names that annotate.py writes; they are no sources of a folder.
+DRAWING_SUFFIXES = (".faces.png", ".faces.mp4")
 
 
 def read_all(
-  sources: Sequence[str], *, every: int = 1, max_frames: int = 0
+  sources: Sequence[str],
+  *,
+  every: int = 1,
+  max_frames: int = 0,
+  passed_over: Counter[str] | None = None,
 ) -> Iterator[Frame]:
   """The pictures of all sources, in their order.
 
   Of a folder, with its subfolders, the images and videos are taken by their suffixes,
-  sorted by name; names that begin with a dot are left out. What can't be read yields a
-  frame that says why, and the next source is read.
+  sorted by name; names that begin with a dot and links to folders are left out, and so
+  is what annotate.py has drawn. What can't be read yields a frame that says why, and
+  the next source is read.
 
   Args:
     sources: image files, video files, folders, or a webcam's number.
     every: of videos and webcams, each so many frames one is taken.
     max_frames: at most so many frames of each video and webcam; 0 for all.
+    passed_over: counts by suffix what a folder holds and is not taken; dotted names
+      aren't counted.
 
   Yields:
-    Frames.
+    Frames. Of an animated image or one of several pages it is the first.
 
   Raises:
     ValueError: for a number out of its range.
@@ -59,43 +56,135 @@ def read_all(
     raise ValueError(
       f"every: expected at least 1, max_frames at least 0; got {every}, {max_frames}"
     )
+  passed_over = Counter() if passed_over is None else passed_over
   for source in sources:
     path = pathlib.Path(source)
-    if path.is_dir():
-      yield from _read_folder(path, every, max_frames)
-    elif path.is_file():
-      yield from _read_file(path, pathlib.PurePath(path.name), every, max_frames)
-    elif source.isdecimal():
-      name = pathlib.PurePath(f"webcam{int(source)}.mp4")
-      yield from _read_video(int(source), f"webcam {source}", name, every, max_frames)
+    name = pathlib.PurePath(path.name)
+    try:
+      mode = os.stat(source).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+      if _is_number(source):
+        yield from video.read_webcam(int(source), every=every, max_frames=max_frames)
+      else:
+        yield Frame(source, name, None, "no such file, folder or webcam")
+    except (OSError, ValueError) as error:
+      yield Frame(source, name, None, f"it can't be read ({_reason(error)})")
     else:
-      yield Frame(
-        source, pathlib.PurePath(path.name), None, "no such file, folder or webcam"
-      )
+      if stat.S_ISDIR(mode):
+        yield from _read_folder(path, every, max_frames, passed_over)
+      elif stat.S_ISREG(mode):
+        yield from _read_file(path, name, every, max_frames)
+      else:
+        yield Frame(
+          source, name, None, "no file; a webcam is given by its number, as in 0"
+        )
 
 
 def is_webcam(source: str) -> bool:
   """Whether `read_all` takes this for a webcam's number."""
-  return source.isdecimal() and not pathlib.Path(source).exists()
+  return _is_number(source) and not os.path.lexists(source)
 
 
-def _read_folder(folder: pathlib.Path, every: int, max_frames: int) -> Iterator[Frame]:
-  known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-  paths = [
-    path
-    for path in sorted(folder.rglob("*"))
-    if path.suffix.lower() in known
-    and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    and path.is_file()
-  ]
-  if not paths:
+def webcam_name(source: str) -> str:
+  """What `Frame.source` calls a webcam that was given as this source."""
+  return video.webcam_name(int(source))
+
+
+def decode(content: bytes, source: str) -> np.ndarray:
+  """An image file's picture, as `pictures.decode`, with a word on what it can't be.
+
+  Args:
+    content: the bytes of the file.
+    source: the name by which an error calls it.
+
+  Returns:
+    uint8 `(H, W, 3)`, RGB and upright.
+
+  Raises:
+    ValueError: the bytes are none, no image, or a damaged one.
+  """
+  if not content:
+    raise ValueError(f"{source}: the file is empty")
+  try:
+    return pictures.decode(content, source)
+  except ValueError as error:
+    # HEIC and AVIF are one container, which begins with a list of what it holds.
+    if content[4:8] == b"ftyp" and b"avif" not in content[:64]:
+      if content[8:12] in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"mif1"):
+        raise ValueError(
+          f"{source}: HEIC images can't be read here; save it as JPEG or PNG"
+        ) from error
+    raise
+
+
+def load(picture: np.ndarray | str | os.PathLike) -> np.ndarray:
+  """A picture as an array: read from its file, on white if transparent, or checked.
+
+  Args:
+    picture: as `predict.Predictor` takes it.
+
+  Returns:
+    uint8 `(H, W, C)`, C 1 or 3.
+
+  Raises:
+    TypeError: for what is neither a path nor an array of uint8.
+    ValueError: for an array of another shape, or a file that is no image.
+    OSError: if the file can't be read.
+  """
+  from emosynth_jax import faces
+
+  if isinstance(picture, str | os.PathLike):
+    path = pathlib.Path(picture)
+    return decode(path.read_bytes(), str(path))
+  if isinstance(picture, np.ndarray) and picture.ndim == 2:
+    picture = picture[..., None]
+  faces.check_picture(picture)
+  return picture
+
+
+def _is_number(source: str) -> bool:
+  return source.isdecimal() and len(source) <= 3
+
+
+def _reason(error: Exception) -> str:
+  return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _read_folder(
+  folder: pathlib.Path, every: int, max_frames: int, passed_over: Counter[str]
+) -> Iterator[Frame]:
+  known = IMAGE_SUFFIXES | _HEIC_SUFFIXES | VIDEO_SUFFIXES
+  paths: list[pathlib.Path] = []
+  troubles: list[OSError] = []
+  for place, folders, files in os.walk(folder, onerror=troubles.append):
+    folders[:] = [name for name in folders if not name.startswith(".")]
+    passed_over["linked folder"] += sum(
+      os.path.islink(os.path.join(place, name)) for name in folders
+    )
+    for name in files:
+      path = pathlib.Path(place, name)
+      if name.startswith("."):
+        continue
+      if name.lower().endswith(DRAWING_SUFFIXES):
+        passed_over["drawn before"] += 1
+      elif path.suffix.lower() not in known:
+        passed_over[path.suffix.lower() or "no suffix"] += 1
+      elif path.exists() and not path.is_file():
+        passed_over["no file"] += 1
+      else:
+        paths.append(path)
+  for error in troubles:
+    path = pathlib.Path(error.filename)
+    reason = f"this folder can't be read ({_reason(error)})"
+    yield Frame(str(path), pathlib.PurePath(path.name), None, reason)
+  if not paths and not troubles:
     yield Frame(
       str(folder),
       pathlib.PurePath(folder.name),
       None,
       f"no image or video in this folder ({' '.join(sorted(known))})",
     )
-  for path in paths:
+  for path in sorted(paths):
     yield from _read_file(path, path.relative_to(folder), every, max_frames)
 
 
@@ -103,40 +192,11 @@ def _read_file(
   path: pathlib.Path, name: pathlib.PurePath, every: int, max_frames: int
 ) -> Iterator[Frame]:
   if path.suffix.lower() in VIDEO_SUFFIXES:
-    yield from _read_video(str(path), str(path), name, every, max_frames)
+    yield from video.read_file(path, name, every=every, max_frames=max_frames)
     return
   try:
-    content = path.read_bytes()
-    if not content:
-      raise ValueError("the file is empty")
-    yield Frame(str(path), name, _images.decode(content, "image", 3))
-  except (OSError, ValueError) as error:
+    yield Frame(str(path), name, decode(path.read_bytes(), "image"))
+  except OSError as error:
+    yield Frame(str(path), name, None, f"it can't be read ({_reason(error)})")
+  except ValueError as error:
     yield Frame(str(path), name, None, str(error).removeprefix("image: "))
-
-
-def _read_video(
-  device: str | int,
-  source: str,
-  name: pathlib.PurePath,
-  every: int,
-  max_frames: int,
-) -> Iterator[Frame]:
-  capture: Any = cv2.VideoCapture(device)
-  try:
-    # A webcam may not tell, or tell nonsense.
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    rate = rate if 0 < rate < 1000 else 25.0
-    index = taken = 0
-    while not max_frames or taken < max_frames:
-      is_there, picture = capture.read()
-      if not is_there:
-        break
-      if index % every == 0:
-        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-        yield Frame(source, name, picture, "", index, index / rate, rate / every)
-        taken += 1
-      index += 1
-    if not index:
-      yield Frame(source, name, None, "no frame can be read from it")
-  finally:
-    capture.release()

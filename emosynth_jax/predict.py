@@ -16,15 +16,20 @@ import os
 import pathlib
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from emosynth_jax.predict_timing import Timing
 
 FACES = ("detect", "none")
 UNCERTAIN = "uncertain"
 # The network that comes with the package, for those who have trained none.
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained" / "fer2013_small.safetensors"
+
+# Pictures that wait for faces to fill a batch hold at most so many bytes of pixels.
+MAX_WAITING_BYTES = 256 * 2**20
 
 Picture = np.ndarray | str | os.PathLike
 
@@ -48,20 +53,6 @@ class Prediction(NamedTuple):
   probabilities: dict[str, float]
 
 
-class Timing:
-  """What the parts took, in seconds; compilation is in none but its own.
-
-  Attributes:
-    pictures: how many were searched for faces, and `detection` how long it took.
-    faces: how many were classified, and `classification` how long it took.
-    compilation: of the network's program, with its first call.
-  """
-
-  def __init__(self):
-    self.pictures = self.faces = 0
-    self.detection = self.classification = self.compilation = 0.0
-
-
 class Predictor:
   """Finds faces and classifies them, in batches of one size, compiled once."""
 
@@ -73,6 +64,7 @@ class Predictor:
     min_confidence: float = 0.5,
     min_face_score: float = 0.5,
     max_side: int = 640,
+    max_scale: float = 2.0,
     batch_size: int = 8,
     data_dir: str | None = None,
   ):
@@ -84,14 +76,17 @@ class Predictor:
       faces: "detect" looks for them; "none" takes each picture for one cropped face.
       min_confidence: least confidence for a label, in [0, 1]; below it is "uncertain".
       min_face_score: the detector's least score, in (0, 1).
-      max_side: see `faces.build_detector`.
+      max_side: pictures with a longer side of more pixels are shrunk to it before they
+        are searched; see `faces.build_detector`.
+      max_scale: smaller ones are enlarged by up to this factor, to that side at most.
       batch_size: faces at a time.
       data_dir: for a workdir that was never calibrated: where its data set is now.
 
     Raises:
       FileNotFoundError: if there is no network.
       ModuleNotFoundError: if the detector's package isn't installed.
-      ValueError: for an argument out of its range, or a damaged file.
+      ValueError: for an argument out of its range, a damaged file, or a network of
+        images that aren't square.
     """
     from emosynth_jax import bundle
     from emosynth_jax import faces as detection
@@ -105,9 +100,15 @@ class Predictor:
     self._detect = None
     if faces == "detect":
       self._detect = detection.build_detector(
-        min_score=min_face_score, max_side=max_side
+        min_score=min_face_score, max_side=max_side, max_scale=max_scale
       )
     self.network = bundle.read_network(source or PRETRAINED, data_dir=data_dir)
+    height, width, _ = self.network.image_shape
+    if height != width:
+      raise ValueError(
+        f"expected a network of square images, got one of {height}x{width}: faces are "
+        "cut out as squares"
+      )
     self._compute_logits = bundle.compile_logits(self.network, batch_size=batch_size)
     self._batch_size = batch_size
     self._min_confidence = min_confidence
@@ -131,23 +132,47 @@ class Predictor:
     """
     return self.predict([picture])[0]
 
-  def predict(self, pictures: Sequence[Picture]) -> list[list[Prediction]]:
+  def predict(
+    self, pictures: Iterable[Picture], *, return_exceptions: bool = False
+  ) -> list[Any]:
     """The expressions in several pictures; faces of all of them share batches.
 
     Args:
-      pictures: as `__call__` takes one.
+      pictures: as `__call__` takes one. Each is read when it is its turn.
+      return_exceptions: a picture that can't be read has its error in the list,
+        instead of ending the call without an answer to the others.
 
     Returns:
-      A list for each picture.
+      For each picture a list of `Prediction`s, or its error.
+
+    Raises:
+      TypeError, ValueError, OSError: as `__call__`, for the first such picture; a note
+        says which it is.
     """
-    loaded = ((None, load(picture)) for picture in pictures)
-    return [predictions for _, _, predictions in self.stream(loaded)]
+    from emosynth_jax import media
+
+    errors: dict[int, Exception] = {}
+
+    def loaded() -> Iterator[tuple[int, np.ndarray | None]]:
+      for i, picture in enumerate(pictures):
+        try:
+          yield i, media.load(picture)
+        except (TypeError, ValueError, OSError) as error:
+          if not return_exceptions:
+            error.add_note(f"in pictures[{i}]; return_exceptions=True goes on")
+            raise
+          errors[i] = error
+          yield i, None
+
+    answers = self.stream(loaded(), keep_pictures=False)
+    return [errors.get(i, predictions) for i, _, predictions in answers]
 
   def stream(
     self,
     pictures: Iterable[tuple[Any, np.ndarray | None]],
     *,
     max_waiting: int | None = None,
+    keep_pictures: bool = True,
   ) -> Iterator[tuple[Any, np.ndarray | None, list[Prediction]]]:
     """Predictions while the pictures come, in their order.
 
@@ -155,22 +180,31 @@ class Predictor:
       pictures: pairs of anything, which comes back, and a picture, uint8 `(H, W, C)`;
         None passes through.
       max_waiting: at most so many pictures wait for a batch to be full; 1 answers each
-        picture before the next, as a webcam wants it. By default eight batches.
+        picture before the next, as a webcam wants it. By default eight batches, or
+        `MAX_WAITING_BYTES` of pixels.
+      keep_pictures: False forgets the pixels once the faces are cut out.
 
     Yields:
-      The pair and its predictions.
+      The pair and its predictions; None in the picture's place if it isn't kept.
     """
     if max_waiting is None:
       max_waiting = 8 * self._batch_size
     waiting: deque[tuple[Any, np.ndarray | None, list]] = deque()
     crops: list[np.ndarray] = []
+    held = 0
     for key, picture in pictures:
       found = [] if picture is None else self._find(picture)
-      waiting.append((key, picture, [face for face, _ in found]))
+      kept = picture if keep_pictures else None
+      held += 0 if kept is None else kept.nbytes
+      waiting.append((key, kept, [face for face, _ in found]))
       crops += [crop for _, crop in found]
-      if len(crops) >= self._batch_size or len(waiting) >= max_waiting:
+      if (
+        len(crops) >= self._batch_size
+        or len(waiting) >= max_waiting
+        or held >= MAX_WAITING_BYTES
+      ):
         yield from self._answer(waiting, crops)
-        crops = []
+        crops, held = [], 0
     yield from self._answer(waiting, crops)
 
   def warm_up(self) -> float:
@@ -214,9 +248,11 @@ class Predictor:
 
     if self._detect is None:
       return [(None, self._prepare(picture))]
-    began = time.monotonic()
+    began, before = time.monotonic(), self._detect.loading
     found = self._detect(picture)
-    self.timing.detection += time.monotonic() - began
+    loading = self._detect.loading - before
+    self.timing.loading += loading
+    self.timing.detection += time.monotonic() - began - loading
     self.timing.pictures += 1
     squares = [detection.square_of(face) for face in found]
     crops = [self._prepare(_face_crop.cut(picture, square)) for square in squares]
@@ -226,10 +262,8 @@ class Predictor:
     """Channels and size, by the functions with which the data sets are read."""
     from emosynth_jax.data import _image_files, _images
 
-    height, width, channels = self.network.image_shape
-    if height != width:
-      raise ValueError(f"a network of {height}x{width} images can't be used here")
-    return _image_files.resize(_images.convert(picture, channels), height)
+    side, _, channels = self.network.image_shape
+    return _image_files.resize(_images.convert(picture, channels), side)
 
   def _answer(self, waiting, crops):
     """Empties the queue."""
@@ -239,6 +273,7 @@ class Predictor:
       rows = iter(self.probabilities(np.stack(crops)))
       self.timing.classification += time.monotonic() - began
       self.timing.faces += len(crops)
+      self.timing.batches += -(-len(crops) // self._batch_size)
     while waiting:
       key, picture, found = waiting.popleft()
       yield key, picture, [self._prediction(face, next(rows)) for face in found]
@@ -254,27 +289,6 @@ class Predictor:
       confidence=confidence,
       probabilities=dict(zip(names, map(float, probabilities), strict=True)),
     )
-
-
-def load(picture: Picture) -> np.ndarray:
-  """A picture as an array: read from its file, or checked.
-
-  Args:
-    picture: as `Predictor` takes it.
-
-  Returns:
-    uint8 `(H, W, C)`, C 1 or 3.
-  """
-  from emosynth_jax import faces
-  from emosynth_jax.data import _images
-
-  if isinstance(picture, str | os.PathLike):
-    path = pathlib.Path(picture)
-    return _images.decode(path.read_bytes(), str(path), 3)
-  if isinstance(picture, np.ndarray) and picture.ndim == 2:
-    picture = picture[..., None]
-  faces.check_picture(picture)
-  return picture
 
 
 if __name__ == "__main__":

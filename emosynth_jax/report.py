@@ -18,6 +18,17 @@ from absl import app, flags, logging
 
 from emosynth_jax import command_line
 
+# What a page of several runs takes no notice of, with its default: it runs no network.
+_OF_ONE_RUN = {
+  "audit": None,
+  "images": True,
+  "mistakes": 12,
+  "embedded": 2000,
+  "layer": None,
+  "batch_size": 256,
+  "data_dir": None,
+}
+
 
 def write_page(given: Any) -> pathlib.Path:
   """Writes the page that the flags ask for.
@@ -30,13 +41,16 @@ def write_page(given: Any) -> pathlib.Path:
 
   Raises:
     FileNotFoundError: if a run, its checkpoint or its data is missing.
-    ValueError: for runs that can't be compared, or data that is not the run's.
+    ValueError: for runs that can't be compared, data that is not the run's, or a flag
+      that is of no effect on a page of several runs.
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
   from emosynth_jax import results
   from emosynth_jax.reporting import comparison_page, run_files
 
   workdirs = run_files.expand_workdirs(given.workdir)
+  if len(workdirs) > 1:
+    _refuse_idle_flags(given, len(workdirs))
   runs = [run_files.read_run(workdir) for workdir in workdirs]
   first = pathlib.Path(given.workdir[0])
   if len(runs) == 1:
@@ -48,6 +62,17 @@ def write_page(given: Any) -> pathlib.Path:
   file.parent.mkdir(parents=True, exist_ok=True)
   results.write_atomically(file, html.encode())
   return file
+
+
+def _refuse_idle_flags(given: Any, number: int) -> None:
+  idle = [name for name, value in _OF_ONE_RUN.items() if getattr(given, name) != value]
+  if idle:
+    listed = ", ".join("--noimages" if n == "images" else f"--{n}" for n in idle)
+    raise ValueError(
+      f"{listed}: of no effect on the page of {number} runs, which has no images, "
+      "embeddings or audit and runs no network; leave it out, or make each run's own "
+      "page"
+    )
 
 
 def _page_of_one(run: Any, given: Any) -> str:
@@ -95,6 +120,8 @@ def main(argv: list[str]) -> None:
 
 def define_flags() -> None:
   """The flags of this command."""
+  from emosynth_jax.analysis import saliency_run
+
   flags.DEFINE_multi_string(
     "workdir",
     None,
@@ -119,12 +146,21 @@ def define_flags() -> None:
     "Run the network for the hardest images, Grad-CAM and the embedding. --noimages "
     "needs neither checkpoint nor data.",
   )
-  flags.DEFINE_integer("mistakes", 12, "How many of the most confident mistakes.", 0)
   flags.DEFINE_integer(
-    "embedded", 2000, "How many images the embedding shows; 0 for all.", 0
+    "mistakes",
+    _OF_ONE_RUN["mistakes"],
+    "How many of the most confident mistakes. This flag and those below, like --audit "
+    "and --noimages, are of one run, and refused for several.",
+    0,
   )
-  flags.DEFINE_string("layer", None, "Layer of Grad-CAM, see analysis.gradcam.")
-  flags.DEFINE_integer("batch_size", 256, "Images at a time.", 1)
+  flags.DEFINE_integer(
+    "embedded",
+    _OF_ONE_RUN["embedded"],
+    "How many images the embedding's picture shows; 0 for all.",
+    0,
+  )
+  flags.DEFINE_string("layer", None, saliency_run.LAYER_HELP)
+  flags.DEFINE_integer("batch_size", _OF_ONE_RUN["batch_size"], "Images at a time.", 1)
   command_line.define_data_dir()
   command_line.define_traceback()
 

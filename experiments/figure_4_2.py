@@ -327,7 +327,7 @@ def _draw_sphere(axis, points, labels):
   )
   in_front = units @ np.array(eye) > 0
   for k in range(labels.max() + 1):
-    for side, alpha in ((~in_front, 0.15), (in_front, 0.9)):
+    for side, alpha in ((~in_front, 0.4), (in_front, 0.9)):
       axis.scatter(
         *units[(labels == k) & side].T,
         s=7,
@@ -335,7 +335,9 @@ def _draw_sphere(axis, points, labels):
         marker=embedding_plots.MARKERS[k % len(embedding_plots.MARKERS)],
         alpha=alpha,
         depthshade=False,
-        linewidth=0,
+        # The palest of the colours needs an edge on white.
+        edgecolor="#555555",
+        linewidth=0.25,
       )
   axis.view_init(elev=20, azim=30)
   axis.set_box_aspect((1, 1, 1), zoom=1.3)
@@ -406,7 +408,8 @@ def make_figure(given: Any) -> None:
     found,
     validation.labels,
     validation.class_names,
-    f"MNIST, {len(training):,} images of train; drawn: {len(validation):,} held out",
+    f"MNIST, {len(training):,} images of train; drawn: {len(validation):,} held out, "
+    f"seed {seeds[0]}",
   )
   print(text, end="")
   print(f"figure_4_2.png, .txt, .json and .npz are in {folder}")

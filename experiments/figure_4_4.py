@@ -11,15 +11,14 @@ from typing import Any
 
 from absl import flags
 
-from emosynth_jax.analysis import command, landscape_plots, loss_landscape
+from emosynth_jax.analysis import landscape_plots, loss_landscape
 from experiments import figures
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
   workdirs = [given.workdir, *given.compare]
-  found = [loss_landscape.landscape_of(workdir, given) for workdir in workdirs]
-  command.check_same_images([record["settings"] for record, _ in found])
+  found = loss_landscape.landscapes_of(workdirs, given)
   path = figures.path_of(given, "figure_4_4")
   landscape_plots.draw(path.with_suffix(""), found)
   figures.write_origin(path, workdirs)

@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from emosynth_jax.analysis import command, curvature, curvature_plots
+from emosynth_jax.analysis import curvature, curvature_plots
 from experiments import figures
 
 
@@ -20,8 +20,7 @@ def draw(given: Any) -> None:
   if given.grid < 3:
     raise ValueError(f"--grid: expected 3 or more points a side, got {given.grid}")
   workdirs = [given.workdir, *given.compare]
-  found = [curvature.map_of(workdir, given) for workdir in workdirs]
-  command.check_same_images([record["settings"] for record, _ in found])
+  found = curvature.maps_of(workdirs, given)
   path = figures.path_of(given, "figure_4_5")
   curvature_plots.plot_ratios(found, path)
   figures.write_origin(path, workdirs)

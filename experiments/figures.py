@@ -13,11 +13,22 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
-from emosynth_jax import command_line, metric_writer, plots, results, run_config
+from emosynth_jax import (
+  command_line,
+  mapped,
+  metric_writer,
+  plots,
+  progress,
+  results,
+  run_config,
+)
 from emosynth_jax import seeds as several
 from emosynth_jax.analysis import embedding_plots
 from emosynth_jax.reporting import run_files
 
+# Of Grad-CAM: images at a time, and how many such batches between two lines on the
+# screen.
+_BATCH_SIZE, _BATCHES_A_CALL = 64, 8
 # Panels of curves: what the axis says, its factor and the keys of metrics.jsonl.
 FIT = (
   ("accuracy (%)", 100, ("train/accuracy", "validation/accuracy")),
@@ -28,8 +39,13 @@ ACCURACIES = (
   ("validation accuracy (%)", 100, ("validation/accuracy",)),
 )
 _LOSSES = (
-  "Training loss: each run's own, with its margin, under augmentation. Validation "
-  "loss: cross-entropy of the margin-free logits."
+  "Training: mean over an epoch, under augmentation and dropout, the loss each run's "
+  "own with its margin.\nValidation: after the epoch, without either, the loss "
+  "cross-entropy of the margin-free logits."
+)
+_TRAINING = (
+  "Training accuracy: mean over an epoch, under augmentation and dropout. Validation: "
+  "after the epoch, without either."
 )
 
 
@@ -39,7 +55,8 @@ def draw_curves(
   """Curves by epoch: a row for each data set, a colour for each kind of run.
 
   Runs that differ in the seed alone are one kind, and their mean is drawn, as far as
-  all of them go. Training is dashed where a panel has both.
+  all of them go; a single run is named with its seed. Training is dashed where a
+  panel has both. Two panels of accuracies have one scale.
 
   Args:
     workdirs: of runs that were evaluated.
@@ -52,7 +69,12 @@ def draw_curves(
   runs = [run_files.read_run(workdir) for workdir in workdirs]
   data_sets = list(dict.fromkeys(run.report["data_set"] for run in runs))
   figure = plots.new_figure(9.5, 3.1 * len(data_sets) + 0.6)
-  axes = figure.subplots(len(data_sets), len(panels), squeeze=False)
+  axes = figure.subplots(
+    len(data_sets),
+    len(panels),
+    squeeze=False,
+    sharey="row" if panels is ACCURACIES else False,
+  )
   for row, data_set in zip(axes, data_sets, strict=True):
     kinds = _kinds([run for run in runs if run.report["data_set"] == data_set])
     for axis, (name, factor, keys) in zip(row, panels, strict=True):
@@ -74,16 +96,16 @@ def draw_curves(
           )
       axis.set_xlabel("epoch")
       axis.set_ylabel(name)
+      # Shared axes leave out the numbers of the second, which has words of its own.
+      axis.yaxis.set_tick_params(labelleft=True)
       axis.xaxis.get_major_locator().set_params(integer=True)
       plots.clean(axis)
     row[0].set_title(data_set, fontsize=10, loc="left")
     row[-1].legend(
       frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5)
     )
-  if panels is FIT:
-    figure.supxlabel(
-      f"Dashed: training. Solid: validation. {_LOSSES}", fontsize=8, color=plots.GREY
-    )
+  lines = f"Dashed: training. Solid: validation.\n{_LOSSES}"
+  figure.supxlabel(lines if panels is FIT else _TRAINING, fontsize=8, color=plots.GREY)
   plots.save(figure, path)
   write_origin(path, workdirs)
 
@@ -108,10 +130,11 @@ def _kinds(
     # Two recipes of one network and loss.
     label += f" ({own[0].workdir.name})" if label in labels else ""
     labels[label] = own
-  return {
-    f"{label}{f', {len(own)} seeds' if len(own) > 1 else ''}": own
-    for label, own in labels.items()
-  }
+
+  def seeds_of(own):
+    return f"{len(own)} seeds" if len(own) > 1 else f"seed {own[0].report['seed']}"
+
+  return {f"{label}, {seeds_of(own)}": own for label, own in labels.items()}
 
 
 def draw_confusions(workdirs: Sequence[str], path: pathlib.Path) -> None:
@@ -160,31 +183,31 @@ def draw_saliency(given: Any, path: pathlib.Path) -> None:
     path: a PNG file; what tells the run is added to its name.
 
   Raises:
-    FileNotFoundError, ValueError, CheckpointError: as `saliency_run.load_network`.
+    FileNotFoundError, ValueError, CheckpointError: as `trained_run.load_network`.
   """
-  import jax
+  from emosynth_jax.analysis import saliency_grid, saliency_run, trained_run
 
-  from emosynth_jax.analysis import saliency_grid, saliency_run
-
-  for workdir in given.workdir:
-    network = saliency_run.load_network(workdir, given.split, given.data_dir)
+  runs = [run_files.read_run(workdir) for workdir in given.workdir]
+  for workdir, run in zip(given.workdir, runs, strict=True):
+    network = trained_run.load_network(
+      workdir, given.split, given.data_dir, dtype="float32"
+    )
     config, experiment, state, dataset = network
-    layer, _, margin = saliency_run.choose_layer(network, None)
+    layer, shape, margin = saliency_run.choose_layer(network, None)
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
     rows = np.sort(order[: given.images or len(dataset)])
-    program = jax.jit(
+    found = _explain(
       functools.partial(
         saliency_run.explain,
         saliency_run.apply_fn_of(experiment, modules=True),
         layer=layer,
         margin=margin,
-        batch_size=min(64, len(rows)),
-      )
+      ),
+      dataset.images[rows],
+      (state.evaluation_variables, state.input_scale),
+      f"{workdir}: Grad-CAM of {layer}",
     )
-    found = jax.device_get(
-      program(state.evaluation_variables, state.input_scale, dataset.images[rows])
-    )
-    own = of_run(path, run_files.read_run(workdir))
+    own = of_run(path, run)
     saliency_grid.draw(
       own,
       images=dataset.images[rows],
@@ -192,9 +215,31 @@ def draw_saliency(given: Any, path: pathlib.Path) -> None:
       found=found,
       class_names=dataset.class_names,
       title=f"{config.data.name}, {dataset.official_split or given.split}: "
-      f"{config.model.name}, {config.loss.name}, layer {layer}",
+      f"{config.model.name}, {config.loss.name}, seed {config.seed}, "
+      f"{saliency_grid.describe_layer(layer, shape, margin)}",
     )
     write_origin(own, [workdir])
+
+
+def _explain(
+  explain: Callable[..., Any], images: np.ndarray, shared: tuple[Any, ...], label: str
+) -> dict[str, np.ndarray]:
+  """The maps of many images, a few batches a call, with a line now and then."""
+  import jax
+
+  total = len(images)
+  batch_size = min(_BATCH_SIZE, total)
+  program = jax.jit(functools.partial(explain, batch_size=batch_size))
+  bar = progress.Progress(first=0, total=total)
+  return mapped.run_in_chunks(
+    lambda members, *shared: program(*shared, members),
+    images,
+    shared,
+    chunk=min(_BATCHES_A_CALL * batch_size, -(-total // batch_size) * batch_size),
+    report=lambda done: bar.update(
+      done, f"{label}: image {done}/{total}", images_per_unit=1
+    ),
+  )
 
 
 def draw_embeddings(given: Any, path: pathlib.Path) -> None:
@@ -205,20 +250,20 @@ def draw_embeddings(given: Any, path: pathlib.Path) -> None:
     path: the PNG file; its text has the figures and paired differences.
 
   Raises:
-    FileNotFoundError, ValueError, CheckpointError: as `embedding_run.embed_run`.
+    FileNotFoundError, ValueError, CheckpointError: as `embedding_run.embed_runs`,
+      before the first run is embedded.
   """
   from emosynth_jax.analysis import embedding_run, separation_report
 
-  found = [
-    embedding_run.embed_run(
-      workdir,
-      split=given.split,
-      images=given.images,
-      points=given.points,
-      data_dir=given.data_dir,
-    )
-    for workdir in given.workdir
-  ]
+  # Not only when the picture is done: a file may be missing.
+  describe_runs(given.workdir)
+  found = embedding_run.embed_runs(
+    given.workdir,
+    split=given.split,
+    images=given.images,
+    points=given.points,
+    data_dir=given.data_dir,
+  )
   records = [record for record, _ in found]
   comparisons = separation_report.compare(records)
   embedding_run.draw_runs(path, found)
@@ -240,7 +285,29 @@ def write_origin(path: pathlib.Path, workdirs: Sequence[str], text: str = "") ->
   made = results.provenance()
   lines = [text] if text else []
   lines.append(f"made by: {made['command']}\ncommit: {made['commit']}\n")
+  lines += describe_runs(workdirs)
+  content = "\n".join(lines) + "\n"
+  results.write_atomically(path.with_suffix(".txt"), content.encode())
+
+
+def describe_runs(workdirs: Sequence[str]) -> list[str]:
+  """By what runs were trained, some lines each.
+
+  Args:
+    workdirs: the runs' folders.
+
+  Returns:
+    A text for each.
+
+  Raises:
+    FileNotFoundError: if one holds no run, or no epochs.
+    ValueError: if one is damaged.
+  """
+  from emosynth_jax.analysis import trained_run
+
+  lines = []
   for workdir in map(pathlib.Path, workdirs):
+    trained_run.read_config(workdir)
     config = json.loads((workdir / "config.json").read_text())
     epochs = len(metric_writer.read_records(workdir / "metrics.jsonl"))
     trained = run_config.read_provenance(workdir)
@@ -254,16 +321,18 @@ def write_origin(path: pathlib.Path, workdirs: Sequence[str], text: str = "") ->
       f"  trained by: {each_once('command')}\n"
       f"  commit: {each_once('commit')}; hardware: {each_once('hardware')}"
     )
-  content = "\n".join(lines) + "\n"
-  results.write_atomically(path.with_suffix(".txt"), content.encode())
+  return lines
 
 
-def define_flags(*, images: int | None = None, split: str = "test") -> None:
+def define_flags(
+  *, images: int | None = None, points: int | None = None, split: str = "test"
+) -> None:
   """The flags of a figure of finished runs.
 
   Args:
     images: default of --images, for a figure that looks at images; None for one that
       is drawn of a run's files.
+    points: default of --points, for a figure that is a t-SNE of them; None for none.
     split: default of --split.
   """
   flags.DEFINE_multi_string(
@@ -280,7 +349,10 @@ def define_flags(*, images: int | None = None, split: str = "test") -> None:
     "split", split, ["train", "validation", "test"], "Where the images are from."
   )
   flags.DEFINE_integer("images", images, "How many of them, at most; 0 for all.", 0)
-  flags.DEFINE_integer("points", 2000, "How many t-SNE draws, at most; 0 for all.", 0)
+  if points is not None:
+    flags.DEFINE_integer(
+      "points", points, "How many t-SNE draws, at most; 0 for all.", 0
+    )
   command_line.define_data_dir()
 
 

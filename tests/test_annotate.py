@@ -50,7 +50,40 @@ def test_an_uncertain_face_is_grey():
 
 def test_names_beyond_ascii():
   prediction = Prediction(None, None, "fröhlich", 0.9, {"fröhlich": 0.9, "悲": 0.1})
-  assert (annotate.draw(_GREY, [prediction]) != _GREY).any()
+  drawn = annotate.draw(_GREY, [prediction])
+  # The letters on the tag: as many again as those of the ASCII part alone.
+  paper = (drawn > 220).all(-1).sum()
+  short = annotate.draw(_GREY, [Prediction(None, None, "f", 0.9, {"f": 0.9})])
+  assert paper > 1.5 * (short > 220).all(-1).sum()
+  other = Prediction(None, None, "frohlich", 0.9, {"frohlich": 0.9})
+  assert (drawn != annotate.draw(_GREY, [other])).any()
+
+
+@pytest.mark.parametrize("shape", [(48, 48), (64, 20), (20, 3000), (1, 1), (150, 40)])
+@pytest.mark.parametrize("name", ["happy", "a class with a name of many words"])
+def test_a_tag_fits_on_a_picture_of_any_size(shape, name):
+  picture = np.full((*shape, 3), 128, np.uint8)
+  prediction = Prediction(None, None, "uncertain", 0.4, {name: 0.4})
+  drawn = annotate.draw(picture, [prediction])
+  factor = drawn.shape[0] // shape[0]
+  assert drawn.shape == (factor * shape[0], factor * shape[1], 3)
+  # What isn't tag is frame or picture; the tag's ground ends before the border does,
+  # and its letters before the ground does.
+  letters = np.argwhere((drawn > 220).all(-1))
+  assert len(letters) > 20
+  assert (letters.min(0) > 0).all()
+  assert (letters.max(0) < np.array(drawn.shape[:2]) - 1).all()
+  # Frames of one film stay of one size, whatever is drawn.
+  assert annotate.draw(picture, []).shape == drawn.shape
+
+
+def test_boxes_are_enlarged_with_a_small_picture():
+  picture = np.full((48, 48, 3), 128, np.uint8)
+  drawn = annotate.draw(picture, [_prediction((10.0, 30.0, 40.0, 46.0))])
+  factor = drawn.shape[0] // 48
+  assert factor == 4
+  assert drawn[factor * 40, factor * 10].tolist() == list(annotate._SURE)
+  assert drawn[factor * 46, factor * 25].tolist() == list(annotate._SURE)
 
 
 def _frame(name, index=None):
@@ -63,10 +96,56 @@ def test_images_keep_their_folders_and_no_name_is_used_twice(tmp_path):
     for name in ("a.png", "b/a.png", "a.jpg", "a.png"):
       writer.write(_frame(name), _GREY)
   found = sorted(
-    p.relative_to(tmp_path / "new").as_posix() for p in tmp_path.rglob("*.png")
+    p.relative_to(tmp_path / "new").as_posix()
+    for p in tmp_path.rglob("*")
+    if p.is_file()
   )
-  assert found == ["a-2.png", "a.jpg.png", "a.png", "b/a.png"]
-  np.testing.assert_array_equal(Image.open(tmp_path / "new" / "a.png"), _GREY)
+  assert found == [
+    "a.jpg.faces.png",
+    "a.png-2.faces.png",
+    "a.png.faces.png",
+    "b/a.png.faces.png",
+  ]
+  np.testing.assert_array_equal(Image.open(tmp_path / "new" / "a.png.faces.png"), _GREY)
+
+
+def test_an_input_is_never_drawn_over(tmp_path):
+  target = tmp_path / "a.png.faces.png"
+  target.write_bytes(b"an original")
+  (tmp_path / "link").symlink_to(target)
+  with annotate.Writer(tmp_path, [str(tmp_path / "link"), "0"]) as writer:
+    writer.write(_frame("a.png"), _GREY)
+  assert target.read_bytes() == b"an original"
+  assert (tmp_path / "a.png-2.faces.png").exists()
+
+
+def test_a_link_to_an_original_is_replaced_and_not_followed(tmp_path):
+  original = tmp_path / "original.png"
+  original.write_bytes(b"an original")
+  (tmp_path / "a.png.faces.png").symlink_to(original)
+  with annotate.Writer(tmp_path) as writer:
+    writer.write(_frame("a.png"), _GREY)
+  assert original.read_bytes() == b"an original"
+
+
+def test_a_file_is_no_folder_for_drawings(tmp_path):
+  (tmp_path / "a.png").write_bytes(b"")
+  with pytest.raises(NotADirectoryError, match="expected a folder for drawings"):
+    annotate.Writer(tmp_path / "a.png")
+
+
+def _films(folder):
+  """Number of frames, rate and the brightness of each, by the file's name."""
+  films = {}
+  for path in folder.iterdir():
+    capture = cv2.VideoCapture(str(path))
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    means = []
+    while (read := capture.read())[0]:
+      means.append(read[1].mean())
+    films[path.name] = rate, means
+    capture.release()
+  return films
 
 
 def test_videos_end_where_the_next_begins(tmp_path):
@@ -74,9 +153,23 @@ def test_videos_end_where_the_next_begins(tmp_path):
     for name, frames in (("film.avi", 3), ("other.mp4", 2)):
       for index in range(frames):
         writer.write(_frame(name, index), _GREY)
-  for name, frames in (("film.avi.mp4", 3), ("other.mp4", 2)):
-    capture = cv2.VideoCapture(str(tmp_path / name))
-    assert int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == frames
-    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(5)
-    assert capture.read()[1].mean() == pytest.approx(128, abs=4)
-    capture.release()
+  films = _films(tmp_path)
+  assert films.keys() == {"film.avi.faces.mp4", "other.mp4.faces.mp4"}
+  for name, frames in (("film.avi", 3), ("other.mp4", 2)):
+    rate, means = films[f"{name}.faces.mp4"]
+    assert rate == pytest.approx(5)
+    assert means == pytest.approx([128] * frames, abs=4)
+
+
+def test_a_film_shows_each_frame_at_its_time(tmp_path):
+  # At 5 a second: a pause of three frames, and two frames where one has room.
+  times = [(0.0, 0), (0.2, 40), (0.8, 80), (0.82, 250), (1.0, 120)]
+  with annotate.Writer(tmp_path) as writer:
+    for index, (seconds, grey) in enumerate(times):
+      frame = _frame("film.avi", index)._replace(seconds=7 + seconds)
+      # Another size, as no film should have, is brought to that of the first.
+      shape = (48, 64, 3) if index != 4 else (96, 128, 3)
+      writer.write(frame, np.full(shape, grey, np.uint8))
+  ((rate, means),) = _films(tmp_path).values()
+  assert rate == pytest.approx(5)
+  assert means == pytest.approx([0, 40, 40, 40, 80, 120], abs=6)

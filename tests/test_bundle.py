@@ -3,14 +3,17 @@
 import json
 import types
 
+import flax.traverse_util
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 import tiny_network
 from scipy import special
 
 from emosynth_jax import (
   bundle,
+  bundle_run,
   calibrated_run,
   default_config,
   evaluate_step,
@@ -170,7 +173,7 @@ def test_a_file_of_float16_is_half_as_large_and_says_what_it_costs(
   workdir, tmp_path, capsys
 ):
   path = tmp_path / "network.safetensors"
-  bundle.make(str(workdir), str(path), dtype="float16", data_dir=None)
+  bundle_run.make(str(workdir), str(path), dtype="float16", data_dir=None)
   tensors = safetensors.numpy.load_file(path)
   kinds = {name.partition("/")[0]: array.dtype for name, array in tensors.items()}
   assert kinds == {"params": np.float16, "batch_stats": np.float32}
@@ -189,6 +192,55 @@ def test_a_file_of_float16_is_half_as_large_and_says_what_it_costs(
   assert rounding["accuracy_float16"] == (found.argmax(-1) == labels).mean()
   assert (rounding["split"], rounding["num_examples"]) == ("PublicTest", 60)
   assert "float16 on the validation split" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_calibrated", [False, True])
+def test_without_its_data_a_file_of_float16_is_not_begun(
+  workdir, tmp_path, monkeypatch, is_calibrated
+):
+  if is_calibrated:
+    calibrated_run.read_workdir(workdir)
+
+  def refuse(config, splits, **rest):
+    raise FileNotFoundError("no data here")
+
+  monkeypatch.setattr(experiment, "load_data", refuse)
+  path = tmp_path / "network.safetensors"
+  path.write_bytes(b"an earlier one")
+  with pytest.raises(FileNotFoundError, match=r"no data here.*--data_dir says where"):
+    bundle_run.make(str(workdir), str(path), dtype="float16", data_dir=None)
+  assert path.read_bytes() == b"an earlier one"
+  if is_calibrated:
+    # Which needs no data any more.
+    bundle_run.make(str(workdir), str(path), dtype="float32", data_dir=None)
+    assert "rounding" not in bundle.read_bundle(path).facts
+
+
+def test_rounding_is_not_measured_on_other_data(workdir, tmp_path, monkeypatch):
+  run_config.keep_fingerprint({"validation": dataset()}, workdir)
+  calibrated_run.read_workdir(workdir)
+  path = tmp_path / "network.safetensors"
+  bundle_run.make(str(workdir), str(path), dtype="float16", data_dir=None)
+  written = path.read_bytes()
+  monkeypatch.setattr(
+    experiment, "load_data", lambda config, splits: {"validation": dataset(50)}
+  )
+  with pytest.raises(ValueError, match="begun with another validation split"):
+    bundle_run.make(str(workdir), str(path), dtype="float16", data_dir=None)
+  assert path.read_bytes() == written
+
+
+def test_rounding_is_what_the_file_holds(workdir, tmp_path):
+  network = calibrated_run.read_workdir(workdir)
+  bundle.write_bundle(tmp_path / "a.safetensors", network, dtype="float16")
+  read = bundle.read_bundle(tmp_path / "a.safetensors")
+  rounded = bundle.round_variables(network, "float16")
+  kernels = [
+    x.variables["params"]["logits"]["kernel"] for x in (read, rounded, network)
+  ]
+  np.testing.assert_array_equal(kernels[0], kernels[1])
+  assert kernels[1].dtype == np.float32
+  assert (kernels[1] != kernels[2]).any()
 
 
 def test_what_float16_cannot_hold(workdir, tmp_path):
@@ -220,6 +272,93 @@ def test_damaged_and_other_files(workdir, tmp_path):
     bundle.read_bundle(path)
 
 
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("temperature", 0, "temperature: expected a number above 0, got 0"),
+    ("temperature", -1.5, "temperature: expected a number above 0"),
+    ("temperature", float("nan"), "temperature: expected a number above 0, got nan"),
+    ("temperature", float("inf"), "temperature: expected a number above 0, got inf"),
+    ("temperature", None, "damaged"),
+    ("input_scale", 0.0, "input_scale: expected a number above 0"),
+    ("class_names", [], "class_names: expected names"),
+    ("class_names", [1, 2, 3], "class_names: expected names"),
+    ("image_shape", [4, 4, 0], "image_shape: expected sizes"),
+    ("image_shape", [4, 4], "damaged"),
+  ],
+)
+def test_a_header_that_can_not_be(workdir, tmp_path, field, value, message):
+  network = calibrated_run.read_workdir(workdir)
+  path = tmp_path / "network.safetensors"
+  _write_with(path, network, **{field: value})
+  with pytest.raises(ValueError, match=message) as caught:
+    bundle.read_bundle(path)
+  assert str(path) in str(caught.value)
+  # In a workdir's record as well.
+  file = workdir / "calibration.json"
+  file.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))
+  with pytest.raises(ValueError, match=r"calibration\.json is damaged"):
+    calibrated_run.read_workdir(workdir)
+
+
+def test_a_header_without_a_temperature(workdir, tmp_path):
+  network = calibrated_run.read_workdir(workdir)
+  path = tmp_path / "network.safetensors"
+  _write_with(path, network, temperature=...)
+  with pytest.raises(ValueError, match="'temperature' is missing"):
+    bundle.read_bundle(path)
+
+
+def _write_with(path, network, **changes):
+  """A bundle whose header has other fields; ... leaves one out."""
+  bundle.write_bundle(path, network, dtype="float32")
+  with safetensors.safe_open(path, "np") as file:
+    header = json.loads(file.metadata()["header"]) | changes
+  header = {name: value for name, value in header.items() if value is not ...}
+  metadata = {"format": bundle.FORMAT, "header": json.dumps(header)}
+  safetensors.numpy.save_file(safetensors.numpy.load_file(path), path, metadata)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    (
+      lambda params: params["logits"].update(kernel=np.zeros((5, 4))),
+      r"params/logits/kernel: expected \(5, 3\) of the network 'tiny' .* \(5, 4\)",
+    ),
+    (
+      lambda params: params.pop("logits"),
+      "'tiny' of its config has params/logits/bias, params/logits/kernel, the file",
+    ),
+    (
+      lambda params: params.update(more={"kernel": np.zeros(3)}),
+      "the file has params/more/kernel, the network 'tiny'",
+    ),
+    (
+      lambda params: params["logits"].update(bias=np.array([0, np.nan, 0])),
+      "params/logits/bias: expected finite numbers",
+    ),
+  ],
+)
+def test_arrays_of_another_network(workdir, tmp_path, change, message):
+  network = calibrated_run.read_workdir(workdir)
+  path = tmp_path / "network.safetensors"
+  bundle.write_bundle(path, network, dtype="float32")
+  tensors = safetensors.numpy.load_file(path)
+  with safetensors.safe_open(path, "np") as file:
+    metadata = file.metadata()
+  nested = flax.traverse_util.unflatten_dict(tensors, sep="/")
+  change(nested["params"])
+  tensors = flax.traverse_util.flatten_dict(nested, sep="/")
+  safetensors.numpy.save_file(
+    {name: np.asarray(x, np.float32) for name, x in tensors.items()}, path, metadata
+  )
+  with pytest.raises(ValueError, match=message) as caught:
+    bundle.read_bundle(path)
+  assert str(path) in str(caught.value)
+  assert "write it anew" in str(caught.value)
+
+
 def test_the_command_wants_a_suffix(workdir, monkeypatch, capsys):
   given = types.SimpleNamespace(
     workdir=str(workdir),
@@ -228,7 +367,7 @@ def test_the_command_wants_a_suffix(workdir, monkeypatch, capsys):
     data_dir=None,
     traceback=False,
   )
-  monkeypatch.setattr(bundle.flags, "FLAGS", given)
+  monkeypatch.setattr(bundle_run.flags, "FLAGS", given)
   with pytest.raises(SystemExit):
-    bundle.main(["bundle"])
+    bundle_run.main(["bundle"])
   assert "ends in .safetensors" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """What all commands share: one line for a mistake, and --help lists the flags."""
 
+import os
 import subprocess
 import sys
 
@@ -67,3 +68,24 @@ def test_words_beside_the_flags_are_refused(capsys):
   with pytest.raises(SystemExit):
     command_line.expect_flags_only(["command", "runs/ce"])
   assert "expected flags only, got the arguments ['runs/ce']" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", ["print('a', flush=True)", "print('a')"])
+def test_a_closed_pipe_is_no_mistake(code):
+  """Whether the text is still in a buffer at the end or not."""
+  reading, writing = os.pipe()
+  os.close(reading)
+  program = (
+    "from emosynth_jax import command_line\n"
+    f"with command_line.mistakes_in_one_line(False):\n  {code}"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", program],
+    stdout=writing,
+    stderr=subprocess.PIPE,
+    text=True,
+    check=False,
+  )
+  os.close(writing)
+  assert done.stderr == ""
+  assert done.returncode == command_line.CLOSED_PIPE

@@ -21,7 +21,7 @@ from emosynth_jax import (
 )
 from emosynth_jax.checkpoints import Checkpoints
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.exporting import int8, network
+from emosynth_jax.exporting import answers, int8, network
 
 _CLASSES = ("angry", "happy", "neutral")
 
@@ -95,7 +95,7 @@ def test_a_file_answers_as_the_network_does(workdir, tmp_path, format, capsys):
   content, record = _make(
     workdir, tmp_path / "a.file", format, splits=["validation", "test"]
   )
-  answer = export.read_answer(content, format)
+  answer = answers.read_answer(content, format)
   images = _dataset("test").images
   for number in (1, 3, 60):
     logits, probabilities = answer(images[:number])
@@ -153,7 +153,7 @@ def test_eight_bits_are_calibrated_on_training_images_alone(
   kernels = [x for x in model.graph.initializer if x.data_type == onnx.TensorProto.INT8]
   assert len(kernels) >= 1  # The cosines' weights and the first layer's.
   images = _dataset("validation").images
-  logits, _ = export.read_answer(content, "onnx_int8")(images)
+  logits, _ = answers.read_answer(content, "onnx_int8")(images)
   expected, _ = _expected(workdir, images)
   # Eight bits of a range of 16: near, and not equal.
   assert 1e-4 < np.abs(logits - expected).max() < 1
@@ -166,23 +166,68 @@ def test_a_bundle_is_exported_without_data(workdir, tmp_path, monkeypatch):
   monkeypatch.setattr(experiment, "load_data", None)
   content, record = _make(path, tmp_path / "a.onnx", "onnx", splits=[])
   images = _dataset("test").images
-  logits, _ = export.read_answer(content, "onnx")(images)
+  logits, _ = answers.read_answer(content, "onnx")(images)
   np.testing.assert_allclose(
     logits, _expected(workdir, images)[0], rtol=1e-4, atol=1e-5
   )
   assert list(record["compared"]) == ["noise"]
 
 
-def test_a_file_that_differs_is_an_error(workdir, tmp_path, monkeypatch):
-  right = export.read_answer
+def test_what_differs_is_never_written(workdir, tmp_path, monkeypatch, capsys):
+  output = tmp_path / "new" / "a.onnx"
+  written, record = _make(workdir, output, "onnx")
+  right = answers.read_answer
 
   def wrong(content, format):
     answer = right(content, format)
     return lambda images: tuple(x + 1e-3 for x in answer(images))
 
-  monkeypatch.setattr(export, "read_answer", wrong)
+  monkeypatch.setattr(answers, "read_answer", wrong)
   with pytest.raises(ValueError, match=r"a probability by 1\.0e-03, where 0\.0001"):
-    _make(workdir, tmp_path / "a.onnx", "onnx")
+    _make(workdir, output, "onnx")
+  assert output.read_bytes() == written
+  assert json.loads((output.parent / "a.onnx.json").read_text()) == record
+  with pytest.raises(ValueError, match="was not written"):
+    _make(workdir, tmp_path / "b.onnx", "onnx")
+  assert {path.name for path in tmp_path.iterdir()} == {"new", "run"}
+  assert '"probability": 0.001' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("format", ["stablehlo", "onnx_int8"])
+def test_answers_that_are_no_numbers(workdir, tmp_path, monkeypatch, format):
+  def broken(content, format):
+    return lambda images: (np.full((len(images), 3), np.nan),) * 2
+
+  monkeypatch.setattr(answers, "read_answer", broken)
+  with pytest.raises(ValueError, match="some of the file's answers aren't finite"):
+    _make(workdir, tmp_path / "a", format)
+  assert not (tmp_path / "a").exists()
+
+
+def test_stablehlo_is_compared_on_splits(workdir, tmp_path):
+  content, record = _make(
+    workdir, tmp_path / "a.stablehlo", "stablehlo", splits=["validation", "test"]
+  )
+  assert list(record["compared"]) == ["noise", "PublicTest", "PrivateTest"]
+  for split, name in (("validation", "PublicTest"), ("test", "PrivateTest")):
+    dataset = _dataset(split)
+    logits, _ = answers.read_answer(content, "stablehlo")(dataset.images)
+    found = record["compared"][name]
+    assert found["num_images"] == 60
+    assert found["accuracy_of_file"] == (logits.argmax(-1) == dataset.labels).mean()
+
+
+def test_eight_bits_leave_room_for_two_products(workdir, tmp_path):
+  content, _ = _make(workdir, tmp_path / "a.onnx", "onnx_int8")
+  kernels = [
+    onnx.numpy_helper.to_array(x).astype(int)
+    for x in onnx.load_from_string(content).graph.initializer
+    if x.data_type == onnx.TensorProto.INT8
+  ]
+  # x86 without VNNI adds pairs of uint8 x int8 in 16 bits, which clips what is beyond.
+  largest = max(np.abs(kernel).max() for kernel in kernels)
+  assert 60 <= largest
+  assert 2 * 255 * largest <= np.iinfo(np.int16).max
 
 
 def test_mistakes_are_named(workdir, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The detector's decoding on maps made by hand, and faces that it finds."""
 
 import importlib.util
+import types
 
 import cv2
 import numpy as np
@@ -87,6 +88,22 @@ def test_boxes_are_in_pixels_of_the_picture(fake, shape, scale):
   expected = np.array([82 - 20, 42 - 20, 82 + 20, 42 + 20]) / scale
   np.testing.assert_allclose(face[:4], expected, rtol=1e-2)
   assert face.score == pytest.approx(0.7)
+
+
+def test_a_small_picture_is_enlarged_as_asked(fake):
+  (face,) = faces.build_detector(max_scale=4.0)(np.zeros((100, 150, 3), np.uint8))
+  np.testing.assert_allclose(face[:4], np.array([62, 22, 102, 62]) / 4, rtol=1e-2)
+
+
+def test_loading_is_counted_once_for_each_shape(fake, monkeypatch):
+  moments = iter(range(0, 1000, 7))
+  clock = types.SimpleNamespace(monotonic=lambda: next(moments))
+  monkeypatch.setattr(faces, "time", clock)
+  detect = faces.build_detector()
+  assert detect.loading == 0
+  for shape, loaded in (((90, 90), 1), ((90, 90), 1), ((90, 300), 2), ((90, 90), 2)):
+    detect(np.zeros((*shape, 1), np.uint8))
+    assert detect.loading == 7 * loaded
 
 
 def test_boxes_end_with_the_picture(fake):

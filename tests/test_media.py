@@ -1,5 +1,8 @@
 """Pictures from files, folders and videos; what can't be read is said and passed."""
 
+import os
+from collections import Counter
+
 import cv2
 import numpy as np
 import pytest
@@ -63,7 +66,7 @@ def test_a_file_that_is_named_is_read_whatever_its_suffix(folder):
 
 def test_missing_files_and_empty_folders(tmp_path):
   frames = list(media.read_all([str(tmp_path), str(tmp_path / "no.jpg")]))
-  assert "no image or video in this folder (.avi .bmp" in frames[0].error
+  assert "no image or video in this folder (.3g2 .3gp" in frames[0].error
   assert frames[1].error == "no such file, folder or webcam"
 
 
@@ -78,14 +81,7 @@ def test_a_video(tmp_path):
   some = list(media.read_all([str(path)], every=2, max_frames=2))
   assert [frame.number for frame in some] == [0, 2]
   assert some[0].rate == pytest.approx(2.5)
-
-
-def test_a_damaged_video(tmp_path):
-  path = tmp_path / "film.mp4"
-  path.write_bytes(b"no video" * 100)
-  (frame,) = media.read_all([str(path)])
-  assert frame.picture is None
-  assert frame.error == "no frame can be read from it"
+  assert [frame.seconds for frame in some] == pytest.approx([0, 0.4])
 
 
 def test_a_webcam_is_a_number_that_is_no_file(tmp_path, monkeypatch):
@@ -105,3 +101,71 @@ def test_a_webcam_is_a_number_that_is_no_file(tmp_path, monkeypatch):
 def test_numbers_out_of_range(arguments):
   with pytest.raises(ValueError, match="every: expected at least 1"):
     list(media.read_all(["a.png"], **arguments))
+
+
+def test_what_the_libraries_read_is_taken_and_the_rest_counted(tmp_path):
+  red = Image.new("RGB", (16, 16), (250, 0, 0))
+  red.save(tmp_path / "a.jfif", "JPEG")
+  red.save(tmp_path / "b.AVIF", "AVIF")
+  red.save(tmp_path / "c.ppm")
+  # Two pages: the first is taken.
+  blue = Image.new("RGB", (16, 16), (0, 0, 250))
+  red.save(tmp_path / "d.gif", save_all=True, append_images=[blue])
+  # What a photograph of a phone begins with.
+  heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+  (tmp_path / "e.HEIC").write_bytes(heic)
+  (tmp_path / "drawn").mkdir()
+  red.save(tmp_path / "drawn" / "a.jfif.faces.png")
+  for name in ("notes.txt", "b.TXT", "README", ".hidden"):
+    (tmp_path / name).write_text("")
+  (tmp_path / "link").symlink_to(tmp_path / "drawn")
+  counts = Counter()
+  frames = list(media.read_all([str(tmp_path)], passed_over=counts))
+  assert [frame.name.name for frame in frames] == [
+    "a.jfif",
+    "b.AVIF",
+    "c.ppm",
+    "d.gif",
+    "e.HEIC",
+  ]
+  for frame in frames[:4]:
+    np.testing.assert_allclose(frame.picture.mean((0, 1)), [250, 0, 0], atol=8)
+  assert frames[4].error == "HEIC images can't be read here; save it as JPEG or PNG"
+  assert +counts == {".txt": 2, "no suffix": 1, "drawn before": 1, "linked folder": 1}
+  # A drawing that is named is read.
+  (frame,) = media.read_all([str(tmp_path / "drawn" / "a.jfif.faces.png")])
+  assert not frame.error
+
+
+def test_a_source_that_cannot_be_asked_for_ends_nothing(folder, monkeypatch):
+  long = "a" * 300
+  frames = list(media.read_all([long, "a\0b", str(folder / "a.png"), "9" * 40]))
+  assert frames[0].error == "it can't be read (File name too long)"
+  assert "can't be read" in frames[1].error
+  assert frames[2].error == ""
+  assert frames[3].error == "no such file, folder or webcam"
+  assert not media.is_webcam("9" * 40)
+
+
+def test_a_folder_that_cannot_be_read_is_told(folder, monkeypatch):
+  """As for a user without the permission, whoever runs this test."""
+  scandir = os.scandir
+
+  def refuse(path):
+    if str(path).endswith("b"):
+      raise PermissionError(13, "Permission denied", str(path))
+    return scandir(path)
+
+  monkeypatch.setattr(os, "scandir", refuse)
+  frames = list(media.read_all([str(folder)]))
+  assert frames[0].source == str(folder / "b")
+  assert frames[0].error == "this folder can't be read (Permission denied)"
+  assert [frame.name.name for frame in frames[1:]] == ["a.png", "empty.jpg", "text.png"]
+  (frame,) = media.read_all([str(folder / "b")])
+  assert frame.error == "this folder can't be read (Permission denied)"
+
+
+def test_a_link_to_nothing_is_told(tmp_path):
+  (tmp_path / "a.png").symlink_to(tmp_path / "gone.png")
+  (frame,) = media.read_all([str(tmp_path)])
+  assert frame.error == "it can't be read (No such file or directory)"

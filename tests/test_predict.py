@@ -1,15 +1,11 @@
-"""Predictions equal the evaluation; lines, exit codes and what is uncertain."""
+"""Predictions equal the evaluation; what is uncertain, what waits and what is lost."""
 
-import csv
 import importlib.util
-import json
-import subprocess
-import sys
-import types
 
 import numpy as np
 import pytest
 import tiny_network
+import tiny_predictor
 from PIL import Image
 from scipy import special
 
@@ -21,12 +17,10 @@ from emosynth_jax import (
   faces,
   models,
   predict,
-  predict_run,
 )
 from emosynth_jax.data import _images, fer2013
 
-_CLASSES = ("angry", "happy", "neutral")
-_TEMPERATURE = 1.7
+_CLASSES = tiny_predictor.CLASSES
 
 
 @pytest.fixture(autouse=True)
@@ -36,19 +30,9 @@ def _tiny(monkeypatch):
 
 @pytest.fixture(scope="module")
 def network():
-  """A bundle's path, and its state."""
-  config = default_config.get_default_config()
-  config.model = {"name": "tiny", "features": 5, "dtype": "float32"}
+  """A state, and the bundle of it."""
   state = tiny_network.create_state()
-  return state, bundle.Bundle(
-    config=config,
-    class_names=_CLASSES,
-    image_shape=tiny_network.IMAGE_SHAPE,
-    variables=state.variables,
-    input_scale=float(state.input_scale),
-    temperature=_TEMPERATURE,
-    facts={},
-  )
+  return state, tiny_predictor.create_bundle(state)
 
 
 @pytest.fixture
@@ -67,7 +51,7 @@ def _expected(state, images):
     model=tiny_network.TinyNetwork(),
     evaluation_logits=lambda logits: logits,
   )
-  return special.softmax(np.asarray(logits, float) / _TEMPERATURE, -1)
+  return special.softmax(np.asarray(logits, float) / tiny_predictor.TEMPERATURE, -1)
 
 
 def _table(predictions):
@@ -116,30 +100,15 @@ def test_below_the_least_confidence_there_is_no_label(network, file):
     assert (prediction.label == "uncertain") == (confidence < least)
 
 
-class FakeDetector:
-  """Sees as many faces as the picture's first pixel says."""
-
-  def __call__(self, picture):
-    return [
-      faces.Face(8.0 * i, 0.0, 8.0 * i + 8, 8.0, 0.9 - 0.1 * i)
-      for i in range(picture[0, 0, 0])
-    ]
-
-
 @pytest.fixture
 def fake_detector(monkeypatch):
-  monkeypatch.setattr(faces, "build_detector", lambda **arguments: FakeDetector())
-
-
-def _picture(number, seed=0):
-  picture = np.random.default_rng(seed).integers(0, 256, (20, 60, 3), np.uint8)
-  picture[0, 0] = number
-  return picture
+  detector = tiny_predictor.FakeDetector()
+  monkeypatch.setattr(faces, "build_detector", lambda **arguments: detector)
 
 
 def test_faces_of_many_pictures_share_batches_and_keep_their_order(file, fake_detector):
   numbers = [0, 2, 0, 5, 1, 0, 0, 3]
-  pictures = [_picture(number, i) for i, number in enumerate(numbers)]
+  pictures = [tiny_predictor.picture(number, i) for i, number in enumerate(numbers)]
   together = predict.Predictor(file, batch_size=4)
   found = together.predict(pictures)
   assert [len(faces) for faces in found] == numbers
@@ -161,7 +130,7 @@ def test_no_picture_waits_longer_than_it_must(file, fake_detector):
   def pictures():
     for i in range(6):
       asked.append(i)
-      yield i, _picture(1)
+      yield i, tiny_predictor.picture(1)
 
   for i, _, predictions in predictor.stream(pictures(), max_waiting=1):
     assert asked[-1] == i
@@ -170,7 +139,8 @@ def test_no_picture_waits_longer_than_it_must(file, fake_detector):
   next(answered)
   assert asked[-3:] == [0, 1, 2]
   # A picture without a face does not wait for ever, nor grow the queue.
-  none = predictor.stream(((i, _picture(0)) for i in range(5)), max_waiting=2)
+  blank = tiny_predictor.picture(0)
+  none = predictor.stream(((i, blank) for i in range(5)), max_waiting=2)
   assert [(i, found) for i, _, found in none] == [(i, []) for i in range(5)]
 
 
@@ -187,6 +157,80 @@ def test_arguments_out_of_range(file, arguments, message):
     predict.Predictor(file, **{"faces": "none"} | arguments)
 
 
+def test_a_network_of_other_than_squares_is_refused_at_once(network, monkeypatch):
+  oblong = network[1]._replace(image_shape=(4, 6, 1))
+  monkeypatch.setattr(bundle, "read_network", lambda *rest, **options: oblong)
+  with pytest.raises(ValueError, match="expected a network of square images"):
+    predict.Predictor(faces="none")
+
+
+def test_one_unreadable_picture_loses_no_other(file, tmp_path):
+  images = list(np.asarray(tiny_network.random_images(3)[0]))
+  predictor = predict.Predictor(file, faces="none", batch_size=2)
+  expected = predictor.predict(images)
+  mixed = [images[0], tmp_path / "no.jpg", images[1], np.zeros(3), images[2]]
+  found = predictor.predict(mixed, return_exceptions=True)
+  assert isinstance(found[1], FileNotFoundError)
+  assert isinstance(found[3], TypeError)
+  for one, other in zip(found[::2], expected, strict=True):
+    assert one[0].label == other[0].label
+    assert one[0].confidence == pytest.approx(other[0].confidence)
+  with pytest.raises(FileNotFoundError) as raised:
+    predictor.predict(mixed)
+  assert "pictures[1]" in raised.value.__notes__[0]
+
+
+def test_pictures_that_wait_are_bounded_in_bytes(file, fake_detector, monkeypatch):
+  size = tiny_predictor.picture(0).nbytes
+  monkeypatch.setattr(predict, "MAX_WAITING_BYTES", 3 * size)
+  predictor = predict.Predictor(file, batch_size=100)
+  asked = []
+
+  def pictures():
+    for i in range(7):
+      asked.append(i)
+      yield i, tiny_predictor.picture(1)
+
+  answers = predictor.stream(pictures())
+  _, picture, _ = next(answers)
+  assert asked == [0, 1, 2]
+  np.testing.assert_array_equal(picture, tiny_predictor.picture(1))
+  asked.clear()
+  found = list(predictor.stream(pictures(), keep_pictures=False))
+  assert [(i, picture, len(faces)) for i, picture, faces in found] == [
+    (i, None, 1) for i in range(7)
+  ]
+  # Without their pixels nothing bounds them but their number.
+  next(predictor.stream(pictures(), keep_pictures=False))
+  assert len(asked) == 14
+
+
+def test_the_detector_is_asked_as_the_arguments_say(file, monkeypatch):
+  asked = {}
+
+  def build(**arguments):
+    asked.update(arguments)
+    return tiny_predictor.FakeDetector()
+
+  monkeypatch.setattr(faces, "build_detector", build)
+  predict.Predictor(file, min_face_score=0.3, max_side=960, max_scale=3.0)
+  assert asked == {"min_score": 0.3, "max_side": 960, "max_scale": 3.0}
+
+
+def test_loading_the_detector_is_no_detection(file, monkeypatch):
+  class Loading(tiny_predictor.FakeDetector):
+    def __call__(self, picture):
+      # As if the call had been nothing but loading, and an hour longer.
+      self.loading += 3600
+      return super().__call__(picture)
+
+  monkeypatch.setattr(faces, "build_detector", lambda **arguments: Loading())
+  predictor = predict.Predictor(file)
+  predictor(tiny_predictor.picture(1))
+  assert predictor.timing.loading == 3600
+  assert predictor.timing.detection < 0
+
+
 def test_what_is_no_picture(file, tmp_path):
   predictor = predict.Predictor(file, faces="none")
   with pytest.raises(TypeError, match="picture: expected a NumPy array of uint8"):
@@ -199,124 +243,6 @@ def test_what_is_no_picture(file, tmp_path):
     predictor.probabilities(np.zeros((1, 5, 4, 1), np.uint8))
   with pytest.raises(TypeError, match="images: expected uint8"):
     predictor.probabilities(np.zeros((1, 4, 4, 1)))
-
-
-def _run(monkeypatch, arguments, **changes):
-  """The command in this process; its exit code."""
-  given = {
-    "workdir": None,
-    "bundle": None,
-    "faces": "none",
-    "min_confidence": 0.5,
-    "min_face_score": 0.5,
-    "max_side": 640,
-    "batch_size": 2,
-    "format": "jsonl",
-    "output": None,
-    "annotate": None,
-    "every": 1,
-    "max_frames": 0,
-    "data_dir": None,
-    "traceback": False,
-  }
-  monkeypatch.setattr(
-    predict_run.flags, "FLAGS", types.SimpleNamespace(**given | changes)
-  )
-  try:
-    predict_run.main(["predict", *map(str, arguments)])
-  except SystemExit as stopped:
-    return stopped.code
-  return 0
-
-
-@pytest.fixture
-def pictures(tmp_path):
-  folder = tmp_path / "pictures"
-  folder.mkdir()
-  for name in ("a.png", "c.png"):
-    Image.fromarray(_picture(2)).save(folder / name)
-  (folder / "b.jpg").write_bytes(b"")
-  return folder
-
-
-def test_json_lines(monkeypatch, capsys, file, pictures, fake_detector, tmp_path):
-  code = _run(
-    monkeypatch,
-    [pictures],
-    bundle=str(file),
-    faces="detect",
-    annotate=tmp_path / "drawn",
-  )
-  assert code == predict_run.UNREADABLE
-  out, err = capsys.readouterr()
-  a, b, c = map(json.loads, out.splitlines())
-  assert b == {"source": str(pictures / "b.jpg"), "error": "the file is empty"}
-  assert len(a["faces"]) == len(c["faces"]) == 2
-  face = a["faces"][1]
-  assert face["box"] == [8.0, 0.0, 16.0, 8.0]
-  assert face["detection_score"] == 0.8
-  assert set(face["probabilities"]) == set(_CLASSES)
-  assert "2 pictures, 4 faces" in err
-  assert "1 unreadable" in err
-  assert "ms a face" in err
-  assert "compilation, in none of these figures" in err
-  drawn = sorted(path.name for path in (tmp_path / "drawn").iterdir())
-  assert drawn == ["a.png", "c.png"]
-
-
-def test_csv(monkeypatch, capsys, file, pictures, fake_detector, tmp_path):
-  Image.fromarray(_picture(0)).save(pictures / "none.png")
-  (pictures / "b.jpg").unlink()
-  output = tmp_path / "faces.csv"
-  code = _run(
-    monkeypatch,
-    [pictures, "missing.png"],
-    bundle=str(file),
-    faces="detect",
-    format="csv",
-    output=str(output),
-  )
-  assert code == predict_run.UNREADABLE
-  assert capsys.readouterr().out == ""
-  rows = list(csv.DictReader(output.read_text().splitlines()))
-  assert [row["face"] for row in rows] == ["0", "1", "0", "1", "", ""]
-  assert rows[-1]["error"] == "no such file, folder or webcam"
-  assert rows[-2]["source"].endswith("none.png")
-  assert rows[-2]["label"] == rows[-2]["error"] == ""
-  total = sum(float(rows[0][f"p_{name}"]) for name in _CLASSES)
-  assert total == pytest.approx(1, abs=1e-4)
-  assert float(rows[1]["left"]) == 8
-
-
-def test_all_read_is_exit_code_0(monkeypatch, capsys, file, pictures):
-  assert _run(monkeypatch, [pictures / "a.png"], bundle=str(file)) == 0
-  (face,) = json.loads(capsys.readouterr().out)["faces"]
-  assert face["box"] is None
-
-
-@pytest.mark.parametrize(
-  ("arguments", "changes", "message"),
-  [
-    ([], {}, "expected images, folders, videos"),
-    (["a.png"], {"workdir": "a", "bundle": "b"}, "--workdir or --bundle, not both"),
-    (["a.png"], {"bundle": "no.safetensors"}, "no bundle at no.safetensors"),
-    (["a.png"], {"workdir": "nothing"}, "expected the folder of a trained run"),
-  ],
-)
-def test_mistakes_are_one_line(monkeypatch, capsys, arguments, changes, message):
-  assert _run(monkeypatch, arguments, **changes) == 1
-  assert message in capsys.readouterr().err
-
-
-def test_the_flags_of_the_command():
-  done = subprocess.run(
-    [sys.executable, "-m", "emosynth_jax.predict", "--help"],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  for flag in ("--workdir", "--min_confidence", "--annotate", "--format", "--faces"):
-    assert flag in done.stdout, done.stderr
 
 
 def test_the_network_that_comes_along(real_data):

@@ -1,14 +1,16 @@
 // npm run build: the whole page in dist/, with its models and runtime.
 // PYTHON names an interpreter that has emosynth_jax[export,predict];
 // NETWORK a bundle or a run's folder instead of the network that ships with it.
-import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const dist = join(here, "dist");
+// A build that fails leaves the last one as it is.
+const made = join(here, "dist-unfinished");
 
 function python() {
   if (process.env.PYTHON) return process.env.PYTHON;
@@ -16,8 +18,35 @@ function python() {
   return existsSync(own) ? own : "python3";
 }
 
-rmSync(dist, { recursive: true, force: true });
-mkdirSync(join(dist, "runtime"), { recursive: true });
+function fail(message) {
+  rmSync(made, { recursive: true, force: true });
+  if (message) console.error(`error: ${message}`);
+  process.exit(1);
+}
+
+function writeModels() {
+  const network = process.env.NETWORK ? [process.env.NETWORK] : [];
+  const script = join(here, "prepare_models.py");
+  const { error, status } = spawnSync(
+    python(),
+    [script, join(made, "models"), ...network],
+    {
+      stdio: "inherit",
+      env: { ...process.env, PYTHONPATH: join(here, "..") },
+    },
+  );
+  if (error) {
+    fail(
+      `${python()} can't be run (${error.code}); PYTHON names an interpreter with ` +
+        "emosynth_jax[export,predict]",
+    );
+  }
+  if (status !== 0) fail(); // Python has said why.
+}
+
+rmSync(made, { recursive: true, force: true });
+mkdirSync(join(made, "runtime"), { recursive: true });
+writeModels();
 await build({
   entryPoints: [join(here, "src/main.js"), join(here, "src/worker.js")],
   bundle: true,
@@ -25,34 +54,19 @@ await build({
   // The runtime without WebGPU and WebGL: half the size, the same on every machine.
   conditions: ["onnxruntime-web-use-extern-wasm"],
   minify: true,
-  outdir: dist,
+  outdir: made,
   target: "es2022",
 });
 for (const file of ["index.html", "style.css"]) {
-  cpSync(join(here, "src", file), join(dist, file));
+  cpSync(join(here, "src", file), join(made, file));
 }
 for (const kind of ["mjs", "wasm"]) {
   const file = `ort-wasm-simd-threaded.${kind}`;
   cpSync(
     join(here, "node_modules/onnxruntime-web/dist", file),
-    join(dist, "runtime", file),
+    join(made, "runtime", file),
   );
 }
-const network = process.env.NETWORK ? [process.env.NETWORK] : [];
-try {
-  execFileSync(
-    python(),
-    [join(here, "prepare_models.py"), join(dist, "models"), ...network],
-    {
-      stdio: "inherit",
-      env: { ...process.env, PYTHONPATH: join(here, "..") },
-    },
-  );
-} catch {
-  console.error(
-    `error: ${python()} could not write the models; PYTHON names an interpreter ` +
-      "with emosynth_jax[export,predict]",
-  );
-  process.exit(1);
-}
+rmSync(dist, { recursive: true, force: true });
+renameSync(made, dist);
 console.log(`${dist} is ready; npm start serves it on this machine.`);

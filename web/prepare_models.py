@@ -5,11 +5,21 @@ python prepare_models.py FOLDER [BUNDLE_OR_WORKDIR]
 
 import json
 import pathlib
+import shutil
 import sys
+from typing import Any
 
-import onnx
+try:
+  import onnx
 
-from emosynth_jax import bundle, export, faces, predict
+  from emosynth_jax import bundle, command_line, export, faces, models, predict
+except ModuleNotFoundError as error:
+  sys.exit(
+    f"error: {sys.executable} has no {error.name}; PYTHON names an interpreter with "
+    "emosynth_jax[export,predict]"
+  )
+
+_CARD = pathlib.Path(__file__).parents[1] / "docs" / "model_card.md"
 
 
 def prepare_detector() -> onnx.ModelProto:
@@ -37,21 +47,69 @@ def prepare_detector() -> onnx.ModelProto:
   return model
 
 
-def main() -> None:
-  """Writes expression.onnx, expression.json and detector.onnx."""
-  folder = pathlib.Path(sys.argv[1])
-  source = sys.argv[2] if len(sys.argv) > 2 else predict.PRETRAINED
-  folder.mkdir(parents=True, exist_ok=True)
-  network = bundle.read_network(source)
-  if network.image_shape[2] != 1:
-    sys.exit(f"the page takes networks of grey images, not of {network.image_shape}")
-  content = export.export_network(network, "onnx")
-  (folder / "expression.onnx").write_bytes(content)
+def describe(network: bundle.Bundle) -> dict[str, Any]:
+  """What the page tells of the network.
+
+  Args:
+    network: any, of a bundle or a run.
+
+  Returns:
+    "class_names", "image_shape" and "data_set", as an export has them; "network", its
+    name, with its width where it has been made narrower; and "accuracy": the "share"
+    of how many images ("num_examples") of which "split" it names as they are labelled,
+    None where that isn't known.
+  """
   known = export.describe(network)
   record = {key: known[key] for key in ("class_names", "image_shape", "data_set")}
+  name = models.MODELS[network.config.model.name].__name__
+  width = network.config.model.get("width", 1)
+  record["network"] = name if width == 1 else f"{name} at {width:g} of its width"
+  found = network.facts.get("calibration", {})
+  record["accuracy"] = None
+  if "accuracy" in found:
+    record["accuracy"] = {
+      "share": found["accuracy"],
+      "num_examples": found["num_examples"],
+      "split": found.get("official_split") or found["split"],
+    }
+  return record
+
+
+def write(folder: pathlib.Path, source: str | None) -> None:
+  """Writes expression.onnx, expression.json, detector.onnx, and the card if it has one.
+
+  Args:
+    folder: made if missing.
+    source: a bundle or a run's folder; None for the network that comes along.
+
+  Raises:
+    FileNotFoundError, ValueError: if there is no such network, or the page can't take
+      it.
+  """
+  network = bundle.read_network(source or predict.PRETRAINED)
+  height, width, channels = network.image_shape
+  if channels != 1 or height != width:
+    raise ValueError(
+      "the page takes networks of square grey images, not of "
+      f"{height}x{width}x{channels}"
+    )
+  content = export.export_network(network, "onnx")
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / "expression.onnx").write_bytes(content)
+  record = describe(network) | {"has_card": source is None}
   (folder / "expression.json").write_text(json.dumps(record))
+  if source is None:
+    shutil.copyfile(_CARD, folder / "model_card.txt")
   onnx.save(prepare_detector(), folder / "detector.onnx")
 
 
+def main(arguments: list[str]) -> None:
+  """Runs the command; a mistake in its input ends it with one line."""
+  if len(arguments) not in (1, 2):
+    command_line.fail("expected a folder, and perhaps a bundle or a run's folder")
+  with command_line.mistakes_in_one_line(False, NotImplementedError):
+    write(pathlib.Path(arguments[0]), *(arguments[1:] or [None]))
+
+
 if __name__ == "__main__":
-  main()
+  main(sys.argv[1:])

@@ -1,14 +1,12 @@
 """What the commands of this folder do alike: flags, errors, files of a workdir."""
 
-import json
 import os
 import pathlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from emosynth_jax import command_line
 
@@ -90,6 +88,18 @@ def run_command(argv: Sequence[str], action: Callable[[Any], None]) -> None:
     action(given)
 
 
+def computed_in(dtype: str) -> dict[str, str]:
+  """How a command computed, for its record: the network's type, and products'.
+
+  Args:
+    dtype: of the network's computation.
+  """
+  import jax
+
+  precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+  return {"dtype": dtype, "matmul_precision": precision or "default"}
+
+
 def run_arguments(given: Any) -> dict[str, Any]:
   """The arguments of `trained_run.load_run` in the flags."""
   return {
@@ -141,35 +151,31 @@ def directions_for(params: Any, given: Any, count: int) -> tuple[Any, Any]:
   return directions.normalize_directions(raw, params, vectors=given.vectors), raw
 
 
-def read_stored(
-  stem: pathlib.Path, settings: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-  """What a workdir has of an analysis, if it was made with the same settings.
+def load_runs(workdirs: Sequence[str], given: Any, *, count: int) -> list[Any]:
+  """Reads all runs of a command, and refuses what can't be compared.
+
+  Before anything is computed: a plane takes minutes.
 
   Args:
-    stem: path without ".json" and ".npz".
-    settings: what the figures depend on.
+    workdirs: the runs' folders.
+    given: the flags.
+    count: how many directions a file of --directions must have for each; 0 without.
 
   Returns:
-    The record and the arrays, or None where there is none, or another.
-  """
-  from emosynth_jax import results
-  from emosynth_jax.analysis import npz
+    A `trained_run.TrainedRun` each.
 
-  try:
-    record = json.loads(stem.with_suffix(".json").read_text())
-    arrays = npz.read_npz(stem.with_suffix(".npz"))
-  except (OSError, ValueError):
-    return None
-  # A workdir may be named in more ways than one; what it holds is in the checksums.
-  found, wanted = (
-    {key: value for key, value in some.items() if key != "workdir"}
-    for some in (record.get("settings", {}), results.to_jsonable(dict(settings)))
-  )
-  same = found == wanted
-  if not same:
-    logging.info("%s.json was made with other settings; it is replaced.", stem)
-  return (record, arrays) if same else None
+  Raises:
+    FileNotFoundError, ValueError, CheckpointError: as `trained_run.load_run` and
+      `directions.load_directions`; ValueError for other images than the first's.
+  """
+  from emosynth_jax.analysis import directions, trained_run
+
+  runs = [trained_run.load_run(each, **run_arguments(given)) for each in workdirs]
+  check_same_images([run.facts for run in runs])
+  if given.directions and count:
+    for run in runs:
+      directions.load_directions(given.directions, run.params, count)
+  return runs
 
 
 def check_same_images(settings: Sequence[Mapping[str, Any]]) -> None:

@@ -6,16 +6,19 @@
 With --grid=1 the Hessian's extreme eigenvalues, trace and spectral density at the
 network itself: curvature.npz, .json and .png. With a larger grid the ratio
 |smallest / largest| over the same plane as loss_landscape's: curvature_map.npz, .json
-and .png. --compare adds a picture of several runs.
+and .png. --compare adds a picture of several runs. What a workdir has already is not
+computed again, and what was made with other settings is kept (kept.py).
 """
 
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from absl import app, flags, logging
+
+Found = tuple[dict[str, Any], dict[str, Any]]
 
 
 def at_point(
@@ -74,12 +77,13 @@ def _tridiagonalize(measure, params, constants, batches, probe, num_steps, toler
   return lanczos.lanczos(matvec, probe, num_steps, tolerance=tolerance)
 
 
-def spectrum_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def spectrum_of(workdir: str, given: Any, run: Any = None) -> Found:
   """Computes and writes the spectrum at a network, or reads it.
 
   Args:
     workdir: the run's folder.
     given: the command's flags.
+    run: the run, if it was read already.
 
   Returns:
     The content of curvature.json, and the arrays of curvature.npz: "eigenvalues" and
@@ -91,11 +95,11 @@ def spectrum_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any
   from emosynth_jax import mapped
   from emosynth_jax.analysis import lanczos
 
-  def compute(run, report):
+  def compute(run, tally, report):
     keys = jax.random.split(jax.random.key(given.seed), given.probes)
     chunk = jax.device_count() if given.mapping == "devices" else 1
     stack = mapped.run_in_chunks(
-      mapped.compile_map(at_network(run.measure, given.steps), given.mapping),
+      tally.of(mapped.compile_map(at_network(run.measure, given.steps), given.mapping)),
       keys,
       (run.params, run.constants, run.batches),
       chunk=chunk,
@@ -109,10 +113,13 @@ def spectrum_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any
     # Every Ritz value is inside the spectrum, so the outermost ones are the best.
     low = min(extremes, key=lambda e: e.smallest)
     high = max(extremes, key=lambda e: e.largest)
+    absolute = max(e.absolute_tolerance for e in extremes)
     converged = lanczos.within_tolerance(
       np.array([low.smallest, high.largest]),
       np.array([low.smallest_residual, high.largest_residual]),
-      given.tolerance,
+      # One Ritz value can't stand for both ends.
+      given.tolerance if max(e.num_steps for e in extremes) > 1 else 0.0,
+      absolute,
     )
     means = [float(w @ v) for v, w in zip(density.nodes, density.weights, strict=True)]
     n = run.facts["num_parameters"]
@@ -121,7 +128,8 @@ def spectrum_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any
       "smallest_residual": low.smallest_residual,
       "largest": high.largest,
       "largest_residual": high.largest_residual,
-      "converged": bool(converged) or all(bool(p.broken_down) for p in probes),
+      "absolute_tolerance": absolute,
+      "converged": bool(converged),
       "ratio": abs(low.smallest / high.largest) if high.largest else float("nan"),
       "trace": n * float(np.mean(means)),
       "trace_standard_error": standard_error(means, n),
@@ -144,21 +152,43 @@ def spectrum_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any
     "seed": given.seed,
   }
   return _stored_or_computed(
-    workdir, given, "curvature", settings, compute, given.probes, "probe"
+    workdir, given, run, "curvature", settings, compute, given.probes, "probe"
   )
 
 
-def map_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def maps_of(workdirs: Sequence[str], given: Any) -> list[Found]:
+  """The maps of runs that can be compared, computed or read.
+
+  Args:
+    workdirs: the runs' folders.
+    given: the command's flags.
+
+  Returns:
+    As `map_of`, for each.
+
+  Raises:
+    ValueError: before anything is computed, if a run was looked at on other images
+      than the first, or for flags out of their range.
+  """
+  from emosynth_jax.analysis import command, loss_landscape
+
+  loss_landscape.axis_coordinates(given.range, given.grid)
+  runs = command.load_runs(workdirs, given, count=2)
+  return [map_of(each, given, run) for each, run in zip(workdirs, runs, strict=True)]
+
+
+def map_of(workdir: str, given: Any, run: Any = None) -> Found:
   """Computes and writes the extreme eigenvalues over the plane, or reads them.
 
   Args:
     workdir: the run's folder.
     given: the command's flags.
+    run: the run, if it was read already.
 
   Returns:
     The content of curvature_map.json, and the arrays of curvature_map.npz: "axis", and
     "smallest", "largest", "smallest_residual", "largest_residual", "ratio",
-    "num_steps", "converged", each `(S, S)`.
+    "num_steps", "absolute_tolerance", "converged", each `(S, S)`.
   """
   import jax
 
@@ -168,14 +198,14 @@ def map_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
   axis = loss_landscape.axis_coordinates(given.range, given.grid)
   points = loss_landscape.grid_points(axis, 2)
 
-  def compute(run, report):
+  def compute(run, tally, report):
     directions, raw = command.directions_for(run.params, given, 2)
     n = run.facts["num_parameters"]
     probe = jax.random.normal(jax.random.key(given.seed), (n,))
     chunk = jax.device_count() if given.mapping == "devices" else 1
     function = at_point(run.measure, given.steps, given.tolerance)
     stack = mapped.run_in_chunks(
-      mapped.compile_map(function, given.mapping),
+      tally.of(mapped.compile_map(function, given.mapping)),
       points,
       (run.params, directions, run.constants, run.batches, probe),
       chunk=chunk,
@@ -207,42 +237,66 @@ def map_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     "tolerance": given.tolerance,
   }
   return _stored_or_computed(
-    workdir, given, "curvature_map", settings, compute, len(points), "point"
+    workdir, given, run, "curvature_map", settings, compute, len(points), "point"
   )
 
 
-def _stored_or_computed(workdir, given, file, settings, compute, total, unit):
-  from emosynth_jax import progress, results
-  from emosynth_jax.analysis import command, directions, npz, trained_run
+class _Tally:
+  """Counts the products with the Hessian, as points end early."""
 
-  run = trained_run.load_run(workdir, **command.run_arguments(given))
+  def __init__(self):
+    self._products = self._points = 0
+
+  def of(self, program: Callable[..., Any]) -> Callable[..., Any]:
+    """A program of `mapped.compile_map` that is counted."""
+
+    def counted(members, *shared):
+      found = program(members, *shared)
+      self._products += int(np.sum(found.num_steps))
+      self._points += len(found.num_steps)
+      return found
+
+    return counted
+
+  def mean(self) -> float:
+    """Products a point. The copies that fill up a call count on both sides."""
+    return self._products / max(self._points, 1)
+
+
+def _stored_or_computed(
+  workdir, given, run, file, settings, compute, total, unit
+) -> Found:
+  from emosynth_jax import progress, results
+  from emosynth_jax.analysis import command, kept, trained_run
+
+  if run is None:
+    run = trained_run.load_run(workdir, **command.run_arguments(given))
   settings = run.facts | settings
-  folder = pathlib.Path(workdir)
-  if stored := command.read_stored(folder / file, settings):
+  stem = pathlib.Path(workdir) / file
+  if stored := kept.read(stem, settings):
     logging.info("%s has this already; nothing is computed again.", workdir)
     return stored
-  began = time.monotonic()
+  began, tally = time.monotonic(), _Tally()
   bar = progress.Progress(first=0, total=total)
   record, arrays, *raw = compute(
     run,
+    tally,
     lambda done: bar.update(
       done,
       f"{workdir}: {unit} {done}/{total}",
-      images_per_unit=run.facts["num_images"] * given.steps,
+      images_per_unit=round(run.facts["num_images"] * tally.mean()),
     ),
   )
   record = {
     "settings": settings,
     "name": run.name,
+    "num_classes": run.num_classes,
     **record,
     "seconds": round(time.monotonic() - began, 1),
+    "computed_in": command.computed_in("float32"),
     "computed_by": results.provenance(),
   }
-  for one in raw:
-    directions.save_directions(folder / f"{file}_directions.npz", one)
-  npz.write_npz(folder / f"{file}.npz", arrays)
-  # Last, as it says that the others are whole.
-  results.write_report(folder / f"{file}.json", record)
+  kept.write(stem, record, arrays, *raw)
   return record, arrays
 
 
@@ -265,25 +319,29 @@ def _draw_all(given: Any) -> None:
 
   workdirs = [given.workdir, *given.compare]
   if given.grid == 1:
-    file, find, draw = "curvature", spectrum_of, curvature_plots.plot_densities
+    file, draw = "curvature", curvature_plots.plot_densities
     line = (
       "{name}: eigenvalues {smallest:.4g} to {largest:.4g}, trace {trace:.3g}, its "
       "standard error {trace_standard_error}"
     )
     unsure = "NOT converged (residuals {smallest_residual:.2g}, {largest_residual:.2g})"
+    runs = command.load_runs(workdirs, given, count=0)
+    found = [
+      spectrum_of(each, given, run) for each, run in zip(workdirs, runs, strict=True)
+    ]
   else:
-    file, find, draw = "curvature_map", map_of, curvature_plots.plot_ratios
+    file, draw = "curvature_map", curvature_plots.plot_ratios
     line = "{name}: |smallest / largest| is {ratio_at_network:.4g} at the network"
     unsure = "{points_not_converged} of {points} points NOT converged"
-  found = [find(workdir, given) for workdir in workdirs]
-  command.check_same_images([record["settings"] for record, _ in found])
+    found = maps_of(workdirs, given)
   for workdir, one in zip(workdirs, found, strict=True):
     draw([one], pathlib.Path(workdir) / f"{file}.png")
   if given.compare:
     draw(found, pathlib.Path(given.workdir) / f"{file}_comparison.png")
   for record, _ in found:
     sure = record.get("converged", not record.get("points_not_converged"))
-    text = line if sure else f"{line}; {unsure}"
+    images = "; {settings[num_images]} images of {settings[split]}"
+    text = f"{line}{images}" if sure else f"{line}{images}; {unsure}"
     print(text.format(**record))
 
 
@@ -310,7 +368,7 @@ def define_flags() -> None:
     0.5,
   )
   flags.DEFINE_float(
-    "broadening", 0.01, "Width of the density's Gaussians, of its range.", 1e-6, 1.0
+    "broadening", 0.01, "Width of the density's Gaussians, of its range.", 1e-4, 1.0
   )
 
 

@@ -9,6 +9,10 @@ import numpy as np
 from emosynth_jax import plots
 from emosynth_jax.analysis import landscape_plots
 
+# The colours' scale goes from 1 / r to r, with r between these.
+_LEAST_REACH, _MOST_REACH = 2.0, 20.0
+_ROUND = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+
 Found = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
 
 
@@ -49,36 +53,69 @@ def plot_densities(found: Sequence[Found], path: str | os.PathLike) -> None:
 
 
 def plot_ratios(found: Sequence[Found], path: str | os.PathLike) -> None:
-  """|smallest / largest eigenvalue| over each plane, 0 to 1 in one colour scale.
+  """|smallest / largest eigenvalue| over each plane, on a logarithmic scale around 1.
 
-  A cross marks a point that has not converged, and grey one without a finite number.
+  Blue where the largest eigenvalue is the longer one, red where the smallest is. A plus
+  marks a point whose smallest eigenvalue is above 0, where the loss is convex; a cross
+  one that has not converged; grey is one without a finite number.
 
   Args:
     found: pairs of a record of curvature_map.json and its arrays.
     path: the PNG file.
   """
+  from matplotlib.colors import LogNorm
+  from matplotlib.ticker import MaxNLocator
+
+  reach = _reach([arrays["ratio"] for _, arrays in found])
+  norm = LogNorm(1 / reach, reach)
   figure = plots.new_figure(4.6 * len(found) + 1.2, 5.0)
   panels = figure.subplots(1, len(found), squeeze=False, sharex=True, sharey=True)[0]
   for panel, (record, arrays) in zip(panels, found, strict=True):
-    axis, ratio = arrays["axis"], np.ma.masked_invalid(arrays["ratio"])
+    axis = arrays["axis"]
+    # A ratio of 0 has no logarithm, and is as small as the scale goes.
+    ratio = np.ma.masked_invalid(np.maximum(arrays["ratio"], 1e-12))
     half = (axis[1] - axis[0]) / 2
     ends = axis[0] - half, axis[-1] + half
-    panel.set_facecolor("#bbbbbb")
+    panel.set_facecolor("#999999")
     # Each point as a square: contours would make up values between few points.
     image = panel.imshow(
-      ratio.T, origin="lower", extent=(*ends, *ends), cmap="viridis", vmin=0, vmax=1
+      ratio.T, origin="lower", extent=(*ends, *ends), cmap="RdBu_r", norm=norm
     )
-    rows, columns = np.nonzero(~arrays["converged"])
-    panel.plot(axis[rows], axis[columns], "x", color="#ff5555", markersize=5)
+    marks = {"+": arrays["smallest"] > 0, "x": ~arrays["converged"]}
+    for marker, where in marks.items():
+      rows, columns = np.nonzero(where)
+      panel.plot(axis[rows], axis[columns], marker, color="black", markersize=6)
     panel.plot(0, 0, "o", color="white", markeredgecolor="black", markersize=5)
+    panel.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 5, 10]))
+    panel.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 5, 10]))
     panel.set_title(
-      f"{landscape_plots.describe_run(record)}\n{record['points_not_converged']} of "
-      f"{record['points']} points not converged (crosses)",
+      f"{landscape_plots.describe_run(record)}\n{_describe_points(record, marks)}",
       fontsize=9,
       parse_math=False,
     )
     panel.set_xlabel("first direction")
   panels[0].set_ylabel("second direction")
-  bar = figure.colorbar(image, ax=list(panels), fraction=0.046, pad=0.03, extend="max")
-  bar.set_label("|smallest / largest eigenvalue|")
+  bar = figure.colorbar(image, ax=list(panels), fraction=0.046, pad=0.03, extend="both")
+  bar.set_label("|smallest / largest eigenvalue|, white at 1")
+  ticks = [tick for tick in _ROUND if 1 / reach <= tick <= reach]
+  bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+  bar.minorticks_off()
   plots.save(figure, path)
+
+
+def _reach(ratios):
+  """How far from 1 the scale goes, for all but a twentieth of the points."""
+  every = np.concatenate([np.ravel(ratio) for ratio in ratios])
+  every = every[np.isfinite(every) & (every > 0)]
+  if not every.size:
+    return _LEAST_REACH
+  far = float(np.exp(np.quantile(np.abs(np.log(every)), 0.95)))
+  return min(max(far, _LEAST_REACH), _MOST_REACH)
+
+
+def _describe_points(record, marks):
+  convex, unsure = int(marks["+"].sum()), int(marks["x"].sum())
+  total = record["points"]
+  text = f"smallest eigenvalue above 0 at {convex} of {total} points"
+  text += " (+)" if convex else ""
+  return text + (f"\nnot converged at {unsure} of them (x)" if unsure else "")

@@ -86,6 +86,7 @@ def compare_maps(
   *,
   share: float,
   seed: int = 0,
+  report: Callable[[int], None] = lambda done: None,
 ) -> dict[str, dict[str, float]]:
   """The falls for the highest and the lowest pixels of several kinds of maps.
 
@@ -95,6 +96,7 @@ def compare_maps(
     maps: by name, floating `(N, H, W)`.
     share: of the pixels.
     seed: of the order among pixels of one score.
+    report: called after each kind of map with the number of kinds done.
 
   Returns:
     By name "highest" and "lowest", means over the images, "difference" and
@@ -102,7 +104,7 @@ def compare_maps(
   """
   ties = np.random.Generator(np.random.PCG64(seed)).random(images.shape[:3])
   table = {}
-  for name, scores in maps.items():
+  for number, (name, scores) in enumerate(maps.items(), 1):
     top = falls(probabilities, images, highest(scores, share, ties))
     bottom = falls(probabilities, images, highest(-scores, share, ties))
     pairs = top - bottom
@@ -112,6 +114,7 @@ def compare_maps(
       "difference": float(pairs.mean()),
       "standard_error": float(pairs.std(ddof=1) / np.sqrt(len(pairs))),
     }
+    report(number)
   return table
 
 
@@ -130,7 +133,11 @@ def format_table(table: Mapping[str, Mapping[str, float]], share: float) -> str:
 
 
 def _maps_of_layers(
-  network: Any, layers: Sequence[str], images: np.ndarray, batch_size: int
+  network: Any,
+  layers: Sequence[str],
+  images: np.ndarray,
+  batch_size: int,
+  report: Callable[[int], None],
 ) -> dict[str, np.ndarray]:
   """Grad-CAM of the predicted class at the images' size, `(N, H, W)` by layer."""
   import jax
@@ -140,9 +147,10 @@ def _maps_of_layers(
 
   _, experiment, state, dataset = network
   apply_fn = saliency_run.apply_fn_of(experiment, modules=True)
+  # An unknown layer is named before any map is computed.
+  chosen = [saliency_run.choose_layer(network, name) for name in layers]
   found = {}
-  for name in layers:
-    _, (height, width, _), margin = saliency_run.choose_layer(network, name)
+  for number, (name, (height, width, _), margin) in enumerate(chosen, 1):
 
     def one_batch(inputs, name=name, margin=margin):
       maps = gradcam.grad_cam(
@@ -157,6 +165,7 @@ def _maps_of_layers(
     )
     label = f"{name} {height - 2 * margin} x {width - 2 * margin}"
     found[label] = np.asarray(program(jnp.asarray(images)))
+    report(number)
   return found
 
 
@@ -165,10 +174,12 @@ def measure(given: Any) -> None:
   import jax
   import jax.numpy as jnp
 
-  from emosynth_jax import results
-  from emosynth_jax.analysis import gradcam, saliency_run
+  from emosynth_jax import progress, results
+  from emosynth_jax.analysis import command, gradcam, saliency_run, trained_run
 
-  network = saliency_run.load_network(given.workdir, given.split, given.data_dir)
+  network = trained_run.load_network(
+    given.workdir, given.split, given.data_dir, dtype="float32"
+  )
   config, experiment, state, dataset = network
   if len(dataset) < 2:
     raise ValueError(f"--split: expected at least 2 images, got {len(dataset)}")
@@ -197,16 +208,38 @@ def measure(given: Any) -> None:
   )
   down, across = np.mgrid[:height, :width]
   nearness = -((down - (height - 1) / 2) ** 2 + (across - (width - 1) / 2) ** 2)
-  maps = _maps_of_layers(network, layers, images, batch_size) | {
+  # The maps of each layer, and then for each kind of map what falls without it.
+  bar = progress.Progress(first=0, total=2 * len(layers) + 2)
+
+  def tell(done, text):
+    bar.update(
+      done,
+      f"{given.workdir}: {text}, step {done}/{2 * len(layers) + 2}",
+      images_per_unit=len(rows),
+    )
+
+  maps = _maps_of_layers(
+    network, layers, images, batch_size, lambda done: tell(done, "maps of layers")
+  ) | {
     f"random {_RANDOM_SIDE} x {_RANDOM_SIDE}": np.asarray(
       gradcam.upsample(jnp.asarray(few), (height, width))
     ),
     "centre of the image": np.broadcast_to(nearness, (len(rows), height, width)),
   }
   table = compare_maps(
-    lambda x: np.asarray(program(jnp.asarray(x))), images, maps, share=given.share
+    lambda x: np.asarray(program(jnp.asarray(x))),
+    images,
+    maps,
+    share=given.share,
+    report=lambda done: tell(len(layers) + done, "pixels deleted"),
   )
-  text = format_table(table, given.share)
+  made = results.provenance()
+  text = (
+    f"{config.data.name}, {dataset.official_split or given.split}, {len(rows)} images; "
+    f"{config.model.name}, {config.loss.name}, seed {config.seed}, epoch "
+    f"{int(state.best_epoch)}; commit {made['commit']}\n"
+    + format_table(table, given.share)
+  )
   folder = pathlib.Path(given.workdir)
   results.write_report(
     folder / "deletion.json",
@@ -220,8 +253,10 @@ def measure(given: Any) -> None:
       "training_loss": config.loss.to_dict(),
       "training_seed": config.seed,
       "best_epoch": int(state.best_epoch),
+      "variables_crc32": trained_run.checksum(state.evaluation_variables),
       "falls": table,
-      "computed_by": results.provenance(),
+      "computed_in": command.computed_in("float32"),
+      "computed_by": made,
     },
   )
   results.write_atomically(folder / "deletion.txt", text.encode())

@@ -21,7 +21,7 @@ than the seed) less the first one's kind, seed by seed.
 import pathlib
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import app, flags
@@ -31,8 +31,20 @@ from emosynth_jax import command_line
 Found = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
-def embed_run(
-  workdir: Any,
+class _Subject(NamedTuple):
+  """A run as it was read, with all that is known before its embeddings are computed."""
+
+  workdir: Any
+  apply_fn: Any
+  variables: Any
+  input_scale: Any
+  images: np.ndarray
+  arrays: dict[str, np.ndarray]
+  record: dict[str, Any]
+
+
+def embed_runs(
+  workdirs: Sequence[Any],
   *,
   split: str = "validation",
   images: int = 10_000,
@@ -41,11 +53,11 @@ def embed_run(
   perplexity: float | None = None,
   seed: int = 0,
   data_dir: str | None = None,
-) -> Found:
-  """Computes a run's embeddings, their places in a plane and their separation.
+) -> list[Found]:
+  """Computes runs' embeddings, their places in a plane and their separation.
 
   Args:
-    workdir: the run's folder; nothing is written there.
+    workdirs: the runs' folders; nothing is written there.
     split: "train", "validation" or "test".
     images: at most so many of its images, drawn by a seed of their own, the same for
       every run on the data; 0 for all.
@@ -56,70 +68,123 @@ def embed_run(
     data_dir: where the data set is now; None for where it was.
 
   Returns:
-    The content of separation.json, and the arrays of embeddings.npz: "rows", "labels"
-    `(M,)`, "embeddings" `(M, D)`, "logits" `(M, K)`, "drawn" `(P,)` (indices into
-    those) and "tsne" and "pca" `(P, 2)`.
+    For each run the content of separation.json, and the arrays of embeddings.npz:
+    "rows", "labels" `(M,)`, "embeddings" `(M, D)`, "logits" `(M, K)`, "drawn" `(P,)`
+    (indices into those) and "tsne" and "pca" `(P, 2)`.
 
   Raises:
-    FileNotFoundError, ValueError, CheckpointError: as `saliency_run.load_network`.
+    FileNotFoundError, ValueError, CheckpointError: as `trained_run.load_network`, and
+      ValueError for runs that can't be compared and numbers out of range, all before
+      anything is computed.
   """
-  from emosynth_jax import progress, results
-  from emosynth_jax.analysis import embeddings as of_embeddings
-  from emosynth_jax.analysis import saliency_run, separation
+  from emosynth_jax.analysis import separation_report
 
-  network = saliency_run.load_network(workdir, split, data_dir)
+  subjects: list[_Subject] = []
+  for workdir in workdirs:
+    one = _read(workdir, split, images, points, perplexity, seed, data_dir)
+    # The images are the same, or refused: one copy of them is enough.
+    first = subjects[0] if subjects else one
+    crcs = (each.record["settings"]["images_crc32"] for each in (one, first))
+    if len(set(crcs)) == 1:
+      one = one._replace(images=first.images)
+    subjects.append(one)
+  separation_report.group_runs([subject.record for subject in subjects])
+  return [_embed(subject, batch_size) for subject in subjects]
+
+
+def embed_run(workdir: Any, **arguments: Any) -> Found:
+  """As `embed_runs`, of one run."""
+  return embed_runs([workdir], **arguments)[0]
+
+
+def _read(workdir, split, images, points, perplexity, seed, data_dir) -> _Subject:
+  from emosynth_jax import results
+  from emosynth_jax.analysis import command, saliency_run, trained_run
+  from emosynth_jax.analysis import embeddings as of_embeddings
+
+  network = trained_run.load_network(workdir, split, data_dir, dtype="float32")
   config, experiment, state, dataset = network
   order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
   rows = np.sort(order[: images or len(dataset)])
-  labels = dataset.labels[rows]
-  bar = progress.Progress(first=0, total=len(rows))
+  drawn = np.random.Generator(np.random.PCG64(1)).permutation(len(rows))
+  drawn = np.sort(drawn[: points or len(rows)])
+  of_embeddings.check_perplexity(perplexity, len(drawn))
+  chosen = dataset.images[rows]
+  variables = state.evaluation_variables
+  settings = {
+    "workdir": str(workdir),
+    "data_set": config.data.name,
+    "split": split,
+    "official_split": dataset.official_split,
+    "num_images": len(rows),
+    "of": len(dataset),
+    "images_crc32": zlib.crc32(chosen.tobytes()),
+    "num_points": len(drawn),
+    "perplexity": perplexity,
+    "projection_seed": seed,
+    "model": config.model.name,
+    "training_loss": config.loss.to_dict(),
+    "training_seed": config.seed,
+    "best_epoch": int(state.best_epoch),
+    "variables_crc32": trained_run.checksum(variables),
+  }
+  # With the type that it was trained in, by which runs are of different kinds.
+  own = trained_run.read_config(workdir).to_dict()
+  record = {
+    "settings": settings,
+    "name": f"{config.model.name}, {config.loss.name}",
+    "class_names": list(dataset.class_names),
+    "config": own,
+    "computed_in": command.computed_in("float32"),
+  }
+  return _Subject(
+    workdir=workdir,
+    apply_fn=saliency_run.apply_fn_of(experiment, modules=False),
+    variables=variables,
+    input_scale=state.input_scale,
+    images=chosen,
+    arrays={"rows": rows, "labels": dataset.labels[rows], "drawn": drawn},
+    record=results.to_jsonable(record),
+  )
+
+
+def _embed(subject: _Subject, batch_size: int) -> Found:
+  from emosynth_jax import progress, results
+  from emosynth_jax.analysis import embeddings as of_embeddings
+  from emosynth_jax.analysis import separation
+
+  labels, drawn = subject.arrays["labels"], subject.arrays["drawn"]
+  total = len(labels)
+  bar = progress.Progress(first=0, total=total)
   found, logits = of_embeddings.compute_embeddings(
-    saliency_run.apply_fn_of(experiment, modules=False),
-    state.evaluation_variables,
-    state.input_scale,
-    dataset.images[rows],
+    subject.apply_fn,
+    subject.variables,
+    subject.input_scale,
+    subject.images,
     batch_size=batch_size,
     report=lambda done: bar.update(
-      done, f"{workdir}: image {done}/{len(rows)}", images_per_unit=1
+      done, f"{subject.workdir}: image {done}/{total}", images_per_unit=1
     ),
   )
-  arrays = {"rows": rows, "labels": labels, "embeddings": found, "logits": logits}
+  arrays = subject.arrays | {"embeddings": found, "logits": logits}
   figures = {
     "accuracy": float((logits.argmax(axis=-1) == labels).mean()),
     **separation.separation(found, labels),
   }
-  drawn = np.random.Generator(np.random.PCG64(1)).permutation(len(rows))
-  arrays["drawn"] = drawn = np.sort(drawn[: points or len(rows)])
-  kept = {}
+  settings, kept = subject.record["settings"], {}
   for method in of_embeddings.METHODS:
     arrays[method] = of_embeddings.project(
-      found[drawn], method, seed, perplexity=perplexity
+      found[drawn],
+      method,
+      settings["projection_seed"],
+      perplexity=settings["perplexity"],
     )
     kept[method] = of_embeddings.faithfulness(
       found[drawn], arrays[method], labels[drawn]
     )
-  record = {
-    "settings": {
-      "workdir": str(workdir),
-      "data_set": config.data.name,
-      "split": split,
-      "official_split": dataset.official_split,
-      "num_images": len(rows),
-      "of": len(dataset),
-      "images_crc32": zlib.crc32(dataset.images[rows].tobytes()),
-      "num_points": len(drawn),
-      "perplexity": perplexity,
-      "projection_seed": seed,
-      "model": config.model.name,
-      "training_loss": config.loss.to_dict(),
-      "training_seed": config.seed,
-      "best_epoch": int(state.best_epoch),
-    },
-    "name": f"{config.model.name}, {config.loss.name}",
-    "class_names": list(dataset.class_names),
+  record = subject.record | {
     "separation": figures,
     "projections": kept,
-    "config": config.to_dict(),
     "computed_by": results.provenance(),
   }
   return results.to_jsonable(record), arrays
@@ -132,7 +197,7 @@ def draw_runs(path: Any, found: Sequence[Found]) -> None:
 
   Args:
     path: the PNG file.
-    found: of `embed_run`.
+    found: of `embed_runs`.
   """
   from emosynth_jax.analysis import embedding_plots, separation_report
 
@@ -191,19 +256,16 @@ def embed_all(given: Any) -> None:
   from emosynth_jax.analysis import separation_report
 
   workdirs = list(dict.fromkeys(given.workdir))
-  found = [
-    embed_run(
-      workdir,
-      split=given.split,
-      images=given.images,
-      points=given.points,
-      batch_size=given.batch_size,
-      perplexity=given.perplexity,
-      seed=given.seed,
-      data_dir=given.data_dir,
-    )
-    for workdir in workdirs
-  ]
+  found = embed_runs(
+    workdirs,
+    split=given.split,
+    images=given.images,
+    points=given.points,
+    batch_size=given.batch_size,
+    perplexity=given.perplexity,
+    seed=given.seed,
+    data_dir=given.data_dir,
+  )
   records = [record for record, _ in found]
   comparisons = separation_report.compare(records)
   for workdir, one in zip(workdirs, found, strict=True):

@@ -133,10 +133,7 @@ def project(
     raise ValueError(
       f"embeddings: expected (N, D) with N >= 3 and D >= 2, got {embeddings.shape}"
     )
-  if perplexity is None:
-    perplexity = min(_PERPLEXITY, (total - 1) / 3)
-  if not 0 < perplexity < total:
-    raise ValueError(f"perplexity: expected (0, {total}), got {perplexity}")
+  perplexity = check_perplexity(perplexity, total)
   if not np.ptp(embeddings, axis=0).any():
     return np.zeros((total, 2), np.float32)
   # Importing scikit-learn takes a second, which most commands need not wait for.
@@ -157,6 +154,31 @@ def project(
     with threadpool_limits(1):
       points = tsne.fit_transform(embeddings.astype(np.float32))
   return points.astype(np.float32)
+
+
+def check_perplexity(perplexity: float | None, total: int) -> float:
+  """The perplexity of `project`; to be called before the embeddings are computed.
+
+  Args:
+    perplexity: the one asked for, or None.
+    total: points of the plane.
+
+  Returns:
+    The one asked for; by default 30, or (total - 1) / 3 where that is less.
+
+  Raises:
+    ValueError: for too few points, or a perplexity out of range.
+  """
+  if total < 3:
+    raise ValueError(f"points: expected at least 3, got {total}")
+  if perplexity is None:
+    return min(_PERPLEXITY, (total - 1) / 3)
+  if not 0 < perplexity < total:
+    raise ValueError(
+      f"perplexity: expected a number in (0, {total}), as {total} points are drawn; "
+      f"got {perplexity}"
+    )
+  return perplexity
 
 
 def faithfulness(

@@ -19,8 +19,13 @@ Array = jax.Array
 
 # Norm of the next vector, in units of the type's epsilon and of the largest product's
 # norm, below which nothing of it but rounding is left. A coupling so small moves no
-# eigenvalue by more than itself.
-_BREAKDOWN = 64
+# eigenvalue by more than itself, and no residual can be told from 0 below it.
+_ROUNDING = 64
+
+# A Gaussian is drawn at least so often within its standard deviation; by the
+# trapezoidal rule its area is then 1 but for rounding.
+_POINTS_A_SIGMA = 4
+_LEAST_BROADENING = 1e-4
 
 
 class Tridiagonal(NamedTuple):
@@ -32,13 +37,16 @@ class Tridiagonal(NamedTuple):
       the norm of the residual vector, outside of the matrix.
     num_steps: int32 `()`.
     broken_down: bool `()`, whether the vectors span an invariant subspace, in which
-      the Ritz values are eigenvalues.
+      the Ritz values are eigenvalues: the next vector's norm is at most `rounding`.
+    rounding: `()`, 64 times the type's epsilon times the largest norm of a product:
+      what of a residual may be rounding.
   """
 
   diagonal: Any
   off_diagonal: Any
   num_steps: Any
   broken_down: Any
+  rounding: Any
 
 
 class Extremes(NamedTuple):
@@ -50,8 +58,11 @@ class Extremes(NamedTuple):
     smallest_residual: `beta_m |s_m|`: an eigenvalue lies so close to `smallest`.
     largest_residual: the same of `largest`.
     num_steps: products with the matrix that it took.
-    converged: whether both residuals are `within_tolerance`, or Lanczos has broken
-      down; False where a number is not finite.
+    absolute_tolerance: what counts as converged whatever the Ritz value is, the
+      matrix's `Tridiagonal.rounding`.
+    converged: whether both residuals are `within_tolerance`; False where a number is
+      not finite, and where one Ritz value stands for both ends of a matrix that may
+      have others.
   """
 
   smallest: float
@@ -59,6 +70,7 @@ class Extremes(NamedTuple):
   smallest_residual: float
   largest_residual: float
   num_steps: int
+  absolute_tolerance: float
   converged: bool
 
 
@@ -76,15 +88,16 @@ def lanczos(
   Each new vector is made orthogonal to all before it, twice: without that, converged
   eigenvalues come back as ghosts. It ends early at a breakdown, when the vectors span
   an invariant subspace (A has fewer distinct eigenvalues than there are steps, say),
-  at a number that is not finite, and, with a tolerance, when both extreme Ritz values
-  have converged.
+  at a number that is not finite, and, with a tolerance, when each of both extreme Ritz
+  values has a residual that is small beside itself. A residual within rounding does not
+  end it: a Ritz value at 0 has one, steps before the smallest eigenvalue turns up.
 
   Args:
     matvec: `(n,) -> (n,)`, linear and symmetric.
     start: `(n,)`, not zero; as a rule random.
     num_steps: m, at most so many products; no more than n are needed or done. The
       vectors take `m n` floats.
-    tolerance: of `Extremes.converged`, for ending early; 0 ends at a breakdown alone.
+    tolerance: of `within_tolerance`, for ending early; 0 ends at a breakdown alone.
 
   Returns:
     The matrix, jit-compatible.
@@ -102,7 +115,7 @@ def lanczos(
   if num_steps < 1:
     raise ValueError(f"num_steps: expected at least 1, got {num_steps}")
   size, dtype = min(num_steps, start.size), start.dtype
-  threshold = _BREAKDOWN * jnp.finfo(dtype).eps
+  threshold = _ROUNDING * jnp.finfo(dtype).eps
 
   def is_going_on(carry):
     return carry["going_on"]
@@ -112,22 +125,23 @@ def lanczos(
     basis = carry["basis"].at[k].set(carry["vector"])
     product = matvec(carry["vector"])
     diagonal = carry["diagonal"].at[k].set(jnp.vdot(carry["vector"], product))
-    scale = jnp.maximum(carry["scale"], jnp.linalg.norm(product))
+    rounding = jnp.maximum(carry["rounding"], threshold * jnp.linalg.norm(product))
     for _ in range(2):  # "Twice is enough" (Kahan and Parlett).
       product = product - basis.T @ (basis @ product)
     beta = jnp.linalg.norm(product)
     off_diagonal = carry["off_diagonal"].at[k].set(beta)
-    broken_down = beta <= threshold * scale
+    broken_down = beta <= rounding
     # NaN compares as False, and so ends the loop.
-    going_on = (beta > threshold * scale) & jnp.isfinite(beta) & (k + 1 < size)
+    going_on = (beta > rounding) & jnp.isfinite(beta) & (k + 1 < size)
     if tolerance:
-      going_on &= ~_have_converged(diagonal, off_diagonal, k, tolerance)
+      # One Ritz value, of a vector by chance near an eigenvector, is not both ends.
+      going_on &= ~((k > 0) & _have_converged(diagonal, off_diagonal, k, tolerance))
     return {
       "vector": product / jnp.where(beta > 0, beta, 1),
       "basis": basis,
       "diagonal": diagonal,
       "off_diagonal": off_diagonal,
-      "scale": scale,
+      "rounding": rounding,
       "num_steps": k + 1,
       "broken_down": broken_down,
       "going_on": going_on,
@@ -138,7 +152,7 @@ def lanczos(
     "basis": jnp.zeros((size, start.size), dtype),
     "diagonal": jnp.zeros(size, dtype),
     "off_diagonal": jnp.zeros(size, dtype),
-    "scale": jnp.zeros((), dtype),
+    "rounding": jnp.zeros((), dtype),
     "num_steps": jnp.int32(0),
     "broken_down": jnp.bool_(False),
     "going_on": jnp.bool_(True),
@@ -160,10 +174,12 @@ def _have_converged(diagonal, off_diagonal, k, tolerance):
   return within_tolerance(values[ends], residuals[ends], tolerance)
 
 
-def within_tolerance(values: Any, residuals: Any, tolerance: float) -> Any:
-  """Whether each residual is small beside its own Ritz value.
+def within_tolerance(
+  values: Any, residuals: Any, tolerance: float, absolute: Any = 0.0
+) -> Any:
+  """Whether each residual is small beside its own Ritz value, or is rounding.
 
-    r_i <= tolerance |theta_i|
+    r_i <= max(tolerance |theta_i|, absolute)
 
   Not beside the largest of both: nearly all of a trained network's eigenvalues are near
   0, and one is far larger. A random vector has next to nothing in the direction of the
@@ -174,11 +190,14 @@ def within_tolerance(values: Any, residuals: Any, tolerance: float) -> Any:
     values: both extreme Ritz values, `(2,)`, of NumPy or JAX.
     residuals: their residuals, `(2,)`.
     tolerance: between 0 and 1.
+    absolute: `Tridiagonal.rounding`, without which an eigenvalue of 0 could never
+      converge.
 
   Returns:
     bool `()`; False where a number is NaN.
   """
-  return (residuals <= tolerance * abs(values)).all()
+  # Not maximum(): of JAX's arrays and NumPy's alike.
+  return ((residuals <= tolerance * abs(values)) | (residuals <= absolute)).all()
 
 
 def ritz(tridiagonal: Tridiagonal) -> tuple[np.ndarray, np.ndarray]:
@@ -217,14 +236,18 @@ def extreme_eigenvalues(tridiagonal: Tridiagonal, *, tolerance: float) -> Extrem
   beta = float(np.asarray(tridiagonal.off_diagonal)[steps - 1])
   residuals = beta * np.abs(vectors[-1])
   ends = [0, -1]
-  converged = within_tolerance(values[ends], residuals[ends], tolerance)
+  absolute = float(np.asarray(tridiagonal.rounding))
+  converged = within_tolerance(
+    values[ends], residuals[ends], 0.0 if steps == 1 else tolerance, absolute
+  )
   return Extremes(
     smallest=float(values[0]),
     largest=float(values[-1]),
     smallest_residual=float(residuals[0]),
     largest_residual=float(residuals[-1]),
     num_steps=steps,
-    converged=bool(converged or bool(tridiagonal.broken_down)),
+    absolute_tolerance=absolute,
+    converged=bool(converged),
   )
 
 
@@ -258,7 +281,7 @@ def spectral_density(
   tridiagonals: Sequence[Tridiagonal],
   *,
   broadening: float = 0.01,
-  num_points: int = 2000,
+  num_points: int | None = None,
 ) -> Density:
   """Stochastic Lanczos quadrature: the density of eigenvalues, smoothed.
 
@@ -270,15 +293,17 @@ def spectral_density(
   Args:
     tridiagonals: of Lanczos runs from independent random vectors with
       `E[q q^T] = I / n`, Gaussian or of random signs, without a tolerance.
-    broadening: sigma as a share of the distance between the extreme Ritz values.
-    num_points: P of the result.
+    broadening: sigma as a share of the distance between the extreme Ritz values, at
+      least 1e-4.
+    num_points: P of the result, at least four a sigma; None for as many, or 2,000 if
+      that is more.
 
   Returns:
     The density.
 
   Raises:
-    ValueError: if there is no matrix, a number is not finite, or an argument is not
-      positive.
+    ValueError: if there is no matrix, a number is not finite, or an argument is out of
+      its range.
 
   References:
     Golub and Meurant, `Matrices, Moments and Quadrature
@@ -288,10 +313,17 @@ def spectral_density(
   """
   if not tridiagonals:
     raise ValueError("tridiagonals: expected at least one, got none")
-  if not (broadening > 0 and num_points > 1):
+  if not _LEAST_BROADENING <= broadening < float("inf"):
     raise ValueError(
-      "expected broadening above 0 and num_points above 1, got "
-      f"{broadening} and {num_points}"
+      f"broadening: expected a number from {_LEAST_BROADENING} on, got {broadening}"
+    )
+  least = int(np.ceil(_POINTS_A_SIGMA * (1 / broadening + 12))) + 1
+  if num_points is None:
+    num_points = max(2000, least)
+  if num_points < least:
+    raise ValueError(
+      f"num_points: expected at least {least}, so that Gaussians of a width of "
+      f"{broadening} of the range are seen; got {num_points}"
     )
   pairs = [ritz(tridiagonal) for tridiagonal in tridiagonals]
   nodes = [values for values, _ in pairs]

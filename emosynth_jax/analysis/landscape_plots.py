@@ -1,5 +1,6 @@
 """Pictures of loss landscapes: lines, contours and surfaces, several on one scale."""
 
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,15 @@ import numpy as np
 from emosynth_jax import plots
 
 _NUM_LEVELS = 21
+# Of the loss of a network that knows nothing, ln K: what lies above is one colour. At
+# the rim of a plane losses reach thousands, and levels up to there leave none for the
+# basin that the picture is about.
+_CEILING = 5
+# Of a record that does not say how many classes there are.
+_CLASSES = 10
+# Round numbers of a decade, for ticks of a logarithmic scale.
+_ROUND = (1, 1.2, 1.5, 2, 3, 4, 5, 7)
+_OVER, _NOT_FINITE = "#fff3b0", "#9a9a9a"
 _LINES = (("-", plots.BLUE), ("--", plots.ORANGE), ("-.", plots.GREEN))
 
 
@@ -34,8 +44,10 @@ def draw(
     plot_lines(axis, losses, accuracies, titles, path)
     return [path]
   paths = [stem.with_name(f"{stem.name}_{kind}.png") for kind in ("contour", "surface")]
-  plot_contours(axis, losses, titles, paths[0])
-  plot_surfaces(axis, losses, titles, paths[1])
+  most = max(record.get("num_classes", _CLASSES) for record, _ in landscapes)
+  levels = common_levels(losses, ceiling=_CEILING * float(np.log(max(most, 2))))
+  plot_contours(axis, losses, titles, levels, paths[0])
+  plot_surfaces(axis, losses, titles, levels, paths[1])
   return paths
 
 
@@ -60,37 +72,53 @@ def plot_lines(axis, losses, accuracies, titles, path) -> None:
   plots.save(figure, path)
 
 
-def plot_contours(axis, losses, titles, path) -> None:
-  """Level lines of each plane, evenly spaced in the loss's logarithm."""
-  levels = common_levels(losses)
-  norm = _norm(levels)
+def plot_contours(axis, losses, titles, levels, path) -> None:
+  """Each plane in `levels`, with lines at round numbers; one colour is above them."""
+  from matplotlib import colormaps
+  from matplotlib.ticker import MaxNLocator
+
+  norm, ticks = _norm(levels), round_ticks(levels[0], levels[-1])
+  colours = colormaps["viridis"].with_extremes(over=_OVER)
+  above = _is_cut(losses, levels)
   figure = plots.new_figure(4.6 * len(losses) + 1.2, 4.8)
   panels = figure.subplots(1, len(losses), squeeze=False, sharex=True, sharey=True)[0]
   for panel, loss, title in zip(panels, losses, titles, strict=True):
-    panel.set_facecolor("#eeeeee")  # What is not finite stays grey.
+    panel.set_facecolor(_NOT_FINITE)
     # The first index belongs to the first direction, which is drawn to the right.
-    filled = panel.contourf(axis, axis, loss.T, levels, cmap="viridis", norm=norm)
-    panel.contour(
-      axis, axis, loss.T, levels[::2], colors="white", linewidths=0.5, norm=norm
+    filled = panel.contourf(
+      axis,
+      axis,
+      loss.T,
+      levels,
+      cmap=colours,
+      norm=norm,
+      extend="max" if above else "neither",
     )
+    inside = [tick for tick in ticks if loss.min() < tick < loss.max()]
+    if inside:
+      lines = panel.contour(axis, axis, loss.T, inside, colors="white", linewidths=0.6)
+      panel.clabel(lines, fmt="%g", fontsize=7)
+    panel.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 5, 10]))
+    panel.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 5, 10]))
     panel.plot(0, 0, "o", color="white", markeredgecolor="black", markersize=5)
     panel.set_aspect("equal")
     panel.set_title(title, fontsize=10, parse_math=False)
     panel.set_xlabel("first direction")
   panels[0].set_ylabel("second direction")
   bar = figure.colorbar(filled, ax=list(panels), fraction=0.046, pad=0.03)
-  bar.set_label("cross-entropy")
-  ticks = levels[:: (len(levels) - 1) // 5]
-  bar.set_ticks(ticks.tolist(), labels=[f"{tick:.3g}" for tick in ticks])
+  highest = max(float(loss.max()) for loss in losses)
+  bar.set_label("cross-entropy" + (f", up to {highest:.2g} beyond" if above else ""))
+  bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
   bar.minorticks_off()
   plots.save(figure, path)
 
 
-def plot_surfaces(axis, losses, titles, path) -> None:
-  """Each plane as a surface in three dimensions, its height the loss's logarithm."""
+def plot_surfaces(axis, losses, titles, levels, path) -> None:
+  """Each plane as a surface whose height is the loss's logarithm, within `levels`."""
   from matplotlib.ticker import MaxNLocator
 
-  levels = common_levels(losses)
+  ticks = round_ticks(levels[0], levels[-1])
+  above = _is_cut(losses, levels)
   low, high = np.log10(levels[[0, -1]])
   figure = plots.new_figure(5.0 * len(losses), 4.6)
   first, second = np.meshgrid(axis, axis, indexing="ij")
@@ -115,17 +143,24 @@ def plot_surfaces(axis, losses, titles, path) -> None:
     panel.set_ylabel("second direction", labelpad=8)
     for side in (panel.xaxis, panel.yaxis):
       side.set_major_locator(MaxNLocator(4))
-    panel.set_zlabel("log10 of cross-entropy")
+    panel.set_zticks(np.log10(ticks), [f"{tick:g}" for tick in ticks])
+    panel.set_zlabel(
+      "cross-entropy" + (f", cut off at {levels[-1]:.2g}" if above else "")
+    )
     panel.view_init(elev=32, azim=-55)
     panel.set_box_aspect(None, zoom=0.85)
   plots.save(figure, path)
 
 
-def common_levels(losses: Sequence[np.ndarray]) -> np.ndarray:
+def common_levels(
+  losses: Sequence[np.ndarray], ceiling: float = float("inf")
+) -> np.ndarray:
   """Geometrically spaced levels from the least to the greatest loss of all planes.
 
   Args:
     losses: of each plane; what is masked does not count.
+    ceiling: the highest level, if a loss is above it; but five times the least loss
+      at least, so that the levels do not end below what there is to see.
 
   Returns:
     `(21,)`, ascending. A loss of zero counts as a thousandth of a nat at most.
@@ -138,12 +173,43 @@ def common_levels(losses: Sequence[np.ndarray]) -> np.ndarray:
     raise ValueError("losses: expected a finite one, got none")
   low = max(float(finite.min()), 1e-3)
   # A flat plane still needs levels that ascend.
-  high = max(float(finite.max()), low * 1.01)
+  high = max(min(float(finite.max()), max(ceiling, 5 * low)), low * 1.01)
   levels = np.geomspace(low, high, _NUM_LEVELS)
   # Rounding must not leave the ends out.
   levels[0], levels[-1] = min(low, float(finite.min())), high * (1 + 1e-6)
   levels[0] = max(levels[0] * (1 - 1e-6), 1e-12)
   return levels
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+  """Round numbers within a logarithmic scale, about six of them.
+
+  Args:
+    low: the scale's lower end, above 0.
+    high: its upper end.
+
+  Returns:
+    Ascending numbers from `low` to `high`; never fewer than two.
+  """
+  from matplotlib.ticker import MaxNLocator
+
+  decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+  for wanted in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5), _ROUND):
+    # Not 10.0**-3 * 2, whose last digits are rounding.
+    found = [float(f"{digit}e{power}") for power in decades for digit in wanted]
+    found = [tick for tick in found if low <= tick <= high]
+    if len(found) >= 5:
+      return found
+  if len(found) >= 3:
+    return found
+  # Less than a decade, where a linear scale's round numbers are as good.
+  ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
+  inside = [float(tick) for tick in ticks if low <= tick <= high]
+  return inside if len(inside) >= 2 else [low, high]
+
+
+def _is_cut(losses, levels):
+  return any(float(loss.max()) > levels[-1] for loss in losses)
 
 
 def _norm(levels):
@@ -157,9 +223,10 @@ def _masked(loss):
 
 
 def describe_run(record: Mapping[str, Any]) -> str:
-  """What a panel shows: network, training loss and seed, images."""
+  """What a panel shows: network, training loss and seed, images, BatchNorm's mode."""
   settings = record["settings"]
+  split = settings["official_split"] or settings["split"]
   return (
     f"{record['name']}, seed {settings['training_seed']}\n{settings['data_set']} "
-    f"{settings['split']}, {settings['num_images']} images"
+    f"{split}, {settings['num_images']} images, BatchNorm {settings['batch_norm']}"
   )

@@ -4,19 +4,24 @@
   python -m emosynth_jax.analysis.loss_landscape --workdir=runs/ce --compare=runs/mam
 
 Writes loss_landscape.npz, loss_landscape.json, loss_landscape_directions.npz and the
-pictures into each run's workdir; with --compare the first one gets a picture of all, on
-the same axes and levels. A landscape that a workdir already has is not computed again.
+pictures into each run's workdir, and of a line (--dimensions=1) loss_line.*; with
+--compare the first one gets a picture of all, on the same axes and levels. A landscape
+that a workdir already has is not computed again, and one of other settings is kept
+(kept.py).
 """
 
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from absl import app, flags, logging
 
-FILE = "loss_landscape"
+# By the number of dimensions: a line and a plane are two analyses.
+FILES = {1: "loss_line", 2: "loss_landscape"}
+
+Found = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 def axis_coordinates(radius: float, size: int) -> np.ndarray:
@@ -24,7 +29,7 @@ def axis_coordinates(radius: float, size: int) -> np.ndarray:
 
   Args:
     radius: largest coordinate, more than 0.
-    size: how many, odd, so that 0 is one of them.
+    size: how many, at least 3 and odd, so that 0 is one of them.
 
   Returns:
     float32 `(size,)`.
@@ -34,13 +39,14 @@ def axis_coordinates(radius: float, size: int) -> np.ndarray:
   """
   if not 0 < radius < float("inf"):
     raise ValueError(f"range: expected a number above 0, got {radius}")
-  if size < 1 or size % 2 == 0:
+  if size < 3 or size % 2 == 0:
     raise ValueError(
-      f"grid: expected an odd number, so that the network is a point; got {size}"
+      "grid: expected an odd number from 3 on, so that the network is a point and has "
+      f"neighbours; got {size}"
     )
   # Whole numbers first: the middle is then 0 and not a rounding error.
   steps = np.arange(size) - size // 2
-  return (radius * steps / max(size // 2, 1)).astype(np.float32)
+  return (radius * steps / (size // 2)).astype(np.float32)
 
 
 def grid_points(axis: np.ndarray, dimensions: int) -> np.ndarray:
@@ -105,29 +111,55 @@ def compute_landscape(
   )
 
 
-def landscape_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def landscapes_of(workdirs: Sequence[str], given: Any) -> list[Found]:
+  """The landscapes of runs that can be compared, computed or read.
+
+  Args:
+    workdirs: the runs' folders.
+    given: the command's flags.
+
+  Returns:
+    As `landscape_of`, for each.
+
+  Raises:
+    ValueError: before anything is computed, if a run was looked at on other images
+      than the first, or for flags out of their range.
+  """
+  from emosynth_jax.analysis import command
+
+  axis_coordinates(given.range, given.grid)
+  runs = command.load_runs(workdirs, given, count=given.dimensions)
+  return [
+    landscape_of(workdir, given, run)
+    for workdir, run in zip(workdirs, runs, strict=True)
+  ]
+
+
+def landscape_of(workdir: str, given: Any, run: Any = None) -> Found:
   """Computes and writes the landscape of a run, or reads it.
 
   Args:
     workdir: the run's folder.
     given: the command's flags.
+    run: the run, if it was read already.
 
   Returns:
-    The content of loss_landscape.json, and the arrays "axis", "loss", "accuracy".
+    The content of loss_landscape.json, or of loss_line.json, and the arrays "axis",
+    "loss", "accuracy".
   """
   import jax
 
   from emosynth_jax import progress, results
-  from emosynth_jax.analysis import command, npz, trained_run
-  from emosynth_jax.analysis import directions as of_params
+  from emosynth_jax.analysis import command, kept, trained_run
 
   axis = axis_coordinates(given.range, given.grid)
-  run = trained_run.load_run(workdir, **command.run_arguments(given))
+  if run is None:
+    run = trained_run.load_run(workdir, **command.run_arguments(given))
   settings = (
     run.facts | command.plane_settings(given) | {"dimensions": given.dimensions}
   )
-  folder = pathlib.Path(workdir)
-  if stored := command.read_stored(folder / FILE, settings):
+  stem = pathlib.Path(workdir) / FILES[given.dimensions]
+  if stored := kept.read(stem, settings):
     logging.info("%s has this landscape; nothing is computed again.", workdir)
     return stored
   began = time.monotonic()
@@ -152,16 +184,15 @@ def landscape_of(workdir: str, given: Any) -> tuple[dict[str, Any], dict[str, An
   record = {
     "settings": settings,
     "name": run.name,
+    "num_classes": run.num_classes,
     "loss_at_network": float(arrays["loss"][middle]),
     "accuracy_at_network": float(arrays["accuracy"][middle]),
     "non_finite_points": int((~np.isfinite(arrays["loss"])).sum()),
     "seconds": round(time.monotonic() - began, 1),
+    "computed_in": command.computed_in("float32"),
     "computed_by": results.provenance(),
   }
-  of_params.save_directions(folder / f"{FILE}_directions.npz", raw)
-  npz.write_npz(folder / f"{FILE}.npz", arrays)
-  # Last, as it says that the others are whole.
-  results.write_report(folder / f"{FILE}.json", record)
+  kept.write(stem, record, arrays, raw)
   return record, arrays
 
 
@@ -173,20 +204,22 @@ def main(argv: list[str]) -> None:
 
 
 def _draw_all(given: Any) -> None:
-  from emosynth_jax.analysis import command, landscape_plots
+  from emosynth_jax.analysis import landscape_plots
 
   workdirs = [given.workdir, *given.compare]
-  found = [landscape_of(workdir, given) for workdir in workdirs]
-  command.check_same_images([record["settings"] for record, _ in found])
+  found = landscapes_of(workdirs, given)
+  file = FILES[given.dimensions]
   for workdir, one in zip(workdirs, found, strict=True):
-    landscape_plots.draw(pathlib.Path(workdir) / FILE, [one])
-    logging.info("The landscape of %s is in %s.*", one[0]["name"], FILE)
+    landscape_plots.draw(pathlib.Path(workdir) / file, [one])
+    logging.info("The landscape of %s is in %s.*", one[0]["name"], file)
   if given.compare:
-    landscape_plots.draw(pathlib.Path(given.workdir) / f"{FILE}_comparison", found)
+    landscape_plots.draw(pathlib.Path(given.workdir) / f"{file}_comparison", found)
   for workdir, (record, arrays) in zip(workdirs, found, strict=True):
+    settings = record["settings"]
     print(
       f"{workdir}: loss {record['loss_at_network']:.4f}, accuracy "
-      f"{100 * record['accuracy_at_network']:.2f} % on {record['settings']['split']}; "
+      f"{100 * record['accuracy_at_network']:.2f} % on {settings['num_images']} images "
+      f"of {settings['split']}; "
       f"loss up to {np.nanmax(arrays['loss']):.4g} on the grid, below twice the "
       f"network's on {100 * share_below(arrays['loss'], 2):.1f} % of it"
     )
@@ -203,7 +236,7 @@ def define_flags() -> None:
   from emosynth_jax.analysis import command
 
   command.define_flags(split="train", images=1024, batch_size=256)
-  flags.DEFINE_integer("grid", 51, "Points along each direction, odd.", 1)
+  flags.DEFINE_integer("grid", 51, "Points along each direction, odd.", 3)
   flags.DEFINE_integer("dimensions", 2, "1 for a line, 2 for a plane.", 1, 2)
 
 

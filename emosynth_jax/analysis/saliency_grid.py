@@ -10,6 +10,7 @@ from emosynth_jax import plots
 
 _COLUMNS = ("image", "Grad-CAM", "guided backprop.", "guided Grad-CAM")
 _SIDE = 1.05  # of a picture, in inches
+_BAR = 0.62  # height of the colour bar with its words, in inches
 # The share of pixels that a signed map's scale leaves out: few outliers would else
 # turn all the rest grey.
 _OUTLIERS = 0.5
@@ -27,7 +28,8 @@ def draw(
   """Draws for each class an image that is classified well, and one that is not.
 
   Each picture has a scale of its own. Grad-CAM lies over the image, from nothing at 0
-  to yellow at its maximum. In guided backpropagation and guided Grad-CAM grey is 0.
+  by yellow to red at its maximum, as the colour bar says. In guided backpropagation and
+  guided Grad-CAM grey is 0.
 
   Args:
     path: the PNG file.
@@ -41,9 +43,12 @@ def draw(
   predicted = found["logits"].argmax(-1)
   examples = choose_examples(labels, predicted, len(class_names))
   width = 2 * len(_COLUMNS) * _SIDE + 1.2
-  figure = plots.new_figure(width, len(examples) * (_SIDE + 0.28) + 1)
-  figure.suptitle(title, fontsize=11, parse_math=False)
-  blocks = figure.subfigures(1, 2, squeeze=False)[0]
+  height = len(examples) * (_SIDE + 0.28) + 1
+  figure = plots.new_figure(width, height + _BAR)
+  halves = figure.subfigures(2, 1, squeeze=False, height_ratios=(height, _BAR))
+  upper, lower = halves[:, 0]
+  upper.suptitle(title, fontsize=11, parse_math=False)
+  blocks = upper.subfigures(1, 2, squeeze=False)[0]
   for side, heading in enumerate(("right", "wrong")):
     block = blocks[side]
     block.suptitle(f"classified {heading}", fontsize=10)
@@ -73,7 +78,30 @@ def draw(
       axis.text(
         0.5, -0.06, name, transform=axis.transAxes, ha="center", va="top", fontsize=7.5
       )
+  _draw_bar(lower)
   plots.save(figure, path)
+
+
+def _draw_bar(figure) -> None:
+  """The colours of `overlay` on mid-grey."""
+  axis = figure.subplots()
+  shares = np.linspace(0, 1, 256)[None]
+  axis.imshow(overlay(np.full(shares.shape, 0.5), shares), extent=(0, 1, 0, 0.02))
+  axis.set_yticks([])
+  axis.set_xticks([0, 0.5, 1], ["0", "half", "its maximum"], fontsize=7.5)
+  axis.set_xlabel("Grad-CAM, each map by its own scale, on grey", fontsize=7.5)
+
+
+def describe_layer(layer: str, shape: Sequence[int], margin: int) -> str:
+  """A layer and its map's size within the image, as in "layer block4 (3 x 3 pixels)".
+
+  Args:
+    layer: its name.
+    shape: `(h, w, k)` of its maps.
+    margin: see `gradcam.upsample`.
+  """
+  height, width = shape[0] - 2 * margin, shape[1] - 2 * margin
+  return f"layer {layer} ({height} x {width} pixels)"
 
 
 def choose_examples(
@@ -110,12 +138,15 @@ def caption(
 
 
 def overlay(grey: np.ndarray, cam: np.ndarray) -> np.ndarray:
-  """A map over a grey image `(H, W)` in [0, 1], as RGB; zeros show nothing."""
+  """A map over a grey image `(H, W)` in [0, 1], as RGB; zeros show nothing.
+
+  Low values are a tint of yellow: dark ones would be taken for a dark image.
+  """
   from matplotlib import colormaps
 
   largest = cam.max()
   share = cam / largest if largest > 0 else np.zeros_like(cam)
-  colour = colormaps["inferno"](share)[..., :3]
+  colour = colormaps["autumn_r"](share)[..., :3]
   weight = 0.65 * np.sqrt(share)[..., None]
   return (1 - weight) * grey[..., None] + weight * colour
 

@@ -11,7 +11,7 @@ Writes into the workdir:
 
 import functools
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -33,46 +33,12 @@ MARGINS = {
 # docs/analysis.md). Block4 is the last of the analysis.
 DEFAULT_LAYERS = {"emosynthnet": "block4"}
 
-
-class Network(NamedTuple):
-  """A trained network and the split that it is looked at on."""
-
-  config: Any
-  experiment: Any
-  state: Any
-  dataset: Any
-
-
-def load_network(workdir: Any, split: str, data_dir: str | None) -> Network:
-  """Reads a run's best checkpoint and a split of its data.
-
-  Args:
-    workdir: the run's folder.
-    split: "train", "validation" or "test".
-    data_dir: where the data set is now; None for where it was.
-
-  Returns:
-    The network.
-
-  Raises:
-    FileNotFoundError: if the folder holds no run, or no best checkpoint.
-    ValueError: for a split that the run has not, or data that is not the run's.
-    CheckpointError: if the checkpoints are damaged, or of another network.
-  """
-  from emosynth_jax import experiment as experiments
-  from emosynth_jax.analysis import trained_run
-  from emosynth_jax.best_checkpoint import load_best
-
-  workdir = pathlib.Path(workdir)
-  config = trained_run.read_config(workdir)
-  if data_dir is not None:
-    config.data.data_dir = data_dir
-  if split not in experiments.splits(config):
-    raise ValueError(
-      f"--split: {workdir} has {', '.join(experiments.splits(config))}; got {split!r}"
-    )
-  experiment, state, datasets = load_best(config, workdir, (split,))
-  return Network(config, experiment, state, datasets[split])
+# Of the flag --layer.
+LAYER_HELP = (
+  "Layer of Grad-CAM; an unknown one lists those there are. By default "
+  + ", ".join(f"{layer} in {model}" for model, layer in DEFAULT_LAYERS.items())
+  + ", else the last of the network's inner arrays with maps of more than one pixel."
+)
 
 
 def apply_fn_of(experiment: Any, *, modules: bool) -> Any:
@@ -89,12 +55,12 @@ def apply_fn_of(experiment: Any, *, modules: bool) -> Any:
 
 
 def choose_layer(
-  network: Network, name: str | None
+  network: Any, name: str | None
 ) -> tuple[str, tuple[int, int, int], int]:
   """The layer of Grad-CAM.
 
   Args:
-    network: the trained one.
+    network: the trained one, a `trained_run.Network`.
     name: the layer asked for; None for the network's default.
 
   Returns:
@@ -179,14 +145,58 @@ def explain(
   return gradcam.over_batches(one_batch, arrays, batch_size=batch_size)
 
 
+def grad_cam_at_size(
+  apply_fn: Any,
+  variables: Any,
+  input_scale: Any,
+  images: Any,
+  *,
+  layer: str,
+  margin: int,
+  batch_size: int,
+) -> Any:
+  """Grad-CAM alone of the predicted classes; to be called under `jax.jit`.
+
+  Args:
+    apply_fn: as for `gradcam.grad_cam`.
+    variables: the network's.
+    input_scale: factor from pixels to the network's input.
+    images: uint8 `(M, H, W, C)`.
+    layer: Grad-CAM's.
+    margin: see `gradcam.upsample`.
+    batch_size: images at a time.
+
+  Returns:
+    `(M, H, W)`.
+  """
+  import jax.numpy as jnp
+
+  from emosynth_jax.analysis import gradcam
+
+  def one_batch(images):
+    inputs = images.astype(jnp.float32) * input_scale
+    cam = gradcam.grad_cam(apply_fn, variables, inputs, layer=layer)
+    return gradcam.upsample(cam.maps, images.shape[1:3], margin=margin)
+
+  return gradcam.over_batches(one_batch, (images,), batch_size=batch_size)
+
+
 def explain_run(given: Any) -> None:
   """Computes, writes and draws what the flags ask for."""
   import jax
 
   from emosynth_jax import mapped, progress, results
-  from emosynth_jax.analysis import npz, saliency_grid, sanity_run
+  from emosynth_jax.analysis import (
+    command,
+    npz,
+    saliency_grid,
+    sanity_run,
+    trained_run,
+  )
 
-  network = load_network(given.workdir, given.split, given.data_dir)
+  network = trained_run.load_network(
+    given.workdir, given.split, given.data_dir, dtype="float32"
+  )
   config, experiment, state, dataset = network
   variables = state.evaluation_variables
   apply_fn = apply_fn_of(experiment, modules=True)
@@ -221,7 +231,7 @@ def explain_run(given: Any) -> None:
     {"rows": rows, "labels": labels, **found},
   )
   right = found["logits"].argmax(-1) == labels
-  sanity = None
+  sanity: dict[str, Any] = {"sanity_check": None, "sanity_check_of": None}
   if given.sanity_check:
     sanity = sanity_run.check_sanity(
       apply_fn,
@@ -239,7 +249,9 @@ def explain_run(given: Any) -> None:
       "num_images": total,
       "model": config.model.name,
       "training_loss": config.loss.to_dict(),
+      "training_seed": config.seed,
       "best_epoch": int(state.best_epoch),
+      "variables_crc32": trained_run.checksum(variables),
       "layer": layer,
       "layer_shape": list(shape),
       "margin": margin,
@@ -247,7 +259,8 @@ def explain_run(given: Any) -> None:
       "class_names": list(dataset.class_names),
       "accuracy": float(right.mean()),
       "images_without_map": int((found["maps"].max((1, 2)) == 0).sum()),
-      "sanity_check": sanity,
+      **sanity,
+      "computed_in": command.computed_in("float32"),
       "computed_by": results.provenance(),
     },
   )
@@ -257,9 +270,11 @@ def explain_run(given: Any) -> None:
     labels=labels,
     found=found,
     class_names=dataset.class_names,
-    title=f"{config.data.name}, {given.split}: {config.model.name}, layer {layer}",
+    title=f"{config.data.name}, {dataset.official_split or given.split}: "
+    f"{config.model.name}, {config.loss.name}, seed {config.seed}, "
+    f"{saliency_grid.describe_layer(layer, shape, margin)}",
   )
-  if sanity:
+  if given.sanity_check:
     print(sanity_run.format_sanity(sanity))
   print(
     f"{given.workdir}: Grad-CAM of {layer} {shape} for the {given.target} "
@@ -269,22 +284,15 @@ def explain_run(given: Any) -> None:
 
 def main(argv: list[str]) -> None:
   """Runs the command; a mistake in its input ends it with one line."""
-  command_line.expect_flags_only(argv)
-  command_line.start_logging()
-  command_line.use_compilation_cache()
-  with command_line.mistakes_in_one_line(flags.FLAGS.traceback):
-    explain_run(flags.FLAGS)
+  from emosynth_jax.analysis import command
+
+  command.run_command(argv, explain_run)
 
 
 def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
-  flags.DEFINE_string(
-    "layer",
-    None,
-    "Layer of Grad-CAM; an unknown one lists those there are. By default the last of "
-    "the network's inner arrays with maps of more than one pixel.",
-  )
+  flags.DEFINE_string("layer", None, LAYER_HELP)
   flags.DEFINE_enum(
     "split", "validation", ["train", "validation", "test"], "Where the images are from."
   )

@@ -1,6 +1,6 @@
 """The sanity check of a trained run's maps: the flag --sanity_check of gradcam.py."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -21,28 +21,34 @@ def check_sanity(
   network: Any,
   images: np.ndarray,
   targets: np.ndarray,
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, Any]:
   """How alike the maps stay while the network forgets, layer by layer.
 
   Args:
     apply_fn: the network's.
     program: `saliency_run.explain` for it, jitted.
-    network: the trained one, a `saliency_run.Network`.
-    images: uint8 `(M, H, W, C)`, of which the first 64 are taken.
+    network: the trained one, a `trained_run.Network`.
+    images: uint8 `(M, H, W, C)`, of which 64 are taken, evenly spaced: where images
+      are sorted by class, of every class its share.
     targets: int32 `(M,)`, the classes of the maps.
 
   Returns:
-    For each layer from the last on, the mean rank correlation over the images of
-    "grad_cam" and "guided_backprop" (its absolute value); None where every map is
-    constant.
+    "sanity_check": for each layer from the last on, the mean rank correlation over the
+    images of "grad_cam" and "guided_backprop" (its absolute value); None where every
+    map is constant. "sanity_check_of": "num_images", "fresh_seed" (of the untrained
+    network) and "standard_errors", of the means, None for fewer than two images whose
+    maps have an order.
   """
   config, experiment, state, _ = network
   variables = state.evaluation_variables
   # Of a seed that the run did not start from.
-  fresh = experiments.create_state(experiment, config.seed + 1).variables
+  fresh_seed = config.seed + 1
+  fresh = experiments.create_state(experiment, fresh_seed).variables
   one = jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)
   layers = sanity_checks.layers_in_order(apply_fn, variables, one)
-  images, targets = images[:_NUM_IMAGES], targets[:_NUM_IMAGES]
+  number = min(_NUM_IMAGES, len(images))
+  rows = np.arange(number) * len(images) // number
+  images, targets = images[rows], targets[rows]
   bar = progress.Progress(first=0, total=len(layers) + 1)
   steps = iter(range(1, len(layers) + 2))
 
@@ -55,26 +61,48 @@ def check_sanity(
     }
 
   found = sanity_checks.cascading_randomization(saliency, variables, fresh, layers)
-  return {
-    layer: {
-      kind: float(np.nanmean(values)) if np.isfinite(values).any() else None
-      for kind, values in kinds.items()
+
+  def each(summary):
+    return {
+      layer: {kind: summary(values) for kind, values in kinds.items()}
+      for layer, kinds in found.items()
     }
-    for layer, kinds in found.items()
+
+  return {
+    "sanity_check": each(lambda values: _mean_and_error(values)[0]),
+    "sanity_check_of": {
+      "num_images": number,
+      "fresh_seed": fresh_seed,
+      "standard_errors": each(lambda values: _mean_and_error(values)[1]),
+    },
   }
 
 
-def format_sanity(table: dict[str, dict[str, float | None]]) -> str:
+def _mean_and_error(values: np.ndarray) -> tuple[float | None, float | None]:
+  # A constant map has no order.
+  known = values[np.isfinite(values)]
+  return (
+    float(known.mean()) if len(known) else None,
+    float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else None,
+  )
+
+
+def format_sanity(checked: Mapping[str, Any]) -> str:
   """The table of `check_sanity` as text."""
 
-  def cell(value):
-    return f"{'-' if value is None else f'{value:.2f}':>15}"
+  def cell(mean, error):
+    text = "-" if mean is None else f"{mean:.2f}"
+    return f"{text if error is None else f'{text} ± {error:.2f}':>15}"
 
+  table, of = checked["sanity_check"], checked["sanity_check_of"]
   width = max(map(len, table))
   lines = [
-    "Rank correlation with the trained network's maps, layers put back to chance"
+    "Rank correlation with the trained network's maps, layers put back to chance "
+    f"(seed {of['fresh_seed']}), {of['num_images']} images, ± standard error"
   ]
   lines.append(f"{'down to':<{width}}{'Grad-CAM':>15}{'|guided b.|':>15}")
   for layer, kinds in table.items():
-    lines.append(f"{layer:<{width}}{''.join(map(cell, kinds.values()))}")
+    errors = of["standard_errors"][layer]
+    cells = (cell(mean, errors[kind]) for kind, mean in kinds.items())
+    lines.append(f"{layer:<{width}}{''.join(cells)}")
   return "\n".join(lines)

@@ -42,6 +42,7 @@ class TrainedRun(NamedTuple):
       share of right answers.
     facts: what a figure means little without, for reports.
     name: the run in a picture's title.
+    num_classes: K.
   """
 
   params: Any
@@ -50,6 +51,50 @@ class TrainedRun(NamedTuple):
   measure: Callable[[Any, Any, Any], dict[str, Array]]
   facts: dict[str, Any]
   name: str
+  num_classes: int
+
+
+class Network(NamedTuple):
+  """A trained network and the split that it is looked at on."""
+
+  config: Any
+  experiment: Any
+  state: Any
+  dataset: Dataset
+
+
+def load_network(
+  workdir: str | os.PathLike, split: str, data_dir: str | None, *, dtype: str | None
+) -> Network:
+  """Reads a run's best checkpoint and a split of its data.
+
+  Args:
+    workdir: the run's folder.
+    split: one of `SPLITS`.
+    data_dir: where the data set is now; None for where it was.
+    dtype: the type that the network computes in; None for the one that the run was
+      trained and evaluated in. Parameters and logits are float32 in any case.
+
+  Returns:
+    The network; its config has the dtype.
+
+  Raises:
+    FileNotFoundError: if the folder holds no run, or no best checkpoint.
+    ValueError: for a split that the run has not, or data that is not the run's.
+    CheckpointError: if the checkpoints are damaged, or of another network.
+  """
+  workdir = pathlib.Path(workdir)
+  config = read_config(workdir)
+  if data_dir is not None:
+    config.data.data_dir = data_dir
+  if split not in experiments.splits(config):
+    raise ValueError(
+      f"--split: {workdir} has {', '.join(experiments.splits(config))}; got {split!r}"
+    )
+  if dtype is not None:
+    config.model.dtype = dtype
+  experiment, state, datasets = load_best(config, workdir, (split,))
+  return Network(config, experiment, state, datasets[split])
 
 
 def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
@@ -117,8 +162,8 @@ def load_run(
 
   The images are drawn from the split at random, by a seed of its own: two runs on the
   same data are looked at on the same images, without augmentation. Batches are all of
-  one size, so up to a batch's number of images fewer than asked for are taken. The
-  network computes in float32, whatever it was trained in.
+  one size, see `choose_images`. The network computes in float32, whatever it was
+  trained in.
 
   Args:
     workdir: the run's folder.
@@ -142,18 +187,10 @@ def load_run(
     raise ValueError(
       f"expected at least 1 image and a batch of 1, got {num_images} and {batch_size}"
     )
-  workdir = pathlib.Path(workdir)
-  config = read_config(workdir)
-  if data_dir is not None:
-    config.data.data_dir = data_dir
-  if split not in experiments.splits(config):
-    raise ValueError(
-      f"split: {workdir} has {', '.join(experiments.splits(config))}, got {split!r}"
-    )
   # A second derivative in bfloat16 would be rounding.
-  config.model.dtype = "float32"
-  experiment, state, datasets = load_best(config, workdir, (split,))
-  dataset = datasets[split]
+  config, experiment, state, dataset = load_network(
+    workdir, split, data_dir, dtype="float32"
+  )
   variables = state.evaluation_variables
   images, labels = choose_images(dataset, num_images, batch_size)
   return TrainedRun(
@@ -187,6 +224,7 @@ def load_run(
       "variables_crc32": checksum(variables),
     },
     name=f"{config.model.name}, {config.loss.name}",
+    num_classes=len(dataset.class_names),
   )
 
 
@@ -194,6 +232,10 @@ def choose_images(
   dataset: Dataset, num_images: int, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """Images drawn without replacement, the same whenever they are asked for.
+
+  Batches have one size, as the mean over batches is then that over images. It is the
+  one between half of `batch_size` and all of it that leaves the fewest images over,
+  always fewer than a batch; of several such, the largest.
 
   Args:
     dataset: the split.
@@ -204,8 +246,9 @@ def choose_images(
     `(batches, B, H, W, C)` and `(batches, B)`.
   """
   total = min(num_images, len(dataset))
-  number = -(-total // batch_size)
-  size = total // number
+  largest = min(batch_size, total)
+  size = min(range(largest, (largest - 1) // 2, -1), key=lambda size: total % size)
+  number = total // size
   order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
   rows = order[: number * size].reshape(number, size)
   return dataset.images[rows], dataset.labels[rows]

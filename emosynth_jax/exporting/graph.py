@@ -1,90 +1,26 @@
 """An ONNX graph that is being written: its nodes, and what its tensors are."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from emosynth_jax.exporting.tensors import (
+  AXES_OF_IMAGES,
+  Affine,
+  Comparison,
+  Linear,
+  Pool,
+  Tensor,
+  Window,
+)
+
 _OPSET = 17
 _IR_VERSION = 8  # That of the same release as the opset, for older runtimes.
-# Where an axis of an NHWC array is in the NCHW tensor that ONNX's layers want.
-_AXES_OF_IMAGES = (0, 2, 3, 1)
 _TO_NCHW = (0, 3, 1, 2)
 _ONE = np.ones((), np.float32)
-
-
-class Tensor(NamedTuple):
-  """An array that depends on the images, and the ONNX tensor that holds it.
-
-  Attributes:
-    name: the tensor's. Arrays `(N, H, W, C)` are held as `(N, C, H, W)`, and all others
-      as they are.
-    shape: the array's, with the number of images of the trace for N.
-  """
-
-  name: str
-  shape: tuple[int, ...]
-
-  def axis(self, axis: int) -> int:
-    """Where one of the array's axes is in the tensor."""
-    return _AXES_OF_IMAGES[axis] if len(self.shape) == 4 else axis
-
-
-class Comparison(NamedTuple):
-  """A tensor as ONNX's `kind` of two operands, tensors or constants."""
-
-  kind: str
-  operands: tuple[Any, Any]
-
-
-class Window(NamedTuple):
-  """A tensor as what pixels side by side along one axis have for a sum or maximum.
-
-  Attributes:
-    source: what the pixels are of, `(N, H, W, C)`.
-    axis: 1 along the height, 2 along the width.
-    start: of the first window, in pixels.
-    size: of a window; at 1 the tensor is a slice.
-    stride: from window to window.
-    kind: ONNX's operator of pooling; "" at size 1.
-  """
-
-  source: Tensor
-  axis: int
-  start: int
-  size: int
-  stride: int
-  kind: str = ""
-
-
-class Pool(NamedTuple):
-  """A tensor as ONNX's pooling `kind` of a tensor of images."""
-
-  kind: str
-  source: str
-  shape: list[int]
-  strides: list[int]
-  pads: list[int]
-
-
-class _Affine(NamedTuple):
-  """A tensor as `factor * source + shift`."""
-
-  source: Tensor
-  factor: np.ndarray
-  shift: np.ndarray
-
-
-class _Linear(NamedTuple):
-  """A tensor as a convolution ("Conv") or a matrix product ("Gemm") of a tensor."""
-
-  kind: str
-  source: str
-  kernel: np.ndarray
-  bias: np.ndarray
-  attributes: dict[str, Any]
 
 
 class Graph:
@@ -117,8 +53,8 @@ class Graph:
     self._nodes: list[onnx.NodeProto] = []
     self._constants: dict[str, np.ndarray] = {}
     self._arrays: dict[str, str] = {}
-    self._affine: dict[str, _Affine] = {}
-    self._linear: dict[str, _Linear] = {}
+    self._affine: dict[str, Affine] = {}
+    self._linear: dict[str, Linear] = {}
     self._zero_padded: dict[str, tuple[str, list[int]]] = {}
 
   def add(self, kind: str, inputs: Sequence[Any], **attributes: Any) -> str:
@@ -143,7 +79,7 @@ class Graph:
       return tensor.name
     if tensor.name not in self._arrays:
       self._arrays[tensor.name] = self.add(
-        "Transpose", [tensor.name], perm=_AXES_OF_IMAGES
+        "Transpose", [tensor.name], perm=AXES_OF_IMAGES
       )
     return self._arrays[tensor.name]
 
@@ -207,7 +143,7 @@ class Graph:
     if (shift != 0).any():
       name = self.add("Add", [name, shift])
     if name != tensor.name:
-      self._affine[name] = _Affine(tensor, factor, shift)
+      self._affine[name] = Affine(tensor, factor, shift)
     return Tensor(name, tensor.shape)
 
   def convolve(self, tensor: Tensor, kernel: np.ndarray, **attributes: Any) -> str:
@@ -227,12 +163,12 @@ class Graph:
       pads = zip(attributes["pads"], more, strict=True)
       attributes["pads"] = [a + b for a, b in pads]
     bias = np.zeros(len(kernel), kernel.dtype)
-    return self._add_linear(_Linear("Conv", source, kernel, bias, attributes))
+    return self._add_linear(Linear("Conv", source, kernel, bias, attributes))
 
   def multiply(self, source: str, kernel: np.ndarray) -> str:
     """Adds the product of `(N, D)` and a kernel `(D, F)`; the name of the tensor."""
     bias = np.zeros(kernel.shape[1], kernel.dtype)
-    return self._add_linear(_Linear("Gemm", source, kernel, bias, {}))
+    return self._add_linear(Linear("Gemm", source, kernel, bias, {}))
 
   def pad(self, tensor: Tensor, value: np.ndarray, pads: Sequence[int]) -> str:
     """Adds padding.
@@ -309,7 +245,7 @@ class Graph:
     onnx.checker.check_model(model, full_check=True)
     return model
 
-  def _add_linear(self, made: _Linear) -> str:
+  def _add_linear(self, made: Linear) -> str:
     inputs = [made.source, made.kernel, made.bias]
     name = self.add(made.kind, inputs, **made.attributes)
     self._linear[name] = made
@@ -321,7 +257,7 @@ class Graph:
     return name
 
 
-def _merge(made: _Linear, factor: np.ndarray, shift: np.ndarray) -> _Linear | None:
+def _merge(made: Linear, factor: np.ndarray, shift: np.ndarray) -> Linear | None:
   """A linear layer with what follows it, if that is one number for each map."""
   features = made.bias.size
   for x in (factor, shift):

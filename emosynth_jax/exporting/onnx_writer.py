@@ -13,8 +13,9 @@ import jax.extend.core as jex
 import numpy as np
 import onnx
 
-from emosynth_jax.exporting.graph import Graph, Tensor
+from emosynth_jax.exporting.graph import Graph
 from emosynth_jax.exporting.primitives import HANDLERS
+from emosynth_jax.exporting.tensors import Tensor
 
 # Images of the trace. Any number does: no equation may mix the axis of the images with
 # another one, and none that does has a handler.

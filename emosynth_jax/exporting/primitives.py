@@ -1,134 +1,16 @@
 """Each JAX primitive that the project's networks are made of, as ONNX nodes.
 
 A handler takes the graph, the equation and its inputs, of which at least one is a
-tensor and the others are constants, and returns the result.
+tensor and the others are constants, and returns the result. Those that compute number
+by number are in elementwise.py; here are those that move, reduce and multiply arrays.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from onnx import helper
 
-from emosynth_jax.exporting import windows
-from emosynth_jax.exporting.graph import Comparison, Graph, Pool, Tensor, Window
-
-Handler = Callable[[Graph, Any, list[Any]], Tensor]
-
-_ARITHMETIC = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"}
-
-
-def _shape(eqn) -> tuple[int, ...]:
-  return tuple(eqn.outvars[0].aval.shape)
-
-
-def _elementwise(kind: str) -> Handler:
-  def handle(graph, eqn, inputs):
-    return Tensor(graph.add(kind, [graph.operand(x) for x in inputs]), _shape(eqn))
-
-  return handle
-
-
-def _arithmetic(graph, eqn, inputs):
-  name = eqn.primitive.name
-  if all(isinstance(x, Tensor) for x in inputs):
-    result = _elementwise(_ARITHMETIC[name])(graph, eqn, inputs)
-    if name != "add":
-      return result
-    return windows.join(graph, "AveragePool", *inputs, result)
-  left, right = inputs
-  tensor, constant = (left, right) if isinstance(left, Tensor) else (right, left)
-  if _shape(eqn) != tensor.shape or eqn.outvars[0].aval.dtype != np.float32:
-    return _elementwise(_ARITHMETIC[name])(graph, eqn, inputs)
-  constant = graph.operand(constant)
-  if name == "add":
-    return graph.affine(tensor, shift=constant)
-  if name == "mul":
-    return graph.affine(tensor, factor=constant)
-  if tensor is left:
-    if name == "sub":
-      return graph.affine(tensor, shift=-constant)
-    return graph.affine(tensor, divisor=constant)
-  return _elementwise(_ARITHMETIC[name])(graph, eqn, inputs)
-
-
-def _compare(kind: str) -> Handler:
-  def handle(graph, eqn, inputs):
-    result = _elementwise(kind)(graph, eqn, inputs)
-    graph.comparisons[result.name] = Comparison(kind, tuple(inputs))
-    return result
-
-  return handle
-
-
-def _not_equal(graph, eqn, inputs):
-  return Tensor(
-    graph.add("Not", [_elementwise("Equal")(graph, eqn, inputs).name]), _shape(eqn)
-  )
-
-
-def _select(graph, eqn, inputs):
-  which, *cases = inputs
-  if len(cases) != 2 or not isinstance(which, Tensor):
-    raise NotImplementedError("a choice of other than two, or by a constant")
-  compared = graph.comparisons.get(which.name)
-  # Pooling by selections: `where(a >= b, a, b)`, the larger of two tensors.
-  if (
-    compared is not None
-    and compared.kind == "GreaterOrEqual"
-    and compared.operands[0] is cases[1]
-    and compared.operands[1] is cases[0]
-  ):
-    result = _elementwise("Max")(graph, eqn, cases)
-    if not all(isinstance(x, Tensor) for x in cases):
-      return result
-    return windows.join(graph, "MaxPool", *cases, result)
-  return _elementwise("Where")(graph, eqn, [which, *cases[::-1]])
-
-
-def _max(graph, eqn, inputs):
-  constants = [x for x in inputs if not isinstance(x, Tensor)]
-  if constants and not np.any(constants[0]):
-    tensors = [x for x in inputs if isinstance(x, Tensor)]
-    return _elementwise("Relu")(graph, eqn, tensors)
-  return _elementwise("Max")(graph, eqn, inputs)
-
-
-def _then(*kinds: str) -> Handler:
-  """Operators of one input, one after the other."""
-
-  def handle(graph, eqn, inputs):
-    name = inputs[0].name
-    for kind in kinds:
-      name = graph.add(kind, [name])
-    return Tensor(name, _shape(eqn))
-
-  return handle
-
-
-def _expm1(graph, eqn, inputs):
-  exponential = graph.add("Exp", [inputs[0].name])
-  return Tensor(graph.add("Sub", [exponential, np.float32(1)]), _shape(eqn))
-
-
-def _log1p(graph, eqn, inputs):
-  return Tensor(
-    graph.add("Log", [graph.add("Add", [inputs[0].name, np.float32(1)])]), _shape(eqn)
-  )
-
-
-def _power(graph, eqn, inputs):
-  power = np.float32(eqn.params["y"])
-  return Tensor(graph.add("Pow", [inputs[0].name, power]), _shape(eqn))
-
-
-def _square(graph, eqn, inputs):
-  return Tensor(graph.add("Mul", [inputs[0].name] * 2), _shape(eqn))
-
-
-def _cast(graph, eqn, inputs):
-  element = helper.np_dtype_to_tensor_dtype(np.dtype(eqn.params["new_dtype"]))
-  return Tensor(graph.add("Cast", [inputs[0].name], to=element), _shape(eqn))
+from emosynth_jax.exporting import elementwise
+from emosynth_jax.exporting.elementwise import Handler
+from emosynth_jax.exporting.elementwise import output_shape as _shape
+from emosynth_jax.exporting.tensors import Pool, Tensor, Window
 
 
 def _unchanged(graph, eqn, inputs):
@@ -319,44 +201,19 @@ def _check_batch(eqn, shape, tensor):
 
 
 HANDLERS: dict[str, Handler] = {
-  **dict.fromkeys(_ARITHMETIC, _arithmetic),
+  **elementwise.HANDLERS,
   **dict.fromkeys(("reshape", "squeeze", "expand_dims"), _reshape),
   **dict.fromkeys(("stop_gradient", "copy", "copy_p"), _unchanged),
-  "abs": _then("Abs"),
-  "and": _elementwise("And"),
   "broadcast_in_dim": _broadcast,
   "concatenate": _concatenate,
   "conv_general_dilated": _convolve,
-  "convert_element_type": _cast,
   "dot_general": _product,
-  "eq": _compare("Equal"),
-  "erf": _then("Erf"),
-  "exp": _then("Exp"),
-  "expm1": _expm1,
-  "ge": _compare("GreaterOrEqual"),
-  "gt": _compare("Greater"),
-  "integer_pow": _power,
-  "le": _compare("LessOrEqual"),
-  "log": _then("Log"),
-  "log1p": _log1p,
-  "logistic": _then("Sigmoid"),
-  "lt": _compare("Less"),
-  "max": _max,
-  "min": _elementwise("Min"),
-  "ne": _not_equal,
-  "neg": _then("Neg"),
-  "or": _elementwise("Or"),
   "pad": _pad,
   "reduce_max": _reduce("ReduceMax"),
   "reduce_min": _reduce("ReduceMin"),
   "reduce_sum": _reduce("ReduceSum"),
   "reduce_window_max": _pool("MaxPool"),
   "reduce_window_sum": _pool("AveragePool"),
-  "rsqrt": _then("Sqrt", "Reciprocal"),
-  "select_n": _select,
   "slice": _slice,
-  "sqrt": _then("Sqrt"),
-  "square": _square,
-  "tanh": _then("Tanh"),
   "transpose": _transpose,
 }

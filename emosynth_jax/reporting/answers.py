@@ -10,7 +10,7 @@ import numpy as np
 import scipy.special
 
 from emosynth_jax import progress
-from emosynth_jax.analysis import embeddings, saliency_grid, saliency_run
+from emosynth_jax.analysis import embeddings, saliency_grid, saliency_run, trained_run
 
 
 class Answers(NamedTuple):
@@ -22,7 +22,7 @@ class Answers(NamedTuple):
     probabilities: float64 `(N, K)`, the softmax of the margin-free logits.
   """
 
-  network: saliency_run.Network
+  network: trained_run.Network
   embeddings: np.ndarray
   probabilities: np.ndarray
 
@@ -64,7 +64,8 @@ def compute_answers(
     ValueError: for data that is not the run's.
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
-  network = saliency_run.load_network(workdir, split, data_dir)
+  # As evaluation computed, whose figures stand beside these answers.
+  network = trained_run.load_network(workdir, split, data_dir, dtype=None)
   state, images = network.state, network.dataset.images
   bar = progress.Progress(first=0, total=len(images))
   features, logits = embeddings.compute_embeddings(
@@ -165,7 +166,7 @@ def grad_cam(
   layer, shape, margin = saliency_run.choose_layer(network, layer)
   program = jax.jit(
     functools.partial(
-      saliency_run.explain,
+      saliency_run.grad_cam_at_size,
       saliency_run.apply_fn_of(network.experiment, modules=True),
       layer=layer,
       margin=margin,
@@ -174,7 +175,7 @@ def grad_cam(
   )
   state, images = network.state, network.dataset.images[np.asarray(rows)]
   found = program(state.evaluation_variables, state.input_scale, images)
-  return Maps(layer, shape, np.asarray(found["grad_cam"]))
+  return Maps(layer, shape, np.asarray(found))
 
 
 def _of_label(answers: Answers) -> np.ndarray:

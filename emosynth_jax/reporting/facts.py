@@ -1,7 +1,5 @@
 """What a figure means little without: protocol, provenance, doubts, omissions."""
 
-import json
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +7,7 @@ import ml_collections
 import numpy as np
 
 from emosynth_jax import batch_invariance, epoch, evaluate, progress, statistics
+from emosynth_jax.reporting import stored
 from emosynth_jax.reporting.run_files import RunFiles
 
 ONE_SEED = "One seed: nothing is known of the spread over seeds."
@@ -146,7 +145,12 @@ def doubts(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
 
 
 def not_run(
-  run: RunFiles, audit: Mapping[str, Any] | None, *, network: bool
+  run: RunFiles,
+  audit: Mapping[str, Any] | None,
+  *,
+  network: bool,
+  checks: Mapping[str, Any],
+  variables_crc32: int | None = None,
 ) -> list[tuple[str, str]]:
   """What could have been looked at and was not: the thing, and how to do it.
 
@@ -154,6 +158,8 @@ def not_run(
     run: the run.
     audit: of its data set, if there is one.
     network: whether the network was run for the page.
+    checks: of `map_checks.map_checks`, which are of the epoch reported.
+    variables_crc32: of the best checkpoint, see `stored.stored_pictures`.
 
   Returns:
     Pairs of texts; the second may be "".
@@ -185,16 +191,21 @@ def not_run(
         "This page's command without --noimages",
       )
     )
-  for title, module, file in (
-    ("Loss landscape", "loss_landscape", "loss_landscape.json"),
-    ("Curvature", "curvature", "curvature.json"),
+  for title, name, module, flag in (
+    ("Loss landscape", "loss_landscape", "loss_landscape", ""),
+    ("Curvature", "curvature", "curvature", ""),
+    ("Curvature over the landscape", "curvature_map", "curvature", " --grid=21"),
   ):
-    if not (workdir / file).exists():
+    if not stored.is_stored(run, name, variables_crc32):
       command = f"python -m emosynth_jax.analysis.{module} --workdir={workdir}"
-      rows.append((title, command))
-  if not _has_sanity_check(workdir):
-    command = f"python -m emosynth_jax.analysis.gradcam --workdir={workdir}"
-    rows.append(("Sanity check of Grad-CAM", f"{command} --sanity_check"))
+      rows.append((title, command + flag))
+  for key, title, module, flag in (
+    ("sanity", "Sanity check of Grad-CAM", "gradcam", " --sanity_check"),
+    ("deletion", "Deletion: do the pixels of Grad-CAM matter?", "deletion", ""),
+  ):
+    if checks[key] is None:
+      command = f"python -m emosynth_jax.analysis.{module} --workdir={workdir}"
+      rows.append((title, command + flag))
   return rows
 
 
@@ -219,13 +230,6 @@ def _doubts_of_origin(run: RunFiles) -> list[str]:
   if trained and evaluated["commit"] not in commits:
     found.append("Evaluated by another commit than trained.")
   return found
-
-
-def _has_sanity_check(workdir: pathlib.Path) -> bool:
-  try:
-    return bool(json.loads((workdir / "gradcam.json").read_text())["sanity_check"])
-  except (OSError, ValueError, KeyError):
-    return False
 
 
 def _twins_elsewhere(run: RunFiles, audit: Mapping[str, Any] | None) -> int:

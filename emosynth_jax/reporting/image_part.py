@@ -19,6 +19,9 @@ _SEPARATION = {
   "angular_margin": ("angular margin", "{:.1f}°"),
   "centre_angle": ("angle between class centres", "{:.1f}°"),
 }
+# As many as emosynth_jax.analysis.embedding_run takes by default, and drawn as it draws
+# them: a run has one number, wherever it is read.
+_MOST_MEASURED = 10_000
 _FAITHFULNESS = {
   "trustworthiness": "picture: neighbours that are ones",
   "centre_distances": "picture: rank correlation of the classes' distances",
@@ -82,23 +85,23 @@ def images(answered: answers.Answers, looks: Looks) -> dict[str, Any]:
 def embedding(answered: answers.Answers, looks: Looks) -> dict[str, Any]:
   """The features' picture and numbers; "refused" where there can be none."""
   dataset = answered.network.dataset
-  total = min(looks.num_embedded or len(dataset), len(dataset))
-  # Drawn, as many splits are sorted by class; the same ones for every run on the data.
   order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
-  rows = np.sort(order[:total])
+  rows = np.sort(order[:_MOST_MEASURED])
   features, labels = answered.embeddings[rows], answered.labels[rows]
-  logging.info("t-SNE of %d images.", total)
+  drawn = np.random.Generator(np.random.PCG64(1)).permutation(len(rows))
+  drawn = np.sort(drawn[: looks.num_embedded or len(rows)])
+  logging.info("t-SNE of %d images.", len(drawn))
   try:
     numbers = separation.separation(features, labels)
-    points = embeddings.project(features)
-    faithful = embeddings.faithfulness(features, points, labels)
+    points = embeddings.project(features[drawn])
+    faithful = embeddings.faithfulness(features[drawn], points, labels[drawn])
   except ValueError as error:
     return {"refused": str(error)}
   whole, panels = charts.embedding(
     points,
-    labels,
+    labels[drawn],
     dataset.class_names,
-    f"t-SNE of {total} images by class; each class alone below",
+    f"t-SNE of {len(drawn)} images by class; each class alone below",
   )
   by_label = dict(
     zip(numbers["per_class"]["label"], numbers["per_class"]["silhouette"], strict=True)
@@ -112,8 +115,9 @@ def embedding(answered: answers.Answers, looks: Looks) -> dict[str, Any]:
   return {
     "refused": None,
     "dim": features.shape[1],
-    "num_images": total,
-    "drawn": total < len(dataset),
+    "num_images": len(rows),
+    "sampled": len(rows) < len(dataset),
+    "num_drawn": len(drawn),
     "whole": whole,
     "numbers": rows_of_numbers,
     "panels": [

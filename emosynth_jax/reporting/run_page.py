@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from emosynth_jax import run_config, seeds, statistics
+from emosynth_jax.analysis import trained_run
 from emosynth_jax.reporting import (
   answers,
   charts,
   data_part,
   facts,
   image_part,
+  map_checks,
   page,
   stored,
   tables,
@@ -60,13 +62,21 @@ def build(
     doubts += check_answers(run, answered)
     images = image_part.images(answered, looks)
     embedding = image_part.embedding(answered, looks)
-  surfaces, left_out = stored.stored_pictures(run)
+  crc32 = None
+  if answered is not None:
+    crc32 = trained_run.checksum(answered.network.state.evaluation_variables)
+  surfaces, left_out = stored.stored_pictures(run, crc32)
+  checks = map_checks.map_checks(run, crc32)
   config = report["config"]
   context = {
     "kind": "Report of a run",
     "title": f"{config['model']['name']} on {report['data_set']}, "
     f"{config['loss']['name']}",
-    "sections": _sections(images is not None, bool(surfaces)),
+    "sections": _sections(
+      images=images is not None,
+      checks=any(checks.values()),
+      surfaces=bool(surfaces or left_out),
+    ),
     "made_by": made_by,
     "data_set": report["data_set"],
     "seed": report["seed"],
@@ -95,6 +105,7 @@ def build(
     "bins": tables.bins(summary["calibration"]),
     "images": images,
     "embedding": embedding,
+    "checks": checks,
     "colours": charts.COLOURS,
     "balance": data_part.balance(run, audit),
     "audit": data_part.findings(audit),
@@ -109,7 +120,13 @@ def build(
         ].items()
       ]
     },
-    "not_run": facts.not_run(run, audit, network=answered is not None),
+    "not_run": facts.not_run(
+      run,
+      audit,
+      network=answered is not None,
+      checks=checks,
+      variables_crc32=crc32,
+    ),
   }
   return page.render("run.html", context)
 
@@ -210,7 +227,9 @@ def _splits(run: RunFiles) -> dict[str, Any]:
   return {"splits": splits, "figure_labels": list(labels)}
 
 
-def _sections(images: bool, surfaces: bool) -> Sequence[tuple[str, str]]:
+def _sections(
+  *, images: bool, checks: bool, surfaces: bool
+) -> Sequence[tuple[str, str]]:
   return [
     ("protocol", "What the figure is"),
     ("figures", "Figures"),
@@ -224,6 +243,7 @@ def _sections(images: bool, surfaces: bool) -> Sequence[tuple[str, str]]:
       if images
       else []
     ),
+    *([("map-checks", "Checks of the maps")] if checks else []),
     ("data", "Data"),
     *([("stored", "Loss surface")] if surfaces else []),
     ("invariance", "Batch invariance"),

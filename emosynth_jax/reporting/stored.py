@@ -1,9 +1,10 @@
 """Pictures of the loss surface that other commands left in a run's workdir."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emosynth_jax import results
 from emosynth_jax.reporting import pictures
 from emosynth_jax.reporting.run_files import RunFiles
 
@@ -13,16 +14,21 @@ _PICTURES = {
     "Loss landscape, contour": "loss_landscape_contour.png",
     "Loss landscape, surface": "loss_landscape_surface.png",
   },
+  "loss_line": {"Loss along one direction": "loss_line.png"},
   "curvature": {"Spectrum of the Hessian": "curvature.png"},
   "curvature_map": {"|λmin / λmax| over the landscape": "curvature_map.png"},
 }
 
 
-def stored_pictures(run: RunFiles) -> tuple[list[dict[str, Any]], list[str]]:
+def stored_pictures(
+  run: RunFiles, variables_crc32: int | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
   """The pictures that are of the network reported.
 
   Args:
     run: the run.
+    variables_crc32: `trained_run.checksum` of the best checkpoint's variables, where
+      the network was read.
 
   Returns:
     The pictures ("title", "uri", "width", "height" and "note": of what), and what was
@@ -33,22 +39,15 @@ def stored_pictures(run: RunFiles) -> tuple[list[dict[str, Any]], list[str]]:
   """
   found, left_out = [], []
   for name, files in _PICTURES.items():
-    path = run.workdir / f"{name}.json"
     present = {title: run.workdir / file for title, file in files.items()}
     present = {title: file for title, file in present.items() if file.is_file()}
-    if not path.is_file() or not present:
+    settings = _settings(run, name)
+    if settings is None or not present:
       continue
-    try:
-      settings = json.loads(path.read_text())["settings"]
-      epoch, note = settings["best_epoch"], _note(settings)
-    except (ValueError, KeyError, TypeError) as error:
-      raise ValueError(f"{path} is damaged ({error})") from error
-    if epoch != run.report["best_epoch"]:
-      left_out.append(
-        f"{name}.json is of epoch {epoch}, the report of epoch "
-        f"{run.report['best_epoch']}: left out."
-      )
+    if reason := _other(run, name, settings, variables_crc32):
+      left_out.append(f"{name}.json is {reason}: left out.")
       continue
+    note = _note(settings)
     found += [
       {"title": title, "note": note, **pictures.png_file(file)}
       for title, file in present.items()
@@ -56,12 +55,83 @@ def stored_pictures(run: RunFiles) -> tuple[list[dict[str, Any]], list[str]]:
   return found, left_out
 
 
+def is_stored(run: RunFiles, name: str, variables_crc32: int | None = None) -> bool:
+  """Whether a workdir has an analysis of the network reported.
+
+  Args:
+    run: the run.
+    name: "loss_landscape", "loss_line", "curvature" or "curvature_map".
+    variables_crc32: as for `stored_pictures`.
+
+  Raises:
+    ValueError: if its record is damaged.
+  """
+  settings = _settings(run, name)
+  return settings is not None and not _other(run, name, settings, variables_crc32)
+
+
 def names(found: Sequence[dict[str, Any]]) -> set[str]:
   """The titles of pictures."""
   return {picture["title"] for picture in found}
 
 
-def _note(settings: dict[str, Any]) -> str:
+_NEEDED = (
+  "best_epoch",
+  "model",
+  "training_loss",
+  "training_seed",
+  "num_images",
+  "official_split",
+  "split",
+  "batch_norm",
+  "seed",
+)
+
+
+def _settings(run: RunFiles, name: str) -> dict[str, Any] | None:
+  """A record's settings; None where there is none."""
+  path = run.workdir / f"{name}.json"
+  if not path.is_file():
+    return None
+  try:
+    settings = json.loads(path.read_text())["settings"]
+    missing = [key for key in _NEEDED if key not in settings]
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(f"{path} is damaged ({error})") from error
+  if missing:
+    raise ValueError(f"{path} is damaged (without {', '.join(missing)})")
+  return settings
+
+
+def _other(
+  run: RunFiles, name: str, settings: Mapping[str, Any], variables_crc32: int | None
+) -> str:
+  """What a record is of, where that is not the network reported."""
+  report, config = run.report, run.report["config"]
+  if settings["best_epoch"] != report["best_epoch"]:
+    return (
+      f"of epoch {settings['best_epoch']}, the report of epoch {report['best_epoch']}"
+    )
+  for key, found, expected in (
+    ("seed", settings["training_seed"], report["seed"]),
+    ("network", settings["model"], config["model"]["name"]),
+    ("loss", settings["training_loss"], results.to_jsonable(config["loss"])),
+  ):
+    if found != expected:
+      return f"of another run, of {key} {_short(found)} and not {_short(expected)}"
+  known = settings.get("variables_crc32")
+  if variables_crc32 is not None and known not in (None, variables_crc32):
+    return "of other parameters than the best checkpoint's"
+  if name == "loss_landscape" and settings.get("dimensions", 2) != 2:
+    return "of a line, beside which the plane's pictures may be another network's"
+  return ""
+
+
+def _short(value: Any) -> str:
+  return value["name"] if isinstance(value, dict) and "name" in value else str(value)
+
+
+def _note(settings: Mapping[str, Any]) -> str:
   split = settings["official_split"] or settings["split"]
   return (
     f"of {settings['num_images']} images of {split}, "

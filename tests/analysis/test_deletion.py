@@ -52,9 +52,15 @@ def test_a_map_that_points_at_the_pixel_differs_from_one_that_does_not():
   right, wrong = np.zeros((3, 2, 2)), np.zeros((3, 2, 2))
   right[:, 0, 0] = 1
   wrong[:, 0, 0] = -1
+  done = []
   table = deletion.compare_maps(
-    _first_pixel, images, {"right": right, "wrong": wrong}, share=0.25
+    _first_pixel,
+    images,
+    {"right": right, "wrong": wrong},
+    share=0.25,
+    report=done.append,
   )
+  assert done == [1, 2]
   # Three quarters of each pixel go: .45, .6, .75, whose deviation is .15.
   assert table["right"]["highest"] == pytest.approx(0.6)
   assert table["right"]["lowest"] == pytest.approx(0)
@@ -73,6 +79,7 @@ def test_a_run_gets_its_table(tmp_path, monkeypatch, capsys):
     class_names=("angry", "sad", "fear"),
     split="validation",
     sources=("",) * 9,
+    official_split="PublicTest",
   )
   monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
   monkeypatch.setattr(
@@ -100,6 +107,13 @@ def test_a_run_gets_its_table(tmp_path, monkeypatch, capsys):
   )
   deletion.measure(given)
   record = json.loads((tmp_path / "deletion.json").read_text())
+  text = (tmp_path / "deletion.txt").read_text()
+  commit = record["computed_by"]["commit"]
+  assert text.splitlines()[0] == (
+    "synthetic_faces, PublicTest, 9 images; tiny_maps, cross_entropy, seed 0, epoch "
+    f"{record['best_epoch']}; commit {commit}"
+  )
+  assert record["computed_in"]["dtype"] == "float32"
   assert list(record["falls"]) == ["maps 4 x 4", "random 6 x 6", "centre of the image"]
   assert (tmp_path / "deletion.txt").read_text() == capsys.readouterr().out
 

@@ -10,8 +10,8 @@ import tiny_network
 from PIL import Image
 from sklearn import metrics
 
-from emosynth_jax import default_config, experiment, models, run_config
-from emosynth_jax.analysis import embedding_run, separation_report
+from emosynth_jax import default_config, experiment, models, plots, run_config
+from emosynth_jax.analysis import embedding_run, embeddings, separation_report
 from emosynth_jax.checkpoints import Checkpoints
 from emosynth_jax.data.dataset import Dataset
 
@@ -88,8 +88,15 @@ def workdirs(tmp_path_factory):
   return folders, other
 
 
-def test_runs_get_files_and_pairs_of_one_seed(workdirs, capsys):
+def test_runs_get_files_and_pairs_of_one_seed(workdirs, capsys, monkeypatch):
   folders = workdirs[0][:4]
+  drawn, save = {}, plots.save
+
+  def kept(figure, path):
+    drawn[path] = figure
+    save(figure, path)
+
+  monkeypatch.setattr(plots, "save", kept)
   embedding_run.embed_all(_flags(folders))
   text = capsys.readouterr().out
   assert "validation (PublicTest), 40 of 50 images" in text
@@ -108,8 +115,12 @@ def test_runs_get_files_and_pairs_of_one_seed(workdirs, capsys):
     right = (found["logits"].argmax(-1) == found["labels"]).mean()
     assert record["separation"]["accuracy"] == pytest.approx(right)
     assert f"{right:.4f}" in (folder / "separation.txt").read_text()
-    with Image.open(folder / "embeddings.png") as image:
-      assert np.asarray(image.convert("RGB")).std() > 10
+    panels = drawn[folder / "embeddings.png"].axes
+    for panel, method in zip(panels, ("tsne", "pca"), strict=True):
+      places = np.concatenate([c.get_offsets() for c in panel.collections])
+      np.testing.assert_allclose(
+        sorted(places.tolist()), sorted(found[method].tolist()), rtol=1e-6
+      )
     scores.append(score)
   written = json.loads((folders[0] / "separation_comparison.json").read_text())
   difference = written["comparisons"][0]["figures"]["silhouette"]
@@ -164,8 +175,34 @@ def test_a_seed_twice_and_other_images_are_refused():
   assert kinds == [[0], [1]]
 
 
-def test_runs_on_other_data_write_nothing(workdirs):
+def _refuse_to_compute(*args, **kwargs):
+  raise InterruptedError
+
+
+def test_runs_on_other_data_are_refused_before_anything_is_computed(
+  workdirs, monkeypatch
+):
+  monkeypatch.setattr(embeddings, "compute_embeddings", _refuse_to_compute)
   folder, other = workdirs[0][4], workdirs[1]
   with pytest.raises(ValueError, match="nothing to compare"):
     embedding_run.embed_all(_flags([folder, other]))
+  with pytest.raises(InterruptedError):
+    embedding_run.embed_all(_flags([folder]))
   assert not (folder / "embeddings.npz").exists()
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"perplexity": 30.0}, r"perplexity: expected a number in \(0, 30\).*got 30"),
+    ({"perplexity": -1.0}, "got -1"),
+    ({"points": 2}, "points: expected at least 3, got 2"),
+    ({"images": 2}, "points: expected at least 3, got 2"),
+  ],
+)
+def test_points_and_perplexity_are_looked_at_first(
+  workdirs, monkeypatch, changes, message
+):
+  monkeypatch.setattr(embeddings, "compute_embeddings", _refuse_to_compute)
+  with pytest.raises(ValueError, match=message):
+    embedding_run.embed_all(_flags(workdirs[0][:1], **changes))

@@ -162,6 +162,39 @@ def test_a_smallest_eigenvalue_hidden_behind_a_bulk_at_zero_is_found():
   assert not before.converged
 
 
+def test_a_smallest_eigenvalue_of_zero_converges_by_the_absolute_tolerance():
+  spectrum = np.concatenate([np.zeros(100), np.linspace(1, 50, 100)])
+  found = _run(np.diag(spectrum), 90, tolerance=1e-2)
+  extremes = lanczos.extreme_eigenvalues(found, tolerance=1e-2)
+  assert not found.broken_down
+  assert extremes.converged
+  # 64 times float32's epsilon times the largest product, which is 50 at most.
+  assert 0 < extremes.absolute_tolerance <= 64 * 2**-23 * 50
+  assert abs(extremes.smallest) <= extremes.absolute_tolerance
+  residuals = np.array([extremes.smallest_residual, extremes.largest_residual])
+  values = np.array([extremes.smallest, extremes.largest])
+  # Nothing is small beside 0.
+  assert not lanczos.within_tolerance(values, residuals, 1e-2)
+  assert lanczos.within_tolerance(values, residuals, 1e-2, extremes.absolute_tolerance)
+  # One rule: what is rounding counts, and nothing above it.
+  at = lanczos.within_tolerance(np.zeros(2), np.array([1.0, 1.01]), 1e-2, 1.005)
+  assert not at
+
+
+def test_a_start_near_an_eigenvector_is_not_both_ends():
+  start = np.full(30, 1e-3, np.float32)
+  start[0] = 1
+  diagonal = np.concatenate([[5.0], np.linspace(-2, 1, 29)]).astype(np.float32)
+  found = jax.device_get(_program(20, 1e-2)(np.diag(diagonal), start))
+  extremes = lanczos.extreme_eigenvalues(found, tolerance=1e-2)
+  assert extremes.converged
+  assert extremes.smallest == pytest.approx(-2, rel=1e-2)
+  one = jax.device_get(_program(1, 0.0)(np.diag(diagonal), start))
+  extremes = lanczos.extreme_eigenvalues(one, tolerance=1e-2)
+  assert extremes.largest_residual < 1e-2 * extremes.largest
+  assert not extremes.converged
+
+
 def test_numbers_that_are_not_finite_end_it_and_do_not_count_as_converged():
   found = _run(np.diag([1.0, np.nan, 2.0]), 3, tolerance=1e-3)
   extremes = lanczos.extreme_eigenvalues(found, tolerance=1e-3)
@@ -205,6 +238,20 @@ def test_the_spectral_density_of_a_dense_matrix():
   assert distance < 0.08
 
 
+@pytest.mark.parametrize("broadening", [1e-3, 1e-4])
+def test_narrow_gaussians_keep_their_area_and_height(broadening):
+  diagonal = _diagonal({-1.0: 5, 0.0: 25, 2.0: 9, 10.0: 1})
+  signs = jax.random.rademacher(jax.random.key(0), (40,), jnp.float32)
+  found = jax.device_get(_program(12, 0.0)(np.diag(diagonal), signs))
+  result = lanczos.spectral_density([found], broadening=broadening)
+  area = np.trapezoid(result.density, result.eigenvalues)
+  assert area == pytest.approx(1, abs=1e-6)
+  near = np.abs(result.eigenvalues - 2) < 4 * result.broadening
+  height = 9 / 40 / (result.broadening * np.sqrt(2 * np.pi))
+  # At a quarter of a standard deviation from the middle, at worst an eighth.
+  assert result.density[near].max() == pytest.approx(height, rel=0.01)
+
+
 def test_a_spectrum_of_one_eigenvalue_has_a_density():
   result = lanczos.spectral_density([_run(3 * np.eye(5), 4)])
   assert np.trapezoid(result.density, result.eigenvalues) == pytest.approx(1, abs=1e-4)
@@ -219,7 +266,10 @@ def test_bad_input_gets_one_clear_error():
   with pytest.raises(ValueError, match="at least one"):
     lanczos.spectral_density([])
   good = _run(np.eye(2), 1)
-  with pytest.raises(ValueError, match="broadening above 0"):
-    lanczos.spectral_density([good], broadening=0)
+  for broadening in (0, 1e-5, np.nan):
+    with pytest.raises(ValueError, match=f"from 0.0001 on, got {broadening}"):
+      lanczos.spectral_density([good], broadening=broadening)
+  with pytest.raises(ValueError, match=r"num_points: expected at least 4049.*got 2000"):
+    lanczos.spectral_density([good], broadening=1e-3, num_points=2000)
   with pytest.raises(ValueError, match="expected finite"):
     lanczos.spectral_density([good._replace(diagonal=np.array([np.nan]))])

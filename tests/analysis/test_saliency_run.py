@@ -8,10 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
-from PIL import Image
+from matplotlib.text import Text
 
-from emosynth_jax import default_config, experiment, models, run_config
-from emosynth_jax.analysis import gradcam, saliency_grid, saliency_run
+from emosynth_jax import default_config, experiment, models, plots, run_config
+from emosynth_jax.analysis import (
+  command,
+  gradcam,
+  saliency_grid,
+  saliency_run,
+  sanity_checks,
+  sanity_run,
+  trained_run,
+)
 from emosynth_jax.checkpoints import Checkpoints
 from emosynth_jax.data.dataset import Dataset
 
@@ -41,6 +49,7 @@ def _dataset():
     class_names=_CLASSES,
     split="validation",
     sources=("",) * 11,
+    official_split="PublicTest",
   )
 
 
@@ -74,8 +83,10 @@ def run(tmp_path_factory):
   return workdir, state.variables, state.input_scale
 
 
-def test_a_run_gets_maps_picture_and_record(run, capsys):
+def test_a_run_gets_maps_picture_and_record(run, capsys, monkeypatch):
   workdir, variables, input_scale = run
+  drawn = []
+  monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append((figure, path)))
   saliency_run.explain_run(_flags(workdir, target="label", sanity_check=True))
   assert "Grad-CAM of maps (4, 4, 4) for the label class" in capsys.readouterr().out
   found = np.load(workdir / "gradcam.npz")
@@ -106,9 +117,67 @@ def test_a_run_gets_maps_picture_and_record(run, capsys):
   record = json.loads((workdir / "gradcam.json").read_text())
   assert record["layer"] == "maps"
   assert record["num_images"] == 11
+  assert record["training_seed"] == 0
+  assert record["variables_crc32"] == trained_run.checksum(variables)
+  assert record["computed_in"]["dtype"] == "float32"
   assert list(record["sanity_check"]) == ["logits", "conv"]
-  picture = np.asarray(Image.open(workdir / "gradcam.png").convert("RGB"))
-  assert picture.std() > 10
+  assert record["sanity_check_of"]["num_images"] == 11
+  assert record["sanity_check_of"]["fresh_seed"] == 1
+  assert list(record["sanity_check_of"]["standard_errors"]) == ["logits", "conv"]
+  ((figure, path),) = drawn
+  assert path == workdir / "gradcam.png"
+  titles = [text.get_text() for text in figure.findobj(Text)]
+  assert any(
+    "PublicTest: tiny_maps, cosface, seed 0, layer maps" in title for title in titles
+  )
+  # Of each class the first image that is right, and the first that is wrong.
+  predicted = found["logits"].argmax(-1)
+  examples = saliency_grid.choose_examples(dataset.labels, predicted, 3)
+  expected = {i for pair in examples for i in pair if i is not None}
+  shown = [image.get_array() for axes in figure.axes for image in axes.images]
+  for i in expected:
+    assert any(np.array_equal(dataset.images[i, ..., 0], pixels) for pixels in shown)
+
+
+def test_a_command_has_products_of_full_precision(monkeypatch):
+  ran = []
+  monkeypatch.setattr(command, "run_command", lambda argv, action: ran.append(action))
+  saliency_run.main(["gradcam"])
+  assert ran == [saliency_run.explain_run]
+
+
+def test_the_sanity_check_sees_every_class_of_a_sorted_split(run, monkeypatch):
+  monkeypatch.setattr(sanity_run, "_NUM_IMAGES", 5)
+  network = trained_run.load_network(run[0], "validation", None, dtype="float32")
+  images, labels = network.dataset.images, np.sort(np.arange(11, dtype=np.int32) % 3)
+  assert set(labels[:5]) == {0, 1}
+  rng, asked, answered = np.random.default_rng(0), [], []
+
+  def program(variables, input_scale, own, targets):
+    asked.append((own, targets))
+    answered.append(rng.random((5, 4, 4)))
+    return {"grad_cam": answered[-1], "guided_backprop": np.ones((5, 4, 4, 1))}
+
+  apply_fn = saliency_run.apply_fn_of(network.experiment, modules=True)
+  found = sanity_run.check_sanity(apply_fn, program, network, images, labels)
+  assert set(asked[0][1]) == {0, 1, 2}
+  for own, targets in asked:
+    rows = [next(i for i in range(11) if np.array_equal(images[i], x)) for x in own]
+    assert len(set(rows)) == 5
+    np.testing.assert_array_equal(labels[rows], targets)
+  # Of the whole network, the maps of the last call beside those of the first.
+  values = sanity_checks.rank_correlations(answered[0], answered[-1])
+  of, table = found["sanity_check_of"], found["sanity_check"]
+  assert of["num_images"] == 5
+  assert table["conv"]["grad_cam"] == pytest.approx(values.mean())
+  error = of["standard_errors"]["conv"]["grad_cam"]
+  assert error == pytest.approx(np.std(values, ddof=1) / np.sqrt(5))
+  # Maps without an order.
+  assert table["conv"]["guided_backprop"] is None
+  assert of["standard_errors"]["conv"]["guided_backprop"] is None
+  text = sanity_run.format_sanity(found)
+  assert f"{values.mean():.2f} ± {error:.2f}" in text
+  assert "(seed 1), 5 images" in text
 
 
 def test_mistakes_are_named(run, tmp_path):

@@ -1,6 +1,7 @@
 """From a workdir to landscape and curvature: files, reuse, refusals."""
 
 import json
+import pathlib
 import types
 
 import jax
@@ -10,10 +11,11 @@ import pytest
 import tiny_network
 from PIL import Image
 
-from emosynth_jax import default_config, experiment, models, run_config
+from emosynth_jax import default_config, experiment, mapped, models, run_config
 from emosynth_jax.analysis import (
   command,
   curvature,
+  directions,
   landscape_plots,
   loss_landscape,
   trained_run,
@@ -119,9 +121,9 @@ def test_loss_and_accuracy_are_those_of_plain_numpy(workdirs, batch_norm):
   run = trained_run.load_run(
     workdirs[0], num_images=40, batch_size=16, batch_norm=batch_norm
   )
-  # 40 images in three batches of one size.
-  assert run.batches[1].shape == (3, 13)
-  assert run.facts["num_images"] == 39
+  # 40 images in batches of one size, the largest up to 16 that leaves none over.
+  assert run.batches[1].shape == (4, 10)
+  assert run.facts["num_images"] == 40
   assert run.facts["best_epoch"] == 4
   measure = jax.jit(run.measure)
   statistics = jax.device_get(run.constants["batch_stats"]["BatchNorm_0"])
@@ -129,7 +131,7 @@ def test_loss_and_accuracy_are_those_of_plain_numpy(workdirs, batch_norm):
   for images, labels in zip(*map(np.asarray, run.batches), strict=True):
     found = measure(run.params, run.constants, (images, labels))
     logits = _logits(params, None if batch_norm == "batch" else statistics, images)
-    loss = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(13), labels]
+    loss = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(10), labels]
     assert float(found["loss"]) == pytest.approx(loss.mean(), rel=1e-4)
     accuracy = np.mean(logits.argmax(axis=1) == labels)
     assert float(found["accuracy"]) == pytest.approx(accuracy, abs=1e-6)
@@ -138,12 +140,36 @@ def test_loss_and_accuracy_are_those_of_plain_numpy(workdirs, batch_norm):
 def test_images_are_drawn_once_and_alike(workdirs):
   dataset = _dataset(0)
   images, labels = trained_run.choose_images(dataset, 30, 8)
-  assert images.shape[:2] == labels.shape == (4, 7)
+  assert images.shape[:2] == labels.shape == (5, 6)
   again, _ = trained_run.choose_images(dataset, 30, 8)
   np.testing.assert_array_equal(again, images)
-  assert len(np.unique(images.reshape(28, -1), axis=0)) == 28
+  assert len(np.unique(images.reshape(30, -1), axis=0)) == 30
   everything, _ = trained_run.choose_images(dataset, 1000, 1000)
   assert everything.shape[:2] == (1, 50)
+
+
+@pytest.mark.parametrize(
+  ("total", "batch", "shape"),
+  [
+    (1024, 10, (128, 8)),
+    (1024, 256, (4, 256)),
+    (1021, 10, (102, 10)),
+    (300, 256, (2, 150)),
+    (3, 256, (1, 3)),
+    (7, 1, (7, 1)),
+  ],
+)
+def test_fewer_images_than_a_batch_are_left_over(total, batch, shape):
+  dataset = Dataset(
+    images=np.zeros((total, 1, 1, 1), np.uint8),
+    labels=np.arange(total, dtype=np.int32),
+    class_names=tuple(map(str, range(total))),
+    split="train",
+    sources=("",) * total,
+  )
+  _, labels = trained_run.choose_images(dataset, total, batch)
+  assert labels.shape == shape
+  assert len(np.unique(labels)) == labels.size > total - batch
 
 
 def test_a_comparison_has_each_network_at_its_middle_and_the_same_scale(workdirs):
@@ -174,11 +200,38 @@ def test_a_comparison_has_each_network_at_its_middle_and_the_same_scale(workdirs
   losses = np.stack([arrays["loss"] for _, arrays in found])
   assert levels[0] <= losses.min()
   assert levels[-1] >= losses.max()
-  folder = loss_landscape.pathlib.Path(workdirs[0])
+  folder = pathlib.Path(workdirs[0])
   for kind in ("", "_comparison"):
     for picture in ("contour", "surface"):
       with Image.open(folder / f"loss_landscape{kind}_{picture}.png") as image:
         assert image.width > 400
+
+
+def test_other_settings_and_a_line_leave_a_finished_plane_as_it_is(
+  workdirs, monkeypatch
+):
+  workdir, folder = workdirs[1], pathlib.Path(workdirs[1])
+  given = _flags(workdir=workdir, seed=7)
+  loss_landscape._draw_all(given)
+  first, values = loss_landscape.landscape_of(workdir, given)
+  names = ("loss_landscape.json", "loss_landscape.npz", "loss_landscape_contour.png")
+  before = [(folder / name).read_bytes() for name in names]
+  loss_landscape._draw_all(_flags(workdir=workdir, seed=7, dimensions=1))
+  assert (folder / "loss_line.png").is_file()
+  assert [(folder / name).read_bytes() for name in names] == before
+  loss_landscape.landscape_of(workdir, _flags(workdir=workdir, seed=8))
+  # Drawn of the new plane or not at all.
+  assert not (folder / "loss_landscape_contour.png").exists()
+  monkeypatch.setattr(loss_landscape, "compute_landscape", None)
+  again, found = loss_landscape.landscape_of(workdir, given)
+  assert again == json.loads(json.dumps(first))
+  np.testing.assert_array_equal(found["loss"], values["loss"])
+
+
+def test_the_screen_says_how_many_images(workdirs, capsys):
+  loss_landscape._draw_all(_flags(workdir=workdirs[0], images=47, dimensions=1))
+  # Three batches of 15 leave the fewest over.
+  assert "on 45 images of train" in capsys.readouterr().out
 
 
 def _directions(workdir):
@@ -202,20 +255,45 @@ def test_a_landscape_of_the_same_settings_is_read_and_of_others_is_not(
       loss_landscape.landscape_of(workdirs[2], _flags(dimensions=1, **change))
 
 
-def test_runs_on_other_images_are_not_compared(workdirs):
-  given = _flags(workdir=workdirs[0], compare=[workdirs[2]], dimensions=1)
-  with pytest.raises(ValueError, match="has other images in its train split"):
-    loss_landscape._draw_all(given)
+def test_runs_on_other_images_are_refused_before_anything_is_computed(
+  workdirs, monkeypatch
+):
+  def computed(*args, **kwargs):
+    raise InterruptedError
+
+  monkeypatch.setattr(mapped, "run_in_chunks", computed)
+  given = {"workdir": workdirs[0], "compare": [workdirs[2]], "seed": 5}
+  for draw, changes in (
+    (loss_landscape._draw_all, {"dimensions": 1}),
+    (loss_landscape._draw_all, {}),
+    (curvature._draw_all, {"grid": 1}),
+    (curvature._draw_all, {}),
+  ):
+    with pytest.raises(ValueError, match="has other images in its train split"):
+      draw(_flags(**given, **changes))
+    with pytest.raises(InterruptedError):
+      draw(_flags(**given | {"compare": [workdirs[1]]}, **changes))
+
+
+def test_directions_that_do_not_fit_are_refused_before_anything_is_computed(
+  workdirs, monkeypatch, tmp_path
+):
+  monkeypatch.setattr(mapped, "run_in_chunks", None)
+  directions.save_directions(tmp_path / "other.npz", {"kernel": np.zeros((2, 3))})
+  given = _flags(workdir=workdirs[0], directions=str(tmp_path / "other.npz"))
+  for draw in (loss_landscape._draw_all, curvature._draw_all):
+    with pytest.raises(ValueError, match="is of another network"):
+      draw(given)
 
 
 def test_curvature_at_the_network_and_over_the_plane(workdirs, capsys):
-  # 113 parameters: 30 steps need not be enough, and the files say which.
+  # 108 parameters: 30 steps need not be enough, and the files say which.
   curvature._draw_all(_flags(workdir=workdirs[0], grid=1))
-  record = json.loads(
-    (curvature.pathlib.Path(workdirs[0]) / "curvature.json").read_text()
-  )
+  record = json.loads((pathlib.Path(workdirs[0]) / "curvature.json").read_text())
   assert record["settings"]["num_parameters"] == 80 + 10 + 18
   assert record["smallest"] < record["largest"]
+  assert record["absolute_tolerance"] < 1e-4 * record["largest"]
+  assert record["computed_in"]["dtype"] == "float32"
   assert record["steps_of_probes"] == [30, 30]
   given = _flags(workdir=workdirs[0], compare=[workdirs[1]])
   curvature._draw_all(given)
@@ -272,7 +350,14 @@ def test_a_stored_config_is_read_as_it_was(tmp_path, name):
   assert trained_run.read_config(tmp_path).to_dict() == config.to_dict()
 
 
-@pytest.mark.parametrize("size", [0, 2, 50])
+def test_a_network_computes_in_the_type_asked_for(workdirs):
+  for dtype, expected in ((None, "bfloat16"), ("float32", "float32")):
+    found = trained_run.load_network(workdirs[0], "train", None, dtype=dtype)
+    assert found.config.model.dtype == expected
+    assert jnp.dtype(found.experiment.model.dtype) == jnp.dtype(expected)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 50])
 def test_a_grid_without_the_network_is_refused(size):
   with pytest.raises(ValueError, match=f"odd number.*got {size}"):
     loss_landscape.axis_coordinates(1.0, size)
@@ -282,7 +367,6 @@ def test_the_axis_has_the_network_in_its_exact_middle():
   axis = loss_landscape.axis_coordinates(0.3, 51)
   assert axis[25] == 0
   np.testing.assert_allclose(axis, np.linspace(-0.3, 0.3, 51), atol=1e-7)
-  np.testing.assert_array_equal(loss_landscape.axis_coordinates(1.0, 1), [0])
   with pytest.raises(ValueError, match="above 0, got -1"):
     loss_landscape.axis_coordinates(-1, 3)
 

@@ -1,10 +1,12 @@
 """The landscape benchmark: what it times, and what it makes of the seconds."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
 
-from benchmarks import landscape
+from benchmarks import landscape, throughput
 from benchmarks.cases import Case
 from emosynth_jax.analysis import directions
 
@@ -46,7 +48,24 @@ def test_part_of_a_batch_is_refused():
 
 def test_programs_that_differ_are_not_timed():
   ours = np.array([1.0, 2.0])
-  landscape.check("losses", ours, ours * (1 + 1e-5), 1e-3)
+  told = landscape.check("losses", ours, ours * [1, 1 + 2e-5], 1e-3)
+  assert told == "losses: equal to PyTorch's but for 2.0e-05, relatively"
   for theirs in (ours * [1, 1.01], ours * np.nan):
     with pytest.raises(ValueError, match="in PyTorch"):
       landscape.check("losses", ours, theirs, 1e-3)
+
+
+def test_a_dry_run_has_no_half_in_pytorch(monkeypatch, capsys):
+  given = {
+    "data": "tiny",
+    "width": "tiny",
+    "batch_size": 4,
+    "forms": ["eager"],
+  }
+  monkeypatch.setattr(landscape.flags, "FLAGS", types.SimpleNamespace(**given))
+  monkeypatch.setattr(landscape.command_line, "start_logging", lambda: None)
+  monkeypatch.setattr(landscape.command_line, "use_compilation_cache", lambda: None)
+  monkeypatch.setattr(throughput, "load_torch", object)
+  with pytest.raises(SystemExit):
+    landscape.main(["landscape"])
+  assert "--width=tiny is a dry run" in capsys.readouterr().err

@@ -10,9 +10,9 @@ import types
 import numpy as np
 import pytest
 
-from emosynth_jax import data, default_config, plots, results
+from emosynth_jax import default_config, plots, results
 from emosynth_jax.analysis import embedding_run
-from experiments import figure_4_2, figure_4_5, figures
+from experiments import figure_4_5, figures
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SCRIPTS = sorted(path.stem for path in (_ROOT / "experiments").glob("figure_*.py"))
@@ -20,7 +20,7 @@ _SCRIPTS = sorted(path.stem for path in (_ROOT / "experiments").glob("figure_*.p
 
 def _write_run(folder, *, loss="cross_entropy", seed=0, data_set="mnist", accuracies):
   config = default_config.get_default_config()
-  config.model = {"name": "net"}
+  config.model = {"name": "net", "dtype": "float32"}
   config.loss = {"name": loss}
   config.data.name = data_set
   config.seed = seed
@@ -110,6 +110,10 @@ def test_every_figure_has_its_command_and_flags(name, defined_flags):
   assert f"python -m experiments.{name} --" in module.__doc__
   assert {"workdir", "traceback"} <= set(defined_flags[name])
   assert ("output" in defined_flags[name]) != (name == "figure_4_2")
+  # Only what is a t-SNE takes notice of it.
+  assert ("points" in defined_flags[name]) == (
+    "t-SNE of the embeddings" in module.__doc__
+  )
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,7 @@ def test_curves_are_means_over_the_seeds_of_one_kind(tmp_path, drawn):
   assert other_train.get_color() == other.get_color() != train.get_color()
   np.testing.assert_allclose(axes[2].get_lines()[1].get_ydata(), [10, 30])
   names = [text.get_text() for text in axes[1].get_legend().get_texts()]
-  assert names == ["net, cross_entropy, 2 seeds", "net, mam_softmax"]
+  assert names == ["net, cross_entropy, 2 seeds", "net, mam_softmax, seed 0"]
   text = (tmp_path / "curves.txt").read_text()
   assert "b: mnist, net, cross_entropy, seed 1, 2 epochs" in text
   assert "trained by: python train" in text
@@ -160,6 +164,9 @@ def test_accuracies_alone_have_a_panel_for_each_split(tmp_path, drawn):
   np.testing.assert_allclose(left.get_lines()[0].get_ydata(), [10, 20])
   np.testing.assert_allclose(right.get_lines()[0].get_ydata(), [20, 40])
   assert left.get_lines()[0].get_linestyle() == "-"
+  # Training and validation are to be read off one scale.
+  assert left.get_ylim() == right.get_ylim()
+  assert "under augmentation" in drawn[0][0].get_supxlabel()
 
 
 def test_each_matrix_is_named_by_its_run(tmp_path, drawn):
@@ -177,6 +184,27 @@ def test_each_matrix_is_named_by_its_run(tmp_path, drawn):
   assert (tmp_path / "matrix-mnist-cross_entropy-seed0.txt").exists()
 
 
+def test_files_are_missed_before_a_run_is_embedded(tmp_path, monkeypatch):
+  embedded = []
+  monkeypatch.setattr(
+    embedding_run, "embed_runs", lambda workdirs, **_: embedded.extend(workdirs)
+  )
+  for name in ("a", "unlogged"):
+    _write_run(tmp_path / name, loss=name, accuracies=[0.2])
+  (tmp_path / "unlogged/metrics.jsonl").unlink()
+  for name, missing in (("unlogged", "metrics"), ("nowhere", "config")):
+    given = types.SimpleNamespace(
+      workdir=[str(tmp_path / "a"), str(tmp_path / name)],
+      split="test",
+      images=4,
+      points=4,
+      data_dir=None,
+    )
+    with pytest.raises(FileNotFoundError, match=rf"{name}/{missing}\.json"):
+      figures.draw_embeddings(given, tmp_path / "tsne.png")
+  assert embedded == []
+
+
 def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch):
   workdirs = [
     _write_run(tmp_path / "a", accuracies=[0.2]),
@@ -184,8 +212,11 @@ def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch)
   ]
   asked = []
 
-  def embed_run(workdir, **arguments):
+  def embed_runs(workdirs, **arguments):
     asked.append(arguments)
+    return [embed(workdir) for workdir in workdirs]
+
+  def embed(workdir):
     config = json.loads((pathlib.Path(workdir) / "config.json").read_text())
     value = 0.25 if config["loss"]["name"] == "mam_softmax" else 0.5
     names = ("silhouette", "angle_to_own", "angle_to_other", "centre_angle")
@@ -221,17 +252,13 @@ def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch)
 
     return FIGURES
 
-  monkeypatch.setattr(embedding_run, "embed_run", embed_run)
+  monkeypatch.setattr(embedding_run, "embed_runs", embed_runs)
   given = types.SimpleNamespace(
     workdir=workdirs, split="test", images=4, points=4, data_dir="elsewhere"
   )
   figures.draw_embeddings(given, tmp_path / "tsne.png")
-  assert asked[1] == {
-    "split": "test",
-    "images": 4,
-    "points": 4,
-    "data_dir": "elsewhere",
-  }
+  # All runs at once, so that all are read before the first is embedded.
+  assert asked == [{"split": "test", "images": 4, "points": 4, "data_dir": "elsewhere"}]
   text = (tmp_path / "tsne.txt").read_text()
   assert "net, mam_softmax less net, cross_entropy" in text
   assert "-0.2500" in text
@@ -242,56 +269,3 @@ def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch)
 def test_a_map_of_one_point_is_no_figure_4_5():
   with pytest.raises(ValueError, match="expected 3 or more points a side, got 1"):
     figure_4_5.draw(types.SimpleNamespace(grid=1))
-
-
-def _digits(total):
-  rng = np.random.default_rng(0)
-  return data.Dataset(
-    images=rng.integers(0, 256, (total, 32, 32, 1)).astype(np.uint8),
-    labels=(np.arange(total) % 3).astype(np.int32),
-    class_names=("0", "1", "2"),
-    split="train",
-    sources=("",) * total,
-  )
-
-
-def test_a_toy_network_is_judged_by_what_its_loss_leaves_without_the_margin():
-  train = figure_4_2.build_trainer(
-    figure_4_2.LOSSES["ArcFace"], 3, _digits(64), _digits(30), epochs=1
-  )
-  found = train(0)
-  assert found.points.shape == (30, 3)
-  assert found.weights.shape == (3, 3)
-  # The nearest weight by angle, whatever the lengths.
-  cosines = found.points @ (found.weights / np.linalg.norm(found.weights, axis=0))
-  right = (cosines.argmax(axis=1) == np.arange(30) % 3).mean()
-  assert found.figures["accuracy"] == pytest.approx(right)
-
-
-def test_toy_networks_are_compared_by_pairs_of_one_seed(tmp_path, drawn):
-  labels = np.arange(12) % 3
-
-  def trained(dim, accuracy):
-    rng = np.random.default_rng(0)
-    return figure_4_2.Trained(
-      rng.normal(size=(12, dim)),
-      rng.normal(size=(dim, 3)),
-      dict.fromkeys(figure_4_2.FIGURES, accuracy),
-    )
-
-  accuracies = {label: (0.5, 0.625) for label in figure_4_2.LOSSES}
-  accuracies["ArcFace"] = (0.75, 0.75)
-  found = {
-    dim: {label: [trained(dim, a) for a in pair] for label, pair in accuracies.items()}
-    for dim in figure_4_2.DIMENSIONS
-  }
-  summary = figure_4_2.summarize(found)
-  own = summary["3"]["ArcFace"]["accuracy"]
-  assert own["mean"] == 0.75
-  assert own["difference"]["mean"] == pytest.approx((0.25 + 0.125) / 2)
-  assert "difference" not in summary["3"]["softmax"]["accuracy"]
-  text = figure_4_2.format_summary(summary, {"seeds": "0, 1"})
-  assert "0.5625 ± 0.0884" in text
-  assert "+0.1875 (" in text
-  figure_4_2.draw(tmp_path / "x.png", found, labels, ("0", "1", "2"), "title")
-  assert len(drawn[0][0].axes) == 8

@@ -9,6 +9,27 @@ from emosynth_jax import default_config, metrics, results
 CLASSES = ("angry", "<b>sad</b>", 'fear & "x"')
 
 
+# What checks of the maps found, as their commands write it.
+SANITY = {
+  "logits": {"grad_cam": -0.034, "guided_backprop": 0.968},
+  "dense1 & <b>": {"grad_cam": None, "guided_backprop": 0.5},
+}
+FALLS = {
+  "block4 3 x 3": {
+    "highest": 0.3041,
+    "lowest": 0.0612,
+    "difference": 0.2429,
+    "standard_error": 0.0187,
+  },
+  "centre of the image": {
+    "highest": 0.391,
+    "lowest": 0.04,
+    "difference": -0.351,
+    "standard_error": 0.02,
+  },
+}
+
+
 def summary(confusion, *, bins=None, class_names=CLASSES):
   """`metrics.summarize` of a confusion matrix; `bins` are (confidence, correct, n)."""
   confusion = np.asarray(confusion)
@@ -156,6 +177,26 @@ def write_audit(folder, report, *, elsewhere=4):
   }
   (folder / "audit.json").write_text(json.dumps(audit))
   return audit
+
+
+def write_map_checks(folder, *, epoch=2, sanity=SANITY, **changes):
+  """Writes gradcam.json and deletion.json of maps of 12 x 12 pixels and a margin."""
+  common = {
+    "split": "validation",
+    "official_split": "PublicTest",
+    "num_images": 1256,
+    "best_epoch": epoch,
+  }
+  gradcam = common | {
+    "sanity_check": sanity,
+    "sanity_check_of": {"num_images": 64},
+    "layer": "block5",
+    "layer_shape": [24, 24, 64],
+    "margin": 6,
+  }
+  falls = common | {"share": 0.25, "falls": FALLS}
+  write_json(folder / "gradcam.json", gradcam | changes)
+  write_json(folder / "deletion.json", falls | changes)
 
 
 def _write_lines(path, records):

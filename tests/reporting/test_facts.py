@@ -125,7 +125,8 @@ def test_twins_that_were_not_left_out_are_a_doubt(tmp_path):
 
 def test_what_was_not_run_is_said_until_it_was(tmp_path):
   run = _run(tmp_path)
-  titles = [title for title, _ in facts.not_run(run, None, network=False)]
+  none = {"sanity": None, "deletion": None}
+  titles = [title for title, _ in facts.not_run(run, None, network=False, checks=none)]
   assert titles == [
     "Other seeds",
     "Accuracy without twins of other splits",
@@ -134,14 +135,27 @@ def test_what_was_not_run_is_said_until_it_was(tmp_path):
     "The network itself: hardest images, Grad-CAM, embedding",
     "Loss landscape",
     "Curvature",
+    "Curvature over the landscape",
     "Sanity check of Grad-CAM",
+    "Deletion: do the pixels of Grad-CAM matter?",
   ]
-  for name in ("loss_landscape", "curvature"):
-    (tmp_path / f"{name}.json").write_text("{}")
-  (tmp_path / "gradcam.json").write_text('{"sanity_check": {"logits": {}}}')
+  settings = {
+    "best_epoch": 2,
+    "model": run.report["config"]["model"]["name"],
+    "training_loss": run.report["config"]["loss"],
+    "training_seed": 0,
+    "num_images": 64,
+    "official_split": "",
+    "split": "train",
+    "batch_norm": "running",
+    "seed": 0,
+  }
+  for name in ("loss_landscape", "curvature", "curvature_map"):
+    made_up_run.write_json(tmp_path / f"{name}.json", {"settings": settings})
   run.report["splits"]["test"] |= {
     "without_twins": None,
     "test_time_augmentation": {"accuracy": 0.5},
   }
-  found = facts.not_run(run, {"any": "audit"}, network=True)
+  both = {"sanity": {"rows": []}, "deletion": {"rows": []}}
+  found = facts.not_run(run, {"any": "audit"}, network=True, checks=both)
   assert [title for title, _ in found] == ["Other seeds"]

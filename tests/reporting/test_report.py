@@ -2,117 +2,48 @@
 
 import base64
 import io
-import pathlib
 import re
 import shutil
-import types
 
 import html_rules
 import jax
-import jax.numpy as jnp
 import made_up_run
 import numpy as np
 import pytest
+import sklearn.metrics
 import tiny_network
+import tiny_run
 from PIL import Image
 
-from emosynth_jax import default_config, experiment, metrics, models, report, run_config
-from emosynth_jax.analysis import gradcam
-from emosynth_jax.checkpoints import Checkpoints
-from emosynth_jax.data.dataset import Dataset
+from emosynth_jax import report
+from emosynth_jax.analysis import gradcam, trained_run
 from emosynth_jax.reporting import answers, page
 
-_TOTAL = 24
-_FILE = '"><img src=x onerror=alert(1)>/{}.png'
-
-
-def _dataset():
-  rng = np.random.default_rng(3)
-  # Of different brightness, which is what a mean over the pixels sees.
-  images = rng.integers(0, 256, (_TOTAL, 8, 8, 1)) * rng.random((_TOTAL, 1, 1, 1))
-  return Dataset(
-    images=images.astype(np.uint8),
-    labels=rng.integers(0, 3, _TOTAL).astype(np.int32),
-    class_names=made_up_run.CLASSES,
-    split="test",
-    sources=tuple(_FILE.format(i) for i in range(_TOTAL)),
-    official_split="PrivateTest",
-  )
-
-
-def _load_data(config, splits, **_):
-  return {split: _dataset() for split in splits}
+_TOTAL = tiny_run.TOTAL
+_dataset = tiny_run.dataset
+_flags = tiny_run.flags_of
 
 
 @pytest.fixture(autouse=True)
-def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
-  monkeypatch.setattr(experiment, "load_data", _load_data)
+def _tiny():
+  with tiny_run.installed():
+    yield
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-  """A workdir, its variables, and the probabilities of its images."""
+  """A workdir, its state, and the probabilities of its images."""
   workdir = tmp_path_factory.mktemp("run")
-  config = default_config.get_default_config()
-  config.model = {"name": "tiny_maps", "dtype": "float32"}
-  dataset = _dataset()
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
-    built = experiment.build_experiment(config, image_shape=(8, 8, 1), num_classes=3)
-    state = experiment.create_state(built, 5)
-  state = state.replace(best_epoch=jnp.int32(2))
-  run_config.keep_config(config, workdir)
-  checkpoints = Checkpoints(workdir, keep=1)
-  checkpoints.save("best", state)
-  checkpoints.close()
-  inputs = dataset.images.astype(np.float32) * np.float32(state.input_scale)
-  logits, _ = jax.jit(lambda v, x: tiny_network.TinyMaps(3).apply(v, x, train=False))(
-    state.variables, inputs
-  )
-  statistics = jax.jit(lambda x, y: metrics.batch_statistics(x, y, None, 3))(
-    logits, dataset.labels
-  )
-  made_up_run.write_run(
-    workdir,
-    test=metrics.summarize(statistics, made_up_run.CLASSES),
-    config={"model": config.model},
-  )
-  (workdir / "data.json").unlink()  # of made-up images
-  shares = np.exp(np.asarray(logits, np.float64))
-  return workdir, state, shares / shares.sum(axis=1, keepdims=True)
-
-
-def _flags(*workdirs, **changes):
-  given = {
-    "workdir": [str(workdir) for workdir in workdirs],
-    "output": None,
-    "audit": None,
-    "images": True,
-    "mistakes": 5,
-    "embedded": 0,
-    "layer": None,
-    "batch_size": 10,
-    "data_dir": None,
-  }
-  return types.SimpleNamespace(**given | changes)
+  return workdir, *tiny_run.write(workdir)
 
 
 @pytest.fixture(scope="module")
 def written(run, tmp_path_factory):
   """The page of the run with its audit, as text."""
-  workdir = run[0]
   folder = tmp_path_factory.mktemp("page")
-  read = report.write_page(_flags(workdir, images=False, output=folder / "x.html"))
+  read = report.write_page(_flags(run[0], images=False, output=folder / "x.html"))
   assert read == folder / "x.html"
-  made_up_run.write_audit(folder, made_up_run.json_of(workdir / "report.json"))
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
-    patch.setattr(experiment, "load_data", _load_data)
-    file = report.write_page(
-      _flags(workdir, audit=folder, output=folder / "new" / "report.html")
-    )
-  return file.read_text()
+  return tiny_run.write_page(run[0], folder).read_text()
 
 
 def test_the_page_keeps_to_the_rules(written):
@@ -226,6 +157,30 @@ def test_the_embedding_has_all_images_and_its_numbers(written):
     assert figure in text
 
 
+def test_numbers_are_of_the_whole_split_whatever_is_drawn(run, tmp_path, written):
+  given = _flags(run[0], embedded=7, output=tmp_path / "x.html")
+  few = report.write_page(given).read_text()
+  (every,) = [e for e in html_rules.parse(few).iter() if e.get("id") == "embedding-all"]
+  assert every.get("d").count("h0") == 7
+  _, text = _images(few, "embedding")
+  assert "of 24 images of test (PrivateTest); 7 of them, drawn at random" in text
+
+  def numbers(html):
+    (table,) = [
+      table
+      for table in html_rules.parse(html).iter("table")
+      if "Separation" in html_rules.text_of(table)
+    ]
+    rows = [html_rules.text_of(row) for row in table.iter("tr")]
+    return [row for row in rows if not row.startswith("picture:")]
+
+  assert numbers(few) == numbers(written)
+  found = answers.compute_answers(run[0], "test", data_dir=None, batch_size=7)
+  expected = sklearn.metrics.silhouette_score(found.embeddings, _dataset().labels)
+  silhouette = f"{expected:.3f}".replace("-", "\u2212")
+  assert f"silhouette{silhouette}" in numbers(few)
+
+
 def test_the_audit_and_what_was_not_run_are_told(written):
   _, data = _images(written, "data")
   assert "6 groups of twins (13 images)" in data
@@ -269,8 +224,13 @@ def test_answers_of_another_epoch_are_refused_and_others_said(run, tmp_path):
 def test_pictures_of_the_loss_surface_are_those_of_the_epoch(run, tmp_path):
   workdir = tmp_path / "copy"
   shutil.copytree(run[0], workdir)
+  state, config = run[1], made_up_run.json_of(workdir / "report.json")["config"]
   settings = {
     "best_epoch": 2,
+    "model": "tiny_maps",
+    "training_loss": config["loss"],
+    "training_seed": 0,
+    "variables_crc32": trained_run.checksum(state.evaluation_variables),
     "num_images": 64,
     "official_split": "",
     "split": "train",
@@ -286,6 +246,13 @@ def test_pictures_of_the_loss_surface_are_those_of_the_epoch(run, tmp_path):
   images, said = _images(text, "stored")
   assert [image.get("alt") for image in images] == ["Spectrum of the Hessian"]
   assert "loss_landscape.json is of epoch 1" in said
+  # The network that is read has other parameters than another training's.
+  for change, number in ((0, 1), (1, 0)):
+    own = settings | {"variables_crc32": settings["variables_crc32"] + change}
+    made_up_run.write_json(workdir / "curvature.json", {"settings": own})
+    images, said = _images(report.write_page(_flags(workdir)).read_text(), "stored")
+    assert len(images) == number
+    assert ("curvature.json is of other parameters" in said) == bool(change)
   made_up_run.write_json(workdir / "curvature.json", {})
   with pytest.raises(ValueError, match=r"curvature\.json is damaged"):
     report.write_page(_flags(workdir, images=False))
@@ -301,32 +268,16 @@ def test_several_workdirs_are_compared(run, tmp_path):
   assert "mse against cross_entropy" in text
 
 
-def test_the_page_fits_a_phone_and_asks_for_nothing(written, tmp_path):
-  browser_path = shutil.which("chromium") or shutil.which("google-chrome")
-  sync_api = pytest.importorskip(
-    "playwright.sync_api", reason="no playwright to drive a browser"
-  )
-  if browser_path is None:
-    pytest.skip("no Chromium on this machine")
-  file = pathlib.Path(tmp_path / "page.html")
-  file.write_text(written)
-  asked, said = [], []
-  with sync_api.sync_playwright() as playwright:
-    browser = playwright.chromium.launch(
-      executable_path=browser_path, args=["--no-sandbox"]
-    )
-    view = browser.new_page(viewport={"width": 360, "height": 740})
-    view.on("request", lambda request: asked.append(request.url))
-    view.on("console", lambda message: said.append(message.text))
-    view.goto(file.as_uri())
-    width = view.evaluate("document.documentElement.scrollWidth")
-    view.click("table[data-sort] th:nth-child(3) button")
-    recalls = view.evaluate(
-      "[...document.querySelectorAll('table[data-sort] tbody tr')]"
-      ".map(row => Number(row.cells[2].dataset.value))"
-    )
-    browser.close()
-  assert width <= 360
-  assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
-  assert said == []
-  assert recalls == sorted(recalls, reverse=True)
+def test_flags_that_several_runs_take_no_notice_of_are_refused(tmp_path):
+  workdirs = [tmp_path / "a", tmp_path / "b"]
+  for workdir, loss in zip(workdirs, ("mse", "cross_entropy"), strict=True):
+    made_up_run.write_run(workdir, loss=loss)
+  given = _flags(*workdirs, audit="x", images=False, layer="y", embedded=0)
+  with pytest.raises(
+    ValueError, match=r"^--audit, --noimages, --embedded, --layer: of no effect"
+  ):
+    report.write_page(given)
+  for name, value in (("mistakes", 1), ("data_dir", "x"), ("batch_size", 2)):
+    with pytest.raises(ValueError, match=f"^--{name}: of no effect on the page of 2"):
+      report.write_page(_flags(*workdirs, **{name: value}))
+  assert not (workdirs[0] / "comparison.html").exists()

@@ -1,271 +1,181 @@
 // The page: takes pictures, asks the worker, shows and tells what it answers.
-import { describeMap, drawBoxes, drawFace } from "./drawing.js";
+import { ask } from "./ask.js";
+import { Camera } from "./camera.js";
+import { Cards } from "./cards.js";
+import { drawBoxes } from "./drawing.js";
+import { read } from "./pictures.js";
+import { describeNetwork, tell } from "./telling.js";
 
-const UNCERTAIN = "uncertain";
-const MAX_CAMERA_SIDE = 640;
 const SPOKEN_EVERY = 3000; // Milliseconds; a camera's answers change faster than speech.
 
 const get = (id) => document.getElementById(id);
 const file = get("file");
-const camera = get("camera");
+const cameraButton = get("camera");
+const pauseButton = get("pause");
+const facing = get("facing");
 const whole = get("whole");
 const confidence = get("confidence");
 const status = get("status");
 const errorLine = get("error");
 const canvas = get("picture");
-const video = get("video");
+const stage = get("stage");
 const faceList = get("faces");
 
-const worker = new Worker("worker.js", { type: "module" });
-const waiting = new Map();
-let nextId = 0;
-
-function ask(kind, payload, transfer = []) {
-  return new Promise((resolve, reject) => {
-    const id = nextId++;
-    waiting.set(id, { resolve, reject });
-    worker.postMessage({ id, kind, payload }, transfer);
-  });
-}
-
-worker.onmessage = ({ data: { id, result, error } }) => {
-  const { resolve, reject } = waiting.get(id);
-  waiting.delete(id);
-  if (error === undefined) resolve(result);
-  else reject(new Error(error));
-};
-
-worker.onerror = (event) => {
-  const error = new Error(event.message || "the worker could not start");
-  waiting.forEach(({ reject }) => reject(error));
-  waiting.clear();
-};
-
-const percent = (x) => `${Math.round(100 * x)} %`;
-let shown = null; // The last answer, and the picture that it is of.
+const camera = new Camera(get("video"), () => turnCameraOff("The camera is gone."));
+const cards = new Cards(faceList, { onExplain: pause, onError: say });
+let shown = null; // The last answer.
 let turn = 0; // Answers to an earlier picture are dropped.
-let stream = null;
 let lastBlob = null; // To be looked at again when an option changes.
 
-function fail(error) {
-  status.textContent = "";
+const leastConfidence = () => Number(confidence.value) / 100;
+const words = () => tell(shown, leastConfidence(), !camera.on);
+
+function say(error) {
   errorLine.textContent = `${error.message ?? error}`;
 }
 
-function judge({ probabilities }, classNames) {
-  const best = probabilities.indexOf(Math.max(...probabilities));
-  const sure = probabilities[best] >= Number(confidence.value) / 100;
-  return { best, label: sure ? classNames[best] : UNCERTAIN, likeliest: classNames[best] };
+/** What is written again is spoken again, so the same is not. */
+function announce(text) {
+  if (status.textContent !== text) status.textContent = text;
 }
 
-function tell({ faces, classNames }) {
-  if (!faces.length) {
-    return "No face found. If the picture is one cropped face, tick the box above.";
-  }
-  const each = faces.map((face, i) => {
-    const { best, label, likeliest } = judge(face, classNames);
-    const share = percent(face.probabilities[best]);
-    const guess = label === UNCERTAIN ? `uncertain, perhaps ${likeliest}` : label;
-    return `Face ${i + 1}: ${guess}, ${share}.`;
-  });
-  return `${faces.length === 1 ? "One face" : `${faces.length} faces`}. ${each.join(" ")}`;
+function clear() {
+  shown = lastBlob = null;
+  cards.clear();
+  stage.hidden = true;
+  canvas.setAttribute("aria-label", "No picture");
 }
 
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
+/** Shows an error, and no answer of before beside it. */
+function fail(error) {
+  clear();
+  announce("");
+  say(error);
 }
 
-function card(face, index, { classNames, side }) {
-  const { best, label, likeliest } = judge(face, classNames);
-  const share = percent(face.probabilities[best]);
-  const title =
-    label === UNCERTAIN ? `uncertain (${likeliest} ${share})` : `${label} ${share}`;
-  const small = element("canvas");
-  small.setAttribute("role", "img");
-  small.setAttribute("aria-label", `Face ${index + 1} as the network sees it`);
-  drawFace(small, face.image, side);
-  const rows = classNames.map((name, i) => {
-    const value = face.probabilities[i];
-    const heading = element("th", { scope: "row" }, name);
-    const meter = element("meter", { min: 0, max: 1, value });
-    meter.setAttribute("aria-hidden", "true"); // The number beside it says the same.
-    const row = element(
-      "tr",
-      { className: i === best ? "best" : "" },
-      heading,
-      element("td", {}, meter),
-      element("td", { className: "value" }, `${(100 * value).toFixed(1)} %`),
-    );
-    return row;
-  });
-  const table = element(
-    "table",
-    {},
-    element("caption", {}, "Calibrated probabilities"),
-    element("tbody", {}, ...rows),
-  );
-  const words = element("p", { className: "hint" });
-  words.setAttribute("aria-live", "polite");
-  const button = element("button", { type: "button" }, "Show what mattered");
-  button.setAttribute("aria-pressed", "false");
-  button.setAttribute("aria-label", `Show what mattered, face ${index + 1}`);
-  button.addEventListener("click", () => toggleMap(face, best, side, small, button, words));
-  const item = element(
-    "li",
-    { className: "face" },
-    element("h3", {}, `Face ${index + 1}: ${title}`),
-    element("div", { className: "body" }, small, table),
-    button,
-    words,
-  );
-  item.dataset.probabilities = JSON.stringify(face.probabilities);
-  item.dataset.box = JSON.stringify(face.box);
-  return item;
+function label() {
+  canvas.setAttribute("aria-label", `The picture. ${words()}`);
 }
 
-async function toggleMap(face, target, side, small, button, words) {
-  if (button.getAttribute("aria-pressed") === "true") {
-    button.setAttribute("aria-pressed", "false");
-    words.textContent = "";
-    drawFace(small, face.image, side);
-    return;
-  }
-  button.disabled = true;
-  try {
-    const { map } = await ask("explain", { image: face.image, target });
-    drawFace(small, face.image, side, map);
-    words.textContent = describeMap(Array.from(map), side);
-    button.setAttribute("aria-pressed", "true");
-  } catch (error) {
-    fail(error);
-  } finally {
-    button.disabled = false;
-    button.focus();
-  }
-}
-
-function draw(source, width, height, faces) {
-  canvas.width = width;
-  canvas.height = height;
-  const context = canvas.getContext("2d");
-  context.drawImage(source, 0, 0, width, height);
-  drawBoxes(context, faces);
-  get("stage").hidden = false;
-}
-
-function show(answer) {
+/** An answer with the picture that it is of, always both. */
+function show(answer, picture) {
   shown = answer;
-  faceList.replaceChildren(...answer.faces.map((face, i) => card(face, i, answer)));
-  const text = tell(answer);
-  canvas.setAttribute("aria-label", `The picture. ${text}`);
-  return text;
+  canvas.width = picture.width;
+  canvas.height = picture.height;
+  const context = canvas.getContext("2d");
+  context.drawImage(picture, 0, 0);
+  drawBoxes(context, answer.faces);
+  stage.hidden = false;
+  cards.show(answer, leastConfidence());
+  label();
 }
 
-function pixelsOf(source, width, height) {
-  const offscreen = new OffscreenCanvas(width, height);
-  const context = offscreen.getContext("2d", { willReadFrequently: true });
-  context.drawImage(source, 0, 0, width, height);
-  return context.getImageData(0, 0, width, height);
+async function analyse(picture) {
+  // The picture's pixels go to the worker and are gone here.
+  const copy = await createImageBitmap(picture);
+  const answer = await ask("analyse", { picture, whole: whole.checked }, [
+    picture.data.buffer,
+  ]);
+  return { answer, copy };
 }
 
 async function takeFile(blob) {
   stopCamera();
   const mine = ++turn;
   errorLine.textContent = "";
-  status.textContent = "Looking for faces …";
+  announce("Looking for faces …");
   try {
-    let bitmap;
-    try {
-      // Numbers as they are in the file, as in Python; only the camera's turn is undone.
-      bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
-    } catch {
-      throw new Error(`${blob.name || "This"} is no picture that this browser can read.`);
+    const { answer, copy } = await analyse(await read(blob, blob.name || "This"));
+    if (mine === turn) {
+      show(answer, copy);
+      announce(words());
+      lastBlob = blob;
     }
-    const { width, height } = bitmap;
-    const picture = pixelsOf(bitmap, width, height);
-    const answer = await ask("analyse", { picture, whole: whole.checked }, [
-      picture.data.buffer,
-    ]);
-    if (mine !== turn) return;
-    draw(bitmap, width, height, answer.faces);
-    status.textContent = show(answer);
-    lastBlob = blob;
+    copy.close();
   } catch (error) {
     if (mine === turn) fail(error);
   }
 }
 
-async function startCamera() {
+function showControls() {
+  cameraButton.textContent = camera.on ? "Stop the camera" : "Start the camera";
+  cameraButton.classList.toggle("active", camera.on);
+  if (!camera.on) {
+    const gone = [get("pause-line"), get("facing-line")];
+    // What is hidden loses the focus.
+    if (gone.some((line) => line.contains(document.activeElement))) cameraButton.focus();
+    gone.forEach((line) => (line.hidden = true));
+  } else {
+    get("pause-line").hidden = false;
+  }
+  pauseButton.textContent = camera.paused ? "Paused – continue" : "Pause";
+  pauseButton.classList.toggle("active", !camera.paused);
+  stage.classList.toggle("paused", camera.paused);
+}
+
+async function listCameras() {
+  const known = await Camera.list();
+  facing.replaceChildren(...known.map(({ id, name }) => new Option(name, id)));
+  facing.value = camera.deviceId ?? "";
+  get("facing-line").hidden = !camera.on || known.length < 2;
+}
+
+async function startCamera(deviceId) {
   const mine = ++turn;
+  clear();
   errorLine.textContent = "";
-  status.textContent = "Starting the camera …";
+  announce("Starting the camera …");
   try {
-    if (!navigator.mediaDevices) throw new Error("This page may not use a camera here.");
-    const got = await navigator.mediaDevices.getUserMedia({
-      video: { width: { ideal: MAX_CAMERA_SIDE }, facingMode: "user" },
-      audio: false,
-    });
-    if (mine !== turn) {
-      got.getTracks().forEach((track) => track.stop());
-      return;
-    }
-    stream = got;
-    video.srcObject = got;
-    await video.play();
-    camera.textContent = "Stop the camera";
-    camera.setAttribute("aria-pressed", "true");
-    watch(mine);
+    if (!(await camera.start(deviceId)) || mine !== turn) return;
+    showControls();
+    listCameras().catch(() => {}); // Without the list, the camera that is on stays.
+    await watch(mine);
   } catch (error) {
     if (mine !== turn) return;
     stopCamera();
-    const refused = error.name === "NotAllowedError" || error.name === "NotFoundError";
-    fail(refused ? new Error("There is no camera that this page may use.") : error);
+    fail(error);
   }
 }
 
 function stopCamera() {
-  stream?.getTracks().forEach((track) => track.stop());
-  stream = null;
-  video.srcObject = null;
-  camera.textContent = "Start the camera";
-  camera.setAttribute("aria-pressed", "false");
+  camera.stop();
+  showControls();
+}
+
+function turnCameraOff(reason) {
+  turn += 1;
+  stopCamera();
+  announce(reason);
+}
+
+/** The picture and its cards stand still together: what is looked at belongs together. */
+function pause() {
+  if (!camera.on || camera.paused || !shown) return;
+  camera.paused = true;
+  showControls();
+  announce(`Paused. ${words()}`);
+}
+
+function resume() {
+  camera.paused = false;
+  showControls();
 }
 
 async function watch(mine) {
-  let spoken = "";
   let spokenAt = -SPOKEN_EVERY;
-  while (mine === turn && stream) {
-    const longest = Math.max(video.videoWidth, video.videoHeight, 1);
-    const scale = Math.min(1, MAX_CAMERA_SIDE / longest);
-    const width = Math.round(scale * video.videoWidth);
-    const height = Math.round(scale * video.videoHeight);
-    if (width && height) {
-      const picture = pixelsOf(video, width, height);
-      const frame = await createImageBitmap(picture);
-      try {
-        const answer = await ask("analyse", { picture, whole: whole.checked }, [
-          picture.data.buffer,
-        ]);
-        if (mine !== turn || !stream) return;
-        draw(frame, width, height, answer.faces);
-        // A control that somebody is on stays where it is.
-        if (!faceList.contains(document.activeElement)) {
-          const text = show(answer);
-          const now = performance.now();
-          if (text !== spoken && now - spokenAt >= SPOKEN_EVERY) {
-            status.textContent = spoken = text;
-            spokenAt = now;
-          }
+  while (mine === turn) {
+    const picture = camera.paused ? null : camera.grab();
+    if (picture) {
+      const { answer, copy } = await analyse(picture);
+      if (mine === turn && !camera.paused) {
+        show(answer, copy);
+        const now = performance.now();
+        if (words() !== status.textContent && now - spokenAt >= SPOKEN_EVERY) {
+          announce(words());
+          spokenAt = now;
         }
-      } catch (error) {
-        if (mine === turn) {
-          stopCamera();
-          fail(error);
-        }
-        return;
       }
+      copy.close();
     }
     await new Promise(requestAnimationFrame);
   }
@@ -276,26 +186,46 @@ file.addEventListener("change", () => {
   file.value = ""; // The same file can be chosen again.
 });
 
-camera.addEventListener("click", () => {
-  if (stream) {
-    turn += 1;
-    stopCamera();
-    status.textContent = "The camera is off.";
-  } else {
-    startCamera();
+cameraButton.addEventListener("click", () => {
+  if (camera.on) turnCameraOff("The camera is off.");
+  else startCamera();
+});
+
+pauseButton.addEventListener("click", () => (camera.paused ? resume() : pause()));
+facing.addEventListener("change", () => startCamera(facing.value));
+navigator.mediaDevices?.addEventListener?.("devicechange", () => {
+  if (camera.on) listCameras().catch(() => {});
+});
+
+// Safari gives a button that is clicked no focus; its click pauses by `onExplain`.
+faceList.addEventListener("focusin", pause);
+
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "hidden" && camera.on) {
+    turnCameraOff("The camera was turned off while the page was hidden.");
   }
 });
 
 whole.addEventListener("change", () => {
-  if (!stream && lastBlob) takeFile(lastBlob);
+  if (camera.on) resume();
+  else if (lastBlob) takeFile(lastBlob);
 });
 
-confidence.addEventListener("input", () => {
+function showConfidence() {
   const text = `${confidence.value} %`;
   get("confidence-value").textContent = text;
   confidence.setAttribute("aria-valuetext", text);
-  if (shown) status.textContent = show(shown);
+  cards.retitle(leastConfidence());
+  if (shown) label();
+}
+
+confidence.addEventListener("input", showConfidence);
+confidence.addEventListener("change", () => {
+  if (shown) announce(camera.paused ? `Paused. ${words()}` : words());
 });
+// A browser that keeps what was set before a reload, or comes back to the page.
+window.addEventListener("pageshow", showConfidence);
+showConfidence();
 
 const drop = get("drop");
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
@@ -312,14 +242,15 @@ function takeTransfer(transfer) {
 document.addEventListener("drop", (event) => takeTransfer(event.dataTransfer));
 document.addEventListener("paste", (event) => takeTransfer(event.clipboardData));
 
+// A browser that keeps the state of a form may have kept these enabled.
+file.disabled = cameraButton.disabled = true;
 try {
   const about = await ask("load");
-  get("about").textContent =
-    `EmoSynthNet, trained on ${about.data_set}: ${about.class_names.join(", ")}. ` +
-    "Faces are found by CenterFace.";
-  status.textContent = "Ready: choose a picture or start the camera.";
+  get("about").textContent = describeNetwork(about);
+  get("card").hidden = !about.has_card;
+  announce("Ready: choose a picture or start the camera.");
   file.disabled = false;
-  camera.disabled = false;
+  cameraButton.disabled = false;
 } catch (error) {
   fail(new Error(`The networks could not be loaded: ${error.message}`));
 }

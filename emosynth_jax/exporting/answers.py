@@ -1,0 +1,102 @@
+"""What an exported file answers, and how far that is from the network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+_BATCH = 256
+
+Answer = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def check_packages() -> None:
+  """Refuses ONNX where its packages are missing.
+
+  Raises:
+    ModuleNotFoundError: with what to install.
+  """
+  try:
+    import onnx  # noqa: F401
+    import onnxruntime  # noqa: F401
+  except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+      f"{error.name} is not installed: pip install 'emosynth_jax[export]'"
+    ) from error
+
+
+def read_answer(content: bytes, format: str) -> Answer:
+  """A file's content as a function.
+
+  Args:
+    content: of `export.export_network`.
+    format: its format.
+
+  Returns:
+    Images, uint8 `(N, height, width, channels)`, to logits and probabilities `(N, K)`.
+
+  Raises:
+    ModuleNotFoundError: if a package of the extra `export` is missing.
+  """
+  if format == "stablehlo":
+    import jax
+    from jax import export
+
+    # Jitted, so that batches of one size share a program.
+    run: Any = jax.jit(export.deserialize(bytearray(content)).call)
+  else:
+    check_packages()
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content)
+    run = lambda images: session.run(None, {"images": images})  # noqa: E731
+
+  def answer(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    logits, probabilities = run(images)
+    return np.asarray(logits), np.asarray(probabilities)
+
+  return answer
+
+
+def compare(
+  expected: Answer, answer: Answer, images: np.ndarray, labels: np.ndarray | None
+) -> dict[str, Any]:
+  """How two functions' answers to the same images differ.
+
+  Args:
+    expected: the network's.
+    answer: the file's.
+    images: uint8 `(M, height, width, channels)`.
+    labels: `(M,)`, or None.
+
+  Returns:
+    "num_images", "max_abs_difference" of a logit and of a probability,
+    "changed_predictions", and with labels both accuracies.
+
+  Raises:
+    ValueError: for answers that are not finite.
+  """
+  both = []
+  for function in (expected, answer):
+    parts = [
+      function(images[start : start + _BATCH])
+      for start in range(0, len(images), _BATCH)
+    ]
+    both.append([np.concatenate(part) for part in zip(*parts, strict=True)])
+  (logits, probabilities), (others, other_probabilities) = both
+  for whose, arrays in zip(("the network's", "the file's"), both, strict=True):
+    if not all(np.isfinite(array).all() for array in arrays):
+      raise ValueError(f"of {len(images)} images some of {whose} answers aren't finite")
+  predicted, other = logits.argmax(-1), others.argmax(-1)
+  found = {
+    "num_images": len(images),
+    "max_abs_difference": {
+      "logit": float(np.abs(logits - others).max()),
+      "probability": float(np.abs(probabilities - other_probabilities).max()),
+    },
+    "changed_predictions": int((predicted != other).sum()),
+  }
+  if labels is not None:
+    found["accuracy"] = float((predicted == labels).mean())
+    found["accuracy_of_file"] = float((other == labels).mean())
+  return found

@@ -1,0 +1,36 @@
+"""Pictures as predictions see them: what is transparent lies on white."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from emosynth_jax.data import _images
+
+
+def decode(content: bytes, source: str) -> np.ndarray:
+  """Decodes an encoded image, as `data._images.decode` does, onto a white page.
+
+  The data sets drop alpha, and with it may show colours that nobody has seen; a picture
+  with a cut-out face is meant as viewers show it. The page in `web/` does the same.
+
+  Args:
+    content: the bytes of the file.
+    source: the name by which an error calls it.
+
+  Returns:
+    uint8 `(height, width, 3)`, RGB and upright.
+
+  Raises:
+    ValueError: the bytes are no image, or a damaged one, or hold more than 8 bits a
+      channel.
+  """
+  pixels = _images.decode(content, source, 3)
+  with Image.open(io.BytesIO(content)) as image:
+    if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+      return pixels
+    ImageOps.exif_transpose(image, in_place=True)
+    rgba = np.asarray(image.convert("RGBA")).astype(np.uint32)
+  colour, alpha = rgba[..., :3], rgba[..., 3:]
+  # Rounded to the nearest: the white's share is a whole number.
+  return ((colour * alpha + 127) // 255 + 255 - alpha).astype(np.uint8)

@@ -1,0 +1,177 @@
+"""The lines of predict.py: JSON and CSV, and the file that they go to."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TextIO
+
+from absl import logging
+
+from emosynth_jax import predict
+
+FORMATS = ("jsonl", "csv")
+_COLUMNS = (
+  "source frame seconds face left top right bottom detection_score label confidence"
+).split()
+# A file name may hold bytes that are no text; JSON reads what is written for them.
+_TEXT: dict[str, Any] = {
+  "encoding": "utf-8",
+  "errors": "backslashreplace",
+  "newline": "",
+}
+
+Write = Callable[[Any, Sequence[predict.Prediction]], None]
+
+
+def json_writer(file: TextIO) -> Write:
+  """Writes a line of JSON for each frame.
+
+  Args:
+    file: where the lines go; each is flushed.
+
+  Returns:
+    A function of a `media.Frame` and its predictions that writes their line.
+  """
+
+  def write(frame: Any, predictions: Sequence[predict.Prediction]) -> None:
+    record: dict[str, Any] = {"source": frame.source}
+    if frame.number is not None:
+      record |= {"frame": frame.number, "seconds": round(frame.seconds, 3)}
+    if frame.error:
+      record["error"] = frame.error
+    else:
+      record["faces"] = [_rounded(prediction) for prediction in predictions]
+    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    file.flush()
+
+  return write
+
+
+def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
+  """Writes a row for each face, after a row of names.
+
+  Args:
+    file: where the rows go; those of a frame are flushed.
+    class_names: of the columns of probabilities, in the order of the predictions'.
+
+  Returns:
+    A function of a `media.Frame` and its predictions that writes their rows: one with
+    an empty label if there is no face.
+  """
+  rows = csv.writer(file, lineterminator="\n")
+  rows.writerow([*_COLUMNS, *(f"p_{name}" for name in class_names), "error"])
+
+  def write(frame: Any, predictions: Sequence[predict.Prediction]) -> None:
+    seconds = None if frame.seconds is None else round(frame.seconds, 3)
+    start = [frame.source, frame.number, seconds]
+    for i, prediction in enumerate(predictions):
+      face = _rounded(prediction)
+      rows.writerow(
+        [
+          *start,
+          i,
+          *(face["box"] or [None] * 4),
+          face["detection_score"],
+          face["label"],
+          face["confidence"],
+          *face["probabilities"].values(),
+          None,
+        ]
+      )
+    if not predictions:
+      blank = [None] * (len(_COLUMNS) - len(start) + len(class_names))
+      rows.writerow([*start, *blank, frame.error or None])
+    file.flush()
+
+  return write
+
+
+def _rounded(prediction: predict.Prediction) -> dict[str, Any]:
+  """As it is written: tenths of a pixel, and probabilities to five digits."""
+  record = prediction._asdict()
+  if prediction.box:
+    record["box"] = [round(x, 1) for x in prediction.box]
+    record["detection_score"] = round(prediction.detection_score or 0.0, 4)
+  record["confidence"] = round(prediction.confidence, 5)
+  record["probabilities"] = {
+    name: round(p, 5) for name, p in prediction.probabilities.items()
+  }
+  return record
+
+
+def check_output(output: str, inputs: Sequence[str]) -> None:
+  """Refuses a file that can't be written, or that is read.
+
+  Args:
+    output: the file of the lines.
+    inputs: files and folders that are read.
+
+  Raises:
+    ValueError: if it is one of the inputs, or named like an image or a video.
+    OSError: if it is a folder, or in none.
+  """
+  from emosynth_jax import media
+
+  path = pathlib.Path(os.path.realpath(output))
+  if path.is_dir():
+    raise IsADirectoryError(f"--output: expected a file, {output} is a folder")
+  if not path.parent.is_dir():
+    raise FileNotFoundError(f"--output: there is no folder {path.parent}")
+  # What a folder holds is known only once it is walked.
+  if path.suffix.lower() in media.IMAGE_SUFFIXES | media.VIDEO_SUFFIXES:
+    raise ValueError(
+      f"--output: expected the name of a file of lines (.jsonl, .csv), got {output}"
+    )
+  for target in (path, _partial(path)):
+    for source in inputs:
+      if target.exists() and os.path.exists(source):
+        if os.path.samefile(target, source):
+          raise ValueError(f"--output: {target} is read; give another name")
+
+
+@contextlib.contextmanager
+def open_lines(output: str | None) -> Iterator[TextIO]:
+  """Opens the file that the lines go to; a context.
+
+  They are written beside it, and take its name when the context ends. If it ends by an
+  error, an earlier file stays, and the lines are kept under the name with ".partial".
+
+  Args:
+    output: its name; None for standard output. A device or a pipe is written directly.
+
+  Yields:
+    The file, UTF-8.
+
+  Raises:
+    OSError: if it can't be written.
+  """
+  if output is None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+      sys.stdout.reconfigure(**_TEXT)
+    yield sys.stdout
+    return
+  path = pathlib.Path(os.path.realpath(output))
+  if path.exists() and not path.is_file():
+    with open(path, "w", **_TEXT) as file:
+      yield file
+    return
+  partial = _partial(path)
+  try:
+    with open(partial, "w", **_TEXT) as file:
+      yield file
+  except BaseException:
+    if partial.exists() and partial.stat().st_size:
+      logging.error("What was answered so far is in %s.", partial)
+    else:
+      partial.unlink(missing_ok=True)
+    raise
+  os.replace(partial, path)
+
+
+def _partial(path: pathlib.Path) -> pathlib.Path:
+  return path.with_name(path.name + ".partial")

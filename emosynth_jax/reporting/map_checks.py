@@ -1,0 +1,112 @@
+"""What checks of the saliency maps found: tables that other commands left in a workdir.
+
+The sanity check is of `emosynth_jax.analysis.gradcam --sanity_check`, the deletion of
+`emosynth_jax.analysis.deletion`.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from emosynth_jax.reporting.run_files import RunFiles
+
+SANITY_FILE, DELETION_FILE = "gradcam.json", "deletion.json"
+
+
+def map_checks(run: RunFiles, variables_crc32: int | None = None) -> dict[str, Any]:
+  """The checks that are of the network reported.
+
+  Args:
+    run: the run.
+    variables_crc32: of the best checkpoint, if it was read: `trained_run.checksum` of
+      the variables that it is evaluated with.
+
+  Returns:
+    "sanity" and "deletion", each None or a table for the templates, and "left_out",
+    what was left out and why, in sentences.
+
+  Raises:
+    ValueError: if a file is damaged.
+  """
+  found: dict[str, Any] = {"left_out": []}
+  for name, file, table in (
+    ("sanity", SANITY_FILE, _sanity),
+    ("deletion", DELETION_FILE, _deletion),
+  ):
+    found[name] = None
+    path = run.workdir / file
+    if not path.is_file():
+      continue
+    try:
+      record = json.loads(path.read_text())
+      if reason := _other(run, record, variables_crc32):
+        found["left_out"].append(f"{file} is {reason}: left out.")
+      else:
+        found[name] = table(record)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+      raise ValueError(
+        f"{path} is damaged ({type(error).__name__}: {error})"
+      ) from error
+  return found
+
+
+def _other(
+  run: RunFiles, record: Mapping[str, Any], variables_crc32: int | None
+) -> str:
+  """What a record is of, where that is not the network reported."""
+  epoch, reported = record["best_epoch"], run.report["best_epoch"]
+  if epoch != reported:
+    return f"of epoch {epoch}, the report of epoch {reported}"
+  # Earlier versions wrote neither seed nor checksum.
+  seed = record.get("training_seed", run.report["seed"])
+  if seed != run.report["seed"]:
+    return f"of another run, of seed {seed} and not {run.report['seed']}"
+  known = record.get("variables_crc32")
+  if variables_crc32 is not None and known not in (None, variables_crc32):
+    return "of other parameters than the best checkpoint's"
+  return ""
+
+
+def _sanity(record: Mapping[str, Any]) -> dict[str, Any] | None:
+  """Rank correlations by layer; None where the maps were made without the check."""
+  checked = record["sanity_check"]
+  if not checked:
+    return None
+  height, width, _ = record["layer_shape"]
+  margin = record["margin"]
+  # A record of before has taken the first ones, and does not say how many.
+  own = record.get("sanity_check_of")
+  return {
+    "of": _images(record | own) if own else f"the first of {_images(record)}",
+    "layer": record["layer"],
+    "size": f"{height - 2 * margin} x {width - 2 * margin}",
+    "rows": [
+      (layer, _correlation(kinds["grad_cam"]), _correlation(kinds["guided_backprop"]))
+      for layer, kinds in checked.items()
+    ],
+  }
+
+
+def _deletion(record: Mapping[str, Any]) -> dict[str, Any]:
+  """Falls of the predicted class's probability by map."""
+  return {
+    "of": _images(record),
+    "share": f"{100 * record['share']:g}",
+    "rows": [
+      (
+        name,
+        *(float(row[key]) for key in ("highest", "lowest", "difference")),
+        float(row["standard_error"]),
+      )
+      for name, row in record["falls"].items()
+    ],
+  }
+
+
+def _images(record: Mapping[str, Any]) -> str:
+  split = record["official_split"] or record["split"]
+  return f"{record['num_images']:,} images of {split}"
+
+
+def _correlation(value: float | None) -> float | None:
+  return None if value is None else float(value)

@@ -1,0 +1,195 @@
+"""Frames of video files and webcams, with the time of each."""
+
+import os
+import pathlib
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+# Frames a second where a file or a webcam doesn't tell, or tells nonsense.
+_USUAL_RATE = 25.0
+
+
+class Frame(NamedTuple):
+  """A picture, or why there is none.
+
+  Attributes:
+    source: the file's path as it was given or found, or "webcam 0".
+    name: a relative path to write to what is made of it.
+    picture: uint8 `(H, W, 3)`, RGB and upright; None where it can't be read.
+    error: why it can't be read; "" otherwise.
+    number: of the frame in a video, from 0; None for an image.
+    seconds: its time in the video, or since a webcam's first frame; None for an image.
+    rate: frames a second of the video, as it states them; None for an image.
+  """
+
+  source: str
+  name: pathlib.PurePath
+  picture: np.ndarray | None
+  error: str = ""
+  number: int | None = None
+  seconds: float | None = None
+  rate: float | None = None
+
+
+def read_file(
+  path: pathlib.Path, name: pathlib.PurePath, *, every: int = 1, max_frames: int = 0
+) -> Iterator[Frame]:
+  """The frames of a video file.
+
+  A file that ends before the length that it states yields an error after its frames.
+
+  Args:
+    path: of the file.
+    name: for `Frame.name`.
+    every: each so many frames one is taken; the others aren't converted.
+    max_frames: at most so many are taken; 0 for all.
+
+  Yields:
+    Frames. Their times are the file's own. Where it has none, a frame follows the one
+    before by the stated rate.
+  """
+  try:
+    os.fspath(path).encode()
+  except UnicodeEncodeError:
+    yield Frame(
+      str(path), name, None, "OpenCV opens videos with UTF-8 names only; rename it"
+    )
+    return
+  capture: Any = cv2.VideoCapture(str(path))
+  try:
+    rate = _rate(capture)
+    seconds: float | None = None
+
+    def clock() -> float:
+      nonlocal seconds
+      stated = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+      if seconds is None:
+        seconds = stated if 0 <= stated < float("inf") else 0.0
+      # Some containers state 0 for frames that they have no time of.
+      elif seconds < stated < float("inf"):
+        seconds = stated
+      else:
+        seconds += 1 / rate
+      return seconds
+
+    frames = yield from _read(capture, str(path), name, clock, every, max_frames)
+    if frames is None:
+      return
+    if not frames:
+      yield Frame(str(path), name, None, "no frame can be read from it")
+    elif is_cut_off(
+      frames,
+      (seconds or 0.0) + 1 / rate,
+      stated_frames=capture.get(cv2.CAP_PROP_FRAME_COUNT),
+      stated_rate=capture.get(cv2.CAP_PROP_FPS),
+    ):
+      yield Frame(
+        str(path),
+        name,
+        None,
+        f"cut off or damaged: it ends after {frames} of "
+        f"{capture.get(cv2.CAP_PROP_FRAME_COUNT):.0f} frames",
+      )
+  finally:
+    capture.release()
+
+
+def read_webcam(number: int, *, every: int = 1, max_frames: int = 0) -> Iterator[Frame]:
+  """The frames of a webcam; it ends with an error, unless `max_frames` ends it.
+
+  Args:
+    number: the webcam's.
+    every: as in `read_file`.
+    max_frames: as in `read_file`.
+
+  Yields:
+    Frames. Their times are those of this computer's clock.
+  """
+  source, name = webcam_name(number), pathlib.PurePath(f"webcam{number}")
+  capture: Any = cv2.VideoCapture(number)
+  try:
+    began: float | None = None
+
+    def clock() -> float:
+      nonlocal began
+      now = time.monotonic()
+      began = now if began is None else began
+      return now - began
+
+    frames = yield from _read(capture, source, name, clock, every, max_frames)
+    if frames is not None:
+      error = f"it stopped answering after {frames} frames"
+      yield Frame(
+        source, name, None, error if frames else "no frame can be read from it"
+      )
+  finally:
+    capture.release()
+
+
+def webcam_name(number: int) -> str:
+  """What `Frame.source` calls a webcam."""
+  return f"webcam {number}"
+
+
+def is_cut_off(
+  frames: int, seconds: float, *, stated_frames: float, stated_rate: float
+) -> bool:
+  """Whether a file ended much before its stated end.
+
+  Many containers state a length from which the number of frames is only estimated, and
+  sound may go on after the last frame. So both have to be short, by more than two
+  frames and a tenth, or ten seconds where that is less.
+
+  Args:
+    frames: how many there were.
+    seconds: where the last one ended.
+    stated_frames: how many there should be; not above 0 where that isn't known.
+    stated_rate: frames a second.
+
+  Returns:
+    True if it was cut off; False if not, or nobody knows.
+  """
+  if not (0 < stated_frames < float("inf") and 0 < stated_rate < float("inf")):
+    return False
+  allowed = max(2.0, min(stated_frames / 10, 10 * stated_rate))
+  return (
+    stated_frames - frames > allowed
+    and stated_frames / stated_rate - seconds > allowed / stated_rate
+  )
+
+
+def _rate(capture: Any) -> float:
+  rate = capture.get(cv2.CAP_PROP_FPS)
+  return rate if 0 < rate < 1000 else _USUAL_RATE
+
+
+def _read(
+  capture: Any,
+  source: str,
+  name: pathlib.PurePath,
+  clock: Callable[[], float],
+  every: int,
+  max_frames: int,
+) -> Generator[Frame, None, int | None]:
+  """Yields frames; returns how many there were, or None if `max_frames` ended it."""
+  rate = _rate(capture) / every
+  index = taken = 0
+  while capture.grab():
+    seconds = clock()
+    if index % every == 0:
+      is_there, picture = capture.retrieve()
+      if is_there:
+        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        yield Frame(source, name, picture, "", index, seconds, rate)
+      else:
+        error = "this frame can't be decoded"
+        yield Frame(source, name, None, error, index, seconds, rate)
+      taken += 1
+      if taken == max_frames:
+        return None
+    index += 1
+  return index

@@ -1,0 +1,198 @@
+"""The tables of a model card, from a network's logits; `model_card` measures them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+from emosynth_jax import calibration, metrics
+
+THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.8)
+
+
+class Split(NamedTuple):
+  """A network's answers on a split.
+
+  Attributes:
+    name: as the data set's authors say it.
+    logits: float `(N, K)`.
+    labels: int `(N,)`.
+    without_twins: a summary as `metrics.summarize` has it, of the images that have no
+      twin in an earlier split; None if it was not asked for, or none is left.
+  """
+
+  name: str
+  logits: np.ndarray
+  labels: np.ndarray
+  without_twins: Mapping[str, Any] | None = None
+
+
+def coverage(
+  logits: np.ndarray,
+  labels: np.ndarray,
+  temperature: float,
+  thresholds: Sequence[float] = THRESHOLDS,
+) -> list[tuple[float, float | None]]:
+  """What a least confidence does, as `predict.Predictor` applies it.
+
+  Args:
+    logits: `(N, K)`.
+    labels: integers `(N,)`.
+    temperature: probabilities are softmax(logits / temperature).
+    thresholds: least confidences.
+
+  Returns:
+    For each, the share of the images that get a label, and the share of these that is
+    right; None for the second where none gets a label.
+  """
+  probabilities = special.softmax(np.asarray(logits, float) / temperature, -1)
+  confidences = probabilities.max(-1)
+  right = probabilities.argmax(-1) == labels
+  rows: list[tuple[float, float | None]] = []
+  for threshold in thresholds:
+    kept = confidences >= threshold
+    rows.append((float(kept.mean()), float(right[kept].mean()) if kept.any() else None))
+  return rows
+
+
+def format_card(
+  splits: Sequence[Split], class_names: Sequence[str], temperature: float
+) -> str:
+  """All tables.
+
+  Args:
+    splits: the one that the temperature was fitted on and, if there is one, the one
+      that is reported, last.
+    class_names: K names, in label order.
+    temperature: the network's.
+
+  Returns:
+    Markdown that ends in a newline.
+
+  Raises:
+    ValueError: for labels that don't fit the names.
+  """
+  summaries = [summarize(split.logits, split.labels, class_names) for split in splits]
+  last, summary = splits[-1], summaries[-1]
+  parts = [
+    _accuracy(splits, summaries),
+    f"{last.name} by class, in per cent:",
+    _classes(summary),
+    f"{last.name}, what each class is taken for most often, in per cent of its images:",
+    _confusions(summary),
+    f"Temperature {temperature:.3f}, fitted on {splits[0].name}'s "
+    f"{len(splits[0].labels):,} images:",
+    _calibration(splits, temperature),
+    "By least confidence:",
+    _coverage(splits, temperature),
+  ]
+  return "\n\n".join(parts) + "\n"
+
+
+def summarize(
+  logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+) -> dict[str, Any]:
+  """A split's figures, as `metrics.summarize` has them.
+
+  Args:
+    logits: `(N, K)`.
+    labels: integers `(N,)`.
+    class_names: K names.
+
+  Returns:
+    The figures.
+
+  Raises:
+    ValueError: for labels that don't fit the names, or no image.
+  """
+  statistics = metrics.batch_statistics(
+    jnp.asarray(logits), jnp.asarray(labels), None, len(class_names)
+  )
+  return metrics.summarize(statistics, class_names)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  lines = [header, *rows]
+  texts = ["".join(f"| {cell} " if cell else "| " for cell in x) + "|" for x in lines]
+  texts.insert(1, "|---" + "|---:" * (len(header) - 1) + "|")
+  return "\n".join(texts)
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+  """A share in per cent; "none" for None."""
+  return "none" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def _accuracy(splits: Sequence[Split], summaries: Sequence[Mapping[str, Any]]) -> str:
+  rows = [
+    ["images", *[f"{x['num_examples']:,}" for x in summaries]],
+    ["accuracy", *[percent(x["accuracy"]) for x in summaries]],
+    ["balanced accuracy", *[percent(x["balanced_accuracy"]) for x in summaries]],
+  ]
+  rest = [split.without_twins for split in splits]
+  if any(rest):
+    rows.append(
+      [
+        "accuracy without images that have a twin in an earlier split",
+        *[
+          f"{percent(x['accuracy'])} of {x['num_examples']:,}" if x else "none"
+          for x in rest
+        ],
+      ]
+    )
+  return _table(["", *[split.name for split in splits]], rows)
+
+
+def _classes(summary: Mapping[str, Any]) -> str:
+  per_class = summary["per_class"]
+  rows = [
+    [name, *[f"{100 * x[name]:.1f}" for x in per_class.values()]]
+    for name in ("recall", "precision", "f1")
+  ]
+  rows.append(["images", *[str(x["support"]) for x in per_class.values()]])
+  return _table(["", *per_class], rows)
+
+
+def _confusions(summary: Mapping[str, Any]) -> str:
+  names = summary["class_names"]
+  rows = []
+  for k, counts in enumerate(np.array(summary["confusion_matrix"])):
+    if not counts.sum():
+      continue
+    shares = 100 * counts / counts.sum()
+    others = [j for j in np.argsort(-shares, kind="stable") if j != k and counts[j]]
+    taken = ", ".join(f"{names[j]} {shares[j]:.0f}" for j in others[:3])
+    rows.append([names[k], f"{shares[k]:.0f}", taken or "nothing else"])
+  return _table(["", "right", "taken for"], rows)
+
+
+def _calibration(splits: Sequence[Split], temperature: float) -> str:
+  header, losses, errors = [""], [], []
+  for split in splits:
+    header += [f"{split.name}, before", "after"]
+    for t in (1.0, temperature):
+      given = split.logits, split.labels, t
+      losses.append(f"{calibration.negative_log_likelihood(*given):.4f}")
+      errors.append(percent(calibration.expected_calibration_error(*given)))
+  return _table(
+    header,
+    [
+      ["negative log-likelihood", *losses],
+      ["expected calibration error (15 bins)", *errors],
+    ],
+  )
+
+
+def _coverage(splits: Sequence[Split], temperature: float) -> str:
+  header, columns = ["least confidence"], []
+  for split in splits:
+    header += [f"{split.name}, faces with a label", "of these right"]
+    found = coverage(split.logits, split.labels, temperature)
+    columns += [[percent(x, 1) for x in column] for column in zip(*found, strict=True)]
+  rows = [
+    [f"{threshold:g}", *cells]
+    for threshold, *cells in zip(THRESHOLDS, *columns, strict=True)
+  ]
+  return _table(header, rows)

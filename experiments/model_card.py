@@ -1,0 +1,128 @@
+"""The tables of docs/model_card.md, measured: for any bundle or run, as Markdown.
+
+  python -m experiments.model_card --data_dir=data
+  python -m experiments.model_card --source=FILE.safetensors --data_dir=data
+
+Accuracy with and without twins, classes, calibration, coverage by least confidence and
+what is taken for what, on the splits that the network was chosen on and is reported on.
+Nothing is chosen by these figures.
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from absl import app, flags
+
+from emosynth_jax import bundle, command_line, predict, run_config, twins
+from emosynth_jax import experiment as experiments
+from emosynth_jax.data.dataset import Dataset
+from experiments import card_tables
+
+
+def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
+  """A network's tables.
+
+  Args:
+    source: a bundle or a run's folder.
+    data_dir: where the data set is; None for where it was.
+    has_twins: whether to look for twins, which needs the training split too.
+
+  Returns:
+    A line about the file, and the tables.
+
+  Raises:
+    FileNotFoundError: if there is no network or no data.
+    ValueError: for a damaged file, or data that is not the run's.
+    CheckpointError: if the run's checkpoints are damaged.
+  """
+  network = bundle.read_network(source, data_dir=data_dir)
+  config = network.config
+  if data_dir is not None:
+    config.data.data_dir = data_dir
+  names = experiments.splits(config)
+  try:
+    datasets = experiments.load_data(config, names if has_twins else names[1:])
+  except FileNotFoundError as error:
+    raise FileNotFoundError(
+      f"{error}. (--data_dir says where the data set is.)"
+    ) from error
+  if pathlib.Path(source).is_dir():
+    run_config.check_same_data(datasets, source)
+  training = datasets.pop("train", None)
+  for dataset in datasets.values():
+    if tuple(dataset.class_names) != network.class_names:
+      raise ValueError(
+        f"the network has the classes {', '.join(network.class_names)}, the data set "
+        f"{', '.join(dataset.class_names)}"
+      )
+  compute = bundle.compile_logits(network, batch_size=bundle.SPLIT_BATCH)
+
+  def evaluate(dataset: Dataset) -> dict[str, Any]:
+    return card_tables.summarize(
+      compute(dataset.images), dataset.labels, network.class_names
+    )
+
+  rest: Mapping[str, Any] = {}
+  if training is not None:
+    rest = twins.evaluate_without_twins(
+      evaluate, training, datasets, **config.data.twins
+    )
+  splits = [
+    card_tables.Split(
+      dataset.official_split or name,
+      compute(dataset.images),
+      dataset.labels,
+      rest.get(name),
+    )
+    for name, dataset in datasets.items()
+  ]
+  tables = card_tables.format_card(splits, network.class_names, network.temperature)
+  return f"{_describe(network, source)}\n\n{tables}"
+
+
+def _describe(network: bundle.Bundle, source: str) -> str:
+  import jax
+
+  sizes = [x.size for x in jax.tree.leaves(network.variables["params"])]
+  text = f"{pathlib.Path(source).name}: {sum(sizes):,} parameters"
+  if pathlib.Path(source).is_file():
+    text += f", {pathlib.Path(source).stat().st_size / 2**20:.2f} MiB"
+  rounding = network.facts.get("rounding")
+  if rounding:
+    text += (
+      f". Rounding changes {rounding['changed_predictions']} of "
+      f"{rounding['num_examples']:,} predictions on {rounding['split']} (accuracy "
+      f"{card_tables.percent(rounding['accuracy_float32'])} before, "
+      f"{card_tables.percent(rounding['accuracy_float16'])} after), and no probability "
+      f"by more than {rounding['max_abs_change_of_a_probability']:.1g}"
+    )
+  return f"{text}."
+
+
+def main(argv: list[str]) -> None:
+  """Prints the tables; a mistake in its input ends it with one line."""
+  command_line.expect_flags_only(argv)
+  command_line.start_logging()
+  command_line.use_compilation_cache()
+  given = flags.FLAGS
+  with command_line.mistakes_in_one_line(given.traceback):
+    source = given.source or str(predict.PRETRAINED)
+    print(measure(source, data_dir=given.data_dir, has_twins=given.twins), end="")
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  flags.DEFINE_string(
+    "source", None, "A bundle or a run's folder; by default the package's network."
+  )
+  flags.DEFINE_bool(
+    "twins", True, "Also without twins, which needs the training split and a minute."
+  )
+  command_line.define_data_dir()
+  command_line.define_traceback()
+
+
+if __name__ == "__main__":
+  define_flags()
+  app.run(main)

@@ -1,0 +1,229 @@
+"""Figures that run a network: drawn of tiny ones, and read back."""
+
+import json
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_network
+from PIL import Image
+
+from emosynth_jax import (
+  default_config,
+  experiment,
+  models,
+  plots,
+  results,
+  run_config,
+)
+from emosynth_jax.analysis import (
+  curvature,
+  gradcam,
+  landscape_plots,
+  loss_landscape,
+  saliency_grid,
+)
+from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.data.dataset import Dataset
+from experiments import figure_4_4, figure_4_5, figures
+
+_CLASSES = ("angry", "sad", "fear")
+_TOTAL = 22
+_FLAGS = {
+  "compare": [],
+  "split": "train",
+  "images": 16,
+  "batch_size": 8,
+  "range": 0.5,
+  "seed": 0,
+  "directions": None,
+  "batch_norm": "running",
+  "vectors": "fixed",
+  "mapping": "map",
+  "data_dir": None,
+  "grid": 3,
+  "dimensions": 2,
+  "steps": 40,
+  "tolerance": 0.01,
+}
+
+
+def _dataset(split="train"):
+  images, labels = tiny_network.random_images(_TOTAL, seed=3)
+  # Of different brightness, which is what a mean over the pixels sees.
+  shades = np.random.default_rng(3).random((_TOTAL, 1, 1, 1))
+  return Dataset(
+    images=(np.asarray(images) * shades).astype(np.uint8),
+    labels=np.asarray(labels, np.int32),
+    class_names=_CLASSES,
+    split=split,
+    sources=("",) * _TOTAL,
+  )
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch):
+  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+  monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
+  monkeypatch.setattr(
+    experiment,
+    "load_data",
+    lambda config, splits, **_: {split: _dataset(split) for split in splits},
+  )
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+  """The figures that were saved, by the name of their file."""
+  saved, save = {}, plots.save
+
+  def keep(figure, path):
+    saved[path.name] = figure
+    save(figure, path)
+
+  monkeypatch.setattr(plots, "save", keep)
+  return saved
+
+
+def _write_run(workdir, model, *, seed=0, loss="cross_entropy"):
+  """A workdir with a network that was never trained; returns its variables."""
+  config = default_config.get_default_config()
+  config.model = {"name": model, "dtype": "float32"}
+  config.loss = {"name": loss}
+  config.seed = seed
+  built = experiment.build_experiment(
+    config, image_shape=tiny_network.IMAGE_SHAPE, num_classes=3
+  )
+  state = experiment.create_state(built, 5 + seed).replace(best_epoch=jnp.int32(1))
+  workdir.mkdir()
+  run_config.keep_config(config, workdir)
+  checkpoints = Checkpoints(workdir, keep=1)
+  checkpoints.save("best", state)
+  checkpoints.close()
+  (workdir / "metrics.jsonl").write_text('{"step": 1, "epoch": 1}\n')
+  keys = ("chosen_on", "num_parameters", "evaluated_by", "batch_invariance")
+  report = dict.fromkeys(keys) | {
+    "data_set": config.data.name,
+    "best_epoch": 1,
+    "epochs_trained": 1,
+    "seed": seed,
+    "config": results.to_jsonable(config.to_dict()),
+    "trained_by": [],
+    "official_splits": {},
+    "splits": {},
+  }
+  (workdir / "report.json").write_text(json.dumps(report))
+  return state
+
+
+def _looks_drawn(path):
+  with Image.open(path) as image:
+    pixels = np.asarray(image.convert("RGB"))
+  return pixels.shape[0] > 200 and pixels.std() > 10
+
+
+def test_saliency_shows_images_and_maps_of_the_split(tmp_path, drawn, monkeypatch):
+  state = _write_run(tmp_path / "run", "tiny_maps", seed=2)
+  # Several calls, and a last one that is not full.
+  monkeypatch.setattr(figures, "_BATCH_SIZE", 4)
+  monkeypatch.setattr(figures, "_BATCHES_A_CALL", 2)
+  given = types.SimpleNamespace(
+    workdir=[str(tmp_path / "run")], split="test", images=0, data_dir=None
+  )
+  figures.draw_saliency(given, tmp_path / "saliency.png")
+  name = "saliency-synthetic_faces-cross_entropy-seed2.png"
+  assert list(drawn) == [name]
+  assert _looks_drawn(tmp_path / name)
+  upper, lower = drawn[name].subfigs
+  title = upper.get_suptitle()
+  assert title == (
+    "synthetic_faces, test: tiny_maps, cross_entropy, seed 2, layer maps (4 x 4 pixels)"
+  )
+  assert "its maximum" in [t.get_text() for t in lower.axes[0].get_xticklabels()]
+  dataset = _dataset()
+  inputs = dataset.images.astype(np.float32) * np.float32(state.input_scale)
+  expected = jax.jit(
+    lambda v, x: gradcam.grad_cam(
+      gradcam.flax_apply_fn(tiny_network.TinyMaps(3)), v, x, layer="maps"
+    )
+  )(state.variables, inputs)
+  predicted = np.asarray(expected.logits).argmax(1)
+  shown = 0
+  for right, block in zip((True, False), upper.subfigs, strict=True):
+    rows = np.reshape(block.axes, (3, 4))
+    for k, row in enumerate(rows):
+      own = np.flatnonzero(
+        (dataset.labels == k) & ((predicted == dataset.labels) == right)
+      )
+      if not len(own):
+        assert row[0].texts[0].get_text() == "(none)"
+        continue
+      first, shown = own[0], shown + 1
+      pixels = dataset.images[first]
+      np.testing.assert_array_equal(row[0].images[0].get_array(), pixels[..., 0])
+      overlaid = saliency_grid.overlay(
+        pixels.mean(-1) / 255, np.asarray(expected.maps[first])
+      )
+      np.testing.assert_allclose(row[1].images[0].get_array(), overlaid, atol=1e-4)
+  assert shown >= 3
+  assert "run: synthetic_faces, tiny_maps, cross_entropy, seed 2, 1 epochs" in (
+    (tmp_path / name).with_suffix(".txt").read_text()
+  )
+
+
+def _pair(folder):
+  _write_run(folder / "a", "tiny")
+  _write_run(folder / "b", "tiny", seed=1, loss="mse")
+  workdirs = [str(folder / name) for name in "ab"]
+  given = _FLAGS | {
+    "workdir": workdirs[0],
+    "compare": workdirs[1:],
+    "output": str(folder / "out"),
+  }
+  return workdirs, types.SimpleNamespace(**given)
+
+
+def test_figure_4_4_has_both_landscapes_on_one_scale(tmp_path, drawn):
+  workdirs, given = _pair(tmp_path)
+  figure_4_4.draw(given)
+  assert list(drawn) == ["figure_4_4_contour.png", "figure_4_4_surface.png"]
+  panels = drawn["figure_4_4_contour.png"].axes[:2]
+  filled = [panel.collections[0] for panel in panels]
+  for workdir, one, panel in zip(workdirs, filled, panels, strict=True):
+    record, arrays = loss_landscape.landscape_of(workdir, given)
+    assert record["num_classes"] == 3
+    assert one.zmin == pytest.approx(arrays["loss"].min(), rel=1e-6)
+    assert one.zmax == pytest.approx(arrays["loss"].max(), rel=1e-6)
+    assert panel.get_title() == landscape_plots.describe_run(record)
+  np.testing.assert_array_equal(filled[0].levels, filled[1].levels)
+  assert _looks_drawn(tmp_path / "out/figure_4_4_contour.png")
+  assert _looks_drawn(tmp_path / "out/figure_4_4_surface.png")
+  text = (tmp_path / "out/figure_4_4.txt").read_text()
+  assert "a: synthetic_faces, tiny, cross_entropy, seed 0" in text
+  assert "b: synthetic_faces, tiny, mse, seed 1" in text
+
+
+def test_figure_4_5_has_each_ratio_in_its_place(tmp_path, drawn):
+  workdirs, given = _pair(tmp_path)
+  figure_4_5.draw(given)
+  figure = drawn["figure_4_5.png"]
+  for workdir, panel in zip(workdirs, figure.axes[:2], strict=True):
+    _, arrays = curvature.map_of(workdir, given)
+    # The first index is drawn to the right.
+    np.testing.assert_array_equal(panel.images[0].get_array(), arrays["ratio"].T)
+    marked = {line.get_marker(): len(line.get_xdata()) for line in panel.get_lines()}
+    assert marked == {
+      "+": (arrays["smallest"] > 0).sum(),
+      "x": (~arrays["converged"]).sum(),
+      "o": 1,
+    }
+    # Above 1 is not one colour.
+    norm = panel.images[0].norm
+    assert norm.vmin * norm.vmax == pytest.approx(1)
+  assert _looks_drawn(tmp_path / "out/figure_4_5.png")
+  assert (
+    "b: synthetic_faces, tiny, mse, seed 1"
+    in (tmp_path / "out/figure_4_5.txt").read_text()
+  )

@@ -1,0 +1,84 @@
+"""Which pictures of the loss surface are of the run that a page is of."""
+
+import made_up_run
+import pytest
+from PIL import Image
+
+from emosynth_jax.reporting import run_files, stored
+
+
+@pytest.fixture
+def run(tmp_path):
+  made_up_run.write_run(tmp_path, loss="mam_softmax", seed=3)
+  return run_files.read_run(tmp_path)
+
+
+def _write(run, name, files, **changes):
+  settings = {
+    "best_epoch": run.report["best_epoch"],
+    "model": run.report["config"]["model"]["name"],
+    "training_loss": {"name": "mam_softmax"},
+    "training_seed": 3,
+    "variables_crc32": 7,
+    "num_images": 64,
+    "official_split": "PublicTest",
+    "split": "validation",
+    "batch_norm": "running",
+    "seed": 0,
+  }
+  made_up_run.write_json(run.workdir / f"{name}.json", {"settings": settings | changes})
+  for file in files:
+    Image.new("RGB", (3, 2)).save(run.workdir / f"{file}.png")
+
+
+@pytest.mark.parametrize(
+  ("changes", "crc", "reason"),
+  [
+    ({}, 7, None),
+    ({}, None, None),
+    ({"variables_crc32": 8}, None, None),
+    ({"variables_crc32": 8}, 7, "of other parameters than the best checkpoint's"),
+    ({"best_epoch": 77}, 7, "of epoch 77, the report of epoch"),
+    ({"training_seed": 4}, None, "of another run, of seed 4 and not 3"),
+    (
+      {"training_loss": {"name": "cross_entropy"}},
+      None,
+      "of loss cross_entropy and not mam_softmax",
+    ),
+    ({"model": "fer_vgg"}, None, "of network fer_vgg and not"),
+  ],
+)
+def test_another_network_is_left_out_and_counts_as_not_run(run, changes, crc, reason):
+  _write(run, "curvature", ["curvature"], **changes)
+  found, left_out = stored.stored_pictures(run, crc)
+  assert stored.is_stored(run, "curvature", crc) == (reason is None)
+  if reason is None:
+    assert stored.names(found) == {"Spectrum of the Hessian"}
+    assert left_out == []
+    assert "64 images of PublicTest, BatchNorm running" in found[0]["note"]
+  else:
+    assert found == []
+    assert reason in left_out[0]
+
+
+def test_a_line_has_its_own_picture_and_is_no_plane(run):
+  planes = ["loss_landscape_contour", "loss_landscape_surface"]
+  _write(run, "loss_line", ["loss_line"], dimensions=1)
+  found, _ = stored.stored_pictures(run)
+  assert stored.names(found) == {"Loss along one direction"}
+  assert not stored.is_stored(run, "loss_landscape")
+  # As an earlier version wrote a line over a plane whose pictures stayed.
+  _write(run, "loss_landscape", planes, dimensions=1)
+  found, (left_out,) = stored.stored_pictures(run)
+  assert stored.names(found) == {"Loss along one direction"}
+  assert "loss_landscape.json is of a line" in left_out
+  assert not stored.is_stored(run, "loss_landscape")
+  _write(run, "loss_landscape", planes, dimensions=2)
+  assert len(stored.stored_pictures(run)[0]) == 3
+  assert stored.is_stored(run, "loss_landscape")
+
+
+def test_a_record_that_says_too_little_is_damaged(run):
+  made_up_run.write_json(run.workdir / "curvature.json", {"settings": {"seed": 0}})
+  with pytest.raises(ValueError, match="without best_epoch, model, training_loss"):
+    stored.is_stored(run, "curvature")

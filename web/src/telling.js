@@ -1,0 +1,47 @@
+// What is found, in words.
+
+export const UNCERTAIN = "uncertain";
+
+export const percent = (x) => `${Math.round(100 * x)} %`;
+
+/** The likeliest class, and its label: "uncertain" below the least confidence. */
+export function judge({ probabilities }, classNames, leastConfidence) {
+  const best = probabilities.indexOf(Math.max(...probabilities));
+  const sure = probabilities[best] >= leastConfidence;
+  return { best, label: sure ? classNames[best] : UNCERTAIN, likeliest: classNames[best] };
+}
+
+function guessOf(face, classNames, leastConfidence, withShares) {
+  const { best, label, likeliest } = judge(face, classNames, leastConfidence);
+  if (!withShares) return label;
+  const share = percent(face.probabilities[best]);
+  return `${label === UNCERTAIN ? `uncertain, perhaps ${likeliest}` : label}, ${share}`;
+}
+
+/**
+ * An answer as sentences. A camera's are told without the shares, which change with every
+ * frame: who listens would hear of nothing else.
+ */
+export function tell({ faces, classNames }, leastConfidence, withShares) {
+  if (!faces.length) {
+    return "No face found. If the picture is one cropped face, tick the box above.";
+  }
+  const each = faces.map((face, i) => {
+    const guess = guessOf(face, classNames, leastConfidence, withShares);
+    return `Face ${i + 1}: ${guess}.`;
+  });
+  return `${faces.length === 1 ? "One face" : `${faces.length} faces`}. ${each.join(" ")}`;
+}
+
+/** The network that the page was built with: `about` is models/expression.json. */
+export function describeNetwork(about) {
+  const { network, data_set: data, class_names: names, accuracy } = about;
+  const right = accuracy
+    ? ` Of the ${accuracy.num_examples.toLocaleString("en")} images of ` +
+      `${accuracy.split} it names ${(100 * accuracy.share).toFixed(1)} % as labelled.`
+    : "";
+  return (
+    `The network: ${network}, trained on ${data}: ${names.join(", ")}.${right} ` +
+    "Faces are found by CenterFace."
+  );
+}
