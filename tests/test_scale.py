@@ -86,7 +86,7 @@ def _assert_same_but_rounding(config, workdir, alone, rounding=1):
   records = [read_records(each / "metrics.jsonl") for each in (workdir, alone)]
   assert len(records[0]) == 3
   for record, expected in zip(*records, strict=True):
-    assert record == pytest.approx(expected, rel=1e-4)
+    assert record == pytest.approx(expected, rel=1e-4 * rounding)
   data, expected = (json.loads((w / "data.json").read_text()) for w in (workdir, alone))
   if workdir.name in ("grain", "stopped"):  # which never had all images at once
     for split in expected.values():
