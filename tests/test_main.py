@@ -22,8 +22,9 @@ import pytest
 from emosynth_jax.metric_writer import read_records
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-# Three epochs of eight steps, two a call, each call saved; all that draws is on.
-_CONFIG = f"--config={_ROOT}/configs/synthetic_faces.py:small"
+# Three epochs of eight steps, two a call, each call saved; all that draws is on. A
+# network that is ready soon after each of a dozen starts.
+_CONFIG = f"--config={_ROOT}/configs/synthetic_faces.py:fer_vgg,small"
 _SETTINGS = (
   "--config.data.options.num_examples=64",
   "--config.model.width=0.0625",
@@ -337,7 +338,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoints(
   _assert_one_error(
     code, text, "step 8: loss nan", "gradient norm nan", "learning rate 0.0004"
   )
-  workdir = program.folder / "runs" / "synthetic_faces-small-seed0"
+  workdir = program.folder / "runs" / "synthetic_faces-fer_vgg-small-seed0"
   (record,) = read_records(workdir / "metrics.jsonl")
   assert record["step"] == 8
   # Up to there nothing differs from the other run, whose scale changes then too.

@@ -7,6 +7,13 @@ import pytest
 
 from emosynth_jax.models import build_model
 
+# What is looked at runs once: compiling it costs more, and op by op still more.
+_QUICK = {"xla_backend_optimization_level": 0}
+
+
+def _quickly(function, *arguments):
+  return jax.jit(function, compiler_options=_QUICK)(*arguments)
+
 
 def _abstract(model, m, channels):
   """Shapes of the variables and of the outputs, without computing."""
@@ -36,8 +43,24 @@ def small():
   """A tiny network with its variables, compiled once."""
   model = build_model("emosynthnet", num_classes=7, width=1 / 32, dropout_rate=0.5)
   images = jax.random.uniform(jax.random.key(1), (6, 32, 32, 1))
-  variables = jax.jit(lambda k: model.init(k, images, train=False))(jax.random.key(0))
+  variables = _quickly(lambda k: model.init(k, images, train=False), jax.random.key(0))
   return model, variables, images
+
+
+@pytest.fixture(scope="module")
+def in_training(small):
+  """The tiny network's outputs and updates in training."""
+  model, variables, images = small
+  return _quickly(
+    lambda v: model.apply(
+      v,
+      images,
+      train=True,
+      mutable=["batch_stats"],
+      rngs={"dropout": jax.random.key(0)},
+    ),
+    variables,
+  )
 
 
 @pytest.mark.parametrize("m", [32, 48, 64])
@@ -153,8 +176,12 @@ def test_norm_order_is_where_the_norm_stands():
   images = jax.random.normal(jax.random.key(0), (4, 32, 32, 1))
   for order, least in (("first", -1.0), ("last", -np.inf)):
     model = build_model("emosynthnet", num_classes=3, width=1 / 32, norm_order=order)
-    variables = model.init(jax.random.key(1), images, train=False)
-    (_, out), _ = model.apply(variables, images, train=True, mutable=["batch_stats"])
+
+    def outputs(key, model=model):
+      variables = model.init(key, images, train=False)
+      return model.apply(variables, images, train=True, mutable=["batch_stats"])
+
+    (_, out), _ = _quickly(outputs, jax.random.key(1))
     means = np.asarray(out["block2"]).mean((0, 1, 2))
     # Without a shortcut, norm last leaves maps of mean 0; ELU last leaves them above
     # -1 and off 0.
@@ -172,9 +199,11 @@ def test_width_scales_the_maps_and_not_the_embedding():
 def test_bfloat16_computes_in_it_and_keeps_parameters_in_float32(small):
   _, variables, images = small
   model = build_model("emosynthnet", num_classes=7, width=1 / 32, dtype=jnp.bfloat16)
-  (logits, out), updates = jax.jit(
-    lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"])
-  )(variables, images)
+  (logits, out), updates = _quickly(
+    lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]),
+    variables,
+    images,
+  )
   assert logits.dtype == jnp.float32
   assert out["block4"].dtype == out["side"].dtype == jnp.bfloat16
   assert {x.dtype for x in jax.tree.leaves(updates)} == {jnp.dtype("float32")}
@@ -230,29 +259,17 @@ def test_merged_upsampling_computes_the_same(small):
     np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * np.abs(want).max())
 
 
-def test_the_last_layer_turns_the_embedding_into_the_logits(small):
-  model, variables, images = small
-  (logits, out), _ = model.apply(
-    variables,
-    images,
-    train=True,
-    mutable=["batch_stats"],
-    rngs={"dropout": jax.random.key(0)},
-  )
+def test_the_last_layer_turns_the_embedding_into_the_logits(small, in_training):
+  _, variables, _ = small
+  (logits, out), _ = in_training
   last = variables["params"]["logits"]
   expected = np.asarray(out["pre_logits"]) @ last["kernel"] + last["bias"][None]
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_training_updates_the_running_statistics(small):
-  model, variables, images = small
-  _, updates = model.apply(
-    variables,
-    images,
-    train=True,
-    mutable=["batch_stats"],
-    rngs={"dropout": jax.random.key(0)},
-  )
+def test_training_updates_the_running_statistics(small, in_training):
+  _, variables, _ = small
+  _, updates = in_training
   before = variables["batch_stats"]["block1"]["unit1"]["norm"]["mean"]
   after = updates["batch_stats"]["block1"]["unit1"]["norm"]["mean"]
   assert np.abs(after - before).max() > 0
