@@ -8,8 +8,9 @@ BIN = $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/python -m emosynth_jax.main --config=configs/synthetic_faces.py:small
 
+# In the order of tests/conftest.py, not the files of the most tests first.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 # Lint, formatting and types.
 check: $(VENV)/installed

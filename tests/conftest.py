@@ -21,3 +21,9 @@ def real_data() -> pathlib.Path:
   if not (folder / "fer2013.zip").exists():
     pytest.skip(f"no real data: {folder / 'fer2013.zip'} does not exist")
   return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Begins with the files that take longest, so that none is waited for at the end."""
+  longest = ("test_scale.py", "test_main.py")
+  items.sort(key=lambda item: item.path.name not in longest)
