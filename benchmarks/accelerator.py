@@ -272,15 +272,13 @@ def main(argv: list[str]) -> None:
       "JAX sees no accelerator: install JAX for it (pip install 'jax[cuda13]'), or try "
       "the script with --dry_run"
     )
-  os.environ["JAX_PLATFORMS"], platforms = "cpu", os.environ.get("JAX_PLATFORMS")
+  import jax
+
+  jax.config.update("jax_platforms", "cpu")
   from benchmarks import measure
   from emosynth_jax import results
 
   where = results.provenance()
-  if platforms is None:
-    del os.environ["JAX_PLATFORMS"]
-  else:
-    os.environ["JAX_PLATFORMS"] = platforms
   print(f"{where['date']}, commit {where['commit']}, {where['command']}")
   if "throughput" in values.parts:
     sizes = (4, 2, 2) if values.dry_run else (values.batch, values.steps, values.epochs)

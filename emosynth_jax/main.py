@@ -168,6 +168,7 @@ def _join_job() -> None:
     wanted = distributed.is_cluster(os.environ) or address != (None, None, None)
   if wanted:
     distributed.initialize(*address)
+  distributed.check_joined()
 
 
 def _run_one(config, workdir, **where):

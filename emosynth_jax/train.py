@@ -54,7 +54,6 @@ def train(
   """
   began = time.monotonic() if began is None else began
   workdir = pathlib.Path(workdir)
-  distributed.check_joined()
   distributed.check_same(config.to_json(), "the config")
   distributed.check_shared_folder(workdir)
   with contextlib.ExitStack() as stack:

@@ -6,6 +6,8 @@ import pathlib
 import jax
 import pytest
 
+from emosynth_jax import plots
+
 # An accidental broadcast between ranks is the commonest silent error in array code.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -21,6 +23,16 @@ def real_data() -> pathlib.Path:
   if not (folder / "fer2013.zip").exists():
     pytest.skip(f"no real data: {folder / 'fer2013.zip'} does not exist")
   return folder
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+  """The figures instead of files, by the file's name."""
+  figures = {}
+  monkeypatch.setattr(
+    plots, "save", lambda figure, path: figures.update({path.name: figure})
+  )
+  return figures
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from mpl_toolkits.mplot3d import Axes3D
 
-from emosynth_jax import plots
 from emosynth_jax.analysis import curvature_plots, landscape_plots
 
 _AXIS = np.float32([-0.5, 0, 0.5])
@@ -23,16 +22,6 @@ def _record(**changes):
     "batch_norm": "batch",
   }
   return {"name": "tiny, ce", "settings": settings, "points": 9} | changes
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-  """The figures instead of files, by the file's name."""
-  figures = {}
-  monkeypatch.setattr(
-    plots, "save", lambda figure, path: figures.update({path.name: figure})
-  )
-  return figures
 
 
 def test_the_contours_have_the_first_direction_to_the_right(drawn, tmp_path):

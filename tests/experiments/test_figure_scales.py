@@ -3,20 +3,9 @@
 import numpy as np
 import pytest
 
-from emosynth_jax import plots
 from emosynth_jax.analysis import curvature_plots, landscape_plots, saliency_grid
 
 _AXIS = np.linspace(-1, 1, 9)
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-  """The figures instead of files, by the file's name."""
-  figures = {}
-  monkeypatch.setattr(
-    plots, "save", lambda figure, path: figures.update({path.name: figure})
-  )
-  return figures
 
 
 def _record(**changes):
