@@ -378,4 +378,6 @@ def test_real_zip(real_data, caplog):
   both = fer2013.load(real_data, "test", protocol="thesis_28709_7178")
   assert both.class_counts.tolist() == [958, 111, 1024, 1774, 1247, 831, 1233]
   assert list(test.sources) == sorted(test.sources)
-  assert not caplog.records
+  # Whatever else the process logs: a training of another test may have raised absl's
+  # verbosity, and progress is no complaint.
+  assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
