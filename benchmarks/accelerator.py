@@ -1,17 +1,16 @@
 """EmoSynthNet on one GPU or TPU: checked, timed and set beside torch.compile.
 
   python -m benchmarks.accelerator --data_dir=data
+  python -m benchmarks.accelerator --parts=mnist --workdir=runs/accelerator
   python -m benchmarks.accelerator --dry_run     # a tiny network on whatever is there
-
-It has not been run on one, only as --dry_run on a CPU.
 
 Whole epochs as one scan in bfloat16, under a guard that refuses any transfer between
 host and device inside of an epoch: images a second, the share of the device's rate,
 the ratio to PyTorch (torch.compile, autocast to bfloat16, channels-last), where torch
-is installed with CUDA; its logits of shared weights are compared before. Then whole
-runs of `emosynth_jax.main`: how long until 99 % on MNIST's and 94 % on CIFAR-10's
-validation images, and FER-2013 to its end, each with the test split's accuracy by the
-epoch that validation chose.
+is installed with CUDA; its logits of shared weights are compared on the CPU meanwhile.
+Then whole runs of `emosynth_jax.main`: how long until 99 % on MNIST's and 94 % on
+CIFAR-10's validation images, and FER-2013 to its end, each with the test split's
+accuracy by the epoch that validation chose.
 """
 
 import json
@@ -57,18 +56,23 @@ class Run(NamedTuple):
     config: what --config is, without the folder.
     target: accuracy on validation images whose time is wanted; None for none.
     data_dir: where the data is, below --data_dir.
+    settings: further ones of the config.
   """
 
   config: str
   target: float | None
   data_dir: str
+  settings: tuple[str, ...] = ()
 
 
-RUNS = (
-  Run("mnist.py:strong", 0.99, "tfds"),
-  Run("cifar10.py:strong", 0.94, "tfds"),
-  Run("fer2013.py:strong", None, ""),
-)
+# Four times the recipe's batch, to fill an accelerator, at as many times its rate.
+_LARGE = ("batch_size=256", "optimizer.learning_rate=0.04", "eval_batch_size=1024")
+RUNS = {
+  "mnist": Run("mnist.py:strong", 0.99, "tfds", (*_LARGE, "num_epochs=6")),
+  "cifar10": Run("cifar10.py:strong", 0.94, "tfds", (*_LARGE, "num_epochs=40")),
+  "fer2013": Run("fer2013.py:strong", None, "", (*_LARGE, "num_epochs=40")),
+}
+_PARTS = ("throughput", *RUNS)
 _DRY_RUN = Run("synthetic_faces.py:fer_vgg,small", 0.0, "")
 
 
@@ -80,7 +84,11 @@ def define_flags() -> None:
   flags.DEFINE_integer("steps", 50, "Steps of an epoch.", 1)
   flags.DEFINE_integer("epochs", 5, "Timed epochs.", 1)
   flags.DEFINE_string("only", None, "One half of a row, as this script calls itself.")
-  flags.DEFINE_list("parts", ["throughput", "runs"], "Of throughput and runs.")
+  flags.DEFINE_list("parts", list(_PARTS), f"Of {', '.join(_PARTS)}.")
+  flags.DEFINE_list(
+    "data", ["cifar10", "fer2013"], "Shapes of the throughput's images."
+  )
+  flags.DEFINE_string("workdir", None, "Where the runs are kept; by default nowhere.")
 
 
 def peak(device_kind: str) -> float | None:
@@ -128,17 +136,31 @@ def measure_torch(case: Any, steps: int, epochs: int) -> dict[str, Any]:
     return {"not_run": "torch is not installed: pip install -e '.[benchmark]'"}
   if not torch.cuda.is_available():
     return {"not_run": "torch sees no CUDA device"}
-  from benchmarks import cases, measure, torch_cases
+  from benchmarks import measure, torch_cases
 
-  few = case._replace(batch=8)
-  torch_cases.check_equal(
-    cases.inference(few, 1)(), torch_cases.inference(few, "eager", 1)()
-  )
   torch.backends.cudnn.benchmark = True
   run = torch_cases.training(case, "compile", steps, device="cuda", mixed=True)
   run()
   seconds = measure.alternate({"": run}, epochs)[""]
   return {"images": case.batch * steps / statistics.median(seconds)}
+
+
+def check_torch(case: Any, steps: int, epochs: int) -> dict[str, Any]:
+  """Compares the two networks' logits of shared weights, on the CPU.
+
+  Raises:
+    ValueError: if they differ by more than rounding.
+  """
+  del steps, epochs
+  try:
+    from benchmarks import torch_cases
+  except ImportError:
+    return {"not_run": "torch is not installed"}
+  from benchmarks import cases
+
+  few = case._replace(batch=8)
+  ours, theirs = cases.inference(few, 1)(), torch_cases.inference(few, "eager", 1)()
+  return {"difference": torch_cases.check_equal(ours, theirs)}
 
 
 def throughput(data: str, width: str, batch: int, steps: int, epochs: int) -> list[str]:
@@ -151,11 +173,18 @@ def throughput(data: str, width: str, batch: int, steps: int, epochs: int) -> li
 
   case = cases.Case(data, width, batch)
   sizes = [f"--batch={batch}", f"--steps={steps}", f"--epochs={epochs}"]
-  ours = _child(f"jax:{data}:{width}", sizes, {})
+  on_cpu = {"JAX_PLATFORMS": "cpu"}
+  check = _start(f"check:{data}:{width}", sizes, on_cpu | {"CUDA_VISIBLE_DEVICES": ""})
+  ours = _result(_start(f"jax:{data}:{width}", sizes, {}))
   if "not_run" in ours:
+    check.kill()
     raise RuntimeError(f"{case}: {ours['not_run']}")
   logging.info("%s: on %s", case, ours["hardware"])
-  theirs = _child(f"torch:{data}:{width}", sizes, {"JAX_PLATFORMS": "cpu"})
+  if "not_run" in (theirs := _result(check)):
+    logging.warning("%s: the comparison of logits: %s", case, theirs["not_run"])
+  else:
+    logging.info("%s: logits differ by %.1g", case, theirs["difference"])
+    theirs = _result(_start(f"torch:{data}:{width}", sizes, on_cpu))
   operations = 6 * cases.multiply_adds(case) * ours["images"]
   known = peak(ours["device_kind"])
   row = [str(case), f"{ours['images']:.0f}", f"{operations / 1e12:.3g}"]
@@ -166,19 +195,21 @@ def throughput(data: str, width: str, batch: int, steps: int, epochs: int) -> li
   return [*row, f"{theirs['images']:.0f}", f"{ours['images'] / theirs['images']:.2f}"]
 
 
-def _child(only, sizes, environment):
+def _start(only, sizes, environment):
   command = [sys.executable, "-m", "benchmarks.accelerator", f"--only={only}", *sizes]
-  done = subprocess.run(
+  return subprocess.Popen(
     command,
-    check=False,
     stdout=subprocess.PIPE,
     text=True,
     env=os.environ | environment,
     cwd=pathlib.Path(__file__).parents[1],
   )
-  lines = done.stdout.strip().splitlines()
-  if done.returncode or not lines:
-    return {"not_run": f"{' '.join(command[1:4])} ended with {done.returncode}"}
+
+
+def _result(child):
+  lines = child.communicate()[0].strip().splitlines()
+  if child.returncode or not lines:
+    return {"not_run": f"{' '.join(child.args[1:4])} ended with {child.returncode}"}
   return json.loads(lines[-1])
 
 
@@ -205,6 +236,7 @@ def whole_run(run: Run, data_dir: str, workdir: pathlib.Path, *, tiny: bool) -> 
     f"--config.data.data_dir={os.path.join(data_dir, run.data_dir)}",
     f"--workdir={workdir}",
     "--config.model.dtype=bfloat16",
+    *(f"--config.{setting}" for setting in run.settings),
   ]
   if tiny:
     command += [
@@ -262,8 +294,10 @@ def main(argv: list[str]) -> None:
   if values.only:
     _print_half(values)
     return
-  if unknown := sorted(set(values.parts) - {"throughput", "runs"}):
-    command_line.fail(f"--parts: expected throughput or runs, got {unknown[0]!r}")
+  if unknown := sorted(set(values.parts) - set(_PARTS)):
+    command_line.fail(
+      f"--parts: expected some of {', '.join(_PARTS)}, got {unknown[0]!r}"
+    )
   # This process never touches the device, which a child could not open then.
   probe = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
   backend = subprocess.run(probe, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -282,26 +316,28 @@ def main(argv: list[str]) -> None:
   print(f"{where['date']}, commit {where['commit']}, {where['command']}")
   if "throughput" in values.parts:
     sizes = (4, 2, 2) if values.dry_run else (values.batch, values.steps, values.epochs)
-    names = ["tiny"] if values.dry_run else ["cifar10", "fer2013"]
+    names = ["tiny"] if values.dry_run else values.data
     header = ["bfloat16", "images/s", "TFLOP/s", "of peak", "torch", "ours to it"]
     rows = []
     for name in names:
       rows.append(throughput(name, "tiny" if values.dry_run else "full", *sizes))
       # Each time, as what comes next may fail.
       print(measure.format_rows(header, rows), flush=True)
-  if "runs" in values.parts:
-    for run in (_DRY_RUN,) if values.dry_run else RUNS:
-      with tempfile.TemporaryDirectory() as folder:
-        workdir = pathlib.Path(folder) / "run"
-        text = whole_run(run, values.data_dir, workdir, tiny=values.dry_run)
-        print(text, flush=True)
+  runs = {name: run for name, run in RUNS.items() if name in values.parts}
+  if values.dry_run:
+    runs = {"dry_run": _DRY_RUN} if runs else {}
+  with tempfile.TemporaryDirectory() as folder:
+    root = pathlib.Path(values.workdir or folder)
+    for name, run in runs.items():
+      text = whole_run(run, values.data_dir, root / name, tiny=values.dry_run)
+      print(text, flush=True)
 
 
 def _print_half(values):
   from benchmarks import cases
 
   framework, data, width = values.only.split(":")
-  halves = {"jax": measure_jax, "torch": measure_torch}
+  halves = {"jax": measure_jax, "torch": measure_torch, "check": check_torch}
   case = cases.Case(data, width, values.batch)
   print(json.dumps(halves[framework](case, values.steps, values.epochs)))
 

@@ -9,6 +9,7 @@ In a job of several processes all of them call everything alike; whatever number
 processes and devices saved a checkpoint, any other number reads it.
 """
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import os
@@ -16,6 +17,7 @@ import pathlib
 import shutil
 import sys
 import threading
+import weakref
 from typing import Any, NamedTuple
 
 import jax
@@ -63,6 +65,8 @@ class Checkpoints:
         leaves there: for an evaluation beside a training.
     """
     self._read_only = read_only
+    self._digested: weakref.ref[TrainState] | None = None
+    self._digests: dict[str, str] = {}
     self._root = pathlib.Path(workdir).resolve() / "checkpoints"
     self._managers = {
       kind: ocp.CheckpointManager(
@@ -93,7 +97,7 @@ class Checkpoints:
     self.wait()
     if step in manager.all_steps():
       return
-    digest = _digest(state)
+    digest = self._digest_once(state)
     # The next step donates the state's buffers while the writer still reads them.
     state = jax.tree.map(jnp.copy, state)
     with _SAVE:
@@ -105,6 +109,13 @@ class Checkpoints:
         ),
         force=True,
       )
+
+  def _digest_once(self, state: TrainState) -> dict[str, str]:
+    # An epoch's end often saves one state as both kinds.
+    if self._digested is None or self._digested() is not state:
+      self._digests = _digest(state)
+      self._digested = weakref.ref(state)
+    return self._digests
 
   def restore(self, kind: str, like: TrainState) -> TrainState | None:
     """The newest sound state of a kind.
@@ -313,10 +324,20 @@ def _options(number: int, read_only: bool) -> ocp.CheckpointManagerOptions:
 def _digest(state: Any) -> dict[str, str]:
   """SHA-256 of every array's type, shape and bytes, by its path."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-  digests = {}
-  for path, leaf in leaves:
-    array = np.ascontiguousarray(mesh.whole(leaf))
-    digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
-    digest.update(array.view(np.uint8).data if array.size else b"")
-    digests[jax.tree_util.keystr(path)] = digest.hexdigest()
-  return digests
+  # In threads, as hashing lets go of the interpreter: at full width a state is half a
+  # gigabyte, and an accelerator's epoch a few seconds. What lies on several processes
+  # is fetched by all of them together, so in this thread, and in order.
+  with concurrent.futures.ThreadPoolExecutor() as threads:
+    digests = {
+      jax.tree_util.keystr(path): threads.submit(
+        _digest_array, np.ascontiguousarray(mesh.whole(leaf))
+      )
+      for path, leaf in leaves
+    }
+    return {path: digest.result() for path, digest in digests.items()}
+
+
+def _digest_array(array: np.ndarray) -> str:
+  digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
+  digest.update(array.view(np.uint8).data if array.size else b"")
+  return digest.hexdigest()
