@@ -3,7 +3,7 @@
   python -m benchmarks.latency --source=BUNDLE_OR_WORKDIR
 
 The same weights in all of them, in turns, from uint8 pixels to logits. PyTorch, which
-is optional, takes EmoSynthNet alone.
+is optional, takes EmoSynthNet and FerVGG alone.
 """
 
 import functools
@@ -74,12 +74,32 @@ def _run_session(session: Any, image: np.ndarray) -> Any:
 def _torch(network, threads):
   import torch
 
+  build = {"emosynthnet": _emosynthnet, "fer_vgg": _fer_vgg}.get(
+    network.config.model.name
+  )
+  if build is None:
+    raise ValueError(f"there is no {network.config.model.name} of ours in it")
+  torch.set_num_threads(threads)
+  model = build(network).eval()
+
+  @torch.inference_mode()
+  def run(image):
+    inputs = torch.from_numpy(image).permute(0, 3, 1, 2).float() * network.input_scale
+    return model(inputs).numpy()
+
+  return run
+
+
+def _fer_vgg(network):
+  from benchmarks import fer_vgg_torch
+
+  return fer_vgg_torch.FerVGG(network.variables)
+
+
+def _emosynthnet(network):
   from benchmarks import emosynthnet_torch
 
   arguments = dict(network.config.model)
-  if arguments["name"] != "emosynthnet":
-    raise ValueError(f"there is no {arguments['name']} of ours in it")
-  torch.set_num_threads(threads)
   height, _, channels = network.image_shape
   model = emosynthnet_torch.EmoSynthNet(
     height,
@@ -93,14 +113,7 @@ def _torch(network, threads):
   # PyTorch also counts batches, for which Flax has nothing.
   if unknown or any(not name.endswith("num_batches_tracked") for name in missing):
     raise ValueError(f"other layers: {missing}, {unknown}")
-  model.eval()
-
-  @torch.inference_mode()
-  def run(image):
-    inputs = torch.from_numpy(image).permute(0, 3, 1, 2).float() * network.input_scale
-    return model(inputs).numpy()
-
-  return run
+  return model
 
 
 def main(argv: list[str]) -> None:

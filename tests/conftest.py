@@ -8,6 +8,9 @@ import pytest
 
 from emosynth_jax import plots
 
+# scikit-learn would ask lscpu, and warn where a slim container has none.
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count()))
+
 # An accidental broadcast between ranks is the commonest silent error in array code.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

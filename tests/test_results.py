@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -181,6 +182,8 @@ def _git(folder, *arguments):
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
   """A repository with one committed file, free of the machine's git settings."""
+  if shutil.which("git") is None:
+    pytest.skip("git is not installed")
   monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
   monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
   folder = tmp_path / "checkout"

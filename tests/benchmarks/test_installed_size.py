@@ -17,6 +17,10 @@ def install(tmp_path, monkeypatch):
     (folder / "METADATA").write_text(
       f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{''.join(lines)}"
     )
+    # From Python 3.12 on, a file that is listed and not there doesn't count.
+    (tmp_path / name).mkdir()
+    for file, length in (("a.py", size - 1), ("b.py", 1), ("c.pyc", 50)):
+      (tmp_path / name / file).write_bytes(bytes(length))
     # Bytecode stands in such a list without a size.
     (folder / "RECORD").write_text(
       f"{name}/a.py,,{size - 1}\n{name}/b.py,,1\n{name}/c.pyc,,\n"
