@@ -3,6 +3,13 @@
 import os
 import pathlib
 
+# Before JAX reads it. Most of the tests' time is compilation, of programs that then run
+# once on a few numbers; commands that tests start have it, too.
+os.environ.setdefault(
+  "XLA_FLAGS",
+  "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
+
 import jax
 import pytest
 
