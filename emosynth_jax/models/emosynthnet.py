@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from emosynth_jax.models import layers
+from emosynth_jax.models.activations import elu
 from emosynth_jax.models.transposed import upsample_nearest
 
 Array = jax.Array
@@ -55,7 +56,7 @@ class Unit(nn.Module):
       dtype=self.dtype,
       name="norm",
     )
-    return norm(nn.elu(x)) if self.norm_order == "last" else nn.elu(norm(x))
+    return norm(elu(x)) if self.norm_order == "last" else elu(norm(x))
 
 
 class AnalysisBlock(nn.Module):
@@ -237,7 +238,7 @@ class EmoSynthNet(nn.Module):
       layer = layers.Conv(
         features, dtype=self.dtype, transposed=True, upsampled=upsampled, name=name
       )
-      return nn.elu(layer(x)) if self.synthesis == "elu" else layer(x)
+      return elu(layer(x)) if self.synthesis == "elu" else layer(x)
 
     parts = [transposed(x, 512, "transposed1", False), out["side"]]
     if self.skip == "block3":
@@ -252,7 +253,7 @@ class EmoSynthNet(nn.Module):
     for i, size in enumerate(self.dense_features, start=1):
       kind = layers.DenseOfUpsampled if merge and i == 1 else nn.Dense
       dense = kind(size, kernel_init=_he_normal, dtype=self.dtype, name=f"dense{i}")
-      x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.elu(dense(x)))
+      x = nn.Dropout(self.dropout_rate, deterministic=not train)(elu(dense(x)))
     out["pre_logits"] = x
     logits = nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x)
     return logits, out
