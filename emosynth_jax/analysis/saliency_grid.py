@@ -148,7 +148,8 @@ def overlay(grey: np.ndarray, cam: np.ndarray) -> np.ndarray:
   share = cam / largest if largest > 0 else np.zeros_like(cam)
   colour = colormaps["autumn_r"](share)[..., :3]
   weight = 0.65 * np.sqrt(share)[..., None]
-  return (1 - weight) * grey[..., None] + weight * colour
+  mixed = (1 - weight) * grey[..., None] + weight * colour
+  return np.clip(mixed, 0, 1)  # Rounding goes beyond white, which matplotlib warns of.
 
 
 def signed(values: np.ndarray) -> np.ndarray:

@@ -219,6 +219,9 @@ def test_maps_of_zeros_are_drawn_as_nothing():
   np.testing.assert_allclose(
     saliency_grid.overlay(grey, np.zeros((2, 2))), np.full((2, 2, 3), 0.25)
   )
+  # A white image under the lightest yellow is white, whatever a share rounds to.
+  shares = np.linspace(0, 1, 10_000, dtype=np.float32)[None]
+  assert saliency_grid.overlay(np.ones(shares.shape), shares).max() <= 1
   np.testing.assert_array_equal(saliency_grid.signed(np.zeros((2, 2, 1))), 0.5)
   # One pixel of many is not taken for an outlier where all others are 0.
   one = np.zeros((30, 30, 1))
