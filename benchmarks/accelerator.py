@@ -179,7 +179,8 @@ def throughput(data: str, width: str, batch: int, steps: int, epochs: int) -> li
   if "not_run" in ours:
     check.kill()
     raise RuntimeError(f"{case}: {ours['not_run']}")
-  logging.info("%s: on %s", case, ours["hardware"])
+  # Now, as PyTorch's half may take long, or not end.
+  logging.info("%s: %.0f images/s on %s", case, ours["images"], ours["hardware"])
   if "not_run" in (theirs := _result(check)):
     logging.warning("%s: the comparison of logits: %s", case, theirs["not_run"])
   else:
@@ -298,6 +299,9 @@ def main(argv: list[str]) -> None:
     command_line.fail(
       f"--parts: expected some of {', '.join(_PARTS)}, got {unknown[0]!r}"
     )
+  shapes = ("cifar10", "fer2013")
+  if unknown := sorted(set(values.data) - set(shapes)):
+    command_line.fail(f"--data: expected {' or '.join(shapes)}, got {unknown[0]!r}")
   # This process never touches the device, which a child could not open then.
   probe = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
   backend = subprocess.run(probe, check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -99,10 +99,18 @@ def test_peaks_are_found_by_the_kind_of_device():
   assert accelerator.peak("cpu") is None
 
 
-def test_accelerator_refuses_a_cpu_in_one_line():
-  done = _run("accelerator")
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    ([], "JAX sees no accelerator"),
+    (["--parts=runs"], "--parts: expected some of throughput, mnist, cifar10, fer2013"),
+    (["--data=mnist"], "--data: expected cifar10 or fer2013, got 'mnist'"),
+  ],
+)
+def test_accelerator_says_a_mistake_in_one_line(flags, message):
+  done = _run("accelerator", *flags)
   assert done.returncode == 1
-  assert "error: JAX sees no accelerator" in done.stderr
+  assert f"error: {message}" in done.stderr
   assert "Traceback" not in done.stderr
 
 
