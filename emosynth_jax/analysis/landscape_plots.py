@@ -19,6 +19,8 @@ _CLASSES = 10
 # Round numbers of a decade, for ticks of a logarithmic scale.
 _ROUND = (1, 1.2, 1.5, 2, 3, 4, 5, 7)
 _OVER, _NOT_FINITE = "#fff3b0", "#9a9a9a"
+# Of a panel's title in a line.
+_LETTERS = 52
 _LINES = (("-", plots.BLUE), ("--", plots.ORANGE), ("-.", plots.GREEN))
 
 
@@ -225,8 +227,9 @@ def _masked(loss):
 def describe_run(record: Mapping[str, Any]) -> str:
   """What a panel shows: network, training loss and seed, images, BatchNorm's mode."""
   settings = record["settings"]
-  split = settings["official_split"] or settings["split"]
-  return (
-    f"{record['name']}, seed {settings['training_seed']}\n{settings['data_set']} "
-    f"{split}, {settings['num_images']} images, BatchNorm {settings['batch_norm']}"
-  )
+  split = f"{settings['data_set']} {settings['official_split'] or settings['split']}"
+  how = f"{settings['num_images']} images, BatchNorm {settings['batch_norm']}"
+  # "8000 of the 28709 images of Training" would run into the next panel's title.
+  joined = f"{split}, {how}"
+  lines = joined if len(joined) <= _LETTERS else f"{split},\n{how}"
+  return f"{record['name']}, seed {settings['training_seed']}\n{lines}"

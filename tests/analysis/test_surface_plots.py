@@ -104,3 +104,23 @@ def test_the_map_of_ratios_and_its_crosses_have_the_same_directions(drawn, tmp_p
   assert marked["x"] == [(-0.5, 0.0), (0.5, -0.5)]
   assert marked["+"] == [(0.0, 0.5)]
   assert "BatchNorm batch" in panel.get_title()
+
+
+def test_titles_of_long_splits_do_not_run_into_each_other(drawn, tmp_path):
+  record = _record(name="emosynthnet, mam_softmax+sce_loss", points_not_converged=0)
+  record["settings"]["official_split"] = "8000 of the 28709 images of Training"
+  record["settings"]["num_images"] = 256
+  record["settings"]["batch_norm"] = "running"
+  ones = np.ones((3, 3))
+  plane = {"axis": _AXIS, "loss": _VALUES, "accuracy": _VALUES / 2}
+  ratios = {"axis": _AXIS, "ratio": ones, "converged": ones > 0, "smallest": -ones}
+  landscape_plots.draw(tmp_path / "plane", [(record, plane)] * 2)
+  curvature_plots.plot_ratios([(record, ratios)] * 2, tmp_path / "map.png")
+  assert len(drawn) == 3
+  for name, figure in drawn.items():
+    figure.draw_without_rendering()
+    left, right = (
+      panel.title.get_window_extent() for panel in figure.axes if panel.get_title()
+    )
+    assert left.x1 < right.x0, name
+    assert left.x0 >= 0, name
