@@ -57,6 +57,9 @@ class _Program:
       "JAX_COMPILATION_CACHE_DIR": os.fspath(folder / "cache"),
       # On a GPU sums may be taken in another order each time.
       "JAX_PLATFORMS": "cpu",
+      # Compiled as users have it, unlike the tests' own programs: same bits are
+      # promised of these.
+      "XLA_FLAGS": "",
       "PYTHONPATH": os.pathsep.join((os.fspath(package.parent), os.fspath(_ROOT))),
     }
     self.processes = []
