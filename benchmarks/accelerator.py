@@ -73,6 +73,7 @@ RUNS = {
   "fer2013": Run("fer2013.py:strong", None, "", (*_LARGE, "num_epochs=40")),
 }
 _PARTS = ("throughput", *RUNS)
+_SHAPES = ("cifar10", "fer2013")
 _DRY_RUN = Run("synthetic_faces.py:fer_vgg,small", 0.0, "")
 
 
@@ -85,9 +86,7 @@ def define_flags() -> None:
   flags.DEFINE_integer("epochs", 5, "Timed epochs.", 1)
   flags.DEFINE_string("only", None, "One half of a row, as this script calls itself.")
   flags.DEFINE_list("parts", list(_PARTS), f"Of {', '.join(_PARTS)}.")
-  flags.DEFINE_list(
-    "data", ["cifar10", "fer2013"], "Shapes of the throughput's images."
-  )
+  flags.DEFINE_list("data", list(_SHAPES), "Shapes of the throughput's images.")
   flags.DEFINE_string("workdir", None, "Where the runs are kept; by default nowhere.")
 
 
@@ -299,9 +298,8 @@ def main(argv: list[str]) -> None:
     command_line.fail(
       f"--parts: expected some of {', '.join(_PARTS)}, got {unknown[0]!r}"
     )
-  shapes = ("cifar10", "fer2013")
-  if unknown := sorted(set(values.data) - set(shapes)):
-    command_line.fail(f"--data: expected {' or '.join(shapes)}, got {unknown[0]!r}")
+  if unknown := sorted(set(values.data) - set(_SHAPES)):
+    command_line.fail(f"--data: expected {' or '.join(_SHAPES)}, got {unknown[0]!r}")
   # This process never touches the device, which a child could not open then.
   probe = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
   backend = subprocess.run(probe, check=True, stdout=subprocess.PIPE, text=True).stdout

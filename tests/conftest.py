@@ -4,8 +4,8 @@ import os
 import pathlib
 
 # Before JAX reads it. Most of the tests' time is compilation, of programs that then run
-# once on a few numbers. Not so the commands of test_main.py and the losses of
-# test_contract.py, which are compiled as users have them.
+# once on a few numbers. Not so the commands of test_main.py and what takes its options
+# from compilation.py, which are compiled as users have them.
 os.environ.setdefault(
   "XLA_FLAGS",
   "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilation import AS_USED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,11 +61,6 @@ SIZES = {
   "pair": (1, 2, jnp.float32),
   "low": (4, 3, jnp.bfloat16),
   "middle": (5, 7, jnp.float32),
-}
-
-AS_USED = {
-  "xla_backend_optimization_level": 3,
-  "xla_llvm_disable_expensive_passes": False,
 }
 
 
