@@ -110,12 +110,12 @@ def curvature(problem: Problem, steps: int) -> Callable[[], Any]:
   import jax
 
   from emosynth_jax import mapped
-  from emosynth_jax.analysis import curvature as of_curvature
+  from emosynth_jax.analysis import hessian_lanczos
 
   total = sum(x.size for x in jax.tree.leaves(problem.params))
   probe = jax.random.normal(jax.random.key(1), (total,))
   # No residual is below 0: every point has all the products.
-  program = mapped.compile_map(of_curvature.at_point(problem.measure, steps, 0.0))
+  program = mapped.compile_map(hessian_lanczos.at_point(problem.measure, steps, 0.0))
   shared = jax.device_put(
     (problem.params, problem.directions, problem.constants, problem.batches, probe)
   )

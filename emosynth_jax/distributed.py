@@ -1,4 +1,4 @@
-"""One run in several processes: how they find each other, agree, and end together.
+"""One run in several processes: how they find each other and agree.
 
 Every process runs the same program over its own devices. What concerns all of them at
 once (a stop, the time to save, a failure) they agree on by a few numbers between two
@@ -8,19 +8,17 @@ programs. The first process alone writes what is no checkpoint.
 import contextlib
 import os
 import pathlib
-import sys
 import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import NoReturn
 
 import jax
 import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from emosynth_jax import mesh
+from emosynth_jax import crc32, mesh
 
 # A process that is gone without a word is missed after so many seconds. One whose
 # connection breaks is missed at once.
@@ -213,44 +211,8 @@ def crc32_of_rows(part: np.ndarray, start: int, row_bytes: int) -> int:
     if count:
       if first != end:
         raise AssertionError(f"rows {end} to {first} of the images are no process's")
-      crc, end = crc32_combine(crc, value, count * row_bytes), first + count
+      crc, end = crc32.combine(crc, value, count * row_bytes), first + count
   return crc
-
-
-def crc32_combine(first: int, second: int, length: int) -> int:
-  """The CRC-32 of two strings in a row from each one's.
-
-  Appending a zero bit multiplies a CRC by x modulo the polynomial, so appending n bytes
-  multiplies by x^(8 n), which takes log n squarings. The CRCs of the first string, so
-  moved, and of the second one add up, without carry.
-
-  Args:
-    first: of the first string.
-    second: of the second one.
-    length: of the second one, in bytes.
-
-  Returns:
-    `zlib.crc32(first string + second string)`.
-  """
-  # The bits are mirrored: the highest is the coefficient of x^0.
-  power, result = 1 << 30, 1 << 31  # x and 1
-  bits = 8 * length
-  while bits:
-    if bits & 1:
-      result = _times(power, result)
-    power = _times(power, power)
-    bits >>= 1
-  return _times(result, first) ^ second
-
-
-def _times(a: int, b: int) -> int:
-  """The product of two polynomials over GF(2) modulo that of CRC-32."""
-  product = 0
-  for bit in range(31, -1, -1):
-    if a >> bit & 1:
-      product ^= b
-    b = b >> 1 ^ (0xEDB88320 if b & 1 else 0)
-  return product
 
 
 def check_same(text: str, what: str) -> None:
@@ -329,18 +291,6 @@ def _raise_together(failure: Exception | None) -> None:
     raise ValueError("the first process can't go on; its own message says why")
 
 
-def is_lost_contact(error: BaseException) -> bool:
-  """Whether an error is that of a collective whose other processes are gone."""
-  if jax.process_count() == 1:
-    return False
-  if isinstance(error, TimeoutError):  # of a checkpoint that others were to write
-    return True
-  own = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED")
-  return isinstance(error, jax.errors.JaxRuntimeError) and not str(error).startswith(
-    own
-  )
-
-
 def check_joined() -> None:
   """Refuses a worker of a pod that was started without the others.
 
@@ -352,25 +302,3 @@ def check_joined() -> None:
       f"this is one of {jax.process_count()} processes of a pod that have not joined "
       "each other; add --distributed to the command"
     )
-
-
-def describe_lost_contact(error: BaseException) -> str:
-  """The message for `is_lost_contact`."""
-  reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
-  return (
-    f"process {jax.process_index()} of {jax.process_count()} has lost the others; one "
-    f"of them died, and its own log says why ({reason}). The same command goes on from "
-    "the last checkpoint, with as many processes or fewer"
-  )
-
-
-def leave(code: int) -> NoReturn:
-  """Ends this process at once, without waiting for the others."""
-  logging.flush()
-  sys.stdout.flush()
-  sys.stderr.flush()
-  if is_first():
-    # With the first process the job's service is gone, and the runtime ends the others
-    # on the spot: they too shall say what is wrong.
-    time.sleep(1)
-  os._exit(code)

@@ -126,7 +126,7 @@ def main(argv: list[str]) -> None:
   start_logging()
   use_compilation_cache()
   # After the flags: --help needs none of it.
-  from emosynth_jax import default_config, distributed, epoch
+  from emosynth_jax import default_config, distributed, epoch, lost_contact
 
   config = _CONFIG.value
   with mistakes_in_one_line(_TRACEBACK.value, epoch.NonFiniteError):
@@ -146,8 +146,8 @@ def main(argv: list[str]) -> None:
     except (RuntimeError, TimeoutError) as error:
       if _TRACEBACK.value:
         raise
-      if distributed.is_lost_contact(error):
-        fail(distributed.describe_lost_contact(error))
+      if lost_contact.is_lost(error):
+        fail(lost_contact.describe(error))
       if "RESOURCE_EXHAUSTED" in str(error):
         fail(_OUT_OF_MEMORY.format(str(error).strip().splitlines()[0][:200]))
       raise
@@ -183,7 +183,7 @@ def _run_one(config, workdir, **where):
 def _run_seeds(config, seeds):
   import jax
 
-  from emosynth_jax import distributed, results, side_by_side
+  from emosynth_jax import distributed, results, seeds_text, side_by_side
   from emosynth_jax import seeds as several
 
   def workdir_of(seed):
@@ -211,7 +211,7 @@ def _run_seeds(config, seeds):
     return
   summary = several.summarize(reports, [workdir_of(seed) for seed in seeds])
   comparison = several.compare(summary, others) if others else None
-  text = several.format_summary(summary, comparison, _COMPARE.value or "")
+  text = seeds_text.format_summary(summary, comparison, _COMPARE.value or "")
   if not distributed.is_first():
     return
   folder = _workdir("seeds")
@@ -234,14 +234,14 @@ def _main_of_a_job(argv: list[str]) -> None:
   try:
     main(argv)
   except BaseException as error:
-    from emosynth_jax import distributed
+    from emosynth_jax import distributed, lost_contact
 
     if not distributed.is_joined():
       raise
     if isinstance(error, SystemExit):
-      distributed.leave(int(error.code or 0))
+      lost_contact.leave(int(error.code or 0))
     traceback.print_exc()
-    distributed.leave(1)
+    lost_contact.leave(1)
 
 
 if __name__ == "__main__":

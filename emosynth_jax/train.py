@@ -12,7 +12,7 @@ import jax
 import ml_collections
 from absl import logging
 
-from emosynth_jax import distributed, epoch, feeds, fine_tune, run_config
+from emosynth_jax import distributed, epoch, feeds, fine_tune, lost_contact, run_config
 from emosynth_jax import experiment as experiments
 from emosynth_jax import mesh as meshes
 from emosynth_jax.checkpoints import Checkpoints
@@ -84,7 +84,7 @@ def _train(
 
   writer = open_writer(workdir, tensorboard=config.tensorboard)
   checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
-  lost_contact = False
+  is_lost = False
   try:
     state = _restore_or_create(
       config, workdir, run.experiment, checkpoints, datasets["train"].class_names
@@ -166,11 +166,11 @@ def _train(
         )
         return False
   except (jax.errors.JaxRuntimeError, TimeoutError) as error:
-    lost_contact = distributed.is_lost_contact(error)
+    is_lost = lost_contact.is_lost(error)
     raise
   finally:
     # What is being saved needs the others, whom it would wait for.
-    if not lost_contact:
+    if not is_lost:
       checkpoints.close()
     if writer is not None:
       writer.close()

@@ -8,12 +8,12 @@ The runs are of table 3.1. The thesis shows the last 20 of 100 epochs, of full w
 
 from typing import Any
 
-from experiments import figures
+from experiments import figures, figures_of_runs
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
-  figures.draw_curves(given.workdir, figures.path_of(given, "figure_3_5"))
+  figures_of_runs.draw_curves(given.workdir, figures.path_of(given, "figure_3_5"))
 
 
 def define_flags() -> None:

@@ -8,12 +8,12 @@ A picture for each run, of its reported split, with counts beside the shares.
 
 from typing import Any
 
-from experiments import figures
+from experiments import figures, figures_of_runs
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
-  figures.draw_confusions(given.workdir, figures.path_of(given, "figure_3_6"))
+  figures_of_runs.draw_confusions(given.workdir, figures.path_of(given, "figure_3_6"))
 
 
 def define_flags() -> None:

@@ -8,12 +8,12 @@ and one that is not of each class; guided backpropagation is beside them.
 
 from typing import Any
 
-from experiments import figures
+from experiments import figures, figures_of_networks
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
-  figures.draw_saliency(given, figures.path_of(given, "figure_3_7"))
+  figures_of_networks.draw_saliency(given, figures.path_of(given, "figure_3_7"))
 
 
 def define_flags() -> None:

@@ -10,13 +10,13 @@ Seeds of one network are drawn as their mean.
 
 from typing import Any
 
-from experiments import figures
+from experiments import figures, figures_of_runs
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
-  figures.draw_curves(
-    given.workdir, figures.path_of(given, "figure_3_8"), figures.ACCURACIES
+  figures_of_runs.draw_curves(
+    given.workdir, figures.path_of(given, "figure_3_8"), figures_of_runs.ACCURACIES
   )
 
 

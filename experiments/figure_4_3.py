@@ -15,12 +15,12 @@ thesis trains 30 epochs of full width by Adam with 1e-3 (all_cnn,ce without smal
 
 from typing import Any
 
-from experiments import figures
+from experiments import figures, figures_of_runs
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
-  figures.draw_curves(given.workdir, figures.path_of(given, "figure_4_3"))
+  figures_of_runs.draw_curves(given.workdir, figures.path_of(given, "figure_4_3"))
 
 
 def define_flags() -> None:

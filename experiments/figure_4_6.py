@@ -9,12 +9,12 @@ beside the picture has the separation of the classes, which no t-SNE shows.
 
 from typing import Any
 
-from experiments import figures
+from experiments import figures, figures_of_networks
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
-  figures.draw_embeddings(given, figures.path_of(given, "figure_4_6"))
+  figures_of_networks.draw_embeddings(given, figures.path_of(given, "figure_4_6"))
 
 
 def define_flags() -> None:

@@ -9,12 +9,12 @@ their mean.
 
 from typing import Any
 
-from experiments import figures
+from experiments import figures, figures_of_runs
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
-  figures.draw_curves(given.workdir, figures.path_of(given, "figure_5_2"))
+  figures_of_runs.draw_curves(given.workdir, figures.path_of(given, "figure_5_2"))
 
 
 def define_flags() -> None:

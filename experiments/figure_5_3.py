@@ -8,12 +8,12 @@ A picture for each run of table 5.1, of PrivateTest.
 
 from typing import Any
 
-from experiments import figures
+from experiments import figures, figures_of_runs
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
-  figures.draw_confusions(given.workdir, figures.path_of(given, "figure_5_3"))
+  figures_of_runs.draw_confusions(given.workdir, figures.path_of(given, "figure_5_3"))
 
 
 def define_flags() -> None:

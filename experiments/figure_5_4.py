@@ -9,12 +9,12 @@ samples" apart and does not say which they are: here all test images are drawn.
 
 from typing import Any
 
-from experiments import figures
+from experiments import figures, figures_of_networks
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
-  figures.draw_embeddings(given, figures.path_of(given, "figure_5_4"))
+  figures_of_networks.draw_embeddings(given, figures.path_of(given, "figure_5_4"))
 
 
 def define_flags() -> None:

@@ -8,14 +8,14 @@ The runs are of table 5.2 and need your copy of the data.
 
 from typing import Any
 
-from experiments import figures
+from experiments import figures, figures_of_runs
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
   path = figures.path_of(given, "figure_5_5")
-  figures.draw_curves(given.workdir, path)
-  figures.draw_confusions(given.workdir, path)
+  figures_of_runs.draw_curves(given.workdir, path)
+  figures_of_runs.draw_confusions(given.workdir, path)
 
 
 def define_flags() -> None:

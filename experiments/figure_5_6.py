@@ -9,14 +9,14 @@ tenth of the people: table 5.3 has all of them together.
 
 from typing import Any
 
-from experiments import figures
+from experiments import figures, figures_of_runs
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
   path = figures.path_of(given, "figure_5_6")
-  figures.draw_curves(given.workdir, path)
-  figures.draw_confusions(given.workdir, path)
+  figures_of_runs.draw_curves(given.workdir, path)
+  figures_of_runs.draw_confusions(given.workdir, path)
 
 
 def define_flags() -> None:

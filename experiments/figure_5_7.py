@@ -8,12 +8,12 @@ The runs are of table 5.3, on one fold, and need your copy of the data.
 
 from typing import Any
 
-from experiments import figures
+from experiments import figures, figures_of_networks
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
-  figures.draw_embeddings(given, figures.path_of(given, "figure_5_7"))
+  figures_of_networks.draw_embeddings(given, figures.path_of(given, "figure_5_7"))
 
 
 def define_flags() -> None:

@@ -8,12 +8,12 @@ and one that is not of each expression. docs/analysis.md says what such maps can
 
 from typing import Any
 
-from experiments import figures
+from experiments import figures, figures_of_networks
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
-  figures.draw_saliency(given, figures.path_of(given, "figure_5_8"))
+  figures_of_networks.draw_saliency(given, figures.path_of(given, "figure_5_8"))
 
 
 def define_flags() -> None:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from emosynth_jax import distributed
+from emosynth_jax import crc32, distributed, lost_contact
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,7 @@ def test_a_job_of_several_processes_is_told_by_its_environment(environment, expe
 @pytest.mark.parametrize("lengths", [(0, 5), (7, 0), (1, 1), (1000, 12345)])
 def test_checksums_of_two_parts_make_that_of_the_whole(lengths):
   first, second = (np.random.default_rng(n).bytes(n) for n in lengths)
-  combined = distributed.crc32_combine(
-    zlib.crc32(first), zlib.crc32(second), len(second)
-  )
+  combined = crc32.combine(zlib.crc32(first), zlib.crc32(second), len(second))
   assert combined == zlib.crc32(first + second)
 
 
@@ -62,7 +60,7 @@ def test_one_process_agrees_with_itself(tmp_path):
   distributed.check_same("settings", "the config")
   distributed.check_shared_folder(tmp_path)
   assert not list(tmp_path.iterdir())
-  assert not distributed.is_lost_contact(RuntimeError("of its own"))
+  assert not lost_contact.is_lost(RuntimeError("of its own"))
 
 
 def test_what_the_first_process_refuses_is_refused():
@@ -92,9 +90,9 @@ def test_what_the_first_process_refuses_is_refused():
 def test_what_is_another_process_s_death_and_what_this_one_s_own(
   error, lost, monkeypatch
 ):
-  assert not distributed.is_lost_contact(error)  # there is no other
+  assert not lost_contact.is_lost(error)  # there is no other
   monkeypatch.setattr(jax, "process_count", lambda: 2)
-  assert distributed.is_lost_contact(error) == lost
+  assert lost_contact.is_lost(error) == lost
 
 
 def test_a_worker_of_a_pod_that_has_joined_no_other_is_refused(monkeypatch):

@@ -10,7 +10,16 @@ import pytest
 import scipy.stats
 import tiny_network
 
-from emosynth_jax import default_config, evaluate, main, models, results, seeds, train
+from emosynth_jax import (
+  default_config,
+  evaluate,
+  main,
+  models,
+  results,
+  seeds,
+  seeds_text,
+  train,
+)
 
 
 def _config(**changes):
@@ -204,7 +213,7 @@ def test_the_summary_has_each_figure_its_mean_and_its_sample_deviation(tmp_path)
   assert summary["seeds"] == [0, 1, 2]
   assert summary["config"] == {"batch_size": 3}
 
-  text = seeds.format_summary(summary)
+  text = seeds_text.format_summary(summary)
   lines = [line.split() for line in text.splitlines()]
   assert ["0", "50.00", "40.00", "30.00", "5.00", "1.5000", "51.00"] in lines
   assert ["mean", "58.00", "48.00", "38.00", "5.00", "1.4200", "59.00"] in lines
@@ -230,11 +239,11 @@ def test_one_seed_has_no_deviation_and_says_so(tmp_path):
     "mean": 0.5,
     "deviation": None,
   }
-  text = seeds.format_summary(summary)
+  text = seeds_text.format_summary(summary)
   assert "One seed: no deviation" in text
   assert "\ndeviation" not in text
   comparison = seeds.compare(summary, _summarize(tmp_path, [0.4]))
-  text = seeds.format_summary(summary, comparison, "others")
+  text = seeds_text.format_summary(summary, comparison, "others")
   assert "test, accuracy: +10.00\n" in text
   assert "One pair: no interval" in text
 
@@ -263,7 +272,7 @@ def test_a_comparison_pairs_the_seeds_that_both_have(tmp_path):
   assert (found["low"], found["high"]) == pytest.approx(interval)
   test = scipy.stats.ttest_rel([0.50, 0.61, 0.55], [0.45, 0.58, 0.49])
   assert found["p_value"] == pytest.approx(test.pvalue)
-  text = seeds.format_summary(ours, comparison, "there")
+  text = seeds_text.format_summary(ours, comparison, "there")
   low, high = (f"{100 * end:+.2f}" for end in interval)
   assert "Less there, paired by seeds 1, 2, 3:" in text
   assert (
@@ -277,7 +286,7 @@ def test_differences_that_are_all_equal_have_no_test(tmp_path):
   ours, others = _summarize(tmp_path, [0.5, 0.75]), _summarize(tmp_path, [0.25, 0.5])
   comparison = seeds.compare(ours, others)
   assert math.isnan(comparison["splits"]["test"]["accuracy"]["p_value"])
-  assert "no test, as all differences are equal" in seeds.format_summary(
+  assert "no test, as all differences are equal" in seeds_text.format_summary(
     ours, comparison, "there"
   )
 

@@ -12,69 +12,13 @@ computed again, and what was made with other settings is kept (kept.py).
 
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from absl import app, flags, logging
 
 Found = tuple[dict[str, Any], dict[str, Any]]
-
-
-def at_point(
-  measure: Callable[..., Mapping[str, Any]], num_steps: int, tolerance: float
-) -> Callable[..., Any]:
-  """Lanczos on the Hessian at a point of the plane, for `mapped.compile_map`.
-
-  Args:
-    measure: `(params, constants, batch) -> {"loss": (), ...}`, means over the batch.
-    num_steps: at most so many products with the Hessian.
-    tolerance: of `lanczos.Extremes.converged`.
-
-  Returns:
-    `(coordinates, params, directions, constants, batches, probe) -> Tridiagonal`, of
-    the Hessian of the mean loss in all parameters; `probe` is `(n,)`.
-  """
-  from emosynth_jax.analysis import directions as of_params
-
-  def function(coordinates, params, directions, constants, batches, probe):
-    moved = of_params.move(params, directions, coordinates)
-    return _tridiagonalize(
-      measure, moved, constants, batches, probe, num_steps, tolerance
-    )
-
-  return function
-
-
-def at_network(measure: Callable[..., Mapping[str, Any]], num_steps: int) -> Callable:
-  """Lanczos from one probe at the network, for `mapped.compile_map`.
-
-  Args:
-    measure: as for `at_point`.
-    num_steps: as there.
-
-  Returns:
-    `(key, params, constants, batches) -> Tridiagonal`; the probe has random signs,
-    whose estimate of the trace has the least variance.
-  """
-  import jax
-
-  def function(key, params, constants, batches):
-    n = sum(x.size for x in jax.tree.leaves(params))
-    probe = jax.random.rademacher(key, (n,), np.float32)
-    return _tridiagonalize(measure, params, constants, batches, probe, num_steps, 0.0)
-
-  return function
-
-
-def _tridiagonalize(measure, params, constants, batches, probe, num_steps, tolerance):
-  from emosynth_jax.analysis import hessian, lanczos
-
-  def loss_fn(params, batch):
-    return measure(params, constants, batch)["loss"]
-
-  matvec, _ = hessian.hessian_matvec(loss_fn, params, batches)
-  return lanczos.lanczos(matvec, probe, num_steps, tolerance=tolerance)
 
 
 def spectrum_of(workdir: str, given: Any, run: Any = None) -> Found:
@@ -93,56 +37,28 @@ def spectrum_of(workdir: str, given: Any, run: Any = None) -> Found:
   import jax
 
   from emosynth_jax import mapped
-  from emosynth_jax.analysis import lanczos
+  from emosynth_jax.analysis import hessian_lanczos, lanczos, spectrum
 
   def compute(run, tally, report):
     keys = jax.random.split(jax.random.key(given.seed), given.probes)
     chunk = jax.device_count() if given.mapping == "devices" else 1
     stack = mapped.run_in_chunks(
-      tally.of(mapped.compile_map(at_network(run.measure, given.steps), given.mapping)),
+      tally.of(
+        mapped.compile_map(
+          hessian_lanczos.at_network(run.measure, given.steps), given.mapping
+        )
+      ),
       keys,
       (run.params, run.constants, run.batches),
       chunk=chunk,
       report=report,
     )
-    probes = lanczos.unstack(stack)
-    extremes = [
-      lanczos.extreme_eigenvalues(probe, tolerance=given.tolerance) for probe in probes
-    ]
-    density = lanczos.spectral_density(probes, broadening=given.broadening)
-    # Every Ritz value is inside the spectrum, so the outermost ones are the best.
-    low = min(extremes, key=lambda e: e.smallest)
-    high = max(extremes, key=lambda e: e.largest)
-    absolute = max(e.absolute_tolerance for e in extremes)
-    converged = lanczos.within_tolerance(
-      np.array([low.smallest, high.largest]),
-      np.array([low.smallest_residual, high.largest_residual]),
-      # One Ritz value can't stand for both ends.
-      given.tolerance if max(e.num_steps for e in extremes) > 1 else 0.0,
-      absolute,
+    return spectrum.summarize(
+      lanczos.unstack(stack),
+      run.facts["num_parameters"],
+      tolerance=given.tolerance,
+      broadening=given.broadening,
     )
-    means = [float(w @ v) for v, w in zip(density.nodes, density.weights, strict=True)]
-    n = run.facts["num_parameters"]
-    record = {
-      "smallest": low.smallest,
-      "smallest_residual": low.smallest_residual,
-      "largest": high.largest,
-      "largest_residual": high.largest_residual,
-      "absolute_tolerance": absolute,
-      "converged": bool(converged),
-      "ratio": abs(low.smallest / high.largest) if high.largest else float("nan"),
-      "trace": n * float(np.mean(means)),
-      "trace_standard_error": standard_error(means, n),
-      "steps_of_probes": [e.num_steps for e in extremes],
-      "broadening": density.broadening,
-    }
-    arrays = {
-      "eigenvalues": density.eigenvalues,
-      "density": density.density,
-      "nodes": _padded(density.nodes),
-      "weights": _padded(density.weights),
-    }
-    return record, arrays
 
   settings = {
     "probes": given.probes,
@@ -193,7 +109,7 @@ def map_of(workdir: str, given: Any, run: Any = None) -> Found:
   import jax
 
   from emosynth_jax import mapped
-  from emosynth_jax.analysis import command, lanczos, loss_landscape
+  from emosynth_jax.analysis import command, hessian_lanczos, lanczos, loss_landscape
 
   axis = loss_landscape.axis_coordinates(given.range, given.grid)
   points = loss_landscape.grid_points(axis, 2)
@@ -203,7 +119,7 @@ def map_of(workdir: str, given: Any, run: Any = None) -> Found:
     n = run.facts["num_parameters"]
     probe = jax.random.normal(jax.random.key(given.seed), (n,))
     chunk = jax.device_count() if given.mapping == "devices" else 1
-    function = at_point(run.measure, given.steps, given.tolerance)
+    function = hessian_lanczos.at_point(run.measure, given.steps, given.tolerance)
     stack = mapped.run_in_chunks(
       tally.of(mapped.compile_map(function, given.mapping)),
       points,
@@ -298,20 +214,6 @@ def _stored_or_computed(
   }
   kept.write(stem, record, arrays, *raw)
   return record, arrays
-
-
-def standard_error(means: list[float], factor: float = 1.0) -> float | None:
-  """That of the mean of a few probes, times a factor; None for one probe."""
-  if len(means) < 2:
-    return None
-  return float(f"{factor * np.std(means, ddof=1) / len(means) ** 0.5:.3g}")
-
-
-def _padded(rows: list[np.ndarray]) -> np.ndarray:
-  padded = np.full((len(rows), max(map(len, rows))), np.nan)
-  for line, row in zip(padded, rows, strict=True):
-    line[: len(row)] = row
-  return padded
 
 
 def _draw_all(given: Any) -> None:

@@ -1,4 +1,4 @@
-"""Lanczos with full reorthogonalisation: extreme eigenvalues and spectral density.
+"""Lanczos with full reorthogonalisation: a symmetric matrix's extreme eigenvalues.
 
 Own code, and not matfree's, whose tridiagonalisation has no rule for an invariant
 subspace: after such a breakdown it goes on with normalised rounding errors, and its
@@ -6,7 +6,7 @@ Ritz values are then none of the matrix's eigenvalues; it takes no more steps th
 matrix has rows, and can't end when the eigenvalues have converged.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,11 +21,6 @@ Array = jax.Array
 # norm, below which nothing of it but rounding is left. A coupling so small moves no
 # eigenvalue by more than itself, and no residual can be told from 0 below it.
 _ROUNDING = 64
-
-# A Gaussian is drawn at least so often within its standard deviation; by the
-# trapezoidal rule its area is then 1 but for rounding.
-_POINTS_A_SIGMA = 4
-_LEAST_BROADENING = 1e-4
 
 
 class Tridiagonal(NamedTuple):
@@ -257,87 +252,3 @@ def unstack(tridiagonals: Tridiagonal) -> list[Tridiagonal]:
     Tridiagonal(*(field[i] for field in tridiagonals))
     for i in range(len(tridiagonals.num_steps))
   ]
-
-
-class Density(NamedTuple):
-  """A spectral density.
-
-  Attributes:
-    eigenvalues: `(P,)`, ascending, evenly spaced.
-    density: `(P,)`, integrates to 1.
-    nodes: of each probe, its Ritz values.
-    weights: of each probe, the share of the spectrum at each; they add up to 1.
-    broadening: standard deviation of the Gaussians.
-  """
-
-  eigenvalues: np.ndarray
-  density: np.ndarray
-  nodes: list[np.ndarray]
-  weights: list[np.ndarray]
-  broadening: float
-
-
-def spectral_density(
-  tridiagonals: Sequence[Tridiagonal],
-  *,
-  broadening: float = 0.01,
-  num_points: int | None = None,
-) -> Density:
-  """Stochastic Lanczos quadrature: the density of eigenvalues, smoothed.
-
-    phi(t) = 1/P sum_p sum_i tau_{p,i}^2 N(t; theta_{p,i}, sigma^2)
-
-  with the Ritz values theta of probe p and the first entries tau of the tridiagonal
-  matrix's eigenvectors.
-
-  Args:
-    tridiagonals: of Lanczos runs from independent random vectors with
-      `E[q q^T] = I / n`, Gaussian or of random signs, without a tolerance.
-    broadening: sigma as a share of the distance between the extreme Ritz values, at
-      least 1e-4.
-    num_points: P of the result, at least four a sigma; None for as many, or 2,000 if
-      that is more.
-
-  Returns:
-    The density.
-
-  Raises:
-    ValueError: if there is no matrix, a number is not finite, or an argument is out of
-      its range.
-
-  References:
-    Golub and Meurant, `Matrices, Moments and Quadrature
-    <https://doi.org/10.1515/9781400833887>`_, 2010; Ghorbani, Krishnan and Xiao, `An
-    Investigation into Neural Net Optimization via Hessian Eigenvalue Density
-    <https://arxiv.org/abs/1901.10159>`_, 2019
-  """
-  if not tridiagonals:
-    raise ValueError("tridiagonals: expected at least one, got none")
-  if not _LEAST_BROADENING <= broadening < float("inf"):
-    raise ValueError(
-      f"broadening: expected a number from {_LEAST_BROADENING} on, got {broadening}"
-    )
-  least = int(np.ceil(_POINTS_A_SIGMA * (1 / broadening + 12))) + 1
-  if num_points is None:
-    num_points = max(2000, least)
-  if num_points < least:
-    raise ValueError(
-      f"num_points: expected at least {least}, so that Gaussians of a width of "
-      f"{broadening} of the range are seen; got {num_points}"
-    )
-  pairs = [ritz(tridiagonal) for tridiagonal in tridiagonals]
-  nodes = [values for values, _ in pairs]
-  weights = [vectors[0] ** 2 for _, vectors in pairs]
-  every = np.concatenate(nodes)
-  if not np.isfinite(every).all():
-    raise ValueError("tridiagonals: expected finite numbers, got NaN or infinity")
-  low, high = every.min(), every.max()
-  # One eigenvalue only has no range.
-  spread = high - low or max(abs(high), 1.0)
-  sigma = broadening * spread
-  points = np.linspace(low - 6 * sigma, high + 6 * sigma, num_points)
-  density = np.zeros(num_points)
-  for theta, tau in zip(nodes, weights, strict=True):
-    z = (points[:, None] - theta[None, :]) / sigma
-    density += np.exp(-(z**2) / 2) @ tau / (sigma * np.sqrt(2 * np.pi))
-  return Density(points, density / len(nodes), nodes, weights, float(sigma))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from emosynth_jax.analysis import curvature, hessian, lanczos
+from emosynth_jax.analysis import hessian, hessian_lanczos, lanczos
 from emosynth_jax.models import layers
 
 _STEPS = 200
@@ -85,7 +85,7 @@ def test_extreme_eigenvalues_are_those_of_the_dense_hessian(dense, dtype, atol):
     params, batches = _network(dtype)
     zeros = jax.tree.map(lambda x: jnp.zeros((2, *x.shape), x.dtype), params)
     probe = jnp.asarray(np.random.default_rng(2).standard_normal(len(dense)), dtype)
-    found = jax.jit(curvature.at_point(_measure, _STEPS, 1e-4))(
+    found = jax.jit(hessian_lanczos.at_point(_measure, _STEPS, 1e-4))(
       jnp.zeros(2, dtype), params, zeros, {"shift": dtype(0)}, batches, probe
     )
     found = jax.device_get(found)
@@ -105,7 +105,7 @@ def test_extreme_eigenvalues_are_those_of_the_dense_hessian(dense, dtype, atol):
 def test_the_probes_average_to_the_trace(dense):
   params, batches = _network(np.float32)
   function = jax.jit(
-    jax.vmap(curvature.at_network(_measure, 3), in_axes=(0, None, None, None))
+    jax.vmap(hessian_lanczos.at_network(_measure, 3), in_axes=(0, None, None, None))
   )
   keys = jax.random.split(jax.random.key(0), 200)
   stack = lanczos.unstack(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emosynth_jax.analysis import lanczos
+from emosynth_jax.analysis import lanczos, spectrum
 
 # Distinct eigenvalues with their multiplicities, 40 in all.
 _CLUSTERED = {-2.0: 1, -1e-3: 2, 0.0: 27, 1e-3: 4, 1.0: 3, 1.001: 1, 5.0: 2}
@@ -212,7 +212,7 @@ def test_the_spectral_density_of_random_signs_is_exact_for_a_diagonal_matrix():
     jax.vmap(lambda v: lanczos.lanczos(lambda x: jnp.asarray(diagonal) * x, v, 12))
   )
   stack = lanczos.unstack(jax.device_get(program(probes)))
-  result = lanczos.spectral_density(stack, broadening=0.01)
+  result = spectrum.spectral_density(stack, broadening=0.01)
   assert result.broadening == pytest.approx(0.11, rel=1e-5)
   for nodes, weights in zip(result.nodes, result.weights, strict=True):
     np.testing.assert_allclose(nodes, [-1, 0, 2, 10], atol=1e-4)
@@ -228,7 +228,7 @@ def test_the_spectral_density_of_a_dense_matrix():
   normal = np.random.default_rng(2).standard_normal((400, 400))
   matrix = (normal + normal.T) / np.sqrt(800)
   stack = [_run(matrix, 40, seed=seed) for seed in range(8)]
-  result = lanczos.spectral_density(stack, broadening=0.05)
+  result = spectrum.spectral_density(stack, broadening=0.05)
   z = (result.eigenvalues[:, None] - np.linalg.eigvalsh(matrix)[None]) / (
     result.broadening
   )
@@ -243,7 +243,7 @@ def test_narrow_gaussians_keep_their_area_and_height(broadening):
   diagonal = _diagonal({-1.0: 5, 0.0: 25, 2.0: 9, 10.0: 1})
   signs = jax.random.rademacher(jax.random.key(0), (40,), jnp.float32)
   found = jax.device_get(_program(12, 0.0)(np.diag(diagonal), signs))
-  result = lanczos.spectral_density([found], broadening=broadening)
+  result = spectrum.spectral_density([found], broadening=broadening)
   area = np.trapezoid(result.density, result.eigenvalues)
   assert area == pytest.approx(1, abs=1e-6)
   near = np.abs(result.eigenvalues - 2) < 4 * result.broadening
@@ -253,7 +253,7 @@ def test_narrow_gaussians_keep_their_area_and_height(broadening):
 
 
 def test_a_spectrum_of_one_eigenvalue_has_a_density():
-  result = lanczos.spectral_density([_run(3 * np.eye(5), 4)])
+  result = spectrum.spectral_density([_run(3 * np.eye(5), 4)])
   assert np.trapezoid(result.density, result.eigenvalues) == pytest.approx(1, abs=1e-4)
   assert result.eigenvalues[result.density.argmax()] == pytest.approx(3, abs=0.01)
 
@@ -264,12 +264,12 @@ def test_bad_input_gets_one_clear_error():
   with pytest.raises(ValueError, match="num_steps: expected at least 1, got 0"):
     lanczos.lanczos(lambda x: x, jnp.ones(2), 0)
   with pytest.raises(ValueError, match="at least one"):
-    lanczos.spectral_density([])
+    spectrum.spectral_density([])
   good = _run(np.eye(2), 1)
   for broadening in (0, 1e-5, np.nan):
     with pytest.raises(ValueError, match=f"from 0.0001 on, got {broadening}"):
-      lanczos.spectral_density([good], broadening=broadening)
+      spectrum.spectral_density([good], broadening=broadening)
   with pytest.raises(ValueError, match=r"num_points: expected at least 4049.*got 2000"):
-    lanczos.spectral_density([good], broadening=1e-3, num_points=2000)
+    spectrum.spectral_density([good], broadening=1e-3, num_points=2000)
   with pytest.raises(ValueError, match="expected finite"):
-    lanczos.spectral_density([good._replace(diagonal=np.array([np.nan]))])
+    spectrum.spectral_density([good._replace(diagonal=np.array([np.nan]))])

@@ -27,7 +27,7 @@ from emosynth_jax.analysis import (
 )
 from emosynth_jax.checkpoints import Checkpoints
 from emosynth_jax.data.dataset import Dataset
-from experiments import figure_4_4, figure_4_5, figures
+from experiments import figure_4_4, figure_4_5, figures_of_networks
 
 _CLASSES = ("angry", "sad", "fear")
 _TOTAL = 22
@@ -127,12 +127,12 @@ def _looks_drawn(path):
 def test_saliency_shows_images_and_maps_of_the_split(tmp_path, drawn, monkeypatch):
   state = _write_run(tmp_path / "run", "tiny_maps", seed=2)
   # Several calls, and a last one that is not full.
-  monkeypatch.setattr(figures, "_BATCH_SIZE", 4)
-  monkeypatch.setattr(figures, "_BATCHES_A_CALL", 2)
+  monkeypatch.setattr(figures_of_networks, "_BATCH_SIZE", 4)
+  monkeypatch.setattr(figures_of_networks, "_BATCHES_A_CALL", 2)
   given = types.SimpleNamespace(
     workdir=[str(tmp_path / "run")], split="test", images=0, data_dir=None
   )
-  figures.draw_saliency(given, tmp_path / "saliency.png")
+  figures_of_networks.draw_saliency(given, tmp_path / "saliency.png")
   name = "saliency-synthetic_faces-cross_entropy-seed2.png"
   assert list(drawn) == [name]
   assert _looks_drawn(tmp_path / name)

@@ -12,7 +12,7 @@ import pytest
 
 from emosynth_jax import default_config, plots, results
 from emosynth_jax.analysis import embedding_run
-from experiments import figure_4_5, figures
+from experiments import figure_4_5, figures_of_networks, figures_of_runs
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SCRIPTS = sorted(path.stem for path in (_ROOT / "experiments").glob("figure_*.py"))
@@ -138,7 +138,7 @@ def test_curves_are_means_over_the_seeds_of_one_kind(tmp_path, drawn):
     _write_run(tmp_path / "c", loss="mam_softmax", accuracies=[0.5]),
     _write_run(tmp_path / "d", data_set="svhn", accuracies=[0.1, 0.3]),
   ]
-  figures.draw_curves(workdirs, tmp_path / "curves.png")
+  figures_of_runs.draw_curves(workdirs, tmp_path / "curves.png")
   axes = drawn[0][0].axes
   assert len(axes) == 4
   train, validation, other_train, other = axes[0].get_lines()
@@ -159,7 +159,9 @@ def test_curves_are_means_over_the_seeds_of_one_kind(tmp_path, drawn):
 
 def test_accuracies_alone_have_a_panel_for_each_split(tmp_path, drawn):
   workdir = _write_run(tmp_path / "a", accuracies=[0.2, 0.4])
-  figures.draw_curves([workdir], tmp_path / "curves.png", figures.ACCURACIES)
+  figures_of_runs.draw_curves(
+    [workdir], tmp_path / "curves.png", figures_of_runs.ACCURACIES
+  )
   left, right = drawn[0][0].axes
   np.testing.assert_allclose(left.get_lines()[0].get_ydata(), [10, 20])
   np.testing.assert_allclose(right.get_lines()[0].get_ydata(), [20, 40])
@@ -174,7 +176,7 @@ def test_each_matrix_is_named_by_its_run(tmp_path, drawn):
     _write_run(tmp_path / "a", accuracies=[0.2]),
     _write_run(tmp_path / "b", loss="mam_softmax+sce_loss", seed=3, accuracies=[0.2]),
   ]
-  figures.draw_confusions(workdirs, tmp_path / "matrix.png")
+  figures_of_runs.draw_confusions(workdirs, tmp_path / "matrix.png")
   assert [path.name for _, path in drawn] == [
     "matrix-mnist-cross_entropy-seed0.png",
     "matrix-mnist-mam_softmax-sce_loss-seed3.png",
@@ -201,7 +203,7 @@ def test_files_are_missed_before_a_run_is_embedded(tmp_path, monkeypatch):
       data_dir=None,
     )
     with pytest.raises(FileNotFoundError, match=rf"{name}/{missing}\.json"):
-      figures.draw_embeddings(given, tmp_path / "tsne.png")
+      figures_of_networks.draw_embeddings(given, tmp_path / "tsne.png")
   assert embedded == []
 
 
@@ -256,7 +258,7 @@ def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch)
   given = types.SimpleNamespace(
     workdir=workdirs, split="test", images=4, points=4, data_dir="elsewhere"
   )
-  figures.draw_embeddings(given, tmp_path / "tsne.png")
+  figures_of_networks.draw_embeddings(given, tmp_path / "tsne.png")
   # All runs at once, so that all are read before the first is embedded.
   assert asked == [{"split": "test", "images": 4, "points": 4, "data_dir": "elsewhere"}]
   text = (tmp_path / "tsne.txt").read_text()

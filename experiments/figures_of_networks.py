@@ -1,0 +1,117 @@
+"""Figures for which trained networks are run again: Grad-CAM, embeddings."""
+
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from emosynth_jax import mapped, progress
+from emosynth_jax.reporting import run_files
+from experiments import figures
+
+# Of Grad-CAM: images at a time, and how many such batches between two lines on the
+# screen.
+_BATCH_SIZE, _BATCHES_A_CALL = 64, 8
+
+
+def draw_saliency(given: Any, path: pathlib.Path) -> None:
+  """Of each run: images, Grad-CAM, guided backpropagation and their product.
+
+  For each class one image that is classified well and one that is not.
+
+  Args:
+    given: the flags.
+    path: a PNG file; what tells the run is added to its name.
+
+  Raises:
+    FileNotFoundError, ValueError, CheckpointError: as `trained_run.load_network`.
+  """
+  from emosynth_jax.analysis import saliency_grid, saliency_run, trained_run
+
+  runs = [run_files.read_run(workdir) for workdir in given.workdir]
+  for workdir, run in zip(given.workdir, runs, strict=True):
+    network = trained_run.load_network(
+      workdir, given.split, given.data_dir, dtype="float32"
+    )
+    config, experiment, state, dataset = network
+    layer, shape, margin = saliency_run.choose_layer(network, None)
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
+    rows = np.sort(order[: given.images or len(dataset)])
+    found = _explain(
+      functools.partial(
+        saliency_run.explain,
+        saliency_run.apply_fn_of(experiment, modules=True),
+        layer=layer,
+        margin=margin,
+      ),
+      dataset.images[rows],
+      (state.evaluation_variables, state.input_scale),
+      f"{workdir}: Grad-CAM of {layer}",
+    )
+    own = figures.of_run(path, run)
+    saliency_grid.draw(
+      own,
+      images=dataset.images[rows],
+      labels=dataset.labels[rows],
+      found=found,
+      class_names=dataset.class_names,
+      title=f"{config.data.name}, {dataset.official_split or given.split}: "
+      f"{config.model.name}, {config.loss.name}, seed {config.seed}, "
+      f"{saliency_grid.describe_layer(layer, shape, margin)}",
+    )
+    figures.write_origin(own, [workdir])
+
+
+def _explain(
+  explain: Callable[..., Any], images: np.ndarray, shared: tuple[Any, ...], label: str
+) -> dict[str, np.ndarray]:
+  """The maps of many images, a few batches a call, with a line now and then."""
+  import jax
+
+  total = len(images)
+  batch_size = min(_BATCH_SIZE, total)
+  program = jax.jit(functools.partial(explain, batch_size=batch_size))
+  bar = progress.Progress(first=0, total=total)
+  return mapped.run_in_chunks(
+    lambda members, *shared: program(*shared, members),
+    images,
+    shared,
+    chunk=min(_BATCHES_A_CALL * batch_size, -(-total // batch_size) * batch_size),
+    report=lambda done: bar.update(
+      done, f"{label}: image {done}/{total}", images_per_unit=1
+    ),
+  )
+
+
+def draw_embeddings(given: Any, path: pathlib.Path) -> None:
+  """t-SNE of the runs' embeddings on the same images, and their separation as text.
+
+  Args:
+    given: the flags.
+    path: the PNG file; its text has the figures and paired differences.
+
+  Raises:
+    FileNotFoundError, ValueError, CheckpointError: as `embedding_run.embed_runs`,
+      before the first run is embedded.
+  """
+  from emosynth_jax.analysis import embedding_run, separation_report
+
+  # Not only when the picture is done: a file may be missing.
+  figures.describe_runs(given.workdir)
+  found = embedding_run.embed_runs(
+    given.workdir,
+    split=given.split,
+    images=given.images,
+    points=given.points,
+    data_dir=given.data_dir,
+  )
+  records = [record for record, _ in found]
+  comparisons = separation_report.compare(records)
+  embedding_run.draw_runs(path, found)
+  text = separation_report.format_runs(records)
+  if comparisons:
+    text += "\n" + separation_report.format_comparison(comparisons)
+  print(text, end="")
+  figures.write_origin(path, given.workdir, text)

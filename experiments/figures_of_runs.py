@@ -1,0 +1,148 @@
+"""Figures drawn of what finished runs wrote: curves by epoch, confusion matrices."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from emosynth_jax import plots
+from emosynth_jax import seeds as several
+from emosynth_jax.analysis import embedding_plots
+from emosynth_jax.reporting import run_files
+from experiments import figures
+
+# Panels of curves: what the axis says, its factor and the keys of metrics.jsonl.
+FIT = (
+  ("accuracy (%)", 100, ("train/accuracy", "validation/accuracy")),
+  ("loss", 1, ("train/loss", "validation/loss")),
+)
+ACCURACIES = (
+  ("train accuracy (%)", 100, ("train/accuracy",)),
+  ("validation accuracy (%)", 100, ("validation/accuracy",)),
+)
+_LOSSES = (
+  "Training: mean over an epoch, under augmentation and dropout, the loss each run's "
+  "own with its margin.\nValidation: after the epoch, without either, the loss "
+  "cross-entropy of the margin-free logits."
+)
+_TRAINING = (
+  "Training accuracy: mean over an epoch, under augmentation and dropout. Validation: "
+  "after the epoch, without either."
+)
+
+
+def draw_curves(
+  workdirs: Sequence[str], path: pathlib.Path, panels: Sequence[Any] = FIT
+) -> None:
+  """Curves by epoch: a row for each data set, a colour for each kind of run.
+
+  Runs that differ in the seed alone are one kind, and their mean is drawn, as far as
+  all of them go; a single run is named with its seed. Training is dashed where a
+  panel has both. Two panels of accuracies have one scale.
+
+  Args:
+    workdirs: of runs that were evaluated.
+    path: the PNG file.
+    panels: `FIT` or `ACCURACIES`.
+
+  Raises:
+    FileNotFoundError, ValueError: as `run_files.read_run`.
+  """
+  runs = [run_files.read_run(workdir) for workdir in workdirs]
+  data_sets = list(dict.fromkeys(run.report["data_set"] for run in runs))
+  figure = plots.new_figure(9.5, 3.1 * len(data_sets) + 0.6)
+  axes = figure.subplots(
+    len(data_sets),
+    len(panels),
+    squeeze=False,
+    sharey="row" if panels is ACCURACIES else False,
+  )
+  for row, data_set in zip(axes, data_sets, strict=True):
+    kinds = _kinds([run for run in runs if run.report["data_set"] == data_set])
+    for axis, (name, factor, keys) in zip(row, panels, strict=True):
+      for i, (label, own) in enumerate(kinds.items()):
+        for key in keys:
+          dashed = len(keys) > 1 and key.startswith("train/")
+          curves = [[factor * float(r[key]) for r in run.records] for run in own]
+          length = min(map(len, curves))
+          mean = np.mean([curve[:length] for curve in curves], axis=0)
+          axis.plot(
+            range(1, length + 1),
+            mean,
+            "--" if dashed else "-",
+            color=embedding_plots.COLOURS[i % len(embedding_plots.COLOURS)],
+            marker=_marker(i) if length <= 40 else None,
+            markersize=3,
+            linewidth=1.5,
+            label=None if dashed else label,
+          )
+      axis.set_xlabel("epoch")
+      axis.set_ylabel(name)
+      # Shared axes leave out the numbers of the second, which has words of its own.
+      axis.yaxis.set_tick_params(labelleft=True)
+      axis.xaxis.get_major_locator().set_params(integer=True)
+      plots.clean(axis)
+    row[0].set_title(data_set, fontsize=10, loc="left")
+    row[-1].legend(
+      frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5)
+    )
+  lines = f"Dashed: training. Solid: validation.\n{_LOSSES}"
+  figure.supxlabel(lines if panels is FIT else _TRAINING, fontsize=8, color=plots.GREY)
+  plots.save(figure, path)
+  figures.write_origin(path, workdirs)
+
+
+def _marker(i: int) -> str:
+  return embedding_plots.MARKERS[i % len(embedding_plots.MARKERS)]
+
+
+def _kinds(
+  runs: Sequence[run_files.RunFiles],
+) -> dict[str, list[run_files.RunFiles]]:
+  """Runs of one config by a label that tells it from the others."""
+  by_config: dict[str, list[run_files.RunFiles]] = {}
+  for run in runs:
+    settings = several.settings_of(run.report["config"])
+    settings.pop("seed")
+    by_config.setdefault(json.dumps(settings, sort_keys=True), []).append(run)
+  labels: dict[str, list[run_files.RunFiles]] = {}
+  for own in by_config.values():
+    config = own[0].report["config"]
+    label = f"{config['model']['name']}, {config['loss']['name']}"
+    # Two recipes of one network and loss.
+    label += f" ({own[0].workdir.name})" if label in labels else ""
+    labels[label] = own
+
+  def seeds_of(own):
+    return f"{len(own)} seeds" if len(own) > 1 else f"seed {own[0].report['seed']}"
+
+  return {f"{label}, {seeds_of(own)}": own for label, own in labels.items()}
+
+
+def draw_confusions(workdirs: Sequence[str], path: pathlib.Path) -> None:
+  """The confusion matrix of each run's reported split.
+
+  Args:
+    workdirs: of runs that were evaluated.
+    path: a PNG file; what tells the run is added to its name.
+
+  Raises:
+    FileNotFoundError, ValueError: as `run_files.read_run`.
+  """
+  for workdir in workdirs:
+    run = run_files.read_run(workdir)
+    split, summary = run.reported_split, run.report["splits"][run.reported_split]
+    official = run.report["official_splits"][split] or split
+    own = figures.of_run(path, run)
+    plots.plot_confusion_matrix(
+      summary["confusion_matrix"],
+      summary["class_names"],
+      own,
+      f"{run.report['data_set']}, {official}: "
+      f"{run.report['config']['model']['name']}, "
+      f"{run.report['config']['loss']['name']}, seed {run.report['seed']}, accuracy "
+      f"{100 * summary['accuracy']:.2f} %",
+    )
+    figures.write_origin(own, [workdir])
