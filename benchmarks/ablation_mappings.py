@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from emosynth_jax import ablation, command_line, models, results
+from emosynth_jax import ablation, ablation_members, command_line, models, results
 
 _MEMBERS = flags.DEFINE_integer("members", 4, "Members of a call.", 1)
 _IMAGES = flags.DEFINE_integer("images", 1024, "Training images.", 64)
@@ -47,14 +47,14 @@ def main(argv: list[str]) -> None:
     jnp.asarray(rng.integers(0, 256, shape), jnp.uint8),
     jnp.asarray(rng.integers(0, 7, _IMAGES.value), jnp.int32),
   )
-  settings = ablation.expand_grid(_GRID)
-  formulas = list(dict.fromkeys(ablation.formula_of(s)[0] for s in settings))
+  settings = ablation_members.expand_grid(_GRID)
+  formulas = list(dict.fromkeys(ablation_members.formula_of(s)[0] for s in settings))
   count = _MEMBERS.value // jax.device_count() * jax.device_count()
   if not count:
     command_line.fail(
       f"--members: expected at least {jax.device_count()}, one a device"
     )
-  members = ablation.stack_members(
+  members = ablation_members.stack_members(
     [(settings[i % len(settings)], i) for i in range(count)], formulas
   )
   programs, compilation = {}, {}

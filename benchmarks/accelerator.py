@@ -7,12 +7,16 @@
 Whole epochs as one scan in bfloat16, under a guard that refuses any transfer between
 host and device inside of an epoch: images a second, the share of the device's rate,
 the ratio to PyTorch (torch.compile, autocast to bfloat16, channels-last), where torch
-is installed with CUDA; its logits of shared weights are compared on the CPU meanwhile.
+is installed with CUDA. Its logits of shared weights are compared with ours on the CPU
+meanwhile, eager and in float32, and those of the compiled program with these before it
+is timed.
 Then whole runs of `emosynth_jax.main`: how long until 99 % on MNIST's and 94 % on
 CIFAR-10's validation images, and FER-2013 to its end, each with the test split's
-accuracy by the epoch that validation chose.
+accuracy by the epoch that validation chose. A part that fails is a line, the rest goes
+on, and the exit code is 1.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -21,11 +25,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from absl import app, flags, logging
 
+from benchmarks import accelerator_runs, attempts
 from emosynth_jax import command_line
 
 # Of logits in bfloat16, relative to the largest in float32: eight bits through fifteen
@@ -49,37 +54,13 @@ PEAKS = {
 }
 
 
-class Run(NamedTuple):
-  """A run of the project's training command.
-
-  Attributes:
-    config: what --config is, without the folder.
-    target: accuracy on validation images whose time is wanted; None for none.
-    data_dir: where the data is, below --data_dir.
-    settings: further ones of the config.
-  """
-
-  config: str
-  target: float | None
-  data_dir: str
-  settings: tuple[str, ...] = ()
-
-
-# Four times the recipe's batch, to fill an accelerator, at as many times its rate.
-_LARGE = ("batch_size=256", "optimizer.learning_rate=0.04", "eval_batch_size=1024")
-RUNS = {
-  "mnist": Run("mnist.py:strong", 0.99, "tfds", (*_LARGE, "num_epochs=6")),
-  "cifar10": Run("cifar10.py:strong", 0.94, "tfds", (*_LARGE, "num_epochs=40")),
-  "fer2013": Run("fer2013.py:strong", None, "", (*_LARGE, "num_epochs=40")),
-}
-_PARTS = ("throughput", *RUNS)
+_PARTS = ("throughput", *accelerator_runs.RUNS)
 _SHAPES = ("cifar10", "fer2013")
-_DRY_RUN = Run("synthetic_faces.py:fer_vgg,small", 0.0, "")
 
 
 def define_flags() -> None:
   """Defines the command's flags."""
-  flags.DEFINE_bool("dry_run", False, "Tiny sizes, on any device, in a minute.")
+  flags.DEFINE_bool("dry_run", False, "Tiny sizes, on any device, in minutes.")
   flags.DEFINE_string("data_dir", "data", "Folder of fer2013.zip and tfds/.")
   flags.DEFINE_integer("batch", 512, "Images of a step.", 1)
   flags.DEFINE_integer("steps", 50, "Steps of an epoch.", 1)
@@ -124,28 +105,73 @@ def measure_jax(case: Any, steps: int, epochs: int) -> dict[str, Any]:
   }
 
 
-def measure_torch(case: Any, steps: int, epochs: int) -> dict[str, Any]:
+def measure_torch(
+  case: Any, steps: int, epochs: int, *, form: str = "compile", dry_run: bool = False
+) -> dict[str, Any]:
   """PyTorch's half: images a second, or in "not_run" why there are none.
 
   JAX, whose weights it takes, is on the CPU here and leaves the device alone.
+
+  Args:
+    case: the network and the batch.
+    steps: steps of an epoch.
+    epochs: timed epochs.
+    form: of `torch_cases.FORMS`.
+    dry_run: whether the CPU will do where there is no CUDA device.
+
+  Raises:
+    ValueError: see `check_mixed`.
   """
   try:
     import torch
   except ImportError:
     return {"not_run": "torch is not installed: pip install -e '.[benchmark]'"}
-  if not torch.cuda.is_available():
+  if not torch.cuda.is_available() and not dry_run:
     return {"not_run": "torch sees no CUDA device"}
   from benchmarks import measure, torch_cases
 
+  device = "cuda" if torch.cuda.is_available() else "cpu"
   torch.backends.cudnn.benchmark = True
-  run = torch_cases.training(case, "compile", steps, device="cuda", mixed=True)
+  model = torch_cases.build(case, form).to(device)
+  difference = check_mixed(case, model, form, device)
+  run = torch_cases.training(case, form, steps, device=device, mixed=True, model=model)
   run()
   seconds = measure.alternate({"": run}, epochs)[""]
-  return {"images": case.batch * steps / statistics.median(seconds)}
+  images = case.batch * steps / statistics.median(seconds)
+  return {"images": images, "difference": difference}
+
+
+def check_mixed(case: Any, model: Any, form: str, device: str) -> float:
+  """Compares PyTorch's logits by a program in bfloat16 with float32 on the CPU.
+
+  Args:
+    case: the network, and the batch that is timed: another would be compiled apart.
+    model: the network on the device, which has begun with the weights of ours.
+    form: that of the model.
+    device: "cuda" or "cpu".
+
+  Returns:
+    The largest difference over the largest logit.
+
+  Raises:
+    ValueError: if that is more than rounding explains.
+  """
+  from benchmarks import torch_cases
+
+  exact = torch_cases.inference(case, "eager", 1)()
+  rounded = torch_cases.inference(
+    case, form, 1, device=device, mixed=True, model=model
+  )()
+  difference = float(abs(rounded - exact).max() / abs(exact).max())
+  if not difference < _TOLERANCE:
+    raise ValueError(
+      f"{case}: PyTorch's {form} in bfloat16 changes the logits by {difference:.2g}"
+    )
+  return difference
 
 
 def check_torch(case: Any, steps: int, epochs: int) -> dict[str, Any]:
-  """Compares the two networks' logits of shared weights, on the CPU.
+  """Compares the two networks' logits of shared weights: float32, eager, on the CPU.
 
   Raises:
     ValueError: if they differ by more than rounding.
@@ -157,41 +183,72 @@ def check_torch(case: Any, steps: int, epochs: int) -> dict[str, Any]:
     return {"not_run": "torch is not installed"}
   from benchmarks import cases
 
+  if case.config().model.name != "emosynthnet":
+    return {"not_run": "this network is not in PyTorch here"}
   few = case._replace(batch=8)
   ours, theirs = cases.inference(few, 1)(), torch_cases.inference(few, "eager", 1)()
   return {"difference": torch_cases.check_equal(ours, theirs)}
 
 
-def throughput(data: str, width: str, batch: int, steps: int, epochs: int) -> list[str]:
+def throughput(
+  data: str,
+  width: str,
+  batch: int,
+  steps: int,
+  epochs: int,
+  failures: list[str],
+  *,
+  dry_run: bool = False,
+) -> list[str]:
   """A table's row: images/s, share of peak, and PyTorch's.
 
   Each half runs in a process of its own, one after the other: two frameworks in one
   would take the device's memory from each other.
+
+  Args:
+    data: see `cases.Case`.
+    width: the same.
+    batch: the same.
+    steps: steps of an epoch.
+    epochs: timed epochs.
+    failures: gets a line if PyTorch's half fails.
+    dry_run: see `measure_torch`.
+
+  Returns:
+    The cells.
+
+  Raises:
+    RuntimeError: if our half fails.
   """
   from benchmarks import cases
 
   case = cases.Case(data, width, batch)
   sizes = [f"--batch={batch}", f"--steps={steps}", f"--epochs={epochs}"]
+  sizes += ["--dry_run"] if dry_run else []
   on_cpu = {"JAX_PLATFORMS": "cpu"}
   check = _start(f"check:{data}:{width}", sizes, on_cpu | {"CUDA_VISIBLE_DEVICES": ""})
   ours = _result(_start(f"jax:{data}:{width}", sizes, {}))
-  if "not_run" in ours:
+  if "failed" in ours:
     check.kill()
-    raise RuntimeError(f"{case}: {ours['not_run']}")
+    check.communicate()
+    raise RuntimeError(ours["failed"])
   # Now, as PyTorch's half may take long, or not end.
   logging.info("%s: %.0f images/s on %s", case, ours["images"], ours["hardware"])
-  if "not_run" in (theirs := _result(check)):
-    logging.warning("%s: the comparison of logits: %s", case, theirs["not_run"])
-  else:
+  theirs = _result(check)
+  if "difference" in theirs:
     logging.info("%s: logits differ by %.1g", case, theirs["difference"])
     theirs = _result(_start(f"torch:{data}:{width}", sizes, on_cpu))
   operations = 6 * cases.multiply_adds(case) * ours["images"]
   known = peak(ours["device_kind"])
   row = [str(case), f"{ours['images']:.0f}", f"{operations / 1e12:.3g}"]
   row.append(f"{100 * operations / known:.1f} %" if known else "unknown")
+  if "failed" in theirs:
+    attempts.report(f"throughput, {case}: torch: {theirs['failed']}", failures)
+    return [*row, "failed", ""]
   if "not_run" in theirs:
     logging.warning("%s: PyTorch not run: %s", case, theirs["not_run"])
     return [*row, "not run", ""]
+  logging.info("%s: logits in bfloat16 differ by %.1g", case, theirs["difference"])
   return [*row, f"{theirs['images']:.0f}", f"{ours['images'] / theirs['images']:.2f}"]
 
 
@@ -209,81 +266,8 @@ def _start(only, sizes, environment):
 def _result(child):
   lines = child.communicate()[0].strip().splitlines()
   if child.returncode or not lines:
-    return {"not_run": f"{' '.join(child.args[1:4])} ended with {child.returncode}"}
+    return {"failed": attempts.describe_end(child.returncode, "")}
   return json.loads(lines[-1])
-
-
-def whole_run(run: Run, data_dir: str, workdir: pathlib.Path, *, tiny: bool) -> str:
-  """Trains by the project's command, and tells the time and the accuracy.
-
-  Args:
-    run: what to train.
-    data_dir: see `Run`.
-    workdir: the run's folder.
-    tiny: whether to train one epoch of a handful of images.
-
-  Returns:
-    A sentence.
-
-  Raises:
-    RuntimeError: if the command fails.
-  """
-  command = [
-    sys.executable,
-    "-m",
-    "emosynth_jax.main",
-    f"--config={pathlib.Path(__file__).parents[1] / 'configs' / run.config}",
-    f"--config.data.data_dir={os.path.join(data_dir, run.data_dir)}",
-    f"--workdir={workdir}",
-    "--config.model.dtype=bfloat16",
-    *(f"--config.{setting}" for setting in run.settings),
-  ]
-  if tiny:
-    command += [
-      "--config.data.limit=64",
-      "--config.num_epochs=1",
-      "--config.batch_size=8",
-      "--config.model.width=0.02",
-    ]
-  began = time.monotonic()
-  if subprocess.run(command, check=False).returncode:
-    raise RuntimeError(f"{' '.join(command[1:])} failed")
-  wall = time.monotonic() - began
-  report = json.loads((workdir / "report.json").read_text())
-  accuracy = 100 * report["splits"]["test"]["accuracy"]
-  return (
-    f"{run.config}: {describe(workdir, run.target)}; the command took {wall:.1f} s; "
-    f"test split {accuracy:.2f} %"
-  )
-
-
-def describe(workdir: pathlib.Path, target: float | None) -> str:
-  """When a run's validation accuracy came to a target, and when the run ended.
-
-  Args:
-    workdir: the run's folder.
-    target: an accuracy, or None.
-
-  Returns:
-    Words for a report.
-  """
-  from emosynth_jax.metric_writer import read_records
-
-  elapsed, reached = 0.0, None
-  records = zip(
-    read_records(workdir / "metrics.jsonl"),
-    read_records(workdir / "timing.jsonl"),
-    strict=True,
-  )
-  for record, timing in records:
-    elapsed += timing["seconds"]
-    if reached is None and target is not None:
-      if record["validation/accuracy"] >= target:
-        reached = f"{100 * target:g} % on validation after {elapsed:.1f} s"
-  whole = f"{elapsed:.1f} s of epochs, compilation and saves included"
-  if target is None:
-    return whole
-  return f"{reached or f'{100 * target:g} % not reached'}, {whole}"
 
 
 def main(argv: list[str]) -> None:
@@ -302,8 +286,11 @@ def main(argv: list[str]) -> None:
     command_line.fail(f"--data: expected {' or '.join(_SHAPES)}, got {unknown[0]!r}")
   # This process never touches the device, which a child could not open then.
   probe = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
-  backend = subprocess.run(probe, check=True, stdout=subprocess.PIPE, text=True).stdout
-  if backend.strip() == "cpu" and not values.dry_run:
+  found = subprocess.run(probe, check=False, capture_output=True, text=True)
+  if found.returncode:
+    how = attempts.describe_end(found.returncode, found.stderr)
+    command_line.fail(f"JAX does not start on this machine: {how}")
+  if found.stdout.strip() == "cpu" and not values.dry_run:
     command_line.fail(
       "JAX sees no accelerator: install JAX for it (pip install 'jax[cuda13]'), or try "
       "the script with --dry_run"
@@ -315,23 +302,43 @@ def main(argv: list[str]) -> None:
   from emosynth_jax import results
 
   where = results.provenance()
-  print(f"{where['date']}, commit {where['commit']}, {where['command']}")
+  print(f"{where['date']}, commit {where['commit']}, {where['command']}", flush=True)
+  failures: list[str] = []
   if "throughput" in values.parts:
     sizes = (4, 2, 2) if values.dry_run else (values.batch, values.steps, values.epochs)
     names = ["tiny"] if values.dry_run else values.data
     header = ["bfloat16", "images/s", "TFLOP/s", "of peak", "torch", "ours to it"]
     rows = []
     for name in names:
-      rows.append(throughput(name, "tiny" if values.dry_run else "full", *sizes))
-      # Each time, as what comes next may fail.
-      print(measure.format_rows(header, rows), flush=True)
-  runs = {name: run for name, run in RUNS.items() if name in values.parts}
+      # Not "tiny", a network that PyTorch has not.
+      width = "small" if values.dry_run else "full"
+      with attempts.in_one_line(f"throughput, {name}", failures):
+        rows.append(throughput(name, width, *sizes, failures, dry_run=values.dry_run))
+        # Each time, as what comes next may end this process.
+        print(measure.format_rows(header, rows), flush=True)
+  runs = {
+    name: run for name, run in accelerator_runs.RUNS.items() if name in values.parts
+  }
   if values.dry_run:
-    runs = {"dry_run": _DRY_RUN} if runs else {}
+    runs = {"dry_run": accelerator_runs.DRY_RUN} if runs else {}
   with tempfile.TemporaryDirectory() as folder:
     root = pathlib.Path(values.workdir or folder)
-    for name, run in runs.items():
-      text = whole_run(run, values.data_dir, root / name, tiny=values.dry_run)
+    whole_runs(runs, values.data_dir, root, failures, tiny=values.dry_run)
+  attempts.end(failures)
+
+
+def whole_runs(
+  runs: Mapping[str, accelerator_runs.Run],
+  data_dir: str,
+  root: pathlib.Path,
+  failures: list[str],
+  *,
+  tiny: bool,
+) -> None:
+  """Trains one after the other, and prints of each what it took, or why it failed."""
+  for name, run in runs.items():
+    with attempts.in_one_line(name, failures):
+      text = accelerator_runs.whole_run(run, data_dir, root / name, tiny=tiny)
       print(text, flush=True)
 
 
@@ -339,9 +346,17 @@ def _print_half(values):
   from benchmarks import cases
 
   framework, data, width = values.only.split(":")
-  halves = {"jax": measure_jax, "torch": measure_torch, "check": check_torch}
+  halves = {
+    "jax": measure_jax,
+    "torch": functools.partial(measure_torch, dry_run=values.dry_run),
+    "check": check_torch,
+  }
   case = cases.Case(data, width, values.batch)
-  print(json.dumps(halves[framework](case, values.steps, values.epochs)))
+  try:
+    half = halves[framework](case, values.steps, values.epochs)
+  except Exception as error:
+    half = {"failed": attempts.describe(error)}
+  print(json.dumps(half))
 
 
 if __name__ == "__main__":

@@ -93,6 +93,12 @@ class EmoSynthNet(nn.Module):
     dropout_rate: rate after each of them.
   """
 
+  # Added by their numbers, so that a type checker would not know them.
+  block1: nn.Module
+  block2: nn.Module
+  block3: nn.Module
+  block4: nn.Module
+
   def __init__(
     self,
     side: int,

@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from absl import app, flags, logging
 
+from benchmarks import landscape_torch
+from benchmarks.landscape_problem import Problem
 from emosynth_jax import command_line
 
 LANDSCAPE, CURVATURE = "landscape", "curvature map"
@@ -42,52 +44,6 @@ def define_flags() -> None:
   flags.DEFINE_integer("batch_size", 64, "Images at a time.", 1)
   flags.DEFINE_list("forms", ["eager", "channels_last"], "PyTorch's; none if empty.")
   flags.DEFINE_integer("rounds", 3, "Timed calls of each candidate.", 1)
-
-
-class Problem:
-  """The network, its directions, and points and images of one of the two tasks."""
-
-  def __init__(self, case: Any, images: int, points: int):
-    """Draws all of it.
-
-    Args:
-      case: the network and the batch.
-      images: how many; a multiple of the batch.
-      points: how many.
-    """
-    import jax
-
-    from benchmarks import cases
-    from emosynth_jax.analysis import directions, trained_run
-
-    if images % case.batch:
-      raise ValueError(
-        f"expected images in whole batches of {case.batch}, got {images}: change "
-        "--images, --curvature_images or --batch_size"
-      )
-    self.case = case
-    experiment = cases.build_experiment(case)
-    variables = cases.variables(case)
-    self.params = variables["params"]
-    self.constants = {
-      "batch_stats": variables["batch_stats"],
-      "input_scale": np.float32(case.config().input.scale),
-    }
-    shape = (images // case.batch, case.batch)
-    self.batches = (
-      case.images(images).reshape(*shape, *case.image_shape),
-      case.labels(images).reshape(shape),
-    )
-    self.measure = functools.partial(
-      trained_run.measure,
-      model=experiment.model,
-      evaluation_logits=experiment.evaluation_logits,
-      batch_norm="running",
-    )
-    raw = directions.draw_directions(jax.random.key(0), self.params, 2)
-    self.directions = directions.normalize_directions(raw, self.params)
-    rng = np.random.default_rng(2)
-    self.points = rng.uniform(-0.5, 0.5, (points, 2)).astype(np.float32)
 
 
 def landscape(problem: Problem) -> Callable[[], np.ndarray]:
@@ -151,103 +107,6 @@ def product(problem: Problem, vector: Any) -> np.ndarray:
   return np.array([np.linalg.norm(flat), flat @ own])
 
 
-class InTorch:
-  """The same tasks as a loop in Python over points and batches."""
-
-  def __init__(self, problem: Problem, form: str):
-    """Builds the network with the weights of ours.
-
-    Args:
-      problem: weights, directions, points and images.
-      form: "eager" or "channels_last".
-    """
-    import jax
-    import torch
-
-    from benchmarks import torch_cases
-
-    self._torch, self._problem = torch, problem
-    self._model = torch_cases.build(problem.case, form).eval()
-    self._at_network = [p.detach().clone() for p in self._model.parameters()]
-    self._directions = [
-      self.parameters_of(jax.tree.map(lambda d, i=i: d[i], problem.directions))
-      for i in range(2)
-    ]
-    self._batches = []
-    for images, labels in zip(*problem.batches, strict=True):
-      x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-      x = x * float(problem.constants["input_scale"])
-      layout = torch.channels_last if form != "eager" else torch.contiguous_format
-      self._batches.append(
-        (x.contiguous(memory_format=layout), torch.from_numpy(labels).long())
-      )
-
-  def parameters_of(self, params: Any) -> list[Any]:
-    """A tree as our parameters in the order of PyTorch's."""
-    from benchmarks.emosynthnet_torch import from_flax
-
-    tree = {"params": params, "batch_stats": {}}
-    named = from_flax(tree, self._problem.case.image_shape[0])
-    return [named[name] for name, _ in self._model.named_parameters()]
-
-  def _move(self, point):
-    with self._torch.no_grad():
-      for p, own, *directions in zip(
-        self._model.parameters(), self._at_network, *self._directions, strict=True
-      ):
-        p.copy_(own + float(point[0]) * directions[0] + float(point[1]) * directions[1])
-
-  def _mean_loss(self, images, labels):
-    return self._torch.nn.functional.cross_entropy(self._model(images), labels)
-
-  def landscape(self) -> np.ndarray:
-    """The losses at the points."""
-    losses = []
-    for point in self._problem.points:
-      self._move(point)
-      with self._torch.no_grad():
-        each = [float(self._mean_loss(*batch)) for batch in self._batches]
-      losses.append(np.mean(each))
-    return np.array(losses)
-
-  def product(self, vector: list[Any]) -> list[Any]:
-    """The Hessian's product with a vector at the weights as they are."""
-    parameters = list(self._model.parameters())
-    total = [self._torch.zeros_like(p) for p in parameters]
-    for batch in self._batches:
-      loss = self._mean_loss(*batch)
-      slopes = self._torch.autograd.grad(loss, parameters, create_graph=True)
-      slope = sum((s * v).sum() for s, v in zip(slopes, vector, strict=True))
-      for t, x in zip(total, self._torch.autograd.grad(slope, parameters), strict=True):
-        t += x / len(self._batches)
-    return total
-
-  def first_product(self, vector: Any) -> np.ndarray:
-    """Of the product at the first point its norm and its inner product with the vector.
-
-    Neither depends on the order of the weights, which is another in PyTorch.
-    """
-    self._move(self._problem.points[0])
-    own = self.parameters_of(vector)
-    found = self.product(own)
-    return np.array(
-      [
-        sum(float((x**2).sum()) for x in found) ** 0.5,
-        sum(float((x * v).sum()) for x, v in zip(found, own, strict=True)),
-      ]
-    )
-
-  def curvature(self, steps: int) -> None:
-    """So many products at each point, without the rest of an eigenvalue solver."""
-    for point in self._problem.points:
-      self._move(point)
-      vector = [self._torch.randn_like(p) for p in self._model.parameters()]
-      for _ in range(steps):
-        vector = self.product(vector)
-        norm = sum((v**2).sum() for v in vector) ** 0.5
-        vector = [v / norm for v in vector]
-
-
 def check(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> str:
   """Refuses to time two programs that compute different things.
 
@@ -282,7 +141,7 @@ def candidates(
   found: dict[str, Callable[[], Any]] = {"ours": ours}
   compared = []
   for form in forms:
-    other = InTorch(problem, form)
+    other = landscape_torch.InTorch(problem, form)
     if task == LANDSCAPE:
       compared.append(check(f"losses, {form}", first, other.landscape(), 1e-3))
       found[f"torch, {form}"] = other.landscape

@@ -2,118 +2,34 @@
 
   python -m benchmarks.latency --source=BUNDLE_OR_WORKDIR
 
-The same weights in all of them, in turns, from uint8 pixels to logits. PyTorch, which
-is optional, takes EmoSynthNet and FerVGG alone.
+The same weights in all of them, from uint8 pixels to logits, each with the same number
+of cores and in a process of its own, so that none waits for another's threads. They
+take turns of a few calls. PyTorch, which is optional, takes EmoSynthNet and FerVGG
+alone.
 """
 
-import functools
+import contextlib
+import json
+import pathlib
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from absl import app, flags
 
-from benchmarks import measure
-from emosynth_jax import bundle, command_line, export, predict, results
+from benchmarks import attempts, latency_runtimes, measure
+from emosynth_jax import bundle, command_line, predict, results
 from emosynth_jax.exporting import answers
-from emosynth_jax.exporting import network as networks
 
-_FORMATS = ("onnx", "onnx_int8")
-
-
-def build_candidates(
-  source: str, *, threads: int, images: np.ndarray | None
-) -> tuple[dict[str, Callable[[np.ndarray], Any]], tuple[int, int, int]]:
-  """The network as functions of a uint8 image `(1, H, W, C)`.
-
-  Args:
-    source: a bundle or a run's folder.
-    threads: of onnxruntime and PyTorch; JAX takes what it finds.
-    images: to calibrate 8 bits on; None for noise, of which the time doesn't depend.
-
-  Returns:
-    The functions by name, and the shape of an image.
-
-  Raises:
-    FileNotFoundError, ValueError: if there is no network, or a damaged one.
-    ModuleNotFoundError: if a package of the extra `export` is missing.
-  """
-  answers.check_packages()
-  import onnxruntime
-
-  network = bundle.read_network(source)
-  shape = network.image_shape
-  if images is None:
-    noise = np.random.default_rng(0).integers(0, 256, (64, *shape))
-    images = noise.astype(np.uint8)
-  candidates: dict[str, Callable[[np.ndarray], Any]] = {}
-  options = onnxruntime.SessionOptions()
-  options.intra_op_num_threads = threads
-  for format in _FORMATS:
-    content = export.export_network(network, format, calibration_images=images)
-    session = onnxruntime.InferenceSession(content, options)
-    candidates[f"onnxruntime, {format}"] = functools.partial(_run_session, session)
-  function = jax.jit(networks.build_function(network))
-  candidates["JAX, jit"] = lambda x: np.asarray(function(x)[0])
-  try:
-    candidates["PyTorch"] = _torch(network, threads)
-  except ModuleNotFoundError:
-    print("PyTorch is not installed: left out")
-  except ValueError as error:
-    print(f"PyTorch left out: {error}")
-  return candidates, shape
-
-
-def _run_session(session: Any, image: np.ndarray) -> Any:
-  return session.run(["logits"], {"images": image})
-
-
-def _torch(network, threads):
-  import torch
-
-  build = {"emosynthnet": _emosynthnet, "fer_vgg": _fer_vgg}.get(
-    network.config.model.name
-  )
-  if build is None:
-    raise ValueError(f"there is no {network.config.model.name} of ours in it")
-  torch.set_num_threads(threads)
-  model = build(network).eval()
-
-  @torch.inference_mode()
-  def run(image):
-    inputs = torch.from_numpy(image).permute(0, 3, 1, 2).float() * network.input_scale
-    return model(inputs).numpy()
-
-  return run
-
-
-def _fer_vgg(network):
-  from benchmarks import fer_vgg_torch
-
-  return fer_vgg_torch.FerVGG(network.variables)
-
-
-def _emosynthnet(network):
-  from benchmarks import emosynthnet_torch
-
-  arguments = dict(network.config.model)
-  height, _, channels = network.image_shape
-  model = emosynthnet_torch.EmoSynthNet(
-    height,
-    channels,
-    len(network.class_names),
-    width=arguments["width"],
-    dense_features=tuple(arguments["dense_features"]),
-  )
-  state = emosynthnet_torch.from_flax(network.variables, height)
-  missing, unknown = model.load_state_dict(state, strict=False)
-  # PyTorch also counts batches, for which Flax has nothing.
-  if unknown or any(not name.endswith("num_batches_tracked") for name in missing):
-    raise ValueError(f"other layers: {missing}, {unknown}")
-  return model
+# Calls of a turn, and seconds before it, in which the threads of the one before that
+# still wait for work in a loop fall asleep.
+_TURN, _PAUSE = 10, 0.3
+_REFERENCE = "JAX, jit"
 
 
 def main(argv: list[str]) -> None:
@@ -121,55 +37,152 @@ def main(argv: list[str]) -> None:
   command_line.expect_flags_only(argv)
   command_line.start_logging()
   given = flags.FLAGS
-  with command_line.mistakes_in_one_line(given.traceback, NotImplementedError):
+  with command_line.mistakes_in_one_line(
+    given.traceback, NotImplementedError, RuntimeError
+  ):
     source = given.source or str(predict.PRETRAINED)
-    measure_all(source, threads=given.threads, rounds=given.rounds)
+    threads = given.threads or latency_runtimes.all_cores()
+    if given.only:
+      answer_turns(given.only, source, threads=threads)
+    else:
+      measure_all(source, threads=threads, rounds=given.rounds)
 
 
-def measure_all(source: str, *, threads: int, rounds: int) -> None:
+def answer_turns(name: str, source: str, *, threads: int) -> None:
+  """One runtime's process: a line of JSON when it is ready, and one for each turn.
+
+  Args:
+    name: one of `latency_runtimes.RUNTIMES`.
+    source: a bundle or a run's folder.
+    threads: of the runtime.
+  """
+  latency_runtimes.hold_cores(threads)
+  network = bundle.read_network(source)
+  try:
+    run = latency_runtimes.build(name, network, threads=threads)
+  except (ModuleNotFoundError, ValueError) as error:
+    # PyTorch's are optional.
+    if not name.startswith("PyTorch"):
+      raise
+    print(json.dumps({"left_out": str(error)}), flush=True)
+    return
+  shape = (1, *network.image_shape)
+  image = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+  began = time.perf_counter()
+  logits = np.reshape(np.asarray(run(image)), -1)
+  first = time.perf_counter() - began
+  for _ in range(20):
+    run(image)
+  print(json.dumps({"first": first, "logits": logits.tolist()}), flush=True)
+  for line in sys.stdin:
+    turn = measure.alternate({"": lambda: run(image)}, int(line))[""]
+    print(json.dumps(turn), flush=True)
+
+
+def measure_all(
+  source: str,
+  *,
+  threads: int,
+  rounds: int,
+  names: Iterable[str] = tuple(latency_runtimes.RUNTIMES),
+) -> None:
   """Prints the table.
 
   Args:
     source: a bundle or a run's folder.
-    threads: of onnxruntime and PyTorch.
+    threads: of each runtime.
     rounds: timed calls of each.
+    names: of `latency_runtimes.RUNTIMES`, JAX among them.
 
   Raises:
-    FileNotFoundError, ValueError, ModuleNotFoundError: as `build_candidates`.
+    FileNotFoundError, ValueError: if there is no network, or a damaged one, or there
+      are fewer cores.
+    ModuleNotFoundError: if a package of the extra `export` is missing.
+    RuntimeError: if a runtime's process fails.
   """
-  candidates, shape = build_candidates(source, threads=threads, images=None)
-  image = np.random.default_rng(1).integers(0, 256, (1, *shape)).astype(np.uint8)
-  first, outputs = {}, {}
-  for name, run in candidates.items():
-    began = time.perf_counter()
-    outputs[name] = np.reshape(np.asarray(run(image)), -1)
-    first[name] = time.perf_counter() - began
-    for _ in range(20):
-      run(image)
-  seconds = measure.alternate(
-    {name: functools.partial(run, image) for name, run in candidates.items()},
-    rounds,
-  )
-  reference = seconds["onnxruntime, onnx"]
-  print(f"{results.provenance()['hardware']}; {threads} threads")
-  print(f"one image {shape}, {rounds} rounds in turns; logits against JAX's")
-  rows = []
-  for name, taken in seconds.items():
-    cuts = statistics.quantiles(taken, n=10)
-    difference = np.abs(outputs[name] - outputs["JAX, jit"]).max()
-    rows.append(
-      [
-        name,
-        f"{1e3 * statistics.median(taken):.2f}",
-        f"{1e3 * min(taken):.2f}",
-        f"{1e3 * cuts[8]:.2f}",
-        f"{measure.ratio(reference, taken):.2f}",
-        f"{1e3 * first[name]:.0f}",
-        f"{difference:.1e}",
-      ]
+  answers.check_packages()
+  shape = bundle.read_network(source).image_shape
+  if threads > latency_runtimes.all_cores():
+    raise ValueError(
+      f"--threads: expected 1 to {latency_runtimes.all_cores()} cores, got {threads}"
     )
+  with contextlib.ExitStack() as stack:
+    runtimes, ready = {}, {}
+    for name in names:
+      runtime = stack.enter_context(_process(name, source, threads))
+      said = _read(name, runtime)
+      if "left_out" in said:
+        print(f"{name} left out: {said['left_out']}")
+      else:
+        runtimes[name], ready[name] = runtime, said
+    seconds: dict[str, list[float]] = {name: [] for name in runtimes}
+    for begin in range(0, rounds, _TURN):
+      for name, runtime in runtimes.items():
+        time.sleep(_PAUSE)
+        print(min(_TURN, rounds - begin), file=runtime[0].stdin, flush=True)
+        seconds[name] += _read(name, runtime)
+  print(f"{results.provenance()['hardware']}; {threads} threads each")
+  print(f"one image {shape}, {rounds} calls in turns of {_TURN}; logits against JAX's")
   header = ["", "median ms", "least", "90 %", "ratio", "first call", "difference"]
-  print(measure.format_rows(header, rows))
+  print(measure.format_rows(header, rows(seconds, ready)))
+
+
+@contextlib.contextmanager
+def _process(name, source, threads):
+  """A runtime's process and the file of its errors."""
+  command = [sys.executable, "-m", "benchmarks.latency", f"--only={name}"]
+  command += [f"--source={pathlib.Path(source).resolve()}", f"--threads={threads}"]
+  with tempfile.TemporaryFile("w+") as errors:
+    process = subprocess.Popen(
+      command,
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=errors,
+      text=True,
+      cwd=pathlib.Path(__file__).parents[1],
+    )
+    try:
+      yield process, errors
+    finally:
+      process.kill()
+      process.communicate()
+
+
+def _read(name, runtime):
+  process, errors = runtime
+  if line := process.stdout.readline():
+    return json.loads(line)
+  code = process.wait()
+  errors.seek(0)
+  raise RuntimeError(f"{name}: {attempts.describe_end(code, errors.read())}")
+
+
+def rows(
+  seconds: Mapping[str, list[float]], ready: Mapping[str, dict[str, Any]]
+) -> list[list[str]]:
+  """The table's rows.
+
+  Args:
+    seconds: of each runtime and call.
+    ready: "first", seconds of the first call, and "logits" of each.
+
+  Returns:
+    Cells; the ratio is to the first runtime.
+  """
+  reference = next(iter(seconds.values()))
+  expected = np.asarray(ready[_REFERENCE]["logits"])
+  return [
+    [
+      name,
+      f"{1e3 * statistics.median(taken):.2f}",
+      f"{1e3 * min(taken):.2f}",
+      f"{1e3 * statistics.quantiles(taken, n=10)[8]:.2f}",
+      f"{measure.ratio(reference, taken):.2f}",
+      f"{1e3 * ready[name]['first']:.0f}",
+      f"{np.abs(np.asarray(ready[name]['logits']) - expected).max():.1e}",
+    ]
+    for name, taken in seconds.items()
+  ]
 
 
 def define_flags() -> None:
@@ -178,7 +191,8 @@ def define_flags() -> None:
     "source", None, "A bundle or a run's folder; by default the package's network."
   )
   flags.DEFINE_integer("rounds", 300, "Timed calls of each.", 10)
-  flags.DEFINE_integer("threads", 2, "Of onnxruntime and PyTorch.", 1)
+  flags.DEFINE_integer("threads", None, "Of each runtime; by default all cores.", 1)
+  flags.DEFINE_string("only", None, "One runtime, as this script calls itself.")
   command_line.define_traceback()
 
 

@@ -8,11 +8,13 @@ torch.compile), after their logits of shared weights have been compared: medians
 rounds and the medians of the rounds' ratios; what a first step and the memory cost in a
 fresh process; augmentation on against off; and all of it against the machine's own rate
 of matrix products. Images are random: no data set is read. Without torch (`pip install
--e '.[benchmark]'`) our half is printed.
+-e '.[benchmark]'`) our half is printed. A case's rows are printed when it is measured;
+what fails is a line, the rest goes on, and the exit code is 1.
 """
 
 import itertools
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from benchmarks import attempts
 from emosynth_jax import command_line
 
 PARTS = ("training", "inference", "augmentation", "start")
@@ -82,34 +85,51 @@ def selected(
 
 
 def candidates(
-  part: str, case: Any, torch_cases: Any, forms: list[str], count: int
+  part: str,
+  case: Any,
+  torch_cases: Any,
+  forms: list[str],
+  count: int,
+  failures: list[str],
 ) -> dict[str, Callable[[], Any]]:
-  """Our program and PyTorch's, each called once; their networks have been compared."""
+  """Our program and PyTorch's, each called once; their networks have been compared.
+
+  Args:
+    part: "training" or "inference".
+    case: the network and the batch.
+    torch_cases: the module, or None.
+    forms: PyTorch's. One that fails, or whose logits are others, is left out.
+    count: steps or answers of a call.
+    failures: gets a line of each of those.
+
+  Returns:
+    The programs by name, ours first.
+  """
   from benchmarks import cases
 
-  if part == "training" and torch_cases is not None and forms:
+  if torch_cases is None:
+    forms = []
+  if part == "training" and forms:
     few = case._replace(batch=8)
-    difference = torch_cases.check_equal(
-      cases.inference(few, 1)(), torch_cases.inference(few, "eager", 1)()
-    )
-    logging.info("%s: logits equal to %.0e", few, difference)
+    alike = False
+    with attempts.in_one_line(f"{part}, {case}: torch", failures):
+      difference = torch_cases.check_equal(
+        cases.inference(few, 1)(), torch_cases.inference(few, "eager", 1)()
+      )
+      logging.info("%s: logits equal to %.0e", few, difference)
+      alike = True
+    forms = forms if alike else []
   ours = getattr(cases, part)(case, count)
   found: dict[str, Callable[[], Any]] = {"JAX": ours}
   answer = ours()
-  for form in forms if torch_cases is not None else ():
-    run = getattr(torch_cases, part)(case, form, count)
-    try:
+  for form in forms:
+    with attempts.in_one_line(f"{part}, {case}: torch {form}", failures):
+      run = getattr(torch_cases, part)(case, form, count)
       theirs = run()
-    except Exception as error:
-      # What torch.compile raises depends on the compiler that it finds.
-      if form != "compile":
-        raise
-      logging.warning("torch.compile: %s", str(error).strip().splitlines()[0])
-      continue
-    if part == "inference":
-      difference = torch_cases.check_equal(answer, theirs)
-      logging.info("%s, %s: logits equal to %.0e", case, form, difference)
-    found[f"torch {form}"] = run
+      if part == "inference":
+        difference = torch_cases.check_equal(answer, theirs)
+        logging.info("%s, %s: logits equal to %.0e", case, form, difference)
+      found[f"torch {form}"] = run
   return found
 
 
@@ -150,81 +170,117 @@ def rows(
 HEADER = ["", "images/s", "best", "ms a batch", "ours to it", "GFLOP/s", "of products"]
 
 
-def compare(
-  part: str, cases_: list[Any], torch_cases: Any, forms: list[str], rounds: int
-) -> str:
-  """The table of training or inference."""
+def print_row(cells: list[str]) -> None:
+  """Prints a line at once: hours later the system may end the process."""
   from benchmarks import measure
 
-  lines = []
+  # The longest name: "32x32x3 small, batch 512: torch_channels_last".
+  print(measure.format_row(cells, [46, *[13] * (len(cells) - 1)]), flush=True)
+
+
+def compare(
+  part: str,
+  cases_: list[Any],
+  torch_cases: Any,
+  forms: list[str],
+  rounds: int,
+  failures: list[str],
+) -> None:
+  """Prints the table of training or inference, each case when it is measured."""
+  from benchmarks import measure
+
   rate = measure.product_rate()
+  print(
+    f"\n{part}, float32, {rounds} rounds; the machine's product of two 2048 x 2048 "
+    f"matrices: {rate / 1e9:.0f} GFLOP/s"
+  )
+  print_row(HEADER)
   for case in cases_:
     logging.info("%s, %s", part, case)
     small = case.width == "small"
     # At least two, as XLA makes no loop of a single step, and a run has loops.
     count = (50 if small else 5) if case.batch == 1 else 2
-    programs = candidates(part, case, torch_cases, forms, count)
-    seconds = measure.alternate(programs, rounds)
-    passes = 3 if part == "training" else 1
-    lines += rows(case, seconds, count * case.batch, passes, rate)
-  return (
-    f"{part}, float32, {rounds} rounds; the machine's product of two 2048 x 2048 "
-    f"matrices: {rate / 1e9:.0f} GFLOP/s\n{measure.format_rows(HEADER, lines)}"
-  )
+    with attempts.in_one_line(f"{part}, {case}", failures):
+      programs = candidates(part, case, torch_cases, forms, count, failures)
+      seconds = measure.alternate(programs, rounds)
+      passes = 3 if part == "training" else 1
+      for row in rows(case, seconds, count * case.batch, passes, rate):
+        print_row(row)
 
 
-def augmentation(cases_: list[Any], rounds: int) -> str:
-  """The table of the training step with the config's augmentation and without."""
+def augmentation(cases_: list[Any], rounds: int, failures: list[str]) -> None:
+  """Prints the table of the step with the config's augmentation and without."""
   from benchmarks import cases, measure
 
-  lines = []
+  print()
+  print_row(["augmentation", "off, ms", "on, ms", "of the step"])
   for case in cases_:
-    programs = {
-      name: cases.training(case, 1, augmented=name == "on") for name in ("off", "on")
-    }
-    for run in programs.values():
-      run()
-    seconds = measure.alternate(programs, rounds)
-    off, on = (statistics.median(seconds[name]) for name in ("off", "on"))
-    share = 1 - 1 / measure.ratio(seconds["off"], seconds["on"])
-    lines.append(
-      [str(case), f"{1e3 * off:.1f}", f"{1e3 * on:.1f}", f"{100 * share:.1f} %"]
-    )
-  header = ["augmentation", "off, ms a step", "on, ms a step", "of the step"]
-  return measure.format_rows(header, lines)
-
-
-def start(case: Any, frameworks: list[str]) -> str:
-  """The table of a fresh process: seconds to the end of its first step, memory."""
-  from benchmarks import measure
-
-  lines = []
-  for framework in frameworks:
-    with tempfile.TemporaryDirectory() as cache:
-      environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": cache,
-        "TORCHINDUCTOR_CACHE_DIR": cache,
+    with attempts.in_one_line(f"augmentation, {case}", failures):
+      programs = {
+        name: cases.training(case, 1, augmented=name == "on") for name in ("off", "on")
       }
-      cold, _ = _start_once(case, framework, environment)
-      warm, memory = _start_once(case, framework, environment)
-    lines.append([f"{case}: {framework}", f"{cold:.1f}", f"{warm:.1f}", str(memory)])
-  header = ["start", "cold cache, s", "warm cache, s", "memory peak, MiB"]
-  return measure.format_rows(header, lines)
+      for run in programs.values():
+        run()
+      seconds = measure.alternate(programs, rounds)
+      off, on = (statistics.median(seconds[name]) for name in ("off", "on"))
+      share = 1 - 1 / measure.ratio(seconds["off"], seconds["on"])
+      print_row(
+        [str(case), f"{1e3 * off:.1f}", f"{1e3 * on:.1f}", f"{100 * share:.1f} %"]
+      )
 
 
-def _start_once(case, framework, environment):
+def start(
+  cases_: list[Any], torch_cases: Any, forms: list[str], failures: list[str]
+) -> None:
+  """Prints the table of a fresh process: seconds to its first step's end, memory."""
+  print()
+  print_row(["start", "cold cache, s", "warm cache, s", "peak, MiB"])
+  for case in cases_:
+    for framework in ("jax", *(f"torch_{form}" for form in forms)):
+      with (
+        attempts.in_one_line(f"start, {case}: {framework}", failures),
+        tempfile.TemporaryDirectory() as folder,
+      ):
+        command = _start_command(case, framework, torch_cases, folder)
+        environment = os.environ | {
+          "JAX_COMPILATION_CACHE_DIR": os.path.join(folder, "cache"),
+          "TORCHINDUCTOR_CACHE_DIR": os.path.join(folder, "cache"),
+        }
+        cold, _ = _start_once(command, environment)
+        warm, memory = _start_once(command, environment)
+        print_row([f"{case}: {framework}", f"{cold:.1f}", f"{warm:.1f}", str(memory)])
+
+
+def _start_command(case, framework, torch_cases, folder):
   command = [sys.executable, "-m", "benchmarks.start", f"--framework={framework}"]
-  command += [f"--data={case.data}", f"--width={case.width}", f"--batch={case.batch}"]
-  began = time.perf_counter()
-  with subprocess.Popen(
-    command, env=environment, stdout=subprocess.PIPE, text=True
-  ) as process:
-    assert process.stdout is not None
-    first = process.stdout.readline()
-    seconds = time.perf_counter() - began
-    memory = process.stdout.readline()
-  if process.returncode or not first:
-    raise RuntimeError(f"{' '.join(command[1:])} ended with {process.returncode}")
+  if framework == "jax":
+    sizes = {"data": case.data, "width": case.width, "batch": case.batch}
+    return [*command, *(f"--{name}={value}" for name, value in sizes.items())]
+  # Here, as JAX makes the weights, whose time and memory are none of PyTorch's.
+  path = os.path.join(folder, "program.pt")
+  torch_cases.write_start(path, case)
+  return [*command, f"--program={path}"]
+
+
+def _start_once(command, environment):
+  with tempfile.TemporaryFile("w+") as errors:
+    began = time.perf_counter()
+    with subprocess.Popen(
+      command,
+      env=environment,
+      stdout=subprocess.PIPE,
+      stderr=errors,
+      text=True,
+      cwd=pathlib.Path(__file__).parents[1],
+    ) as process:
+      assert process.stdout is not None
+      first = process.stdout.readline()
+      seconds = time.perf_counter() - began
+      memory = process.stdout.readline()
+    errors.seek(0)
+    if process.returncode or not memory:
+      raise RuntimeError(attempts.describe_end(process.returncode, errors.read()))
+  assert first.strip() == "first step", first
   return seconds, int(memory)
 
 
@@ -251,20 +307,21 @@ def main(argv: list[str]) -> None:
   where = results.provenance()
   print(f"{where['hardware']}; JAX {where['packages']['jax']}", end="")
   print(f"; torch {torch_cases.torch.__version__}" if torch_cases else "", end="")
-  print(f"\n{where['date']}, commit {where['commit']}, {where['command']}")
+  print(f"\n{where['date']}, commit {where['commit']}, {where['command']}", flush=True)
   if torch_cases is None:
     print("torch is not installed (pip install -e '.[benchmark]'): our half alone")
+  failures: list[str] = []
   if "training" in values.parts:
-    print("\n" + compare("training", chosen, torch_cases, forms, values.rounds))
+    compare("training", chosen, torch_cases, forms, values.rounds, failures)
   if "inference" in values.parts:
     singles = [case._replace(batch=1) for case in chosen]
     every = list(dict.fromkeys(singles + chosen))
-    print("\n" + compare("inference", every, torch_cases, forms, values.rounds))
+    compare("inference", every, torch_cases, forms, values.rounds, failures)
   if "augmentation" in values.parts:
-    print("\n" + augmentation(chosen, values.rounds))
+    augmentation(chosen, values.rounds, failures)
   if "start" in values.parts:
-    frameworks = ["jax", *(f"torch_{form}" for form in forms)]
-    print("\n" + "\n".join(start(case, frameworks) for case in chosen))
+    start(chosen, torch_cases, forms if torch_cases else [], failures)
+  attempts.end(failures)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,57 @@
-"""The same cases in PyTorch: eager, in the channels-last layout, and compiled."""
+"""The same cases in PyTorch: eager, in the channels-last layout, and compiled.
 
+The weights are those that ours begins with, so JAX makes them here;
+`torch_programs.py` has what PyTorch does with them.
+"""
+
+import os
 from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from benchmarks import cases
+from benchmarks import cases, torch_programs
 from benchmarks.cases import Case
-from benchmarks.emosynthnet_torch import EmoSynthNet, from_flax
+from benchmarks.emosynthnet_torch import from_flax
 
-FORMS = ("eager", "channels_last", "compile")
+FORMS = torch_programs.FORMS
 
 # Of the logits, relative to the largest: two orders of summation in float32.
 _TOLERANCE = 1e-4
+
+
+def describe(case: Case) -> torch_programs.Program:
+  """A case in PyTorch's terms, with the weights that ours begins with.
+
+  Raises:
+    ValueError: if the case has another network than EmoSynthNet.
+  """
+  config = case.config()
+  if config.model.name != "emosynthnet":
+    raise ValueError(
+      f"{case}: expected EmoSynthNet, which alone is in PyTorch here, got "
+      f"{config.model.name}"
+    )
+  side = case.image_shape[0]
+  return torch_programs.Program(
+    network={
+      "side": side,
+      "channels": case.image_shape[2],
+      "num_classes": case.num_classes,
+      "width": float(config.model.width),
+      "dense_features": tuple(config.model.dense_features),
+      "dropout_rate": float(config.model.dropout_rate),
+    },
+    state=from_flax(cases.variables(case), side),
+    learning_rate=float(config.optimizer.learning_rate),
+    scale=float(config.input.scale),
+    batch=case.batch,
+  )
+
+
+def _tensors(case, count):
+  images = torch.from_numpy(case.images(count))
+  return images, torch.from_numpy(case.labels(count)).long()
 
 
 def build(case: Case, form: str) -> torch.nn.Module:
@@ -26,39 +64,17 @@ def build(case: Case, form: str) -> torch.nn.Module:
   Returns:
     The network.
   """
-  config = case.config()
-  side = case.image_shape[0]
-  model = EmoSynthNet(
-    side,
-    case.image_shape[2],
-    case.num_classes,
-    config.model.width,
-    tuple(config.model.dense_features),
-    config.model.dropout_rate,
-  )
-  missing, unexpected = model.load_state_dict(
-    from_flax(cases.variables(case), side), strict=False
-  )
-  # Counters of batches, which no weights of ours stand for.
-  if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
-    raise ValueError(f"weights: {missing} are missing, {unexpected} too many")
-  if form != "eager":
-    model = model.to(memory_format=torch.channels_last)
-  if form == "compile":
-    model = torch.compile(model)
-  return model
-
-
-def _inputs(case, images, form):
-  """uint8 images `(N, H, W, C)` as the network takes them."""
-  x = images.permute(0, 3, 1, 2)
-  if form == "eager":
-    x = x.contiguous()
-  return x.float() * case.config().input.scale
+  return torch_programs.build(describe(case), form)
 
 
 def training(
-  case: Case, form: str, steps: int, *, device: str = "cpu", mixed: bool = False
+  case: Case,
+  form: str,
+  steps: int,
+  *,
+  device: str = "cpu",
+  mixed: bool = False,
+  model: torch.nn.Module | None = None,
 ) -> Callable[[], None]:
   """Steps of Adam on the mean cross-entropy, as `cases.training` takes them.
 
@@ -68,45 +84,44 @@ def training(
     steps: steps of a call.
     device: where the network and all the images are.
     mixed: whether the network computes in bfloat16 where autocast has it so.
+    model: the network of `build` on the device, if it is there already.
 
   Returns:
     A function that takes the steps and returns when they are done.
   """
-  model = build(case, form).to(device).train()
-  optimizer = torch.optim.Adam(
-    model.parameters(), case.config().optimizer.learning_rate, fused=True
+  program = describe(case)
+  model = torch_programs.build(program, form).to(device) if model is None else model
+  return torch_programs.training(
+    program,
+    model,
+    *_tensors(case, steps * case.batch),
+    form,
+    device=device,
+    mixed=mixed,
   )
-  count = steps * case.batch
-  images = torch.from_numpy(case.images(count)).to(device)
-  labels = torch.from_numpy(case.labels(count)).long().to(device)
-
-  def run():
-    order = torch.randperm(count, device=device)
-    for rows in order.split(case.batch):
-      optimizer.zero_grad(set_to_none=True)
-      inputs = _inputs(case, images[rows], form)
-      with torch.autocast(device, torch.bfloat16, enabled=mixed):
-        loss = F.cross_entropy(model(inputs), labels[rows])
-      loss.backward()
-      optimizer.step()
-    if device == "cuda":
-      torch.cuda.synchronize()
-
-  return run
 
 
-def inference(case: Case, form: str, calls: int) -> Callable[[], np.ndarray]:
-  """Answers to images on the host, as `cases.inference` gives them."""
-  model = build(case, form).eval()
-  images = torch.from_numpy(case.images(case.batch))
+def inference(
+  case: Case,
+  form: str,
+  calls: int,
+  *,
+  device: str = "cpu",
+  mixed: bool = False,
+  model: torch.nn.Module | None = None,
+) -> Callable[[], np.ndarray]:
+  """Answers to images on the host, as `cases.inference` gives them; see `training`."""
+  program = describe(case)
+  model = torch_programs.build(program, form).to(device) if model is None else model
+  images, _ = _tensors(case, case.batch)
+  return torch_programs.inference(
+    program, model, images, form, calls, device=device, mixed=mixed
+  )
 
-  @torch.inference_mode()
-  def run():
-    for _ in range(calls):
-      logits = model(_inputs(case, images, form)).numpy()
-    return logits
 
-  return run
+def write_start(path: str | os.PathLike, case: Case) -> None:
+  """Writes a case for `start`, whose process of PyTorch has no JAX: one step's."""
+  torch_programs.save(path, describe(case), *_tensors(case, case.batch))
 
 
 def check_equal(ours: np.ndarray, theirs: np.ndarray) -> float:

@@ -9,9 +9,7 @@ In a job of several processes all of them call everything alike; whatever number
 processes and devices saved a checkpoint, any other number reads it.
 """
 
-import concurrent.futures
 import dataclasses
-import hashlib
 import os
 import pathlib
 import shutil
@@ -26,7 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from emosynth_jax import distributed, mesh
+from emosynth_jax import digests, distributed
 from emosynth_jax.train_state import TrainState
 
 # Orbax numbers saves by one counter of the process, which it reads again within a save:
@@ -113,7 +111,7 @@ class Checkpoints:
   def _digest_once(self, state: TrainState) -> dict[str, str]:
     # An epoch's end often saves one state as both kinds.
     if self._digested is None or self._digested() is not state:
-      self._digests = _digest(state)
+      self._digests = digests.compute(state)
       self._digested = weakref.ref(state)
     return self._digests
 
@@ -132,8 +130,9 @@ class Checkpoints:
 
     Raises:
       CheckpointError: if there were checkpoints and all are damaged, or the newest is
-        of another network.
+        of another network. Or in all processes of a job, if they see different ones.
     """
+    self._agree()
     manager = self._managers[kind]
     for step in sorted(manager.all_steps(), reverse=True):
       path = self._root / kind / str(step)
@@ -181,6 +180,21 @@ class Checkpoints:
       )
     return None
 
+  def _agree(self) -> None:
+    """Refuses processes of a job that see different checkpoints.
+
+    What follows is done by all for each step that is there, and waits for all of them.
+    """
+    seen = {kind: sorted(m.all_steps()) for kind, m in self._managers.items()}
+    damaged = sorted(path.name for path in self._root.glob("damaged/*"))
+    if different := distributed.differing([f"{seen}", f"{damaged}"]):
+      steps = ", ".join(f"{kind} {steps or 'none'}" for kind, steps in seen.items())
+      raise CheckpointError(
+        f"{self._root}: process {', '.join(map(str, different))} sees other checkpoints "
+        f"than process 0 (this one sees {steps}), as on a network file system that lags "
+        "behind; start again in a minute"
+      )
+
   def restore_variables(self, kind: str) -> Variables | None:
     """The variables that the newest sound checkpoint of a kind is judged by.
 
@@ -195,18 +209,20 @@ class Checkpoints:
       of the kind was ever saved.
 
     Raises:
-      CheckpointError: if there were checkpoints and all are damaged.
+      CheckpointError: if there were checkpoints and all are damaged. Or in all
+        processes of a job, if they see different ones.
     """
+    self._agree()
     manager = self._managers[kind]
     for step in sorted(manager.all_steps(), reverse=True):
       try:
         stored = manager.item_metadata(step)["state"].tree
         fields, digest = _read_fields(manager, step, stored)
         if "ema" in fields:
-          _check_digest(_Averages(fields["ema"]), digest)
+          digests.check(_Averages(fields["ema"]), digest)
           return _variables(fields["ema"])
         variables = _variables(fields)
-        _check_digest(variables, digest)
+        digests.check(variables, digest)
         return variables
       except Exception as error:  # Whatever a damaged file makes the reader raise.
         reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
@@ -220,7 +236,7 @@ class Checkpoints:
   def _read(self, manager, step: int, like: TrainState) -> TrainState:
     fields, digest = _read_fields(manager, step, _fields(like))
     state = like.replace(**fields)
-    _check_digest(state, digest)
+    digests.check(state, digest)
     return state
 
   def _is_of_another_network(self, manager, step: int, like: TrainState) -> bool:
@@ -241,7 +257,8 @@ class Checkpoints:
   def rewind(self, step: int) -> None:
     """Deletes best checkpoints from beyond `step`, where a run resumes.
 
-    The run comes to them again; until then they are not of its past.
+    The run comes to them again; until then they are not of its past. In a job it is
+    called after `restore`, by which all processes know of the same ones.
     """
     manager = self._managers["best"]
     for later in [s for s in manager.all_steps() if s > step]:
@@ -280,12 +297,6 @@ def _variables(fields: dict[str, Any]) -> Variables:
   return Variables(fields["params"], fields.get("batch_stats") or {})
 
 
-def _check_digest(state: Any, expected: dict[str, str]) -> None:
-  found = _digest(state)
-  if wrong := sorted(k for k in found if found[k] != expected.get(k)):
-    raise ValueError(f"the digest of {wrong[0]} does not match")
-
-
 def _silence_abandoned_readers() -> None:
   """Keeps the report of a damaged checkpoint from being buried.
 
@@ -319,25 +330,3 @@ def _options(number: int, read_only: bool) -> ocp.CheckpointManagerOptions:
       read_only=True, save_interval_steps=0, create=False
     )
   return ocp.CheckpointManagerOptions(max_to_keep=number, cleanup_tmp_directories=True)
-
-
-def _digest(state: Any) -> dict[str, str]:
-  """SHA-256 of every array's type, shape and bytes, by its path."""
-  leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-  # In threads, as hashing lets go of the interpreter: at full width a state is half a
-  # gigabyte, and an accelerator's epoch a few seconds. What lies on several processes
-  # is fetched by all of them together, so in this thread, and in order.
-  with concurrent.futures.ThreadPoolExecutor() as threads:
-    digests = {
-      jax.tree_util.keystr(path): threads.submit(
-        _digest_array, np.ascontiguousarray(mesh.whole(leaf))
-      )
-      for path, leaf in leaves
-    }
-    return {path: digest.result() for path, digest in digests.items()}
-
-
-def _digest_array(array: np.ndarray) -> str:
-  digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
-  digest.update(array.view(np.uint8).data if array.size else b"")
-  return digest.hexdigest()

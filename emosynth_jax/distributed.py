@@ -11,7 +11,7 @@ import pathlib
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -32,9 +32,10 @@ def is_cluster(environment: Mapping[str, str]) -> bool:
     environment: as `os.environ`.
 
   Returns:
-    True for a step of Slurm (srun) or Open MPI with several tasks, a TPU pod with
-    several workers, and where JAX_COORDINATOR_ADDRESS is set. Not for Kubernetes, where
-    nothing tells a job of several pods from a single one.
+    True for a step of Slurm (srun) or Open MPI with several tasks, a TPU pod whose
+    workers the environment names (GKE), and where JAX_COORDINATOR_ADDRESS is set. Not
+    for a shell on a TPU worker, nor for Kubernetes without TPUs: nothing there tells a
+    job of several from a single one.
   """
 
   def number(name):
@@ -158,10 +159,12 @@ def from_first(
     The array, in every process.
 
   Raises:
-    ValueError: what `compute` raises, and in the other processes that it did.
+    ValueError: what `compute` raises, and in the other processes that it did. Or in all
+      processes if they expect arrays of different sizes.
   """
   if jax.process_count() == 1:
     return compute()
+  _check_same_size(int(np.prod(shape)))
   failure, result = None, np.zeros(shape, np.int32)
   if is_first():
     try:
@@ -181,15 +184,32 @@ def share(total: int, compute: Callable[[range], np.ndarray]) -> np.ndarray:
 
   Returns:
     int32 `(M,)`.
+
+  Raises:
+    ValueError: in all processes, if M is not the same in all.
   """
   count = jax.process_count()
   if count == 1:
     return compute(range(total))
+  _check_same_size(total)
   size = -(-total // count)
   rows = range(total)[jax.process_index() * size : (jax.process_index() + 1) * size]
   part = np.zeros(size, np.int32)
   part[: len(rows)] = compute(rows)
   return np.asarray(multihost_utils.process_allgather(part)).reshape(-1)[:total]
+
+
+def _check_same_size(size: int) -> None:
+  """Refuses arrays of different sizes, which no collective would survive.
+
+  A gathering of unlike parts hangs, or fails with words that name no reason.
+  """
+  most, least = largest(size, -size)
+  if most != -least:
+    raise ValueError(
+      f"config.data.data_dir: the processes find different numbers of images ({-least} "
+      f"and {most}); give all of them the same data"
+    )
 
 
 def crc32_of_rows(part: np.ndarray, start: int, row_bytes: int) -> int:
@@ -225,15 +245,31 @@ def check_same(text: str, what: str) -> None:
   Raises:
     ValueError: in all processes, if they differ.
   """
-  if jax.process_count() == 1:
-    return
-  own = np.array([zlib.crc32(text.encode())], np.uint32)
-  every = np.asarray(multihost_utils.process_allgather(own)).reshape(-1)
-  if different := np.flatnonzero(every != every[0]).tolist():
+  if different := differing([text]):
     raise ValueError(
       f"{what}: process {', '.join(map(str, different))} has another than process 0; "
       "start all processes with the same command"
     )
+
+
+def differing(texts: Sequence[str]) -> dict[int, list[int]]:
+  """Which texts are not the same in all processes; all of them are told the same.
+
+  Args:
+    texts: as many in every process.
+
+  Returns:
+    By the number of each process that differs from the first one, the places in `texts`
+    where it does.
+  """
+  if jax.process_count() == 1:
+    return {}
+  own = np.array([zlib.crc32(text.encode()) for text in texts], np.uint32)
+  every = np.asarray(multihost_utils.process_allgather(own)).reshape(-1, len(texts))
+  return {
+    int(process): np.flatnonzero(every[process] != every[0]).tolist()
+    for process in np.flatnonzero((every != every[0]).any(axis=1))
+  }
 
 
 def check_shared_folder(folder: str | os.PathLike) -> None:

@@ -19,6 +19,7 @@ command: see docs/scaling.md.
 
 import os
 import pathlib
+import sys
 import time
 import traceback
 
@@ -72,8 +73,9 @@ _DISTRIBUTED = flags.DEFINE_bool(
   "distributed",
   None,
   "Whether this is one of several processes of a run. By default so in a step of Slurm "
-  "or Open MPI with several tasks, on a TPU pod, and with --coordinator_address; on "
-  "Kubernetes it must be said.",
+  "or Open MPI with several tasks, on a TPU pod of GKE, where JAX_COORDINATOR_ADDRESS is "
+  "set, and with --coordinator_address; on other TPU pods and on Kubernetes without TPUs "
+  "it must be said.",
 )
 _COORDINATOR_ADDRESS = flags.DEFINE_string(
   "coordinator_address",
@@ -241,6 +243,8 @@ def _main_of_a_job(argv: list[str]) -> None:
     if isinstance(error, SystemExit):
       lost_contact.leave(int(error.code or 0))
     traceback.print_exc()
+    if isinstance(error, Exception):
+      print(f"error: {lost_contact.describe_own(error)}", file=sys.stderr)
     lost_contact.leave(1)
 
 

@@ -58,6 +58,15 @@ _LATER_SETTINGS = {
   "batch_norm_groups": 1,
 }
 
+# Of a fingerprint, what a process of a job finds without the others.
+_TOLD_ALONE = (
+  "num_examples",
+  "class_names",
+  "sample_crc32",
+  "labels_crc32",
+  "images_crc32",
+)
+
 # Images of a split whose pixels tell it apart where not all are at hand.
 _SAMPLE = 64
 
@@ -92,8 +101,17 @@ def only_training_in(workdir: str | os.PathLike) -> Iterator[None]:
 def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
   """What tells data sets apart: of each split, its sizes and checksums.
 
-  It is the same in a job of any number of processes. A split that stays on disk has no
-  checksum of all its images, only that of a sample.
+  It is the same in a job of any number of processes, all of which call this alike. A
+  split that stays on disk has no checksum of all its images, only that of a sample.
+
+  Args:
+    datasets: some of the splits.
+
+  Returns:
+    By split and name of what was counted or summed.
+
+  Raises:
+    ValueError: in all processes of a job, if they do not read the same data.
   """
   found: dict[str, dict[str, Any]] = {}
   for name, dataset in datasets.items():
@@ -105,16 +123,34 @@ def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
       "sample_crc32": zlib.crc32(dataset.images[rows].tobytes()),
       "labels_crc32": zlib.crc32(dataset.labels.tobytes()),
     }
+    if not isinstance(dataset.images, LazyImages):
+      found[name]["images_crc32"] = zlib.crc32(dataset.images.tobytes())
+  # Before the next collective, which not all would take part in if one had more images
+  # than its devices hold.
+  _check_one_data_set(found)
+  for name, dataset in datasets.items():
     images: Any = dataset.images
-    if not isinstance(images, LazyImages):
-      found[name]["images_crc32"] = zlib.crc32(images.tobytes())
-    elif images.is_held:
+    if isinstance(images, LazyImages) and images.is_held:
       row_bytes = int(np.prod(images.shape[1:]))
       part = images[images.held.start : images.held.stop]
       found[name]["images_crc32"] = distributed.crc32_of_rows(
         part, images.held.start, row_bytes
       )
   return found
+
+
+def _check_one_data_set(found: Mapping[str, Mapping[str, Any]]) -> None:
+  """Refuses processes that read different data, by what each can tell alone."""
+  keys = [(name, key) for name in found for key in _TOLD_ALONE]
+  texts = [json.dumps(found[name].get(key)) for name, key in keys]
+  if different := distributed.differing(texts):
+    process, places = next(iter(different.items()))
+    what = ", ".join(f"{keys[i][0]} {keys[i][1]}" for i in places)
+    raise ValueError(
+      f"config.data.data_dir: process {', '.join(map(str, different))} reads other data "
+      f"than process 0 (process {process} has another {what}); give all of them the "
+      "same data"
+    )
 
 
 def different_data(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
@@ -134,7 +170,12 @@ def keep_fingerprint(
   datasets: Mapping[str, Dataset], workdir: str | os.PathLike
 ) -> None:
   """Writes the data sets' fingerprint into a workdir, as data.json."""
-  text = json.dumps(fingerprint(datasets), indent=2, sort_keys=True) + "\n"
+  write_fingerprint(fingerprint(datasets), workdir)
+
+
+def write_fingerprint(found: Mapping[str, Any], workdir: str | os.PathLike) -> None:
+  """Writes what `fingerprint` found into a workdir, as data.json; the first process."""
+  text = json.dumps(found, indent=2, sort_keys=True) + "\n"
   if distributed.is_first():
     results.write_atomically(pathlib.Path(workdir) / "data.json", text.encode())
 
@@ -153,10 +194,23 @@ def check_same_data(
   """
   path = pathlib.Path(workdir) / "data.json"
   # Together: to compare, all processes exchange checksums.
-  if not distributed.largest(path.exists())[0]:
+  if distributed.largest(path.exists())[0]:
+    check_same_fingerprint(fingerprint(datasets), workdir)
+
+
+def check_same_fingerprint(
+  found: Mapping[str, Mapping[str, Any]], workdir: str | os.PathLike
+) -> None:
+  """`check_same_data` for what `fingerprint` found already.
+
+  Raises:
+    ValueError: if a split has other images, labels or classes.
+  """
+  path = pathlib.Path(workdir) / "data.json"
+  if not path.exists():
     return
   old = json.loads(path.read_text())
-  for name, new in fingerprint(datasets).items():
+  for name, new in found.items():
     if different := different_data(new, old.get(name, {})):
       raise ValueError(
         f"{workdir} was begun with another {name} split (different: "

@@ -188,14 +188,7 @@ def summarize(
   """
   first = reports[0]
   data = [json.loads((pathlib.Path(w) / "data.json").read_text()) for w in workdirs]
-  for workdir, other in zip(workdirs, data, strict=True):
-    if other.keys() != data[0].keys() or any(
-      run_config.different_data(other[name], data[0][name]) for name in other
-    ):
-      raise ValueError(
-        f"{workdir} was trained on other data than {workdirs[0]}: seeds of one config "
-        "differ in nothing but the seed"
-      )
+  check_same_data(data, workdirs)
   splits = {}
   for name, summary in first["splits"].items():
     figures = {}
@@ -226,6 +219,31 @@ def summarize(
     "data": data[0],
     "splits": splits,
   }
+
+
+def check_same_data(
+  data: Sequence[Mapping[str, Any] | None], workdirs: Sequence[str | os.PathLike]
+) -> None:
+  """Refuses seeds of one config that were not trained on the same data.
+
+  Args:
+    data: content of each run's data.json; None where a run has none.
+    workdirs: their folders.
+
+  Raises:
+    ValueError: if one differs from the first.
+  """
+  first = data[0]
+  for workdir, other in zip(workdirs, data, strict=True):
+    if other is None or first is None:
+      continue
+    if other.keys() != first.keys() or any(
+      run_config.different_data(other[name], first[name]) for name in other
+    ):
+      raise ValueError(
+        f"{workdir} was trained on other data than {workdirs[0]}: seeds of one config "
+        "differ in nothing but the seed"
+      )
 
 
 def compare(ours: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import ml_collections
 from absl import logging
 
@@ -44,13 +43,15 @@ def train(
 
   Returns:
     Whether the training is at its end; False after SIGTERM or Ctrl-C, when a
-    checkpoint of the moment is in `workdir`.
+    checkpoint of the moment is in `workdir`. False too where one came when nothing was
+    left but to validate and save: what comes after the training is not begun then.
 
   Raises:
     NonFiniteError: at the first non-finite loss or gradient, or validation loss; the
       checkpoints hold the last good state of before.
-    ValueError: for a config or data that do not fit those `workdir` was begun with, or
-      if another process trains in it.
+    ValueError: for a config or data that do not fit those `workdir` was begun with,
+      if another process trains in it, or if the processes of a job read different data.
+    CheckpointError: if no checkpoint can be used, see `Checkpoints.restore`.
   """
   began = time.monotonic() if began is None else began
   workdir = pathlib.Path(workdir)
@@ -59,7 +60,19 @@ def train(
   with contextlib.ExitStack() as stack:
     stack.enter_context(distributed.held_by_first(run_config.only_training_in(workdir)))
     stop = stack.enter_context(StopSignal()) if stop is None else stop
-    return _train(config, workdir, began, devices, stop)
+    is_whole = _train(config, workdir, began, devices, stop)
+  # Not before signals act by themselves again: one that came in between would be lost.
+  if is_whole and (number := distributed.largest(stop.number)[0]):
+    logging.info(
+      "Stopped by %s at the end of the training; the same command evaluates it.",
+      _stopped_by(stop, number),
+    )
+    return False
+  return is_whole
+
+
+def _stopped_by(stop: StopSignal, number: int) -> str:
+  return stop.reason or signal.Signals(number).name
 
 
 def _train(
@@ -78,13 +91,14 @@ def _train(
       config, experiments.splits(config), lazily=True
     ).items()
   }
-  run_config.check_same_data(datasets, workdir)
+  fingerprint = run_config.fingerprint(datasets)
+  run_config.check_same_fingerprint(fingerprint, workdir)
   run = build_programs(config, datasets, mesh)
   steps_per_epoch = run.steps_per_epoch
 
   writer = open_writer(workdir, tensorboard=config.tensorboard)
   checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
-  is_lost = False
+  failure: Exception | None = None
   try:
     state = _restore_or_create(
       config, workdir, run.experiment, checkpoints, datasets["train"].class_names
@@ -112,7 +126,7 @@ def _train(
         if first_call:
           first_call = False
           # Not before: settings that fail at once have begun nothing.
-          run_config.keep_fingerprint(datasets, workdir)
+          run_config.write_fingerprint(fingerprint, workdir)
           if distributed.is_first():
             run_config.keep_config(config, workdir)
             run_config.keep_provenance(
@@ -154,6 +168,8 @@ def _train(
         checkpoints.save("last", state)
         saved = time.monotonic()
         epoch.log(record, is_best=is_best)
+        # A validation takes its time, in which a stop may have come.
+        stop_number = distributed.largest(stop.number)[0]
       elif stop_number or is_late:
         checkpoints.save("last", state)
         saved = time.monotonic()
@@ -161,20 +177,32 @@ def _train(
         checkpoints.wait()
         logging.info(
           "Stopped by %s at step %d; the same command goes on from there.",
-          stop.reason or signal.Signals(stop_number).name,
+          _stopped_by(stop, stop_number),
           state.step,
         )
         return False
-  except (jax.errors.JaxRuntimeError, TimeoutError) as error:
-    is_lost = lost_contact.is_lost(error)
+  except Exception as error:
+    failure = error
     raise
   finally:
-    # What is being saved needs the others, whom it would wait for.
-    if not is_lost:
-      checkpoints.close()
+    _close(checkpoints, failure)
     if writer is not None:
       writer.close()
   return True
+
+
+def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:
+  """Lets what is being saved come to its end."""
+  # Which needs the other processes, and would wait for those that are gone.
+  if failure is not None and lost_contact.is_lost(failure):
+    return
+  try:
+    checkpoints.close()
+  except Exception as error:
+    if failure is None:
+      raise
+    # What went wrong first is the reason, and is told last.
+    logging.error("What was being saved is lost (%s).", lost_contact.reason_of(error))
 
 
 def _restore_or_create(
@@ -186,14 +214,6 @@ def _restore_or_create(
 ) -> TrainState:
   """The state to go on from."""
   state = checkpoints.restore("last", experiments.state_shapes(experiment))
-  step = -1 if state is None else int(state.step)
-  newest, oldest = distributed.largest(step, -step)
-  if newest != -oldest:
-    raise ValueError(
-      f"{workdir}: the processes see different checkpoints (the newest are of steps "
-      f"{-oldest} and {newest}), as on a network file system that lags behind; start "
-      "again in a minute"
-    )
   if state is not None:
     logging.info("Resuming from step %d in %s.", state.step, workdir)
     return state

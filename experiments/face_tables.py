@@ -13,8 +13,8 @@ from typing import Any
 from absl import flags, logging
 
 from emosynth_jax import command_line, experiment, results
-from experiments import comparison, face_report
-from experiments.comparison import Row
+from experiments import comparison, comparison_report, comparison_rows, face_report
+from experiments.comparison_rows import Row
 from experiments.face_report import LOSSES, Run
 from experiments.literature import Claim
 
@@ -77,7 +77,7 @@ def collect(
       fold = row.settings.get("data.options.fold")
       unit = f"seed {report['seed']}"
       unit = unit if fold is None else f"fold {fold}, {unit}"
-      folder = comparison.run_folder(workdir, row, report["seed"])
+      folder = comparison_rows.run_folder(workdir, row, report["seed"])
       runs.append(Run(row.label.partition(", fold")[0], unit, report, folder))
   data: dict[str, Any] = {}
   for run in runs:
@@ -163,13 +163,13 @@ def write_table(
     runs = collect(rows, reports, workdir)
     folder = workdir / name
     folder.mkdir(parents=True, exist_ok=True)
-    config = comparison.build_config(rows[0], 0, scale, data_dir)
+    config = comparison_rows.build_config(rows[0], 0, scale, data_dir)
     protocol = {
       "data set": f"{config.data.name}; nothing was chosen on the reported split",
       "epochs": f"at most {config.num_epochs}, batch {config.batch_size}",
       "class weights in the training loss": config.class_weights,
       "test-time augmentation": "none",
-      **comparison.protocol(reports, scale, seeds),
+      **comparison_report.protocol(reports, scale, seeds),
       "batch invariance": face_report.describe_invariance(runs),
     }
     text = face_report.format_markdown(title, claims, runs, protocol, not_run)
@@ -195,7 +195,7 @@ def write_table(
 
 def missing_data(row: Row, scale: str, data_dir: str | None) -> str:
   """Why a row's data set can't be read, where it is not there; or ""."""
-  config = comparison.build_config(row, 0, scale, data_dir)
+  config = comparison_rows.build_config(row, 0, scale, data_dir)
   try:
     experiment.load_data(config, ("test",))
   except FileNotFoundError as error:

@@ -19,7 +19,7 @@ def draw(given: Any) -> None:
 
 def define_flags() -> None:
   """The flags of this command."""
-  figures.define_flags(images=10_000, points=2000)
+  figures.define_flags(images=10_000, points=0)
 
 
 if __name__ == "__main__":

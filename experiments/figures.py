@@ -5,6 +5,7 @@ commits it was made.
 """
 
 import json
+import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,13 +21,71 @@ from emosynth_jax import (
 from emosynth_jax.reporting import run_files
 
 
-def of_run(path: pathlib.Path, run: run_files.RunFiles) -> pathlib.Path:
-  """A picture's path with the run's data set, loss and seed in its name."""
-  report = run.report
-  loss = report["config"]["loss"]["name"].replace("+", "-")
-  return path.with_name(
-    f"{path.stem}-{report['data_set']}-{loss}-seed{report['seed']}{path.suffix}"
+def paths_of_runs(
+  path: pathlib.Path, runs: Sequence[run_files.RunFiles]
+) -> list[pathlib.Path]:
+  """A picture's path for each of several runs.
+
+  Args:
+    path: without what tells a run.
+    runs: of any kind.
+
+  Returns:
+    The path with the run's data set (and fold), network, loss and seed in its name, and
+    where that doesn't tell it from the others its folder.
+
+  Raises:
+    ValueError: if a run is there twice.
+  """
+  names = []
+  for run in runs:
+    config = run.report["config"]
+    fold = (config["data"].get("options") or {}).get("fold")
+    parts = [
+      run.report["data_set"],
+      *([] if fold is None else [f"fold{fold}"]),
+      config["model"]["name"],
+      config["loss"]["name"].replace("+", "-"),
+      f"seed{run.report['seed']}",
+    ]
+    names.append("-".join(parts))
+  names = tell_apart(names, [[run] for run in runs], "{}-{}")
+  return [path.with_name(f"{path.stem}-{name}{path.suffix}") for name in names]
+
+
+def tell_apart(
+  names: Sequence[str], groups: Sequence[Sequence[run_files.RunFiles]], form: str
+) -> list[str]:
+  """Names of groups of runs of which no two are equal.
+
+  Args:
+    names: one a group.
+    groups: runs.
+    form: of a name and of what its group's first folder is called, for names that are
+      there more than once.
+
+  Returns:
+    The names, with their folders where they need them.
+
+  Raises:
+    ValueError: if two groups begin with the same folder.
+  """
+  folders = [own[0].workdir.resolve() for own in groups]
+  if twice := [folder for folder in folders if folders.count(folder) > 1]:
+    raise ValueError(f"--workdir: {twice[0]} is there twice")
+  common = os.path.commonpath(folders) if folders else ""
+  endings = (
+    [folder.name for folder in folders],
+    [os.path.relpath(folder, common).replace(os.sep, "-") for folder in folders],
   )
+  told = list(names)
+  for ending in endings:
+    if len(set(told)) < len(told):
+      told = [
+        form.format(name, own) if names.count(name) > 1 else name
+        for name, own in zip(names, ending, strict=True)
+      ]
+  return told
 
 
 def write_origin(path: pathlib.Path, workdirs: Sequence[str], text: str = "") -> None:

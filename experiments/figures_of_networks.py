@@ -31,7 +31,8 @@ def draw_saliency(given: Any, path: pathlib.Path) -> None:
   from emosynth_jax.analysis import saliency_grid, saliency_run, trained_run
 
   runs = [run_files.read_run(workdir) for workdir in given.workdir]
-  for workdir, run in zip(given.workdir, runs, strict=True):
+  paths = figures.paths_of_runs(path, runs)
+  for workdir, own in zip(given.workdir, paths, strict=True):
     network = trained_run.load_network(
       workdir, given.split, given.data_dir, dtype="float32"
     )
@@ -50,7 +51,6 @@ def draw_saliency(given: Any, path: pathlib.Path) -> None:
       (state.evaluation_variables, state.input_scale),
       f"{workdir}: Grad-CAM of {layer}",
     )
-    own = figures.of_run(path, run)
     saliency_grid.draw(
       own,
       images=dataset.images[rows],

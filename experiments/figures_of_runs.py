@@ -1,16 +1,14 @@
 """Figures drawn of what finished runs wrote: curves by epoch, confusion matrices."""
 
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from emosynth_jax import plots
-from emosynth_jax import seeds as several
+from emosynth_jax import plots, seeds
 from emosynth_jax.analysis import embedding_plots
-from emosynth_jax.reporting import run_files
+from emosynth_jax.reporting import arms, run_files
 from experiments import figures
 
 # Panels of curves: what the axis says, its factor and the keys of metrics.jsonl.
@@ -48,7 +46,8 @@ def draw_curves(
     panels: `FIT` or `ACCURACIES`.
 
   Raises:
-    FileNotFoundError, ValueError: as `run_files.read_run`.
+    FileNotFoundError, ValueError: as `run_files.read_run`; ValueError, too, for a run
+      that is there twice, and for seeds that were not trained on the same data.
   """
   runs = [run_files.read_run(workdir) for workdir in workdirs]
   data_sets = list(dict.fromkeys(run.report["data_set"] for run in runs))
@@ -102,23 +101,21 @@ def _kinds(
   runs: Sequence[run_files.RunFiles],
 ) -> dict[str, list[run_files.RunFiles]]:
   """Runs of one config by a label that tells it from the others."""
-  by_config: dict[str, list[run_files.RunFiles]] = {}
-  for run in runs:
-    settings = several.settings_of(run.report["config"])
-    settings.pop("seed")
-    by_config.setdefault(json.dumps(settings, sort_keys=True), []).append(run)
-  labels: dict[str, list[run_files.RunFiles]] = {}
-  for own in by_config.values():
-    config = own[0].report["config"]
-    label = f"{config['model']['name']}, {config['loss']['name']}"
-    # Two recipes of one network and loss.
-    label += f" ({own[0].workdir.name})" if label in labels else ""
-    labels[label] = own
+  groups = arms.group_by_config(runs)
+  for own in groups:
+    seeds.check_same_data([run.data for run in own], [run.workdir for run in own])
+  configs = [own[0].report["config"] for own in groups]
+  names = [f"{c['model']['name']}, {c['loss']['name']}" for c in configs]
+  # Two recipes of one network and loss are told by their folders.
+  names = figures.tell_apart(names, groups, "{} ({})")
+  return {
+    f"{name}, {_describe_seeds(own)}": own
+    for name, own in zip(names, groups, strict=True)
+  }
 
-  def seeds_of(own):
-    return f"{len(own)} seeds" if len(own) > 1 else f"seed {own[0].report['seed']}"
 
-  return {f"{label}, {seeds_of(own)}": own for label, own in labels.items()}
+def _describe_seeds(runs: Sequence[run_files.RunFiles]) -> str:
+  return f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0].report['seed']}"
 
 
 def draw_confusions(workdirs: Sequence[str], path: pathlib.Path) -> None:
@@ -129,13 +126,13 @@ def draw_confusions(workdirs: Sequence[str], path: pathlib.Path) -> None:
     path: a PNG file; what tells the run is added to its name.
 
   Raises:
-    FileNotFoundError, ValueError: as `run_files.read_run`.
+    FileNotFoundError, ValueError: as `run_files.read_run`; ValueError, too, for a run
+      that is there twice.
   """
-  for workdir in workdirs:
-    run = run_files.read_run(workdir)
+  runs = [run_files.read_run(workdir) for workdir in workdirs]
+  for run, own in zip(runs, figures.paths_of_runs(path, runs), strict=True):
     split, summary = run.reported_split, run.report["splits"][run.reported_split]
     official = run.report["official_splits"][split] or split
-    own = figures.of_run(path, run)
     plots.plot_confusion_matrix(
       summary["confusion_matrix"],
       summary["class_names"],
@@ -145,4 +142,4 @@ def draw_confusions(workdirs: Sequence[str], path: pathlib.Path) -> None:
       f"{run.report['config']['loss']['name']}, seed {run.report['seed']}, accuracy "
       f"{100 * summary['accuracy']:.2f} %",
     )
-    figures.write_origin(own, [workdir])
+    figures.write_origin(own, [str(run.workdir)])

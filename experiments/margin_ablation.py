@@ -22,14 +22,11 @@ margins (N,):
 
 import functools
 import hashlib
-import importlib.util
-import inspect
 import json
 import math
 import os
 import pathlib
 import time
-from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -41,58 +38,16 @@ from absl import app, flags, logging
 
 from emosynth_jax import (
   ablation,
+  ablation_members,
   command_line,
   data,
-  metrics,
   models,
   progress,
   results,
   run_config,
 )
 from emosynth_jax.data import augment
-from experiments import ablation_report
-
-_KAPPAS = [0.5, 1.0, 2.0]
-
-GRIDS: dict[str, list[dict[str, Any]]] = {
-  # The thesis's own losses in all their readings, and the plain margin beside them.
-  "thesis": [
-    {"loss": "cross_entropy"},
-    {"loss": "sm_softmax", "margin": [0.5, 1.0, 2.0, 4.0]},
-    {"loss": "mam_softmax", "margin_fn": "centered_max", "kappa": _KAPPAS},
-    {"loss": "mam_softmax", "margin_fn": "box_repaired", "kappa": _KAPPAS},
-    {"loss": "mam_softmax", "margin_fn": "printed_max", "kappa": 1.0},
-    {"loss": "mam_softmax", "margin_fn": "printed_argmax", "kappa": 1.0},
-    {"loss": "mam_softmax_class_ema", "kappa": _KAPPAS},
-    {"loss": "mam_softmax_class_count", "kappa": _KAPPAS},
-    {"loss": "sce_loss", "reading": ["batch", "example", "intent", "box"]},
-    {
-      "loss": "mam_softmax+sce_loss",
-      "margin_fn": "centered_max",
-      "reading": ["batch", "intent"],
-      "kappa": 1.0,
-    },
-  ],
-  # Margins on the angle, by scale: which collapse with few classes.
-  "angular": [
-    {"loss": "cross_entropy"},
-    {"loss": "cosface", "scale": [4.0, 8.0, 16.0, 30.0], "margin": [0.0, 0.1, 0.35]},
-    {"loss": "arcface", "scale": [4.0, 8.0, 16.0, 64.0], "margin": [0.1, 0.3, 0.5]},
-    {"loss": "dynamic_am_softmax", "scale": [8.0, 30.0], "margin": 0.2},
-    {"loss": "sphereface", "margin": [2, 4]},
-    {"loss": "l_softmax", "margin": [2, 4]},
-    # Those two hardly reach their margins in a few hundred steps: the annealing ends at
-    # lam_min. Here they have it from the first step, and then the margin whole.
-    {
-      "loss": ["sphereface", "l_softmax"],
-      "margin": [2, 4],
-      "lam_min": [5.0, 0.0],
-      "lam_max": 0.0,
-    },
-  ],
-  # Nothing but what --margin_file adds.
-  "mine": [{"loss": "cross_entropy"}],
-}
+from experiments import ablation_grids, ablation_records, ablation_report
 
 # Both data sets at one size, so that they share programs, and a CPU finishes in time.
 _SIDE = 32
@@ -123,97 +78,6 @@ def load_arrays(
   return parts[0], parts[1]
 
 
-def load_margin(path: str) -> Callable:
-  """The function `margin` of a Python file.
-
-  Args:
-    path: the file.
-
-  Returns:
-    The function, tried on logits of two examples.
-
-  Raises:
-    FileNotFoundError, ValueError: if there is none, or it fails.
-  """
-  if not pathlib.Path(path).is_file():
-    raise FileNotFoundError(f"--margin_file: no file {path}")
-  spec = importlib.util.spec_from_file_location("margin_file", path)
-  if spec is None or spec.loader is None:
-    raise ValueError(f"--margin_file: expected a Python file, NAME.py, got {path}")
-  module = importlib.util.module_from_spec(spec)
-  try:
-    spec.loader.exec_module(module)
-  except (Exception, SystemExit) as error:
-    raise ValueError(f"--margin_file: {path} does not run: {error!r}") from error
-  function = getattr(module, "margin", None)
-  if not callable(function) or len(inspect.signature(function).parameters) != 1:
-    raise ValueError(
-      f"--margin_file: expected a function margin(logits) in {path}, logits (N, K) to "
-      "margins (N,)"
-    )
-  try:
-    shape = jax.eval_shape(function, jnp.zeros((2, 7))).shape
-  except Exception as error:
-    raise ValueError(
-      f"--margin_file: margin of {path} fails for logits of shape (2, 7): {error}"
-    ) from error
-  if shape != (2,):
-    raise ValueError(
-      f"--margin_file: margin of {path} should return shape (2,) for logits of shape "
-      f"(2, 7), got {shape}"
-    )
-  return function
-
-
-def describe(setting: dict[str, Any], margin_hash: str = "") -> dict[str, Any]:
-  """A setting in plain words and numbers, as the records hold it."""
-  return {
-    key: f"margin_file {margin_hash}" if callable(value) else value
-    for key, value in setting.items()
-  }
-
-
-def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The members that are done; a line that a kill cut short is left out.
-
-  Raises:
-    ValueError: if the file holds something else.
-  """
-  records: list[dict[str, Any]] = []
-  for line in path.read_text().splitlines() if path.exists() else []:
-    try:
-      record = json.loads(line)
-    except json.JSONDecodeError:
-      continue
-    if not (isinstance(record, dict) and {"setting", "seed"} <= record.keys()):
-      raise ValueError(
-        f"{path} holds no records of an ablation: {line[:60]}. Name another --workdir."
-      )
-    records.append(record)
-  return records
-
-
-def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
-  """Writes what all members share, or refuses to mix two protocols in one folder."""
-  if path.exists():
-    try:
-      before = dict(json.loads(path.read_text()))
-    except (TypeError, ValueError):
-      raise ValueError(
-        f"{path} is damaged: name another --workdir, or delete the file if the "
-        "settings are the same as before"
-      ) from None
-    changed = [k for k in protocol if before.get(k) != protocol[k]]
-    if changed:
-      raise ValueError(
-        f"{path.parent} was begun with other settings: "
-        + ", ".join(f"{k} {before.get(k)!r}, now {protocol[k]!r}" for k in changed)
-        + ". Name another --workdir."
-      )
-    return
-  results.write_report(path, protocol | {"provenance": results.provenance()})
-
-
 def run_ablation(
   settings: list[dict[str, Any]],
   training: data.Dataset,
@@ -232,7 +96,7 @@ def run_ablation(
   """Trains the members that are not yet done.
 
   Args:
-    settings: as `ablation.expand_grid` returns them.
+    settings: as `ablation_members.expand_grid` returns them.
     training: the images to train on.
     validation: the images to evaluate on.
     workdir: results.jsonl is in it, one line a member.
@@ -249,18 +113,26 @@ def run_ablation(
     One record a member.
   """
   for setting in settings:
-    ablation.check_values(setting, len(training.class_names))
+    ablation_members.check_values(setting, len(training.class_names))
   path = workdir / "results.jsonl"
-  records = read_records(path)
+  records = ablation_records.read_records(path)
   # Without a line that was cut short, to which the next one would be joined.
   lines = "".join(json.dumps(record) + "\n" for record in records)
   results.write_atomically(path, lines.encode())
-  done = {_key(record["setting"], record["seed"]) for record in records}
+  done = {ablation_records.key(record["setting"], record["seed"]) for record in records}
   # By setting first: what is trained is complete when the run is stopped early.
   members = [(setting, seed) for setting in settings for seed in range(seeds)]
-  wanted = {_key(describe(s, margin_hash), seed) for s, seed in members}
-  todo = [m for m in members if _key(describe(m[0], margin_hash), m[1]) not in done]
-  formulas = list(dict.fromkeys(ablation.formula_of(s)[0] for s in settings))
+  wanted = {
+    ablation_records.key(ablation_grids.describe(s, margin_hash), seed)
+    for s, seed in members
+  }
+  todo = [
+    m
+    for m in members
+    if ablation_records.key(ablation_grids.describe(m[0], margin_hash), m[1])
+    not in done
+  ]
+  formulas = list(dict.fromkeys(ablation_members.formula_of(s)[0] for s in settings))
   size = jax.device_count() if mapping == "devices" else 1
   call = max(members_per_call or size, size) // size * size
   steps = len(training) // _BATCH_SIZE * epochs
@@ -292,15 +164,17 @@ def run_ablation(
     # A last call that is not full trains its last member more than once.
     padded = group + group[-1:] * (call - len(group))
     began = time.monotonic()
-    out = jax.device_get(train_all(ablation.stack_members(padded, formulas), *arrays))
+    out = jax.device_get(
+      train_all(ablation_members.stack_members(padded, formulas), *arrays)
+    )
     seconds = time.monotonic() - began
     with path.open("a") as file:
       for i, (setting, seed) in enumerate(group):
         own = jax.tree.map(lambda leaf, i=i: leaf[i], out)
         record = {
-          "setting": describe(setting, margin_hash),
+          "setting": ablation_grids.describe(setting, margin_hash),
           "seed": seed,
-          **_summary(own, validation.class_names),
+          **ablation_records.figures_of(own, validation.class_names),
           "seconds": round(seconds / len(padded), 2),
           "commit": commit,
         }
@@ -310,30 +184,14 @@ def run_ablation(
     line.update(
       first + len(group),
       f"member {first + len(group)}/{len(todo)}, "
-      + ablation_report.label(describe(group[-1][0])),
+      + ablation_report.label(ablation_grids.describe(group[-1][0])),
       images_per_unit=steps * _BATCH_SIZE,
     )
-  return [r for r in read_records(path) if _key(r["setting"], r["seed"]) in wanted]
-
-
-def _summary(out: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
-  bad_step = int(out["bad_step"])
-  record = {
-    "train_loss": float(out["loss"][-1]),
-    "train_accuracy": float(out["accuracy"][-1]),
-    "first_bad_step": bad_step,
-  }
-  summary = metrics.summarize(out["statistics"], class_names)
-  return record | {
-    "accuracy": summary["accuracy"],
-    "balanced_accuracy": summary["balanced_accuracy"],
-    "f1_macro": summary["macro"]["f1"],
-    "loss": summary["loss"],
-  }
-
-
-def _key(setting: dict[str, Any], seed: int) -> str:
-  return json.dumps([sorted(setting.items()), seed])
+  return [
+    r
+    for r in ablation_records.read_records(path)
+    if ablation_records.key(r["setting"], r["seed"]) in wanted
+  ]
 
 
 def define_flags() -> None:
@@ -342,7 +200,9 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "data_dir", None, "Where the data set lies: data/tfds for MNIST, data for FER-2013."
   )
-  flags.DEFINE_enum("grid", "thesis", sorted(GRIDS), "Which losses to train.")
+  flags.DEFINE_enum(
+    "grid", "thesis", sorted(ablation_grids.GRIDS), "Which losses to train."
+  )
   flags.DEFINE_string(
     "margin_file",
     None,
@@ -395,14 +255,16 @@ def run(argv: list[str]) -> None:
   name = given.data
   workdir = pathlib.Path(given.workdir or f"runs/margin_ablation-{name}-{given.grid}")
   try:
-    grid: list[dict[str, Any]] = list(GRIDS[given.grid])
+    grid: list[dict[str, Any]] = list(ablation_grids.GRIDS[given.grid])
     margin_hash = ""
     if given.margin_file:
-      margin = load_margin(given.margin_file)
+      margin = ablation_grids.load_margin(given.margin_file)
       content = pathlib.Path(given.margin_file).read_bytes()
       margin_hash = hashlib.sha256(content).hexdigest()[:8]
-      grid.append({"loss": "mam_softmax", "margin_fn": margin, "kappa": _KAPPAS})
-    settings = ablation.expand_grid(grid)
+      grid.append(
+        {"loss": "mam_softmax", "margin_fn": margin, "kappa": ablation_grids.KAPPAS}
+      )
+    settings = ablation_members.expand_grid(grid)
     training, validation = load_arrays(
       name,
       given.data_dir or {"mnist": "data/tfds", "fer2013": "data"}[name],
@@ -420,7 +282,7 @@ def run(argv: list[str]) -> None:
       "batch_size": _BATCH_SIZE,
       "learning_rate": given.learning_rate,
     }
-    keep_protocol(workdir / "protocol.json", protocol)
+    ablation_records.keep_protocol(workdir / "protocol.json", protocol)
     with run_config.only_training_in(workdir):
       records = run_ablation(
         settings,

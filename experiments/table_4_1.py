@@ -10,7 +10,7 @@ the thesis prints; "ours" is measured by this command.
 from absl import app
 
 from experiments import comparison
-from experiments.comparison import Row
+from experiments.comparison_rows import Row
 
 ROWS = [
   Row(

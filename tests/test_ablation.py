@@ -10,7 +10,14 @@ import pytest
 import tiny_network
 from tiny_network import TinyNetwork
 
-from emosynth_jax import ablation, losses, metrics, train_state, train_step
+from emosynth_jax import (
+  ablation,
+  ablation_members,
+  losses,
+  metrics,
+  train_state,
+  train_step,
+)
 
 _GRID = [
   {"loss": "cross_entropy"},
@@ -43,7 +50,7 @@ def _arguments():
 
 
 def _formulas(settings):
-  return list(dict.fromkeys(ablation.formula_of(s)[0] for s in settings))
+  return list(dict.fromkeys(ablation_members.formula_of(s)[0] for s in settings))
 
 
 def _one_by_one(setting, seed, arrays):
@@ -94,11 +101,11 @@ def _one_by_one(setting, seed, arrays):
 
 
 def test_members_of_one_program_are_the_trainings_one_by_one(arrays):
-  settings = ablation.expand_grid(_GRID)
+  settings = ablation_members.expand_grid(_GRID)
   formulas = _formulas(settings)
   run = ablation.compile_members("map", formulas, **_arguments())
   members = [(settings[2], 0), (settings[3], 3), (settings[4], 1)]
-  out = jax.device_get(run(ablation.stack_members(members, formulas), *arrays))
+  out = jax.device_get(run(ablation_members.stack_members(members, formulas), *arrays))
   for i, (setting, seed) in enumerate(members):
     own = jax.tree.map(lambda leaf, i=i: leaf[i], out)
     loss, summary = _one_by_one(setting, seed, arrays)
@@ -110,10 +117,10 @@ def test_members_of_one_program_are_the_trainings_one_by_one(arrays):
 
 
 def test_every_mapping_trains_alike(arrays):
-  settings = ablation.expand_grid(_GRID[:2])
+  settings = ablation_members.expand_grid(_GRID[:2])
   formulas = _formulas(settings)
   # One device here; the number of members has to be a multiple of it.
-  members = ablation.stack_members([(s, 1) for s in settings], formulas)
+  members = ablation_members.stack_members([(s, 1) for s in settings], formulas)
   by_turn = ablation.compile_members("map", formulas, **_arguments())(members, *arrays)
   for mapping in ("vmap", "devices"):
     run = ablation.compile_members(mapping, formulas, **_arguments())
@@ -124,31 +131,31 @@ def test_every_mapping_trains_alike(arrays):
 
 def test_seeds_are_paired(arrays):
   # With a weight of 0 the other loss is cross-entropy: nothing else may differ.
-  settings = ablation.expand_grid(
+  settings = ablation_members.expand_grid(
     [{"loss": "cross_entropy"}, {"loss": "mam_softmax", "kappa": 0.0}]
   )
   formulas = _formulas(settings)
   run = ablation.compile_members("map", formulas, **_arguments())
   members = [(s, seed) for seed in (0, 1) for s in settings]
-  loss = run(ablation.stack_members(members, formulas), *arrays)["loss"]
+  loss = run(ablation_members.stack_members(members, formulas), *arrays)["loss"]
   np.testing.assert_allclose(loss[0], loss[1], rtol=1e-5)
   np.testing.assert_allclose(loss[2], loss[3], rtol=1e-5)
   assert abs(loss[0, 0] - loss[2, 0]) > 1e-3
 
 
 def test_a_step_that_is_not_finite_is_told(arrays):
-  settings = ablation.expand_grid([{"loss": "cross_entropy"}])
+  settings = ablation_members.expand_grid([{"loss": "cross_entropy"}])
   formulas = _formulas(settings)
   # An infinite rate: the first step's update is not finite, so the second's loss.
   run = ablation.compile_members(
     "map", formulas, **_arguments() | {"optimizer": optax.sgd(np.inf)}
   )
-  out = run(ablation.stack_members([(settings[0], 0)], formulas), *arrays)
+  out = run(ablation_members.stack_members([(settings[0], 0)], formulas), *arrays)
   assert out["bad_step"].tolist() == [1]
 
 
 def test_expand_grid_makes_all_combinations_once():
-  settings = ablation.expand_grid(
+  settings = ablation_members.expand_grid(
     [
       {"loss": "arcface", "scale": [8.0, 16.0], "margin": (0.1, 0.2)},
       {"loss": "arcface", "scale": 8.0, "margin": 0.1},
@@ -171,7 +178,7 @@ def test_expand_grid_makes_all_combinations_once():
 )
 def test_expand_grid_refuses_what_no_loss_knows(entry, message):
   with pytest.raises(ValueError, match=message):
-    ablation.expand_grid([entry])
+    ablation_members.expand_grid([entry])
 
 
 @pytest.mark.parametrize(
@@ -184,17 +191,21 @@ def test_expand_grid_refuses_what_no_loss_knows(entry, message):
 )
 def test_values_that_a_loss_refuses_are_refused_before_they_are_data(setting, message):
   with pytest.raises(ValueError, match=message):
-    ablation.check_values(setting, 3)
+    ablation_members.check_values(setting, 3)
 
 
 def test_floats_are_data_and_all_else_is_formula():
-  one, numbers = ablation.formula_of({"loss": "arcface", "scale": 8.0, "margin": 0.3})
-  two, _ = ablation.formula_of({"loss": "arcface", "margin": 0.1, "scale": 64.0})
+  one, numbers = ablation_members.formula_of(
+    {"loss": "arcface", "scale": 8.0, "margin": 0.3}
+  )
+  two, _ = ablation_members.formula_of(
+    {"loss": "arcface", "margin": 0.1, "scale": 64.0}
+  )
   assert one == two
   assert numbers == (0.3, 8.0)
   assert (
-    ablation.formula_of({"loss": "sphereface", "margin": 2})[0]
-    != ablation.formula_of({"loss": "sphereface", "margin": 3})[0]
+    ablation_members.formula_of({"loss": "sphereface", "margin": 2})[0]
+    != ablation_members.formula_of({"loss": "sphereface", "margin": 3})[0]
   )
 
 

@@ -1,13 +1,22 @@
-"""What processes agree on, where it can be tried in one."""
+"""What processes agree on: in one, and in a job of two that trains nothing."""
 
 import contextlib
+import json
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
 import zlib
 
 import jax
 import numpy as np
 import pytest
+import tiny_network
 
 from emosynth_jax import crc32, distributed, lost_contact
+from emosynth_jax.checkpoints import Checkpoints
 
 
 @pytest.mark.parametrize(
@@ -63,6 +72,107 @@ def test_one_process_agrees_with_itself(tmp_path):
   assert not lost_contact.is_lost(RuntimeError("of its own"))
 
 
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+  """What each of two processes says in tests/scale/agreements.py, and their folder."""
+  folder = tmp_path_factory.mktemp("agreements")
+  checkpoints = Checkpoints(folder / "saved", keep=2)
+  state = tiny_network.create_state()
+  for step, kind in ((1, "best"), (1, "last"), (2, "last")):
+    checkpoints.save(kind, state.replace(step=np.int32(step)))
+  checkpoints.close()
+  with socket.socket() as server:
+    server.bind(("127.0.0.1", 0))
+    port = server.getsockname()[1]
+  program = pathlib.Path(__file__).parent / "scale" / "agreements.py"
+  processes = [
+    subprocess.Popen(
+      [sys.executable, program, str(port), str(i), folder],
+      env=os.environ | {"PYTHONUNBUFFERED": "1"},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for i in range(2)
+  ]
+  try:
+    texts = [process.communicate(timeout=300) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  assert [process.returncode for process in processes] == [0, 0], texts
+  found = [json.loads(re.search("TOLD (.*)", out)[1]) for out, _ in texts]
+  return found, folder
+
+
+def _both(told, name):
+  first, second = (own[name] for own in told[0])
+  assert first == second
+  return first
+
+
+def test_processes_with_other_settings_are_refused_in_all(told):
+  assert _both(told, "same") is None
+  assert re.match(
+    r"ValueError: the config: process 1 has another", _both(told, "other")
+  )
+  assert _both(told, "differing") == [[1, [1]]]
+
+
+def test_a_folder_that_is_not_shared_is_refused_in_all(told):
+  assert _both(told, "folder") is None
+  for number, own in enumerate(told[0]):
+    assert re.search(rf"own{number} is not one folder for all 2", own["folders"])
+  for name in ("one", "own0"):
+    assert not list((told[1] / name).iterdir())
+
+
+def test_each_process_computes_its_stretch_and_all_have_the_whole(told):
+  assert _both(told, "share") == [0, 1, 4, 9, 16]
+  assert [own["stretch"] for own in told[0]] == [[0, 3], [3, 5]]
+  assert re.search(
+    r"different numbers of images \(5 and 105\)", _both(told, "share_of_other")
+  )
+
+
+def test_the_first_process_computes_for_all(told):
+  assert _both(told, "first") == [7, 8]
+  assert ["computed" in own for own in told[0]] == [True, False]
+  first, second = (own["first_refuses"] for own in told[0])
+  assert first == "ValueError: of the first"
+  assert re.search("the first process can't go on", second)
+  assert re.search(r"numbers of images \(2 and 3\)", _both(told, "first_of_other"))
+
+
+def test_parts_of_two_processes_have_the_checksum_of_the_whole(told):
+  assert _both(told, "crc") == _both(told, "crc_of_all")
+  assert _both(told, "held") == _both(told, "memory")
+  assert _both(told, "held")["images_crc32"] == _both(told, "crc_of_all")
+
+
+def test_processes_that_read_other_data_are_refused_in_all(told):
+  start = "ValueError: config.data.data_dir: process 1 reads other data than process 0 "
+  labels, stale = _both(told, "labels"), _both(told, "stale")
+  assert labels.startswith(f"{start}(process 1 has another train labels_crc32);")
+  assert stale.startswith(f"{start}(process 1 has another train num_examples, ")
+
+
+def test_processes_that_see_other_checkpoints_are_refused_in_all(told):
+  assert _both(told, "restored") == 2
+  sees = "process 1 sees other checkpoints than process 0"
+  for name, steps in (
+    ("some_or_none", ["last [1, 2], best [1]", "last none, best none"]),
+    ("other_best", ["last [1, 2], best [1]", "last [1, 2], best none"]),
+  ):
+    for own, seen in zip(told[0], steps, strict=True):
+      assert own[name].startswith("CheckpointError: ")
+      assert f"{sees} (this one sees {seen})" in own[name]
+
+
+def _runtime_error(text):
+  return jax.errors.JaxRuntimeError(text)
+
+
 def test_what_the_first_process_refuses_is_refused():
   @contextlib.contextmanager
   def refuse():
@@ -79,11 +189,49 @@ def test_what_the_first_process_refuses_is_refused():
 @pytest.mark.parametrize(
   ("error", "lost"),
   [
-    (jax.errors.JaxRuntimeError("UNKNOWN: Gloo: Connection closed by peer"), True),
-    (jax.errors.JaxRuntimeError("INTERNAL: another task died"), True),
-    (TimeoutError("Timeout waiting at barrier"), True),
-    (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), False),
-    (jax.errors.JaxRuntimeError("INVALID_ARGUMENT: shapes"), False),
+    (
+      _runtime_error(
+        "FAILED_PRECONDITION: Gloo AllGather failed: [external/gloo/gloo/transport/"
+        "tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1234"
+      ),
+      True,
+    ),
+    (_runtime_error("UNKNOWN: Gloo all-reduce failed: Broken pipe"), True),
+    (
+      _runtime_error(
+        "INTERNAL: NCCL operation failed: remote process exited or there was a network "
+        "error"
+      ),
+      True,
+    ),
+    (
+      _runtime_error(
+        "UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats)"
+      ),
+      True,
+    ),
+    (
+      _runtime_error("DEADLINE_EXCEEDED: Barrier timed out. Id: x. This usually"),
+      True,
+    ),
+    (TimeoutError("Timeout waiting at barrier 'x'."), True),
+    (
+      TimeoutError("Timed out while waiting for async_commit_complete barrier."),
+      True,
+    ),
+    # What this process alone has done, whatever the code.
+    (
+      _runtime_error(
+        "INTERNAL: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered"
+      ),
+      False,
+    ),
+    (_runtime_error("FAILED_PRECONDITION: Buffer has been donated"), False),
+    (_runtime_error("DATA_LOSS: a file is cut off"), False),
+    (_runtime_error("UNKNOWN: Gloo AllGather failed: 20 vs 8 bytes"), False),
+    (_runtime_error("RESOURCE_EXHAUSTED: Out of memory"), False),
+    (_runtime_error("INVALID_ARGUMENT: shapes"), False),
+    (TimeoutError(110, "Connection timed out", "/shared/runs/metrics.jsonl"), False),
     (ValueError("a setting"), False),
   ],
 )
@@ -93,6 +241,11 @@ def test_what_is_another_process_s_death_and_what_this_one_s_own(
   assert not lost_contact.is_lost(error)  # there is no other
   monkeypatch.setattr(jax, "process_count", lambda: 2)
   assert lost_contact.is_lost(error) == lost
+  said = lost_contact.describe if lost else lost_contact.describe_own
+  assert lost_contact.reason_of(error) in said(error)
+  assert said(error).startswith(
+    "process 0 of 2 " + ("has lost the others" if lost else "failed by itself")
+  )
 
 
 def test_a_worker_of_a_pod_that_has_joined_no_other_is_refused(monkeypatch):

@@ -22,6 +22,7 @@ from emosynth_jax import (
   fine_tune,
   models,
   programs,
+  seeds,
   train,
   twins,
 )
@@ -129,6 +130,58 @@ def test_stopped_at_every_step_it_comes_to_the_same_end(whole, tmp_path, monkeyp
     assert int(_restore(_config(), tmp_path, "last").step) == stops
   assert train.train(_config(), tmp_path)
   _assert_same_run(_config(), tmp_path, whole)
+
+
+@pytest.mark.parametrize("moment", ["validation", "last save"])
+def test_a_stop_after_the_last_step_begins_nothing_more(
+  whole, tmp_path, monkeypatch, moment
+):
+  config = _config()
+  begun, evaluated = [], []
+
+  def run_one(own, workdir):
+    begun.append(own.seed)
+    if not train.train(own, workdir):
+      return None
+    evaluated.append(own.seed)
+    return {}
+
+  def stop():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  with monkeypatch.context() as patch:
+    if moment == "validation":
+      end = epoch.end
+
+      def end_and_stop(state, *arguments):
+        if int(state.step) == 6:
+          stop()
+        return end(state, *arguments)
+
+      patch.setattr(epoch, "end", end_and_stop)
+    else:
+      close = Checkpoints.close
+      patch.setattr(Checkpoints, "close", lambda self: (close(self), stop()))
+    assert seeds.run_seeds(config, [0, 1], lambda s: tmp_path / f"{s}", run_one) is None
+  assert (begun, evaluated) == ([0], [])
+  assert not (tmp_path / "1").exists()
+  # Nothing is lost: the same command finds the training whole.
+  assert train.train(config, tmp_path / "0")
+  _assert_same_run(config, tmp_path / "0", whole)
+
+
+def test_a_failed_save_does_not_hide_why_the_run_failed(tmp_path, monkeypatch, caplog):
+  def break_down(*arguments, **keywords):
+    raise RuntimeError("the device broke")
+
+  def close(self):
+    raise RuntimeError("a save broke too")
+
+  monkeypatch.setattr(train.Progress, "update", break_down)
+  monkeypatch.setattr(Checkpoints, "close", close)
+  with pytest.raises(RuntimeError, match="the device broke"):
+    train.train(_config(), tmp_path)
+  assert "What was being saved is lost (a save broke too)" in caplog.text
 
 
 def test_more_epochs_go_on_from_the_last_one(whole, tmp_path):

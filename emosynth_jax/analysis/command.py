@@ -88,6 +88,23 @@ def run_command(argv: Sequence[str], action: Callable[[Any], None]) -> None:
     action(given)
 
 
+def refuse_idle(given: Any, names: Sequence[str], beside: str) -> None:
+  """Refuses flags that were given and have no effect.
+
+  Args:
+    given: the flags.
+    names: of those without effect.
+    beside: what makes them so.
+
+  Raises:
+    ValueError: if one was given.
+  """
+  if not isinstance(given, flags.FlagValues):
+    return
+  if idle := [name for name in names if given[name].present]:
+    raise ValueError(f"--{idle[0]} has no effect with {beside}: leave it out")
+
+
 def computed_in(dtype: str) -> dict[str, str]:
   """How a command computed, for its record: the network's type, and products'.
 
@@ -179,14 +196,15 @@ def load_runs(workdirs: Sequence[str], given: Any, *, count: int) -> list[Any]:
 
 
 def check_same_images(settings: Sequence[Mapping[str, Any]]) -> None:
-  """Refuses a comparison of runs that were looked at on different images.
+  """Refuses a comparison of runs that were looked at on different images or labels.
 
   Raises:
-    ValueError: if the images of one are not those of the first.
+    ValueError: if the images or labels of one are not those of the first.
   """
   for other in settings[1:]:
-    if other["images_crc32"] != settings[0]["images_crc32"]:
-      raise ValueError(
-        f"--compare: {other['workdir']} has other images in its {other['split']} split "
-        f"than {settings[0]['workdir']}, so their losses can't be compared"
-      )
+    for what in ("images", "labels"):
+      if other[f"{what}_crc32"] != settings[0][f"{what}_crc32"]:
+        raise ValueError(
+          f"--compare: {other['workdir']} has other {what} in its {other['split']} "
+          f"split than {settings[0]['workdir']}, so their losses can't be compared"
+        )

@@ -20,6 +20,10 @@ from absl import app, flags, logging
 
 Found = tuple[dict[str, Any], dict[str, Any]]
 
+# Flags that say nothing of the other of the two.
+_OF_THE_PLANE = ("range", "directions", "vectors")
+_OF_THE_NETWORK = ("probes", "broadening")
+
 
 def spectrum_of(workdir: str, given: Any, run: Any = None) -> Found:
   """Computes and writes the spectrum at a network, or reads it.
@@ -217,14 +221,16 @@ def _stored_or_computed(
 
 
 def _draw_all(given: Any) -> None:
-  from emosynth_jax.analysis import command, curvature_plots
+  from emosynth_jax.analysis import command, curvature_plots, spectrum
 
+  idle = _OF_THE_PLANE if given.grid == 1 else _OF_THE_NETWORK
+  command.refuse_idle(given, idle, f"--grid={given.grid}")
   workdirs = [given.workdir, *given.compare]
   if given.grid == 1:
     file, draw = "curvature", curvature_plots.plot_densities
     line = (
       "{name}: eigenvalues {smallest:.4g} to {largest:.4g}, trace {trace:.3g}, its "
-      "standard error {trace_standard_error}"
+      "standard error {error}"
     )
     unsure = "NOT converged (residuals {smallest_residual:.2g}, {largest_residual:.2g})"
     runs = command.load_runs(workdirs, given, count=0)
@@ -244,7 +250,8 @@ def _draw_all(given: Any) -> None:
     sure = record.get("converged", not record.get("points_not_converged"))
     images = "; {settings[num_images]} images of {settings[split]}"
     text = f"{line}{images}" if sure else f"{line}{images}; {unsure}"
-    print(text.format(**record))
+    error = spectrum.describe_error(record.get("trace_standard_error"))
+    print(text.format(**record, error=error))
 
 
 def main(argv: list[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from emosynth_jax import plots
-from emosynth_jax.analysis import landscape_plots
+from emosynth_jax.analysis import landscape_plots, spectrum
 
 # The colours' scale goes from 1 / r to r, with r between these.
 _LEAST_REACH, _MOST_REACH = 2.0, 20.0
@@ -43,7 +43,7 @@ def plot_densities(found: Sequence[Found], path: str | os.PathLike) -> None:
     panel.set_title(
       f"{landscape_plots.describe_run(record)}\neigenvalues {record['smallest']:.3g} "
       f"to {record['largest']:.3g}{sure}; trace {record['trace']:.3g}, standard error "
-      f"{record['trace_standard_error']}",
+      f"{spectrum.describe_error(record['trace_standard_error'])}",
       fontsize=9,
       parse_math=False,
     )
@@ -56,8 +56,11 @@ def plot_ratios(found: Sequence[Found], path: str | os.PathLike) -> None:
   """|smallest / largest eigenvalue| over each plane, on a logarithmic scale around 1.
 
   Blue where the largest eigenvalue is the longer one, red where the smallest is. A plus
-  marks a point whose smallest eigenvalue is above 0, where the loss is convex; a cross
-  one that has not converged; grey is one without a finite number.
+  marks a converged point whose smallest eigenvalue is not below 0 by more than
+  rounding, where the loss is convex: it has flat directions everywhere, as the same
+  number may be added to all logits, so that no smallest eigenvalue is above 0 but by
+  rounding. A cross marks a point that has not converged; grey is one without a finite
+  number.
 
   Args:
     found: pairs of a record of curvature_map.json and its arrays.
@@ -81,7 +84,8 @@ def plot_ratios(found: Sequence[Found], path: str | os.PathLike) -> None:
     image = panel.imshow(
       ratio.T, origin="lower", extent=(*ends, *ends), cmap="RdBu_r", norm=norm
     )
-    marks = {"+": arrays["smallest"] > 0, "x": ~arrays["converged"]}
+    is_convex = arrays["smallest"] >= -arrays["absolute_tolerance"]
+    marks = {"+": is_convex & arrays["converged"], "x": ~arrays["converged"]}
     for marker, where in marks.items():
       rows, columns = np.nonzero(where)
       panel.plot(axis[rows], axis[columns], marker, color="black", markersize=6)
@@ -116,6 +120,6 @@ def _reach(ratios):
 def _describe_points(record, marks):
   convex, unsure = int(marks["+"].sum()), int(marks["x"].sum())
   total = record["points"]
-  text = f"smallest eigenvalue above 0 at {convex} of {total} points"
+  text = f"convex but for rounding at {convex} of {total} points"
   text += " (+)" if convex else ""
   return text + (f"\nnot converged at {unsure} of them (x)" if unsure else "")

@@ -119,6 +119,7 @@ def _read(workdir, split, images, points, perplexity, seed, data_dir) -> _Subjec
     "num_images": len(rows),
     "of": len(dataset),
     "images_crc32": zlib.crc32(chosen.tobytes()),
+    "labels_crc32": zlib.crc32(dataset.labels[rows].tobytes()),
     "num_points": len(drawn),
     "perplexity": perplexity,
     "projection_seed": seed,

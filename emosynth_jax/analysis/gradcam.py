@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from emosynth_jax.analysis import traced
+from emosynth_jax.models import normalized_inputs
 
 Array = jax.Array
 
@@ -151,9 +152,7 @@ def flax_apply_fn(
   Returns:
     `(variables, inputs) -> (logits, layers)`.
   """
-  if getattr(model, "merge_upsampling", False):
-    # The same function, with the upsampled maps between its layers.
-    model = model.clone(merge_upsampling=False)
+  model = _with_every_map(model)
 
   def apply_fn(variables, inputs):
     (logits, out), state = model.apply(
@@ -175,6 +174,15 @@ def flax_apply_fn(
     return logits, layers | dict(out)
 
   return apply_fn
+
+
+def _with_every_map(model: nn.Module) -> nn.Module:
+  """The same function, with the upsampled maps between its layers."""
+  if isinstance(model, normalized_inputs.NormalizedInputs):
+    return model.clone(network=_with_every_map(model.network))
+  if getattr(model, "merge_upsampling", False):
+    return model.clone(merge_upsampling=False)
+  return model
 
 
 def upsample(maps: Array, size: tuple[int, int], *, margin: int = 0) -> Array:

@@ -22,6 +22,8 @@ from emosynth_jax.analysis import npz
 
 # Of one analysis, the record last: it says that the others are whole.
 _PICTURES = (".png", "_contour.png", "_surface.png")
+# Beside another run, whose settings are not here: drawn again where asked for.
+_COMPARISONS = tuple(f"_comparison{ending}" for ending in _PICTURES)
 _ENDINGS = (*_PICTURES, "_directions.npz", ".npz", ".json")
 
 Found = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -113,7 +115,7 @@ def _copy(stem: pathlib.Path, other: pathlib.Path) -> None:
 
 def _clear(stem: pathlib.Path) -> None:
   """Removes what must not stand beside new arrays: the old record and pictures."""
-  for ending in (".json", *_PICTURES):
+  for ending in (".json", *_PICTURES, *_COMPARISONS):
     _with(stem, ending).unlink(missing_ok=True)
 
 

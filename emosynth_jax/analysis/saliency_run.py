@@ -10,7 +10,9 @@ Writes into the workdir:
 """
 
 import functools
+import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -89,7 +91,16 @@ def choose_layer(
   if layer not in shapes:
     listed = "\n".join(f"  {known} {shape}" for known, shape in shapes.items())
     raise ValueError(f"--layer: got {layer!r}; {config.model.name} has\n{listed}")
-  return layer, shapes[layer], MARGINS.get(config.model.name, {}).get(layer, 0)
+  return layer, shapes[layer], _margin(config.model.name, layer, shapes)
+
+
+def _margin(model: str, layer: str, shapes: dict[str, tuple[int, int, int]]) -> int:
+  """That of a layer, or of the one that it is a part of at the same size."""
+  margins, whole = MARGINS.get(model, {}), layer.partition("/")[0]
+  if layer in margins:
+    return margins[layer]
+  same_size = whole in shapes and shapes[whole][:2] == shapes[layer][:2]
+  return margins.get(whole, 0) if same_size else 0
 
 
 def explain(
@@ -226,12 +237,15 @@ def explain_run(given: Any) -> None:
   )
   folder = pathlib.Path(given.workdir)
   labels = dataset.labels[rows]
-  npz.write_npz(
-    folder / "gradcam.npz",
-    {"rows": rows, "labels": labels, **found},
-  )
   right = found["logits"].argmax(-1) == labels
-  sanity: dict[str, Any] = {"sanity_check": None, "sanity_check_of": None}
+  settings = {
+    "split": given.split,
+    "num_images": total,
+    "variables_crc32": trained_run.checksum(variables),
+    "layer": layer,
+    "target": given.target,
+  }
+  sanity = _stored_sanity(folder / "gradcam.json", settings)
   if given.sanity_check:
     sanity = sanity_run.check_sanity(
       apply_fn,
@@ -240,22 +254,23 @@ def explain_run(given: Any) -> None:
       dataset.images[rows],
       found["targets"],
     )
+  # Not before the check, which takes minutes: what is there stays whole until then.
+  npz.write_npz(
+    folder / "gradcam.npz",
+    {"rows": rows, "labels": labels, **found},
+  )
   results.write_report(
     folder / "gradcam.json",
     {
+      **settings,
       "data_set": config.data.name,
-      "split": given.split,
       "official_split": dataset.official_split,
-      "num_images": total,
       "model": config.model.name,
       "training_loss": config.loss.to_dict(),
       "training_seed": config.seed,
       "best_epoch": int(state.best_epoch),
-      "variables_crc32": trained_run.checksum(variables),
-      "layer": layer,
       "layer_shape": list(shape),
       "margin": margin,
-      "target": given.target,
       "class_names": list(dataset.class_names),
       "accuracy": float(right.mean()),
       "images_without_map": int((found["maps"].max((1, 2)) == 0).sum()),
@@ -280,6 +295,18 @@ def explain_run(given: Any) -> None:
     f"{given.workdir}: Grad-CAM of {layer} {shape} for the {given.target} "
     f"class of {total} images of {given.split}: gradcam.png, gradcam.npz, gradcam.json"
   )
+
+
+def _stored_sanity(path: pathlib.Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+  """An earlier sanity check of the same maps, which took minutes, or none."""
+  found: dict[str, Any] = {"sanity_check": None, "sanity_check_of": None}
+  try:
+    stored = json.loads(path.read_text())
+    if all(stored[key] == value for key, value in settings.items()):
+      found = {key: stored[key] for key in found}
+  except (OSError, ValueError, KeyError, TypeError):
+    pass
+  return found
 
 
 def main(argv: list[str]) -> None:

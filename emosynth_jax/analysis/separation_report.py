@@ -34,16 +34,23 @@ def group_runs(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
 
   Raises:
     ValueError: if one kind has a seed twice, or the runs were looked at on different
-      images.
+      images, or have other labels or classes.
   """
   first = records[0]["settings"]
   kinds: dict[str, list[int]] = {}
   for i, record in enumerate(records):
     settings = record["settings"]
-    if settings["images_crc32"] != first["images_crc32"]:
+    for what in ("images", "labels"):
+      if settings[f"{what}_crc32"] != first[f"{what}_crc32"]:
+        raise ValueError(
+          f"--workdir: {settings['workdir']} has other {what} in its "
+          f"{settings['split']} split than {first['workdir']}: nothing to compare"
+        )
+    if record["class_names"] != records[0]["class_names"]:
       raise ValueError(
-        f"--workdir: {settings['workdir']} has other images in its {settings['split']} "
-        f"split than {first['workdir']}: nothing to compare"
+        f"--workdir: {settings['workdir']} has the classes "
+        f"{', '.join(record['class_names'])}, {first['workdir']} has "
+        f"{', '.join(records[0]['class_names'])}"
       )
     own = kinds.setdefault(json.dumps(_kind(record), sort_keys=True), [])
     for j in own:

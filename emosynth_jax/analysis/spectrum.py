@@ -155,6 +155,11 @@ def summarize(
   return record, arrays
 
 
+def describe_error(error: float | None) -> str:
+  """The trace's standard error in words."""
+  return "unknown (one probe)" if error is None else f"{error:.3g}"
+
+
 def _standard_error(means: list[float], factor: float = 1.0) -> float | None:
   """That of the mean of a few probes, times a factor; None for one probe."""
   if len(means) < 2:

@@ -214,6 +214,7 @@ def load_run(
       "num_images": labels.size,
       "batch_size": labels.shape[1],
       "images_crc32": zlib.crc32(images.tobytes()),
+      "labels_crc32": zlib.crc32(labels.tobytes()),
       "batch_norm": batch_norm,
       "measured": "mean cross-entropy of the margin-free logits, no augmentation",
       "model": config.model.name,

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from emosynth_jax import seeds, statistics
+from emosynth_jax import run_config, seeds, statistics
 from emosynth_jax.reporting.run_files import RunFiles
 
 # Of what a page tests; the others are in the table of figures.
@@ -35,8 +35,9 @@ def group(runs: Sequence[RunFiles]) -> list[Arm]:
     The arms.
 
   Raises:
-    ValueError: if the runs are of several data sets or have other classes, if an arm
-      has a seed twice, or if nothing says what data a run was trained on.
+    ValueError: if the runs are of several data sets, have other classes or were
+      evaluated on other images, if an arm has a seed twice or seeds of other training
+      data, or if nothing says what data a run was trained on.
   """
   first = runs[0]
   for run in runs:
@@ -56,6 +57,35 @@ def group(runs: Sequence[RunFiles]) -> list[Arm]:
         f"{run.workdir} has the classes {', '.join(names[0])}, {first.workdir} has "
         f"{', '.join(names[1])}"
       )
+    for split in first.report["splits"]:
+      if split in run.report["splits"] and _has_other_images(run, first, split):
+        raise ValueError(
+          f"{run.workdir} was evaluated on other images of its {split} split than "
+          f"{first.workdir}: their figures can't be compared"
+        )
+  sorted_runs = group_by_config(runs)
+  return [
+    Arm(
+      label,
+      own,
+      seeds.summarize([run.report for run in own], [run.workdir for run in own]),
+    )
+    for label, own in zip(_labels(sorted_runs), sorted_runs, strict=True)
+  ]
+
+
+def group_by_config(runs: Sequence[RunFiles]) -> list[list[RunFiles]]:
+  """Runs that differ in the seed alone, together.
+
+  Args:
+    runs: of any kind.
+
+  Returns:
+    The groups, in the order of their first runs.
+
+  Raises:
+    ValueError: if a group has a seed twice.
+  """
   groups: dict[str, list[RunFiles]] = {}
   for run in runs:
     settings = seeds.settings_of(run.report["config"])
@@ -69,15 +99,7 @@ def group(runs: Sequence[RunFiles]) -> list[Arm]:
         f"{folders} have equal configs and the seed {min(twice)} twice: one run is no "
         "pair of itself"
       )
-  sorted_runs = list(groups.values())
-  return [
-    Arm(
-      label,
-      own,
-      seeds.summarize([run.report for run in own], [run.workdir for run in own]),
-    )
-    for label, own in zip(_labels(sorted_runs), sorted_runs, strict=True)
-  ]
+  return list(groups.values())
 
 
 def differences(arms: Sequence[Arm]) -> list[dict[str, Any]]:
@@ -138,6 +160,11 @@ def config_differences(
     else:
       different.append((path, values))
   return different, shared
+
+
+def _has_other_images(run: RunFiles, first: RunFiles, split: str) -> bool:
+  of_both = [(one.data or {}).get(split) for one in (run, first)]
+  return None in of_both or bool(run_config.different_data(*of_both))
 
 
 def _class_names(run: RunFiles) -> list[str]:

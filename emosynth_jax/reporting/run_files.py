@@ -24,6 +24,17 @@ _REPORT_KEYS = (
   "splits",
 )
 
+# Of an audit, and of each of its splits, what a page shows.
+_AUDIT_KEYS = (
+  "splits",
+  "pairs",
+  "config",
+  "label_conflicts",
+  "unreadable_files",
+  "audited_by",
+)
+_AUDITED_KEYS = ("num_images", "class_counts", "blank_images", "images_with_twin")
+
 
 class RunFiles(NamedTuple):
   """A finished run as its files tell it.
@@ -73,6 +84,8 @@ def read_run(workdir: str | os.PathLike) -> RunFiles:
       f"{workdir / 'report.json'} was written by an earlier version, without "
       f"{', '.join(missing)}: evaluate the run again, with --mode=eval"
     )
+  if not report["splits"]:
+    raise ValueError(f"{workdir / 'report.json'} is damaged (no split in it)")
   default = results.to_jsonable(default_config.get_default_config().to_dict())
   report["config"] = _with_defaults(report["config"], default)
   records = metric_writer.read_records(workdir / "metrics.jsonl")
@@ -108,7 +121,7 @@ def expand_workdirs(workdirs: Sequence[str | os.PathLike]) -> list[pathlib.Path]
     if not (workdir / "seeds.json").exists():
       found.append(workdir)
       continue
-    for seed in _read_json(workdir / "seeds.json", "")["workdirs"]:
+    for seed in _read_json(workdir / "seeds.json", "", ("workdirs",))["workdirs"]:
       # As the command named it, or beside seeds.json, which may have been moved.
       places = [pathlib.Path(seed), workdir / pathlib.Path(seed).name]
       there = [place for place in places if place.is_dir()]
@@ -143,6 +156,9 @@ def read_audit(folder: str | os.PathLike, run: RunFiles) -> dict[str, Any]:
   )
   if "refused" in audit:
     raise ValueError(f"{path}: the audit found no data set, but: {audit['refused']}")
+  _check_keys(path, audit, _AUDIT_KEYS)
+  for split in audit["splits"].values():
+    _check_keys(path, split, _AUDITED_KEYS)
   for name, summary in run.report["splits"].items():
     counts = audit["splits"].get(name, {}).get("class_counts")
     own = {label: row["support"] for label, row in summary["per_class"].items()}
@@ -168,7 +184,9 @@ def _with_defaults(
   return completed
 
 
-def _read_json(path: pathlib.Path, hint: str) -> dict[str, Any]:
+def _read_json(
+  path: pathlib.Path, hint: str, needed: Sequence[str] = ()
+) -> dict[str, Any]:
   if not path.is_file():
     raise FileNotFoundError(f"{path} is missing: {hint}")
   try:
@@ -177,7 +195,15 @@ def _read_json(path: pathlib.Path, hint: str) -> dict[str, Any]:
     raise ValueError(f"{path} is damaged ({error})") from error
   if not isinstance(content, dict):
     raise ValueError(f"{path} is damaged (expected an object, got {content!r:.40})")
+  _check_keys(path, content, needed)
   return content
+
+
+def _check_keys(
+  path: pathlib.Path, content: Mapping[str, Any], needed: Sequence[str]
+) -> None:
+  if missing := [key for key in needed if key not in content]:
+    raise ValueError(f"{path} is damaged (without {', '.join(missing)})")
 
 
 def _listed(counts: Mapping[str, int] | None) -> str:

@@ -42,10 +42,17 @@ def stored_pictures(
     present = {title: run.workdir / file for title, file in files.items()}
     present = {title: file for title, file in present.items() if file.is_file()}
     settings = _settings(run, name)
-    if settings is None or not present:
+    if settings is None:
       continue
     if reason := _other(run, name, settings, variables_crc32):
       left_out.append(f"{name}.json is {reason}: left out.")
+      continue
+    if not present:
+      command = "curvature" if name.startswith("curvature") else "loss_landscape"
+      left_out.append(
+        f"{name}.json has no picture beside it: emosynth_jax.analysis.{command} with "
+        "the same flags draws it."
+      )
       continue
     note = _note(settings)
     found += [

@@ -142,10 +142,13 @@ def test_all_images_and_the_rest_of_the_splits(workdirs):
     embedding_run.embed_run(pathlib.Path(workdirs[0][0]) / "none")
 
 
-def _record(seed, loss, silhouette=0.5, crc=7, **config):
+def _record(
+  seed, loss, silhouette=0.5, crc=7, labels=7, class_names=("a", "b"), **config
+):
   return {
     "settings": {"workdir": f"{loss}-{seed}", "training_seed": seed, "split": "test"}
-    | {"images_crc32": crc},
+    | {"images_crc32": crc, "labels_crc32": labels},
+    "class_names": list(class_names),
     "name": f"net, {loss}",
     "config": {"seed": seed, "loss": {"name": loss}, "data": {"name": "x"}} | config,
     "separation": dict.fromkeys(separation_report.FIGURES, silhouette),
@@ -170,6 +173,12 @@ def test_a_seed_twice_and_other_images_are_refused():
     separation_report.group_runs([_record(0, "ce"), _record(0, "ce")])
   with pytest.raises(ValueError, match=r"mam-0 has other images in its test split"):
     separation_report.group_runs([_record(0, "ce"), _record(0, "mam", crc=8)])
+  with pytest.raises(ValueError, match=r"mam-0 has other labels in its test split"):
+    separation_report.group_runs([_record(0, "ce"), _record(0, "mam", labels=8)])
+  with pytest.raises(ValueError, match=r"mam-0 has the classes b, a, ce-0 has a, b"):
+    separation_report.group_runs(
+      [_record(0, "ce"), _record(0, "mam", class_names=("b", "a"))]
+    )
   # Another recipe is another kind, though its name be the same.
   kinds = separation_report.group_runs([_record(0, "ce"), _record(0, "ce", epochs=3)])
   assert kinds == [[0], [1]]

@@ -8,6 +8,7 @@ from small_network import load
 
 from emosynth_jax import models
 from emosynth_jax.analysis import gradcam
+from emosynth_jax.models import normalized_inputs
 
 
 def linear(variables, inputs):
@@ -246,6 +247,21 @@ def test_networks_have_layers(name, expected):
     lambda v, x: gradcam.grad_cam(apply_fn, v, x, layer=layer).maps, variables, images
   )
   assert maps.shape == (2, *shapes[layer][:2])
+
+
+def test_a_network_with_normalised_inputs_has_the_same_layers():
+  network = models.build_model("emosynthnet", num_classes=3, width=0.05)
+  assert network.merge_upsampling
+  wrapped = normalized_inputs.NormalizedInputs(network, (0.5,), (0.2,))
+  images = jax.random.uniform(jax.random.key(0), (2, 32, 32, 1))
+  variables = network.init(jax.random.key(1), images, train=False)
+  inputs = (images - 0.5) / 0.2
+  for layer in ("upsample1", "block5"):
+    plain, normalised = (
+      gradcam.grad_cam(gradcam.flax_apply_fn(model), variables, x, layer=layer).maps
+      for model, x in ((network, inputs), (wrapped, images))
+    )
+    np.testing.assert_allclose(plain, normalised, rtol=1e-4, atol=1e-6)
 
 
 def test_modules_of_a_real_network_are_layers():

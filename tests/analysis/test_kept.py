@@ -50,8 +50,11 @@ def test_what_was_made_with_other_settings_is_kept_and_comes_back(tmp_path):
 def test_pictures_of_the_one_before_do_not_stand_beside_a_new_record(tmp_path):
   stem = tmp_path / "loss_landscape"
   _write(stem, 0, 1.0)
+  beside_another_run = tmp_path / "loss_landscape_comparison_contour.png"
+  beside_another_run.write_bytes(b"1.0 and another")
   kept.write(stem, {"settings": {"seed": 1}}, {"loss": np.zeros(3)})
   assert _picture(stem) is None
+  assert not beside_another_run.exists()
 
 
 def test_names_that_begin_alike_are_other_analyses(tmp_path):

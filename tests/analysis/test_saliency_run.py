@@ -1,6 +1,7 @@
 """From a workdir to maps, picture and record; refusals."""
 
 import json
+import shutil
 import types
 
 import jax
@@ -137,6 +138,61 @@ def test_a_run_gets_maps_picture_and_record(run, capsys, monkeypatch):
   shown = [image.get_array() for axes in figure.axes for image in axes.images]
   for i in expected:
     assert any(np.array_equal(dataset.images[i, ..., 0], pixels) for pixels in shown)
+
+
+def test_a_sanity_check_stays_with_the_maps_that_it_is_of(run, monkeypatch, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(run[0], workdir)
+  monkeypatch.setattr(plots, "save", lambda figure, path: None)
+  saliency_run.explain_run(_flags(workdir, sanity_check=True))
+
+  def record():
+    return json.loads((workdir / "gradcam.json").read_text())
+
+  checked = record()["sanity_check"]
+  assert list(checked) == ["logits", "conv"]
+  saliency_run.explain_run(_flags(workdir))
+  assert record()["sanity_check"] == checked
+  # Other maps have not been checked.
+  saliency_run.explain_run(_flags(workdir, layer="conv"))
+  assert record()["sanity_check"] is None
+
+  def killed(*args):
+    raise InterruptedError
+
+  before = (workdir / "gradcam.npz").read_bytes()
+  monkeypatch.setattr(sanity_run, "check_sanity", killed)
+  with pytest.raises(InterruptedError):
+    saliency_run.explain_run(_flags(workdir, sanity_check=True))
+  assert (workdir / "gradcam.npz").read_bytes() == before
+  assert record()["layer"] == "conv"
+
+
+@pytest.mark.parametrize(
+  ("layer", "margin"),
+  [("transposed1", 1), ("transposed1/conv", 1), ("transposed2/norm", 3), ("block4", 0)],
+)
+def test_a_part_of_a_layer_reaches_as_far_beyond_the_image(layer, margin):
+  # Without padding a 3x3 transposed convolution adds a pixel on each side; the second
+  # one's input has two already, from the first one's upsampling.
+  config = default_config.get_default_config()
+  config.model = {
+    "name": "emosynthnet",
+    "width": 0.05,
+    "synthesis": "norm",
+    "dtype": "float32",
+  }
+  dataset = Dataset(
+    images=np.zeros((3, 48, 48, 1), np.uint8),
+    labels=np.arange(3, dtype=np.int32),
+    class_names=_CLASSES,
+    split="validation",
+    sources=("",) * 3,
+  )
+  built = experiment.build_experiment(config, image_shape=(48, 48, 1), num_classes=3)
+  state = experiment.state_shapes(built)
+  network = trained_run.Network(config, built, state, dataset)
+  assert saliency_run.choose_layer(network, layer)[2] == margin
 
 
 def test_a_command_has_products_of_full_precision(monkeypatch):

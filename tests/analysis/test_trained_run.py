@@ -2,14 +2,15 @@
 
 import json
 import pathlib
-import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
+from absl import flags
 from PIL import Image
+from plane_flags import plane_flags
 
 from emosynth_jax import default_config, experiment, mapped, models, run_config
 from emosynth_jax.analysis import (
@@ -22,30 +23,6 @@ from emosynth_jax.analysis import (
 )
 from emosynth_jax.checkpoints import Checkpoints
 from emosynth_jax.data.dataset import Dataset
-
-_FLAGS = {
-  "compare": [],
-  "split": "train",
-  "images": 40,
-  "batch_size": 16,
-  "range": 0.5,
-  "seed": 0,
-  "directions": None,
-  "batch_norm": "running",
-  "vectors": "fixed",
-  "mapping": "map",
-  "data_dir": None,
-  "grid": 3,
-  "dimensions": 2,
-  "steps": 30,
-  "probes": 2,
-  "tolerance": 0.01,
-  "broadening": 0.01,
-}
-
-
-def _flags(**changes):
-  return types.SimpleNamespace(**_FLAGS | changes)
 
 
 def _dataset(seed):
@@ -173,7 +150,7 @@ def test_fewer_images_than_a_batch_are_left_over(total, batch, shape):
 
 
 def test_a_comparison_has_each_network_at_its_middle_and_the_same_scale(workdirs):
-  given = _flags(workdir=workdirs[0], compare=[workdirs[1]])
+  given = plane_flags(workdir=workdirs[0], compare=[workdirs[1]])
   loss_landscape._draw_all(given)
   found = [loss_landscape.landscape_of(workdir, given) for workdir in workdirs[:2]]
   for workdir, (record, arrays) in zip(workdirs, found, strict=False):
@@ -192,7 +169,7 @@ def test_a_comparison_has_each_network_at_its_middle_and_the_same_scale(workdirs
     assert "commit" in record["computed_by"]
   # Rows belong to the first direction: a line along it is the middle column.
   line, values = loss_landscape.landscape_of(
-    workdirs[1], _flags(dimensions=1, directions=_directions(workdirs[1]))
+    workdirs[1], plane_flags(dimensions=1, directions=_directions(workdirs[1]))
   )
   np.testing.assert_allclose(values["loss"], found[1][1]["loss"][:, 1], rtol=1e-5)
   assert line["settings"]["dimensions"] == 1
@@ -211,15 +188,15 @@ def test_other_settings_and_a_line_leave_a_finished_plane_as_it_is(
   workdirs, monkeypatch
 ):
   workdir, folder = workdirs[1], pathlib.Path(workdirs[1])
-  given = _flags(workdir=workdir, seed=7)
+  given = plane_flags(workdir=workdir, seed=7)
   loss_landscape._draw_all(given)
   first, values = loss_landscape.landscape_of(workdir, given)
   names = ("loss_landscape.json", "loss_landscape.npz", "loss_landscape_contour.png")
   before = [(folder / name).read_bytes() for name in names]
-  loss_landscape._draw_all(_flags(workdir=workdir, seed=7, dimensions=1))
+  loss_landscape._draw_all(plane_flags(workdir=workdir, seed=7, dimensions=1))
   assert (folder / "loss_line.png").is_file()
   assert [(folder / name).read_bytes() for name in names] == before
-  loss_landscape.landscape_of(workdir, _flags(workdir=workdir, seed=8))
+  loss_landscape.landscape_of(workdir, plane_flags(workdir=workdir, seed=8))
   # Drawn of the new plane or not at all.
   assert not (folder / "loss_landscape_contour.png").exists()
   monkeypatch.setattr(loss_landscape, "compute_landscape", None)
@@ -229,7 +206,7 @@ def test_other_settings_and_a_line_leave_a_finished_plane_as_it_is(
 
 
 def test_the_screen_says_how_many_images(workdirs, capsys):
-  loss_landscape._draw_all(_flags(workdir=workdirs[0], images=47, dimensions=1))
+  loss_landscape._draw_all(plane_flags(workdir=workdirs[0], images=47, dimensions=1))
   # Three batches of 15 leave the fewest over.
   assert "on 45 images of train" in capsys.readouterr().out
 
@@ -241,7 +218,7 @@ def _directions(workdir):
 def test_a_landscape_of_the_same_settings_is_read_and_of_others_is_not(
   workdirs, monkeypatch
 ):
-  given = _flags(workdir=workdirs[2], dimensions=1)
+  given = plane_flags(workdir=workdirs[2], dimensions=1)
   first, _ = loss_landscape.landscape_of(workdirs[2], given)
 
   def computed(*args, **kwargs):
@@ -252,7 +229,7 @@ def test_a_landscape_of_the_same_settings_is_read_and_of_others_is_not(
   assert again == json.loads(json.dumps(first))
   for change in ({"seed": 1}, {"range": 0.25}, {"batch_norm": "batch"}, {"grid": 5}):
     with pytest.raises(InterruptedError):
-      loss_landscape.landscape_of(workdirs[2], _flags(dimensions=1, **change))
+      loss_landscape.landscape_of(workdirs[2], plane_flags(dimensions=1, **change))
 
 
 def test_runs_on_other_images_are_refused_before_anything_is_computed(
@@ -270,9 +247,9 @@ def test_runs_on_other_images_are_refused_before_anything_is_computed(
     (curvature._draw_all, {}),
   ):
     with pytest.raises(ValueError, match="has other images in its train split"):
-      draw(_flags(**given, **changes))
+      draw(plane_flags(**given, **changes))
     with pytest.raises(InterruptedError):
-      draw(_flags(**given | {"compare": [workdirs[1]]}, **changes))
+      draw(plane_flags(**given | {"compare": [workdirs[1]]}, **changes))
 
 
 def test_directions_that_do_not_fit_are_refused_before_anything_is_computed(
@@ -280,22 +257,39 @@ def test_directions_that_do_not_fit_are_refused_before_anything_is_computed(
 ):
   monkeypatch.setattr(mapped, "run_in_chunks", None)
   directions.save_directions(tmp_path / "other.npz", {"kernel": np.zeros((2, 3))})
-  given = _flags(workdir=workdirs[0], directions=str(tmp_path / "other.npz"))
+  given = plane_flags(workdir=workdirs[0], directions=str(tmp_path / "other.npz"))
   for draw in (loss_landscape._draw_all, curvature._draw_all):
     with pytest.raises(ValueError, match="is of another network"):
       draw(given)
 
 
+def test_other_labels_of_the_same_images_are_refused():
+  facts = {"images_crc32": 1, "labels_crc32": 2, "workdir": "a", "split": "train"}
+  command.check_same_images([facts, facts | {"workdir": "b"}])
+  with pytest.raises(ValueError, match="b has other labels in its train split than a"):
+    command.check_same_images([facts, facts | {"workdir": "b", "labels_crc32": 3}])
+
+
+def test_flags_without_effect_are_refused_if_they_were_given():
+  given = flags.FlagValues()
+  for name in ("range", "vectors"):
+    flags.DEFINE_string(name, "as it is", "", flag_values=given)
+  given(["command", "--vectors=normalized"])
+  command.refuse_idle(given, ("range",), "--grid=1")
+  with pytest.raises(ValueError, match="--vectors has no effect with --grid=1: leave"):
+    command.refuse_idle(given, ("range", "vectors"), "--grid=1")
+
+
 def test_curvature_at_the_network_and_over_the_plane(workdirs, capsys):
   # 108 parameters: 30 steps need not be enough, and the files say which.
-  curvature._draw_all(_flags(workdir=workdirs[0], grid=1))
+  curvature._draw_all(plane_flags(workdir=workdirs[0], grid=1))
   record = json.loads((pathlib.Path(workdirs[0]) / "curvature.json").read_text())
   assert record["settings"]["num_parameters"] == 80 + 10 + 18
   assert record["smallest"] < record["largest"]
   assert record["absolute_tolerance"] < 1e-4 * record["largest"]
   assert record["computed_in"]["dtype"] == "float32"
   assert record["steps_of_probes"] == [30, 30]
-  given = _flags(workdir=workdirs[0], compare=[workdirs[1]])
+  given = plane_flags(workdir=workdirs[0], compare=[workdirs[1]])
   curvature._draw_all(given)
   middle, arrays = curvature.map_of(workdirs[0], given)
   assert arrays["converged"].shape == (3, 3)
@@ -303,7 +297,7 @@ def test_curvature_at_the_network_and_over_the_plane(workdirs, capsys):
   assert arrays["largest"][1, 1] == pytest.approx(record["largest"], rel=0.01)
   assert middle["points_not_converged"] == np.sum(~arrays["converged"])
   # Far too few products: said in numbers and on the screen.
-  given = _flags(workdir=workdirs[1], steps=2)
+  given = plane_flags(workdir=workdirs[1], steps=2)
   capsys.readouterr()
   curvature._draw_all(given)
   assert "9 of 9 points NOT converged" in capsys.readouterr().out
@@ -335,7 +329,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, workdirs):
   with pytest.raises(ValueError, match="damaged or of another version"):
     trained_run.load_run(tmp_path)
   with pytest.raises(FileNotFoundError, match=r"none\.npz does not exist"):
-    command.plane_settings(_flags(directions=str(tmp_path / "none.npz")))
+    command.plane_settings(plane_flags(directions=str(tmp_path / "none.npz")))
 
 
 @pytest.mark.parametrize("name", [None, "angular"])

@@ -1,5 +1,7 @@
 """The candidates answer alike, and the command says what it can't do."""
 
+import pathlib
+import subprocess
 import sys
 import types
 
@@ -7,8 +9,8 @@ import numpy as np
 import pytest
 import tiny_network
 
-from benchmarks import latency
-from emosynth_jax import bundle, default_config, models
+from benchmarks import latency, latency_runtimes
+from emosynth_jax import bundle, default_config, models, predict
 
 
 @pytest.fixture
@@ -32,39 +34,67 @@ def source(tmp_path, monkeypatch):
 
 
 def _main(monkeypatch, arguments=(), **changes):
-  given = {"source": None, "rounds": 10, "threads": 1, "traceback": False}
+  given = {
+    "source": None,
+    "rounds": 10,
+    "threads": 1,
+    "traceback": False,
+    "only": None,
+  }
   monkeypatch.setattr(latency.flags, "FLAGS", types.SimpleNamespace(**given | changes))
   latency.main(["latency", *arguments])
 
 
-def test_candidates_are_the_same_network(source, capsys):
-  candidates, shape = latency.build_candidates(source, threads=1, images=None)
-  assert shape == tiny_network.IMAGE_SHAPE
-  assert list(candidates)[:3] == [
-    "onnxruntime, onnx",
-    "onnxruntime, onnx_int8",
-    "JAX, jit",
-  ]
-  # PyTorch, where it is, has no such network.
-  assert "PyTorch" not in candidates
-  assert "PyTorch" in capsys.readouterr().out
-  image = np.asarray(tiny_network.random_images(1)[0])
+def test_runtimes_have_the_same_network(source):
   network = bundle.read_bundle(source)
+  image = np.asarray(tiny_network.random_images(1)[0])
   expected = bundle.compile_logits(network, batch_size=1)(image)
   for name, atol in (
     ("JAX, jit", 1e-5),
     ("onnxruntime, onnx", 1e-5),
     ("onnxruntime, onnx_int8", 0.3),
   ):
-    found = np.reshape(candidates[name](image), (1, 3))
+    run = latency_runtimes.build(name, network, threads=1)
+    found = np.reshape(run(image), (1, 3))
     np.testing.assert_allclose(found, expected, atol=atol, err_msg=name)
 
 
-def test_the_command(source, monkeypatch, capsys):
-  _main(monkeypatch, source=source)
-  said = capsys.readouterr().out
-  assert "10 rounds in turns" in said
-  assert "onnxruntime, onnx_int8" in said
+def test_pytorch_in_either_layout_has_the_network_that_comes_along():
+  pytest.importorskip("torch")
+  network = bundle.read_network(predict.PRETRAINED)
+  image = np.random.default_rng(0).integers(0, 256, (1, *network.image_shape))
+  image = image.astype(np.uint8)
+  expected = bundle.compile_logits(network, batch_size=1)(image)
+  for name in ("PyTorch", "PyTorch, channels-last"):
+    run = latency_runtimes.build(name, network, threads=1)
+    np.testing.assert_allclose(run(image), expected, atol=1e-3, err_msg=name)
+
+
+def test_a_network_that_pytorch_has_not_is_refused(source):
+  pytest.importorskip("torch")
+  with pytest.raises(ValueError, match="there is no tiny of ours in PyTorch"):
+    latency_runtimes.build("PyTorch", bundle.read_bundle(source), threads=1)
+
+
+def test_a_process_has_the_cores_that_were_asked_for():
+  code = (
+    "import os; from benchmarks import latency_runtimes as r; r.hold_cores(1); "
+    "print(len(os.sched_getaffinity(0)), r.all_cores())"
+  )
+  root = pathlib.Path(latency.__file__).parents[1]
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+  )
+  assert done.stdout.split() == ["1", "1"]
+
+
+def test_the_command_with_a_process_for_each_runtime(capsys):
+  names = ("onnxruntime, onnx", "JAX, jit")
+  latency.measure_all(str(predict.PRETRAINED), threads=1, rounds=12, names=names)
+  said = capsys.readouterr().out.splitlines()
+  assert said[0].endswith("1 threads each")
+  assert "12 calls in turns of 10" in said[1]
+  assert [line.split("  ")[0] for line in said[3:]] == list(names)
 
 
 def test_mistakes_are_one_line(source, monkeypatch, capsys):
@@ -72,6 +102,7 @@ def test_mistakes_are_one_line(source, monkeypatch, capsys):
     (["network.onnx"], {}, "expected flags only"),
     ([], {"source": "nowhere"}, "expected the folder of a trained run or a"),
     ([], {"source": f"{source}/no.safetensors"}, "no bundle at"),
+    ([], {"source": source, "threads": 4096}, "--threads: expected 1 to"),
   ):
     with pytest.raises(SystemExit):
       _main(monkeypatch, arguments, **changes)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from benchmarks import accelerator, cases, measure, throughput
+from benchmarks import accelerator, accelerator_runs, cases, measure, throughput
 from emosynth_jax.metric_writer import MetricWriter
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -87,9 +87,9 @@ def test_time_to_a_target_counts_the_epochs_until_then(tmp_path):
     for step, (accuracy, seconds) in enumerate(epochs):
       writer.write(step, {"validation/accuracy": accuracy})
       writer.write_timing(step, {"seconds": seconds})
-  found = accelerator.describe(tmp_path, 0.94)
+  found = accelerator_runs.describe(tmp_path, 0.94)
   assert found.startswith("94 % on validation after 30.0 s, 39.0 s of epochs")
-  assert "99.5 % not reached" in accelerator.describe(tmp_path, 0.995)
+  assert "99.5 % not reached" in accelerator_runs.describe(tmp_path, 0.995)
 
 
 def test_peaks_are_found_by_the_kind_of_device():
@@ -115,7 +115,9 @@ def test_accelerator_says_a_mistake_in_one_line(flags, message):
 
 
 def test_dry_run_of_the_whole_epoch_without_transfers():
-  row = accelerator.throughput("tiny", "tiny", 4, 2, 1)
+  failures = []
+  row = accelerator.throughput("tiny", "tiny", 4, 2, 1, failures)
+  assert failures == []
   assert row[0] == "32x32x1 tiny, batch 4"
   assert float(row[1]) > 0
   assert row[3:5] == ["unknown", "not run"]

@@ -9,8 +9,8 @@ import statistics
 import pytest
 
 from emosynth_jax import plots
-from experiments import comparison
-from experiments.comparison import Row
+from experiments import comparison_report, comparison_rows
+from experiments.comparison_rows import Row
 
 _TABLES = ("table_3_1", "table_3_3", "table_3_4", "table_4_1")
 
@@ -41,7 +41,7 @@ def test_every_row_has_a_valid_config_under_one_recipe(table, scale):
   for row in _rows(table):
     if not row.data:
       continue
-    config = comparison.build_config(row, 1, scale, None)
+    config = comparison_rows.build_config(row, 1, scale, None)
     assert config.seed == 1
     assert config.data.name == row.data
     recipe = {
@@ -71,7 +71,7 @@ def test_claims_are_the_thesiss(table, data, variants, accuracy):
 def test_tables_share_the_runs_of_the_rows_that_they_share(tmp_path):
   folders = {
     table: {
-      comparison.run_folder(tmp_path, row, 0)
+      comparison_rows.run_folder(tmp_path, row, 0)
       for row in _rows(table)
       if row.data == "cifar10"
     }
@@ -80,14 +80,14 @@ def test_tables_share_the_runs_of_the_rows_that_they_share(tmp_path):
   assert folders["table_3_3"] & folders["table_4_1"] == {tmp_path / "cifar10-ce-seed0"}
   for table in _TABLES:
     trained = [row for row in _rows(table) if row.data]
-    distinct = {comparison.run_folder(tmp_path, row, 0) for row in trained}
+    distinct = {comparison_rows.run_folder(tmp_path, row, 0) for row in trained}
     assert len(distinct) == len(trained)
 
 
 def test_the_small_scale_is_a_part_of_the_images():
   row = Row("EmoSynthNet", "cifar10", "ce")
-  small = comparison.build_config(row, 0, "small", "elsewhere")
-  full = comparison.build_config(row, 0, "full", None)
+  small = comparison_rows.build_config(row, 0, "small", "elsewhere")
+  full = comparison_rows.build_config(row, 0, "full", None)
   assert (small.data.limit, small.num_epochs, small.batch_size) == (8000, 6, 64)
   assert small.data.data_dir == "elsewhere"
   # Section 3.4.1: batches of 96, 50 epochs.
@@ -96,20 +96,20 @@ def test_the_small_scale_is_a_part_of_the_images():
 
 def test_settings_reach_the_config_and_the_folders_name(tmp_path):
   row = Row("fold 3", "ck_plus", "ce", settings={"data.options.fold": 3})
-  assert comparison.build_config(row, 0, "small", None).data.options.fold == 3
-  folder = comparison.run_folder(tmp_path, row, 2)
+  assert comparison_rows.build_config(row, 0, "small", None).data.options.fold == 3
+  folder = comparison_rows.run_folder(tmp_path, row, 2)
   assert folder == tmp_path / "ck_plus-ce-fold_3-seed2"
 
 
 def test_a_setting_that_no_config_has_is_refused():
   row = Row("odd", "cifar10", "ce", settings={"data.no_such_key": 3})
   with pytest.raises((ValueError, KeyError), match="no_such_key"):
-    comparison.build_config(row, 0, "small", None)
+    comparison_rows.build_config(row, 0, "small", None)
 
 
 def test_means_and_deviations_are_over_seeds_of_the_last_split():
   accuracies = [0.81, 0.84, 0.87]
-  summary = comparison.summarize_row(
+  summary = comparison_report.summarize_row(
     [_report(seed, value) for seed, value in enumerate(accuracies)]
   )
   expected = [100 * value for value in accuracies]
@@ -129,13 +129,16 @@ def test_markdown_sets_the_claim_beside_ours_and_says_what_was_not_run():
   rows = [
     Row("quoted", claimed={"accuracy": 97.6}, note="not trained here"),
     Row(
-      "trained", "cifar10", "ce", comparison.claimed(86.32, 0.67, 87.03, 85.99, 0.86)
+      "trained",
+      "cifar10",
+      "ce",
+      comparison_rows.claimed(86.32, 0.67, 87.03, 85.99, 0.86),
     ),
     Row("waiting", "cifar10", "mse"),
   ]
   reports = {"trained": [_report(0, 0.80), _report(1, 0.82)]}
-  text = comparison.format_markdown(
-    "A table", rows, reports, comparison.protocol(reports, "small", 2)
+  text = comparison_report.format_markdown(
+    "A table", rows, reports, comparison_report.protocol(reports, "small", 2)
   )
   lines = text.splitlines()
   header, quoted, trained, waiting = (
@@ -157,7 +160,9 @@ def test_markdown_sets_the_claim_beside_ours_and_says_what_was_not_run():
 
 def test_one_seed_has_no_deviation():
   rows = [Row("trained", "cifar10", "ce")]
-  text = comparison.format_markdown("A table", rows, {"trained": [_report(0, 0.8)]}, {})
+  text = comparison_report.format_markdown(
+    "A table", rows, {"trained": [_report(0, 0.8)]}, {}
+  )
   assert "| 80.00 |" in text
   assert "nan" not in text
 
@@ -165,7 +170,9 @@ def test_one_seed_has_no_deviation():
 def test_csv_has_the_same_figures_for_programs():
   rows = [Row("trained, twice", "cifar10", "ce", {"accuracy": 90.0}), Row("x", "mnist")]
   reports = {"trained, twice": [_report(0, 0.80), _report(1, 0.82)]}
-  trained, waiting = csv.DictReader(io.StringIO(comparison.format_csv(rows, reports)))
+  trained, waiting = csv.DictReader(
+    io.StringIO(comparison_report.format_csv(rows, reports))
+  )
   assert (trained["row"], trained["seeds"]) == ("trained, twice", "2")
   assert float(trained["accuracy_claimed"]) == 90
   assert float(trained["accuracy_ours"]) == pytest.approx(81)
@@ -176,7 +183,7 @@ def test_csv_has_the_same_figures_for_programs():
 def test_curves_are_means_over_seeds_as_far_as_all_of_them_go(tmp_path, monkeypatch):
   row = Row("net", "cifar10", "ce")
   for seed, curve in enumerate([(0.5, 0.7, 0.9), (0.6, 0.8)]):
-    folder = comparison.run_folder(tmp_path, row, seed)
+    folder = comparison_rows.run_folder(tmp_path, row, seed)
     folder.mkdir()
     lines = [
       json.dumps({"step": i, "validation/accuracy": value}) + "\n"
@@ -186,7 +193,7 @@ def test_curves_are_means_over_seeds_as_far_as_all_of_them_go(tmp_path, monkeypa
   saved = []
   monkeypatch.setattr(plots, "save", lambda figure, path: saved.append((figure, path)))
   path = tmp_path / "curves.png"
-  comparison.plot_curves([row], tmp_path, 2, "validation", "title", path)
+  comparison_report.plot_curves([row], tmp_path, 2, "validation", "title", path)
   ((figure, where),) = saved
   (line,) = figure.axes[0].lines
   assert where == path

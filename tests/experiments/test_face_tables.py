@@ -12,7 +12,13 @@ from PIL import Image
 
 from emosynth_jax import models, plots, results
 from emosynth_jax import train as training
-from experiments import comparison, face_report, face_tables, literature
+from experiments import (
+  comparison,
+  comparison_rows,
+  face_report,
+  face_tables,
+  literature,
+)
 
 _WHERE = {"seeds": 2, "scale": "small"}
 _CE, _MAM = face_report.LOSSES
@@ -223,15 +229,15 @@ def test_pairs_of_other_data_are_refused(raf_db):
 def test_each_fold_and_loss_has_a_folder_of_its_own(tmp_path):
   rows = face_tables.measured_rows("ck_plus", folds=10, settings={"num_epochs": 3})
   folders = {
-    comparison.run_folder(tmp_path, row, seed) for row in rows for seed in (0, 1)
+    comparison_rows.run_folder(tmp_path, row, seed) for row in rows for seed in (0, 1)
   }
   assert len(folders) == 40
   for i, row in enumerate(rows):
-    config = comparison.build_config(row, 1, "small", None)
+    config = comparison_rows.build_config(row, 1, "small", None)
     assert config.data.options.fold == i // 2
     assert (config.num_epochs, config.seed) == (3, 1)
   name = "ck_plus-mam_sce-num_epochs_3-fold_9-seed1"
-  assert comparison.run_folder(tmp_path, rows[-1], 1).name == name
+  assert comparison_rows.run_folder(tmp_path, rows[-1], 1).name == name
 
 
 # On figures made up.

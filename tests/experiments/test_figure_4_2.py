@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emosynth_jax import data, plots
-from experiments import figure_4_2
+from experiments import figure_4_2, toy_embeddings
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def _digits(total):
 
 
 def test_a_toy_network_is_judged_by_what_its_loss_leaves_without_the_margin():
-  train = figure_4_2.build_trainer(
-    figure_4_2.LOSSES["ArcFace"], 3, _digits(64), _digits(30), epochs=1
+  train = toy_embeddings.build_trainer(
+    toy_embeddings.LOSSES["ArcFace"], 3, _digits(64), _digits(30), epochs=1
   )
   found = train(0)
   assert found.points.shape == (30, 3)
@@ -44,19 +44,19 @@ def test_toy_networks_are_compared_by_pairs_of_one_seed(tmp_path, drawn):
 
   def trained(dim, accuracy):
     rng = np.random.default_rng(0)
-    return figure_4_2.Trained(
+    return toy_embeddings.Trained(
       rng.normal(size=(12, dim)),
       rng.normal(size=(dim, 3)),
-      dict.fromkeys(figure_4_2.FIGURES, accuracy),
+      dict.fromkeys(toy_embeddings.FIGURES, accuracy),
     )
 
-  accuracies = {label: (0.5, 0.625) for label in figure_4_2.LOSSES}
+  accuracies = {label: (0.5, 0.625) for label in toy_embeddings.LOSSES}
   accuracies["ArcFace"] = (0.75, 0.75)
   found = {
     dim: {label: [trained(dim, a) for a in pair] for label, pair in accuracies.items()}
-    for dim in figure_4_2.DIMENSIONS
+    for dim in toy_embeddings.DIMENSIONS
   }
-  summary = figure_4_2.summarize(found)
+  summary = toy_embeddings.summarize(found)
   own = summary["3"]["ArcFace"]["accuracy"]
   assert own["mean"] == 0.75
   assert own["difference"]["mean"] == pytest.approx((0.25 + 0.125) / 2)

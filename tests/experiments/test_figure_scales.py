@@ -87,6 +87,7 @@ def test_ratios_above_1_are_told_apart(drawn, tmp_path):
     "axis": _AXIS,
     "ratio": ratio,
     "smallest": smallest,
+    "absolute_tolerance": np.full((9, 9), 1e-4),
     "converged": np.ones((9, 9), bool),
   }
   record = _record(points=81, points_not_converged=0)
@@ -105,12 +106,14 @@ def test_ratios_above_1_are_told_apart(drawn, tmp_path):
   assert np.abs(colour(4.0) - high).max() > 0.1
   assert "1" in [text.get_text() for text in bar.get_yticklabels()]
   title = panel.get_title()
-  assert "smallest eigenvalue above 0 at 0 of 81 points" in title
+  assert "convex but for rounding at 0 of 81 points" in title
   # No mark is explained that is not there.
   assert "(x)" not in title
   assert "(+)" not in title
+  # Cross-entropy has flat directions at every point: 0 within rounding is convex, and
+  # a number above 0 that has not converged says nothing.
   arrays["converged"][0, 0] = False
-  smallest[3, 3] = 0.5
+  smallest[0, 0], smallest[3, 3], smallest[4, 4] = 0.5, -0.9e-4, -1.1e-4
   curvature_plots.plot_ratios([(record, arrays)], tmp_path / "map.png")
   title = drawn["map.png"].axes[0].get_title()
   assert "at 1 of 81 points (+)\nnot converged at 1 of them (x)" in title

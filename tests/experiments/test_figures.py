@@ -12,16 +12,30 @@ import pytest
 
 from emosynth_jax import default_config, plots, results
 from emosynth_jax.analysis import embedding_run
-from experiments import figure_4_5, figures_of_networks, figures_of_runs
+from emosynth_jax.reporting import run_files
+from experiments import figure_4_5, figures, figures_of_networks, figures_of_runs
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SCRIPTS = sorted(path.stem for path in (_ROOT / "experiments").glob("figure_*.py"))
 
 
-def _write_run(folder, *, loss="cross_entropy", seed=0, data_set="mnist", accuracies):
+def _write_run(
+  folder,
+  *,
+  loss="cross_entropy",
+  seed=0,
+  data_set="mnist",
+  accuracies,
+  model="net",
+  batch_size=64,
+  fold=None,
+):
   config = default_config.get_default_config()
-  config.model = {"name": "net", "dtype": "float32"}
+  config.model = {"name": model, "dtype": "float32"}
   config.loss = {"name": loss}
+  config.batch_size = batch_size
+  if fold is not None:
+    config.data.options = {"fold": fold}
   config.data.name = data_set
   config.seed = seed
   folder.mkdir()
@@ -171,6 +185,54 @@ def test_accuracies_alone_have_a_panel_for_each_split(tmp_path, drawn):
   assert "under augmentation" in drawn[0][0].get_supxlabel()
 
 
+def test_recipes_of_one_name_are_told_by_their_folders(tmp_path, drawn):
+  for i, accuracy in enumerate((0.2, 0.4, 0.6)):
+    (tmp_path / str(i)).mkdir()
+    folder = tmp_path / str(i) / "ce"
+    _write_run(folder, accuracies=[accuracy], batch_size=i + 1)
+  workdirs = [str(tmp_path / str(i) / "ce") for i in range(3)]
+  figures_of_runs.draw_curves(workdirs, tmp_path / "curves.png")
+  lines = drawn[0][0].axes[0].get_lines()[1::2]
+  assert [line.get_ydata().tolist() for line in lines] == [[20], [40], [60]]
+  names = [text.get_text() for text in drawn[0][0].axes[1].get_legend().get_texts()]
+  assert names == [f"net, cross_entropy ({i}-ce), seed 0" for i in range(3)]
+
+
+def test_what_is_no_mean_over_seeds_is_refused(tmp_path):
+  one = _write_run(tmp_path / "a", accuracies=[0.2])
+  with pytest.raises(ValueError, match="seed 0 twice"):
+    figures_of_runs.draw_curves([one, one], tmp_path / "curves.png")
+  other = _write_run(tmp_path / "b", seed=1, accuracies=[0.2])
+  for i, folder in enumerate("ab"):
+    content = json.dumps({"test": {"images_crc32": i}})
+    (tmp_path / folder / "data.json").write_text(content)
+  with pytest.raises(ValueError, match=r"b was trained on other data than .*a:"):
+    figures_of_runs.draw_curves([one, other], tmp_path / "curves.png")
+
+
+def test_no_run_takes_the_name_of_anothers_picture(tmp_path):
+  for name in ("one", "two"):
+    (tmp_path / name).mkdir()
+  runs = [
+    run_files.read_run(_write_run(tmp_path / path, accuracies=[0.2], **changes))
+    for path, changes in (
+      ("one/ce", {}),
+      ("two/ce", {"batch_size": 7}),
+      ("resnet", {"model": "resnet"}),
+      ("fold", {"fold": 3}),
+    )
+  ]
+  paths = figures.paths_of_runs(tmp_path / "matrix.png", runs)
+  assert [path.name for path in paths] == [
+    "matrix-mnist-net-cross_entropy-seed0-one-ce.png",
+    "matrix-mnist-net-cross_entropy-seed0-two-ce.png",
+    "matrix-mnist-resnet-cross_entropy-seed0.png",
+    "matrix-mnist-fold3-net-cross_entropy-seed0.png",
+  ]
+  with pytest.raises(ValueError, match="resnet is there twice"):
+    figures.paths_of_runs(tmp_path / "matrix.png", [runs[2], runs[2]])
+
+
 def test_each_matrix_is_named_by_its_run(tmp_path, drawn):
   workdirs = [
     _write_run(tmp_path / "a", accuracies=[0.2]),
@@ -178,12 +240,12 @@ def test_each_matrix_is_named_by_its_run(tmp_path, drawn):
   ]
   figures_of_runs.draw_confusions(workdirs, tmp_path / "matrix.png")
   assert [path.name for _, path in drawn] == [
-    "matrix-mnist-cross_entropy-seed0.png",
-    "matrix-mnist-mam_softmax-sce_loss-seed3.png",
+    "matrix-mnist-net-cross_entropy-seed0.png",
+    "matrix-mnist-net-mam_softmax-sce_loss-seed3.png",
   ]
   title = drawn[0][0].axes[0].get_title().replace("\n", " ")
   assert title == "mnist, PrivateTest: net, cross_entropy, seed 0, accuracy 75.00 %"
-  assert (tmp_path / "matrix-mnist-cross_entropy-seed0.txt").exists()
+  assert (tmp_path / "matrix-mnist-net-cross_entropy-seed0.txt").exists()
 
 
 def test_files_are_missed_before_a_run_is_embedded(tmp_path, monkeypatch):
@@ -232,6 +294,7 @@ def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch)
         "of": 9,
         "num_points": 4,
         "images_crc32": 1,
+        "labels_crc32": 1,
         "training_seed": 0,
         "best_epoch": 1,
       },

@@ -10,9 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emosynth_jax import ablation, run_config
+from emosynth_jax import ablation, ablation_members, run_config
 from emosynth_jax.data import Dataset
-from experiments import ablation_report, margin_ablation
+from experiments import (
+  ablation_grids,
+  ablation_records,
+  ablation_report,
+  margin_ablation,
+)
 
 _MARGIN = """
 import jax
@@ -47,13 +52,13 @@ def _run(settings, workdir, seeds=2):
 
 
 @pytest.mark.parametrize(
-  "grid", margin_ablation.GRIDS.values(), ids=margin_ablation.GRIDS
+  "grid", ablation_grids.GRIDS.values(), ids=ablation_grids.GRIDS
 )
 def test_every_grid_holds_cross_entropy_and_nothing_that_a_loss_refuses(grid):
-  settings = ablation.expand_grid(grid)
+  settings = ablation_members.expand_grid(grid)
   assert {"loss": "cross_entropy"} in settings
   for setting in settings:
-    ablation.check_values(setting, 7)
+    ablation_members.check_values(setting, 7)
 
 
 def test_a_value_out_of_range_is_refused_before_anything_is_trained(tmp_path):
@@ -64,7 +69,7 @@ def test_a_value_out_of_range_is_refused_before_anything_is_trained(tmp_path):
 
 
 def test_a_second_run_trains_only_what_is_missing(tmp_path, monkeypatch):
-  settings = ablation.expand_grid(
+  settings = ablation_members.expand_grid(
     [{"loss": "cross_entropy"}, {"loss": "sm_softmax", "margin": [0.5, 1.0]}]
   )
   records = _run(settings, tmp_path)
@@ -78,7 +83,7 @@ def test_a_second_run_trains_only_what_is_missing(tmp_path, monkeypatch):
   lines = path.read_text().splitlines(keepends=True)
   path.write_text("".join(lines[:4]) + lines[4][:30])
   trained = []
-  stack = ablation.stack_members
+  stack = ablation_members.stack_members
 
   def count(members, formulas):
     trained.extend(seed for _, seed in members)
@@ -95,10 +100,10 @@ def test_a_second_run_trains_only_what_is_missing(tmp_path, monkeypatch):
 
 def test_folders_of_another_protocol_are_refused(tmp_path):
   path = tmp_path / "protocol.json"
-  margin_ablation.keep_protocol(path, {"epochs": 3})
-  margin_ablation.keep_protocol(path, {"epochs": 3})
+  ablation_records.keep_protocol(path, {"epochs": 3})
+  ablation_records.keep_protocol(path, {"epochs": 3})
   with pytest.raises(ValueError, match=r"epochs 3, now 4.*--workdir"):
-    margin_ablation.keep_protocol(path, {"epochs": 4})
+    ablation_records.keep_protocol(path, {"epochs": 4})
 
 
 def test_a_second_ablation_in_one_folder_is_refused(tmp_path, real_data):
@@ -121,7 +126,7 @@ def test_a_second_ablation_in_one_folder_is_refused(tmp_path, real_data):
 def test_margin_of_a_users_file(tmp_path):
   file = tmp_path / "mine.py"
   file.write_text(_MARGIN)
-  margin = margin_ablation.load_margin(str(file))
+  margin = ablation_grids.load_margin(str(file))
   np.testing.assert_allclose(margin(jnp.array([[1.0, 4.0, 2.0]])), [1.0])
 
 
@@ -141,25 +146,25 @@ def test_margin_files_that_are_none(tmp_path, content, message):
   if content is not None:
     file.write_text(content)
   with pytest.raises((ValueError, FileNotFoundError), match=message):
-    margin_ablation.load_margin(str(file))
+    ablation_grids.load_margin(str(file))
 
 
 def test_a_margin_file_that_is_no_python_file_is_refused(tmp_path):
   file = tmp_path / "mine.txt"
   file.write_text(_MARGIN)
   with pytest.raises(ValueError, match=r"NAME\.py, got .*mine\.txt"):
-    margin_ablation.load_margin(str(file))
+    ablation_grids.load_margin(str(file))
 
 
 def test_files_of_something_else_are_refused(tmp_path):
   records = tmp_path / "results.jsonl"
   records.write_text('{"step": 1}\n')
   with pytest.raises(ValueError, match=r"results\.jsonl holds no records.*--workdir"):
-    margin_ablation.read_records(records)
+    ablation_records.read_records(records)
   protocol = tmp_path / "protocol.json"
   protocol.write_text('{"epochs": 3')
   with pytest.raises(ValueError, match=r"protocol\.json is damaged"):
-    margin_ablation.keep_protocol(protocol, {"epochs": 3})
+    ablation_records.keep_protocol(protocol, {"epochs": 3})
 
 
 def test_settings_that_differ_in_late_digits_are_not_mixed():
@@ -173,7 +178,7 @@ def test_settings_that_differ_in_late_digits_are_not_mixed():
 
 def test_a_changed_margin_file_is_another_setting():
   setting = {"loss": "mam_softmax", "margin_fn": len}
-  assert margin_ablation.describe(setting, "aa") != margin_ablation.describe(
+  assert ablation_grids.describe(setting, "aa") != ablation_grids.describe(
     setting, "bb"
   )
 
@@ -277,6 +282,6 @@ def test_the_command_on_real_digits(tmp_path, real_data):
   assert "mam_softmax kappa=2 margin_file" in done.stdout
   protocol = json.loads((tmp_path / "out" / "protocol.json").read_text())
   assert protocol["num_classes"] == 10
-  records = margin_ablation.read_records(tmp_path / "out" / "results.jsonl")
+  records = ablation_records.read_records(tmp_path / "out" / "results.jsonl")
   assert len(records) == 2 * 4
   assert all(math.isfinite(record["loss"]) for record in records)

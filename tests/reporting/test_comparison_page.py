@@ -1,5 +1,7 @@
 """Several runs: sorted into arms, paired by seed, on one page."""
 
+import json
+
 import html_rules
 import jax
 import made_up_run
@@ -74,6 +76,14 @@ def test_without_a_common_seed_there_is_no_pair(tmp_path):
   assert "No seed is common to both" in html_rules.text_of(html_rules.check(html))
 
 
+def test_other_images_are_refused_without_a_common_seed_too(tmp_path):
+  made_up_run.write_run(tmp_path / "a", seed=0)
+  made_up_run.write_run(tmp_path / "b", seed=1, loss="mse", data=8)
+  runs = [run_files.read_run(tmp_path / name) for name in "ab"]
+  with pytest.raises(ValueError, match=r"b was evaluated on other images of its val"):
+    comparison_page.build(runs, made_by=made_up_run.provenance())
+
+
 def test_what_differs_in_the_configs(tmp_path):
   changed = {"optimizer.learning_rate": 0.5, "data.data_dir": "elsewhere"}
   made_up_run.write_run(tmp_path / "a")
@@ -126,13 +136,17 @@ def test_what_can_not_be_compared_is_refused(tmp_path):
 
   refused("of mnist, .* of synthetic_faces", "mnist", data_set="mnist")
   refused("the seed 0 twice", "again")
-  refused("the validation split there has other images", "data", loss="mse", data=8)
-  refused("trained on other data", "train", seed=1, data=8)
+  refused("other images of its validation split", "data", loss="mse", data=8)
   other = made_up_run.summary(np.eye(3, dtype=int), class_names=("a", "b", "c"))
   splits = {"validation": other, "test": other}
   refused("has the classes a, b, c", "classes", loss="mse", splits=splits)
   only = {"validation": first.report["splits"]["validation"]}
   refused("reports validation, .* test", "split", loss="mse", splits=only)
+  made_up_run.write_run(tmp_path / "train", seed=1)
+  data = json.loads((tmp_path / "train/data.json").read_text())
+  made_up_run.write_json(tmp_path / "train/data.json", data | {"train": {"images": 8}})
+  with pytest.raises(ValueError, match="trained on other data"):
+    arms.group([first, run_files.read_run(tmp_path / "train")])
   made_up_run.write_run(tmp_path / "old", loss="mse")
   (tmp_path / "old/data.json").unlink()
   with pytest.raises(ValueError, match=r"old/data\.json is missing"):

@@ -54,6 +54,24 @@ def test_mistakes_are_named(tmp_path):
       run_files.read_run(tmp_path)
 
 
+def test_objects_that_lack_what_is_read_of_them_are_damaged(tmp_path):
+  report = made_up_run.write_run(tmp_path / "run")
+  run = run_files.read_run(tmp_path / "run")
+  (tmp_path / "seeds.json").write_text("{}")
+  with pytest.raises(ValueError, match=r"seeds\.json is damaged \(without workdirs"):
+    run_files.expand_workdirs([tmp_path])
+  audit = made_up_run.write_audit(tmp_path, report)
+  for path, holder in (("pairs", audit), ("blank_images", audit["splits"]["test"])):
+    kept = holder.pop(path)
+    (tmp_path / "audit.json").write_text(json.dumps(audit))
+    with pytest.raises(ValueError, match=rf"audit\.json is damaged \(without {path}"):
+      run_files.read_audit(tmp_path, run)
+    holder[path] = kept
+  (tmp_path / "run/report.json").write_text(json.dumps({**report, "splits": {}}))
+  with pytest.raises(ValueError, match=r"report\.json is damaged \(no split"):
+    run_files.read_run(tmp_path / "run")
+
+
 def test_a_folder_of_seeds_stands_for_its_runs(tmp_path):
   for name in ("alone", "many/seed1", "far"):
     (tmp_path / name).mkdir(parents=True)

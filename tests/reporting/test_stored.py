@@ -78,6 +78,15 @@ def test_a_line_has_its_own_picture_and_is_no_plane(run):
   assert stored.is_stored(run, "loss_landscape")
 
 
+def test_a_record_without_its_picture_is_said_to_be_there(run):
+  # As after a kill between computing and drawing.
+  _write(run, "loss_landscape", [])
+  found, (left_out,) = stored.stored_pictures(run)
+  assert found == []
+  assert "loss_landscape.json has no picture beside it" in left_out
+  assert "emosynth_jax.analysis.loss_landscape with the same flags" in left_out
+
+
 def test_a_record_that_says_too_little_is_damaged(run):
   made_up_run.write_json(run.workdir / "curvature.json", {"settings": {"seed": 0}})
   with pytest.raises(ValueError, match="without best_epoch, model, training_loss"):

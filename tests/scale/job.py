@@ -18,7 +18,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).parents[i]) for i in (1, 2)]
 def main() -> None:
   import tiny_network
 
-  from emosynth_jax import main, models, train
+  from emosynth_jax import main, mesh, models, train
   from emosynth_jax.data import _image_files
 
   own = dict(
@@ -26,6 +26,8 @@ def main() -> None:
   )
   sys.argv[1:] = sys.argv[1 + len(own) :]
   models.MODELS["tiny"] = tiny_network.TinyNetwork
+  # So that config.mesh.model splits the wide kernel of a tiny network.
+  mesh._WIDE = 60
   update, read = train.Progress.update, _image_files.read
   reads: collections.Counter[str] = collections.Counter()
 

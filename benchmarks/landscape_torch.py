@@ -1,0 +1,104 @@
+"""Landscapes and products with the Hessian as a loop in PyTorch, for `landscape`."""
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.landscape_problem import Problem
+
+
+class InTorch:
+  """The same tasks as a loop in Python over points and batches."""
+
+  def __init__(self, problem: Problem, form: str):
+    """Builds the network with the weights of ours.
+
+    Args:
+      problem: weights, directions, points and images.
+      form: "eager" or "channels_last".
+    """
+    import jax
+    import torch
+
+    from benchmarks import torch_cases
+
+    self._torch, self._problem = torch, problem
+    self._model = torch_cases.build(problem.case, form).eval()
+    self._at_network = [p.detach().clone() for p in self._model.parameters()]
+    self._directions = [
+      self.parameters_of(jax.tree.map(lambda d, i=i: d[i], problem.directions))
+      for i in range(2)
+    ]
+    self._batches = []
+    for images, labels in zip(*problem.batches, strict=True):
+      x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+      x = x * float(problem.constants["input_scale"])
+      layout = torch.channels_last if form != "eager" else torch.contiguous_format
+      self._batches.append(
+        (x.contiguous(memory_format=layout), torch.from_numpy(labels).long())
+      )
+
+  def parameters_of(self, params: Any) -> list[Any]:
+    """A tree as our parameters in the order of PyTorch's."""
+    from benchmarks.emosynthnet_torch import from_flax
+
+    tree = {"params": params, "batch_stats": {}}
+    named = from_flax(tree, self._problem.case.image_shape[0])
+    return [named[name] for name, _ in self._model.named_parameters()]
+
+  def _move(self, point):
+    with self._torch.no_grad():
+      for p, own, *directions in zip(
+        self._model.parameters(), self._at_network, *self._directions, strict=True
+      ):
+        p.copy_(own + float(point[0]) * directions[0] + float(point[1]) * directions[1])
+
+  def _mean_loss(self, images, labels):
+    return self._torch.nn.functional.cross_entropy(self._model(images), labels)
+
+  def landscape(self) -> np.ndarray:
+    """The losses at the points."""
+    losses = []
+    for point in self._problem.points:
+      self._move(point)
+      with self._torch.no_grad():
+        each = [float(self._mean_loss(*batch)) for batch in self._batches]
+      losses.append(np.mean(each))
+    return np.array(losses)
+
+  def product(self, vector: list[Any]) -> list[Any]:
+    """The Hessian's product with a vector at the weights as they are."""
+    parameters = list(self._model.parameters())
+    total = [self._torch.zeros_like(p) for p in parameters]
+    for batch in self._batches:
+      loss = self._mean_loss(*batch)
+      slopes = self._torch.autograd.grad(loss, parameters, create_graph=True)
+      slope = sum((s * v).sum() for s, v in zip(slopes, vector, strict=True))
+      for t, x in zip(total, self._torch.autograd.grad(slope, parameters), strict=True):
+        t += x / len(self._batches)
+    return total
+
+  def first_product(self, vector: Any) -> np.ndarray:
+    """Of the product at the first point its norm and its inner product with the vector.
+
+    Neither depends on the order of the weights, which is another in PyTorch.
+    """
+    self._move(self._problem.points[0])
+    own = self.parameters_of(vector)
+    found = self.product(own)
+    return np.array(
+      [
+        sum(float((x**2).sum()) for x in found) ** 0.5,
+        sum(float((x * v).sum()) for x, v in zip(found, own, strict=True)),
+      ]
+    )
+
+  def curvature(self, steps: int) -> None:
+    """So many products at each point, without the rest of an eigenvalue solver."""
+    for point in self._problem.points:
+      self._move(point)
+      vector = [self._torch.randn_like(p) for p in self._model.parameters()]
+      for _ in range(steps):
+        vector = self.product(vector)
+        norm = sum((v**2).sum() for v in vector) ** 0.5
+        vector = [v / norm for v in vector]

@@ -1,0 +1,146 @@
+"""One network as a function of an image, in onnxruntime, JAX and PyTorch."""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from emosynth_jax import bundle
+
+Answer = Callable[[np.ndarray], Any]
+
+
+def hold_cores(threads: int) -> None:
+  """Binds this process to as many cores, before a runtime counts what it may take.
+
+  Args:
+    threads: cores, from 1.
+
+  Raises:
+    ValueError: if there are fewer, or the system binds no process.
+  """
+  if not hasattr(os, "sched_setaffinity"):
+    if threads == os.cpu_count():
+      return
+    raise ValueError(
+      f"--threads: expected {os.cpu_count()}, all cores, as this system binds no "
+      f"process; got {threads}"
+    )
+  cores = sorted(os.sched_getaffinity(0))
+  if threads > len(cores):
+    raise ValueError(f"--threads: expected 1 to {len(cores)} cores, got {threads}")
+  os.sched_setaffinity(0, cores[:threads])
+
+
+def all_cores() -> int:
+  """How many cores this process may use."""
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+def build(
+  name: str, network: bundle.Bundle, *, threads: int, images: np.ndarray | None = None
+) -> Answer:
+  """The network in one runtime.
+
+  Args:
+    name: one of `RUNTIMES`.
+    network: what to run.
+    threads: the runtime's; JAX takes the cores that its process has, see `hold_cores`.
+    images: to calibrate 8 bits on; None for noise, of which the time doesn't depend.
+
+  Returns:
+    A uint8 image `(1, H, W, C)` to logits.
+
+  Raises:
+    ModuleNotFoundError: if the runtime is not installed.
+    ValueError: if PyTorch has no such network here.
+  """
+  if images is None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, *network.image_shape))
+    images = noise.astype(np.uint8)
+  return RUNTIMES[name](network, threads, images)
+
+
+def _onnx(network, threads, images, *, format):
+  import onnxruntime
+
+  from emosynth_jax import export
+
+  options = onnxruntime.SessionOptions()
+  options.intra_op_num_threads = threads
+  content = export.export_network(network, format, calibration_images=images)
+  session = onnxruntime.InferenceSession(content, options)
+  return lambda image: session.run(["logits"], {"images": image})
+
+
+def _jax(network, threads, images):
+  del threads, images
+  import jax
+
+  from emosynth_jax.exporting import network as networks
+
+  function = jax.jit(networks.build_function(network))
+  return lambda image: np.asarray(function(image)[0])
+
+
+def _torch(network, threads, images, *, channels_last):
+  del images
+  import torch
+
+  build_network = {"emosynthnet": _emosynthnet, "fer_vgg": _fer_vgg}.get(
+    network.config.model.name
+  )
+  if build_network is None:
+    raise ValueError(f"there is no {network.config.model.name} of ours in PyTorch")
+  torch.set_num_threads(threads)
+  model = build_network(network).eval()
+  if channels_last:
+    model = model.to(memory_format=torch.channels_last)
+
+  @torch.inference_mode()
+  def run(image):
+    inputs = torch.from_numpy(image).permute(0, 3, 1, 2)
+    # Permuted, it has this layout already.
+    inputs = inputs if channels_last else inputs.contiguous()
+    return model(inputs.float() * network.input_scale).numpy()
+
+  return run
+
+
+def _fer_vgg(network):
+  from benchmarks import fer_vgg_torch
+
+  return fer_vgg_torch.FerVGG(network.variables)
+
+
+def _emosynthnet(network):
+  from benchmarks import emosynthnet_torch
+
+  arguments = dict(network.config.model)
+  height, _, channels = network.image_shape
+  model = emosynthnet_torch.EmoSynthNet(
+    height,
+    channels,
+    len(network.class_names),
+    width=arguments["width"],
+    dense_features=tuple(arguments["dense_features"]),
+  )
+  state = emosynthnet_torch.from_flax(network.variables, height)
+  missing, unknown = model.load_state_dict(state, strict=False)
+  # PyTorch also counts batches, for which Flax has nothing.
+  if unknown or any(not name.endswith("num_batches_tracked") for name in missing):
+    raise ValueError(f"other layers: {missing}, {unknown}")
+  return model
+
+
+RUNTIMES: dict[str, Callable[..., Answer]] = {
+  "onnxruntime, onnx": functools.partial(_onnx, format="onnx"),
+  "onnxruntime, onnx_int8": functools.partial(_onnx, format="onnx_int8"),
+  "JAX, jit": _jax,
+  "PyTorch": functools.partial(_torch, channels_last=False),
+  "PyTorch, channels-last": functools.partial(_torch, channels_last=True),
+}

@@ -1,0 +1,153 @@
+"""EmoSynthNet in PyTorch, trained and asked, of plain numbers and tensors.
+
+Nothing here imports JAX: what a process of PyTorch takes to start is timed with it.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from benchmarks.emosynthnet_torch import EmoSynthNet
+
+FORMS = ("eager", "channels_last", "compile")
+
+
+class Program(NamedTuple):
+  """A network with its weights, and how it is trained.
+
+  Attributes:
+    network: the arguments of `EmoSynthNet`.
+    state: its state dict, counters of batches left out.
+    learning_rate: of Adam.
+    scale: factor from pixels to the network's input.
+    batch: images of a step.
+  """
+
+  network: dict[str, Any]
+  state: dict[str, torch.Tensor]
+  learning_rate: float
+  scale: float
+  batch: int
+
+
+def build(program: Program, form: str) -> torch.nn.Module:
+  """The network with the program's weights.
+
+  Args:
+    program: see above.
+    form: one of `FORMS`; "compile" has the channels-last layout, too.
+
+  Returns:
+    The network.
+
+  Raises:
+    ValueError: if the weights are those of other layers.
+  """
+  model = EmoSynthNet(**program.network)
+  missing, unexpected = model.load_state_dict(program.state, strict=False)
+  # Counters of batches, which no weights of ours stand for.
+  if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
+    raise ValueError(f"weights: {missing} are missing, {unexpected} too many")
+  if form != "eager":
+    model = model.to(memory_format=torch.channels_last)
+  if form == "compile":
+    return cast(torch.nn.Module, torch.compile(model))
+  return model
+
+
+def _inputs(program, images, form):
+  """uint8 images `(N, H, W, C)` as the network takes them."""
+  x = images.permute(0, 3, 1, 2)
+  if form == "eager":
+    x = x.contiguous()
+  return x.float() * program.scale
+
+
+def training(
+  program: Program,
+  model: torch.nn.Module,
+  images: torch.Tensor,
+  labels: torch.Tensor,
+  form: str,
+  *,
+  device: str = "cpu",
+  mixed: bool = False,
+) -> Callable[[], None]:
+  """Steps of Adam on the mean cross-entropy over all images in a random order.
+
+  Args:
+    program: see above.
+    model: of `build`, on the device.
+    images: uint8 `(N, H, W, C)`.
+    labels: int64 `(N,)`.
+    form: that of the model.
+    device: where the network and all the images are.
+    mixed: whether the network computes in bfloat16 where autocast has it so.
+
+  Returns:
+    A function that takes the steps and returns when they are done.
+  """
+  model.train()
+  optimizer = torch.optim.Adam(model.parameters(), program.learning_rate, fused=True)
+  images, labels = images.to(device), labels.to(device)
+
+  def run():
+    order = torch.randperm(len(images), device=device)
+    for rows in order.split(program.batch):
+      optimizer.zero_grad(set_to_none=True)
+      inputs = _inputs(program, images[rows], form)
+      with torch.autocast(device, torch.bfloat16, enabled=mixed):
+        loss = F.cross_entropy(model(inputs), labels[rows])
+      loss.backward()
+      optimizer.step()
+    if device == "cuda":
+      torch.cuda.synchronize()
+
+  return run
+
+
+def inference(
+  program: Program,
+  model: torch.nn.Module,
+  images: torch.Tensor,
+  form: str,
+  calls: int,
+  *,
+  device: str = "cpu",
+  mixed: bool = False,
+) -> Callable[[], np.ndarray]:
+  """Answers to images on the host, `calls` times, on the host; see `training`.
+
+  Returns:
+    A function that returns the logits, float32 `(N, K)`.
+  """
+  model.eval()
+
+  @torch.inference_mode()
+  def run():
+    for _ in range(calls):
+      inputs = _inputs(program, images.to(device), form)
+      with torch.autocast(device, torch.bfloat16, enabled=mixed):
+        logits = model(inputs)
+      logits = logits.float().cpu().numpy()
+    return logits
+
+  return run
+
+
+def save(
+  path: str | os.PathLike, program: Program, images: torch.Tensor, labels: torch.Tensor
+) -> None:
+  """Writes what a process needs that has no JAX; `load` reads it."""
+  torch.save({**program._asdict(), "images": images, "labels": labels}, path)
+
+
+def load(path: str | os.PathLike) -> tuple[Program, torch.Tensor, torch.Tensor]:
+  """The program, images and labels of a file that `save` wrote."""
+  content = torch.load(path)
+  images, labels = content.pop("images"), content.pop("labels")
+  return Program(**content), images, labels

@@ -1,0 +1,140 @@
+"""The members of an ablation: a grid's settings as formulas, numbers and seeds."""
+
+import functools
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from emosynth_jax import losses
+
+Array = jax.Array
+
+
+class Formula(NamedTuple):
+  """A loss with all that shapes its program.
+
+  Attributes:
+    loss: a name as `losses.get_loss` takes it.
+    fixed: arguments that are no floats, `((name, value), ...)` in order of name.
+    numbers: names of the float arguments, in order; their values are data.
+  """
+
+  loss: str
+  fixed: tuple[tuple[str, Any], ...]
+  numbers: tuple[str, ...]
+
+
+class Members(NamedTuple):
+  """The trainings of one call, as arrays of length M.
+
+  Attributes:
+    formula: int32 `(M,)`, indices into the program's formulas.
+    numbers: float32 `(M, P)`, the values of the formula's numbers, then zeros.
+    seed: uint32 `(M,)`.
+  """
+
+  formula: ArrayLike
+  numbers: Array
+  seed: ArrayLike
+
+
+def expand_grid(grid: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """All combinations of each entry's values.
+
+  Args:
+    grid: entries of a loss's arguments with its name under "loss"; a list or tuple
+      holds the values to try.
+
+  Returns:
+    One dictionary of single values for each combination, the first one of equals.
+
+  Raises:
+    ValueError: for an unknown loss or argument, as `losses.get_loss`.
+  """
+  settings: list[dict[str, Any]] = []
+  for entry in grid:
+    choices = [
+      list(value) if isinstance(value, list | tuple) else [value]
+      for value in entry.values()
+    ]
+    for values in itertools.product(*choices):
+      setting = dict(zip(entry, values, strict=True))
+      arguments = {k: v for k, v in setting.items() if k != "loss"}
+      losses.get_loss(setting["loss"], **arguments)
+      if setting not in settings:
+        settings.append(setting)
+  return settings
+
+
+def check_values(setting: Mapping[str, Any], num_classes: int) -> None:
+  """Refuses values that the loss itself refuses.
+
+  As data of a program they are traced, and no loss can look at them.
+
+  Args:
+    setting: one of `expand_grid`.
+    num_classes: K.
+
+  Raises:
+    TypeError, ValueError: as the loss does.
+  """
+  arguments = {k: v for k, v in setting.items() if k != "loss"}
+  jax.eval_shape(
+    functools.partial(losses.call_loss, losses.get_loss(setting["loss"], **arguments)),
+    logits=jnp.zeros((2, num_classes)),
+    embeddings=jnp.zeros((2, 1)),
+    weights=jnp.zeros((1, num_classes)),
+    labels=jnp.zeros(2, jnp.int32),
+    class_counts=jnp.ones(num_classes),
+    step=jnp.int32(0),
+    state=losses.init_state(setting["loss"], num_classes, 1),
+  )
+
+
+def formula_of(setting: Mapping[str, Any]) -> tuple[Formula, tuple[float, ...]]:
+  """Takes a setting apart into its formula and its numbers.
+
+  A float is data of the program; anything else (a reading's name, the whole-numbered
+  margin of SphereFace, a margin function) is part of the formula.
+
+  Args:
+    setting: one of `expand_grid`.
+
+  Returns:
+    The formula and the values of its numbers.
+  """
+  arguments = sorted((k, v) for k, v in setting.items() if k != "loss")
+  fixed = tuple((k, v) for k, v in arguments if not isinstance(v, float))
+  numbers = tuple((k, v) for k, v in arguments if isinstance(v, float))
+  formula = Formula(setting["loss"], fixed, tuple(k for k, _ in numbers))
+  return formula, tuple(v for _, v in numbers)
+
+
+def stack_members(
+  members: Sequence[tuple[Mapping[str, Any], int]], formulas: Sequence[Formula]
+) -> Members:
+  """The arrays of some members.
+
+  Args:
+    members: pairs of a setting and a seed.
+    formulas: those of the program.
+
+  Returns:
+    The arrays.
+  """
+  width = max(len(formula.numbers) for formula in formulas)
+  indices, rows = [], []
+  for setting, _ in members:
+    formula, numbers = formula_of(setting)
+    indices.append(formulas.index(formula))
+    rows.append(numbers + (0.0,) * (width - len(numbers)))
+  return Members(
+    formula=np.asarray(indices, np.int32),
+    numbers=jnp.asarray(rows, jnp.float32).reshape(len(members), width),
+    seed=np.asarray([seed for _, seed in members], np.uint32),
+  )

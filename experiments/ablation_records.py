@@ -1,0 +1,78 @@
+"""What `margin_ablation` keeps: a line for each member, and what all of them share."""
+
+import json
+import pathlib
+from typing import Any
+
+from emosynth_jax import metrics, results
+
+
+def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
+  """The members that are done; a line that a kill cut short is left out.
+
+  Raises:
+    ValueError: if the file holds something else.
+  """
+  records: list[dict[str, Any]] = []
+  for line in path.read_text().splitlines() if path.exists() else []:
+    try:
+      record = json.loads(line)
+    except json.JSONDecodeError:
+      continue
+    if not (isinstance(record, dict) and {"setting", "seed"} <= record.keys()):
+      raise ValueError(
+        f"{path} holds no records of an ablation: {line[:60]}. Name another --workdir."
+      )
+    records.append(record)
+  return records
+
+
+def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
+  """Writes what all members share, or refuses to mix two protocols in one folder."""
+  if path.exists():
+    try:
+      before = dict(json.loads(path.read_text()))
+    except (TypeError, ValueError):
+      raise ValueError(
+        f"{path} is damaged: name another --workdir, or delete the file if the "
+        "settings are the same as before"
+      ) from None
+    changed = [k for k in protocol if before.get(k) != protocol[k]]
+    if changed:
+      raise ValueError(
+        f"{path.parent} was begun with other settings: "
+        + ", ".join(f"{k} {before.get(k)!r}, now {protocol[k]!r}" for k in changed)
+        + ". Name another --workdir."
+      )
+    return
+  results.write_report(path, protocol | {"provenance": results.provenance()})
+
+
+def figures_of(out: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
+  """A member's figures, after its last epoch.
+
+  Args:
+    out: of `ablation.train_member`, on the host.
+    class_names: of the labels.
+
+  Returns:
+    By name, as a record holds them.
+  """
+  bad_step = int(out["bad_step"])
+  record = {
+    "train_loss": float(out["loss"][-1]),
+    "train_accuracy": float(out["accuracy"][-1]),
+    "first_bad_step": bad_step,
+  }
+  summary = metrics.summarize(out["statistics"], class_names)
+  return record | {
+    "accuracy": summary["accuracy"],
+    "balanced_accuracy": summary["balanced_accuracy"],
+    "f1_macro": summary["macro"]["f1"],
+    "loss": summary["loss"],
+  }
+
+
+def key(setting: dict[str, Any], seed: int) -> str:
+  """What tells a member from all others."""
+  return json.dumps([sorted(setting.items()), seed])

@@ -1,0 +1,148 @@
+"""A comparison's table as text and as CSV, and its curves."""
+
+import csv
+import io
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from emosynth_jax import metric_writer, plots, statistics
+from experiments.comparison_rows import MEASURES, Row, run_folder
+
+
+def summarize_row(reports: Sequence[dict[str, Any]]) -> dict[str, tuple[float, float]]:
+  """Mean and deviation over the seeds of each measure on the reported split.
+
+  Args:
+    reports: of `evaluate.evaluate_run`, one a seed.
+
+  Returns:
+    By name of the measure; per cent but "loss", macro means but "accuracy".
+  """
+  values: dict[str, list[float]] = {name: [] for name in MEASURES}
+  for report in reports:
+    split = list(report["splits"].values())[-1]
+    values["accuracy"].append(100 * split["accuracy"])
+    values["loss"].append(split["loss"])
+    for name in ("precision", "recall", "f1"):
+      values[name].append(100 * split["macro"][name])
+  return {name: statistics.mean_and_deviation(v) for name, v in values.items()}
+
+
+def format_markdown(
+  title: str,
+  rows: Sequence[Row],
+  reports: Mapping[str, Sequence[dict[str, Any]]],
+  protocol: Mapping[str, Any],
+) -> str:
+  """The table in Markdown, claimed beside ours."""
+  lines = [f"# {title}", ""]
+  lines += [f"- {key}: {value}" for key, value in protocol.items()]
+  lines += [
+    '- Percentages, but the loss (the thesis\'s "error"). Ours: mean ± deviation over',
+    "  the seeds, of the split named; the epoch was chosen on validation data.",
+    "",
+    "| row | "
+    + " | ".join(f"{m}, claimed | {m}, ours" for m in MEASURES)
+    + " | note |",
+    "|---|" + "---:|" * (2 * len(MEASURES)) + "---|",
+  ]
+  for row in rows:
+    ours = summarize_row(reports[row.label]) if row.label in reports else {}
+    cells = []
+    for name in MEASURES:
+      cells.append(f"{row.claimed[name]:.2f}" if name in row.claimed else "")
+      cells.append(_measured(ours[name]) if ours else "not run" if row.data else "")
+    lines.append(f"| {row.label} | {' | '.join(cells)} | {row.note} |")
+  return "\n".join(lines) + "\n"
+
+
+def _measured(figure: tuple[float, float]) -> str:
+  mean, deviation = figure
+  return f"{mean:.2f}" + (f" ± {deviation:.2f}" if deviation == deviation else "")
+
+
+def format_csv(
+  rows: Sequence[Row], reports: Mapping[str, Sequence[dict[str, Any]]]
+) -> str:
+  """One line a row: claimed, and ours with its deviation."""
+  content = io.StringIO()
+  writer = csv.writer(content, lineterminator="\n")
+  columns = [f"{m}_{k}" for m in MEASURES for k in ("claimed", "ours", "deviation")]
+  writer.writerow(["row", "data", "variants", "seeds", *columns, "note"])
+  for row in rows:
+    own = reports.get(row.label, [])
+    ours = summarize_row(own) if own else {}
+    cells: list[Any] = []
+    for name in MEASURES:
+      cells += [row.claimed.get(name, ""), *ours.get(name, ("", ""))]
+    writer.writerow([row.label, row.data, row.variants, len(own), *cells, row.note])
+  return content.getvalue()
+
+
+def plot_curves(
+  rows: Sequence[Row],
+  workdir: pathlib.Path,
+  seeds: int,
+  split: str,
+  title: str,
+  path: pathlib.Path,
+) -> None:
+  """Accuracy by epoch of every row, the mean over seeds, as figures 3.8 to 3.11.
+
+  Args:
+    rows: those that were trained.
+    workdir: holds the runs.
+    seeds: how many a row.
+    split: "train" or "validation".
+    title: of the picture.
+    path: the PNG file.
+  """
+  figure = plots.new_figure(8, 5)
+  axis = figure.subplots()
+  for i, row in enumerate(rows):
+    curves = [
+      [
+        100 * record[f"{split}/accuracy"]
+        for record in metric_writer.read_records(
+          run_folder(workdir, row, seed) / "metrics.jsonl"
+        )
+      ]
+      for seed in range(seeds)
+    ]
+    # A run that was stopped early is shorter: the mean goes as far as all of them.
+    length = min(map(len, curves))
+    mean = [sum(c[e] for c in curves) / len(curves) for e in range(length)]
+    style = ("-", "--", ":", "-.")[i // 8 % 4]
+    axis.plot(range(1, length + 1), mean, style, label=row.label, linewidth=1.6)
+  axis.set_xlabel("epoch")
+  axis.set_ylabel(f"{split} accuracy (%)")
+  axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+  figure.suptitle(title, fontsize=11)
+  plots.clean(axis)
+  plots.save(figure, path)
+
+
+def protocol(
+  reports: Mapping[str, Sequence[dict[str, Any]]], scale: str, seeds: int
+) -> dict[str, Any]:
+  """By what the runs of a table were made, as label to value."""
+  everything = [report for own in reports.values() for report in own]
+  trained = [record for report in everything for record in report["trained_by"]]
+
+  def each_once(key: str) -> str:
+    return ", ".join(dict.fromkeys(str(record[key]) for record in trained)) or "not run"
+
+  reported = [
+    f"{report['data_set']}: {list(report['official_splits'].values())[-1]}, after "
+    f"{report['epochs_trained']} epochs"
+    for report in everything
+  ]
+  return {
+    "scale": scale,
+    "split": "; ".join(dict.fromkeys(reported)) or "not run",
+    "seeds": ", ".join(map(str, range(seeds))),
+    "hardware": each_once("hardware"),
+    "command": each_once("command"),
+    "commit": each_once("commit"),
+  }

@@ -1,0 +1,96 @@
+"""A comparison's rows: what each claims, how it is trained here and where it lies."""
+
+import importlib
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from emosynth_jax import default_config
+
+MEASURES = ("accuracy", "loss", "precision", "recall", "f1")
+
+
+# What the small scale makes of a data set; the others have all of it in their configs.
+_SMALL_EPOCHS = {"mnist": 4, "cifar10": 6, "svhn": 6}
+_SMALL_IMAGES = {"mnist": 4000, "cifar10": 8000, "svhn": 8000}
+
+
+class Row(NamedTuple):
+  """One line of a table.
+
+  Attributes:
+    label: how the table calls it.
+    data: stem of a file in configs/, or "" for a row that is only quoted.
+    variants: of that config: network and loss, as in "resnet50,mse".
+    claimed: figures of the thesis, some of `MEASURES`, in per cent but "loss".
+    note: where the figure comes from, or a doubt about it.
+    settings: further changes to the config, as {"data.options.fold": 3}; they are part
+      of the folder's name.
+    without_twins: whether the split is also evaluated without the images that have a
+      twin in an earlier split.
+  """
+
+  label: str
+  data: str = ""
+  variants: str = ""
+  claimed: Mapping[str, float] = {}
+  note: str = ""
+  settings: Mapping[str, Any] = {}
+  without_twins: bool = False
+
+
+def claimed(
+  accuracy: float, error: float, precision: float, recall: float, f1: float
+) -> dict[str, float]:
+  """A line of tables 3.3 and 3.4, where F1 is a fraction and "error" the loss."""
+  return {
+    "accuracy": accuracy,
+    "loss": error,
+    "precision": precision,
+    "recall": recall,
+    "f1": 100 * f1,
+  }
+
+
+def build_config(row: Row, seed: int, scale: str, data_dir: str | None):
+  """The row's config at a scale.
+
+  Args:
+    row: of the table.
+    seed: of the run.
+    scale: "full" for the thesis's recipe, "small" for narrow networks and few epochs.
+      Its comparison of networks has batch 96 and 50 epochs, or in the small scale a
+      part of the images; on faces the config's own figures hold.
+    data_dir: where the data sets lie; None for the config's own place.
+
+  Returns:
+    The config, checked.
+  """
+  module = importlib.import_module(f"configs.{row.data}")
+  variants = [*row.variants.split(","), "small" if scale == "small" else ""]
+  config = module.get_config(",".join(filter(None, variants)))
+  config.seed = seed
+  config.evaluate_without_twins = row.without_twins
+  if row.data in _SMALL_EPOCHS:
+    config.batch_size = 96 if scale == "full" else 64
+    config.num_epochs = 50
+    if scale == "small":
+      config.num_epochs = _SMALL_EPOCHS[row.data]
+      config.data.limit = _SMALL_IMAGES[row.data]
+  for path, value in row.settings.items():
+    part, _, key = path.rpartition(".")
+    (default_config.get(config, part) if part else config)[key] = value
+  if data_dir:
+    config.data.data_dir = data_dir
+  default_config.check_config(config)
+  return config
+
+
+def run_folder(workdir: pathlib.Path, row: Row, seed: int) -> pathlib.Path:
+  """Where a row's run of a seed lies."""
+  parts = [row.data, *filter(None, row.variants.split(","))]
+  for path, value in row.settings.items():
+    # Of a path, the last part: the run itself remembers all of it.
+    value = pathlib.PurePath(value).name if isinstance(value, str) else value
+    parts.append(f"{path.rpartition('.')[2]}_{value}")
+  return workdir / "-".join([*parts, f"seed{seed}"])
