@@ -305,7 +305,9 @@ def main(argv: list[str]) -> None:
   print(f"{where['date']}, commit {where['commit']}, {where['command']}", flush=True)
   failures: list[str] = []
   if "throughput" in values.parts:
-    sizes = (4, 2, 2) if values.dry_run else (values.batch, values.steps, values.epochs)
+    batch, steps, epochs = (
+      (4, 2, 2) if values.dry_run else (values.batch, values.steps, values.epochs)
+    )
     names = ["tiny"] if values.dry_run else values.data
     header = ["bfloat16", "images/s", "TFLOP/s", "of peak", "torch", "ours to it"]
     rows = []
@@ -313,7 +315,10 @@ def main(argv: list[str]) -> None:
       # Not "tiny", a network that PyTorch has not.
       width = "small" if values.dry_run else "full"
       with attempts.in_one_line(f"throughput, {name}", failures):
-        rows.append(throughput(name, width, *sizes, failures, dry_run=values.dry_run))
+        row = throughput(
+          name, width, batch, steps, epochs, failures, dry_run=values.dry_run
+        )
+        rows.append(row)
         # Each time, as what comes next may end this process.
         print(measure.format_rows(header, rows), flush=True)
   runs = {

@@ -91,10 +91,12 @@ def training(
   """
   program = describe(case)
   model = torch_programs.build(program, form).to(device) if model is None else model
+  images, labels = _tensors(case, steps * case.batch)
   return torch_programs.training(
     program,
     model,
-    *_tensors(case, steps * case.batch),
+    images,
+    labels,
     form,
     device=device,
     mixed=mixed,

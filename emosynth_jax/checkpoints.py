@@ -190,9 +190,9 @@ class Checkpoints:
     if different := distributed.differing([f"{seen}", f"{damaged}"]):
       steps = ", ".join(f"{kind} {steps or 'none'}" for kind, steps in seen.items())
       raise CheckpointError(
-        f"{self._root}: process {', '.join(map(str, different))} sees other checkpoints "
-        f"than process 0 (this one sees {steps}), as on a network file system that lags "
-        "behind; start again in a minute"
+        f"{self._root}: process {', '.join(map(str, different))} sees other "
+        f"checkpoints than process 0 (this one sees {steps}), as on a network file "
+        "system that lags behind; start again in a minute"
       )
 
   def restore_variables(self, kind: str) -> Variables | None:

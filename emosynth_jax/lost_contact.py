@@ -11,8 +11,8 @@ from absl import logging
 from emosynth_jax import distributed
 
 # What is said of a process that is gone, in small letters: by the sockets of Gloo and
-# NCCL, by NCCL itself, and by JAX's service of heartbeats and barriers. The codes before
-# the texts tell nothing: a broken device has INTERNAL, too.
+# NCCL, by NCCL itself, and by JAX's service of heartbeats and barriers. The codes
+# before the texts tell nothing: a broken device has INTERNAL, too.
 _SIGNS = (
   "connection closed by peer",
   "connection reset by peer",

@@ -73,9 +73,9 @@ _DISTRIBUTED = flags.DEFINE_bool(
   "distributed",
   None,
   "Whether this is one of several processes of a run. By default so in a step of Slurm "
-  "or Open MPI with several tasks, on a TPU pod of GKE, where JAX_COORDINATOR_ADDRESS is "
-  "set, and with --coordinator_address; on other TPU pods and on Kubernetes without TPUs "
-  "it must be said.",
+  "or Open MPI with several tasks, on a TPU pod of GKE, where "
+  "JAX_COORDINATOR_ADDRESS is set, and with --coordinator_address; on other TPU pods "
+  "and on Kubernetes without TPUs it must be said.",
 )
 _COORDINATOR_ADDRESS = flags.DEFINE_string(
   "coordinator_address",

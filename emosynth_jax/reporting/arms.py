@@ -163,8 +163,10 @@ def config_differences(
 
 
 def _has_other_images(run: RunFiles, first: RunFiles, split: str) -> bool:
-  of_both = [(one.data or {}).get(split) for one in (run, first)]
-  return None in of_both or bool(run_config.different_data(*of_both))
+  ours, others = ((one.data or {}).get(split) for one in (run, first))
+  if ours is None or others is None:
+    return True
+  return bool(run_config.different_data(ours, others))
 
 
 def _class_names(run: RunFiles) -> list[str]:

@@ -89,7 +89,7 @@ def test_a_second_run_trains_only_what_is_missing(tmp_path, monkeypatch):
     trained.extend(seed for _, seed in members)
     return stack(members, formulas)
 
-  monkeypatch.setattr(ablation, "stack_members", count)
+  monkeypatch.setattr(ablation_members, "stack_members", count)
   again = _run(settings, tmp_path)
   assert trained == [0, 1]
   measured = ("setting", "seed", "accuracy", "loss", "train_loss")
