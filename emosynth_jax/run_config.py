@@ -148,8 +148,8 @@ def _check_one_data_set(found: Mapping[str, Mapping[str, Any]]) -> None:
     what = ", ".join(f"{keys[i][0]} {keys[i][1]}" for i in places)
     raise ValueError(
       f"config.data.data_dir: process {', '.join(map(str, different))} reads other "
-      f"data than process 0 (process {process} has another {what}); give all of them the "
-      "same data"
+      f"data than process 0 (process {process} has another {what}); give all of them "
+      "the same data"
     )
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emosynth_jax import ablation, ablation_members, run_config
+from emosynth_jax import ablation_members, run_config
 from emosynth_jax.data import Dataset
 from experiments import (
   ablation_grids,
