@@ -106,16 +106,19 @@ def _depthwise_backward(stride, residuals, cotangent):
     spread = _spread(cotangent, stride, inputs.shape)
     inputs_gradient = _shifted_products(spread, kernel[::-1, ::-1], 1)
 
+    # Not in bfloat16, of which a sum of many would lose what is small.
+    dtype = jnp.promote_types(jnp.float32, inputs.dtype)
+
     # Example by example (of each device), since k k sums over a batch would each read
     # it anew.
     def add(total, examples):
       patches = _patches(examples[0], kernel.shape[0], stride)
-      sums = [jnp.sum(p * examples[1], (1, 2), dtype=jnp.float32) for p in patches]
+      sums = [jnp.sum(p * examples[1], (1, 2), dtype=dtype) for p in patches]
       return total + jnp.stack(sums, axis=1), None
 
     examples = [by_device(x).swapaxes(0, 1) for x in (inputs, cotangent)]
     shape = examples[0].shape[1], kernel.shape[0] ** 2, kernel.shape[3]
-    total, _ = lax.scan(add, jnp.zeros(shape, jnp.float32), tuple(examples))
+    total, _ = lax.scan(add, jnp.zeros(shape, dtype), tuple(examples))
     total = total.sum(0).reshape(kernel.shape)
     return inputs_gradient, total.astype(kernel.dtype)
 

@@ -153,8 +153,7 @@ def max_pool_3x3(inputs: Array, stride: int = 1) -> Array:
     before, here, after = (
       lax.slice_in_dim(padded, i, i + span, stride, axis) for i in range(3)
     )
-    first = jnp.where(before >= here, before, here)
-    inputs = jnp.where(first >= after, first, after)
+    inputs = _first_largest(_first_largest(before, here), after)
   return inputs
 
 
@@ -173,5 +172,10 @@ def max_pool_2x2(inputs: Array) -> Array:
   for axis in (2, 1):
     span = inputs.shape[axis] // 2 * 2
     left, right = (lax.slice_in_dim(inputs, i, span, 2, axis) for i in range(2))
-    inputs = jnp.where(left >= right, left, right)
+    inputs = _first_largest(left, right)
   return inputs
+
+
+def _first_largest(first: Array, second: Array) -> Array:
+  """The larger of each two, the first of equal ones; NaN where one of them is."""
+  return jnp.where((first >= second) | jnp.isnan(first), first, second)

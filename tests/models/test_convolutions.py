@@ -84,6 +84,21 @@ def test_depthwise_convolution_equals_lax(height, width, size, stride):
   )
 
 
+def test_depthwise_gradients_keep_float64():
+  with jax.enable_x64():
+    inputs = jax.random.normal(jax.random.key(0), (3, 7, 5, 4), jnp.float64)
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 1, 4), jnp.float64)
+
+    def gradients(convolve):
+      return jax.grad(lambda x, k: jnp.sum(convolve(x, k, 2) ** 2), (0, 1))(
+        inputs, kernel
+      )
+
+    found = gradients(convolutions.depthwise_conv2d)
+    for got, want in zip(found, gradients(_plain), strict=True):
+      np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
+
+
 @pytest.mark.parametrize("maps_in", [3, 1])
 def test_gradients_in_a_loop(maps_in):
   convolve = (

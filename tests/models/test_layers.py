@@ -97,6 +97,53 @@ def test_average_pool_equals_flax(side, window, stride):
   )
 
 
+def test_average_pool_in_float64_with_second_derivatives():
+  with jax.enable_x64():
+    inputs = jax.random.normal(jax.random.key(0), (2, 16, 13, 3), jnp.float64)
+    direction = jax.random.normal(jax.random.key(1), inputs.shape, jnp.float64)
+
+    def derivatives(pool):
+      def loss(x):
+        return jnp.sum(jnp.tanh(pool(x)) ** 3)
+
+      first = jax.grad(loss)
+      second = jax.grad(lambda x: jnp.vdot(first(x), direction))
+      return pool(inputs), first(inputs), second(inputs)
+
+    found = derivatives(lambda x: layers.average_pool(x, 7, 3))
+    plain = derivatives(lambda x: nn.avg_pool(x, (7, 7), (3, 3), "VALID"))
+    for got, want in zip(found, plain, strict=True):
+      assert got.dtype == jnp.float64
+      np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-14)
+
+
+def test_average_pool_is_a_product_on_a_cpu_alone():
+  inputs = jnp.zeros((2, 16, 16, 3))
+  traced = jax.jit(lambda x: layers.average_pool(x, 7, 3)).trace(inputs)
+  products = {
+    platform: traced.lower(lowering_platforms=(platform,))
+    .as_text()
+    .count("stablehlo.dot_general")
+    for platform in ("cpu", "cuda", "tpu")
+  }
+  assert products == {"cpu": 2, "cuda": 0, "tpu": 0}
+
+
+@pytest.mark.parametrize(
+  ("ours", "window", "padding"),
+  [(layers.max_pool_3x3, 3, ((1, 1), (1, 1))), (layers.max_pool_2x2, 2, "VALID")],
+)
+def test_what_is_not_a_number_is_no_maximum_but_stays(ours, window, padding):
+  inputs = np.array(_random(0, 4, 6, 6, 2))
+  # At every place of a window: its first and its last pixel, and between.
+  for i, place in enumerate([(0, 0), (3, 3), (2, 3), (5, 4)]):
+    inputs[i, *place, 0] = np.nan
+  step = 1 if window == 3 else 2
+  plain = nn.max_pool(inputs, (window, window), (step, step), padding)
+  assert np.isnan(plain).any()
+  np.testing.assert_array_equal(ours(jnp.asarray(inputs)), plain)
+
+
 def _pooling_input(height, width, with_ties):
   inputs = _random(0, 3, height, width, 4)
   # As after a ReLU: most windows hold several equal maxima.
