@@ -62,10 +62,29 @@ def _compare(kind: str) -> Handler:
 
 
 def _not_equal(graph, eqn, inputs):
-  return Tensor(
+  result = Tensor(
     graph.add("Not", [_elementwise("Equal")(graph, eqn, inputs).name]),
     output_shape(eqn),
   )
+  graph.comparisons[result.name] = Comparison("NotEqual", tuple(inputs))
+  return result
+
+
+def _or(graph, eqn, inputs):
+  result = _elementwise("Or")(graph, eqn, inputs)
+  at_least, is_nan = (
+    graph.comparisons.get(x.name) if isinstance(x, Tensor) else None for x in inputs
+  )
+  # `(a >= b) | isnan(a)`, by which a maximum passes on what is not a number, is
+  # `a >= b` where every number is one.
+  if (
+    at_least is not None
+    and is_nan is not None
+    and (at_least.kind, is_nan.kind) == ("GreaterOrEqual", "NotEqual")
+    and is_nan.operands[0] is is_nan.operands[1] is at_least.operands[0]
+  ):
+    graph.comparisons[result.name] = at_least
+  return result
 
 
 def _select(graph, eqn, inputs):
@@ -73,7 +92,7 @@ def _select(graph, eqn, inputs):
   if len(cases) != 2 or not isinstance(which, Tensor):
     raise NotImplementedError("a choice of other than two, or by a constant")
   compared = graph.comparisons.get(which.name)
-  # Pooling by selections: `where(a >= b, a, b)`, the larger of two tensors.
+  # Pooling by selections: `where(a >= b, a, b)`, the larger of two tensors; see `_or`.
   if (
     compared is not None
     and compared.kind == "GreaterOrEqual"
@@ -154,7 +173,7 @@ HANDLERS: dict[str, Handler] = {
   "min": _elementwise("Min"),
   "ne": _not_equal,
   "neg": _then("Neg"),
-  "or": _elementwise("Or"),
+  "or": _or,
   "rsqrt": _then("Sqrt", "Reciprocal"),
   "select_n": _select,
   "sqrt": _then("Sqrt"),

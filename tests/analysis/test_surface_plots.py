@@ -85,6 +85,7 @@ def test_the_map_of_ratios_and_its_crosses_have_the_same_directions(drawn, tmp_p
     "ratio": _VALUES,
     "converged": converged,
     "smallest": smallest,
+    "absolute_tolerance": np.full((3, 3), 1e-6),
   }
   record = _record(points_not_converged=2)
   curvature_plots.plot_ratios([(record, arrays)], tmp_path / "map.png")
@@ -114,6 +115,7 @@ def test_titles_of_long_splits_do_not_run_into_each_other(drawn, tmp_path):
   ones = np.ones((3, 3))
   plane = {"axis": _AXIS, "loss": _VALUES, "accuracy": _VALUES / 2}
   ratios = {"axis": _AXIS, "ratio": ones, "converged": ones > 0, "smallest": -ones}
+  ratios["absolute_tolerance"] = 1e-6 * ones
   landscape_plots.draw(tmp_path / "plane", [(record, plane)] * 2)
   curvature_plots.plot_ratios([(record, ratios)] * 2, tmp_path / "map.png")
   assert len(drawn) == 3
