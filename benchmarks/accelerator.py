@@ -25,7 +25,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from typing import Any
 
 from absl import app, flags, logging
@@ -328,23 +327,10 @@ def main(argv: list[str]) -> None:
     runs = {"dry_run": accelerator_runs.DRY_RUN} if runs else {}
   with tempfile.TemporaryDirectory() as folder:
     root = pathlib.Path(values.workdir or folder)
-    whole_runs(runs, values.data_dir, root, failures, tiny=values.dry_run)
+    accelerator_runs.whole_runs(
+      runs, values.data_dir, root, failures, tiny=values.dry_run
+    )
   attempts.end(failures)
-
-
-def whole_runs(
-  runs: Mapping[str, accelerator_runs.Run],
-  data_dir: str,
-  root: pathlib.Path,
-  failures: list[str],
-  *,
-  tiny: bool,
-) -> None:
-  """Trains one after the other, and prints of each what it took, or why it failed."""
-  for name, run in runs.items():
-    with attempts.in_one_line(name, failures):
-      text = accelerator_runs.whole_run(run, data_dir, root / name, tiny=tiny)
-      print(text, flush=True)
 
 
 def _print_half(values):

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from benchmarks import attempts
@@ -118,3 +119,18 @@ def describe(workdir: pathlib.Path, target: float | None) -> str:
   if target is None:
     return whole
   return f"{reached or f'{100 * target:g} % not reached'}, {whole}"
+
+
+def whole_runs(
+  runs: Mapping[str, Run],
+  data_dir: str,
+  root: pathlib.Path,
+  failures: list[str],
+  *,
+  tiny: bool,
+) -> None:
+  """Trains one after the other, and prints of each what it took, or why it failed."""
+  for name, run in runs.items():
+    with attempts.in_one_line(name, failures):
+      text = whole_run(run, data_dir, root / name, tiny=tiny)
+      print(text, flush=True)

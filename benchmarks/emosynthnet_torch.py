@@ -155,6 +155,22 @@ def _crop(x: torch.Tensor, side: int) -> torch.Tensor:
   return x[:, :, top : top + side, left : left + side]
 
 
+def load_weights(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+  """Gives a network the weights of `from_flax`.
+
+  Args:
+    model: the network.
+    state: all of its state dict but the counters of batches.
+
+  Raises:
+    ValueError: if the weights are those of other layers.
+  """
+  missing, unexpected = model.load_state_dict(dict(state), strict=False)
+  # Counters of batches, which no weights of ours stand for.
+  if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
+    raise ValueError(f"weights: {missing} are missing, {unexpected} too many")
+
+
 def from_flax(variables: Mapping[str, Any], side: int) -> dict[str, torch.Tensor]:
   """The state dict of `EmoSynthNet` with the weights of ours.
 

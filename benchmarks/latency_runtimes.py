@@ -130,10 +130,7 @@ def _emosynthnet(network):
     dense_features=tuple(arguments["dense_features"]),
   )
   state = emosynthnet_torch.from_flax(network.variables, height)
-  missing, unknown = model.load_state_dict(state, strict=False)
-  # PyTorch also counts batches, for which Flax has nothing.
-  if unknown or any(not name.endswith("num_batches_tracked") for name in missing):
-    raise ValueError(f"other layers: {missing}, {unknown}")
+  emosynthnet_torch.load_weights(model, state)
   return model
 
 

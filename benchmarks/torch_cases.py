@@ -67,6 +67,13 @@ def build(case: Case, form: str) -> torch.nn.Module:
   return torch_programs.build(describe(case), form)
 
 
+def _on_device(case, form, device, model):
+  program = describe(case)
+  if model is None:
+    model = torch_programs.build(program, form).to(device)
+  return program, model
+
+
 def training(
   case: Case,
   form: str,
@@ -89,8 +96,7 @@ def training(
   Returns:
     A function that takes the steps and returns when they are done.
   """
-  program = describe(case)
-  model = torch_programs.build(program, form).to(device) if model is None else model
+  program, model = _on_device(case, form, device, model)
   images, labels = _tensors(case, steps * case.batch)
   return torch_programs.training(
     program,
@@ -113,8 +119,7 @@ def inference(
   model: torch.nn.Module | None = None,
 ) -> Callable[[], np.ndarray]:
   """Answers to images on the host, as `cases.inference` gives them; see `training`."""
-  program = describe(case)
-  model = torch_programs.build(program, form).to(device) if model is None else model
+  program, model = _on_device(case, form, device, model)
   images, _ = _tensors(case, case.batch)
   return torch_programs.inference(
     program, model, images, form, calls, device=device, mixed=mixed

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.emosynthnet_torch import EmoSynthNet
+from benchmarks.emosynthnet_torch import EmoSynthNet, load_weights
 
 FORMS = ("eager", "channels_last", "compile")
 
@@ -47,11 +47,8 @@ def build(program: Program, form: str) -> torch.nn.Module:
   Raises:
     ValueError: if the weights are those of other layers.
   """
-  model = EmoSynthNet(**program.network)
-  missing, unexpected = model.load_state_dict(program.state, strict=False)
-  # Counters of batches, which no weights of ours stand for.
-  if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
-    raise ValueError(f"weights: {missing} are missing, {unexpected} too many")
+  model: torch.nn.Module = EmoSynthNet(**program.network)
+  load_weights(model, program.state)
   if form != "eager":
     model = model.to(memory_format=torch.channels_last)
   if form == "compile":

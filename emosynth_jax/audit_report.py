@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from emosynth_jax import duplicates
+from emosynth_jax import duplicates, text_table
 from emosynth_jax.data.dataset import Dataset
 
 _KINDS = ("exact", "near", "mirrored")
@@ -206,13 +206,5 @@ def _list_groups(
 
 def _table(header: list[Any], rows: list[list[Any]]) -> list[str]:
   """Aligned lines, the first column to the left; an empty one at the end."""
-  cells = [[str(cell) for cell in row] for row in [header, *rows]]
-  widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-  lines = [
-    "  ".join(
-      cell.ljust(width) if k == 0 else cell.rjust(width)
-      for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ).rstrip()
-    for row in cells
-  ]
+  lines = text_table.align([[str(cell) for cell in row] for row in [header, *rows]])
   return [lines[0], "-" * len(lines[0]), *lines[1:], ""]

@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from emosynth_jax import text_table
+
 
 def format_summary(
   summary: Mapping[str, Any],
@@ -38,13 +40,7 @@ def format_summary(
     if len(summary["seeds"]) > 1:
       deviations = (_number(f, split["figures"][f]["deviation"]) for f in labels)
       rows.append(["deviation", *deviations])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines += [
-      "  ".join(
-        [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]
-      ).rstrip()
-      for row in rows
-    ]
+    lines += text_table.align(rows)
   lines.append("")
   if len(summary["seeds"]) == 1:
     lines.append("One seed: no deviation, and nothing is known of the spread.")

@@ -27,6 +27,7 @@ from emosynth_jax import (
   data,
   plots,
   results,
+  text_table,
 )
 from emosynth_jax.analysis import embedding_plots, npz
 from experiments import toy_embeddings
@@ -54,13 +55,7 @@ def format_summary(
       for figure, d in toy_embeddings.FIGURES.items()
       if figure in ("accuracy", "angle_to_own", "angular_margin", "centre_angle")
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines += [
-      "  ".join(
-        [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]
-      ).rstrip()
-      for row in rows
-    ]
+    lines += text_table.align(rows)
   return "\n".join(lines) + "\n"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emosynth_jax import seeds as several
-from emosynth_jax import statistics
+from emosynth_jax import statistics, text_table
 
 # What networks are compared by: figures that no factor on the embeddings changes.
 # Name to digits behind the point and unit.
@@ -142,7 +142,7 @@ def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
     for method in records[0]["projections"]
     for name in records[0]["projections"][method]
   ]
-  lines += ["", *_aligned(rows)]
+  lines += ["", *text_table.align(rows)]
   for i, record in enumerate(records, 1):
     per_class = record["separation"]["per_class"]
     names = [record["class_names"][k] for k in per_class["label"]]
@@ -151,7 +151,7 @@ def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
     for j, name in enumerate(names):
       cells = (_number(c, float(per_class[c][j])) for c in columns)
       rows.append([name, str(per_class["count"][j]), *cells])
-    lines += ["", *_aligned(rows)]
+    lines += ["", *text_table.align(rows)]
   return "\n".join(lines) + "\n"
 
 
@@ -174,7 +174,7 @@ def format_comparison(comparisons: Sequence[Mapping[str, Any]]) -> str:
       ends = (_number(figure, end, "+") for end in (low, high))
       interval = " to ".join(ends) if known else "unknown"
       rows.append([f"  {figure}", _number(figure, difference["mean"], "+"), interval])
-    lines += _aligned(rows)
+    lines += text_table.align(rows)
     if len(one["seeds"]) == 1:
       lines.append("  One pair: no interval. Chance alone may well be the reason.")
     else:
@@ -199,11 +199,3 @@ def _figure(record: Mapping[str, Any], name: str) -> float:
 def _number(figure: str, value: float, sign: str = "") -> str:
   digits, unit = FIGURES[figure]
   return f"{value:{sign}.{digits}f}{unit}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  return [
-    "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-    for row in rows
-  ]

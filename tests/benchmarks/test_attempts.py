@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import accelerator, accelerator_runs, attempts, cases, throughput
+from benchmarks import accelerator_runs, attempts, cases, throughput
 
 CASES = [cases.Case("tiny", "tiny", batch) for batch in (2, 4)]
 
@@ -104,7 +104,7 @@ def test_whole_runs_go_on_after_one_that_fails(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(accelerator_runs, "whole_run", whole_run)
   failures = []
   runs = accelerator_runs.RUNS
-  accelerator.whole_runs(runs, "data", tmp_path, failures, tiny=True)
+  accelerator_runs.whole_runs(runs, "data", tmp_path, failures, tiny=True)
   assert failures == ["mnist: RuntimeError: no data"]
   assert capsys.readouterr().out.splitlines()[1:] == [
     "cifar10 is done",
