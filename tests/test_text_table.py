@@ -1,0 +1,19 @@
+"""Tables of text: columns stand under each other, names left and numbers right."""
+
+import pytest
+
+from emosynth_jax import text_table
+
+
+def test_names_stand_left_and_numbers_right():
+  rows = [["", "accuracy", "F1"], ["seed 0", "9.5", ""], ["mean", "10", "12345"]]
+  assert text_table.align(rows) == [
+    "        accuracy     F1",
+    "seed 0       9.5",
+    "mean          10  12345",
+  ]
+
+
+def test_rows_of_other_lengths_are_refused_rather_than_cut():
+  with pytest.raises(ValueError, match="argument 2 is shorter"):
+    text_table.align([["", "accuracy"], ["seed 0"]])
