@@ -1,10 +1,9 @@
-"""Figures 3.8 to 3.11: accuracy by epoch of the compared networks.
+"""Figures 3.8 and 3.9: accuracy by epoch of the compared networks on CIFAR-10.
 
   python -m experiments.figure_3_8 --workdir=runs/tables-small/cifar10-ce-seed0 \\
       --workdir=runs/tables-small/cifar10-resnet50-ce-seed0 ...
 
-Training on the left, validation on the right, a row for each data set: the runs of
-table 3.3 (CIFAR-10) are figures 3.8 and 3.9, those of table 3.4 (SVHN) 3.10 and 3.11.
+Training (3.8) on the left, validation (3.9) on the right. The runs are of table 3.3.
 Seeds of one network are drawn as their mean.
 """
 

@@ -1,0 +1,297 @@
+"""Every figure of the thesis: trains the runs that are drawn, and draws.
+
+  python -m experiments.all_figures                                   # a GPU
+  python -m experiments.all_figures --scale=small --face_epochs=6     # two CPU cores
+  python -m experiments.all_figures --scale=small --only=3.5,5.3
+
+Runs lie where the tables' runs do, and are the same ones: what a table has trained is
+not trained again. A figure whose data set is not there is told as not run, with what to
+do; one that fails is a line, and the rest goes on. An interrupted command goes on where
+it stopped; pictures are drawn anew.
+
+Outputs, in --output: the pictures, beside each a text with the runs, commands and
+commits behind it, and index.html, a page of all of them that needs nothing else,
+written anew after each figure.
+"""
+
+import contextlib
+import json
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from absl import app, flags, logging
+
+from emosynth_jax import checkpoints, command_line, epoch, results
+from experiments import (
+  comparison,
+  comparison_rows,
+  face_tables,
+  figures_page,
+  thesis_figures,
+)
+from experiments.comparison_rows import Row
+from experiments.thesis_figures import Figure
+
+DRAWN, NOT_RUN, FAILED = "drawn", "not run", "failed"
+
+
+def make_figure(
+  figure: Figure,
+  workdir: pathlib.Path,
+  output: pathlib.Path,
+  *,
+  seeds: int,
+  scale: str,
+  data_dir: str | None,
+) -> dict[str, Any]:
+  """Trains a figure's runs as far as they are not there, and draws it.
+
+  Args:
+    figure: of `thesis_figures.figures_of`.
+    workdir: holds the runs.
+    output: gets the pictures.
+    seeds: how many a run, counted from 0, where the figure shows several.
+    scale: as `comparison_rows.build_config` takes it.
+    data_dir: folder of the data sets, with those of TFDS in its tfds/; None for where
+      the configs say.
+
+  Returns:
+    "state", `DRAWN`, `NOT_RUN` or `FAILED`; "reason" where it was not drawn, "command",
+    "pictures" and "seconds" (of drawing) where it was.
+  """
+  count = seeds if figure.every_seed else 1
+  workdirs = []
+  try:
+    needed = figure.rows or [Row(figure.title, figure.data)]
+    for row in needed:
+      where = data_dir_of(row, data_dir)
+      arguments: dict[str, Any] = {"seeds": count, "scale": scale, "data_dir": where}
+      if figure.rows:
+        done = comparison.read_finished([row], workdir, **arguments)
+        finished = len(done.get(row.label, ())) == count
+      else:
+        finished = False
+      if not finished and (missing := face_tables.missing_data(row, scale, where)):
+        return {"state": NOT_RUN, "reason": missing}
+      if figure.rows:
+        comparison.run_rows([row], workdir, **arguments)
+        workdirs += [
+          comparison_rows.run_folder(workdir, row, seed) for seed in range(count)
+        ]
+  except (
+    ValueError,
+    OSError,
+    checkpoints.CheckpointError,
+    epoch.NonFiniteError,
+  ) as error:
+    return {"state": FAILED, "reason": str(error)}
+  command = command_of(figure, workdirs, output, scale, data_dir)
+  return draw(figure, command, output)
+
+
+def data_dir_of(row: Row, data_dir: str | None) -> str | None:
+  """Where a row's data set lies in a folder that has the layout of the configs'."""
+  if data_dir is None:
+    return None
+  usual = comparison_rows.build_config(row, 0, "small", None).data.data_dir
+  return str(pathlib.Path(data_dir) / pathlib.Path(usual).relative_to("data"))
+
+
+def command_of(
+  figure: Figure,
+  workdirs: Sequence[pathlib.Path],
+  output: pathlib.Path,
+  scale: str,
+  data_dir: str | None,
+) -> list[str]:
+  """The command line that draws a figure, without the interpreter."""
+  if not figure.rows:
+    where = data_dir_of(Row("", figure.data), data_dir)
+    own = [f"--workdir={output}", *([f"--data_dir={where}"] if where else [])]
+  elif figure.compared:
+    first, *others = workdirs
+    own = [f"--workdir={first}", f"--compare={','.join(map(str, others))}"]
+  else:
+    own = [f"--workdir={each}" for each in workdirs]
+  if figure.rows:
+    own.append(f"--output={output}")
+  own += figure.small if scale == "small" else figure.full
+  return ["-m", f"experiments.{figure.script}", *own]
+
+
+def draw(
+  figure: Figure, command: Sequence[str], output: pathlib.Path
+) -> dict[str, Any]:
+  """Draws a figure in a process of its own; see `make_figure`."""
+  output.mkdir(parents=True, exist_ok=True)
+  before = _pictures(figure, output)
+  began = time.monotonic()
+  # Its own lines, and the one that says what is wrong, go where this command's go.
+  with _ended_with_its_child():
+    code = subprocess.run([sys.executable, *command], check=False).returncode
+  shown = shlex.join(["python", *command])
+  if code:
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return {"state": FAILED, "reason": f"{shown} ended with {how}", "command": shown}
+  after = _pictures(figure, output)
+  return {
+    "state": DRAWN,
+    "command": shown,
+    # Not those of other runs, which an earlier command has left.
+    "pictures": sorted(n for n, when in after.items() if before.get(n) != when),
+    "seconds": round(time.monotonic() - began, 1),
+  }
+
+
+def _pictures(figure, output):
+  return {
+    path.name: path.stat().st_mtime_ns
+    for path in output.glob(f"{figure.script}[.-_]*")
+    if path.suffix == ".png"
+  }
+
+
+@contextlib.contextmanager
+def _ended_with_its_child() -> Iterator[None]:
+  """Within it, SIGTERM ends a child that is waited for, too."""
+
+  def end(number, frame):
+    # `subprocess.run` kills its child on the way out.
+    sys.exit(128 + number)
+
+  previous = signal.signal(signal.SIGTERM, end)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, previous)
+
+
+def choose(figures: Sequence[Figure], only: Sequence[str]) -> list[Figure]:
+  """The figures of some numbers.
+
+  Args:
+    figures: of `thesis_figures.figures_of`.
+    only: the thesis's numbers, as "3.9"; none for all.
+
+  Returns:
+    Those figures, in their order.
+
+  Raises:
+    ValueError: for a number that is none of theirs.
+  """
+  known = [number for figure in figures for number in figure.numbers]
+  if unknown := [number for number in only if number not in known]:
+    raise ValueError(
+      f"--only: there is no figure {unknown[0]!r}; there are {', '.join(known)}"
+    )
+  return [f for f in figures if not only or set(only) & set(f.numbers)]
+
+
+def make_all(given: Any) -> list[dict[str, Any]]:
+  """Makes the figures that the flags ask for.
+
+  Returns:
+    A record for each, as `make_figure`.
+
+  Raises:
+    ValueError: see `choose`; for a damaged figures.json.
+  """
+  figures = thesis_figures.figures_of(given.scale, given.face_epochs)
+  chosen = choose(figures, given.only)
+  workdir = pathlib.Path(given.workdir or f"runs/tables-{given.scale}")
+  output = pathlib.Path(given.output or workdir / "figures")
+  output.mkdir(parents=True, exist_ok=True)
+  records = read_records(output)
+  own = []
+  for i, figure in enumerate(chosen, start=1):
+    logging.info("%d of %d: %s.", i, len(chosen), figure.name)
+    record = make_figure(
+      figure,
+      workdir,
+      output,
+      seeds=given.seeds,
+      scale=given.scale,
+      data_dir=given.data_dir,
+    )
+    if record["state"] != DRAWN:
+      logging.warning("%s: %s: %s", figure.name, record["state"], record["reason"])
+    own.append({"figure": figure.name} | record)
+    records[figure.script] = record
+    results.write_report(output / "figures.json", records)
+    page = figures_page.build(figures, records, output, results.provenance())
+    results.write_atomically(output / "index.html", page.encode())
+  logging.info("The figures and index.html are in %s.", output)
+  return own
+
+
+def read_records(output: pathlib.Path) -> dict[str, Mapping[str, Any]]:
+  """What is known of the figures of a folder, by their scripts.
+
+  Raises:
+    ValueError: if the file is damaged.
+  """
+  path = output / "figures.json"
+  if not path.exists():
+    return {}
+  try:
+    return dict(json.loads(path.read_text()))
+  except (ValueError, TypeError) as error:
+    raise ValueError(
+      f"{path} is damaged ({error}): delete it, and the figures are made again"
+    ) from error
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  flags.DEFINE_list("only", [], "Numbers of figures, as 3.5,5.3; by default all.")
+  flags.DEFINE_enum(
+    "scale",
+    "full",
+    ["full", "small"],
+    "full: the thesis's recipe, for a GPU. small: parts of the data, narrow networks, "
+    "few epochs, for two CPU cores.",
+  )
+  flags.DEFINE_integer("seeds", 1, "Seeds of curves and embeddings, counted from 0.", 1)
+  flags.DEFINE_integer(
+    "face_epochs",
+    0,
+    "Epochs at most on the face data sets; 0: as many as the scale has.",
+    0,
+  )
+  flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder of the data sets, with those of TFDS in its tfds/; by default data.",
+  )
+  flags.DEFINE_string(
+    "workdir", None, "Folder of the runs; by default runs/tables-SCALE, the tables'."
+  )
+  flags.DEFINE_string(
+    "output", None, "Folder of the pictures; by default figures in the workdir."
+  )
+  command_line.define_traceback()
+
+
+def main(argv: list[str]) -> None:
+  """Makes the figures; ends with exit code 1 if one failed."""
+  command_line.expect_flags_only(argv)
+  command_line.start_logging()
+  command_line.use_compilation_cache()
+  with command_line.mistakes_in_one_line(flags.FLAGS.traceback):
+    records = make_all(flags.FLAGS)
+    for record in records:
+      reason = record.get("reason") or ", ".join(record["pictures"])
+      print(f"{record['figure']}: {record['state']}: {reason}")
+  if failed := [r["figure"] for r in records if r["state"] == FAILED]:
+    command_line.fail(f"{len(failed)} failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+  define_flags()
+  app.run(main)

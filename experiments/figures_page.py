@@ -1,0 +1,68 @@
+"""One page of all figures of the thesis: pictures, their runs, and what is missing."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from emosynth_jax.reporting import page, pictures
+from experiments.thesis_figures import Figure
+
+
+def build(
+  figures: Sequence[Figure],
+  records: Mapping[str, Mapping[str, Any]],
+  folder: pathlib.Path,
+  made_by: Mapping[str, Any],
+) -> str:
+  """The page's HTML, with the pictures in it.
+
+  Args:
+    figures: all that there are.
+    records: by script, as `all_figures.make_figure` gives them; a figure without one
+      was not asked for.
+    folder: of the pictures and of the texts beside them.
+    made_by: of `results.provenance`.
+
+  Returns:
+    The HTML.
+
+  Raises:
+    ValueError: if a picture is damaged.
+  """
+  parts = [_part(figure, records.get(figure.script, {}), folder) for figure in figures]
+  return page.render(
+    "figures.html",
+    {
+      "kind": "emosynth_jax",
+      "title": "Figures of the thesis, redrawn",
+      "sections": [(part["id"], part["short"]) for part in parts],
+      "parts": parts,
+      "states": [
+        (state, [part["short"] for part in parts if part["state"] == state])
+        for state in dict.fromkeys(part["state"] for part in parts)
+      ],
+      "made_by": made_by,
+    },
+  )
+
+
+def _part(figure, record, folder):
+  # Somebody may have taken one away since.
+  shown = [
+    path for name in record.get("pictures", ()) if (path := folder / name).exists()
+  ]
+  # A picture's own, and what is said of all of a script's pictures.
+  texts = [path.with_suffix(".txt") for path in shown]
+  texts = dict.fromkeys([*texts, folder / f"{figure.script}.txt"] if shown else [])
+  return {
+    "id": figure.script,
+    "short": ", ".join(figure.numbers),
+    "name": figure.name,
+    "title": figure.title,
+    "state": record.get("state", "not asked for"),
+    "reason": record.get("reason", ""),
+    "command": record.get("command", ""),
+    "seconds": record.get("seconds"),
+    "pictures": [pictures.png_file(path) for path in shown],
+    "texts": [(path.name, path.read_text().strip()) for path in texts if path.exists()],
+  }
