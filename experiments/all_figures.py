@@ -150,11 +150,9 @@ def draw(
 
 
 def _pictures(figure, output):
-  return {
-    path.name: path.stat().st_mtime_ns
-    for path in output.glob(f"{figure.script}[.-_]*")
-    if path.suffix == ".png"
-  }
+  # As in figure_3_5.png, figure_3_6-mnist-....png, figure_4_4_contour.png.
+  paths = output.glob(f"{figure.script}[-._]*")
+  return {p.name: p.stat().st_mtime_ns for p in paths if p.suffix == ".png"}
 
 
 @contextlib.contextmanager

@@ -30,17 +30,17 @@ def build(
     ValueError: if a picture is damaged.
   """
   parts = [_part(figure, records.get(figure.script, {}), folder) for figure in figures]
+  drawn = [part for part in parts if part["pictures"]]
+  others = [part for part in parts if not part["pictures"]]
+  sections = [(part["id"], part["short"]) for part in drawn]
   return page.render(
     "figures.html",
     {
       "kind": "emosynth_jax",
       "title": "Figures of the thesis, redrawn",
-      "sections": [(part["id"], part["short"]) for part in parts],
-      "parts": parts,
-      "states": [
-        (state, [part["short"] for part in parts if part["state"] == state])
-        for state in dict.fromkeys(part["state"] for part in parts)
-      ],
+      "sections": [*sections, *([("others", "Not here")] if others else [])],
+      "drawn": drawn,
+      "others": others,
       "made_by": made_by,
     },
   )
@@ -54,12 +54,15 @@ def _part(figure, record, folder):
   # A picture's own, and what is said of all of a script's pictures.
   texts = [path.with_suffix(".txt") for path in shown]
   texts = dict.fromkeys([*texts, folder / f"{figure.script}.txt"] if shown else [])
+  state = record.get("state", "not asked for")
+  if record.get("pictures") and not shown:
+    state = "drawn, but its pictures are gone"
   return {
     "id": figure.script,
     "short": ", ".join(figure.numbers),
     "name": figure.name,
     "title": figure.title,
-    "state": record.get("state", "not asked for"),
+    "state": state,
     "reason": record.get("reason", ""),
     "command": record.get("command", ""),
     "seconds": record.get("seconds"),
