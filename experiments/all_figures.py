@@ -27,7 +27,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from emosynth_jax import checkpoints, command_line, epoch, results
+from emosynth_jax import command_line, results
 from experiments import (
   comparison,
   comparison_rows,
@@ -84,13 +84,9 @@ def make_figure(
         workdirs += [
           comparison_rows.run_folder(workdir, row, seed) for seed in range(count)
         ]
-  except (
-    ValueError,
-    OSError,
-    checkpoints.CheckpointError,
-    epoch.NonFiniteError,
-  ) as error:
-    return {"state": FAILED, "reason": str(error)}
+  # Of a loss that is not finite, a damaged checkpoint or too little memory, too.
+  except (ValueError, OSError, RuntimeError) as error:
+    return {"state": FAILED, "reason": str(error) or repr(error)}
   command = command_of(figure, workdirs, output, scale, data_dir)
   return draw(figure, command, output)
 

@@ -13,7 +13,7 @@ import html_rules
 import pytest
 import tiny_network
 
-from emosynth_jax import models, plots, results
+from emosynth_jax import epoch, models, plots, results
 from emosynth_jax import train as training
 from experiments import all_figures, comparison_rows, figures_page, thesis_figures
 from experiments.comparison_rows import Row
@@ -196,6 +196,21 @@ def test_a_run_with_other_settings_fails_its_figure_alone(tiny, tmp_path, monkey
   (record,) = all_figures.make_all(_flags(tmp_path))
   assert record["state"] == all_figures.FAILED
   assert "batch_size" in record["reason"]
+
+
+@pytest.mark.parametrize(
+  "error",
+  [epoch.NonFiniteError("the loss is nan"), RuntimeError("RESOURCE_EXHAUSTED: memory")],
+)
+def test_a_training_that_fails_is_told(tiny, tmp_path, monkeypatch, error):
+  def train(config, workdir):
+    raise error
+
+  monkeypatch.setattr(training, "train", train)
+  _figures_are(monkeypatch, Figure(("3.5",), "figure_3_5", "Curves", [_FACES]))
+  (record,) = all_figures.make_all(_flags(tmp_path))
+  assert record["state"] == all_figures.FAILED
+  assert record["reason"] == str(error)
 
 
 def test_a_damaged_memory_of_the_figures_is_told(tmp_path):
