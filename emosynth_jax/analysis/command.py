@@ -183,16 +183,33 @@ def load_runs(workdirs: Sequence[str], given: Any, *, count: int) -> list[Any]:
 
   Raises:
     FileNotFoundError, ValueError, CheckpointError: as `trained_run.load_run` and
-      `directions.load_directions`; ValueError for other images than the first's.
+      `directions.load_directions`; ValueError for other images than the first's, or a
+      folder that is there twice.
   """
   from emosynth_jax.analysis import directions, trained_run
 
+  refuse_twice(workdirs, "compare")
   runs = [trained_run.load_run(each, **run_arguments(given)) for each in workdirs]
   check_same_images([run.facts for run in runs])
   if given.directions and count:
     for run in runs:
       directions.load_directions(given.directions, run.params, count)
   return runs
+
+
+def refuse_twice(workdirs: Sequence[str | os.PathLike], flag: str) -> None:
+  """Refuses a run that is to be compared with itself.
+
+  Args:
+    workdirs: the runs' folders.
+    flag: that names them, for the message.
+
+  Raises:
+    ValueError: if one is there twice, whatever way it is written.
+  """
+  folders = [pathlib.Path(workdir).resolve() for workdir in workdirs]
+  if twice := [folder for folder in folders if folders.count(folder) > 1]:
+    raise ValueError(f"--{flag}: {twice[0]} is there twice")
 
 
 def check_same_images(settings: Sequence[Mapping[str, Any]]) -> None:

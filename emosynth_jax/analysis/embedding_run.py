@@ -77,8 +77,9 @@ def embed_runs(
       ValueError for runs that can't be compared and numbers out of range, all before
       anything is computed.
   """
-  from emosynth_jax.analysis import separation_report
+  from emosynth_jax.analysis import command, separation_report
 
+  command.refuse_twice(workdirs, "workdir")
   subjects: list[_Subject] = []
   for workdir in workdirs:
     one = _read(workdir, split, images, points, perplexity, seed, data_dir)
@@ -256,7 +257,7 @@ def embed_all(given: Any) -> None:
   from emosynth_jax import results
   from emosynth_jax.analysis import separation_report
 
-  workdirs = list(dict.fromkeys(given.workdir))
+  workdirs = given.workdir
   found = embed_runs(
     workdirs,
     split=given.split,

@@ -170,7 +170,9 @@ def check_perplexity(perplexity: float | None, total: int) -> float:
     ValueError: for too few points, or a perplexity out of range.
   """
   if total < 3:
-    raise ValueError(f"points: expected at least 3, got {total}")
+    raise ValueError(
+      f"points: expected at least 3 to place, got {total}: see --images and --points"
+    )
   if perplexity is None:
     return min(_PERPLEXITY, (total - 1) / 3)
   if not 0 < perplexity < total:

@@ -200,13 +200,20 @@ def test_runs_on_other_data_are_refused_before_anything_is_computed(
   assert not (folder / "embeddings.npz").exists()
 
 
+def test_a_run_is_not_compared_with_itself(workdirs, monkeypatch):
+  monkeypatch.setattr(embeddings, "compute_embeddings", _refuse_to_compute)
+  folder = workdirs[0][0]
+  with pytest.raises(ValueError, match=f"--workdir: {folder.resolve()} is there twice"):
+    embedding_run.embed_all(_flags([folder, f"{folder}/."]))
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
     ({"perplexity": 30.0}, r"perplexity: expected a number in \(0, 30\).*got 30"),
     ({"perplexity": -1.0}, "got -1"),
-    ({"points": 2}, "points: expected at least 3, got 2"),
-    ({"images": 2}, "points: expected at least 3, got 2"),
+    ({"points": 2}, "points: expected at least 3 to place, got 2"),
+    ({"images": 2}, "points: expected at least 3 to place, got 2"),
   ],
 )
 def test_points_and_perplexity_are_looked_at_first(

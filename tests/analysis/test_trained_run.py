@@ -250,6 +250,8 @@ def test_runs_on_other_images_are_refused_before_anything_is_computed(
       draw(plane_flags(**given, **changes))
     with pytest.raises(InterruptedError):
       draw(plane_flags(**given | {"compare": [workdirs[1]]}, **changes))
+    with pytest.raises(ValueError, match=r"--compare: .* is there twice"):
+      draw(plane_flags(**given | {"compare": [f"{workdirs[0]}/"]}, **changes))
 
 
 def test_directions_that_do_not_fit_are_refused_before_anything_is_computed(
