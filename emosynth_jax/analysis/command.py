@@ -190,7 +190,7 @@ def load_runs(workdirs: Sequence[str], given: Any, *, count: int) -> list[Any]:
 
   refuse_twice(workdirs, "compare")
   runs = [trained_run.load_run(each, **run_arguments(given)) for each in workdirs]
-  check_same_images([run.facts for run in runs])
+  check_same_images([run.facts for run in runs], "compare")
   if given.directions and count:
     for run in runs:
       directions.load_directions(given.directions, run.params, count)
@@ -212,8 +212,12 @@ def refuse_twice(workdirs: Sequence[str | os.PathLike], flag: str) -> None:
     raise ValueError(f"--{flag}: {twice[0]} is there twice")
 
 
-def check_same_images(settings: Sequence[Mapping[str, Any]]) -> None:
+def check_same_images(settings: Sequence[Mapping[str, Any]], flag: str) -> None:
   """Refuses a comparison of runs that were looked at on different images or labels.
+
+  Args:
+    settings: of each run, with "workdir", "split" and the checksums of both.
+    flag: that names the runs, for the message.
 
   Raises:
     ValueError: if the images or labels of one are not those of the first.
@@ -222,6 +226,6 @@ def check_same_images(settings: Sequence[Mapping[str, Any]]) -> None:
     for what in ("images", "labels"):
       if other[f"{what}_crc32"] != settings[0][f"{what}_crc32"]:
         raise ValueError(
-          f"--compare: {other['workdir']} has other {what} in its {other['split']} "
-          f"split than {settings[0]['workdir']}, so their losses can't be compared"
+          f"--{flag}: {other['workdir']} has other {what} in its {other['split']} "
+          f"split than {settings[0]['workdir']}, so that nothing can be compared"
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from emosynth_jax import seeds as several
 from emosynth_jax import statistics, text_table
+from emosynth_jax.analysis import command
 
 # What networks are compared by: figures that no factor on the embeddings changes.
 # Name to digits behind the point and unit.
@@ -37,15 +38,10 @@ def group_runs(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
       images, or have other labels or classes.
   """
   first = records[0]["settings"]
+  command.check_same_images([record["settings"] for record in records], "workdir")
   kinds: dict[str, list[int]] = {}
   for i, record in enumerate(records):
     settings = record["settings"]
-    for what in ("images", "labels"):
-      if settings[f"{what}_crc32"] != first[f"{what}_crc32"]:
-        raise ValueError(
-          f"--workdir: {settings['workdir']} has other {what} in its "
-          f"{settings['split']} split than {first['workdir']}: nothing to compare"
-        )
     if record["class_names"] != records[0]["class_names"]:
       raise ValueError(
         f"--workdir: {settings['workdir']} has the classes "

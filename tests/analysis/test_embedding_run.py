@@ -193,7 +193,7 @@ def test_runs_on_other_data_are_refused_before_anything_is_computed(
 ):
   monkeypatch.setattr(embeddings, "compute_embeddings", _refuse_to_compute)
   folder, other = workdirs[0][4], workdirs[1]
-  with pytest.raises(ValueError, match="nothing to compare"):
+  with pytest.raises(ValueError, match="so that nothing can be compared"):
     embedding_run.embed_all(_flags([folder, other]))
   with pytest.raises(InterruptedError):
     embedding_run.embed_all(_flags([folder]))

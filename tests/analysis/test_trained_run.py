@@ -267,9 +267,11 @@ def test_directions_that_do_not_fit_are_refused_before_anything_is_computed(
 
 def test_other_labels_of_the_same_images_are_refused():
   facts = {"images_crc32": 1, "labels_crc32": 2, "workdir": "a", "split": "train"}
-  command.check_same_images([facts, facts | {"workdir": "b"}])
+  command.check_same_images([facts, facts | {"workdir": "b"}], "compare")
   with pytest.raises(ValueError, match="b has other labels in its train split than a"):
-    command.check_same_images([facts, facts | {"workdir": "b", "labels_crc32": 3}])
+    command.check_same_images(
+      [facts, facts | {"workdir": "b", "labels_crc32": 3}], "compare"
+    )
 
 
 def test_flags_without_effect_are_refused_if_they_were_given():
