@@ -81,7 +81,7 @@ def draw_curves(
       axis.set_ylabel(name)
       # Shared axes leave out the numbers of the second, which has words of its own.
       axis.yaxis.set_tick_params(labelleft=True)
-      axis.xaxis.get_major_locator().set_params(integer=True)
+      axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
       plots.clean(axis)
     row[0].set_title(data_set, fontsize=10, loc="left")
     row[-1].legend(

@@ -182,7 +182,7 @@ def describe(figures: Mapping[str, Any], kept: Mapping[str, float]) -> str:
     kept: of `embeddings.faithfulness`.
 
   Returns:
-    Four lines.
+    Four lines; three where there are too few classes for an order of their distances.
   """
   # Read from JSON, NaN is text.
   number = {
@@ -190,11 +190,14 @@ def describe(figures: Mapping[str, Any], kept: Mapping[str, float]) -> str:
     for key, value in {**figures, **kept}.items()
     if key != "per_class"
   }
-  return (
+  order = number["centre_distances"]
+  text = (
     f"accuracy {100 * number['accuracy']:.1f} %, silhouette "
     f"{number['silhouette']:.3f}, intra / inter {number['intra_inter_ratio']:.2f}\n"
     f"angle to own centre {number['angle_to_own']:.1f}°, to the nearest other "
     f"{number['angle_to_other']:.1f}°\n"
-    f"of the picture: trustworthiness {number['trustworthiness']:.2f}, order of\n"
-    f"centre distances kept {number['centre_distances']:.2f}"
+    f"of the picture: trustworthiness {number['trustworthiness']:.2f}"
   )
+  if order == order:
+    text += f", order of\ncentre distances kept {order:.2f}"
+  return text

@@ -86,3 +86,17 @@ def test_points_that_do_not_fit_are_refused():
     embedding_plots.plot_embedding(axis, np.zeros((4, 3)), np.zeros(4, int), "ab")
   with pytest.raises(ValueError, match="0 to 1 for 2 class names, got 0 to 2"):
     embedding_plots.plot_embedding(axis, np.zeros((2, 2)), np.array([0, 2]), "ab")
+
+
+def test_two_classes_have_no_order_of_their_distances():
+  figures = dict.fromkeys(
+    ("accuracy", "silhouette", "intra_inter_ratio", "angle_to_own", "angle_to_other"),
+    0.5,
+  )
+  kept = {"trustworthiness": 0.9, "centre_distances": 0.75}
+  text = embedding_plots.describe(figures, kept)
+  assert text.endswith("trustworthiness 0.90, order of\ncentre distances kept 0.75")
+  # As JSON holds what is not a number.
+  text = embedding_plots.describe(figures, kept | {"centre_distances": "NaN"})
+  assert text.endswith("trustworthiness 0.90")
+  assert "nan" not in text

@@ -145,6 +145,14 @@ def test_help_lists_flags_that_are_defined_elsewhere(name, listed):
     assert flag in done.stdout.partition("flags:")[2], done.stderr
 
 
+def test_a_single_epoch_has_no_fractions(tmp_path, drawn):
+  _write_run(tmp_path / "one", accuracies=[0.5])
+  figures_of_runs.draw_curves([tmp_path / "one"], tmp_path / "curves.png")
+  for axis in drawn[0][0].axes:
+    low, high = axis.get_xlim()
+    assert [tick for tick in axis.get_xticks() if low <= tick <= high] == [1]
+
+
 def test_curves_are_means_over_the_seeds_of_one_kind(tmp_path, drawn):
   workdirs = [
     _write_run(tmp_path / "a", accuracies=[0.2, 0.4, 0.6]),
