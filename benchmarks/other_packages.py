@@ -93,13 +93,23 @@ def build_fer(use_tflite: bool = True, offset: int = 0) -> Classify:
   from fer.fer import FER
 
   detector = FER(use_tflite=use_tflite, offsets=(offset, offset))
+  names = detector._get_labels()
+  compute_scores = detector._classify_emotions
+  scores = np.zeros((1, len(names)))
+
+  # `detect_emotions` returns scores rounded to two decimals, some of them equal.
+  def keep_scores(faces: np.ndarray) -> np.ndarray:
+    nonlocal scores
+    scores = np.asarray(compute_scores(faces))
+    return scores
+
+  detector._classify_emotions = keep_scores
 
   def classify(image: np.ndarray) -> str:
     colored = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     # A given rectangle takes the place of its detector.
-    found = detector.detect_emotions(colored, face_rectangles=[(0, 0, 48, 48)])
-    emotions = found[0]["emotions"]
-    return max(emotions, key=emotions.get)
+    detector.detect_emotions(colored, face_rectangles=[(0, 0, 48, 48)])
+    return names[int(scores[0].argmax())]
 
   return one_by_one(classify)
 
@@ -200,7 +210,9 @@ def measure(
   rows = np.sort(rows[: num_images or len(test)])
   images, labels = test.images[rows, ..., 0], test.labels[rows]
   sources = [test.sources[row] for row in rows]
-  baseline = baseline_file and package_answers.read(baseline_file, sources, labels)
+  baseline = None
+  if baseline_file:
+    baseline = package_answers.read(baseline_file, sources, labels)
   if equalize:
     images = equalize_histograms(images)
 
