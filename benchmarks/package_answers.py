@@ -79,7 +79,7 @@ def difference(right: np.ndarray, baseline: np.ndarray) -> str:
     McNemar, "Note on the sampling error of the difference between correlated
     proportions or percentages", 1947.
   """
-  found = statistics.paired_difference(right, baseline)
+  found = statistics.paired_difference(right.tolist(), baseline.tolist())
   mean, low, high = (100 * found[key] for key in ("mean", "low", "high"))
   alone, other = int((right & ~baseline).sum()), int((baseline & ~right).sum())
   p_value = scipy.stats.binomtest(alone, alone + other).pvalue if alone + other else 1.0
