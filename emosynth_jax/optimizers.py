@@ -149,14 +149,15 @@ def build_schedule(
     num_epochs: epochs of the whole run, at the end of which the cosine is at its end.
     steps_per_epoch: steps in an epoch.
     name: one of `SCHEDULES`.
-    warmup_epochs: epochs of warm-up, not necessarily whole ones.
+    warmup_epochs: epochs of warm-up, not necessarily whole ones. Half of the run is
+      taken where they are not fewer than the run's, so that one of one epoch trains.
     final_scale: where the cosine ends.
 
   Returns:
     The step to the scale, float32; None where that is always 1.
 
   Raises:
-    ValueError: for an unknown name, or if the warm-up is not shorter than the run.
+    ValueError: for an unknown name.
 
   References:
     Loshchilov and Hutter, `SGDR <https://arxiv.org/abs/1608.03983>`_, 2017, of one
@@ -166,13 +167,10 @@ def build_schedule(
     raise ValueError(
       f"schedule.name: expected one of {', '.join(SCHEDULES)}; got {name!r}"
     )
-  warmup = round(warmup_epochs * steps_per_epoch)
   total = num_epochs * steps_per_epoch
+  warmup = round(warmup_epochs * steps_per_epoch)
   if warmup >= total:
-    raise ValueError(
-      f"schedule.warmup_epochs: expected fewer than the {num_epochs} epochs of the "
-      f"run, got {warmup_epochs}"
-    )
+    warmup = total // 2
   if name == "constant" and not warmup:
     return None
 
