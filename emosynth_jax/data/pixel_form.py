@@ -87,7 +87,7 @@ def count_forms(forms: np.ndarray) -> dict[str, int]:
 def describe_counts(counts: Mapping[str, int]) -> str:
   """Counts of forms in words: "3,574 original and 15 equalized", say."""
   parts = [f"{counts[name]:,} {name}" for name in FORMS if counts.get(name)]
-  return ", ".join(parts[:-2] + [" and ".join(parts[-2:])]) or "no image"
+  return ", ".join([*parts[:-2], " and ".join(parts[-2:])]) or "no image"
 
 
 def main_form(counts: Mapping[str, int] | None) -> str | None:
@@ -117,25 +117,23 @@ def _classify(histograms: np.ndarray) -> np.ndarray:
   forms = np.full(len(histograms), ORIGINAL, np.uint8)
   for spread in _DARKEST:
     rest = np.flatnonzero(forms == ORIGINAL)
-    forms[rest[_is_fixed_point(histograms[rest], spread)]] = EQUALIZED
+    forms[rest[_fixed_points(histograms[rest], spread)]] = EQUALIZED
   forms[(histograms > 0).sum(axis=1) < _MIN_LEVELS] = UNKNOWN
   return forms
 
 
-def _is_fixed_point(histograms: np.ndarray, spread: int) -> np.ndarray:
-  """Whether equalizing changes no more than JPEG does, bool `(N,)`."""
+def _fixed_points(histograms: np.ndarray, spread: int) -> np.ndarray:
+  """The images that equalizing changes no more than JPEG does: int `(M,)`."""
   ranks = _ranks(histograms, spread)
-  passed = (ranks <= np.arange(256) + _ABOVE).all(axis=1)
+  passed = np.flatnonzero((ranks <= np.arange(256) + _ABOVE).all(axis=1))
   histograms, ranks = histograms[passed], ranks[passed]
 
   num_pixels = histograms.sum(axis=1)
   limit = _BELOW_PER_CROWDING * _crowding(histograms)
   below = _pixels_below(histograms, ranks, _BELOW)
   far_below = _pixels_below(histograms, ranks, _FAR_BELOW)
-  passed[passed] = (below <= limit * num_pixels) & (
-    far_below <= _FAR_BELOW_SHARE * num_pixels
-  )
-  return passed
+  kept = (below <= limit * num_pixels) & (far_below <= _FAR_BELOW_SHARE * num_pixels)
+  return passed[kept]
 
 
 def _ranks(histograms: np.ndarray, spread: int) -> np.ndarray:
