@@ -218,14 +218,6 @@ def warn_of_other_form(
     )
 
 
-def warn_of_unlike_splits(found: Mapping[str, Mapping[str, Any]]) -> None:
-  """`warn_of_other_form` for the splits of one run, of `fingerprint`."""
-  counts = form_counts(found)
-  for name in counts:
-    if name != "train":
-      warn_of_other_form(counts.get("train"), counts[name], f"evaluated ({name}) on")
-
-
 def keep_fingerprint(
   datasets: Mapping[str, Dataset], workdir: str | os.PathLike
 ) -> None:
@@ -263,13 +255,14 @@ def check_same_fingerprint(
 ) -> None:
   """`check_same_data` for what `fingerprint` found already.
 
+  Where most images of a split are of another pixel form than those of train, a line in
+  the log says so.
+
   Raises:
     ValueError: if a split has other images, labels or classes.
   """
   path = pathlib.Path(workdir) / "data.json"
-  if not path.exists():
-    return
-  old = json.loads(path.read_text())
+  old = json.loads(path.read_text()) if path.exists() else {}
   for name, new in found.items():
     if different := different_data(new, old.get(name, {})):
       raise ValueError(
@@ -277,11 +270,9 @@ def check_same_fingerprint(
         f"{', '.join(different)}{_describe_forms(new, old[name])}). Point "
         "config.data.data_dir at the same data, or use another --workdir."
       )
-  # A split that the run had none of, such as another test split.
-  trained = form_counts(old).get("train")
+  trained = form_counts({**old, **found}).get("train")
   for name, counts in form_counts(found).items():
-    if name not in old:
-      warn_of_other_form(trained, counts, f"evaluated ({name}) on")
+    warn_of_other_form(trained, counts, f"evaluated ({name}) on")
 
 
 def _describe_forms(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:

@@ -94,7 +94,6 @@ def _train(
   }
   fingerprint = run_config.fingerprint(datasets)
   run_config.check_same_fingerprint(fingerprint, workdir)
-  run_config.warn_of_unlike_splits(fingerprint)
   run = build_programs(config, datasets, mesh)
   steps_per_epoch = run.steps_per_epoch
 

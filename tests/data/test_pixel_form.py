@@ -1,5 +1,6 @@
 """Original and equalized images told apart, on made-up and on published images."""
 
+import dataclasses
 import io
 import lzma
 import zipfile
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emosynth_jax.data import fer2013, pixel_form
+from emosynth_jax.data import fer2013, pixel_form, splits
+from emosynth_jax.data.dataset import Dataset
 
 _ORIGINAL, _EQUALIZED, _UNKNOWN = range(3)
 
@@ -109,6 +111,46 @@ def test_counts_are_named_and_the_majority_is_the_main_form():
   )
   for unknown in (None, {}, {"original": 0}, {"original": 1, "unknown": 2}):
     assert pixel_form.main_form(unknown) is None
+
+
+def _dataset(images):
+  return Dataset(
+    images=images,
+    labels=np.arange(len(images), dtype=np.int32) % 2,
+    class_names=("sad", "happy"),
+    split="train",
+    sources=tuple(map(str, range(len(images)))),
+  )
+
+
+def test_every_part_of_a_data_set_keeps_the_forms_of_its_images():
+  originals = _photographs(20, 30.0)
+  images = np.concatenate([originals, _equalize(originals)])[..., None]
+  whole = _dataset(images)
+  assert whole.form_counts is None
+  assert whole.take(np.array([3, 30])).form_counts is None
+
+  whole = whole.with_pixel_forms()
+  assert whole.form_counts == {"original": 20, "equalized": 20, "unknown": 0}
+  assert whole.in_memory().form_counts == whole.form_counts
+  parts = [
+    whole.take(np.array([30, 3, 31])),
+    splits.subset(whole, 10, seed=0),
+    *splits.hold_out(whole, 0.3, seed=0),
+  ]
+  for part in parts:
+    # The first twenty images are the originals; a source is a number of one.
+    expected = [int(int(source) >= 20) for source in part.sources]
+    assert part.pixel_forms.tolist() == expected
+    assert set(expected) == {0, 1}
+
+
+def test_colored_images_have_no_form_and_forms_fit_the_images():
+  colored = _dataset(np.zeros((4, 8, 8, 3), np.uint8))
+  assert colored.with_pixel_forms().pixel_forms is None
+  whole = _dataset(np.zeros((4, 8, 8, 1), np.uint8))
+  with pytest.raises(ValueError, match=r"pixel_forms: expected shape \(4,\), got \(3,"):
+    dataclasses.replace(whole, pixel_forms=np.zeros(3, np.uint8))
 
 
 @pytest.fixture(scope="module")
