@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from emosynth_jax import duplicates, text_table
+from emosynth_jax.data import pixel_form
 from emosynth_jax.data.dataset import Dataset
 
 _KINDS = ("exact", "near", "mirrored")
@@ -25,7 +26,8 @@ def describe_datasets(
     A dictionary:
 
     - ``splits``: by split ``official_split``, ``num_images``, ``class_counts`` (by
-      name), ``blank_images`` (their sources), and ``images_with_twin``: how many of
+      name), ``pixel_forms`` (images of each form, None where it is not known),
+      ``blank_images`` (their sources), and ``images_with_twin``: how many of
       its images have a twin in each split, by split, and in any but their own
       (``elsewhere``);
     - ``pairs``: how many of each kind ("exact", "near", "mirrored"), within a split
@@ -53,6 +55,7 @@ def describe_datasets(
       "class_counts": dict(
         zip(dataset.class_names, dataset.class_counts.tolist(), strict=True)
       ),
+      "pixel_forms": dataset.form_counts,
       "blank_images": [dataset.sources[i] for i in blank],
       "images_with_twin": {
         **{other: int((others[:, k] > 0).sum()) for k, other in enumerate(names)},
@@ -101,6 +104,15 @@ def format_report(report: Mapping[str, Any]) -> str:
       ["blank", *(len(split["blank_images"]) for split in splits.values())],
     ],
   )
+  forms = {name: split["pixel_forms"] for name, split in splits.items()}
+  if any(forms.values()):
+    lines += _table(
+      ["images by pixel form", *splits],
+      [
+        [form, *(counts[form] if counts else "" for counts in forms.values())]
+        for form in pixel_form.FORMS
+      ],
+    )
   lines += _table(
     ["pairs", *_KINDS],
     [

@@ -96,6 +96,8 @@ def calibrate(
     "official_split": dataset.official_split,
     "temperature": 1.0,
   }
+  if counts := dataset.form_counts:
+    record["pixel_forms"] = counts
   draft = bundle.from_record(config, variables, record)
   logits = bundle.compile_logits(draft, batch_size=bundle.SPLIT_BATCH)(dataset.images)
   record["accuracy"] = float((logits.argmax(-1) == dataset.labels).mean())

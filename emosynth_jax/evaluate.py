@@ -25,6 +25,7 @@ from emosynth_jax import (
 from emosynth_jax import experiment as experiments
 from emosynth_jax import mesh as meshes
 from emosynth_jax.best_checkpoint import load_best
+from emosynth_jax.data import pixel_form
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.evaluate_step import build_evaluation, check_invariance
 
@@ -113,6 +114,7 @@ def evaluate_run(
     "official_splits": {
       name: dataset.official_split for name, dataset in datasets.items()
     },
+    "pixel_forms": {name: dataset.form_counts for name, dataset in datasets.items()},
     "batch_invariance": {"split": "validation", **invariance},
     "splits": summaries,
   }
@@ -140,6 +142,7 @@ def _write_report(
       protocol={
         "data set": config.data.name,
         "split": describe_split(name, datasets[name].official_split),
+        **_describe_form(datasets[name]),
         "epoch": f"{best_epoch}, chosen by {report['chosen_on']}",
         "model": f"{config.model.name}, {report['num_parameters']:,} parameters"
         + (f", averaged with decay {config.ema_decay}" if config.ema_decay else ""),
@@ -188,6 +191,12 @@ def describe_split(name: str, official_split: str) -> str:
     remarks.append("the epoch was chosen on it")
   text = "; ".join(filter(None, remarks))
   return f"{name} ({text})" if text else name
+
+
+def _describe_form(dataset: Dataset) -> dict[str, str]:
+  """The row of the report's table on the images' form, where it is known."""
+  counts = dataset.form_counts
+  return {"pixel form": pixel_form.describe_counts(counts)} if counts else {}
 
 
 def _each_once(records: list[dict[str, Any]], key: str) -> str:

@@ -8,8 +8,8 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from emosynth_jax import data, train_step
 from emosynth_jax import mesh as meshes
-from emosynth_jax import train_step
 from emosynth_jax.data import grain_pipeline
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.lazy_images import LazyImages
@@ -49,7 +49,8 @@ def fetch(dataset: Dataset, settings: ml_collections.ConfigDict, mesh: Mesh) -> 
 
   Returns:
     The data set, with its images in memory; those of this process's devices if there
-    are others; none if the split is streamed and lies on disk.
+    are others; none if the split is streamed and lies on disk. Images read as a whole
+    have their forms, see `data.PHOTOGRAPHS`.
 
   Raises:
     ValueError: an image is damaged; it is named.
@@ -59,7 +60,8 @@ def fetch(dataset: Dataset, settings: ml_collections.ConfigDict, mesh: Mesh) -> 
   if not is_resident(dataset, settings, mesh):
     return dataset
   if jax.process_count() == 1:
-    return dataset.in_memory()
+    whole = dataset.in_memory()
+    return whole.with_pixel_forms() if settings.name in data.PHOTOGRAPHS else whole
   dataset.images.hold(meshes.own_rows(mesh, len(dataset)))
   return dataset
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
+from emosynth_jax import run_config
 from emosynth_jax.checkpoints import Checkpoints
 from emosynth_jax.models import from_torch
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
@@ -29,6 +30,7 @@ def init_from(
   *,
   class_names: tuple[str, ...],
   model: Mapping[str, Any],
+  pixel_forms: Mapping[str, int] | None = None,
 ) -> TrainState:
   """Takes parameters and batch statistics over from a trained run.
 
@@ -41,6 +43,8 @@ def init_from(
     state: the new run's state before its first step.
     class_names: the new run's K classes, in label order.
     model: the new run's `config.model`.
+    pixel_forms: the new run's training images of each form; where most are of another
+      form than the trained run's, a line in the log says so.
 
   Returns:
     The state to start from.
@@ -52,7 +56,11 @@ def init_from(
     CheckpointError: all its best checkpoints are damaged.
   """
   workdir = pathlib.Path(workdir)
-  old_names, old_model = _read_run(workdir)
+  old_data, old_model = _read_run(workdir)
+  old_names = old_data["train"]["class_names"]
+  run_config.warn_of_other_form(
+    run_config.form_counts(old_data).get("train"), pixel_forms, "fine-tuned on"
+  )
   checkpoints = Checkpoints(workdir, keep=1, read_only=True)
   try:
     variables = checkpoints.restore_variables("best")
@@ -131,8 +139,8 @@ def start_from_file(
   return state.replace(params=params, batch_stats=batch_stats, ema=ema)
 
 
-def _read_run(workdir: pathlib.Path) -> tuple[list[str], dict[str, Any]]:
-  """The class names and `config.model` of a trained run."""
+def _read_run(workdir: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+  """The data's fingerprint and `config.model` of a trained run."""
   contents = []
   for name in ("data.json", "config.json"):
     path = workdir / name
@@ -146,7 +154,7 @@ def _read_run(workdir: pathlib.Path) -> tuple[list[str], dict[str, Any]]:
     except ValueError as error:
       raise ValueError(f"config.init_from: {path} is damaged ({error})") from error
   data, config = contents
-  return data["train"]["class_names"], config["model"]
+  return data, config["model"]
 
 
 def _check_same_network(

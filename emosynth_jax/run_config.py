@@ -11,8 +11,10 @@ from typing import Any
 
 import ml_collections
 import numpy as np
+from absl import logging
 
 from emosynth_jax import distributed, results
+from emosynth_jax.data import pixel_form
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.lazy_images import LazyImages
 
@@ -68,6 +70,10 @@ _TOLD_ALONE = (
   "images_crc32",
 )
 
+# What follows from the pixels, whose checksums tell data apart; files of earlier runs
+# lack it.
+_DERIVED = ("pixel_forms",)
+
 # Images of a split whose pixels tell it apart where not all are at hand.
 _SAMPLE = 64
 
@@ -104,6 +110,7 @@ def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
 
   It is the same in a job of any number of processes, all of which call this alike. A
   split that stays on disk has no checksum of all its images, only that of a sample.
+  Where the images' forms were looked at, their counts are there too.
 
   Args:
     datasets: some of the splits.
@@ -124,6 +131,8 @@ def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
       "sample_crc32": zlib.crc32(dataset.images[rows].tobytes()),
       "labels_crc32": zlib.crc32(dataset.labels.tobytes()),
     }
+    if counts := dataset.form_counts:
+      found[name]["pixel_forms"] = counts
     if not isinstance(dataset.images, LazyImages):
       found[name]["images_crc32"] = zlib.crc32(dataset.images.tobytes())
   # Before the next collective, which not all would take part in if one had more images
@@ -164,7 +173,50 @@ def different_data(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
   Returns:
     The names of what both have, and have differently.
   """
-  return [key for key in new if key in old and new[key] != old[key]]
+  return [
+    key for key in new if key in old and new[key] != old[key] and key not in _DERIVED
+  ]
+
+
+def form_counts(
+  found: Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, int]]:
+  """The number of images of each form, of those splits where it is known.
+
+  Args:
+    found: of `fingerprint`, or the content of data.json.
+
+  Returns:
+    By split, the counts as `pixel_form.count_forms` gives them.
+  """
+  return {
+    name: split["pixel_forms"]
+    for name, split in found.items()
+    if split.get("pixel_forms")
+  }
+
+
+def warn_of_other_form(
+  trained: Mapping[str, int] | None, counts: Mapping[str, int] | None, use: str
+) -> None:
+  """Logs a line where a network meets images of another form than it was trained on.
+
+  The form of most images counts. Nothing is logged where one of the two is not known.
+
+  Args:
+    trained: the training images of each form, see `form_counts`.
+    counts: likewise, of the other images.
+    use: what is done with those, in words: "evaluated on".
+  """
+  forms = pixel_form.main_form(trained), pixel_form.main_form(counts)
+  if trained and counts and None not in forms and forms[0] != forms[1]:
+    logging.warning(
+      "Other pixel form: the network was trained on %s images and is %s %s ones; "
+      "results of the two forms can't be compared (docs/data.md).",
+      pixel_form.describe_counts(trained),
+      use,
+      pixel_form.describe_counts(counts),
+    )
 
 
 def keep_fingerprint(
@@ -204,24 +256,43 @@ def check_same_fingerprint(
 ) -> None:
   """`check_same_data` for what `fingerprint` found already.
 
+  Where most images of a split are of another pixel form than those of train, a line in
+  the log says so.
+
   Raises:
     ValueError: if a split has other images, labels or classes.
   """
   path = pathlib.Path(workdir) / "data.json"
-  if not path.exists():
-    return
-  old = json.loads(path.read_text())
+  old = json.loads(path.read_text()) if path.exists() else {}
   for name, new in found.items():
     if different := different_data(new, old.get(name, {})):
       raise ValueError(
         f"{workdir} was begun with another {name} split (different: "
-        f"{', '.join(different)}). Point config.data.data_dir at the same data, or use "
-        "another --workdir."
+        f"{', '.join(different)}{_describe_forms(new, old[name])}). Point "
+        "config.data.data_dir at the same data, or use another --workdir."
       )
+  trained = form_counts({**old, **found}).get("train")
+  for name, counts in form_counts(found).items():
+    warn_of_other_form(trained, counts, f"evaluated ({name}) on")
+
+
+def _describe_forms(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
+  """The counts of two fingerprints' forms where they differ, for a message."""
+  forms = [each.get("pixel_forms") for each in (old, new)]
+  if forms[1] is None or forms[0] == forms[1]:
+    return ""
+  was, now = (
+    pixel_form.describe_counts(each) if each else "not recorded" for each in forms
+  )
+  return f"; pixel form there: {was}; here: {now}"
 
 
 def keep_provenance(
-  workdir: str | os.PathLike, *, step: int, devices: Sequence[Any] | None = None
+  workdir: str | os.PathLike,
+  *,
+  step: int,
+  devices: Sequence[Any] | None = None,
+  pixel_forms: Mapping[str, Mapping[str, int]] | None = None,
 ) -> None:
   """Adds a line to provenance.jsonl: by what the run goes on from `step`.
 
@@ -229,10 +300,14 @@ def keep_provenance(
     workdir: the run's folder.
     step: that it goes on from.
     devices: those that it is on, by default all.
+    pixel_forms: of `form_counts`, of the run's splits; left out where it is empty.
   """
   path = pathlib.Path(workdir) / "provenance.jsonl"
   before = path.read_text() if path.exists() else ""
-  line = json.dumps({"step": step, **results.provenance(devices)}, sort_keys=True)
+  record = {"step": step, **results.provenance(devices)}
+  if pixel_forms:
+    record["pixel_forms"] = pixel_forms
+  line = json.dumps(record, sort_keys=True)
   # In one move: a line that a kill cut short would spoil the file for good.
   results.write_atomically(path, f"{before}{line}\n".encode())
 

@@ -15,6 +15,7 @@ from emosynth_jax import distributed, epoch, feeds, fine_tune, lost_contact, run
 from emosynth_jax import experiment as experiments
 from emosynth_jax import mesh as meshes
 from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.metric_writer import MetricWriter
 from emosynth_jax.programs import build_programs
 from emosynth_jax.progress import Progress
@@ -101,7 +102,7 @@ def _train(
   failure: Exception | None = None
   try:
     state = _restore_or_create(
-      config, workdir, run.experiment, checkpoints, datasets["train"].class_names
+      config, workdir, run.experiment, checkpoints, datasets["train"]
     )
     state = run.place(state)
     checkpoints.rewind(int(state.step))
@@ -130,7 +131,10 @@ def _train(
           if distributed.is_first():
             run_config.keep_config(config, workdir)
             run_config.keep_provenance(
-              workdir, step=int(state.step) - count, devices=list(mesh.devices.flat)
+              workdir,
+              step=int(state.step) - count,
+              devices=list(mesh.devices.flat),
+              pixel_forms=run_config.form_counts(fingerprint),
             )
           logging.info(
             "First %d training steps done %.1f s after the start.",
@@ -210,7 +214,7 @@ def _restore_or_create(
   workdir: pathlib.Path,
   experiment: experiments.Experiment,
   checkpoints: Checkpoints,
-  class_names: tuple[str, ...],
+  training: Dataset,
 ) -> TrainState:
   """The state to go on from."""
   state = checkpoints.restore("last", experiments.state_shapes(experiment))
@@ -220,7 +224,11 @@ def _restore_or_create(
   state = experiments.create_state(experiment, config.seed)
   if config.init_from:
     state = fine_tune.init_from(
-      config.init_from, state, class_names=class_names, model=config.model.to_dict()
+      config.init_from,
+      state,
+      class_names=training.class_names,
+      model=config.model.to_dict(),
+      pixel_forms=training.form_counts,
     )
   if config.pretrained.file:
     state = fine_tune.start_from_file(

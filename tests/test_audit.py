@@ -1,6 +1,7 @@
 """The audit's counts against a count by hand, its files, and its command line."""
 
 import collections
+import dataclasses
 import itertools
 import json
 import os
@@ -120,6 +121,37 @@ def test_splits_classes_and_blank_images(report):
   assert report["splits"]["test"]["official_split"] == "PrivateTest"
 
 
+def test_pixel_forms_are_counted_by_split_where_they_are_known(datasets, report):
+  assert [split["pixel_forms"] for split in report["splits"].values()] == [None] * 3
+  # Forms in turn, so that no count equals another's.
+  marked = {
+    name: dataclasses.replace(dataset, pixel_forms=np.array(forms, np.uint8))
+    for (name, dataset), forms in zip(
+      datasets.items(), ([0, 0, 0, 1, 1, 2], [1, 1, 2], [0, 2, 2, 2]), strict=True
+    )
+  }
+  images = np.concatenate([dataset.images for dataset in datasets.values()])
+  counted = audit_report.describe_datasets(marked, duplicates.find_twins(images))
+  assert counted["splits"]["train"]["pixel_forms"] == {
+    "original": 3,
+    "equalized": 2,
+    "unknown": 1,
+  }
+  text = _text(counted)
+  lines = [line.split() for line in text.splitlines()]
+  assert ["original", "3", "0", "1"] in lines
+  assert ["equalized", "2", "2", "0"] in lines
+  assert ["unknown", "1", "1", "3"] in lines
+  assert "pixel form" not in _text(report)
+
+
+def _text(report):
+  config = {"twins": {"max_distance": 12, "min_correlation": 0.9}}
+  return audit_report.format_report(
+    {"data_set": "faces", "config": config, "unreadable_files": [], **report}
+  )
+
+
 def test_label_conflicts_are_counted_apart_for_equal_pixels(report):
   # Of equal pixels only the blank ones (fear, sad) differ in label; the dark copy of
   # "a" is happy where the others show fear.
@@ -148,10 +180,7 @@ def test_every_group_is_listed_with_sources_and_labels(report):
 
 
 def test_the_text_holds_the_figures(report):
-  config = {"twins": {"max_distance": 12, "min_correlation": 0.9}}
-  text = audit_report.format_report(
-    {"data_set": "faces", "config": config, "unreadable_files": [], **report}
-  )
+  text = _text(report)
   lines = [line.split() for line in text.splitlines()]
   assert ["all", "6", "3", "4"] in lines
   assert ["blank", "1", "0", "1"] in lines

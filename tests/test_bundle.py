@@ -230,6 +230,21 @@ def test_rounding_is_not_measured_on_other_data(workdir, tmp_path, monkeypatch):
   assert path.read_bytes() == written
 
 
+def test_the_pixel_form_it_was_calibrated_on_is_in_the_file(
+  workdir, tmp_path, monkeypatch
+):
+  marked = dataset().with_pixel_forms()
+  monkeypatch.setattr(
+    experiment, "load_data", lambda *given, **rest: {"validation": marked}
+  )
+  network = calibrated_run.read_workdir(workdir)
+  path = tmp_path / "network.safetensors"
+  bundle.write_bundle(path, network, dtype="float32")
+  known = bundle.read_bundle(path).facts["calibration"]["pixel_forms"]
+  assert known == marked.form_counts
+  assert sum(known.values()) == len(marked)
+
+
 def test_rounding_is_what_the_file_holds(workdir, tmp_path):
   network = calibrated_run.read_workdir(workdir)
   bundle.write_bundle(tmp_path / "a.safetensors", network, dtype="float16")

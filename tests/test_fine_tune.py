@@ -31,7 +31,7 @@ def _config(model=None):
   return config
 
 
-def _write_run(workdir, state, class_names=_OLD_CLASSES):
+def _write_run(workdir, state, class_names=_OLD_CLASSES, pixel_forms=None):
   """What a training leaves in its workdir, as far as it is needed here."""
   dataset = Dataset(
     images=np.zeros((1, *tiny_network.IMAGE_SHAPE), np.uint8),
@@ -39,6 +39,7 @@ def _write_run(workdir, state, class_names=_OLD_CLASSES):
     class_names=class_names,
     split="train",
     sources=("",),
+    pixel_forms=pixel_forms,
   )
   run_config.keep_config(_config(), workdir)
   run_config.keep_fingerprint({"train": dataset}, workdir)
@@ -216,3 +217,27 @@ def test_runs_from_before_this_setting_go_on(tmp_path):
   changed.init_from = "elsewhere"
   with pytest.raises(ValueError, match="init_from was '', is 'elsewhere'"):
     run_config.check_same_config(changed, tmp_path)
+
+
+def test_another_pixel_form_is_said_in_one_line(run, old, tmp_path, caplog):
+  _write_run(tmp_path, old, pixel_forms=np.array([1], np.uint8))
+
+  def warnings_of(workdir, pixel_forms):
+    caplog.clear()
+    fine_tune.init_from(
+      workdir,
+      tiny_network.create_state(),
+      class_names=_OLD_CLASSES,
+      model=_MODEL,
+      pixel_forms=pixel_forms,
+    )
+    return [r.getMessage() for r in caplog.records if r.module == "run_config"]
+
+  (line,) = warnings_of(tmp_path, {"original": 28561, "equalized": 148, "unknown": 0})
+  assert (
+    "was trained on 1 equalized images and is fine-tuned on 28,561 original" in line
+  )
+  assert not warnings_of(tmp_path, {"original": 1, "equalized": 148, "unknown": 0})
+  # Where one of the two is not recorded, nothing is known to differ.
+  assert not warnings_of(tmp_path, None)
+  assert not warnings_of(run, {"original": 28561, "equalized": 148, "unknown": 0})

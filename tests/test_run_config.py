@@ -89,6 +89,77 @@ def test_other_data_are_refused_by_split_and_kind(tmp_path):
       run_config.check_same_data({"train": other}, tmp_path)
 
 
+def _with_forms(dataset, original):
+  """The data set with so many original images, the rest equalized."""
+  forms = (np.arange(len(dataset)) >= original).astype(np.uint8)
+  return dataclasses.replace(dataset, pixel_forms=forms)
+
+
+@pytest.fixture(scope="module")
+def faces():
+  return synthetic_faces.load(None, "train", num_examples=14)
+
+
+def test_the_fingerprint_counts_forms_and_older_ones_without_them_are_accepted(
+  faces, tmp_path
+):
+  train = _with_forms(faces, original=10)
+  counts = {"original": 10, "equalized": 4, "unknown": 0}
+  found = run_config.fingerprint({"train": train, "test": faces})
+  assert run_config.form_counts(found) == {"train": counts}
+  # A file of an earlier run, and one whose forms were told by another rule.
+  for old in (faces, _with_forms(faces, original=9)):
+    run_config.keep_fingerprint({"train": old}, tmp_path)
+    run_config.check_same_data({"train": train}, tmp_path)
+  run_config.keep_provenance(tmp_path, step=3, pixel_forms={"train": counts})
+  assert run_config.read_provenance(tmp_path)[0]["pixel_forms"] == {"train": counts}
+
+
+def test_a_changed_form_is_refused_by_name(faces, tmp_path):
+  brighter = dataclasses.replace(faces, images=faces.images ^ 1)
+  run_config.keep_fingerprint({"train": _with_forms(faces, original=14)}, tmp_path)
+  message = (
+    r"images_crc32; pixel form there: 14 original; here: 2 original and 12 "
+    r"equalized\). Point config.data.data_dir at the same data"
+  )
+  with pytest.raises(ValueError, match=message):
+    run_config.check_same_data({"train": _with_forms(brighter, 2)}, tmp_path)
+  run_config.keep_fingerprint({"train": faces}, tmp_path)
+  with pytest.raises(ValueError, match="form there: not recorded; here: 2 orig"):
+    run_config.check_same_data({"train": _with_forms(brighter, 2)}, tmp_path)
+  with pytest.raises(ValueError, match=r"images_crc32\). Point"):
+    run_config.check_same_data({"train": brighter}, tmp_path)
+
+
+def test_a_network_that_meets_the_other_form_is_said_in_one_line(
+  faces, tmp_path, caplog
+):
+  run_config.keep_fingerprint({"train": _with_forms(faces, original=2)}, tmp_path)
+  # A test split that the run had none of; most of its images are of the same form.
+  run_config.check_same_data({"test": _with_forms(faces, original=6)}, tmp_path)
+  run_config.check_same_data({"test": faces}, tmp_path)
+  assert not caplog.records
+  run_config.check_same_data({"test": _with_forms(faces, original=12)}, tmp_path)
+  line = (
+    "Other pixel form: the network was trained on 2 original and 12 equalized images "
+    "and is evaluated (test) on 12 original and 2 equalized ones; results of the two "
+    "forms can't be compared (docs/data.md)."
+  )
+  assert [record.getMessage() for record in caplog.records] == [line]
+
+  # The splits of one run, as a training finds them.
+  caplog.clear()
+  found = run_config.fingerprint(
+    {
+      "train": _with_forms(faces, original=2),
+      "validation": _with_forms(faces, original=0),
+      "test": _with_forms(faces, original=12),
+    }
+  )
+  run_config.check_same_fingerprint(found, tmp_path / "new")
+  assert [record.getMessage() for record in caplog.records] == [line]
+
+
 def test_provenance_has_a_line_for_each_start(tmp_path):
   assert run_config.read_provenance(tmp_path) == []
   run_config.keep_provenance(tmp_path, step=0)

@@ -1,5 +1,7 @@
 """The training loop: epochs, stops and starts, on a network that compiles at once."""
 
+import dataclasses
+import functools
 import importlib.util
 import json
 import logging
@@ -22,11 +24,13 @@ from emosynth_jax import (
   fine_tune,
   models,
   programs,
+  run_config,
   seeds,
   train,
   twins,
 )
 from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.data import synthetic_faces
 from emosynth_jax.metric_writer import read_records
 
 
@@ -340,6 +344,39 @@ def test_figures_without_twins_stand_beside_those_with_them(whole, monkeypatch):
   assert report["batch_invariance"]["passed"]
   assert report["batch_invariance"]["split"] == "validation"
   assert text.count("batch invariance  holds") == 2
+
+
+def test_pixel_forms_are_recorded_reported_and_compared(
+  whole, tmp_path, monkeypatch, caplog
+):
+  load = synthetic_faces.load
+
+  @functools.wraps(load)
+  def load_with_forms(data_dir, split, **options):
+    dataset = load(data_dir, split, **options)
+    forms = np.full(14, split == "test", np.uint8)
+    forms[:3] = 2
+    return dataclasses.replace(dataset, pixel_forms=forms)
+
+  monkeypatch.setattr(synthetic_faces, "load", load_with_forms)
+  original = {"original": 11, "equalized": 0, "unknown": 3}
+  equalized = {"original": 0, "equalized": 11, "unknown": 3}
+
+  assert train.train(_config(num_epochs=1), tmp_path)
+  (line,) = run_config.read_provenance(tmp_path)
+  counts = {"train": original, "validation": original, "test": equalized}
+  assert line["pixel_forms"] == counts
+  data = json.loads((tmp_path / "data.json").read_text())
+  assert {name: split["pixel_forms"] for name, split in data.items()} == counts
+  (said,) = [r.getMessage() for r in caplog.records if r.module == "run_config"]
+  assert "trained on 11 original and 3 unknown images and is evaluated (test)" in said
+
+  # A run of before forms were looked at is evaluated all the same.
+  report = evaluate.evaluate_run(_config(), whole)
+  assert report["pixel_forms"] == {"validation": original, "test": equalized}
+  text = (whole / "report.txt").read_text()
+  rows = re.findall(r"^pixel form +(.+)$", text, re.MULTILINE)
+  assert rows == ["11 original and 3 unknown", "11 equalized and 3 unknown"]
 
 
 def test_answers_that_depend_on_the_batch_end_in_an_error(whole, monkeypatch):

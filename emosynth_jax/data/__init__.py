@@ -9,7 +9,7 @@ from typing import Any
 from emosynth_jax.data import splits as _splits
 from emosynth_jax.data.dataset import Dataset
 
-__all__ = ["LOADERS", "Dataset", "load_splits"]
+__all__ = ["LOADERS", "PHOTOGRAPHS", "Dataset", "load_splits"]
 
 # Module of each data set; it is imported when it is asked for, so that a data set
 # whose libraries are missing or slow to import doesn't burden the others.
@@ -23,6 +23,9 @@ LOADERS = {
   "svhn": "emosynth_jax.data.svhn",
   "synthetic_faces": "emosynth_jax.data.synthetic_faces",
 }
+
+# Those whose grey images are counted by form, see `pixel_form.pixel_forms`.
+PHOTOGRAPHS = ("ck_plus", "fer2013", "raf_db")
 
 
 def load_splits(

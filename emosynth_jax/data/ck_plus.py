@@ -141,7 +141,7 @@ def load(
     split=split,
     sources=tuple(frames[row].path.relative_to(root).as_posix() for row in rows),
     official_split=_describe(split, protocol, fold, folds),
-  )
+  ).with_pixel_forms()
 
 
 def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:

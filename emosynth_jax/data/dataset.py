@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from emosynth_jax.data import pixel_form
 from emosynth_jax.data.lazy_images import LazyImages
 
 
@@ -23,6 +24,8 @@ class Dataset:
     official_split: what the data set's authors call this split, or how it was made
       ("PrivateTest", "fold 3 of 10 by subject"), for reports; "" where `split` says it
       all.
+    pixel_forms: uint8 array `(N,)`, the form of each image as `pixel_form.pixel_forms`
+      finds it; None where that was not looked at.
   """
 
   images: np.ndarray
@@ -31,6 +34,7 @@ class Dataset:
   split: str
   sources: tuple[str, ...]
   official_split: str = ""
+  pixel_forms: np.ndarray | None = None
 
   def __post_init__(self):
     if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -54,6 +58,11 @@ class Dataset:
         f"labels: expected 0..{len(self.class_names) - 1}, got "
         f"{self.labels.min()}..{self.labels.max()}"
       )
+    forms = self.pixel_forms
+    if forms is not None and forms.shape != self.labels.shape:
+      raise ValueError(
+        f"pixel_forms: expected shape {self.labels.shape}, got {forms.shape}"
+      )
 
   def __len__(self) -> int:
     return len(self.images)
@@ -62,6 +71,19 @@ class Dataset:
   def class_counts(self) -> np.ndarray:
     """Number of images of each class, int `(K,)`."""
     return np.bincount(self.labels, minlength=len(self.class_names))
+
+  @property
+  def form_counts(self) -> dict[str, int] | None:
+    """Number of images of each form, by name; None where that was not looked at."""
+    forms = self.pixel_forms
+    return None if forms is None else pixel_form.count_forms(forms)
+
+  def with_pixel_forms(self) -> "Dataset":
+    """The data set with the form of each image; as it is where images are colored."""
+    if self.images.shape[-1] != 1:
+      return self
+    forms = pixel_form.pixel_forms(np.asarray(self.images))
+    return dataclasses.replace(self, pixel_forms=forms)
 
   def in_memory(self) -> "Dataset":
     """The data set with its images in an array, damaged ones refused."""
@@ -84,4 +106,5 @@ class Dataset:
       split=split or self.split,
       sources=tuple(self.sources[i] for i in indices),
       official_split=self.official_split if official_split is None else official_split,
+      pixel_forms=None if self.pixel_forms is None else self.pixel_forms[indices],
     )

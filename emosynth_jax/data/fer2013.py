@@ -1,13 +1,17 @@
 """FER-2013: 35,887 greyscale faces of 48x48 in seven expressions.
 
 Goodfellow et al., "Challenges in Representation Learning", 2013
-(arXiv:1307.0414). Two forms are in use, and both are read here:
+(arXiv:1307.0414). Two layouts are in use, and both are read here:
 
 - the table of the ICML 2013 challenge, as `fer2013.csv` (emotion,pixels,Usage) or
   `icml_face_data.csv` (emotion, Usage, pixels; the header has leading spaces);
 - JPEG files in `train/<class>/Training_*.jpg` and
   `test/<class>/{PublicTest,PrivateTest}_*.jpg`, as Kaggle's msambare/fer2013 has
   them, zipped (`fer2013.zip`, `archive.zip`) or unpacked.
+
+The table holds the original grey levels, Kaggle's files are histogram-equalized: two
+data sets, whose results can't be compared. The form is told image by image, by the grey
+levels and not by the layout.
 
 Rows keep the order of the table; files are sorted by name.
 """
@@ -23,7 +27,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from absl import logging
 
-from emosynth_jax.data import _images
+from emosynth_jax.data import _images, pixel_form
 from emosynth_jax.data.dataset import Dataset
 
 CLASS_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -72,10 +76,10 @@ def load(
       compared.
 
   Returns:
-    A `Dataset` of images `(N, 48, 48, 1)`.
+    A `Dataset` of images `(N, 48, 48, 1)`, with the form of each.
 
   Raises:
-    FileNotFoundError: none of the forms is there.
+    FileNotFoundError: none of the layouts is there.
     ValueError: the split or the protocol is unknown, or the data is malformed; the row
       or file is named.
   """
@@ -104,7 +108,7 @@ def load(
     split=split,
     sources=tuple(sources),
     official_split=official_split,
-  )
+  ).with_pixel_forms()
   for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
     if count == 0:
       raise ValueError(f"{path}: {official_split} has no image of class {name!r}")
@@ -117,6 +121,8 @@ def load(
       official_split,
       expected,
     )
+  counts = pixel_form.describe_counts(dataset.form_counts or {})
+  logging.info("FER-2013: %s by pixel form: %s", official_split, counts)
   return dataset
 
 

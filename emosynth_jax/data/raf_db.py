@@ -61,9 +61,8 @@ def load(
     ValueError: the split is unknown, a label is outside 1..7, a folder has another
       name, or a file is no image; the line or file is named.
   """
-  return open_split(
-    data_dir, split, image_size=image_size, channels=channels
-  ).in_memory()
+  dataset = open_split(data_dir, split, image_size=image_size, channels=channels)
+  return dataset.in_memory().with_pixel_forms()
 
 
 def open_split(

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from emosynth_jax import run_config
+from emosynth_jax.data import pixel_form
 from emosynth_jax.reporting import tables
 from emosynth_jax.reporting.run_files import RunFiles
 
@@ -28,6 +30,19 @@ def balance(run: RunFiles, audit: Mapping[str, Any] | None) -> dict[str, Any]:
     counts = {name: split["class_counts"] for name, split in audit["splits"].items()}
   rows, totals = tables.class_balance(counts)
   return {"splits": list(counts), "rows": rows, "totals": totals}
+
+
+def forms(run: RunFiles) -> list[tuple[str, str]]:
+  """Each split's images by pixel form, in words; none where it is not recorded."""
+  counts = run.report.get("pixel_forms", {})
+  if run.data is not None:
+    counts = counts | run_config.form_counts(run.data)
+  order = ("train", *(name for name in counts if name != "train"))
+  return [
+    (name, pixel_form.describe_counts(counts[name]))
+    for name in order
+    if counts.get(name)
+  ]
 
 
 def findings(audit: Mapping[str, Any] | None) -> dict[str, Any] | None:

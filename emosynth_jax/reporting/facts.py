@@ -7,6 +7,7 @@ import ml_collections
 import numpy as np
 
 from emosynth_jax import batch_invariance, epoch, evaluate, progress, statistics
+from emosynth_jax.data import pixel_form
 from emosynth_jax.reporting import stored
 from emosynth_jax.reporting.run_files import RunFiles
 
@@ -70,6 +71,9 @@ def protocol(run: RunFiles) -> list[tuple[str, str]]:
     ("Loss", config["loss"]["name"]),
     ("Started from", started or "random parameters"),
   ]
+  # Reports of earlier runs don't tell the form.
+  if counts := report.get("pixel_forms", {}).get(name):
+    rows.insert(2, ("Pixel form", pixel_form.describe_counts(counts)))
   if config["data"]["limit"]:
     rows.insert(
       1, ("Limited to", f"{_count(config['data']['limit'])} images of each split")

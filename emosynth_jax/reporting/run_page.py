@@ -108,6 +108,7 @@ def build(
     "checks": checks,
     "colours": charts.COLOURS,
     "balance": data_part.balance(run, audit),
+    "forms": data_part.forms(run),
     "audit": data_part.findings(audit),
     "stored": surfaces,
     "stored_note": " ".join(left_out),

@@ -117,6 +117,8 @@ def test_every_form_holds_the_same_images(tmp_path, form, named, split):
   assert dataset.split == split
   assert dataset.official_split == USAGES[split]
   assert len(set(dataset.sources)) == len(rows)
+  # 36 blocks of random greys: told by the levels, whatever the layout.
+  assert dataset.form_counts == {"original": len(rows), "equalized": 0, "unknown": 0}
   if form in ("zip", "archive", "folder"):
     assert dataset.sources == tuple(name for _, _, name, _ in rows)
   else:
@@ -374,6 +376,9 @@ def test_real_zip(real_data, caplog):
   )
   assert test.class_counts.tolist() == [491, 55, 528, 879, 594, 416, 626]
   assert not set(validation.sources) & set(test.sources)
+  # The zip's images are equalized (docs/data.md); one of PublicTest's is constant.
+  assert test.form_counts == {"original": 0, "equalized": 3589, "unknown": 0}
+  assert validation.form_counts == {"original": 0, "equalized": 3588, "unknown": 1}
   # Both together are the test folder of Kaggle's msambare/fer2013, 7,178 images.
   both = fer2013.load(real_data, "test", protocol="thesis_28709_7178")
   assert both.class_counts.tolist() == [958, 111, 1024, 1774, 1247, 831, 1233]

@@ -6,7 +6,7 @@ import made_up_run
 import pytest
 import scipy.stats
 
-from emosynth_jax.reporting import facts, run_files
+from emosynth_jax.reporting import data_part, facts, run_files
 
 
 def _run(folder, **changes):
@@ -37,6 +37,27 @@ def test_the_protocol_says_split_epoch_seed_and_loss(tmp_path):
   assert rows["Started from"] == "runs/other"
   assert rows["Network"].endswith("averaged with decay 0.9")
   assert rows["Limited to"] == "50 images of each split"
+
+
+def test_the_pixel_form_of_the_split_reported_is_said_where_it_is_known(tmp_path):
+  run = _run(tmp_path)
+  assert "Pixel form" not in dict(facts.protocol(run))
+  assert data_part.forms(run) == []
+  counts = {
+    "validation": None,
+    "test": {"original": 3574, "equalized": 15, "unknown": 0},
+  }
+  run = _run(tmp_path / "b", pixel_forms=counts)
+  rows = dict(facts.protocol(run))
+  assert rows["Pixel form"] == "3,574 original and 15 equalized"
+  assert data_part.forms(run) == [("test", "3,574 original and 15 equalized")]
+  # The other splits' are in the fingerprint.
+  train = {"pixel_forms": {"original": 0, "equalized": 7, "unknown": 2}}
+  run = run._replace(data={"train": train, "test": {}})
+  assert data_part.forms(run) == [
+    ("train", "7 equalized and 2 unknown"),
+    ("test", "3,574 original and 15 equalized"),
+  ]
 
 
 def test_the_origin_is_that_of_the_training(tmp_path):
