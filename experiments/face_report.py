@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from emosynth_jax import evaluate, plots, statistics
 from emosynth_jax import seeds as several
+from emosynth_jax.data import pixel_form
 from experiments.literature import Claim
 
 # The baseline first: differences are the second less the first.
@@ -130,7 +131,7 @@ def _our_cells(runs, not_run) -> list[list[str]]:
     where += f", {summary['num_examples']} images"
     # Reports of earlier runs don't record the form.
     if counts := report.get("pixel_forms", {}).get(name):
-      where += f", pixel form: {describe_forms(counts)}"
+      where += f", pixel form: {pixel_form.describe_counts(counts)}"
     if official.startswith("fold "):  # "fold 3 of 0..9, by subject"
       where = f"one fold a run, {official.partition(', ')[2]}"
     start = report["config"]["init_from"]
@@ -145,11 +146,6 @@ def _our_cells(runs, not_run) -> list[list[str]]:
       ]
     )
   return rows
-
-
-def describe_forms(counts: Mapping[str, int]) -> str:
-  """Numbers of images by pixel form, such as "3,589 equalized"."""
-  return ", ".join(f"{count:,} {form}" for form, count in counts.items() if count)
 
 
 def _run_lines(runs) -> list[str]:

@@ -16,8 +16,9 @@ from absl import app, flags
 
 from emosynth_jax import bundle, command_line, predict, run_config, twins
 from emosynth_jax import experiment as experiments
+from emosynth_jax.data import pixel_form
 from emosynth_jax.data.dataset import Dataset
-from experiments import card_tables, face_report
+from experiments import card_tables
 
 
 def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
@@ -80,7 +81,7 @@ def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
   ]
   tables = card_tables.format_card(splits, network.class_names, network.temperature)
   forms = [
-    f"{splits[i].name}: {face_report.describe_forms(found['pixel_forms'])}"
+    f"{splits[i].name}: {pixel_form.describe_counts(found['pixel_forms'])}"
     for i, found in enumerate(run_config.fingerprint(datasets).values())
     if found.get("pixel_forms")
   ]
