@@ -31,10 +31,10 @@ class Experiment(NamedTuple):
   evaluation_logits: Callable
   optimizer: optax.GradientTransformation
   plateau: optax.GradientTransformationExtraArgs
-  preprocess: Callable | None
   augment: Callable
   mixup: Callable | None
   create_state: Callable[[jax.Array], TrainState]
+  preprocess: Callable | None = None
 
 
 def build_experiment(
