@@ -1,13 +1,20 @@
-"""Expression packages whose weights ship on PyPI, on the same PrivateTest images.
+"""Evaluates expression packages whose weights ship on PyPI on PrivateTest.
 
-  python -m benchmarks.other_packages --package=fer --data_dir=data --images=500
+  python -m benchmarks.other_packages --package=fer --data_dir=data/fer2013.csv \\
+      --answers=runs/packages/fer.csv
+  python -m benchmarks.other_packages --package=emosynth_jax \\
+      --data_dir=data/fer2013.csv --baseline=runs/packages/fer.csv
 
-Each runs in an environment of its own, since their dependencies exclude each other.
-Images go in as they are, cropped, past every package's face detector: what is compared
-is the classifier. Printed are accuracy with its 95 % interval (Wilson), balanced
-accuracy, the CPU time of an image and of the import, and the size of the package with
-all that it depends on, what it needs to find faces included. docs/comparison.md has the
-figures.
+Each package runs in an environment of its own, since their dependencies exclude each
+other. Every package gets the cropped face, past its face detector, and scales it as its
+authors' code does: what is compared is the classifier. FER-2013 comes in two forms,
+original pixels (`fer2013.csv`) and histogram-equalized ones (Kaggle's `fer2013.zip`);
+`--equalize` applies `cv2.equalizeHist` to the images of either. docs/comparison.md has
+the results.
+
+Reported are accuracy with its 95 % confidence interval (Wilson), balanced accuracy, the
+CPU time of an image and of the import, the size of the package with all that it depends
+on (what it needs to find faces included), and the paired difference from a baseline.
 """
 
 import importlib.metadata
@@ -19,8 +26,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from absl import app, flags
 
+from benchmarks import package_answers
 from benchmarks.installed_size import installed_size
-from emosynth_jax import command_line
+from emosynth_jax import command_line, statistics
 from emosynth_jax.data import fer2013
 
 # Images, uint8 (N, 48, 48), to the names of their classes as the package says them.
@@ -36,7 +44,7 @@ def one_by_one(classify: Callable[[np.ndarray], str]) -> Classify:
 
 
 def build_emosynth_jax() -> Classify:
-  """The network that comes with this project, one image at a time."""
+  """The included network, one image at a time."""
   from emosynth_jax.predict import Predictor
 
   predictor = Predictor(faces="none", batch_size=1, min_confidence=0)
@@ -73,20 +81,35 @@ def build_onnxruntime() -> Classify:
   return one_by_one(classify)
 
 
-def build_fer(use_tflite: bool) -> Classify:
-  """The package fer, by its quantised network, as by default, or by its Keras one."""
+def build_fer(use_tflite: bool = True, offset: int = 0) -> Classify:
+  """The package fer.
+
+  Args:
+    use_tflite: its quantized network, as by default, or its Keras one.
+    offset: pixels by which it widens the box. Its default of 10 is for boxes of a
+      detector; on a cropped face they are a border of one gray level.
+  """
   import cv2
   from fer.fer import FER
 
-  # No offset: its default of 10 pixels is for boxes of a detector.
-  detector = FER(use_tflite=use_tflite, offsets=(0, 0))
+  detector = FER(use_tflite=use_tflite, offsets=(offset, offset))
+  names = detector._get_labels()
+  compute_scores = detector._classify_emotions
+  scores = np.zeros((1, len(names)))
+
+  # `detect_emotions` returns scores rounded to two decimals, some of them equal.
+  def keep_scores(faces: np.ndarray) -> np.ndarray:
+    nonlocal scores
+    scores = np.asarray(compute_scores(faces))
+    return scores
+
+  detector._classify_emotions = keep_scores
 
   def classify(image: np.ndarray) -> str:
-    picture = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    colored = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     # A given rectangle takes the place of its detector.
-    found = detector.detect_emotions(picture, face_rectangles=[(0, 0, 48, 48)])
-    emotions = found[0]["emotions"]
-    return max(emotions, key=emotions.get)
+    detector.detect_emotions(colored, face_rectangles=[(0, 0, 48, 48)])
+    return names[int(scores[0].argmax())]
 
   return one_by_one(classify)
 
@@ -124,7 +147,8 @@ PACKAGES: dict[str, Callable[[], Classify]] = {
   "emosynth_jax": build_emosynth_jax,
   "emosynth_jax, batches of 64": build_batches,
   "emosynth_jax, onnxruntime": build_onnxruntime,
-  "fer": lambda: build_fer(use_tflite=True),
+  "fer": build_fer,
+  "fer, boxes widened by 10 pixels": lambda: build_fer(offset=10),
   "fer, Keras": lambda: build_fer(use_tflite=False),
   "facex": build_facex,
   "facial-emotion-recognition": build_facial_emotion_recognition,
@@ -134,63 +158,64 @@ PACKAGES: dict[str, Callable[[], Classify]] = {
 WITH_FACES = {"emosynth_jax": "emosynth_jax[predict]"}
 
 
-def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
-  r"""Wilson's interval of a proportion.
-
-  The p for which :math:`|\hat p - p| \le z \sqrt{p (1 - p) / n}`.
-
-  Args:
-    hits: successes, 0 to `total`.
-    total: n, above 0.
-    z: quantile of the normal distribution; 1.96 for 95 %.
-
-  Returns:
-    Its lower and upper end, in [0, 1].
-
-  Raises:
-    ValueError: for a number out of its range.
-  """
-  if not 0 <= hits <= total or not total:
-    raise ValueError(f"expected 0 <= hits <= total > 0, got {hits} and {total}")
-  share = hits / total
-  centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-  spread = np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-  half = z * spread / (1 + z**2 / total)
-  # Rounding may step over an end by 1e-17.
-  return max(0.0, float(centre - half)), min(1.0, float(centre + half))
-
-
 def main(argv: list[str]) -> None:
-  """Prints the figures of one package; a mistake ends it with one line."""
+  """Prints the results of one package; a mistake ends it with one line."""
   command_line.expect_flags_only(argv)
   command_line.start_logging()
   given = flags.FLAGS
   with command_line.mistakes_in_one_line(given.traceback):
-    measure(given.package, given.data_dir, given.images)
+    measure(
+      given.package,
+      given.data_dir,
+      num_images=given.images,
+      equalize=given.equalize,
+      answers_file=given.answers,
+      baseline_file=given.baseline,
+    )
 
 
-def measure(package: str, data_dir: str, num_images: int) -> None:
-  """Prints the figures of one package.
+def measure(
+  package: str,
+  data_dir: str,
+  *,
+  num_images: int = 0,
+  equalize: bool = False,
+  answers_file: str | None = None,
+  baseline_file: str | None = None,
+) -> None:
+  """Prints the results of one package.
 
   Args:
     package: of `PACKAGES`.
-    data_dir: where FER-2013 is.
+    data_dir: where FER-2013 is; the file itself where both forms are there.
     num_images: at most so many of PrivateTest; 0 for all.
+    equalize: whether each image goes through `cv2.equalizeHist` first.
+    answers_file: a CSV file to write the package's answer to each image to.
+    baseline_file: one that another package's run has written, on the same images.
 
   Raises:
-    FileNotFoundError: if the data set is missing.
+    FileNotFoundError: if the data set or the baseline is missing.
     ModuleNotFoundError: if the package is.
-    ValueError: for damaged data, or a class that FER-2013 doesn't have.
+    ValueError: for damaged data, a class that FER-2013 doesn't have, or a baseline of
+      other images.
   """
   name = package.partition(",")[0]
   whole = WITH_FACES.get(name, name)
   # First, since it says what is missing.
   size, number = installed_size(whole)
+
   test = fer2013.load(data_dir, "test")
-  # Drawn once for all packages; the files are sorted by class.
+  # Drawn once for all packages; the files of the zip are sorted by class.
   rows = np.random.Generator(np.random.PCG64(0)).permutation(len(test))
   rows = np.sort(rows[: num_images or len(test)])
-  images = test.images[rows, ..., 0]
+  images, labels = test.images[rows, ..., 0], test.labels[rows]
+  sources = [test.sources[row] for row in rows]
+  baseline = None
+  if baseline_file:
+    baseline = package_answers.read(baseline_file, sources, labels)
+  if equalize:
+    images = equalize_histograms(images)
+
   began = time.process_time()
   classify = PACKAGES[package]()
   classify(images[:1])
@@ -199,24 +224,39 @@ def measure(package: str, data_dir: str, num_images: int) -> None:
   answers = classify(images)
   seconds = time.process_time() - began
   predicted = to_labels(answers, test.class_names)
-  right = predicted == test.labels[rows]
+  if answers_file:
+    package_answers.write(answers_file, sources, labels, predicted)
+
+  right = predicted == labels
   # Of few images some classes may have none.
-  present = np.unique(test.labels[rows])
-  recalls = [right[test.labels[rows] == k].mean() for k in present]
-  low, high = wilson(int(right.sum()), len(rows))
+  present = np.unique(labels)
+  recalls = [right[labels == k].mean() for k in present]
+  low, high = statistics.proportion_interval(int(right.sum()), len(rows))
   print(
     f"{package} {importlib.metadata.version(name)}, Python "
-    f"{sys.version.split()[0]}: {len(rows)} PrivateTest images, accuracy "
-    f"{100 * right.mean():.1f} % ({100 * low:.1f} to {100 * high:.1f}), balanced "
-    f"{100 * np.mean(recalls):.1f} %; CPU: {1000 * seconds / len(rows):.2f} ms an "
+    f"{sys.version.split()[0]}: {len(rows):,} PrivateTest images of {data_dir}"
+    f"{', cv2.equalizeHist applied' if equalize else ''}: accuracy "
+    f"{100 * right.mean():.2f} % ({100 * low:.2f} to {100 * high:.2f}), balanced "
+    f"{100 * np.mean(recalls):.2f} %; CPU: {1000 * seconds / len(rows):.2f} ms an "
     f"image, {start_up:.1f} s to start; {whole}: {size / 1e6:.0f} MB in {number} "
     "packages"
   )
   pairs = zip(present, recalls, strict=True)
   print(
     "recall:",
-    ", ".join(f"{test.class_names[k]} {100 * recall:.0f}" for k, recall in pairs),
+    ", ".join(f"{test.class_names[k]} {100 * recall:.1f}" for k, recall in pairs),
   )
+  if baseline is not None:
+    print(
+      f"less {baseline_file}: {package_answers.difference(right, baseline == labels)}"
+    )
+
+
+def equalize_histograms(images: np.ndarray) -> np.ndarray:
+  """Global histogram equalization of each image, uint8 `(N, 48, 48)`, by OpenCV."""
+  import cv2
+
+  return np.stack([cv2.equalizeHist(image) for image in images])
 
 
 def to_labels(answers: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
@@ -246,9 +286,19 @@ def to_labels(answers: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
 
 def define_flags() -> None:
   """The flags of this command."""
-  flags.DEFINE_enum("package", None, list(PACKAGES), "Which.", required=True)
-  flags.DEFINE_string("data_dir", "data", "Where FER-2013 is.")
-  flags.DEFINE_integer("images", 500, "PrivateTest images; 0 for all.", 0)
+  flags.DEFINE_enum("package", None, list(PACKAGES), "Package to run.", required=True)
+  flags.DEFINE_string(
+    "data_dir",
+    "data",
+    "Directory of FER-2013; fer2013.csv (original pixels) or fer2013.zip (equalized) "
+    "itself where both are there.",
+  )
+  flags.DEFINE_integer("images", 0, "Number of PrivateTest images; 0 for all.", 0)
+  flags.DEFINE_bool("equalize", False, "Apply cv2.equalizeHist to each image first.")
+  flags.DEFINE_string("answers", None, "CSV file to write the answers to.")
+  flags.DEFINE_string(
+    "baseline", None, "Answers of another package to compare with, image by image."
+  )
   command_line.define_traceback()
 
 

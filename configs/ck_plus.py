@@ -1,4 +1,4 @@
-"""EmoSynthNet on CK+ (Lucey et al. 2010), ten folds of people, by the thesis's recipe.
+"""EmoSynthNet on CK+ (Lucey et al. 2010), ten folds by subject, by MAM-SoftMax and SCE.
 
   python -m emosynth_jax.main --config=configs/ck_plus.py            # full width, GPU
   python -m emosynth_jax.main --config=configs/ck_plus.py:small      # two CPU cores
@@ -6,8 +6,9 @@
 Neither has been run: CK+ is given out to researchers who apply for it.
 
 Variants, joined by commas, in this order: a network by its name (resnet18, vgg19, ...;
-EmoSynthNet without one); small; strong, a recipe of today; the loss (ce, mse, sce, mam,
-mam_sce), which replaces strong's smoothed cross-entropy.
+EmoSynthNet without one); small; strong, a modern recipe, or thesis, the recipe as the
+thesis prints it; the loss (ce, mse, sce, mam, mam_sce) instead of MAM-SoftMax under
+SCE.
 
 A run is one of ten turns, --config.data.options.fold=0 to 9, with a --workdir of its
 own: the epoch is chosen on one fold, another is reported, and nobody is in two. The
@@ -24,23 +25,13 @@ def get_config(variants=None):
   config = default_config.get_default_config()
   config.data.name = "ck_plus"
   config.data.options.fold = 0
-  config.class_weights = "balanced"
-  config.augment.zoom = 0.2
-  config.augment.shear = 0.2
-  config.augment.flip = True
   config.batch_size = 32  # 981 images in all.
-  config.input.second_scale_epoch = 75
-  small = {
-    "model": config_variants.small_model,
-    "augment": {"zoom": 0.05, "shear": 0.0, "shift": 0.04, "rotation": 5.0},
-    "class_weights": "none",
-    "optimizer": {"learning_rate": 4e-4},
-    "plateau": {"factor": 0.3, "patience": 5},
-    "input": {"second_scale_epoch": 0},
-    "num_epochs": 60,
-  }
+  config_variants.update(config, config_variants.recipe())
+  config_variants.update(config, config_variants.loss_variants()["mam_sce"])
+  small = {"model": config_variants.small_model, "num_epochs": 60}
   variants_by_name = config_variants.all_variants() | {
     "small": small,
+    "thesis": config_variants.thesis_variant(balanced=True),
     "strong": config_variants.strong_variant(cutout_side=12),
   }
   return config_variants.apply_variants(config, variants_by_name, variants)

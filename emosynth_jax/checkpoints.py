@@ -16,6 +16,7 @@ import shutil
 import sys
 import threading
 import weakref
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 import jax
@@ -234,22 +235,27 @@ class Checkpoints:
     return None
 
   def _read(self, manager, step: int, like: TrainState) -> TrainState:
-    fields, digest = _read_fields(manager, step, _fields(like))
+    digest = _read_digest(manager, step)
+    fields, digest = _read_fields(manager, step, _fields(_as_stored(like, digest)))
     state = like.replace(**fields)
     digests.check(state, digest)
-    return state
+    # A sum that an earlier version did not have is unknown until the next epoch.
+    unknown = {
+      name: jnp.full_like(x, jnp.nan)
+      for name, x in like.totals.items()
+      if name not in state.totals
+    }
+    return state.replace(totals=unknown | state.totals)
 
   def _is_of_another_network(self, manager, step: int, like: TrainState) -> bool:
     """Whether a checkpoint is whole but has other paths, shapes or types."""
     try:
-      paths = manager.restore(
-        step, args=ocp.args.Composite(digest=ocp.args.JsonRestore())
-      )["digest"]
+      paths = _read_digest(manager, step)
       stored = jax.tree.leaves(manager.item_metadata(step)["state"].tree)
       shapes = sorted(f"{array.dtype}{tuple(array.shape)}" for array in stored)
     except Exception:  # So it is damaged.
       return False
-    leaves = jax.tree_util.tree_leaves_with_path(like)
+    leaves = jax.tree_util.tree_leaves_with_path(_as_stored(like, paths))
     return set(paths) != {jax.tree_util.keystr(path) for path, _ in leaves} or (
       shapes != sorted(f"{leaf.dtype}{tuple(leaf.shape)}" for _, leaf in leaves)
     )
@@ -273,6 +279,19 @@ class Checkpoints:
     """Waits and lets go of the folders."""
     for manager in self._managers.values():
       manager.close()
+
+
+def _read_digest(manager, step: int) -> dict[str, str]:
+  """The stored digest of each array, by its path."""
+  return manager.restore(step, args=ocp.args.Composite(digest=ocp.args.JsonRestore()))[
+    "digest"
+  ]
+
+
+def _as_stored(like: TrainState, paths: Container[str]) -> TrainState:
+  """The state without the sums of an epoch that came after the checkpoint."""
+  totals = {k: v for k, v in like.totals.items() if f".totals['{k}']" in paths}
+  return like.replace(totals=totals)
 
 
 def _read_fields(manager, step: int, like: Any) -> tuple[dict[str, Any], dict]:

@@ -83,6 +83,9 @@ def get_default_config() -> ml_collections.ConfigDict:
   optimizer.weight_decay = 0.0
   # Largest global norm of a step's gradient; 0 leaves gradients as they are.
   optimizer.gradient_clip = 0.0
+  # Fan-in above which a kernel's updates shrink as base_fan_in / fan-in, so that one
+  # learning rate serves layers and networks of all widths; 0: no such scaling.
+  optimizer.base_fan_in = 0
 
   # What multiplies the learning rate of each step: "constant", or half a "cosine" down
   # to `final_scale` at the end of the last epoch; either after a linear warm-up.
@@ -201,6 +204,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ("steps_per_call", 0),
     ("mixup_alpha", 0),
     ("optimizer.gradient_clip", 0),
+    ("optimizer.base_fan_in", 0),
     ("optimizer.weight_decay", 0),
     ("schedule.warmup_epochs", 0),
     ("checkpoint.keep", 1),

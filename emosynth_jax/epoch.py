@@ -73,10 +73,14 @@ def end(
   record = {
     "epoch": number,
     "train/loss": float(totals["loss"]) / int(totals["steps"]),
+    "train/cross_entropy": float(totals["cross_entropy"]) / int(totals["steps"]),
     "train/accuracy": int(totals["correct"]) / int(totals["count"]),
     "train/gradient_norm": float(totals["gradient_norm"]) / int(totals["steps"]),
     "learning_rate": learning_rate(state, config, schedule, int(state.step) - 1),
   }
+  # Not recorded for an epoch that began under a version that did not add it up.
+  if math.isnan(record["train/cross_entropy"]):
+    del record["train/cross_entropy"]
   validation = {
     "loss": summary["loss"],
     "accuracy": summary["accuracy"],

@@ -50,6 +50,7 @@ _LATER_SETTINGS = {
   "optimizer.name": "adam",
   "optimizer.momentum": 0.9,
   "optimizer.weight_decay": 0.0,
+  "optimizer.base_fan_in": 0,
   "schedule.name": "constant",
   "schedule.warmup_epochs": 0.0,
   "schedule.final_scale": 0.0,

@@ -63,13 +63,14 @@ def zero_totals() -> dict[str, Array]:
   """Sums of an epoch that has not begun.
 
   Returns:
-    "loss" and "gradient_norm" (float32 sums over steps), "correct" and "count" (int32
-    over examples), "steps" (int32), "bad_step" (int32: the first step with a
-    non-finite loss or gradient, -1 for none) and "bad_loss", "bad_gradient_norm"
-    (float32: that step's values).
+    "loss", "cross_entropy" and "gradient_norm" (float32 sums over steps), "correct"
+    and "count" (int32 over examples), "steps" (int32), "bad_step" (int32: the first
+    step with a non-finite loss or gradient, -1 for none) and "bad_loss",
+    "bad_gradient_norm" (float32: that step's values).
   """
   return {
     "loss": jnp.float32(0),
+    "cross_entropy": jnp.float32(0),
     "gradient_norm": jnp.float32(0),
     "correct": jnp.int32(0),
     "count": jnp.int32(0),

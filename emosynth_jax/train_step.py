@@ -107,6 +107,13 @@ def train_step(
   )(state.params)
   gradient_norm = optax.tree.norm(gradients)
   finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
+  # Without margin and class weights: comparable between losses.
+  plain_loss = (
+    optax.softmax_cross_entropy_with_integer_labels
+    if targets.ndim == 1
+    else optax.softmax_cross_entropy
+  )
+  cross_entropy = jnp.mean(plain_loss(logits, targets))
 
   updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
   scale = state.plateau.scale
@@ -127,6 +134,7 @@ def train_step(
   first_bad = ~finite & (totals["bad_step"] < 0)
   totals |= {
     "loss": totals["loss"] + jnp.where(finite, value, 0),
+    "cross_entropy": totals["cross_entropy"] + jnp.where(finite, cross_entropy, 0),
     "gradient_norm": totals["gradient_norm"] + jnp.where(finite, gradient_norm, 0),
     "correct": totals["correct"] + jnp.sum(jnp.argmax(logits, -1) == labels),
     "count": totals["count"] + labels.shape[0],

@@ -128,6 +128,9 @@ def _our_cells(runs, not_run) -> list[list[str]]:
     official = report["official_splits"][name]
     where = evaluate.describe_split(name, official)
     where += f", {summary['num_examples']} images"
+    # Reports of earlier runs don't record the form.
+    if counts := report.get("pixel_forms", {}).get(name):
+      where += f", pixel form: {describe_forms(counts)}"
     if official.startswith("fold "):  # "fold 3 of 0..9, by subject"
       where = f"one fold a run, {official.partition(', ')[2]}"
     start = report["config"]["init_from"]
@@ -142,6 +145,11 @@ def _our_cells(runs, not_run) -> list[list[str]]:
       ]
     )
   return rows
+
+
+def describe_forms(counts: Mapping[str, int]) -> str:
+  """Numbers of images by pixel form, such as "3,589 equalized"."""
+  return ", ".join(f"{count:,} {form}" for form, count in counts.items() if count)
 
 
 def _run_lines(runs) -> list[str]:

@@ -4,7 +4,8 @@ Accuracies are as the thesis prints them in tables 5.1 to 5.3, or as the source 
 prints them. "Not stated" and "unknown to us" stand where we have not seen it stated;
 that a row has no doubt says only that we have not looked. An address is one that was
 read; code is named with the file that was read. Issue numbers are those of the method's
-own repository.
+own repository. On FER-2013, claims are on original pixels as far as is known; the
+equalized images of Kaggle's folder copy give other accuracies (docs/protocols.md).
 """
 
 from typing import NamedTuple
@@ -43,8 +44,9 @@ FER2013 = (
     "28,709 / 7,178: PublicTest and PrivateTest together; how the epoch was chosen: "
     "not stated",
     "not stated",
-    "people score about 65 %, audited single networks from scratch 72 to 73.5 %; "
-    "no deviation or seed stated; 19 % of PrivateTest have a twin in another split",
+    "people score about 65 %, no audited single network from scratch, chosen on "
+    "PublicTest, has more than about 72.6 %; form of the images, deviation and seed "
+    "not stated; 19 % of PrivateTest have a twin in another split",
   ),
   Claim(
     "PAtt-Lite",
@@ -77,8 +79,9 @@ FER2013 = (
     "El Boudouri and Bohi 2023, arXiv:2501.08199, github.com/yelboudouri/EmoNeXt",
     76.12,
     "test folder; epoch chosen on a validation folder (train.py)",
-    UNKNOWN,
-    "ten crops averaged at test time, one seed (train.py)",
+    "ImageNet (models.py)",
+    "ten crops averaged at test time, one seed (train.py); issue 6: others get 71.4 "
+    "and 71.6 with the tiny one",
   ),
   Claim("Segmentation VGG-19", "as the thesis quotes it, [125]", 75.97),
   Claim("Local learning, deep + BOW", "as the thesis quotes it, [69]", 75.42),
@@ -99,15 +102,17 @@ FER2013 = (
     "PrivateTest; epoch and learning rate chosen on PrivateTest (dataset.py, train.py)",
     "no",
     "chosen on the split that is reported; ten crops averaged; its table lists 73.28 "
-    "below as PrivateTest",
+    "below as PrivateTest, which it is not",
   ),
   Claim(
     "VGGNet",
     "Khaireddin and Chen 2021, arXiv:2105.03588, github.com/usef-kh/fer",
     73.28,
-    "PublicTest, ten crops averaged; PrivateTest is its validation (data/fer2013.py)",
+    "PublicTest, ten crops averaged; rate and epoch chosen on PrivateTest "
+    "(data/fer2013.py)",
     "no",
-    "the splits have changed places; reproductions 72.0 to 72.1",
+    "no PrivateTest accuracy: the splits have changed places, and its notebook's "
+    "confusion matrix has PublicTest's class counts; others get 72.0 to 72.1",
   ),
   Claim("CNNs and BOVW + global SVM", "as the thesis quotes it, [122]", 73.25),
   Claim("ResNet50", "as the thesis quotes it, [127]", 73.20),
@@ -115,9 +120,10 @@ FER2013 = (
     "VGG19 (not in the thesis)",
     "github.com/WuJie1010/Facial-Expression-Recognition.Pytorch",
     73.11,
-    "how the epoch was chosen: unknown to us",
+    "PrivateTest, ten crops averaged; best of 250 epochs on PrivateTest "
+    "(mainpro_FER.py)",
     "no",
-    "72.6 on PrivateTest where the epoch is chosen on PublicTest",
+    "issue 27: about 72.6 where the epoch is chosen on PublicTest",
   ),
   Claim("SE-Net50", "as the thesis quotes it, [127]", 72.50),
   Claim("CNN hyperparameter optimisation", "as the thesis quotes it, [78]", 72.16),

@@ -17,7 +17,7 @@ from absl import app, flags
 from emosynth_jax import bundle, command_line, predict, run_config, twins
 from emosynth_jax import experiment as experiments
 from emosynth_jax.data.dataset import Dataset
-from experiments import card_tables
+from experiments import card_tables, face_report
 
 
 def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
@@ -29,7 +29,8 @@ def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
     has_twins: whether to look for twins, which needs the training split too.
 
   Returns:
-    A line about the file, and the tables.
+    A line about the file, one on the pixel form of the images where it is known, and
+    the tables.
 
   Raises:
     FileNotFoundError: if there is no network or no data.
@@ -78,7 +79,15 @@ def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
     for name, dataset in datasets.items()
   ]
   tables = card_tables.format_card(splits, network.class_names, network.temperature)
-  return f"{_describe(network, source)}\n\n{tables}"
+  forms = [
+    f"{splits[i].name}: {face_report.describe_forms(found['pixel_forms'])}"
+    for i, found in enumerate(run_config.fingerprint(datasets).values())
+    if found.get("pixel_forms")
+  ]
+  parts = [_describe(network, source), tables]
+  if forms:
+    parts.insert(1, f"Pixel form of the images of {', of '.join(forms)}.")
+  return "\n\n".join(parts)
 
 
 def _describe(network: bundle.Bundle, source: str) -> str:

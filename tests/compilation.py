@@ -1,7 +1,26 @@
-"""Compiler options for tests that are not to be compiled in haste, see conftest.py."""
+"""How the tests' programs are compiled. Imports no JAX, which reads XLA_FLAGS."""
 
-# What XLA does where nobody asks for anything else.
+import os
+
+# Most of the tests' time is compilation, of programs that then run once.
+_HASTE = (
+  "--xla_backend_optimization_level=0",
+  "--xla_llvm_disable_expensive_passes=true",
+)
+# Compiler options for tests that are not to be compiled in haste: what XLA does where
+# nobody asks for anything else.
 AS_USED = {
   "xla_backend_optimization_level": 3,
   "xla_llvm_disable_expensive_passes": False,
 }
+
+
+def xla_flags(*flags: str, haste: bool = True) -> str:
+  """Returns XLA_FLAGS for the tests or for a process of theirs.
+
+  What the caller of pytest has set, say --xla_cpu_max_isa=AVX2, stays, before a test's
+  own `flags` and after those of haste: XLA goes by the last.
+  """
+  given = os.environ.get("XLA_FLAGS", "").split()
+  outer = [flag for flag in given if flag not in _HASTE]
+  return " ".join([*(_HASTE if haste else ()), *outer, *flags])

@@ -3,13 +3,11 @@
 import os
 import pathlib
 
-# Before JAX reads it. Most of the tests' time is compilation, of programs that then run
-# once on a few numbers. Not so the commands of test_main.py and what takes its options
-# from compilation.py, which are compiled as users have them.
-os.environ.setdefault(
-  "XLA_FLAGS",
-  "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-)
+import compilation
+
+# Before JAX reads it. Compiled in haste, but for the commands of test_main.py and what
+# takes AS_USED, which are compiled as users have them.
+os.environ["XLA_FLAGS"] = compilation.xla_flags()
 
 import jax
 import pytest
@@ -25,6 +23,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Real data stands beside the checkout where somebody has put it there; elsewhere
 # EMOSYNTH_TEST_DATA names the folder, or the tests that need it are skipped.
 _DEFAULT_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_report_header() -> str:
+  """Says by which flags the programs were compiled, which may decide a last digit."""
+  return f"XLA_FLAGS: {os.environ['XLA_FLAGS']}"
 
 
 @pytest.fixture(scope="session")

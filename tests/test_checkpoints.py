@@ -289,6 +289,18 @@ def test_a_checkpoint_of_another_network_is_refused_and_stays(workdir, like):
   _assert_same(_restore(workdir), _state(2))
 
 
+def test_a_checkpoint_from_before_a_sum_of_the_epoch_was_kept_is_read(tmp_path):
+  """Version 0.1's totals had no "cross_entropy"; it is unknown until the next epoch."""
+  state = _state(2)
+  older = {k: v for k, v in state.totals.items() if k != "cross_entropy"}
+  checkpoints = Checkpoints(tmp_path, keep=2)
+  checkpoints.save("last", state.replace(totals=older))
+  checkpoints.close()
+  restored = _restore(tmp_path)
+  assert np.isnan(restored.totals["cross_entropy"])
+  _assert_same(restored.replace(totals=older), state.replace(totals=older))
+
+
 def test_a_save_cut_short_leaves_the_one_before_it(workdir):
   # Orbax writes beside the place and renames; this is what a kill leaves behind.
   folder = workdir / "checkpoints/last"

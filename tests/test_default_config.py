@@ -11,7 +11,7 @@ from emosynth_jax import config_variants, default_config, losses, models
 
 _CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 _FILES = sorted(path.stem for path in _CONFIGS.glob("*.py"))
-_VARIANTS = ("small", "strong", "ce", "mse", "sce", "mam")
+_VARIANTS = ("small", "strong", "thesis", "ce", "mse", "sce", "mam")
 
 
 def _get_config(name, variants=None):
@@ -42,6 +42,8 @@ def test_every_config_loads_with_every_variant(name):
   assert {"cifar10", "fer2013", "mnist", "svhn", "synthetic_faces"} <= set(_FILES)
   for variants in (None, "", *_VARIANTS, *itertools.combinations(_VARIANTS, 2)):
     if isinstance(variants, tuple):
+      if {"strong", "thesis"} <= set(variants):  # Two recipes: refused below.
+        continue
       variants = ",".join(variants)
     config = _get_config(name, variants)
     default_config.check_config(config)
@@ -99,10 +101,52 @@ def test_digits_are_never_mirrored(name):
     default_config.check_config(config)
 
 
+@pytest.mark.parametrize("name", ["fer2013", "raf_db", "ck_plus"])
+def test_faces_are_trained_by_the_thesis_method_and_compared_with_cross_entropy(name):
+  default = _get_config(name)
+  assert default.loss.to_dict() == {"name": "mam_softmax+sce_loss"}
+  assert _get_config(name, "ce").loss.to_dict() == {"name": "cross_entropy"}
+  # One recipe for all widths, and for both losses.
+  for variants in ("ce", "small", "small,ce"):
+    config = _get_config(name, variants)
+    for path in ("optimizer", "schedule", "augment", "ema_decay", "class_weights"):
+      assert config[path] == default[path], path
+
+
+@pytest.mark.parametrize("name", ["fer2013", "cifar10", "mnist"])
+def test_the_thesis_recipe_is_as_printed(name):
+  """Section 3.3.2: Adam, 0.001, 0.1 after 5 epochs, 100 epochs, 0.2, 1/255, 1/512."""
+  config = _get_config(name, "thesis")
+  assert (config.optimizer.name, config.optimizer.b1) == ("adam", 0.9)
+  assert config.optimizer.learning_rate == 0.001
+  assert config.optimizer.base_fan_in == 0
+  assert (config.schedule.name, config.schedule.warmup_epochs) == ("constant", 0)
+  assert (config.plateau.factor, config.plateau.patience) == (0.1, 5)
+  assert (config.num_epochs, config.early_stop_patience) == (100, 0)
+  assert (config.input.scale, config.input.second_scale) == (1 / 255, 1 / 512)
+  assert 0 < config.input.second_scale_epoch < config.num_epochs
+  # Keras's shear_range is in degrees: rows 48 pixels apart move by a sixth of a pixel.
+  assert config.augment.zoom == 0.2
+  assert 48 * config.augment.shear == pytest.approx(
+    48 * 0.2 * 3.14159265 / 180, rel=1e-4
+  )
+  assert config.augment.flip == (name != "mnist")
+  for setting in ("shift", "rotation", "erasing_probability", "cutout_side"):
+    assert not config.augment[setting]
+  assert config.mixup_alpha == config.ema_decay == 0
+
+
+def test_two_recipes_at_once_are_refused():
+  with pytest.raises(ValueError, match="strong and thesis are two recipes; name one"):
+    _get_config("fer2013", "strong,thesis")
+
+
 @pytest.mark.parametrize(
   ("names", "right"),
   [
     ("strong,small", "small,strong"),
+    ("thesis,small", "small,thesis"),
+    ("ce,thesis", "thesis,ce"),
     ("mam,strong", "strong,mam"),
     ("small,mam,strong", "small,strong,mam"),
     ("sce,strong,small", "small,strong,sce"),
@@ -122,7 +166,7 @@ def test_a_cosine_beside_a_plateau_is_refused():
 
 @pytest.mark.parametrize("names", ["mma", "small,mma", "Mam"])
 def test_an_unknown_variant_lists_the_known_ones(names):
-  known = r"\['all_cnn', 'ce', .*, 'small', 'strong', 'vgg19'\]"
+  known = r"\['all_cnn', 'ce', .*, 'small', 'strong', 'thesis', 'vgg19'\]"
   with pytest.raises(ValueError, match=rf"expected one of {known}, got"):
     _get_config("mnist", names)
 
@@ -172,6 +216,7 @@ def test_arguments_of_a_loss_a_model_or_a_loader_are_not_its_business():
     ("optimizer.b1", 1.0, "less than 1"),
     ("optimizer.b2", -0.1, "at least 0"),
     ("optimizer.gradient_clip", -1.0, "at least 0"),
+    ("optimizer.base_fan_in", -1, "at least 0"),
     ("plateau.factor", 1.0, "less than 1"),
     ("plateau.factor", 0.0, "more than 0"),
     ("plateau.patience", -1, "at least 0"),

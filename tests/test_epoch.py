@@ -75,6 +75,7 @@ def test_the_best_epoch_is_the_first_with_the_best_value(metric, values, best_ep
     totals=state.totals
     | {
       "loss": jnp.float32(6),
+      "cross_entropy": jnp.float32(4.5),
       "gradient_norm": jnp.float32(9),
       "steps": jnp.int32(3),
       "correct": jnp.int32(8),
@@ -88,10 +89,21 @@ def test_the_best_epoch_is_the_first_with_the_best_value(metric, values, best_ep
     assert record["epoch"] == int(state.epoch) == number
     assert record[f"validation/{metric}"] == value
     assert record["train/loss"] == 2
+    assert record["train/cross_entropy"] == 1.5
     assert record["train/gradient_norm"] == 3
     assert record["train/accuracy"] == 0.25
     found.append(int(state.best_epoch))
   assert found == best_epochs
+
+
+def test_a_cross_entropy_that_is_not_known_is_not_recorded():
+  state = tiny_network.create_state()
+  totals = {"cross_entropy": jnp.float32(np.nan), "steps": jnp.int32(1)}
+  state = state.replace(totals=state.totals | totals | {"count": jnp.int32(1)})
+  summary = _summary(1.0, "loss")
+  _, record = epoch.end(state, summary, _config(), tiny_network.build_plateau())
+  assert "train/loss" in record
+  assert "train/cross_entropy" not in record
 
 
 def test_an_epochs_record_has_the_learning_rate_that_it_was_trained_with():

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from compilation import xla_flags
 
 from emosynth_jax.metric_writer import read_records
 
@@ -59,7 +60,7 @@ class _Program:
       "JAX_PLATFORMS": "cpu",
       # Compiled as users have it, unlike the tests' own programs: same bits are
       # promised of these.
-      "XLA_FLAGS": "",
+      "XLA_FLAGS": xla_flags(haste=False),
       "PYTHONPATH": os.pathsep.join((os.fspath(package.parent), os.fspath(_ROOT))),
     }
     self.processes = []

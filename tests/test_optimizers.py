@@ -90,6 +90,39 @@ def test_gradients_are_limited_to_a_norm_before_adam(clip, second):
     np.testing.assert_allclose(updates[name], [-second], rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_updates_shrink_with_a_kernels_fan_in_and_nothing_elses(name):
+  shapes = {
+    "dense": {"kernel": (40, 3), "bias": (3,)},
+    "conv": {"kernel": (3, 3, 2, 5), "scale": (5,)},
+    "narrow": {"kernel": (8, 3)},
+  }
+  rng = np.random.default_rng(0)
+  draw = lambda shape: jnp.float32(rng.normal(size=shape))  # noqa: E731
+  params, gradients = (
+    jax.tree.map(draw, shapes, is_leaf=lambda x: isinstance(x, tuple)) for _ in "ab"
+  )
+  updates = []
+  for base in (0, 10):
+    optimizer = optimizers.build_optimizer(
+      learning_rate=0.1, name=name, base_fan_in=base
+    )
+    updates.append(optimizer.update(gradients, optimizer.init(params), params)[0])
+  plain, scaled = updates
+  # base / fan-in: 10 / 40 and 10 / (3 * 3 * 2); 8 inputs are fewer than the base.
+  factors = {
+    "dense": {"kernel": 0.25, "bias": 1.0},
+    "conv": {"kernel": 10 / 18, "scale": 1.0},
+    "narrow": {"kernel": 1.0},
+  }
+  jax.tree.map(
+    lambda s, p, f: np.testing.assert_allclose(s, f * p, rtol=1e-6),
+    scaled,
+    plain,
+    factors,
+  )
+
+
 _SHAPES = {"kernel": (2, 3), "bias": (3,), "scale": (3,)}
 
 

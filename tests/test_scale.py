@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_network
+from compilation import xla_flags
 from PIL import Image
 
 from emosynth_jax import experiment, models, train
@@ -25,8 +26,6 @@ from emosynth_jax.metric_writer import read_records
 
 _FOLDER = pathlib.Path(__file__).parent / "scale"
 _SECONDS = 600  # for machines that are busy; a job that hangs ends here
-# Most of the time goes into compiling programs that run for a moment.
-_HASTE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 sys.path.append(str(_FOLDER))
 
 import tiny_config  # noqa: E402
@@ -96,7 +95,7 @@ def _assert_same_but_rounding(config, workdir, alone, rounding=1):
 
 def test_eight_devices_train_as_one_does(folder, alone):
   environment = os.environ | {
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count=8 {_HASTE}",
+    "XLA_FLAGS": xla_flags("--xla_force_host_platform_device_count=8"),
     "SCALE_FOLDER": str(folder),
   }
   arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--durations=5"]
@@ -130,7 +129,7 @@ class _Job:
       server.bind(("127.0.0.1", 0))
       port = server.getsockname()[1]
     environment = os.environ | {
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count=2 {_HASTE}",
+      "XLA_FLAGS": xla_flags("--xla_force_host_platform_device_count=2"),
       "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
       "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
     }

@@ -112,21 +112,23 @@ def test_steps_are_adam_on_the_weighted_mean_loss(
       mutable=["batch_stats"],
     )
     negative = -jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)
-    return jnp.sum(negative * (targets @ weights)) / 6, (logits, updated["batch_stats"])
+    aux = logits, updated["batch_stats"], jnp.mean(negative)
+    return jnp.sum(negative * (targets @ weights)) / 6, aux
 
   params, batch_stats = state.params, state.batch_stats
   first = jax.tree.map(np.zeros_like, params)
   second = jax.tree.map(np.zeros_like, params)
-  loss_sum = norm_sum = correct = 0
+  loss_sum = norm_sum = correct = cross_entropy_sum = 0
   for t in range(1, 4):
     state = step(state, images, labels, weights)
 
-    (value, (logits, batch_stats)), gradient = jax.value_and_grad(
+    (value, (logits, batch_stats, cross_entropy)), gradient = jax.value_and_grad(
       loss_of, has_aux=True
     )(params, batch_stats)
     norm = np.sqrt(sum(np.sum(np.square(g, dtype=float)) for g in _leaves(gradient)))
     assert norm > 0.05  # or the clipping would show nothing
     loss_sum, norm_sum = loss_sum + value, norm_sum + norm
+    cross_entropy_sum += cross_entropy
     correct += np.sum(np.argmax(logits, -1) == labels)
     factor = min(1, clip / norm) if clip else 1
     gradient = jax.tree.map(lambda g, f=factor: f * np.asarray(g), gradient)
@@ -149,11 +151,28 @@ def test_steps_are_adam_on_the_weighted_mean_loss(
   jax.tree.map(close, state.params, params)
   jax.tree.map(close, state.batch_stats, batch_stats)
   close(state.totals["loss"], loss_sum)
+  close(state.totals["cross_entropy"], cross_entropy_sum)
   close(state.totals["gradient_norm"], norm_sum)
   assert int(state.totals["correct"]) == correct
   assert int(state.totals["count"]) == 18
   assert int(state.totals["steps"]) == int(state.step) == 3
   assert int(state.totals["bad_step"]) == -1
+
+
+def test_the_cross_entropy_of_a_step_has_neither_margin_nor_weights(batch):
+  totals = {}
+  for name in ("cross_entropy", "mam_softmax+sce_loss"):
+    loss = {
+      "loss": losses.get_loss(name),
+      "evaluation_logits": losses.get_evaluation_logits(name),
+    }
+    step = jax.jit(functools.partial(train_step, **_arguments(**loss)))
+    totals[name] = step(tiny_network.create_state(), *batch, _WEIGHTS).totals
+  plain, margin = totals.values()
+  # Of the first step's logits, which no loss has changed yet.
+  assert float(margin["cross_entropy"]) == float(plain["cross_entropy"])
+  assert abs(float(margin["loss"]) - float(plain["loss"])) > 0.01
+  assert abs(float(plain["cross_entropy"]) - float(plain["loss"])) > 0.01
 
 
 def test_a_step_is_a_function_of_its_arguments_alone(batch):

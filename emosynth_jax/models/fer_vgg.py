@@ -17,8 +17,9 @@ _STAGES = (64, 128, 256, 512)
 class FerVGG(nn.Module):
   """Four stages of two 3x3 convolutions, each with BatchNorm and ReLU.
 
-  The network that reproductions from scratch bring to 72 to 73 % on FER-2013. Every
-  stage ends in 2x2 max-pooling; dense layers with dropout follow.
+  Reproductions from scratch reach about 72 % with it on FER-2013's original pixels
+  (docs/protocols.md). Every stage ends in 2x2 max-pooling; dense layers with dropout
+  follow.
 
   References:
     Khaireddin and Chen, "Facial Emotion Recognition: State of the Art Performance on

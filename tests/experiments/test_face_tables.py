@@ -283,6 +283,15 @@ def test_the_paired_difference_is_students(tmp_path):
   assert "50 images" not in text
 
 
+def test_the_form_of_the_images_is_shown_where_it_is_recorded(tmp_path):
+  runs = _runs(tmp_path, [0.5], [0.625])
+  assert "pixel form" not in face_report.format_markdown("T", (), runs, {})
+  counts = {"original": 1, "equalized": 3588, "unknown": 0}
+  runs[0].report["pixel_forms"] = {"validation": None, "test": counts}
+  text = face_report.format_markdown("T", (), runs, {})
+  assert "test (P), 50 images, pixel form: 1 original, 3,588 equalized; epoch" in text
+
+
 def test_runs_without_their_pair_are_shown_and_not_compared(tmp_path):
   runs = _runs(tmp_path, [0.5, 0.75], [0.625])
   assert face_report.pairs_of(runs, "accuracy") == {"seed 0": (50.0, 62.5)}

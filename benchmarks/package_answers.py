@@ -1,0 +1,89 @@
+"""Answers of a package, image by image, kept so that two packages can be paired."""
+
+import csv
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.stats
+
+from emosynth_jax import statistics
+
+_HEADER = ["source", "label", "predicted"]
+
+
+def write(
+  path: str, sources: Sequence[str], labels: np.ndarray, predicted: np.ndarray
+) -> None:
+  """Writes one line an image.
+
+  Args:
+    path: the CSV file; its folder is made if missing.
+    sources: N names of images.
+    labels: int `(N,)`.
+    predicted: int `(N,)`.
+  """
+  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+  with open(path, "w", encoding="utf-8", newline="") as file:
+    rows = csv.writer(file)
+    rows.writerow(_HEADER)
+    rows.writerows(zip(sources, labels.tolist(), predicted.tolist(), strict=True))
+
+
+def read(path: str, sources: Sequence[str], labels: np.ndarray) -> np.ndarray:
+  """Reads what `write` has written for the same images.
+
+  Args:
+    path: the file.
+    sources: N names of images.
+    labels: int `(N,)`.
+
+  Returns:
+    The predicted labels, int `(N,)`.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is another file, or of other images.
+  """
+  if not pathlib.Path(path).is_file():
+    raise FileNotFoundError(f"no answers at {path}: --answers writes them")
+  with open(path, encoding="utf-8", newline="") as file:
+    header, *rows = [*csv.reader(file)] or [[]]
+  is_complete = all(len(row) == len(_HEADER) and row[-1].isdecimal() for row in rows)
+  if header != _HEADER or not is_complete:
+    raise ValueError(
+      f"{path}: expected the columns {', '.join(_HEADER)} in every line; write it anew "
+      "with --answers"
+    )
+  expected = [[*x] for x in zip(sources, map(str, labels), strict=True)]
+  if [row[:-1] for row in rows] != expected:
+    raise ValueError(
+      f"{path}: of other images or labels; give both runs the same --data_dir and "
+      "--images"
+    )
+  return np.array([int(row[-1]) for row in rows])
+
+
+def difference(right: np.ndarray, baseline: np.ndarray) -> str:
+  """Compares two classifiers on the same images.
+
+  Args:
+    right: bool `(N,)`, which images the one classifies correctly.
+    baseline: the same of the other.
+
+  Returns:
+    The difference of the accuracies in percentage points with its 95 % confidence
+    interval (`statistics.paired_difference` over images), and McNemar's exact test.
+
+  References:
+    McNemar, "Note on the sampling error of the difference between correlated
+    proportions or percentages", 1947.
+  """
+  found = statistics.paired_difference(right.tolist(), baseline.tolist())
+  mean, low, high = (100 * found[key] for key in ("mean", "low", "high"))
+  alone, other = int((right & ~baseline).sum()), int((baseline & ~right).sum())
+  p_value = scipy.stats.binomtest(alone, alone + other).pvalue if alone + other else 1.0
+  return (
+    f"{mean:+.2f} points (95 % CI {low:+.2f} to {high:+.2f}); only this one is correct "
+    f"on {alone} images, only the other on {other}, McNemar p = {p_value:.2g}"
+  )
