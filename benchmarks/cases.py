@@ -152,6 +152,7 @@ def inference(
       evaluate_step.image_logits,
       model=experiment.model,
       evaluation_logits=experiment.evaluation_logits,
+      preprocess=experiment.preprocess,
     )
   )
   images = case.images(case.batch)

@@ -89,6 +89,7 @@ def _jax(network, threads, images):
 
 def _torch(network, threads, images, *, channels_last):
   del images
+  import cv2
   import torch
 
   build_network = {"emosynthnet": _emosynthnet, "fer_vgg": _fer_vgg}.get(
@@ -103,6 +104,8 @@ def _torch(network, threads, images, *, channels_last):
 
   @torch.inference_mode()
   def run(image):
+    if network.config.input.equalize == "always":
+      image = np.stack([cv2.equalizeHist(x[..., 0]) for x in image])[..., None]
     inputs = torch.from_numpy(image).permute(0, 3, 1, 2)
     # Permuted, it has this layout already.
     inputs = inputs if channels_last else inputs.contiguous()

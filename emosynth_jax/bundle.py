@@ -116,6 +116,7 @@ def compile_logits(
       evaluate_step.image_logits,
       model=experiment.model,
       evaluation_logits=experiment.evaluation_logits,
+      preprocess=experiment.preprocess,
     )
   )
   variables = jax.tree.map(jnp.asarray, bundle.variables)

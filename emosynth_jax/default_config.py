@@ -118,6 +118,11 @@ def get_default_config() -> ml_collections.ConfigDict:
   # weights expect it (models.from_torch has ImageNet's). () leaves the input alone.
   inputs.mean = ()
   inputs.std = ()
+  # Histogram equalization of gray images, after crop and resize and before augmentation
+  # and scale: "none", "always", in training and evaluation alike, or "random", of a
+  # share of each training batch and never in evaluation: one network for both forms.
+  inputs.equalize = "none"
+  inputs.equalize_share = 0.5  # of "random"
 
   config.augment = augment = ml_collections.ConfigDict()
   augment.zoom = 0.0
@@ -246,6 +251,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ("schedule.name", ("constant", "cosine")),
     ("augment.crop_fill", ("edge", "reflect", "zero")),
     ("eval_augment", ("none", "flip", "ten_crop")),
+    ("input.equalize", ("none", "always", "random")),
   ):
     if get(config, key) not in choices:
       raise ValueError(
@@ -255,6 +261,11 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       "config.input.std: expected as many numbers as config.input.mean, got "
       f"{config.input.std} beside {config.input.mean}"
+    )
+  if not 0 < config.input.equalize_share < 1:
+    raise ValueError(
+      "config.input.equalize_share: expected more than 0 and less than 1, got "
+      f"{config.input.equalize_share}"
     )
   if config.init_from and config.pretrained.file:
     raise ValueError(

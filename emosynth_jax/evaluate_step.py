@@ -15,6 +15,7 @@ from emosynth_jax import batch_invariance, feeds, losses, metrics, models, views
 from emosynth_jax import experiment as experiments
 from emosynth_jax import mesh as meshes
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.models.network_inputs import network_inputs
 from emosynth_jax.models.platforms import on_mesh
 from emosynth_jax.train_state import TrainState
 
@@ -31,20 +32,22 @@ def image_logits(
   *,
   model: nn.Module,
   evaluation_logits: Callable[..., Array],
+  preprocess: Callable[[Array], Array] | None = None,
 ) -> Array:
   """The logits by which images are judged: margin-free, of running statistics.
 
   Args:
     variables: the network's.
     input_scale: factor from pixels to the network's input.
-    images: uint8 `(N, H, W, C)`.
+    images: uint8 `(N, H, W, C)`, or floating where they are preprocessed already.
     model: the network.
     evaluation_logits: that of `losses.get_evaluation_logits`.
+    preprocess: `Experiment.preprocess`; None for none.
 
   Returns:
     `(N, K)`.
   """
-  inputs = images.astype(jnp.float32) * input_scale
+  inputs = network_inputs(images, input_scale, preprocess=preprocess)
   answer: Any = model.apply(variables, inputs, train=False)
   logits, out = answer
   available = models.last_layer(variables["params"], logits, out)
@@ -61,6 +64,7 @@ def evaluate_batch(
   model: nn.Module,
   evaluation_logits: Callable[..., Array],
   num_classes: int,
+  preprocess: Callable[[Array], Array] | None = None,
   augment: Callable[[Array], Array] | None = None,
 ) -> dict[str, Array]:
   """The statistics of one batch.
@@ -77,6 +81,7 @@ def evaluate_batch(
     model: the network.
     evaluation_logits: that of `losses.get_evaluation_logits`.
     num_classes: K.
+    preprocess: `Experiment.preprocess`, applied before the views; None for none.
     augment: the views that are averaged over, one of `views.VIEWS`; None for the image
       as it is.
 
@@ -90,6 +95,8 @@ def evaluate_batch(
     model=model,
     evaluation_logits=evaluation_logits,
   )
+  if preprocess is not None:
+    images = preprocess(images)
   if augment is None:
     logits = answer(images)
   else:
@@ -168,6 +175,7 @@ def build_evaluate(
     evaluate_images,
     model=experiment.model,
     evaluation_logits=experiment.evaluation_logits,
+    preprocess=experiment.preprocess,
     num_classes=len(class_names),
     batch_size=batch_size,
     batch_sharding=None if mesh is None else meshes.batch_sharding(mesh),
@@ -218,6 +226,7 @@ def build_evaluation(
     evaluate_batch,
     model=experiment.model,
     evaluation_logits=experiment.evaluation_logits,
+    preprocess=experiment.preprocess,
     num_classes=len(class_names),
     augment=None if augment == "none" else views.VIEWS[augment],
   )
@@ -262,6 +271,7 @@ def check_invariance(
       image_logits,
       model=experiment.model,
       evaluation_logits=experiment.evaluation_logits,
+      preprocess=experiment.preprocess,
     ),
     out_shardings=None if mesh is None else meshes.replicated(mesh),
   )

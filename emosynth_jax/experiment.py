@@ -14,12 +14,17 @@ import optax
 from emosynth_jax import data, distributed, losses, models, optimizers, twins
 from emosynth_jax.data import augment
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.models import network_inputs
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
 from emosynth_jax.train_state import TrainState, create_train_state
 
 
 class Experiment(NamedTuple):
-  """The functions of a run; `create_state` takes the run's random key."""
+  """The functions of a run; `create_state` takes the run's random key.
+
+  `preprocess` is what the network does to uint8 images before they are scaled, see
+  `network_inputs`; `augment` does it in training.
+  """
 
   model: nn.Module
   loss: Callable
@@ -29,6 +34,7 @@ class Experiment(NamedTuple):
   augment: Callable
   mixup: Callable | None
   create_state: Callable[[jax.Array], TrainState]
+  preprocess: Callable | None = None
 
 
 def build_experiment(
@@ -48,7 +54,8 @@ def build_experiment(
     The experiment.
 
   Raises:
-    ValueError: for an unknown name or argument; the message lists the known ones.
+    ValueError: for an unknown name or argument; the message lists the known ones. Or
+      for images of several channels that are to be equalized.
   """
   model_arguments = dict(config.model)
   model_arguments["dtype"] = jnp.dtype(model_arguments["dtype"])
@@ -70,7 +77,14 @@ def build_experiment(
     evaluation_logits=losses.get_evaluation_logits(loss_name, **loss_arguments),
     optimizer=optimizer,
     plateau=plateau,
-    augment=functools.partial(augment.augment, **config.augment),
+    preprocess=network_inputs.build_preprocess(
+      config.input.equalize, num_channels=image_shape[-1]
+    ),
+    augment=network_inputs.build_augment(
+      functools.partial(augment.augment, **config.augment),
+      config.input.equalize,
+      share=config.input.equalize_share,
+    ),
     mixup=mixup,
     create_state=functools.partial(
       create_train_state,

@@ -78,8 +78,9 @@ def describe(network: Any) -> dict[str, Any]:
     network: a `bundle.Bundle`.
 
   Returns:
-    "class_names", "image_shape", "temperature", "model" (name and arguments),
-    "data_set" and "facts", in what JSON can hold.
+    "class_names", "image_shape", "equalize" (`config.input.equalize`, which the file
+    applies itself), "temperature", "model" (name and arguments), "data_set" and
+    "facts", in what JSON can hold.
 
   Raises:
     TypeError: for facts that JSON can't hold.
@@ -90,6 +91,7 @@ def describe(network: Any) -> dict[str, Any]:
     {
       "class_names": network.class_names,
       "image_shape": network.image_shape,
+      "equalize": network.config.input.equalize,
       "temperature": network.temperature,
       "model": dict(network.config.model),
       "data_set": network.config.data.name,

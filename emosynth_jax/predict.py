@@ -220,7 +220,8 @@ class Predictor:
     """Calibrated probabilities of images that are as the network takes them.
 
     Args:
-      images: uint8 `(M, height, width, channels)`, of `network.image_shape`.
+      images: uint8 `(M, height, width, channels)`, of `network.image_shape`, not
+        equalized: a network with `config.input.equalize` does that itself.
 
     Returns:
       float64 `(M, K)`.

@@ -44,6 +44,8 @@ _LATER_SETTINGS = {
   "pretrained.keep": [],
   "input.mean": [],
   "input.std": [],
+  "input.equalize": "none",
+  "input.equalize_share": 0.5,
   "data.drop_duplicates": False,
   "data.twins.max_distance": 12,
   "data.twins.min_correlation": 0.9,

@@ -46,6 +46,7 @@ def draw_saliency(given: Any, path: pathlib.Path) -> None:
         saliency_run.apply_fn_of(experiment, modules=True),
         layer=layer,
         margin=margin,
+        preprocess=experiment.preprocess,
       ),
       dataset.images[rows],
       (state.evaluation_variables, state.input_scale),

@@ -3,6 +3,7 @@
 It needs no data, and pins no number of the weights, which may be replaced.
 """
 
+import cv2
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -19,7 +20,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def images(network):
-  """Noise, a ramp, a plain grey and a checkerboard."""
+  """Noise of full and of low contrast, a ramp, a plain gray and a checkerboard."""
   height, width, channels = network.image_shape
   rows, columns = np.mgrid[:height, :width]
   noise = np.random.default_rng(0).integers(0, 256, (5, *network.image_shape))
@@ -27,7 +28,7 @@ def images(network):
     [255 * rows // (height - 1), np.full_like(rows, 90), 255 * ((rows + columns) % 2)]
   )
   plain = np.repeat(plain[..., None], channels, -1)
-  return np.concatenate([noise, plain]).astype(np.uint8)
+  return np.concatenate([noise, 90 + noise // 16, plain]).astype(np.uint8)
 
 
 def test_predictions_are_those_of_onnxruntime(network, images):
@@ -41,6 +42,22 @@ def test_predictions_are_those_of_onnxruntime(network, images):
   np.testing.assert_allclose(probabilities, expected, atol=1e-6)
   np.testing.assert_allclose(found, expected, atol=export.TOLERANCE)
   assert np.ptp(found, 0).max() > 0.01  # It looks at the images.
+
+
+def test_photographs_are_equalized_by_the_network(network, images):
+  # FER-2013's zip, which it was trained on, is equalized; photographs are not.
+  config = network.config.copy_and_resolve_references()
+  assert config.input.equalize == "always"
+  config.input.equalize = "none"
+  compute = bundle.compile_logits(network._replace(config=config), batch_size=3)
+  equalized = np.stack([cv2.equalizeHist(image[..., 0]) for image in images])
+  logits = compute(equalized[..., None]).astype(float)
+  expected = special.softmax(logits / network.temperature, -1)
+  found = predict.Predictor(faces="none", batch_size=3).probabilities(images)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+  # It matters: as they are, the images have other answers.
+  plain = special.softmax(compute(images).astype(float) / network.temperature, -1)
+  assert np.abs(found - plain).max() > 0.05
 
 
 def test_the_temperature_is_applied(network, images, tmp_path):

@@ -176,6 +176,7 @@ def measure(given: Any) -> None:
 
   from emosynth_jax import progress, results
   from emosynth_jax.analysis import command, gradcam, saliency_run, trained_run
+  from emosynth_jax.models.network_inputs import network_inputs
 
   network = trained_run.load_network(
     given.workdir, given.split, given.data_dir, dtype="float32"
@@ -185,7 +186,13 @@ def measure(given: Any) -> None:
     raise ValueError(f"--split: expected at least 2 images, got {len(dataset)}")
   order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
   rows = np.sort(order[: given.images])
-  images = np.asarray(dataset.images[rows], np.float32) * np.float32(state.input_scale)
+  images = np.asarray(
+    network_inputs(
+      jnp.asarray(dataset.images[rows]),
+      state.input_scale,
+      preprocess=experiment.preprocess,
+    )
+  )
   batch_size = min(given.batch_size, len(rows))
   apply_fn = saliency_run.apply_fn_of(experiment, modules=False)
   layers = given.layers

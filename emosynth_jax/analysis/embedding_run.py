@@ -38,6 +38,7 @@ class _Subject(NamedTuple):
   apply_fn: Any
   variables: Any
   input_scale: Any
+  preprocess: Any
   images: np.ndarray
   arrays: dict[str, np.ndarray]
   record: dict[str, Any]
@@ -144,6 +145,7 @@ def _read(workdir, split, images, points, perplexity, seed, data_dir) -> _Subjec
     apply_fn=saliency_run.apply_fn_of(experiment, modules=False),
     variables=variables,
     input_scale=state.input_scale,
+    preprocess=experiment.preprocess,
     images=chosen,
     arrays={"rows": rows, "labels": dataset.labels[rows], "drawn": drawn},
     record=results.to_jsonable(record),
@@ -163,6 +165,7 @@ def _embed(subject: _Subject, batch_size: int) -> Found:
     subject.variables,
     subject.input_scale,
     subject.images,
+    preprocess=subject.preprocess,
     batch_size=batch_size,
     report=lambda done: bar.update(
       done, f"{subject.workdir}: image {done}/{total}", images_per_unit=1

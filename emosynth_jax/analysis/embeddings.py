@@ -16,6 +16,7 @@ import numpy as np
 
 from emosynth_jax import mapped
 from emosynth_jax.analysis import gradcam, traced
+from emosynth_jax.models.network_inputs import network_inputs
 
 METHODS = ("tsne", "pca")
 _PERPLEXITY = 30.0
@@ -28,6 +29,7 @@ def compute_embeddings(
   input_scale: Any,
   images: np.ndarray,
   *,
+  preprocess: Callable[[jax.Array], jax.Array] | None = None,
   batch_size: int = 256,
   report: Callable[[int], None] = lambda done: None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -43,6 +45,7 @@ def compute_embeddings(
     variables: the network's.
     input_scale: factor from pixels to the network's input.
     images: uint8 `(M, H, W, C)`.
+    preprocess: `Experiment.preprocess`; None for none.
     batch_size: images at a time.
     report: called now and then with the number of images done.
 
@@ -56,7 +59,7 @@ def compute_embeddings(
     raise ValueError(f"images: expected at least one, got shape {images.shape}")
 
   def one_batch(variables, input_scale, batch):
-    inputs = batch.astype(jnp.float32) * input_scale
+    inputs = network_inputs(batch, input_scale, preprocess=preprocess)
     logits, layers = apply_fn(variables, inputs)
     if "pre_logits" not in layers:
       raise ValueError(

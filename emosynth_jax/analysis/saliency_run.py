@@ -113,6 +113,7 @@ def explain(
   layer: str,
   margin: int,
   batch_size: int,
+  preprocess: Any = None,
 ) -> dict[str, Any]:
   """All maps of a split, as one program; to be called under `jax.jit`.
 
@@ -125,17 +126,17 @@ def explain(
     layer: Grad-CAM's.
     margin: see `gradcam.upsample`.
     batch_size: images at a time.
+    preprocess: `Experiment.preprocess`; None for none.
 
   Returns:
     "maps" `(M, h, w)`, "grad_cam" `(M, H, W)`, "guided_backprop" and "guided_grad_cam"
     `(M, H, W, C)`, "logits" `(M, K)`, "targets" `(M,)`.
   """
-  import jax.numpy as jnp
-
   from emosynth_jax.analysis import gradcam, guided_backprop
+  from emosynth_jax.models.network_inputs import network_inputs
 
   def one_batch(images, *targets):
-    inputs = images.astype(jnp.float32) * input_scale
+    inputs = network_inputs(images, input_scale, preprocess=preprocess)
     cam = gradcam.grad_cam(
       apply_fn, variables, inputs, layer=layer, targets=targets[0] if targets else None
     )
@@ -165,6 +166,7 @@ def grad_cam_at_size(
   layer: str,
   margin: int,
   batch_size: int,
+  preprocess: Any = None,
 ) -> Any:
   """Grad-CAM alone of the predicted classes; to be called under `jax.jit`.
 
@@ -176,16 +178,16 @@ def grad_cam_at_size(
     layer: Grad-CAM's.
     margin: see `gradcam.upsample`.
     batch_size: images at a time.
+    preprocess: `Experiment.preprocess`; None for none.
 
   Returns:
     `(M, H, W)`.
   """
-  import jax.numpy as jnp
-
   from emosynth_jax.analysis import gradcam
+  from emosynth_jax.models.network_inputs import network_inputs
 
   def one_batch(images):
-    inputs = images.astype(jnp.float32) * input_scale
+    inputs = network_inputs(images, input_scale, preprocess=preprocess)
     cam = gradcam.grad_cam(apply_fn, variables, inputs, layer=layer)
     return gradcam.upsample(cam.maps, images.shape[1:3], margin=margin)
 
@@ -220,7 +222,12 @@ def explain_run(given: Any) -> None:
   batch_size = min(given.batch_size, total)
   program = jax.jit(
     functools.partial(
-      explain, apply_fn, layer=layer, margin=margin, batch_size=batch_size
+      explain,
+      apply_fn,
+      layer=layer,
+      margin=margin,
+      batch_size=batch_size,
+      preprocess=experiment.preprocess,
     )
   )
   asked = (dataset.labels[rows],) if given.target == "label" else ()

@@ -21,6 +21,7 @@ from emosynth_jax import default_config, losses, models
 from emosynth_jax import experiment as experiments
 from emosynth_jax.best_checkpoint import load_best
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.models.network_inputs import network_inputs
 
 Array = jax.Array
 
@@ -36,7 +37,8 @@ class TrainedRun(NamedTuple):
   Attributes:
     params: parameters of the best checkpoint (averaged, if the run kept averages).
     constants: what the functions need beside them: "batch_stats", "input_scale".
-    batches: uint8 images `(batches, B, H, W, C)` and int32 labels `(batches, B)`.
+    batches: uint8 images `(batches, B, H, W, C)`, preprocessed, and int32 labels
+      `(batches, B)`.
     measure: `(params, constants, batch) -> {"loss": (), "accuracy": ()}`, the mean
       cross-entropy of the margin-free logits, whatever the training loss was, and the
       share of right answers.
@@ -199,7 +201,7 @@ def load_run(
       "batch_stats": variables["batch_stats"],
       "input_scale": state.input_scale,
     },
-    batches=(jnp.asarray(images), jnp.asarray(labels)),
+    batches=(_preprocessed(experiment, images), jnp.asarray(labels)),
     measure=functools.partial(
       measure,
       model=experiment.model,
@@ -227,6 +229,14 @@ def load_run(
     name=f"{config.model.name}, {config.loss.name}",
     num_classes=len(dataset.class_names),
   )
+
+
+def _preprocessed(experiment: Any, images: np.ndarray) -> Array:
+  """Batches of images as the network preprocesses them, once for all evaluations."""
+  batches = jnp.asarray(images)
+  if experiment.preprocess is None:
+    return batches
+  return jax.lax.map(experiment.preprocess, batches)
 
 
 def choose_images(
@@ -270,7 +280,7 @@ def measure(
   and stochastic depth stay off: the loss is a function of the parameters alone.
   """
   images, labels = batch
-  inputs = images.astype(jnp.float32) * constants["input_scale"]
+  inputs = network_inputs(images, constants["input_scale"])
   variables = {"params": params, "batch_stats": constants["batch_stats"]}
   # Flax's types of what `apply` returns depend on `mutable`, unknown to a checker.
   logits: Any

@@ -44,6 +44,7 @@ def build_function(
       images,
       model=experiment.model,
       evaluation_logits=experiment.evaluation_logits,
+      preprocess=experiment.preprocess,
     )
     # A function of its own in the trace, for the writers to know it by.
     return logits, jax.jit(jax.nn.softmax)(logits / network.temperature)

@@ -13,18 +13,31 @@ import jax.extend.core as jex
 import numpy as np
 import onnx
 
+from emosynth_jax.exporting import equalization
 from emosynth_jax.exporting.graph import Graph
 from emosynth_jax.exporting.primitives import HANDLERS
 from emosynth_jax.exporting.tensors import Tensor
+from emosynth_jax.models.network_inputs import equalize_histogram
 
 # Images of the trace. Any number does: no equation may mix the axis of the images with
 # another one, and none that does has a handler.
 _BATCH_SIZE = 2
 
-# Functions of one array that ONNX has as one operator, with its attributes.
-_OPERATORS: dict[str, tuple[Callable, str, dict[str, Any]]] = {
-  "elu": (jax.nn.elu, "Elu", {}),
-  "softmax": (jax.jit(jax.nn.softmax), "Softmax", {"axis": -1}),
+
+def _operator(kind: str, **attributes: Any) -> Callable[[Graph, Tensor], Tensor]:
+  """One ONNX operator that keeps the shape."""
+
+  def write(graph: Graph, tensor: Tensor) -> Tensor:
+    return Tensor(graph.add(kind, [tensor.name], **attributes), tensor.shape)
+
+  return write
+
+
+# Jitted functions of one array that are written as a whole, and how.
+_FUNCTIONS: dict[str, tuple[Callable, Callable[[Graph, Tensor], Tensor]]] = {
+  "elu": (jax.nn.elu, _operator("Elu")),
+  "equalize_histogram": (equalize_histogram, equalization.write),
+  "softmax": (jax.jit(jax.nn.softmax), _operator("Softmax", axis=-1)),
 }
 
 
@@ -121,23 +134,21 @@ def _results(graph: Graph, eqn: Any, inputs: list[Any]) -> list[Any]:
   if name not in ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call"):
     known = ", ".join(sorted(HANDLERS))
     raise NotImplementedError(f"the primitive {name} has no form here; known: {known}")
-  operator = _operator(eqn, inner, inputs)
-  if operator is None:
+  write = _whole(eqn, inner, inputs)
+  if write is None:
     return _write(graph, inner, inputs)
-  kind, attributes = operator
-  (tensor,) = inputs
-  return [Tensor(graph.add(kind, [tensor.name], **attributes), tensor.shape)]
+  return [write(graph, *inputs)]
 
 
-def _operator(eqn: Any, inner: Any, inputs: list[Any]) -> Any:
-  """The ONNX operator of a whole function, if it is one's; its name is no proof."""
-  function, kind, attributes = _OPERATORS.get(eqn.params.get("name"), (None, "", {}))
+def _whole(eqn: Any, inner: Any, inputs: list[Any]) -> Any:
+  """How a function of `_FUNCTIONS` is written; its name alone is no proof of it."""
+  function, write = _FUNCTIONS.get(eqn.params.get("name"), (None, None))
   if function is None or len(inputs) != 1:
     return None
   argument = eqn.invars[0].aval
   known = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(argument.shape, argument.dtype))
   same = str(known.eqns[0].params["jaxpr"]) == str(inner)
-  return (kind, attributes) if same else None
+  return write if same else None
 
 
 def _evaluate(jaxpr: Any, eqn: Any, inputs: list[Any]) -> list[Any]:

@@ -73,6 +73,7 @@ def compute_answers(
     state.evaluation_variables,
     state.input_scale,
     images,
+    preprocess=network.experiment.preprocess,
     batch_size=batch_size,
     report=lambda done: bar.update(
       done, f"answers: image {done}/{len(images)}", images_per_unit=1
@@ -171,6 +172,7 @@ def grad_cam(
       layer=layer,
       margin=margin,
       batch_size=min(batch_size, len(rows)),
+      preprocess=network.experiment.preprocess,
     )
   )
   state, images = network.state, network.dataset.images[np.asarray(rows)]

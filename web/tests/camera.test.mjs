@@ -58,7 +58,9 @@ test("the camera's face is answered as Python answers its picture", async (t) =>
   const found = await answers(page);
   assert.equal(expected.length, 1);
   // The stream rounds each pixel to its own scale, and halves the colours' resolution.
-  assertEqual(t, "camera", found, expected, { box: 0.5, probability: 0.01 });
+  // A film has 219 levels where the picture has 255, and equalization spreads what
+  // falls together.
+  assertEqual(t, "camera", found, expected, { box: 0.5, probability: 0.05 });
   const best = found[0].probabilities.indexOf(Math.max(...found[0].probabilities));
   assert.equal(Object.keys(expected[0].probabilities)[best], expected[0].label);
   // Only what is found is told, not numbers that change with each frame.
