@@ -43,7 +43,8 @@ def test_overlapping_boxes_are_one_face_and_the_surest_comes_first():
     centres[0, row, column] = score
   boxes, scores = faces.decode(centres, sizes, offsets, min_score=0.5)
   np.testing.assert_allclose(scores, [0.9, 0.8], rtol=1e-6)
-  np.testing.assert_allclose(boxes[:, 0, 0], 4 * (np.array([20, 6]) + 0.5) - 10)
+  expected = 4 * (np.array([20, 6]) + 0.5) - 10
+  np.testing.assert_allclose(boxes[:, 0, 0], expected, rtol=1e-6)
 
 
 def test_no_face_is_no_box():

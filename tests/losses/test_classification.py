@@ -19,12 +19,12 @@ def test_cross_entropy_is_optax_s(data):
   np.testing.assert_allclose(
     jax.jit(cross_entropy)(data.logits, data.labels),
     optax.softmax_cross_entropy_with_integer_labels(data.logits, data.labels),
-    rtol=1e-6,
+    rtol=5e-6,
   )
   np.testing.assert_allclose(
     jax.jit(cross_entropy)(data.logits, data.soft),
     optax.softmax_cross_entropy(data.logits, data.soft),
-    rtol=1e-6,
+    rtol=5e-6,
   )
 
 
@@ -45,7 +45,8 @@ def test_cross_entropy_keeps_digits_of_large_logits():
   """logsumexp(z) - z_y alone would lose them: float32 at 1e4 has a step of 1e-3."""
   z = np.array([[1e4, 1e4 - 7.0, -1e4]], np.float32)
   loss = jax.jit(cross_entropy)(z, jnp.array([0]))
-  np.testing.assert_allclose(loss, [np.log1p(np.exp(-7.0))], rtol=1e-4)
+  # A rounding of 1 + e^-7 is 6e-5 of the loss.
+  np.testing.assert_allclose(loss, [np.log1p(np.exp(-7.0))], rtol=3e-4)
 
 
 def test_a_masked_class_costs_nothing():
@@ -90,12 +91,13 @@ def test_label_smoothing_is_optax_s(data, smoothing):
 def test_focal_is_optax_s_for_two_classes(data, gamma):
   """Softmax of two logits is the sigmoid of their difference."""
   logits, labels = data.logits[:, :2], data.labels % 2
+  # A rounding of p near 1, to the power of gamma, is up to 1e-4 of (1 - p)^gamma.
   np.testing.assert_allclose(
     focal(logits, labels, gamma=gamma),
     optax.sigmoid_focal_loss(
       logits[:, 1] - logits[:, 0], labels.astype(np.float32), gamma=gamma
     ),
-    rtol=2e-5,
+    rtol=2e-4,
   )
 
 
