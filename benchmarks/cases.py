@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emosynth_jax import evaluate_step
+from emosynth_jax import config_variants, evaluate_step
 from emosynth_jax import experiment as experiments
 from emosynth_jax.models import cost
 from emosynth_jax.train_step import compile_train_steps
@@ -52,7 +52,19 @@ class Case(NamedTuple):
     return f"{sides} {self.width}, batch {self.batch}"
 
   def config(self) -> Any:
-    """The project's config."""
+    """The project's config, with PyTorch's plain Adam on cross-entropy."""
+    config = self._config()
+    config_variants.update(
+      config,
+      {
+        "loss": {"name": "cross_entropy"},
+        "optimizer": {"name": "adam", "weight_decay": 0.0, "base_fan_in": 0},
+        "ema_decay": 0.0,
+      },
+    )
+    return config
+
+  def _config(self) -> Any:
     name = "synthetic_faces" if self.data == "tiny" else self.data
     module = importlib.import_module(f"configs.{name}")
     if self.width != "tiny":

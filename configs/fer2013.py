@@ -3,10 +3,10 @@
   python -m emosynth_jax.main --config=configs/fer2013.py            # full width, GPU
   python -m emosynth_jax.main --config=configs/fer2013.py:small      # two CPU cores
 
-On Kaggle's zip, which is histogram-equalized, the small run took 47 minutes on two busy
-cores and reached 58.2 % on PrivateTest (seed 0); at full width `:strong` was run, to
-68.0 % (docs/performance.md), not the thesis's recipe. Nothing was run on the original
-pixels of `fer2013.csv`, which the literature uses: their numbers can't be compared.
+docs/results/recipe.md has what an eighth of the width reaches by this recipe. At full
+width only `:strong` was run, on Kaggle's equalized images, to 68.0 % of PrivateTest
+(docs/performance.md). Results on those and on the original pixels of `fer2013.csv`,
+which the literature uses, can't be compared.
 
 Variants, joined by commas, in this order: a network by its name (resnet18, vgg19, ...;
 EmoSynthNet without one); small; strong, a modern recipe, or thesis, the recipe as the

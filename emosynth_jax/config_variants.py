@@ -54,7 +54,7 @@ def recipe(*, mirrored: bool = True) -> dict[str, Any]:
 
   AdamW with a warm-up and a cosine over the epochs that the config has, updates that
   shrink with a kernel's fan-in, averaged weights, and mild affine augmentation.
-  docs/results/first_steps.md compares it with others, the thesis's among them.
+  docs/results/recipe.md has what was tried.
 
   Args:
     mirrored: whether a mirrored image is of the same class.

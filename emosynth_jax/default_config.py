@@ -88,7 +88,8 @@ def get_default_config() -> ml_collections.ConfigDict:
   optimizer.base_fan_in = 0
 
   # What multiplies the learning rate of each step: "constant", or half a "cosine" down
-  # to `final_scale` at the end of the last epoch; either after a linear warm-up.
+  # to `final_scale` at the end of the last epoch; either after a linear warm-up, which
+  # takes half an epoch at most in a run of one epoch.
   config.schedule = schedule = ml_collections.ConfigDict()
   schedule.name = "constant"
   schedule.warmup_epochs = 0.0

@@ -78,9 +78,9 @@ def describe(network: Any) -> dict[str, Any]:
     network: a `bundle.Bundle`.
 
   Returns:
-    "class_names", "image_shape", "equalize" (`config.input.equalize`, which the file
-    applies itself), "temperature", "model" (name and arguments), "data_set" and
-    "facts", in what JSON can hold.
+    "class_names", "image_shape", "equalize" (`config.input.equalize`; "always" is
+    applied by the file itself), "temperature", "model" (name and arguments),
+    "data_set" and "facts", in what JSON can hold.
 
   Raises:
     TypeError: for facts that JSON can't hold.

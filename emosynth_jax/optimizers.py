@@ -43,7 +43,7 @@ def build_optimizer(
     b1: decay of the first moment, of Adam and AdamW.
     b2: decay of the second moment, likewise.
     momentum: decay of SGD's momentum; 0 for plain SGD.
-    weight_decay: of AdamW and SGD.
+    weight_decay: of AdamW and SGD; scaled by fan-in as the other updates.
     gradient_clip: largest global norm of the gradient, without the decay; 0 for no
       limit.
     base_fan_in: fan-in above which a kernel's updates shrink, see `scale_by_fan_in`;
@@ -149,15 +149,15 @@ def build_schedule(
     num_epochs: epochs of the whole run, at the end of which the cosine is at its end.
     steps_per_epoch: steps in an epoch.
     name: one of `SCHEDULES`.
-    warmup_epochs: epochs of warm-up, not necessarily whole ones. Half of the run is
-      taken where they are not fewer than the run's, so that one of one epoch trains.
+    warmup_epochs: epochs of warm-up, not necessarily whole ones; half an epoch at most
+      where the run has one epoch.
     final_scale: where the cosine ends.
 
   Returns:
     The step to the scale, float32; None where that is always 1.
 
   Raises:
-    ValueError: for an unknown name.
+    ValueError: for an unknown name, or if the warm-up is not shorter than the run.
 
   References:
     Loshchilov and Hutter, `SGDR <https://arxiv.org/abs/1608.03983>`_, 2017, of one
@@ -169,8 +169,13 @@ def build_schedule(
     )
   total = num_epochs * steps_per_epoch
   warmup = round(warmup_epochs * steps_per_epoch)
-  if warmup >= total:
-    warmup = total // 2
+  if num_epochs == 1:
+    warmup = min(warmup, total // 2)
+  elif warmup >= total:
+    raise ValueError(
+      f"schedule.warmup_epochs: expected fewer than the {num_epochs} epochs of the "
+      f"run, got {warmup_epochs}"
+    )
   if name == "constant" and not warmup:
     return None
 

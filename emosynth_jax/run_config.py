@@ -337,12 +337,12 @@ def check_same_config(
   if not path.exists():
     return
   try:
-    old = _LATER_SETTINGS | flatten(json.loads(path.read_text()))
+    old = comparable_settings(json.loads(path.read_text()))
   except (ValueError, AttributeError):
     raise ValueError(
       f"{path} is damaged: delete it to go on with the settings of this command"
     ) from None
-  new = flatten(json.loads(json.dumps(config.to_dict())))
+  new = comparable_settings(json.loads(json.dumps(config.to_dict())))
   # A cosine ends with the last epoch: with more of them, every step would be another.
   bound = {"num_epochs"} if config.schedule.name == "cosine" else set()
   different = [
@@ -355,6 +355,25 @@ def check_same_config(
       f"{workdir} was begun with other settings: {'; '.join(different)}. Use these "
       "settings again, or another --workdir."
     )
+
+
+def comparable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+  """A run's settings by their paths, as runs of any version can be compared.
+
+  Settings that came after the run was stored have the value of what it did, and those
+  of a plateau that is off are left out.
+
+  Args:
+    settings: a config's, as config.json or a report holds them.
+
+  Returns:
+    Path to setting.
+  """
+  flat = _LATER_SETTINGS | flatten(settings)
+  if flat.get("plateau.patience") == 0:
+    unused = ("factor", "min_improvement", "min_scale")
+    flat = {k: v for k, v in flat.items() if k not in {f"plateau.{n}" for n in unused}}
+  return flat
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

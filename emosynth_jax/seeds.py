@@ -147,7 +147,7 @@ def settings_of(settings: Mapping[str, Any]) -> dict[str, Any]:
   """
   return {
     path: value
-    for path, value in run_config.flatten(settings).items()
+    for path, value in run_config.comparable_settings(settings).items()
     if path not in _FREE_SETTINGS
   }
 

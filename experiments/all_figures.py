@@ -248,8 +248,8 @@ def define_flags() -> None:
     "scale",
     "full",
     ["full", "small"],
-    "full: the thesis's recipe, for a GPU. small: parts of the data, narrow networks, "
-    "few epochs, for two CPU cores.",
+    "full: the config's own network, for a GPU. small: parts of the data, narrow "
+    "networks, few epochs, for two CPU cores.",
   )
   flags.DEFINE_integer("seeds", 1, "Seeds of curves and embeddings, counted from 0.", 1)
   flags.DEFINE_integer(

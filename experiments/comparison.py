@@ -94,7 +94,7 @@ def define_flags(seeds: int = 3) -> dict[str, Any]:
       "scale",
       "full",
       ["full", "small"],
-      "full: the thesis's recipe, for a GPU. small: parts of the data, narrow "
+      "full: the config's own network, for a GPU. small: parts of the data, narrow "
       "networks, few epochs, for two CPU cores.",
     ),
     "seeds": flags.DEFINE_integer("seeds", seeds, "Seeds a row, counted from 0.", 1),

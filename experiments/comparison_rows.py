@@ -58,9 +58,9 @@ def build_config(row: Row, seed: int, scale: str, data_dir: str | None):
   Args:
     row: of the table.
     seed: of the run.
-    scale: "full" for the thesis's recipe, "small" for narrow networks and few epochs.
-      Its comparison of networks has batch 96 and 50 epochs, or in the small scale a
-      part of the images; on faces the config's own figures hold.
+    scale: "full" for the config's own network, "small" for narrow networks and few
+      epochs. The thesis's comparison of networks has batch 96 and 50 epochs, or in the
+      small scale a part of the images; on faces the config's own settings hold.
     data_dir: where the data sets lie; None for the config's own place.
 
   Returns:

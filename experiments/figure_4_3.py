@@ -9,7 +9,7 @@
       --workdir=runs/all_cnn-mam_sce-seed0
 
 That is a quarter of the width and 4,000 images, two minutes a run on two CPU cores. The
-thesis trains 30 epochs of full width by Adam with 1e-3 (all_cnn,ce without small, and
+thesis trains 30 epochs of full width by Adam with 1e-3 (all_cnn,thesis,ce and
 --config.num_epochs=30).
 """
 

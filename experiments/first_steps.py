@@ -30,6 +30,7 @@ from emosynth_jax import (
   plots,
   results,
 )
+from emosynth_jax.data import pixel_form
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.programs import build_programs
 from experiments import comparison_rows
@@ -40,7 +41,7 @@ DEFAULT = "default"
 
 def build_config(variants: str, width: float, data_dir: str):
   """The config of a width under a recipe, taking single steps."""
-  names = [] if variants == DEFAULT else variants.split(",")
+  names = [] if variants == DEFAULT else variants.split("+")
   row = comparison_rows.Row(label="", data="fer2013", variants=",".join(names))
   config = comparison_rows.build_config(row, 0, "full", data_dir)
   config.model.width = width
@@ -140,16 +141,21 @@ def run(argv: list[str]) -> None:
   with command_line.mistakes_in_one_line(values.traceback):
     widths = [float(width) for width in values.widths]
     folder.mkdir(parents=True, exist_ok=True)
-    datasets, members = None, []
+    datasets, members = load(build_config(DEFAULT, 1.0, values.data_dir)), []
+    pixels = pixel_form.main_form(datasets["train"].form_counts) or "unknown"
 
     for width in widths:
       for variant in values.variants:
-        path = folder / f"{variant}-width{width:g}-{values.steps}steps.json"
+        path = folder / f"{pixels}-{variant}-width{width:g}-{values.steps}steps.json"
         if not path.exists():
           config = build_config(variant, width, values.data_dir)
-          datasets = datasets or load(config)
           logging.info("Width %g, %s: %d steps", width, variant, values.steps)
-          member = {"width": width, "variant": variant, "num_steps": values.steps}
+          member = {
+            "width": width,
+            "variant": variant,
+            "num_steps": values.steps,
+            "pixels": pixels,
+          }
           member |= measure(config, datasets, values.steps)
           results.write_report(path, member)
         members.append(json.loads(path.read_text()))
@@ -174,7 +180,6 @@ def measure(
   return {
     "cross_entropy": first_cross_entropies(config, datasets, num_steps),
     "seconds": time.monotonic() - began,
-    "pixels": pathlib.Path(config.data.data_dir).name,
     "hardware": made_by["hardware"],
     "command": made_by["command"],
     "commit": made_by["commit"],
@@ -189,7 +194,7 @@ if __name__ == "__main__":
   flags.DEFINE_list(
     "variants",
     [DEFAULT, "ce", "thesis"],
-    "Variants of configs/fer2013.py, each a name; 'default' for none.",
+    "Variants of configs/fer2013.py; 'default' for none, as in default,ce,thesis+ce.",
   )
   flags.DEFINE_integer("steps", 100, "Steps of each run, at most an epoch's.", 2)
   app.run(run)

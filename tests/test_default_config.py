@@ -111,6 +111,8 @@ def test_faces_are_trained_by_the_thesis_method_and_compared_with_cross_entropy(
     config = _get_config(name, variants)
     for path in ("optimizer", "schedule", "augment", "ema_decay", "class_weights"):
       assert config[path] == default[path], path
+    # What keeps the widest layer from diverging, see tests/test_optimizers.py.
+    assert config.optimizer.learning_rate * config.optimizer.base_fan_in < 1
 
 
 @pytest.mark.parametrize("name", ["fer2013", "cifar10", "mnist"])
@@ -133,7 +135,8 @@ def test_the_thesis_recipe_is_as_printed(name):
   assert config.augment.flip == (name != "mnist")
   for setting in ("shift", "rotation", "erasing_probability", "cutout_side"):
     assert not config.augment[setting]
-  assert config.mixup_alpha == config.ema_decay == 0
+  assert config.mixup_alpha == config.ema_decay == config.augment.crop_padding == 0
+  assert config.class_weights == ("balanced" if name == "fer2013" else "none")
 
 
 def test_two_recipes_at_once_are_refused():

@@ -250,7 +250,7 @@ def test_a_constant_rate_needs_no_schedule():
   assert optimizers.build_schedule(num_epochs=2, steps_per_epoch=3) is None
 
 
-def test_a_warm_up_as_long_as_the_run_takes_half_of_it():
+def test_a_run_of_one_epoch_warms_up_for_half_of_it_at_most():
   found = _schedule(4, name="cosine", warmup_epochs=1, num_epochs=1, steps_per_epoch=4)
   np.testing.assert_allclose(found, [0.5, 1, 1, 0.5], rtol=1e-5)
   assert (
@@ -258,7 +258,32 @@ def test_a_warm_up_as_long_as_the_run_takes_half_of_it():
   )
 
 
-def test_an_unknown_schedule_is_refused():
-  message = "schedule.name: expected one of constant, cosine; got 'step'"
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ({"name": "step"}, "schedule.name: expected one of constant, cosine; got 'step'"),
+    ({"warmup_epochs": 2}, "warmup_epochs: expected fewer than the 2 epochs .* got 2"),
+  ],
+)
+def test_a_schedule_that_does_not_fit_is_refused(arguments, message):
   with pytest.raises(ValueError, match=message):
-    optimizers.build_schedule(num_epochs=2, steps_per_epoch=3, name="step")
+    optimizers.build_schedule(num_epochs=2, steps_per_epoch=3, **arguments)
+
+
+def test_a_first_step_moves_a_wide_layers_outputs_as_it_moves_a_narrow_ones():
+  """The recipe's purpose: Adam alone moves an output by the rate times the fan-in."""
+  changes = {}
+  for base in (0, 256):
+    for fan_in in (256, 147_456):
+      optimizer = optimizers.build_optimizer(
+        learning_rate=2e-3, name="adamw", base_fan_in=base
+      )
+      params = {"kernel": jnp.zeros((fan_in, 2))}
+      inputs = jnp.ones(fan_in)
+      gradients = {"kernel": jnp.outer(inputs, jnp.array([1.0, -3.0]))}
+      updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+      changes[base, fan_in] = inputs @ updates["kernel"]
+  # Adam's first step is the rate times the sign. A sum of 147,456 numbers in float32.
+  np.testing.assert_allclose(changes[256, 147_456], [-0.512, 0.512], rtol=1e-2)
+  np.testing.assert_allclose(changes[256, 256], [-0.512, 0.512], rtol=1e-2)
+  np.testing.assert_allclose(changes[0, 147_456], [-294.9, 294.9], rtol=1e-2)

@@ -24,7 +24,7 @@ LOADERS = {
   "synthetic_faces": "emosynth_jax.data.synthetic_faces",
 }
 
-# Those whose grey images are counted by form, see `pixel_form.pixel_forms`.
+# Those whose gray images are counted by form, see `pixel_form.pixel_forms`.
 PHOTOGRAPHS = ("ck_plus", "fer2013", "raf_db")
 
 

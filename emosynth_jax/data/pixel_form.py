@@ -1,7 +1,7 @@
-"""Pixel form of grey images: original or histogram-equalized.
+"""Pixel form of gray images: original or histogram-equalized.
 
 FER-2013 is distributed in both forms, and results on one are not results on the other
-(docs/data.md). Each image is classified by its histogram of grey levels alone, so that
+(docs/data.md). Each image is classified by its histogram of gray levels alone, so that
 a mixed set is counted image by image.
 """
 
@@ -32,7 +32,7 @@ _CHUNK = 4096
 
 
 def pixel_forms(images: np.ndarray) -> np.ndarray:
-  """Classifies grey images as original or histogram-equalized.
+  """Classifies gray images as original or histogram-equalized.
 
   Histogram equalization maps each level to its rank: the number of pixels at or below
   it, less those of the darkest level, scaled to 0..255. An equalized image is a fixed

@@ -142,7 +142,8 @@ def test_the_table_has_the_runs_own_figures(raf_db):
       assert float(own[deviation]) == pytest.approx(np.std(values, ddof=1))
       assert f" {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} |" in text
   assert (folder / "table_5_2_pairs.png").stat().st_size > 0
-  assert "14 images; epoch chosen by validation accuracy | no |" in text
+  assert "14 images, pixel form: 14 " in text
+  assert "; epoch chosen by validation accuracy | no |" in text
   assert "passed in all 4 runs" in text
   assert "| DDAMFN |" in text
   assert table["DDAMFN"]["claimed"] == "91.35"
@@ -289,7 +290,7 @@ def test_the_form_of_the_images_is_shown_where_it_is_recorded(tmp_path):
   counts = {"original": 1, "equalized": 3588, "unknown": 0}
   runs[0].report["pixel_forms"] = {"validation": None, "test": counts}
   text = face_report.format_markdown("T", (), runs, {})
-  assert "test (P), 50 images, pixel form: 1 original, 3,588 equalized; epoch" in text
+  assert "test (P), 50 images, pixel form: 1 original and 3,588 equalized; epoch" in text
 
 
 def test_runs_without_their_pair_are_shown_and_not_compared(tmp_path):
