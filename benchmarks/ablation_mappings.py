@@ -18,7 +18,10 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from emosynth_jax import ablation, ablation_members, command_line, models, results
+from emosynth_jax import models
+from emosynth_jax.utils import cli
+from emosynth_jax.workdir import provenance
+from experiments.lib import ablation, ablation_members
 
 _MEMBERS = flags.DEFINE_integer("members", 4, "Members of a call.", 1)
 _IMAGES = flags.DEFINE_integer("images", 1024, "Training images.", 64)
@@ -39,7 +42,7 @@ _GRID: list[dict[str, Any]] = [
 def main(argv: list[str]) -> None:
   """Prints the table."""
   del argv
-  command_line.start_logging()
+  cli.start_logging()
   jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
   rng = np.random.default_rng(0)
   shape = (_IMAGES.value, _SIDE.value, _SIDE.value, 1)
@@ -51,9 +54,7 @@ def main(argv: list[str]) -> None:
   formulas = list(dict.fromkeys(ablation_members.formula_of(s)[0] for s in settings))
   count = _MEMBERS.value // jax.device_count() * jax.device_count()
   if not count:
-    command_line.fail(
-      f"--members: expected at least {jax.device_count()}, one a device"
-    )
+    cli.fail(f"--members: expected at least {jax.device_count()}, one a device")
   members = ablation_members.stack_members(
     [(settings[i % len(settings)], i) for i in range(count)], formulas
   )
@@ -82,7 +83,7 @@ def main(argv: list[str]) -> None:
     for mapping, program in programs.items():
       times[mapping].append(_seconds(program, members, arrays))
   best = min(statistics.median(t) for t in times.values())
-  print(f"{results.provenance()['hardware']}; {jax.device_count()} JAX devices")
+  print(f"{provenance.provenance()['hardware']}; {jax.device_count()} JAX devices")
   print(f"{count} members, {_IMAGES.value} images {_SIDE.value}x{_SIDE.value}, 1 epoch")
   print("mapping  seconds  images/s  ratio  first call, with compilation")
   for mapping, taken in times.items():

@@ -30,7 +30,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from benchmarks import accelerator_runs, attempts
-from emosynth_jax import command_line
+from emosynth_jax.utils import cli
 
 # Of logits in bfloat16, relative to the largest in float32: eight bits through fifteen
 # layers.
@@ -85,7 +85,7 @@ def measure_jax(case: Any, steps: int, epochs: int) -> dict[str, Any]:
   import jax
 
   from benchmarks import cases, measure
-  from emosynth_jax import results
+  from emosynth_jax.workdir import provenance
 
   few = case._replace(batch=8)
   exact = cases.inference(few, 1)()
@@ -98,7 +98,7 @@ def measure_jax(case: Any, steps: int, epochs: int) -> dict[str, Any]:
   with jax.transfer_guard("disallow"):
     seconds = measure.alternate({"": run}, epochs)[""]
   return {
-    "hardware": results.provenance()["hardware"],
+    "hardware": provenance.provenance()["hardware"],
     "device_kind": jax.devices()[0].device_kind,
     "images": case.batch * steps / statistics.median(seconds),
   }
@@ -271,26 +271,24 @@ def _result(child):
 
 def main(argv: list[str]) -> None:
   """Prints the table and the runs."""
-  command_line.expect_flags_only(argv)
-  command_line.start_logging()
+  cli.expect_flags_only(argv)
+  cli.start_logging()
   values = flags.FLAGS
   if values.only:
     _print_half(values)
     return
   if unknown := sorted(set(values.parts) - set(_PARTS)):
-    command_line.fail(
-      f"--parts: expected some of {', '.join(_PARTS)}, got {unknown[0]!r}"
-    )
+    cli.fail(f"--parts: expected some of {', '.join(_PARTS)}, got {unknown[0]!r}")
   if unknown := sorted(set(values.data) - set(_SHAPES)):
-    command_line.fail(f"--data: expected {' or '.join(_SHAPES)}, got {unknown[0]!r}")
+    cli.fail(f"--data: expected {' or '.join(_SHAPES)}, got {unknown[0]!r}")
   # This process never touches the device, which a child could not open then.
   probe = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
   found = subprocess.run(probe, check=False, capture_output=True, text=True)
   if found.returncode:
     how = attempts.describe_end(found.returncode, found.stderr)
-    command_line.fail(f"JAX does not start on this machine: {how}")
+    cli.fail(f"JAX does not start on this machine: {how}")
   if found.stdout.strip() == "cpu" and not values.dry_run:
-    command_line.fail(
+    cli.fail(
       "JAX sees no accelerator: install JAX for it (pip install 'jax[cuda13]'), or try "
       "the script with --dry_run"
     )
@@ -298,9 +296,9 @@ def main(argv: list[str]) -> None:
 
   jax.config.update("jax_platforms", "cpu")
   from benchmarks import measure
-  from emosynth_jax import results
+  from emosynth_jax.workdir import provenance
 
-  where = results.provenance()
+  where = provenance.provenance()
   print(f"{where['date']}, commit {where['commit']}, {where['command']}", flush=True)
   failures: list[str] = []
   if "throughput" in values.parts:

@@ -102,7 +102,7 @@ def describe(workdir: pathlib.Path, target: float | None) -> str:
   Returns:
     Words for a report.
   """
-  from emosynth_jax.metric_writer import read_records
+  from emosynth_jax.workdir.metric_writer import read_records
 
   elapsed, reached = 0.0, None
   records = zip(

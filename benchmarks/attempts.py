@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from emosynth_jax import command_line
+from emosynth_jax.utils import cli
 
 
 def describe(error: BaseException) -> str:
@@ -44,4 +44,4 @@ def describe_end(code: int, errors: str) -> str:
 def end(failures: list[str]) -> None:
   """Ends the process with exit code 1 and one line, if anything failed."""
   if failures:
-    command_line.fail(f"{len(failures)} failed, see the lines above")
+    cli.fail(f"{len(failures)} failed, see the lines above")

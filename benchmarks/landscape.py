@@ -25,7 +25,7 @@ from absl import app, flags, logging
 
 from benchmarks import landscape_torch
 from benchmarks.landscape_problem import Problem
-from emosynth_jax import command_line
+from emosynth_jax.utils import cli
 
 LANDSCAPE, CURVATURE = "landscape", "curvature map"
 
@@ -50,10 +50,10 @@ def landscape(problem: Problem) -> Callable[[], np.ndarray]:
   """Our losses at the points, as one program."""
   import jax
 
-  from emosynth_jax import mapped
-  from emosynth_jax.analysis import loss_landscape
+  from emosynth_jax.analysis.loss_landscape import surface
+  from emosynth_jax.parallel import batched_map
 
-  program = mapped.compile_map(loss_landscape.at_point(problem.measure))
+  program = batched_map.compile_map(surface.at_point(problem.measure))
   shared = jax.device_put(
     (problem.params, problem.directions, problem.constants, problem.batches)
   )
@@ -65,13 +65,13 @@ def curvature(problem: Problem, steps: int) -> Callable[[], Any]:
   """Our Lanczos at the points, all its steps, with full reorthogonalisation."""
   import jax
 
-  from emosynth_jax import mapped
-  from emosynth_jax.analysis import hessian_lanczos
+  from emosynth_jax.analysis.curvature import hessian
+  from emosynth_jax.parallel import batched_map
 
   total = sum(x.size for x in jax.tree.leaves(problem.params))
   probe = jax.random.normal(jax.random.key(1), (total,))
   # No residual is below 0: every point has all the products.
-  program = mapped.compile_map(hessian_lanczos.at_point(problem.measure, steps, 0.0))
+  program = batched_map.compile_map(hessian.at_point(problem.measure, steps, 0.0))
   shared = jax.device_put(
     (problem.params, problem.directions, problem.constants, problem.batches, probe)
   )
@@ -92,7 +92,8 @@ def product(problem: Problem, vector: Any) -> np.ndarray:
   import jax
   from jax.flatten_util import ravel_pytree
 
-  from emosynth_jax.analysis import directions, hessian
+  from emosynth_jax.analysis import directions
+  from emosynth_jax.analysis.curvature import hessian
 
   def loss_fn(params, batch):
     return problem.measure(params, problem.constants, batch)["loss"]
@@ -184,28 +185,28 @@ def rows_of(
 
 def main(argv: list[str]) -> None:
   """Prints the table."""
-  command_line.expect_flags_only(argv)
-  command_line.start_logging()
-  command_line.use_compilation_cache()
+  cli.expect_flags_only(argv)
+  cli.start_logging()
+  cli.use_compilation_cache()
   from benchmarks import cases, measure
   from benchmarks.throughput import load_torch
-  from emosynth_jax import results
+  from emosynth_jax.workdir import provenance
 
   given = flags.FLAGS
   if given.data not in cases.DATA_SETS or given.width not in cases.WIDTHS:
-    command_line.fail(
+    cli.fail(
       f"--data, --width: expected some of {sorted(cases.DATA_SETS)} and "
       f"{cases.WIDTHS}; got {given.data!r} and {given.width!r}"
     )
   case = cases.Case(given.data, given.width, given.batch_size)
   forms = [form for form in given.forms if form]
   if unknown := set(forms) - {"eager", "channels_last"}:
-    command_line.fail(f"--forms: unknown {sorted(unknown)}")
+    cli.fail(f"--forms: unknown {sorted(unknown)}")
   if forms and load_torch() is None:
     logging.info("torch is missing: ours alone.")
     forms = []
   if forms and given.width == "tiny":
-    command_line.fail(
+    cli.fail(
       "--width=tiny is a dry run with another network, which PyTorch's half has not: "
       "add --forms= to time ours alone, or take --width=small"
     )
@@ -229,8 +230,8 @@ def main(argv: list[str]) -> None:
         logging.info("%s", "  ".join(row))
       rows += own
   except ValueError as error:
-    command_line.fail(error)
-  made = results.provenance()
+    cli.fail(error)
+  made = provenance.provenance()
   print(f"{made['hardware']}; commit {made['commit']}; {case}")
   print(
     f"{given.images} images a point; curvature: {given.curvature_images} images, "

@@ -23,8 +23,10 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import attempts, latency_runtimes, measure
-from emosynth_jax import bundle, command_line, predict, results
-from emosynth_jax.exporting import answers
+from emosynth_jax import bundle
+from emosynth_jax.export import verify
+from emosynth_jax.utils import cli
+from emosynth_jax.workdir import provenance
 
 # Calls of a turn, and seconds before it, in which the threads of the one before that
 # still wait for work in a loop fall asleep.
@@ -34,13 +36,11 @@ _REFERENCE = "JAX, jit"
 
 def main(argv: list[str]) -> None:
   """Prints the table; a mistake in its input ends it with one line."""
-  command_line.expect_flags_only(argv)
-  command_line.start_logging()
+  cli.expect_flags_only(argv)
+  cli.start_logging()
   given = flags.FLAGS
-  with command_line.mistakes_in_one_line(
-    given.traceback, NotImplementedError, RuntimeError
-  ):
-    source = given.source or str(predict.PRETRAINED)
+  with cli.mistakes_in_one_line(given.traceback, NotImplementedError, RuntimeError):
+    source = given.source or str(bundle.PRETRAINED)
     threads = given.threads or latency_runtimes.all_cores()
     if given.only:
       answer_turns(given.only, source, threads=threads)
@@ -100,7 +100,7 @@ def measure_all(
     ModuleNotFoundError: if a package of the extra `export` is missing.
     RuntimeError: if a runtime's process fails.
   """
-  answers.check_packages()
+  verify.check_packages()
   shape = bundle.read_network(source).image_shape
   if threads > latency_runtimes.all_cores():
     raise ValueError(
@@ -121,7 +121,7 @@ def measure_all(
         time.sleep(_PAUSE)
         print(min(_TURN, rounds - begin), file=runtime[0].stdin, flush=True)
         seconds[name] += _read(name, runtime)
-  print(f"{results.provenance()['hardware']}; {threads} threads each")
+  print(f"{provenance.provenance()['hardware']}; {threads} threads each")
   print(f"one image {shape}, {rounds} calls in turns of {_TURN}; logits against JAX's")
   header = ["", "median ms", "least", "90 %", "ratio", "first call", "difference"]
   print(measure.format_rows(header, rows(seconds, ready)))
@@ -193,7 +193,7 @@ def define_flags() -> None:
   flags.DEFINE_integer("rounds", 300, "Timed calls of each.", 10)
   flags.DEFINE_integer("threads", None, "Of each runtime; by default all cores.", 1)
   flags.DEFINE_string("only", None, "One runtime, as this script calls itself.")
-  command_line.define_traceback()
+  cli.define_traceback()
 
 
 def run() -> None:

@@ -68,7 +68,7 @@ def build(
 def _onnx(network, threads, images, *, format):
   import onnxruntime
 
-  from emosynth_jax import export
+  from emosynth_jax.export import export
 
   options = onnxruntime.SessionOptions()
   options.intra_op_num_threads = threads
@@ -81,9 +81,9 @@ def _jax(network, threads, images):
   del threads, images
   import jax
 
-  from emosynth_jax.exporting import network as networks
+  from emosynth_jax.export import stablehlo
 
-  function = jax.jit(networks.build_function(network))
+  function = jax.jit(stablehlo.build_function(network))
   return lambda image: np.asarray(function(image)[0])
 
 

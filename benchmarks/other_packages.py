@@ -28,8 +28,9 @@ from absl import app, flags
 
 from benchmarks import package_answers
 from benchmarks.installed_size import installed_size
-from emosynth_jax import command_line, statistics
-from emosynth_jax.data import fer2013
+from emosynth_jax.data.datasets import fer2013
+from emosynth_jax.metrics import statistics
+from emosynth_jax.utils import cli
 
 # Images, uint8 (N, 48, 48), to the names of their classes as the package says them.
 Classify = Callable[[np.ndarray], list[str]]
@@ -61,13 +62,13 @@ def build_batches() -> Classify:
 
 def build_onnxruntime() -> Classify:
   """The same as ONNX in onnxruntime, one image at a time, by one thread."""
-  from emosynth_jax import bundle, export, predict
-  from emosynth_jax.exporting import answers
+  from emosynth_jax import bundle
+  from emosynth_jax.export import export, verify
 
-  answers.check_packages()
+  verify.check_packages()
   import onnxruntime
 
-  network = bundle.read_bundle(predict.PRETRAINED)
+  network = bundle.read_bundle(bundle.PRETRAINED)
   options = onnxruntime.SessionOptions()
   # Further threads wait in a loop, which would count as time of the processor.
   options.intra_op_num_threads = 1
@@ -160,10 +161,10 @@ WITH_FACES = {"emosynth_jax": "emosynth_jax[predict]"}
 
 def main(argv: list[str]) -> None:
   """Prints the results of one package; a mistake ends it with one line."""
-  command_line.expect_flags_only(argv)
-  command_line.start_logging()
+  cli.expect_flags_only(argv)
+  cli.start_logging()
   given = flags.FLAGS
-  with command_line.mistakes_in_one_line(given.traceback):
+  with cli.mistakes_in_one_line(given.traceback):
     measure(
       given.package,
       given.data_dir,
@@ -299,7 +300,7 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "baseline", None, "Answers of another package to compare with, image by image."
   )
-  command_line.define_traceback()
+  cli.define_traceback()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.stats
 
-from emosynth_jax import statistics
+from emosynth_jax.metrics import statistics
 
 _HEADER = ["source", "label", "predicted"]
 

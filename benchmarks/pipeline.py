@@ -21,11 +21,18 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from emosynth_jax import command_line, default_config, experiment, feeds, results
 from emosynth_jax import data as loaders
-from emosynth_jax import mesh as meshes
+from emosynth_jax.config import defaults
+from emosynth_jax.data import device_feed
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.train_step import compile_train_on_batches, compile_train_steps
+from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.training import build, streaming
+from emosynth_jax.training.train_step import (
+  compile_train_on_batches,
+  compile_train_steps,
+)
+from emosynth_jax.utils import cli
+from emosynth_jax.workdir import provenance
 
 _SIDE = 48
 # Steps of one program, as in a training on a CPU.
@@ -43,17 +50,17 @@ def write_images(folder: pathlib.Path, number: int) -> None:
 
 def main(argv: list[str]) -> None:
   """Prints the table."""
-  command_line.expect_flags_only(argv)
+  cli.expect_flags_only(argv)
   given = flags.FLAGS
   epoch = given.images // given.batch_size
   if given.steps % _CALL or given.steps + _CALL > epoch:
-    command_line.fail(
+    cli.fail(
       f"--steps: expected a multiple of {_CALL} of at most {epoch - _CALL}, as an "
       f"epoch of {given.images} images has {epoch} steps; got {given.steps}"
     )
-  command_line.start_logging()
-  command_line.use_compilation_cache()
-  config = default_config.get_default_config()
+  cli.start_logging()
+  cli.use_compilation_cache()
+  config = defaults.get_default_config()
   config.model = {
     "name": "fer_vgg",
     "width": given.width,
@@ -79,7 +86,7 @@ def main(argv: list[str]) -> None:
     times: dict[str, list[float]] = {name: [] for name in ways}
     for name in list(ways) * (1 + given.rounds):
       times[name].append(ways[name](given.steps))
-  made = results.provenance()
+  made = provenance.provenance()
   print(f"{made['hardware']}; {jax.device_count()} JAX devices")
   print(f"{made['date']}, commit {made['commit']}, {made['command']}")
   print(f"batch {given.batch_size}, {_SIDE}x{_SIDE}x1, fer_vgg width {given.width}")
@@ -96,10 +103,8 @@ def _ways(config: Any, lazy: Dataset, batch_size: int) -> dict[str, Any]:
   """Functions of a number of steps to the seconds that they take."""
   mesh = meshes.build_mesh()
   meshes.check_batch_size(mesh, batch_size)
-  built = experiment.build_experiment(
-    config, image_shape=(_SIDE, _SIDE, 1), num_classes=2
-  )
-  shardings = meshes.state_shardings(mesh, experiment.state_shapes(built))
+  built = build.build_experiment(config, image_shape=(_SIDE, _SIDE, 1), num_classes=2)
+  shardings = meshes.state_shardings(mesh, build.state_shapes(built))
   weights = meshes.place(np.ones(2, np.float32), meshes.replicated(mesh))
   arguments = {
     "state_shardings": shardings,
@@ -114,9 +119,11 @@ def _ways(config: Any, lazy: Dataset, batch_size: int) -> dict[str, Any]:
   resident = compile_train_steps(
     batch_size=batch_size, batch_sharding=meshes.batch_sharding(mesh), **arguments
   )
-  arrays = feeds.place_split(mesh, whole)
+  arrays = device_feed.place_split(mesh, whole)
   batches = compile_train_on_batches(**arguments)
-  streamed = functools.partial(feeds.StreamedSteps, batch_size=batch_size, mesh=mesh)
+  streamed = functools.partial(
+    streaming.StreamedSteps, batch_size=batch_size, mesh=mesh
+  )
   takes = {
     "on the device": lambda state, num_steps: resident(
       state, *arrays, weights, num_steps=num_steps
@@ -124,7 +131,7 @@ def _ways(config: Any, lazy: Dataset, batch_size: int) -> dict[str, Any]:
     "in host memory": streamed(whole, batches, weights),
     "as PNG files": streamed(lazy, batches, weights),
   }
-  first = meshes.place(experiment.create_state(built, 0), shardings)
+  first = meshes.place(build.create_state(built, 0), shardings)
 
   def seconds(take, steps):
     state = take(jax.tree.map(jnp.copy, first), num_steps=_CALL)

@@ -38,9 +38,9 @@ def memory_peak() -> int:
 
 def _jax(values):
   from benchmarks import cases
-  from emosynth_jax import command_line
+  from emosynth_jax.utils import cli
 
-  command_line.use_compilation_cache()
+  cli.use_compilation_cache()
   return cases.training(cases.Case(values.data, values.width, values.batch), 1)
 
 

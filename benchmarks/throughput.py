@@ -26,7 +26,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from benchmarks import attempts
-from emosynth_jax import command_line
+from emosynth_jax.utils import cli
 
 PARTS = ("training", "inference", "augmentation", "start")
 
@@ -286,9 +286,9 @@ def _start_once(command, environment):
 
 def main(argv: list[str]) -> None:
   """Prints the tables."""
-  command_line.expect_flags_only(argv)
-  command_line.start_logging()
-  command_line.use_compilation_cache()
+  cli.expect_flags_only(argv)
+  cli.start_logging()
+  cli.use_compilation_cache()
   values = flags.FLAGS
   try:
     chosen = selected(values.quick, values.data, values.width, values.batch)
@@ -300,11 +300,11 @@ def main(argv: list[str]) -> None:
     if torch_cases and (unknown := sorted(set(forms) - set(known))):
       raise ValueError(f"--forms: expected of {', '.join(known)}; got {unknown[0]!r}")
   except ValueError as error:
-    command_line.fail(error)
+    cli.fail(error)
 
-  from emosynth_jax import results
+  from emosynth_jax.workdir import provenance
 
-  where = results.provenance()
+  where = provenance.provenance()
   print(f"{where['hardware']}; JAX {where['packages']['jax']}", end="")
   print(f"; torch {torch_cases.torch.__version__}" if torch_cases else "", end="")
   print(f"\n{where['date']}, commit {where['commit']}, {where['command']}", flush=True)

@@ -18,11 +18,12 @@ docs/data.md says what is looked for in config.data.data_dir, and how frames bec
 labels.
 """
 
-from emosynth_jax import config_variants, default_config
+from emosynth_jax.config import defaults
+from emosynth_jax.config import variants as config_variants
 
 
 def get_config(variants=None):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.data.name = "ck_plus"
   config.data.options.fold = 0
   config.batch_size = 32  # 981 images in all.

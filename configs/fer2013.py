@@ -17,11 +17,12 @@ The epoch is chosen on PublicTest and PrivateTest is reported. The data set is t
 Kaggle zip, its folder or one of the two CSV files, looked for in config.data.data_dir.
 """
 
-from emosynth_jax import config_variants, default_config
+from emosynth_jax.config import defaults
+from emosynth_jax.config import variants as config_variants
 
 
 def get_config(variants=None):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.data.name = "fer2013"
   config_variants.update(config, config_variants.recipe())
   config_variants.update(config, config_variants.loss_variants()["mam_sce"])

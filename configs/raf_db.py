@@ -17,11 +17,12 @@ trained on one of FER-2013, RAF-DB and CK+ fits the others; the aligned faces ha
 docs/data.md says what is looked for in config.data.data_dir.
 """
 
-from emosynth_jax import config_variants, default_config
+from emosynth_jax.config import defaults
+from emosynth_jax.config import variants as config_variants
 
 
 def get_config(variants=None):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.data.name = "raf_db"
   config.data.options.image_size = 48
   config.data.options.channels = 1

@@ -12,11 +12,12 @@ split is only reported. The data set is read as TFDS leaves it in array_record f
 under config.data.data_dir; `python -m emosynth_jax.data.prepare svhn` makes them.
 """
 
-from emosynth_jax import config_variants, default_config
+from emosynth_jax.config import defaults
+from emosynth_jax.config import variants as config_variants
 
 
 def get_config(variants=None):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.data.name = "svhn"
   config.data.data_dir = "data/tfds"
   config_variants.update(config, config_variants.recipe(mirrored=False))

@@ -7,11 +7,12 @@ EmoSynthNet without one); small; strong, a modern recipe, or thesis, the recipe 
 thesis prints it; the loss (ce, mse, sce, mam, mam_sce), which replaces cross-entropy.
 """
 
-from emosynth_jax import config_variants, default_config
+from emosynth_jax.config import defaults
+from emosynth_jax.config import variants as config_variants
 
 
 def get_config(variants=None):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.data.name = "synthetic_faces"
   config_variants.update(config, config_variants.recipe())
   config.num_epochs = 20

@@ -11,23 +11,19 @@ import jax
 import ml_collections
 from absl import logging
 
-from emosynth_jax import (
-  batch_invariance,
-  distributed,
-  feeds,
-  metric_writer,
-  plots,
-  results,
-  run_config,
-  twins,
-  views,
-)
-from emosynth_jax import experiment as experiments
-from emosynth_jax import mesh as meshes
-from emosynth_jax.best_checkpoint import load_best
-from emosynth_jax.data import pixel_form
+from emosynth_jax.data import deduplicate, device_feed, run_data
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.evaluate_step import build_evaluation, check_invariance
+from emosynth_jax.data.images import pixel_form
+from emosynth_jax.metrics import batch_invariance, plots
+from emosynth_jax.metrics.table import describe_split, format_table
+from emosynth_jax.parallel import distributed
+from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.training import test_time_augmentation
+from emosynth_jax.training.eval_step import build_evaluation, check_invariance
+from emosynth_jax.training.restore import load_best
+from emosynth_jax.utils import files
+from emosynth_jax.workdir import metric_writer, provenance
+from emosynth_jax.workdir import record as run_record
 
 # Of seeds side by side, reports are drawn one at a time: matplotlib is not made for
 # threads.
@@ -61,11 +57,11 @@ def evaluate_run(
       written all the same, and says so.
   """
   workdir = pathlib.Path(workdir)
-  run_config.check_same_config(config, workdir)
+  run_record.check_same_config(config, workdir)
   mesh = meshes.build_mesh(config.mesh.model, devices)
-  read = functools.partial(feeds.fetch, settings=config.data, mesh=mesh)
+  read = functools.partial(device_feed.fetch, settings=config.data, mesh=mesh)
   experiment, state, datasets = load_best(
-    config, workdir, experiments.splits(config)[1:], read=read
+    config, workdir, run_data.splits(config)[1:], read=read
   )
   state = meshes.place(state, meshes.state_shardings(mesh, state))
   first = datasets["validation"]
@@ -79,13 +75,15 @@ def evaluate_run(
     for name, dataset in datasets.items():
       summaries[name]["test_time_augmentation"] = {
         "name": config.eval_augment,
-        "views": views.describe(config.eval_augment, *dataset.images.shape[1:3]),
+        "views": test_time_augmentation.describe(
+          config.eval_augment, *dataset.images.shape[1:3]
+        ),
         **evaluate_views(dataset)(state),
       }
   if config.evaluate_without_twins:
-    training = experiments.load_data(config, ("train",), lazily=jax.process_count() > 1)
-    run_config.check_same_data(training, workdir)
-    rest = twins.evaluate_without_twins(
+    training = run_data.load_data(config, ("train",), lazily=jax.process_count() > 1)
+    run_record.check_same_data(training, workdir)
+    rest = deduplicate.evaluate_without_twins(
       lambda dataset: evaluate(dataset)(state),
       training["train"],
       datasets,
@@ -96,9 +94,9 @@ def evaluate_run(
   invariance = check_invariance(
     experiment, state, first, batch_size=config.eval_batch_size, mesh=mesh
   )
-  evaluated_by = results.provenance(list(mesh.devices.flat))
+  evaluated_by = provenance.provenance(list(mesh.devices.flat))
   # A run that was evaluated elsewhere, or with later code, says so.
-  trained_by = run_config.read_provenance(workdir)
+  trained_by = run_record.read_provenance(workdir)
   num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
   records = metric_writer.read_records(workdir / "metrics.jsonl")
   report = {
@@ -135,9 +133,9 @@ def _write_report(
   """Writes report.json, its text and its pictures, and prints the text."""
   summaries, best_epoch = report["splits"], report["best_epoch"]
   trained_by, evaluated_by = report["trained_by"], report["evaluated_by"]
-  results.write_report(workdir / "report.json", report)
+  files.write_report(workdir / "report.json", report)
   text = "\n\n".join(
-    results.format_table(
+    format_table(
       summary,
       protocol={
         "data set": config.data.name,
@@ -160,7 +158,7 @@ def _write_report(
     )
     for name, summary in summaries.items()
   )
-  results.write_atomically(workdir / "report.txt", (text + "\n").encode())
+  files.write_atomically(workdir / "report.txt", (text + "\n").encode())
   print(text)
 
   name, summary = list(summaries.items())[-1]
@@ -174,23 +172,6 @@ def _write_report(
   )
   plots.plot_reliability(summary["calibration"], workdir / "reliability.png", title)
   logging.info("The report and its pictures are in %s.", workdir)
-
-
-def describe_split(name: str, official_split: str) -> str:
-  """A split as the report's table names it.
-
-  Args:
-    name: "validation" or "test".
-    official_split: see `Dataset`; "" where the name says it all.
-
-  Returns:
-    "test (PrivateTest)", say.
-  """
-  remarks = [official_split]
-  if name == "validation":
-    remarks.append("the epoch was chosen on it")
-  text = "; ".join(filter(None, remarks))
-  return f"{name} ({text})" if text else name
 
 
 def _describe_form(dataset: Dataset) -> dict[str, str]:

@@ -26,7 +26,7 @@ import traceback
 from absl import app, flags
 from ml_collections import config_flags
 
-from emosynth_jax.command_line import (
+from emosynth_jax.utils.cli import (
   expect_flags_only,
   fail,
   mistakes_in_one_line,
@@ -128,11 +128,13 @@ def main(argv: list[str]) -> None:
   start_logging()
   use_compilation_cache()
   # After the flags: --help needs none of it.
-  from emosynth_jax import default_config, distributed, epoch, lost_contact
+  from emosynth_jax.config import defaults
+  from emosynth_jax.parallel import distributed, failures
+  from emosynth_jax.training import epoch
 
   config = _CONFIG.value
   with mistakes_in_one_line(_TRACEBACK.value, epoch.NonFiniteError):
-    default_config.check_config(config)
+    defaults.check_config(config)
     _join_job()
     try:
       seeds = parse_seeds(_SEEDS.value)
@@ -148,8 +150,8 @@ def main(argv: list[str]) -> None:
     except (RuntimeError, TimeoutError) as error:
       if _TRACEBACK.value:
         raise
-      if lost_contact.is_lost(error):
-        fail(lost_contact.describe(error))
+      if failures.is_lost(error):
+        fail(failures.describe(error))
       if "RESOURCE_EXHAUSTED" in str(error):
         fail(_OUT_OF_MEMORY.format(str(error).strip().splitlines()[0][:200]))
       raise
@@ -162,7 +164,7 @@ def _workdir(ending: str) -> pathlib.Path:
 
 def _join_job() -> None:
   """Joins the other processes of the run, if there are any."""
-  from emosynth_jax import distributed
+  from emosynth_jax.parallel import distributed
 
   address = (_COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   wanted = _DISTRIBUTED.value
@@ -185,8 +187,10 @@ def _run_one(config, workdir, **where):
 def _run_seeds(config, seeds):
   import jax
 
-  from emosynth_jax import distributed, results, seeds_text, side_by_side
-  from emosynth_jax import seeds as several
+  from emosynth_jax.parallel import concurrent_runs, distributed
+  from emosynth_jax.training import seeds as training_seeds
+  from emosynth_jax.utils import files
+  from emosynth_jax.workdir import seed_summary
 
   def workdir_of(seed):
     return _workdir("") / f"seed{seed}" if _WORKDIR.value else _workdir(f"seed{seed}")
@@ -195,13 +199,13 @@ def _run_seeds(config, seeds):
     # In a job of several processes each seed is shared out over all of them.
     if jax.process_count() > 1:
       return ()
-    return side_by_side.device_groups(
+    return concurrent_runs.device_groups(
       jax.devices(), count, config.batch_size, config.mesh.model
     )
 
   # What there is to compare with is looked for before hours of training.
-  others = several.read_summary(_COMPARE.value) if _COMPARE.value else None
-  reports = several.run_seeds(
+  others = seed_summary.read_summary(_COMPARE.value) if _COMPARE.value else None
+  reports = training_seeds.run_seeds(
     config,
     seeds,
     workdir_of,
@@ -211,14 +215,14 @@ def _run_seeds(config, seeds):
   )
   if reports is None:
     return
-  summary = several.summarize(reports, [workdir_of(seed) for seed in seeds])
-  comparison = several.compare(summary, others) if others else None
-  text = seeds_text.format_summary(summary, comparison, _COMPARE.value or "")
+  summary = seed_summary.summarize(reports, [workdir_of(seed) for seed in seeds])
+  comparison = seed_summary.compare(summary, others) if others else None
+  text = seed_summary.format_summary(summary, comparison, _COMPARE.value or "")
   if not distributed.is_first():
     return
   folder = _workdir("seeds")
-  results.write_report(folder / "seeds.json", summary | {"comparison": comparison})
-  results.write_atomically(folder / "seeds.txt", text.encode())
+  files.write_report(folder / "seeds.json", summary | {"comparison": comparison})
+  files.write_atomically(folder / "seeds.txt", text.encode())
   print(text, end="")
 
 
@@ -236,16 +240,16 @@ def _main_of_a_job(argv: list[str]) -> None:
   try:
     main(argv)
   except BaseException as error:
-    from emosynth_jax import distributed, lost_contact
+    from emosynth_jax.parallel import distributed, failures
 
     if not distributed.is_joined():
       raise
     if isinstance(error, SystemExit):
-      lost_contact.leave(int(error.code or 0))
+      failures.leave(int(error.code or 0))
     traceback.print_exc()
     if isinstance(error, Exception):
-      print(f"error: {lost_contact.describe_own(error)}", file=sys.stderr)
-    lost_contact.leave(1)
+      print(f"error: {failures.describe_own(error)}", file=sys.stderr)
+    failures.leave(1)
 
 
 if __name__ == "__main__":

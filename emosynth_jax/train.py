@@ -11,16 +11,16 @@ from typing import Any
 import ml_collections
 from absl import logging
 
-from emosynth_jax import distributed, epoch, feeds, fine_tune, lost_contact, run_config
-from emosynth_jax import experiment as experiments
-from emosynth_jax import mesh as meshes
-from emosynth_jax.checkpoints import Checkpoints
-from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.metric_writer import MetricWriter
-from emosynth_jax.programs import build_programs
-from emosynth_jax.progress import Progress
-from emosynth_jax.stop_signal import StopSignal
-from emosynth_jax.train_state import TrainState
+from emosynth_jax.data import device_feed, fingerprints, run_data
+from emosynth_jax.parallel import distributed, failures
+from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.training import epoch, initialization
+from emosynth_jax.training.programs import build_programs
+from emosynth_jax.utils.progress import Progress
+from emosynth_jax.utils.stop_signal import StopSignal
+from emosynth_jax.workdir import metric_writer
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import Checkpoints
 
 
 def train(
@@ -59,7 +59,7 @@ def train(
   distributed.check_same(config.to_json(), "the config")
   distributed.check_shared_folder(workdir)
   with contextlib.ExitStack() as stack:
-    stack.enter_context(distributed.held_by_first(run_config.only_training_in(workdir)))
+    stack.enter_context(distributed.held_by_first(run_record.only_training_in(workdir)))
     stop = stack.enter_context(StopSignal()) if stop is None else stop
     is_whole = _train(config, workdir, began, devices, stop)
   # Not before signals act by themselves again: one that came in between would be lost.
@@ -83,25 +83,25 @@ def _train(
   devices: Sequence[Any] | None,
   stop: StopSignal,
 ) -> bool:
-  run_config.check_same_config(config, workdir)
+  run_record.check_same_config(config, workdir)
   mesh = meshes.build_mesh(config.mesh.model, devices)
   # The test split too: what is wrong with it is better said now than after training.
   datasets = {
-    name: feeds.fetch(dataset, config.data, mesh)
-    for name, dataset in experiments.load_data(
-      config, experiments.splits(config), lazily=True
+    name: device_feed.fetch(dataset, config.data, mesh)
+    for name, dataset in run_data.load_data(
+      config, run_data.splits(config), lazily=True
     ).items()
   }
-  fingerprint = run_config.fingerprint(datasets)
-  run_config.check_same_fingerprint(fingerprint, workdir)
+  fingerprint = fingerprints.fingerprint(datasets)
+  run_record.check_same_fingerprint(fingerprint, workdir)
   run = build_programs(config, datasets, mesh)
   steps_per_epoch = run.steps_per_epoch
 
-  writer = open_writer(workdir, tensorboard=config.tensorboard)
+  writer = metric_writer.open_writer(workdir, tensorboard=config.tensorboard)
   checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
   failure: Exception | None = None
   try:
-    state = _restore_or_create(
+    state = initialization.restore_or_create(
       config, workdir, run.experiment, checkpoints, datasets["train"]
     )
     state = run.place(state)
@@ -127,14 +127,14 @@ def _train(
         if first_call:
           first_call = False
           # Not before: settings that fail at once have begun nothing.
-          run_config.write_fingerprint(fingerprint, workdir)
+          run_record.write_fingerprint(fingerprint, workdir)
           if distributed.is_first():
-            run_config.keep_config(config, workdir)
-            run_config.keep_provenance(
+            run_record.keep_config(config, workdir)
+            run_record.keep_provenance(
               workdir,
               step=int(state.step) - count,
               devices=list(mesh.devices.flat),
-              pixel_forms=run_config.form_counts(fingerprint),
+              pixel_forms=fingerprints.form_counts(fingerprint),
             )
           logging.info(
             "First %d training steps done %.1f s after the start.",
@@ -198,7 +198,7 @@ def _train(
 def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:
   """Lets what is being saved come to its end."""
   # Which needs the other processes, and would wait for those that are gone.
-  if failure is not None and lost_contact.is_lost(failure):
+  if failure is not None and failures.is_lost(failure):
     return
   try:
     checkpoints.close()
@@ -206,46 +206,4 @@ def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:
     if failure is None:
       raise
     # What went wrong first is the reason, and is told last.
-    logging.error("What was being saved is lost (%s).", lost_contact.reason_of(error))
-
-
-def _restore_or_create(
-  config: ml_collections.ConfigDict,
-  workdir: pathlib.Path,
-  experiment: experiments.Experiment,
-  checkpoints: Checkpoints,
-  training: Dataset,
-) -> TrainState:
-  """The state to go on from."""
-  state = checkpoints.restore("last", experiments.state_shapes(experiment))
-  if state is not None:
-    logging.info("Resuming from step %d in %s.", state.step, workdir)
-    return state
-  state = experiments.create_state(experiment, config.seed)
-  if config.init_from:
-    state = fine_tune.init_from(
-      config.init_from,
-      state,
-      class_names=training.class_names,
-      model=config.model.to_dict(),
-      pixel_forms=training.form_counts,
-    )
-  if config.pretrained.file:
-    state = fine_tune.start_from_file(
-      config.pretrained.file, state, model=experiment.model, keep=config.pretrained.keep
-    )
-  return state
-
-
-def open_writer(workdir: pathlib.Path, *, tensorboard: bool) -> MetricWriter | None:
-  """The run's records; TensorBoard's events are done without where they can't be.
-
-  None in all processes but the first, which alone writes them.
-  """
-  if not distributed.is_first():
-    return None
-  try:
-    return MetricWriter(workdir, tensorboard=tensorboard)
-  except ModuleNotFoundError as error:
-    logging.warning("%s. The run goes on without them.", error)
-    return MetricWriter(workdir)
+    logging.error("What was being saved is lost (%s).", failures.reason_of(error))

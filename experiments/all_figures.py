@@ -27,16 +27,17 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from emosynth_jax import command_line, results
-from experiments import (
+from emosynth_jax.utils import cli, files
+from emosynth_jax.workdir import provenance
+from experiments.lib import (
   comparison,
   comparison_rows,
   face_tables,
   figures_page,
   thesis_figures,
 )
-from experiments.comparison_rows import Row
-from experiments.thesis_figures import Figure
+from experiments.lib.comparison_rows import Row
+from experiments.lib.thesis_figures import Figure
 
 DRAWN, NOT_RUN, FAILED = "drawn", "not run", "failed"
 
@@ -217,9 +218,9 @@ def make_all(given: Any) -> list[dict[str, Any]]:
       logging.warning("%s: %s: %s", figure.name, record["state"], record["reason"])
     own.append({"figure": figure.name} | record)
     records[figure.script] = record
-    results.write_report(output / "figures.json", records)
-    page = figures_page.build(figures, records, output, results.provenance())
-    results.write_atomically(output / "index.html", page.encode())
+    files.write_report(output / "figures.json", records)
+    page = figures_page.build(figures, records, output, provenance.provenance())
+    files.write_atomically(output / "index.html", page.encode())
   logging.info("The figures and index.html are in %s.", output)
   return own
 
@@ -269,21 +270,21 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "output", None, "Folder of the pictures; by default figures in the workdir."
   )
-  command_line.define_traceback()
+  cli.define_traceback()
 
 
 def main(argv: list[str]) -> None:
   """Makes the figures; ends with exit code 1 if one failed."""
-  command_line.expect_flags_only(argv)
-  command_line.start_logging()
-  command_line.use_compilation_cache()
-  with command_line.mistakes_in_one_line(flags.FLAGS.traceback):
+  cli.expect_flags_only(argv)
+  cli.start_logging()
+  cli.use_compilation_cache()
+  with cli.mistakes_in_one_line(flags.FLAGS.traceback):
     records = make_all(flags.FLAGS)
     for record in records:
       reason = record.get("reason") or ", ".join(record["pictures"])
       print(f"{record['figure']}: {record['state']}: {reason}")
   if failed := [r["figure"] for r in records if r["state"] == FAILED]:
-    command_line.fail(f"{len(failed)} failed: {', '.join(failed)}")
+    cli.fail(f"{len(failed)} failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ The runs are of table 3.1. The thesis shows the last 20 of 100 epochs, of full w
 
 from typing import Any
 
-from experiments import figures, figures_of_runs
+from experiments.lib import figures, figures_of_runs
 
 
 def draw(given: Any) -> None:

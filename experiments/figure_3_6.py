@@ -8,7 +8,7 @@ A picture for each run, of its reported split, with counts beside the shares.
 
 from typing import Any
 
-from experiments import figures, figures_of_runs
+from experiments.lib import figures, figures_of_runs
 
 
 def draw(given: Any) -> None:

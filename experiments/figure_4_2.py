@@ -22,15 +22,12 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
-from emosynth_jax import (
-  command_line,
-  data,
-  plots,
-  results,
-  text_table,
-)
-from emosynth_jax.analysis import embedding_plots, npz
-from experiments import toy_embeddings
+from emosynth_jax import data
+from emosynth_jax.analysis.embeddings import plots as embedding_plots
+from emosynth_jax.utils import cli as command_cli
+from emosynth_jax.utils import files, npz, plotting, text_table
+from emosynth_jax.workdir import provenance as run_provenance
+from experiments.lib import toy_embeddings
 
 
 def format_summary(
@@ -71,7 +68,7 @@ def draw(
   In two dimensions the embeddings as they are, with the directions of the classes'
   weights as rays; in three their directions, on the unit sphere.
   """
-  figure = plots.new_figure(
+  figure = plotting.new_figure(
     3.4 * len(toy_embeddings.LOSSES) + 1, 3.6 * len(toy_embeddings.DIMENSIONS) + 1.2
   )
   for row, dim in enumerate(toy_embeddings.DIMENSIONS):
@@ -100,7 +97,7 @@ def draw(
     frameon=False,
   )
   figure.suptitle(title, fontsize=11)
-  plots.save(figure, path)
+  plotting.save(figure, path)
 
 
 def _draw_plane(axis, one, labels, class_names):
@@ -177,7 +174,7 @@ def make_figure(given: Any) -> None:
   training, validation = load("train", given.images), load("validation", 2000)
   seeds = range(given.seeds)
   found = toy_embeddings.run_all(training, validation, seeds, given.epochs)
-  provenance = results.provenance()
+  provenance = run_provenance.provenance()
   protocol = {
     "data": f"MNIST, {len(training)} of train; numbers of {len(validation)} held out",
     "training": f"Adam from {toy_embeddings.LEARNING_RATE} by a cosine, batches of "
@@ -195,8 +192,8 @@ def make_figure(given: Any) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   summary = toy_embeddings.summarize(found)
   text = format_summary(summary, protocol)
-  results.write_atomically(folder / "figure_4_2.txt", text.encode())
-  results.write_report(
+  files.write_atomically(folder / "figure_4_2.txt", text.encode())
+  files.write_report(
     folder / "figure_4_2.json",
     {"protocol": protocol, "figures": summary, "computed_by": provenance},
   )
@@ -225,9 +222,9 @@ def make_figure(given: Any) -> None:
 
 def main(argv: list[str]) -> None:
   """Runs the command; a mistake in its input ends it with one line."""
-  from emosynth_jax.analysis import command
+  from emosynth_jax.analysis import cli
 
-  command.run_command(argv, make_figure)
+  cli.run_command(argv, make_figure)
 
 
 def define_flags() -> None:
@@ -239,7 +236,7 @@ def define_flags() -> None:
     "images", 4000, "Training images, drawn by class.", toy_embeddings.BATCH_SIZE
   )
   flags.DEFINE_integer("epochs", 15, "Passes over them.", 1)
-  command_line.define_traceback()
+  command_cli.define_traceback()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ thesis trains 30 epochs of full width by Adam with 1e-3 (all_cnn,thesis,ce and
 
 from typing import Any
 
-from experiments import figures, figures_of_runs
+from experiments.lib import figures, figures_of_runs
 
 
 def draw(given: Any) -> None:

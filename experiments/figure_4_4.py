@@ -11,14 +11,16 @@ from typing import Any
 
 from absl import flags
 
-from emosynth_jax.analysis import landscape_plots, loss_landscape
-from experiments import figures
+from emosynth_jax.analysis.loss_landscape import command as landscape_command
+from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
+from emosynth_jax.analysis.loss_landscape import surface
+from experiments.lib import figures
 
 
 def draw(given: Any) -> None:
   """Draws what the flags ask for."""
   workdirs = [given.workdir, *given.compare]
-  found = loss_landscape.landscapes_of(workdirs, given)
+  found = surface.landscapes_of(workdirs, given)
   path = figures.path_of(given, "figure_4_4")
   landscape_plots.draw(path.with_suffix(""), found)
   figures.write_origin(path, workdirs)
@@ -26,7 +28,7 @@ def draw(given: Any) -> None:
 
 def define_flags() -> None:
   """The flags of this command."""
-  loss_landscape.define_flags()
+  landscape_command.define_flags()
   flags.DEFINE_string("output", "runs/figures", "Folder of the pictures.")
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 from absl import flags
 
-from emosynth_jax.analysis import curvature, curvature_plots
-from experiments import figures
+from emosynth_jax.analysis.curvature import command as curvature_command
+from emosynth_jax.analysis.curvature import eigenvalues
+from emosynth_jax.analysis.curvature import plots as curvature_plots
+from experiments.lib import figures
 
 
 def draw(given: Any) -> None:
@@ -20,7 +22,7 @@ def draw(given: Any) -> None:
   if given.grid < 3:
     raise ValueError(f"--grid: expected 3 or more points a side, got {given.grid}")
   workdirs = [given.workdir, *given.compare]
-  found = curvature.maps_of(workdirs, given)
+  found = eigenvalues.maps_of(workdirs, given)
   path = figures.path_of(given, "figure_4_5")
   curvature_plots.plot_ratios(found, path)
   figures.write_origin(path, workdirs)
@@ -28,7 +30,7 @@ def draw(given: Any) -> None:
 
 def define_flags() -> None:
   """The flags of this command."""
-  curvature.define_flags()
+  curvature_command.define_flags()
   flags.FLAGS.set_default("grid", 21)
   flags.DEFINE_string("output", "runs/figures", "Folder of the pictures.")
 

@@ -9,7 +9,7 @@ beside the picture has the separation of the classes, which no t-SNE shows.
 
 from typing import Any
 
-from experiments import figures, figures_of_networks
+from experiments.lib import figures, figures_of_networks
 
 
 def draw(given: Any) -> None:

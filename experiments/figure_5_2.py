@@ -9,7 +9,7 @@ their mean.
 
 from typing import Any
 
-from experiments import figures, figures_of_runs
+from experiments.lib import figures, figures_of_runs
 
 
 def draw(given: Any) -> None:

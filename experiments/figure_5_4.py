@@ -9,7 +9,7 @@ samples" apart and does not say which they are: here all test images are drawn.
 
 from typing import Any
 
-from experiments import figures, figures_of_networks
+from experiments.lib import figures, figures_of_networks
 
 
 def draw(given: Any) -> None:

@@ -8,7 +8,7 @@ The runs are of table 5.2 and need your copy of the data.
 
 from typing import Any
 
-from experiments import figures, figures_of_runs
+from experiments.lib import figures, figures_of_runs
 
 
 def draw(given: Any) -> None:

@@ -9,7 +9,7 @@ tenth of the people: table 5.3 has all of them together.
 
 from typing import Any
 
-from experiments import figures, figures_of_runs
+from experiments.lib import figures, figures_of_runs
 
 
 def draw(given: Any) -> None:

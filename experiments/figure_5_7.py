@@ -8,7 +8,7 @@ The runs are of table 5.3, on one fold, and need your copy of the data.
 
 from typing import Any
 
-from experiments import figures, figures_of_networks
+from experiments.lib import figures, figures_of_networks
 
 
 def draw(given: Any) -> None:

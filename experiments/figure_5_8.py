@@ -8,7 +8,7 @@ and one that is not of each expression. docs/analysis.md says what such maps can
 
 from typing import Any
 
-from experiments import figures, figures_of_networks
+from experiments.lib import figures, figures_of_networks
 
 
 def draw(given: Any) -> None:

@@ -23,17 +23,15 @@ import ml_collections
 import numpy as np
 from absl import app, flags, logging
 
-from emosynth_jax import (
-  command_line,
-  experiment,
-  mesh,
-  plots,
-  results,
-)
-from emosynth_jax.data import pixel_form
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.programs import build_programs
-from experiments import comparison_rows
+from emosynth_jax.data.images import pixel_form
+from emosynth_jax.parallel import mesh
+from emosynth_jax.training import build
+from emosynth_jax.training.programs import build_programs
+from emosynth_jax.utils import cli, files, plotting
+from emosynth_jax.workdir import provenance
+from experiments.lib import comparison_rows
 
 # A name that means the config without a variant.
 DEFAULT = "default"
@@ -71,7 +69,7 @@ def first_cross_entropies(
     raise ValueError(
       f"--steps: expected at most the epoch's {run.steps_per_epoch}, got {num_steps}"
     )
-  state = run.place(experiment.create_state(run.experiment, config.seed))
+  state = run.place(build.create_state(run.experiment, config.seed))
 
   total, values = 0.0, []
   for _ in range(num_steps):
@@ -115,7 +113,7 @@ def format_table(members: list[dict[str, Any]]) -> str:
 
 def plot_steps(members: list[dict[str, Any]], path: pathlib.Path) -> None:
   """Draws the cross-entropy by step, a line for each width and variant."""
-  figure = plots.new_figure(8, 4.5)
+  figure = plotting.new_figure(8, 4.5)
   axis = figure.add_subplot()
   for member in members:
     axis.plot(
@@ -127,18 +125,18 @@ def plot_steps(members: list[dict[str, Any]], path: pathlib.Path) -> None:
   axis.axhline(math.log(7), color="grey", linestyle=":", label="ln 7")
   axis.set(xlabel="step", ylabel="cross-entropy of the batch (nats)", yscale="log")
   axis.legend(frameon=False, fontsize=8)
-  plots.clean(axis)
-  plots.save(figure, path)
+  plotting.clean(axis)
+  plotting.save(figure, path)
 
 
 def run(argv: list[str]) -> None:
   """Takes the steps that are not on disk yet, and writes the table."""
-  command_line.expect_flags_only(argv)
-  command_line.start_logging()
-  command_line.use_compilation_cache()
+  cli.expect_flags_only(argv)
+  cli.start_logging()
+  cli.use_compilation_cache()
   values = flags.FLAGS
   folder = pathlib.Path(values.workdir)
-  with command_line.mistakes_in_one_line(values.traceback):
+  with cli.mistakes_in_one_line(values.traceback):
     widths = [float(width) for width in values.widths]
     folder.mkdir(parents=True, exist_ok=True)
     datasets, members = load(build_config(DEFAULT, 1.0, values.data_dir)), []
@@ -157,25 +155,25 @@ def run(argv: list[str]) -> None:
             "pixels": pixels,
           }
           member |= measure(config, datasets, values.steps)
-          results.write_report(path, member)
+          files.write_report(path, member)
         members.append(json.loads(path.read_text()))
 
     table = format_table(members)
-    results.write_atomically(folder / "first_steps.md", table.encode())
+    files.write_atomically(folder / "first_steps.md", table.encode())
     plot_steps(members, folder / "first_steps.png")
     print(table)
 
 
 def load(config: ml_collections.ConfigDict) -> dict[str, Dataset]:
   """The training and validation splits."""
-  return experiment.load_data(config, ("train", "validation"))
+  return run_data.load_data(config, ("train", "validation"))
 
 
 def measure(
   config: ml_collections.ConfigDict, datasets: Mapping[str, Dataset], num_steps: int
 ) -> dict[str, Any]:
   """The steps' cross-entropy, and what it was measured by."""
-  made_by = results.provenance()
+  made_by = provenance.provenance()
   began = time.monotonic()
   return {
     "cross_entropy": first_cross_entropies(config, datasets, num_steps),
@@ -187,7 +185,7 @@ def measure(
 
 
 if __name__ == "__main__":
-  command_line.define_traceback()
+  cli.define_traceback()
   flags.DEFINE_string("workdir", "runs/first_steps", "Output folder.")
   flags.DEFINE_string("data_dir", "data", "FER-2013's zip, CSV or folder.")
   flags.DEFINE_list("widths", ["0.125", "0.25", "1"], "Widths of EmoSynthNet.")

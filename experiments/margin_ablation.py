@@ -36,18 +36,18 @@ import numpy as np
 import optax
 from absl import app, flags, logging
 
-from emosynth_jax import (
+from emosynth_jax import data, models
+from emosynth_jax.data.augmentation import augment
+from emosynth_jax.utils import cli, files, progress
+from emosynth_jax.workdir import provenance
+from emosynth_jax.workdir import record as run_record
+from experiments.lib import (
   ablation,
+  ablation_grids,
   ablation_members,
-  command_line,
-  data,
-  models,
-  progress,
-  results,
-  run_config,
+  ablation_records,
+  ablation_report,
 )
-from emosynth_jax.data import augment
-from experiments import ablation_grids, ablation_records, ablation_report
 
 # Both data sets at one size, so that they share programs, and a CPU finishes in time.
 _SIDE = 32
@@ -118,7 +118,7 @@ def run_ablation(
   records = ablation_records.read_records(path)
   # Without a line that was cut short, to which the next one would be joined.
   lines = "".join(json.dumps(record) + "\n" for record in records)
-  results.write_atomically(path, lines.encode())
+  files.write_atomically(path, lines.encode())
   done = {ablation_records.key(record["setting"], record["seed"]) for record in records}
   # By setting first: what is trained is complete when the run is stopped early.
   members = [(setting, seed) for setting in settings for seed in range(seeds)]
@@ -157,7 +157,7 @@ def run_ablation(
   arrays = [
     (jnp.asarray(d.images), jnp.asarray(d.labels)) for d in (training, validation)
   ]
-  commit = results.provenance()["commit"]
+  commit = provenance.provenance()["commit"]
   line = progress.Progress(first=0, total=len(todo))
   for first in range(0, len(todo), call):
     group = todo[first : first + call]
@@ -178,7 +178,7 @@ def run_ablation(
           "seconds": round(seconds / len(padded), 2),
           "commit": commit,
         }
-        file.write(json.dumps(results.to_jsonable(record)) + "\n")
+        file.write(json.dumps(files.to_jsonable(record)) + "\n")
       file.flush()
       os.fsync(file.fileno())
     line.update(
@@ -239,9 +239,9 @@ def define_flags() -> None:
 def run(argv: list[str]) -> None:
   """The command."""
   given = flags.FLAGS
-  command_line.expect_flags_only(argv)
-  command_line.start_logging()
-  command_line.use_compilation_cache()
+  cli.expect_flags_only(argv)
+  cli.start_logging()
+  cli.use_compilation_cache()
   if given.mapping == "devices":
     # One device a core: two small trainings side by side waste less than one that is
     # spread over both.
@@ -249,9 +249,9 @@ def run(argv: list[str]) -> None:
   for flag in ("width", "learning_rate"):
     value = getattr(given, flag)
     if not 0 < value < math.inf:  # absl's bounds let NaN pass
-      command_line.fail(f"--{flag}: expected a number above 0, got {value}")
+      cli.fail(f"--{flag}: expected a number above 0, got {value}")
   if given.grid == "mine" and not given.margin_file:
-    command_line.fail("--grid=mine: expected a --margin_file to add to cross-entropy")
+    cli.fail("--grid=mine: expected a --margin_file to add to cross-entropy")
   name = given.data
   workdir = pathlib.Path(given.workdir or f"runs/margin_ablation-{name}-{given.grid}")
   try:
@@ -283,7 +283,7 @@ def run(argv: list[str]) -> None:
       "learning_rate": given.learning_rate,
     }
     ablation_records.keep_protocol(workdir / "protocol.json", protocol)
-    with run_config.only_training_in(workdir):
+    with run_record.only_training_in(workdir):
       records = run_ablation(
         settings,
         training,
@@ -301,7 +301,7 @@ def run(argv: list[str]) -> None:
     protocol = json.loads((workdir / "protocol.json").read_text())
     text = ablation_report.write(records, protocol, workdir)
   except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
-    command_line.fail(error)
+    cli.fail(error)
   print(text)
   logging.info("results.csv, table.txt and ablation.png are in %s.", workdir)
 

@@ -14,11 +14,13 @@ from typing import Any
 
 from absl import app, flags
 
-from emosynth_jax import bundle, command_line, predict, run_config, twins
-from emosynth_jax import experiment as experiments
-from emosynth_jax.data import pixel_form
+from emosynth_jax import bundle
+from emosynth_jax.data import deduplicate, fingerprints, run_data
 from emosynth_jax.data.dataset import Dataset
-from experiments import card_tables
+from emosynth_jax.data.images import pixel_form
+from emosynth_jax.utils import cli
+from emosynth_jax.workdir import record as run_record
+from experiments.lib import card_tables
 
 
 def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
@@ -42,15 +44,15 @@ def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
   config = network.config
   if data_dir is not None:
     config.data.data_dir = data_dir
-  names = experiments.splits(config)
+  names = run_data.splits(config)
   try:
-    datasets = experiments.load_data(config, names if has_twins else names[1:])
+    datasets = run_data.load_data(config, names if has_twins else names[1:])
   except FileNotFoundError as error:
     raise FileNotFoundError(
       f"{error}. (--data_dir says where the data set is.)"
     ) from error
   if pathlib.Path(source).is_dir():
-    run_config.check_same_data(datasets, source)
+    run_record.check_same_data(datasets, source)
   training = datasets.pop("train", None)
   for dataset in datasets.values():
     if tuple(dataset.class_names) != network.class_names:
@@ -67,7 +69,7 @@ def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
 
   rest: Mapping[str, Any] = {}
   if training is not None:
-    rest = twins.evaluate_without_twins(
+    rest = deduplicate.evaluate_without_twins(
       evaluate, training, datasets, **config.data.twins
     )
   splits = [
@@ -82,7 +84,7 @@ def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
   tables = card_tables.format_card(splits, network.class_names, network.temperature)
   forms = [
     f"{splits[i].name}: {pixel_form.describe_counts(found['pixel_forms'])}"
-    for i, found in enumerate(run_config.fingerprint(datasets).values())
+    for i, found in enumerate(fingerprints.fingerprint(datasets).values())
     if found.get("pixel_forms")
   ]
   parts = [_describe(network, source), tables]
@@ -112,12 +114,12 @@ def _describe(network: bundle.Bundle, source: str) -> str:
 
 def main(argv: list[str]) -> None:
   """Prints the tables; a mistake in its input ends it with one line."""
-  command_line.expect_flags_only(argv)
-  command_line.start_logging()
-  command_line.use_compilation_cache()
+  cli.expect_flags_only(argv)
+  cli.start_logging()
+  cli.use_compilation_cache()
   given = flags.FLAGS
-  with command_line.mistakes_in_one_line(given.traceback):
-    source = given.source or str(predict.PRETRAINED)
+  with cli.mistakes_in_one_line(given.traceback):
+    source = given.source or str(bundle.PRETRAINED)
     print(measure(source, data_dir=given.data_dir, has_twins=given.twins), end="")
 
 
@@ -129,8 +131,8 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     "twins", True, "Also without twins, which needs the training split and a minute."
   )
-  command_line.define_data_dir()
-  command_line.define_traceback()
+  cli.define_data_dir()
+  cli.define_traceback()
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ the thesis prints; "ours" is measured by this command.
 
 from absl import app
 
-from experiments import comparison
-from experiments.comparison_rows import Row
+from experiments.lib import comparison
+from experiments.lib.comparison_rows import Row
 
 _QUOTED = "quoted by the thesis, not trained here"
 

@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 from absl import app, flags
 
-from emosynth_jax import command_line, models, results
+from emosynth_jax import models
 from emosynth_jax.models import cost
+from emosynth_jax.utils import cli, files
+from emosynth_jax.workdir import provenance
 
 
 class Claimed(NamedTuple):
@@ -84,8 +86,8 @@ def format_tables() -> tuple[str, str]:
   lines = [
     "# Table 3.2: what each network costs",
     "",
-    f"- command: {results.provenance()['command']}",
-    f"- commit: {results.provenance()['commit']}",
+    f"- command: {provenance.provenance()['command']}",
+    f"- commit: {provenance.provenance()['commit']}",
     "",
     "| network | form | parameters (M) | multiply-adds (G) | size (MiB) | depth |",
     "|---|---|---:|---:|---:|---:|",
@@ -124,16 +126,16 @@ def format_tables() -> tuple[str, str]:
 
 def main(argv: list[str]) -> None:
   """Writes and prints the table."""
-  command_line.expect_flags_only(argv)
-  command_line.start_logging()
+  cli.expect_flags_only(argv)
+  cli.start_logging()
   markdown, table = format_tables()
   folder = pathlib.Path(flags.FLAGS.workdir) / "table_3_2"
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    results.write_atomically(folder / "table_3_2.md", markdown.encode())
-    results.write_atomically(folder / "table_3_2.csv", table.encode())
+    files.write_atomically(folder / "table_3_2.md", markdown.encode())
+    files.write_atomically(folder / "table_3_2.csv", table.encode())
   except OSError as error:
-    command_line.fail(error)
+    cli.fail(error)
   print(markdown)
 
 

@@ -9,8 +9,8 @@ Outputs: table_3_3.md and .csv, and the curves of figures 3.8 and 3.9.
 
 from absl import app
 
-from experiments import comparison
-from experiments.comparison_rows import Row, claimed
+from experiments.lib import comparison
+from experiments.lib.comparison_rows import Row, claimed
 
 ROWS = [
   Row(

@@ -9,8 +9,8 @@ Outputs: table_3_4.md and .csv, and the curves of figures 3.10 and 3.11.
 
 from absl import app
 
-from experiments import comparison
-from experiments.comparison_rows import Row, claimed
+from experiments.lib import comparison
+from experiments.lib.comparison_rows import Row, claimed
 
 ROWS = [
   Row(

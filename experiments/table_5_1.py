@@ -14,7 +14,7 @@ it stopped.
 
 from absl import app
 
-from experiments import face_tables, literature
+from experiments.lib import face_tables, literature
 
 if __name__ == "__main__":
   app.run(

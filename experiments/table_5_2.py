@@ -15,7 +15,7 @@ table_5_2_pairs.png, written anew after each run.
 
 from absl import app
 
-from experiments import face_tables, literature
+from experiments.lib import face_tables, literature
 
 if __name__ == "__main__":
   app.run(

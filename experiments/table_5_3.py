@@ -20,7 +20,7 @@ import functools
 
 from absl import app, flags
 
-from experiments import face_tables, literature
+from experiments.lib import face_tables, literature
 
 FOLDS = 10
 

@@ -12,7 +12,7 @@ os.environ["XLA_FLAGS"] = compilation.xla_flags()
 import jax
 import pytest
 
-from emosynth_jax import plots
+from emosynth_jax.utils import plotting
 
 # scikit-learn would ask lscpu, and warn where a slim container has none.
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count()))
@@ -44,7 +44,7 @@ def drawn(monkeypatch):
   """The figures instead of files, by the file's name."""
   figures = {}
   monkeypatch.setattr(
-    plots, "save", lambda figure, path: figures.update({path.name: figure})
+    plotting, "save", lambda figure, path: figures.update({path.name: figure})
   )
   return figures
 

@@ -16,29 +16,21 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import (
-  bundle,
-  calibrated_run,
-  default_config,
-  evaluate_step,
-  experiment,
-  export,
-  models,
-  predict,
-  run_config,
-  train_step,
-)
-from emosynth_jax.analysis import (
-  deletion,
-  embedding_run,
-  saliency_grid,
-  saliency_run,
-  trained_run,
-)
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax import bundle, models, predict
+from emosynth_jax.analysis import deletion, trained_run
+from emosynth_jax.analysis.embeddings import run as embedding_run
+from emosynth_jax.analysis.gradcam import plot as gradcam_plot
+from emosynth_jax.analysis.gradcam import run as gradcam_run
+from emosynth_jax.bundle import calibrate
+from emosynth_jax.config import defaults
+from emosynth_jax.config.stored import parse_config
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.exporting import answers as exported
-from emosynth_jax.reporting import answers
+from emosynth_jax.export import export, verify
+from emosynth_jax.report import predictions
+from emosynth_jax.training import build, eval_step, train_step
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import Checkpoints
 
 _CLASSES = ("angry", "happy", "neutral")
 _TOTAL = 30
@@ -69,29 +61,27 @@ def _load_data(config, splits, **_):
 
 
 def _config(equalize):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": "tiny_maps", "dtype": "float32"}
   config.input.equalize = equalize
   return config
 
 
 def _build(equalize):
-  return experiment.build_experiment(
-    _config(equalize), image_shape=(8, 8, 1), num_classes=3
-  )
+  return build.build_experiment(_config(equalize), image_shape=(8, 8, 1), num_classes=3)
 
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
   monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
-  monkeypatch.setattr(experiment, "load_data", _load_data)
+  monkeypatch.setattr(run_data, "load_data", _load_data)
 
 
 @pytest.fixture(scope="module")
 def state():
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
-    return experiment.create_state(_build("none"), 5)
+    return build.create_state(_build("none"), 5)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +90,7 @@ def workdirs(state, tmp_path_factory):
   found = []
   for equalize in ("always", "none"):
     workdir = tmp_path_factory.mktemp(equalize)
-    run_config.keep_config(_config(equalize), workdir)
+    run_record.keep_config(_config(equalize), workdir)
     checkpoints = Checkpoints(workdir, keep=1)
     checkpoints.save("best", state.replace(best_epoch=jnp.int32(2)))
     checkpoints.close()
@@ -125,7 +115,7 @@ def test_the_images_tell_the_two_apart(state):
 def test_evaluation_equalizes_before_the_views(state, views):
   labels = jnp.arange(_TOTAL, dtype=jnp.int32) % 3
   summaries = [
-    evaluate_step.build_evaluate(
+    eval_step.build_evaluate(
       _build(equalize), class_names=_CLASSES, batch_size=16, augment=views
     )(state, jnp.asarray(images), labels)
     for equalize, images in (("always", _images()), ("none", _equalized(_images())))
@@ -166,19 +156,21 @@ def test_training_equalizes_and_random_evaluates_as_they_are(state):
 
 def test_a_report_of_its_answers_and_grad_cam(workdirs, state):
   both = [
-    answers.compute_answers(workdir, "validation", data_dir=None, batch_size=8)
+    predictions.compute_answers(workdir, "validation", data_dir=None, batch_size=8)
     for workdir in workdirs
   ]
   logits = np.asarray(_expected_logits(state, _equalized(_images())), np.float64)
   expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
   for found in both:
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
-  maps = [answers.grad_cam(x, [0, 3, 7], layer=None, batch_size=2).maps for x in both]
+  maps = [
+    predictions.grad_cam(x, [0, 3, 7], layer=None, batch_size=2).maps for x in both
+  ]
   np.testing.assert_allclose(*maps, atol=1e-6)
 
 
 def test_saliency(workdirs, monkeypatch):
-  monkeypatch.setattr(saliency_grid, "draw", lambda path, **_: None)
+  monkeypatch.setattr(gradcam_plot, "draw", lambda path, **_: None)
   found = []
   for workdir in workdirs:
     given = types.SimpleNamespace(
@@ -191,7 +183,7 @@ def test_saliency(workdirs, monkeypatch):
       sanity_check=False,
       data_dir=None,
     )
-    saliency_run.explain_run(given)
+    gradcam_run.explain_run(given)
     with np.load(workdir / "gradcam.npz") as arrays:
       found.append(dict(arrays))
   for name in ("logits", "grad_cam", "guided_backprop", "guided_grad_cam"):
@@ -232,12 +224,12 @@ def test_landscapes_and_curvature_see_equalized_images(workdirs, state):
 
 
 def test_a_prediction_is_the_bundles_and_every_exports(workdirs, state, tmp_path):
-  network = calibrated_run.read_workdir(workdirs[0])
+  network = calibrate.read_workdir(workdirs[0])
   path = tmp_path / "network.safetensors"
   bundle.write_bundle(path, network, dtype="float32")
   stored = bundle.read_bundle(path)
   assert stored.config.input.equalize == "always"
-  assert calibrated_run.read_workdir(workdirs[1]).temperature == pytest.approx(
+  assert calibrate.read_workdir(workdirs[1]).temperature == pytest.approx(
     network.temperature, rel=1e-4
   )
 
@@ -249,12 +241,12 @@ def test_a_prediction_is_the_bundles_and_every_exports(workdirs, state, tmp_path
   probabilities /= probabilities.sum(1, keepdims=True)
   for format in ("stablehlo", "onnx"):
     content = export.export_network(stored, format)
-    logits, shares = exported.read_answer(content, format)(images)
+    logits, shares = verify.read_answer(content, format)(images)
     np.testing.assert_allclose(logits, expected, atol=1e-5, err_msg=format)
     np.testing.assert_allclose(shares, probabilities, atol=1e-5, err_msg=format)
   # In 8 bits coarse; without equalization it would be far off.
   content = export.export_network(stored, "onnx_int8", calibration_images=images)
-  logits, _ = exported.read_answer(content, "onnx_int8")(images)
+  logits, _ = verify.read_answer(content, "onnx_int8")(images)
   raw = np.asarray(_expected_logits(state, images))
   assert np.abs(logits - expected).max() < 0.2 * np.abs(raw - expected).max()
 
@@ -270,17 +262,17 @@ def test_a_prediction_is_the_bundles_and_every_exports(workdirs, state, tmp_path
 
 
 def test_a_bundle_without_the_setting_does_not_equalize(workdirs):
-  network = calibrated_run.read_workdir(workdirs[1])
+  network = calibrate.read_workdir(workdirs[1])
   stored = network.config.to_dict()
   for name in ("equalize", "equalize_share"):
     del stored["input"][name]
-  old = trained_run.parse_config(json.loads(json.dumps(stored)))
+  old = parse_config(json.loads(json.dumps(stored)))
   assert old.input.equalize == "none"
-  run_config.check_same_config(old, workdirs[1])
+  run_record.check_same_config(old, workdirs[1])
   with pytest.raises(ValueError, match=r"input\.equalize was 'none', is 'always'"):
-    run_config.check_same_config(_config("always"), workdirs[1])
+    run_record.check_same_config(_config("always"), workdirs[1])
 
 
 def test_an_export_says_that_it_equalizes(workdirs):
-  network = calibrated_run.read_workdir(workdirs[0])
+  network = calibrate.read_workdir(workdirs[0])
   assert export.describe(network)["equalize"] == "always"

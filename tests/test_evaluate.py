@@ -7,15 +7,17 @@ import pytest
 import tiny_network
 from sklearn.metrics import confusion_matrix
 
-from emosynth_jax import evaluate, evaluate_step, experiment, losses
+from emosynth_jax import losses
+from emosynth_jax.metrics.table import describe_split
+from emosynth_jax.training import build, eval_step
 
 _CLASS_NAMES = ("angry", "sad", "fear")
 _NUM_IMAGES = 100
 
 
 def _build(batch_size, evaluation_logits=None):
-  return evaluate_step.build_evaluate(
-    experiment.Experiment(
+  return eval_step.build_evaluate(
+    build.Experiment(
       model=tiny_network.TinyNetwork(dropout_rate=0.5),
       evaluation_logits=evaluation_logits
       or losses.get_evaluation_logits("cross_entropy"),
@@ -136,4 +138,4 @@ def test_the_states_input_scale_and_the_losss_own_logits_are_used(state, data):
   ],
 )
 def test_a_report_names_the_split_as_its_authors_do(name, official_split, expected):
-  assert evaluate.describe_split(name, official_split) == expected
+  assert describe_split(name, official_split) == expected

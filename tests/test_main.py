@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 import pytest
 from compilation import xla_flags
 
-from emosynth_jax.metric_writer import read_records
+from emosynth_jax.workdir.metric_writer import read_records
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Three epochs of eight steps, two a call, each call saved; all that draws is on. A

@@ -20,9 +20,10 @@ import tiny_network
 from compilation import xla_flags
 from PIL import Image
 
-from emosynth_jax import experiment, models, train
-from emosynth_jax.checkpoints import Checkpoints
-from emosynth_jax.metric_writer import read_records
+from emosynth_jax import models, train
+from emosynth_jax.training import build
+from emosynth_jax.workdir.checkpoints import Checkpoints
+from emosynth_jax.workdir.metric_writer import read_records
 
 _FOLDER = pathlib.Path(__file__).parent / "scale"
 _SECONDS = 600  # for machines that are busy; a job that hangs ends here
@@ -58,10 +59,10 @@ def _config(folder, **changes):
 
 
 def _last(config, workdir):
-  built = experiment.build_experiment(config, image_shape=(4, 4, 1), num_classes=3)
+  built = build.build_experiment(config, image_shape=(4, 4, 1), num_classes=3)
   checkpoints = Checkpoints(workdir, keep=2, read_only=True)
   try:
-    return checkpoints.restore("last", experiment.state_shapes(built))
+    return checkpoints.restore("last", build.state_shapes(built))
   finally:
     checkpoints.close()
 

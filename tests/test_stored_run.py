@@ -12,10 +12,14 @@ import types
 import numpy as np
 import pytest
 
-from emosynth_jax import bundle, evaluate, report, seeds, train
-from emosynth_jax.analysis import kept, trained_run
-from emosynth_jax.calibrated_run import read_workdir
+from emosynth_jax import bundle, evaluate, train
+from emosynth_jax.analysis import result_cache
+from emosynth_jax.bundle.calibrate import read_workdir
+from emosynth_jax.config.stored import read_config
 from emosynth_jax.predict import Predictor
+from emosynth_jax.report import report
+from emosynth_jax.training import seeds
+from emosynth_jax.workdir import seed_summary
 
 _STORED = pathlib.Path(__file__).parent / "fixtures" / "stored_run"
 _EXPECTED = json.loads((_STORED / "expected.json").read_text())
@@ -32,7 +36,7 @@ def _lines(path):
 
 
 def test_the_run_resumes_with_its_config_data_and_checkpoint(workdir):
-  config = trained_run.read_config(workdir)
+  config = read_config(workdir)
   config.num_epochs = 7
   assert train.train(config, workdir)
   before, after = (_lines(f / "metrics.jsonl") for f in (_STORED / "seed0", workdir))
@@ -54,7 +58,7 @@ def test_the_run_resumes_with_its_config_data_and_checkpoint(workdir):
 
 def test_the_best_checkpoint_is_evaluated_as_then(workdir, drawn):
   stored = json.loads((_STORED / "seed0" / "report.json").read_text())
-  found = evaluate.evaluate_run(trained_run.read_config(workdir), workdir)
+  found = evaluate.evaluate_run(read_config(workdir), workdir)
   assert found["best_epoch"] == stored["best_epoch"]
   for name, summary in stored["splits"].items():
     assert found["splits"][name]["accuracy"] == summary["accuracy"]
@@ -64,15 +68,13 @@ def test_the_best_checkpoint_is_evaluated_as_then(workdir, drawn):
 
 def test_finished_seeds_are_read_and_summed_up_as_then():
   folders = [_STORED / "seed0", _STORED / "seed1"]
-  reports = [
-    seeds.finished_report(trained_run.read_config(folder), folder) for folder in folders
-  ]
+  reports = [seeds.finished_report(read_config(folder), folder) for folder in folders]
   assert None not in reports
-  stored = seeds.read_summary(_STORED)
-  found = seeds.summarize(reports, folders)
+  stored = seed_summary.read_summary(_STORED)
+  found = seed_summary.summarize(reports, folders)
   assert found["splits"] == stored["splits"]
   assert found["seeds"] == [0, 1]
-  assert seeds.compare(found, stored)["seeds"] == [0, 1]
+  assert seed_summary.compare(found, stored)["seeds"] == [0, 1]
 
 
 def test_a_page_is_made_of_one_run_and_of_both_seeds(workdir, tmp_path):
@@ -98,7 +100,7 @@ def test_a_page_is_made_of_one_run_and_of_both_seeds(workdir, tmp_path):
 
 def test_an_analysis_of_then_is_not_computed_again(workdir):
   record = json.loads((workdir / "loss_line.json").read_text())
-  found = kept.read(workdir / "loss_line", record["settings"])
+  found = result_cache.read(workdir / "loss_line", record["settings"])
   assert found is not None
   assert found[0] == record
   assert found[1]["loss"].shape == (3,)

@@ -15,23 +15,23 @@ import pytest
 import tiny_network
 from jax.experimental.compilation_cache import compilation_cache
 
-from emosynth_jax import (
-  default_config,
+from emosynth_jax import evaluate, models, train
+from emosynth_jax.config import defaults
+from emosynth_jax.data import deduplicate, run_data
+from emosynth_jax.data.datasets import synthetic_faces
+from emosynth_jax.training import (
+  build,
   epoch,
-  evaluate,
-  evaluate_step,
-  experiment,
-  fine_tune,
-  models,
+  eval_step,
+  initialization,
   programs,
-  run_config,
   seeds,
-  train,
-  twins,
 )
-from emosynth_jax.checkpoints import Checkpoints
-from emosynth_jax.data import synthetic_faces
-from emosynth_jax.metric_writer import read_records
+from emosynth_jax.utils import progress
+from emosynth_jax.workdir import metric_writer
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import Checkpoints
+from emosynth_jax.workdir.metric_writer import read_records
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,7 +59,7 @@ def _tiny_model(monkeypatch):
 
 def _config(**changes):
   """Three epochs of two steps."""
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
   config.data.options.num_examples = 14
   config.batch_size = 7
@@ -69,15 +69,15 @@ def _config(**changes):
   for path, value in changes.items():
     parent, _, key = path.rpartition("__")
     (config[parent] if parent else config)[key] = value
-  default_config.check_config(config)
+  defaults.check_config(config)
   return config
 
 
 def _restore(config, workdir, kind):
-  built = experiment.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
+  built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
   checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
   try:
-    return checkpoints.restore(kind, experiment.state_shapes(built))
+    return checkpoints.restore(kind, build.state_shapes(built))
   finally:
     checkpoints.close()
 
@@ -123,7 +123,7 @@ def test_stopped_at_every_step_it_comes_to_the_same_end(whole, tmp_path, monkeyp
   # A real SIGTERM, just after a step, the last one of an epoch too: the epoch's
   # validation must then neither be lost nor be done twice.
   monkeypatch.setattr(
-    train.Progress,
+    progress.Progress,
     "update",
     lambda *arguments, **keywords: os.kill(os.getpid(), signal.SIGTERM),
   )
@@ -181,7 +181,7 @@ def test_a_failed_save_does_not_hide_why_the_run_failed(tmp_path, monkeypatch, c
   def close(self):
     raise RuntimeError("a save broke too")
 
-  monkeypatch.setattr(train.Progress, "update", break_down)
+  monkeypatch.setattr(progress.Progress, "update", break_down)
   monkeypatch.setattr(Checkpoints, "close", close)
   with pytest.raises(RuntimeError, match="the device broke"):
     train.train(_config(), tmp_path)
@@ -202,7 +202,7 @@ def test_a_run_whose_loss_keeps_states_resumes_to_the_same_end(tmp_path, monkeyp
   assert train.train(config, tmp_path / "whole")
   with monkeypatch.context() as patch:
     patch.setattr(
-      train.Progress,
+      progress.Progress,
       "update",
       lambda *arguments, **keywords: os.kill(os.getpid(), signal.SIGTERM),
     )
@@ -243,7 +243,7 @@ def test_a_scheduled_and_averaged_run_resumes_to_the_same_end(
   config = _config(**_MODERN)
   with monkeypatch.context() as patch:
     patch.setattr(
-      train.Progress,
+      progress.Progress,
       "update",
       lambda *arguments, **keywords: os.kill(os.getpid(), signal.SIGTERM),
     )
@@ -266,14 +266,13 @@ def test_validation_report_and_fine_tuning_take_the_averages(modern, tmp_path):
   assert best.ema is not None
   plain = best.replace(ema=None)
   averaged = plain.replace(**best.ema)
-  built = experiment.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
-  data = experiment.load_data(config, ("train", "validation"))
-  judge = evaluate_step.build_evaluate(
+  built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
+  data = run_data.load_data(config, ("train", "validation"))
+  judge = eval_step.build_evaluate(
     built, class_names=data["train"].class_names, batch_size=14
   )
   of_plain, of_averages = (
-    judge(state, *experiment.on_device(data["validation"]))
-    for state in (plain, averaged)
+    judge(state, *run_data.on_device(data["validation"])) for state in (plain, averaged)
   )
   assert of_plain["loss"] != pytest.approx(of_averages["loss"], rel=1e-4)
   records = read_records(modern / "metrics.jsonl")
@@ -285,9 +284,9 @@ def test_validation_report_and_fine_tuning_take_the_averages(modern, tmp_path):
     of_averages["loss"], rel=1e-6
   )
   assert "test_time_augmentation" not in report["splits"]["validation"]
-  tuned = fine_tune.init_from(
+  tuned = initialization.init_from(
     modern,
-    experiment.create_state(built, seed=9),
+    build.create_state(built, seed=9),
     class_names=data["train"].class_names,
     model=config.model.to_dict(),
   )
@@ -323,7 +322,7 @@ def test_figures_without_twins_stand_beside_those_with_them(whole, monkeypatch):
     test[:4] = [*train[:3], validation[5]]
     return [train, validation, test]
 
-  monkeypatch.setattr(twins, "twin_groups", find_groups)
+  monkeypatch.setattr(deduplicate, "twin_groups", find_groups)
   # It may be asked for after the training.
   report = evaluate.evaluate_run(_config(evaluate_without_twins=True), whole)
   assert seen == [
@@ -363,7 +362,7 @@ def test_pixel_forms_are_recorded_reported_and_compared(
   equalized = {"original": 0, "equalized": 11, "unknown": 3}
 
   assert train.train(_config(num_epochs=1), tmp_path)
-  (line,) = run_config.read_provenance(tmp_path)
+  (line,) = run_record.read_provenance(tmp_path)
   counts = {"train": original, "validation": original, "test": equalized}
   assert line["pixel_forms"] == counts
   data = json.loads((tmp_path / "data.json").read_text())
@@ -427,7 +426,7 @@ def test_settings_that_fail_at_once_bind_no_workdir(tmp_path):
 
 def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
   config = _config()
-  real = programs.build_evaluation
+  real = eval_step.build_evaluation
 
   def broken(*arguments, **keywords):
     evaluation = real(*arguments, **keywords)
@@ -481,7 +480,7 @@ def test_a_run_goes_on_without_tensorboard_where_it_is_not_installed(
     lambda name, *rest: None if name == "tensorflow" else find_spec(name, *rest),
   )
   with caplog.at_level(logging.WARNING):
-    writer = train.open_writer(tmp_path, tensorboard=True)
+    writer = metric_writer.open_writer(tmp_path, tensorboard=True)
   writer.write(1, {"train/loss": 0.5})
   writer.close()
   assert "'tensorflow', which is not installed" in caplog.text

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from emosynth_jax import optimizers
-from emosynth_jax.train_state import TrainState, create_train_state
+from emosynth_jax.training import optimizers
+from emosynth_jax.training.state import TrainState, create_train_state
 
 IMAGE_SHAPE = (4, 4, 1)
 

@@ -3,7 +3,9 @@
 import numpy as np
 import tiny_network
 
-from emosynth_jax import bundle, default_config, faces
+from emosynth_jax import bundle
+from emosynth_jax.config import defaults
+from emosynth_jax.data.images import face_detector
 
 CLASSES = ("angry", "happy", "neutral")
 TEMPERATURE = 1.7
@@ -11,7 +13,7 @@ TEMPERATURE = 1.7
 
 def create_bundle(state):
   """The bundle of a state of the tiny network."""
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": "tiny", "features": 5, "dtype": "float32"}
   return bundle.Bundle(
     config=config,
@@ -31,7 +33,7 @@ class FakeDetector:
 
   def __call__(self, picture):
     return [
-      faces.Face(8.0 * i, 0.0, 8.0 * i + 8, 8.0, 0.9 - 0.1 * i)
+      face_detector.Face(8.0 * i, 0.0, 8.0 * i + 8, 8.0, 0.9 - 0.1 * i)
       for i in range(picture[0, 0, 0])
     ]
 

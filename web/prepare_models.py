@@ -12,7 +12,10 @@ from typing import Any
 try:
   import onnx
 
-  from emosynth_jax import bundle, command_line, export, faces, models, predict
+  from emosynth_jax import bundle, models
+  from emosynth_jax.data.images import face_detector
+  from emosynth_jax.export import export
+  from emosynth_jax.utils import cli
 except ModuleNotFoundError as error:
   sys.exit(
     f"error: {sys.executable} has no {error.name}; PYTHON names an interpreter with "
@@ -24,7 +27,7 @@ _CARD = pathlib.Path(__file__).parents[1] / "docs" / "model_card.md"
 
 def prepare_detector() -> onnx.ModelProto:
   """CenterFace for pictures of any size: its file is for ten of 32 x 32 pixels."""
-  model = onnx.load(faces.find_weights())
+  model = onnx.load(face_detector.find_weights())
   constants = {constant.name for constant in model.graph.initializer}
   inputs = [x for x in model.graph.input if x.name not in constants]
   # Counters of the training, which the runtime would complain of one by one.
@@ -86,7 +89,7 @@ def write(folder: pathlib.Path, source: str | None) -> None:
     FileNotFoundError, ValueError: if there is no such network, or the page can't take
       it.
   """
-  network = bundle.read_network(source or predict.PRETRAINED)
+  network = bundle.read_network(source or bundle.PRETRAINED)
   height, width, channels = network.image_shape
   if channels != 1 or height != width:
     raise ValueError(
@@ -106,8 +109,8 @@ def write(folder: pathlib.Path, source: str | None) -> None:
 def main(arguments: list[str]) -> None:
   """Runs the command; a mistake in its input ends it with one line."""
   if len(arguments) not in (1, 2):
-    command_line.fail("expected a folder, and perhaps a bundle or a run's folder")
-  with command_line.mistakes_in_one_line(False, NotImplementedError):
+    cli.fail("expected a folder, and perhaps a bundle or a run's folder")
+  with cli.mistakes_in_one_line(False, NotImplementedError):
     write(pathlib.Path(arguments[0]), *(arguments[1:] or [None]))
 
 

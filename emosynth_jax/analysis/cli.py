@@ -6,9 +6,11 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 from absl import flags
 
-from emosynth_jax import command_line
+from emosynth_jax.analysis import directions, trained_run
+from emosynth_jax.utils import cli
 
 # These are flags of the module that runs, whose --help lists them.
 flags.disclaim_key_flags()
@@ -61,8 +63,8 @@ def define_flags(*, split: str, images: int, batch_size: int) -> None:
     "map: one point after the other. devices: shared out over all devices, on a CPU "
     "over its cores.",
   )
-  command_line.define_data_dir()
-  command_line.define_traceback()
+  cli.define_data_dir()
+  cli.define_traceback()
 
 
 def run_command(argv: Sequence[str], action: Callable[[Any], None]) -> None:
@@ -72,19 +74,17 @@ def run_command(argv: Sequence[str], action: Callable[[Any], None]) -> None:
     argv: what is left of the command line.
     action: takes the flags.
   """
-  command_line.expect_flags_only(argv)
+  cli.expect_flags_only(argv)
   given = flags.FLAGS
-  command_line.start_logging()
-  command_line.use_compilation_cache()
-  import jax
-
+  cli.start_logging()
+  cli.use_compilation_cache()
   # Not every command maps.
   if getattr(given, "mapping", "map") == "devices":
     # Before the backend starts; of no effect on accelerators.
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
   # A GPU's shorter products would be taken for curvature.
   jax.config.update("jax_default_matmul_precision", "highest")
-  with command_line.mistakes_in_one_line(given.traceback):
+  with cli.mistakes_in_one_line(given.traceback):
     action(given)
 
 
@@ -111,8 +111,6 @@ def computed_in(dtype: str) -> dict[str, str]:
   Args:
     dtype: of the network's computation.
   """
-  import jax
-
   precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
   return {"dtype": dtype, "matmul_precision": precision or "default"}
 
@@ -157,9 +155,6 @@ def directions_for(params: Any, given: Any, count: int) -> tuple[Any, Any]:
     Those normalised to the network's filters, and as they were drawn, which is what
     fits another network.
   """
-  import jax
-
-  from emosynth_jax.analysis import directions
 
   if given.directions:
     raw = directions.load_directions(given.directions, params, count)
@@ -186,8 +181,6 @@ def load_runs(workdirs: Sequence[str], given: Any, *, count: int) -> list[Any]:
       `directions.load_directions`; ValueError for other images than the first's, or a
       folder that is there twice.
   """
-  from emosynth_jax.analysis import directions, trained_run
-
   refuse_twice(workdirs, "compare")
   runs = [trained_run.load_run(each, **run_arguments(given)) for each in workdirs]
   check_same_images([run.facts for run in runs], "compare")

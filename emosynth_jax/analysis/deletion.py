@@ -14,10 +14,20 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from emosynth_jax import command_line
+from emosynth_jax.analysis import cli
+from emosynth_jax.analysis.gradcam import grad_cam
+from emosynth_jax.analysis.gradcam import network as gradcam_network
+from emosynth_jax.models.network_inputs import network_inputs
+from emosynth_jax.parallel import batched_map
+from emosynth_jax.training.restore import load_network
+from emosynth_jax.utils import cli as command_cli
+from emosynth_jax.utils import files, progress
+from emosynth_jax.workdir import digests, provenance
 
 # Pixels a side of the random map, about those of the maps that it stands beside.
 _RANDOM_SIDE = 6
@@ -140,26 +150,22 @@ def _maps_of_layers(
   report: Callable[[int], None],
 ) -> dict[str, np.ndarray]:
   """Grad-CAM of the predicted class at the images' size, `(N, H, W)` by layer."""
-  import jax
-  import jax.numpy as jnp
-
-  from emosynth_jax.analysis import gradcam, saliency_run
 
   _, experiment, state, dataset = network
-  apply_fn = saliency_run.apply_fn_of(experiment, modules=True)
+  apply_fn = gradcam_network.apply_fn_of(experiment, modules=True)
   # An unknown layer is named before any map is computed.
-  chosen = [saliency_run.choose_layer(network, name) for name in layers]
+  chosen = [gradcam_network.choose_layer(network, name) for name in layers]
   found = {}
   for number, (name, (height, width, _), margin) in enumerate(chosen, 1):
 
     def one_batch(inputs, name=name, margin=margin):
-      maps = gradcam.grad_cam(
+      maps = grad_cam.grad_cam(
         apply_fn, state.evaluation_variables, inputs, layer=name
       ).maps
-      return gradcam.upsample(maps, dataset.images.shape[1:3], margin=margin)
+      return grad_cam.upsample(maps, dataset.images.shape[1:3], margin=margin)
 
     program = jax.jit(
-      lambda x, one_batch=one_batch: gradcam.over_batches(
+      lambda x, one_batch=one_batch: batched_map.over_batches(
         one_batch, (x,), batch_size=batch_size
       )
     )
@@ -171,16 +177,8 @@ def _maps_of_layers(
 
 def measure(given: Any) -> None:
   """Computes, writes and prints what the flags ask for."""
-  import jax
-  import jax.numpy as jnp
 
-  from emosynth_jax import progress, results
-  from emosynth_jax.analysis import command, gradcam, saliency_run, trained_run
-  from emosynth_jax.models.network_inputs import network_inputs
-
-  network = trained_run.load_network(
-    given.workdir, given.split, given.data_dir, dtype="float32"
-  )
+  network = load_network(given.workdir, given.split, given.data_dir, dtype="float32")
   config, experiment, state, dataset = network
   if len(dataset) < 2:
     raise ValueError(f"--split: expected at least 2 images, got {len(dataset)}")
@@ -194,16 +192,16 @@ def measure(given: Any) -> None:
     )
   )
   batch_size = min(given.batch_size, len(rows))
-  apply_fn = saliency_run.apply_fn_of(experiment, modules=False)
+  apply_fn = gradcam_network.apply_fn_of(experiment, modules=False)
   layers = given.layers
   if not layers:
     one = jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)
-    shapes = gradcam.layer_shapes(apply_fn, state.evaluation_variables, one)
+    shapes = grad_cam.layer_shapes(apply_fn, state.evaluation_variables, one)
     layers = [name for name, (height, width, _) in shapes.items() if height * width > 1]
 
   @jax.jit
   def program(inputs):
-    return gradcam.over_batches(
+    return batched_map.over_batches(
       lambda x: jax.nn.softmax(apply_fn(state.evaluation_variables, x)[0]),
       (inputs,),
       batch_size=batch_size,
@@ -229,7 +227,7 @@ def measure(given: Any) -> None:
     network, layers, images, batch_size, lambda done: tell(done, "maps of layers")
   ) | {
     f"random {_RANDOM_SIDE} x {_RANDOM_SIDE}": np.asarray(
-      gradcam.upsample(jnp.asarray(few), (height, width))
+      grad_cam.upsample(jnp.asarray(few), (height, width))
     ),
     "centre of the image": np.broadcast_to(nearness, (len(rows), height, width)),
   }
@@ -240,7 +238,7 @@ def measure(given: Any) -> None:
     share=given.share,
     report=lambda done: tell(len(layers) + done, "pixels deleted"),
   )
-  made = results.provenance()
+  made = provenance.provenance()
   text = (
     f"{config.data.name}, {dataset.official_split or given.split}, {len(rows)} images; "
     f"{config.model.name}, {config.loss.name}, seed {config.seed}, epoch "
@@ -248,7 +246,7 @@ def measure(given: Any) -> None:
     + format_table(table, given.share)
   )
   folder = pathlib.Path(given.workdir)
-  results.write_report(
+  files.write_report(
     folder / "deletion.json",
     {
       "data_set": config.data.name,
@@ -260,21 +258,19 @@ def measure(given: Any) -> None:
       "training_loss": config.loss.to_dict(),
       "training_seed": config.seed,
       "best_epoch": int(state.best_epoch),
-      "variables_crc32": trained_run.checksum(state.evaluation_variables),
+      "variables_crc32": digests.checksum(state.evaluation_variables),
       "falls": table,
-      "computed_in": command.computed_in("float32"),
+      "computed_in": cli.computed_in("float32"),
       "computed_by": made,
     },
   )
-  results.write_atomically(folder / "deletion.txt", text.encode())
+  files.write_atomically(folder / "deletion.txt", text.encode())
   print(text, end="")
 
 
 def main(argv: list[str]) -> None:
   """Runs the command; a mistake in its input ends it with one line."""
-  from emosynth_jax.analysis import command
-
-  command.run_command(argv, measure)
+  cli.run_command(argv, measure)
 
 
 def define_flags() -> None:
@@ -292,8 +288,8 @@ def define_flags() -> None:
   )
   flags.DEFINE_integer("images", 256, "How many of its images, at most.", 2)
   flags.DEFINE_integer("batch_size", 64, "Images at a time.", 1)
-  command_line.define_data_dir()
-  command_line.define_traceback()
+  command_cli.define_data_dir()
+  command_cli.define_traceback()
 
 
 def run() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from emosynth_jax.analysis import npz
+from emosynth_jax.utils import npz
 
 Array = jax.Array
 

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from emosynth_jax import results
 from emosynth_jax.analysis import directions as of_params
-from emosynth_jax.analysis import npz
+from emosynth_jax.utils import files, npz
 
 # Of one analysis, the record last: it says that the others are whole.
 _PICTURES = (".png", "_contour.png", "_surface.png")
@@ -78,7 +77,7 @@ def write(
   if directions is not None:
     of_params.save_directions(_with(stem, "_directions.npz"), directions)
   npz.write_npz(_with(stem, ".npz"), arrays)
-  results.write_report(_with(stem, ".json"), record)
+  files.write_report(_with(stem, ".json"), record)
 
 
 def keep_current(stem: pathlib.Path) -> None:
@@ -145,7 +144,7 @@ def _same(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 def _telling(settings: Mapping[str, Any]) -> dict[str, Any]:
   # A workdir may be named in more ways than one; what it holds is in the checksums.
-  plain = results.to_jsonable(dict(settings))
+  plain = files.to_jsonable(dict(settings))
   return {key: value for key, value in plain.items() if key != "workdir"}
 
 

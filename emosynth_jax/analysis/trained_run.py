@@ -4,9 +4,7 @@ The only module of this folder that knows configs, checkpoints and data sets.
 """
 
 import functools
-import json
 import os
-import pathlib
 import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,14 +12,13 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
-from emosynth_jax import default_config, losses, models
-from emosynth_jax import experiment as experiments
-from emosynth_jax.best_checkpoint import load_best
+from emosynth_jax import losses, models
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.models.network_inputs import network_inputs
+from emosynth_jax.training.restore import load_network
+from emosynth_jax.workdir import digests
 
 Array = jax.Array
 
@@ -54,101 +51,6 @@ class TrainedRun(NamedTuple):
   facts: dict[str, Any]
   name: str
   num_classes: int
-
-
-class Network(NamedTuple):
-  """A trained network and the split that it is looked at on."""
-
-  config: Any
-  experiment: Any
-  state: Any
-  dataset: Dataset
-
-
-def load_network(
-  workdir: str | os.PathLike, split: str, data_dir: str | None, *, dtype: str | None
-) -> Network:
-  """Reads a run's best checkpoint and a split of its data.
-
-  Args:
-    workdir: the run's folder.
-    split: one of `SPLITS`.
-    data_dir: where the data set is now; None for where it was.
-    dtype: the type that the network computes in; None for the one that the run was
-      trained and evaluated in. Parameters and logits are float32 in any case.
-
-  Returns:
-    The network; its config has the dtype.
-
-  Raises:
-    FileNotFoundError: if the folder holds no run, or no best checkpoint.
-    ValueError: for a split that the run has not, or data that is not the run's.
-    CheckpointError: if the checkpoints are damaged, or of another network.
-  """
-  workdir = pathlib.Path(workdir)
-  config = read_config(workdir)
-  if data_dir is not None:
-    config.data.data_dir = data_dir
-  if split not in experiments.splits(config):
-    raise ValueError(
-      f"--split: {workdir} has {', '.join(experiments.splits(config))}; got {split!r}"
-    )
-  if dtype is not None:
-    config.model.dtype = dtype
-  experiment, state, datasets = load_best(config, workdir, (split,))
-  return Network(config, experiment, state, datasets[split])
-
-
-def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
-  """The config that a workdir was begun with.
-
-  Settings that came after the run have their defaults, which do what it did.
-
-  Args:
-    workdir: the run's folder.
-
-  Returns:
-    A checked config.
-
-  Raises:
-    FileNotFoundError: if the folder holds no run.
-    ValueError: if its config is damaged, or has settings that are no longer known.
-  """
-  path = pathlib.Path(workdir) / "config.json"
-  if not path.is_file():
-    raise FileNotFoundError(
-      f"--workdir: expected the folder of a trained run, but {path} is missing"
-    )
-  try:
-    return parse_config(json.loads(path.read_text()))
-  except ValueError as error:
-    raise ValueError(f"{path} is damaged or of another version ({error})") from error
-
-
-def parse_config(stored: dict[str, Any]) -> ml_collections.ConfigDict:
-  """A config from what JSON holds of one; see `read_config`.
-
-  Args:
-    stored: as `config.to_dict()` was.
-
-  Returns:
-    A checked config.
-
-  Raises:
-    ValueError: if it is no config, or has settings that are no longer known.
-  """
-  try:
-    stored = _with_tuples(stored)
-    config = default_config.get_default_config()
-    for name in default_config.OPEN_PARTS:
-      part, _, leaf = name.rpartition(".")
-      holder, kept = (config[part], stored[part]) if part else (config, stored)
-      holder[leaf] = ml_collections.ConfigDict(kept.pop(leaf))
-    config.update(ml_collections.ConfigDict(stored))
-    default_config.check_config(config)
-  except (ValueError, KeyError, AttributeError, TypeError) as error:
-    raise ValueError(str(error)) from error
-  return config
 
 
 def load_run(
@@ -224,7 +126,7 @@ def load_run(
       "training_seed": config.seed,
       "best_epoch": int(state.best_epoch),
       "num_parameters": sum(x.size for x in jax.tree.leaves(variables["params"])),
-      "variables_crc32": checksum(variables),
+      "variables_crc32": digests.checksum(variables),
     },
     name=f"{config.model.name}, {config.loss.name}",
     num_classes=len(dataset.class_names),
@@ -304,21 +206,6 @@ def _without_dropout(call, args, kwargs, context):
   if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
     return args[0] if args else kwargs["inputs"]
   return call(*args, **kwargs)
-
-
-def _with_tuples(tree: Any) -> Any:
-  """JSON's lists as the tuples that they were."""
-  if isinstance(tree, dict):
-    return {key: _with_tuples(value) for key, value in tree.items()}
-  return tuple(map(_with_tuples, tree)) if isinstance(tree, list) else tree
-
-
-def checksum(tree: Any) -> int:
-  """CRC-32 of all arrays of a pytree."""
-  checksum = 0
-  for leaf in jax.tree.leaves(jax.device_get(tree)):
-    checksum = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), checksum)
-  return checksum
 
 
 def _check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from emosynth_jax import duplicates, results
+from emosynth_jax.data import duplicates
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.utils import files
 
 _COLUMNS = 4
 _SIDE = 112  # of a picture, in pixels, about
@@ -136,7 +137,7 @@ def draw_pairs(
   content = io.BytesIO()
   # A palette, as eight bits a pixel are enough to see what is there.
   sheet.quantize(64, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
-  results.write_atomically(path, content.getvalue())
+  files.write_atomically(path, content.getvalue())
 
 
 def _evenly(pairs: list[Pair], count: int) -> list[Pair]:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from emosynth_jax import duplicates, text_table
-from emosynth_jax.data import pixel_form
+from emosynth_jax.data import duplicates
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.images import pixel_form
+from emosynth_jax.utils import text_table
 
 _KINDS = ("exact", "near", "mirrored")
 

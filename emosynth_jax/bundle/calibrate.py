@@ -8,18 +8,21 @@ from typing import Any
 import jax
 from absl import logging
 
-from emosynth_jax import bundle, calibration, results, run_config
-from emosynth_jax.analysis import trained_run
-from emosynth_jax.best_checkpoint import load_best
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.bundle.format import Bundle, from_record
+from emosynth_jax.bundle.logits import SPLIT_BATCH, compile_logits
+from emosynth_jax.config.stored import read_config
+from emosynth_jax.metrics import calibration
+from emosynth_jax.training.restore import load_best
+from emosynth_jax.utils import files
+from emosynth_jax.workdir import digests
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import Checkpoints
 
 # What is passed on of the program that trained: neither folders nor the command.
 _PROVENANCE = ("commit", "hardware", "date", "packages")
 
 
-def read_workdir(
-  workdir: str | os.PathLike, *, data_dir: str | None = None
-) -> bundle.Bundle:
+def read_workdir(workdir: str | os.PathLike, *, data_dir: str | None = None) -> Bundle:
   """A run's best checkpoint.
 
   The first time, the temperature is fitted on the validation split, which must be
@@ -40,7 +43,7 @@ def read_workdir(
     CheckpointError: if the checkpoints are damaged.
   """
   workdir = pathlib.Path(workdir)
-  config = trained_run.read_config(workdir)
+  config = read_config(workdir)
   if data_dir is not None:
     config.data.data_dir = data_dir
   path = workdir / "calibration.json"
@@ -48,12 +51,12 @@ def read_workdir(
   if known is None:
     known = calibrate(config, workdir)
     try:
-      results.write_report(path, known[0])
+      files.write_report(path, known[0])
     except OSError as error:
       logging.warning("The calibration can't be kept (%s).", error)
   record, variables = known
-  trained_by = run_config.read_provenance(workdir)
-  return bundle.from_record(config, variables, record)._replace(
+  trained_by = run_record.read_provenance(workdir)
+  return from_record(config, variables, record)._replace(
     facts={
       "calibration": record,
       "trained_by": [{key: by.get(key) for key in _PROVENANCE} for by in trained_by],
@@ -75,7 +78,7 @@ def calibrate(
     the accuracy on it, the network's inputs and classes - and the network's variables.
 
   Raises:
-    FileNotFoundError, ValueError, CheckpointError: as `best_checkpoint.load_best`.
+    FileNotFoundError, ValueError, CheckpointError: as `restore.load_best`.
   """
   try:
     _, state, datasets = load_best(config, workdir, ("validation",))
@@ -91,15 +94,15 @@ def calibrate(
     "image_shape": list(dataset.images.shape[1:]),
     "input_scale": float(state.input_scale),
     "best_epoch": int(state.best_epoch),
-    "variables_crc32": trained_run.checksum(variables),
+    "variables_crc32": digests.checksum(variables),
     "split": "validation",
     "official_split": dataset.official_split,
     "temperature": 1.0,
   }
   if counts := dataset.form_counts:
     record["pixel_forms"] = counts
-  draft = bundle.from_record(config, variables, record)
-  logits = bundle.compile_logits(draft, batch_size=bundle.SPLIT_BATCH)(dataset.images)
+  draft = from_record(config, variables, record)
+  logits = compile_logits(draft, batch_size=SPLIT_BATCH)(dataset.images)
   record["accuracy"] = float((logits.argmax(-1) == dataset.labels).mean())
   found = calibration.fit_temperature(logits, dataset.labels)
   logging.info(
@@ -120,7 +123,7 @@ def _read_calibrated(
   """The kept calibration and the variables that it is of; None if it is of others."""
   try:
     record = json.loads(path.read_text())
-    bundle.from_record(None, {}, record)
+    from_record(None, {}, record)
     known = record["variables_crc32"]
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(
@@ -134,7 +137,7 @@ def _read_calibrated(
   finally:
     checkpoints.close()
   variables = restored and {name: dict(x) for name, x in restored._asdict().items()}
-  if not variables or trained_run.checksum(variables) != known:
+  if not variables or digests.checksum(variables) != known:
     logging.info("%s is of another epoch: calibrating again.", path)
     return None
   return record, variables

@@ -3,7 +3,12 @@
 import math
 from typing import Any
 
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+from emosynth_jax.training import build
 
 
 def read_positive(record: dict[str, Any], name: str) -> float:
@@ -39,13 +44,8 @@ def check_arrays(bundle: Any) -> None:
       or a config of no network that is known.
     TypeError: for arguments that the network doesn't take.
   """
-  import flax.traverse_util
-  import jax
-  import jax.numpy as jnp
 
-  from emosynth_jax import experiment as experiments
-
-  model = experiments.build_experiment(
+  model = build.build_experiment(
     bundle.config,
     image_shape=bundle.image_shape,
     num_classes=len(bundle.class_names),

@@ -8,21 +8,22 @@ the probabilities, and where all of it comes from. The temperature is fitted on 
 run's validation split, and on it the command says what the rounding costs.
 """
 
-import functools
 import json
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flax.traverse_util
 import numpy as np
+import safetensors
+import safetensors.numpy
 
-from emosynth_jax import bundle_check
+from emosynth_jax.bundle import checks as bundle_checks
+from emosynth_jax.config.stored import parse_config
+from emosynth_jax.utils import files
 
 FORMAT = "emosynth_jax.bundle/1"
 DTYPES = ("float16", "float32")
-# Images at a time where a whole split is evaluated.
-SPLIT_BATCH = 256
 
 
 class Bundle(NamedTuple):
@@ -79,59 +80,10 @@ def from_record(
     class_names=class_names,
     image_shape=(height, width, channels),
     variables=variables,
-    input_scale=bundle_check.read_positive(record, "input_scale"),
-    temperature=bundle_check.read_positive(record, "temperature"),
+    input_scale=bundle_checks.read_positive(record, "input_scale"),
+    temperature=bundle_checks.read_positive(record, "temperature"),
     facts=record.get("facts", {}),
   )
-
-
-def compile_logits(
-  bundle: Bundle, *, batch_size: int
-) -> Callable[[np.ndarray], np.ndarray]:
-  """A network's evaluation logits, by one compiled program for any number of images.
-
-  They are `evaluate_step.image_logits`, by which a run is judged. Images go through in
-  batches of one size, the last one filled up with zeros.
-
-  Args:
-    bundle: the network.
-    batch_size: images at a time.
-
-  Returns:
-    Images, uint8 `(M, height, width, channels)`, to logits, float32 `(M, K)`.
-  """
-  import jax
-  import jax.numpy as jnp
-
-  from emosynth_jax import evaluate_step
-  from emosynth_jax import experiment as experiments
-
-  experiment = experiments.build_experiment(
-    bundle.config,
-    image_shape=bundle.image_shape,
-    num_classes=len(bundle.class_names),
-  )
-  program = jax.jit(
-    functools.partial(
-      evaluate_step.image_logits,
-      model=experiment.model,
-      evaluation_logits=experiment.evaluation_logits,
-      preprocess=experiment.preprocess,
-    )
-  )
-  variables = jax.tree.map(jnp.asarray, bundle.variables)
-  input_scale = jnp.float32(bundle.input_scale)
-
-  def compute_logits(images: np.ndarray) -> np.ndarray:
-    parts = [np.zeros((0, len(bundle.class_names)), np.float32)]
-    for start in range(0, len(images), batch_size):
-      part = images[start : start + batch_size]
-      batch = np.zeros((batch_size, *bundle.image_shape), np.uint8)
-      batch[: len(part)] = part
-      parts.append(np.asarray(program(variables, input_scale, batch))[: len(part)])
-    return np.concatenate(parts)
-
-  return compute_logits
 
 
 def round_variables(bundle: Bundle, dtype: str) -> Bundle:
@@ -161,9 +113,6 @@ def write_bundle(path: str | os.PathLike, bundle: Bundle, *, dtype: str) -> None
   Raises:
     ValueError: for another dtype, or a parameter that float16 can't hold.
   """
-  import safetensors.numpy
-
-  from emosynth_jax import results
 
   tensors = _to_tensors(bundle.variables, dtype)
   config = bundle.config.copy_and_resolve_references()
@@ -177,17 +126,15 @@ def write_bundle(path: str | os.PathLike, bundle: Bundle, *, dtype: str) -> None
     "temperature": bundle.temperature,
     "facts": bundle.facts,
   }
-  text = json.dumps(results.to_jsonable(header), sort_keys=True)
+  text = json.dumps(files.to_jsonable(header), sort_keys=True)
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   content = safetensors.numpy.save(tensors, {"format": FORMAT, "header": text})
-  results.write_atomically(path, content)
+  files.write_atomically(path, content)
 
 
 def _to_tensors(variables: dict[str, Any], dtype: str) -> dict[str, np.ndarray]:
   """What a file holds, by the path of each array."""
-  import flax.traverse_util
-
   if dtype not in DTYPES:
     raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}; got {dtype!r}")
   arrays = flax.traverse_util.flatten_dict(variables, sep="/")
@@ -202,8 +149,6 @@ def _to_tensors(variables: dict[str, Any], dtype: str) -> dict[str, np.ndarray]:
 
 
 def _to_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
-  import flax.traverse_util
-
   arrays = {name: array.astype(np.float32) for name, array in tensors.items()}
   return {"batch_stats": {}} | flax.traverse_util.unflatten_dict(arrays, sep="/")
 
@@ -222,9 +167,6 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
     ValueError: if it is damaged, no bundle, of a later format, or its arrays are not
       those of the network in its config.
   """
-  import safetensors
-
-  from emosynth_jax.analysis import trained_run
 
   path = pathlib.Path(path)
   if not path.is_file():
@@ -242,9 +184,9 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
     )
   try:
     header = json.loads(metadata["header"])
-    config = trained_run.parse_config(header["config"])
+    config = parse_config(header["config"])
     bundle = from_record(config, _to_variables(tensors), header)
-    bundle_check.check_arrays(bundle)
+    bundle_checks.check_arrays(bundle)
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(
       f"{path}: of another version, or damaged ({_reason(error)}); write it anew from "
@@ -255,40 +197,3 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
 
 def _reason(error: Exception) -> str:
   return f"{error} is missing" if isinstance(error, KeyError) else str(error)
-
-
-def read_network(source: str | os.PathLike, *, data_dir: str | None = None) -> Bundle:
-  """A network from a bundle file or a run's workdir, whichever `source` is.
-
-  Args:
-    source: a .safetensors file of `write_bundle`, or a folder.
-    data_dir: for a run that was never calibrated: where its data set is now.
-
-  Returns:
-    The network.
-
-  Raises:
-    FileNotFoundError: if it is neither, or see `calibrated_run.read_workdir`.
-    ValueError: as `read_bundle` or `calibrated_run.read_workdir`.
-    CheckpointError: if the run's checkpoints are damaged.
-  """
-  from emosynth_jax import calibrated_run
-
-  if pathlib.Path(source).is_dir():
-    return calibrated_run.read_workdir(source, data_dir=data_dir)
-  if pathlib.Path(source).suffix == ".safetensors":
-    return read_bundle(source)
-  raise FileNotFoundError(
-    "expected the folder of a trained run or a .safetensors bundle, got "
-    f"{str(source)!r}"
-  )
-
-
-if __name__ == "__main__":
-  from absl import app, flags
-
-  from emosynth_jax import bundle_run
-
-  bundle_run.define_flags()
-  flags.adopt_module_key_flags(bundle_run)
-  app.run(bundle_run.main)

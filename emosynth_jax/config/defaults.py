@@ -1,5 +1,6 @@
 """Every setting of a run, with its default: what a file in configs/ starts from."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -309,3 +310,22 @@ def _check_keys(config, default, path):
   for key in default:
     if isinstance(default[key], ml_collections.ConfigDict):
       _check_keys(config[key], default[key], f"{path}.{key}")
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Nested settings by their paths, as {"optimizer.name": "adam"}.
+
+  Args:
+    tree: of `ConfigDict.to_dict`, or of a report.
+    prefix: of every path.
+
+  Returns:
+    Path to setting.
+  """
+  flat: dict[str, Any] = {}
+  for key, value in tree.items():
+    if isinstance(value, Mapping):
+      flat |= flatten(value, f"{prefix}{key}.")
+    else:
+      flat[prefix + key] = value
+  return flat

@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-from emosynth_jax import default_config
+from emosynth_jax.config import defaults
 
 # Each network's changes in the `small` variants, for two CPU cores: widths at which a
 # training image costs them 6 to 25 million multiply-adds. A dropout that suits millions
@@ -211,8 +211,8 @@ def apply_variants(
       )
     update(config, variants[name])
   config.lock()
-  for path in default_config.OPEN_PARTS:
-    default_config.get(config, path).unlock()
+  for path in defaults.OPEN_PARTS:
+    defaults.get(config, path).unlock()
   return config
 
 

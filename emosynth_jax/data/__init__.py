@@ -14,14 +14,14 @@ __all__ = ["LOADERS", "PHOTOGRAPHS", "Dataset", "load_splits"]
 # Module of each data set; it is imported when it is asked for, so that a data set
 # whose libraries are missing or slow to import doesn't burden the others.
 LOADERS = {
-  "cifar10": "emosynth_jax.data.cifar10",
-  "ck_plus": "emosynth_jax.data.ck_plus",
-  "fer2013": "emosynth_jax.data.fer2013",
-  "image_folder": "emosynth_jax.data.image_folder",
-  "mnist": "emosynth_jax.data.mnist",
-  "raf_db": "emosynth_jax.data.raf_db",
-  "svhn": "emosynth_jax.data.svhn",
-  "synthetic_faces": "emosynth_jax.data.synthetic_faces",
+  "cifar10": "emosynth_jax.data.datasets.cifar10",
+  "ck_plus": "emosynth_jax.data.datasets.ck_plus",
+  "fer2013": "emosynth_jax.data.datasets.fer2013",
+  "image_folder": "emosynth_jax.data.datasets.image_folder",
+  "mnist": "emosynth_jax.data.datasets.mnist",
+  "raf_db": "emosynth_jax.data.datasets.raf_db",
+  "svhn": "emosynth_jax.data.datasets.svhn",
+  "synthetic_faces": "emosynth_jax.data.datasets.synthetic_faces",
 }
 
 # Those whose gray images are counted by form, see `pixel_form.pixel_forms`.
@@ -56,7 +56,7 @@ def load_splits(
     limit: at most so many images a split, drawn by class; 0 means all.
     lazily: leaves the images on disk until they are asked for (see `LazyImages`),
       where they lie there one by one.
-    share: by which several processes read the labels, see `_tfds.open_split`; of
+    share: by which several processes read the labels, see `tfds_records.open_split`; of
       effect where labels are read lazily.
     **options: keyword arguments of the data set's loader.
 

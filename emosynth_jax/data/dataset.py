@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from emosynth_jax.data import pixel_form
-from emosynth_jax.data.lazy_images import LazyImages
+from emosynth_jax.data.images import pixel_form
+from emosynth_jax.data.images.lazy import LazyImages
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from emosynth_jax import distributed, duplicates
+from emosynth_jax.data import duplicates
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.parallel import distributed
 
 
 def twin_groups(datasets: Sequence[Dataset], **thresholds: Any) -> list[np.ndarray]:
@@ -73,7 +74,7 @@ def evaluate_without_twins(
   """Evaluates splits without the images that have a twin in an earlier split.
 
   Args:
-    evaluate: a data set to its summary, see `metrics.summarize`.
+    evaluate: a data set to its summary, see `classification.summarize`.
     training: what the network was trained on.
     datasets: "validation", which it was chosen on, and then "test" if there is one.
     **thresholds: of `duplicates.find_twins`.

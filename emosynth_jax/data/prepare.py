@@ -9,7 +9,7 @@ it wrote doesn't.
 import argparse
 from collections.abc import Sequence
 
-from emosynth_jax.data import _tfds
+from emosynth_jax.data.datasets import tfds_records
 
 
 def prepare(name: str, data_dir: str) -> None:
@@ -23,8 +23,10 @@ def prepare(name: str, data_dir: str) -> None:
     ValueError: the name is unknown.
     ModuleNotFoundError: TensorFlow isn't installed.
   """
-  if name not in _tfds.NAMES:
-    raise ValueError(f"data set: expected one of {sorted(_tfds.NAMES)}, got {name!r}")
+  if name not in tfds_records.NAMES:
+    raise ValueError(
+      f"data set: expected one of {sorted(tfds_records.NAMES)}, got {name!r}"
+    )
   try:
     import tensorflow  # noqa: F401
   except ImportError as error:
@@ -33,7 +35,7 @@ def prepare(name: str, data_dir: str) -> None:
     ) from error
   import tensorflow_datasets as tfds
 
-  builder = tfds.builder(_tfds.NAMES[name], data_dir=data_dir)
+  builder = tfds.builder(tfds_records.NAMES[name], data_dir=data_dir)
   builder.download_and_prepare(file_format="array_record")
 
 
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(
     prog="python -m emosynth_jax.data.prepare", description=__doc__.splitlines()[0]
   )
-  parser.add_argument("name", choices=sorted(_tfds.NAMES))
+  parser.add_argument("name", choices=sorted(tfds_records.NAMES))
   parser.add_argument("--data_dir", required=True, help="TFDS's data folder")
   arguments = parser.parse_args(argv)
   try:

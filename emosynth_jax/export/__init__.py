@@ -1,1 +1,1 @@
-"""Forms in which a trained network leaves the project; the command is export.py."""
+"""Export of a trained network: StableHLO, ONNX, ONNX in 8 bits."""

@@ -1,23 +1,20 @@
-"""Writes a trained network for other runtimes: StableHLO, ONNX, or ONNX in 8 bits.
-
-  python -m emosynth_jax.export --workdir=RUN --format=onnx --output=FILE.onnx
-
-The file takes uint8 images `(N, height, width, channels)` for any N and gives "logits"
-and calibrated "probabilities". Beside it, FILE.json tells the classes, the temperature,
-where the network comes from, and how the file's answers on the splits of --splits
-differ from the network's own. docs/export.md has the formats and what was measured.
-"""
+"""Exports a trained network and compares the file with it."""
 
 import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
-from absl import app, flags
 
-from emosynth_jax import command_line
-from emosynth_jax.exporting import answers
+from emosynth_jax import bundle
+from emosynth_jax.data import run_data
+from emosynth_jax.export import int8, stablehlo, verify
+from emosynth_jax.export.onnx import writer as onnx_writer
+from emosynth_jax.utils import files
+from emosynth_jax.workdir import provenance
+from emosynth_jax.workdir import record as run_record
 
 FORMATS = ("stablehlo", "onnx", "onnx_int8")
 SPLITS = ("validation", "test")
@@ -47,18 +44,15 @@ def export_network(
   """
   if format not in FORMATS:
     raise ValueError(f"format: expected one of {', '.join(FORMATS)}; got {format!r}")
-  from emosynth_jax.exporting import network as networks
 
-  function = networks.build_function(network)
+  function = stablehlo.build_function(network)
   if format == "stablehlo":
-    return networks.write_stablehlo(function, network.image_shape)
-  answers.check_packages()
-  from emosynth_jax.exporting import int8, onnx_writer
-
+    return stablehlo.write_stablehlo(function, network.image_shape)
+  verify.check_packages()
   model = onnx_writer.write_onnx(
     function,
     network.image_shape,
-    output_names=networks.OUTPUTS,
+    output_names=stablehlo.OUTPUTS,
     metadata={
       name: value if isinstance(value, str) else json.dumps(value)
       for name, value in describe(network).items()
@@ -85,9 +79,7 @@ def describe(network: Any) -> dict[str, Any]:
   Raises:
     TypeError: for facts that JSON can't hold.
   """
-  from emosynth_jax import results
-
-  return results.to_jsonable(
+  return files.to_jsonable(
     {
       "class_names": network.class_names,
       "image_shape": network.image_shape,
@@ -130,10 +122,6 @@ def make(
     NotImplementedError: for a network that ONNX can't be written of.
     CheckpointError: if the run's checkpoints are damaged.
   """
-  import jax
-
-  from emosynth_jax import bundle, results
-  from emosynth_jax.exporting import network as networks
 
   for split in splits:
     if split not in SPLITS:
@@ -150,15 +138,15 @@ def make(
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(images))
     chosen = images[np.sort(order[:num_calibration_images])]
   content = export_network(network, format, calibration_images=chosen)
-  answer = answers.read_answer(content, format)
-  expected = jax.jit(networks.build_function(network))
+  answer = verify.read_answer(content, format)
+  expected = jax.jit(stablehlo.build_function(network))
 
   shape = (_NUM_NOISE, *network.image_shape)
   noise = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-  compared = {"noise": answers.compare(expected, answer, noise, None)}
+  compared = {"noise": verify.compare(expected, answer, noise, None)}
   for split in splits:
     dataset = datasets[split]
-    compared[dataset.official_split or split] = answers.compare(
+    compared[dataset.official_split or split] = verify.compare(
       expected, answer, dataset.images, dataset.labels
     )
   for name, found in compared.items():
@@ -171,91 +159,33 @@ def make(
       "lines above"
     )
   pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
-  results.write_atomically(output, content)
+  files.write_atomically(output, content)
   record = {
     "format": format,
     "bytes": len(content),
     **describe(network),
     "calibrated_on": f"{len(chosen)} images of train" if chosen is not None else None,
     "compared": compared,
-    "exported_by": results.provenance(),
+    "exported_by": provenance.provenance(),
   }
-  results.write_report(f"{output}.json", record)
+  files.write_report(f"{output}.json", record)
   print(f"{output}: {len(content) / 2**20:.2f} MiB, {format}")
 
 
 def _load(network: Any, source: str, splits: Sequence[str]) -> dict[str, Any]:
-  from emosynth_jax import experiment as experiments
-  from emosynth_jax import run_config
-
   if not splits:
     return {}
-  known = experiments.splits(network.config)
+  known = run_data.splits(network.config)
   for split in splits:
     if split not in known:
       raise ValueError(f"--splits: the run has {', '.join(known)}; got {split!r}")
   try:
-    datasets = experiments.load_data(network.config, tuple(splits))
+    datasets = run_data.load_data(network.config, tuple(splits))
   except FileNotFoundError as error:
     raise FileNotFoundError(
       f"{error}. (--data_dir says where the data set is; --splits= compares on noise "
       "alone.)"
     ) from error
   if pathlib.Path(source).is_dir():
-    run_config.check_same_data(datasets, pathlib.Path(source))
+    run_record.check_same_data(datasets, pathlib.Path(source))
   return datasets
-
-
-def main(argv: list[str]) -> None:
-  """Runs the command; a mistake in its input ends it with one line."""
-  command_line.expect_flags_only(argv)
-  command_line.start_logging()
-  command_line.use_compilation_cache()
-  from emosynth_jax import predict
-
-  given = flags.FLAGS
-  if given.workdir and given.bundle:
-    command_line.fail("expected --workdir or --bundle, got both")
-  with command_line.mistakes_in_one_line(given.traceback, NotImplementedError):
-    make(
-      given.workdir or given.bundle or str(predict.PRETRAINED),
-      given.output,
-      format=given.format,
-      splits=given.splits,
-      data_dir=given.data_dir,
-      num_calibration_images=given.calibration_images,
-    )
-
-
-def define_flags() -> None:
-  """The flags of this command."""
-  flags.DEFINE_string("workdir", None, "Folder of a trained run.")
-  flags.DEFINE_string(
-    "bundle",
-    None,
-    "A .safetensors file of emosynth_jax.bundle. Without it and without "
-    "--workdir, the network that comes with the package.",
-  )
-  flags.DEFINE_enum("format", "onnx", list(FORMATS), "What is written.")
-  flags.DEFINE_string("output", None, "The file.", required=True)
-  flags.DEFINE_list(
-    "splits",
-    ["validation"],
-    "Of validation and test: where the file is compared with the network. Nothing is "
-    "chosen by it. Empty for noise alone, which needs no data.",
-  )
-  flags.DEFINE_integer(
-    "calibration_images", 512, "Training images that set the ranges of onnx_int8.", 1
-  )
-  command_line.define_data_dir()
-  command_line.define_traceback()
-
-
-def run() -> None:
-  """Entry point of the command line."""
-  define_flags()
-  app.run(main)
-
-
-if __name__ == "__main__":
-  run()

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
+from emosynth_jax.training import build, eval_step
+
 OUTPUTS = ("logits", "probabilities")
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -25,12 +27,9 @@ def build_function(
     Images, uint8 `(N, height, width, channels)`, to the logits by which the network is
     judged, `(N, K)`, and softmax(logits / temperature). Not jitted.
   """
-  from emosynth_jax import evaluate_step
-  from emosynth_jax import experiment as experiments
-
   config = network.config.copy_and_resolve_references()
   config.model.dtype = "float32"
-  experiment = experiments.build_experiment(
+  experiment = build.build_experiment(
     config,
     image_shape=network.image_shape,
     num_classes=len(network.class_names),
@@ -38,7 +37,7 @@ def build_function(
   variables = jax.tree.map(jnp.asarray, network.variables)
 
   def function(images):
-    logits = evaluate_step.image_logits(
+    logits = eval_step.image_logits(
       variables,
       jnp.float32(network.input_scale),
       images,

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
+from jax import export
 
 _BATCH = 256
 
@@ -39,9 +41,6 @@ def read_answer(content: bytes, format: str) -> Answer:
     ModuleNotFoundError: if a package of the extra `export` is missing.
   """
   if format == "stablehlo":
-    import jax
-    from jax import export
-
     # Jitted, so that batches of one size share a program.
     run: Any = jax.jit(export.deserialize(bytearray(content)).call)
   else:

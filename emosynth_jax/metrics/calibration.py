@@ -96,8 +96,8 @@ def expected_calibration_error(
 ) -> float:
   """Mean distance of confidence and accuracy over bins of confidence.
 
-  As `metrics.summarize` has it at T = 1: bins (b/15, (b+1)/15] of the probability of
-  the predicted class, weighed by their examples.
+  As `classification.summarize` has it at T = 1: bins (b/15, (b+1)/15] of the
+  probability of the predicted class, weighed by their examples.
 
   Args:
     logits: `(N, K)`.

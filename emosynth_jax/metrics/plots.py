@@ -1,31 +1,20 @@
-"""Pictures of a run as PNG files: curves, confusion matrix, reliability.
-
-Figures are made without pyplot, whose state is global, and matplotlib is imported
-inside the functions, as a run that has not ended yet needs none of it.
-"""
+"""Plots of a run as PNG files: training curves, confusion matrix, reliability."""
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from emosynth_jax import results
+from emosynth_jax.utils import plotting
 
-if TYPE_CHECKING:
-  from matplotlib.axes import Axes
-  from matplotlib.figure import Figure
-
-# From the colour-blind-safe palette of Okabe and Ito (2008).
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 _PALE_BLUE = "#9CC7E3"
 # Colour and line of each split: they differ in both, so that grey print works too.
-_SPLITS = {"train": (BLUE, "--"), "validation": (ORANGE, "-")}
+_SPLITS = {"train": (plotting.BLUE, "--"), "validation": (plotting.ORANGE, "-")}
 # More classes than this leave no room for figures inside the cells.
 _MAX_ANNOTATED_CLASSES = 20
 
@@ -48,8 +37,6 @@ def plot_curves(
   Raises:
     ValueError: if no record has an epoch and one of these values.
   """
-  from matplotlib.ticker import MaxNLocator, NullFormatter
-
   rows = [record for record in records if "epoch" in record]
   known = [
     *(f"{split}/{name}" for name in ("loss", "accuracy") for split in _SPLITS),
@@ -62,7 +49,7 @@ def plot_curves(
       f"{len(records)} records with {sorted({key for r in records for key in r})}"
     )
 
-  figure = new_figure(9.5, 5.2)
+  figure = plotting.new_figure(9.5, 5.2)
   axes = figure.subplot_mosaic(
     [["loss", "accuracy"], ["rate", "rate"]], height_ratios=[3.2, 1], sharex=True
   )
@@ -85,7 +72,7 @@ def plot_curves(
   epochs, values = series["learning_rate"]
   if len(epochs):
     marker = "o" if len(epochs) == 1 else None
-    axes["rate"].step(epochs, values, where="mid", color=GREEN, marker=marker)
+    axes["rate"].step(epochs, values, where="mid", color=plotting.GREEN, marker=marker)
     if np.all(values > 0):
       axes["rate"].set_yscale("log")
       # Less than a decade would leave the axis with a single label or none.
@@ -98,15 +85,19 @@ def plot_curves(
   if last - first < 1:  # a single epoch: no fractions of it as ticks
     axes["rate"].set_xlim(first - 1, last + 1)
   for axis in axes.values():
-    clean(axis)
+    plotting.clean(axis)
     if best_epoch is not None:
-      axis.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":", zorder=1)
+      axis.axvline(
+        best_epoch, color=plotting.GREY, linewidth=1, linestyle=":", zorder=1
+      )
   if best_epoch is not None:
-    axes["accuracy"].plot([], [], ":", color=GREY, label=f"chosen: epoch {best_epoch}")
+    axes["accuracy"].plot(
+      [], [], ":", color=plotting.GREY, label=f"chosen: epoch {best_epoch}"
+    )
   for name in ("loss", "accuracy"):
     if axes[name].get_legend_handles_labels()[0]:
       axes[name].legend(frameon=False)
-  save(figure, path)
+  plotting.save(figure, path)
 
 
 def plot_confusion_matrix(
@@ -151,7 +142,7 @@ def plot_confusion_matrix(
   annotated = size <= _MAX_ANNOTATED_CLASSES
   side = (0.72 * size if annotated else 0.2 * size) + 1.4 + 0.08 * longest
   side = max(side, 4.6)
-  figure = new_figure(side + 0.9, side)
+  figure = plotting.new_figure(side + 0.9, side)
   axis = figure.subplots()
   axis.set_facecolor("#eeeeee")
   image = axis.imshow(np.ma.masked_invalid(shares), cmap="Blues", vmin=0, vmax=100)
@@ -184,7 +175,7 @@ def plot_confusion_matrix(
   axis.set_yticks(range(size), [str(name) for name in class_names])
   axis.set_xlabel("predicted")
   axis.set_ylabel("true")
-  axis.set_title(_wrap(title, side), fontsize=11)
+  axis.set_title(plotting.wrap_title(title, side), fontsize=11)
   axis.tick_params(length=0)
   axis.spines[:].set_visible(False)
   axis.set_xticks(np.arange(size + 1) - 0.5, minor=True)
@@ -194,7 +185,7 @@ def plot_confusion_matrix(
     axis.grid(which="minor", color="white", linewidth=1.5)
   for label in (axis.title, *axis.get_xticklabels(), *axis.get_yticklabels()):
     label.set_parse_math(False)  # a name may hold a dollar sign
-  save(figure, path)
+  plotting.save(figure, path)
 
 
 def plot_reliability(
@@ -206,7 +197,7 @@ def plot_reliability(
 
   Args:
     calibration: ``bin_edges`` (B + 1), ``confidence``, ``accuracy`` and ``count`` (B
-      each), as in `metrics.summarize`.
+      each), as in `classification.summarize`.
     path: the PNG file.
     title: what the figure is of: data set, split, model.
 
@@ -232,18 +223,25 @@ def plot_reliability(
   share = count[filled] / count.sum()
   error = float(np.sum(share * np.abs(accuracy - confidence)))
 
-  figure = new_figure(5.2, 6.2)
+  figure = plotting.new_figure(5.2, 6.2)
   top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
   bars = {"width": width, "align": "edge", "edgecolor": "white", "linewidth": 0.8}
   top.bar(left, accuracy, color=_PALE_BLUE, label="accuracy", **bars)
-  top.plot([0, 100], [0, 100], "--", color=GREY, linewidth=1, label="calibrated")
-  top.vlines(confidence, accuracy, confidence, color=ORANGE, linewidth=2.5)
   top.plot(
-    confidence, confidence, "o", color=ORANGE, markersize=4, label="mean confidence"
+    [0, 100], [0, 100], "--", color=plotting.GREY, linewidth=1, label="calibrated"
+  )
+  top.vlines(confidence, accuracy, confidence, color=plotting.ORANGE, linewidth=2.5)
+  top.plot(
+    confidence,
+    confidence,
+    "o",
+    color=plotting.ORANGE,
+    markersize=4,
+    label="mean confidence",
   )
   top.set_ylabel("accuracy (%)")
   top.set_ylim(0, 100)
-  figure.suptitle(_wrap(title, 5.2), fontsize=11, parse_math=False)
+  figure.suptitle(plotting.wrap_title(title, 5.2), fontsize=11, parse_math=False)
   top.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
   top.text(
     0.97,
@@ -257,30 +255,15 @@ def plot_reliability(
   bottom.set_ylabel("examples (%)")
   bottom.set_xlabel("confidence (%)")
   bottom.set_xlim(0, 100)
-  clean(top)
-  clean(bottom)
-  save(figure, path)
+  plotting.clean(top)
+  plotting.clean(bottom)
+  plotting.save(figure, path)
 
 
 def _series(rows: list[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
   points = [(row["epoch"], float(row[key])) for row in rows if key in row]
   values = [value if math.isfinite(value) else np.nan for _, value in points]
   return np.array([epoch for epoch, _ in points]), np.array(values, np.float64)
-
-
-def new_figure(width: float, height: float) -> Figure:
-  """An empty figure, in inches, without the state that pyplot keeps."""
-  from matplotlib.figure import Figure
-
-  figure = Figure(figsize=(width, height))
-  figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
-  return figure
-
-
-def _wrap(title: str, width: float) -> str:
-  """Breaks a title of 11 points into lines of `width` inches."""
-  # Not matplotlib's own wrapping, which reads dollar signs as mathematics.
-  return textwrap.fill(title, int(11 * width))
 
 
 def _text_colour(background: np.ndarray) -> str:
@@ -291,26 +274,3 @@ def _text_colour(background: np.ndarray) -> str:
   )
   # (L + .05) / .05 against 1.05 / (L + .05): equal at L = sqrt(.0525) - .05.
   return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"
-
-
-def clean(axis: Axes) -> None:
-  """Takes away what a plot does not need."""
-  axis.spines[["top", "right"]].set_visible(False)
-  axis.set_axisbelow(True)
-  axis.grid(axis="y", color="#dddddd", linewidth=0.6)
-
-
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-  """Writes a figure as PNG in one move; equal figures give equal files."""
-  content = io.BytesIO()
-  figure.savefig(
-    content,
-    format="png",
-    dpi=150,
-    # The constrained layout cuts labels off beside axes of a fixed aspect.
-    bbox_inches="tight",
-    pad_inches=0.1,
-    # Without a version in it, so that the same figures give the same file.
-    metadata={"Software": None},
-  )
-  results.write_atomically(path, content.getvalue())

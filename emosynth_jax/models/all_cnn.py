@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from emosynth_jax.models._checks import check_network
-from emosynth_jax.models.convolutions import Convolution
+from emosynth_jax.models.ops.convolutions import Convolution
 
 Array = jax.Array
 

@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from emosynth_jax.models import layers
-from emosynth_jax.models.activations import elu
-from emosynth_jax.models.transposed import upsample_nearest
+from emosynth_jax.models.ops import layers
+from emosynth_jax.models.ops.activations import elu
+from emosynth_jax.models.ops.transposed import upsample_nearest
 
 Array = jax.Array
 

@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from emosynth_jax.models import layers
 from emosynth_jax.models._checks import check_network
+from emosynth_jax.models.ops import layers
 
 Array = jax.Array
 

@@ -8,9 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from emosynth_jax.models import layers
 from emosynth_jax.models._checks import check_network
-from emosynth_jax.models.convolutions import Convolution
+from emosynth_jax.models.ops import layers
+from emosynth_jax.models.ops.convolutions import Convolution
 
 Array = jax.Array
 

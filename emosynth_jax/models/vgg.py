@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emosynth_jax.models import layers
 from emosynth_jax.models._checks import check_network
-from emosynth_jax.models.convolutions import Convolution
+from emosynth_jax.models.ops import layers
+from emosynth_jax.models.ops.convolutions import Convolution
 
 Array = jax.Array
 

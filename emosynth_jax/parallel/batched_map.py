@@ -107,3 +107,31 @@ def mean_over_batches(function: Callable[[Any], Any], batches: Any) -> Any:
 
   total = lax.scan(add, zeros, batches)[0]
   return jax.tree.map(lambda x: x / number, total)
+
+
+def over_batches(function: Callable[..., Any], arrays: Any, *, batch_size: int) -> Any:
+  """A function of a batch for a whole split, batch by batch in one program.
+
+  The last batch is filled up with examples from the front, whose results are dropped.
+  To be called under `jax.jit`.
+
+  Args:
+    function: takes a batch of each array and returns a pytree of arrays `(B, ...)`,
+      each example's by that example alone.
+    arrays: a tuple of arrays `(M, ...)`.
+    batch_size: B, or less where M is less.
+
+  Returns:
+    The function's results, `(M, ...)`.
+  """
+  total = jax.tree.leaves(arrays)[0].shape[0]
+  size = min(batch_size, total)
+
+  def one_batch(_, start):
+    rows = (start + jnp.arange(size)) % total
+    return None, function(*jax.tree.map(lambda x: x[rows], arrays))
+
+  _, results = lax.scan(one_batch, None, jnp.arange(0, total, size))
+  return jax.tree.map(
+    lambda x: x.reshape(x.shape[0] * size, *x.shape[2:])[:total], results
+  )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import jax
 from absl import logging as absl_logging
 
-from emosynth_jax.stop_signal import StopSignal
+from emosynth_jax.utils.stop_signal import StopSignal
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

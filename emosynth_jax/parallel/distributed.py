@@ -18,7 +18,8 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from emosynth_jax import crc32, mesh
+from emosynth_jax.parallel import mesh
+from emosynth_jax.utils import crc32
 
 # A process that is gone without a word is missed after so many seconds. One whose
 # connection breaks is missed at once.

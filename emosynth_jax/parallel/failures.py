@@ -8,7 +8,7 @@ from typing import NoReturn
 import jax
 from absl import logging
 
-from emosynth_jax import distributed
+from emosynth_jax.parallel import distributed
 
 # What is said of a process that is gone, in small letters: by the sockets of Gloo and
 # NCCL, by NCCL itself, and by JAX's service of heartbeats and barriers. The codes

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image, ImageOps
 
-from emosynth_jax.data import _images
+from emosynth_jax.data.images import decoding
 
 
 def decode(content: bytes, source: str) -> np.ndarray:
@@ -25,7 +25,7 @@ def decode(content: bytes, source: str) -> np.ndarray:
     ValueError: the bytes are no image, or a damaged one, or hold more than 8 bits a
       channel.
   """
-  pixels = _images.decode(content, source, 3)
+  pixels = decoding.decode(content, source, 3)
   with Image.open(io.BytesIO(content)) as image:
     if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
       return pixels

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from emosynth_jax import pictures, video
-from emosynth_jax.video import Frame
+from emosynth_jax.data.images import face_detector
+from emosynth_jax.predict import image_input, video
+from emosynth_jax.predict.video import Frame
 
 IMAGE_SUFFIXES = frozenset(
   ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .gif .tif .tiff .webp .avif .jp2 .ppm "
@@ -91,7 +92,7 @@ def webcam_name(source: str) -> str:
 
 
 def decode(content: bytes, source: str) -> np.ndarray:
-  """An image file's picture, as `pictures.decode`, with a word on what it can't be.
+  """An image file's picture, as `image_input.decode`, with a word on what it can't be.
 
   Args:
     content: the bytes of the file.
@@ -106,7 +107,7 @@ def decode(content: bytes, source: str) -> np.ndarray:
   if not content:
     raise ValueError(f"{source}: the file is empty")
   try:
-    return pictures.decode(content, source)
+    return image_input.decode(content, source)
   except ValueError as error:
     # HEIC and AVIF are one container, which begins with a list of what it holds.
     if content[4:8] == b"ftyp" and b"avif" not in content[:64]:
@@ -131,14 +132,12 @@ def load(picture: np.ndarray | str | os.PathLike) -> np.ndarray:
     ValueError: for an array of another shape, or a file that is no image.
     OSError: if the file can't be read.
   """
-  from emosynth_jax import faces
-
   if isinstance(picture, str | os.PathLike):
     path = pathlib.Path(picture)
     return decode(path.read_bytes(), str(path))
   if isinstance(picture, np.ndarray) and picture.ndim == 2:
     picture = picture[..., None]
-  faces.check_picture(picture)
+  face_detector.check_picture(picture)
   return picture
 
 

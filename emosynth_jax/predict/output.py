@@ -1,4 +1,4 @@
-"""The lines of predict.py: JSON and CSV, and the file that they go to."""
+"""The lines of emosynth_jax.predict: JSON and CSV, and the file that they go to."""
 
 import contextlib
 import csv
@@ -12,7 +12,8 @@ from typing import Any, TextIO
 
 from absl import logging
 
-from emosynth_jax import predict
+from emosynth_jax.predict import media
+from emosynth_jax.predict import predictor as predictor_module
 
 FORMATS = ("jsonl", "csv")
 _COLUMNS = (
@@ -25,7 +26,7 @@ _TEXT: dict[str, Any] = {
   "newline": "",
 }
 
-Write = Callable[[Any, Sequence[predict.Prediction]], None]
+Write = Callable[[Any, Sequence[predictor_module.Prediction]], None]
 
 
 def json_writer(file: TextIO) -> Write:
@@ -38,7 +39,7 @@ def json_writer(file: TextIO) -> Write:
     A function of a `media.Frame` and its predictions that writes their line.
   """
 
-  def write(frame: Any, predictions: Sequence[predict.Prediction]) -> None:
+  def write(frame: Any, predictions: Sequence[predictor_module.Prediction]) -> None:
     record: dict[str, Any] = {"source": frame.source}
     if frame.number is not None:
       record |= {"frame": frame.number, "seconds": round(frame.seconds, 3)}
@@ -66,7 +67,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
   rows = csv.writer(file, lineterminator="\n")
   rows.writerow([*_COLUMNS, *(f"p_{name}" for name in class_names), "error"])
 
-  def write(frame: Any, predictions: Sequence[predict.Prediction]) -> None:
+  def write(frame: Any, predictions: Sequence[predictor_module.Prediction]) -> None:
     seconds = None if frame.seconds is None else round(frame.seconds, 3)
     start = [frame.source, frame.number, seconds]
     for i, prediction in enumerate(predictions):
@@ -91,7 +92,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
   return write
 
 
-def _rounded(prediction: predict.Prediction) -> dict[str, Any]:
+def _rounded(prediction: predictor_module.Prediction) -> dict[str, Any]:
   """As it is written: tenths of a pixel, and probabilities to five digits."""
   record = prediction._asdict()
   if prediction.box:
@@ -115,8 +116,6 @@ def check_output(output: str, inputs: Sequence[str]) -> None:
     ValueError: if it is one of the inputs, or named like an image or a video.
     OSError: if it is a folder, or in none.
   """
-  from emosynth_jax import media
-
   path = pathlib.Path(os.path.realpath(output))
   if path.is_dir():
     raise IsADirectoryError(f"--output: expected a file, {output} is a folder")

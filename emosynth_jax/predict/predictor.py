@@ -1,32 +1,22 @@
-"""Expressions of the faces in pictures.
-
-  from emosynth_jax.predict import Predictor
-
-  predictor = Predictor()  # or of a run's workdir, or a bundle
-  print(predictor("photograph.jpg"))
-
-and as a command, for image files, folders, videos and a webcam:
-
-  python -m emosynth_jax.predict PATH... --annotate=DIR
-
-Read docs/predict.md first, for what a label can't tell of a person.
-"""
+"""Finds faces in images and classifies their expressions."""
 
 import os
-import pathlib
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import special
 
-from emosynth_jax.predict_timing import Timing
+from emosynth_jax import bundle
+from emosynth_jax.data.images import decoding, face_crop, face_detector
+from emosynth_jax.data.images import files as image_files
+from emosynth_jax.predict import media
+from emosynth_jax.predict.timing import Timing
 
 FACES = ("detect", "none")
 UNCERTAIN = "uncertain"
-# The network that comes with the package, for those who have trained none.
-PRETRAINED = pathlib.Path(__file__).parent / "pretrained" / "fer2013_small.safetensors"
 
 # Pictures that wait for faces to fill a batch hold at most so many bytes of pixels.
 MAX_WAITING_BYTES = 256 * 2**20
@@ -77,7 +67,7 @@ class Predictor:
       min_confidence: least confidence for a label, in [0, 1]; below it is "uncertain".
       min_face_score: the detector's least score, in (0, 1).
       max_side: pictures with a longer side of more pixels are shrunk to it before they
-        are searched; see `faces.build_detector`.
+        are searched; see `face_detector.build_detector`.
       max_scale: smaller ones are enlarged by up to this factor, to that side at most.
       batch_size: faces at a time.
       data_dir: for a workdir that was never calibrated: where its data set is now.
@@ -88,9 +78,6 @@ class Predictor:
       ValueError: for an argument out of its range, a damaged file, or a network of
         images that aren't square.
     """
-    from emosynth_jax import bundle
-    from emosynth_jax import faces as detection
-
     if faces not in FACES:
       raise ValueError(f"faces: expected one of {', '.join(FACES)}; got {faces!r}")
     if not 0 <= min_confidence <= 1:
@@ -99,10 +86,10 @@ class Predictor:
       raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
     self._detect = None
     if faces == "detect":
-      self._detect = detection.build_detector(
+      self._detect = face_detector.build_detector(
         min_score=min_face_score, max_side=max_side, max_scale=max_scale
       )
-    self.network = bundle.read_network(source or PRETRAINED, data_dir=data_dir)
+    self.network = bundle.read_network(source or bundle.PRETRAINED, data_dir=data_dir)
     height, width, _ = self.network.image_shape
     if height != width:
       raise ValueError(
@@ -149,8 +136,6 @@ class Predictor:
       TypeError, ValueError, OSError: as `__call__`, for the first such picture; a note
         says which it is.
     """
-    from emosynth_jax import media
-
     errors: dict[int, Exception] = {}
 
     def loaded() -> Iterator[tuple[int, np.ndarray | None]]:
@@ -230,8 +215,6 @@ class Predictor:
       TypeError: for another dtype.
       ValueError: for another shape.
     """
-    from scipy import special
-
     if images.dtype != np.uint8:
       raise TypeError(f"images: expected uint8, got {images.dtype}")
     if images.ndim != 4 or images.shape[1:] != self.network.image_shape:
@@ -244,9 +227,6 @@ class Predictor:
 
   def _find(self, picture: np.ndarray) -> list[tuple[Any, np.ndarray]]:
     """Faces with their crops, as the network takes them."""
-    from emosynth_jax import faces as detection
-    from emosynth_jax.data import _face_crop
-
     if self._detect is None:
       return [(None, self._prepare(picture))]
     began, before = time.monotonic(), self._detect.loading
@@ -255,16 +235,14 @@ class Predictor:
     self.timing.loading += loading
     self.timing.detection += time.monotonic() - began - loading
     self.timing.pictures += 1
-    squares = [detection.square_of(face) for face in found]
-    crops = [self._prepare(_face_crop.cut(picture, square)) for square in squares]
+    squares = [face_detector.square_of(face) for face in found]
+    crops = [self._prepare(face_crop.cut(picture, square)) for square in squares]
     return list(zip(found, crops, strict=True))
 
   def _prepare(self, picture: np.ndarray) -> np.ndarray:
     """Channels and size, by the functions with which the data sets are read."""
-    from emosynth_jax.data import _image_files, _images
-
     side, _, channels = self.network.image_shape
-    return _image_files.resize(_images.convert(picture, channels), side)
+    return image_files.resize(decoding.convert(picture, channels), side)
 
   def _answer(self, waiting, crops):
     """Empties the queue."""
@@ -290,13 +268,3 @@ class Predictor:
       confidence=confidence,
       probabilities=dict(zip(names, map(float, probabilities), strict=True)),
     )
-
-
-if __name__ == "__main__":
-  from absl import app, flags
-
-  from emosynth_jax import predict_run
-
-  predict_run.define_flags()
-  flags.adopt_module_key_flags(predict_run)
-  app.run(predict_run.main)

@@ -1,4 +1,4 @@
-"""The command of predict.py: what it reads, writes and says.
+"""The command of emosynth_jax.predict: what it reads, writes and says.
 
 JSON lines have one object for each picture or frame:
 
@@ -20,20 +20,18 @@ from typing import Any, TextIO
 
 from absl import flags, logging
 
-from emosynth_jax import (
-  command_line,
-  predict,
-  predict_lines,
-  predict_timing,
-  stop_signal,
-)
+from emosynth_jax.predict import annotate, media
+from emosynth_jax.predict import output as predict_output
+from emosynth_jax.predict import predictor as predictor_module
+from emosynth_jax.predict import timing as predict_timing
+from emosynth_jax.utils import cli, stop_signal
 
 UNREADABLE = 2
 # Added to a signal's number, as shells do.
 _STOPPED = 128
 
 
-def build_predictor(given: Any) -> predict.Predictor:
+def build_predictor(given: Any) -> predictor_module.Predictor:
   """The predictor that the flags ask for; nothing is compiled yet.
 
   Args:
@@ -45,7 +43,7 @@ def build_predictor(given: Any) -> predict.Predictor:
   Raises:
     FileNotFoundError, ModuleNotFoundError, ValueError: as `predict.Predictor`.
   """
-  return predict.Predictor(
+  return predictor_module.Predictor(
     given.workdir or given.bundle,
     faces=given.faces,
     min_confidence=given.min_confidence,
@@ -58,7 +56,10 @@ def build_predictor(given: Any) -> predict.Predictor:
 
 
 def predict_all(
-  predictor: predict.Predictor, given: Any, sources: Sequence[str], file: TextIO
+  predictor: predictor_module.Predictor,
+  given: Any,
+  sources: Sequence[str],
+  file: TextIO,
 ) -> int:
   """Predicts on all sources, writes what was found and says how fast it was.
 
@@ -73,12 +74,10 @@ def predict_all(
   Returns:
     The exit code.
   """
-  from emosynth_jax import annotate, media
-
   if given.format == "csv":
-    write = predict_lines.csv_writer(file, predictor.network.class_names)
+    write = predict_output.csv_writer(file, predictor.network.class_names)
   else:
-    write = predict_lines.json_writer(file)
+    write = predict_output.json_writer(file)
   passed_over: Counter[str] = Counter()
   frames = media.read_all(
     sources,
@@ -122,7 +121,7 @@ def predict_all(
       counts["pictures"] += 1
       counts["faces"] += len(predictions)
       counts["uncertain"] += sum(
-        prediction.label == predict.UNCERTAIN for prediction in predictions
+        prediction.label == predictor_module.UNCERTAIN for prediction in predictions
       )
       if writer and picture is not None:
         start = time.monotonic()
@@ -152,61 +151,22 @@ def main(argv: list[str]) -> None:
   given = flags.FLAGS
   sources = argv[1:]
   if not sources:
-    command_line.fail("expected images, folders, videos or a webcam's number")
+    cli.fail("expected images, folders, videos or a webcam's number")
   if given.workdir and given.bundle:
-    command_line.fail("expected --workdir or --bundle, not both")
-  command_line.start_logging()
-  command_line.use_compilation_cache()
+    cli.fail("expected --workdir or --bundle, not both")
+  cli.start_logging()
+  cli.use_compilation_cache()
   try:
-    with command_line.mistakes_in_one_line(given.traceback):
+    with cli.mistakes_in_one_line(given.traceback):
       # Before an earlier output is touched.
       if given.output:
         network = [given.bundle] if given.bundle else []
-        predict_lines.check_output(given.output, [*sources, *network])
+        predict_output.check_output(given.output, [*sources, *network])
       predictor = build_predictor(given)
-      with predict_lines.open_lines(given.output) as file:
+      with predict_output.open_lines(given.output) as file:
         code = predict_all(predictor, given, sources, file)
   except KeyboardInterrupt:
     # The second one, or one before the first picture.
     sys.exit(_STOPPED + 2)
   if code:
     sys.exit(code)
-
-
-def define_flags() -> None:
-  """The flags of this command."""
-  flags.DEFINE_string("workdir", None, "Folder of a trained run.")
-  flags.DEFINE_string(
-    "bundle",
-    None,
-    "A .safetensors file of emosynth_jax.bundle. Without it and without "
-    "--workdir, the network that comes with the package.",
-  )
-  flags.DEFINE_enum(
-    "faces",
-    "detect",
-    list(predict.FACES),
-    "detect: look for faces. none: every picture is one cropped face.",
-  )
-  flags.DEFINE_float(
-    "min_confidence", 0.5, "Below this calibrated probability a label is 'uncertain'."
-  )
-  flags.DEFINE_float("min_face_score", 0.5, "Least score of a face, in (0, 1).")
-  flags.DEFINE_integer(
-    "max_side", 640, "Longer side, in pixels, at which faces are looked for.", 64
-  )
-  flags.DEFINE_float(
-    "max_scale", 2.0, "Smaller pictures are enlarged by up to this factor, for that."
-  )
-  flags.DEFINE_integer("batch_size", 8, "Faces at a time.", 1)
-  flags.DEFINE_enum("format", "jsonl", list(predict_lines.FORMATS), "Of the lines.")
-  flags.DEFINE_string("output", None, "File of the lines; by default standard output.")
-  flags.DEFINE_string(
-    "annotate", None, "Folder for NAME.faces.png and .faces.mp4, with boxes."
-  )
-  flags.DEFINE_integer("every", 1, "Of a video, each so many frames one is taken.", 1)
-  flags.DEFINE_integer("max_frames", 0, "At most so many of a video; 0 for all.", 0)
-  flags.DEFINE_string(
-    "data_dir", None, "Where a run's data set is, if it was never calibrated."
-  )
-  command_line.define_traceback()

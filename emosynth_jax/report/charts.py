@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import markupsafe
 import numpy as np
 
-from emosynth_jax.reporting import svg
+from emosynth_jax.report import svg
 
 # More classes than this have no names in the picture, and colours come again.
 COLOURS = 10
@@ -105,7 +105,7 @@ def reliability(
   """Accuracy against confidence; bars for one network, lines for several.
 
   Args:
-    calibrations: CSS classes and "calibration" of `metrics.summarize`, each.
+    calibrations: CSS classes and "calibration" of `classification.summarize`, each.
     description: in words.
 
   Returns:

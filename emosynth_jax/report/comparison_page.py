@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from emosynth_jax import batch_invariance
-from emosynth_jax.reporting import arms as of_arms
-from emosynth_jax.reporting import charts, facts, page, tables
-from emosynth_jax.reporting.arms import Arm
-from emosynth_jax.reporting.run_files import RunFiles
+from emosynth_jax.metrics import batch_invariance
+from emosynth_jax.report import charts, config_groups, render, run_summary, tables
+from emosynth_jax.report.config_groups import Arm
+from emosynth_jax.report.run_files import RunFiles
 
 # Lines differ in dashes too, for those who see few colours and for grey print.
 _DASHES = ("", "dash", "dash2", "dash3")
@@ -27,7 +26,7 @@ def build(runs: Sequence[RunFiles], *, made_by: Mapping[str, Any]) -> str:
   Args:
     runs: at least two, evaluated on the same images; those whose configs differ in
       the seed alone are one arm.
-    made_by: of `results.provenance`.
+    made_by: of `provenance.provenance`.
 
   Returns:
     The page.
@@ -35,7 +34,7 @@ def build(runs: Sequence[RunFiles], *, made_by: Mapping[str, Any]) -> str:
   Raises:
     ValueError: for runs that can't be compared.
   """
-  arms = of_arms.group(runs)
+  arms = config_groups.group(runs)
   split = runs[0].reported_split
   for run in runs:
     if run.reported_split != split:
@@ -43,8 +42,8 @@ def build(runs: Sequence[RunFiles], *, made_by: Mapping[str, Any]) -> str:
         f"{run.workdir} reports {run.reported_split}, {runs[0].workdir} {split}: "
         "nothing to compare"
       )
-  differences = of_arms.differences(arms)
-  different, shared = of_arms.config_differences(arms)
+  differences = config_groups.differences(arms)
+  different, shared = config_groups.config_differences(arms)
   report = runs[0].report
   summaries = [pooled(arm, split) for arm in arms]
   several = len(arms) > 1
@@ -56,7 +55,7 @@ def build(runs: Sequence[RunFiles], *, made_by: Mapping[str, Any]) -> str:
     "data_set": report["data_set"],
     "several": several,
     "arms": [{"label": arm.label, "style": _style(i)} for i, arm in enumerate(arms)],
-    "described": facts.described(report, split),
+    "described": run_summary.described(report, split),
     "num_images": report["splits"][split]["num_examples"],
     "head": [_headline(arm, split) for arm in arms],
     "doubts": _doubts(arms),
@@ -78,7 +77,7 @@ def build(runs: Sequence[RunFiles], *, made_by: Mapping[str, Any]) -> str:
     if several
     else None,
   }
-  return page.render("comparison.html", context)
+  return render.render("comparison.html", context)
 
 
 def pooled(arm: Arm, split: str) -> dict[str, Any]:
@@ -179,9 +178,9 @@ def _figures(
   arms: Sequence[Arm], split: str, report: Mapping[str, Any]
 ) -> dict[str, Any]:
   """A table of a split: a row for each figure, a column for each arm."""
-  labels = of_arms.figure_labels(arms, split)
+  labels = config_groups.figure_labels(arms, split)
   return {
-    "described": facts.described(report, split),
+    "described": run_summary.described(report, split),
     "rows": [
       {
         "label": label,
@@ -223,9 +222,9 @@ def _doubts(arms: Sequence[Arm]) -> list[str]:
   total = sum(len(arm.runs) for arm in arms)
   for arm in arms:
     for run in arm.runs:
-      for sentence in facts.doubts(run):
+      for sentence in run_summary.doubts(run):
         # Said of arms, below.
-        if sentence != facts.ONE_SEED:
+        if sentence != run_summary.ONE_SEED:
           name = f"{arm.label}, seed {run.report['seed']}"
           about.setdefault(sentence, []).append(name)
   found = [
@@ -235,8 +234,8 @@ def _doubts(arms: Sequence[Arm]) -> list[str]:
   few = [arm.label for arm in arms if len(arm.runs) == 1]
   if few:
     found.append(
-      f"One seed of {facts.listed(few)}: nothing is known of the spread over seeds, "
-      "and chance alone may be the reason of a difference."
+      f"One seed of {run_summary.listed(few)}: nothing is known of the spread over "
+      "seeds, and chance alone may be the reason of a difference."
     )
   commits = {
     line["commit"] for a in arms for r in a.runs for line in r.report["trained_by"]

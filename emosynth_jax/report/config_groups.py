@@ -4,8 +4,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from emosynth_jax import run_config, seeds, statistics
-from emosynth_jax.reporting.run_files import RunFiles
+from emosynth_jax.data import fingerprints
+from emosynth_jax.metrics import statistics
+from emosynth_jax.report.run_files import RunFiles
+from emosynth_jax.workdir import seed_summary
 
 # Of what a page tests; the others are in the table of figures.
 TESTED = ("accuracy", "balanced accuracy", "macro F1", "calibration error", "loss")
@@ -17,7 +19,7 @@ class Arm(NamedTuple):
   Attributes:
     label: what tells it from the other arms.
     runs: one a seed.
-    summary: of `seeds.summarize`.
+    summary: of `seed_summary.summarize`.
   """
 
   label: str
@@ -68,7 +70,7 @@ def group(runs: Sequence[RunFiles]) -> list[Arm]:
     Arm(
       label,
       own,
-      seeds.summarize([run.report for run in own], [run.workdir for run in own]),
+      seed_summary.summarize([run.report for run in own], [run.workdir for run in own]),
     )
     for label, own in zip(_labels(sorted_runs), sorted_runs, strict=True)
   ]
@@ -88,7 +90,7 @@ def group_by_config(runs: Sequence[RunFiles]) -> list[list[RunFiles]]:
   """
   groups: dict[str, list[RunFiles]] = {}
   for run in runs:
-    settings = seeds.settings_of(run.report["config"])
+    settings = seed_summary.settings_of(run.report["config"])
     key = repr(sorted((k, v) for k, v in settings.items() if k != "seed"))
     groups.setdefault(key, []).append(run)
   for members in groups.values():
@@ -122,7 +124,7 @@ def differences(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     common = [s for s in arm.summary["seeds"] if s in arms[0].summary["seeds"]]
     if common:
-      compared = seeds.compare(arm.summary, arms[0].summary)
+      compared = seed_summary.compare(arm.summary, arms[0].summary)
       rows = [
         {"split": split, "figure": figure, **difference}
         for split, figures in compared["splits"].items()
@@ -150,7 +152,7 @@ def config_differences(
   Returns:
     Path and each arm's value (None where it has no such setting); path and value.
   """
-  flat = [seeds.settings_of(arm.summary["config"]) for arm in arms]
+  flat = [seed_summary.settings_of(arm.summary["config"]) for arm in arms]
   paths = sorted(set().union(*flat))
   different, shared = [], []
   for path in paths:
@@ -166,7 +168,7 @@ def _has_other_images(run: RunFiles, first: RunFiles, split: str) -> bool:
   ours, others = ((one.data or {}).get(split) for one in (run, first))
   if ours is None or others is None:
     return True
-  return bool(run_config.different_data(ours, others))
+  return bool(fingerprints.different_data(ours, others))
 
 
 def _class_names(run: RunFiles) -> list[str]:

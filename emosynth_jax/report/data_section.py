@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from emosynth_jax import run_config
-from emosynth_jax.data import pixel_form
-from emosynth_jax.reporting import tables
-from emosynth_jax.reporting.run_files import RunFiles
+from emosynth_jax.data import fingerprints
+from emosynth_jax.data.images import pixel_form
+from emosynth_jax.report import tables
+from emosynth_jax.report.run_files import RunFiles
 
 _KINDS = ("exact", "near", "mirrored")
 
@@ -36,7 +36,7 @@ def forms(run: RunFiles) -> list[tuple[str, str]]:
   """Each split's images by pixel form, in words; none where it is not recorded."""
   counts = run.report.get("pixel_forms", {})
   if run.data is not None:
-    counts = counts | run_config.form_counts(run.data)
+    counts = counts | fingerprints.form_counts(run.data)
   order = ("train", *(name for name in counts if name != "train"))
   return [
     (name, pixel_form.describe_counts(counts[name]))

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from emosynth_jax.analysis import embeddings, saliency_grid, separation
-from emosynth_jax.reporting import answers, charts, pictures
+from emosynth_jax.analysis.embeddings import embeddings, separation
+from emosynth_jax.analysis.gradcam import plot as gradcam_plot
+from emosynth_jax.report import charts, data_uri, predictions
 
 # Separation in the order of the table: what a figure is called and how it is written.
 _SEPARATION = {
@@ -19,7 +20,7 @@ _SEPARATION = {
   "angular_margin": ("angular margin", "{:.1f}°"),
   "centre_angle": ("angle between class centres", "{:.1f}°"),
 }
-# As many as emosynth_jax.analysis.embedding_run takes by default, and drawn as it draws
+# As many as emosynth_jax.analysis.embeddings takes by default, and drawn as it draws
 # them: a run has one number, wherever it is read.
 _MOST_MEASURED = 10_000
 _FAITHFULNESS = {
@@ -38,27 +39,27 @@ class Looks(NamedTuple):
   batch_size: int = 256
 
 
-def images(answered: answers.Answers, looks: Looks) -> dict[str, Any]:
+def images(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
   """Mistakes, hardest images and Grad-CAM, as the templates take them."""
   dataset = answered.network.dataset
-  examples = answers.drawn_examples(answered)
+  examples = predictions.drawn_examples(answered)
   rows = [row for pair in examples for row in pair if row is not None]
   logging.info("Grad-CAM of %d images.", len(rows))
-  cam = answers.grad_cam(
+  cam = predictions.grad_cam(
     answered, rows, layer=looks.layer, batch_size=min(looks.batch_size, 32)
   )
   maps = dict(zip(rows, cam.maps, strict=True))
 
   def described(row, *, with_map=False):
     pixels = dataset.images[row]
-    image = answers.describe_image(answered, row) | {
-      "uri": pictures.data_uri(pixels),
+    image = predictions.describe_image(answered, row) | {
+      "uri": data_uri.data_uri(pixels),
       "width": pixels.shape[1],
       "height": pixels.shape[0],
     }
     if with_map:
       grey = pixels.astype(np.float64).mean(-1) / 255
-      image["map_uri"] = pictures.data_uri(saliency_grid.overlay(grey, maps[row]))
+      image["map_uri"] = data_uri.data_uri(gradcam_plot.overlay(grey, maps[row]))
       image["has_map"] = bool(maps[row].max() > 0)
     return image
 
@@ -66,11 +67,12 @@ def images(answered: answers.Answers, looks: Looks) -> dict[str, Any]:
     return None if row is None else described(row, with_map=True)
 
   names = [dataset.class_names[k] for k in np.unique(answered.labels)]
-  hardest = answers.hardest_of_each_class(answered, looks.num_hardest)
+  hardest = predictions.hardest_of_each_class(answered, looks.num_hardest)
   return {
     "num_wrong": int((answered.predicted != answered.labels).sum()),
     "mistakes": [
-      described(row) for row in answers.confident_mistakes(answered, looks.num_mistakes)
+      described(row)
+      for row in predictions.confident_mistakes(answered, looks.num_mistakes)
     ],
     "hardest": [described(row) for row in hardest],
     "layer": cam.layer,
@@ -82,7 +84,7 @@ def images(answered: answers.Answers, looks: Looks) -> dict[str, Any]:
   }
 
 
-def embedding(answered: answers.Answers, looks: Looks) -> dict[str, Any]:
+def embedding(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
   """The features' picture and numbers; "refused" where there can be none."""
   dataset = answered.network.dataset
   order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))

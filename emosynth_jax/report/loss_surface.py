@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emosynth_jax import results
-from emosynth_jax.reporting import pictures
-from emosynth_jax.reporting.run_files import RunFiles
+from emosynth_jax.report import data_uri
+from emosynth_jax.report.run_files import RunFiles
+from emosynth_jax.utils import files as file_utils
 
 # Of each record, its pictures by title.
 _PICTURES = {
@@ -27,7 +27,7 @@ def stored_pictures(
 
   Args:
     run: the run.
-    variables_crc32: `trained_run.checksum` of the best checkpoint's variables, where
+    variables_crc32: `digests.checksum` of the best checkpoint's variables, where
       the network was read.
 
   Returns:
@@ -56,7 +56,7 @@ def stored_pictures(
       continue
     note = _note(settings)
     found += [
-      {"title": title, "note": note, **pictures.png_file(file)}
+      {"title": title, "note": note, **data_uri.png_file(file)}
       for title, file in present.items()
     ]
   return found, left_out
@@ -122,7 +122,7 @@ def _other(
   for key, found, expected in (
     ("seed", settings["training_seed"], report["seed"]),
     ("network", settings["model"], config["model"]["name"]),
-    ("loss", settings["training_loss"], results.to_jsonable(config["loss"])),
+    ("loss", settings["training_loss"], file_utils.to_jsonable(config["loss"])),
   ):
     if found != expected:
       return f"of another run, of {key} {_short(found)} and not {_short(expected)}"

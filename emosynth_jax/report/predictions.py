@@ -9,8 +9,11 @@ import jax
 import numpy as np
 import scipy.special
 
-from emosynth_jax import progress
-from emosynth_jax.analysis import embeddings, saliency_grid, saliency_run, trained_run
+from emosynth_jax.analysis.embeddings import embeddings
+from emosynth_jax.analysis.gradcam import network as gradcam_network
+from emosynth_jax.analysis.gradcam import plot as gradcam_plot
+from emosynth_jax.training.restore import Network, load_network
+from emosynth_jax.utils import progress
 
 
 class Answers(NamedTuple):
@@ -22,7 +25,7 @@ class Answers(NamedTuple):
     probabilities: float64 `(N, K)`, the softmax of the margin-free logits.
   """
 
-  network: trained_run.Network
+  network: Network
   embeddings: np.ndarray
   probabilities: np.ndarray
 
@@ -65,11 +68,11 @@ def compute_answers(
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
   # As evaluation computed, whose figures stand beside these answers.
-  network = trained_run.load_network(workdir, split, data_dir, dtype=None)
+  network = load_network(workdir, split, data_dir, dtype=None)
   state, images = network.state, network.dataset.images
   bar = progress.Progress(first=0, total=len(images))
   features, logits = embeddings.compute_embeddings(
-    saliency_run.apply_fn_of(network.experiment, modules=False),
+    gradcam_network.apply_fn_of(network.experiment, modules=False),
     state.evaluation_variables,
     state.input_scale,
     images,
@@ -137,7 +140,7 @@ def drawn_examples(answers: Answers) -> list[tuple[int | None, int | None]]:
   The same for every network that gets them right, or wrong: the order is fixed.
   """
   order = np.random.Generator(np.random.PCG64(0)).permutation(len(answers.labels))
-  pairs = saliency_grid.choose_examples(
+  pairs = gradcam_plot.choose_examples(
     answers.labels[order], answers.predicted[order], answers.probabilities.shape[1]
   )
   return [
@@ -154,7 +157,7 @@ def grad_cam(
   Args:
     answers: of their split.
     rows: the images, at least one.
-    layer: see `saliency_run.choose_layer`.
+    layer: see `gradcam_network.choose_layer`.
     batch_size: images at a time.
 
   Returns:
@@ -164,11 +167,11 @@ def grad_cam(
     ValueError: if the network has no such layer.
   """
   network = answers.network
-  layer, shape, margin = saliency_run.choose_layer(network, layer)
+  layer, shape, margin = gradcam_network.choose_layer(network, layer)
   program = jax.jit(
     functools.partial(
-      saliency_run.grad_cam_at_size,
-      saliency_run.apply_fn_of(network.experiment, modules=True),
+      gradcam_network.grad_cam_at_size,
+      gradcam_network.apply_fn_of(network.experiment, modules=True),
       layer=layer,
       margin=margin,
       batch_size=min(batch_size, len(rows)),

@@ -53,7 +53,7 @@ def decimal(value: Any, digits: int = 4, sign: bool = False) -> str:
 
 
 def figure(value: Any, label: str, sign: bool = False) -> str:
-  """A figure of `seeds.figures_of`: all are fractions but the loss."""
+  """A figure of `seed_summary.figures_of`: all are fractions but the loss."""
   return decimal(value, 4, sign) if label == "loss" else percent(value, 2, sign)
 
 
@@ -99,7 +99,7 @@ def setting(value: Any) -> str:
 @functools.cache
 def _environment() -> jinja2.Environment:
   environment = jinja2.Environment(
-    loader=jinja2.PackageLoader("emosynth_jax.reporting", _TEMPLATES),
+    loader=jinja2.PackageLoader("emosynth_jax.report", _TEMPLATES),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,

@@ -6,7 +6,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from emosynth_jax import default_config, metric_writer, results
+from emosynth_jax.config import defaults
+from emosynth_jax.utils import files
+from emosynth_jax.workdir import metric_writer
 
 # What a report of today has; one that lacks some of it was written by earlier code.
 _REPORT_KEYS = (
@@ -45,7 +47,7 @@ class RunFiles(NamedTuple):
       what it did.
     records: metrics.jsonl, one dictionary an epoch.
     seconds: how long the epochs took by the clock, of timing.jsonl; None without it.
-    data: data.json, see `run_config.fingerprint`; None without it.
+    data: data.json, see `fingerprints.fingerprint`; None without it.
   """
 
   workdir: pathlib.Path
@@ -86,7 +88,7 @@ def read_run(workdir: str | os.PathLike) -> RunFiles:
     )
   if not report["splits"]:
     raise ValueError(f"{workdir / 'report.json'} is damaged (no split in it)")
-  default = results.to_jsonable(default_config.get_default_config().to_dict())
+  default = files.to_jsonable(defaults.get_default_config().to_dict())
   report["config"] = _with_defaults(report["config"], default)
   records = metric_writer.read_records(workdir / "metrics.jsonl")
   timing = workdir / "timing.jsonl"
@@ -144,7 +146,7 @@ def read_audit(folder: str | os.PathLike, run: RunFiles) -> dict[str, Any]:
     run: the run, whose classes must be those of the audit.
 
   Returns:
-    The audit, as `audit_report.describe_datasets` describes it.
+    The audit, as `findings.describe_datasets` describes it.
 
   Raises:
     FileNotFoundError: if there is no audit.json.
@@ -179,7 +181,7 @@ def _with_defaults(
     name = f"{path}{key}"
     if key not in config:
       completed[key] = value
-    elif isinstance(value, dict) and name not in default_config.OPEN_PARTS:
+    elif isinstance(value, dict) and name not in defaults.OPEN_PARTS:
       completed[key] = _with_defaults(config[key], value, f"{name}.")
   return completed
 

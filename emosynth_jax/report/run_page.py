@@ -5,20 +5,21 @@ from typing import Any
 
 import numpy as np
 
-from emosynth_jax import run_config, seeds, statistics
-from emosynth_jax.analysis import trained_run
-from emosynth_jax.reporting import (
-  answers,
+from emosynth_jax.config import defaults
+from emosynth_jax.metrics import statistics
+from emosynth_jax.report import (
   charts,
-  data_part,
-  facts,
-  image_part,
-  map_checks,
-  page,
-  stored,
+  data_section,
+  examples,
+  loss_surface,
+  predictions,
+  render,
+  run_summary,
+  saliency_checks,
   tables,
 )
-from emosynth_jax.reporting.run_files import RunFiles
+from emosynth_jax.report.run_files import RunFiles
+from emosynth_jax.workdir import digests, seed_summary
 
 _EPOCH_COLUMNS = {
   "train loss": "train/loss",
@@ -33,8 +34,8 @@ def build(
   run: RunFiles,
   *,
   audit: Mapping[str, Any] | None,
-  answered: answers.Answers | None,
-  looks: image_part.Looks,
+  answered: predictions.Answers | None,
+  looks: examples.Looks,
   made_by: Mapping[str, Any],
 ) -> str:
   """The HTML of a run.
@@ -45,7 +46,7 @@ def build(
     answered: its network's answers to the split reported; None for a page without
       pictures of images.
     looks: how much of them is shown.
-    made_by: of `results.provenance`.
+    made_by: of `provenance.provenance`.
 
   Returns:
     The page.
@@ -54,19 +55,19 @@ def build(
     ValueError: if the answers are another network's than the report's, or the layer
       is unknown.
   """
-  report, head = run.report, facts.headline(run)
+  report, head = run.report, run_summary.headline(run)
   summary = head["summary"]
-  doubts = facts.doubts(run, audit)
+  doubts = run_summary.doubts(run, audit)
   images = embedding = None
   if answered is not None:
     doubts += check_answers(run, answered)
-    images = image_part.images(answered, looks)
-    embedding = image_part.embedding(answered, looks)
+    images = examples.images(answered, looks)
+    embedding = examples.embedding(answered, looks)
   crc32 = None
   if answered is not None:
-    crc32 = trained_run.checksum(answered.network.state.evaluation_variables)
-  surfaces, left_out = stored.stored_pictures(run, crc32)
-  checks = map_checks.map_checks(run, crc32)
+    crc32 = digests.checksum(answered.network.state.evaluation_variables)
+  surfaces, left_out = loss_surface.stored_pictures(run, crc32)
+  checks = saliency_checks.map_checks(run, crc32)
   config = report["config"]
   context = {
     "kind": "Report of a run",
@@ -83,11 +84,11 @@ def build(
     "chosen_on": report["chosen_on"],
     "best_epoch": report["best_epoch"],
     "head": head,
-    "protocol": facts.protocol(run),
-    "origin": facts.origin(run),
+    "protocol": run_summary.protocol(run),
+    "origin": run_summary.origin(run),
     "doubts": doubts,
     "changes": tables.config_changes(config),
-    "settings": sorted(run_config.flatten(config).items()),
+    "settings": sorted(defaults.flatten(config).items()),
     "curves": training_curves(run),
     **_epochs(run),
     **_splits(run),
@@ -107,9 +108,9 @@ def build(
     "embedding": embedding,
     "checks": checks,
     "colours": charts.COLOURS,
-    "balance": data_part.balance(run, audit),
-    "forms": data_part.forms(run),
-    "audit": data_part.findings(audit),
+    "balance": data_section.balance(run, audit),
+    "forms": data_section.forms(run),
+    "audit": data_section.findings(audit),
     "stored": surfaces,
     "stored_note": " ".join(left_out),
     "invariance": report["batch_invariance"]
@@ -121,7 +122,7 @@ def build(
         ].items()
       ]
     },
-    "not_run": facts.not_run(
+    "not_run": run_summary.not_run(
       run,
       audit,
       network=answered is not None,
@@ -129,10 +130,10 @@ def build(
       variables_crc32=crc32,
     ),
   }
-  return page.render("run.html", context)
+  return render.render("run.html", context)
 
 
-def check_answers(run: RunFiles, answered: answers.Answers) -> list[str]:
+def check_answers(run: RunFiles, answered: predictions.Answers) -> list[str]:
   """Compares the answers with the report.
 
   Args:
@@ -153,13 +154,13 @@ def check_answers(run: RunFiles, answered: answers.Answers) -> list[str]:
       f"checkpoint of epoch {epoch}: evaluate the run again, with --mode=eval"
     )
   told = np.asarray(run.report["splits"][run.reported_split]["confusion_matrix"])
-  found = answers.confusion_matrix(answered)
+  found = predictions.confusion_matrix(answered)
   if told.shape == found.shape and (told == found).all():
     return []
   accuracy = (answered.predicted == answered.labels).mean()
   return [
     "The images, Grad-CAM and embedding below come from answers that are not quite "
-    f"the report's: {page.percent(accuracy)} of them are right, as computed for this "
+    f"the report's: {render.percent(accuracy)} of them are right, as computed for this "
     "page. Every figure is the report's."
   ]
 
@@ -196,7 +197,7 @@ def _epochs(run: RunFiles) -> dict[str, Any]:
       return ""
     if key == "learning_rate":
       return f"{record[key]:.2e}"
-    return page.figure(record[key], key.partition("/")[2])
+    return render.figure(record[key], key.partition("/")[2])
 
   return {
     "epoch_labels": list(columns),
@@ -216,9 +217,9 @@ def _splits(run: RunFiles) -> dict[str, Any]:
     hits = int(np.trace(np.asarray(summary["confusion_matrix"])))
     splits.append(
       {
-        "described": facts.described(run.report, name),
+        "described": run_summary.described(run.report, name),
         "num_examples": summary["num_examples"],
-        "figures": seeds.figures_of(summary),
+        "figures": seed_summary.figures_of(summary),
         "interval": statistics.proportion_interval(hits, summary["num_examples"]),
       }
     )

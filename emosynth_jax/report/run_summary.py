@@ -6,10 +6,13 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from emosynth_jax import batch_invariance, epoch, evaluate, progress, statistics
-from emosynth_jax.data import pixel_form
-from emosynth_jax.reporting import stored
-from emosynth_jax.reporting.run_files import RunFiles
+from emosynth_jax.data.images import pixel_form
+from emosynth_jax.metrics import batch_invariance, statistics
+from emosynth_jax.metrics.table import describe_split
+from emosynth_jax.report import loss_surface
+from emosynth_jax.report.run_files import RunFiles
+from emosynth_jax.training import epoch
+from emosynth_jax.utils import progress
 
 ONE_SEED = "One seed: nothing is known of the spread over seeds."
 _NOT_RECORDED = "not recorded"
@@ -23,8 +26,8 @@ def headline(run: RunFiles) -> dict[str, Any]:
 
   Returns:
     "split" (its name), "described" (as reports name it), "summary" (see
-    `metrics.summarize`), "interval" (of the accuracy, over samples of images), and
-    "chosen_on" (whether the epoch was chosen on this very split).
+    `classification.summarize`), "interval" (of the accuracy, over samples of images),
+    and "chosen_on" (whether the epoch was chosen on this very split).
   """
   name = run.reported_split
   summary = run.report["splits"][name]
@@ -39,8 +42,8 @@ def headline(run: RunFiles) -> dict[str, Any]:
 
 
 def described(report: Mapping[str, Any], split: str) -> str:
-  """A split as `evaluate.describe_split` names it."""
-  return evaluate.describe_split(split, report["official_splits"].get(split, ""))
+  """A split as `table.describe_split` names it."""
+  return describe_split(split, report["official_splits"].get(split, ""))
 
 
 def protocol(run: RunFiles) -> list[tuple[str, str]]:
@@ -162,8 +165,8 @@ def not_run(
     run: the run.
     audit: of its data set, if there is one.
     network: whether the network was run for the page.
-    checks: of `map_checks.map_checks`, which are of the epoch reported.
-    variables_crc32: of the best checkpoint, see `stored.stored_pictures`.
+    checks: of `saliency_checks.map_checks`, which are of the epoch reported.
+    variables_crc32: of the best checkpoint, see `loss_surface.stored_pictures`.
 
   Returns:
     Pairs of texts; the second may be "".
@@ -200,7 +203,7 @@ def not_run(
     ("Curvature", "curvature", "curvature", ""),
     ("Curvature over the landscape", "curvature_map", "curvature", " --grid=21"),
   ):
-    if not stored.is_stored(run, name, variables_crc32):
+    if not loss_surface.is_stored(run, name, variables_crc32):
       command = f"python -m emosynth_jax.analysis.{module} --workdir={workdir}"
       rows.append((title, command + flag))
   for key, title, module, flag in (

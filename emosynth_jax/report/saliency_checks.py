@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from emosynth_jax.reporting.run_files import RunFiles
+from emosynth_jax.report.run_files import RunFiles
 
 SANITY_FILE, DELETION_FILE = "gradcam.json", "deletion.json"
 
@@ -18,7 +18,7 @@ def map_checks(run: RunFiles, variables_crc32: int | None = None) -> dict[str, A
 
   Args:
     run: the run.
-    variables_crc32: of the best checkpoint, if it was read: `trained_run.checksum` of
+    variables_crc32: of the best checkpoint, if it was read: `digests.checksum` of
       the variables that it is evaluated with.
 
   Returns:

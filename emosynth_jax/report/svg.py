@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import markupsafe
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 WIDTH = 360.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 10.0, 10.0, 36.0
@@ -122,8 +123,6 @@ def ticks(
   low: float, high: float, most: int = 5, *, whole: bool = False
 ) -> list[float]:
   """Round numbers that span low to high."""
-  from matplotlib.ticker import MaxNLocator
-
   if high <= low:
     low, high = low - 0.5, high + 0.5
   found = MaxNLocator(most, integer=whole, steps=[1, 2, 2.5, 5, 10]).tick_values(

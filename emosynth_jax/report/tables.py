@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from emosynth_jax import default_config, results, run_config, statistics
-from emosynth_jax.reporting import charts
+from emosynth_jax.config import defaults
+from emosynth_jax.metrics import statistics
+from emosynth_jax.report import charts
+from emosynth_jax.utils import files
 
 # The ends of the scale of a confusion matrix, on paper and on a dark screen.
 _SCALES = {"l": ((255, 255, 255), (0, 76, 122)), "d": ((24, 27, 31), (124, 196, 240))}
@@ -16,7 +18,7 @@ def confusion(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
   """A confusion matrix by true class.
 
   Args:
-    summary: of `metrics.summarize`.
+    summary: of `classification.summarize`.
 
   Returns:
     For each class "name", "support" and "cells", each with "count", "share" (of its
@@ -47,7 +49,7 @@ def classes(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
   F1 is no share of anything, and has none.
 
   Args:
-    summary: of `metrics.summarize`.
+    summary: of `classification.summarize`.
 
   Returns:
     For each class "name", "precision", "recall", "f1", "support",
@@ -89,11 +91,11 @@ def bins(calibration: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def config_changes(config: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
   """The settings that are not the defaults: path, value, default (None for none)."""
-  default = results.to_jsonable(default_config.get_default_config().to_dict())
-  before = run_config.flatten(default)
+  default = files.to_jsonable(defaults.get_default_config().to_dict())
+  before = defaults.flatten(default)
   return [
     (path, value, before.get(path))
-    for path, value in sorted(run_config.flatten(config).items())
+    for path, value in sorted(defaults.flatten(config).items())
     if path not in before or before[path] != value
   ]
 

@@ -11,8 +11,8 @@ import ml_collections
 import optax
 from absl import logging
 
-from emosynth_jax import optimizers
-from emosynth_jax.train_state import TrainState, zero_totals
+from emosynth_jax.training import optimizers
+from emosynth_jax.training.state import TrainState, zero_totals
 
 Array = jax.Array
 Schedule = Callable[[Array], Array]
@@ -59,7 +59,7 @@ def end(
 
   Args:
     state: after the epoch's last step.
-    summary: of the validation split, see `metrics.summarize`.
+    summary: of the validation split, see `classification.summarize`.
     config: the run's config.
     plateau: the learning rate's decay.
     schedule: of the learning rate, see `optimizers.build_schedule`.

@@ -11,13 +11,15 @@ import ml_collections
 import numpy as np
 from jax import lax
 
-from emosynth_jax import batch_invariance, feeds, losses, metrics, models, views
-from emosynth_jax import experiment as experiments
-from emosynth_jax import mesh as meshes
+from emosynth_jax import losses, models
+from emosynth_jax.data import device_feed
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.metrics import batch_invariance, classification
 from emosynth_jax.models.network_inputs import network_inputs
-from emosynth_jax.models.platforms import on_mesh
-from emosynth_jax.train_state import TrainState
+from emosynth_jax.models.ops.platforms import on_mesh
+from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.training import build, test_time_augmentation
+from emosynth_jax.training.state import TrainState
 
 Array = jax.Array
 
@@ -82,11 +84,11 @@ def evaluate_batch(
     evaluation_logits: that of `losses.get_evaluation_logits`.
     num_classes: K.
     preprocess: `Experiment.preprocess`, applied before the views; None for none.
-    augment: the views that are averaged over, one of `views.VIEWS`; None for the image
-      as it is.
+    augment: the views that are averaged over, one of `test_time_augmentation.VIEWS`;
+      None for the image as it is.
 
   Returns:
-    The sums of `metrics.batch_statistics`.
+    The sums of `classification.batch_statistics`.
   """
   answer = functools.partial(
     image_logits,
@@ -100,8 +102,10 @@ def evaluate_batch(
   if augment is None:
     logits = answer(images)
   else:
-    logits = views.mean_logits(answer, augment(images.astype(jnp.float32)))
-  return metrics.batch_statistics(logits, labels, mask, num_classes=num_classes)
+    logits = test_time_augmentation.mean_logits(
+      answer, augment(images.astype(jnp.float32))
+    )
+  return classification.batch_statistics(logits, labels, mask, num_classes=num_classes)
 
 
 def evaluate_images(
@@ -129,8 +133,8 @@ def evaluate_images(
     **arguments: those of `evaluate_batch`.
 
   Returns:
-    The sums of `metrics.batch_statistics` for each batch, stacked: `(M / B, ...)`,
-    rounded up.
+    The sums of `classification.batch_statistics` for each batch, stacked: `(M / B,
+    ...)`, rounded up.
   """
   total = labels.shape[0]
   batch_size = min(batch_size, total)
@@ -152,7 +156,7 @@ def evaluate_images(
 
 
 def build_evaluate(
-  experiment: experiments.Experiment,
+  experiment: build.Experiment,
   *,
   class_names: tuple[str, ...],
   batch_size: int,
@@ -169,7 +173,7 @@ def build_evaluate(
     mesh: the devices that state and split lie on; None for the default one.
 
   Returns:
-    `(state, images, labels) -> summary`, see `metrics.summarize`.
+    `(state, images, labels) -> summary`, see `classification.summarize`.
   """
   statistics = functools.partial(
     evaluate_images,
@@ -179,7 +183,7 @@ def build_evaluate(
     num_classes=len(class_names),
     batch_size=batch_size,
     batch_sharding=None if mesh is None else meshes.batch_sharding(mesh),
-    augment=None if augment == "none" else views.VIEWS[augment],
+    augment=None if augment == "none" else test_time_augmentation.VIEWS[augment],
   )
   program = jax.jit(
     on_mesh(mesh, statistics),
@@ -188,13 +192,13 @@ def build_evaluate(
 
   def evaluate(state: TrainState, images: Array, labels: Array) -> dict[str, Any]:
     batches = program(state.evaluation_variables, state.input_scale, images, labels)
-    return metrics.summarize(jax.device_get(batches), class_names)
+    return classification.summarize(jax.device_get(batches), class_names)
 
   return evaluate
 
 
 def build_evaluation(
-  experiment: experiments.Experiment,
+  experiment: build.Experiment,
   config: ml_collections.ConfigDict,
   mesh: jax.sharding.Mesh,
   *,
@@ -212,7 +216,7 @@ def build_evaluation(
 
   Returns:
     A function of a split, which it puts where it is to lie, to a function of a state on
-    the mesh to the summary, see `metrics.summarize`.
+    the mesh to the summary, see `classification.summarize`.
   """
   batch_size = config.eval_batch_size
   on_devices = build_evaluate(
@@ -228,7 +232,7 @@ def build_evaluation(
     evaluation_logits=experiment.evaluation_logits,
     preprocess=experiment.preprocess,
     num_classes=len(class_names),
-    augment=None if augment == "none" else views.VIEWS[augment],
+    augment=None if augment == "none" else test_time_augmentation.VIEWS[augment],
   )
   one_batch = jax.jit(
     on_mesh(mesh, statistics_of_batch),
@@ -239,26 +243,26 @@ def build_evaluation(
     size = min(batch_size, len(dataset))
     size += -size % mesh.shape["data"]
     statistics: list[Any] = []
-    for batch in feeds.stream_in_order(dataset, size, mesh):
+    for batch in device_feed.stream_in_order(dataset, size, mesh):
       if statistics:
         # One batch at a time, or slow devices would have a queue of them in memory.
         statistics[-1] = jax.device_get(statistics[-1])
       statistics.append(
         one_batch(state.evaluation_variables, state.input_scale, *batch)
       )
-    return metrics.summarize(jax.device_get(statistics), class_names)
+    return classification.summarize(jax.device_get(statistics), class_names)
 
   def of_split(dataset: Dataset) -> Callable[[TrainState], dict[str, Any]]:
-    if not feeds.is_resident(dataset, config.data, mesh):
+    if not device_feed.is_resident(dataset, config.data, mesh):
       return functools.partial(streamed, dataset)
-    images, labels = feeds.place_split(mesh, dataset)
+    images, labels = device_feed.place_split(mesh, dataset)
     return lambda state: on_devices(state, images, labels)
 
   return of_split
 
 
 def check_invariance(
-  experiment: experiments.Experiment,
+  experiment: build.Experiment,
   state: TrainState,
   dataset: Dataset,
   *,

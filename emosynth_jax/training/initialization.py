@@ -10,14 +10,17 @@ import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 from absl import logging
 
-from emosynth_jax import run_config
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.data import fingerprints
+from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.models import from_torch
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
-from emosynth_jax.train_state import TrainState, copy_for_ema
+from emosynth_jax.training import build
+from emosynth_jax.training.state import TrainState, copy_for_ema
+from emosynth_jax.workdir.checkpoints import Checkpoints
 
 _LAST_LAYER = "logits"  # See models.build_model.
 # Settings of a network that may differ: they change how it trains, not what it is.
@@ -58,8 +61,8 @@ def init_from(
   workdir = pathlib.Path(workdir)
   old_data, old_model = _read_run(workdir)
   old_names = old_data["train"]["class_names"]
-  run_config.warn_of_other_form(
-    run_config.form_counts(old_data).get("train"), pixel_forms, "fine-tuned on"
+  fingerprints.warn_of_other_form(
+    fingerprints.form_counts(old_data).get("train"), pixel_forms, "fine-tuned on"
   )
   checkpoints = Checkpoints(workdir, keep=1, read_only=True)
   try:
@@ -199,3 +202,31 @@ def _shape(array: Any, *, is_last: bool) -> str:
 
 def _flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
   return flax.traverse_util.flatten_dict(dict(tree), sep="/")
+
+
+def restore_or_create(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  experiment: build.Experiment,
+  checkpoints: Checkpoints,
+  training: Dataset,
+) -> TrainState:
+  """The state to go on from."""
+  state = checkpoints.restore("last", build.state_shapes(experiment))
+  if state is not None:
+    logging.info("Resuming from step %d in %s.", state.step, workdir)
+    return state
+  state = build.create_state(experiment, config.seed)
+  if config.init_from:
+    state = init_from(
+      config.init_from,
+      state,
+      class_names=training.class_names,
+      model=config.model.to_dict(),
+      pixel_forms=training.form_counts,
+    )
+  if config.pretrained.file:
+    state = start_from_file(
+      config.pretrained.file, state, model=experiment.model, keep=config.pretrained.keep
+    )
+  return state

@@ -7,13 +7,16 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from emosynth_jax import experiment as experiments
-from emosynth_jax import feeds, optimizers
-from emosynth_jax import mesh as meshes
+from emosynth_jax.data import device_feed, run_data
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.evaluate_step import build_evaluation
-from emosynth_jax.train_state import TrainState
-from emosynth_jax.train_step import compile_train_on_batches, compile_train_steps
+from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.training import build, optimizers, streaming
+from emosynth_jax.training.eval_step import build_evaluation
+from emosynth_jax.training.state import TrainState
+from emosynth_jax.training.train_step import (
+  compile_train_on_batches,
+  compile_train_steps,
+)
 
 
 class Programs(NamedTuple):
@@ -24,12 +27,12 @@ class Programs(NamedTuple):
     schedule: of the learning rate, or None.
     place: a state to the same on the run's devices.
     take_steps: `(state, *, num_steps) -> state`, within an epoch.
-    validate: `state -> summary`, see `metrics.summarize`.
+    validate: `state -> summary`, see `classification.summarize`.
     steps_per_epoch: steps in an epoch.
     chunk: how many of them are taken in a call.
   """
 
-  experiment: experiments.Experiment
+  experiment: build.Experiment
   schedule: Callable[[jax.Array], jax.Array] | None
   place: Callable[[TrainState], TrainState]
   take_steps: Callable[..., TrainState]
@@ -47,7 +50,7 @@ def build_programs(
 
   Args:
     config: a checked config.
-    datasets: "train" and "validation", as `feeds.fetch` leaves them.
+    datasets: "train" and "validation", as `device_feed.fetch` leaves them.
     mesh: the run's devices.
 
   Returns:
@@ -63,7 +66,7 @@ def build_programs(
       f"{config.batch_size}"
     )
   meshes.check_batch_size(mesh, config.batch_size)
-  experiment = experiments.build_experiment(
+  experiment = build.build_experiment(
     config,
     image_shape=training.images.shape[1:],
     num_classes=len(training.class_names),
@@ -74,9 +77,9 @@ def build_programs(
   )
   everywhere = meshes.replicated(mesh)
   weights = meshes.place(
-    experiments.class_weights(config.class_weights, training), everywhere
+    run_data.class_weights(config.class_weights, training), everywhere
   )
-  shardings = meshes.state_shardings(mesh, experiments.state_shapes(experiment))
+  shardings = meshes.state_shardings(mesh, build.state_shapes(experiment))
   arguments = {
     "state_shardings": shardings,
     "model": experiment.model,
@@ -92,20 +95,20 @@ def build_programs(
   }
   chunk = chunk_length(steps_per_epoch, config.steps_per_call)
   take_steps: Callable[..., TrainState]
-  if feeds.is_resident(training, config.data, mesh):
+  if device_feed.is_resident(training, config.data, mesh):
     program = compile_train_steps(
       batch_size=config.batch_size,
       batch_sharding=meshes.batch_sharding(mesh),
       **arguments,
     )
-    arrays = feeds.place_split(mesh, training)
+    arrays = device_feed.place_split(mesh, training)
 
     def take_steps(state, *, num_steps):
       return program(state, *arrays, weights, num_steps=num_steps)
   else:
-    most = feeds.max_steps_per_call(training, config.batch_size, mesh)
+    most = device_feed.max_steps_per_call(training, config.batch_size, mesh)
     chunk = chunk_length(steps_per_epoch, min(chunk, most))
-    take_steps = feeds.StreamedSteps(
+    take_steps = streaming.StreamedSteps(
       training,
       compile_train_on_batches(**arguments),
       weights,

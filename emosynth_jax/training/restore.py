@@ -1,23 +1,25 @@
-"""A trained run as evaluation and analysis take it: network, best checkpoint, data."""
+"""Reads a trained run: network, best checkpoint and data."""
 
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_collections
 
-from emosynth_jax import experiment as experiments
-from emosynth_jax import run_config
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.config.stored import read_config
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.train_state import TrainState
+from emosynth_jax.training import build
+from emosynth_jax.training.state import TrainState
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import Checkpoints
 
 
 class BestCheckpoint(NamedTuple):
   """What `load_best` reads: the run's functions, its best state and the splits."""
 
-  experiment: experiments.Experiment
+  experiment: build.Experiment
   state: TrainState
   datasets: dict[str, Dataset]
 
@@ -35,7 +37,7 @@ def load_best(
     config: the run's.
     workdir: its folder.
     splits: of "train", "validation" and "test", at least one.
-    read: reads those images that are needed, see `feeds.fetch`; None reads all.
+    read: reads those images that are needed, see `device_feed.fetch`; None reads all.
 
   Returns:
     The three.
@@ -51,19 +53,19 @@ def load_best(
       f"{workdir} holds no best checkpoint: train for an epoch at least "
       "(--mode=train) with the same --workdir"
     )
-  datasets = experiments.load_data(config, tuple(splits), lazily=read is not None)
+  datasets = run_data.load_data(config, tuple(splits), lazily=read is not None)
   if read is not None:
     datasets = {name: read(dataset) for name, dataset in datasets.items()}
-  run_config.check_same_data(datasets, workdir)
+  run_record.check_same_data(datasets, workdir)
   first = datasets[splits[0]]
-  experiment = experiments.build_experiment(
+  experiment = build.build_experiment(
     config,
     image_shape=first.images.shape[1:],
     num_classes=len(first.class_names),
   )
   checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, read_only=True)
   try:
-    state = checkpoints.restore("best", experiments.state_shapes(experiment))
+    state = checkpoints.restore("best", build.state_shapes(experiment))
   finally:
     checkpoints.close()
   if state is None:
@@ -71,3 +73,46 @@ def load_best(
       f"{workdir}: no epoch was finished, so there is no best checkpoint"
     )
   return BestCheckpoint(experiment, state, datasets)
+
+
+class Network(NamedTuple):
+  """A trained network and the split that it is looked at on."""
+
+  config: Any
+  experiment: Any
+  state: Any
+  dataset: Dataset
+
+
+def load_network(
+  workdir: str | os.PathLike, split: str, data_dir: str | None, *, dtype: str | None
+) -> Network:
+  """Reads a run's best checkpoint and a split of its data.
+
+  Args:
+    workdir: the run's folder.
+    split: "train", "validation" or "test".
+    data_dir: where the data set is now; None for where it was.
+    dtype: the type that the network computes in; None for the one that the run was
+      trained and evaluated in. Parameters and logits are float32 in any case.
+
+  Returns:
+    The network; its config has the dtype.
+
+  Raises:
+    FileNotFoundError: if the folder holds no run, or no best checkpoint.
+    ValueError: for a split that the run has not, or data that is not the run's.
+    CheckpointError: if the checkpoints are damaged, or of another network.
+  """
+  workdir = pathlib.Path(workdir)
+  config = read_config(workdir)
+  if data_dir is not None:
+    config.data.data_dir = data_dir
+  if split not in run_data.splits(config):
+    raise ValueError(
+      f"--split: {workdir} has {', '.join(run_data.splits(config))}; got {split!r}"
+    )
+  if dtype is not None:
+    config.model.dtype = dtype
+  experiment, state, datasets = load_best(config, workdir, (split,))
+  return Network(config, experiment, state, datasets[split])

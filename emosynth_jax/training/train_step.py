@@ -11,9 +11,9 @@ import optax
 from jax import lax
 
 from emosynth_jax import losses, models
-from emosynth_jax.models.batch_norm_groups import normalize_in_groups
-from emosynth_jax.models.platforms import on_mesh
-from emosynth_jax.train_state import TrainState, update_ema
+from emosynth_jax.models.ops.batch_norm_groups import normalize_in_groups
+from emosynth_jax.models.ops.platforms import on_mesh
+from emosynth_jax.training.state import TrainState, update_ema
 
 Array = jax.Array
 

@@ -10,6 +10,8 @@ from typing import NoReturn
 
 from absl import flags, logging
 
+from emosynth_jax.utils import errors
+
 # A flag that is defined here belongs to the command that asked for it, in --help too.
 flags.disclaim_key_flags()
 
@@ -57,15 +59,12 @@ def mistakes_in_one_line(
     show_traceback: lets it pass instead.
     *also: further kinds of error that the input of this command can cause.
   """
-  # Orbax takes a second to import, which --help is spared.
-  from emosynth_jax import checkpoints
-
   mistakes: tuple[type[Exception], ...] = (
     ValueError,
     TypeError,
     OSError,
     ModuleNotFoundError,
-    checkpoints.CheckpointError,
+    errors.UserError,
     *also,
   )
   try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from emosynth_jax import results
+from emosynth_jax.utils import files
 
 
 def write_npz(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
@@ -22,7 +22,7 @@ def write_npz(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
   content = io.BytesIO()
   plain: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items()}
   np.savez(content, **plain)
-  results.write_atomically(path, content.getvalue())
+  files.write_atomically(path, content.getvalue())
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -25,8 +25,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from emosynth_jax import digests, distributed
-from emosynth_jax.train_state import TrainState
+from emosynth_jax.parallel import distributed
+from emosynth_jax.utils import errors
+from emosynth_jax.workdir import digests
 
 # Orbax numbers saves by one counter of the process, which it reads again within a save:
 # of two that start at once in two threads (seeds side by side), one would wait for the
@@ -34,7 +35,7 @@ from emosynth_jax.train_state import TrainState
 _SAVE = threading.Lock()
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(errors.UserError):
   """No checkpoint can be used, and why."""
 
 
@@ -64,7 +65,7 @@ class Checkpoints:
         leaves there: for an evaluation beside a training.
     """
     self._read_only = read_only
-    self._digested: weakref.ref[TrainState] | None = None
+    self._digested: weakref.ref[Any] | None = None
     self._digests: dict[str, str] = {}
     self._root = pathlib.Path(workdir).resolve() / "checkpoints"
     self._managers = {
@@ -82,7 +83,7 @@ class Checkpoints:
       for kind, number in (("last", keep), ("best", keep + 1))
     }
 
-  def save(self, kind: str, state: TrainState) -> None:
+  def save(self, kind: str, state: Any) -> None:
     """Saves `state` as the newest of its kind, in the background.
 
     It waits until all that was saved before is on disk: whichever moment the process
@@ -109,14 +110,14 @@ class Checkpoints:
         force=True,
       )
 
-  def _digest_once(self, state: TrainState) -> dict[str, str]:
+  def _digest_once(self, state: Any) -> dict[str, str]:
     # An epoch's end often saves one state as both kinds.
     if self._digested is None or self._digested() is not state:
       self._digests = digests.compute(state)
       self._digested = weakref.ref(state)
     return self._digests
 
-  def restore(self, kind: str, like: TrainState) -> TrainState | None:
+  def restore(self, kind: str, like: Any) -> Any | None:
     """The newest sound state of a kind.
 
     A damaged one is reported, moved to `checkpoints/damaged` (unless read only), and
@@ -234,7 +235,7 @@ class Checkpoints:
       raise CheckpointError(f"every checkpoint under {self._root / kind} is damaged")
     return None
 
-  def _read(self, manager, step: int, like: TrainState) -> TrainState:
+  def _read(self, manager, step: int, like: Any) -> Any:
     digest = _read_digest(manager, step)
     fields, digest = _read_fields(manager, step, _fields(_as_stored(like, digest)))
     state = like.replace(**fields)
@@ -247,7 +248,7 @@ class Checkpoints:
     }
     return state.replace(totals=unknown | state.totals)
 
-  def _is_of_another_network(self, manager, step: int, like: TrainState) -> bool:
+  def _is_of_another_network(self, manager, step: int, like: Any) -> bool:
     """Whether a checkpoint is whole but has other paths, shapes or types."""
     try:
       paths = _read_digest(manager, step)
@@ -288,7 +289,7 @@ def _read_digest(manager, step: int) -> dict[str, str]:
   ]
 
 
-def _as_stored(like: TrainState, paths: Container[str]) -> TrainState:
+def _as_stored(like: Any, paths: Container[str]) -> Any:
   """The state without the sums of an epoch that came after the checkpoint."""
   totals = {k: v for k, v in like.totals.items() if f".totals['{k}']" in paths}
   return like.replace(totals=totals)
@@ -333,7 +334,7 @@ def _silence_abandoned_readers() -> None:
   sys.unraisablehook = hook
 
 
-def _fields(state: TrainState) -> dict[str, Any]:
+def _fields(state: Any) -> dict[str, Any]:
   """The state by field, without those that are None.
 
   So a checkpoint fits code that learnt of such a field after it was saved.

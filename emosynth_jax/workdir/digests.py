@@ -2,12 +2,13 @@
 
 import concurrent.futures
 import hashlib
+import zlib
 from typing import Any
 
 import jax
 import numpy as np
 
-from emosynth_jax import mesh
+from emosynth_jax.parallel import mesh
 
 
 def compute(state: Any) -> dict[str, str]:
@@ -52,3 +53,11 @@ def check(state: Any, expected: dict[str, str]) -> None:
   found = compute(state)
   if wrong := sorted(k for k in found if found[k] != expected.get(k)):
     raise ValueError(f"the digest of {wrong[0]} does not match")
+
+
+def checksum(tree: Any) -> int:
+  """CRC-32 of all arrays of a pytree."""
+  checksum = 0
+  for leaf in jax.tree.leaves(jax.device_get(tree)):
+    checksum = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), checksum)
+  return checksum

@@ -17,8 +17,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from absl import logging as absl_logging
 
-from emosynth_jax import results
+from emosynth_jax.parallel import distributed
+from emosynth_jax.utils import files
 
 _LOG = logging.getLogger(__name__)
 
@@ -160,7 +162,7 @@ class _JsonLines:
         else f"step: expected at least 0, got {step}"
       )
     record = {"step": step, **dict(sorted(scalars.items()))}
-    line = json.dumps(results.to_jsonable(record), allow_nan=False)
+    line = json.dumps(files.to_jsonable(record), allow_nan=False)
     with self._path.open("ab") as file:
       file.write(line.encode() + b"\n")
       file.flush()
@@ -177,7 +179,7 @@ class _JsonLines:
       kept.append(line + b"\n")
       self._last_step = line_step
     if b"".join(kept) != content:
-      results.write_atomically(self._path, b"".join(kept))
+      files.write_atomically(self._path, b"".join(kept))
 
 
 def _whole_lines(path: pathlib.Path, content: bytes) -> Iterator[tuple[int, bytes]]:
@@ -240,3 +242,17 @@ def _open_tensorboard(workdir: pathlib.Path) -> Any:
   except Exception:
     _LOG.warning("no TensorBoard events: TensorFlow does not work", exc_info=True)
     return None
+
+
+def open_writer(workdir: pathlib.Path, *, tensorboard: bool) -> MetricWriter | None:
+  """The run's records; TensorBoard's events are done without where they can't be.
+
+  None in all processes but the first, which alone writes them.
+  """
+  if not distributed.is_first():
+    return None
+  try:
+    return MetricWriter(workdir, tensorboard=tensorboard)
+  except ModuleNotFoundError as error:
+    absl_logging.warning("%s. The run goes on without them.", error)
+    return MetricWriter(workdir)

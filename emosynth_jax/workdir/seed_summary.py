@@ -1,23 +1,15 @@
-"""Several seeds of one config: what their reports say together, and against others'."""
+"""Summary of several seeds of one config, and its comparison with another's."""
 
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ml_collections
-from absl import logging
-
-from emosynth_jax import (
-  default_config,
-  distributed,
-  epoch,
-  results,
-  run_config,
-  side_by_side,
-  statistics,
-)
+from emosynth_jax.data import fingerprints
+from emosynth_jax.metrics import statistics
+from emosynth_jax.utils import text_table
+from emosynth_jax.workdir import record as run_record
 
 # Settings that leave a report as it is.
 _FREE_SETTINGS = (
@@ -43,99 +35,6 @@ _FIGURES = {
 }
 
 
-def run_seeds(
-  config: ml_collections.ConfigDict,
-  seeds: Sequence[int],
-  workdir_of: Callable[[int], pathlib.Path],
-  run_one: Callable[..., dict[str, Any] | None],
-  *,
-  again: bool = False,
-  groups_of: Callable[[int], Sequence[list[Any]]] = lambda count: (),
-) -> list[dict[str, Any]] | None:
-  """Runs seeds, in turn or side by side; of a finished one only the report is read.
-
-  Args:
-    config: of all of them but for the seed.
-    seeds: distinct.
-    workdir_of: a seed to its own workdir.
-    run_one: `(config, workdir)` trains and evaluates in a workdir, and returns the
-      report, or None where it was stopped. Side by side it is also given `devices` and
-      `stop`, as `train.train` takes them.
-    again: runs the finished ones too.
-    groups_of: the number of seeds that are to run to the devices by groups, of which
-      each serves one seed at a time; with less than two of them one seed runs after the
-      other.
-
-  Returns:
-    The reports; None where a run was stopped.
-
-  Raises:
-    ValueError: for a seed out of range, before any run.
-  """
-  configs = [config.copy_and_resolve_references() for _ in seeds]
-  for own, seed in zip(configs, seeds, strict=True):
-    own.seed = seed
-    default_config.check_config(own)
-
-  def one(own, **where):
-    number, workdir = list(seeds).index(own.seed) + 1, workdir_of(own.seed)
-    logging.info("Seed %d (%d of %d) in %s.", own.seed, number, len(seeds), workdir)
-    return run_one(own, workdir, **where)
-
-  reports: dict[int, dict[str, Any] | None] = {}
-  waiting = []
-  for own in configs:
-    report = None if again else finished_report(own, workdir_of(own.seed))
-    # In a job, what one process does not find all of them run.
-    if distributed.largest(report is None)[0]:
-      waiting.append(own)
-    else:
-      reports[own.seed] = report
-      logging.info("Seed %d in %s: finished before.", own.seed, workdir_of(own.seed))
-  groups = groups_of(len(waiting)) if len(waiting) > 1 else ()
-  if len(groups) > 1:
-    found = side_by_side.run_side_by_side(
-      lambda own, devices, stop: one(own, devices=devices, stop=stop),
-      {f"seed {own.seed}": own for own in waiting},
-      groups,
-    )
-    reports |= zip((own.seed for own in waiting), found, strict=True)
-  else:
-    for own in waiting:
-      reports[own.seed] = one(own)
-      if reports[own.seed] is None:
-        break
-  if None in reports.values():
-    return None
-  return [results.to_jsonable(reports[seed], "report") for seed in seeds]
-
-
-def finished_report(
-  config: ml_collections.ConfigDict, workdir: str | os.PathLike
-) -> dict[str, Any] | None:
-  """The report of a workdir whose run is at its end with the config's own settings.
-
-  Args:
-    config: a checked config.
-    workdir: the run's folder.
-
-  Returns:
-    The report; None where there is none yet, or one that was written before the
-    training's end, with other settings, or although answers depended on the batch.
-  """
-  path = pathlib.Path(workdir) / "report.json"
-  try:
-    report = json.loads(path.read_text())
-    done, best = report["epochs_trained"], report["best_epoch"]
-    settings, invariant = report["config"], report["batch_invariance"]["passed"]
-  except (FileNotFoundError, ValueError, KeyError):
-    return None
-  wanted = results.to_jsonable(config.to_dict())
-  same = settings_of(settings) == settings_of(wanted)
-  finished = same and invariant and epoch.is_last(done, best, config)
-  return report if finished else None
-
-
 def settings_of(settings: Mapping[str, Any]) -> dict[str, Any]:
   """The settings that change a report, by their paths.
 
@@ -147,7 +46,7 @@ def settings_of(settings: Mapping[str, Any]) -> dict[str, Any]:
   """
   return {
     path: value
-    for path, value in run_config.comparable_settings(settings).items()
+    for path, value in run_record.comparable_settings(settings).items()
     if path not in _FREE_SETTINGS
   }
 
@@ -156,7 +55,7 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, float]:
   """The figures of one split of one report, by name; those that it lacks left out.
 
   Args:
-    summary: of `metrics.summarize`, as a report holds it.
+    summary: of `classification.summarize`, as a report holds it.
 
   Returns:
     "accuracy", "balanced accuracy", "macro F1", "calibration error" and "loss", and
@@ -179,7 +78,7 @@ def summarize(
   Returns:
     A dictionary as seeds.json holds it: "data_set", "chosen_on", "seeds",
     "best_epochs", "workdirs", "commits", "config" (without the seed), "data" (what
-    tells the data apart, see `run_config.fingerprint`) and "splits": of each split
+    tells the data apart, see `fingerprints.fingerprint`) and "splits": of each split
     "official_split", "num_examples" and "figures", by name with "values" (one a seed),
     "mean" and "deviation" (of the sample, with n - 1; None for a single seed).
 
@@ -238,7 +137,7 @@ def check_same_data(
     if other is None or first is None:
       continue
     if other.keys() != first.keys() or any(
-      run_config.different_data(other[name], first[name]) for name in other
+      fingerprints.different_data(other[name], first[name]) for name in other
     ):
       raise ValueError(
         f"{workdir} was trained on other data than {workdirs[0]}: seeds of one config "
@@ -276,7 +175,7 @@ def compare(ours: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
     if theirs is None:
       continue
     data = [side["data"].get(name, {"num_examples": 0}) for side in (ours, others)]
-    if run_config.different_data(*data):
+    if fingerprints.different_data(*data):
       raise ValueError(f"nothing to compare: the {name} split there has other images")
     splits[name] = {}
     for label, figure in split["figures"].items():
@@ -320,3 +219,82 @@ def _at(tree, path):
   for key in path:
     tree = (tree or {}).get(key)
   return tree
+
+
+def format_summary(
+  summary: Mapping[str, Any],
+  comparison: Mapping[str, Any] | None = None,
+  others: str | os.PathLike = "",
+) -> str:
+  """The text of seeds.txt.
+
+  Args:
+    summary: of `seed_summary.summarize`.
+    comparison: of `seed_summary.compare`, if there is one.
+    others: where the other seeds are.
+
+  Returns:
+    Lines that end in a newline. All figures are in per cent but the loss.
+  """
+  lines = [
+    f"{summary['data_set']}, epoch chosen by {summary['chosen_on']}: epochs "
+    f"{_listed(summary['best_epochs'])} of seeds {_listed(summary['seeds'])}",
+    f"commit {_listed(summary['commits'])}",
+  ]
+  for name, split in summary["splits"].items():
+    official = f" ({split['official_split']})" if split["official_split"] else ""
+    lines += ["", f"{name}{official}, {split['num_examples']} images"]
+    labels = list(split["figures"])
+    rows = [["seed", *labels]]
+    for i, seed in enumerate(summary["seeds"]):
+      rows.append(
+        [str(seed), *(_number(f, split["figures"][f]["values"][i]) for f in labels)]
+      )
+    rows.append(["mean", *(_number(f, split["figures"][f]["mean"]) for f in labels)])
+    if len(summary["seeds"]) > 1:
+      deviations = (_number(f, split["figures"][f]["deviation"]) for f in labels)
+      rows.append(["deviation", *deviations])
+    lines += text_table.align(rows)
+  lines.append("")
+  if len(summary["seeds"]) == 1:
+    lines.append("One seed: no deviation, and nothing is known of the spread.")
+  else:
+    lines.append(
+      f"The deviation is that of the sample of {len(summary['seeds'])} seeds, with "
+      "n - 1; it is not the error of the mean, and says nothing of another sample of "
+      "images."
+    )
+  if comparison:
+    lines += ["", *_comparison_lines(comparison, others)]
+  return "\n".join(lines) + "\n"
+
+
+def _comparison_lines(comparison, others):
+  seeds = comparison["seeds"]
+  lines = [f"Less {others}, paired by seeds {_listed(seeds)}:"]
+  for name, figures in comparison["splits"].items():
+    for label, difference in figures.items():
+      text = f"{name}, {label}: {_number(label, difference['mean'], sign='+')}"
+      if difference["low"] is not None:
+        low, high = (_number(label, difference[k], sign="+") for k in ("low", "high"))
+        p = difference["p_value"]
+        test = "no test, as all differences are equal" if p != p else f"p = {p:.2g}"
+        text += f", 95 % interval {low} to {high}, {test}"
+      lines.append(text)
+  if len(seeds) == 1:
+    lines.append("One pair: no interval. Chance alone may well be the reason.")
+  else:
+    lines.append(
+      "Student's interval and two-sided test over the seeds; of so many figures, "
+      "some pass a test by chance."
+    )
+  return lines
+
+
+def _number(label, value, sign=""):
+  scale, digits = (1, 4) if label == "loss" else (100, 2)
+  return f"{scale * value:{sign}.{digits}f}"
+
+
+def _listed(values):
+  return ", ".join(map(str, values))

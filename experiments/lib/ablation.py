@@ -17,8 +17,11 @@ import optax
 from jax import lax
 from jax.typing import ArrayLike
 
-from emosynth_jax import evaluate_step, losses, mapped, train_state, train_step
-from emosynth_jax.ablation_members import Formula, Members
+from emosynth_jax import losses
+from emosynth_jax.parallel import batched_map
+from emosynth_jax.training import eval_step, train_step
+from emosynth_jax.training import state as train_state
+from experiments.lib.ablation_members import Formula, Members
 
 Array = jax.Array
 
@@ -129,7 +132,7 @@ def train_member(
   Returns:
     "loss" and "accuracy" `(num_epochs,)`, the training's mean by epoch, "bad_step",
     the first step with a non-finite loss or gradient (-1: none), and "statistics",
-    those of `metrics.batch_statistics` by batch of the validation.
+    those of `classification.batch_statistics` by batch of the validation.
   """
   images, labels = training
   # No rate but the optimiser's: the loop has no validation to steer one by.
@@ -175,7 +178,7 @@ def train_member(
     }
 
   state, record = lax.scan(one_epoch, state, None, length=num_epochs)
-  statistics = evaluate_step.evaluate_images(
+  statistics = eval_step.evaluate_images(
     state.variables,
     state.input_scale,
     *validation,
@@ -211,4 +214,4 @@ def compile_members(
 
   if mapping == "vmap":
     return jax.jit(jax.vmap(one, in_axes=(0, None, None)))
-  return mapped.compile_map(one, mapping)
+  return batched_map.compile_map(one, mapping)

@@ -4,7 +4,9 @@ import json
 import pathlib
 from typing import Any
 
-from emosynth_jax import metrics, results
+from emosynth_jax.metrics import classification
+from emosynth_jax.utils import files
+from emosynth_jax.workdir import provenance
 
 
 def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -45,7 +47,7 @@ def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
         + ". Name another --workdir."
       )
     return
-  results.write_report(path, protocol | {"provenance": results.provenance()})
+  files.write_report(path, protocol | {"provenance": provenance.provenance()})
 
 
 def figures_of(out: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def figures_of(out: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, A
     "train_accuracy": float(out["accuracy"][-1]),
     "first_bad_step": bad_step,
   }
-  summary = metrics.summarize(out["statistics"], class_names)
+  summary = classification.summarize(out["statistics"], class_names)
   return record | {
     "accuracy": summary["accuracy"],
     "balanced_accuracy": summary["balanced_accuracy"],

@@ -8,7 +8,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from emosynth_jax import plots, results, statistics
+from emosynth_jax.metrics import statistics
+from emosynth_jax.utils import files, plotting
 
 _MEASURES = (
   "accuracy",
@@ -183,11 +184,11 @@ def plot(
   """Differences from cross-entropy with their intervals, one row a setting."""
   others = [row for row in rows if row["verdict"] != "baseline"]
   colours = {
-    "better": plots.GREEN,
-    "worse": plots.ORANGE,
-    "no difference shown": plots.GREY,
+    "better": plotting.GREEN,
+    "worse": plotting.ORANGE,
+    "no difference shown": plotting.GREY,
   }
-  figure = plots.new_figure(8.5, 1.6 + 0.22 * len(others))
+  figure = plotting.new_figure(8.5, 1.6 + 0.22 * len(others))
   axis = figure.subplots()
   # A collapsed training would squeeze all others into a line.
   shown = [row for row in others if row["verdict"] != "collapses"]
@@ -206,13 +207,13 @@ def plot(
         "collapse",
         va="center",
         fontsize=8,
-        color=plots.ORANGE,
+        color=plotting.ORANGE,
       )
       continue
     colour = colours[row["verdict"]]
     axis.plot([100 * d["low"], 100 * d["high"]], [y, y], color=colour, linewidth=2)
     axis.plot(100 * d["mean"], y, "o", color=colour, markersize=5)
-  axis.axvline(0, color=plots.GREY, linewidth=1)
+  axis.axvline(0, color=plotting.GREY, linewidth=1)
   axis.set_yticks(range(len(others)), [row["label"] for row in others], fontsize=8)
   axis.set_ylim(len(others) - 0.4, -0.6)
   axis.set_xlabel("accuracy minus cross-entropy's, points (95 % interval over seeds)")
@@ -227,8 +228,8 @@ def plot(
     f"{protocol['train_images']} training images",
     fontsize=11,
   )
-  plots.clean(axis)
-  plots.save(figure, path)
+  plotting.clean(axis)
+  plotting.save(figure, path)
 
 
 def write(
@@ -249,7 +250,7 @@ def write(
   first = protocol.get("provenance", {}).get("commit", "unknown")
   commits = dict.fromkeys(record.get("commit", first) for record in records)
   text = format_table(rows, protocol, ", ".join(commits))
-  results.write_atomically(workdir / "results.csv", format_csv(records).encode())
-  results.write_atomically(workdir / "table.txt", text.encode())
+  files.write_atomically(workdir / "results.csv", format_csv(records).encode())
+  files.write_atomically(workdir / "table.txt", text.encode())
   plot(rows, protocol, workdir / "ablation.png")
   return text

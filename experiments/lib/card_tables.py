@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from emosynth_jax import calibration, metrics
+from emosynth_jax.metrics import calibration, classification
 
 THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.8)
 
@@ -19,8 +19,8 @@ class Split(NamedTuple):
     name: as the data set's authors say it.
     logits: float `(N, K)`.
     labels: int `(N,)`.
-    without_twins: a summary as `metrics.summarize` has it, of the images that have no
-      twin in an earlier split; None if it was not asked for, or none is left.
+    without_twins: a summary as `classification.summarize` has it, of the images that
+      have no twin in an earlier split; None if it was not asked for, or none is left.
   """
 
   name: str
@@ -94,7 +94,7 @@ def format_card(
 def summarize(
   logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
 ) -> dict[str, Any]:
-  """A split's figures, as `metrics.summarize` has them.
+  """A split's figures, as `classification.summarize` has them.
 
   Args:
     logits: `(N, K)`.
@@ -107,10 +107,10 @@ def summarize(
   Raises:
     ValueError: for labels that don't fit the names, or no image.
   """
-  statistics = metrics.batch_statistics(
+  statistics = classification.batch_statistics(
     jnp.asarray(logits), jnp.asarray(labels), None, len(class_names)
   )
-  return metrics.summarize(statistics, class_names)
+  return classification.summarize(statistics, class_names)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

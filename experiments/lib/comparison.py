@@ -11,16 +11,12 @@ from typing import Any
 
 from absl import flags, logging
 
-from emosynth_jax import (
-  command_line,
-  epoch,
-  evaluate,
-  results,
-  train,
-)
-from emosynth_jax import seeds as several
-from experiments import comparison_report
-from experiments.comparison_rows import Row, build_config, run_folder
+from emosynth_jax import evaluate, train
+from emosynth_jax.training import epoch
+from emosynth_jax.training import seeds as training_seeds
+from emosynth_jax.utils import cli, files
+from experiments.lib import comparison_report
+from experiments.lib.comparison_rows import Row, build_config, run_folder
 
 
 def run_rows(
@@ -52,7 +48,7 @@ def run_rows(
   for i, (row, seed) in enumerate(todo, start=1):
     folder = run_folder(workdir, row, seed)
     config = build_config(row, seed, scale, data_dir)
-    report = several.finished_report(config, folder)
+    report = training_seeds.finished_report(config, folder)
     state = "to run" if report is None else "finished before"
     logging.info(
       "Run %d of %d: %s, seed %d, in %s: %s.",
@@ -61,7 +57,7 @@ def run_rows(
     if report is None:
       if not train.train(config, folder):
         raise SystemExit(1)
-      report = results.to_jsonable(evaluate.evaluate_run(config, folder), "report")
+      report = files.to_jsonable(evaluate.evaluate_run(config, folder), "report")
     reports.setdefault(row.label, []).append(report)
     if on_report is not None:
       on_report(reports)
@@ -81,7 +77,7 @@ def read_finished(
   for row in rows:
     for seed in range(seeds) if row.data else ():
       config = build_config(row, seed, scale, data_dir)
-      report = several.finished_report(config, run_folder(workdir, row, seed))
+      report = training_seeds.finished_report(config, run_folder(workdir, row, seed))
       if report is not None:
         reports.setdefault(row.label, []).append(report)
   return reports
@@ -107,7 +103,7 @@ def define_flags(seeds: int = 3) -> dict[str, Any]:
       "Output folder. By default runs/tables-SCALE, which tables share.",
     ),
   }
-  command_line.show_in_help(defined)
+  cli.show_in_help(defined)
   return defined
 
 
@@ -134,8 +130,8 @@ def main(
     text = comparison_report.format_markdown(
       title, rows, reports, comparison_report.protocol(reports, scale, seeds)
     )
-    results.write_atomically(output / f"{name}.md", text.encode())
-    results.write_atomically(
+    files.write_atomically(output / f"{name}.md", text.encode())
+    files.write_atomically(
       output / f"{name}.csv", comparison_report.format_csv(rows, reports).encode()
     )
     for data in dict.fromkeys(row.data for row in rows if row.data):
@@ -164,12 +160,12 @@ def command(
   """
 
   def run(argv: list[str]) -> None:
-    command_line.expect_flags_only(argv)
-    command_line.start_logging()
-    command_line.use_compilation_cache()
+    cli.expect_flags_only(argv)
+    cli.start_logging()
+    cli.use_compilation_cache()
     where = {name: given[name].value for name in ("seeds", "scale", "data_dir")}
     workdir = pathlib.Path(given["workdir"].value or f"runs/tables-{where['scale']}")
-    with command_line.mistakes_in_one_line(False, epoch.NonFiniteError):
+    with cli.mistakes_in_one_line(False, epoch.NonFiniteError):
       text = write(workdir, where)
     print(text, end="")
 

@@ -6,8 +6,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emosynth_jax import metric_writer, plots, statistics
-from experiments.comparison_rows import MEASURES, Row, run_folder
+from emosynth_jax.metrics import statistics
+from emosynth_jax.utils import plotting
+from emosynth_jax.workdir import metric_writer
+from experiments.lib.comparison_rows import MEASURES, Row, run_folder
 
 
 def summarize_row(reports: Sequence[dict[str, Any]]) -> dict[str, tuple[float, float]]:
@@ -98,7 +100,7 @@ def plot_curves(
     title: of the picture.
     path: the PNG file.
   """
-  figure = plots.new_figure(8, 5)
+  figure = plotting.new_figure(8, 5)
   axis = figure.subplots()
   for i, row in enumerate(rows):
     curves = [
@@ -119,8 +121,8 @@ def plot_curves(
   axis.set_ylabel(f"{split} accuracy (%)")
   axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
   figure.suptitle(title, fontsize=11)
-  plots.clean(axis)
-  plots.save(figure, path)
+  plotting.clean(axis)
+  plotting.save(figure, path)
 
 
 def protocol(

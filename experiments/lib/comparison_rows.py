@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from emosynth_jax import default_config
+from emosynth_jax.config import defaults
 
 MEASURES = ("accuracy", "loss", "precision", "recall", "f1")
 
@@ -79,10 +79,10 @@ def build_config(row: Row, seed: int, scale: str, data_dir: str | None):
       config.data.limit = _SMALL_IMAGES[row.data]
   for path, value in row.settings.items():
     part, _, key = path.rpartition(".")
-    (default_config.get(config, part) if part else config)[key] = value
+    (defaults.get(config, part) if part else config)[key] = value
   if data_dir:
     config.data.data_dir = data_dir
-  default_config.check_config(config)
+  defaults.check_config(config)
   return config
 
 

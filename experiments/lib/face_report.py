@@ -7,10 +7,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from emosynth_jax import evaluate, plots, statistics
-from emosynth_jax import seeds as several
-from emosynth_jax.data import pixel_form
-from experiments.literature import Claim
+from emosynth_jax.data.images import pixel_form
+from emosynth_jax.metrics import statistics
+from emosynth_jax.metrics.table import describe_split
+from emosynth_jax.utils import plotting
+from emosynth_jax.workdir import seed_summary
+from experiments.lib.literature import Claim
 
 # The baseline first: differences are the second less the first.
 LOSSES = {"cross-entropy": "ce", "MAM-SoftMax + SCE": "mam_sce"}
@@ -43,7 +45,7 @@ class Run(NamedTuple):
   @property
   def figures(self) -> dict[str, float]:
     """In per cent, those of `_FIGURES` that the report has."""
-    found = several.figures_of(self.split[1])
+    found = seed_summary.figures_of(self.split[1])
     return {label: 100 * found[label] for label in _FIGURES if label in found}
 
 
@@ -127,7 +129,7 @@ def _our_cells(runs, not_run) -> list[list[str]]:
     figures = [_spread(mean_of(runs, loss, figure)) for figure in _COMPARED]
     (name, summary), report = own[0].split, own[0].report
     official = report["official_splits"][name]
-    where = evaluate.describe_split(name, official)
+    where = describe_split(name, official)
     where += f", {summary['num_examples']} images"
     # Reports of earlier runs don't record the form.
     if counts := report.get("pixel_forms", {}).get(name):
@@ -269,24 +271,26 @@ def plot_pairs(runs: Sequence[Run], title: str, path: pathlib.Path) -> bool:
   if not found:
     return False
   baseline, ours = LOSSES
-  figure = plots.new_figure(8, 1.6 + 0.28 * max(map(len, found.values())))
+  figure = plotting.new_figure(8, 1.6 + 0.28 * max(map(len, found.values())))
   axes = figure.subplots(1, len(found), squeeze=False)[0]
   for axis, (label, pairs) in zip(axes, found.items(), strict=True):
     places = range(len(pairs))
     values = [theirs[1] - theirs[0] for theirs in pairs.values()]
-    axis.axvline(0, color=plots.GREY, linewidth=1)
-    axis.plot(values, places, "o", color=plots.BLUE)
+    axis.axvline(0, color=plotting.GREY, linewidth=1)
+    axis.plot(values, places, "o", color=plotting.BLUE)
     difference = paired_difference(list(pairs.values()))
     mean, place = difference["mean"], len(pairs)
     reach = [mean - difference["low"]] if len(pairs) > 1 else None
-    axis.errorbar([mean], [place], xerr=reach, fmt="D", color=plots.ORANGE, capsize=4)
+    axis.errorbar(
+      [mean], [place], xerr=reach, fmt="D", color=plotting.ORANGE, capsize=4
+    )
     name = "mean, 95 %\ninterval" if reach else "mean"
     axis.set_yticks([*places, place], [*pairs, name])
     axis.invert_yaxis()
     axis.set_xlabel(f"{label},\n{ours} less {baseline} (points)")
-    plots.clean(axis)
+    plotting.clean(axis)
   figure.suptitle(title, fontsize=11)
-  plots.save(figure, path)
+  plotting.save(figure, path)
   return True
 
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from absl import flags, logging
 
-from emosynth_jax import command_line, experiment, results
-from experiments import comparison, comparison_report, comparison_rows, face_report
-from experiments.comparison_rows import Row
-from experiments.face_report import LOSSES, Run
-from experiments.literature import Claim
+from emosynth_jax.data import run_data
+from emosynth_jax.utils import cli, files
+from experiments.lib import comparison, comparison_report, comparison_rows, face_report
+from experiments.lib.comparison_rows import Row
+from experiments.lib.face_report import LOSSES, Run
+from experiments.lib.literature import Claim
 
 
 def measured_rows(
@@ -97,7 +98,7 @@ def define_flags(seeds: int = 3) -> dict[str, Any]:
       "num_epochs", 0, "Epochs at most; 0: as many as the scale has.", 0
     )
   }
-  command_line.show_in_help(own)
+  cli.show_in_help(own)
   return comparison.define_flags(seeds) | own
 
 
@@ -178,7 +179,7 @@ def write_table(
       (f"{name}.csv", face_report.format_csv(claims, runs)),
       (f"{name}_runs.csv", face_report.format_runs_csv(runs)),
     ):
-      results.write_atomically(folder / file, content.encode())
+      files.write_atomically(folder / file, content.encode())
     face_report.plot_pairs(
       runs, f"{title}, {scale} scale", folder / f"{name}_pairs.png"
     )
@@ -197,7 +198,7 @@ def missing_data(row: Row, scale: str, data_dir: str | None) -> str:
   """Why a row's data set can't be read, where it is not there; or ""."""
   config = comparison_rows.build_config(row, 0, scale, data_dir)
   try:
-    experiment.load_data(config, ("test",))
+    run_data.load_data(config, ("test",))
   except FileNotFoundError as error:
     return str(error)
   return ""

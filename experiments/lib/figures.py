@@ -12,13 +12,13 @@ from typing import Any
 
 from absl import app, flags
 
-from emosynth_jax import (
-  command_line,
-  metric_writer,
-  results,
-  run_config,
-)
-from emosynth_jax.reporting import run_files
+from emosynth_jax.analysis import cli
+from emosynth_jax.config.stored import read_config
+from emosynth_jax.report import run_files
+from emosynth_jax.utils import cli as command_cli
+from emosynth_jax.utils import files
+from emosynth_jax.workdir import metric_writer, provenance
+from emosynth_jax.workdir import record as run_record
 
 
 def paths_of_runs(
@@ -96,12 +96,12 @@ def write_origin(path: pathlib.Path, workdirs: Sequence[str], text: str = "") ->
     workdirs: the runs that it shows.
     text: what else is to be said, first.
   """
-  made = results.provenance()
+  made = provenance.provenance()
   lines = [text] if text else []
   lines.append(f"made by: {made['command']}\ncommit: {made['commit']}\n")
   lines += describe_runs(workdirs)
   content = "\n".join(lines) + "\n"
-  results.write_atomically(path.with_suffix(".txt"), content.encode())
+  files.write_atomically(path.with_suffix(".txt"), content.encode())
 
 
 def describe_runs(workdirs: Sequence[str]) -> list[str]:
@@ -117,14 +117,12 @@ def describe_runs(workdirs: Sequence[str]) -> list[str]:
     FileNotFoundError: if one holds no run, or no epochs.
     ValueError: if one is damaged.
   """
-  from emosynth_jax.analysis import trained_run
-
   lines = []
   for workdir in map(pathlib.Path, workdirs):
-    trained_run.read_config(workdir)
+    read_config(workdir)
     config = json.loads((workdir / "config.json").read_text())
     epochs = len(metric_writer.read_records(workdir / "metrics.jsonl"))
-    trained = run_config.read_provenance(workdir)
+    trained = run_record.read_provenance(workdir)
 
     def each_once(key, trained=trained):
       return ", ".join(dict.fromkeys(str(t[key]) for t in trained)) or "unknown"
@@ -156,7 +154,7 @@ def define_flags(
     required=True,
   )
   flags.DEFINE_string("output", "runs/figures", "Folder of the pictures.")
-  command_line.define_traceback()
+  command_cli.define_traceback()
   if images is None:
     return
   flags.DEFINE_enum(
@@ -167,7 +165,7 @@ def define_flags(
     flags.DEFINE_integer(
       "points", points, "How many t-SNE draws, at most; 0 for all.", 0
     )
-  command_line.define_data_dir()
+  command_cli.define_data_dir()
 
 
 def path_of(given: Any, name: str) -> pathlib.Path:
@@ -184,13 +182,12 @@ def run(define: Callable[[], None], draw: Callable[[Any], None]) -> None:
     define: defines its flags.
     draw: takes them.
   """
-  from emosynth_jax.analysis import command
 
   def main(argv):
-    command.run_command(argv, draw)
+    cli.run_command(argv, draw)
 
   before = set(flags.FLAGS)
   define()
   # --help lists what the script itself defines, and these are defined for it.
-  command_line.show_in_help(sorted(set(flags.FLAGS) - before))
+  command_cli.show_in_help(sorted(set(flags.FLAGS) - before))
   app.run(main)

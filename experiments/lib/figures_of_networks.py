@@ -5,11 +5,18 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
-from emosynth_jax import mapped, progress
-from emosynth_jax.reporting import run_files
-from experiments import figures
+from emosynth_jax.analysis.embeddings import comparison as embedding_comparison
+from emosynth_jax.analysis.embeddings import run as embedding_run
+from emosynth_jax.analysis.gradcam import network as gradcam_network
+from emosynth_jax.analysis.gradcam import plot as gradcam_plot
+from emosynth_jax.parallel import batched_map
+from emosynth_jax.report import run_files
+from emosynth_jax.training.restore import load_network
+from emosynth_jax.utils import progress
+from experiments.lib import figures
 
 # Of Grad-CAM: images at a time, and how many such batches between two lines on the
 # screen.
@@ -26,24 +33,20 @@ def draw_saliency(given: Any, path: pathlib.Path) -> None:
     path: a PNG file; what tells the run is added to its name.
 
   Raises:
-    FileNotFoundError, ValueError, CheckpointError: as `trained_run.load_network`.
+    FileNotFoundError, ValueError, CheckpointError: as `restore.load_network`.
   """
-  from emosynth_jax.analysis import saliency_grid, saliency_run, trained_run
-
   runs = [run_files.read_run(workdir) for workdir in given.workdir]
   paths = figures.paths_of_runs(path, runs)
   for workdir, own in zip(given.workdir, paths, strict=True):
-    network = trained_run.load_network(
-      workdir, given.split, given.data_dir, dtype="float32"
-    )
+    network = load_network(workdir, given.split, given.data_dir, dtype="float32")
     config, experiment, state, dataset = network
-    layer, shape, margin = saliency_run.choose_layer(network, None)
+    layer, shape, margin = gradcam_network.choose_layer(network, None)
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
     rows = np.sort(order[: given.images or len(dataset)])
     found = _explain(
       functools.partial(
-        saliency_run.explain,
-        saliency_run.apply_fn_of(experiment, modules=True),
+        gradcam_network.explain,
+        gradcam_network.apply_fn_of(experiment, modules=True),
         layer=layer,
         margin=margin,
         preprocess=experiment.preprocess,
@@ -52,7 +55,7 @@ def draw_saliency(given: Any, path: pathlib.Path) -> None:
       (state.evaluation_variables, state.input_scale),
       f"{workdir}: Grad-CAM of {layer}",
     )
-    saliency_grid.draw(
+    gradcam_plot.draw(
       own,
       images=dataset.images[rows],
       labels=dataset.labels[rows],
@@ -60,7 +63,7 @@ def draw_saliency(given: Any, path: pathlib.Path) -> None:
       class_names=dataset.class_names,
       title=f"{config.data.name}, {dataset.official_split or given.split}: "
       f"{config.model.name}, {config.loss.name}, seed {config.seed}, "
-      f"{saliency_grid.describe_layer(layer, shape, margin)}",
+      f"{gradcam_plot.describe_layer(layer, shape, margin)}",
     )
     figures.write_origin(own, [workdir])
 
@@ -69,13 +72,11 @@ def _explain(
   explain: Callable[..., Any], images: np.ndarray, shared: tuple[Any, ...], label: str
 ) -> dict[str, np.ndarray]:
   """The maps of many images, a few batches a call, with a line now and then."""
-  import jax
-
   total = len(images)
   batch_size = min(_BATCH_SIZE, total)
   program = jax.jit(functools.partial(explain, batch_size=batch_size))
   bar = progress.Progress(first=0, total=total)
-  return mapped.run_in_chunks(
+  return batched_map.run_in_chunks(
     lambda members, *shared: program(*shared, members),
     images,
     shared,
@@ -97,8 +98,6 @@ def draw_embeddings(given: Any, path: pathlib.Path) -> None:
     FileNotFoundError, ValueError, CheckpointError: as `embedding_run.embed_runs`,
       before the first run is embedded.
   """
-  from emosynth_jax.analysis import embedding_run, separation_report
-
   # Not only when the picture is done: a file may be missing.
   figures.describe_runs(given.workdir)
   found = embedding_run.embed_runs(
@@ -109,10 +108,10 @@ def draw_embeddings(given: Any, path: pathlib.Path) -> None:
     data_dir=given.data_dir,
   )
   records = [record for record, _ in found]
-  comparisons = separation_report.compare(records)
+  comparisons = embedding_comparison.compare(records)
   embedding_run.draw_runs(path, found)
-  text = separation_report.format_runs(records)
+  text = embedding_comparison.format_runs(records)
   if comparisons:
-    text += "\n" + separation_report.format_comparison(comparisons)
+    text += "\n" + embedding_comparison.format_comparison(comparisons)
   print(text, end="")
   figures.write_origin(path, given.workdir, text)

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from emosynth_jax import plots, seeds
-from emosynth_jax.analysis import embedding_plots
-from emosynth_jax.reporting import arms, run_files
-from experiments import figures
+from emosynth_jax.analysis.embeddings import plots as embedding_plots
+from emosynth_jax.metrics import plots
+from emosynth_jax.report import config_groups, run_files
+from emosynth_jax.utils import plotting
+from emosynth_jax.workdir import seed_summary
+from experiments.lib import figures
 
 # Panels of curves: what the axis says, its factor and the keys of metrics.jsonl.
 FIT = (
@@ -51,7 +53,7 @@ def draw_curves(
   """
   runs = [run_files.read_run(workdir) for workdir in workdirs]
   data_sets = list(dict.fromkeys(run.report["data_set"] for run in runs))
-  figure = plots.new_figure(9.5, 3.1 * len(data_sets) + 0.6)
+  figure = plotting.new_figure(9.5, 3.1 * len(data_sets) + 0.6)
   axes = figure.subplots(
     len(data_sets),
     len(panels),
@@ -82,14 +84,16 @@ def draw_curves(
       # Shared axes leave out the numbers of the second, which has words of its own.
       axis.yaxis.set_tick_params(labelleft=True)
       axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-      plots.clean(axis)
+      plotting.clean(axis)
     row[0].set_title(data_set, fontsize=10, loc="left")
     row[-1].legend(
       frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5)
     )
   lines = f"Dashed: training. Solid: validation.\n{_LOSSES}"
-  figure.supxlabel(lines if panels is FIT else _TRAINING, fontsize=8, color=plots.GREY)
-  plots.save(figure, path)
+  figure.supxlabel(
+    lines if panels is FIT else _TRAINING, fontsize=8, color=plotting.GREY
+  )
+  plotting.save(figure, path)
   figures.write_origin(path, workdirs)
 
 
@@ -101,9 +105,11 @@ def _kinds(
   runs: Sequence[run_files.RunFiles],
 ) -> dict[str, list[run_files.RunFiles]]:
   """Runs of one config by a label that tells it from the others."""
-  groups = arms.group_by_config(runs)
+  groups = config_groups.group_by_config(runs)
   for own in groups:
-    seeds.check_same_data([run.data for run in own], [run.workdir for run in own])
+    seed_summary.check_same_data(
+      [run.data for run in own], [run.workdir for run in own]
+    )
   configs = [own[0].report["config"] for own in groups]
   names = [f"{c['model']['name']}, {c['loss']['name']}" for c in configs]
   # Two recipes of one network and loss are told by their folders.

@@ -4,8 +4,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emosynth_jax.reporting import page, pictures
-from experiments.thesis_figures import Figure
+from emosynth_jax.report import data_uri, render
+from experiments.lib.thesis_figures import Figure
 
 
 def build(
@@ -21,7 +21,7 @@ def build(
     records: by script, as `all_figures.make_figure` gives them; a figure without one
       was not asked for.
     folder: of the pictures and of the texts beside them.
-    made_by: of `results.provenance`.
+    made_by: of `provenance.provenance`.
 
   Returns:
     The HTML.
@@ -33,7 +33,7 @@ def build(
   drawn = [part for part in parts if part["pictures"]]
   others = [part for part in parts if not part["pictures"]]
   sections = [(part["id"], part["short"]) for part in drawn]
-  return page.render(
+  return render.render(
     "figures.html",
     {
       "kind": "emosynth_jax",
@@ -66,6 +66,6 @@ def _part(figure, record, folder):
     "reason": record.get("reason", ""),
     "command": record.get("command", ""),
     "seconds": record.get("seconds"),
-    "pictures": [pictures.png_file(path) for path in shown],
+    "pictures": [data_uri.png_file(path) for path in shown],
     "texts": [(path.name, path.read_text().strip()) for path in texts if path.exists()],
   }

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from experiments import face_tables, table_3_3, table_3_4
-from experiments.comparison_rows import Row
+from experiments import table_3_3, table_3_4
+from experiments.lib import face_tables
+from experiments.lib.comparison_rows import Row
 
 _EMOSYNTHNET = [Row("EmoSynthNet, CE", data, "ce") for data in ("mnist", "cifar10")]
 

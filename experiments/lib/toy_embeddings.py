@@ -10,18 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from emosynth_jax import (
-  data,
-  losses,
-  models,
-  progress,
-  statistics,
-  train_state,
-  train_step,
-)
-from emosynth_jax.analysis import embeddings, gradcam
-from emosynth_jax.analysis.separation import separation
-from emosynth_jax.models import layers
+from emosynth_jax import data, losses, models
+from emosynth_jax.analysis.embeddings import embeddings
+from emosynth_jax.analysis.embeddings.separation import separation
+from emosynth_jax.analysis.gradcam import grad_cam
+from emosynth_jax.metrics import statistics
+from emosynth_jax.models.ops import layers
+from emosynth_jax.training import state as train_state
+from emosynth_jax.training import train_step
+from emosynth_jax.utils import progress
 
 # ArcFace's scale and margin are among those that trained on MNIST in docs/ablations.md.
 LOSSES: dict[str, dict[str, Any]] = {
@@ -136,7 +133,7 @@ def build_trainer(
     if (bad := int(state.totals["bad_step"])) >= 0:
       raise ValueError(f"{loss}: step {bad} of seed {seed} was not finite")
     points, logits = embeddings.compute_embeddings(
-      gradcam.flax_apply_fn(model, to_logits=to_logits),
+      grad_cam.flax_apply_fn(model, to_logits=to_logits),
       state.variables,
       state.input_scale,
       validation.images,

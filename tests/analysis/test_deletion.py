@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import default_config, experiment, models, run_config
+from emosynth_jax import models
 from emosynth_jax.analysis import deletion
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.config import defaults
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.training import build
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import Checkpoints
 
 
 def test_the_highest_pixels_and_the_higher_of_equal_ones():
@@ -83,17 +87,17 @@ def test_a_run_gets_its_table(tmp_path, monkeypatch, capsys):
   )
   monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
   monkeypatch.setattr(
-    experiment, "load_data", lambda config, splits, **_: dict.fromkeys(splits, dataset)
+    run_data, "load_data", lambda config, splits, **_: dict.fromkeys(splits, dataset)
   )
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": "tiny_maps", "dtype": "float32"}
-  built = experiment.build_experiment(
+  built = build.build_experiment(
     config, image_shape=tiny_network.IMAGE_SHAPE, num_classes=3
   )
-  run_config.keep_config(config, tmp_path)
-  run_config.keep_fingerprint({"validation": dataset}, tmp_path)
+  run_record.keep_config(config, tmp_path)
+  run_record.keep_fingerprint({"validation": dataset}, tmp_path)
   checkpoints = Checkpoints(tmp_path, keep=1)
-  state = experiment.create_state(built, 5)
+  state = build.create_state(built, 5)
   checkpoints.save("best", state)
   checkpoints.close()
   given = types.SimpleNamespace(

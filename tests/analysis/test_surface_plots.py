@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from mpl_toolkits.mplot3d import Axes3D
 
-from emosynth_jax.analysis import curvature_plots, landscape_plots
+from emosynth_jax.analysis.curvature import plots as curvature_plots
+from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
 
 _AXIS = np.float32([-0.5, 0, 0.5])
 # Nine values, of which the highest is at the first direction's end and the second's

@@ -12,17 +12,21 @@ from absl import flags
 from PIL import Image
 from plane_flags import plane_flags
 
-from emosynth_jax import default_config, experiment, mapped, models, run_config
-from emosynth_jax.analysis import (
-  command,
-  curvature,
-  directions,
-  landscape_plots,
-  loss_landscape,
-  trained_run,
-)
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax import models
+from emosynth_jax.analysis import cli, directions, trained_run
+from emosynth_jax.analysis.curvature import command as curvature_command
+from emosynth_jax.analysis.curvature import eigenvalues
+from emosynth_jax.analysis.loss_landscape import command as landscape_command
+from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
+from emosynth_jax.analysis.loss_landscape import surface
+from emosynth_jax.config import defaults
+from emosynth_jax.config.stored import read_config
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.parallel import batched_map
+from emosynth_jax.training.restore import load_network
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import Checkpoints
 
 
 def _dataset(seed):
@@ -43,11 +47,11 @@ def _tiny(monkeypatch):
   def load_data(config, splits, **_):
     return {split: _dataset(config.data.seed) for split in splits}
 
-  monkeypatch.setattr(experiment, "load_data", load_data)
+  monkeypatch.setattr(run_data, "load_data", load_data)
 
 
 def _write_run(workdir, *, seed, loss="cross_entropy", data_seed=0):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {
     "name": "tiny",
     "features": 5,
@@ -60,8 +64,8 @@ def _write_run(workdir, *, seed, loss="cross_entropy", data_seed=0):
   # Statistics that are no batch's own.
   statistics = jax.tree.map(lambda x: x + 0.5, state.batch_stats)
   state = state.replace(batch_stats=statistics, best_epoch=jnp.int32(4))
-  run_config.keep_config(config, workdir)
-  run_config.keep_fingerprint({"train": _dataset(data_seed)}, workdir)
+  run_record.keep_config(config, workdir)
+  run_record.keep_fingerprint({"train": _dataset(data_seed)}, workdir)
   checkpoints = Checkpoints(workdir, keep=2)
   checkpoints.save("best", state)
   checkpoints.close()
@@ -151,8 +155,8 @@ def test_fewer_images_than_a_batch_are_left_over(total, batch, shape):
 
 def test_a_comparison_has_each_network_at_its_middle_and_the_same_scale(workdirs):
   given = plane_flags(workdir=workdirs[0], compare=[workdirs[1]])
-  loss_landscape._draw_all(given)
-  found = [loss_landscape.landscape_of(workdir, given) for workdir in workdirs[:2]]
+  landscape_command.draw_all(given)
+  found = [surface.landscape_of(workdir, given) for workdir in workdirs[:2]]
   for workdir, (record, arrays) in zip(workdirs, found, strict=False):
     run = trained_run.load_run(workdir, num_images=40, batch_size=16)
     each = [
@@ -168,7 +172,7 @@ def test_a_comparison_has_each_network_at_its_middle_and_the_same_scale(workdirs
     assert record["settings"]["batch_norm"] == "running"
     assert "commit" in record["computed_by"]
   # Rows belong to the first direction: a line along it is the middle column.
-  line, values = loss_landscape.landscape_of(
+  line, values = surface.landscape_of(
     workdirs[1], plane_flags(dimensions=1, directions=_directions(workdirs[1]))
   )
   np.testing.assert_allclose(values["loss"], found[1][1]["loss"][:, 1], rtol=1e-5)
@@ -189,24 +193,24 @@ def test_other_settings_and_a_line_leave_a_finished_plane_as_it_is(
 ):
   workdir, folder = workdirs[1], pathlib.Path(workdirs[1])
   given = plane_flags(workdir=workdir, seed=7)
-  loss_landscape._draw_all(given)
-  first, values = loss_landscape.landscape_of(workdir, given)
+  landscape_command.draw_all(given)
+  first, values = surface.landscape_of(workdir, given)
   names = ("loss_landscape.json", "loss_landscape.npz", "loss_landscape_contour.png")
   before = [(folder / name).read_bytes() for name in names]
-  loss_landscape._draw_all(plane_flags(workdir=workdir, seed=7, dimensions=1))
+  landscape_command.draw_all(plane_flags(workdir=workdir, seed=7, dimensions=1))
   assert (folder / "loss_line.png").is_file()
   assert [(folder / name).read_bytes() for name in names] == before
-  loss_landscape.landscape_of(workdir, plane_flags(workdir=workdir, seed=8))
+  surface.landscape_of(workdir, plane_flags(workdir=workdir, seed=8))
   # Drawn of the new plane or not at all.
   assert not (folder / "loss_landscape_contour.png").exists()
-  monkeypatch.setattr(loss_landscape, "compute_landscape", None)
-  again, found = loss_landscape.landscape_of(workdir, given)
+  monkeypatch.setattr(surface, "compute_landscape", None)
+  again, found = surface.landscape_of(workdir, given)
   assert again == json.loads(json.dumps(first))
   np.testing.assert_array_equal(found["loss"], values["loss"])
 
 
 def test_the_screen_says_how_many_images(workdirs, capsys):
-  loss_landscape._draw_all(plane_flags(workdir=workdirs[0], images=47, dimensions=1))
+  landscape_command.draw_all(plane_flags(workdir=workdirs[0], images=47, dimensions=1))
   # Three batches of 15 leave the fewest over.
   assert "on 45 images of train" in capsys.readouterr().out
 
@@ -219,17 +223,17 @@ def test_a_landscape_of_the_same_settings_is_read_and_of_others_is_not(
   workdirs, monkeypatch
 ):
   given = plane_flags(workdir=workdirs[2], dimensions=1)
-  first, _ = loss_landscape.landscape_of(workdirs[2], given)
+  first, _ = surface.landscape_of(workdirs[2], given)
 
   def computed(*args, **kwargs):
     raise InterruptedError
 
-  monkeypatch.setattr(loss_landscape, "compute_landscape", computed)
-  again, _ = loss_landscape.landscape_of(workdirs[2], given)
+  monkeypatch.setattr(surface, "compute_landscape", computed)
+  again, _ = surface.landscape_of(workdirs[2], given)
   assert again == json.loads(json.dumps(first))
   for change in ({"seed": 1}, {"range": 0.25}, {"batch_norm": "batch"}, {"grid": 5}):
     with pytest.raises(InterruptedError):
-      loss_landscape.landscape_of(workdirs[2], plane_flags(dimensions=1, **change))
+      surface.landscape_of(workdirs[2], plane_flags(dimensions=1, **change))
 
 
 def test_runs_on_other_images_are_refused_before_anything_is_computed(
@@ -238,13 +242,13 @@ def test_runs_on_other_images_are_refused_before_anything_is_computed(
   def computed(*args, **kwargs):
     raise InterruptedError
 
-  monkeypatch.setattr(mapped, "run_in_chunks", computed)
+  monkeypatch.setattr(batched_map, "run_in_chunks", computed)
   given = {"workdir": workdirs[0], "compare": [workdirs[2]], "seed": 5}
   for draw, changes in (
-    (loss_landscape._draw_all, {"dimensions": 1}),
-    (loss_landscape._draw_all, {}),
-    (curvature._draw_all, {"grid": 1}),
-    (curvature._draw_all, {}),
+    (landscape_command.draw_all, {"dimensions": 1}),
+    (landscape_command.draw_all, {}),
+    (curvature_command.draw_all, {"grid": 1}),
+    (curvature_command.draw_all, {}),
   ):
     with pytest.raises(ValueError, match="has other images in its train split"):
       draw(plane_flags(**given, **changes))
@@ -257,19 +261,19 @@ def test_runs_on_other_images_are_refused_before_anything_is_computed(
 def test_directions_that_do_not_fit_are_refused_before_anything_is_computed(
   workdirs, monkeypatch, tmp_path
 ):
-  monkeypatch.setattr(mapped, "run_in_chunks", None)
+  monkeypatch.setattr(batched_map, "run_in_chunks", None)
   directions.save_directions(tmp_path / "other.npz", {"kernel": np.zeros((2, 3))})
   given = plane_flags(workdir=workdirs[0], directions=str(tmp_path / "other.npz"))
-  for draw in (loss_landscape._draw_all, curvature._draw_all):
+  for draw in (landscape_command.draw_all, curvature_command.draw_all):
     with pytest.raises(ValueError, match="is of another network"):
       draw(given)
 
 
 def test_other_labels_of_the_same_images_are_refused():
   facts = {"images_crc32": 1, "labels_crc32": 2, "workdir": "a", "split": "train"}
-  command.check_same_images([facts, facts | {"workdir": "b"}], "compare")
+  cli.check_same_images([facts, facts | {"workdir": "b"}], "compare")
   with pytest.raises(ValueError, match="b has other labels in its train split than a"):
-    command.check_same_images(
+    cli.check_same_images(
       [facts, facts | {"workdir": "b", "labels_crc32": 3}], "compare"
     )
 
@@ -279,14 +283,14 @@ def test_flags_without_effect_are_refused_if_they_were_given():
   for name in ("range", "vectors"):
     flags.DEFINE_string(name, "as it is", "", flag_values=given)
   given(["command", "--vectors=normalized"])
-  command.refuse_idle(given, ("range",), "--grid=1")
+  cli.refuse_idle(given, ("range",), "--grid=1")
   with pytest.raises(ValueError, match="--vectors has no effect with --grid=1: leave"):
-    command.refuse_idle(given, ("range", "vectors"), "--grid=1")
+    cli.refuse_idle(given, ("range", "vectors"), "--grid=1")
 
 
 def test_curvature_at_the_network_and_over_the_plane(workdirs, capsys):
   # 108 parameters: 30 steps need not be enough, and the files say which.
-  curvature._draw_all(plane_flags(workdir=workdirs[0], grid=1))
+  curvature_command.draw_all(plane_flags(workdir=workdirs[0], grid=1))
   record = json.loads((pathlib.Path(workdirs[0]) / "curvature.json").read_text())
   assert record["settings"]["num_parameters"] == 80 + 10 + 18
   assert record["smallest"] < record["largest"]
@@ -294,8 +298,8 @@ def test_curvature_at_the_network_and_over_the_plane(workdirs, capsys):
   assert record["computed_in"]["dtype"] == "float32"
   assert record["steps_of_probes"] == [30, 30]
   given = plane_flags(workdir=workdirs[0], compare=[workdirs[1]])
-  curvature._draw_all(given)
-  middle, arrays = curvature.map_of(workdirs[0], given)
+  curvature_command.draw_all(given)
+  middle, arrays = eigenvalues.map_of(workdirs[0], given)
   assert arrays["converged"].shape == (3, 3)
   # The same Hessian from other start vectors.
   assert arrays["largest"][1, 1] == pytest.approx(record["largest"], rel=0.01)
@@ -303,9 +307,9 @@ def test_curvature_at_the_network_and_over_the_plane(workdirs, capsys):
   # Far too few products: said in numbers and on the screen.
   given = plane_flags(workdir=workdirs[1], steps=2)
   capsys.readouterr()
-  curvature._draw_all(given)
+  curvature_command.draw_all(given)
   assert "9 of 9 points NOT converged" in capsys.readouterr().out
-  few, arrays = curvature.map_of(workdirs[1], given)
+  few, arrays = eigenvalues.map_of(workdirs[1], given)
   assert few["points_not_converged"] == 9
   np.testing.assert_array_equal(arrays["num_steps"], np.full((3, 3), 2))
 
@@ -326,31 +330,31 @@ def test_arguments_out_of_range_are_refused(workdirs, arguments, message):
 def test_a_folder_that_is_no_run_is_refused(tmp_path, workdirs):
   with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
     trained_run.load_run(tmp_path)
-  run_config.keep_config(default_config.get_default_config(), tmp_path)
+  run_record.keep_config(defaults.get_default_config(), tmp_path)
   with pytest.raises(FileNotFoundError, match="no best checkpoint"):
     trained_run.load_run(tmp_path)
   (tmp_path / "config.json").write_text('{"data": 3}')
   with pytest.raises(ValueError, match="damaged or of another version"):
     trained_run.load_run(tmp_path)
   with pytest.raises(FileNotFoundError, match=r"none\.npz does not exist"):
-    command.plane_settings(plane_flags(directions=str(tmp_path / "none.npz")))
+    cli.plane_settings(plane_flags(directions=str(tmp_path / "none.npz")))
 
 
 @pytest.mark.parametrize("name", [None, "angular"])
 def test_a_stored_config_is_read_as_it_was(tmp_path, name):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model.dense_features = (16, 8)
   config.num_epochs = 7
   if name:
     config.loss = {"name": "arcface", "margin": 0.3}
     config.data.options = {"image_size": 48}
-  run_config.keep_config(config, tmp_path)
-  assert trained_run.read_config(tmp_path).to_dict() == config.to_dict()
+  run_record.keep_config(config, tmp_path)
+  assert read_config(tmp_path).to_dict() == config.to_dict()
 
 
 def test_a_network_computes_in_the_type_asked_for(workdirs):
   for dtype, expected in ((None, "bfloat16"), ("float32", "float32")):
-    found = trained_run.load_network(workdirs[0], "train", None, dtype=dtype)
+    found = load_network(workdirs[0], "train", None, dtype=dtype)
     assert found.config.model.dtype == expected
     assert jnp.dtype(found.experiment.model.dtype) == jnp.dtype(expected)
 
@@ -358,15 +362,15 @@ def test_a_network_computes_in_the_type_asked_for(workdirs):
 @pytest.mark.parametrize("size", [0, 1, 2, 50])
 def test_a_grid_without_the_network_is_refused(size):
   with pytest.raises(ValueError, match=f"odd number.*got {size}"):
-    loss_landscape.axis_coordinates(1.0, size)
+    surface.axis_coordinates(1.0, size)
 
 
 def test_the_axis_has_the_network_in_its_exact_middle():
-  axis = loss_landscape.axis_coordinates(0.3, 51)
+  axis = surface.axis_coordinates(0.3, 51)
   assert axis[25] == 0
   np.testing.assert_allclose(axis, np.linspace(-0.3, 0.3, 51), atol=1e-7)
   with pytest.raises(ValueError, match="above 0, got -1"):
-    loss_landscape.axis_coordinates(-1, 3)
+    surface.axis_coordinates(-1, 3)
 
 
 def test_points_that_are_not_finite_are_left_out_of_the_levels():

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emosynth_jax import audit_report, contact_sheet, duplicates
-from emosynth_jax.data import unreadable_files
+from emosynth_jax.audit import contact_sheet, findings
+from emosynth_jax.data import duplicates
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.images import unreadable
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 _CLASS_NAMES = ("fear", "happy", "sad")
 
 
@@ -63,7 +64,7 @@ _WHAT = "a a b c blank e|a/dark b d|a c/mirror blank f"
 def report(datasets):
   images = np.concatenate([dataset.images for dataset in datasets.values()])
   twins = duplicates.find_twins(images)
-  return audit_report.describe_datasets(datasets, twins)
+  return findings.describe_datasets(datasets, twins)
 
 
 def _items():
@@ -131,7 +132,7 @@ def test_pixel_forms_are_counted_by_split_where_they_are_known(datasets, report)
     )
   }
   images = np.concatenate([dataset.images for dataset in datasets.values()])
-  counted = audit_report.describe_datasets(marked, duplicates.find_twins(images))
+  counted = findings.describe_datasets(marked, duplicates.find_twins(images))
   assert counted["splits"]["train"]["pixel_forms"] == {
     "original": 3,
     "equalized": 2,
@@ -147,7 +148,7 @@ def test_pixel_forms_are_counted_by_split_where_they_are_known(datasets, report)
 
 def _text(report):
   config = {"twins": {"max_distance": 12, "min_correlation": 0.9}}
-  return audit_report.format_report(
+  return findings.format_report(
     {"data_set": "faces", "config": config, "unreadable_files": [], **report}
   )
 
@@ -266,13 +267,13 @@ def test_every_file_that_cannot_be_decoded_is_named(tmp_path):
   with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
     archive.writestr("test/b/good.png", content)
     archive.writestr("test/b/empty.png", b"")
-  problems = unreadable_files.find_unreadable(tmp_path)
+  problems = unreadable.find_unreadable(tmp_path)
   assert len(problems) == 3
   for problem, name in zip(
     problems, ("more.zip: test/b/empty.png", "cut.png", "text.JPG"), strict=True
   ):
     assert f"{name}: cannot decode" in problem
-  assert len(unreadable_files.find_unreadable(tmp_path / "more.zip")) == 1
+  assert len(unreadable.find_unreadable(tmp_path / "more.zip")) == 1
 
 
 # The command line.

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import landscape, throughput
+from benchmarks import landscape, landscape_problem, throughput
 from benchmarks.cases import Case
 from emosynth_jax.analysis import directions
+from emosynth_jax.utils import cli
 
 _CASE = Case("tiny", "tiny", 4)
 
@@ -24,7 +25,7 @@ def test_the_grids_time_is_a_points_times_their_number():
 
 
 def test_the_losses_are_those_at_the_points():
-  problem = landscape.Problem(_CASE, images=8, points=2)
+  problem = landscape_problem.Problem(_CASE, images=8, points=2)
   found = landscape.landscape(problem)()
   moved = directions.move(problem.params, problem.directions, problem.points[1])
   # For two calls, optimisation would take longer than what it saves.
@@ -43,7 +44,7 @@ def test_the_losses_are_those_at_the_points():
 
 def test_part_of_a_batch_is_refused():
   with pytest.raises(ValueError, match="whole batches of 4, got 6"):
-    landscape.Problem(_CASE, images=6, points=1)
+    landscape_problem.Problem(_CASE, images=6, points=1)
 
 
 def test_programs_that_differ_are_not_timed():
@@ -63,8 +64,8 @@ def test_a_dry_run_has_no_half_in_pytorch(monkeypatch, capsys):
     "forms": ["eager"],
   }
   monkeypatch.setattr(landscape.flags, "FLAGS", types.SimpleNamespace(**given))
-  monkeypatch.setattr(landscape.command_line, "start_logging", lambda: None)
-  monkeypatch.setattr(landscape.command_line, "use_compilation_cache", lambda: None)
+  monkeypatch.setattr(cli, "start_logging", lambda: None)
+  monkeypatch.setattr(cli, "use_compilation_cache", lambda: None)
   monkeypatch.setattr(throughput, "load_torch", object)
   with pytest.raises(SystemExit):
     landscape.main(["landscape"])

@@ -10,13 +10,14 @@ import pytest
 import tiny_network
 
 from benchmarks import latency, latency_runtimes
-from emosynth_jax import bundle, default_config, models, predict
+from emosynth_jax import bundle, models
+from emosynth_jax.config import defaults
 
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
   monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": "tiny", "features": 5, "dtype": "float32"}
   state = tiny_network.create_state(seed=0)
   path = tmp_path / "tiny.safetensors"
@@ -61,7 +62,7 @@ def test_runtimes_have_the_same_network(source):
 
 def test_pytorch_in_either_layout_has_the_network_that_comes_along():
   pytest.importorskip("torch")
-  network = bundle.read_network(predict.PRETRAINED)
+  network = bundle.read_network(bundle.PRETRAINED)
   image = np.random.default_rng(0).integers(0, 256, (1, *network.image_shape))
   image = image.astype(np.uint8)
   expected = bundle.compile_logits(network, batch_size=1)(image)
@@ -90,7 +91,7 @@ def test_a_process_has_the_cores_that_were_asked_for():
 
 def test_the_command_with_a_process_for_each_runtime(capsys):
   names = ("onnxruntime, onnx", "JAX, jit")
-  latency.measure_all(str(predict.PRETRAINED), threads=1, rounds=12, names=names)
+  latency.measure_all(str(bundle.PRETRAINED), threads=1, rounds=12, names=names)
   said = capsys.readouterr().out.splitlines()
   assert said[0].endswith("1 threads each")
   assert "12 calls in turns of 10" in said[1]

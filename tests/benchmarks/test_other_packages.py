@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from benchmarks import other_packages, package_answers
-from emosynth_jax.data import fer2013
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.datasets import fer2013
 
 
 def test_difference_of_a_published_table():

@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 
 from benchmarks import accelerator, accelerator_runs, cases, measure, throughput
-from emosynth_jax.metric_writer import MetricWriter
+from emosynth_jax.workdir.metric_writer import MetricWriter
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,14 @@ import seeded_weights
 
 torch = pytest.importorskip("torch")
 
-from benchmarks import accelerator, cases, start, torch_cases, torch_programs  # noqa: E402
+from benchmarks import (  # noqa: E402
+  accelerator,
+  cases,
+  emosynthnet_torch,
+  start,
+  torch_cases,
+  torch_programs,
+)
 
 CASE = cases.Case("tiny", "small", 2)
 
@@ -39,7 +46,7 @@ def tiny_weights(monkeypatch):
 
 def _state():
   torch.manual_seed(0)
-  model = torch_programs.EmoSynthNet(
+  model = emosynthnet_torch.EmoSynthNet(
     seeded_weights.SIDE, 1, 3, seeded_weights.WIDTH, (4,)
   )
   return {

@@ -11,18 +11,15 @@ import safetensors.numpy
 import tiny_network
 from scipy import special
 
-from emosynth_jax import (
-  bundle,
-  bundle_run,
-  calibrated_run,
-  default_config,
-  evaluate_step,
-  experiment,
-  models,
-  run_config,
-)
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax import bundle, models
+from emosynth_jax.bundle import calibrate
+from emosynth_jax.bundle import make as make_bundle
+from emosynth_jax.config import defaults
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.training import eval_step
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import Checkpoints
 
 _CLASSES = ("angry", "happy", "neutral")
 
@@ -43,7 +40,7 @@ def dataset(number=60):
 def _tiny(monkeypatch):
   monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
   monkeypatch.setattr(
-    experiment,
+    run_data,
     "load_data",
     lambda config, splits, **rest: {s: dataset() for s in splits},
   )
@@ -54,7 +51,7 @@ def no_data(monkeypatch):
   def refuse(config, splits, **rest):
     raise FileNotFoundError("no data here")
 
-  monkeypatch.setattr(experiment, "load_data", refuse)
+  monkeypatch.setattr(run_data, "load_data", refuse)
 
 
 @pytest.fixture
@@ -63,11 +60,11 @@ def workdir(tmp_path):
 
 
 def write_run(workdir):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": "tiny", "features": 5, "dtype": "float32"}
   config.data.data_dir = "/somebody/data"
-  run_config.keep_config(config, workdir)
-  run_config.keep_provenance(workdir, step=0)
+  run_record.keep_config(config, workdir)
+  run_record.keep_provenance(workdir, step=0)
   checkpoints = Checkpoints(workdir, keep=1)
   checkpoints.save("best", tiny_network.create_state(seed=0))
   checkpoints.close()
@@ -78,7 +75,7 @@ def _logits(seed=0):
   """Of all images, by the evaluation's own function."""
   state = tiny_network.create_state(seed=seed)
   return np.asarray(
-    evaluate_step.image_logits(
+    eval_step.image_logits(
       state.evaluation_variables,
       state.input_scale,
       dataset().images,
@@ -89,7 +86,7 @@ def _logits(seed=0):
 
 
 def test_a_workdir_is_calibrated_once(workdir, monkeypatch):
-  read = calibrated_run.read_workdir(workdir)
+  read = calibrate.read_workdir(workdir)
   record = json.loads((workdir / "calibration.json").read_text())
   assert read.temperature == record["temperature"]
   assert read.class_names == _CLASSES
@@ -109,9 +106,9 @@ def test_a_workdir_is_calibrated_once(workdir, monkeypatch):
   assert record["nll_after"] <= min(map(nll, np.geomspace(0.05, 20, 500))) + 1e-6
 
   monkeypatch.setattr(
-    experiment, "load_data", lambda *rest, **more: pytest.fail("the data was read")
+    run_data, "load_data", lambda *rest, **more: pytest.fail("the data was read")
   )
-  again = calibrated_run.read_workdir(workdir)
+  again = calibrate.read_workdir(workdir)
   assert again.temperature == read.temperature
   compute = bundle.compile_logits(again, batch_size=7)
   np.testing.assert_allclose(compute(dataset().images), logits, rtol=1e-5, atol=1e-6)
@@ -119,13 +116,13 @@ def test_a_workdir_is_calibrated_once(workdir, monkeypatch):
 
 
 def test_a_better_epoch_is_calibrated_anew(workdir):
-  calibrated_run.read_workdir(workdir)
+  calibrate.read_workdir(workdir)
   before = json.loads((workdir / "calibration.json").read_text())
   checkpoints = Checkpoints(workdir, keep=1)
   state = tiny_network.create_state(seed=1)
   checkpoints.save("best", state.replace(step=state.step + 7))
   checkpoints.close()
-  read = calibrated_run.read_workdir(workdir)
+  read = calibrate.read_workdir(workdir)
   after = json.loads((workdir / "calibration.json").read_text())
   assert after["variables_crc32"] != before["variables_crc32"]
   compute = bundle.compile_logits(read, batch_size=60)
@@ -134,13 +131,13 @@ def test_a_better_epoch_is_calibrated_anew(workdir):
 
 def test_no_data_and_no_calibration(workdir, no_data):
   with pytest.raises(FileNotFoundError, match=r"no data here.*needed once.*--data_dir"):
-    calibrated_run.read_workdir(workdir)
+    calibrate.read_workdir(workdir)
 
 
 def test_a_damaged_calibration(workdir):
   (workdir / "calibration.json").write_text("{}")
   with pytest.raises(ValueError, match=r"calibration\.json is damaged .*delete it"):
-    calibrated_run.read_workdir(workdir)
+    calibrate.read_workdir(workdir)
 
 
 def test_a_folder_that_is_no_run(tmp_path):
@@ -151,7 +148,7 @@ def test_a_folder_that_is_no_run(tmp_path):
 
 
 def test_a_file_of_float32_is_the_network(workdir, tmp_path):
-  network = calibrated_run.read_workdir(workdir)
+  network = calibrate.read_workdir(workdir)
   path = tmp_path / "new" / "network.safetensors"
   bundle.write_bundle(path, network, dtype="float32")
   read = bundle.read_network(path)
@@ -173,7 +170,7 @@ def test_a_file_of_float16_is_half_as_large_and_says_what_it_costs(
   workdir, tmp_path, capsys
 ):
   path = tmp_path / "network.safetensors"
-  bundle_run.make(str(workdir), str(path), dtype="float16", data_dir=None)
+  make_bundle.make(str(workdir), str(path), dtype="float16", data_dir=None)
   tensors = safetensors.numpy.load_file(path)
   kinds = {name.partition("/")[0]: array.dtype for name, array in tensors.items()}
   assert kinds == {"params": np.float16, "batch_stats": np.float32}
@@ -199,34 +196,34 @@ def test_without_its_data_a_file_of_float16_is_not_begun(
   workdir, tmp_path, monkeypatch, is_calibrated
 ):
   if is_calibrated:
-    calibrated_run.read_workdir(workdir)
+    calibrate.read_workdir(workdir)
 
   def refuse(config, splits, **rest):
     raise FileNotFoundError("no data here")
 
-  monkeypatch.setattr(experiment, "load_data", refuse)
+  monkeypatch.setattr(run_data, "load_data", refuse)
   path = tmp_path / "network.safetensors"
   path.write_bytes(b"an earlier one")
   with pytest.raises(FileNotFoundError, match=r"no data here.*--data_dir says where"):
-    bundle_run.make(str(workdir), str(path), dtype="float16", data_dir=None)
+    make_bundle.make(str(workdir), str(path), dtype="float16", data_dir=None)
   assert path.read_bytes() == b"an earlier one"
   if is_calibrated:
     # Which needs no data any more.
-    bundle_run.make(str(workdir), str(path), dtype="float32", data_dir=None)
+    make_bundle.make(str(workdir), str(path), dtype="float32", data_dir=None)
     assert "rounding" not in bundle.read_bundle(path).facts
 
 
 def test_rounding_is_not_measured_on_other_data(workdir, tmp_path, monkeypatch):
-  run_config.keep_fingerprint({"validation": dataset()}, workdir)
-  calibrated_run.read_workdir(workdir)
+  run_record.keep_fingerprint({"validation": dataset()}, workdir)
+  calibrate.read_workdir(workdir)
   path = tmp_path / "network.safetensors"
-  bundle_run.make(str(workdir), str(path), dtype="float16", data_dir=None)
+  make_bundle.make(str(workdir), str(path), dtype="float16", data_dir=None)
   written = path.read_bytes()
   monkeypatch.setattr(
-    experiment, "load_data", lambda config, splits: {"validation": dataset(50)}
+    run_data, "load_data", lambda config, splits: {"validation": dataset(50)}
   )
   with pytest.raises(ValueError, match="begun with another validation split"):
-    bundle_run.make(str(workdir), str(path), dtype="float16", data_dir=None)
+    make_bundle.make(str(workdir), str(path), dtype="float16", data_dir=None)
   assert path.read_bytes() == written
 
 
@@ -235,9 +232,9 @@ def test_the_pixel_form_it_was_calibrated_on_is_in_the_file(
 ):
   marked = dataset().with_pixel_forms()
   monkeypatch.setattr(
-    experiment, "load_data", lambda *given, **rest: {"validation": marked}
+    run_data, "load_data", lambda *given, **rest: {"validation": marked}
   )
-  network = calibrated_run.read_workdir(workdir)
+  network = calibrate.read_workdir(workdir)
   path = tmp_path / "network.safetensors"
   bundle.write_bundle(path, network, dtype="float32")
   known = bundle.read_bundle(path).facts["calibration"]["pixel_forms"]
@@ -246,7 +243,7 @@ def test_the_pixel_form_it_was_calibrated_on_is_in_the_file(
 
 
 def test_rounding_is_what_the_file_holds(workdir, tmp_path):
-  network = calibrated_run.read_workdir(workdir)
+  network = calibrate.read_workdir(workdir)
   bundle.write_bundle(tmp_path / "a.safetensors", network, dtype="float16")
   read = bundle.read_bundle(tmp_path / "a.safetensors")
   rounded = bundle.round_variables(network, "float16")
@@ -259,7 +256,7 @@ def test_rounding_is_what_the_file_holds(workdir, tmp_path):
 
 
 def test_what_float16_cannot_hold(workdir, tmp_path):
-  network = calibrated_run.read_workdir(workdir)
+  network = calibrate.read_workdir(workdir)
   network.variables["params"]["logits"]["bias"] = np.array([0, 1e6, 0])
   with pytest.raises(ValueError, match="params/logits/bias: float16 can't hold"):
     bundle.write_bundle(tmp_path / "a.safetensors", network, dtype="float16")
@@ -267,7 +264,7 @@ def test_what_float16_cannot_hold(workdir, tmp_path):
 
 
 def test_damaged_and_other_files(workdir, tmp_path):
-  network = calibrated_run.read_workdir(workdir)
+  network = calibrate.read_workdir(workdir)
   path = tmp_path / "network.safetensors"
   with pytest.raises(FileNotFoundError, match="no bundle at"):
     bundle.read_bundle(path)
@@ -303,7 +300,7 @@ def test_damaged_and_other_files(workdir, tmp_path):
   ],
 )
 def test_a_header_that_can_not_be(workdir, tmp_path, field, value, message):
-  network = calibrated_run.read_workdir(workdir)
+  network = calibrate.read_workdir(workdir)
   path = tmp_path / "network.safetensors"
   _write_with(path, network, **{field: value})
   with pytest.raises(ValueError, match=message) as caught:
@@ -313,11 +310,11 @@ def test_a_header_that_can_not_be(workdir, tmp_path, field, value, message):
   file = workdir / "calibration.json"
   file.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))
   with pytest.raises(ValueError, match=r"calibration\.json is damaged"):
-    calibrated_run.read_workdir(workdir)
+    calibrate.read_workdir(workdir)
 
 
 def test_a_header_without_a_temperature(workdir, tmp_path):
-  network = calibrated_run.read_workdir(workdir)
+  network = calibrate.read_workdir(workdir)
   path = tmp_path / "network.safetensors"
   _write_with(path, network, temperature=...)
   with pytest.raises(ValueError, match="'temperature' is missing"):
@@ -356,7 +353,7 @@ def _write_with(path, network, **changes):
   ],
 )
 def test_arrays_of_another_network(workdir, tmp_path, change, message):
-  network = calibrated_run.read_workdir(workdir)
+  network = calibrate.read_workdir(workdir)
   path = tmp_path / "network.safetensors"
   bundle.write_bundle(path, network, dtype="float32")
   tensors = safetensors.numpy.load_file(path)
@@ -382,7 +379,7 @@ def test_the_command_wants_a_suffix(workdir, monkeypatch, capsys):
     data_dir=None,
     traceback=False,
   )
-  monkeypatch.setattr(bundle_run.flags, "FLAGS", given)
+  monkeypatch.setattr(make_bundle.flags, "FLAGS", given)
   with pytest.raises(SystemExit):
-    bundle_run.main(["bundle"])
+    make_bundle.main(["bundle"])
   assert "ends in .safetensors" in capsys.readouterr().err

@@ -9,13 +9,13 @@ import pytest
 import safetensors.numpy
 from scipy import special
 
-from emosynth_jax import bundle, export, predict
-from emosynth_jax.exporting import answers
+from emosynth_jax import bundle, predict
+from emosynth_jax.export import export, verify
 
 
 @pytest.fixture(scope="module")
 def network():
-  return bundle.read_bundle(predict.PRETRAINED)
+  return bundle.read_bundle(bundle.PRETRAINED)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def images(network):
 
 def test_predictions_are_those_of_onnxruntime(network, images):
   content = export.export_network(network, "onnx")
-  logits, probabilities = answers.read_answer(content, "onnx")(images)
+  logits, probabilities = verify.read_answer(content, "onnx")(images)
   predictor = predict.Predictor(faces="none", batch_size=3)
   found = predictor.probabilities(images)
   np.testing.assert_allclose(found, probabilities, atol=export.TOLERANCE)
@@ -65,7 +65,7 @@ def test_the_temperature_is_applied(network, images, tmp_path):
   hotter = network._replace(temperature=3 * network.temperature)
   bundle.write_bundle(path, hotter, dtype="float32")
   content = export.export_network(hotter, "onnx")
-  logits, probabilities = answers.read_answer(content, "onnx")(images)
+  logits, probabilities = verify.read_answer(content, "onnx")(images)
   expected = special.softmax(logits / (3 * network.temperature), -1)
   found = predict.Predictor(path, faces="none").probabilities(images)
   np.testing.assert_allclose(probabilities, expected, atol=1e-5)
@@ -85,11 +85,11 @@ def test_its_temperature_is_the_one_that_was_fitted(network):
 
 def test_without_a_temperature_it_is_refused(network, tmp_path):
   path = tmp_path / "network.safetensors"
-  with safetensors.safe_open(predict.PRETRAINED, "np") as file:
+  with safetensors.safe_open(bundle.PRETRAINED, "np") as file:
     metadata = file.metadata()
   assert '"temperature"' in metadata["header"]
   metadata["header"] = metadata["header"].replace('"temperature"', '"warmth"')
-  tensors = safetensors.numpy.load_file(predict.PRETRAINED)
+  tensors = safetensors.numpy.load_file(bundle.PRETRAINED)
   safetensors.numpy.save_file(tensors, path, metadata)
   with pytest.raises(ValueError, match="'temperature' is missing"):
     predict.Predictor(path, faces="none")

@@ -7,9 +7,11 @@ import pathlib
 import ml_collections
 import pytest
 
-from emosynth_jax import config_variants, default_config, losses, models
+from emosynth_jax import losses, models
+from emosynth_jax.config import defaults
+from emosynth_jax.config import variants as config_variants
 
-_CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
+_CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 _FILES = sorted(path.stem for path in _CONFIGS.glob("*.py"))
 _VARIANTS = ("small", "strong", "thesis", "ce", "mse", "sce", "mam")
 
@@ -23,7 +25,7 @@ def _get_config(name, variants=None):
 
 def _with(path, value):
   """The default config with one setting changed, whatever its type."""
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   parent, _, key = path.rpartition(".")
   holder = config
   for part in filter(None, parent.split(".")):
@@ -34,7 +36,7 @@ def _with(path, value):
 
 
 def test_the_defaults_are_valid():
-  default_config.check_config(default_config.get_default_config())
+  defaults.check_config(defaults.get_default_config())
 
 
 @pytest.mark.parametrize("name", _FILES)
@@ -46,7 +48,7 @@ def test_every_config_loads_with_every_variant(name):
         continue
       variants = ",".join(variants)
     config = _get_config(name, variants)
-    default_config.check_config(config)
+    defaults.check_config(config)
     assert config.is_locked
     assert config.data.name == name
     losses.get_loss(**config.loss)
@@ -55,7 +57,7 @@ def test_every_config_loads_with_every_variant(name):
 
 
 def test_variants_apply_in_order_and_a_loss_is_replaced_whole():
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   variants = config_variants.loss_variants() | {
     "focal": {"loss": {"name": "focal", "gamma": 1.0}},
     "wide": {"model": {"width": 2.0}, "batch_size": 8},
@@ -64,9 +66,7 @@ def test_variants_apply_in_order_and_a_loss_is_replaced_whole():
   config = config_variants.apply_variants(config, variants, "focal,wide,mam,narrow")
   assert config.loss.to_dict() == {"name": "mam_softmax"}
   assert (config.model.width, config.batch_size) == (0.5, 8)
-  assert config.model.dropout_rate == (
-    default_config.get_default_config().model.dropout_rate
-  )
+  assert config.model.dropout_rate == (defaults.get_default_config().model.dropout_rate)
 
 
 def test_the_modern_recipe_joins_a_small_network_and_a_loss():
@@ -98,7 +98,7 @@ def test_digits_are_never_mirrored(name):
   assert not config.augment.flip
   config.eval_augment = "flip"
   with pytest.raises(ValueError, match=f"expected \"none\" for {name}, got 'flip'"):
-    default_config.check_config(config)
+    defaults.check_config(config)
 
 
 @pytest.mark.parametrize("name", ["fer2013", "raf_db", "ck_plus"])
@@ -111,7 +111,7 @@ def test_faces_are_trained_by_the_thesis_method_and_compared_with_cross_entropy(
     config = _get_config(name, variants)
     for path in ("optimizer", "schedule", "augment", "ema_decay", "class_weights"):
       assert config[path] == default[path], path
-    # What keeps the widest layer from diverging, see tests/test_optimizers.py.
+    # What keeps the widest layer from diverging, see tests/training/test_optimizers.py.
     assert config.optimizer.learning_rate * config.optimizer.base_fan_in < 1
 
 
@@ -164,7 +164,7 @@ def test_an_order_that_undoes_a_variant_is_refused_with_the_right_one(names, rig
 
 def test_a_cosine_beside_a_plateau_is_refused():
   with pytest.raises(ValueError, match=r"plateau\.patience: expected 0 \(off\) beside"):
-    default_config.check_config(_with("schedule.name", "cosine"))
+    defaults.check_config(_with("schedule.name", "cosine"))
 
 
 @pytest.mark.parametrize("names", ["mma", "small,mma", "Mam"])
@@ -187,21 +187,21 @@ def test_an_unknown_setting_is_refused_and_the_known_ones_listed(path):
   where = "config." + path if "." in path else "config"
   parent, key = where.rpartition(".")[0] or where, path.rpartition(".")[2]
   with pytest.raises(ValueError, match=rf"{parent}: unknown settings \['{key}'\]; the"):
-    default_config.check_config(_with(path, 3))
+    defaults.check_config(_with(path, 3))
 
 
 def test_a_missing_setting_is_refused():
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   del config.plateau.patience
   with pytest.raises(ValueError, match=r"config.plateau: settings \['patience'\] are"):
-    default_config.check_config(config)
+    defaults.check_config(config)
 
 
 def test_arguments_of_a_loss_a_model_or_a_loader_are_not_its_business():
   config = _get_config("mnist")
   for holder in (config.loss, config.model, config.data.options):
     holder.anything = 3
-  default_config.check_config(config)
+  defaults.check_config(config)
 
 
 @pytest.mark.parametrize(
@@ -255,10 +255,10 @@ def test_arguments_of_a_loss_a_model_or_a_loader_are_not_its_business():
 )
 def test_an_impossible_value_is_refused_by_name(path, value, expected):
   with pytest.raises(ValueError, match=rf"^config\.{path}: expected .*{expected}"):
-    default_config.check_config(_with(path, value))
+    defaults.check_config(_with(path, value))
 
 
 def test_a_part_that_became_a_value_is_refused():
   config = _with("plateau", ml_collections.ConfigDict())
   with pytest.raises(ValueError, match=r"config.plateau: settings .* are missing"):
-    default_config.check_config(config)
+    defaults.check_config(config)

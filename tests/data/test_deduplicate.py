@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from emosynth_jax import default_config, duplicates, experiment, twins
-from emosynth_jax.data import synthetic_faces
+from emosynth_jax.config import defaults
+from emosynth_jax.data import deduplicate, duplicates, run_data
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.datasets import synthetic_faces
 
 
 def _dataset(split, images, labels=None):
@@ -37,7 +38,7 @@ def splits(pictures):
 
 
 def test_groups_join_the_same_pictures_of_all_splits(splits):
-  train, validation, test = twins.twin_groups(list(splits.values()))
+  train, validation, test = deduplicate.twin_groups(list(splits.values()))
   assert (len(train), len(validation), len(test)) == (6, 3, 4)
   assert len(set(train)) == 6
   np.testing.assert_array_equal(np.isin(validation, train), [False, True, False])
@@ -48,23 +49,23 @@ def test_groups_join_the_same_pictures_of_all_splits(splits):
 
 def test_training_leaves_out_what_validation_and_test_show(splits):
   train, *others = splits.values()
-  rest = twins.drop_twins(train, others)
+  rest = deduplicate.drop_twins(train, others)
   assert rest.sources == ("train 0", "train 4", "train 5")
   assert rest.split == "train"
   np.testing.assert_array_equal(rest.images, train.images[[0, 4, 5]])
   # Without the test split, its twins stay.
-  assert len(twins.drop_twins(train, others[:1])) == 5
+  assert len(deduplicate.drop_twins(train, others[:1])) == 5
 
 
 def test_nothing_left_to_train_on_is_an_error(pictures):
   train, test = _dataset("train", pictures[:2]), _dataset("test", pictures[:4])
   with pytest.raises(ValueError, match="drop_duplicates leaves no image to train on"):
-    twins.drop_twins(train, [test])
+    deduplicate.drop_twins(train, [test])
 
 
 def test_evaluation_leaves_out_what_was_trained_or_chosen_on(splits):
   train, validation, test = splits.values()
-  summaries = twins.evaluate_without_twins(
+  summaries = deduplicate.evaluate_without_twins(
     lambda dataset: {"sources": dataset.sources},
     train,
     {"validation": validation, "test": test},
@@ -76,7 +77,7 @@ def test_evaluation_leaves_out_what_was_trained_or_chosen_on(splits):
 
 
 def test_a_split_of_twins_alone_has_no_figures(splits, pictures):
-  summaries = twins.evaluate_without_twins(
+  summaries = deduplicate.evaluate_without_twins(
     lambda dataset: pytest.fail("nothing to evaluate"),
     splits["train"],
     {"validation": _dataset("validation", pictures[:2])},
@@ -96,27 +97,27 @@ def config(tmp_path, monkeypatch):
     return dataset
 
   monkeypatch.setattr(synthetic_faces, "load", leaky)
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.data.options.num_examples = 14
   return config
 
 
 def test_data_are_loaded_without_twins_where_the_config_says_so(config):
   wanted = ("train", "validation", "test")
-  assert len(experiment.load_data(config, wanted)["train"]) == 14
+  assert len(run_data.load_data(config, wanted)["train"]) == 14
   config.data.drop_duplicates = True
-  loaded = experiment.load_data(config, wanted)
+  loaded = run_data.load_data(config, wanted)
   assert [len(loaded[split]) for split in wanted] == [12, 14, 14]
   gone = {"train 3 of seed 0", "train 9 of seed 0"}
   assert not gone & set(loaded["train"].sources)
   # The training split is the same, whichever splits are asked for beside it.
-  alone = experiment.load_data(config, ("train",))
+  alone = run_data.load_data(config, ("train",))
   assert list(alone) == ["train"]
   assert alone["train"].sources == loaded["train"].sources
-  assert len(experiment.load_data(config, ("validation",))["validation"]) == 14
+  assert len(run_data.load_data(config, ("validation",))["validation"]) == 14
   # A run that reports no test split has none to leave twins out for.
   config.data.test_split = ""
-  assert len(experiment.load_data(config, ("train",))["train"]) == 14
+  assert len(run_data.load_data(config, ("train",))["train"]) == 14
 
 
 def test_the_configs_thresholds_are_those_chosen_on_faces_and_reach_the_search(config):
@@ -127,4 +128,4 @@ def test_the_configs_thresholds_are_those_chosen_on_faces_and_reach_the_search(c
   config.data.drop_duplicates = True
   config.data.twins.min_correlation = 2.0
   with pytest.raises(ValueError, match=r"min_correlation: .* got 2.0"):
-    experiment.load_data(config, ("train",))
+    run_data.load_data(config, ("train",))

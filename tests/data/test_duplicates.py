@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from emosynth_jax import duplicates
+from emosynth_jax.data import duplicates
 
 
 @pytest.fixture(scope="module")

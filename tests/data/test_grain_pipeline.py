@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emosynth_jax.data.grain_pipeline import batches
-from emosynth_jax.data.lazy_images import LazyImages
+from emosynth_jax.data.images.lazy import LazyImages
 
 _PIXELS = np.random.default_rng(0).integers(0, 256, (23, 2, 2, 1), np.uint8)
 _ORDER = np.random.default_rng(1).permutation(23)

@@ -147,7 +147,7 @@ def test_bad_arguments(tmp_path, arguments, message):
 
 def test_every_name_has_its_loader():
   for name, module in data.LOADERS.items():
-    assert module == f"emosynth_jax.data.{name}"
+    assert module == f"emosynth_jax.data.datasets.{name}"
   with pytest.raises(FileNotFoundError, match="FER-2013"):
     data.load_splits("fer2013", "nowhere", ["test"], validation_fraction=0, seed=0)
 

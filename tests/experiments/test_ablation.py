@@ -10,14 +10,11 @@ import pytest
 import tiny_network
 from tiny_network import TinyNetwork
 
-from emosynth_jax import (
-  ablation,
-  ablation_members,
-  losses,
-  metrics,
-  train_state,
-  train_step,
-)
+from emosynth_jax import losses
+from emosynth_jax.metrics import classification
+from emosynth_jax.training import state as train_state
+from emosynth_jax.training import train_step
+from experiments.lib import ablation, ablation_members
 
 _GRID = [
   {"loss": "cross_entropy"},
@@ -95,8 +92,8 @@ def _one_by_one(setting, seed, arrays):
     )
   )
   loss = state.totals["loss"] / state.totals["steps"]
-  return float(loss), metrics.summarize(
-    [metrics.batch_statistics(logits, test_labels, None, 3)], "abc"
+  return float(loss), classification.summarize(
+    [classification.batch_statistics(logits, test_labels, None, 3)], "abc"
   )
 
 
@@ -110,7 +107,7 @@ def test_members_of_one_program_are_the_trainings_one_by_one(arrays):
     own = jax.tree.map(lambda leaf, i=i: leaf[i], out)
     loss, summary = _one_by_one(setting, seed, arrays)
     assert own["loss"][-1] == pytest.approx(loss, rel=1e-4), setting
-    ours = metrics.summarize(own["statistics"], "abc")
+    ours = classification.summarize(own["statistics"], "abc")
     assert ours["loss"] == pytest.approx(summary["loss"], rel=1e-3), setting
     assert ours["accuracy"] == summary["accuracy"]
     assert own["bad_step"] == -1

@@ -13,11 +13,15 @@ import html_rules
 import pytest
 import tiny_network
 
-from emosynth_jax import epoch, models, plots, results
-from emosynth_jax import train as training
-from experiments import all_figures, comparison_rows, figures_page, thesis_figures
-from experiments.comparison_rows import Row
-from experiments.thesis_figures import Figure
+from emosynth_jax import models
+from emosynth_jax import train as train_run
+from emosynth_jax.metrics import plots
+from emosynth_jax.training import epoch
+from emosynth_jax.workdir import provenance
+from experiments import all_figures
+from experiments.lib import comparison_rows, figures_page, thesis_figures
+from experiments.lib.comparison_rows import Row
+from experiments.lib.thesis_figures import Figure
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _FACES = Row("tiny", "synthetic_faces")
@@ -138,11 +142,11 @@ def test_runs_are_trained_once_and_drawn(tiny, tmp_path, monkeypatch):
   _figures_are(monkeypatch, curves, matrices)
   trained = []
 
-  def train(config, workdir, real=training.train):
+  def train(config, workdir, real=train_run.train):
     trained.append(pathlib.Path(workdir).name)
     return real(config, workdir)
 
-  monkeypatch.setattr(training, "train", train)
+  monkeypatch.setattr(train_run, "train", train)
   given = _flags(tmp_path, seeds=2)
   records = all_figures.make_all(given)
   assert [record["state"] for record in records] == [all_figures.DRAWN] * 2, records
@@ -191,7 +195,7 @@ def test_a_run_with_other_settings_fails_its_figure_alone(tiny, tmp_path, monkey
   folder = tmp_path / "runs" / "synthetic_faces-seed0"
   config = comparison_rows.build_config(_FACES, 0, "small", None)
   config.batch_size = 8
-  training.train(config, folder)
+  train_run.train(config, folder)
   _figures_are(monkeypatch, Figure(("3.5",), "figure_3_5", "Curves", [_FACES]))
   (record,) = all_figures.make_all(_flags(tmp_path))
   assert record["state"] == all_figures.FAILED
@@ -206,7 +210,7 @@ def test_a_training_that_fails_is_told(tiny, tmp_path, monkeypatch, error):
   def train(config, workdir):
     raise error
 
-  monkeypatch.setattr(training, "train", train)
+  monkeypatch.setattr(train_run, "train", train)
   _figures_are(monkeypatch, Figure(("3.5",), "figure_3_5", "Curves", [_FACES]))
   (record,) = all_figures.make_all(_flags(tmp_path))
   assert record["state"] == all_figures.FAILED
@@ -222,7 +226,7 @@ def test_a_damaged_memory_of_the_figures_is_told(tmp_path):
 def test_pictures_that_are_gone_are_told(tmp_path):
   figure = Figure(("3.5",), "figure_3_5", "Curves")
   records = {"figure_3_5": {"state": "drawn", "pictures": ["figure_3_5.png"]}}
-  html = figures_page.build([figure], records, tmp_path, results.provenance())
+  html = figures_page.build([figure], records, tmp_path, provenance.provenance())
   text = html_rules.text_of(html_rules.check(html))
   assert "Curves. Drawn, but its pictures are gone" in text
 
@@ -265,7 +269,8 @@ def test_the_command_ends_with_1_where_a_figure_failed():
 def test_a_picture_that_is_drawn_ends_with_the_command(tmp_path):
   drawing = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
   code = (
-    "import pathlib, sys; from experiments import all_figures, thesis_figures;"
+    "import pathlib, sys; from experiments import all_figures;"
+    "from experiments.lib import thesis_figures;"
     "figure = thesis_figures.Figure(('3.5',), 'figure_3_5', 'Curves');"
     "all_figures.draw(figure, ['-c', sys.argv[1]], pathlib.Path(sys.argv[2]))"
   )

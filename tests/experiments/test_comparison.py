@@ -8,9 +8,9 @@ import statistics
 
 import pytest
 
-from emosynth_jax import plots
-from experiments import comparison_report, comparison_rows
-from experiments.comparison_rows import Row
+from emosynth_jax.utils import plotting
+from experiments.lib import comparison_report, comparison_rows
+from experiments.lib.comparison_rows import Row
 
 _TABLES = ("table_3_1", "table_3_3", "table_3_4", "table_4_1")
 
@@ -191,7 +191,9 @@ def test_curves_are_means_over_seeds_as_far_as_all_of_them_go(tmp_path, monkeypa
     ]
     (folder / "metrics.jsonl").write_text("".join(lines))
   saved = []
-  monkeypatch.setattr(plots, "save", lambda figure, path: saved.append((figure, path)))
+  monkeypatch.setattr(
+    plotting, "save", lambda figure, path: saved.append((figure, path))
+  )
   path = tmp_path / "curves.png"
   comparison_report.plot_curves([row], tmp_path, 2, "validation", "title", path)
   ((figure, where),) = saved

@@ -10,9 +10,10 @@ import scipy.stats
 import tiny_network
 from PIL import Image
 
-from emosynth_jax import models, plots, results
-from emosynth_jax import train as training
-from experiments import (
+from emosynth_jax import models, train
+from emosynth_jax.metrics import plots
+from emosynth_jax.utils import files
+from experiments.lib import (
   comparison,
   comparison_rows,
   face_report,
@@ -152,7 +153,7 @@ def test_the_table_has_the_runs_own_figures(raf_db):
 
 def test_a_finished_table_trains_nothing_and_needs_no_data(raf_db, monkeypatch):
   _, workdir, rows, text = raf_db
-  monkeypatch.setattr(training, "train", None)
+  monkeypatch.setattr(train, "train", None)
   assert _table(rows, workdir, "nowhere") == text
 
 
@@ -166,7 +167,7 @@ def test_a_run_counts_as_finished_only_at_its_end_and_with_its_settings(raf_db):
   path = workdir / "raf_db-ce-seed1/report.json"
   before = path.read_bytes()
   try:
-    results.write_report(path, json.loads(before) | {"epochs_trained": 0})
+    files.write_report(path, json.loads(before) | {"epochs_trained": 0})
     found = comparison.read_finished(rows, workdir, **where)
     assert {label: len(own) for label, own in found.items()} == {_CE: 1, _MAM: 2}
   finally:
@@ -175,7 +176,7 @@ def test_a_run_counts_as_finished_only_at_its_end_and_with_its_settings(raf_db):
 
 def test_a_table_that_is_stopped_has_the_pairs_that_are_done(raf_db, monkeypatch):
   root, workdir, rows, text = raf_db
-  monkeypatch.setattr(training, "train", lambda config, folder: False)
+  monkeypatch.setattr(train, "train", lambda config, folder: False)
   with pytest.raises(SystemExit):
     _table(rows, workdir, root, "stopped", seeds=3)
   stopped = (workdir / "stopped/stopped.md").read_text()
@@ -290,7 +291,9 @@ def test_the_form_of_the_images_is_shown_where_it_is_recorded(tmp_path):
   counts = {"original": 1, "equalized": 3588, "unknown": 0}
   runs[0].report["pixel_forms"] = {"validation": None, "test": counts}
   text = face_report.format_markdown("T", (), runs, {})
-  assert "test (P), 50 images, pixel form: 1 original and 3,588 equalized; epoch" in text
+  assert (
+    "test (P), 50 images, pixel form: 1 original and 3,588 equalized; epoch" in text
+  )
 
 
 def test_runs_without_their_pair_are_shown_and_not_compared(tmp_path):

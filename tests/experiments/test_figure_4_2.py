@@ -3,15 +3,19 @@
 import numpy as np
 import pytest
 
-from emosynth_jax import data, plots
-from experiments import figure_4_2, toy_embeddings
+from emosynth_jax import data
+from emosynth_jax.utils import plotting
+from experiments import figure_4_2
+from experiments.lib import toy_embeddings
 
 
 @pytest.fixture
 def drawn(monkeypatch):
   """The figures that were saved."""
   saved = []
-  monkeypatch.setattr(plots, "save", lambda figure, path: saved.append((figure, path)))
+  monkeypatch.setattr(
+    plotting, "save", lambda figure, path: saved.append((figure, path))
+  )
   return saved
 
 

@@ -11,24 +11,21 @@ import tiny_network
 from PIL import Image
 from plane_flags import plane_flags
 
-from emosynth_jax import (
-  default_config,
-  experiment,
-  models,
-  plots,
-  results,
-  run_config,
-)
-from emosynth_jax.analysis import (
-  curvature,
-  gradcam,
-  landscape_plots,
-  loss_landscape,
-  saliency_grid,
-)
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax import models
+from emosynth_jax.analysis.curvature import eigenvalues
+from emosynth_jax.analysis.gradcam import grad_cam
+from emosynth_jax.analysis.gradcam import plot as gradcam_plot
+from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
+from emosynth_jax.analysis.loss_landscape import surface
+from emosynth_jax.config import defaults
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
-from experiments import figure_4_4, figure_4_5, figures_of_networks
+from emosynth_jax.training import build
+from emosynth_jax.utils import files, plotting
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import Checkpoints
+from experiments import figure_4_4, figure_4_5
+from experiments.lib import figures_of_networks
 
 _CLASSES = ("angry", "sad", "fear")
 _TOTAL = 22
@@ -52,7 +49,7 @@ def _tiny(monkeypatch):
   monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
   monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
   monkeypatch.setattr(
-    experiment,
+    run_data,
     "load_data",
     lambda config, splits, **_: {split: _dataset(split) for split in splits},
   )
@@ -61,28 +58,28 @@ def _tiny(monkeypatch):
 @pytest.fixture
 def drawn(monkeypatch):
   """The figures that were saved, by the name of their file."""
-  saved, save = {}, plots.save
+  saved, save = {}, plotting.save
 
   def keep(figure, path):
     saved[path.name] = figure
     save(figure, path)
 
-  monkeypatch.setattr(plots, "save", keep)
+  monkeypatch.setattr(plotting, "save", keep)
   return saved
 
 
 def _write_run(workdir, model, *, seed=0, loss="cross_entropy"):
   """A workdir with a network that was never trained; returns its variables."""
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": model, "dtype": "float32"}
   config.loss = {"name": loss}
   config.seed = seed
-  built = experiment.build_experiment(
+  built = build.build_experiment(
     config, image_shape=tiny_network.IMAGE_SHAPE, num_classes=3
   )
-  state = experiment.create_state(built, 5 + seed).replace(best_epoch=jnp.int32(1))
+  state = build.create_state(built, 5 + seed).replace(best_epoch=jnp.int32(1))
   workdir.mkdir()
-  run_config.keep_config(config, workdir)
+  run_record.keep_config(config, workdir)
   checkpoints = Checkpoints(workdir, keep=1)
   checkpoints.save("best", state)
   checkpoints.close()
@@ -93,7 +90,7 @@ def _write_run(workdir, model, *, seed=0, loss="cross_entropy"):
     "best_epoch": 1,
     "epochs_trained": 1,
     "seed": seed,
-    "config": results.to_jsonable(config.to_dict()),
+    "config": files.to_jsonable(config.to_dict()),
     "trained_by": [],
     "official_splits": {},
     "splits": {"test": {}},
@@ -129,8 +126,8 @@ def test_saliency_shows_images_and_maps_of_the_split(tmp_path, drawn, monkeypatc
   dataset = _dataset()
   inputs = dataset.images.astype(np.float32) * np.float32(state.input_scale)
   expected = jax.jit(
-    lambda v, x: gradcam.grad_cam(
-      gradcam.flax_apply_fn(tiny_network.TinyMaps(3)), v, x, layer="maps"
+    lambda v, x: grad_cam.grad_cam(
+      grad_cam.flax_apply_fn(tiny_network.TinyMaps(3)), v, x, layer="maps"
     )
   )(state.variables, inputs)
   predicted = np.asarray(expected.logits).argmax(1)
@@ -147,7 +144,7 @@ def test_saliency_shows_images_and_maps_of_the_split(tmp_path, drawn, monkeypatc
       first, shown = own[0], shown + 1
       pixels = dataset.images[first]
       np.testing.assert_array_equal(row[0].images[0].get_array(), pixels[..., 0])
-      overlaid = saliency_grid.overlay(
+      overlaid = gradcam_plot.overlay(
         pixels.mean(-1) / 255, np.asarray(expected.maps[first])
       )
       np.testing.assert_allclose(row[1].images[0].get_array(), overlaid, atol=1e-4)
@@ -179,7 +176,7 @@ def test_figure_4_4_has_both_landscapes_on_one_scale(tmp_path, drawn):
   panels = drawn["figure_4_4_contour.png"].axes[:2]
   filled = [panel.collections[0] for panel in panels]
   for workdir, one, panel in zip(workdirs, filled, panels, strict=True):
-    record, arrays = loss_landscape.landscape_of(workdir, given)
+    record, arrays = surface.landscape_of(workdir, given)
     assert record["num_classes"] == 3
     assert one.zmin == pytest.approx(arrays["loss"].min(), rel=1e-6)
     assert one.zmax == pytest.approx(arrays["loss"].max(), rel=1e-6)
@@ -197,7 +194,7 @@ def test_figure_4_5_has_each_ratio_in_its_place(tmp_path, drawn):
   figure_4_5.draw(given)
   figure = drawn["figure_4_5.png"]
   for workdir, panel in zip(workdirs, figure.axes[:2], strict=True):
-    _, arrays = curvature.map_of(workdir, given)
+    _, arrays = eigenvalues.map_of(workdir, given)
     # The first index is drawn to the right.
     np.testing.assert_array_equal(panel.images[0].get_array(), arrays["ratio"].T)
     marked = {line.get_marker(): len(line.get_xdata()) for line in panel.get_lines()}

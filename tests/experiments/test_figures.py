@@ -10,10 +10,12 @@ import types
 import numpy as np
 import pytest
 
-from emosynth_jax import default_config, plots, results
-from emosynth_jax.analysis import embedding_run
-from emosynth_jax.reporting import run_files
-from experiments import figure_4_5, figures, figures_of_networks, figures_of_runs
+from emosynth_jax.analysis.embeddings import run as embedding_run
+from emosynth_jax.config import defaults
+from emosynth_jax.report import run_files
+from emosynth_jax.utils import files, plotting
+from experiments import figure_4_5
+from experiments.lib import figures, figures_of_networks, figures_of_runs
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SCRIPTS = sorted(path.stem for path in (_ROOT / "experiments").glob("figure_*.py"))
@@ -30,7 +32,7 @@ def _write_run(
   batch_size=64,
   fold=None,
 ):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": model, "dtype": "float32"}
   config.loss = {"name": loss}
   config.batch_size = batch_size
@@ -39,7 +41,7 @@ def _write_run(
   config.data.name = data_set
   config.seed = seed
   folder.mkdir()
-  config = results.to_jsonable(config.to_dict())
+  config = files.to_jsonable(config.to_dict())
   (folder / "config.json").write_text(json.dumps(config))
   (folder / "metrics.jsonl").write_text(
     "".join(
@@ -85,7 +87,9 @@ def _write_run(
 def drawn(monkeypatch):
   """The figures that were saved."""
   saved = []
-  monkeypatch.setattr(plots, "save", lambda figure, path: saved.append((figure, path)))
+  monkeypatch.setattr(
+    plotting, "save", lambda figure, path: saved.append((figure, path))
+  )
   return saved
 
 
@@ -321,7 +325,7 @@ def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch)
     }
 
   def figures_of():
-    from emosynth_jax.analysis.separation_report import FIGURES
+    from emosynth_jax.analysis.embeddings.comparison import FIGURES
 
     return FIGURES
 

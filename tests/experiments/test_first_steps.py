@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from configs import synthetic_faces
-from emosynth_jax import experiment, models
-from emosynth_jax.train_step import epoch_order
+from emosynth_jax import models
+from emosynth_jax.training import build
+from emosynth_jax.training.train_step import epoch_order
 from experiments import first_steps
 
 
@@ -29,10 +30,10 @@ def test_the_first_value_is_that_of_the_initial_network(config):
   assert len(found) == 2
 
   train = datasets["train"]
-  built = experiment.build_experiment(
+  built = build.build_experiment(
     config, image_shape=train.images.shape[1:], num_classes=len(train.class_names)
   )
-  state = experiment.create_state(built, config.seed)
+  state = build.create_state(built, config.seed)
   rows = epoch_order(state.key, state.step, num_images=len(train), batch_size=8)[:8]
   images = np.asarray(train.images[np.asarray(rows)], np.float32) / 255
   (logits, _), _ = built.model.apply(

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emosynth_jax import ablation_members, run_config
 from emosynth_jax.data import Dataset
-from experiments import (
+from emosynth_jax.workdir import record as run_record
+from experiments import margin_ablation
+from experiments.lib import (
   ablation_grids,
+  ablation_members,
   ablation_records,
   ablation_report,
-  margin_ablation,
 )
 
 _MARGIN = """
@@ -107,7 +108,7 @@ def test_folders_of_another_protocol_are_refused(tmp_path):
 
 
 def test_a_second_ablation_in_one_folder_is_refused(tmp_path, real_data):
-  with run_config.only_training_in(tmp_path):
+  with run_record.only_training_in(tmp_path):
     done = subprocess.run(
       [
         *(sys.executable, "-m", "experiments.margin_ablation"),

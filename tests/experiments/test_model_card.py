@@ -8,9 +8,12 @@ import tiny_network
 from scipy import special
 from sklearn import metrics as oracle
 
-from emosynth_jax import bundle, default_config, experiment, models
+from emosynth_jax import bundle, models
+from emosynth_jax.config import defaults
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
-from experiments import card_tables, model_card
+from experiments import model_card
+from experiments.lib import card_tables
 
 _CLASSES = ("angry", "happy", "neutral")
 
@@ -108,9 +111,9 @@ def source(tmp_path, monkeypatch):
       )
     return datasets
 
-  monkeypatch.setattr(experiment, "load_data", load)
+  monkeypatch.setattr(run_data, "load_data", load)
   monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": "tiny", "features": 5, "dtype": "float32"}
   path = tmp_path / "tiny.safetensors"
   network = bundle.Bundle(
@@ -138,7 +141,7 @@ def test_the_command_measures_any_bundle(source, monkeypatch, capsys):
   _main(monkeypatch, source)
   said = capsys.readouterr().out
   network = bundle.read_bundle(source)
-  test = experiment.load_data(None, ("train", "validation", "test"))["test"]
+  test = run_data.load_data(None, ("train", "validation", "test"))["test"]
   logits = bundle.compile_logits(network, batch_size=40)(test.images)
   right = logits.argmax(-1) == test.labels
   accuracy, *_ = _tables(said)
@@ -155,12 +158,12 @@ def test_mistakes_are_one_line(source, monkeypatch, capsys):
   def refuse(config, splits, **rest):
     raise FileNotFoundError("no data here")
 
-  load = experiment.load_data
+  load = run_data.load_data
   for replaced, arguments, message in (
     (load, ["tables.md"], "expected flags only"),
     (refuse, [], "no data here. (--data_dir says where"),
   ):
-    monkeypatch.setattr(experiment, "load_data", replaced)
+    monkeypatch.setattr(run_data, "load_data", replaced)
     with pytest.raises(SystemExit):
       _main(monkeypatch, source, arguments)
     error = capsys.readouterr().err

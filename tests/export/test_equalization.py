@@ -5,7 +5,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from emosynth_jax.exporting import onnx_writer
+from emosynth_jax.export.onnx import writer as onnx_writer
 from emosynth_jax.models import network_inputs
 
 

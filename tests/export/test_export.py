@@ -11,17 +11,13 @@ import pytest
 import tiny_network
 from scipy import special
 
-from emosynth_jax import (
-  bundle,
-  default_config,
-  experiment,
-  export,
-  models,
-  run_config,
-)
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax import bundle, models
+from emosynth_jax.config import defaults
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.exporting import answers, int8, network
+from emosynth_jax.export import export, int8, stablehlo, verify
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import Checkpoints
 
 _CLASSES = ("angry", "happy", "neutral")
 
@@ -42,7 +38,7 @@ def _dataset(split, number=60):
 def _tiny(monkeypatch):
   monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
   monkeypatch.setattr(
-    experiment,
+    run_data,
     "load_data",
     lambda config, splits, **rest: {s: _dataset(s) for s in splits},
   )
@@ -51,12 +47,12 @@ def _tiny(monkeypatch):
 @pytest.fixture
 def workdir(tmp_path):
   workdir = tmp_path / "run"
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": "tiny", "features": 5, "dtype": "bfloat16"}
   # Judged by cosines, not by the network's own logits.
   config.loss = {"name": "cosface", "scale": 8.0}
-  run_config.keep_config(config, workdir)
-  run_config.keep_provenance(workdir, step=0)
+  run_record.keep_config(config, workdir)
+  run_record.keep_provenance(workdir, step=0)
   checkpoints = Checkpoints(workdir, keep=1)
   checkpoints.save("best", tiny_network.create_state(seed=0))
   checkpoints.close()
@@ -95,7 +91,7 @@ def test_a_file_answers_as_the_network_does(workdir, tmp_path, format, capsys):
   content, record = _make(
     workdir, tmp_path / "a.file", format, splits=["validation", "test"]
   )
-  answer = answers.read_answer(content, format)
+  answer = verify.read_answer(content, format)
   images = _dataset("test").images
   for number in (1, 3, 60):
     logits, probabilities = answer(images[:number])
@@ -119,7 +115,7 @@ def test_a_file_answers_as_the_network_does(workdir, tmp_path, format, capsys):
 def test_stablehlo_is_read_on_every_platform(workdir, tmp_path):
   content, _ = _make(workdir, tmp_path / "a.stablehlo", "stablehlo", splits=[])
   exported = jax.export.deserialize(bytearray(content))
-  assert exported.platforms == network.PLATFORMS
+  assert exported.platforms == stablehlo.PLATFORMS
   assert str(exported.in_avals[0].shape) == "(batch, 4, 4, 1)"
   assert exported.in_avals[0].dtype == np.uint8
 
@@ -153,7 +149,7 @@ def test_eight_bits_are_calibrated_on_training_images_alone(
   kernels = [x for x in model.graph.initializer if x.data_type == onnx.TensorProto.INT8]
   assert len(kernels) >= 1  # The cosines' weights and the first layer's.
   images = _dataset("validation").images
-  logits, _ = answers.read_answer(content, "onnx_int8")(images)
+  logits, _ = verify.read_answer(content, "onnx_int8")(images)
   expected, _ = _expected(workdir, images)
   # Eight bits of a range of 16: near, and not equal.
   assert 1e-4 < np.abs(logits - expected).max() < 1
@@ -163,10 +159,10 @@ def test_eight_bits_are_calibrated_on_training_images_alone(
 def test_a_bundle_is_exported_without_data(workdir, tmp_path, monkeypatch):
   path = tmp_path / "network.safetensors"
   bundle.write_bundle(path, bundle.read_network(workdir), dtype="float32")
-  monkeypatch.setattr(experiment, "load_data", None)
+  monkeypatch.setattr(run_data, "load_data", None)
   content, record = _make(path, tmp_path / "a.onnx", "onnx", splits=[])
   images = _dataset("test").images
-  logits, _ = answers.read_answer(content, "onnx")(images)
+  logits, _ = verify.read_answer(content, "onnx")(images)
   np.testing.assert_allclose(
     logits, _expected(workdir, images)[0], rtol=1e-4, atol=1e-5
   )
@@ -176,13 +172,13 @@ def test_a_bundle_is_exported_without_data(workdir, tmp_path, monkeypatch):
 def test_what_differs_is_never_written(workdir, tmp_path, monkeypatch, capsys):
   output = tmp_path / "new" / "a.onnx"
   written, record = _make(workdir, output, "onnx")
-  right = answers.read_answer
+  right = verify.read_answer
 
   def wrong(content, format):
     answer = right(content, format)
     return lambda images: tuple(x + 1e-3 for x in answer(images))
 
-  monkeypatch.setattr(answers, "read_answer", wrong)
+  monkeypatch.setattr(verify, "read_answer", wrong)
   with pytest.raises(ValueError, match=r"a probability by 1\.0e-03, where 0\.0001"):
     _make(workdir, output, "onnx")
   assert output.read_bytes() == written
@@ -198,7 +194,7 @@ def test_answers_that_are_no_numbers(workdir, tmp_path, monkeypatch, format):
   def broken(content, format):
     return lambda images: (np.full((len(images), 3), np.nan),) * 2
 
-  monkeypatch.setattr(answers, "read_answer", broken)
+  monkeypatch.setattr(verify, "read_answer", broken)
   with pytest.raises(ValueError, match="some of the file's answers aren't finite"):
     _make(workdir, tmp_path / "a", format)
   assert not (tmp_path / "a").exists()
@@ -211,7 +207,7 @@ def test_stablehlo_is_compared_on_splits(workdir, tmp_path):
   assert list(record["compared"]) == ["noise", "PublicTest", "PrivateTest"]
   for split, name in (("validation", "PublicTest"), ("test", "PrivateTest")):
     dataset = _dataset(split)
-    logits, _ = answers.read_answer(content, "stablehlo")(dataset.images)
+    logits, _ = verify.read_answer(content, "stablehlo")(dataset.images)
     found = record["compared"][name]
     assert found["num_images"] == 60
     assert found["accuracy_of_file"] == (logits.argmax(-1) == dataset.labels).mean()
@@ -244,7 +240,7 @@ def test_mistakes_are_named(workdir, tmp_path, monkeypatch):
   def missing(config, splits):
     raise FileNotFoundError("no fer2013.zip in data")
 
-  monkeypatch.setattr(experiment, "load_data", missing)
+  monkeypatch.setattr(run_data, "load_data", missing)
   with pytest.raises(FileNotFoundError, match="--data_dir says where the data set is"):
     _make(workdir, tmp_path / "a", "onnx")
   monkeypatch.setitem(sys.modules, "onnxruntime", None)

@@ -12,8 +12,8 @@ import pytest
 from jax import lax
 
 from emosynth_jax import losses, models
-from emosynth_jax.exporting import onnx_writer
-from emosynth_jax.models import layers
+from emosynth_jax.export.onnx import writer as onnx_writer
+from emosynth_jax.models.ops import layers
 
 _SHAPE = (6, 5, 3)
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import batch_invariance, evaluate_step, experiment, losses
+from emosynth_jax import losses
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.metrics import batch_invariance
+from emosynth_jax.training import build, eval_step
 
 _NUM_IMAGES = 96
 
@@ -154,7 +156,7 @@ def test_a_real_networks_evaluation_is_checked(model):
   images, labels = _data()
   variables = model.init(jax.random.key(0), images[:1] / 255, train=False)
   program = functools.partial(
-    evaluate_step.image_logits,
+    eval_step.image_logits,
     variables,
     jnp.float32(1 / 255),
     model=model,
@@ -170,8 +172,8 @@ def test_the_check_of_a_run_uses_the_states_scale_and_the_losss_logits():
   state = tiny_network.create_state()
 
   def check(state, evaluation_logits=None):
-    return evaluate_step.check_invariance(
-      experiment.Experiment(
+    return eval_step.check_invariance(
+      build.Experiment(
         model=tiny_network.TinyNetwork(),
         evaluation_logits=evaluation_logits
         or losses.get_evaluation_logits("cross_entropy"),

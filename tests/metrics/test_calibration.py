@@ -5,7 +5,7 @@ import pytest
 from scipy import optimize, special
 from sklearn.metrics import log_loss
 
-from emosynth_jax import calibration, metrics
+from emosynth_jax.metrics import calibration, classification
 
 
 def _data(n=400, k=4, seed=0):
@@ -60,13 +60,15 @@ def test_figures_are_scikit_learns_and_the_evaluations():
     (1.0, found.ece_before),
     (found.temperature, found.ece_after),
   ):
-    statistics = metrics.batch_statistics(
+    statistics = classification.batch_statistics(
       (logits / temperature).astype(np.float32),
       labels.astype(np.int32),
       None,
       num_classes=4,
     )
-    expected = metrics.summarize(statistics, "abcd")["expected_calibration_error"]
+    expected = classification.summarize(statistics, "abcd")[
+      "expected_calibration_error"
+    ]
     assert ece == pytest.approx(expected, abs=1e-6)
 
 

@@ -13,9 +13,9 @@ import scipy.special
 import sklearn.metrics
 from hypothesis import strategies as st
 
-from emosynth_jax import metrics
+from emosynth_jax.metrics import classification
 
-_statistics = jax.jit(metrics.batch_statistics, static_argnums=(3, 4))
+_statistics = jax.jit(classification.batch_statistics, static_argnums=(3, 4))
 
 
 def _names(num_classes: int) -> list[str]:
@@ -105,14 +105,14 @@ def _assert_is_sklearns(summary, logits, labels):
 def test_masked_partial_batches_agree_with_sklearn(num_classes, batch_size):
   logits, labels = _draw(num_classes, 137, num_classes)
   parts = _in_batches(logits, labels, batch_size)
-  summary = metrics.summarize(parts, _names(num_classes))
+  summary = classification.summarize(parts, _names(num_classes))
   _assert_is_sklearns(summary, logits, labels)
   assert summary["absent_classes"] == []
 
 
 def test_balanced_accuracy_is_sklearns():
   logits, labels = _draw(0, 200, 5)
-  summary = metrics.summarize(_in_batches(logits, labels, 64), _names(5))
+  summary = classification.summarize(_in_batches(logits, labels, 64), _names(5))
   assert summary["balanced_accuracy"] == pytest.approx(
     sklearn.metrics.balanced_accuracy_score(labels, logits.argmax(axis=1)), rel=1e-12
   )
@@ -123,7 +123,7 @@ def test_absent_classes():
   labels = np.array([0, 0, 1, 1, 1, 3, 3, 0])
   predictions = np.array([1, 3, 1, 2, 1, 3, 2, 2])
   logits = (3 * np.eye(5)[predictions]).astype(np.float32)
-  summary = metrics.summarize(_in_batches(logits, labels, 3), _names(5))
+  summary = classification.summarize(_in_batches(logits, labels, 3), _names(5))
   _assert_is_sklearns(summary, logits, labels)
   assert summary["absent_classes"] == ["class 2", "class 4"]
   # By hand: recalls 0, 2/3 and 1/2 of the three classes that occur.
@@ -137,7 +137,7 @@ def test_absent_classes():
 def test_a_tie_goes_to_the_first_class():
   logits = np.array([[1, 1, 0], [0, 2, 2], [5, 5, 5], [0, 0, 1]], np.float32)
   labels = np.array([1, 1, 0, 2])
-  summary = metrics.summarize(_in_batches(logits, labels, 4), _names(3))
+  summary = classification.summarize(_in_batches(logits, labels, 4), _names(3))
   _assert_is_sklearns(summary, logits, labels)
   assert summary["accuracy"] == 0.75
 
@@ -159,10 +159,10 @@ def test_an_all_masked_batch_is_zero_and_a_split_without_examples_is_refused():
   empty = _statistics(logits, labels, np.zeros(8, bool), 3, 15)
   assert all(np.all(np.asarray(value) == 0) for value in empty.values())
   with pytest.raises(ValueError, match="no examples"):
-    metrics.summarize(empty, _names(3))
+    classification.summarize(empty, _names(3))
   full = _statistics(logits, labels, None, 3, 15)
-  assert metrics.summarize([full, empty], _names(3)) == (
-    metrics.summarize(full, _names(3))
+  assert classification.summarize([full, empty], _names(3)) == (
+    classification.summarize(full, _names(3))
   )
 
 
@@ -178,12 +178,12 @@ def test_neither_split_into_batches_nor_order_matters(
 ):
   logits, labels = _draw(seed, size, num_classes, scale=3.0)
   order = np.random.default_rng(seed).permutation(size)
-  whole = metrics.sum_statistics(_in_batches(logits, labels, 40))
+  whole = classification.sum_statistics(_in_batches(logits, labels, 40))
   for parts in (
     _in_batches(logits, labels, batch_size),
     _in_batches(logits[order], labels[order], 40),
   ):
-    total = metrics.sum_statistics(parts)
+    total = classification.sum_statistics(parts)
     for name in ("confusion_matrix", "count", "bin_correct", "bin_count"):
       np.testing.assert_array_equal(total[name], whole[name])
     for name in ("loss_sum", "bin_confidence"):
@@ -196,9 +196,9 @@ def test_renaming_the_classes_permutes_the_figures(seed, num_classes):
   logits, labels = _draw(seed, 40, num_classes)
   order = np.random.default_rng(seed).permutation(num_classes)
   names = _names(num_classes)
-  before = metrics.summarize(_in_batches(logits, labels, 40), names)
+  before = classification.summarize(_in_batches(logits, labels, 40), names)
   renamed = _in_batches(logits[:, order], np.argsort(order)[labels], 40)
-  after = metrics.summarize(renamed, [names[k] for k in order])
+  after = classification.summarize(renamed, [names[k] for k in order])
   for name in names:
     assert after["per_class"][name] == before["per_class"][name]
   for key in ("accuracy", "balanced_accuracy", "loss", "expected_calibration_error"):
@@ -210,7 +210,7 @@ def test_renaming_the_classes_permutes_the_figures(seed, num_classes):
 def test_calibration_agrees_with_a_float64_loop(num_classes, num_bins):
   logits, labels = _draw(num_bins, 500, num_classes)
   parts = _in_batches(logits, labels, 64, num_bins)
-  summary = metrics.summarize(parts, _names(num_classes))
+  summary = classification.summarize(parts, _names(num_classes))
   expected, maximum = _reference_calibration(logits, labels, num_bins)
   assert expected > 0.01  # the case would catch an error that is always 0
   assert summary["expected_calibration_error"] == pytest.approx(expected, rel=1e-5)
@@ -223,7 +223,7 @@ def test_calibration_by_hand():
   labels = np.array([0, 0, 0, 1, 0])
   # .9 lies at an edge and rounding may put it in either bin: both give this figure.
   parts = _in_batches(np.log(probabilities), labels, 5, num_bins=10)
-  summary = metrics.summarize(parts, _names(2))
+  summary = classification.summarize(parts, _names(2))
   assert summary["expected_calibration_error"] == pytest.approx(
     (4 * 0.15 + 1 * 0.6) / 5, rel=1e-5
   )
@@ -251,7 +251,7 @@ def test_an_edge_belongs_to_the_bin_below(logits, num_bins, bin_):
 def test_empty_bins_are_none_and_the_report_is_plain_json():
   logits = np.array([[9, 0], [9, 0]], np.float32)
   parts = _in_batches(logits, np.array([0, 1]), 2, num_bins=4)
-  summary = metrics.summarize(parts, ["a", "b"])
+  summary = classification.summarize(parts, ["a", "b"])
   calibration = summary["calibration"]
   assert calibration["bin_edges"] == [0, 0.25, 0.5, 0.75, 1]
   assert calibration["count"] == [0, 0, 0, 2]
@@ -265,7 +265,7 @@ def test_a_hundred_thousand_examples_lose_no_precision():
   logits, labels = _draw(3, 1000, 7)
   part = _statistics(logits, labels, None, 7, 15)
   stacked = jax.tree.map(lambda x: np.broadcast_to(x, (10, 20, *x.shape)), part)
-  one, many = (metrics.summarize(s, _names(7)) for s in (part, stacked))
+  one, many = (classification.summarize(s, _names(7)) for s in (part, stacked))
   assert many["num_examples"] == 200_000
   for key in ("accuracy", "loss", "expected_calibration_error"):
     assert many[key] == pytest.approx(one[key], rel=1e-13)
@@ -277,12 +277,12 @@ def test_scan_and_vmap_stack_what_summarize_adds():
 
   @jax.jit
   def scan(batches):
-    step = lambda carry, batch: (carry, metrics.batch_statistics(*batch, 3))  # noqa: E731
+    step = lambda carry, batch: (carry, classification.batch_statistics(*batch, 3))  # noqa: E731
     return jax.lax.scan(step, 0, batches)[1]
 
-  vmap = jax.jit(jax.vmap(lambda *batch: metrics.batch_statistics(*batch, 3)))
+  vmap = jax.jit(jax.vmap(lambda *batch: classification.batch_statistics(*batch, 3)))
   for stacked in (scan(batches), vmap(*batches)):
-    _assert_is_sklearns(metrics.summarize(stacked, _names(3)), logits, labels)
+    _assert_is_sklearns(classification.summarize(stacked, _names(3)), logits, labels)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
@@ -292,21 +292,23 @@ def test_half_precision_logits_are_summed_in_float32(dtype):
   statistics = _statistics(logits, labels.astype(np.uint8), None, 3, 15)
   assert statistics["loss_sum"].dtype == jnp.float32
   exact = np.asarray(logits.astype(jnp.float32))
-  _assert_is_sklearns(metrics.summarize(statistics, _names(3)), exact, labels)
+  _assert_is_sklearns(classification.summarize(statistics, _names(3)), exact, labels)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_non_finite_logit_is_never_hidden(bad):
   logits, labels = _draw(6, 8, 3)
   logits[3, 1] = bad
-  summary = metrics.summarize(_statistics(logits, labels, None, 3, 15), _names(3))
+  summary = classification.summarize(
+    _statistics(logits, labels, None, 3, 15), _names(3)
+  )
   assert math.isnan(summary["loss"])
   assert math.isnan(summary["expected_calibration_error"])
 
 
 def test_huge_finite_logits_stay_finite():
   logits = np.array([[1e4, -1e4], [-1e4, 1e4]], np.float32)
-  summary = metrics.summarize(
+  summary = classification.summarize(
     _statistics(logits, np.array([0, 0]), None, 2, 15), ["a", "b"]
   )
   assert summary["loss"] == pytest.approx(1e4)  # (0 + 2e4) / 2
@@ -319,7 +321,7 @@ def test_a_label_out_of_range_is_refused(label):
   labels[2] = label
   statistics = _statistics(logits, labels, None, 3, 15)
   with pytest.raises(ValueError, match=r"1 of 8 labels lie outside 0\.\.2"):
-    metrics.summarize(statistics, _names(3))
+    classification.summarize(statistics, _names(3))
 
 
 @pytest.mark.parametrize(
@@ -346,7 +348,7 @@ def test_bad_input_is_refused(change, error, message):
     "num_bins": 15,
   }
   with pytest.raises(error, match=message):
-    metrics.batch_statistics(**{**arguments, **change})
+    classification.batch_statistics(**{**arguments, **change})
 
 
 def test_statistics_that_do_not_fit_are_refused():
@@ -354,14 +356,14 @@ def test_statistics_that_do_not_fit_are_refused():
   part = _statistics(logits, labels, None, 3, 15)
   other = _statistics(logits, labels, None, 3, 10)
   with pytest.raises(ValueError, match="at least one batch"):
-    metrics.sum_statistics([])
+    classification.sum_statistics([])
   with pytest.raises(ValueError, match=r"'bin_confidence': \(15,\) and \(10,\)"):
-    metrics.sum_statistics([part, other])
+    classification.sum_statistics([part, other])
   with pytest.raises(ValueError, match="expected the keys"):
-    metrics.sum_statistics({"count": 1})
+    classification.sum_statistics({"count": 1})
   with pytest.raises(ValueError, match="bin_count: expected at least 1 axes"):
-    metrics.sum_statistics({**part, "bin_count": 3})
+    classification.sum_statistics({**part, "bin_count": 3})
   with pytest.raises(ValueError, match=r"class_names: expected 3 .* got 2"):
-    metrics.summarize(part, ["a", "b"])
+    classification.summarize(part, ["a", "b"])
   with pytest.raises(ValueError, match="distinct"):
-    metrics.summarize(part, ["a", "b", "a"])
+    classification.summarize(part, ["a", "b", "a"])

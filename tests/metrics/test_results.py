@@ -16,7 +16,10 @@ import pytest
 import sklearn.metrics
 
 import emosynth_jax
-from emosynth_jax import metrics, results
+from emosynth_jax.metrics import classification
+from emosynth_jax.metrics.table import format_table
+from emosynth_jax.utils import files
+from emosynth_jax.workdir import provenance
 
 _NAMES = ["angry", "a longer name", "happy", "never seen"]
 
@@ -27,15 +30,15 @@ def _example():
   labels = rng.integers(0, 3, 200)
   logits = rng.standard_normal((200, 4)).astype(np.float32)
   logits[np.arange(200), labels] += 1
-  statistics = jax.jit(metrics.batch_statistics, static_argnums=3)(
+  statistics = jax.jit(classification.batch_statistics, static_argnums=3)(
     logits, labels, None, 4
   )
-  return labels, logits.argmax(axis=1), metrics.summarize(statistics, _NAMES)
+  return labels, logits.argmax(axis=1), classification.summarize(statistics, _NAMES)
 
 
 def test_the_table_holds_sklearns_report():
   labels, predictions, summary = _example()
-  lines = results.format_table(summary).splitlines()
+  lines = format_table(summary).splitlines()
   report = sklearn.metrics.classification_report(
     labels,
     predictions,
@@ -56,7 +59,7 @@ def test_the_table_holds_sklearns_report():
 def test_the_table_names_protocol_totals_and_absent_classes():
   labels, predictions, summary = _example()
   protocol = {"data set": "FER-2013", "split": "PrivateTest", "seed": 3}
-  table = results.format_table(summary, protocol)
+  table = format_table(summary, protocol)
   assert table.startswith(
     "data set  FER-2013\nsplit     PrivateTest\nseed      3\n\nclass"
   )
@@ -81,14 +84,14 @@ def test_the_columns_of_the_table_line_up():
     "f1": 1.0,
     "support": 1234567,
   }
-  body = results.format_table(summary).split("\n\n")[0].splitlines()
+  body = format_table(summary).split("\n\n")[0].splitlines()
   assert len({len(line) for line in body}) == 1
   assert not any(line.endswith(" ") for line in body)
 
 
 def test_the_table_survives_a_loss_that_is_not_finite():
   _, _, summary = _example()
-  table = results.format_table({**summary, "loss": float("nan")})
+  table = format_table({**summary, "loss": float("nan")})
   assert "\nloss" in table
   assert "nan" in table
 
@@ -109,7 +112,7 @@ def test_the_report_is_strict_json_that_reads_back(tmp_path):
     "nested": {"tuple": (1, None, "façade")},
   }
   path = tmp_path / "new" / "report.json"
-  results.write_report(path, report)
+  files.write_report(path, report)
   text = path.read_text(encoding="utf-8")
   assert json.loads(text, parse_constant=_refuse) == {
     "nan": "NaN",
@@ -137,22 +140,22 @@ def test_what_json_cannot_hold_is_refused_and_the_old_report_stays(
   tmp_path, report, message
 ):
   path = tmp_path / "report.json"
-  results.write_report(path, {"old": 1})
+  files.write_report(path, {"old": 1})
   with pytest.raises(TypeError, match=message):
-    results.write_report(path, report)
+    files.write_report(path, report)
   assert json.loads(path.read_text()) == {"old": 1}
 
 
 def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):
   path = tmp_path / "report.json"
-  results.write_report(path, {"old": 1})
+  files.write_report(path, {"old": 1})
 
   def fail(_):
     raise OSError("disk full")
 
   monkeypatch.setattr(os, "fsync", fail)
   with pytest.raises(OSError, match="disk full"):
-    results.write_report(path, {"new": 1})
+    files.write_report(path, {"new": 1})
   assert json.loads(path.read_text()) == {"old": 1}
   assert os.listdir(tmp_path) == ["report.json"]
 
@@ -160,9 +163,9 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):
 def test_a_report_is_replaced_and_never_overwritten(tmp_path):
   """A second name for the old file still finds the old text: no moment of mixture."""
   path = tmp_path / "report.json"
-  results.write_report(path, {"old": 1})
+  files.write_report(path, {"old": 1})
   os.link(path, tmp_path / "kept.json")
-  results.write_report(path, {"new": 1})
+  files.write_report(path, {"new": 1})
   assert json.loads(path.read_text()) == {"new": 1}
   assert json.loads((tmp_path / "kept.json").read_text()) == {"old": 1}
 
@@ -201,14 +204,14 @@ def test_the_commit_is_that_of_the_packages_checkout(checkout, monkeypatch):
   monkeypatch.chdir(checkout.parent)
   # As inside a hook of another repository.
   monkeypatch.setenv("GIT_DIR", str(checkout.parent / "elsewhere"))
-  assert results._commit(file) == commit
+  assert provenance._commit(file) == commit
 
 
 @pytest.mark.parametrize("name", ["package/module.py", "package/new.py", "README"])
 def test_a_changed_or_new_file_makes_the_commit_dirty(checkout, name):
   (checkout / name).write_text("x = 2\n")
   commit = _git(checkout, "rev-parse", "HEAD")
-  assert results._commit(checkout / "package" / "module.py") == f"{commit}+dirty"
+  assert provenance._commit(checkout / "package" / "module.py") == f"{commit}+dirty"
 
 
 def test_asking_for_the_commit_writes_nothing(checkout):
@@ -216,7 +219,7 @@ def test_asking_for_the_commit_writes_nothing(checkout):
   os.utime(file, (1, 1))  # git status would refresh its index after this
   index = checkout / ".git" / "index"
   before = index.read_bytes()
-  assert results._commit(file) == _git(checkout, "rev-parse", "HEAD")
+  assert provenance._commit(file) == _git(checkout, "rev-parse", "HEAD")
   assert index.read_bytes() == before
 
 
@@ -227,20 +230,20 @@ def test_the_commit_is_unknown_outside_git_and_for_a_file_git_does_not_track(
   untracked = checkout / "site-packages" / "module.py"
   untracked.parent.mkdir()
   untracked.write_text("")
-  assert results._commit(untracked) == "unknown"
+  assert provenance._commit(untracked) == "unknown"
   outside = checkout.parent / "module.py"
   outside.write_text("")
   monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(checkout.parent.parent))
-  assert results._commit(outside) == "unknown"
+  assert provenance._commit(outside) == "unknown"
   _git(checkout, "update-ref", "-d", "HEAD")  # tracked, and no commit yet
-  assert results._commit(file) == "unknown"
+  assert provenance._commit(file) == "unknown"
   monkeypatch.setenv("PATH", "")
-  assert results._commit(file) == "unknown"
+  assert provenance._commit(file) == "unknown"
 
 
 def test_provenance_names_program_packages_machine_and_moment():
   before = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-  origin = results.provenance()
+  origin = provenance.provenance()
   assert json.loads(json.dumps(origin, allow_nan=False)) == origin
   assert origin["packages"]["jax"] == jax.__version__
   assert origin["packages"]["emosynth_jax"] == emosynth_jax.__version__
@@ -262,15 +265,15 @@ def test_provenance_names_an_accelerator(monkeypatch):
 
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   monkeypatch.setattr(jax, "devices", lambda: [Device(), Device()])
-  assert results.provenance()["hardware"].startswith("2 x NVIDIA H100 (gpu); ")
+  assert provenance.provenance()["hardware"].startswith("2 x NVIDIA H100 (gpu); ")
 
 
 def test_the_command_is_the_one_typed_and_git_may_be_missing(tmp_path):
   (tmp_path / "program.py").write_text(
     textwrap.dedent("""
       import json
-      from emosynth_jax import results
-      print(json.dumps(results.provenance()))
+      from emosynth_jax.workdir import provenance
+      print(json.dumps(provenance.provenance()))
     """)
   )
   root = pathlib.Path(emosynth_jax.__file__).resolve().parents[1]

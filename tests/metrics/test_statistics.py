@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emosynth_jax.statistics import (
+from emosynth_jax.metrics.statistics import (
   holm,
   mean_and_deviation,
   paired_difference,

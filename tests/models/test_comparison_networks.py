@@ -10,9 +10,9 @@ import pytest
 import torch_weights
 
 from emosynth_jax.models import build_model, efficientnet, mobilenet_v2
-from emosynth_jax.models.convolutions import Convolution
 from emosynth_jax.models.densenet import DenseNet121
 from emosynth_jax.models.mobilenet_v2 import InvertedResidual, Stage
+from emosynth_jax.models.ops.convolutions import Convolution
 from emosynth_jax.models.vgg import adaptive_average_pool
 
 NETWORKS = (

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emosynth_jax import default_config, experiment
+from emosynth_jax.config import defaults
 from emosynth_jax.models import network_inputs
+from emosynth_jax.training import build
 
 _RNG_SEED = 7
 
@@ -85,12 +86,10 @@ def test_a_share_of_the_images_is_equalized():
 
 
 def _build(equalize, channels=1):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": "fer_vgg", "width": 0.125, "dtype": "float32"}
   config.input.equalize = equalize
-  return experiment.build_experiment(
-    config, image_shape=(48, 48, channels), num_classes=7
-  )
+  return build.build_experiment(config, image_shape=(48, 48, channels), num_classes=7)
 
 
 def _augment(key, images):

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch_weights
 
-from emosynth_jax import default_config, experiment, fine_tune
+from emosynth_jax.config import defaults
 from emosynth_jax.models import build_model, from_torch
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
+from emosynth_jax.training import build, initialization
 
 _GOLDEN = pathlib.Path(__file__).parent / "golden" / "small.json.gz"
 _MEAN, _STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -64,17 +65,17 @@ def test_a_run_starts_from_the_file(tmp_path, caplog):
   case = next(c for c in cases if c["oracle"] == "torchvision resnet18, small")
   state_dict = torch_weights.weights(case["shapes"])
   np.savez(tmp_path / "resnet18.npz", **state_dict)
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": case["network"], "dtype": "float32", **case["arguments"]}
   config.input.mean, config.input.std = _MEAN, _STD
   config.ema_decay = 0.9
   config.pretrained.file = str(tmp_path / "resnet18.npz")
-  default_config.check_config(config)
+  defaults.check_config(config)
   # Seven classes, where the file has another number.
-  built = experiment.build_experiment(config, image_shape=(32, 32, 3), num_classes=7)
-  state = experiment.create_state(built, 0)
+  built = build.build_experiment(config, image_shape=(32, 32, 3), num_classes=7)
+  state = build.create_state(built, 0)
   with caplog.at_level("INFO", logger="absl"):
-    started = fine_tune.start_from_file(
+    started = initialization.start_from_file(
       config.pretrained.file, state, model=built.model, keep=("stem_conv",)
     )
   assert "random initialisation: logits, stem_conv;" in caplog.text
@@ -100,11 +101,11 @@ def test_a_run_starts_from_the_file(tmp_path, caplog):
 
 
 def test_settings_that_contradict_each_other_are_refused():
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.init_from, config.pretrained.file = "runs/one", "weights.npz"
   with pytest.raises(ValueError, match=r"config\.pretrained\.file"):
-    default_config.check_config(config)
-  config = default_config.get_default_config()
+    defaults.check_config(config)
+  config = defaults.get_default_config()
   config.input.mean = (0.5,)
   with pytest.raises(ValueError, match=r"config\.input\.std"):
-    default_config.check_config(config)
+    defaults.check_config(config)

@@ -5,21 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emosynth_jax import mapped
+from emosynth_jax.parallel import batched_map
 
 
 def _function(member, shared):
   return {"sum": (member * shared).sum(), "member": member}
 
 
-@pytest.mark.parametrize("mapping", mapped.MAPPINGS)
+@pytest.mark.parametrize("mapping", batched_map.MAPPINGS)
 @pytest.mark.parametrize("chunk", [2, 7, 50])
 def test_chunks_give_what_a_loop_gives(mapping, chunk):
   members = np.arange(14, dtype=np.float32).reshape(7, 2)
   shared = jnp.array([2.0, -1.0])
   done = []
-  result = mapped.run_in_chunks(
-    mapped.compile_map(_function, mapping),
+  result = batched_map.run_in_chunks(
+    batched_map.compile_map(_function, mapping),
     members,
     (shared,),
     chunk=chunk * jax.device_count(),
@@ -33,11 +33,11 @@ def test_chunks_give_what_a_loop_gives(mapping, chunk):
 
 def test_an_unknown_mapping_lists_the_known_ones():
   with pytest.raises(ValueError, match="map, devices; got 'vmap'"):
-    mapped.compile_map(_function, "vmap")
+    batched_map.compile_map(_function, "vmap")
 
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_the_mean_over_batches_is_that_of_all(number):
   values = np.random.default_rng(0).standard_normal((number, 4)).astype(np.float32)
-  mean = jax.jit(lambda x: mapped.mean_over_batches(lambda b: {"m": b.mean()}, x))
+  mean = jax.jit(lambda x: batched_map.mean_over_batches(lambda b: {"m": b.mean()}, x))
   assert float(mean(values)["m"]) == pytest.approx(values.mean(), rel=1e-5)

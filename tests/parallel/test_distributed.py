@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import crc32, distributed, lost_contact
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax.parallel import distributed, failures
+from emosynth_jax.utils import crc32
+from emosynth_jax.workdir.checkpoints import Checkpoints
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_one_process_agrees_with_itself(tmp_path):
   distributed.check_same("settings", "the config")
   distributed.check_shared_folder(tmp_path)
   assert not list(tmp_path.iterdir())
-  assert not lost_contact.is_lost(RuntimeError("of its own"))
+  assert not failures.is_lost(RuntimeError("of its own"))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def told(tmp_path_factory):
   with socket.socket() as server:
     server.bind(("127.0.0.1", 0))
     port = server.getsockname()[1]
-  program = pathlib.Path(__file__).parent / "scale" / "agreements.py"
+  program = pathlib.Path(__file__).parents[1] / "scale" / "agreements.py"
   processes = [
     subprocess.Popen(
       [sys.executable, program, str(port), str(i), folder],
@@ -238,11 +239,11 @@ def test_what_the_first_process_refuses_is_refused():
 def test_what_is_another_process_s_death_and_what_this_one_s_own(
   error, lost, monkeypatch
 ):
-  assert not lost_contact.is_lost(error)  # there is no other
+  assert not failures.is_lost(error)  # there is no other
   monkeypatch.setattr(jax, "process_count", lambda: 2)
-  assert lost_contact.is_lost(error) == lost
-  said = lost_contact.describe if lost else lost_contact.describe_own
-  assert lost_contact.reason_of(error) in said(error)
+  assert failures.is_lost(error) == lost
+  said = failures.describe if lost else failures.describe_own
+  assert failures.reason_of(error) in said(error)
   assert said(error).startswith(
     "process 0 of 2 " + ("has lost the others" if lost else "failed by itself")
   )

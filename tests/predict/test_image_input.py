@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emosynth_jax import media, pictures
-from emosynth_jax.data import _images
+from emosynth_jax.data.images import decoding
+from emosynth_jax.predict import image_input, media
 
 _RNG = np.random.default_rng(0)
 _RGBA = _RNG.integers(0, 256, (9, 7, 4), np.uint8)
@@ -27,19 +27,19 @@ def _on_white(rgba):
 
 def test_alpha_lies_on_white():
   content = _encode(Image.fromarray(_RGBA))
-  np.testing.assert_array_equal(pictures.decode(content, ""), _on_white(_RGBA))
+  np.testing.assert_array_equal(image_input.decode(content, ""), _on_white(_RGBA))
 
 
 def test_hidden_colours_stay_hidden():
   rgba = _RGBA.copy()
   rgba[..., 3] = 0
-  assert (pictures.decode(_encode(Image.fromarray(rgba)), "") == 255).all()
+  assert (image_input.decode(_encode(Image.fromarray(rgba)), "") == 255).all()
 
 
 def test_grey_with_alpha():
   grey = _RGBA[..., :2].copy()
   expected = _on_white(np.concatenate([grey[..., [0, 0, 0]], grey[..., 1:]], -1))
-  found = pictures.decode(_encode(Image.fromarray(grey, "LA")), "")
+  found = image_input.decode(_encode(Image.fromarray(grey, "LA")), "")
   np.testing.assert_array_equal(found, expected)
 
 
@@ -47,14 +47,14 @@ def test_a_palette_with_a_transparent_colour():
   image = Image.fromarray(_RNG.integers(0, 3, (6, 5), np.uint8), "P")
   image.putpalette([10, 20, 30, 200, 0, 0, 0, 0, 250])
   colours = np.array([[10, 20, 30], [255, 255, 255], [0, 0, 250]], np.uint8)
-  found = pictures.decode(_encode(image, transparency=1), "")
+  found = image_input.decode(_encode(image, transparency=1), "")
   np.testing.assert_array_equal(found, colours[np.asarray(image)])
 
 
 def test_a_turned_picture_with_alpha_is_upright():
   exif = Image.Exif()
   exif[0x0112] = 6  # To be turned clockwise by a quarter.
-  found = pictures.decode(_encode(Image.fromarray(_RGBA), exif=exif), "")
+  found = image_input.decode(_encode(Image.fromarray(_RGBA), exif=exif), "")
   np.testing.assert_array_equal(found, np.rot90(_on_white(_RGBA), -1))
 
 
@@ -62,7 +62,7 @@ def test_a_turned_picture_with_alpha_is_upright():
 def test_without_alpha_nothing_changes(mode):
   content = _encode(Image.fromarray(_RGBA[..., :3]).convert(mode))
   np.testing.assert_array_equal(
-    pictures.decode(content, ""), _images.decode(content, "", 3)
+    image_input.decode(content, ""), decoding.decode(content, "", 3)
   )
 
 
@@ -77,4 +77,4 @@ def test_the_command_and_the_predictor_read_alike(tmp_path):
 def test_a_damaged_file_is_refused_by_name():
   content = _encode(Image.fromarray(_RGBA))
   with pytest.raises(ValueError, match=r"cut\.png: cannot decode"):
-    pictures.decode(content[: len(content) // 2], "cut.png")
+    image_input.decode(content[: len(content) // 2], "cut.png")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emosynth_jax import media
+from emosynth_jax.predict import media
 
 
 @pytest.fixture

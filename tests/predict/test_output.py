@@ -6,8 +6,8 @@ import pathlib
 
 import pytest
 
-from emosynth_jax import predict_lines, video
-from emosynth_jax.predict import Prediction
+from emosynth_jax.predict import Prediction, video
+from emosynth_jax.predict import output as predict_output
 
 _NAMES = ("angry, very", 'so "happy"', "line\nand\r\nline", "fröhlich 悲")
 
@@ -25,8 +25,8 @@ def _frame(source, **changes):
 @pytest.mark.parametrize("source", _NAMES)
 def test_names_come_back_from_csv(tmp_path, source):
   path = tmp_path / "lines.csv"
-  with predict_lines.open_lines(str(path)) as file:
-    write = predict_lines.csv_writer(file, _NAMES)
+  with predict_output.open_lines(str(path)) as file:
+    write = predict_output.csv_writer(file, _NAMES)
     write(_frame(source), [_prediction(), _prediction()])
     write(_frame(source, error='it\'s, "no"\nimage'), [])
   with open(path, newline="", encoding="utf-8") as file:
@@ -41,8 +41,8 @@ def test_names_come_back_from_csv(tmp_path, source):
 
 def test_names_come_back_from_json(tmp_path):
   path = tmp_path / "lines.jsonl"
-  with predict_lines.open_lines(str(path)) as file:
-    write = predict_lines.json_writer(file)
+  with predict_output.open_lines(str(path)) as file:
+    write = predict_output.json_writer(file)
     for source in _NAMES:
       write(_frame(source, number=3, seconds=0.12345), [_prediction()])
   records = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
@@ -56,7 +56,7 @@ def test_an_error_keeps_the_lines_beside_the_earlier_file(tmp_path):
   path.write_text("before")
 
   def write_half():
-    with predict_lines.open_lines(str(path)) as file:
+    with predict_output.open_lines(str(path)) as file:
       file.write("half")
       raise KeyboardInterrupt
 
@@ -65,7 +65,7 @@ def test_an_error_keeps_the_lines_beside_the_earlier_file(tmp_path):
   assert path.read_text() == "before"
   assert (tmp_path / "lines.partial").read_text() == "half"
   with pytest.raises(ValueError, match="nothing"):
-    with predict_lines.open_lines(str(tmp_path / "other")):
+    with predict_output.open_lines(str(tmp_path / "other")):
       raise ValueError("nothing yet")
   assert {p.name for p in tmp_path.iterdir()} == {"lines", "lines.partial"}
 
@@ -73,12 +73,12 @@ def test_an_error_keeps_the_lines_beside_the_earlier_file(tmp_path):
 def test_a_link_stays_one_and_a_device_is_written_directly(tmp_path):
   (tmp_path / "link").symlink_to(tmp_path / "target")
   (tmp_path / "target").write_text("before")
-  with predict_lines.open_lines(str(tmp_path / "link")) as file:
+  with predict_output.open_lines(str(tmp_path / "link")) as file:
     file.write("after")
   assert (tmp_path / "link").is_symlink()
   assert (tmp_path / "target").read_text() == "after"
   null = pathlib.Path("/dev/null")
   if null.is_char_device():
-    with predict_lines.open_lines(str(null)) as file:
+    with predict_output.open_lines(str(null)) as file:
       file.write("gone")
     assert null.is_char_device()

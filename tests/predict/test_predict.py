@@ -9,16 +9,13 @@ import tiny_predictor
 from PIL import Image
 from scipy import special
 
-from emosynth_jax import (
-  bundle,
-  default_config,
-  evaluate_step,
-  experiment,
-  faces,
-  models,
-  predict,
-)
-from emosynth_jax.data import _images, fer2013
+from emosynth_jax import bundle, models, predict
+from emosynth_jax.config import defaults
+from emosynth_jax.data import run_data
+from emosynth_jax.data.datasets import fer2013
+from emosynth_jax.data.images import decoding, face_detector
+from emosynth_jax.predict import predictor as predictor_module
+from emosynth_jax.training import eval_step
 
 _CLASSES = tiny_predictor.CLASSES
 
@@ -44,7 +41,7 @@ def file(network, tmp_path):
 
 def _expected(state, images):
   """The evaluation's logits, softmaxed by scipy."""
-  logits = evaluate_step.image_logits(
+  logits = eval_step.image_logits(
     state.evaluation_variables,
     state.input_scale,
     images,
@@ -82,11 +79,11 @@ def test_cropped_images_are_seen_as_the_evaluation_sees_them(network, file, tmp_
 def test_colour_becomes_grey_as_in_the_data_sets(tmp_path):
   colour = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
   Image.fromarray(colour).save(tmp_path / "a.png")
-  expected = _images.decode((tmp_path / "a.png").read_bytes(), "", 1)
-  np.testing.assert_array_equal(_images.convert(colour, 1), expected)
+  expected = decoding.decode((tmp_path / "a.png").read_bytes(), "", 1)
+  np.testing.assert_array_equal(decoding.convert(colour, 1), expected)
   grey = expected
-  np.testing.assert_array_equal(_images.convert(grey, 3), np.repeat(grey, 3, axis=-1))
-  np.testing.assert_array_equal(_images.convert(_images.convert(grey, 3), 1), grey)
+  np.testing.assert_array_equal(decoding.convert(grey, 3), np.repeat(grey, 3, axis=-1))
+  np.testing.assert_array_equal(decoding.convert(decoding.convert(grey, 3), 1), grey)
 
 
 def test_below_the_least_confidence_there_is_no_label(network, file):
@@ -103,7 +100,7 @@ def test_below_the_least_confidence_there_is_no_label(network, file):
 @pytest.fixture
 def fake_detector(monkeypatch):
   detector = tiny_predictor.FakeDetector()
-  monkeypatch.setattr(faces, "build_detector", lambda **arguments: detector)
+  monkeypatch.setattr(face_detector, "build_detector", lambda **arguments: detector)
 
 
 def test_faces_of_many_pictures_share_batches_and_keep_their_order(file, fake_detector):
@@ -182,7 +179,7 @@ def test_one_unreadable_picture_loses_no_other(file, tmp_path):
 
 def test_pictures_that_wait_are_bounded_in_bytes(file, fake_detector, monkeypatch):
   size = tiny_predictor.picture(0).nbytes
-  monkeypatch.setattr(predict, "MAX_WAITING_BYTES", 3 * size)
+  monkeypatch.setattr(predictor_module, "MAX_WAITING_BYTES", 3 * size)
   predictor = predict.Predictor(file, batch_size=100)
   asked = []
 
@@ -212,7 +209,7 @@ def test_the_detector_is_asked_as_the_arguments_say(file, monkeypatch):
     asked.update(arguments)
     return tiny_predictor.FakeDetector()
 
-  monkeypatch.setattr(faces, "build_detector", build)
+  monkeypatch.setattr(face_detector, "build_detector", build)
   predict.Predictor(file, min_face_score=0.3, max_side=960, max_scale=3.0)
   assert asked == {"min_score": 0.3, "max_side": 960, "max_scale": 3.0}
 
@@ -224,7 +221,7 @@ def test_loading_the_detector_is_no_detection(file, monkeypatch):
       self.loading += 3600
       return super().__call__(picture)
 
-  monkeypatch.setattr(faces, "build_detector", lambda **arguments: Loading())
+  monkeypatch.setattr(face_detector, "build_detector", lambda **arguments: Loading())
   predictor = predict.Predictor(file)
   predictor(tiny_predictor.picture(1))
   assert predictor.timing.loading == 3600
@@ -247,7 +244,7 @@ def test_what_is_no_picture(file, tmp_path):
 
 def test_the_network_that_comes_along(real_data):
   """On some of the validation images that its record is of."""
-  validation = experiment.load_data(_fer2013_config(real_data), ("validation",))[
+  validation = run_data.load_data(_fer2013_config(real_data), ("validation",))[
     "validation"
   ]
   rows = np.random.default_rng(0).choice(len(validation), 256, replace=False)
@@ -262,11 +259,11 @@ def test_the_network_that_comes_along(real_data):
   assert nll == pytest.approx(
     predictor.network.facts["calibration"]["nll_after"], abs=0.25
   )
-  assert predict.PRETRAINED.stat().st_size <= 4_000_000
+  assert bundle.PRETRAINED.stat().st_size <= 4_000_000
 
 
 def _fer2013_config(data_dir):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.data.name = "fer2013"
   config.data.data_dir = str(data_dir)
   return config

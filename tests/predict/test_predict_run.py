@@ -15,7 +15,9 @@ import tiny_network
 import tiny_predictor
 from PIL import Image
 
-from emosynth_jax import bundle, faces, models, predict_run
+from emosynth_jax import bundle, models, predict
+from emosynth_jax.data.images import face_detector
+from emosynth_jax.predict import run as predict_run
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +40,7 @@ def file(network, tmp_path):
 @pytest.fixture
 def fake_detector(monkeypatch):
   detector = tiny_predictor.FakeDetector()
-  monkeypatch.setattr(faces, "build_detector", lambda **arguments: detector)
+  monkeypatch.setattr(face_detector, "build_detector", lambda **arguments: detector)
 
 
 def _run(monkeypatch, arguments, **changes):
@@ -285,13 +287,13 @@ def test_what_was_read_is_answered_when_stopped(
     Image.fromarray(tiny_predictor.picture(1)).save(pictures / name)
   arguments = {"bundle": str(file), "faces": "detect", "batch_size": 100}
   arguments["output"] = str(tmp_path / "lines.jsonl")
-  monkeypatch.setattr(faces, "build_detector", lambda **rest: Stopping())
+  monkeypatch.setattr(face_detector, "build_detector", lambda **rest: Stopping())
   assert _run(monkeypatch, [pictures], **arguments) == code
   lines = (tmp_path / "lines.jsonl").read_text().splitlines()
   assert [json.loads(line)["source"][-5:] for line in lines] == ["a.png", "c.png"]
   assert "stopped before all sources were read" in capsys.readouterr().err
   # Nothing is left after the last one.
-  monkeypatch.setattr(faces, "build_detector", lambda **rest: Stopping())
+  monkeypatch.setattr(face_detector, "build_detector", lambda **rest: Stopping())
   names = [pictures / "a.png", pictures / "c.png"]
   assert _run(monkeypatch, names, **arguments) == 0
 
@@ -334,6 +336,6 @@ def test_nothing_is_compiled_for_sources_that_do_not_exist(
   def compiled(self):
     raise AssertionError("compiled")
 
-  monkeypatch.setattr(predict_run.predict.Predictor, "warm_up", compiled)
+  monkeypatch.setattr(predict.Predictor, "warm_up", compiled)
   code = _run(monkeypatch, [tmp_path / "no.png"], bundle=str(file))
   assert code == predict_run.UNREADABLE

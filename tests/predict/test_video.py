@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from emosynth_jax import media, video
+from emosynth_jax.predict import media, video
 
 _NAME = pathlib.PurePath("film")
 

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 
-from emosynth_jax import default_config, metrics, results
+from emosynth_jax.config import defaults
+from emosynth_jax.metrics import classification
+from emosynth_jax.utils import files
 
 CLASSES = ("angry", "<b>sad</b>", 'fear & "x"')
 
@@ -37,7 +39,7 @@ def summary(confusion, *, bins=None, class_names=CLASSES):
   if bins is None:
     bins = [(0.0, 0, 0)] * 14 + [(0.97, int(np.trace(confusion)), total)]
   confidence, correct, count = map(np.array, zip(*bins, strict=True))
-  return metrics.summarize(
+  return classification.summarize(
     {
       "confusion_matrix": confusion,
       "loss_sum": np.float64(0.5 * total),
@@ -84,14 +86,14 @@ def write_run(
     The report.
   """
   workdir.mkdir(parents=True, exist_ok=True)
-  settings = default_config.get_default_config()
+  settings = defaults.get_default_config()
   settings.seed = seed
   settings.num_epochs = 3
   settings.loss = {"name": loss}
   settings.data.data_dir = "</style><script>alert(1)</script>"
   for path, value in (config or {}).items():
     part, _, leaf = path.rpartition(".")
-    holder = default_config.get(settings, part) if part else settings
+    holder = defaults.get(settings, part) if part else settings
     holder[leaf] = value
   validation = summary([[3, 1, 0], [0, 3, 0], [1, 0, 2]])
   invariance = {
@@ -123,7 +125,7 @@ def write_run(
     },
   }
   report = {**report, **changes}
-  results.write_report(workdir / "report.json", report)
+  files.write_report(workdir / "report.json", report)
   records = [
     {
       "step": 10 * epoch,

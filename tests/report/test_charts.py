@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from emosynth_jax.reporting import charts, svg
+from emosynth_jax.report import charts, svg
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 

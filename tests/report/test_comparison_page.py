@@ -10,8 +10,8 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
-from emosynth_jax import metrics
-from emosynth_jax.reporting import arms, comparison_page, page, run_files
+from emosynth_jax.metrics import classification
+from emosynth_jax.report import comparison_page, config_groups, render, run_files
 
 # Right answers of 100 test images, by seed.
 _HITS = {
@@ -37,7 +37,7 @@ def _write(folder):
 
 
 def test_runs_that_differ_in_the_seed_alone_are_one_arm(tmp_path):
-  first, second = arms.group(_write(tmp_path))
+  first, second = config_groups.group(_write(tmp_path))
   assert [first.label, second.label] == list(_HITS)
   assert [run.report["seed"] for run in second.runs] == [2, 0, 1, 5]
   figure = first.summary["splits"]["test"]["figures"]["accuracy"]
@@ -46,7 +46,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_arm(tmp_path):
 
 
 def test_differences_are_scipys_paired_test_of_the_common_seeds(tmp_path):
-  (found,) = arms.differences(arms.group(_write(tmp_path)))
+  (found,) = config_groups.differences(config_groups.group(_write(tmp_path)))
   assert found["label"] == "label_smoothing"
   assert found["seeds"] == [2, 0, 1]
   rows = {(row["split"], row["figure"]): row for row in found["rows"]}
@@ -71,7 +71,7 @@ def test_without_a_common_seed_there_is_no_pair(tmp_path):
   made_up_run.write_run(tmp_path / "a", seed=0)
   made_up_run.write_run(tmp_path / "b", seed=1, loss="label_smoothing")
   runs = [run_files.read_run(tmp_path / name) for name in "ab"]
-  assert arms.differences(arms.group(runs))[0]["rows"] == []
+  assert config_groups.differences(config_groups.group(runs))[0]["rows"] == []
   html = comparison_page.build(runs, made_by=made_up_run.provenance())
   assert "No seed is common to both" in html_rules.text_of(html_rules.check(html))
 
@@ -88,8 +88,8 @@ def test_what_differs_in_the_configs(tmp_path):
   changed = {"optimizer.learning_rate": 0.5, "data.data_dir": "elsewhere"}
   made_up_run.write_run(tmp_path / "a")
   made_up_run.write_run(tmp_path / "b", loss="label_smoothing", config=changed)
-  groups = arms.group([run_files.read_run(tmp_path / name) for name in "ab"])
-  different, shared = arms.config_differences(groups)
+  groups = config_groups.group([run_files.read_run(tmp_path / name) for name in "ab"])
+  different, shared = config_groups.config_differences(groups)
   # Where the data lies changes nothing.
   assert different == [
     ("loss.name", ["cross_entropy", "label_smoothing"]),
@@ -113,14 +113,14 @@ def test_arms_are_called_by_what_tells_them_apart(tmp_path, loss, model, expecte
     config = {"model.name": model[i], "batch_size": 32 * (i + 1)}
     made_up_run.write_run(tmp_path / name, loss=loss[i], config=config)
   runs = [run_files.read_run(tmp_path / name) for name in names]
-  assert [arm.label for arm in arms.group(runs)] == expected
+  assert [arm.label for arm in config_groups.group(runs)] == expected
 
 
 def test_folders_of_one_name_are_told_apart_by_their_paths(tmp_path):
   for i, name in enumerate(("a/run", "b/run")):
     made_up_run.write_run(tmp_path / name, config={"batch_size": 32 * (i + 1)})
   runs = [run_files.read_run(tmp_path / name) for name in ("a/run", "b/run")]
-  assert [arm.label for arm in arms.group(runs)] == ["a/run", "b/run"]
+  assert [arm.label for arm in config_groups.group(runs)] == ["a/run", "b/run"]
 
 
 def test_what_can_not_be_compared_is_refused(tmp_path):
@@ -146,16 +146,16 @@ def test_what_can_not_be_compared_is_refused(tmp_path):
   data = json.loads((tmp_path / "train/data.json").read_text())
   made_up_run.write_json(tmp_path / "train/data.json", data | {"train": {"images": 8}})
   with pytest.raises(ValueError, match="trained on other data"):
-    arms.group([first, run_files.read_run(tmp_path / "train")])
+    config_groups.group([first, run_files.read_run(tmp_path / "train")])
   made_up_run.write_run(tmp_path / "old", loss="mse")
   (tmp_path / "old/data.json").unlink()
   with pytest.raises(ValueError, match=r"old/data\.json is missing"):
-    arms.group([first, run_files.read_run(tmp_path / "old")])
+    config_groups.group([first, run_files.read_run(tmp_path / "old")])
 
 
 @jax.jit
 def _statistics(logits, labels):
-  return metrics.batch_statistics(logits, labels, None, 3)
+  return classification.batch_statistics(logits, labels, None, 3)
 
 
 def test_seeds_together_are_all_their_answers(tmp_path):
@@ -166,14 +166,14 @@ def test_seeds_together_are_all_their_answers(tmp_path):
     labels = rng.integers(0, 3, 50)
     every.append((logits, labels))
     statistics = _statistics(logits, labels)
-    summaries.append(metrics.summarize(statistics, made_up_run.CLASSES))
+    summaries.append(classification.summarize(statistics, made_up_run.CLASSES))
     made_up_run.write_run(tmp_path / str(seed), seed=seed, test=summaries[-1])
-  (arm,) = arms.group([run_files.read_run(tmp_path / name) for name in "01"])
+  (arm,) = config_groups.group([run_files.read_run(tmp_path / name) for name in "01"])
   found = comparison_page.pooled(arm, "test")
   logits, labels = (np.concatenate(part) for part in zip(*every, strict=True))
   expected = sklearn.metrics.confusion_matrix(labels, logits.argmax(1))
   np.testing.assert_array_equal(found["confusion_matrix"], expected)
-  together = metrics.summarize(_statistics(logits, labels), made_up_run.CLASSES)[
+  together = classification.summarize(_statistics(logits, labels), made_up_run.CLASSES)[
     "calibration"
   ]
   assert found["calibration"]["count"] == together["count"]
@@ -188,7 +188,7 @@ def test_the_page_says_all_of_it(tmp_path):
   text = html_rules.text_of(root.find("body"))
   head = html_rules.text_of(root.find("body/header"))
   assert "cross_entropy against label_smoothing" in head
-  assert f"{page.percent(0.63)}" in "".join(root.find("body/header").itertext())
+  assert f"{render.percent(0.63)}" in "".join(root.find("body/header").itertext())
   assert "Paired by seeds 2, 0, 1" in text
   assert "loss.name" in text
   # Both arms' curves, a line for each seed.

@@ -4,7 +4,7 @@ import made_up_run
 import pytest
 from PIL import Image
 
-from emosynth_jax.reporting import run_files, stored
+from emosynth_jax.report import loss_surface, run_files
 
 
 @pytest.fixture
@@ -50,10 +50,10 @@ def _write(run, name, files, **changes):
 )
 def test_another_network_is_left_out_and_counts_as_not_run(run, changes, crc, reason):
   _write(run, "curvature", ["curvature"], **changes)
-  found, left_out = stored.stored_pictures(run, crc)
-  assert stored.is_stored(run, "curvature", crc) == (reason is None)
+  found, left_out = loss_surface.stored_pictures(run, crc)
+  assert loss_surface.is_stored(run, "curvature", crc) == (reason is None)
   if reason is None:
-    assert stored.names(found) == {"Spectrum of the Hessian"}
+    assert loss_surface.names(found) == {"Spectrum of the Hessian"}
     assert left_out == []
     assert "64 images of PublicTest, BatchNorm running" in found[0]["note"]
   else:
@@ -64,24 +64,24 @@ def test_another_network_is_left_out_and_counts_as_not_run(run, changes, crc, re
 def test_a_line_has_its_own_picture_and_is_no_plane(run):
   planes = ["loss_landscape_contour", "loss_landscape_surface"]
   _write(run, "loss_line", ["loss_line"], dimensions=1)
-  found, _ = stored.stored_pictures(run)
-  assert stored.names(found) == {"Loss along one direction"}
-  assert not stored.is_stored(run, "loss_landscape")
+  found, _ = loss_surface.stored_pictures(run)
+  assert loss_surface.names(found) == {"Loss along one direction"}
+  assert not loss_surface.is_stored(run, "loss_landscape")
   # As an earlier version wrote a line over a plane whose pictures stayed.
   _write(run, "loss_landscape", planes, dimensions=1)
-  found, (left_out,) = stored.stored_pictures(run)
-  assert stored.names(found) == {"Loss along one direction"}
+  found, (left_out,) = loss_surface.stored_pictures(run)
+  assert loss_surface.names(found) == {"Loss along one direction"}
   assert "loss_landscape.json is of a line" in left_out
-  assert not stored.is_stored(run, "loss_landscape")
+  assert not loss_surface.is_stored(run, "loss_landscape")
   _write(run, "loss_landscape", planes, dimensions=2)
-  assert len(stored.stored_pictures(run)[0]) == 3
-  assert stored.is_stored(run, "loss_landscape")
+  assert len(loss_surface.stored_pictures(run)[0]) == 3
+  assert loss_surface.is_stored(run, "loss_landscape")
 
 
 def test_a_record_without_its_picture_is_said_to_be_there(run):
   # As after a kill between computing and drawing.
   _write(run, "loss_landscape", [])
-  found, (left_out,) = stored.stored_pictures(run)
+  found, (left_out,) = loss_surface.stored_pictures(run)
   assert found == []
   assert "loss_landscape.json has no picture beside it" in left_out
   assert "emosynth_jax.analysis.loss_landscape with the same flags" in left_out
@@ -90,4 +90,4 @@ def test_a_record_without_its_picture_is_said_to_be_there(run):
 def test_a_record_that_says_too_little_is_damaged(run):
   made_up_run.write_json(run.workdir / "curvature.json", {"settings": {"seed": 0}})
   with pytest.raises(ValueError, match="without best_epoch, model, training_loss"):
-    stored.is_stored(run, "curvature")
+    loss_surface.is_stored(run, "curvature")

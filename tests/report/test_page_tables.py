@@ -9,8 +9,9 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
-from emosynth_jax import default_config, results
-from emosynth_jax.reporting import page, tables
+from emosynth_jax.config import defaults
+from emosynth_jax.report import render, tables
+from emosynth_jax.utils import files
 
 _CSS = pathlib.Path(tables.__file__).with_name("templates") / "style.css"
 
@@ -104,11 +105,11 @@ def test_only_filled_bins_are_listed():
 
 
 def test_a_config_is_set_against_the_defaults():
-  config = default_config.get_default_config()
-  assert tables.config_changes(results.to_jsonable(config.to_dict())) == []
+  config = defaults.get_default_config()
+  assert tables.config_changes(files.to_jsonable(config.to_dict())) == []
   config.optimizer.learning_rate = 0.5
   config.loss = {"name": "cosface", "scale": 8.0}
-  assert tables.config_changes(results.to_jsonable(config.to_dict())) == [
+  assert tables.config_changes(files.to_jsonable(config.to_dict())) == [
     ("loss.name", "cosface", "cross_entropy"),
     ("loss.scale", 8.0, None),
     ("optimizer.learning_rate", 0.5, 0.001),
@@ -127,24 +128,24 @@ def test_class_balance_is_of_each_split():
 @pytest.mark.parametrize(
   ("found", "expected"),
   [
-    (page.percent(0.58234), "58.23\u00a0%"),
-    (page.percent(-0.0123, 1, sign=True), "\u22121.2\u00a0%"),
-    (page.percent("NaN"), "not finite"),
-    (page.figure(1.0942, "loss"), "1.0942"),
-    (page.figure(0.5, "accuracy", sign=True), "+50.00\u00a0%"),
-    (page.points(0.4481), "44.81"),
-    (page.span((0.566, 0.598)), "56.6\u201359.8"),
-    (page.count(28709), "28,709"),
-    (page.commit("0123456789abcdef+dirty"), "0123456789+dirty"),
-    (page.p_value(0.0123), "0.012"),
-    (page.p_value(float("nan")), "\u2013"),
-    (page.setting(1 / 255), "0.00392157"),
-    (page.setting([64, 0.5, "x"]), "64, 0.5, x"),
-    (page.setting([]), "none"),
-    (page.setting(""), "none"),
-    (page.setting(False), "no"),
-    (page.setting(0), "0"),
-    (page.file("a/<b>_c.png"), "a/<wbr>&lt;b&gt;_<wbr>c.png"),
+    (render.percent(0.58234), "58.23\u00a0%"),
+    (render.percent(-0.0123, 1, sign=True), "\u22121.2\u00a0%"),
+    (render.percent("NaN"), "not finite"),
+    (render.figure(1.0942, "loss"), "1.0942"),
+    (render.figure(0.5, "accuracy", sign=True), "+50.00\u00a0%"),
+    (render.points(0.4481), "44.81"),
+    (render.span((0.566, 0.598)), "56.6\u201359.8"),
+    (render.count(28709), "28,709"),
+    (render.commit("0123456789abcdef+dirty"), "0123456789+dirty"),
+    (render.p_value(0.0123), "0.012"),
+    (render.p_value(float("nan")), "\u2013"),
+    (render.setting(1 / 255), "0.00392157"),
+    (render.setting([64, 0.5, "x"]), "64, 0.5, x"),
+    (render.setting([]), "none"),
+    (render.setting(""), "none"),
+    (render.setting(False), "no"),
+    (render.setting(0), "0"),
+    (render.file("a/<b>_c.png"), "a/<wbr>&lt;b&gt;_<wbr>c.png"),
   ],
 )
 def test_how_values_are_written(found, expected):
@@ -155,4 +156,4 @@ def test_what_a_page_misses_is_an_error():
   import jinja2
 
   with pytest.raises(jinja2.UndefinedError):
-    page.render("run.html", {})
+    render.render("run.html", {})

@@ -8,7 +8,7 @@ import made_up_run
 import pytest
 import tiny_run
 
-from emosynth_jax import report
+from emosynth_jax.report import report
 
 sync_api = pytest.importorskip(
   "playwright.sync_api",

@@ -15,9 +15,9 @@ import tiny_network
 import tiny_run
 from PIL import Image
 
-from emosynth_jax import report
-from emosynth_jax.analysis import gradcam, trained_run
-from emosynth_jax.reporting import answers, page
+from emosynth_jax.analysis.gradcam import grad_cam
+from emosynth_jax.report import predictions, render, report
+from emosynth_jax.workdir import digests
 
 _TOTAL = tiny_run.TOTAL
 _dataset = tiny_run.dataset
@@ -129,22 +129,22 @@ def test_examples_of_grad_cam_are_right_and_wrong_ones(written, run):
 
 def test_maps_are_those_of_the_predicted_class(run):
   workdir, state, probabilities = run
-  found = answers.compute_answers(workdir, "test", data_dir=None, batch_size=7)
+  found = predictions.compute_answers(workdir, "test", data_dir=None, batch_size=7)
   np.testing.assert_allclose(found.probabilities, probabilities, atol=1e-6)
   rows = [4, 1, 17]
-  cam = answers.grad_cam(found, rows, layer=None, batch_size=2)
+  cam = predictions.grad_cam(found, rows, layer=None, batch_size=2)
   assert (cam.layer, cam.shape) == ("maps", (8, 8, 4))
   inputs = _dataset().images[rows] * np.float32(state.input_scale)
   expected = jax.jit(
     lambda v, x: (
-      gradcam.grad_cam(
-        gradcam.flax_apply_fn(tiny_network.TinyMaps(3)), v, x, layer="maps"
+      grad_cam.grad_cam(
+        grad_cam.flax_apply_fn(tiny_network.TinyMaps(3)), v, x, layer="maps"
       ).maps
     )
   )(state.variables, inputs)
   np.testing.assert_allclose(cam.maps, expected, rtol=1e-4, atol=1e-6)
   with pytest.raises(ValueError, match=r"--layer: got 'nope'; tiny_maps has"):
-    answers.grad_cam(found, rows, layer="nope", batch_size=2)
+    predictions.grad_cam(found, rows, layer="nope", batch_size=2)
 
 
 def test_the_embedding_has_all_images_and_its_numbers(written):
@@ -175,7 +175,7 @@ def test_numbers_are_of_the_whole_split_whatever_is_drawn(run, tmp_path, written
     return [row for row in rows if not row.startswith("picture:")]
 
   assert numbers(few) == numbers(written)
-  found = answers.compute_answers(run[0], "test", data_dir=None, batch_size=7)
+  found = predictions.compute_answers(run[0], "test", data_dir=None, batch_size=7)
   expected = sklearn.metrics.silhouette_score(found.embeddings, _dataset().labels)
   silhouette = f"{expected:.3f}".replace("-", "\u2212")
   assert f"silhouette{silhouette}" in numbers(few)
@@ -213,7 +213,7 @@ def test_answers_of_another_epoch_are_refused_and_others_said(run, tmp_path):
   made_up_run.write_json(workdir / "report.json", told)
   text = report.write_page(_flags(workdir)).read_text()
   accuracy = (run[2].argmax(1) == _dataset().labels).mean()
-  assert f"not quite the report&#39;s: {page.percent(accuracy)}" in text
+  assert f"not quite the report&#39;s: {render.percent(accuracy)}" in text
   made_up_run.write_json(workdir / "report.json", told | {"best_epoch": 1})
   with pytest.raises(
     ValueError, match=r"is of epoch 1, the best checkpoint of epoch 2"
@@ -230,7 +230,7 @@ def test_pictures_of_the_loss_surface_are_those_of_the_epoch(run, tmp_path):
     "model": "tiny_maps",
     "training_loss": config["loss"],
     "training_seed": 0,
-    "variables_crc32": trained_run.checksum(state.evaluation_variables),
+    "variables_crc32": digests.checksum(state.evaluation_variables),
     "num_images": 64,
     "official_split": "",
     "split": "train",

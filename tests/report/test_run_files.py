@@ -5,7 +5,7 @@ import json
 import made_up_run
 import pytest
 
-from emosynth_jax.reporting import run_files
+from emosynth_jax.report import run_files
 
 
 def test_a_run_is_what_its_files_say(tmp_path):

@@ -6,7 +6,7 @@ import made_up_run
 import pytest
 import scipy.stats
 
-from emosynth_jax.reporting import data_part, facts, run_files
+from emosynth_jax.report import data_section, run_files, run_summary
 
 
 def _run(folder, **changes):
@@ -15,7 +15,7 @@ def _run(folder, **changes):
 
 
 def test_the_headline_is_the_test_splits(tmp_path):
-  head = facts.headline(_run(tmp_path))
+  head = run_summary.headline(_run(tmp_path))
   # 3 + 2 + 2 of 10.
   assert head["summary"]["accuracy"] == 0.7
   assert head["described"] == "test (PrivateTest)"
@@ -25,7 +25,7 @@ def test_the_headline_is_the_test_splits(tmp_path):
 
 
 def test_the_protocol_says_split_epoch_seed_and_loss(tmp_path):
-  rows = dict(facts.protocol(_run(tmp_path, seed=3)))
+  rows = dict(run_summary.protocol(_run(tmp_path, seed=3)))
   assert rows["Split"] == "test (PrivateTest), 10 images"
   assert rows["Epoch"] == "2 of 3, chosen by validation accuracy"
   assert rows["Seeds"] == "3 (one run)"
@@ -33,7 +33,7 @@ def test_the_protocol_says_split_epoch_seed_and_loss(tmp_path):
   assert rows["Started from"] == "random parameters"
   assert "Limited to" not in rows
   config = {"init_from": "runs/other", "ema_decay": 0.9, "data.limit": 50}
-  rows = dict(facts.protocol(_run(tmp_path / "b", config=config)))
+  rows = dict(run_summary.protocol(_run(tmp_path / "b", config=config)))
   assert rows["Started from"] == "runs/other"
   assert rows["Network"].endswith("averaged with decay 0.9")
   assert rows["Limited to"] == "50 images of each split"
@@ -41,20 +41,20 @@ def test_the_protocol_says_split_epoch_seed_and_loss(tmp_path):
 
 def test_the_pixel_form_of_the_split_reported_is_said_where_it_is_known(tmp_path):
   run = _run(tmp_path)
-  assert "Pixel form" not in dict(facts.protocol(run))
-  assert data_part.forms(run) == []
+  assert "Pixel form" not in dict(run_summary.protocol(run))
+  assert data_section.forms(run) == []
   counts = {
     "validation": None,
     "test": {"original": 3574, "equalized": 15, "unknown": 0},
   }
   run = _run(tmp_path / "b", pixel_forms=counts)
-  rows = dict(facts.protocol(run))
+  rows = dict(run_summary.protocol(run))
   assert rows["Pixel form"] == "3,574 original and 15 equalized"
-  assert data_part.forms(run) == [("test", "3,574 original and 15 equalized")]
+  assert data_section.forms(run) == [("test", "3,574 original and 15 equalized")]
   # The other splits' are in the fingerprint.
   train = {"pixel_forms": {"original": 0, "equalized": 7, "unknown": 2}}
   run = run._replace(data={"train": train, "test": {}})
-  assert data_part.forms(run) == [
+  assert data_section.forms(run) == [
     ("train", "7 equalized and 2 unknown"),
     ("test", "3,574 original and 15 equalized"),
   ]
@@ -65,19 +65,19 @@ def test_the_origin_is_that_of_the_training(tmp_path):
     {"step": 0, **made_up_run.provenance("b" * 40)},
     {"step": 5, **made_up_run.provenance("c" * 40, hardware="Another CPU")},
   ]
-  rows = dict(facts.origin(_run(tmp_path, trained_by=two)))
+  rows = dict(run_summary.origin(_run(tmp_path, trained_by=two)))
   assert rows["Commit"] == ["b" * 40, "c" * 40]
   assert rows["Hardware"] == "Some CPU, 2 cores, Another CPU"
   assert len(rows["Command"]) == 1
-  rows = dict(facts.origin(_run(tmp_path / "b")))
+  rows = dict(run_summary.origin(_run(tmp_path / "b")))
   # Three epochs of 20.5 seconds.
   assert rows["Time"] == "0:01:02 for 3 epochs, by the clock"
-  rows = dict(facts.origin(_run(tmp_path / "c", trained_by=[])))
+  rows = dict(run_summary.origin(_run(tmp_path / "c", trained_by=[])))
   assert rows["Commit"] == rows["Command"] == rows["Hardware"] == "not recorded"
 
 
 def test_a_sound_run_has_one_seed_and_no_other_doubt(tmp_path):
-  assert facts.doubts(_run(tmp_path)) == [facts.ONE_SEED]
+  assert run_summary.doubts(_run(tmp_path)) == [run_summary.ONE_SEED]
 
 
 def _invariance(**changes):
@@ -101,7 +101,7 @@ def _invariance(**changes):
   ],
 )
 def test_each_doubt_has_its_reason(tmp_path, changes, expected):
-  found = facts.doubts(_run(tmp_path, **changes))
+  found = run_summary.doubts(_run(tmp_path, **changes))
   assert len(found) == 2
   assert expected in found[0]
 
@@ -114,7 +114,11 @@ def test_doubts_of_commits(tmp_path):
       trained_by=trained,
       evaluated_by=made_up_run.provenance(commits[-1]),
     )
-    return [sentence for sentence in facts.doubts(run) if sentence != facts.ONE_SEED]
+    return [
+      sentence
+      for sentence in run_summary.doubts(run)
+      if sentence != run_summary.ONE_SEED
+    ]
 
   assert [s for s in doubts("dirty", "a+dirty") if "+dirty" in s]
   assert doubts("unknown", "unknown") == ["Trained by code whose commit is unknown."]
@@ -127,27 +131,31 @@ def test_without_a_test_split_the_headline_was_chosen_on(tmp_path):
   del report["splits"]["test"]
   (tmp_path / "report.json").write_text(json.dumps(report))
   run = run_files.read_run(tmp_path)
-  assert facts.headline(run)["chosen_on"]
-  assert facts.doubts(run)[0].startswith("There is no test split: the epoch was chosen")
+  assert run_summary.headline(run)["chosen_on"]
+  assert run_summary.doubts(run)[0].startswith(
+    "There is no test split: the epoch was chosen"
+  )
 
 
 def test_twins_that_were_not_left_out_are_a_doubt(tmp_path):
   report = made_up_run.write_run(tmp_path)
   audit = made_up_run.write_audit(tmp_path, report, elsewhere=4)
   run = run_files.read_run(tmp_path)
-  assert "4 images of this split have a twin" in facts.doubts(run, audit)[-1]
-  assert len(facts.doubts(run, None)) == 1
+  assert "4 images of this split have a twin" in run_summary.doubts(run, audit)[-1]
+  assert len(run_summary.doubts(run, None)) == 1
   made_up_run.write_audit(tmp_path, report, elsewhere=0)
   none = run_files.read_audit(tmp_path, run)
-  assert len(facts.doubts(run, none)) == 1
+  assert len(run_summary.doubts(run, none)) == 1
   run.report["splits"]["test"]["without_twins"] = {"accuracy": 0.6}
-  assert len(facts.doubts(run, audit)) == 1
+  assert len(run_summary.doubts(run, audit)) == 1
 
 
 def test_what_was_not_run_is_said_until_it_was(tmp_path):
   run = _run(tmp_path)
   none = {"sanity": None, "deletion": None}
-  titles = [title for title, _ in facts.not_run(run, None, network=False, checks=none)]
+  titles = [
+    title for title, _ in run_summary.not_run(run, None, network=False, checks=none)
+  ]
   assert titles == [
     "Other seeds",
     "Accuracy without twins of other splits",
@@ -178,5 +186,5 @@ def test_what_was_not_run_is_said_until_it_was(tmp_path):
     "test_time_augmentation": {"accuracy": 0.5},
   }
   both = {"sanity": {"rows": []}, "deletion": {"rows": []}}
-  found = facts.not_run(run, {"any": "audit"}, network=True, checks=both)
+  found = run_summary.not_run(run, {"any": "audit"}, network=True, checks=both)
   assert [title for title, _ in found] == ["Other seeds"]

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from emosynth_jax.analysis import deletion
-from emosynth_jax.reporting import facts, image_part, map_checks, run_files, run_page
+from emosynth_jax.report import (
+  examples,
+  run_files,
+  run_page,
+  run_summary,
+  saliency_checks,
+)
 
 
 def _write(folder, **changes):
@@ -21,7 +27,7 @@ def _page(run):
     run,
     audit=None,
     answered=None,
-    looks=image_part.Looks(),
+    looks=examples.Looks(),
     made_by=made_up_run.provenance(),
   )
   return html_rules.check(html)
@@ -66,8 +72,10 @@ def test_records_of_another_epoch_are_left_out_and_not_taken_for_run(tmp_path):
   text = html_rules.text_of(section)
   assert "gradcam.json is of epoch 1, the report of epoch 2: left out." in text
   assert "deletion.json is of epoch 1" in text
-  checks = map_checks.map_checks(run)
-  not_run = [title for title, _ in facts.not_run(run, {}, network=True, checks=checks)]
+  checks = saliency_checks.map_checks(run)
+  not_run = [
+    title for title, _ in run_summary.not_run(run, {}, network=True, checks=checks)
+  ]
   assert "Sanity check of Grad-CAM" in not_run
   assert "Deletion: do the pixels of Grad-CAM matter?" in not_run
 
@@ -81,12 +89,12 @@ def test_records_of_another_epoch_are_left_out_and_not_taken_for_run(tmp_path):
 )
 def test_records_of_another_network_are_left_out(tmp_path, changes, reason):
   run = _write(tmp_path, **changes)
-  found = map_checks.map_checks(run, 6)
+  found = saliency_checks.map_checks(run, 6)
   assert found["sanity"] is None
   assert found["deletion"] is None
   assert [reason in sentence for sentence in found["left_out"]] == [True, True]
   own = {"training_seed": 0, "variables_crc32": 6}
-  found = map_checks.map_checks(_write(tmp_path / "own", **own), 6)
+  found = saliency_checks.map_checks(_write(tmp_path / "own", **own), 6)
   assert found["sanity"]
   assert found["deletion"]
   assert found["left_out"] == []
@@ -94,10 +102,12 @@ def test_records_of_another_network_are_left_out(tmp_path, changes, reason):
 
 def test_maps_without_the_check_are_no_check(tmp_path):
   run = _write(tmp_path, sanity=None)
-  checks = map_checks.map_checks(run)
+  checks = saliency_checks.map_checks(run)
   assert checks["sanity"] is None
   assert checks["deletion"]["rows"]
-  not_run = [title for title, _ in facts.not_run(run, {}, network=True, checks=checks)]
+  not_run = [
+    title for title, _ in run_summary.not_run(run, {}, network=True, checks=checks)
+  ]
   assert "Sanity check of Grad-CAM" in not_run
   assert not [title for title in not_run if title.startswith("Deletion")]
 
@@ -115,7 +125,7 @@ def test_damaged_records_are_named(tmp_path, name, content):
   made_up_run.write_run(tmp_path)
   made_up_run.write_json(tmp_path / f"{name}.json", content)
   with pytest.raises(ValueError, match=rf"{name}\.json is damaged"):
-    map_checks.map_checks(run_files.read_run(tmp_path))
+    saliency_checks.map_checks(run_files.read_run(tmp_path))
 
 
 def test_the_table_has_the_fields_that_the_command_writes():

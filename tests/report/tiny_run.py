@@ -10,9 +10,15 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import default_config, experiment, metrics, models, report, run_config
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax import models
+from emosynth_jax.config import defaults
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.metrics import classification
+from emosynth_jax.report import report
+from emosynth_jax.training import build
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import Checkpoints
 
 TOTAL = 24
 # A name that would be a script, if a page let it.
@@ -40,7 +46,7 @@ def installed():
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
     patch.setattr(
-      experiment,
+      run_data,
       "load_data",
       lambda config, splits, **_: {split: dataset() for split in splits},
     )
@@ -49,14 +55,14 @@ def installed():
 
 def write(workdir):
   """Writes the workdir; returns the state and its images' probabilities."""
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": "tiny_maps", "dtype": "float32"}
   split = dataset()
   with installed():
-    built = experiment.build_experiment(config, image_shape=(8, 8, 1), num_classes=3)
-    state = experiment.create_state(built, 5)
+    built = build.build_experiment(config, image_shape=(8, 8, 1), num_classes=3)
+    state = build.create_state(built, 5)
   state = state.replace(best_epoch=jnp.int32(2))
-  run_config.keep_config(config, workdir)
+  run_record.keep_config(config, workdir)
   checkpoints = Checkpoints(workdir, keep=1)
   checkpoints.save("best", state)
   checkpoints.close()
@@ -64,12 +70,12 @@ def write(workdir):
   logits, _ = jax.jit(lambda v, x: tiny_network.TinyMaps(3).apply(v, x, train=False))(
     state.variables, inputs
   )
-  statistics = jax.jit(lambda x, y: metrics.batch_statistics(x, y, None, 3))(
+  statistics = jax.jit(lambda x, y: classification.batch_statistics(x, y, None, 3))(
     logits, split.labels
   )
   made_up_run.write_run(
     workdir,
-    test=metrics.summarize(statistics, made_up_run.CLASSES),
+    test=classification.summarize(statistics, made_up_run.CLASSES),
     config={"model": config.model},
   )
   (workdir / "data.json").unlink()  # of made-up images

@@ -20,10 +20,11 @@ def main() -> None:
   import numpy as np
   import tiny_network
 
-  from emosynth_jax import distributed, lost_contact, mesh, run_config
-  from emosynth_jax.checkpoints import CheckpointError, Checkpoints
+  from emosynth_jax.data import fingerprints
   from emosynth_jax.data.dataset import Dataset
-  from emosynth_jax.data.lazy_images import LazyImages
+  from emosynth_jax.data.images.lazy import LazyImages
+  from emosynth_jax.parallel import distributed, failures, mesh
+  from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
 
   port, number, folder = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -82,7 +83,7 @@ def main() -> None:
       split="train",
       sources=tuple(map(str, range(count))),
     )
-    return run_config.fingerprint({"train": train})["train"]
+    return fingerprints.fingerprint({"train": train})["train"]
 
   tell("held", lambda: fingerprint("held"))
   tell("memory", lambda: fingerprint("memory"))
@@ -111,7 +112,7 @@ def main() -> None:
   tell("other_best", lambda: restore(own))
   print("TOLD", json.dumps(told), flush=True)
   distributed.largest(0)
-  lost_contact.leave(0)
+  failures.leave(0)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,13 @@ import pytest
 import tiny_config
 import tiny_network
 
-from emosynth_jax import losses, mesh, models, run_config, side_by_side, train
-from emosynth_jax.analysis import curvature, loss_landscape
-from emosynth_jax.models import convolutions, layers, platforms
-from emosynth_jax.train_step import compile_train_steps
+from emosynth_jax import losses, models, train
+from emosynth_jax.analysis.curvature import eigenvalues
+from emosynth_jax.analysis.loss_landscape import surface
+from emosynth_jax.models.ops import convolutions, layers, platforms
+from emosynth_jax.parallel import concurrent_runs, mesh
+from emosynth_jax.training.train_step import compile_train_steps
+from emosynth_jax.workdir import record as run_record
 
 _FOLDER = pathlib.Path(os.environ["SCALE_FOLDER"])
 
@@ -55,7 +58,7 @@ def test_two_runs_side_by_side_on_four_devices_each():
     "grain": {"data__pipeline": "grain", "steps_per_call": 2, "mesh__model": 2},
   }
   tasks = {name: _config(**each) for name, each in changes.items()}
-  groups = side_by_side.device_groups(jax.devices(), 2, batch_size=8, model=2)
+  groups = concurrent_runs.device_groups(jax.devices(), 2, batch_size=8, model=2)
   threads = {}
 
   def run(config, devices, stop):
@@ -63,10 +66,10 @@ def test_two_runs_side_by_side_on_four_devices_each():
     threads[name] = devices
     return train.train(config, _FOLDER / name, devices=devices, stop=stop)
 
-  assert side_by_side.run_side_by_side(run, tasks, groups) == [True, True]
+  assert concurrent_runs.run_side_by_side(run, tasks, groups) == [True, True]
   assert sorted(threads) == ["four", "grain"]
   assert not set(threads["four"]) & set(threads["grain"])
-  (made,) = run_config.read_provenance(_FOLDER / "four")
+  (made,) = run_record.read_provenance(_FOLDER / "four")
   assert made["device_count"] == 4
 
 
@@ -94,9 +97,9 @@ def _surface_flags(mapping, **changes):
 @pytest.mark.parametrize(
   ("analyse", "changes"),
   [
-    (loss_landscape.landscape_of, {}),
-    (curvature.map_of, {}),
-    (curvature.spectrum_of, {"grid": 1}),
+    (surface.landscape_of, {}),
+    (eigenvalues.map_of, {}),
+    (eigenvalues.spectrum_of, {"grid": 1}),
   ],
 )
 def test_points_of_a_plane_shared_out_are_those_of_one_device(
@@ -135,7 +138,7 @@ def test_a_failure_stops_the_runs_beside_it():
   groups = [[device] for device in jax.devices()[:2]]
   tasks = {f"seed {i}": i for i in range(4)}
   with pytest.raises(ValueError, match="of one run"):
-    side_by_side.run_side_by_side(task, tasks, groups)
+    concurrent_runs.run_side_by_side(task, tasks, groups)
   assert sorted(begun) == [0, 1]  # nothing more is begun
   assert reasons == ["the failure of seed 1"]
 
@@ -256,7 +259,7 @@ def test_a_model_group_that_lies_across_processes_is_refused():
 
 
 def test_tasks_run_side_by_side_on_devices_of_their_own():
-  groups = side_by_side.device_groups(jax.devices(), 3, batch_size=8)
+  groups = concurrent_runs.device_groups(jax.devices(), 3, batch_size=8)
   assert [len(group) for group in groups] == [4, 4]
   seen = []
 
@@ -267,5 +270,5 @@ def test_tasks_run_side_by_side_on_devices_of_their_own():
     return number * 10
 
   tasks = {f"seed {i}": i for i in range(3)}
-  assert side_by_side.run_side_by_side(task, tasks, groups) == [0, 10, 20]
+  assert concurrent_runs.run_side_by_side(task, tasks, groups) == [0, 10, 20]
   assert all(devices in groups for devices in seen)

@@ -18,8 +18,10 @@ sys.path[:0] = [str(pathlib.Path(__file__).parents[i]) for i in (1, 2)]
 def main() -> None:
   import tiny_network
 
-  from emosynth_jax import main, mesh, models, train
-  from emosynth_jax.data import _image_files
+  from emosynth_jax import main, models, train
+  from emosynth_jax.data.images import files as image_files
+  from emosynth_jax.parallel import mesh
+  from emosynth_jax.utils import progress
 
   own = dict(
     a[2:].split("=") for a in sys.argv[1:3] if a[2:].startswith(("die", "sig"))
@@ -28,7 +30,7 @@ def main() -> None:
   models.MODELS["tiny"] = tiny_network.TinyNetwork
   # So that config.mesh.model splits the wide kernel of a tiny network.
   mesh._WIDE = 60
-  update, read = train.Progress.update, _image_files.read
+  update, read = progress.Progress.update, image_files.read
   reads: collections.Counter[str] = collections.Counter()
 
   def count(path, *arguments):
@@ -40,8 +42,8 @@ def main() -> None:
     if own and done == int(own["die_at_step"]):
       os.kill(os.getpid(), int(own["signal"]))
 
-  train.Progress.update = die
-  _image_files.read = count
+  progress.Progress.update = die
+  image_files.read = count
   train_one = train.train
 
   def train_and_tell(*arguments, **keywords):

@@ -1,10 +1,10 @@
 """A run of three epochs of three steps on the network of tests/tiny_network.py."""
 
-from emosynth_jax import default_config
+from emosynth_jax.config import defaults
 
 
 def get_config():
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
   config.data.name = "image_folder"
   config.data.options.image_size = 4

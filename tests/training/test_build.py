@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from emosynth_jax import default_config, experiment
+from emosynth_jax.config import defaults
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.training import build
 
 _LABELS = np.array([0] * 5 + [1] * 2 + [2], np.int32)
 
@@ -23,16 +25,16 @@ def _dataset(labels, class_names=("angry", "sad", "fear")):
 
 
 def _build(**changes):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model.width = 1 / 32
   for path, value in changes.items():
     parent, _, key = path.rpartition("__")
     (config[parent] if parent else config)[key] = value
-  return experiment.build_experiment(config, image_shape=(32, 32, 1), num_classes=3)
+  return build.build_experiment(config, image_shape=(32, 32, 1), num_classes=3)
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
-  weights = experiment.class_weights("balanced", _dataset(_LABELS))
+  weights = run_data.class_weights("balanced", _dataset(_LABELS))
   expected = compute_class_weight("balanced", classes=np.arange(3), y=_LABELS)
   assert weights.dtype == np.float32
   np.testing.assert_allclose(weights, expected, rtol=1e-6)
@@ -40,18 +42,18 @@ def test_balanced_weights_are_those_of_scikit_learn():
 
 
 def test_no_weights_are_ones():
-  weights = experiment.class_weights("none", _dataset([0, 2, 2]))
+  weights = run_data.class_weights("none", _dataset([0, 2, 2]))
   np.testing.assert_array_equal(weights, np.ones(3, np.float32), strict=True)
 
 
 def test_a_class_without_images_cannot_be_balanced():
   with pytest.raises(ValueError, match=r"'sad' has no training image.*\"none\""):
-    experiment.class_weights("balanced", _dataset([0, 2, 2]))
+    run_data.class_weights("balanced", _dataset([0, 2, 2]))
 
 
 def test_shapes_are_those_of_the_state_that_is_created():
   built = _build()
-  shapes = experiment.state_shapes(built)
+  shapes = build.state_shapes(built)
   state = jax.eval_shape(built.create_state, jax.random.key(0))
   assert jax.tree.structure(shapes) == jax.tree.structure(state)
   assert [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(shapes)] == [
@@ -84,14 +86,14 @@ def test_mixup_is_there_only_when_asked_for():
 
 
 def test_data_splits_follow_the_config():
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.data.limit = 14
-  loaded = experiment.load_data(config, ("train", "test"))
+  loaded = run_data.load_data(config, ("train", "test"))
   assert {split: len(data) for split, data in loaded.items()} == {
     "train": 14,
     "test": 14,
   }
-  images, labels = experiment.on_device(loaded["test"])
+  images, labels = run_data.on_device(loaded["test"])
   assert images.dtype == jnp.uint8
   np.testing.assert_array_equal(images, loaded["test"].images)
   np.testing.assert_array_equal(labels, loaded["test"].labels)

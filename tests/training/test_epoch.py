@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import default_config, epoch, optimizers
+from emosynth_jax.config import defaults
+from emosynth_jax.training import epoch, optimizers
 
 
 def _config(**changes):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   for path, value in changes.items():
     parent, _, key = path.rpartition("__")
     (config[parent] if parent else config)[key] = value

@@ -9,24 +9,19 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import (
-  default_config,
-  evaluate,
-  experiment,
-  fine_tune,
-  models,
-  run_config,
-  train,
-)
-from emosynth_jax.checkpoints import CheckpointError, Checkpoints
+from emosynth_jax import evaluate, models, train
+from emosynth_jax.config import defaults
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.training import build, initialization
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
 
 _OLD_CLASSES = ("angry", "sad", "fear")
 _MODEL = {"name": "tiny", "features": 5, "dropout_rate": 0.0}
 
 
 def _config(model=None):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = dict(model or _MODEL)
   return config
 
@@ -41,8 +36,8 @@ def _write_run(workdir, state, class_names=_OLD_CLASSES, pixel_forms=None):
     sources=("",),
     pixel_forms=pixel_forms,
   )
-  run_config.keep_config(_config(), workdir)
-  run_config.keep_fingerprint({"train": dataset}, workdir)
+  run_record.keep_config(_config(), workdir)
+  run_record.keep_fingerprint({"train": dataset}, workdir)
   checkpoints = Checkpoints(workdir, keep=2)
   checkpoints.save("best", state)
   checkpoints.close()
@@ -66,7 +61,7 @@ def run(tmp_path_factory, old):
 
 
 def _init(run, class_names=_OLD_CLASSES, state=None, model=_MODEL):
-  return fine_tune.init_from(
+  return initialization.init_from(
     run,
     state or tiny_network.create_state(),
     class_names=class_names,
@@ -178,15 +173,15 @@ def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, monkeypatch):
   second.seed = 5
   second.init_from = str(tmp_path / "old")
   second.optimizer.learning_rate = 1e-9
-  default_config.check_config(second)
+  defaults.check_config(second)
   assert train.train(second, tmp_path / "new")
 
-  built = experiment.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
+  built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
 
   def restore(workdir, kind):
     checkpoints = Checkpoints(workdir, keep=2, read_only=True)
     try:
-      return checkpoints.restore(kind, experiment.state_shapes(built))
+      return checkpoints.restore(kind, build.state_shapes(built))
     finally:
       checkpoints.close()
 
@@ -211,12 +206,12 @@ def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, monkeypatch):
 def test_runs_from_before_this_setting_go_on(tmp_path):
   old = _config().to_dict()
   del old["init_from"]
-  run_config.keep_config(type(_config())(old), tmp_path)
-  run_config.check_same_config(_config(), tmp_path)
+  run_record.keep_config(type(_config())(old), tmp_path)
+  run_record.check_same_config(_config(), tmp_path)
   changed = _config()
   changed.init_from = "elsewhere"
   with pytest.raises(ValueError, match="init_from was '', is 'elsewhere'"):
-    run_config.check_same_config(changed, tmp_path)
+    run_record.check_same_config(changed, tmp_path)
 
 
 def test_another_pixel_form_is_said_in_one_line(run, old, tmp_path, caplog):
@@ -224,7 +219,7 @@ def test_another_pixel_form_is_said_in_one_line(run, old, tmp_path, caplog):
 
   def warnings_of(workdir, pixel_forms):
     caplog.clear()
-    fine_tune.init_from(
+    initialization.init_from(
       workdir,
       tiny_network.create_state(),
       class_names=_OLD_CLASSES,

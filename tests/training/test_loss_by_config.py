@@ -14,8 +14,8 @@ import pytest
 import tiny_network
 
 from emosynth_jax import losses
-from emosynth_jax.train_state import create_train_state
-from emosynth_jax.train_step import train_step
+from emosynth_jax.training.state import create_train_state
+from emosynth_jax.training.train_step import train_step
 
 _NEEDED = {
   "mixed_cross_entropy": {"total_steps": 100},
@@ -113,11 +113,12 @@ def test_accuracy_in_training_is_counted_without_the_margin():
 
 _BY_FLAGS = """
 import sys
-from emosynth_jax import experiment, main
+from emosynth_jax import main
+from emosynth_jax.training import build
 
 main.parse_config_flags(sys.argv)
 try:
-  built = experiment.build_experiment(
+  built = build.build_experiment(
     main._CONFIG.value, image_shape=(32, 32, 1), num_classes=7
   )
   print(built.loss.func.__name__, built.loss.keywords)
@@ -139,7 +140,7 @@ except ValueError as error:
   ],
 )
 def test_names_and_arguments_come_from_the_command_line(settings, said):
-  root = pathlib.Path(__file__).resolve().parents[1]
+  root = pathlib.Path(__file__).resolve().parents[2]
   name, *arguments = settings
   done = subprocess.run(
     [

@@ -7,7 +7,7 @@ import optax
 import pytest
 import tiny_network
 
-from emosynth_jax import optimizers
+from emosynth_jax.training import optimizers
 
 
 def _scales(validation_losses, **changes):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import evaluate_step, experiment, losses, views
+from emosynth_jax import losses
+from emosynth_jax.training import build, eval_step, test_time_augmentation
 
 
 def _images(shape, seed=0):
@@ -16,7 +17,7 @@ def _images(shape, seed=0):
 
 def test_flip_is_the_image_and_its_mirror_image():
   images = _images((3, 5, 4, 2))
-  first, second = views.flip(images)
+  first, second = test_time_augmentation.flip(images)
   np.testing.assert_array_equal(first, images)
   np.testing.assert_array_equal(second, [np.fliplr(image) for image in images])
 
@@ -26,7 +27,7 @@ def test_flip_is_the_image_and_its_mirror_image():
 )
 def test_ten_crop_scales_corners_and_centre_as_opencv_does(height, width, h, w):
   images = _images((2, height, width, 3))
-  found = np.asarray(jax.jit(views.ten_crop)(images))
+  found = np.asarray(jax.jit(test_time_augmentation.ten_crop)(images))
   assert found.shape == (10, *images.shape)
   expected = []
   for y, x in (
@@ -43,27 +44,29 @@ def test_ten_crop_scales_corners_and_centre_as_opencv_does(height, width, h, w):
   expected = np.reshape(expected, (5, *images.shape))
   np.testing.assert_allclose(found[:5], expected, atol=0.02)
   np.testing.assert_array_equal(found[5:], found[:5, :, :, ::-1])
-  assert f"{h}x{w} of {height}x{width} pixels" in views.describe(
+  assert f"{h}x{w} of {height}x{width} pixels" in test_time_augmentation.describe(
     "ten_crop", height, width
   )
 
 
 def test_the_mean_is_of_probabilities():
   logits = np.random.default_rng(0).normal(size=(3, 6, 4)) * 3
-  found = jax.jit(lambda x: views.mean_logits(lambda v: v, x))(jnp.float32(logits))
+  found = jax.jit(lambda x: test_time_augmentation.mean_logits(lambda v: v, x))(
+    jnp.float32(logits)
+  )
   probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
   np.testing.assert_allclose(np.exp(found), probabilities.mean(axis=0), rtol=1e-5)
 
 
 def test_a_network_sure_of_one_view_stays_finite():
   logits = jnp.array([[[0.0, 200.0]], [[300.0, 0.0]]])
-  found = views.mean_logits(lambda v: v, logits)
+  found = test_time_augmentation.mean_logits(lambda v: v, logits)
   np.testing.assert_allclose(found, np.log([[0.5, 0.5]]), rtol=1e-5)
 
 
 def _build(augment, batch_size):
-  return evaluate_step.build_evaluate(
-    experiment.Experiment(
+  return eval_step.build_evaluate(
+    build.Experiment(
       model=tiny_network.TinyNetwork(),
       evaluation_logits=losses.get_evaluation_logits("cross_entropy"),
       **dict.fromkeys(

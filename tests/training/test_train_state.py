@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import train_state
+from emosynth_jax.training import state as train_state
 
 
 def test_averages_follow_the_recursion_with_its_warm_up():

@@ -11,8 +11,13 @@ import pytest
 import tiny_network
 from tiny_network import TinyNetwork
 
-from emosynth_jax import losses, train_state
-from emosynth_jax.train_step import compile_train_steps, train_step, train_steps
+from emosynth_jax import losses
+from emosynth_jax.training import state as train_state
+from emosynth_jax.training.train_step import (
+  compile_train_steps,
+  train_step,
+  train_steps,
+)
 
 _LEARNING_RATE, _B1, _B2, _EPSILON = 0.01, 0.9, 0.999, 1e-8
 

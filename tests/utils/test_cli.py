@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from emosynth_jax import checkpoints, command_line
+from emosynth_jax.utils import cli
+from emosynth_jax.workdir import checkpoints
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_help_lists_the_flags_that_commands_share(module):
 )
 def test_a_mistake_ends_the_command_with_one_line(mistake, capsys):
   with pytest.raises(SystemExit) as ended:
-    with command_line.mistakes_in_one_line(False):
+    with cli.mistakes_in_one_line(False):
       raise mistake
   assert ended.value.code == 1
   assert capsys.readouterr().err == f"error: {mistake}\n"
@@ -46,27 +47,27 @@ def test_a_mistake_ends_the_command_with_one_line(mistake, capsys):
 
 def test_traceback_lets_a_mistake_pass():
   with pytest.raises(ValueError, match="expected a split"):
-    with command_line.mistakes_in_one_line(True):
+    with cli.mistakes_in_one_line(True):
       raise ValueError("expected a split")
 
 
 def test_an_error_that_no_input_causes_keeps_its_traceback():
   with pytest.raises(ZeroDivisionError):
-    with command_line.mistakes_in_one_line(False):
+    with cli.mistakes_in_one_line(False):
       raise ZeroDivisionError
 
 
 def test_a_command_may_name_mistakes_of_its_own(capsys):
   with pytest.raises(SystemExit):
-    with command_line.mistakes_in_one_line(False, KeyError):
+    with cli.mistakes_in_one_line(False, KeyError):
       raise KeyError("fold")
   assert capsys.readouterr().err == "error: 'fold'\n"
 
 
 def test_words_beside_the_flags_are_refused(capsys):
-  command_line.expect_flags_only(["command"])
+  cli.expect_flags_only(["command"])
   with pytest.raises(SystemExit):
-    command_line.expect_flags_only(["command", "runs/ce"])
+    cli.expect_flags_only(["command", "runs/ce"])
   assert "expected flags only, got the arguments ['runs/ce']" in capsys.readouterr().err
 
 
@@ -76,8 +77,8 @@ def test_a_closed_pipe_is_no_mistake(code):
   reading, writing = os.pipe()
   os.close(reading)
   program = (
-    "from emosynth_jax import command_line\n"
-    f"with command_line.mistakes_in_one_line(False):\n  {code}"
+    "from emosynth_jax.utils import cli\n"
+    f"with cli.mistakes_in_one_line(False):\n  {code}"
   )
   done = subprocess.run(
     [sys.executable, "-c", program],
@@ -88,4 +89,4 @@ def test_a_closed_pipe_is_no_mistake(code):
   )
   os.close(writing)
   assert done.stderr == ""
-  assert done.returncode == command_line.CLOSED_PIPE
+  assert done.returncode == cli.CLOSED_PIPE

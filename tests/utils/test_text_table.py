@@ -2,7 +2,7 @@
 
 import pytest
 
-from emosynth_jax import text_table
+from emosynth_jax.utils import text_table
 
 
 def test_names_stand_left_and_numbers_right():

@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 import pytest
 import tiny_network
 
-from emosynth_jax.checkpoints import CheckpointError, Checkpoints
+from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
 
 # Wide enough for an array file of its own: small arrays lie within the index.
 _MODEL = tiny_network.TinyNetwork(features=300)

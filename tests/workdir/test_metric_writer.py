@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emosynth_jax import metric_writer
+from emosynth_jax.workdir import metric_writer
 
 
 def _lines(path: pathlib.Path) -> list[dict]:
@@ -184,7 +184,7 @@ def test_a_killed_process_resumes_to_the_file_of_an_uninterrupted_one(tmp_path):
   # The kill strikes in the write of the second record of step 4: half of it lands.
   script = textwrap.dedent(f"""
     import os, signal
-    from emosynth_jax import metric_writer
+    from emosynth_jax.workdir import metric_writer
     writer = metric_writer.MetricWriter({str(killed)!r})
     for step in range(5):
       writer.write(step, {{"train/loss": 1 / (step + 3)}})
@@ -226,7 +226,7 @@ def test_a_rewind_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 def test_by_default_no_tensorflow_is_imported(tmp_path):
   script = textwrap.dedent(f"""
     import sys
-    from emosynth_jax import metric_writer
+    from emosynth_jax.workdir import metric_writer
     with metric_writer.MetricWriter({str(tmp_path)!r}) as writer:
       writer.write(0, {{"loss": 1.0}})
     assert "tensorflow" not in sys.modules

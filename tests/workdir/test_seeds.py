@@ -10,20 +10,15 @@ import pytest
 import scipy.stats
 import tiny_network
 
-from emosynth_jax import (
-  default_config,
-  evaluate,
-  main,
-  models,
-  results,
-  seeds,
-  seeds_text,
-  train,
-)
+from emosynth_jax import evaluate, main, models, train
+from emosynth_jax.config import defaults
+from emosynth_jax.training import seeds
+from emosynth_jax.utils import files
+from emosynth_jax.workdir import seed_summary
 
 
 def _config(**changes):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
   config.data.options.num_examples = 14
   config.batch_size = 7
@@ -102,11 +97,11 @@ def test_a_report_from_before_the_end_is_none(tmp_path, done, best, patience, ex
     "epochs_trained": done,
     "batch_invariance": {"passed": True},
   }
-  results.write_report(tmp_path / "report.json", report)
+  files.write_report(tmp_path / "report.json", report)
   assert (seeds.finished_report(config, tmp_path) is not None) == expected
   # Nor is one whose figures hang on the order of the images.
   report["batch_invariance"] = {"passed": False}
-  results.write_report(tmp_path / "report.json", report)
+  files.write_report(tmp_path / "report.json", report)
   assert seeds.finished_report(config, tmp_path) is None
 
 
@@ -193,7 +188,7 @@ def _summarize(tmp_path, accuracies, *, data="same", **arguments):
     workdir.mkdir(exist_ok=True)
     (workdir / "data.json").write_text(json.dumps({"test": {"images_crc32": data}}))
     workdirs.append(workdir)
-  return seeds.summarize(reports, workdirs)
+  return seed_summary.summarize(reports, workdirs)
 
 
 def test_the_summary_has_each_figure_its_mean_and_its_sample_deviation(tmp_path):
@@ -213,7 +208,7 @@ def test_the_summary_has_each_figure_its_mean_and_its_sample_deviation(tmp_path)
   assert summary["seeds"] == [0, 1, 2]
   assert summary["config"] == {"batch_size": 3}
 
-  text = seeds_text.format_summary(summary)
+  text = seed_summary.format_summary(summary)
   lines = [line.split() for line in text.splitlines()]
   assert ["0", "50.00", "40.00", "30.00", "5.00", "1.5000", "51.00"] in lines
   assert ["mean", "58.00", "48.00", "38.00", "5.00", "1.4200", "59.00"] in lines
@@ -228,7 +223,7 @@ def test_a_figure_that_not_every_report_has_is_left_out(tmp_path):
   for seed in (0, 1):
     (tmp_path / f"{seed}").mkdir()
     (tmp_path / f"{seed}/data.json").write_text("{}")
-  summary = seeds.summarize(reports, [tmp_path / "0", tmp_path / "1"])
+  summary = seed_summary.summarize(reports, [tmp_path / "0", tmp_path / "1"])
   assert len(summary["splits"]["test"]["figures"]) == 5
 
 
@@ -239,11 +234,11 @@ def test_one_seed_has_no_deviation_and_says_so(tmp_path):
     "mean": 0.5,
     "deviation": None,
   }
-  text = seeds_text.format_summary(summary)
+  text = seed_summary.format_summary(summary)
   assert "One seed: no deviation" in text
   assert "\ndeviation" not in text
-  comparison = seeds.compare(summary, _summarize(tmp_path, [0.4]))
-  text = seeds_text.format_summary(summary, comparison, "others")
+  comparison = seed_summary.compare(summary, _summarize(tmp_path, [0.4]))
+  text = seed_summary.format_summary(summary, comparison, "others")
   assert "test, accuracy: +10.00\n" in text
   assert "One pair: no interval" in text
 
@@ -256,13 +251,13 @@ def test_seeds_of_other_data_are_not_averaged(tmp_path):
       json.dumps({"train": {"images_crc32": seed}})
     )
   with pytest.raises(ValueError, match=r"1 was trained on other data than .*0: seeds"):
-    seeds.summarize(reports, [tmp_path / "0", tmp_path / "1"])
+    seed_summary.summarize(reports, [tmp_path / "0", tmp_path / "1"])
 
 
 def test_a_comparison_pairs_the_seeds_that_both_have(tmp_path):
   ours = _summarize(tmp_path, [0.9, 0.50, 0.61, 0.55])  # seeds 0 to 3
   others = _summarize(tmp_path, [0.45, 0.58, 0.49, 0.1], first_seed=1)  # 1 to 4
-  comparison = seeds.compare(ours, others)
+  comparison = seed_summary.compare(ours, others)
   assert comparison["seeds"] == [1, 2, 3]
   found = comparison["splits"]["test"]["accuracy"]
   differences = np.array([0.05, 0.03, 0.06])
@@ -272,7 +267,7 @@ def test_a_comparison_pairs_the_seeds_that_both_have(tmp_path):
   assert (found["low"], found["high"]) == pytest.approx(interval)
   test = scipy.stats.ttest_rel([0.50, 0.61, 0.55], [0.45, 0.58, 0.49])
   assert found["p_value"] == pytest.approx(test.pvalue)
-  text = seeds_text.format_summary(ours, comparison, "there")
+  text = seed_summary.format_summary(ours, comparison, "there")
   low, high = (f"{100 * end:+.2f}" for end in interval)
   assert "Less there, paired by seeds 1, 2, 3:" in text
   assert (
@@ -284,9 +279,9 @@ def test_a_comparison_pairs_the_seeds_that_both_have(tmp_path):
 
 def test_differences_that_are_all_equal_have_no_test(tmp_path):
   ours, others = _summarize(tmp_path, [0.5, 0.75]), _summarize(tmp_path, [0.25, 0.5])
-  comparison = seeds.compare(ours, others)
+  comparison = seed_summary.compare(ours, others)
   assert math.isnan(comparison["splits"]["test"]["accuracy"]["p_value"])
-  assert "no test, as all differences are equal" in seeds_text.format_summary(
+  assert "no test, as all differences are equal" in seed_summary.format_summary(
     ours, comparison, "there"
   )
 
@@ -296,24 +291,26 @@ def test_what_cannot_be_compared(tmp_path):
   with pytest.raises(
     ValueError, match=r"no pair to compare: seeds \[0, 1\] here, \[2\]"
   ):
-    seeds.compare(ours, _summarize(tmp_path, [0.5], first_seed=2))
+    seed_summary.compare(ours, _summarize(tmp_path, [0.5], first_seed=2))
   with pytest.raises(ValueError, match="the test split there has other images"):
-    seeds.compare(ours, _summarize(tmp_path, [0.5], data="other"))
+    seed_summary.compare(ours, _summarize(tmp_path, [0.5], data="other"))
   # Other training data is a thing to compare.
   trained_on_less = copy.deepcopy(ours)
   trained_on_less["data"]["train"] = "less"
-  assert seeds.compare(ours, trained_on_less)["seeds"] == [0, 1]
+  assert seed_summary.compare(ours, trained_on_less)["seeds"] == [0, 1]
 
 
 def test_a_summary_is_read_from_its_folder(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"seeds\.json is missing: --compare"):
-    seeds.read_summary(tmp_path)
+    seed_summary.read_summary(tmp_path)
   summary = _summarize(tmp_path, [0.5])
-  results.write_report(tmp_path / "seeds.json", summary)
-  assert seeds.compare(summary, seeds.read_summary(tmp_path))["seeds"] == [0]
+  files.write_report(tmp_path / "seeds.json", summary)
+  assert seed_summary.compare(summary, seed_summary.read_summary(tmp_path))[
+    "seeds"
+  ] == [0]
   (tmp_path / "seeds.json").write_text("{")
   with pytest.raises(ValueError, match=r"seeds\.json is damaged"):
-    seeds.read_summary(tmp_path)
+    seed_summary.read_summary(tmp_path)
 
 
 @pytest.mark.parametrize("texts", [["0", "0"], ["a"], ["-1"], ["1.5"], ["0", ""]])

@@ -1,4 +1,4 @@
-// Faces in a picture, as emosynth_jax/faces.py finds them with the same detector.
+// Faces in a picture, as emosynth_jax/data/images/face_detector.py finds them with the same detector.
 import { enlarge, roundHalfEven, shrink } from "./pixels.js";
 
 const STRIDE = 4; // Pixels of the picture that one pixel of the maps stands for.

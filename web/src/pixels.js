@@ -161,7 +161,7 @@ export function enlarge(picture, width, height) {
   return { data: result, width, height, channels };
 }
 
-/** As data._image_files.resize: to a square, stretching what is none. */
+/** As data.images.files.resize: to a square, stretching what is none. */
 export function toSquare(picture, side) {
   const smaller = shrink(
     picture,

@@ -13,7 +13,8 @@ import skimage
 from PIL import Image
 
 from emosynth_jax import predict
-from emosynth_jax.data import _image_files, _images
+from emosynth_jax.data.images import decoding
+from emosynth_jax.data.images import files as image_files
 
 _CAMERA_SIZE = (480, 640)
 
@@ -28,7 +29,7 @@ def astronaut() -> np.ndarray:
 def save_pictures(folder: pathlib.Path, portrait: np.ndarray) -> list[str]:
   """Writes PNG files of one face, of two, and an enlarged one; their names."""
   # Turned and beside each other: two faces, one of them small.
-  small = _image_files.resize(portrait[:300, 80:380], 150)
+  small = image_files.resize(portrait[:300, 80:380], 150)
   pair = np.full((512, 700, 3), 90, np.uint8)
   pair[:, :512] = portrait
   pair[20:170, 530:680] = small
@@ -88,11 +89,11 @@ def save_camera(folder: pathlib.Path, portrait: np.ndarray) -> str:
 def prepared_pixels() -> dict[str, Any]:
   """Pixels before and after Python's resizing and its grey."""
   noise = np.random.default_rng(0).integers(0, 256, (61, 47, 3), np.uint8)
-  grey = _images.convert(_image_files.resize(noise, 61), 1)
+  grey = decoding.convert(image_files.resize(noise, 61), 1)
   sizes = {}
   for shape in ((61, 47), (48, 48), (60, 30), (20, 33), (96, 96)):
     part = np.ascontiguousarray(np.resize(grey, (*shape, 1)))
-    resized = _image_files.resize(part, 48)
+    resized = image_files.resize(part, 48)
     sizes["x".join(map(str, shape))] = {
       "from": part.ravel().tolist(),
       "to": resized.ravel().tolist(),
@@ -101,7 +102,7 @@ def prepared_pixels() -> dict[str, Any]:
     "sizes": sizes,
     "grey": {
       "rgb": noise.ravel().tolist(),
-      "grey": _images.convert(noise, 1).ravel().tolist(),
+      "grey": decoding.convert(noise, 1).ravel().tolist(),
     },
   }
 

@@ -1,12 +1,15 @@
-"""Exact products of a loss's Hessian with vectors."""
+"""Exact products of a loss's Hessian with vectors, and Lanczos by them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from emosynth_jax import mapped
+from emosynth_jax.analysis import directions as of_params
+from emosynth_jax.analysis.curvature import lanczos
+from emosynth_jax.parallel import batched_map
 
 Array = jax.Array
 
@@ -37,7 +40,9 @@ def hessian_vector_product(
     products = jax.tree.map(lambda g, v: (g * v).sum(), gradient, vector)
     return sum(jax.tree.leaves(products))
 
-  return mapped.mean_over_batches(lambda batch: jax.grad(slope)(params, batch), batches)
+  return batched_map.mean_over_batches(
+    lambda batch: jax.grad(slope)(params, batch), batches
+  )
 
 
 def hessian_matvec(
@@ -60,3 +65,55 @@ def hessian_matvec(
     return ravel_pytree(product)[0]
 
   return matvec, flat
+
+
+def at_point(
+  measure: Callable[..., Mapping[str, Any]], num_steps: int, tolerance: float
+) -> Callable[..., Any]:
+  """Lanczos on the Hessian at a point of the plane, for `batched_map.compile_map`.
+
+  Args:
+    measure: `(params, constants, batch) -> {"loss": (), ...}`, means over the batch.
+    num_steps: at most so many products with the Hessian.
+    tolerance: of `lanczos.Extremes.converged`.
+
+  Returns:
+    `(coordinates, params, directions, constants, batches, probe) -> Tridiagonal`, of
+    the Hessian of the mean loss in all parameters; `probe` is `(n,)`.
+  """
+
+  def function(coordinates, params, directions, constants, batches, probe):
+    moved = of_params.move(params, directions, coordinates)
+    return _tridiagonalize(
+      measure, moved, constants, batches, probe, num_steps, tolerance
+    )
+
+  return function
+
+
+def at_network(measure: Callable[..., Mapping[str, Any]], num_steps: int) -> Callable:
+  """Lanczos from one probe at the network, for `batched_map.compile_map`.
+
+  Args:
+    measure: as for `at_point`.
+    num_steps: as there.
+
+  Returns:
+    `(key, params, constants, batches) -> Tridiagonal`; the probe has random signs,
+    whose estimate of the trace has the least variance.
+  """
+
+  def function(key, params, constants, batches):
+    n = sum(x.size for x in jax.tree.leaves(params))
+    probe = jax.random.rademacher(key, (n,), np.float32)
+    return _tridiagonalize(measure, params, constants, batches, probe, num_steps, 0.0)
+
+  return function
+
+
+def _tridiagonalize(measure, params, constants, batches, probe, num_steps, tolerance):
+  def loss_fn(params, batch):
+    return measure(params, constants, batch)["loss"]
+
+  matvec, _ = hessian_matvec(loss_fn, params, batches)
+  return lanczos.lanczos(matvec, probe, num_steps, tolerance=tolerance)

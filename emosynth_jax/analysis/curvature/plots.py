@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import MaxNLocator
 
-from emosynth_jax import plots
-from emosynth_jax.analysis import landscape_plots, spectrum
+from emosynth_jax.analysis.curvature import spectrum
+from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
+from emosynth_jax.utils import plotting
 
 # The colours' scale goes from 1 / r to r, with r between these.
 _LEAST_REACH, _MOST_REACH = 2.0, 20.0
@@ -23,7 +26,7 @@ def plot_densities(found: Sequence[Found], path: str | os.PathLike) -> None:
     found: pairs of a record of curvature.json and its arrays.
     path: the PNG file.
   """
-  figure = plots.new_figure(7.0, 2.6 * len(found) + 0.8)
+  figure = plotting.new_figure(7.0, 2.6 * len(found) + 0.8)
   panels = figure.subplots(len(found), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
   highest = max(float(arrays["density"].max()) for _, arrays in found)
   # A single eigenvalue, one of n, is to be seen; below are the Gaussians' tails.
@@ -31,11 +34,11 @@ def plot_densities(found: Sequence[Found], path: str | os.PathLike) -> None:
   lowest = highest * 0.05 / n
   for panel, (record, arrays) in zip(panels, found, strict=True):
     x, y = arrays["eigenvalues"], np.maximum(arrays["density"], lowest)
-    panel.fill_between(x, lowest, y, color=plots.BLUE, alpha=0.3)
-    panel.plot(x, y, color=plots.BLUE, linewidth=1)
-    panel.axvline(0, color=plots.GREY, linewidth=0.6, linestyle=":")
+    panel.fill_between(x, lowest, y, color=plotting.BLUE, alpha=0.3)
+    panel.plot(x, y, color=plotting.BLUE, linewidth=1)
+    panel.axvline(0, color=plotting.GREY, linewidth=0.6, linestyle=":")
     for end in ("smallest", "largest"):
-      panel.axvline(record[end], color=plots.ORANGE, linewidth=1, linestyle="--")
+      panel.axvline(record[end], color=plotting.ORANGE, linewidth=1, linestyle="--")
     panel.set_yscale("log")
     panel.set_ylim(lowest, highest * 3)
     panel.set_ylabel("density")
@@ -47,9 +50,9 @@ def plot_densities(found: Sequence[Found], path: str | os.PathLike) -> None:
       fontsize=9,
       parse_math=False,
     )
-    plots.clean(panel)
+    plotting.clean(panel)
   panels[-1].set_xlabel("eigenvalue of the Hessian (dashed: the extreme ones)")
-  plots.save(figure, path)
+  plotting.save(figure, path)
 
 
 def plot_ratios(found: Sequence[Found], path: str | os.PathLike) -> None:
@@ -66,12 +69,9 @@ def plot_ratios(found: Sequence[Found], path: str | os.PathLike) -> None:
     found: pairs of a record of curvature_map.json and its arrays.
     path: the PNG file.
   """
-  from matplotlib.colors import LogNorm
-  from matplotlib.ticker import MaxNLocator
-
   reach = _reach([arrays["ratio"] for _, arrays in found])
   norm = LogNorm(1 / reach, reach)
-  figure = plots.new_figure(4.6 * len(found) + 1.2, 5.0)
+  figure = plotting.new_figure(4.6 * len(found) + 1.2, 5.0)
   panels = figure.subplots(1, len(found), squeeze=False, sharex=True, sharey=True)[0]
   for panel, (record, arrays) in zip(panels, found, strict=True):
     axis = arrays["axis"]
@@ -104,7 +104,7 @@ def plot_ratios(found: Sequence[Found], path: str | os.PathLike) -> None:
   ticks = [tick for tick in _ROUND if 1 / reach <= tick <= reach]
   bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
   bar.minorticks_off()
-  plots.save(figure, path)
+  plotting.save(figure, path)
 
 
 def _reach(ratios):

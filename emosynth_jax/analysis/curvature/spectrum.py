@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emosynth_jax.analysis import lanczos
+from emosynth_jax.analysis.curvature import lanczos
 
 # A Gaussian is drawn at least so often within its standard deviation; by the
 # trapezoidal rule its area is then 1 but for rounding.

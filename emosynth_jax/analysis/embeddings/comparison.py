@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emosynth_jax import seeds as several
-from emosynth_jax import statistics, text_table
-from emosynth_jax.analysis import command
+from emosynth_jax.analysis import cli
+from emosynth_jax.metrics import statistics
+from emosynth_jax.utils import text_table
+from emosynth_jax.workdir import seed_summary
 
 # What networks are compared by: figures that no factor on the embeddings changes.
 # Name to digits behind the point and unit.
@@ -38,7 +39,7 @@ def group_runs(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
       images, or have other labels or classes.
   """
   first = records[0]["settings"]
-  command.check_same_images([record["settings"] for record in records], "workdir")
+  cli.check_same_images([record["settings"] for record in records], "workdir")
   kinds: dict[str, list[int]] = {}
   for i, record in enumerate(records):
     settings = record["settings"]
@@ -183,7 +184,7 @@ def format_comparison(comparisons: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _kind(record: Mapping[str, Any]) -> dict[str, Any]:
-  settings = several.settings_of(record["config"])
+  settings = seed_summary.settings_of(record["config"])
   return {path: value for path, value in settings.items() if path != "seed"}
 
 

@@ -4,7 +4,7 @@
   project             their places in a plane, by t-SNE or by principal components
   faithfulness        what of the embeddings such a plane still shows
 
-The command is emosynth_jax/analysis/embedding_run.py.
+The command is emosynth_jax/analysis/embeddings/run.py.
 """
 
 from collections.abc import Callable
@@ -13,10 +13,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.spatial.distance
+import scipy.stats
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE, trustworthiness
+from threadpoolctl import threadpool_limits
 
-from emosynth_jax import mapped
-from emosynth_jax.analysis import gradcam, traced
+from emosynth_jax.analysis.gradcam import jaxpr_interpreter
 from emosynth_jax.models.network_inputs import network_inputs
+from emosynth_jax.parallel import batched_map
 
 METHODS = ("tsne", "pca")
 _PERPLEXITY = 30.0
@@ -24,7 +29,7 @@ _NEIGHBORS = 10
 
 
 def compute_embeddings(
-  apply_fn: traced.ApplyFn,
+  apply_fn: jaxpr_interpreter.ApplyFn,
   variables: Any,
   input_scale: Any,
   images: np.ndarray,
@@ -40,8 +45,8 @@ def compute_embeddings(
 
   Args:
     apply_fn: `(variables, inputs) -> (logits, layers)` with the embedding among the
-      layers as "pre_logits"; `saliency_run.apply_fn_of(experiment, modules=False)`
-      makes it of a run, `gradcam.flax_apply_fn(model)` of a network.
+      layers as "pre_logits"; `gradcam_network.apply_fn_of(experiment, modules=False)`
+      makes it of a run, `grad_cam.flax_apply_fn(model)` of a network.
     variables: the network's.
     input_scale: factor from pixels to the network's input.
     images: uint8 `(M, H, W, C)`.
@@ -72,13 +77,13 @@ def compute_embeddings(
 
   @jax.jit
   def program(members, variables, input_scale):
-    return gradcam.over_batches(
+    return batched_map.over_batches(
       lambda batch: one_batch(variables, input_scale, batch),
       (members,),
       batch_size=batch_size,
     )
 
-  return mapped.run_in_chunks(
+  return batched_map.run_in_chunks(
     program,
     images,
     (variables, input_scale),
@@ -139,14 +144,8 @@ def project(
   perplexity = check_perplexity(perplexity, total)
   if not np.ptp(embeddings, axis=0).any():
     return np.zeros((total, 2), np.float32)
-  # Importing scikit-learn takes a second, which most commands need not wait for.
-  from sklearn.decomposition import PCA
-
   points = PCA(2, svd_solver="full").fit_transform(embeddings)
   if method == "tsne":
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
     # The length that van der Maaten starts from, whatever the embeddings' own, and a
     # hundredth of it by chance, so that another seed shows what chance decides.
     noise = np.random.Generator(np.random.PCG64(seed)).normal(size=points.shape)
@@ -220,10 +219,6 @@ def faithfulness(
     raise ValueError(
       f"points: expected ({len(embeddings)}, 2), at least 3; got {points.shape}"
     )
-  import scipy.spatial.distance
-  import scipy.stats
-  from sklearn.manifold import trustworthiness
-
   # It is defined for less than half as many neighbours as points.
   neighbors = min(_NEIGHBORS, (len(points) - 1) // 2)
   classes = np.unique(labels)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
-from emosynth_jax import plots
-
-if TYPE_CHECKING:
-  from matplotlib.axes import Axes
-  from matplotlib.lines import Line2D
+from emosynth_jax.utils import plotting
 
 # Petroff, "Accessible Color Sequences for Data Visualization", 2021: ten colours that
 # stay apart for readers with any of the three colour-vision deficiencies. The markers
@@ -116,8 +114,6 @@ def plot_embedding(
 
 def legend_handles(class_names: Sequence[str]) -> list[Line2D]:
   """The classes' markers, for a legend of a whole figure."""
-  from matplotlib.lines import Line2D
-
   return [
     Line2D(
       [],
@@ -150,7 +146,7 @@ def draw(
   """
   number = len(rows[0])
   width = 4.4 * number + 1.1
-  figure = plots.new_figure(width, 4.7 * len(rows) + 0.7)
+  figure = plotting.new_figure(width, 4.7 * len(rows) + 0.7)
   axes = figure.subplots(len(rows), number, squeeze=False)
   for axis, panel in zip(axes.flat, [p for row in rows for p in row], strict=True):
     if panel is None:
@@ -168,10 +164,10 @@ def draw(
   figure.supxlabel(
     textwrap.fill(note, int(14 * width)),
     fontsize=8,
-    color=plots.GREY,
+    color=plotting.GREY,
     parse_math=False,
   )
-  plots.save(figure, path)
+  plotting.save(figure, path)
 
 
 def describe(figures: Mapping[str, Any], kept: Mapping[str, float]) -> str:

@@ -1,22 +1,4 @@
-"""What trained runs make of a split before their last layer: pictures and numbers.
-
-  python -m emosynth_jax.analysis.embedding_run --workdir=runs/ce
-  python -m emosynth_jax.analysis.embedding_run --split=test \\
-      --workdir=runs/ce-0 --workdir=runs/ce-1 --workdir=runs/mam-0 --workdir=runs/mam-1
-
-Writes into each workdir:
-
-  embeddings.npz   of every image looked at its row in the split, label, embedding and
-                   margin-free logits; of those drawn, their places by t-SNE and by
-                   principal components
-  embeddings.png   those places
-  separation.json  how far apart the classes are, and by what it was computed
-  separation.txt   the same to be read
-
-Of several runs the first one gets embeddings_comparison.png, too, and
-separation_comparison.json and .txt: every other kind of run (those that differ in more
-than the seed) less the first one's kind, seed by seed.
-"""
+"""Embeddings of trained runs: computed, projected, measured, written and plotted."""
 
 import pathlib
 import zlib
@@ -24,9 +6,17 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
 
-from emosynth_jax import command_line
+from emosynth_jax.analysis import cli
+from emosynth_jax.analysis.embeddings import comparison as embedding_comparison
+from emosynth_jax.analysis.embeddings import embeddings as of_embeddings
+from emosynth_jax.analysis.embeddings import plots as embedding_plots
+from emosynth_jax.analysis.embeddings import separation
+from emosynth_jax.analysis.gradcam import network as gradcam_network
+from emosynth_jax.config.stored import read_config
+from emosynth_jax.training.restore import load_network
+from emosynth_jax.utils import files, npz, progress
+from emosynth_jax.workdir import digests, provenance
 
 Found = tuple[dict[str, Any], dict[str, np.ndarray]]
 
@@ -74,13 +64,11 @@ def embed_runs(
     (indices into those) and "tsne" and "pca" `(P, 2)`.
 
   Raises:
-    FileNotFoundError, ValueError, CheckpointError: as `trained_run.load_network`, and
+    FileNotFoundError, ValueError, CheckpointError: as `restore.load_network`, and
       ValueError for runs that can't be compared and numbers out of range, all before
       anything is computed.
   """
-  from emosynth_jax.analysis import command, separation_report
-
-  command.refuse_twice(workdirs, "workdir")
+  cli.refuse_twice(workdirs, "workdir")
   subjects: list[_Subject] = []
   for workdir in workdirs:
     one = _read(workdir, split, images, points, perplexity, seed, data_dir)
@@ -90,7 +78,7 @@ def embed_runs(
     if len(set(crcs)) == 1:
       one = one._replace(images=first.images)
     subjects.append(one)
-  separation_report.group_runs([subject.record for subject in subjects])
+  embedding_comparison.group_runs([subject.record for subject in subjects])
   return [_embed(subject, batch_size) for subject in subjects]
 
 
@@ -100,11 +88,7 @@ def embed_run(workdir: Any, **arguments: Any) -> Found:
 
 
 def _read(workdir, split, images, points, perplexity, seed, data_dir) -> _Subject:
-  from emosynth_jax import results
-  from emosynth_jax.analysis import command, saliency_run, trained_run
-  from emosynth_jax.analysis import embeddings as of_embeddings
-
-  network = trained_run.load_network(workdir, split, data_dir, dtype="float32")
+  network = load_network(workdir, split, data_dir, dtype="float32")
   config, experiment, state, dataset = network
   order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
   rows = np.sort(order[: images or len(dataset)])
@@ -129,34 +113,30 @@ def _read(workdir, split, images, points, perplexity, seed, data_dir) -> _Subjec
     "training_loss": config.loss.to_dict(),
     "training_seed": config.seed,
     "best_epoch": int(state.best_epoch),
-    "variables_crc32": trained_run.checksum(variables),
+    "variables_crc32": digests.checksum(variables),
   }
   # With the type that it was trained in, by which runs are of different kinds.
-  own = trained_run.read_config(workdir).to_dict()
+  own = read_config(workdir).to_dict()
   record = {
     "settings": settings,
     "name": f"{config.model.name}, {config.loss.name}",
     "class_names": list(dataset.class_names),
     "config": own,
-    "computed_in": command.computed_in("float32"),
+    "computed_in": cli.computed_in("float32"),
   }
   return _Subject(
     workdir=workdir,
-    apply_fn=saliency_run.apply_fn_of(experiment, modules=False),
+    apply_fn=gradcam_network.apply_fn_of(experiment, modules=False),
     variables=variables,
     input_scale=state.input_scale,
     preprocess=experiment.preprocess,
     images=chosen,
     arrays={"rows": rows, "labels": dataset.labels[rows], "drawn": drawn},
-    record=results.to_jsonable(record),
+    record=files.to_jsonable(record),
   )
 
 
 def _embed(subject: _Subject, batch_size: int) -> Found:
-  from emosynth_jax import progress, results
-  from emosynth_jax.analysis import embeddings as of_embeddings
-  from emosynth_jax.analysis import separation
-
   labels, drawn = subject.arrays["labels"], subject.arrays["drawn"]
   total = len(labels)
   bar = progress.Progress(first=0, total=total)
@@ -190,9 +170,9 @@ def _embed(subject: _Subject, batch_size: int) -> Found:
   record = subject.record | {
     "separation": figures,
     "projections": kept,
-    "computed_by": results.provenance(),
+    "computed_by": provenance.provenance(),
   }
-  return results.to_jsonable(record), arrays
+  return files.to_jsonable(record), arrays
 
 
 def draw_runs(path: Any, found: Sequence[Found]) -> None:
@@ -204,7 +184,6 @@ def draw_runs(path: Any, found: Sequence[Found]) -> None:
     path: the PNG file.
     found: of `embed_runs`.
   """
-  from emosynth_jax.analysis import embedding_plots, separation_report
 
   def panel(one, method, name):
     record, arrays = one
@@ -223,7 +202,7 @@ def draw_runs(path: Any, found: Sequence[Found]) -> None:
     names = {"tsne": "t-SNE", "pca": "principal components"}
     rows = [[panel(found[0], method, f": {name}") for method, name in names.items()]]
   else:
-    groups = separation_report.group_runs(records)
+    groups = embedding_comparison.group_runs(records)
     seeds = sorted({record["settings"]["training_seed"] for record in records})
     rows = []
     for seed in seeds:
@@ -244,22 +223,16 @@ def draw_runs(path: Any, found: Sequence[Found]) -> None:
 
 def write_run(workdir: Any, found: Found) -> None:
   """Writes one run's files, see the head of this module."""
-  from emosynth_jax import results
-  from emosynth_jax.analysis import npz, separation_report
-
   folder = pathlib.Path(workdir)
   npz.write_npz(folder / "embeddings.npz", found[1])
   draw_runs(folder / "embeddings.png", [found])
-  text = separation_report.format_runs([found[0]])
-  results.write_atomically(folder / "separation.txt", text.encode())
-  results.write_report(folder / "separation.json", found[0])
+  text = embedding_comparison.format_runs([found[0]])
+  files.write_atomically(folder / "separation.txt", text.encode())
+  files.write_report(folder / "separation.json", found[0])
 
 
 def embed_all(given: Any) -> None:
   """Computes, writes and draws what the flags ask for."""
-  from emosynth_jax import results
-  from emosynth_jax.analysis import separation_report
-
   workdirs = given.workdir
   found = embed_runs(
     workdirs,
@@ -272,16 +245,16 @@ def embed_all(given: Any) -> None:
     data_dir=given.data_dir,
   )
   records = [record for record, _ in found]
-  comparisons = separation_report.compare(records)
+  comparisons = embedding_comparison.compare(records)
   for workdir, one in zip(workdirs, found, strict=True):
     write_run(workdir, one)
-  text = separation_report.format_runs(records)
+  text = embedding_comparison.format_runs(records)
   if len(found) > 1:
-    text += "\n" + separation_report.format_comparison(comparisons)
+    text += "\n" + embedding_comparison.format_comparison(comparisons)
     folder = pathlib.Path(workdirs[0])
     draw_runs(folder / "embeddings_comparison.png", found)
-    results.write_atomically(folder / "separation_comparison.txt", text.encode())
-    results.write_report(
+    files.write_atomically(folder / "separation_comparison.txt", text.encode())
+    files.write_report(
       folder / "separation_comparison.json",
       {
         "runs": [record["settings"] for record in records],
@@ -295,42 +268,4 @@ def embed_all(given: Any) -> None:
 
 def main(argv: list[str]) -> None:
   """Runs the command; a mistake in its input ends it with one line."""
-  from emosynth_jax.analysis import command
-
-  command.run_command(argv, embed_all)
-
-
-def define_flags() -> None:
-  """The flags of this command."""
-  flags.DEFINE_multi_string(
-    "workdir",
-    None,
-    "Folder of a trained run; may be given several times, the baseline first.",
-    required=True,
-  )
-  flags.DEFINE_enum(
-    "split", "validation", ["train", "validation", "test"], "Where the images are from."
-  )
-  flags.DEFINE_integer(
-    "images", 10_000, "How many of its images, at most; 0 for all.", 0
-  )
-  flags.DEFINE_integer(
-    "points", 2000, "How many of those are drawn, at most; 0 for all.", 0
-  )
-  flags.DEFINE_integer("batch_size", 256, "Images at a time.", 1)
-  flags.DEFINE_float(
-    "perplexity", None, "Of t-SNE; 30, or less for few points, by default."
-  )
-  flags.DEFINE_integer("seed", 0, "Of t-SNE.", 0)
-  command_line.define_data_dir()
-  command_line.define_traceback()
-
-
-def run() -> None:
-  """Entry point of the command line."""
-  define_flags()
-  app.run(main)
-
-
-if __name__ == "__main__":
-  run()
+  cli.run_command(argv, embed_all)

@@ -3,8 +3,9 @@
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import silhouette_samples
 
-from emosynth_jax.analysis import embeddings as of_embeddings
+from emosynth_jax.analysis.embeddings import embeddings as of_embeddings
 
 
 def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -70,7 +71,6 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
       "labels: expected at least two classes, and more images than classes; got "
       f"{len(classes)} classes and {len(x)} images"
     )
-  from sklearn.metrics import silhouette_samples
 
   def by_class(values):
     return np.array([values[own == k].mean() for k in range(len(classes))])

@@ -1,10 +1,4 @@
-"""Grad-CAM: where in an image a network finds what speaks for a class.
-
-  python -m emosynth_jax.analysis.gradcam --workdir=runs/ce
-
-Writes gradcam.npz (the maps of all images looked at) and gradcam.png into a trained
-run's workdir; see emosynth_jax/analysis/saliency_run.py.
-"""
+"""Grad-CAM (Selvaraju et al., 2017)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -13,9 +7,8 @@ import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from emosynth_jax.analysis import traced
+from emosynth_jax.analysis.gradcam import jaxpr_interpreter
 from emosynth_jax.models import normalized_inputs
 
 Array = jax.Array
@@ -36,7 +29,7 @@ class GradCam(NamedTuple):
 
 
 def grad_cam(
-  apply_fn: traced.ApplyFn,
+  apply_fn: jaxpr_interpreter.ApplyFn,
   variables: Any,
   inputs: Array,
   *,
@@ -73,13 +66,13 @@ def grad_cam(
     Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via
     Gradient-based Localization", ICCV 2017, equations 1 and 2.
   """
-  recorded = traced.trace(apply_fn, variables, inputs)
+  recorded = jaxpr_interpreter.trace(apply_fn, variables, inputs)
   _check_layer(recorded, layer)
   shape = recorded.layers[layer].aval
 
   def scores(shift):
-    logits, maps = traced.evaluate(recorded, layer=layer, shift=shift)
-    return traced.target_scores(logits, targets).sum(), (logits, maps)
+    logits, maps = jaxpr_interpreter.evaluate(recorded, layer=layer, shift=shift)
+    return jaxpr_interpreter.target_scores(logits, targets).sum(), (logits, maps)
 
   zeros = jnp.zeros(shape.shape, shape.dtype)
   gradient, (logits, maps) = jax.grad(scores, has_aux=True)(zeros)
@@ -88,12 +81,14 @@ def grad_cam(
   return GradCam(
     maps=jax.nn.relu(summed),
     logits=logits.astype(jnp.float32),
-    targets=traced.as_targets(logits, targets),
+    targets=jaxpr_interpreter.as_targets(logits, targets),
   )
 
 
 def layer_shapes(
-  apply_fn: traced.ApplyFn, variables: Any, inputs: Array | jax.ShapeDtypeStruct
+  apply_fn: jaxpr_interpreter.ApplyFn,
+  variables: Any,
+  inputs: Array | jax.ShapeDtypeStruct,
 ) -> dict[str, tuple[int, int, int]]:
   """The layers that have maps, in the order in which they are computed.
 
@@ -107,7 +102,7 @@ def layer_shapes(
   Returns:
     Name to `(h, w, k)`.
   """
-  recorded = traced.trace(apply_fn, variables, inputs)
+  recorded = jaxpr_interpreter.trace(apply_fn, variables, inputs)
   return {
     name: variable.aval.shape[1:]
     for name, variable in recorded.layers.items()
@@ -138,7 +133,7 @@ def flax_apply_fn(
   *,
   to_logits: Callable[[Any, Array, dict[str, Array]], Array] | None = None,
   modules: bool = False,
-) -> traced.ApplyFn:
+) -> jaxpr_interpreter.ApplyFn:
   """A network of `emosynth_jax.models` as a function with named layers.
 
   Args:
@@ -228,49 +223,15 @@ def normalize(maps: Array) -> Array:
   return maps / jnp.where(largest > 0, largest, 1)
 
 
-def over_batches(function: Callable[..., Any], arrays: Any, *, batch_size: int) -> Any:
-  """A function of a batch for a whole split, batch by batch in one program.
-
-  The last batch is filled up with examples from the front, whose results are dropped.
-  To be called under `jax.jit`.
-
-  Args:
-    function: takes a batch of each array and returns a pytree of arrays `(B, ...)`,
-      each example's by that example alone.
-    arrays: a tuple of arrays `(M, ...)`.
-    batch_size: B, or less where M is less.
-
-  Returns:
-    The function's results, `(M, ...)`.
-  """
-  total = jax.tree.leaves(arrays)[0].shape[0]
-  size = min(batch_size, total)
-
-  def one_batch(_, start):
-    rows = (start + jnp.arange(size)) % total
-    return None, function(*jax.tree.map(lambda x: x[rows], arrays))
-
-  _, results = lax.scan(one_batch, None, jnp.arange(0, total, size))
-  return jax.tree.map(
-    lambda x: x.reshape(x.shape[0] * size, *x.shape[2:])[:total], results
-  )
-
-
-def _check_layer(recorded: traced.Trace, layer: str) -> None:
+def _check_layer(recorded: jaxpr_interpreter.Trace, layer: str) -> None:
   known = {k: v.aval.shape[1:] for k, v in recorded.layers.items() if v.aval.ndim == 4}
   if layer not in known:
     listed = ", ".join(f"{name} {shape}" for name, shape in known.items())
     raise ValueError(
       f"layer: expected one of {listed or '(none has maps)'}; got {layer!r}"
     )
-  if not traced.depends_on(recorded, layer):
+  if not jaxpr_interpreter.depends_on(recorded, layer):
     raise ValueError(
       f"layer: the logits are not computed from {layer!r}, or by a way inside of a "
       "loop or a jitted function that is not open to view"
     )
-
-
-if __name__ == "__main__":
-  from emosynth_jax.analysis import saliency_run
-
-  saliency_run.run()

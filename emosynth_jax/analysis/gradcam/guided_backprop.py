@@ -6,13 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from emosynth_jax.analysis import traced
+from emosynth_jax.analysis.gradcam import jaxpr_interpreter
 
 Array = jax.Array
 
 
 def guided_backprop(
-  apply_fn: traced.ApplyFn,
+  apply_fn: jaxpr_interpreter.ApplyFn,
   variables: Any,
   inputs: Array,
   *,
@@ -50,14 +50,14 @@ def guided_backprop(
   """
 
   def scores(inputs):
-    recorded = traced.trace(apply_fn, variables, inputs)
-    logits, number = traced.evaluate_rectified(recorded, _guided)
+    recorded = jaxpr_interpreter.trace(apply_fn, variables, inputs)
+    logits, number = jaxpr_interpreter.evaluate_rectified(recorded, _guided)
     if not number:
       raise ValueError(
         "apply_fn: expected a network with one of the activations "
-        f"{', '.join(traced.RECTIFIERS)}, as jax.nn has them; got none"
+        f"{', '.join(jaxpr_interpreter.RECTIFIERS)}, as jax.nn has them; got none"
       )
-    return traced.target_scores(logits, targets).sum()
+    return jaxpr_interpreter.target_scores(logits, targets).sum()
 
   return jax.grad(scores)(inputs)
 

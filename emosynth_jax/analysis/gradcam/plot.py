@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 
-from emosynth_jax import plots
+from emosynth_jax.utils import plotting
 
 _COLUMNS = ("image", "Grad-CAM", "guided backprop.", "guided Grad-CAM")
 _SIDE = 1.05  # of a picture, in inches
@@ -44,7 +45,7 @@ def draw(
   examples = choose_examples(labels, predicted, len(class_names))
   width = 2 * len(_COLUMNS) * _SIDE + 1.2
   height = len(examples) * (_SIDE + 0.28) + 1
-  figure = plots.new_figure(width, height + _BAR)
+  figure = plotting.new_figure(width, height + _BAR)
   halves = figure.subfigures(2, 1, squeeze=False, height_ratios=(height, _BAR))
   upper, lower = halves[:, 0]
   upper.suptitle(title, fontsize=11, parse_math=False)
@@ -79,7 +80,7 @@ def draw(
         0.5, -0.06, name, transform=axis.transAxes, ha="center", va="top", fontsize=7.5
       )
   _draw_bar(lower)
-  plots.save(figure, path)
+  plotting.save(figure, path)
 
 
 def _draw_bar(figure) -> None:
@@ -98,7 +99,7 @@ def describe_layer(layer: str, shape: Sequence[int], margin: int) -> str:
   Args:
     layer: its name.
     shape: `(h, w, k)` of its maps.
-    margin: see `gradcam.upsample`.
+    margin: see `grad_cam.upsample`.
   """
   height, width = shape[0] - 2 * margin, shape[1] - 2 * margin
   return f"layer {layer} ({height} x {width} pixels)"
@@ -142,8 +143,6 @@ def overlay(grey: np.ndarray, cam: np.ndarray) -> np.ndarray:
 
   Low values are a tint of yellow: dark ones would be taken for a dark image.
   """
-  from matplotlib import colormaps
-
   largest = cam.max()
   share = cam / largest if largest > 0 else np.zeros_like(cam)
   colour = colormaps["autumn_r"](share)[..., :3]

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import MaxNLocator
 
-from emosynth_jax import plots
+from emosynth_jax.utils import plotting
 
 _NUM_LEVELS = 21
 # Of the loss of a network that knows nothing, ln K: what lies above is one colour. At
@@ -21,7 +24,7 @@ _ROUND = (1, 1.2, 1.5, 2, 3, 4, 5, 7)
 _OVER, _NOT_FINITE = "#fff3b0", "#9a9a9a"
 # Of a panel's title in a line.
 _LETTERS = 52
-_LINES = (("-", plots.BLUE), ("--", plots.ORANGE), ("-.", plots.GREEN))
+_LINES = (("-", plotting.BLUE), ("--", plotting.ORANGE), ("-.", plotting.GREEN))
 
 
 def draw(
@@ -55,7 +58,7 @@ def draw(
 
 def plot_lines(axis, losses, accuracies, titles, path) -> None:
   """Loss (logarithmic) and accuracy along one direction."""
-  figure = plots.new_figure(6.4, 6.0)
+  figure = plotting.new_figure(6.4, 6.0)
   top, bottom = figure.subplots(2, 1, sharex=True)
   for i, title in enumerate(titles):
     line, colour = _LINES[i % len(_LINES)]
@@ -67,22 +70,19 @@ def plot_lines(axis, losses, accuracies, titles, path) -> None:
   bottom.set_ylabel("accuracy (%)")
   bottom.set_xlabel("step along the direction, 1 = each filter's own norm")
   for a in (top, bottom):
-    plots.clean(a)
+    plotting.clean(a)
   legend = top.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
   for text in legend.get_texts():
     text.set_parse_math(False)
-  plots.save(figure, path)
+  plotting.save(figure, path)
 
 
 def plot_contours(axis, losses, titles, levels, path) -> None:
   """Each plane in `levels`, with lines at round numbers; one colour is above them."""
-  from matplotlib import colormaps
-  from matplotlib.ticker import MaxNLocator
-
   norm, ticks = _norm(levels), round_ticks(levels[0], levels[-1])
   colours = colormaps["viridis"].with_extremes(over=_OVER)
   above = _is_cut(losses, levels)
-  figure = plots.new_figure(4.6 * len(losses) + 1.2, 4.8)
+  figure = plotting.new_figure(4.6 * len(losses) + 1.2, 4.8)
   panels = figure.subplots(1, len(losses), squeeze=False, sharex=True, sharey=True)[0]
   for panel, loss, title in zip(panels, losses, titles, strict=True):
     panel.set_facecolor(_NOT_FINITE)
@@ -112,17 +112,15 @@ def plot_contours(axis, losses, titles, levels, path) -> None:
   bar.set_label("cross-entropy" + (f", up to {highest:.2g} beyond" if above else ""))
   bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
   bar.minorticks_off()
-  plots.save(figure, path)
+  plotting.save(figure, path)
 
 
 def plot_surfaces(axis, losses, titles, levels, path) -> None:
   """Each plane as a surface whose height is the loss's logarithm, within `levels`."""
-  from matplotlib.ticker import MaxNLocator
-
   ticks = round_ticks(levels[0], levels[-1])
   above = _is_cut(losses, levels)
   low, high = np.log10(levels[[0, -1]])
-  figure = plots.new_figure(5.0 * len(losses), 4.6)
+  figure = plotting.new_figure(5.0 * len(losses), 4.6)
   first, second = np.meshgrid(axis, axis, indexing="ij")
   for i, (loss, title) in enumerate(zip(losses, titles, strict=True)):
     panel = figure.add_subplot(1, len(losses), i + 1, projection="3d")
@@ -151,7 +149,7 @@ def plot_surfaces(axis, losses, titles, levels, path) -> None:
     )
     panel.view_init(elev=32, azim=-55)
     panel.set_box_aspect(None, zoom=0.85)
-  plots.save(figure, path)
+  plotting.save(figure, path)
 
 
 def common_levels(
@@ -193,8 +191,6 @@ def round_ticks(low: float, high: float) -> list[float]:
   Returns:
     Ascending numbers from `low` to `high`; never fewer than two.
   """
-  from matplotlib.ticker import MaxNLocator
-
   decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
   for wanted in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5), _ROUND):
     # Not 10.0**-3 * 2, whose last digits are rounding.
@@ -215,8 +211,6 @@ def _is_cut(losses, levels):
 
 
 def _norm(levels):
-  from matplotlib.colors import LogNorm
-
   return LogNorm(levels[0], levels[-1])
 
 

@@ -1,22 +1,19 @@
-"""The loss around a trained network, along filter-normalised random directions.
-
-  python -m emosynth_jax.analysis.loss_landscape --workdir=runs/ce
-  python -m emosynth_jax.analysis.loss_landscape --workdir=runs/ce --compare=runs/mam
-
-Writes loss_landscape.npz, loss_landscape.json, loss_landscape_directions.npz and the
-pictures into each run's workdir, and of a line (--dimensions=1) loss_line.*; with
---compare the first one gets a picture of all, on the same axes and levels. A landscape
-that a workdir already has is not computed again, and one of other settings is kept
-(kept.py).
-"""
+"""The loss around a trained network, along filter-normalised random directions."""
 
 import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import logging
+
+from emosynth_jax.analysis import cli, result_cache, trained_run
+from emosynth_jax.analysis import directions as of_params
+from emosynth_jax.parallel import batched_map
+from emosynth_jax.utils import progress
+from emosynth_jax.workdir import provenance
 
 # By the number of dimensions: a line and a plane are two analyses.
 FILES = {1: "loss_line", 2: "loss_landscape"}
@@ -56,7 +53,7 @@ def grid_points(axis: np.ndarray, dimensions: int) -> np.ndarray:
 
 
 def at_point(measure: Callable[..., Any]) -> Callable[..., Any]:
-  """What is measured at a point of the plane, for `mapped.compile_map`.
+  """What is measured at a point of the plane, for `batched_map.compile_map`.
 
   Args:
     measure: `(params, constants, batch) -> pytree`, means over the batch.
@@ -65,12 +62,10 @@ def at_point(measure: Callable[..., Any]) -> Callable[..., Any]:
     `(coordinates, params, directions, constants, batches) -> pytree`, the means over
     all batches at the point `directions.move` leads to.
   """
-  from emosynth_jax import mapped
-  from emosynth_jax.analysis import directions as of_params
 
   def function(coordinates, params, directions, constants, batches):
     moved = of_params.move(params, directions, coordinates)
-    return mapped.mean_over_batches(
+    return batched_map.mean_over_batches(
       lambda batch: measure(moved, constants, batch), batches
     )
 
@@ -92,17 +87,15 @@ def compute_landscape(
     run: a `trained_run.TrainedRun`.
     directions: normalised, with a leading axis of D.
     points: `(P, D)`.
-    mapping: one of `mapped.MAPPINGS`.
+    mapping: one of `batched_map.MAPPINGS`.
     chunk: points a call.
     report: called with the number of points done.
 
   Returns:
     "loss" and "accuracy", `(P,)`.
   """
-  from emosynth_jax import mapped
-
-  program = mapped.compile_map(at_point(run.measure), mapping)
-  return mapped.run_in_chunks(
+  program = batched_map.compile_map(at_point(run.measure), mapping)
+  return batched_map.run_in_chunks(
     program,
     points,
     (run.params, directions, run.constants, run.batches),
@@ -125,10 +118,8 @@ def landscapes_of(workdirs: Sequence[str], given: Any) -> list[Found]:
     ValueError: before anything is computed, if a run was looked at on other images
       than the first, or for flags out of their range.
   """
-  from emosynth_jax.analysis import command
-
   axis_coordinates(given.range, given.grid)
-  runs = command.load_runs(workdirs, given, count=given.dimensions)
+  runs = cli.load_runs(workdirs, given, count=given.dimensions)
   return [
     landscape_of(workdir, given, run)
     for workdir, run in zip(workdirs, runs, strict=True)
@@ -147,23 +138,17 @@ def landscape_of(workdir: str, given: Any, run: Any = None) -> Found:
     The content of loss_landscape.json, or of loss_line.json, and the arrays "axis",
     "loss", "accuracy".
   """
-  import jax
-
-  from emosynth_jax import progress, results
-  from emosynth_jax.analysis import command, kept, trained_run
 
   axis = axis_coordinates(given.range, given.grid)
   if run is None:
-    run = trained_run.load_run(workdir, **command.run_arguments(given))
-  settings = (
-    run.facts | command.plane_settings(given) | {"dimensions": given.dimensions}
-  )
+    run = trained_run.load_run(workdir, **cli.run_arguments(given))
+  settings = run.facts | cli.plane_settings(given) | {"dimensions": given.dimensions}
   stem = pathlib.Path(workdir) / FILES[given.dimensions]
-  if stored := kept.read(stem, settings):
+  if stored := result_cache.read(stem, settings):
     logging.info("%s has this landscape; nothing is computed again.", workdir)
     return stored
   began = time.monotonic()
-  directions, raw = command.directions_for(run.params, given, given.dimensions)
+  directions, raw = cli.directions_for(run.params, given, given.dimensions)
   points = grid_points(axis, given.dimensions)
   bar = progress.Progress(first=0, total=len(points))
   values = compute_landscape(
@@ -189,62 +174,14 @@ def landscape_of(workdir: str, given: Any, run: Any = None) -> Found:
     "accuracy_at_network": float(arrays["accuracy"][middle]),
     "non_finite_points": int((~np.isfinite(arrays["loss"])).sum()),
     "seconds": round(time.monotonic() - began, 1),
-    "computed_in": command.computed_in("float32"),
-    "computed_by": results.provenance(),
+    "computed_in": cli.computed_in("float32"),
+    "computed_by": provenance.provenance(),
   }
-  kept.write(stem, record, arrays, raw)
+  result_cache.write(stem, record, arrays, raw)
   return record, arrays
-
-
-def main(argv: list[str]) -> None:
-  """Computes and draws the landscapes of --workdir and --compare."""
-  from emosynth_jax.analysis import command
-
-  command.run_command(argv, _draw_all)
-
-
-def _draw_all(given: Any) -> None:
-  from emosynth_jax.analysis import landscape_plots
-
-  workdirs = [given.workdir, *given.compare]
-  found = landscapes_of(workdirs, given)
-  file = FILES[given.dimensions]
-  for workdir, one in zip(workdirs, found, strict=True):
-    landscape_plots.draw(pathlib.Path(workdir) / file, [one])
-    logging.info("The landscape of %s is in %s.*", one[0]["name"], file)
-  if given.compare:
-    landscape_plots.draw(pathlib.Path(given.workdir) / f"{file}_comparison", found)
-  for workdir, (record, arrays) in zip(workdirs, found, strict=True):
-    settings = record["settings"]
-    print(
-      f"{workdir}: loss {record['loss_at_network']:.4f}, accuracy "
-      f"{100 * record['accuracy_at_network']:.2f} % on {settings['num_images']} images "
-      f"of {settings['split']}; "
-      f"loss up to {np.nanmax(arrays['loss']):.4g} on the grid, below twice the "
-      f"network's on {100 * share_below(arrays['loss'], 2):.1f} % of it"
-    )
 
 
 def share_below(loss: np.ndarray, factor: float) -> float:
   """The share of the grid where the loss is below `factor` times its middle's."""
   middle = loss[tuple(n // 2 for n in loss.shape)]
   return float(np.mean(loss < factor * middle))
-
-
-def define_flags() -> None:
-  """The flags of this command."""
-  from emosynth_jax.analysis import command
-
-  command.define_flags(split="train", images=1024, batch_size=256)
-  flags.DEFINE_integer("grid", 51, "Points along each direction, odd.", 3)
-  flags.DEFINE_integer("dimensions", 2, "1 for a line, 2 for a plane.", 1, 2)
-
-
-def run() -> None:
-  """Entry point of the command line."""
-  define_flags()
-  app.run(main)
-
-
-if __name__ == "__main__":
-  run()

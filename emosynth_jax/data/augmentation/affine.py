@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.data import _checks
+from emosynth_jax.data.augmentation import checks
 
 
 class AffineParameters(NamedTuple):
@@ -49,7 +49,7 @@ def affine(
     TypeError: for images that aren't floating, or an argument of the wrong type.
     ValueError: for the wrong rank, an empty axis, or an argument out of its range.
   """
-  images = _checks.as_images(images)
+  images = checks.as_images(images)
   n, height, width, _ = images.shape
   parameters = sample_affine(
     key, n, zoom=zoom, shear=shear, shift=shift, rotation=rotation, flip=flip
@@ -95,10 +95,10 @@ def sample_affine(
     TypeError: for a range that is no number, or a `flip` that is no bool.
     ValueError: for a range out of its interval.
   """
-  _checks.check_number("zoom", zoom, 0, 1)
-  _checks.check_number("shear", shear, 0)
-  _checks.check_number("shift", shift, 0, 1)
-  _checks.check_number("rotation", rotation, 0, 180)
+  checks.check_number("zoom", zoom, 0, 1)
+  checks.check_number("shear", shear, 0)
+  checks.check_number("shift", shift, 0, 1)
+  checks.check_number("rotation", rotation, 0, 180)
   if not isinstance(flip, (bool, np.bool_)):
     raise TypeError(f"flip: expected True or False, got {flip!r}")
   u = jax.random.uniform(key, (n, 7), jnp.float32, -1, 1)
@@ -161,7 +161,7 @@ def resample(images: ArrayLike, matrices: ArrayLike) -> Array:
     TypeError: for images or matrices that aren't floating.
     ValueError: for the wrong shape, or an empty axis.
   """
-  images, matrices = _checks.as_images(images), jnp.asarray(matrices)
+  images, matrices = checks.as_images(images), jnp.asarray(matrices)
   n, height, width, channels = images.shape
   if not jnp.issubdtype(matrices.dtype, jnp.floating):
     raise TypeError(f"matrices: expected a floating dtype, got {matrices.dtype}")

@@ -10,15 +10,15 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from emosynth_jax.data import _checks
-from emosynth_jax.data._affine import (
+from emosynth_jax.data.augmentation import checks
+from emosynth_jax.data.augmentation.affine import (
   AffineParameters,
   affine,
   affine_matrices,
   resample,
   sample_affine,
 )
-from emosynth_jax.data._erasing import cutout, random_erasing
+from emosynth_jax.data.augmentation.erasing import cutout, random_erasing
 
 __all__ = [
   "AffineParameters",
@@ -119,9 +119,9 @@ def random_crop(
     ValueError: for the wrong rank, an empty axis, a padding out of range, or an
       unknown fill.
   """
-  images = _checks.as_images(images)
+  images = checks.as_images(images)
   n, height, width, channels = images.shape
-  _checks.check_integer("padding", padding, 0, min(height, width) - 1)
+  checks.check_integer("padding", padding, 0, min(height, width) - 1)
   modes = {"edge": "edge", "reflect": "reflect", "zero": "constant"}
   if fill not in modes:
     raise ValueError(f"fill: expected one of {', '.join(modes)}; got {fill!r}")
@@ -164,7 +164,7 @@ def mixup(
     Zhang et al., mixup: Beyond Empirical Risk Minimization, 2017,
     https://arxiv.org/abs/1710.09412
   """
-  images, labels = _checks.as_images(images), jnp.asarray(labels_onehot)
+  images, labels = checks.as_images(images), jnp.asarray(labels_onehot)
   n = images.shape[0]
   if not jnp.issubdtype(labels.dtype, jnp.floating):
     raise TypeError(
@@ -173,7 +173,7 @@ def mixup(
     )
   if labels.ndim != 2 or labels.shape[0] != n or not labels.size:
     raise ValueError(f"labels_onehot: expected shape ({n}, K), got {labels.shape}")
-  _checks.check_number("alpha", alpha, 0, above=True)
+  checks.check_number("alpha", alpha, 0, above=True)
   partner_key, weight_key = jax.random.split(key)
   partner = jax.random.permutation(partner_key, n)
   weight = jax.random.beta(weight_key, alpha, alpha, (n,), jnp.float32)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from emosynth_jax.data import _checks
+from emosynth_jax.data.augmentation import checks
 
 
 def cutout(key: ArrayLike, images: ArrayLike, *, side: int) -> Array:
@@ -34,9 +34,9 @@ def cutout(key: ArrayLike, images: ArrayLike, *, side: int) -> Array:
     DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with
     Cutout, 2017, https://arxiv.org/abs/1708.04552
   """
-  images = _checks.as_images(images)
+  images = checks.as_images(images)
   n, height, width, _ = images.shape
-  _checks.check_integer("side", side, 0, max(height, width))
+  checks.check_integer("side", side, 0, max(height, width))
   if not side:
     return images
 
@@ -91,13 +91,13 @@ def random_erasing(
     Zhong et al., Random Erasing Data Augmentation, 2017,
     https://arxiv.org/abs/1708.04896
   """
-  images = _checks.as_images(images)
+  images = checks.as_images(images)
   n, height, width, _ = images.shape
-  _checks.check_number("probability", probability, 0, 1)
-  _checks.check_interval("area", area, 1)
-  _checks.check_interval("aspect", aspect)
+  checks.check_number("probability", probability, 0, 1)
+  checks.check_interval("area", area, 1)
+  checks.check_interval("aspect", aspect)
   if value is not None:
-    _checks.check_number("value", value)
+    checks.check_number("value", value)
   # With the share s and the aspect a the sides are sqrt(s H W a) and sqrt(s H W / a);
   # they fit where s H / W <= a <= H / (W s).
   shape = height / width

@@ -27,11 +27,11 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from emosynth_jax import faces
-from emosynth_jax.data import _face_crop, _image_files, _images
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.data.fer2013 import CLASS_NAMES
-from emosynth_jax.data.folds import rows_of_split, stratified_group_folds
+from emosynth_jax.data.datasets.fer2013 import CLASS_NAMES
+from emosynth_jax.data.datasets.folds import rows_of_split, stratified_group_folds
+from emosynth_jax.data.images import decoding, face_crop, face_detector
+from emosynth_jax.data.images import files as image_files
 
 # The codes of the emotion files, in FER-2013's words; 2 is contempt.
 CODES = ("neutral", "angry", "neutral", "disgust", "fear", "happy", "sad", "surprise")
@@ -90,8 +90,8 @@ def load(
     crop: what is kept of the authors' frames of 640x490 and 640x480. "centre", the
       largest centred square: all of the head and some of the room. "landmarks", a
       square around the 68 points in the authors' `Landmarks/`. "detector", a square
-      around the surest face that the detector of `faces.py` sees, framed as FER-2013's
-      images are. CK+48 is cropped already.
+      around the surest face that the detector of `face_detector.py` sees, framed as
+      FER-2013's images are. CK+48 is cropped already.
 
   Returns:
     A `Dataset` of images `(N, image_size, image_size, channels)`.
@@ -109,7 +109,7 @@ def load(
   ):
     if value not in known:
       raise ValueError(f"{name}: expected one of {list(known)}, got {value!r}")
-  _image_files.check_options(image_size, channels)
+  image_files.check_options(image_size, channels)
   root, is_ck48 = _find(pathlib.Path(data_dir))
   if is_ck48 and crop != "centre":
     raise ValueError(f"crop: the faces of {root} are cropped already; got {crop!r}")
@@ -130,9 +130,9 @@ def load(
   images = np.empty((len(rows), image_size, image_size, channels), np.uint8)
   for i, row in enumerate(rows):
     path = frames[row].path
-    image = _images.decode(path.read_bytes(), str(path), channels)
-    image = _face_crop.cut(image, find_square(image, path))
-    images[i] = _image_files.resize(image, image_size)
+    image = decoding.decode(path.read_bytes(), str(path), channels)
+    image = face_crop.cut(image, find_square(image, path))
+    images[i] = image_files.resize(image, image_size)
   logging.info("CK+: %d %s images from %s", len(rows), split, root)
   return Dataset(
     images=images,
@@ -274,25 +274,25 @@ def _describe(split: str, protocol: str, fold: int, folds: int) -> str:
 
 def _square_finder(
   root: pathlib.Path, crop: str
-) -> Callable[[np.ndarray, pathlib.Path], _face_crop.Square]:
+) -> Callable[[np.ndarray, pathlib.Path], face_crop.Square]:
   """What finds the square to keep of a frame."""
   if crop == "centre":
-    return lambda image, path: _face_crop.centre(image)
+    return lambda image, path: face_crop.centre(image)
   if crop == "detector":
-    detect = faces.build_detector()
+    detect = face_detector.build_detector()
 
-    def surest(image: np.ndarray, path: pathlib.Path) -> _face_crop.Square:
+    def surest(image: np.ndarray, path: pathlib.Path) -> face_crop.Square:
       found = detect(image)
       if not found:
         raise ValueError(f"{path}: the face detector sees no face in this image")
-      return faces.square_of(found[0])
+      return face_detector.square_of(found[0])
 
     return surest
 
-  def find(image: np.ndarray, path: pathlib.Path) -> _face_crop.Square:
+  def find(image: np.ndarray, path: pathlib.Path) -> face_crop.Square:
     name = f"{path.stem}_landmarks.txt"
     file = root.joinpath("Landmarks", *path.parts[-3:-1], name)
-    return _face_crop.around_landmarks(file, image)
+    return face_crop.around_landmarks(file, image)
 
   return find
 

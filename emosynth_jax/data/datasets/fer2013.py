@@ -27,8 +27,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from absl import logging
 
-from emosynth_jax.data import _images, pixel_form
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.images import decoding, pixel_form
 
 CLASS_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SIDE = 48
@@ -263,7 +263,7 @@ def _load_files(
   images, labels, sources = [], [], []
   files = _select_files(root, names)
   for name, label in [file for usage in usages for file in files[usage]]:
-    image = _images.decode(read(name), f"{root}: {name}", channels=1)
+    image = decoding.decode(read(name), f"{root}: {name}", channels=1)
     if image.shape != (SIDE, SIDE, 1):
       raise ValueError(
         f"{root}: {name}: expected 48x48 pixels, got {image.shape[1]}x{image.shape[0]}"

@@ -13,8 +13,8 @@ import pathlib
 
 import numpy as np
 
-from emosynth_jax.data import _image_files
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.images import files as image_files
 
 _FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
 
@@ -50,7 +50,7 @@ def open_split(
   """What `load` reads, each image being read when it is asked for."""
   if split not in _FOLDERS:
     raise ValueError(f"split: expected one of {list(_FOLDERS)}, got {split!r}")
-  _image_files.check_options(image_size, channels)
+  image_files.check_options(image_size, channels)
   root = pathlib.Path(data_dir)
   roots = _split_roots(root)
   if split not in roots:
@@ -67,7 +67,7 @@ def open_split(
     paths += files
     labels += [label] * len(files)
   return Dataset(
-    images=_image_files.lazily(paths, image_size, channels),
+    images=image_files.lazily(paths, image_size, channels),
     labels=np.array(labels, np.int32),
     class_names=class_names,
     split=split,

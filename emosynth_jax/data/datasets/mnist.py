@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from emosynth_jax.data import _tfds
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.data.lazy_images import LazyImages
+from emosynth_jax.data.datasets import tfds_records
+from emosynth_jax.data.images.lazy import LazyImages
 
 CLASS_NAMES = tuple("0123456789")
 COUNTS = {"train": 60000, "test": 10000}
@@ -39,20 +39,20 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
     FileNotFoundError: the data set isn't prepared there.
     ValueError: the split is unknown or the data malformed.
   """
-  dataset = _tfds.read("mnist", data_dir, split, **_EXPECTED)
+  dataset = tfds_records.read("mnist", data_dir, split, **_EXPECTED)
   return dataclasses.replace(dataset, images=_pad(dataset.images))
 
 
 def open_split(
-  data_dir: str | pathlib.Path, split: str, *, share: _tfds.Share
+  data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share
 ) -> Dataset:
   """What `load` reads, each image being read when it is asked for.
 
   Args:
     data_dir, split: as `load` takes them.
-    share: see `_tfds.open_split`.
+    share: see `tfds_records.open_split`.
   """
-  dataset = _tfds.open_split("mnist", data_dir, split, share=share, **_EXPECTED)
+  dataset = tfds_records.open_split("mnist", data_dir, split, share=share, **_EXPECTED)
   images: Any = LazyImages(
     lambda rows: _pad(dataset.images[rows]), (len(dataset), 32, 32, 1)
   )

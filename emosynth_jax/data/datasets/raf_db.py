@@ -17,9 +17,9 @@ import pathlib
 import numpy as np
 from absl import logging
 
-from emosynth_jax.data import _image_files
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.data.fer2013 import CLASS_NAMES
+from emosynth_jax.data.datasets.fer2013 import CLASS_NAMES
+from emosynth_jax.data.images import files as image_files
 
 # RAF-DB's labels 1..7 in FER-2013's words.
 LABELS = {
@@ -71,12 +71,12 @@ def open_split(
   """What `load` reads, each image being read when it is asked for."""
   if split not in COUNTS:
     raise ValueError(f"split: expected one of {list(COUNTS)}, got {split!r}")
-  _image_files.check_options(image_size, channels)
+  image_files.check_options(image_size, channels)
   root, is_listed = _find(pathlib.Path(data_dir))
   logging.info("RAF-DB: reading %s from %s", split, root)
   files = (_listed_files if is_listed else _sorted_files)(root)[split]
   dataset = Dataset(
-    images=_image_files.lazily([path for path, _ in files], image_size, channels),
+    images=image_files.lazily([path for path, _ in files], image_size, channels),
     labels=np.array([CLASS_NAMES.index(LABELS[label]) for _, label in files], np.int32),
     class_names=CLASS_NAMES,
     split=split,

@@ -3,8 +3,8 @@
 import pathlib
 from typing import Any
 
-from emosynth_jax.data import _tfds
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.datasets import tfds_records
 
 CLASS_NAMES = tuple("0123456789")
 COUNTS = {"train": 73257, "test": 26032, "extra": 531131}
@@ -31,16 +31,16 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
     FileNotFoundError: the data set isn't prepared there.
     ValueError: the split is unknown or the data malformed.
   """
-  return _tfds.read("svhn", data_dir, split, **_EXPECTED)
+  return tfds_records.read("svhn", data_dir, split, **_EXPECTED)
 
 
 def open_split(
-  data_dir: str | pathlib.Path, split: str, *, share: _tfds.Share
+  data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share
 ) -> Dataset:
   """What `load` reads, each image being read when it is asked for.
 
   Args:
     data_dir, split: as `load` takes them.
-    share: see `_tfds.open_split`.
+    share: see `tfds_records.open_split`.
   """
-  return _tfds.open_split("svhn", data_dir, split, share=share, **_EXPECTED)
+  return tfds_records.open_split("svhn", data_dir, split, share=share, **_EXPECTED)

@@ -21,8 +21,8 @@ import os
 
 import numpy as np
 
-from emosynth_jax.data import _face_drawing
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.datasets import _face_drawing
 
 CLASS_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SIZE = 48

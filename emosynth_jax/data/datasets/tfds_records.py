@@ -10,7 +10,7 @@ import numpy as np
 from absl import logging
 
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.data.lazy_images import LazyImages
+from emosynth_jax.data.images.lazy import LazyImages
 
 # What TFDS calls each of the data sets.
 NAMES = {"cifar10": "cifar10", "mnist": "mnist", "svhn": "svhn_cropped"}

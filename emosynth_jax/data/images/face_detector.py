@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from emosynth_jax.data import _face_crop
+from emosynth_jax.data.images import face_crop
 
 # Pixels of the picture that one pixel of the detector's maps stands for.
 _STRIDE = 4
@@ -203,7 +203,7 @@ def check_picture(picture: np.ndarray) -> None:
     )
 
 
-def square_of(face: Face) -> _face_crop.Square:
+def square_of(face: Face) -> face_crop.Square:
   """The square around a face, framed as FER-2013's images are.
 
   Where the detector sees the face in an image of FER-2013, the longer side of its box

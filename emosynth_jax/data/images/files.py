@@ -7,8 +7,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from emosynth_jax.data import _images
-from emosynth_jax.data.lazy_images import LazyImages
+from emosynth_jax.data.images import decoding
+from emosynth_jax.data.images.lazy import LazyImages
 
 
 def check_options(image_size: int, channels: int) -> None:
@@ -42,7 +42,7 @@ def read(path: pathlib.Path, image_size: int, channels: int) -> np.ndarray:
   """
   if path.is_dir():
     raise ValueError(f"{path}: expected an image file, got a folder")
-  return resize(_images.decode(path.read_bytes(), str(path), channels), image_size)
+  return resize(decoding.decode(path.read_bytes(), str(path), channels), image_size)
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:

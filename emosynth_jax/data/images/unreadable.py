@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 
-from emosynth_jax.data import _images
+from emosynth_jax.data.images import decoding
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
@@ -28,7 +28,7 @@ def find_unreadable(data_dir: str | pathlib.Path) -> list[str]:
   problems = []
   for name, read in _image_files(pathlib.Path(data_dir)):
     try:
-      _images.decode(read(), name, channels=1)
+      decoding.decode(read(), name, channels=1)
     except ValueError as error:
       problems.append(str(error))
     # RuntimeError: encrypted, or packed by a method that Python doesn't know.

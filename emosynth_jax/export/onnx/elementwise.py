@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from emosynth_jax.exporting import windows
-from emosynth_jax.exporting.graph import Graph
-from emosynth_jax.exporting.tensors import Comparison, Tensor
+from emosynth_jax.export.onnx import windows
+from emosynth_jax.export.onnx.graph import Graph
+from emosynth_jax.export.onnx.tensors import Comparison, Tensor
 
 Handler = Callable[[Graph, Any, list[Any]], Tensor]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import onnx
 
-from emosynth_jax.exporting.graph import Graph
-from emosynth_jax.exporting.tensors import Tensor
+from emosynth_jax.export.onnx.graph import Graph
+from emosynth_jax.export.onnx.tensors import Tensor
 
 _LEVELS = 256
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from emosynth_jax.exporting.tensors import (
+from emosynth_jax.export.onnx.tensors import (
   AXES_OF_IMAGES,
   Affine,
   Comparison,

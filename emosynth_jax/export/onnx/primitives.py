@@ -7,10 +7,10 @@ by number are in elementwise.py; here are those that move, reduce and multiply a
 
 import numpy as np
 
-from emosynth_jax.exporting import elementwise
-from emosynth_jax.exporting.elementwise import Handler
-from emosynth_jax.exporting.elementwise import output_shape as _shape
-from emosynth_jax.exporting.tensors import Pool, Tensor, Window
+from emosynth_jax.export.onnx import elementwise
+from emosynth_jax.export.onnx.elementwise import Handler
+from emosynth_jax.export.onnx.elementwise import output_shape as _shape
+from emosynth_jax.export.onnx.tensors import Pool, Tensor, Window
 
 
 def _unchanged(graph, eqn, inputs):

@@ -6,8 +6,8 @@ it: one node instead of up to thirty, and a sixth less time for all of EmoSynthN
 
 import numpy as np
 
-from emosynth_jax.exporting.graph import Graph
-from emosynth_jax.exporting.tensors import Pool, Tensor, Window
+from emosynth_jax.export.onnx.graph import Graph
+from emosynth_jax.export.onnx.tensors import Pool, Tensor, Window
 
 
 def join(

@@ -13,10 +13,10 @@ import jax.extend.core as jex
 import numpy as np
 import onnx
 
-from emosynth_jax.exporting import equalization
-from emosynth_jax.exporting.graph import Graph
-from emosynth_jax.exporting.primitives import HANDLERS
-from emosynth_jax.exporting.tensors import Tensor
+from emosynth_jax.export.onnx import equalization
+from emosynth_jax.export.onnx.graph import Graph
+from emosynth_jax.export.onnx.primitives import HANDLERS
+from emosynth_jax.export.onnx.tensors import Tensor
 from emosynth_jax.models.network_inputs import equalize_histogram
 
 # Images of the trace. Any number does: no equation may mix the axis of the images with

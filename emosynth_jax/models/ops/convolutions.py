@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from emosynth_jax.models.platforms import by_device
-from emosynth_jax.models.same_convolution import conv2d
+from emosynth_jax.models.ops.platforms import by_device
+from emosynth_jax.models.ops.same_convolution import conv2d
 
 Array = jax.Array
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from emosynth_jax.models import transposed as transposed_convolutions
-from emosynth_jax.models.platforms import fast_on_cpu
-from emosynth_jax.models.same_convolution import conv2d
+from emosynth_jax.models.ops import transposed as transposed_convolutions
+from emosynth_jax.models.ops.platforms import fast_on_cpu
+from emosynth_jax.models.ops.same_convolution import conv2d
 
 Array = jax.Array
 

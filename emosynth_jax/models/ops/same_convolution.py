@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from emosynth_jax.models import winograd
+from emosynth_jax.models.ops import winograd
 
 Array = jax.Array
 

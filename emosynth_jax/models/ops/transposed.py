@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from emosynth_jax.models.platforms import fast_on_cpu
+from emosynth_jax.models.ops.platforms import fast_on_cpu
 
 Array = jax.Array
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from emosynth_jax.models.platforms import by_device
+from emosynth_jax.models.ops.platforms import by_device
 
 Array = jax.Array
 Matrix = tuple[tuple[float, ...], ...]

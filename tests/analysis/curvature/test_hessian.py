@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from emosynth_jax.analysis import hessian, hessian_lanczos, lanczos
-from emosynth_jax.models import layers
+from emosynth_jax.analysis.curvature import hessian, lanczos
+from emosynth_jax.models.ops import same_convolution
 
 _STEPS = 200
 
@@ -32,7 +32,9 @@ def _network(dtype, seed=0):
 def _measure(params, constants, batch):
   images, labels = batch
   x = images * params["scale"][None] + constants["shift"]
-  x = jax.nn.elu(layers.conv2d(x, params["conv"]) + params["bias"][None, None, None])
+  x = jax.nn.elu(
+    same_convolution.conv2d(x, params["conv"]) + params["bias"][None, None, None]
+  )
   x = jnp.tanh(x.mean(axis=(1, 2)) @ params["dense"])
   logits = x @ params["logits"] + params["shift"][None]
   logs = jax.nn.log_softmax(logits)
@@ -85,7 +87,7 @@ def test_extreme_eigenvalues_are_those_of_the_dense_hessian(dense, dtype, atol):
     params, batches = _network(dtype)
     zeros = jax.tree.map(lambda x: jnp.zeros((2, *x.shape), x.dtype), params)
     probe = jnp.asarray(np.random.default_rng(2).standard_normal(len(dense)), dtype)
-    found = jax.jit(hessian_lanczos.at_point(_measure, _STEPS, 1e-4))(
+    found = jax.jit(hessian.at_point(_measure, _STEPS, 1e-4))(
       jnp.zeros(2, dtype), params, zeros, {"shift": dtype(0)}, batches, probe
     )
     found = jax.device_get(found)
@@ -105,7 +107,7 @@ def test_extreme_eigenvalues_are_those_of_the_dense_hessian(dense, dtype, atol):
 def test_the_probes_average_to_the_trace(dense):
   params, batches = _network(np.float32)
   function = jax.jit(
-    jax.vmap(hessian_lanczos.at_network(_measure, 3), in_axes=(0, None, None, None))
+    jax.vmap(hessian.at_network(_measure, 3), in_axes=(0, None, None, None))
   )
   keys = jax.random.split(jax.random.key(0), 200)
   stack = lanczos.unstack(

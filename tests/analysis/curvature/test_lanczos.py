@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emosynth_jax.analysis import lanczos, spectrum
+from emosynth_jax.analysis.curvature import lanczos, spectrum
 
 # Distinct eigenvalues with their multiplicities, 40 in all.
 _CLUSTERED = {-2.0: 1, -1e-3: 2, 0.0: 27, 1e-3: 4, 1.0: 3, 1.001: 1, 5.0: 2}

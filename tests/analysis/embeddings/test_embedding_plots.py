@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from emosynth_jax import plots
-from emosynth_jax.analysis import embedding_plots
+from emosynth_jax.analysis.embeddings import plots as embedding_plots
+from emosynth_jax.utils import plotting
 
 # What is seen without one of the three cones, in linear RGB: Machado, Oliveira and
 # Fernandes, "A Physiologically-based Model for Simulation of Color Vision Deficiency",
@@ -57,7 +57,7 @@ def test_every_point_is_drawn_once_in_its_class_colour():
   rng = np.random.default_rng(0)
   points = rng.normal(size=(40, 2))
   labels = rng.integers(0, 3, 40)
-  axis = plots.new_figure(4, 4).subplots()
+  axis = plotting.new_figure(4, 4).subplots()
   embedding_plots.plot_embedding(axis, points, labels, ["angry", "$sad$", "fear", "x"])
   drawn = [
     (*place, tuple(collection.get_facecolor()[0][:3]))
@@ -81,7 +81,7 @@ def test_as_many_classes_as_markers_times_colours_are_distinct():
 
 
 def test_points_that_do_not_fit_are_refused():
-  axis = plots.new_figure(4, 4).subplots()
+  axis = plotting.new_figure(4, 4).subplots()
   with pytest.raises(ValueError, match=r"got \(4, 3\) and \(4,\)"):
     embedding_plots.plot_embedding(axis, np.zeros((4, 3)), np.zeros(4, int), "ab")
   with pytest.raises(ValueError, match="0 to 1 for 2 class names, got 0 to 2"):

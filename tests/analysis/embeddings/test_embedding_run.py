@@ -10,10 +10,16 @@ import tiny_network
 from PIL import Image
 from sklearn import metrics
 
-from emosynth_jax import default_config, experiment, models, plots, run_config
-from emosynth_jax.analysis import embedding_run, embeddings, separation_report
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax import models
+from emosynth_jax.analysis.embeddings import comparison as embedding_comparison
+from emosynth_jax.analysis.embeddings import embeddings
+from emosynth_jax.analysis.embeddings import run as embedding_run
+from emosynth_jax.config import defaults
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.utils import plotting
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import Checkpoints
 
 _CLASSES = ("angry", "$sad$", "fear")
 
@@ -48,22 +54,22 @@ def _dataset(seed):
 def _tiny(monkeypatch):
   monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
   monkeypatch.setattr(
-    experiment,
+    run_data,
     "load_data",
     lambda config, splits, **_: {s: _dataset(config.data.seed) for s in splits},
   )
 
 
 def _write_run(workdir, *, seed, loss, data_seed=0):
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": "tiny", "features": 5, "dtype": "float32"}
   config.loss = {"name": loss}
   config.seed = seed
   config.data.seed = data_seed
   # Where the data lies makes no other kind of run.
   config.data.data_dir = f"data-{seed}"
-  run_config.keep_config(config, workdir)
-  run_config.keep_fingerprint({"validation": _dataset(data_seed)}, workdir)
+  run_record.keep_config(config, workdir)
+  run_record.keep_fingerprint({"validation": _dataset(data_seed)}, workdir)
   # Another network for each loss and seed.
   state = tiny_network.create_state(seed=seed + 10 * (loss != "cross_entropy"))
   checkpoints = Checkpoints(workdir, keep=1)
@@ -90,13 +96,13 @@ def workdirs(tmp_path_factory):
 
 def test_runs_get_files_and_pairs_of_one_seed(workdirs, capsys, monkeypatch):
   folders = workdirs[0][:4]
-  drawn, save = {}, plots.save
+  drawn, save = {}, plotting.save
 
   def kept(figure, path):
     drawn[path] = figure
     save(figure, path)
 
-  monkeypatch.setattr(plots, "save", kept)
+  monkeypatch.setattr(plotting, "save", kept)
   embedding_run.embed_all(_flags(folders))
   text = capsys.readouterr().out
   assert "validation (PublicTest), 40 of 50 images" in text
@@ -151,18 +157,18 @@ def _record(
     "class_names": list(class_names),
     "name": f"net, {loss}",
     "config": {"seed": seed, "loss": {"name": loss}, "data": {"name": "x"}} | config,
-    "separation": dict.fromkeys(separation_report.FIGURES, silhouette),
+    "separation": dict.fromkeys(embedding_comparison.FIGURES, silhouette),
   }
 
 
 def test_one_pair_has_no_interval_and_none_is_said():
   records = [_record(0, "ce"), _record(0, "mam", 0.75), _record(4, "arc")]
-  pair, none = separation_report.compare(records)
+  pair, none = embedding_comparison.compare(records)
   assert pair["seeds"] == [0]
   assert pair["differs_in"] == ["loss.name"]
   assert pair["figures"]["silhouette"]["mean"] == 0.25
   assert none["seeds"] == []
-  text = separation_report.format_comparison([pair, none])
+  text = embedding_comparison.format_comparison([pair, none])
   assert "+0.2500" in text
   assert "One pair: no interval" in text
   assert "no common seed" in text
@@ -170,17 +176,19 @@ def test_one_pair_has_no_interval_and_none_is_said():
 
 def test_a_seed_twice_and_other_images_are_refused():
   with pytest.raises(ValueError, match=r"ce-0 and ce-0 are the same kind.*seed 0"):
-    separation_report.group_runs([_record(0, "ce"), _record(0, "ce")])
+    embedding_comparison.group_runs([_record(0, "ce"), _record(0, "ce")])
   with pytest.raises(ValueError, match=r"mam-0 has other images in its test split"):
-    separation_report.group_runs([_record(0, "ce"), _record(0, "mam", crc=8)])
+    embedding_comparison.group_runs([_record(0, "ce"), _record(0, "mam", crc=8)])
   with pytest.raises(ValueError, match=r"mam-0 has other labels in its test split"):
-    separation_report.group_runs([_record(0, "ce"), _record(0, "mam", labels=8)])
+    embedding_comparison.group_runs([_record(0, "ce"), _record(0, "mam", labels=8)])
   with pytest.raises(ValueError, match=r"mam-0 has the classes b, a, ce-0 has a, b"):
-    separation_report.group_runs(
+    embedding_comparison.group_runs(
       [_record(0, "ce"), _record(0, "mam", class_names=("b", "a"))]
     )
   # Another recipe is another kind, though its name be the same.
-  kinds = separation_report.group_runs([_record(0, "ce"), _record(0, "ce", epochs=3)])
+  kinds = embedding_comparison.group_runs(
+    [_record(0, "ce"), _record(0, "ce", epochs=3)]
+  )
   assert kinds == [[0], [1]]
 
 

@@ -6,7 +6,8 @@ import pytest
 import scipy.spatial.distance
 import tiny_network
 
-from emosynth_jax.analysis import embeddings, gradcam
+from emosynth_jax.analysis.embeddings import embeddings
+from emosynth_jax.analysis.gradcam import grad_cam
 
 
 def _blobs(per_class=15, dim=6):
@@ -26,7 +27,7 @@ def test_every_image_has_the_embedding_of_plain_numpy():
   images = np.asarray(tiny_network.random_images(11)[0])
   done = []
   found, logits = embeddings.compute_embeddings(
-    gradcam.flax_apply_fn(tiny_network.TinyNetwork()),
+    grad_cam.flax_apply_fn(tiny_network.TinyNetwork()),
     variables,
     np.float32(1 / 255),
     images,

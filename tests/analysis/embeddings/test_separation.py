@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from emosynth_jax.analysis.separation import separation
+from emosynth_jax.analysis.embeddings.separation import separation
 
 
 def _random():

@@ -1,7 +1,7 @@
 """Writes golden/gradcam.json: Grad-CAM and guided backpropagation by others' code.
 
   pip install -e '.[oracle-models]'
-  python tests/analysis/generate_golden.py
+  python tests/analysis/gradcam/generate_golden.py
 
 Grad-CAM is pytorch-grad-cam's, and so is guided backpropagation through ReLU, which it
 does one image at a time. It has none for ELU: that is restated here with torch's hooks.

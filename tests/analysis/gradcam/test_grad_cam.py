@@ -7,8 +7,9 @@ import pytest
 from small_network import load
 
 from emosynth_jax import models
-from emosynth_jax.analysis import gradcam
+from emosynth_jax.analysis.gradcam import grad_cam
 from emosynth_jax.models import normalized_inputs
+from emosynth_jax.parallel import batched_map
 
 
 def linear(variables, inputs):
@@ -23,7 +24,7 @@ def test_a_case_by_hand():
   weights = np.zeros((1, 2, 2, 2), np.float32)
   weights[..., 0] = [[[1, -4], [3, -2]]]  # alpha = (2, -3)
   weights[..., 1] = [[[0, 2], [2, 0]]]  # alpha = (1, 1)
-  cam = jax.jit(functools.partial(gradcam.grad_cam, linear, layer="maps"))
+  cam = jax.jit(functools.partial(grad_cam.grad_cam, linear, layer="maps"))
   first = cam(jnp.asarray(weights), maps, targets=jnp.array([0]))
   # 2*3 - 3*1 = 3; 2*-2 - 3*5 = -19, which the ReLU cuts off.
   np.testing.assert_allclose(first.maps, [[[3, 0]]])
@@ -37,18 +38,18 @@ def test_a_case_by_hand():
 @pytest.mark.parametrize("name", ["relu", "elu"])
 def test_it_is_pytorch_grad_cams(name):
   model, variables, images, targets, record = load(name)
-  apply_fn = gradcam.flax_apply_fn(model, modules=True)
+  apply_fn = grad_cam.flax_apply_fn(model, modules=True)
   layers = list(record["cams"])
 
   @jax.jit
   def compute(variables, images, targets):
     cams = {
-      layer: gradcam.grad_cam(
+      layer: grad_cam.grad_cam(
         apply_fn, variables, images, layer=layer, targets=targets
       ).maps
       for layer in layers
     }
-    return cams, {k: gradcam.upsample(v, images.shape[1:3]) for k, v in cams.items()}
+    return cams, {k: grad_cam.upsample(v, images.shape[1:3]) for k, v in cams.items()}
 
   maps, large = jax.device_get(compute(variables, images, targets))
   logits = jax.jit(apply_fn)(variables, images)[0]
@@ -75,10 +76,10 @@ def test_a_layer_that_two_ways_lead_on_from():
     return y, {"a": a, "b": b}
 
   x = jnp.array([1.0, -3.0]).reshape(1, 1, 2, 1)
-  cam = gradcam.grad_cam(apply_fn, None, x, layer="a")
+  cam = grad_cam.grad_cam(apply_fn, None, x, layer="a")
   # dy/da = (b + 1) / 2 = (1, 5); alpha = 3; a = (2, -6).
   np.testing.assert_allclose(cam.maps, [[[6, 0]]])
-  cam = gradcam.grad_cam(apply_fn, None, x, layer="b")
+  cam = grad_cam.grad_cam(apply_fn, None, x, layer="b")
   # dy/db = a / 2 = (1, -3); alpha = -1; b = (1, 9).
   np.testing.assert_allclose(cam.maps, [[[0, 0]]])
 
@@ -98,7 +99,7 @@ def test_each_class_is_found_where_its_pattern_is():
   images = jnp.tile(stripes, (2, 1, 1, 1))
   cam = jax.jit(
     lambda x: (
-      gradcam.grad_cam(apply_fn, None, x, layer="maps", targets=jnp.array([0, 1])).maps
+      grad_cam.grad_cam(apply_fn, None, x, layer="maps", targets=jnp.array([0, 1])).maps
     )
   )(images)
   left, right = cam[:, :, :3].sum((1, 2)), cam[:, :, 5:].sum((1, 2))
@@ -110,13 +111,13 @@ def test_each_class_is_found_where_its_pattern_is():
 
 def test_over_batches_no_image_depends_on_its_batch():
   model, variables, images, _, _ = load("elu")
-  apply_fn = gradcam.flax_apply_fn(model)
+  apply_fn = grad_cam.flax_apply_fn(model)
   images = jnp.concatenate([images, 3 * images[:2] - 1])
-  cam = functools.partial(gradcam.grad_cam, apply_fn, layer="stage2")
+  cam = functools.partial(grad_cam.grad_cam, apply_fn, layer="stage2")
 
   @jax.jit
   def split(variables, images):
-    return gradcam.over_batches(
+    return batched_map.over_batches(
       lambda x: cam(variables, x)._asdict(), (images,), batch_size=2
     )
 
@@ -134,57 +135,57 @@ def test_without_a_gradient_the_map_is_zero():
     maps = jax.nn.relu(inputs)
     return maps.mean((1, 2)) * 0.0, {"maps": maps}
 
-  cam = jax.jit(functools.partial(gradcam.grad_cam, apply_fn, layer="maps"))(
+  cam = jax.jit(functools.partial(grad_cam.grad_cam, apply_fn, layer="maps"))(
     None, jnp.ones((2, 3, 3, 2))
   )
   np.testing.assert_array_equal(cam.maps, np.zeros((2, 3, 3)))
-  np.testing.assert_array_equal(gradcam.normalize(cam.maps), np.zeros((2, 3, 3)))
+  np.testing.assert_array_equal(grad_cam.normalize(cam.maps), np.zeros((2, 3, 3)))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.7])
 def test_constant_images_have_finite_maps(value):
   model, variables, images, _, _ = load("elu")
-  apply_fn = gradcam.flax_apply_fn(model)
-  cam = jax.jit(functools.partial(gradcam.grad_cam, apply_fn, layer="stage2"))
+  apply_fn = grad_cam.flax_apply_fn(model)
+  cam = jax.jit(functools.partial(grad_cam.grad_cam, apply_fn, layer="stage2"))
   maps = cam(variables, jnp.full_like(images[:1], value)).maps
   assert np.isfinite(maps).all()
-  assert np.isfinite(gradcam.normalize(maps)).all()
+  assert np.isfinite(grad_cam.normalize(maps)).all()
 
 
 def test_normalize_brings_each_map_to_one():
   maps = jnp.array([[[1.0, 4.0]], [[0.5, 0.0]], [[1e-30, 0.0]]])
   np.testing.assert_allclose(
-    gradcam.normalize(maps), [[[0.25, 1]], [[1, 0]], [[1, 0]]], rtol=1e-6
+    grad_cam.normalize(maps), [[[0.25, 1]], [[1, 0]], [[1, 0]]], rtol=1e-6
   )
 
 
 def test_upsample_by_hand():
   # Pixel centres of 4 in a map of 2: -.25, .25, .75, 1.25 of the way from 0 to 1.
   maps = jnp.array([[[0.0, 8.0]]])
-  np.testing.assert_allclose(gradcam.upsample(maps, (1, 4)), [[[0, 2, 6, 8]]])
+  np.testing.assert_allclose(grad_cam.upsample(maps, (1, 4)), [[[0, 2, 6, 8]]])
   # One pixel on each side is beyond the image.
   padded = jnp.pad(maps, ((0, 0), (1, 1), (1, 1)), constant_values=99)
   np.testing.assert_allclose(
-    gradcam.upsample(padded, (1, 4), margin=1), [[[0, 2, 6, 8]]]
+    grad_cam.upsample(padded, (1, 4), margin=1), [[[0, 2, 6, 8]]]
   )
   with pytest.raises(ValueError, match="margin: expected 0 or more"):
-    gradcam.upsample(maps, (1, 4), margin=1)
+    grad_cam.upsample(maps, (1, 4), margin=1)
 
 
 def test_layers_are_listed_in_the_order_of_computation():
   model, variables, images, _, _ = load("relu")
-  own = gradcam.layer_shapes(gradcam.flax_apply_fn(model), variables, images)
+  own = grad_cam.layer_shapes(grad_cam.flax_apply_fn(model), variables, images)
   assert own == {"stage1": (6, 8, 4), "stage2": (3, 4, 5)}
-  apply_fn = gradcam.flax_apply_fn(model, modules=True)
-  every = gradcam.layer_shapes(apply_fn, variables, images)
+  apply_fn = grad_cam.flax_apply_fn(model, modules=True)
+  every = grad_cam.layer_shapes(apply_fn, variables, images)
   assert list(every) == ["conv1", "norm1", "stage1", "conv2", "norm2", "stage2"]
 
 
 def test_default_layer_is_the_last_that_says_where():
   shapes = {"a": (8, 8, 3), "b": (2, 1, 4), "c": (1, 1, 9)}
-  assert gradcam.default_layer(shapes) == "b"
+  assert grad_cam.default_layer(shapes) == "b"
   with pytest.raises(ValueError, match="several pixels"):
-    gradcam.default_layer({"c": (1, 1, 9)})
+    grad_cam.default_layer({"c": (1, 1, 9)})
 
 
 def test_mistakes_are_named():
@@ -192,7 +193,7 @@ def test_mistakes_are_named():
   weights = jnp.ones((1, 2, 2, 2))
 
   def cam(layer="maps", targets=None, apply_fn=linear):
-    return gradcam.grad_cam(apply_fn, weights, x, layer=layer, targets=targets)
+    return grad_cam.grad_cam(apply_fn, weights, x, layer=layer, targets=targets)
 
   with pytest.raises(ValueError, match=r"one of maps \(1, 2, 2\); got 'nope'"):
     cam("nope")
@@ -215,7 +216,7 @@ def test_mistakes_are_named():
 
 def test_evaluation_logits_take_the_place_of_the_networks():
   model, variables, images, _, _ = load("relu")
-  apply_fn = gradcam.flax_apply_fn(
+  apply_fn = grad_cam.flax_apply_fn(
     model, to_logits=lambda params, logits, out: out["pre_logits"][:, :2]
   )
   logits, _ = jax.jit(apply_fn)(variables, images)
@@ -239,12 +240,12 @@ def test_networks_have_layers(name, expected):
   variables = jax.eval_shape(
     functools.partial(model.init, train=False), jax.random.key(0), images
   )
-  apply_fn = gradcam.flax_apply_fn(model)
-  shapes = gradcam.layer_shapes(apply_fn, variables, images)
-  layer = gradcam.default_layer(shapes)
+  apply_fn = grad_cam.flax_apply_fn(model)
+  shapes = grad_cam.layer_shapes(apply_fn, variables, images)
+  layer = grad_cam.default_layer(shapes)
   assert layer == expected
   maps = jax.eval_shape(
-    lambda v, x: gradcam.grad_cam(apply_fn, v, x, layer=layer).maps, variables, images
+    lambda v, x: grad_cam.grad_cam(apply_fn, v, x, layer=layer).maps, variables, images
   )
   assert maps.shape == (2, *shapes[layer][:2])
 
@@ -258,7 +259,7 @@ def test_a_network_with_normalised_inputs_has_the_same_layers():
   inputs = (images - 0.5) / 0.2
   for layer in ("upsample1", "block5"):
     plain, normalised = (
-      gradcam.grad_cam(gradcam.flax_apply_fn(model), variables, x, layer=layer).maps
+      grad_cam.grad_cam(grad_cam.flax_apply_fn(model), variables, x, layer=layer).maps
       for model, x in ((network, inputs), (wrapped, images))
     )
     np.testing.assert_allclose(plain, normalised, rtol=1e-4, atol=1e-6)
@@ -270,8 +271,8 @@ def test_modules_of_a_real_network_are_layers():
   variables = jax.eval_shape(
     functools.partial(model.init, train=False), jax.random.key(0), images
   )
-  shapes = gradcam.layer_shapes(
-    gradcam.flax_apply_fn(model, modules=True), variables, images
+  shapes = grad_cam.layer_shapes(
+    grad_cam.flax_apply_fn(model, modules=True), variables, images
   )
   assert shapes["block3/unit4/conv"] == (12, 12, 32)
   assert shapes["transposed2"] == (12, 12, 32)

@@ -11,18 +11,21 @@ import pytest
 import tiny_network
 from matplotlib.text import Text
 
-from emosynth_jax import default_config, experiment, models, plots, run_config
-from emosynth_jax.analysis import (
-  command,
-  gradcam,
-  saliency_grid,
-  saliency_run,
-  sanity_checks,
-  sanity_run,
-  trained_run,
-)
-from emosynth_jax.checkpoints import Checkpoints
+from emosynth_jax import models
+from emosynth_jax.analysis import cli
+from emosynth_jax.analysis.gradcam import grad_cam, sanity_check
+from emosynth_jax.analysis.gradcam import network as gradcam_network
+from emosynth_jax.analysis.gradcam import plot as gradcam_plot
+from emosynth_jax.analysis.gradcam import run as gradcam_run
+from emosynth_jax.config import defaults
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.training import build
+from emosynth_jax.training.restore import Network, load_network
+from emosynth_jax.utils import plotting
+from emosynth_jax.workdir import digests
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import Checkpoints
 
 _CLASSES = ("angry", "sad", "$fear$")
 
@@ -58,7 +61,7 @@ def _dataset():
 def _tiny(monkeypatch):
   monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
   monkeypatch.setattr(
-    experiment, "load_data", lambda config, splits, **_: {s: _dataset() for s in splits}
+    run_data, "load_data", lambda config, splits, **_: {s: _dataset() for s in splits}
   )
 
 
@@ -66,18 +69,18 @@ def _tiny(monkeypatch):
 def run(tmp_path_factory):
   """A workdir, and the variables and scale of its checkpoint."""
   workdir = tmp_path_factory.mktemp("run")
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {"name": "tiny_maps", "dtype": "float32"}
   # Judged by cosines, not by the network's own logits.
   config.loss = {"name": "cosface", "scale": 8.0}
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
-    built = experiment.build_experiment(
+    built = build.build_experiment(
       config, image_shape=tiny_network.IMAGE_SHAPE, num_classes=3
     )
-    state = experiment.create_state(built, 5)
-  run_config.keep_config(config, workdir)
-  run_config.keep_fingerprint({"validation": _dataset()}, workdir)
+    state = build.create_state(built, 5)
+  run_record.keep_config(config, workdir)
+  run_record.keep_fingerprint({"validation": _dataset()}, workdir)
   checkpoints = Checkpoints(workdir, keep=1)
   checkpoints.save("best", state)
   checkpoints.close()
@@ -87,8 +90,10 @@ def run(tmp_path_factory):
 def test_a_run_gets_maps_picture_and_record(run, capsys, monkeypatch):
   workdir, variables, input_scale = run
   drawn = []
-  monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append((figure, path)))
-  saliency_run.explain_run(_flags(workdir, target="label", sanity_check=True))
+  monkeypatch.setattr(
+    plotting, "save", lambda figure, path: drawn.append((figure, path))
+  )
+  gradcam_run.explain_run(_flags(workdir, target="label", sanity_check=True))
   assert "Grad-CAM of maps (4, 4, 4) for the label class" in capsys.readouterr().out
   found = np.load(workdir / "gradcam.npz")
   dataset = _dataset()
@@ -103,7 +108,7 @@ def test_a_run_gets_maps_picture_and_record(run, capsys, monkeypatch):
 
   inputs = dataset.images * np.float32(input_scale)
   expected = jax.jit(
-    lambda v, x: gradcam.grad_cam(
+    lambda v, x: grad_cam.grad_cam(
       cosines, v, x, layer="maps", targets=jnp.asarray(dataset.labels)
     )
   )(variables, inputs)
@@ -119,7 +124,7 @@ def test_a_run_gets_maps_picture_and_record(run, capsys, monkeypatch):
   assert record["layer"] == "maps"
   assert record["num_images"] == 11
   assert record["training_seed"] == 0
-  assert record["variables_crc32"] == trained_run.checksum(variables)
+  assert record["variables_crc32"] == digests.checksum(variables)
   assert record["computed_in"]["dtype"] == "float32"
   assert list(record["sanity_check"]) == ["logits", "conv"]
   assert record["sanity_check_of"]["num_images"] == 11
@@ -133,7 +138,7 @@ def test_a_run_gets_maps_picture_and_record(run, capsys, monkeypatch):
   )
   # Of each class the first image that is right, and the first that is wrong.
   predicted = found["logits"].argmax(-1)
-  examples = saliency_grid.choose_examples(dataset.labels, predicted, 3)
+  examples = gradcam_plot.choose_examples(dataset.labels, predicted, 3)
   expected = {i for pair in examples for i in pair if i is not None}
   shown = [image.get_array() for axes in figure.axes for image in axes.images]
   for i in expected:
@@ -143,27 +148,27 @@ def test_a_run_gets_maps_picture_and_record(run, capsys, monkeypatch):
 def test_a_sanity_check_stays_with_the_maps_that_it_is_of(run, monkeypatch, tmp_path):
   workdir = tmp_path / "run"
   shutil.copytree(run[0], workdir)
-  monkeypatch.setattr(plots, "save", lambda figure, path: None)
-  saliency_run.explain_run(_flags(workdir, sanity_check=True))
+  monkeypatch.setattr(plotting, "save", lambda figure, path: None)
+  gradcam_run.explain_run(_flags(workdir, sanity_check=True))
 
   def record():
     return json.loads((workdir / "gradcam.json").read_text())
 
   checked = record()["sanity_check"]
   assert list(checked) == ["logits", "conv"]
-  saliency_run.explain_run(_flags(workdir))
+  gradcam_run.explain_run(_flags(workdir))
   assert record()["sanity_check"] == checked
   # Other maps have not been checked.
-  saliency_run.explain_run(_flags(workdir, layer="conv"))
+  gradcam_run.explain_run(_flags(workdir, layer="conv"))
   assert record()["sanity_check"] is None
 
   def killed(*args):
     raise InterruptedError
 
   before = (workdir / "gradcam.npz").read_bytes()
-  monkeypatch.setattr(sanity_run, "check_sanity", killed)
+  monkeypatch.setattr(sanity_check, "check_sanity", killed)
   with pytest.raises(InterruptedError):
-    saliency_run.explain_run(_flags(workdir, sanity_check=True))
+    gradcam_run.explain_run(_flags(workdir, sanity_check=True))
   assert (workdir / "gradcam.npz").read_bytes() == before
   assert record()["layer"] == "conv"
 
@@ -175,7 +180,7 @@ def test_a_sanity_check_stays_with_the_maps_that_it_is_of(run, monkeypatch, tmp_
 def test_a_part_of_a_layer_reaches_as_far_beyond_the_image(layer, margin):
   # Without padding a 3x3 transposed convolution adds a pixel on each side; the second
   # one's input has two already, from the first one's upsampling.
-  config = default_config.get_default_config()
+  config = defaults.get_default_config()
   config.model = {
     "name": "emosynthnet",
     "width": 0.05,
@@ -189,22 +194,22 @@ def test_a_part_of_a_layer_reaches_as_far_beyond_the_image(layer, margin):
     split="validation",
     sources=("",) * 3,
   )
-  built = experiment.build_experiment(config, image_shape=(48, 48, 1), num_classes=3)
-  state = experiment.state_shapes(built)
-  network = trained_run.Network(config, built, state, dataset)
-  assert saliency_run.choose_layer(network, layer)[2] == margin
+  built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=3)
+  state = build.state_shapes(built)
+  network = Network(config, built, state, dataset)
+  assert gradcam_network.choose_layer(network, layer)[2] == margin
 
 
 def test_a_command_has_products_of_full_precision(monkeypatch):
   ran = []
-  monkeypatch.setattr(command, "run_command", lambda argv, action: ran.append(action))
-  saliency_run.main(["gradcam"])
-  assert ran == [saliency_run.explain_run]
+  monkeypatch.setattr(cli, "run_command", lambda argv, action: ran.append(action))
+  gradcam_run.main(["gradcam"])
+  assert ran == [gradcam_run.explain_run]
 
 
 def test_the_sanity_check_sees_every_class_of_a_sorted_split(run, monkeypatch):
-  monkeypatch.setattr(sanity_run, "_NUM_IMAGES", 5)
-  network = trained_run.load_network(run[0], "validation", None, dtype="float32")
+  monkeypatch.setattr(sanity_check, "_NUM_IMAGES", 5)
+  network = load_network(run[0], "validation", None, dtype="float32")
   images, labels = network.dataset.images, np.sort(np.arange(11, dtype=np.int32) % 3)
   assert set(labels[:5]) == {0, 1}
   rng, asked, answered = np.random.default_rng(0), [], []
@@ -214,15 +219,15 @@ def test_the_sanity_check_sees_every_class_of_a_sorted_split(run, monkeypatch):
     answered.append(rng.random((5, 4, 4)))
     return {"grad_cam": answered[-1], "guided_backprop": np.ones((5, 4, 4, 1))}
 
-  apply_fn = saliency_run.apply_fn_of(network.experiment, modules=True)
-  found = sanity_run.check_sanity(apply_fn, program, network, images, labels)
+  apply_fn = gradcam_network.apply_fn_of(network.experiment, modules=True)
+  found = sanity_check.check_sanity(apply_fn, program, network, images, labels)
   assert set(asked[0][1]) == {0, 1, 2}
   for own, targets in asked:
     rows = [next(i for i in range(11) if np.array_equal(images[i], x)) for x in own]
     assert len(set(rows)) == 5
     np.testing.assert_array_equal(labels[rows], targets)
   # Of the whole network, the maps of the last call beside those of the first.
-  values = sanity_checks.rank_correlations(answered[0], answered[-1])
+  values = sanity_check.rank_correlations(answered[0], answered[-1])
   of, table = found["sanity_check_of"], found["sanity_check"]
   assert of["num_images"] == 5
   assert table["conv"]["grad_cam"] == pytest.approx(values.mean())
@@ -231,7 +236,7 @@ def test_the_sanity_check_sees_every_class_of_a_sorted_split(run, monkeypatch):
   # Maps without an order.
   assert table["conv"]["guided_backprop"] is None
   assert of["standard_errors"]["conv"]["guided_backprop"] is None
-  text = sanity_run.format_sanity(found)
+  text = sanity_check.format_sanity(found)
   assert f"{values.mean():.2f} ± {error:.2f}" in text
   assert "(seed 1), 5 images" in text
 
@@ -241,18 +246,18 @@ def test_mistakes_are_named(run, tmp_path):
   with pytest.raises(
     ValueError, match=r"got 'nope'; tiny_maps has\n  conv \(4, 4, 4\)"
   ):
-    saliency_run.explain_run(_flags(workdir, layer="nope"))
+    gradcam_run.explain_run(_flags(workdir, layer="nope"))
   with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
-    saliency_run.explain_run(_flags(tmp_path))
-  run_config.keep_config(default_config.get_default_config(), tmp_path)
+    gradcam_run.explain_run(_flags(tmp_path))
+  run_record.keep_config(defaults.get_default_config(), tmp_path)
   with pytest.raises(FileNotFoundError, match="no best checkpoint: train"):
-    saliency_run.explain_run(_flags(tmp_path))
+    gradcam_run.explain_run(_flags(tmp_path))
 
 
 def test_one_image_classified_well_and_one_not_of_each_class():
   labels = np.array([0, 0, 1, 1, 3, 3])
   predicted = np.array([1, 0, 1, 1, 0, 0])
-  assert saliency_grid.choose_examples(labels, predicted, 4) == [
+  assert gradcam_plot.choose_examples(labels, predicted, 4) == [
     (1, 0),
     (2, None),
     (None, 4),
@@ -264,8 +269,8 @@ def test_captions_say_class_and_confidence():
   found = {"logits": logits, "targets": np.array([0, 1])}
   labels = np.array([0, 1])
   names = ("angry", "sad", "fear")
-  assert saliency_grid.caption(found, 0, labels, names) == "angry 70 %"
-  assert saliency_grid.caption(found, 1, labels, names) == (
+  assert gradcam_plot.caption(found, 0, labels, names) == "angry 70 %"
+  assert gradcam_plot.caption(found, 1, labels, names) == (
     "angry 70 %, is sad (20 %); map of sad"
   )
 
@@ -273,13 +278,13 @@ def test_captions_say_class_and_confidence():
 def test_maps_of_zeros_are_drawn_as_nothing():
   grey = np.full((2, 2), 0.25)
   np.testing.assert_allclose(
-    saliency_grid.overlay(grey, np.zeros((2, 2))), np.full((2, 2, 3), 0.25)
+    gradcam_plot.overlay(grey, np.zeros((2, 2))), np.full((2, 2, 3), 0.25)
   )
   # A white image under the lightest yellow is white, whatever a share rounds to.
   shares = np.linspace(0, 1, 10_000, dtype=np.float32)[None]
-  assert saliency_grid.overlay(np.ones(shares.shape), shares).max() <= 1
-  np.testing.assert_array_equal(saliency_grid.signed(np.zeros((2, 2, 1))), 0.5)
+  assert gradcam_plot.overlay(np.ones(shares.shape), shares).max() <= 1
+  np.testing.assert_array_equal(gradcam_plot.signed(np.zeros((2, 2, 1))), 0.5)
   # One pixel of many is not taken for an outlier where all others are 0.
   one = np.zeros((30, 30, 1))
   one[3, 4] = -2
-  assert saliency_grid.signed(one)[3, 4] == 0
+  assert gradcam_plot.signed(one)[3, 4] == 0

@@ -8,8 +8,11 @@ from jax import lax
 from small_network import load
 
 from emosynth_jax import models
-from emosynth_jax.analysis import gradcam
-from emosynth_jax.analysis.guided_backprop import guided_backprop, guided_grad_cam
+from emosynth_jax.analysis.gradcam import grad_cam
+from emosynth_jax.analysis.gradcam.guided_backprop import (
+  guided_backprop,
+  guided_grad_cam,
+)
 
 
 def weighted(activation):
@@ -50,7 +53,7 @@ def test_the_rule_by_hand(activation, slope):
 def test_it_is_torchs(name):
   """ReLU: pytorch-grad-cam. ELU: restated with torch's hooks."""
   model, variables, images, targets, record = load(name)
-  apply_fn = gradcam.flax_apply_fn(model)
+  apply_fn = grad_cam.flax_apply_fn(model)
   found = jax.jit(functools.partial(guided_backprop, apply_fn))(
     variables, images, targets=targets
   )
@@ -65,7 +68,7 @@ def test_it_is_torchs(name):
 def test_the_class_is_the_predicted_one_by_default():
   model, variables, images, _, _ = load("elu")
   images = jnp.concatenate([images, -2 * images])
-  apply_fn = gradcam.flax_apply_fn(model)
+  apply_fn = grad_cam.flax_apply_fn(model)
   predicted = jax.jit(apply_fn)(variables, images)[0].argmax(-1)
   assert len(set(predicted.tolist())) > 1
   guided = jax.jit(functools.partial(guided_backprop, apply_fn))
@@ -124,5 +127,5 @@ def test_networks_can_be_guided(name):
   variables = jax.eval_shape(
     functools.partial(model.init, train=False), jax.random.key(0), images
   )
-  guided = functools.partial(guided_backprop, gradcam.flax_apply_fn(model))
+  guided = functools.partial(guided_backprop, grad_cam.flax_apply_fn(model))
   assert jax.eval_shape(guided, variables, images).shape == images.shape

@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 from small_network import load
 
-from emosynth_jax.analysis import gradcam, sanity_checks
+from emosynth_jax.analysis.gradcam import grad_cam, sanity_check
 
 
 def test_rank_correlations_are_scipys():
@@ -18,19 +18,19 @@ def test_rank_correlations_are_scipys():
     for a, b in zip(first, second, strict=True)
   ]
   np.testing.assert_allclose(
-    sanity_checks.rank_correlations(first, second), expected, rtol=1e-12
+    sanity_check.rank_correlations(first, second), expected, rtol=1e-12
   )
   second[1] = 7
-  found = sanity_checks.rank_correlations(first, second)
+  found = sanity_check.rank_correlations(first, second)
   assert np.isnan(found).tolist() == [False, True, False, False]
   with pytest.raises(ValueError, match="expected one shape"):
-    sanity_checks.rank_correlations(first, second[:, :2])
+    sanity_check.rank_correlations(first, second[:, :2])
 
 
 def test_layers_come_in_the_order_of_use():
   model, variables, images, _, _ = load("relu")
-  apply_fn = gradcam.flax_apply_fn(model)
-  assert sanity_checks.layers_in_order(apply_fn, variables, images) == [
+  apply_fn = grad_cam.flax_apply_fn(model)
+  assert sanity_check.layers_in_order(apply_fn, variables, images) == [
     "conv1",
     "norm1",
     "conv2",
@@ -41,25 +41,27 @@ def test_layers_come_in_the_order_of_use():
 
 def test_a_map_of_the_network_changes_and_one_of_the_image_does_not():
   model, variables, images, targets, _ = load("elu")
-  apply_fn = gradcam.flax_apply_fn(model, modules=True)
+  apply_fn = grad_cam.flax_apply_fn(model, modules=True)
   fresh = jax.jit(functools.partial(model.init, train=False))(jax.random.key(3), images)
 
   edges = np.abs(np.diff(images, axis=1))
 
   @jax.jit
   def saliency(variables):
-    cam = gradcam.grad_cam(apply_fn, variables, images, layer="stage1", targets=targets)
+    cam = grad_cam.grad_cam(
+      apply_fn, variables, images, layer="stage1", targets=targets
+    )
     return {"grad_cam": cam.maps, "edges": edges}
 
-  layers = sanity_checks.layers_in_order(apply_fn, variables, images)
-  found = sanity_checks.cascading_randomization(saliency, variables, fresh, layers)
+  layers = sanity_check.layers_in_order(apply_fn, variables, images)
+  found = sanity_check.cascading_randomization(saliency, variables, fresh, layers)
   assert list(found) == layers[::-1]
   # On the way down they fall; the last step is the fresh network as a whole.
   assert np.nanmean(found["logits"]["grad_cam"]) < 0.9
   assert np.nanmean(found["conv1"]["grad_cam"]) < 0.5
   np.testing.assert_allclose(
     found["conv1"]["grad_cam"],
-    sanity_checks.rank_correlations(
+    sanity_check.rank_correlations(
       saliency(variables)["grad_cam"], saliency(fresh)["grad_cam"]
     ),
   )
@@ -70,7 +72,7 @@ def test_a_map_of_the_network_changes_and_one_of_the_image_does_not():
 def test_mistakes_are_named():
   _, variables, _, _, _ = load("elu")
   check = functools.partial(
-    sanity_checks.cascading_randomization, lambda variables: {}, variables
+    sanity_check.cascading_randomization, lambda variables: {}, variables
   )
   with pytest.raises(ValueError, match=r"expected some of \['conv1', .* got 'conv'"):
     check(variables, ["conv"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from emosynth_jax.data.augment import (
+from emosynth_jax.data.augmentation.affine import (
   AffineParameters,
   affine,
   affine_matrices,

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from emosynth_jax import data
-from emosynth_jax.data import ck_plus, fer2013
+from emosynth_jax.data.datasets import ck_plus, fer2013
 
 # CK+'s readme: 0 neutral, 1 anger, 2 contempt, 3 disgust, 4 fear, 5 happy, 6 sadness, 7
 # surprise; FER-2013's table: 0 angry, 1 disgust, 2 fear, 3 happy, 4 sad, 5 surprise and

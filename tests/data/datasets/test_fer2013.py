@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emosynth_jax.data import fer2013
+from emosynth_jax.data.datasets import fer2013
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}

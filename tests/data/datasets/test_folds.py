@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from emosynth_jax.data.folds import rows_of_split, stratified_group_folds
+from emosynth_jax.data.datasets.folds import rows_of_split, stratified_group_folds
 
 
 def partition(folds, groups):

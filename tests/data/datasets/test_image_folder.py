@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emosynth_jax.data import image_folder
+from emosynth_jax.data.datasets import image_folder
 
 
 def write(path, pixels, **options):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from emosynth_jax import data
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.data.lazy_images import LazyImages
+from emosynth_jax.data.images.lazy import LazyImages
 
 _PIXELS = np.random.default_rng(0).integers(0, 256, (9, 2, 3, 1), np.uint8)
 
@@ -109,7 +109,7 @@ def test_splits_that_are_read_lazily_are_the_same(tmp_path, write):
     assert isinstance(lazy[split].images, LazyImages)
     read = lazy[split]
     if whole[split].pixel_forms is not None:
-      # Told from the pixels, so not before they are read; see feeds.fetch.
+      # Told from the pixels, so not before they are read; see device_feed.fetch.
       assert read.pixel_forms is None
       read = read.with_pixel_forms()
     given, expected = (dataclasses.asdict(each) for each in (read, whole[split]))

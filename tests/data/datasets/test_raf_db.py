@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from emosynth_jax import data
-from emosynth_jax.data import fer2013, raf_db
+from emosynth_jax.data.datasets import fer2013, raf_db
 
 # RAF-DB's readme: 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger and 7
 # neutral; FER-2013's table: 0 angry, 1 disgust, 2 fear, 3 happy, 4 sad, 5 surprise and

@@ -11,8 +11,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
-from emosynth_jax.data import _face_drawing, synthetic_faces
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.datasets import _face_drawing, synthetic_faces
 
 SPLITS = ("train", "validation", "test")
 
@@ -75,14 +75,14 @@ def test_fewer_examples_are_the_first_ones(train, size):
 def test_same_pixels_without_vector_instructions(train):
   """Vector units must not change a pixel: other processors have others."""
   probe = (
-    "import zlib; from emosynth_jax.data import synthetic_faces as s;"
+    "import zlib; from emosynth_jax.data.datasets import synthetic_faces as s;"
     "d = s.load(None, 'train', num_examples=300);"
     "print(zlib.crc32(d.images.tobytes() + d.labels.tobytes()))"
   )
   found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
   environment = os.environ | {
     "NPY_DISABLE_CPU_FEATURES": " ".join(found),
-    "PYTHONPATH": str(pathlib.Path(synthetic_faces.__file__).parents[2]),
+    "PYTHONPATH": str(pathlib.Path(synthetic_faces.__file__).parents[3]),
   }
   printed = subprocess.run(
     [sys.executable, "-c", probe],

@@ -13,7 +13,8 @@ import pytest
 from array_record.python import array_record_module
 from tensorflow_datasets.proto import tf_example_pb2
 
-from emosynth_jax.data import cifar10, mnist, prepare, svhn
+from emosynth_jax.data import prepare
+from emosynth_jax.data.datasets import cifar10, mnist, svhn
 
 ROWS = 12
 MODULES = {"mnist": mnist, "cifar10": cifar10, "svhn": svhn}
@@ -197,11 +198,11 @@ def test_an_unusual_count_is_only_warned_of(tmp_path, caplog):
 def test_reading_imports_no_tensorflow(tmp_path):
   write(tmp_path, "mnist")
   program = (
-    "import sys; from emosynth_jax.data import mnist; "
+    "import sys; from emosynth_jax.data.datasets import mnist; "
     f"assert len(mnist.load({str(tmp_path)!r}, 'test')) == {ROWS}; "
     "sys.exit('tensorflow' in sys.modules)"
   )
-  root = pathlib.Path(__file__).parents[2]
+  root = pathlib.Path(__file__).parents[3]
   subprocess.run([sys.executable, "-c", program], check=True, cwd=root)
 
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from emosynth_jax import faces
-from emosynth_jax.data import _face_crop, ck_plus
+from emosynth_jax.data.datasets import ck_plus
+from emosynth_jax.data.images import face_crop, face_detector
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (49, 64, 1), np.uint8)
 
@@ -23,20 +23,18 @@ def face(left=20.0, top=10.0, right=40.0, bottom=30.0):
 
 
 def test_the_largest_centred_square():
-  square = _face_crop.centre(IMAGE)
-  np.testing.assert_array_equal(_face_crop.cut(IMAGE, square), IMAGE[:, 8:57])
+  square = face_crop.centre(IMAGE)
+  np.testing.assert_array_equal(face_crop.cut(IMAGE, square), IMAGE[:, 8:57])
   tall = IMAGE.transpose(1, 0, 2)
-  np.testing.assert_array_equal(
-    _face_crop.cut(tall, _face_crop.centre(tall)), tall[8:57]
-  )
+  np.testing.assert_array_equal(face_crop.cut(tall, face_crop.centre(tall)), tall[8:57])
 
 
 def test_around_a_box_with_a_tenth_of_its_longer_side():
-  assert _face_crop.around(20, 10, 40, 50) == pytest.approx((6, 6, 48))
+  assert face_crop.around(20, 10, 40, 50) == pytest.approx((6, 6, 48))
 
 
 def test_beyond_the_image_its_border_is_repeated():
-  cut = _face_crop.cut(IMAGE, (-2, 45, 6))
+  cut = face_crop.cut(IMAGE, (-2, 45, 6))
   padded = np.pad(IMAGE, ((0, 2), (2, 0), (0, 0)), mode="edge")
   np.testing.assert_array_equal(cut, padded[45:51, :6])
 
@@ -44,7 +42,7 @@ def test_beyond_the_image_its_border_is_repeated():
 def test_around_landmarks(tmp_path):
   path = tmp_path / "landmarks.txt"
   write_landmarks(path, face())
-  square = _face_crop.around_landmarks(path, IMAGE)
+  square = face_crop.around_landmarks(path, IMAGE)
   assert square == pytest.approx((18, 8, 24))
 
 
@@ -65,7 +63,7 @@ def test_malformed_landmarks_are_refused_by_name(tmp_path, text, message):
   path = tmp_path / "landmarks.txt"
   path.write_text(text)
   with pytest.raises(ValueError, match=message) as caught:
-    _face_crop.around_landmarks(path, IMAGE)
+    face_crop.around_landmarks(path, IMAGE)
   assert str(path) in str(caught.value)
 
 
@@ -100,13 +98,13 @@ def test_ck_plus_crops_by_its_own_landmarks(tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_ck_plus_crops_around_the_surest_face(tmp_path, monkeypatch, channels):
-  seen = [faces.Face(20, 10, 42, 32, 0.9), faces.Face(0, 0, 9, 9, 0.7)]
-  monkeypatch.setattr(faces, "build_detector", lambda: lambda image: seen)
+  seen = [face_detector.Face(20, 10, 42, 32, 0.9), face_detector.Face(0, 0, 9, 9, 0.7)]
+  monkeypatch.setattr(face_detector, "build_detector", lambda: lambda image: seen)
   write_ck_plus(tmp_path)
   options = {"folds": 3, "crop": "detector", "image_size": 25, "channels": channels}
   dataset = ck_plus.load(tmp_path, "test", **options)
   # Of 22 pixels: a square of 25, whose middle is half a pixel above the box's.
-  expected = _face_crop.cut(IMAGE, (31 - 12.5, 21 - 0.5 - 12.5, 25))
+  expected = face_crop.cut(IMAGE, (31 - 12.5, 21 - 0.5 - 12.5, 25))
   for image in dataset.images:
     np.testing.assert_array_equal(image, np.repeat(expected, channels, axis=-1))
   seen.clear()

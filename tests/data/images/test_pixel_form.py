@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emosynth_jax.data import fer2013, pixel_form, splits
+from emosynth_jax.data import splits
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.datasets import fer2013
+from emosynth_jax.data.images import pixel_form
 
 _ORIGINAL, _EQUALIZED, _UNKNOWN = range(3)
 

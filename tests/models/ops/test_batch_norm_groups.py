@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from emosynth_jax import models
-from emosynth_jax.models.batch_norm_groups import normalize_in_groups
+from emosynth_jax.models.ops.batch_norm_groups import normalize_in_groups
 
 _MOMENTUM = 0.7
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from emosynth_jax.models import convolutions
-from emosynth_jax.models.convolutions import Convolution
+from emosynth_jax.models.ops import convolutions
+from emosynth_jax.models.ops.convolutions import Convolution
 
 
 def _random(seed, *shape):

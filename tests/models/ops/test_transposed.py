@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from emosynth_jax.models import transposed
+from emosynth_jax.models.ops import transposed
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 

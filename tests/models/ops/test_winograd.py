@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from emosynth_jax.models import same_convolution, winograd
+from emosynth_jax.models.ops import same_convolution, winograd
 
 # What is compared runs once: compiling it costs more.
 _QUICK = {"xla_backend_optimization_level": 0}

@@ -1,0 +1,25 @@
+"""The curvature of the loss at a trained network, and over the plane of its landscape.
+
+  python -m emosynth_jax.analysis.curvature --workdir=runs/ce
+  python -m emosynth_jax.analysis.curvature --workdir=runs/ce --grid=21 --images=64
+
+With --grid=1 the Hessian's extreme eigenvalues, trace and spectral density at the
+network itself: curvature.npz, .json and .png. With a larger grid the ratio
+|smallest / largest| over the same plane as loss_landscape's: curvature_map.npz, .json
+and .png. --compare adds a picture of several runs. What a workdir has already is not
+computed again, and what was made with other settings is kept (result_cache.py).
+"""
+
+from absl import app
+
+
+def run() -> None:
+  """Entry point of the command line."""
+  from emosynth_jax.analysis.curvature import command as curvature_command
+
+  curvature_command.define_flags()
+  app.run(curvature_command.main)
+
+
+if __name__ == "__main__":
+  run()

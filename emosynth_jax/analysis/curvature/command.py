@@ -1,0 +1,74 @@
+"""Action and flags of the curvature's command."""
+
+import pathlib
+from typing import Any
+
+from absl import flags
+
+from emosynth_jax.analysis import cli
+from emosynth_jax.analysis.curvature import eigenvalues, spectrum
+from emosynth_jax.analysis.curvature import plots as curvature_plots
+
+# These are flags of the module that runs, whose --help lists them.
+flags.disclaim_key_flags()
+
+# Flags that say nothing of the other of the two.
+_OF_THE_PLANE = ("range", "directions", "vectors")
+_OF_THE_NETWORK = ("probes", "broadening")
+
+
+def draw_all(given: Any) -> None:
+  """Computes and plots the curvature that the flags ask for."""
+  idle = _OF_THE_PLANE if given.grid == 1 else _OF_THE_NETWORK
+  cli.refuse_idle(given, idle, f"--grid={given.grid}")
+  workdirs = [given.workdir, *given.compare]
+  if given.grid == 1:
+    file, draw = "curvature", curvature_plots.plot_densities
+    line = (
+      "{name}: eigenvalues {smallest:.4g} to {largest:.4g}, trace {trace:.3g}, its "
+      "standard error {error}"
+    )
+    unsure = "NOT converged (residuals {smallest_residual:.2g}, {largest_residual:.2g})"
+    runs = cli.load_runs(workdirs, given, count=0)
+    found = [
+      eigenvalues.spectrum_of(each, given, run)
+      for each, run in zip(workdirs, runs, strict=True)
+    ]
+  else:
+    file, draw = "curvature_map", curvature_plots.plot_ratios
+    line = "{name}: |smallest / largest| is {ratio_at_network:.4g} at the network"
+    unsure = "{points_not_converged} of {points} points NOT converged"
+    found = eigenvalues.maps_of(workdirs, given)
+  for workdir, one in zip(workdirs, found, strict=True):
+    draw([one], pathlib.Path(workdir) / f"{file}.png")
+  if given.compare:
+    draw(found, pathlib.Path(given.workdir) / f"{file}_comparison.png")
+  for record, _ in found:
+    sure = record.get("converged", not record.get("points_not_converged"))
+    images = "; {settings[num_images]} images of {settings[split]}"
+    text = f"{line}{images}" if sure else f"{line}{images}; {unsure}"
+    error = spectrum.describe_error(record.get("trace_standard_error"))
+    print(text.format(**record, error=error))
+
+
+def main(argv: list[str]) -> None:
+  """Computes and draws the curvature of --workdir and --compare."""
+  cli.run_command(argv, draw_all)
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  cli.define_flags(split="train", images=256, batch_size=64)
+  flags.DEFINE_integer("grid", 1, "1 for the network alone, or points a side, odd.", 1)
+  flags.DEFINE_integer("steps", 40, "Products with the Hessian, at most.", 1)
+  flags.DEFINE_integer("probes", 4, "Random vectors of the spectral density.", 1)
+  flags.DEFINE_float(
+    "tolerance",
+    0.01,
+    "Residual, as a share of its eigenvalue, that counts as converged.",
+    1e-5,
+    0.5,
+  )
+  flags.DEFINE_float(
+    "broadening", 0.01, "Width of the density's Gaussians, of its range.", 1e-4, 1.0
+  )

@@ -1,0 +1,1 @@
+"""Embeddings of trained runs, their projections and separation."""

@@ -1,0 +1,61 @@
+"""What trained runs make of a split before their last layer: pictures and numbers.
+
+  python -m emosynth_jax.analysis.embeddings --workdir=runs/ce
+  python -m emosynth_jax.analysis.embeddings --split=test \\
+      --workdir=runs/ce-0 --workdir=runs/ce-1 --workdir=runs/mam-0 --workdir=runs/mam-1
+
+Writes into each workdir:
+
+  embeddings.npz   of every image looked at its row in the split, label, embedding and
+                   margin-free logits; of those drawn, their places by t-SNE and by
+                   principal components
+  embeddings.png   those places
+  separation.json  how far apart the classes are, and by what it was computed
+  separation.txt   the same to be read
+
+Of several runs the first one gets embeddings_comparison.png, too, and
+separation_comparison.json and .txt: every other kind of run (those that differ in more
+than the seed) less the first one's kind, seed by seed.
+"""
+
+from absl import app, flags
+
+from emosynth_jax.utils import cli
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  flags.DEFINE_multi_string(
+    "workdir",
+    None,
+    "Folder of a trained run; may be given several times, the baseline first.",
+    required=True,
+  )
+  flags.DEFINE_enum(
+    "split", "validation", ["train", "validation", "test"], "Where the images are from."
+  )
+  flags.DEFINE_integer(
+    "images", 10_000, "How many of its images, at most; 0 for all.", 0
+  )
+  flags.DEFINE_integer(
+    "points", 2000, "How many of those are drawn, at most; 0 for all.", 0
+  )
+  flags.DEFINE_integer("batch_size", 256, "Images at a time.", 1)
+  flags.DEFINE_float(
+    "perplexity", None, "Of t-SNE; 30, or less for few points, by default."
+  )
+  flags.DEFINE_integer("seed", 0, "Of t-SNE.", 0)
+  cli.define_data_dir()
+  cli.define_traceback()
+
+
+def run() -> None:
+  """Entry point of the command line."""
+  from emosynth_jax.analysis.embeddings import run as embedding_run
+
+  define_flags()
+  app.run(embedding_run.main)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,0 +1,46 @@
+"""Grad-CAM: where in an image a network finds what speaks for a class.
+
+  python -m emosynth_jax.analysis.gradcam --workdir=runs/ce
+
+Writes gradcam.npz (the maps of all images looked at) and gradcam.png into a trained
+run's workdir; see emosynth_jax/analysis/gradcam/run.py.
+"""
+
+from absl import app, flags
+
+from emosynth_jax.utils import cli
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  from emosynth_jax.analysis.gradcam import network as gradcam_network
+
+  flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
+  flags.DEFINE_string("layer", None, gradcam_network.LAYER_HELP)
+  flags.DEFINE_enum(
+    "split", "validation", ["train", "validation", "test"], "Where the images are from."
+  )
+  flags.DEFINE_integer("images", 256, "How many of its images; 0 for all.", 0)
+  flags.DEFINE_integer("batch_size", 64, "Images at a time.", 1)
+  flags.DEFINE_enum(
+    "target", "predicted", ["predicted", "label"], "The class that the maps are of."
+  )
+  flags.DEFINE_bool(
+    "sanity_check",
+    False,
+    "Also see how the maps change while layer after layer is put back to chance.",
+  )
+  cli.define_data_dir()
+  cli.define_traceback()
+
+
+def run() -> None:
+  """Entry point of the command line."""
+  from emosynth_jax.analysis.gradcam import run as gradcam_run
+
+  define_flags()
+  app.run(gradcam_run.main)
+
+
+if __name__ == "__main__":
+  run()

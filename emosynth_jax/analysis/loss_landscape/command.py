@@ -1,0 +1,47 @@
+"""Action and flags of the loss landscape's command."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from absl import flags, logging
+
+from emosynth_jax.analysis import cli
+from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
+from emosynth_jax.analysis.loss_landscape import surface
+
+# These are flags of the module that runs, whose --help lists them.
+flags.disclaim_key_flags()
+
+
+def main(argv: list[str]) -> None:
+  """Computes and draws the landscapes of --workdir and --compare."""
+  cli.run_command(argv, draw_all)
+
+
+def draw_all(given: Any) -> None:
+  """Computes and plots the loss that the flags ask for."""
+  workdirs = [given.workdir, *given.compare]
+  found = surface.landscapes_of(workdirs, given)
+  file = surface.FILES[given.dimensions]
+  for workdir, one in zip(workdirs, found, strict=True):
+    landscape_plots.draw(pathlib.Path(workdir) / file, [one])
+    logging.info("The landscape of %s is in %s.*", one[0]["name"], file)
+  if given.compare:
+    landscape_plots.draw(pathlib.Path(given.workdir) / f"{file}_comparison", found)
+  for workdir, (record, arrays) in zip(workdirs, found, strict=True):
+    settings = record["settings"]
+    print(
+      f"{workdir}: loss {record['loss_at_network']:.4f}, accuracy "
+      f"{100 * record['accuracy_at_network']:.2f} % on {settings['num_images']} images "
+      f"of {settings['split']}; "
+      f"loss up to {np.nanmax(arrays['loss']):.4g} on the grid, below twice the "
+      f"network's on {100 * surface.share_below(arrays['loss'], 2):.1f} % of it"
+    )
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  cli.define_flags(split="train", images=1024, batch_size=256)
+  flags.DEFINE_integer("grid", 51, "Points along each direction, odd.", 3)
+  flags.DEFINE_integer("dimensions", 2, "1 for a line, 2 for a plane.", 1, 2)

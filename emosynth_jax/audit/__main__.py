@@ -1,0 +1,67 @@
+"""Audits a data set: duplicates, label conflicts, class balance, damaged files.
+
+  python -m emosynth_jax.audit --config=configs/fer2013.py --config.data.data_dir=data
+
+Writes audit.json (with every group of duplicates), audit.txt and twins.png, a contact
+sheet of pairs, those across splits first. Look at it: config.data.twins holds the
+thresholds, and data unlike faces may need others. No data set is changed;
+--config.data.drop_duplicates=True makes a training leave twins out, and
+--config.evaluate_without_twins=True an evaluation.
+"""
+
+import pathlib
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from emosynth_jax.utils import cli
+
+
+def main(argv: list[str]) -> None:
+  """Audits the data set of --config."""
+  from emosynth_jax.audit import audit
+
+  cli.expect_flags_only(argv)
+  cli.start_logging()
+  from emosynth_jax.config import defaults
+
+  given = flags.FLAGS
+  name = config_flags.get_config_filename(given["config"]).partition(":")[0]
+  workdir = pathlib.Path(
+    given.workdir or pathlib.Path("runs") / f"{pathlib.Path(name).stem}-audit"
+  )
+  try:
+    defaults.check_config(given.config)
+    audit.audit_config(given.config, workdir, max_pairs=given.max_pairs)
+  except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+    if given.traceback:
+      raise
+    cli.fail(error)
+
+
+def define_flags() -> None:
+  """The flags of this command; not at import, as other commands have some of them."""
+
+  config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Config file, with variants after a colon; its data part is audited.",
+    lock_config=False,
+    accept_new_attributes=True,
+  )
+  flags.DEFINE_string(
+    "workdir", None, "Folder for what is found. By default runs/NAME-audit."
+  )
+  flags.DEFINE_integer("max_pairs", 60, "Pairs on the contact sheet.", 1)
+  cli.define_traceback()
+  flags.mark_flag_as_required("config")
+
+
+def run() -> None:
+  """Entry point of the command line."""
+  define_flags()
+  app.run(main, flags_parser=cli.parse_config_flags)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,0 +1,58 @@
+"""A network's evaluation logits, compiled."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emosynth_jax.bundle.format import Bundle
+from emosynth_jax.training import build, eval_step
+
+# Images at a time where a whole split is evaluated.
+SPLIT_BATCH = 256
+
+
+def compile_logits(
+  bundle: Bundle, *, batch_size: int
+) -> Callable[[np.ndarray], np.ndarray]:
+  """A network's evaluation logits, by one compiled program for any number of images.
+
+  They are `eval_step.image_logits`, by which a run is judged. Images go through in
+  batches of one size, the last one filled up with zeros.
+
+  Args:
+    bundle: the network.
+    batch_size: images at a time.
+
+  Returns:
+    Images, uint8 `(M, height, width, channels)`, to logits, float32 `(M, K)`.
+  """
+
+  experiment = build.build_experiment(
+    bundle.config,
+    image_shape=bundle.image_shape,
+    num_classes=len(bundle.class_names),
+  )
+  program = jax.jit(
+    functools.partial(
+      eval_step.image_logits,
+      model=experiment.model,
+      evaluation_logits=experiment.evaluation_logits,
+      preprocess=experiment.preprocess,
+    )
+  )
+  variables = jax.tree.map(jnp.asarray, bundle.variables)
+  input_scale = jnp.float32(bundle.input_scale)
+
+  def compute_logits(images: np.ndarray) -> np.ndarray:
+    parts = [np.zeros((0, len(bundle.class_names)), np.float32)]
+    for start in range(0, len(images), batch_size):
+      part = images[start : start + batch_size]
+      batch = np.zeros((batch_size, *bundle.image_shape), np.uint8)
+      batch[: len(part)] = part
+      parts.append(np.asarray(program(variables, input_scale, batch))[: len(part)])
+    return np.concatenate(parts)
+
+  return compute_logits

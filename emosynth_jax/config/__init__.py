@@ -1,0 +1,1 @@
+"""Settings of a run: defaults and their checks, variants, stored configs."""

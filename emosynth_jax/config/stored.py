@@ -1,0 +1,69 @@
+"""Configs read back from what a run or a bundle stored."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from emosynth_jax.config import defaults
+
+
+def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
+  """The config that a workdir was begun with.
+
+  Settings that came after the run have their defaults, which do what it did.
+
+  Args:
+    workdir: the run's folder.
+
+  Returns:
+    A checked config.
+
+  Raises:
+    FileNotFoundError: if the folder holds no run.
+    ValueError: if its config is damaged, or has settings that are no longer known.
+  """
+  path = pathlib.Path(workdir) / "config.json"
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"--workdir: expected the folder of a trained run, but {path} is missing"
+    )
+  try:
+    return parse_config(json.loads(path.read_text()))
+  except ValueError as error:
+    raise ValueError(f"{path} is damaged or of another version ({error})") from error
+
+
+def parse_config(stored: dict[str, Any]) -> ml_collections.ConfigDict:
+  """A config from what JSON holds of one; see `read_config`.
+
+  Args:
+    stored: as `config.to_dict()` was.
+
+  Returns:
+    A checked config.
+
+  Raises:
+    ValueError: if it is no config, or has settings that are no longer known.
+  """
+  try:
+    stored = _with_tuples(stored)
+    config = defaults.get_default_config()
+    for name in defaults.OPEN_PARTS:
+      part, _, leaf = name.rpartition(".")
+      holder, kept = (config[part], stored[part]) if part else (config, stored)
+      holder[leaf] = ml_collections.ConfigDict(kept.pop(leaf))
+    config.update(ml_collections.ConfigDict(stored))
+    defaults.check_config(config)
+  except (ValueError, KeyError, AttributeError, TypeError) as error:
+    raise ValueError(str(error)) from error
+  return config
+
+
+def _with_tuples(tree: Any) -> Any:
+  """JSON's lists as the tuples that they were."""
+  if isinstance(tree, dict):
+    return {key: _with_tuples(value) for key, value in tree.items()}
+  return tuple(map(_with_tuples, tree)) if isinstance(tree, list) else tree

@@ -1,0 +1,1 @@
+"""Decoding and cropping of images, and images left on disk."""

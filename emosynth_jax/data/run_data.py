@@ -1,0 +1,100 @@
+"""The data of a run: the splits that its config names, loaded."""
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from emosynth_jax import data
+from emosynth_jax.data import deduplicate
+from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.parallel import distributed
+
+
+def splits(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+  """The splits of a run, that which is reported and never chosen on last."""
+  return ("train", "validation", *filter(None, [config.data.test_split]))
+
+
+def load_data(
+  config: ml_collections.ConfigDict, splits: tuple[str, ...], *, lazily: bool = False
+) -> dict[str, Dataset]:
+  """Loads splits of the config's data set.
+
+  With `data.drop_duplicates`, "train" lacks the images that have a twin in the run's
+  other splits.
+
+  Args:
+    config: a checked config.
+    splits: of "train", "validation" and "test".
+    lazily: leaves images on disk where they can be read one by one, see
+      `data.load_splits`; all processes of a job call it alike.
+
+  Returns:
+    The data set of each split.
+
+  Raises:
+    ValueError: what the loader finds, or if every training image has a twin.
+  """
+  if not (config.data.drop_duplicates and "train" in splits):
+    return _load(config, splits, lazily)
+  loaded = _load_without_twins(config, lazily)
+  return {split: loaded[split] for split in splits}
+
+
+def _load_without_twins(
+  config: ml_collections.ConfigDict, lazily: bool
+) -> dict[str, Dataset]:
+  """The run's splits, with those images left out of "train"."""
+  # The search needs all images; a single process then keeps them.
+  loaded = _load(config, splits(config), lazily and jax.process_count() > 1)
+  train, *others = loaded.values()
+  loaded["train"] = deduplicate.drop_twins(train, others, **config.data.twins)
+  return loaded
+
+
+def _load(
+  config: ml_collections.ConfigDict, splits: tuple[str, ...], lazily: bool
+) -> dict[str, Dataset]:
+  return data.load_splits(
+    config.data.name,
+    config.data.data_dir,
+    splits,
+    validation_fraction=config.data.validation_fraction,
+    seed=config.data.seed,
+    limit=config.data.limit,
+    lazily=lazily,
+    share=distributed.share,
+    **config.data.options,
+  )
+
+
+def class_weights(kind: str, dataset: Dataset) -> np.ndarray:
+  """The weight of each class's examples in the training loss.
+
+  Args:
+    kind: "none" for ones, "balanced" for N / (K n_k), whose mean over the examples
+      is 1.
+    dataset: the training split.
+
+  Returns:
+    float32 `(K,)`.
+
+  Raises:
+    ValueError: if a class has no example to weigh.
+  """
+  counts = dataset.class_counts
+  if kind == "none":
+    return np.ones(len(counts), np.float32)
+  if not counts.all():
+    empty = dataset.class_names[int(np.argmin(counts))]
+    raise ValueError(
+      f"class_weights: the class {empty!r} has no training image to weigh; use "
+      '"none" or more images'
+    )
+  return (counts.sum() / (len(counts) * counts)).astype(np.float32)
+
+
+def on_device(dataset: Dataset) -> tuple[jax.Array, jax.Array]:
+  """The images and labels of a split as arrays on the device."""
+  return jnp.asarray(dataset.images), jnp.asarray(dataset.labels)

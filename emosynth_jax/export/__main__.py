@@ -1,0 +1,72 @@
+"""Writes a trained network for other runtimes: StableHLO, ONNX, or ONNX in 8 bits.
+
+  python -m emosynth_jax.export --workdir=RUN --format=onnx --output=FILE.onnx
+
+The file takes uint8 images `(N, height, width, channels)` for any N and gives "logits"
+and calibrated "probabilities". Beside it, FILE.json tells the classes, the temperature,
+where the network comes from, and how the file's answers on the splits of --splits
+differ from the network's own. docs/export.md has the formats and what was measured.
+"""
+
+from absl import app, flags
+
+from emosynth_jax.utils import cli
+
+
+def main(argv: list[str]) -> None:
+  """Runs the command; a mistake in its input ends it with one line."""
+  from emosynth_jax.export import export
+
+  cli.expect_flags_only(argv)
+  cli.start_logging()
+  cli.use_compilation_cache()
+  from emosynth_jax import bundle
+
+  given = flags.FLAGS
+  if given.workdir and given.bundle:
+    cli.fail("expected --workdir or --bundle, got both")
+  with cli.mistakes_in_one_line(given.traceback, NotImplementedError):
+    export.make(
+      given.workdir or given.bundle or str(bundle.PRETRAINED),
+      given.output,
+      format=given.format,
+      splits=given.splits,
+      data_dir=given.data_dir,
+      num_calibration_images=given.calibration_images,
+    )
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  from emosynth_jax.export import export
+
+  flags.DEFINE_string("workdir", None, "Folder of a trained run.")
+  flags.DEFINE_string(
+    "bundle",
+    None,
+    "A .safetensors file of emosynth_jax.bundle. Without it and without "
+    "--workdir, the network that comes with the package.",
+  )
+  flags.DEFINE_enum("format", "onnx", list(export.FORMATS), "What is written.")
+  flags.DEFINE_string("output", None, "The file.", required=True)
+  flags.DEFINE_list(
+    "splits",
+    ["validation"],
+    "Of validation and test: where the file is compared with the network. Nothing is "
+    "chosen by it. Empty for noise alone, which needs no data.",
+  )
+  flags.DEFINE_integer(
+    "calibration_images", 512, "Training images that set the ranges of onnx_int8.", 1
+  )
+  cli.define_data_dir()
+  cli.define_traceback()
+
+
+def run() -> None:
+  """Entry point of the command line."""
+  define_flags()
+  app.run(main)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,0 +1,1 @@
+"""Metrics of predictions, their statistics, tables and plots."""

@@ -1,0 +1,95 @@
+"""Plain-text tables of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def describe_split(name: str, official_split: str) -> str:
+  """A split as the report's table names it.
+
+  Args:
+    name: "validation" or "test".
+    official_split: see `Dataset`; "" where the name says it all.
+
+  Returns:
+    "test (PrivateTest)", say.
+  """
+  remarks = [official_split]
+  if name == "validation":
+    remarks.append("the epoch was chosen on it")
+  text = "; ".join(filter(None, remarks))
+  return f"{name} ({text})" if text else name
+
+
+def format_table(
+  summary: Mapping[str, Any], protocol: Mapping[str, Any] | None = None
+) -> str:
+  """A plain-text table of an evaluation.
+
+  Args:
+    summary: from `classification.summarize`.
+    protocol: what a figure means little without, as label to value, printed above
+      the figures in this order: data set, split, the split that the epoch was chosen
+      on, seed, hardware, command, commit.
+
+  Returns:
+    Lines that end in a newline. All figures are in per cent but loss and support.
+  """
+  sections = []
+  if protocol:
+    sections.append(_align(list(protocol.items())))
+
+  rows = list(summary["per_class"].items())
+  macro = {**summary["macro"], "support": summary["num_examples"]}
+  width = max(len(name) for name, _ in [("class", None), ("macro", None), *rows])
+  header = f"{'class':{width}}  precision  recall      F1  support"
+  rule = "-" * len(header)
+  lines = [header, rule]
+  lines += [_class_row(name, figures, width) for name, figures in rows]
+  lines += [rule, _class_row("macro", macro, width)]
+  sections.append("\n".join(lines))
+
+  figures = [
+    ("accuracy", _percent(summary["accuracy"])),
+    ("balanced accuracy", _percent(summary["balanced_accuracy"])),
+    ("calibration error, expected", _percent(summary["expected_calibration_error"])),
+    ("calibration error, maximum", _percent(summary["max_calibration_error"])),
+    ("loss", f"{summary['loss']:.4f}"),
+  ]
+  if rest := summary.get("without_twins"):
+    # Directly below the figure that it doubts.
+    label = f"accuracy without {rest['num_left_out']} twins"
+    figures.insert(1, (label, _percent(rest["accuracy"])))
+  digits = max(len(text) for _, text in figures)
+  sections.append(_align([(label, f"{text:>{digits}}") for label, text in figures]))
+  if augmented := summary.get("test_time_augmentation"):
+    sections.append(
+      f"With test-time augmentation ({augmented['views']}), which no epoch was chosen "
+      f"by: accuracy {_percent(augmented['accuracy'])}, balanced accuracy "
+      f"{_percent(augmented['balanced_accuracy'])}, loss {augmented['loss']:.4f}"
+    )
+  if summary["absent_classes"]:
+    sections.append(
+      "Without an example in this split, and so not in the balanced accuracy: "
+      + ", ".join(summary["absent_classes"])
+    )
+  return "\n\n".join(sections) + "\n"
+
+
+def _align(rows: list[tuple[str, Any]]) -> str:
+  width = max(len(label) for label, _ in rows)
+  return "\n".join(f"{label:{width}}  {value}" for label, value in rows)
+
+
+def _percent(fraction: float) -> str:
+  return f"{100 * fraction:.2f} %"
+
+
+def _class_row(name: str, figures: Mapping[str, Any], width: int) -> str:
+  precision, recall, f1 = (100 * figures[key] for key in ("precision", "recall", "f1"))
+  return (
+    f"{name:{width}}  {precision:9.2f}  {recall:6.2f}  {f1:6.2f}  "
+    f"{figures['support']:7d}"
+  )

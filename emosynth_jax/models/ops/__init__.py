@@ -1,0 +1,1 @@
+"""Layers, and the forms of convolutions that are fast on a CPU."""

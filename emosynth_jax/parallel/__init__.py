@@ -1,0 +1,1 @@
+"""Devices and processes: meshes, jobs of several processes, batched maps."""

@@ -1,0 +1,89 @@
+"""One HTML page of a trained run, or of several side by side.
+
+  python -m emosynth_jax.report --workdir=runs/ce
+  python -m emosynth_jax.report --workdir=runs/ce --audit=runs/fer2013-audit
+  python -m emosynth_jax.report --workdir=runs/ce --workdir=runs/mam
+
+The page is one file that needs nothing else, on a screen, a phone or paper. Figures are
+those of report.json; the network is run again for what the report does not hold: the
+hardest images, Grad-CAM and the embedding, of the split reported. A folder with a
+seeds.json stands for its seeds. Of several runs figures are set against the first's,
+pair by pair of a seed, and no network is run. docs/reports.md has more.
+"""
+
+from absl import app, flags, logging
+
+from emosynth_jax.utils import cli
+
+
+def main(argv: list[str]) -> None:
+  """Runs the command; a mistake in its input ends it with one line."""
+  from emosynth_jax.report import report
+
+  cli.expect_flags_only(argv)
+  cli.start_logging()
+  cli.use_compilation_cache()
+  with cli.mistakes_in_one_line(flags.FLAGS.traceback):
+    file = report.write_page(flags.FLAGS)
+  logging.info("The page is %s, %.1f MB.", file, file.stat().st_size / 1e6)
+  print(file)
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  from emosynth_jax.analysis.gradcam import network as gradcam_network
+  from emosynth_jax.report import report
+
+  flags.DEFINE_multi_string(
+    "workdir",
+    None,
+    "Folder of a trained run, or of several seeds of one. Given several times, the "
+    "page compares them.",
+    required=True,
+  )
+  flags.DEFINE_string(
+    "output",
+    None,
+    "The HTML file. By default report.html, or comparison.html, in the first workdir.",
+  )
+  flags.DEFINE_string(
+    "audit",
+    None,
+    "Folder where emosynth_jax.audit audited the data set. By default the workdir, if "
+    "there is an audit.json in it.",
+  )
+  flags.DEFINE_bool(
+    "images",
+    True,
+    "Run the network for the hardest images, Grad-CAM and the embedding. --noimages "
+    "needs neither checkpoint nor data.",
+  )
+  flags.DEFINE_integer(
+    "mistakes",
+    report._OF_ONE_RUN["mistakes"],
+    "How many of the most confident mistakes. This flag and those below, like --audit "
+    "and --noimages, are of one run, and refused for several.",
+    0,
+  )
+  flags.DEFINE_integer(
+    "embedded",
+    report._OF_ONE_RUN["embedded"],
+    "How many images the embedding's picture shows; 0 for all.",
+    0,
+  )
+  flags.DEFINE_string("layer", None, gradcam_network.LAYER_HELP)
+  flags.DEFINE_integer(
+    "batch_size", report._OF_ONE_RUN["batch_size"], "Images at a time.", 1
+  )
+  cli.define_data_dir()
+  cli.define_traceback()
+
+
+def run() -> None:
+  """Entry point of the command line."""
+  define_flags()
+  app.run(main)
+
+
+if __name__ == "__main__":
+  run()

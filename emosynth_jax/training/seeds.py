@@ -1,0 +1,109 @@
+"""Runs several seeds of one config."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ml_collections
+from absl import logging
+
+from emosynth_jax.config import defaults
+from emosynth_jax.parallel import concurrent_runs, distributed
+from emosynth_jax.training import epoch
+from emosynth_jax.utils import files
+from emosynth_jax.workdir import seed_summary
+
+
+def run_seeds(
+  config: ml_collections.ConfigDict,
+  seeds: Sequence[int],
+  workdir_of: Callable[[int], pathlib.Path],
+  run_one: Callable[..., dict[str, Any] | None],
+  *,
+  again: bool = False,
+  groups_of: Callable[[int], Sequence[list[Any]]] = lambda count: (),
+) -> list[dict[str, Any]] | None:
+  """Runs seeds, in turn or side by side; of a finished one only the report is read.
+
+  Args:
+    config: of all of them but for the seed.
+    seeds: distinct.
+    workdir_of: a seed to its own workdir.
+    run_one: `(config, workdir)` trains and evaluates in a workdir, and returns the
+      report, or None where it was stopped. Side by side it is also given `devices` and
+      `stop`, as `train.train` takes them.
+    again: runs the finished ones too.
+    groups_of: the number of seeds that are to run to the devices by groups, of which
+      each serves one seed at a time; with less than two of them one seed runs after the
+      other.
+
+  Returns:
+    The reports; None where a run was stopped.
+
+  Raises:
+    ValueError: for a seed out of range, before any run.
+  """
+  configs = [config.copy_and_resolve_references() for _ in seeds]
+  for own, seed in zip(configs, seeds, strict=True):
+    own.seed = seed
+    defaults.check_config(own)
+
+  def one(own, **where):
+    number, workdir = list(seeds).index(own.seed) + 1, workdir_of(own.seed)
+    logging.info("Seed %d (%d of %d) in %s.", own.seed, number, len(seeds), workdir)
+    return run_one(own, workdir, **where)
+
+  reports: dict[int, dict[str, Any] | None] = {}
+  waiting = []
+  for own in configs:
+    report = None if again else finished_report(own, workdir_of(own.seed))
+    # In a job, what one process does not find all of them run.
+    if distributed.largest(report is None)[0]:
+      waiting.append(own)
+    else:
+      reports[own.seed] = report
+      logging.info("Seed %d in %s: finished before.", own.seed, workdir_of(own.seed))
+  groups = groups_of(len(waiting)) if len(waiting) > 1 else ()
+  if len(groups) > 1:
+    found = concurrent_runs.run_side_by_side(
+      lambda own, devices, stop: one(own, devices=devices, stop=stop),
+      {f"seed {own.seed}": own for own in waiting},
+      groups,
+    )
+    reports |= zip((own.seed for own in waiting), found, strict=True)
+  else:
+    for own in waiting:
+      reports[own.seed] = one(own)
+      if reports[own.seed] is None:
+        break
+  if None in reports.values():
+    return None
+  return [files.to_jsonable(reports[seed], "report") for seed in seeds]
+
+
+def finished_report(
+  config: ml_collections.ConfigDict, workdir: str | os.PathLike
+) -> dict[str, Any] | None:
+  """The report of a workdir whose run is at its end with the config's own settings.
+
+  Args:
+    config: a checked config.
+    workdir: the run's folder.
+
+  Returns:
+    The report; None where there is none yet, or one that was written before the
+    training's end, with other settings, or although answers depended on the batch.
+  """
+  path = pathlib.Path(workdir) / "report.json"
+  try:
+    report = json.loads(path.read_text())
+    done, best = report["epochs_trained"], report["best_epoch"]
+    settings, invariant = report["config"], report["batch_invariance"]["passed"]
+  except (FileNotFoundError, ValueError, KeyError):
+    return None
+  wanted = files.to_jsonable(config.to_dict())
+  same = seed_summary.settings_of(settings) == seed_summary.settings_of(wanted)
+  finished = same and invariant and epoch.is_last(done, best, config)
+  return report if finished else None

@@ -1,0 +1,1 @@
+"""Helpers that know nothing of runs, data sets or networks."""

@@ -1,0 +1,1 @@
+"""Files of a run's workdir: config, provenance, checkpoints, metrics."""

@@ -1,0 +1,129 @@
+"""Provenance of a result: program, packages, hardware and date."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import pathlib
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+import emosynth_jax
+
+# Other packages whose version can change a result.
+_PACKAGES = (
+  "flax",
+  "jax",
+  "jaxlib",
+  "numpy",
+  "optax",
+  "orbax-checkpoint",
+  "pillow",
+  "tensorflow-datasets",
+)
+
+
+def provenance(devices: Sequence[Any] | None = None) -> dict[str, Any]:
+  """Where a result comes from: program, packages, machine, moment.
+
+  It reads only, and what it can't find out is "unknown". It starts JAX's backend if
+  nothing has done so yet.
+
+  Args:
+    devices: those that the result was computed on, by default all there are.
+
+  Returns:
+    A dictionary with ``command``, ``commit`` (of the package's own checkout, with
+    "+dirty" if git status shows any change), ``packages`` (name to version, Python
+    among them), ``jax_backend``, ``device_kind``, ``device_count``, ``cpu_model``,
+    ``cpu_cores`` (those this process may use), ``hardware`` (the last five in words)
+    and ``date`` (UTC, ISO 8601).
+  """
+  backend = jax.default_backend()
+  devices = jax.devices() if devices is None else devices
+  cpu_model, cpu_cores = _cpu_model(), _cpu_cores()
+  processor = f"{cpu_model}, {cpu_cores} core{'s' if cpu_cores != 1 else ''}"
+  kind = devices[0].device_kind
+  accelerator = f"{len(devices)} x {kind} ({backend}); "
+  return {
+    # The interpreter's folder says nothing to others; its version is below.
+    "command": shlex.join([pathlib.Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]),
+    "commit": _commit(pathlib.Path(__file__).resolve()),
+    "packages": {
+      "python": platform.python_version(),
+      "emosynth_jax": emosynth_jax.__version__,
+      **{name: _version(name) for name in _PACKAGES},
+    },
+    "jax_backend": backend,
+    "device_kind": kind,
+    "device_count": len(devices),
+    "cpu_model": cpu_model,
+    "cpu_cores": cpu_cores,
+    "hardware": processor if backend == "cpu" else accelerator + processor,
+    "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+  }
+
+
+def _commit(file: pathlib.Path) -> str:
+  """The commit of the checkout that tracks `file`."""
+  # A package inside somebody else's checkout (a virtual environment in it, say) has
+  # nothing to do with that checkout's commit.
+  if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
+    return "unknown"
+  status = _git(file.parent, "status", "--porcelain=v2", "--branch")
+  lines = (status or "").splitlines()
+  commits = [line.split()[-1] for line in lines if line.startswith("# branch.oid ")]
+  if not commits or commits[0] == "(initial)":
+    return "unknown"
+  dirty = any(not line.startswith("#") for line in lines)
+  return commits[0] + ("+dirty" if dirty else "")
+
+
+def _git(folder: pathlib.Path, *arguments: str) -> str | None:
+  """What git prints, or None if it isn't there or refuses."""
+  # Set inside a hook, these name a repository that `folder` need not be in.
+  misleading = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+  try:
+    done = subprocess.run(
+      ["git", "--no-optional-locks", *arguments],
+      cwd=folder,
+      env={key: value for key, value in os.environ.items() if key not in misleading},
+      stdin=subprocess.DEVNULL,
+      capture_output=True,
+      timeout=10,
+      check=True,
+    )
+  except (OSError, subprocess.SubprocessError):
+    return None
+  return done.stdout.decode(errors="replace")
+
+
+def _version(package: str) -> str:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return "unknown"
+
+
+def _cpu_model() -> str:
+  try:
+    cpuinfo = pathlib.Path("/proc/cpuinfo").read_text(errors="replace")
+  except OSError:
+    cpuinfo = ""
+  for line in cpuinfo.splitlines():
+    if line.startswith("model name"):
+      return line.partition(":")[2].strip()
+  return platform.processor() or platform.machine() or "unknown"
+
+
+def _cpu_cores() -> int:
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
