@@ -1,0 +1,402 @@
+"""The order of the house: imports go down only, without circles, at the head of files.
+
+The imports are read and not run. Each rule is also tried on a small house that breaks
+it, since a rule that finds nothing anywhere holds nothing.
+"""
+
+import ast
+import functools
+import pathlib
+from typing import NamedTuple
+
+import pytest
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# The floors from the ground up. A room imports rooms of lower floors and itself.
+_FLOORS = (
+  {"losses", "models", "config", "utils"},
+  {"metrics", "parallel", "configs"},
+  {"data"},
+  {"workdir"},
+  {"training"},
+  {"train", "evaluate", "analysis", "audit", "bundle"},
+  {"report", "predict", "export", "main"},
+  {"experiments"},
+  {"benchmarks"},
+)
+
+# Files that may import inside of functions, and what: optional packages, packages that
+# take a second and few runs need, and what a command's --help is spared.
+_LATE = {
+  "emosynth_jax.data.datasets.tfds_records": {"tensorflow_datasets"},
+  "emosynth_jax.data.duplicates": {"imagehash"},
+  "emosynth_jax.data.grain_pipeline": {"grain"},
+  "emosynth_jax.data.prepare": {"tensorflow", "tensorflow_datasets"},
+  "emosynth_jax.export.int8": {"onnxruntime"},
+  "emosynth_jax.export.verify": {"onnx", "onnxruntime"},
+  "emosynth_jax.main": {"emosynth_jax", "jax"},
+  "emosynth_jax.models.from_torch": {"safetensors", "torch"},
+  "emosynth_jax.predict": {"emosynth_jax"},  # A lazy __getattr__.
+  "emosynth_jax.utils.cli": {"jax"},
+  "emosynth_jax.workdir.metric_writer": {"clu"},
+}
+
+# Files that import by a string, and the table of names, or the alias, that it is for.
+_BY_STRING = {
+  "emosynth_jax.data": "LOADERS",
+  "emosynth_jax.analysis.embedding_run": "the command's former name",
+  "experiments.lib.ablation_grids": "a user's file of margins",
+  "experiments.lib.comparison_rows": "configs by name",
+  "benchmarks.cases": "configs by name",
+}
+
+# One tree for all rules.
+_parse = functools.cache(ast.parse)
+
+# What still breaks a rule: (rule, file). It only gets shorter.
+_OFFENDERS: set[tuple[str, str]] = set()
+
+
+class Import(NamedTuple):
+  """An import of a file: of what, and whether inside of a function."""
+
+  target: str
+  is_late: bool
+
+
+def _read_house(root: pathlib.Path) -> dict[str, str]:
+  """Module -> text, of the project's code without its tests."""
+  found = {}
+  for top in ("emosynth_jax", "experiments", "benchmarks", "configs"):
+    for path in sorted((root / top).rglob("*.py")):
+      parts = path.relative_to(root).with_suffix("").parts
+      found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = (
+        path.read_text()
+      )
+  return found
+
+
+@functools.cache
+def _statements(text: str) -> list[tuple[str, str | None, bool]]:
+  """The imports in a text: module, name (of `from`), whether inside of a function."""
+  found: list[tuple[str, str | None, bool]] = []
+
+  def visit(node: ast.AST, is_late: bool) -> None:
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+      return  # Only a type checker reads these.
+    if isinstance(node, ast.Import):
+      found.extend((alias.name, None, is_late) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, "a relative import, which this test can't read"
+      found.extend((node.module or "", alias.name, is_late) for alias in node.names)
+    is_late |= isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    for child in ast.iter_child_nodes(node):
+      if not isinstance(child, ast.expr):
+        visit(child, is_late)
+
+  visit(_parse(text), False)
+  return found
+
+
+def _imports(house: dict[str, str], module: str) -> list[Import]:
+  """The imports of a module."""
+  found = []
+  for base, name, is_late in _statements(house[module]):
+    whole = f"{base}.{name}"
+    target = whole if name and whole in house else base
+    if target != module:
+      found.append(Import(target, is_late))
+  return found
+
+
+def _room(module: str) -> str:
+  """The package, or the module, right below `emosynth_jax`; else the top folder."""
+  parts = module.split(".")
+  return parts[1] if parts[0] == "emosynth_jax" and len(parts) > 1 else parts[0]
+
+
+def _floor(room: str) -> int:
+  return next(i for i, floor in enumerate(_FLOORS) if room in floor)
+
+
+def find_arrows_up(house: dict[str, str]) -> dict[str, str]:
+  """Imports of a room that is not on a lower floor, by file."""
+  found = {}
+  for module in house:
+    if module == "emosynth_jax":
+      continue
+    for target, _ in _imports(house, module):
+      room = _room(target)
+      if target not in house or target == "emosynth_jax" or room == _room(module):
+        continue
+      if _floor(room) >= _floor(_room(module)):
+        found[module] = target
+  return found
+
+
+def find_circles(graph: dict[str, set[str]]) -> list[list[str]]:
+  """Groups of two and more that reach each other."""
+  reached = {}
+  for start in graph:
+    seen, waiting = set(), list(graph[start])
+    while waiting:
+      node = waiting.pop()
+      if node not in seen:
+        seen.add(node)
+        waiting += graph.get(node, ())
+    reached[start] = seen
+  groups = {
+    tuple(sorted({a, *(b for b in reached[a] if a in reached.get(b, ()))}))
+    for a in graph
+    if a in reached[a]
+  }
+  return [list(group) for group in sorted(groups)]
+
+
+def files_graph(house: dict[str, str]) -> dict[str, set[str]]:
+  """Module -> modules that it imports, wherever."""
+  return {
+    module: {target for target, _ in _imports(house, module) if target in house}
+    for module in house
+  }
+
+
+def rooms_graph(house: dict[str, str]) -> dict[str, set[str]]:
+  """Room -> other rooms that it imports."""
+  graph: dict[str, set[str]] = {}
+  for module, targets in files_graph(house).items():
+    own = graph.setdefault(_room(module), set())
+    own |= {_room(target) for target in targets if target != "emosynth_jax"}
+    own.discard(_room(module))
+  return graph
+
+
+def packages_graph(house: dict[str, str]) -> dict[str, set[str]]:
+  """Sub-package -> others of the same room that it imports."""
+
+  def package(module: str) -> str:
+    is_package = any(name.startswith(f"{module}.") for name in house)
+    return module if is_package else module.rpartition(".")[0]
+
+  graph: dict[str, set[str]] = {}
+  for module, targets in files_graph(house).items():
+    own = graph.setdefault(package(module), set())
+    for target in targets:
+      names = {package(module), package(target)}
+      # A package and what lies in it: files of one room that share the work.
+      nested = any(a.startswith(f"{b}.") for a in names for b in names)
+      if len(names) == 2 and not nested:
+        own.add(package(target))
+  return graph
+
+
+def find_foreign_private(house: dict[str, str]) -> dict[str, str]:
+  """Imports of another package's private module, by file."""
+  found = {}
+  for module in house:
+    is_package = any(name.startswith(f"{module}.") for name in house)
+    package = module if is_package else module.rpartition(".")[0]
+    for target, _ in _imports(house, module):
+      *path, last = target.split(".")
+      is_private = last.startswith("_") and not last.startswith("__")
+      if target in house and is_private and ".".join(path) != package:
+        found[module] = target
+  return found
+
+
+def find_late_imports(house: dict[str, str]) -> dict[str, set[str]]:
+  """Packages that are imported inside of functions, by file."""
+  found: dict[str, set[str]] = {}
+  for module in house:
+    if not module.startswith(("emosynth_jax", "experiments.lib")):
+      continue
+    if module.endswith(".__main__"):
+      continue  # A command's --help is spared what is heavy.
+    late = {one.target.split(".")[0] for one in _imports(house, module) if one.is_late}
+    if late:
+      found[module] = late
+  return found
+
+
+def find_imports_of_main(house: dict[str, str]) -> dict[str, str]:
+  """Imports of a command's `__main__`, by file."""
+  return {
+    module: target
+    for module in house
+    for target, _ in _imports(house, module)
+    if target.endswith("__main__")
+  }
+
+
+def find_own_command(house: dict[str, str]) -> dict[str, str]:
+  """Files that import something when they are the command, by file."""
+  found = {}
+  for module, text in house.items():
+    for node in _parse(text).body:
+      if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
+        for each in ast.walk(node):
+          if isinstance(each, ast.Import | ast.ImportFrom):
+            found[module] = ast.unparse(each)
+  return found
+
+
+def find_imports_by_string(house: dict[str, str]) -> set[str]:
+  """Files that name a function which imports what a string names."""
+  names = {
+    "__import__",
+    "import_module",
+    "module_from_spec",
+    "run_module",
+    "run_path",
+    "spec_from_file_location",
+  }
+  return {
+    module
+    for module, text in house.items()
+    for node in ast.walk(_parse(text))
+    if isinstance(node, ast.Attribute | ast.Name)
+    and (node.attr if isinstance(node, ast.Attribute) else node.id) in names
+  }
+
+
+def find_names_in_utils(house: dict[str, str]) -> dict[str, str]:
+  """Identifiers in utils that are of a run, a data set or a network, by file."""
+  words = {
+    "checkpoint",
+    "checkpoints",
+    "dataset",
+    "datasets",
+    "epoch",
+    "logits",
+    "loss",
+    "model",
+    "network",
+    "split",
+    "splits",
+    "workdir",
+  }
+  found = {}
+  for module, text in house.items():
+    if _room(module) != "utils":
+      continue
+    for node in ast.walk(_parse(text)):
+      for field in ("id", "attr", "arg", "name"):
+        name = getattr(node, field, None)
+        # "text".split is a string's.
+        is_string_method = isinstance(node, ast.Attribute) and name == "split"
+        if isinstance(name, str) and not is_string_method:
+          if words & set(name.lower().split("_")):
+            found[module] = name
+  return found
+
+
+@pytest.fixture(scope="module")
+def house():
+  return _read_house(_ROOT)
+
+
+def _left(rule, found):
+  """What breaks a rule and is not listed; what is listed and does not is an error."""
+  listed = {module for name, module in _OFFENDERS if name == rule}
+  gone = listed - set(found)
+  assert not gone, f"no longer offenders, take them off the list: {gone}"
+  if isinstance(found, dict):
+    return {module: what for module, what in found.items() if module not in listed}
+  return set(found) - listed
+
+
+def test_every_room_has_its_floor(house):
+  rooms = {_room(module) for module in house if module != "emosynth_jax"}
+  assert rooms == set().union(*_FLOORS)
+
+
+def test_imports_go_down_only(house):
+  assert not _left("down", find_arrows_up(house))
+
+
+def test_there_is_no_circle(house):
+  assert find_circles(files_graph(house)) == []
+  assert find_circles(rooms_graph(house)) == []
+  assert find_circles(packages_graph(house)) == []
+
+
+def test_no_package_imports_anothers_private_module(house):
+  assert not _left("private", find_foreign_private(house))
+
+
+def test_imports_stand_at_the_head(house):
+  found = find_late_imports(house)
+  assert found == _LATE
+
+
+def test_nothing_imports_a_command(house):
+  tests = {
+    f"tests.{path.stem}": path.read_text() for path in (_ROOT / "tests").rglob("*.py")
+  }
+  assert not _left("main", find_imports_of_main(house | tests))
+  assert not _left("own", find_own_command(house))
+
+
+def test_names_of_modules_in_strings_are_tables(house):
+  assert find_imports_by_string(house) == set(_BY_STRING)
+
+
+def test_utils_know_no_run_data_set_or_network(house):
+  assert not _left("utils", find_names_in_utils(house))
+
+
+# A house in which each rule is broken once.
+_BROKEN = {
+  "emosynth_jax": "",
+  "emosynth_jax.utils": "",
+  "emosynth_jax.utils.files": "def write(workdir): pass",
+  "emosynth_jax.data": "",
+  "emosynth_jax.data._tables": "import emosynth_jax.train",
+  "emosynth_jax.data.a": "from emosynth_jax.data import b",
+  "emosynth_jax.data.b": "def f():\n  from emosynth_jax.data import a",
+  "emosynth_jax.report": "",
+  "emosynth_jax.report.__main__": "",
+  "emosynth_jax.report.page": "import importlib\nimportlib.import_module('json')",
+  "emosynth_jax.train": (
+    "from emosynth_jax.data import _tables\n"
+    "if __name__ == '__main__':\n  from emosynth_jax.report import __main__\n"
+  ),
+}
+
+
+def test_each_rule_finds_what_breaks_it():
+  assert find_arrows_up(_BROKEN) == {
+    "emosynth_jax.data._tables": "emosynth_jax.train",
+    "emosynth_jax.train": "emosynth_jax.report.__main__",
+  }
+  assert find_circles(files_graph(_BROKEN)) == [
+    ["emosynth_jax.data._tables", "emosynth_jax.train"],
+    ["emosynth_jax.data.a", "emosynth_jax.data.b"],
+  ]
+  assert find_circles(rooms_graph(_BROKEN)) == [["data", "train"]]
+  assert find_foreign_private(_BROKEN) == {
+    "emosynth_jax.train": "emosynth_jax.data._tables"
+  }
+  assert find_late_imports(_BROKEN) == {"emosynth_jax.data.b": {"emosynth_jax"}}
+  assert find_imports_of_main(_BROKEN) == {
+    "emosynth_jax.train": "emosynth_jax.report.__main__"
+  }
+  assert set(find_own_command(_BROKEN)) == {"emosynth_jax.train"}
+  assert find_imports_by_string(_BROKEN) == {"emosynth_jax.report.page"}
+  assert find_names_in_utils(_BROKEN) == {"emosynth_jax.utils.files": "workdir"}
+
+
+def test_circles_of_sub_packages_are_found():
+  graph = packages_graph(
+    {
+      "p": "",
+      "p.a": "",
+      "p.a.one": "from p.b import two",
+      "p.b": "",
+      "p.b.two": "",
+      "p.b.three": "from p.a import four",
+      "p.a.four": "",
+    }
+  )
+  assert find_circles(graph) == [["p.a", "p.b"]]
