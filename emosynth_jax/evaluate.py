@@ -4,14 +4,14 @@ import functools
 import os
 import pathlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import ml_collections
 from absl import logging
 
-from emosynth_jax.data import deduplicate, device_feed, run_data
+from emosynth_jax.data import deduplicate, run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import batch_invariance, plots
@@ -35,6 +35,7 @@ def evaluate_run(
   workdir: str | os.PathLike,
   *,
   devices: Sequence[Any] | None = None,
+  load: Callable[[jax.sharding.Mesh], run_data.RunData] | None = None,
 ) -> dict[str, Any]:
   """Evaluates a run's best checkpoint and writes its report.
 
@@ -45,6 +46,8 @@ def evaluate_run(
     config: a checked config.
     workdir: the folder of a run of this config.
     devices: those to evaluate on, all by default.
+    load: loads the run's data, where a training of the command shares it; see
+      `run_data.share`.
 
   Returns:
     The report. In a job of several processes all call this alike and have it, and the
@@ -59,10 +62,14 @@ def evaluate_run(
   workdir = pathlib.Path(workdir)
   run_record.check_same_config(config, workdir)
   mesh = meshes.build_mesh(config.mesh.model, devices)
-  read = functools.partial(device_feed.fetch, settings=config.data, mesh=mesh)
-  experiment, state, datasets = load_best(
-    config, workdir, run_data.splits(config)[1:], read=read
-  )
+  splits = run_data.splits(config)[1:]
+
+  def load_splits() -> run_data.RunData:
+    if load is None:
+      return run_data.load_run(config, mesh, splits)
+    return load(mesh).select(splits)
+
+  experiment, state, datasets = load_best(config, workdir, splits, load=load_splits)
   state = meshes.place(state, meshes.state_shardings(mesh, state))
   first = datasets["validation"]
   evaluation = functools.partial(
@@ -81,11 +88,9 @@ def evaluate_run(
         **evaluate_views(dataset)(state),
       }
   if config.evaluate_without_twins:
-    training = run_data.load_data(config, ("train",), lazily=jax.process_count() > 1)
-    run_record.check_same_data(training, workdir)
     rest = deduplicate.evaluate_without_twins(
       lambda dataset: evaluate(dataset)(state),
-      training["train"],
+      _load_training(config, workdir, mesh, load),
       datasets,
       **config.data.twins,
     )
@@ -121,6 +126,20 @@ def evaluate_run(
       _write_report(report, config, datasets, records, workdir)
   batch_invariance.require(invariance, f"{workdir / 'report.json'}")
   return report
+
+
+def _load_training(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  mesh: jax.sharding.Mesh,
+  load: Callable[[jax.sharding.Mesh], run_data.RunData] | None,
+) -> Dataset:
+  """Returns the training split, which is compared with those that are evaluated."""
+  if load is not None:
+    return load(mesh).datasets["train"]
+  training = run_data.load_data(config, ("train",), lazily=jax.process_count() > 1)
+  run_record.check_same_data(training, workdir)
+  return training["train"]
 
 
 def _write_report(

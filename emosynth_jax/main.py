@@ -17,6 +17,7 @@ All devices share a run out. In a job of several processes each is started with 
 command: see docs/scaling.md.
 """
 
+import functools
 import os
 import pathlib
 import sys
@@ -129,6 +130,7 @@ def main(argv: list[str]) -> None:
   use_compilation_cache()
   # After the flags: --help needs none of it.
   from emosynth_jax.config import defaults
+  from emosynth_jax.data import run_data
   from emosynth_jax.parallel import distributed, failures
   from emosynth_jax.training import epoch
 
@@ -141,12 +143,14 @@ def main(argv: list[str]) -> None:
       distributed.check_same(
         f"{_MODE.value} {seeds} {_COMPARE.value} {config.to_json()}", "the command"
       )
+      # Training and evaluation, of all seeds, read the data once.
+      run_one = functools.partial(_run_one, load=run_data.share(config))
       if seeds:
-        _run_seeds(config, seeds)
+        _run_seeds(config, seeds, run_one)
       elif _COMPARE.value:
         raise ValueError("--compare: expected --seeds with it")
       else:
-        _run_one(config, _workdir(f"seed{config.seed}"), began=_START)
+        run_one(config, _workdir(f"seed{config.seed}"), began=_START)
     except (RuntimeError, TimeoutError) as error:
       if _TRACEBACK.value:
         raise
@@ -175,16 +179,18 @@ def _join_job() -> None:
   distributed.check_joined()
 
 
-def _run_one(config, workdir, **where):
+def _run_one(config, workdir, *, load, **where):
   """The report; None where the training was stopped."""
   from emosynth_jax import evaluate, train
 
-  if _MODE.value == "train" and not train.train(config, workdir, **where):
+  if _MODE.value == "eval":
+    return evaluate.evaluate_run(config, workdir, devices=where.get("devices"))
+  if not train.train(config, workdir, load=load, **where):
     return None
-  return evaluate.evaluate_run(config, workdir, devices=where.get("devices"))
+  return evaluate.evaluate_run(config, workdir, devices=where.get("devices"), load=load)
 
 
-def _run_seeds(config, seeds):
+def _run_seeds(config, seeds, run_one):
   import jax
 
   from emosynth_jax.parallel import concurrent_runs, distributed
@@ -209,7 +215,7 @@ def _run_seeds(config, seeds):
     config,
     seeds,
     workdir_of,
-    _run_one,
+    run_one,
     again=_MODE.value == "eval",
     groups_of=groups_of,
   )

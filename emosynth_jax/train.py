@@ -5,17 +5,20 @@ import os
 import pathlib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import ml_collections
 from absl import logging
 
-from emosynth_jax.data import device_feed, fingerprints, run_data
+from emosynth_jax.data import fingerprints, run_data
+from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import distributed, failures
 from emosynth_jax.parallel import mesh as meshes
 from emosynth_jax.training import epoch, initialization
-from emosynth_jax.training.programs import build_programs
+from emosynth_jax.training.programs import Programs, build_programs
+from emosynth_jax.training.state import TrainState
 from emosynth_jax.utils.progress import Progress
 from emosynth_jax.utils.stop_signal import StopSignal
 from emosynth_jax.workdir import metric_writer
@@ -30,6 +33,7 @@ def train(
   began: float | None = None,
   devices: Sequence[Any] | None = None,
   stop: StopSignal | None = None,
+  load: Callable[[jax.sharding.Mesh], run_data.RunData] | None = None,
 ) -> bool:
   """Trains, or goes on from the last checkpoint in `workdir`.
 
@@ -41,6 +45,8 @@ def train(
     began: `time.monotonic()` at the start of the process, for the log.
     devices: those to train on, all by default.
     stop: an entered one of the caller's, where several trainings share it.
+    load: loads the run's data, where others of the command share it; see
+      `run_data.share`.
 
   Returns:
     Whether the training is at its end; False after SIGTERM or Ctrl-C, when a
@@ -61,7 +67,8 @@ def train(
   with contextlib.ExitStack() as stack:
     stack.enter_context(distributed.held_by_first(run_record.only_training_in(workdir)))
     stop = stack.enter_context(StopSignal()) if stop is None else stop
-    is_whole = _train(config, workdir, began, devices, stop)
+    load = load or run_data.share(config)
+    is_whole = _train(config, workdir, began, devices, stop, load)
   # Not before signals act by themselves again: one that came in between would be lost.
   if is_whole and (number := distributed.largest(stop.number)[0]):
     logging.info(
@@ -82,101 +89,47 @@ def _train(
   began: float,
   devices: Sequence[Any] | None,
   stop: StopSignal,
+  load: Callable[[jax.sharding.Mesh], run_data.RunData],
 ) -> bool:
   run_record.check_same_config(config, workdir)
   mesh = meshes.build_mesh(config.mesh.model, devices)
-  # The test split too: what is wrong with it is better said now than after training.
-  datasets = {
-    name: device_feed.fetch(dataset, config.data, mesh)
-    for name, dataset in run_data.load_data(
-      config, run_data.splits(config), lazily=True
-    ).items()
-  }
-  fingerprint = fingerprints.fingerprint(datasets)
+  # The test split too: an error in it is better reported now than after training.
+  datasets, fingerprint = load(mesh)
   run_record.check_same_fingerprint(fingerprint, workdir)
   run = build_programs(config, datasets, mesh)
-  steps_per_epoch = run.steps_per_epoch
 
-  writer = metric_writer.open_writer(workdir, tensorboard=config.tensorboard)
-  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
-  failure: Exception | None = None
-  try:
-    state = initialization.restore_or_create(
-      config, workdir, run.experiment, checkpoints, datasets["train"]
-    )
-    state = run.place(state)
-    checkpoints.rewind(int(state.step))
-    if writer is not None:
-      writer.rewind(int(state.step))
+  with _open_outputs(config, workdir) as (checkpoints, writer):
+    state = _restore_or_create(config, workdir, run, checkpoints, writer, datasets)
     progress = Progress(
-      first=int(state.step), total=config.num_epochs * steps_per_epoch
+      first=int(state.step), total=config.num_epochs * run.steps_per_epoch
     )
-    saved = time.monotonic()
-    first_call = True
-    last_epoch_ended = time.monotonic()
+    first_step = int(state.step)
+    saved = epoch_began = time.monotonic()
 
     while not epoch.is_finished(state, config):
-      done = int(state.step) - int(state.epoch) * steps_per_epoch
-      if done < steps_per_epoch:
-        if done == 0:
-          state = run.place(epoch.begin(state, config))
-        count = min(run.chunk, steps_per_epoch - done)
-        state = run.take_steps(state, num_steps=count)
-        epoch.raise_if_not_finite(state, config, workdir, schedule=run.schedule)
-        done += count
-        if first_call:
-          first_call = False
-          # Not before: settings that fail at once have begun nothing.
-          run_record.write_fingerprint(fingerprint, workdir)
-          if distributed.is_first():
-            run_record.keep_config(config, workdir)
-            run_record.keep_provenance(
-              workdir,
-              step=int(state.step) - count,
-              devices=list(mesh.devices.flat),
-              pixel_forms=fingerprints.form_counts(fingerprint),
-            )
-          logging.info(
-            "First %d training steps done %.1f s after the start.",
-            count,
-            time.monotonic() - began,
-          )
-        progress.update(
-          int(state.step),
-          f"epoch {int(state.epoch) + 1}/{config.num_epochs} "
-          f"step {done}/{steps_per_epoch} loss "
-          f"{float(state.totals['loss']) / int(state.totals['steps']):.4f}",
-          images_per_unit=config.batch_size,
-        )
+      # No steps are left where a run resumes between an epoch's last one and its end.
+      if run.steps_left(state):
+        is_first_call = int(state.step) == first_step
+        state = _take_steps(state, run, config, workdir)
+        if is_first_call:
+          _keep_record(state, first_step, config, workdir, fingerprint, mesh, began)
+        _show_progress(progress, state, run, config)
+
       # A stop, and the time for a save, are all processes' if they are one's.
       is_late = time.monotonic() - saved > 60 * config.checkpoint.minutes
       stop_number, is_late = distributed.largest(stop.number, is_late)
-      if done == steps_per_epoch:
-        summary = run.validate(state)
-        epoch.raise_if_not_finite(
-          state, config, workdir, summary["loss"], schedule=run.schedule
+
+      if not run.steps_left(state):
+        state, epoch_began = _end_epoch(
+          state, run, config, workdir, checkpoints, writer, epoch_began
         )
-        state, record = epoch.end(
-          state, summary, config, run.experiment.plateau, run.schedule
-        )
-        state = run.place(state)
-        is_best = int(state.best_epoch) == int(state.epoch)
-        if is_best:
-          checkpoints.save("best", state)
-        if writer is not None:
-          writer.write(int(state.step), record)
-          # With the saves before it: the epochs' seconds add up to the run's.
-          now = time.monotonic()
-          writer.write_timing(int(state.step), {"seconds": now - last_epoch_ended})
-          last_epoch_ended = now
-        checkpoints.save("last", state)
         saved = time.monotonic()
-        epoch.log(record, is_best=is_best)
-        # A validation takes its time, in which a stop may have come.
+        # A stop may have come during the validation.
         stop_number = distributed.largest(stop.number)[0]
       elif stop_number or is_late:
         checkpoints.save("last", state)
         saved = time.monotonic()
+
       if stop_number:
         checkpoints.wait()
         logging.info(
@@ -185,6 +138,20 @@ def _train(
           state.step,
         )
         return False
+  return True
+
+
+@contextlib.contextmanager
+def _open_outputs(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> Iterator[tuple[Checkpoints, metric_writer.MetricWriter | None]]:
+  """Opens a run's checkpoints and metrics; None for these in all processes but one."""
+  writer = metric_writer.open_writer(workdir, tensorboard=config.tensorboard)
+  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
+  failure: Exception | None = None
+
+  try:
+    yield checkpoints, writer
   except Exception as error:
     failure = error
     raise
@@ -192,7 +159,121 @@ def _train(
     _close(checkpoints, failure)
     if writer is not None:
       writer.close()
-  return True
+
+
+def _restore_or_create(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  run: Programs,
+  checkpoints: Checkpoints,
+  writer: metric_writer.MetricWriter | None,
+  datasets: Mapping[str, Dataset],
+) -> TrainState:
+  """Returns the state to continue from; records of later steps are removed."""
+  state = initialization.restore_or_create(
+    config, workdir, run.experiment, checkpoints, datasets["train"]
+  )
+  state = run.place(state)
+
+  checkpoints.rewind(int(state.step))
+  if writer is not None:
+    writer.rewind(int(state.step))
+  return state
+
+
+def _take_steps(
+  state: TrainState,
+  run: Programs,
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+) -> TrainState:
+  """Takes the steps of one call of the compiled program, all of one epoch."""
+  left = run.steps_left(state)
+  if left == run.steps_per_epoch:
+    state = run.place(epoch.begin(state, config))
+
+  state = run.take_steps(state, num_steps=min(run.chunk, left))
+  epoch.raise_if_not_finite(state, config, workdir, schedule=run.schedule)
+  return state
+
+
+def _keep_record(
+  state: TrainState,
+  first_step: int,
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  fingerprint: dict[str, dict[str, Any]],
+  mesh: jax.sharding.Mesh,
+  began: float,
+) -> None:
+  """Writes the run's config, data and provenance once its first steps are taken.
+
+  Not before: settings that fail at once leave nothing behind.
+  """
+  run_record.write_fingerprint(fingerprint, workdir)
+  if distributed.is_first():
+    run_record.keep_config(config, workdir)
+    run_record.keep_provenance(
+      workdir,
+      step=first_step,
+      devices=list(mesh.devices.flat),
+      pixel_forms=fingerprints.form_counts(fingerprint),
+    )
+  logging.info(
+    "First %d training steps done %.1f s after the start.",
+    int(state.step) - first_step,
+    time.monotonic() - began,
+  )
+
+
+def _show_progress(
+  progress: Progress,
+  state: TrainState,
+  run: Programs,
+  config: ml_collections.ConfigDict,
+) -> None:
+  """Shows the epoch, the step and the mean loss of the epoch so far."""
+  done = run.steps_per_epoch - run.steps_left(state)
+  progress.update(
+    int(state.step),
+    f"epoch {int(state.epoch) + 1}/{config.num_epochs} "
+    f"step {done}/{run.steps_per_epoch} loss "
+    f"{float(state.totals['loss']) / int(state.totals['steps']):.4f}",
+    images_per_unit=config.batch_size,
+  )
+
+
+def _end_epoch(
+  state: TrainState,
+  run: Programs,
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  checkpoints: Checkpoints,
+  writer: metric_writer.MetricWriter | None,
+  epoch_began: float,
+) -> tuple[TrainState, float]:
+  """Validates, records and saves; returns the state and when the next epoch began."""
+  summary = run.validate(state)
+  epoch.raise_if_not_finite(
+    state, config, workdir, summary["loss"], schedule=run.schedule
+  )
+  state, record = epoch.end(
+    state, summary, config, run.experiment.plateau, run.schedule
+  )
+  state = run.place(state)
+
+  is_best = int(state.best_epoch) == int(state.epoch)
+  if is_best:
+    checkpoints.save("best", state)
+
+  # With the saves of the epoch before it, so that all epochs add up to the run.
+  now = time.monotonic()
+  if writer is not None:
+    writer.write(int(state.step), record)
+    writer.write_timing(int(state.step), {"seconds": now - epoch_began})
+  checkpoints.save("last", state)
+  epoch.log(record, is_best=is_best)
+  return state, now
 
 
 def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:

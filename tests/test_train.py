@@ -15,9 +15,9 @@ import pytest
 import tiny_network
 from jax.experimental.compilation_cache import compilation_cache
 
-from emosynth_jax import evaluate, models, train
+from emosynth_jax import data, evaluate, models, train
 from emosynth_jax.config import defaults
-from emosynth_jax.data import deduplicate, run_data
+from emosynth_jax.data import deduplicate, fingerprints, run_data
 from emosynth_jax.data.datasets import synthetic_faces
 from emosynth_jax.training import (
   build,
@@ -99,6 +99,28 @@ def whole(tmp_path_factory):
     patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
     assert train.train(_config(), workdir)
   return workdir
+
+
+def test_a_command_loads_and_checksums_each_split_once(tmp_path, monkeypatch):
+  loaded, checksummed = [], []
+  load_splits, fingerprint = data.load_splits, fingerprints.fingerprint
+
+  def count_load(name, data_dir, splits, **options):
+    loaded.extend(splits)
+    return load_splits(name, data_dir, splits, **options)
+
+  def count_checksums(datasets):
+    checksummed.extend(datasets)
+    return fingerprint(datasets)
+
+  monkeypatch.setattr(data, "load_splits", count_load)
+  monkeypatch.setattr(fingerprints, "fingerprint", count_checksums)
+  config = _config(num_epochs=1, evaluate_without_twins=True)
+  load = run_data.share(config)
+  assert train.train(config, tmp_path, load=load)
+  report = evaluate.evaluate_run(config, tmp_path, load=load)
+  assert set(report["splits"]) == {"validation", "test"}
+  assert sorted(loaded) == sorted(checksummed) == ["test", "train", "validation"]
 
 
 def test_a_run_leaves_a_record_an_epoch_and_its_checkpoints(whole):
@@ -267,12 +289,12 @@ def test_validation_report_and_fine_tuning_take_the_averages(modern, tmp_path):
   plain = best.replace(ema=None)
   averaged = plain.replace(**best.ema)
   built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
-  data = run_data.load_data(config, ("train", "validation"))
+  splits = run_data.load_data(config, ("train", "validation"))
   judge = eval_step.build_evaluate(
-    built, class_names=data["train"].class_names, batch_size=14
+    built, class_names=splits["train"].class_names, batch_size=14
   )
   of_plain, of_averages = (
-    judge(state, *run_data.on_device(data["validation"])) for state in (plain, averaged)
+    judge(state, *run_data.on_device(splits["validation"])) for state in (plain, averaged)
   )
   assert of_plain["loss"] != pytest.approx(of_averages["loss"], rel=1e-4)
   records = read_records(modern / "metrics.jsonl")
@@ -365,9 +387,9 @@ def test_pixel_forms_are_recorded_reported_and_compared(
   (line,) = run_record.read_provenance(tmp_path)
   counts = {"train": original, "validation": original, "test": equalized}
   assert line["pixel_forms"] == counts
-  data = json.loads((tmp_path / "data.json").read_text())
-  assert {name: split["pixel_forms"] for name, split in data.items()} == counts
-  (said,) = [r.getMessage() for r in caplog.records if r.module == "run_config"]
+  stored = json.loads((tmp_path / "data.json").read_text())
+  assert {name: split["pixel_forms"] for name, split in stored.items()} == counts
+  (said,) = [r.getMessage() for r in caplog.records if r.module == "fingerprints"]
   assert "trained on 11 original and 3 unknown images and is evaluated (test)" in said
 
   # A run of before forms were looked at is evaluated all the same.

@@ -1,12 +1,16 @@
 """The data of a run: the splits that its config names, loaded."""
 
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from emosynth_jax import data
-from emosynth_jax.data import deduplicate
+from emosynth_jax.data import deduplicate, device_feed, fingerprints
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import distributed
 
@@ -14,6 +18,74 @@ from emosynth_jax.parallel import distributed
 def splits(config: ml_collections.ConfigDict) -> tuple[str, ...]:
   """The splits of a run, that which is reported and never chosen on last."""
   return ("train", "validation", *filter(None, [config.data.test_split]))
+
+
+class RunData(NamedTuple):
+  """Splits of a run as this process needs them, and what identifies them.
+
+  Attributes:
+    datasets: the data set of each split, see `device_feed.fetch`.
+    fingerprint: of `fingerprints.fingerprint`.
+  """
+
+  datasets: dict[str, Dataset]
+  fingerprint: dict[str, dict[str, Any]]
+
+  def select(self, names: Sequence[str]) -> "RunData":
+    """Returns the data of some of the splits."""
+    return RunData(
+      {name: self.datasets[name] for name in names},
+      {name: self.fingerprint[name] for name in names},
+    )
+
+
+def load_run(
+  config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, names: Sequence[str]
+) -> RunData:
+  """Loads splits of a run: reads what this process needs of their images, once.
+
+  Args:
+    config: a checked config.
+    mesh: the run's devices.
+    names: of the splits.
+
+  Returns:
+    Their data.
+
+  Raises:
+    ValueError: as `load_data` and `device_feed.fetch`.
+  """
+  loaded = load_data(config, tuple(names), lazily=True)
+  datasets = {
+    name: device_feed.fetch(dataset, config.data, mesh)
+    for name, dataset in loaded.items()
+  }
+  return RunData(datasets, fingerprints.fingerprint(datasets))
+
+
+def share(
+  config: ml_collections.ConfigDict,
+) -> Callable[[jax.sharding.Mesh], RunData]:
+  """Returns a loader of all splits of a run that loads them at its first call.
+
+  For the trainings and evaluations of one command, of any seed, also from several
+  threads.
+
+  Args:
+    config: a checked config.
+
+  Returns:
+    The mesh to the data, see `load_run`; loaded once for each mesh.
+  """
+  lock, loaded = threading.Lock(), {}
+
+  def load(mesh: jax.sharding.Mesh) -> RunData:
+    with lock:
+      if mesh not in loaded:
+        loaded[mesh] = load_run(config, mesh, splits(config))
+      return loaded[mesh]
+
+  return load
 
 
 def load_data(

@@ -40,6 +40,10 @@ class Programs(NamedTuple):
   steps_per_epoch: int
   chunk: int
 
+  def steps_left(self, state: TrainState) -> int:
+    """Returns the steps that the state's epoch still lacks."""
+    return (int(state.epoch) + 1) * self.steps_per_epoch - int(state.step)
+
 
 def build_programs(
   config: ml_collections.ConfigDict,

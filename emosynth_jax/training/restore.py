@@ -29,15 +29,15 @@ def load_best(
   workdir: str | os.PathLike,
   splits: Sequence[str],
   *,
-  read: Callable[[Dataset], Dataset] | None = None,
+  load: Callable[[], run_data.RunData] | None = None,
 ) -> BestCheckpoint:
-  """Reads a run's best checkpoint, and the splits to look at it on.
+  """Reads a run's best checkpoint, and the splits to evaluate it on.
 
   Args:
     config: the run's.
     workdir: its folder.
     splits: of "train", "validation" and "test", at least one.
-    read: reads those images that are needed, see `device_feed.fetch`; None reads all.
+    load: loads these splits; None loads all of their images.
 
   Returns:
     The three.
@@ -53,10 +53,12 @@ def load_best(
       f"{workdir} holds no best checkpoint: train for an epoch at least "
       "(--mode=train) with the same --workdir"
     )
-  datasets = run_data.load_data(config, tuple(splits), lazily=read is not None)
-  if read is not None:
-    datasets = {name: read(dataset) for name, dataset in datasets.items()}
-  run_record.check_same_data(datasets, workdir)
+  if load is None:
+    datasets = run_data.load_data(config, tuple(splits))
+    run_record.check_same_data(datasets, workdir)
+  else:
+    datasets, fingerprint = load()
+    run_record.check_same_fingerprint(fingerprint, workdir)
   first = datasets[splits[0]]
   experiment = build.build_experiment(
     config,

@@ -12,6 +12,7 @@ from typing import Any
 from absl import flags, logging
 
 from emosynth_jax import evaluate, train
+from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
 from emosynth_jax.training import seeds as training_seeds
 from emosynth_jax.utils import cli, files
@@ -55,9 +56,12 @@ def run_rows(
       *(i, len(todo), row.label, seed, folder, state),
     )
     if report is None:
-      if not train.train(config, folder):
+      load = run_data.share(config)
+      if not train.train(config, folder, load=load):
         raise SystemExit(1)
-      report = files.to_jsonable(evaluate.evaluate_run(config, folder), "report")
+      report = files.to_jsonable(
+        evaluate.evaluate_run(config, folder, load=load), "report"
+      )
     reports.setdefault(row.label, []).append(report)
     if on_report is not None:
       on_report(reports)

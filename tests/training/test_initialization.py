@@ -226,7 +226,7 @@ def test_another_pixel_form_is_said_in_one_line(run, old, tmp_path, caplog):
       model=_MODEL,
       pixel_forms=pixel_forms,
     )
-    return [r.getMessage() for r in caplog.records if r.module == "run_config"]
+    return [r.getMessage() for r in caplog.records if r.module == "fingerprints"]
 
   (line,) = warnings_of(tmp_path, {"original": 28561, "equalized": 148, "unknown": 0})
   assert (
