@@ -16,7 +16,7 @@ test: $(VENV)/installed
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy emosynth_jax configs experiments benchmarks
+	$(BIN)/mypy emosynth_jax configs experiments benchmarks tools
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or later is needed; name it as in: make demo PYTHON=python3.12")'

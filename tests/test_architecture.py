@@ -1,30 +1,29 @@
 """The order of the house: imports go down only, without circles, at the head of files.
 
-The imports are read and not run. Each rule is also tried on a small house that breaks
-it, since a rule that finds nothing anywhere holds nothing.
+tools/imports.py reads the imports, without running them. Each rule is also tried on a
+small house that breaks it, since a rule that finds nothing anywhere holds nothing.
 """
 
 import ast
-import functools
 import pathlib
-from typing import NamedTuple
+import re
 
 import pytest
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-# The floors from the ground up. A room imports rooms of lower floors and itself.
-_FLOORS = (
-  {"losses", "models", "config", "utils"},
-  {"metrics", "parallel", "configs"},
-  {"data"},
-  {"workdir"},
-  {"training"},
-  {"train", "evaluate", "analysis", "audit", "bundle"},
-  {"report", "predict", "export", "main"},
-  {"experiments"},
-  {"benchmarks"},
+from tools import draw_architecture
+from tools.imports import (
+  LAYERS,
+  files_graph,
+  imports_of,
+  layer_of,
+  parse,
+  read_modules,
+  room_of,
+  rooms_graph,
 )
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_TOOLS = sorted((_ROOT / "tools").glob("*.py"))
 
 # Files that may import inside of functions, and what: optional packages, packages that
 # take a second and few runs need, and what a command's --help is spared.
@@ -51,73 +50,8 @@ _BY_STRING = {
   "benchmarks.cases": "configs by name",
 }
 
-# One tree for all rules.
-_parse = functools.cache(ast.parse)
-
 # What still breaks a rule: (rule, file). It only gets shorter.
 _OFFENDERS: set[tuple[str, str]] = set()
-
-
-class Import(NamedTuple):
-  """An import of a file: of what, and whether inside of a function."""
-
-  target: str
-  is_late: bool
-
-
-def _read_house(root: pathlib.Path) -> dict[str, str]:
-  """Module -> text, of the project's code without its tests."""
-  found = {}
-  for top in ("emosynth_jax", "experiments", "benchmarks", "configs"):
-    for path in sorted((root / top).rglob("*.py")):
-      parts = path.relative_to(root).with_suffix("").parts
-      found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = (
-        path.read_text()
-      )
-  return found
-
-
-@functools.cache
-def _statements(text: str) -> list[tuple[str, str | None, bool]]:
-  """The imports in a text: module, name (of `from`), whether inside of a function."""
-  found: list[tuple[str, str | None, bool]] = []
-
-  def visit(node: ast.AST, is_late: bool) -> None:
-    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-      return  # Only a type checker reads these.
-    if isinstance(node, ast.Import):
-      found.extend((alias.name, None, is_late) for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-      assert not node.level, "a relative import, which this test can't read"
-      found.extend((node.module or "", alias.name, is_late) for alias in node.names)
-    is_late |= isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    for child in ast.iter_child_nodes(node):
-      if not isinstance(child, ast.expr):
-        visit(child, is_late)
-
-  visit(_parse(text), False)
-  return found
-
-
-def _imports(house: dict[str, str], module: str) -> list[Import]:
-  """The imports of a module."""
-  found = []
-  for base, name, is_late in _statements(house[module]):
-    whole = f"{base}.{name}"
-    target = whole if name and whole in house else base
-    if target != module:
-      found.append(Import(target, is_late))
-  return found
-
-
-def _room(module: str) -> str:
-  """The package, or the module, right below `emosynth_jax`; else the top folder."""
-  parts = module.split(".")
-  return parts[1] if parts[0] == "emosynth_jax" and len(parts) > 1 else parts[0]
-
-
-def _floor(room: str) -> int:
-  return next(i for i, floor in enumerate(_FLOORS) if room in floor)
 
 
 def find_arrows_up(house: dict[str, str]) -> dict[str, str]:
@@ -126,11 +60,11 @@ def find_arrows_up(house: dict[str, str]) -> dict[str, str]:
   for module in house:
     if module == "emosynth_jax":
       continue
-    for target, _ in _imports(house, module):
-      room = _room(target)
-      if target not in house or target == "emosynth_jax" or room == _room(module):
+    for target, _ in imports_of(house, module):
+      room = room_of(target)
+      if target not in house or target == "emosynth_jax" or room == room_of(module):
         continue
-      if _floor(room) >= _floor(_room(module)):
+      if layer_of(room) >= layer_of(room_of(module)):
         found[module] = target
   return found
 
@@ -152,24 +86,6 @@ def find_circles(graph: dict[str, set[str]]) -> list[list[str]]:
     if a in reached[a]
   }
   return [list(group) for group in sorted(groups)]
-
-
-def files_graph(house: dict[str, str]) -> dict[str, set[str]]:
-  """Module -> modules that it imports, wherever."""
-  return {
-    module: {target for target, _ in _imports(house, module) if target in house}
-    for module in house
-  }
-
-
-def rooms_graph(house: dict[str, str]) -> dict[str, set[str]]:
-  """Room -> other rooms that it imports."""
-  graph: dict[str, set[str]] = {}
-  for module, targets in files_graph(house).items():
-    own = graph.setdefault(_room(module), set())
-    own |= {_room(target) for target in targets if target != "emosynth_jax"}
-    own.discard(_room(module))
-  return graph
 
 
 def packages_graph(house: dict[str, str]) -> dict[str, set[str]]:
@@ -197,7 +113,7 @@ def find_foreign_private(house: dict[str, str]) -> dict[str, str]:
   for module in house:
     is_package = any(name.startswith(f"{module}.") for name in house)
     package = module if is_package else module.rpartition(".")[0]
-    for target, _ in _imports(house, module):
+    for target, _ in imports_of(house, module):
       *path, last = target.split(".")
       is_private = last.startswith("_") and not last.startswith("__")
       if target in house and is_private and ".".join(path) != package:
@@ -213,7 +129,8 @@ def find_late_imports(house: dict[str, str]) -> dict[str, set[str]]:
       continue
     if module.endswith(".__main__"):
       continue  # A command's --help is spared what is heavy.
-    late = {one.target.split(".")[0] for one in _imports(house, module) if one.is_late}
+    imports = imports_of(house, module)
+    late = {one.target.split(".")[0] for one in imports if one.is_late}
     if late:
       found[module] = late
   return found
@@ -224,7 +141,7 @@ def find_imports_of_main(house: dict[str, str]) -> dict[str, str]:
   return {
     module: target
     for module in house
-    for target, _ in _imports(house, module)
+    for target, _ in imports_of(house, module)
     if target.endswith("__main__")
   }
 
@@ -233,7 +150,7 @@ def find_own_command(house: dict[str, str]) -> dict[str, str]:
   """Files that import something when they are the command, by file."""
   found = {}
   for module, text in house.items():
-    for node in _parse(text).body:
+    for node in parse(text).body:
       if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
         for each in ast.walk(node):
           if isinstance(each, ast.Import | ast.ImportFrom):
@@ -254,7 +171,7 @@ def find_imports_by_string(house: dict[str, str]) -> set[str]:
   return {
     module
     for module, text in house.items()
-    for node in ast.walk(_parse(text))
+    for node in ast.walk(parse(text))
     if isinstance(node, ast.Attribute | ast.Name)
     and (node.attr if isinstance(node, ast.Attribute) else node.id) in names
   }
@@ -278,9 +195,9 @@ def find_names_in_utils(house: dict[str, str]) -> dict[str, str]:
   }
   found = {}
   for module, text in house.items():
-    if _room(module) != "utils":
+    if room_of(module) != "utils":
       continue
-    for node in ast.walk(_parse(text)):
+    for node in ast.walk(parse(text)):
       for field in ("id", "attr", "arg", "name"):
         name = getattr(node, field, None)
         # "text".split is a string's.
@@ -293,7 +210,7 @@ def find_names_in_utils(house: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def house():
-  return _read_house(_ROOT)
+  return read_modules(_ROOT)
 
 
 def _left(rule, found):
@@ -307,8 +224,8 @@ def _left(rule, found):
 
 
 def test_every_room_has_its_floor(house):
-  rooms = {_room(module) for module in house if module != "emosynth_jax"}
-  assert rooms == set().union(*_FLOORS)
+  rooms = {room_of(module) for module in house if module != "emosynth_jax"}
+  assert rooms == set().union(*LAYERS)
 
 
 def test_imports_go_down_only(house):
@@ -400,3 +317,53 @@ def test_circles_of_sub_packages_are_found():
     }
   )
   assert find_circles(graph) == [["p.a", "p.b"]]
+
+
+def test_the_diagram_is_of_todays_imports(house):
+  path = _ROOT / "docs" / "architecture.svg"
+  assert path.read_text() == draw_architecture.draw(rooms_graph(house)), (
+    "docs/architecture.svg is out of date; run python -m tools.draw_architecture"
+  )
+
+
+def test_arrows_that_follow_from_others_are_not_drawn():
+  graph = {"a": {"b", "c", "d"}, "b": {"c"}, "c": {"d"}, "d": set()}
+  assert draw_architecture.reduce(graph) == {
+    "a": {"b"},
+    "b": {"c"},
+    "c": {"d"},
+    "d": set(),
+  }
+
+
+def test_a_room_without_a_place_in_the_diagram_is_an_error(house):
+  with pytest.raises(ValueError, match="no place for attic"):
+    draw_architecture.draw(rooms_graph(house) | {"attic": set()})
+
+
+def test_the_page_has_every_room_and_files_that_exist(house):
+  page = (_ROOT / "docs" / "architecture.md").read_text()
+  table = page[page.index("## Rooms") : page.index("## The path of an image")]
+  listed = set(re.findall(r"^\| `([a-z]+)(?:/|\.py)` \|", table, re.MULTILINE))
+  assert listed == {room_of(module) for module in house} - {"emosynth_jax"}
+
+  files = set(re.findall(r"`([\w/]+\.py)`", page))
+  tops = (_ROOT, _ROOT / "emosynth_jax")
+  missing = {f for f in files if not any((top / f).is_file() for top in tops)}
+  assert missing - {"__main__.py"} == set()
+
+  names = set(re.findall(r"`(_?[A-Z_]{5,})`", page))
+  code = "\n".join([*house.values(), *map(pathlib.Path.read_text, _TOOLS)])
+  assert {name for name in names if f"\n{name}" not in code} == set()
+
+
+def test_the_pages_numbers_are_of_the_files_that_it_lists():
+  page = (_ROOT / "docs" / "architecture.md").read_text()
+  walk = page[page.index("### From disk to the loss") : page.index("### From the loss")]
+  holding, preparing = walk.split("These ")
+  held = {f for f in re.findall(r"`([\w/]+\.py)`", holding) if "configs" not in f}
+  others = set(re.findall(r"`([\w/]+\.py)`", preparing))
+  assert not held & others
+  assert preparing.startswith(f"{len(held)} files hold the image")
+  assert f"{len(others)} more" in preparing
+  assert f"{len(held) + len(others)} files in all" in preparing

@@ -1,0 +1,1 @@
+"""Scripts that read the project itself: its imports, and the files of a run."""
