@@ -294,7 +294,8 @@ def test_validation_report_and_fine_tuning_take_the_averages(modern, tmp_path):
     built, class_names=splits["train"].class_names, batch_size=14
   )
   of_plain, of_averages = (
-    judge(state, *run_data.on_device(splits["validation"])) for state in (plain, averaged)
+    judge(state, *run_data.on_device(splits["validation"]))
+    for state in (plain, averaged)
   )
   assert of_plain["loss"] != pytest.approx(of_averages["loss"], rel=1e-4)
   records = read_records(modern / "metrics.jsonl")
@@ -309,7 +310,7 @@ def test_validation_report_and_fine_tuning_take_the_averages(modern, tmp_path):
   tuned = initialization.init_from(
     modern,
     build.create_state(built, seed=9),
-    class_names=data["train"].class_names,
+    class_names=splits["train"].class_names,
     model=config.model.to_dict(),
   )
   for variables in (tuned.variables, tuned.ema):
