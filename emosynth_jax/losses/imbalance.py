@@ -63,9 +63,11 @@ def real_world_weight_cross_entropy(
   k = logits.shape[-1]
   misses = _as_costs("fn_weights", fn_weights, (k,))[None, :] * targets
   alarms = _as_costs("fp_weights", fp_weights, (k, k)) * (1.0 - jnp.eye(k))
-  return -_math.expectation(
-    misses, _math.log_softmax(logits, targets)
-  ) - _math.expectation(_math.matmul(targets, alarms), _math.log_one_minus_p(logits))
+  missed = _math.expectation(misses, _math.log_softmax(logits, targets))
+  false_alarms = _math.expectation(
+    _math.matmul(targets, alarms), _math.log_one_minus_p(logits)
+  )
+  return -missed - false_alarms
 
 
 def dynamically_weighted_balanced(
@@ -152,7 +154,8 @@ def logit_adjustment(
   _checks.check_number("tau", tau, low=0)
   logits = _checks.as_logits(logits)
   counts = _checks.as_class_counts(class_counts, logits.shape[-1])
-  return cross_entropy(logits + tau * jnp.log(counts / jnp.sum(counts)), labels)
+  log_prior = jnp.log(counts / jnp.sum(counts))[None, :]
+  return cross_entropy(logits + tau * log_prior, labels)
 
 
 def balanced_softmax(
@@ -197,10 +200,10 @@ def deferred_reweighting(
     loss_i = w_y CE_i                                 from it on
     w_j = K u_j / sum_k u_k,  u_j = (1 - beta) / (1 - beta^n_j)
 
-  The weights are Cui et al.'s for the effective number of examples, with mean 1 over the
-  classes; an empty class counts as one example. `"ldam+deferred_reweighting"` is the
-  paper's LDAM-DRW. There, as in PyTorch, a batch's loss is divided by the sum of its
-  weights; here each example's loss is returned and the caller divides by N.
+  The weights are Cui et al.'s for the effective number of examples, with mean 1 over
+  the classes; an empty class counts as one example. `"ldam+deferred_reweighting"` is
+  the paper's LDAM-DRW. There, as in PyTorch, a batch's loss is divided by the sum of
+  its weights; here each example's loss is returned and the caller divides by N.
 
   Args:
     logits: unnormalised log-probabilities, floating `(N, K)`.
@@ -240,7 +243,7 @@ def deferred_reweighting(
 
 
 def _effective_number(counts: Array, beta: float | Array) -> Array:
-  """`(1 - beta^n) / (1 - beta)`, which goes to n as beta goes to 1, and is that at 1."""
+  """`(1 - beta^n) / (1 - beta)`, which is n in the limit of beta = 1, and at 1."""
   # Of a Python number 1 - beta keeps the digits that a beta in float32 has lost.
   rest = jnp.asarray(1.0 - beta, counts.dtype)
   positive = jnp.where(rest == 0, 1.0, rest)
@@ -257,7 +260,7 @@ def ldam_logits(
   scale: float | Array = 30.0,
   max_margin: float | Array = 0.5,
 ) -> Array:
-  """Label-distribution-aware margin (LDAM): CosFace with larger margins for rare classes.
+  """Label-distribution-aware margin (LDAM): CosFace, with more for rare classes.
 
     z_j = s c_j,  z_y = s (c_y - m_y),  m_j = max_margin (min_k n_k / n_j)^(1/4)
 
@@ -289,7 +292,7 @@ def ldam_logits(
   cosines, _, _ = cosines_and_norms(embeddings, weights)
   is_label = _checks.as_mask(labels, cosines)
   counts = _checks.as_class_counts(class_counts, cosines.shape[-1])
-  margins = max_margin * (jnp.min(counts) / counts) ** 0.25
+  margins = max_margin * (jnp.min(counts) / counts)[None, :] ** 0.25
   return scale * jnp.where(is_label, cosines - margins, cosines)
 
 

@@ -1,4 +1,4 @@
-"""Sub-center ArcFace: several weight vectors for each class, of which the nearest counts."""
+"""Sub-center ArcFace: several weight vectors a class, of which the nearest counts."""
 
 import math
 
@@ -18,15 +18,14 @@ def _nearest_cosines(
 ) -> Array:
   """The largest cosine of each class `(N, K)`, over its C columns of `(D, K C)`."""
   sub_centers = _checks.as_integer("sub_centers", sub_centers, low=1)
-  weights = _checks.as_float("weights", weights, ("D", "K*C"))
-  num_classes, remainder = divmod(weights.shape[1], sub_centers)
+  cosines, _, _ = cosines_and_norms(embeddings, weights)
+  num_classes, remainder = divmod(cosines.shape[1], sub_centers)
   if remainder or num_classes < 2:
     raise ValueError(
-      f"weights: expected {sub_centers} columns for each of at least 2 classes "
-      f"(sub_centers={sub_centers}), got shape {weights.shape}; the network's last layer "
-      "needs num_classes * sub_centers outputs"
+      f"weights: expected sub_centers={sub_centers} columns for each of at least 2 "
+      f"classes, got {cosines.shape[1]} columns; the last layer of "
+      "the network needs num_classes * sub_centers outputs"
     )
-  cosines, _, _ = cosines_and_norms(embeddings, weights)
   return jnp.max(cosines.reshape(-1, num_classes, sub_centers), axis=-1)
 
 
