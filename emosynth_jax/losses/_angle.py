@@ -12,6 +12,10 @@ from jax.typing import ArrayLike
 # Below this, 1 - c^2 is in float32 a few steps of rounding; see `sine`.
 SINE_EPSILON = 1e-6
 
+# The root of cos m + m sin m = 1. With a larger margin `add_angle` steps up where
+# theta + m passes pi, from -1 to -cos m - m sin m, and is not monotone any more.
+MAX_MARGIN = 2.331122
+
 
 def sine(cosines: Array) -> Array:
   """`sqrt(1 - c^2)`, continued by its chord to (1, 0) where c^2 > 1 - 1e-6.
@@ -30,7 +34,7 @@ def add_angle(cosines: Array, margin: ArrayLike, easy_margin: bool = False) -> A
 
   Args:
     cosines: `(N, K)`.
-    margin: radians in [0, pi], one number or `(N, 1)`.
+    margin: radians in [0, MAX_MARGIN], one number or `(N, 1)`.
     easy_margin: whether obtuse angles keep their cosine instead: not monotone.
 
   Returns:

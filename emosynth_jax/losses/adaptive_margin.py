@@ -13,7 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from emosynth_jax.losses import _checks
-from emosynth_jax.losses._angle import add_angle, sine
+from emosynth_jax.losses._angle import MAX_MARGIN, add_angle, sine
 from emosynth_jax.losses._compose import under_margin
 from emosynth_jax.losses.classification import cross_entropy
 from emosynth_jax.losses.cosine import cosines_and_norms
@@ -53,7 +53,7 @@ def curricularface_logits(
     labels: integer `(N,)`.
     state: t, `()`; see `curricularface_state`.
     scale: s, at least 0.
-    margin: an angle in radians, in [0, pi].
+    margin: an angle in radians, in [0, 2.331].
     decay: the running mean's memory, in [0, 1].
 
   Returns:
@@ -67,7 +67,7 @@ def curricularface_logits(
     Recognition <https://arxiv.org/abs/2004.00288>`_, 2020
   """
   _checks.check_number("scale", scale, low=0)
-  _checks.check_number("margin", margin, low=0, high=math.pi)
+  _checks.check_number("margin", margin, low=0, high=MAX_MARGIN)
   _checks.check_number("decay", decay, low=0, high=1)
   cosines, _, _ = cosines_and_norms(embeddings, weights)
   t = _checks.as_state("t", state, ())
@@ -125,8 +125,8 @@ def magface(
     scale: s, at least 0.
     min_norm: the norm of the smallest margin, at least 0.001.
     max_norm: the norm of the largest margin, at least `min_norm`.
-    min_margin: an angle in radians, in [0, pi].
-    max_margin: an angle in radians, from `min_margin` to pi.
+    min_margin: an angle in radians, in [0, 2.331].
+    max_margin: an angle in radians, from `min_margin` to 2.331.
     norm_weight: the weight of the last term, at least 0.
     easy_margin: as `arcface_logits` has it; the authors' code has it on.
 
@@ -144,8 +144,8 @@ def magface(
   _checks.check_number("min_norm", min_norm, low=1e-3)
   _checks.check_number("max_norm", max_norm, low=1e-3)
   _checks.check_order("min_norm", min_norm, "max_norm", max_norm)
-  _checks.check_number("min_margin", min_margin, low=0, high=math.pi)
-  _checks.check_number("max_margin", max_margin, low=0, high=math.pi)
+  _checks.check_number("min_margin", min_margin, low=0, high=MAX_MARGIN)
+  _checks.check_number("max_margin", max_margin, low=0, high=MAX_MARGIN)
   _checks.check_order("min_margin", min_margin, "max_margin", max_margin)
   _checks.check_number("norm_weight", norm_weight, low=0)
   cosines, norms, _ = cosines_and_norms(embeddings, weights)

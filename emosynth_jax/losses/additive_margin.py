@@ -9,15 +9,13 @@ Where the margin acts on the angle it is defined for integer labels alone. The a
 itself is never taken (`_angle`).
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from emosynth_jax.losses import _checks
-from emosynth_jax.losses._angle import add_angle
+from emosynth_jax.losses._angle import MAX_MARGIN, add_angle
 from emosynth_jax.losses._compose import under_margin
 from emosynth_jax.losses.classification import cross_entropy
 from emosynth_jax.losses.cosine import cosines_and_norms
@@ -221,7 +219,8 @@ def arcface_logits(
     weights: floating `(D, K)`, the kernel of the last layer.
     labels: integer `(N,)`.
     scale: s, at least 0.
-    margin: an angle in radians, in [0, pi]; 0 gives `cosine_logits`.
+    margin: an angle in radians, in [0, 2.331]; 0 gives `cosine_logits`. A larger one
+      would have the label's logit rise where theta + margin passes pi.
     easy_margin: whether obtuse angles go without a margin.
 
   Returns:
@@ -235,7 +234,7 @@ def arcface_logits(
     <https://arxiv.org/abs/1801.07698>`_, 2018
   """
   _checks.check_number("scale", scale, low=0)
-  _checks.check_number("margin", margin, low=0, high=math.pi)
+  _checks.check_number("margin", margin, low=0, high=MAX_MARGIN)
   cosines, _, _ = cosines_and_norms(embeddings, weights)
   is_label = _checks.as_mask(labels, cosines)
   shifted = add_angle(cosines, margin, easy_margin)

@@ -1,14 +1,12 @@
 """ElasticFace: CosFace and ArcFace with random margins, new ones at each step."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from emosynth_jax.losses import _checks
-from emosynth_jax.losses._angle import add_angle
+from emosynth_jax.losses._angle import MAX_MARGIN, add_angle
 from emosynth_jax.losses._compose import under_margin
 from emosynth_jax.losses.classification import cross_entropy
 from emosynth_jax.losses.cosine import cosines_and_norms
@@ -122,7 +120,7 @@ def elastic_arcface_logits(
 ) -> Array:
   """ElasticFace-Arc: `arcface_logits` with margins from a normal distribution.
 
-    m_i ~ Normal(margin, sigma), within [0, pi]
+    m_i ~ Normal(margin, sigma), within [0, 2.331]
 
   Drawn as in `elastic_cosface_logits`. Where theta + m passes pi the label's logit goes
   on falling as ArcFace's does; the authors' code has cos(theta + m), which rises there.
@@ -133,7 +131,7 @@ def elastic_arcface_logits(
     labels: integer `(N,)`.
     step: training steps done, a scalar.
     scale: s, at least 0.
-    margin: the margins' mean, an angle in radians, in [0, pi].
+    margin: the margins' mean, an angle in radians, in [0, 2.331].
     sigma: their standard deviation, at least 0; 0 gives `arcface_logits`.
     sort_margins: whether harder examples get the larger margins.
 
@@ -148,12 +146,12 @@ def elastic_arcface_logits(
     <https://arxiv.org/abs/2109.09416>`_, 2022
   """
   _checks.check_number("scale", scale, low=0)
-  _checks.check_number("margin", margin, low=0, high=math.pi)
+  _checks.check_number("margin", margin, low=0, high=MAX_MARGIN)
   _checks.check_number("sigma", sigma, low=0)
   cosines, is_label, margins = _cosines_labels_margins(
     embeddings, weights, labels, step, margin, sigma, sort_margins
   )
-  margins = jnp.clip(margins, 0.0, math.pi)
+  margins = jnp.clip(margins, 0.0, MAX_MARGIN)
   return scale * jnp.where(is_label, add_angle(cosines, margins), cosines)
 
 

@@ -1,13 +1,11 @@
 """Sub-center ArcFace: several weight vectors a class, of which the nearest counts."""
 
-import math
-
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from emosynth_jax.losses import _checks
-from emosynth_jax.losses._angle import add_angle
+from emosynth_jax.losses._angle import MAX_MARGIN, add_angle
 from emosynth_jax.losses._compose import under_margin
 from emosynth_jax.losses.classification import cross_entropy
 from emosynth_jax.losses.cosine import cosines_and_norms
@@ -74,7 +72,7 @@ def subcenter_arcface_logits(
     labels: integer `(N,)`, below K.
     sub_centers: C, at least 1; 1 is `arcface_logits`.
     scale: s, at least 0.
-    margin: an angle in radians, in [0, pi]; 0 gives `subcenter_cosine_logits`.
+    margin: an angle in radians, in [0, 2.331]; 0 gives `subcenter_cosine_logits`.
 
   Returns:
     Logits `(N, K)`.
@@ -88,7 +86,7 @@ def subcenter_arcface_logits(
     Faces <https://doi.org/10.1007/978-3-030-58621-8_43>`_, 2020
   """
   _checks.check_number("scale", scale, low=0)
-  _checks.check_number("margin", margin, low=0, high=math.pi)
+  _checks.check_number("margin", margin, low=0, high=MAX_MARGIN)
   cosines = _nearest_cosines(embeddings, weights, sub_centers)
   is_label = _checks.as_mask(labels, cosines)
   return scale * jnp.where(is_label, add_angle(cosines, margin), cosines)

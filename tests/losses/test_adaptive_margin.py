@@ -13,6 +13,7 @@ from scipy import special
 
 from emosynth_jax import losses
 from emosynth_jax.losses import (
+  _angle,
   adaface,
   arcface,
   cosface,
@@ -51,8 +52,8 @@ def curricular64(data, t, margin, decay, scale):
   return scale * np.where(y == 1, target, negatives), t
 
 
-@pytest.mark.parametrize("margin", [0.1, 0.5, 1.5])
-def test_curricularface_is_its_formula(data, margin):
+@pytest.mark.parametrize(("margin", "easy"), [(0.1, True), (0.5, True), (1.5, False)])
+def test_curricularface_is_its_formula(data, margin, easy):
   expected, t = curricular64(data, 0.4, margin, 0.7, 12.0)
   loss = jax.jit(
     functools.partial(curricularface, margin=margin, decay=0.7, scale=12.0)
@@ -60,9 +61,10 @@ def test_curricularface_is_its_formula(data, margin):
   values, state = loss(data.embeddings, data.weights, data.labels, jnp.float32(0.4))
   np.testing.assert_allclose(values, nll64(expected, data.y), rtol=1e-5)
   np.testing.assert_allclose(state, t, rtol=1e-5)
-  # Both kinds of negatives were there.
+  # Hard negatives were there, and easy ones.
   hard = expected / 12 != np.cos(angles64(data)[0])
-  assert 0 < (hard & (data.y == 0)).sum() < (data.y == 0).sum()
+  assert hard[data.y == 0].any()
+  assert hard[data.y == 0].all() != easy
 
 
 def test_curricularface_starts_at_zero_and_follows_the_label_s_cosine(data):
@@ -246,12 +248,12 @@ def test_adaface_of_one_example_has_a_deviation_of_zero(data):
 THETA = np.linspace(0, np.pi, 201)
 MONOTONE = [
   ("curricularface", {"margin": 0.5}),
-  ("curricularface", {"margin": 3.0}),
+  ("curricularface", {"margin": 2.331}),
   ("adaface", {"margin": 0.4, "concentration": 0.0}),
   ("adaface", {"margin": 1.0, "concentration": 100.0}),
   ("adaface", {"margin": 3.0, "concentration": 100.0}),
   ("elastic_arcface", {"margin": 0.5, "sigma": 0.0}),
-  ("subcenter_arcface", {"margin": 2.5, "sub_centers": 1}),
+  ("subcenter_arcface", {"margin": 2.331, "sub_centers": 1}),
   ("ldam", {"max_margin": 0.5}),
 ]
 
@@ -277,19 +279,19 @@ def test_the_label_s_logit_falls_with_the_angle(name, arguments, norm):
 @pytest.mark.parametrize(
   ("name", "arguments", "message"),
   [
-    ("curricularface", {"margin": 3.2}, r"margin.*3\.14.*3\.2"),
+    ("curricularface", {"margin": 3.2}, r"margin.*2\.33.*3\.2"),
     ("adaface", {"margin": 3.2}, r"margin.*3\.14.*3\.2"),
-    ("elastic_arcface", {"margin": 3.2}, r"margin.*3\.14.*3\.2"),
+    ("elastic_arcface", {"margin": 3.2}, r"margin.*2\.33.*3\.2"),
     ("elastic_cosface", {"margin": -0.1}, r"margin.*0.*-0\.1"),
-    ("subcenter_arcface", {"margin": 3.2, "sub_centers": 1}, r"margin.*3\.14.*3\.2"),
-    ("magface", {"max_margin": 3.2}, r"max_margin.*3\.14.*3\.2"),
+    ("subcenter_arcface", {"margin": 3.2, "sub_centers": 1}, r"margin.*2\.33.*3\.2"),
+    ("magface", {"max_margin": 3.2}, r"max_margin.*2\.33.*3\.2"),
     ("magface", {"min_margin": -0.1}, r"min_margin.*0.*-0\.1"),
     ("magface", {"min_margin": 0.9}, r"max_margin.*min_margin=0\.9.*0\.8"),
     ("magface", {"min_norm": 200.0}, r"max_norm.*min_norm=200\.0.*110\.0"),
     ("ldam", {"max_margin": -0.1}, r"max_margin.*0.*-0\.1"),
     ("poly", {"epsilon": -1.5}, r"epsilon.*-1.*-1\.5"),
     ("sphereface", {"margin": 0}, r"margin.*1.*0"),
-    ("arcface", {"margin": np.float64(3.2)}, r"margin.*3\.14.*3\.2"),
+    ("arcface", {"margin": np.float64(2.4)}, r"margin.*2\.33.*2\.4"),
     ("arcface", {"margin": np.bool_(True)}, r"margin: expected a number"),
     ("cosface", {"margin": np.str_("0.3")}, r"margin: expected a number"),
   ],
@@ -308,6 +310,14 @@ def test_margins_outside_of_their_monotone_range_are_refused(
   }
   with pytest.raises((TypeError, ValueError), match=message):
     losses.call_loss(losses.get_loss(name, **arguments), **available)
+
+
+def test_arcface_s_largest_margin_is_where_its_continuation_begins_at_minus_one():
+  """Where theta + m passes pi: from cos pi to -cos m - m sin m, which has to fall."""
+  m = _angle.MAX_MARGIN
+  assert -np.cos(m) - m * np.sin(m) == pytest.approx(-1, abs=1e-5)
+  wide = np.linspace(m + 1e-3, np.pi, 50)
+  assert (-np.cos(wide) - wide * np.sin(wide) > -1).all()
 
 
 def test_a_state_of_another_shape_is_refused(data):

@@ -115,7 +115,7 @@ def test_balanced_softmax_weighs_the_softmax_by_the_counts(data):
 
 
 def test_reweighting_is_deferred(data):
-  """Cross-entropy before its step, weights of Cui et al.'s effective numbers from it."""
+  """Cross-entropy before its step, weights by Cui et al.'s formula from it on."""
   counts = np.maximum(data.counts, 1).astype(np.float64)
   weights = (1 - 0.99) / (1 - 0.99**counts)
   weights *= 7 / weights.sum()
