@@ -28,9 +28,9 @@ def sine(cosines: Array) -> Array:
 
 
 def add_angle(cosines: Array, margin: ArrayLike, easy_margin: bool = False) -> Array:
-  """`cos(theta + margin)` where theta + margin is below pi, `c - margin sin margin` on.
+  """`cos(theta + margin)`, and `c - margin sin margin` where theta + margin exceeds pi.
 
-  The second line keeps it falling up to theta = pi.
+  So it falls on all of [0, pi].
 
   Args:
     cosines: `(N, K)`.

@@ -34,7 +34,7 @@ def curricularface_logits(
   margin: float | Array = 0.5,
   decay: float | Array = 0.99,
 ) -> tuple[Array, Array]:
-  """CurricularFace: ArcFace, with hard negatives that count more as training goes on.
+  """CurricularFace: ArcFace whose hard negatives gain weight during training.
 
     t <- decay t + (1 - decay) mean_i c_{i, y_i}
     z_y = s T(c_y),  T that of `arcface_logits`

@@ -122,8 +122,8 @@ def elastic_arcface_logits(
 
     m_i ~ Normal(margin, sigma), within [0, 2.331]
 
-  Drawn as in `elastic_cosface_logits`. Where theta + m passes pi the label's logit goes
-  on falling as ArcFace's does; the authors' code has cos(theta + m), which rises there.
+  Drawn as in `elastic_cosface_logits`. Where theta + m exceeds pi the label's logit
+  keeps falling, as ArcFace's does; the authors' code has cos(theta + m), which rises.
 
   Args:
     embeddings: floating `(N, D)`.

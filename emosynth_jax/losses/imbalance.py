@@ -130,7 +130,7 @@ def logit_adjustment(
 
     loss_i = NLL(z_i + tau log prior, y_i),  prior_j = n_j / sum_k n_k
 
-  The model's own logits, without the prior, are what it is evaluated by: they favour no
+  The model's own logits, without the prior, are what it is evaluated by: they favor no
   class for its number, so that balanced accuracy is what the loss is consistent for. An
   empty class counts as one example.
 
