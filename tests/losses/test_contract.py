@@ -501,6 +501,19 @@ def test_numbers_of_numpy_are_taken(case):
   np.testing.assert_allclose(values, losses_of(case, inputs), rtol=1e-4, atol=1e-5)
 
 
+@ALL
+def test_hyperparameters_can_be_traced(case):
+  """As an ablation does, in which they are data of one program."""
+  inputs = batch(case, 16, *SIZES["middle"])
+  parameters = inspect.signature(bound(case)).parameters
+  numbers = {n: p.default for n, p in parameters.items() if type(p.default) is float}
+  traced = jax.eval_shape(
+    lambda numbers: call_loss(functools.partial(bound(case), **numbers), **inputs)[0],
+    {n: jnp.float32(x) for n, x in numbers.items()},
+  )
+  assert (traced.shape, traced.dtype) == ((5,), jnp.float32)
+
+
 def test_every_input_is_one_that_a_training_step_offers():
   for loss in [*LOSSES.values(), *MARGINS.values()]:
     names = loss_inputs(loss)
