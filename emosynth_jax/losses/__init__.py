@@ -28,6 +28,15 @@ from emosynth_jax.losses._compose import (
   select_inputs,
   under_margin,
 )
+from emosynth_jax.losses.adaptive_margin import (
+  adaface,
+  adaface_logits,
+  adaface_state,
+  curricularface,
+  curricularface_logits,
+  curricularface_state,
+  magface,
+)
 from emosynth_jax.losses.additive_margin import (
   arcface,
   arcface_logits,
@@ -47,14 +56,28 @@ from emosynth_jax.losses.classification import (
   focal,
   label_smoothing,
   mse,
+  poly,
 )
+from emosynth_jax.losses.contrastive import supervised_contrastive
 from emosynth_jax.losses.cosine import (
   cosine_logits,
   linear_logits,
   norm_cosine_logits,
 )
+from emosynth_jax.losses.elastic import (
+  elastic_arcface,
+  elastic_arcface_logits,
+  elastic_cosface,
+  elastic_cosface_logits,
+)
+from emosynth_jax.losses.hinge import ramp, unhinged
 from emosynth_jax.losses.imbalance import (
+  balanced_softmax,
+  deferred_reweighting,
   dynamically_weighted_balanced,
+  ldam,
+  ldam_logits,
+  logit_adjustment,
   real_world_weight_cross_entropy,
 )
 from emosynth_jax.losses.mam_softmax import (
@@ -88,6 +111,11 @@ from emosynth_jax.losses.scheduled import (
   sample_ratio,
   small_loss_cross_entropy,
 )
+from emosynth_jax.losses.subcenter import (
+  subcenter_arcface,
+  subcenter_arcface_logits,
+  subcenter_cosine_logits,
+)
 
 __all__ = [
   "CLASSIFICATION_LOSSES",
@@ -96,8 +124,12 @@ __all__ = [
   "MARGINS",
   "MARGIN_FNS",
   "active_passive",
+  "adaface",
+  "adaface_logits",
+  "adaface_state",
   "arcface",
   "arcface_logits",
+  "balanced_softmax",
   "binary_cross_entropy",
   "call_loss",
   "center_loss",
@@ -106,11 +138,19 @@ __all__ = [
   "cosface_logits",
   "cosine_logits",
   "cross_entropy",
+  "curricularface",
+  "curricularface_logits",
+  "curricularface_state",
+  "deferred_reweighting",
   "double_am_softmax",
   "double_am_softmax_logits",
   "dynamic_am_softmax",
   "dynamic_am_softmax_logits",
   "dynamically_weighted_balanced",
+  "elastic_arcface",
+  "elastic_arcface_logits",
+  "elastic_cosface",
+  "elastic_cosface_logits",
   "focal",
   "generalized_cross_entropy",
   "get_evaluation_logits",
@@ -119,8 +159,12 @@ __all__ = [
   "l_softmax",
   "l_softmax_logits",
   "label_smoothing",
+  "ldam",
+  "ldam_logits",
   "linear_logits",
+  "logit_adjustment",
   "loss_inputs",
+  "magface",
   "mam_softmax",
   "mam_softmax_class_count",
   "mam_softmax_class_count_logits",
@@ -133,6 +177,8 @@ __all__ = [
   "mse",
   "norm_cosine_logits",
   "normalized_cross_entropy",
+  "poly",
+  "ramp",
   "real_world_weight_cross_entropy",
   "reverse_cross_entropy",
   "sample_ratio",
@@ -143,82 +189,117 @@ __all__ = [
   "small_loss_cross_entropy",
   "sphereface",
   "sphereface_logits",
+  "subcenter_arcface",
+  "subcenter_arcface_logits",
+  "subcenter_cosine_logits",
+  "supervised_contrastive",
   "symmetric_cross_entropy",
   "truncated_generalized_cross_entropy",
   "under_margin",
+  "unhinged",
 ]
 
 # Losses of logits as they are; any of them can follow a margin.
 CLASSIFICATION_LOSSES: dict[str, Callable[..., Any]] = {
   "active_passive": active_passive,
+  "balanced_softmax": balanced_softmax,
   "binary_cross_entropy": binary_cross_entropy,
   "center_loss": center_loss,
   "cross_entropy": cross_entropy,
+  "deferred_reweighting": deferred_reweighting,
   "dynamically_weighted_balanced": dynamically_weighted_balanced,
   "focal": focal,
   "generalized_cross_entropy": generalized_cross_entropy,
   "label_smoothing": label_smoothing,
+  "logit_adjustment": logit_adjustment,
   "mean_absolute_error": mean_absolute_error,
   "mixed_cross_entropy": mixed_cross_entropy,
   "mse": mse,
   "normalized_cross_entropy": normalized_cross_entropy,
+  "poly": poly,
+  "ramp": ramp,
   "real_world_weight_cross_entropy": real_world_weight_cross_entropy,
   "reverse_cross_entropy": reverse_cross_entropy,
   "sce_loss": sce_loss,
   "small_loss_cross_entropy": small_loss_cross_entropy,
+  "supervised_contrastive": supervised_contrastive,
   "symmetric_cross_entropy": symmetric_cross_entropy,
   "truncated_generalized_cross_entropy": truncated_generalized_cross_entropy,
+  "unhinged": unhinged,
 }
 
 # Functions that make logits with a margin at the label.
 MARGINS: dict[str, Callable[..., Any]] = {
   "a_softmax": sphereface_logits,
   "aam_softmax": arcface_logits,
+  "adaface": adaface_logits,
   "am_softmax": cosface_logits,
   "arcface": arcface_logits,
   "cosface": cosface_logits,
+  "curricularface": curricularface_logits,
   "double_am_softmax": double_am_softmax_logits,
   "dynamic_am_softmax": dynamic_am_softmax_logits,
+  "elastic_arcface": elastic_arcface_logits,
+  "elastic_cosface": elastic_cosface_logits,
   "l_softmax": l_softmax_logits,
+  "ldam": ldam_logits,
   "lmcl": cosface_logits,
   "mam_softmax": mam_softmax_logits,
   "mam_softmax_class_count": mam_softmax_class_count_logits,
   "mam_softmax_class_ema": mam_softmax_class_ema_logits,
   "sm_softmax": sm_softmax_logits,
   "sphereface": sphereface_logits,
+  "subcenter_arcface": subcenter_arcface_logits,
 }
 
 # By name of a margin alone: cross-entropy under it.
 LOSSES: dict[str, Callable[..., Any]] = CLASSIFICATION_LOSSES | {
   "a_softmax": sphereface,
   "aam_softmax": arcface,
+  "adaface": adaface,
   "am_softmax": cosface,
   "arcface": arcface,
   "cosface": cosface,
+  "curricularface": curricularface,
   "double_am_softmax": double_am_softmax,
   "dynamic_am_softmax": dynamic_am_softmax,
+  "elastic_arcface": elastic_arcface,
+  "elastic_cosface": elastic_cosface,
   "l_softmax": l_softmax,
+  "ldam": ldam,
   "lmcl": cosface,
+  "magface": magface,
   "mam_softmax": mam_softmax,
   "mam_softmax_class_count": mam_softmax_class_count,
   "mam_softmax_class_ema": mam_softmax_class_ema,
   "sm_softmax": sm_softmax,
   "sphereface": sphereface,
+  "subcenter_arcface": subcenter_arcface,
 }
 
-# What the margin leaves behind; the margins that are not here act on the model's own
-# logits.
+# What the margin leaves behind; the margins and losses that are not here act on the
+# model's own logits. MagFace is a loss and no margin for others: without its reward of
+# the norm, gradient descent shrinks the norm and with it the margin.
 _MARGIN_FREE: dict[Callable[..., Any], Callable[..., Array]] = {
+  adaface_logits: cosine_logits,
   arcface_logits: cosine_logits,
   cosface_logits: cosine_logits,
+  curricularface_logits: cosine_logits,
   double_am_softmax_logits: cosine_logits,
   dynamic_am_softmax_logits: cosine_logits,
+  elastic_arcface_logits: cosine_logits,
+  elastic_cosface_logits: cosine_logits,
   l_softmax_logits: linear_logits,
+  ldam_logits: cosine_logits,
+  magface: cosine_logits,
   sphereface_logits: norm_cosine_logits,
+  subcenter_arcface_logits: subcenter_cosine_logits,
 }
 
 _INITIAL_STATES: dict[str, Callable[[int, int], Array]] = {
+  "adaface": adaface_state,
   "center_loss": center_loss_state,
+  "curricularface": curricularface_state,
   "mam_softmax_class_ema": mam_softmax_class_ema_state,
 }
 
@@ -288,11 +369,12 @@ def get_evaluation_logits(name: str, **arguments: Any) -> Callable[..., Array]:
     ValueError: as `get_loss` does.
   """
   get_loss(name, **arguments)
-  margin = MARGINS.get(name.partition("+")[0])
-  if margin not in _MARGIN_FREE:
+  first = name.partition("+")[0]
+  trained = MARGINS.get(first, LOSSES[first])
+  if trained not in _MARGIN_FREE:
     return _unchanged
-  margin_free = _MARGIN_FREE[margin]
-  settings = hyperparameters(margin) | arguments
+  margin_free = _MARGIN_FREE[trained]
+  settings = hyperparameters(trained) | arguments
   return functools.partial(
     margin_free, **{k: settings[k] for k in hyperparameters(margin_free)}
   )

@@ -47,6 +47,17 @@ def as_logits(logits: ArrayLike) -> Array:
   return logits
 
 
+def as_embeddings(embeddings: ArrayLike, logits: Array) -> Array:
+  """Embeddings `(N, D)` of the examples of the checked logits, as `as_float`."""
+  embeddings = as_float("embeddings", embeddings, ("N", "D"))
+  if embeddings.shape[0] != logits.shape[0]:
+    raise ValueError(
+      f"embeddings: expected {logits.shape[0]} rows, as the logits have, got shape "
+      f"{embeddings.shape}"
+    )
+  return embeddings
+
+
 def as_targets(labels: ArrayLike, like: Array, *, soft: bool = True) -> Array:
   """Labels as class probabilities `(N, K)`, with the dtype of `like`.
 
@@ -158,12 +169,48 @@ def check_number(
   """
   if isinstance(value, jax.core.Tracer):
     return
-  if isinstance(value, bool) or not (
-    isinstance(value, (int, float)) or (hasattr(value, "dtype") and value.ndim == 0)
-  ):
+  if not _is_number(value):
     raise TypeError(f"{name}: expected a number, got {value!r}")
   if not low <= float(value) <= high or math.isinf(float(value)):
     raise ValueError(f"{name}: expected a number in [{low}, {high}], got {value}")
+
+
+def check_order(low_name: str, low: Any, high_name: str, high: Any) -> None:
+  """Refuses an upper bound below the lower one.
+
+  Bounds that are being traced have no values to compare and pass.
+  """
+  if isinstance(low, jax.core.Tracer) or isinstance(high, jax.core.Tracer):
+    return
+  if float(high) < float(low):
+    raise ValueError(
+      f"{high_name}: expected a number of at least {low_name}={low}, got {high}"
+    )
+
+
+def as_integer(name: str, value: Any, low: int) -> int:
+  """A whole number that shapes the program, at least `low`; a NumPy one is taken."""
+  if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    raise TypeError(f"{name}: expected an integer, got {value!r}")
+  if value < low:
+    raise ValueError(f"{name}: expected an integer of at least {low}, got {value}")
+  return int(value)
+
+
+def _is_number(value: Any) -> bool:
+  """Whether a value is one real number, of Python, NumPy or JAX."""
+  if isinstance(value, bool):
+    return False
+  if isinstance(value, (int, float)):
+    return True
+  return (
+    hasattr(value, "dtype")
+    and np.ndim(value) == 0
+    and (
+      jnp.issubdtype(value.dtype, jnp.floating)
+      or jnp.issubdtype(value.dtype, jnp.integer)
+    )
+  )
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:

@@ -6,11 +6,8 @@ cross-entropy under that margin. To evaluate, leave the margin off
 (`get_evaluation_logits`).
 
 Where the margin acts on the angle it is defined for integer labels alone. The angle
-itself is never taken: the arc cosine and sqrt(1 - c^2) have infinite slopes at c =
-+-1.
+itself is never taken (`_angle`).
 """
-
-import math
 
 import jax
 import jax.numpy as jnp
@@ -18,22 +15,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from emosynth_jax.losses import _checks
+from emosynth_jax.losses._angle import MAX_MARGIN, add_angle
 from emosynth_jax.losses._compose import under_margin
 from emosynth_jax.losses.classification import cross_entropy
 from emosynth_jax.losses.cosine import cosines_and_norms
-
-# Below this, 1 - c^2 is in float32 a few steps of rounding; see `_sine`.
-_SINE_EPSILON = 1e-6
-
-
-def _sine(cosines: Array) -> Array:
-  """`sqrt(1 - c^2)`, continued by its chord to (1, 0) where c^2 > 1 - 1e-6.
-
-  So it is right at c = +-1, continuous, and its slope stays below 2000.
-  """
-  square = jnp.maximum(1.0 - jnp.square(cosines), 0.0)
-  root = jnp.sqrt(jnp.maximum(square, _SINE_EPSILON))
-  return jnp.where(square < _SINE_EPSILON, square / math.sqrt(_SINE_EPSILON), root)
 
 
 def sm_softmax_logits(
@@ -234,7 +219,8 @@ def arcface_logits(
     weights: floating `(D, K)`, the kernel of the last layer.
     labels: integer `(N,)`.
     scale: s, at least 0.
-    margin: an angle in radians, in [0, pi]; 0 gives `cosine_logits`.
+    margin: an angle in radians, in [0, 2.331]; 0 gives `cosine_logits`. A larger one
+      would have the label's logit rise where theta + margin passes pi.
     easy_margin: whether obtuse angles go without a margin.
 
   Returns:
@@ -248,15 +234,10 @@ def arcface_logits(
     <https://arxiv.org/abs/1801.07698>`_, 2018
   """
   _checks.check_number("scale", scale, low=0)
-  _checks.check_number("margin", margin, low=0, high=math.pi)
+  _checks.check_number("margin", margin, low=0, high=MAX_MARGIN)
   cosines, _, _ = cosines_and_norms(embeddings, weights)
   is_label = _checks.as_mask(labels, cosines)
-  cos_m, sin_m = jnp.cos(margin), jnp.sin(margin)
-  shifted = cosines * cos_m - _sine(cosines) * sin_m
-  if easy_margin:
-    shifted = jnp.where(cosines > 0, shifted, cosines)
-  else:
-    shifted = jnp.where(cosines > -cos_m, shifted, cosines - margin * sin_m)
+  shifted = add_angle(cosines, margin, easy_margin)
   return scale * jnp.where(is_label, shifted, cosines)
 
 

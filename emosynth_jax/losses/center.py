@@ -51,12 +51,7 @@ def center_loss(
   _checks.check_number("center_weight", center_weight, low=0)
   _checks.check_number("center_rate", center_rate, low=0, high=1)
   logits = _checks.as_logits(logits)
-  embeddings = _checks.as_float("embeddings", embeddings, ("N", "D"))
-  if embeddings.shape[0] != logits.shape[0]:
-    raise ValueError(
-      f"embeddings: expected {logits.shape[0]} rows, as the logits have, got shape "
-      f"{embeddings.shape}"
-    )
+  embeddings = _checks.as_embeddings(embeddings, logits)
   k, d = logits.shape[1], embeddings.shape[1]
   centers = _checks.as_state("centres", state, (k, d))
   is_label = _checks.as_mask(labels, logits).astype(embeddings.dtype)

@@ -51,8 +51,8 @@ def mse(logits: ArrayLike, labels: ArrayLike) -> Array:
     loss_i = sum_k (y_ik - p_ik)^2 / K,  p = softmax(logits)
 
   Bounded by 2/K, and its gradient vanishes for a confidently wrong example: it
-  trains slowly where cross-entropy does not. Equation 2.1 of the thesis, which
-  leaves the 1/K open.
+  trains slowly where cross-entropy does not. K counts the classes whose logit is not
+  -inf. Equation 2.1 of the thesis, which leaves the 1/K open.
 
   Args:
     logits: unnormalised log-probabilities, floating `(N, K)`.
@@ -70,7 +70,8 @@ def mse(logits: ArrayLike, labels: ArrayLike) -> Array:
   """
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
-  return jnp.mean(jnp.square(targets - jax.nn.softmax(logits)), axis=-1)
+  errors = jnp.square(targets - jax.nn.softmax(logits))
+  return jnp.sum(errors, axis=-1) / jnp.sum(~jnp.isneginf(logits), axis=-1)
 
 
 def binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
@@ -100,8 +101,11 @@ def binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
   """
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
+  unused = jnp.isneginf(logits) & (targets == 0)
+  logits = jnp.where(unused, 0.0, logits)
   terms = targets * jax.nn.log_sigmoid(logits)
-  return -jnp.sum(terms + (1.0 - targets) * jax.nn.log_sigmoid(-logits), axis=-1)
+  terms += (1.0 - targets) * jax.nn.log_sigmoid(-logits)
+  return -jnp.sum(jnp.where(unused, 0.0, terms), axis=-1)
 
 
 def label_smoothing(
@@ -112,7 +116,8 @@ def label_smoothing(
     loss_i = cross_entropy(logits_i, (1 - smoothing) y_i + smoothing / K)
 
   The label-smoothing regularisation (LSR) of the thesis's chapter 2. The minimum is
-  the entropy of the smoothed label, not 0.
+  the entropy of the smoothed label, not 0. The uniform distribution is that over the
+  classes whose logit is not -inf, and K their number.
 
   Args:
     logits: unnormalised log-probabilities, floating `(N, K)`.
@@ -132,9 +137,10 @@ def label_smoothing(
   _checks.check_number("smoothing", smoothing, low=0, high=1)
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
-  return cross_entropy(
-    logits, (1.0 - smoothing) * targets + smoothing / logits.shape[-1]
-  )
+  present = (~jnp.isneginf(logits)).astype(logits.dtype)
+  uniform = present / jnp.sum(present, axis=-1, keepdims=True)
+  smoothed = (1.0 - smoothing) * targets + smoothing * uniform
+  return -_math.expectation(smoothed, _math.log_softmax(logits, smoothed))
 
 
 def focal(
@@ -174,4 +180,39 @@ def focal(
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
   fading = jnp.exp(gamma * _math.log_one_minus_p(logits))
-  return -alpha * _math.expectation(targets, fading * jax.nn.log_softmax(logits))
+  log_p = _math.log_softmax(logits, targets)
+  return -alpha * _math.expectation(targets, fading * log_p)
+
+
+def poly(
+  logits: ArrayLike, labels: ArrayLike, *, epsilon: float | Array = 1.0
+) -> Array:
+  """PolyLoss, in its form Poly-1: cross-entropy with another first coefficient.
+
+    loss_i = -log p_y + epsilon (1 - p_y)
+
+  Cross-entropy is the series `sum_j (1 - p_y)^j / j`; Poly-1 changes the coefficient of
+  its first term, 1, to 1 + epsilon. Below epsilon = -1 the loss rises with p_y near
+  p_y = 1, and such an epsilon is refused.
+
+  Args:
+    logits: unnormalised log-probabilities, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+    epsilon: at least -1; 0 is `cross_entropy`.
+
+  Returns:
+    The loss of each example, `(N,)`.
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does.
+
+  References:
+    Leng et al., `PolyLoss: A Polynomial Expansion Perspective of Classification Loss
+    Functions <https://arxiv.org/abs/2204.12511>`_, 2022
+  """
+  _checks.check_number("epsilon", epsilon, low=-1)
+  logits = _checks.as_logits(logits)
+  targets = _checks.as_targets(labels, logits)
+  first_term = jnp.exp(_math.log_one_minus_p(logits))
+  log_p = _math.log_softmax(logits, targets)
+  return _math.expectation(targets, epsilon * first_term - log_p)

@@ -35,8 +35,14 @@ def _clipped_log(x: Array) -> Array:
   return jnp.log(jnp.clip(x, 1.0, jnp.exp(MAX_MARGIN)))
 
 
+def _mean(logits: Array) -> Array:
+  """The mean logit `(N,)` of the classes that no logit of -inf masks."""
+  present = ~jnp.isneginf(logits)
+  return jnp.mean(logits, axis=-1, where=present)
+
+
 def _centered(logits: Array) -> Array:
-  return logits - jnp.mean(logits, axis=-1, keepdims=True)
+  return logits - _mean(logits)[:, None]
 
 
 def centered_max(logits: Array) -> Array:
@@ -55,7 +61,7 @@ def printed_max(logits: Array) -> Array:
   Below 0 for a fifth of standard normal logits. It can be cheated, and its gradient
   does so: logits all shifted by -20 have a loss of about 0.
   """
-  return _clipped_log(jnp.max(logits, axis=-1) + EPSILON) + jnp.mean(logits, axis=-1)
+  return _clipped_log(jnp.max(logits, axis=-1) + EPSILON) + _mean(logits)
 
 
 def printed_argmax(logits: Array) -> Array:
@@ -65,7 +71,7 @@ def printed_argmax(logits: Array) -> Array:
   always 4, dependent on the batch and on the order of the classes.
   """
   total = jnp.sum(jnp.argmax(logits, axis=-1)).astype(logits.dtype)
-  return _clipped_log(total + EPSILON) + jnp.mean(logits, axis=-1)
+  return _clipped_log(total + EPSILON) + _mean(logits)
 
 
 def box_repaired(logits: Array) -> Array:
@@ -74,7 +80,9 @@ def box_repaired(logits: Array) -> Array:
   M = stop_gradient(clip(ln mean_k e^x_k + log10 clip(max_k x_k + 0.2, 1, 4), 0, 4))
   """
   x = _centered(logits)
-  log_mean_exp = jax.nn.logsumexp(x, axis=-1) - jnp.log(x.shape[-1])
+  log_mean_exp = jax.nn.logsumexp(x, axis=-1) - jnp.log(
+    jnp.sum(~jnp.isneginf(logits), axis=-1)
+  )
   clipped = jnp.clip(jnp.max(x, axis=-1) + EPSILON, 1.0, MAX_MARGIN)
   return jax.lax.stop_gradient(
     jnp.clip(log_mean_exp + jnp.log10(clipped), 0.0, MAX_MARGIN)

@@ -44,9 +44,7 @@ def _annealed_psi(
   lam_decay: float | Array,
 ) -> Array:
   """`(lam c + psi) / (1 + lam)` at the label, c elsewhere; lam falls with the step."""
-  if isinstance(margin, bool) or not isinstance(margin, int):
-    raise TypeError(f"margin: expected an integer, got {margin!r}")
-  _checks.check_number("margin", margin, low=1)
+  margin = _checks.as_integer("margin", margin, low=1)
   _checks.check_number("lam_min", lam_min, low=0)
   _checks.check_number("lam_max", lam_max, low=0)
   _checks.check_number("lam_decay", lam_decay, low=0)

@@ -1,6 +1,5 @@
 """Losses for wrong labels: bounded ones, and mixtures with one."""
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -64,8 +63,9 @@ def reverse_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
 def normalized_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
   """Cross-entropy over its sum for all labels: `log p_y / sum_k log p_k`.
 
-  In [0, 1], 1/K for uniform probabilities. The denominator cannot vanish: it is at
-  most `-K log K`.
+  In [0, 1], 1/K for uniform probabilities. The denominator cannot vanish, it is at most
+  `-K log K`, unless all classes but one are masked by logits of -inf: then the loss
+  is 0.
 
   Args:
     logits: unnormalised log-probabilities, floating `(N, K)`.
@@ -83,8 +83,9 @@ def normalized_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
   """
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
-  log_p = jax.nn.log_softmax(logits)
-  return _math.expectation(targets, log_p) / jnp.sum(log_p, axis=-1)
+  log_p = _math.log_softmax(logits, targets)
+  total = jnp.minimum(jnp.sum(log_p, axis=-1), -1e-12)
+  return _math.expectation(targets, log_p) / total
 
 
 _ACTIVE = {"ce": cross_entropy, "nce": normalized_cross_entropy}
@@ -206,7 +207,7 @@ def generalized_cross_entropy(
   _checks.check_number("q", q, low=0, high=1)
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
-  return _math.expectation(targets, _box_cox(jax.nn.log_softmax(logits), q))
+  return _math.expectation(targets, _box_cox(_math.log_softmax(logits, targets), q))
 
 
 def truncated_generalized_cross_entropy(
@@ -244,7 +245,7 @@ def truncated_generalized_cross_entropy(
   _checks.check_number("threshold", threshold, low=0, high=1)
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
-  log_p = jax.nn.log_softmax(logits)
+  log_p = _math.log_softmax(logits, targets)
   log_threshold = jnp.log(jnp.asarray(threshold, log_p.dtype))
   log_p = jnp.where(log_p <= log_threshold, log_threshold, log_p)
   return _math.expectation(targets, _box_cox(log_p, q))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks
+from emosynth_jax.losses import _checks, _math
 from emosynth_jax.losses.classification import cross_entropy
 
 READINGS = ("batch", "box", "example", "intent")
@@ -71,7 +71,10 @@ def sce_loss(
     wrong = (1.0 - y) * p
   else:
     wrong = 1.0 - y - p
+  # A class masked by a logit of -inf is none.
+  wrong = jnp.where(jnp.isneginf(logits), 0.0, wrong)
   base = ce
   if reading == "box":
-    base = -jnp.sum(jax.nn.log_softmax(logits), axis=-1) / math.log(10)
+    log_p = _math.log_softmax(logits, targets)
+    base = -jnp.sum(log_p, axis=-1) / math.log(10)
   return ce_weight * ce + sce_weight * alpha * jnp.linalg.norm(wrong, axis=-1) * base

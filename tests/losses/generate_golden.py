@@ -61,6 +61,14 @@ METRIC_LEARNING = [
     for m in (2, 4)
   ),
 ]
+SUB_CENTERS = [
+  ({"margin": np.degrees(0.5), "scale": 64.0, "sub_centers": 3}, {"sub_centers": 3}),
+  (
+    {"margin": np.degrees(1.2), "scale": 8.0, "sub_centers": 2},
+    {"sub_centers": 2, "scale": 8.0, "margin": 1.2},
+  ),
+]
+COUNTS = np.array([50, 7, 400, 1, 90, 3, 3300])
 
 
 def numbers(tensor):
@@ -95,9 +103,9 @@ def metric_learning_case(cls, oracle_arguments, name, arguments, batch):
   embeddings = torch.tensor(
     batch["embeddings"], dtype=torch.float64, requires_grad=True
   )
-  d, k = batch["weights"].shape
+  d, columns = batch["weights"].shape
   loss = cls(
-    num_classes=k,
+    num_classes=columns // oracle_arguments.get("sub_centers", 1),
     embedding_size=d,
     reducer=reducers.DoNothingReducer(),
     **oracle_arguments,
@@ -119,6 +127,52 @@ def metric_learning_case(cls, oracle_arguments, name, arguments, batch):
       "weights": numbers(loss.W.grad),
     }
   return case
+
+
+def sub_center_cases():
+  """Columns of a class adjacent, as PML has them."""
+  for seed, (oracle_arguments, arguments) in enumerate(SUB_CENTERS):
+    rng = np.random.default_rng(seed)
+    batch = {
+      "embeddings": (2 * rng.normal(size=(5, 4))).astype(np.float32),
+      "weights": rng.normal(size=(4, 7 * arguments["sub_centers"])).astype(np.float32),
+      "labels": rng.integers(7, size=5),
+      "gradients": True,
+    }
+    yield metric_learning_case(
+      losses.SubCenterArcFaceLoss,
+      oracle_arguments,
+      "subcenter_arcface",
+      arguments,
+      batch,
+    )
+
+
+def contrastive_cases():
+  """Eight examples of four labels, of which one is there once. Logits count nothing."""
+  rng = np.random.default_rng(2)
+  x = (2 * rng.normal(size=(8, 4))).astype(np.float32)
+  z = rng.normal(size=(8, 7)).astype(np.float32)
+  labels = np.array([0, 3, 3, 5, 0, 3, 6, 5])
+  for temperature in (0.1, 0.5):
+    embeddings = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    loss = losses.SupConLoss(
+      temperature=temperature, reducer=reducers.DoNothingReducer()
+    )
+    values = loss(embeddings, torch.tensor(labels))["loss"]["losses"]
+    values.sum().backward()
+    yield {
+      "loss": "supervised_contrastive",
+      "arguments": {"ce_weight": 0.0, "temperature": temperature},
+      "oracle": f"SupConLoss(temperature={temperature})",
+      "inputs": {
+        "logits": numbers(z),
+        "embeddings": numbers(x),
+        "labels": numbers(labels),
+      },
+      "losses": numbers(values.detach()),
+      "gradients": {"embeddings": numbers(embeddings.grad)},
+    }
 
 
 def one_hot(labels, k):
@@ -154,12 +208,56 @@ CLASSIFICATION = [
 ]
 
 
-def classification_cases():
+def adjusted(tau):
+  def loss(logits, labels):
+    log_prior = torch.tensor(np.log(COUNTS / COUNTS.sum()))
+    return torch.nn.functional.cross_entropy(
+      logits + tau * log_prior, labels, reduction="none"
+    )
+
+  return loss
+
+
+def class_balanced(beta):
+  """With the weights as LDAM-DRW's published training code computes them."""
+  effective_num = 1.0 - np.power(beta, COUNTS)
+  weights = (1.0 - beta) / effective_num
+  weights = torch.tensor(weights / np.sum(weights) * len(COUNTS))
+  return torch.nn.CrossEntropyLoss(weight=weights, reduction="none")
+
+
+CLASS_COUNTS = [
+  ("CrossEntropyLoss of z + log prior", adjusted(1.0), "balanced_softmax", {}),
+  (
+    "CrossEntropyLoss of z + 1.5 log prior",
+    adjusted(1.5),
+    "logit_adjustment",
+    {"tau": 1.5},
+  ),
+  *(
+    (
+      f"CrossEntropyLoss(weight=effective number, {beta})",
+      class_balanced(beta),
+      "deferred_reweighting",
+      {"reweight_step": 0, "beta": beta},
+    )
+    for beta in (0.9, 0.9999)
+  ),
+]
+
+
+def class_count_cases():
+  for case in classification_cases(CLASS_COUNTS):
+    case["inputs"]["class_counts"] = numbers(COUNTS)
+    yield case
+
+
+def classification_cases(table):
   for seed, scale in enumerate([3.0, 1e4]):
     rng = np.random.default_rng(seed)
     z = (scale * rng.normal(size=(5, 7))).astype(np.float32)
     labels = rng.integers(7, size=5)
-    for oracle, function, name, arguments in CLASSIFICATION:
+    for oracle, function, name, arguments in table:
       logits = torch.tensor(z, dtype=torch.float64, requires_grad=True)
       values = function(logits, torch.tensor(labels))
       values.sum().backward()
@@ -182,14 +280,22 @@ def write(name, source, cases):
 
 def main():
   torch_version = f"torch {torch.__version__.split('+')[0]}"
-  write("torch.json", torch_version, classification_cases())
+  write(
+    "torch.json",
+    torch_version,
+    [*classification_cases(CLASSIFICATION), *class_count_cases()],
+  )
   write(
     "pytorch_metric_learning.json",
     f"pytorch-metric-learning {pytorch_metric_learning.__version__}, {torch_version}",
     [
-      metric_learning_case(*entry, batch)
-      for batch in batches()
-      for entry in METRIC_LEARNING
+      *(
+        metric_learning_case(*entry, batch)
+        for batch in batches()
+        for entry in METRIC_LEARNING
+      ),
+      *sub_center_cases(),
+      *contrastive_cases(),
     ],
   )
 

@@ -172,7 +172,12 @@ def test_two_states_are_a_pair(data):
 
 def test_most_losses_keep_no_state():
   keepers = {n for n in LOSSES if init_state(n, 7, 4) is not None}
-  assert keepers == {"center_loss", "mam_softmax_class_ema"}
+  assert keepers == {
+    "adaface",
+    "center_loss",
+    "curricularface",
+    "mam_softmax_class_ema",
+  }
   assert keepers == {n for n in LOSSES if "state" in loss_inputs(LOSSES[n])}
   with pytest.raises(ValueError, match="unknown loss 'centre_loss'"):
     init_state("centre_loss", 7, 4)
@@ -181,30 +186,41 @@ def test_most_losses_keep_no_state():
 # Each margin with the margin off, which is what evaluation has to use.
 WITHOUT_MARGIN = {
   "a_softmax": {"margin": 1},
+  "adaface": {"margin": 0.0},
   "aam_softmax": {"margin": 0.0},
   "am_softmax": {"margin": 0.0},
   "arcface": {"margin": 0.0},
   "cosface": {"margin": 0.0},
   "double_am_softmax": {"margin": 0.0},
   "dynamic_am_softmax": {"margin": 0.0},
+  "elastic_arcface": {"margin": 0.0, "sigma": 0.0},
+  "elastic_cosface": {"margin": 0.0, "sigma": 0.0},
   "l_softmax": {"margin": 1},
+  "ldam": {"max_margin": 0.0},
   "lmcl": {"margin": 0.0},
   "mam_softmax": {"kappa": 0.0},
   "mam_softmax_class_count": {"kappa": 0.0},
   "mam_softmax_class_ema": {"kappa": 0.0},
   "sm_softmax": {"margin": 0.0},
   "sphereface": {"margin": 1},
+  "subcenter_arcface": {"margin": 0.0, "sub_centers": 1},
 }
+REQUIRED = {"subcenter_arcface": {"sub_centers": 1}}
 
 
-@pytest.mark.parametrize("name", MARGINS)
+def test_only_one_margin_cannot_be_switched_off():
+  """CurricularFace modulates hard negatives whatever its margin is."""
+  assert set(MARGINS) - set(WITHOUT_MARGIN) == {"curricularface"}
+
+
+@pytest.mark.parametrize("name", WITHOUT_MARGIN)
 def test_evaluation_logits_carry_no_margin(data, name):
   available = everything(data, state=init_state(name, 7, 4))
   margin = MARGINS[name]
   expected = margin(**select_inputs(margin, **available), **WITHOUT_MARGIN[name])
   if "state" in loss_inputs(margin):
     expected = expected[0]
-  evaluate = get_evaluation_logits(name)
+  evaluate = get_evaluation_logits(name, **REQUIRED.get(name, {}))
   assert "labels" not in loss_inputs(evaluate)
   np.testing.assert_allclose(
     evaluate(**select_inputs(evaluate, **available)), expected, rtol=1e-5, atol=1e-5
@@ -222,6 +238,16 @@ def test_evaluation_logits_take_the_loss_s_scale_and_ignore_what_follows(data):
   )
   with pytest.raises(ValueError, match="'gama'"):
     get_evaluation_logits("focal", gama=1.0)
+
+
+@pytest.mark.parametrize("name", ["curricularface", "magface", "adaface+focal"])
+def test_what_adapts_is_evaluated_by_scaled_cosines(data, name):
+  given = data.embeddings, data.weights
+  np.testing.assert_allclose(
+    get_evaluation_logits(name, scale=8.0)(*given),
+    losses.cosine_logits(*given, scale=8.0),
+    rtol=1e-6,
+  )
 
 
 def test_a_margin_and_a_loss_of_one_s_own(data):

@@ -12,6 +12,7 @@ from emosynth_jax.losses import (
   focal,
   label_smoothing,
   mse,
+  poly,
 )
 
 
@@ -125,6 +126,30 @@ def test_focal_s_slope_is_finite_where_the_label_is_certain():
       jnp.array(logits)
     )
     np.testing.assert_allclose(grad, [[0.0, 0.0]], atol=1e-7)
+
+
+def test_poly_is_its_formula(data):
+  each = 1.7 * (1 - data.p) - data.log_p
+  loss = jax.jit(lambda z, y: poly(z, y, epsilon=1.7))
+  for labels, y in ((data.labels, data.y), (data.soft, data.soft)):
+    np.testing.assert_allclose(loss(data.logits, labels), (y * each).sum(-1), rtol=1e-5)
+
+
+def test_poly_with_epsilon_zero_is_cross_entropy(data):
+  np.testing.assert_allclose(
+    poly(data.logits, data.labels, epsilon=0.0),
+    cross_entropy(data.logits, data.labels),
+    rtol=1e-6,
+  )
+
+
+def test_poly_with_epsilon_minus_one_lacks_the_series_first_term():
+  """-log p = sum_j (1 - p)^j / j from j = 2 on, here with p = 0.9."""
+  logits = jnp.log(jnp.array([[0.9, 0.1]]))
+  expected = sum(0.1**j / j for j in range(2, 30))
+  np.testing.assert_allclose(
+    poly(logits, jnp.array([0]), epsilon=-1.0), [expected], rtol=1e-4
+  )
 
 
 def test_bad_arguments_are_refused(data):

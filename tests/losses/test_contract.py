@@ -28,16 +28,21 @@ D = 4
 # Every loss once (an alias is another one's function), the readings and
 # options that take another path, and margins under other losses.
 REQUIRED = {
+  "deferred_reweighting": {"reweight_step": 3},
   "mixed_cross_entropy": {"total_steps": 12},
   "small_loss_cross_entropy": {"noise_rate": 0.4, "warmup_steps": 12},
+  "subcenter_arcface": {"sub_centers": 3},
 }
 CASES = {
   **{loss.__name__: REQUIRED.get(loss.__name__, {}) for loss in LOSSES.values()},
   "active_passive ce+mae": {"active": "ce", "passive": "mae"},
   "arcface easy_margin": {"easy_margin": True, "scale": 10.0},
   "dynamically_weighted_balanced all": {"regularizer": "all"},
+  "elastic_arcface sorted": {"sort_margins": True, "sigma": 0.3, "scale": 16.0},
+  "elastic_cosface sorted": {"sort_margins": True, "sigma": 0.3, "scale": 16.0},
   "focal steep": {"gamma": 0.5, "alpha": 0.3},
   "generalized_cross_entropy q=0": {"q": 0},
+  "magface easy_margin": {"easy_margin": True, "min_norm": 0.5, "max_norm": 4.0},
   "mam_softmax box_repaired": {"margin_fn": "box_repaired"},
   "mam_softmax printed_argmax": {"margin_fn": "printed_argmax"},
   "mam_softmax printed_max": {"margin_fn": "printed_max", "kappa": 0.5},
@@ -49,6 +54,7 @@ CASES = {
   "mam_softmax+sce_loss": {},
   "arcface+focal": {"gamma": 1.0, "scale": 16.0},
   "mam_softmax_class_ema+center_loss": {},
+  "ldam+deferred_reweighting": {"reweight_step": 3, "beta": 0.9},
 }
 CASES = {case: CASES[case] for case in sorted(CASES)}
 
@@ -88,13 +94,17 @@ def cases_that(condition):
   return pytest.mark.parametrize("case", [c for c in CASES if condition(c)])
 
 
+def sub_centers(case):
+  return CASES[case].get("sub_centers", 1)
+
+
 def batch(case, seed, n, k, dtype=jnp.float32, scale=1.0):
   """Every input that the loss takes, of ordinary size times `scale`."""
   rng = np.random.default_rng([seed, zlib.crc32(case.encode())])
   inputs = {
     "logits": scale * rng.normal(size=(n, k)),
     "embeddings": scale * rng.normal(size=(n, D)),
-    "weights": rng.normal(size=(D, k)),
+    "weights": rng.normal(size=(D, k * sub_centers(case))),
   }
   inputs = {name: jnp.asarray(x, dtype) for name, x in inputs.items()}
   inputs["labels"] = jnp.asarray(rng.integers(k, size=n), jnp.int32)
@@ -175,7 +185,8 @@ def test_one_float32_value_an_example(case, size):
   before = jax.tree.map(lambda x: (x.shape, x.dtype), inputs.get("state"))
   assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == before
   assert_finite(case, inputs)
-  if "printed" not in case:  # a negative margin is one of their faults
+  # A negative margin is a fault of the printed ones; no bound, the unhinged loss's.
+  if "printed" not in case and case != "unhinged":
     assert (values > -1e-6).all()
 
 
@@ -211,7 +222,7 @@ def test_extreme_inputs_give_finite_values_and_gradients(case, size, seed, value
 @pytest.mark.parametrize("length", [1e-6, 1.0, 1e4, 1e18])
 def test_cosines_of_plus_and_minus_one_and_zero_vectors(case, size, length):
   inputs = batch(case, 1, *SIZES[size])
-  own = inputs["weights"].T[inputs["labels"]] * length
+  own = inputs["weights"].T[inputs["labels"] * sub_centers(case)] * length
   if length > 1e4 and case.startswith(("sphereface", "l_softmax")):
     pytest.skip("its logits grow with |x|, and 1e4 is what the losses promise")
   for embeddings in (own, -own, 0.0 * own):
@@ -247,7 +258,8 @@ def test_vmap_over_batches_is_a_loop(case):
     assert_same((values, grads, state), compiled(case)(inputs))
 
 
-@ALL
+# ElasticFace's margins are drawn by row, unless they are sorted.
+@cases_that(lambda case: not case.startswith("elastic") or "sorted" in case)
 def test_no_loss_depends_on_the_order_of_the_examples(case):
   inputs = batch(case, 4, *SIZES["middle"])
   order = np.array([3, 0, 1, 4, 2])
@@ -262,6 +274,17 @@ def test_no_loss_depends_on_the_order_of_the_examples(case):
   )
 
 
+def classes(array, order):
+  """The classes `order` of seven, each with all of its columns on the last axis."""
+  of_class = array.reshape(*array.shape[:-1], 7, -1)
+  return of_class[..., order, :].reshape(*array.shape[:-1], -1)
+
+
+def of_classes(state, order):
+  """The same of a state, where it has one entry for each class."""
+  return jax.tree.map(lambda x: x[order] if x.shape[:1] == (7,) else x, state)
+
+
 @cases_that(lambda case: "printed_argmax" not in case)
 def test_no_loss_depends_on_the_names_of_the_classes(case):
   inputs = batch(case, 5, *SIZES["middle"])
@@ -269,14 +292,14 @@ def test_no_loss_depends_on_the_names_of_the_classes(case):
 
   def rename(arrays):
     by_class = ("logits", "weights", "class_counts")
-    return {n: x[..., order] if n in by_class else x for n, x in arrays.items()}
+    return {n: classes(x, order) if n in by_class else x for n, x in arrays.items()}
 
   renamed = rename(inputs)
   renamed["labels"] = jnp.asarray(np.argsort(order), jnp.int32)[inputs["labels"]]
   if "state" in inputs:
-    renamed["state"] = jax.tree.map(lambda x: x[order], inputs["state"])
+    renamed["state"] = of_classes(inputs["state"], order)
   values, grads, state = compiled(case)(inputs)
-  state = jax.tree.map(lambda x: x[order], state)
+  state = of_classes(state, order)
   assert_same(compiled(case)(renamed), (values, rename(grads), state), rtol=1e-5)
 
 
@@ -289,7 +312,45 @@ def test_a_constant_added_to_the_logits_changes_nothing(case):
   assert_same(compiled(case)(shifted), compiled(case)(inputs))
 
 
-HARD_ONLY = ("center_loss", "mam_softmax_class_ema")
+LOGITS_CASES = cases_that(lambda c: takes(c, "logits"))
+
+
+@LOGITS_CASES
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("all_others", [False, True])
+def test_masked_classes_leave_values_and_gradients_finite(case, size, all_others):
+  """Logits of -inf for one class that is not the label, or for all such classes."""
+  n, k, dtype = SIZES[size]
+  inputs = batch(case, 13, n, k, dtype)
+  others = np.arange(k)[None, :] != np.asarray(inputs["labels"])[:, None]
+  masked = others if all_others else others & (np.cumsum(others, axis=1) == 1)
+  inputs["logits"] = jnp.where(masked, -jnp.inf, inputs["logits"])
+  assert_finite(case, inputs)
+  grads = compiled(case)(inputs)[1]["logits"]
+  np.testing.assert_array_equal(np.asarray(grads, np.float32)[masked], 0)
+
+
+# Not where the classes' counts or a class's number enter.
+@cases_that(
+  lambda c: takes(c, "logits") and not takes(c, "class_counts") and "argmax" not in c
+)
+def test_a_masked_class_is_none(case):
+  """Masked by a logit of -inf, class 4 counts as little as if it did not exist."""
+  inputs = batch(case, 14, *SIZES["middle"])
+  labels = np.array([2, 0, 6, 5, 0])
+  keep = np.array([0, 1, 2, 3, 5, 6])
+  masked = inputs | {"labels": jnp.asarray(labels, jnp.int32)}
+  masked["logits"] = inputs["logits"].at[:, 4].set(-jnp.inf)
+  without = inputs | {"labels": labels - (labels > 4)}
+  without["logits"] = inputs["logits"][:, keep]
+  if "state" in inputs:
+    without["state"] = of_classes(inputs["state"], keep)
+  np.testing.assert_allclose(
+    losses_of(case, masked), call_loss(bound(case), **without)[0], rtol=1e-5, atol=1e-6
+  )
+
+
+HARD_ONLY = ("center_loss", "mam_softmax_class_ema", "supervised_contrastive")
 
 
 def accepts_probabilities(case):
@@ -323,7 +384,15 @@ def test_probabilities_are_refused_where_they_mean_nothing(case):
 
 
 # What is detached is checked where its formula is, against its own closed form.
-DETACHED = ("mam_softmax", "sce_loss", "dynamic_am", "center_loss", "small_loss")
+DETACHED = (
+  "adaface",
+  "center_loss",
+  "curricularface",
+  "dynamic_am",
+  "mam_softmax",
+  "sce_loss",
+  "small_loss",
+)
 
 
 @cases_that(lambda c: not any(d in c for d in DETACHED) or "printed" in c)
@@ -346,9 +415,6 @@ def test_the_gradient_is_that_of_the_float64_loss(case):
       )
       expected = float(np.sum(np.asarray(grads[name], np.float64) * direction))
       assert (ahead - behind) / 2e-6 == pytest.approx(expected, rel=1e-3, abs=1e-4)
-
-
-LOGITS_CASES = cases_that(lambda c: takes(c, "logits"))
 
 
 @LOGITS_CASES
@@ -412,7 +478,40 @@ def test_every_hyperparameter_that_is_a_number_is_checked(case):
       with pytest.raises((TypeError, ValueError), match=f"^{name}: expected"):
         loss(**inputs, **{name: bad})
     with pytest.raises(ValueError, match=f"^{name}: expected"):
-      loss(**inputs, **{name: -1})
+      loss(**inputs, **{name: -2})
+
+
+@ALL
+def test_numbers_of_numpy_are_taken(case):
+  """Arrays of float64, whole numbers of other widths, hyperparameters as scalars."""
+  inputs = batch(case, 15, *SIZES["middle"])
+  wide = {n: np.asarray(x, np.float64) for n, x in floats_and_others(inputs)[0].items()}
+  wide["labels"] = np.asarray(inputs["labels"], np.uint8)
+  if "class_counts" in inputs:
+    wide["class_counts"] = np.asarray(inputs["class_counts"], np.int64)
+  if "step" in inputs:
+    wide["step"] = np.int64(inputs["step"])
+  kinds = {int: np.int64, float: np.float32}
+  scalars = {
+    name: kinds[type(parameter.default)](parameter.default)
+    for name, parameter in inspect.signature(bound(case)).parameters.items()
+    if type(parameter.default) in kinds
+  }
+  values, _ = call_loss(functools.partial(bound(case), **scalars), **inputs | wide)
+  np.testing.assert_allclose(values, losses_of(case, inputs), rtol=1e-4, atol=1e-5)
+
+
+@ALL
+def test_hyperparameters_can_be_traced(case):
+  """As an ablation does, in which they are data of one program."""
+  inputs = batch(case, 16, *SIZES["middle"])
+  parameters = inspect.signature(bound(case)).parameters
+  numbers = {n: p.default for n, p in parameters.items() if type(p.default) is float}
+  traced = jax.eval_shape(
+    lambda numbers: call_loss(functools.partial(bound(case), **numbers), **inputs)[0],
+    {n: jnp.float32(x) for n, x in numbers.items()},
+  )
+  assert (traced.shape, traced.dtype) == ((5,), jnp.float32)
 
 
 def test_every_input_is_one_that_a_training_step_offers():
@@ -425,7 +524,8 @@ def test_every_input_is_one_that_a_training_step_offers():
 def test_no_margin_and_loss_share_a_hyperparameter():
   for margin in MARGINS:
     for loss in CLASSIFICATION_LOSSES:
-      get_loss(f"{margin}+{loss}", **REQUIRED.get(loss, {}))
+      needed = REQUIRED.get(margin, {}) | REQUIRED.get(loss, {})
+      get_loss(f"{margin}+{loss}", **needed)
 
 
 def test_every_public_loss_documents_its_arguments():

@@ -23,19 +23,18 @@ CASES = [
 
 def test_both_files_are_there():
   assert [f.name for f in FILES] == ["pytorch_metric_learning.json", "torch.json"]
-  assert len(CASES) == 28
+  assert len(CASES) == 40
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_losses_and_gradients_are_the_oracle_s(case):
-  floats = {
-    n: jnp.asarray(x, jnp.float32) for n, x in case["inputs"].items() if n != "labels"
-  }
-  labels = jnp.asarray(case["inputs"]["labels"], jnp.int32)
+  given = {n: np.asarray(x) for n, x in case["inputs"].items()}
+  whole = {n: x for n, x in given.items() if x.dtype.kind == "i"}
+  floats = {n: jnp.asarray(x, jnp.float32) for n, x in given.items() if n not in whole}
   loss = get_loss(case["loss"], **case["arguments"])
 
   def total(floats):
-    losses, _ = call_loss(loss, **floats, labels=labels, step=0)
+    losses, _ = call_loss(loss, **floats, **whole, step=0)
     return losses.sum(), losses
 
   (_, losses), gradients = jax.value_and_grad(total, has_aux=True)(floats)

@@ -6,8 +6,14 @@ import pytest
 from scipy import special
 
 from emosynth_jax.losses import (
+  balanced_softmax,
+  cosface,
   cross_entropy,
+  deferred_reweighting,
   dynamically_weighted_balanced,
+  get_loss,
+  ldam,
+  logit_adjustment,
   real_world_weight_cross_entropy,
 )
 
@@ -75,6 +81,103 @@ def test_dwb_is_its_formula(data, regularizer):
     )
 
 
+def test_logit_adjustment_is_its_formula(data):
+  """An empty class counts as one example. torch's numbers are in test_golden.py."""
+  counts = np.maximum(data.counts, 1)
+  adjusted = data.z + 0.7 * np.log(counts / counts.sum())
+  log_p = special.log_softmax(adjusted, axis=-1)
+  for labels, y in ((data.labels, data.y), (data.soft, data.soft)):
+    np.testing.assert_allclose(
+      logit_adjustment(data.logits, labels, data.counts, tau=0.7),
+      -(y * log_p).sum(-1),
+      rtol=1e-5,
+    )
+
+
+def test_logit_adjustment_with_tau_zero_or_equal_counts_is_cross_entropy(data):
+  expected = cross_entropy(data.logits, data.labels)
+  for counts, tau in ((data.counts, 0.0), (np.full(7, 30), 2.0)):
+    np.testing.assert_allclose(
+      logit_adjustment(data.logits, data.labels, counts, tau=tau), expected, rtol=1e-5
+    )
+
+
+def test_balanced_softmax_weighs_the_softmax_by_the_counts(data):
+  """Ren et al.'s formula, and logit adjustment with tau = 1."""
+  counts = np.maximum(data.counts, 1)
+  weighted = counts * np.exp(data.z)
+  p = weighted / weighted.sum(-1, keepdims=True)
+  loss = balanced_softmax(data.logits, data.labels, data.counts)
+  np.testing.assert_allclose(loss, -np.log((data.y * p).sum(-1)), rtol=1e-5)
+  np.testing.assert_array_equal(
+    loss, logit_adjustment(data.logits, data.labels, data.counts, tau=1.0)
+  )
+
+
+def test_reweighting_is_deferred(data):
+  """Cross-entropy before its step, weights by Cui et al.'s formula from it on."""
+  counts = np.maximum(data.counts, 1).astype(np.float64)
+  weights = (1 - 0.99) / (1 - 0.99**counts)
+  weights *= 7 / weights.sum()
+  loss = jax.jit(get_loss("deferred_reweighting", reweight_step=10, beta=0.99))
+  for labels, y in ((data.labels, data.y), (data.soft, data.soft)):
+    np.testing.assert_allclose(
+      loss(data.logits, labels, data.counts, 9), -(y * data.log_p).sum(-1), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+      loss(data.logits, labels, data.counts, 10),
+      -(y * weights * data.log_p).sum(-1),
+      rtol=1e-5,
+    )
+
+
+def test_weights_are_equal_for_beta_zero_and_inverse_counts_for_beta_one(data):
+  z, y, counts = data.logits, data.labels, np.maximum(data.counts, 1)
+  ce = -data.log_p[np.arange(5), y]
+  inverse = 7 / counts / (1 / counts).sum()
+  for beta, weights in ((0.0, np.ones(7)), (1.0, inverse), (1.0 - 1e-9, inverse)):
+    np.testing.assert_allclose(
+      deferred_reweighting(z, y, data.counts, 0, reweight_step=0, beta=beta),
+      weights[y] * ce,
+      rtol=1e-5,
+    )
+
+
+def test_ldam_is_its_formula(data):
+  x, w = data.embeddings.astype(np.float64), data.weights.astype(np.float64)
+  c = x @ w / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(w, axis=0)
+  counts = np.maximum(data.counts, 1)
+  margins = 1 / np.sqrt(np.sqrt(counts))
+  margins *= 0.4 / margins.max()
+  log_p = special.log_softmax(10 * (c - margins * data.y), axis=-1)
+  given = data.embeddings, data.weights, data.labels, data.counts
+  np.testing.assert_allclose(
+    ldam(*given, scale=10.0, max_margin=0.4), -(data.y * log_p).sum(-1), rtol=1e-5
+  )
+
+
+def test_ldam_of_equal_counts_is_cosface(data):
+  given = data.embeddings, data.weights, data.labels
+  np.testing.assert_allclose(
+    ldam(*given, np.full(7, 40), scale=16.0, max_margin=0.3),
+    cosface(*given, scale=16.0, margin=0.3),
+    rtol=1e-5,
+  )
+
+
+def test_ldam_drw_is_ldam_times_the_class_s_weight(data):
+  """The paper's method, both parts."""
+  given = data.embeddings, data.weights, data.labels, data.counts
+  both = get_loss("ldam+deferred_reweighting", reweight_step=5, beta=1.0)
+  counts = np.maximum(data.counts, 1)
+  weights = 7 / counts / (1 / counts).sum()
+  plain = np.asarray(ldam(*given))
+  np.testing.assert_allclose(both(*given, step=4), plain, rtol=1e-6)
+  np.testing.assert_allclose(
+    both(*given, step=5), weights[data.labels] * plain, rtol=1e-5
+  )
+
+
 def test_bad_arguments_are_refused(data):
   z, y = data.logits, data.labels
   with pytest.raises(ValueError, match=r"class_counts.*\(7,\).*\(6,\)"):
@@ -89,3 +192,7 @@ def test_bad_arguments_are_refused(data):
     real_world_weight_cross_entropy(z, y, fp_weights=np.ones(7))
   with pytest.raises(ValueError, match=r"fn_weights.*>= 0.*-1"):
     real_world_weight_cross_entropy(z, y, fn_weights=-1.0)
+  with pytest.raises(ValueError, match=r"beta.*\[0, 1\].*1\.5"):
+    deferred_reweighting(z, y, data.counts, 0, reweight_step=1, beta=1.5)
+  with pytest.raises(ValueError, match=r"class_counts.*\(7,\).*\(6,\)"):
+    ldam(data.embeddings, data.weights, y, data.counts[:6])

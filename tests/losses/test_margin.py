@@ -199,6 +199,7 @@ THETA = np.linspace(0, np.pi, 201)
     ("cosface", {}),
     ("arcface", {"margin": 0.5}),
     ("arcface", {"margin": 2.0}),
+    ("arcface", {"margin": 2.331}),
     ("sphereface", {"lam_min": 0.0, "lam_max": 0.0, "margin": 4}),
     ("sphereface", {"lam_min": 0.0, "lam_max": 0.0, "margin": 3}),
     ("dynamic_am_softmax", {}),
@@ -269,7 +270,7 @@ def test_scale_and_margin_can_be_mapped(data):
 
 def test_bad_arguments_are_refused(data):
   given = data.embeddings, data.weights, data.labels
-  with pytest.raises(ValueError, match=r"margin.*3\.14.*4"):
+  with pytest.raises(ValueError, match=r"margin.*2\.33.*4"):
     losses.arcface(*given, margin=4.0)
   with pytest.raises(TypeError, match=r"margin: expected an integer, got 3\.5"):
     losses.sphereface(*given, 0, margin=3.5)

@@ -18,19 +18,23 @@ from emosynth_jax.training.state import create_train_state
 from emosynth_jax.training.train_step import train_step
 
 _NEEDED = {
+  "deferred_reweighting": {"reweight_step": 80},
   "mixed_cross_entropy": {"total_steps": 100},
   "real_world_weight_cross_entropy": {
     "fn_weights": (1.0, 1.0, 1.0),
     "fp_weights": ((0.0,) * 3,) * 3,
   },
   "small_loss_cross_entropy": {"noise_rate": 0.2, "warmup_steps": 10},
+  "subcenter_arcface": {"sub_centers": 2},
 }
+_NUM_CLASSES = 3
 _NAMES = [*losses.LOSSES, "mam_softmax+sce_loss", "arcface+focal"]
 
 
 def _step(name, **arguments):
   """A step of the tiny network under a loss, and its initial state's maker."""
-  model = tiny_network.TinyNetwork()
+  columns = _NUM_CLASSES * arguments.get("sub_centers", 1)
+  model = tiny_network.TinyNetwork(num_classes=columns)
   optimizer, plateau = optax.sgd(0.1), tiny_network.build_plateau()
   create = functools.partial(
     create_train_state,
@@ -39,7 +43,7 @@ def _step(name, **arguments):
     plateau=plateau,
     image_shape=tiny_network.IMAGE_SHAPE,
     input_scale=1 / 255,
-    init_loss_state=functools.partial(losses.init_state, name, model.num_classes),
+    init_loss_state=functools.partial(losses.init_state, name, _NUM_CLASSES),
   )
   step = functools.partial(
     train_step,
