@@ -33,6 +33,7 @@ from experiments.lib import (
   comparison,
   comparison_rows,
   face_tables,
+  figure_commands,
   figures_page,
   thesis_figures,
 )
@@ -88,7 +89,7 @@ def make_figure(
   # Of a loss that is not finite, a damaged checkpoint or too little memory, too.
   except (ValueError, OSError, RuntimeError) as error:
     return {"state": FAILED, "reason": str(error) or repr(error)}
-  command = thesis_figures.command_of(figure, workdirs, scale, output, where)
+  command = figure_commands.command_of(figure, workdirs, scale, output, where)
   return draw(figure, command, output)
 
 

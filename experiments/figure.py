@@ -22,6 +22,7 @@ from emosynth_jax.analysis.curvature import command as curvature_command
 from emosynth_jax.analysis.loss_landscape import command as landscape_command
 from emosynth_jax.utils import cli as command_cli
 from experiments.lib import (
+  figure_commands,
   figures,
   figures_of_networks,
   figures_of_planes,
@@ -126,7 +127,7 @@ def main() -> None:
   arguments = sys.argv[1:]
   if arguments and arguments[0] in ("--list", "--help"):
     print(__doc__)
-    print(thesis_figures.format_list(), end="")
+    print(figure_commands.format_list(), end="")
     return
   try:
     figure = choose(arguments)
@@ -137,7 +138,7 @@ def main() -> None:
   define_flags(figure)
   # absl's --help prints the main module's docstring, and the flags that it defines.
   command_cli.show_in_help(sorted(set(flags.FLAGS) - before))
-  sys.modules["__main__"].__doc__ = thesis_figures.help_of(figure)
+  sys.modules["__main__"].__doc__ = figure_commands.help_of(figure)
 
   def run(argv):
     cli.run_command(argv, lambda given: draw(figure, given))

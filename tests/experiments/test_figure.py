@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from experiments import figure as command
-from experiments.lib import thesis_figures
+from experiments.lib import figure_commands, thesis_figures
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -46,7 +46,7 @@ def test_every_figure_takes_its_command():
     for figure in thesis_figures.figures_of(scale)
   ]
   lines = [
-    thesis_figures.command_of(figure, own, scale, pathlib.Path("out"), "there")
+    figure_commands.command_of(figure, own, scale, pathlib.Path("out"), "there")
     for figure, scale, own in figures
   ]
   done = _run("-c", _PARSE, json.dumps(lines))
@@ -104,7 +104,7 @@ def test_every_figure_is_listed_and_has_help(monkeypatch, capsys):
   listed = capsys.readouterr().out.rpartition("\n\n")[2].splitlines()
   for figure, line in zip(thesis_figures.figures_of("small"), listed, strict=True):
     assert line.split() == [*", ".join(figure.numbers).split(), *figure.title.split()]
-    text = thesis_figures.help_of(figure)
+    text = figure_commands.help_of(figure)
     assert f"  python -m experiments.figure {figure.numbers[0]}" in text
     assert text.count("=runs/tables-small/") == len(figure.rows)
     assert all(word in text for line in figure.training for word in line)
