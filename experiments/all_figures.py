@@ -33,6 +33,7 @@ from experiments.lib import (
   comparison,
   comparison_rows,
   face_tables,
+  figure_commands,
   figures_page,
   thesis_figures,
 )
@@ -88,7 +89,7 @@ def make_figure(
   # Of a loss that is not finite, a damaged checkpoint or too little memory, too.
   except (ValueError, OSError, RuntimeError) as error:
     return {"state": FAILED, "reason": str(error) or repr(error)}
-  command = command_of(figure, workdirs, output, scale, data_dir)
+  command = figure_commands.command_of(figure, workdirs, scale, output, where)
   return draw(figure, command, output)
 
 
@@ -98,28 +99,6 @@ def data_dir_of(row: Row, data_dir: str | None) -> str | None:
     return None
   usual = comparison_rows.build_config(row, 0, "small", None).data.data_dir
   return str(pathlib.Path(data_dir) / pathlib.Path(usual).relative_to("data"))
-
-
-def command_of(
-  figure: Figure,
-  workdirs: Sequence[pathlib.Path],
-  output: pathlib.Path,
-  scale: str,
-  data_dir: str | None,
-) -> list[str]:
-  """The command line that draws a figure, without the interpreter."""
-  if not figure.rows:
-    where = data_dir_of(Row("", figure.data), data_dir)
-    own = [f"--workdir={output}", *([f"--data_dir={where}"] if where else [])]
-  elif figure.compared:
-    first, *others = workdirs
-    own = [f"--workdir={first}", f"--compare={','.join(map(str, others))}"]
-  else:
-    own = [f"--workdir={each}" for each in workdirs]
-  if figure.rows:
-    own.append(f"--output={output}")
-  own += figure.small if scale == "small" else figure.full
-  return ["-m", f"experiments.{figure.script}", *own]
 
 
 def draw(
@@ -148,7 +127,7 @@ def draw(
 
 def _pictures(figure, output):
   # As in figure_3_5.png, figure_3_6-mnist-....png, figure_4_4_contour.png.
-  paths = output.glob(f"{figure.script}[-._]*")
+  paths = output.glob(f"{figure.stem}[-._]*")
   return {p.name: p.stat().st_mtime_ns for p in paths if p.suffix == ".png"}
 
 
@@ -167,27 +146,6 @@ def _ended_with_its_child() -> Iterator[None]:
     signal.signal(signal.SIGTERM, previous)
 
 
-def choose(figures: Sequence[Figure], only: Sequence[str]) -> list[Figure]:
-  """The figures of some numbers.
-
-  Args:
-    figures: of `thesis_figures.figures_of`.
-    only: the thesis's numbers, as "3.9"; none for all.
-
-  Returns:
-    Those figures, in their order.
-
-  Raises:
-    ValueError: for a number that is none of theirs.
-  """
-  known = [number for figure in figures for number in figure.numbers]
-  if unknown := [number for number in only if number not in known]:
-    raise ValueError(
-      f"--only: there is no figure {unknown[0]!r}; there are {', '.join(known)}"
-    )
-  return [f for f in figures if not only or set(only) & set(f.numbers)]
-
-
 def make_all(given: Any) -> list[dict[str, Any]]:
   """Makes the figures that the flags ask for.
 
@@ -195,10 +153,10 @@ def make_all(given: Any) -> list[dict[str, Any]]:
     A record for each, as `make_figure`.
 
   Raises:
-    ValueError: see `choose`; for a damaged figures.json.
+    ValueError: see `thesis_figures.choose`; for a damaged figures.json.
   """
   figures = thesis_figures.figures_of(given.scale, given.face_epochs)
-  chosen = choose(figures, given.only)
+  chosen = thesis_figures.choose(figures, given.only)
   workdir = pathlib.Path(given.workdir or f"runs/tables-{given.scale}")
   output = pathlib.Path(given.output or workdir / "figures")
   output.mkdir(parents=True, exist_ok=True)
@@ -217,7 +175,7 @@ def make_all(given: Any) -> list[dict[str, Any]]:
     if record["state"] != DRAWN:
       logging.warning("%s: %s: %s", figure.name, record["state"], record["reason"])
     own.append({"figure": figure.name} | record)
-    records[figure.script] = record
+    records[figure.stem] = record
     files.write_report(output / "figures.json", records)
     page = figures_page.build(figures, records, output, provenance.provenance())
     files.write_atomically(output / "index.html", page.encode())
@@ -226,7 +184,7 @@ def make_all(given: Any) -> list[dict[str, Any]]:
 
 
 def read_records(output: pathlib.Path) -> dict[str, Mapping[str, Any]]:
-  """What is known of the figures of a folder, by their scripts.
+  """What is known of the figures of a folder, by their stems.
 
   Raises:
     ValueError: if the file is damaged.

@@ -1,22 +1,19 @@
-"""What the scripts of the thesis's figures share: finished runs in, pictures out.
+"""Names, origins and flags of the thesis's figures.
 
-Beside every picture lies a text of the same name: by which runs, seeds, commands and
-commits it was made.
+Beside every image lies a text of the same name: the runs, seeds, commands and commits
+behind it.
 """
 
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
-from emosynth_jax.analysis import cli
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.report import run_files
-from emosynth_jax.utils import cli as command_cli
-from emosynth_jax.utils import files
+from emosynth_jax.utils import cli, files
 from emosynth_jax.workdir import metric_writer, provenance
 from emosynth_jax.workdir import record as run_record
 
@@ -136,16 +133,13 @@ def describe_runs(workdirs: Sequence[str]) -> list[str]:
   return lines
 
 
-def define_flags(
-  *, images: int | None = None, points: int | None = None, split: str = "test"
-) -> None:
-  """The flags of a figure of finished runs.
+def define_flags(*, images: int | None = None, points: int | None = None) -> None:
+  """Defines the flags of a figure of finished runs.
 
   Args:
-    images: default of --images, for a figure that looks at images; None for one that
-      is drawn of a run's files.
-    points: default of --points, for a figure that is a t-SNE of them; None for none.
-    split: default of --split.
+    images: default of --images, for a figure that runs the network on images; None
+      for one that is drawn from a run's files.
+    points: default of --points, for a figure of t-SNE; None for any other.
   """
   flags.DEFINE_multi_string(
     "workdir",
@@ -153,41 +147,13 @@ def define_flags(
     "Folder of a trained run; may be given several times.",
     required=True,
   )
-  flags.DEFINE_string("output", "runs/figures", "Folder of the pictures.")
-  command_cli.define_traceback()
+  cli.define_traceback()
   if images is None:
     return
   flags.DEFINE_enum(
-    "split", split, ["train", "validation", "test"], "Where the images are from."
+    "split", "test", ["train", "validation", "test"], "Split of the images."
   )
-  flags.DEFINE_integer("images", images, "How many of them, at most; 0 for all.", 0)
+  flags.DEFINE_integer("images", images, "Images of the split at most; 0 for all.", 0)
   if points is not None:
-    flags.DEFINE_integer(
-      "points", points, "How many t-SNE draws, at most; 0 for all.", 0
-    )
-  command_cli.define_data_dir()
-
-
-def path_of(given: Any, name: str) -> pathlib.Path:
-  """The picture's path; its folder is made."""
-  folder = pathlib.Path(given.output)
-  folder.mkdir(parents=True, exist_ok=True)
-  return folder / f"{name}.png"
-
-
-def run(define: Callable[[], None], draw: Callable[[Any], None]) -> None:
-  """Entry point of a figure's command.
-
-  Args:
-    define: defines its flags.
-    draw: takes them.
-  """
-
-  def main(argv):
-    cli.run_command(argv, draw)
-
-  before = set(flags.FLAGS)
-  define()
-  # --help lists what the script itself defines, and these are defined for it.
-  command_cli.show_in_help(sorted(set(flags.FLAGS) - before))
-  app.run(main)
+    flags.DEFINE_integer("points", points, "Points of the t-SNE at most; 0 for all.", 0)
+  cli.define_data_dir()

@@ -18,7 +18,7 @@ def build(
 
   Args:
     figures: all that there are.
-    records: by script, as `all_figures.make_figure` gives them; a figure without one
+    records: by stem, as `all_figures.make_figure` gives them; a figure without one
       was not asked for.
     folder: of the pictures and of the texts beside them.
     made_by: of `provenance.provenance`.
@@ -29,7 +29,7 @@ def build(
   Raises:
     ValueError: if a picture is damaged.
   """
-  parts = [_part(figure, records.get(figure.script, {}), folder) for figure in figures]
+  parts = [_part(figure, records.get(figure.stem, {}), folder) for figure in figures]
   drawn = [part for part in parts if part["pictures"]]
   others = [part for part in parts if not part["pictures"]]
   sections = [(part["id"], part["short"]) for part in drawn]
@@ -51,14 +51,14 @@ def _part(figure, record, folder):
   shown = [
     path for name in record.get("pictures", ()) if (path := folder / name).exists()
   ]
-  # A picture's own, and what is said of all of a script's pictures.
+  # A picture's own, and what is said of all of a figure's pictures.
   texts = [path.with_suffix(".txt") for path in shown]
-  texts = dict.fromkeys([*texts, folder / f"{figure.script}.txt"] if shown else [])
+  texts = dict.fromkeys([*texts, folder / f"{figure.stem}.txt"] if shown else [])
   state = record.get("state", "not asked for")
   if record.get("pictures") and not shown:
     state = "drawn, but its pictures are gone"
   return {
-    "id": figure.script,
+    "id": figure.stem,
     "short": ", ".join(figure.numbers),
     "name": figure.name,
     "title": figure.title,

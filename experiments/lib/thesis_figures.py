@@ -1,7 +1,7 @@
-"""The thesis's figures: what each shows, of which runs, drawn by which script."""
+"""The thesis's figures: what each shows, its runs, its flags and notes."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from experiments import table_3_3, table_3_4
 from experiments.lib import face_tables
@@ -11,34 +11,44 @@ _EMOSYNTHNET = [Row("EmoSynthNet, CE", data, "ce") for data in ("mnist", "cifar1
 
 
 class Figure(NamedTuple):
-  """One picture, or one script's pictures.
+  """One image, or one command's images.
 
   Attributes:
-    numbers: the thesis's own; a script may draw two figures side by side.
-    script: a module of experiments/.
-    title: what is to be seen.
-    rows: the runs that are drawn, in this order; none if the script trains itself.
+    numbers: the thesis's own; two figures may be drawn side by side.
+    kind: of `experiments.figure.KINDS`.
+    title: what it shows.
+    rows: the runs that are drawn, in this order; none if the figure trains networks
+      of its own.
     every_seed: whether all seeds are drawn, or the first alone.
-    compared: whether the script takes the runs after the first as --compare.
-    small: flags of the script in the small scale.
-    full: the same in the full scale.
-    data: config of the data set that a script without rows reads.
+    small: flags in the small scale.
+    full: flags in the full scale.
+    data: config of the data set that a figure without rows reads.
+    defaults: flags whose default is not the kind's.
+    notes: further help, a paragraph each.
+    training: commands that train its runs otherwise than the tables do.
   """
 
   numbers: tuple[str, ...]
-  script: str
+  kind: str
   title: str
   rows: Sequence[Row] = ()
   every_seed: bool = False
-  compared: bool = False
   small: Sequence[str] = ()
   full: Sequence[str] = ()
   data: str = ""
+  defaults: Mapping[str, Any] = {}
+  notes: Sequence[str] = ()
+  training: Sequence[Sequence[str]] = ()
 
   @property
   def name(self) -> str:
     """As in "figures 3.8 and 3.9"."""
     return f"figure{'s' * (len(self.numbers) > 1)} " + " and ".join(self.numbers)
+
+  @property
+  def stem(self) -> str:
+    """Beginning of its files' names, as "figure_3_8"."""
+    return "figure_" + self.numbers[0].replace(".", "_")
 
 
 def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
@@ -67,116 +77,242 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
   return [
     Figure(
       ("3.5",),
-      "figure_3_5",
-      "Accuracy and loss by epoch on MNIST and CIFAR-10",
+      "curves",
+      "Accuracy and loss by epoch of EmoSynthNet on MNIST and CIFAR-10",
       _EMOSYNTHNET,
       every_seed=True,
+      notes=[
+        "The runs are of table 3.1. The thesis shows the last 20 of 100 epochs, of "
+        "full width.",
+      ],
     ),
     Figure(
-      ("3.6",), "figure_3_6", "Confusion matrices on MNIST and CIFAR-10", _EMOSYNTHNET
+      ("3.6",),
+      "confusions",
+      "Confusion matrices of EmoSynthNet on MNIST and CIFAR-10",
+      _EMOSYNTHNET,
+      notes=[
+        "An image for each run, of its reported split, with counts beside the shares.",
+      ],
     ),
-    Figure(("3.7",), "figure_3_7", "Grad-CAM on CIFAR-10", _EMOSYNTHNET[1:]),
+    Figure(
+      ("3.7",),
+      "saliency",
+      "Grad-CAM of EmoSynthNet on CIFAR-10, with its confidence",
+      _EMOSYNTHNET[1:],
+      notes=[
+        "An image for each run. The images are drawn by a fixed seed, one "
+        "classified correctly and one misclassified of each class, with guided "
+        "backpropagation beside them.",
+      ],
+    ),
     Figure(
       ("3.8", "3.9"),
-      "figure_3_8",
+      "accuracies",
       "Accuracy by epoch of six networks on CIFAR-10",
       [row for row in table_3_3.ROWS if row.data],
       every_seed=True,
+      notes=[
+        "Training (3.8) on the left, validation (3.9) on the right. The runs are of "
+        "table 3.3. Seeds of one network are drawn as their mean.",
+      ],
     ),
     Figure(
       ("3.10", "3.11"),
-      "figure_3_10",
+      "accuracies",
       "Accuracy by epoch of six networks on SVHN",
       [row for row in table_3_4.ROWS if row.data],
       every_seed=True,
+      notes=[
+        "Training (3.10) on the left, validation (3.11) on the right. The runs are "
+        "of table 3.4. Seeds of one network are drawn as their mean.",
+      ],
     ),
     Figure(
       ("4.2",),
-      "figure_4_2",
-      "Embeddings of two and three numbers on MNIST",
+      "toy networks",
+      "Embeddings of two and three dimensions on MNIST, by loss",
       data="mnist",
+      notes=[
+        "A small network whose embedding is drawn without a projection: in the "
+        "plane, or as a direction in space. Cross-entropy (softmax), MAM-SoftMax, "
+        "MAM-SoftMax with SCE, and ArcFace for reference, on a few thousand images; "
+        "two to three minutes on one core. All losses of one seed start from the "
+        "same parameters and see the same batches. The numbers are of validation "
+        "images, held out of train; nothing is chosen by them.",
+        "Outputs: figure_4_2.png (the first seed), figure_4_2.txt and .json (all "
+        "seeds), figure_4_2.npz (embeddings and the last layers' weights).",
+        "The last layer has no bias, as in the papers on angular margins, so that "
+        "the classes are separated by angle. The thesis does not describe its "
+        "network: the setting is this project's.",
+      ],
     ),
     Figure(
       ("4.3",),
-      "figure_4_3",
+      "curves",
       "Accuracy and loss by epoch of All-CNN-C on MNIST under two losses",
       all_cnn,
       every_seed=True,
+      notes=[
+        "The training commands take a quarter of the width and 4,000 images, two "
+        "minutes a run on two CPU cores. The thesis trains 30 epochs of full width "
+        "by Adam with 1e-3 (all_cnn,thesis,ce and --config.num_epochs=30).",
+      ],
+      training=[_all_cnn_training(loss) for loss in ("ce", "mam_sce")],
     ),
     Figure(
       ("4.4",),
-      "figure_4_4",
-      "The loss around two trained networks",
+      "landscape",
+      "Contours of the loss around networks trained with two losses",
       fer2013,
-      compared=True,
       small=["--grid=25", "--images=256"],
       full=["--grid=51", "--images=1024"],
+      notes=[
+        "The flags are those of emosynth_jax.analysis.loss_landscape, whose files "
+        "stay in the workdirs; a landscape that is there is not computed again. "
+        "Directions, images, axes and levels are the same for all runs; the loss is "
+        "the margin-free cross-entropy for all.",
+      ],
     ),
     Figure(
       ("4.5",),
-      "figure_4_5",
+      "curvature",
       "Smallest over largest eigenvalue of the Hessian around two trained networks",
       fer2013,
-      compared=True,
       small=["--grid=7", "--images=64", "--steps=30"],
       full=["--grid=21", "--images=256", "--steps=30"],
+      defaults={"grid": 21},
+      notes=[
+        "The flags are those of emosynth_jax.analysis.curvature, whose files stay "
+        "in the workdirs; a map that is there is not computed again. The plane is "
+        "that of figure 4.4.",
+      ],
     ),
     Figure(
       ("4.6",),
-      "figure_4_6",
+      "embeddings",
       "t-SNE of the embeddings on CIFAR-10, softmax against MAM-SoftMax",
       cifar10,
       every_seed=True,
       small=points,
+      notes=[
+        "The runs are of table 4.1; several seeds of each give paired differences. "
+        "The text beside the image has the separation of the classes, which t-SNE "
+        "does not show.",
+      ],
     ),
     Figure(
       ("5.1",),
-      "figure_5_1",
+      "embeddings",
       "t-SNE of the embeddings on FER-2013, softmax against MAM-SoftMax + SCE",
       fer2013,
       every_seed=True,
       small=points,
+      notes=[
+        "The runs are of table 5.1, the images PrivateTest's. The text beside the "
+        "image has the separation of the classes, which t-SNE does not show.",
+      ],
     ),
     Figure(
       ("5.2",),
-      "figure_5_2",
+      "curves",
       "Accuracy and loss by epoch on FER-2013",
       fer2013,
       every_seed=True,
+      notes=[
+        "The runs are of table 5.1; validation is PublicTest. Seeds of one loss are "
+        "drawn as their mean.",
+      ],
     ),
-    Figure(("5.3",), "figure_5_3", "Confusion matrices on FER-2013", fer2013),
+    Figure(
+      ("5.3",),
+      "confusions",
+      "Confusion matrices on FER-2013",
+      fer2013,
+      notes=[
+        "An image for each run of table 5.1, of PrivateTest.",
+      ],
+    ),
     Figure(
       ("5.4",),
-      "figure_5_4",
+      "embeddings",
       "t-SNE of the embeddings on RAF-DB, softmax against MAM-SoftMax + SCE",
       raf_db,
       every_seed=True,
       small=points,
+      defaults={"points": 0},
+      notes=[
+        "The runs are of table 5.2 and need your copy of the data. The thesis shows "
+        '"hard samples" separately and does not say which they are: here all test '
+        "images are drawn by default.",
+      ],
     ),
     Figure(
       ("5.5",),
-      "figure_5_5",
+      "curves and confusions",
       "Accuracy and loss by epoch and confusion matrices on RAF-DB",
       raf_db,
+      notes=[
+        "The runs are of table 5.2 and need your copy of the data.",
+      ],
     ),
     Figure(
       ("5.6",),
-      "figure_5_6",
+      "curves and confusions",
       "Accuracy and loss by epoch and confusion matrices on CK+, one fold",
       ck_plus,
+      notes=[
+        "The runs are of table 5.3, a fold each, and need your copy of the data. A "
+        "fold is a tenth of the subjects: table 5.3 has all of them together.",
+      ],
     ),
     Figure(
       ("5.7",),
-      "figure_5_7",
+      "embeddings",
       "t-SNE of the embeddings on CK+, one fold, softmax against MAM-SoftMax + SCE",
       ck_plus,
       every_seed=True,
       small=points,
+      notes=[
+        "The runs are of table 5.3, on one fold, and need your copy of the data.",
+      ],
     ),
     Figure(
       ("5.8",),
-      "figure_5_8",
+      "saliency",
       "Grad-CAM and guided Grad-CAM of faces",
       fer2013[1:],
+      notes=[
+        "An image for each run. The images are drawn by a fixed seed, one "
+        "classified correctly and one misclassified of each expression. "
+        "docs/analysis.md says what such maps can't show.",
+      ],
     ),
   ]
+
+
+def _all_cnn_training(loss):
+  return [
+    *("-m", "emosynth_jax.main", f"--config=configs/mnist.py:all_cnn,small,{loss}"),
+    *("--config.data.limit=4000", "--config.num_epochs=6"),
+    f"--workdir=runs/all_cnn-{loss}-seed0",
+  ]
+
+
+def choose(figures: Sequence[Figure], numbers: Sequence[str]) -> list[Figure]:
+  """Selects figures by their numbers.
+
+  Args:
+    figures: of `figures_of`.
+    numbers: the thesis's, as "3.9"; none for all.
+
+  Returns:
+    Those figures, in their order.
+
+  Raises:
+    ValueError: for a number that is none of theirs.
+  """
+  known = [number for figure in figures for number in figure.numbers]
+  if unknown := [number for number in numbers if number not in known]:
+    raise ValueError(f"there is no figure {unknown[0]!r}; there are {', '.join(known)}")
+  return [f for f in figures if not numbers or set(numbers) & set(f.numbers)]

@@ -19,6 +19,7 @@ from emosynth_jax.metrics import plots
 from emosynth_jax.training import epoch
 from emosynth_jax.workdir import provenance
 from experiments import all_figures
+from experiments.figure import KINDS
 from experiments.lib import comparison_rows, figures_page, thesis_figures
 from experiments.lib.comparison_rows import Row
 from experiments.lib.thesis_figures import Figure
@@ -68,8 +69,7 @@ def test_every_figure_of_the_thesis_is_there_once(scale):
   thesis = [f"3.{i}" for i in range(5, 12)]
   thesis += [f"4.{i}" for i in range(2, 7)] + [f"5.{i}" for i in range(1, 9)]
   assert [number for figure in figures for number in figure.numbers] == thesis
-  scripts = sorted(path.stem for path in (_ROOT / "experiments").glob("figure_*.py"))
-  assert sorted(figure.script for figure in figures) == scripts
+  assert {figure.kind for figure in figures} == set(KINDS)
 
 
 @pytest.mark.parametrize("scale", ["full", "small"])
@@ -82,51 +82,6 @@ def test_every_run_of_a_figure_has_a_valid_config(scale):
         assert config.num_epochs == 2
 
 
-# Reads each command line with the flags of its script, which are gone before the next.
-_READ = """
-import importlib, json, sys
-from absl import flags
-for command in json.loads(sys.argv[1]):
-  before = set(flags.FLAGS)
-  importlib.import_module(command[1]).define_flags()
-  flags.FLAGS(command[1:])
-  for name in set(flags.FLAGS) - before:
-    delattr(flags.FLAGS, name)
-  print(command[1])
-"""
-
-
-def test_every_script_takes_its_command():
-  commands = [
-    all_figures.command_of(
-      figure,
-      [pathlib.Path(f"runs/{i}") for i in range(len(figure.rows))],
-      pathlib.Path("out"),
-      scale,
-      "there",
-    )
-    for scale in ("full", "small")
-    for figure in thesis_figures.figures_of(scale)
-  ]
-  done = subprocess.run(
-    [sys.executable, "-c", _READ, json.dumps(commands)],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.stdout.split() == [command[1] for command in commands], done.stderr
-
-
-def test_a_figure_is_chosen_by_any_of_its_numbers():
-  figures = thesis_figures.figures_of("small")
-  chosen = all_figures.choose(figures, ["3.9", "5.1"])
-  assert [figure.script for figure in chosen] == ["figure_3_8", "figure_5_1"]
-  assert all_figures.choose(figures, []) == figures
-  with pytest.raises(ValueError, match=r"no figure '3\.4'; there are 3\.5, 3\.6"):
-    all_figures.choose(figures, ["3.4"])
-
-
 @pytest.mark.parametrize(
   ("data", "expected"),
   [("fer2013", "there"), ("cifar10", "there/tfds"), ("ck_plus", "there")],
@@ -137,8 +92,8 @@ def test_data_sets_lie_in_one_folder_as_by_default(data, expected):
 
 
 def test_runs_are_trained_once_and_drawn(tiny, tmp_path, monkeypatch):
-  curves = Figure(("3.5",), "figure_3_5", "Curves", [_FACES], every_seed=True)
-  matrices = Figure(("3.6",), "figure_3_6", "Matrices <of> faces", [_FACES])
+  curves = Figure(("3.5",), "curves", "Curves", [_FACES], every_seed=True)
+  matrices = Figure(("3.6",), "confusions", "Matrices <of> faces", [_FACES])
   _figures_are(monkeypatch, curves, matrices)
   trained = []
 
@@ -174,16 +129,16 @@ def test_runs_are_trained_once_and_drawn(tiny, tmp_path, monkeypatch):
 def test_what_is_missing_or_fails_is_told_and_the_rest_goes_on(
   tiny, tmp_path, monkeypatch
 ):
-  missing = Figure(("5.4",), "figure_5_4", "Faces", [Row("CE", "raf_db", "ce")])
-  # A script that reads a run's network, which this process alone knows.
-  failing = Figure(("5.8",), "figure_5_8", "Maps", [_FACES])
-  drawn = Figure(("3.5",), "figure_3_5", "Curves", [_FACES])
+  missing = Figure(("5.4",), "embeddings", "Faces", [Row("CE", "raf_db", "ce")])
+  # It loads a run's network, which this process alone knows.
+  failing = Figure(("5.8",), "saliency", "Maps", [_FACES])
+  drawn = Figure(("3.5",), "curves", "Curves", [_FACES])
   _figures_are(monkeypatch, missing, failing, drawn)
   records = all_figures.make_all(_flags(tmp_path))
   states = [all_figures.NOT_RUN, all_figures.FAILED, all_figures.DRAWN]
   assert [record["state"] for record in records] == states
   assert records[0]["reason"].startswith(f"no RAF-DB at {tmp_path / 'data'}")
-  assert "experiments.figure_5_8" in records[1]["reason"]
+  assert "experiments.figure 5.8" in records[1]["reason"]
   assert records[1]["reason"].endswith("ended with exit code 1")
   page = html_rules.check((tmp_path / "runs" / "figures" / "index.html").read_text())
   text = html_rules.text_of(page)
@@ -196,7 +151,7 @@ def test_a_run_with_other_settings_fails_its_figure_alone(tiny, tmp_path, monkey
   config = comparison_rows.build_config(_FACES, 0, "small", None)
   config.batch_size = 8
   train_run.train(config, folder)
-  _figures_are(monkeypatch, Figure(("3.5",), "figure_3_5", "Curves", [_FACES]))
+  _figures_are(monkeypatch, Figure(("3.5",), "curves", "Curves", [_FACES]))
   (record,) = all_figures.make_all(_flags(tmp_path))
   assert record["state"] == all_figures.FAILED
   assert "batch_size" in record["reason"]
@@ -211,7 +166,7 @@ def test_a_training_that_fails_is_told(tiny, tmp_path, monkeypatch, error):
     raise error
 
   monkeypatch.setattr(train_run, "train", train)
-  _figures_are(monkeypatch, Figure(("3.5",), "figure_3_5", "Curves", [_FACES]))
+  _figures_are(monkeypatch, Figure(("3.5",), "curves", "Curves", [_FACES]))
   (record,) = all_figures.make_all(_flags(tmp_path))
   assert record["state"] == all_figures.FAILED
   assert record["reason"] == str(error)
@@ -224,7 +179,7 @@ def test_a_damaged_memory_of_the_figures_is_told(tmp_path):
 
 
 def test_pictures_that_are_gone_are_told(tmp_path):
-  figure = Figure(("3.5",), "figure_3_5", "Curves")
+  figure = Figure(("3.5",), "curves", "Curves")
   records = {"figure_3_5": {"state": "drawn", "pictures": ["figure_3_5.png"]}}
   html = figures_page.build([figure], records, tmp_path, provenance.provenance())
   text = html_rules.text_of(html_rules.check(html))
@@ -271,7 +226,7 @@ def test_a_picture_that_is_drawn_ends_with_the_command(tmp_path):
   code = (
     "import pathlib, sys; from experiments import all_figures;"
     "from experiments.lib import thesis_figures;"
-    "figure = thesis_figures.Figure(('3.5',), 'figure_3_5', 'Curves');"
+    "figure = thesis_figures.Figure(('3.5',), 'curves', 'Curves');"
     "all_figures.draw(figure, ['-c', sys.argv[1]], pathlib.Path(sys.argv[2]))"
   )
   command = [sys.executable, "-c", code, drawing, str(tmp_path)]

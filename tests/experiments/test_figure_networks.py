@@ -24,7 +24,7 @@ from emosynth_jax.training import build
 from emosynth_jax.utils import files, plotting
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
-from experiments import figure_4_4, figure_4_5
+from experiments import figure
 from experiments.lib import figures_of_networks
 
 _CLASSES = ("angry", "sad", "fear")
@@ -171,7 +171,7 @@ def _pair(folder):
 
 def test_figure_4_4_has_both_landscapes_on_one_scale(tmp_path, drawn):
   workdirs, given = _pair(tmp_path)
-  figure_4_4.draw(given)
+  figure.draw(figure.choose(["4.4"]), given)
   assert list(drawn) == ["figure_4_4_contour.png", "figure_4_4_surface.png"]
   panels = drawn["figure_4_4_contour.png"].axes[:2]
   filled = [panel.collections[0] for panel in panels]
@@ -191,9 +191,9 @@ def test_figure_4_4_has_both_landscapes_on_one_scale(tmp_path, drawn):
 
 def test_figure_4_5_has_each_ratio_in_its_place(tmp_path, drawn):
   workdirs, given = _pair(tmp_path)
-  figure_4_5.draw(given)
-  figure = drawn["figure_4_5.png"]
-  for workdir, panel in zip(workdirs, figure.axes[:2], strict=True):
+  figure.draw(figure.choose(["4.5"]), given)
+  shown = drawn["figure_4_5.png"]
+  for workdir, panel in zip(workdirs, shown.axes[:2], strict=True):
     _, arrays = eigenvalues.map_of(workdir, given)
     # The first index is drawn to the right.
     np.testing.assert_array_equal(panel.images[0].get_array(), arrays["ratio"].T)

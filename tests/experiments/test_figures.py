@@ -1,10 +1,7 @@
-"""Scripts of figures: flags, curves, matrices and what stands beside a picture."""
+"""Figures of finished runs: curves, matrices and the text beside each image."""
 
-import importlib
 import json
 import pathlib
-import subprocess
-import sys
 import types
 
 import numpy as np
@@ -14,11 +11,12 @@ from emosynth_jax.analysis.embeddings import run as embedding_run
 from emosynth_jax.config import defaults
 from emosynth_jax.report import run_files
 from emosynth_jax.utils import files, plotting
-from experiments import figure_4_5
-from experiments.lib import figures, figures_of_networks, figures_of_runs
-
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
-_SCRIPTS = sorted(path.stem for path in (_ROOT / "experiments").glob("figure_*.py"))
+from experiments.lib import (
+  figures,
+  figures_of_networks,
+  figures_of_planes,
+  figures_of_runs,
+)
 
 
 def _write_run(
@@ -91,62 +89,6 @@ def drawn(monkeypatch):
     plotting, "save", lambda figure, path: saved.append((figure, path))
   )
   return saved
-
-
-# What each script defines, in a process that has no other command's flags.
-_DEFINED = """
-import importlib, json, sys
-from absl import flags
-found = {}
-for name in sys.argv[1:]:
-  module = importlib.import_module(f"experiments.{name}")
-  before = set(flags.FLAGS)
-  module.define_flags()
-  found[name] = sorted(set(flags.FLAGS) - before)
-  for flag in found[name]:
-    delattr(flags.FLAGS, flag)
-print(json.dumps(found))
-"""
-
-
-@pytest.fixture(scope="module")
-def defined_flags():
-  done = subprocess.run(
-    [sys.executable, "-c", _DEFINED, *_SCRIPTS],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == 0, done.stderr
-  return json.loads(done.stdout)
-
-
-@pytest.mark.parametrize("name", _SCRIPTS)
-def test_every_figure_has_its_command_and_flags(name, defined_flags):
-  module = importlib.import_module(f"experiments.{name}")
-  assert f"python -m experiments.{name} --" in module.__doc__
-  assert {"workdir", "traceback"} <= set(defined_flags[name])
-  assert ("output" in defined_flags[name]) != (name == "figure_4_2")
-  # Only what is a t-SNE takes notice of it.
-  assert ("points" in defined_flags[name]) == (
-    "t-SNE of the embeddings" in module.__doc__
-  )
-
-
-@pytest.mark.parametrize(
-  ("name", "listed"), [("figure_5_1", "--images"), ("figure_4_5", "--compare")]
-)
-def test_help_lists_flags_that_are_defined_elsewhere(name, listed):
-  done = subprocess.run(
-    [sys.executable, "-m", f"experiments.{name}", "--help"],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  for flag in ("--workdir", "--output", listed):
-    assert flag in done.stdout.partition("flags:")[2], done.stderr
 
 
 def test_a_single_epoch_has_no_fractions(tmp_path, drawn):
@@ -343,6 +285,7 @@ def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch)
   assert len(drawn[0][0].axes) == 2
 
 
-def test_a_map_of_one_point_is_no_figure_4_5():
+def test_a_curvature_map_of_one_point_is_refused(tmp_path):
+  given = types.SimpleNamespace(grid=1)
   with pytest.raises(ValueError, match="expected 3 or more points a side, got 1"):
-    figure_4_5.draw(types.SimpleNamespace(grid=1))
+    figures_of_planes.draw_curvature(given, tmp_path / "map.png")

@@ -1,18 +1,9 @@
-"""Figure 4.2: an embedding of two or three numbers on MNIST, by what it was trained.
+"""The figure of embeddings of two and three dimensions, by networks of its own.
 
-  python -m experiments.figure_4_2 --data_dir=data/tfds
-
-A small network whose embedding can be looked at as it is: in the plane, or as a
-direction in space. Cross-entropy (softmax), MAM-SoftMax, MAM-SoftMax with SCE, and
-ArcFace for reference, on a few thousand images; two to three minutes on one core. All
-losses of one seed start from the same parameters and see the same batches. The numbers
-are of validation images, held out of train; nothing is chosen by them.
-
-Outputs: figure_4_2.png (the first seed), figure_4_2.txt and .json (all seeds),
-figure_4_2.npz (embeddings and the last layers' weights).
-
-The last layer has no bias, as in the papers on angular margins, so that the classes
-part by angle. The thesis says nothing of its network: the setting is ours.
+A small network whose embedding is drawn without a projection: in the plane, or as a
+direction in space. All losses of one seed start from the same parameters and see the
+same batches. The last layer has no bias, as in the papers on angular margins, so that
+the classes are separated by angle.
 """
 
 import pathlib
@@ -20,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax import data
 from emosynth_jax.analysis.embeddings import plots as embedding_plots
@@ -163,8 +154,13 @@ def _interval(figure: Mapping[str, Any], digits: int) -> str:
   return f"{text} ({low:+.{digits}f}, {high:+.{digits}f})" if low == low else text
 
 
-def make_figure(given: Any) -> None:
-  """Trains, draws and writes what the flags ask for."""
+def make_figure(given: Any, path: pathlib.Path) -> None:
+  """Trains, draws and writes what the flags ask for.
+
+  Args:
+    given: the flags.
+    path: the PNG file; the .txt, .json and .npz are beside it.
+  """
 
   def load(split, limit):
     return data.load_splits(
@@ -188,17 +184,15 @@ def make_figure(given: Any) -> None:
     "command": provenance["command"],
     "commit": provenance["commit"],
   }
-  folder = pathlib.Path(given.workdir)
-  folder.mkdir(parents=True, exist_ok=True)
   summary = toy_embeddings.summarize(found)
   text = format_summary(summary, protocol)
-  files.write_atomically(folder / "figure_4_2.txt", text.encode())
+  files.write_atomically(path.with_suffix(".txt"), text.encode())
   files.write_report(
-    folder / "figure_4_2.json",
+    path.with_suffix(".json"),
     {"protocol": protocol, "figures": summary, "computed_by": provenance},
   )
   npz.write_npz(
-    folder / "figure_4_2.npz",
+    path.with_suffix(".npz"),
     {"labels": validation.labels}
     | {
       f"{label}, {dim}-D, seed {seed}: {name}": getattr(one, name)
@@ -209,7 +203,7 @@ def make_figure(given: Any) -> None:
     },
   )
   draw(
-    folder / "figure_4_2.png",
+    path,
     found,
     validation.labels,
     validation.class_names,
@@ -217,28 +211,15 @@ def make_figure(given: Any) -> None:
     f"seed {seeds[0]}",
   )
   print(text, end="")
-  print(f"figure_4_2.png, .txt, .json and .npz are in {folder}")
-
-
-def main(argv: list[str]) -> None:
-  """Runs the command; a mistake in its input ends it with one line."""
-  from emosynth_jax.analysis import cli
-
-  cli.run_command(argv, make_figure)
+  print(f"{path.name}, .txt, .json and .npz are in {path.parent}")
 
 
 def define_flags() -> None:
   """The flags of this command."""
-  flags.DEFINE_string("data_dir", "data/tfds", "Where the data sets lie.")
-  flags.DEFINE_string("workdir", "runs/figure_4_2", "Output folder.")
-  flags.DEFINE_integer("seeds", 3, "How many, counted from 0.", 1)
+  flags.DEFINE_string("data_dir", "data/tfds", "Folder of the data sets.")
+  flags.DEFINE_integer("seeds", 3, "Number of seeds, counted from 0.", 1)
   flags.DEFINE_integer(
     "images", 4000, "Training images, drawn by class.", toy_embeddings.BATCH_SIZE
   )
-  flags.DEFINE_integer("epochs", 15, "Passes over them.", 1)
+  flags.DEFINE_integer("epochs", 15, "Epochs of training.", 1)
   command_cli.define_traceback()
-
-
-if __name__ == "__main__":
-  define_flags()
-  app.run(main)

@@ -1,12 +1,11 @@
-"""Figure 4.2: toy networks, by what they are judged and how they are drawn."""
+"""Toy networks of figure 4.2: metrics and drawing."""
 
 import numpy as np
 import pytest
 
 from emosynth_jax import data
 from emosynth_jax.utils import plotting
-from experiments import figure_4_2
-from experiments.lib import toy_embeddings
+from experiments.lib import figures_of_toy_networks, toy_embeddings
 
 
 @pytest.fixture
@@ -65,10 +64,12 @@ def test_toy_networks_are_compared_by_pairs_of_one_seed(tmp_path, drawn):
   assert own["mean"] == 0.75
   assert own["difference"]["mean"] == pytest.approx((0.25 + 0.125) / 2)
   assert "difference" not in summary["3"]["softmax"]["accuracy"]
-  text = figure_4_2.format_summary(summary, {"seeds": "0, 1"})
+  text = figures_of_toy_networks.format_summary(summary, {"seeds": "0, 1"})
   assert "0.5625 ± 0.0884" in text
   assert "+0.1875 (" in text
-  figure_4_2.draw(tmp_path / "x.png", found, labels, ("0", "1", "2"), "title")
+  figures_of_toy_networks.draw(
+    tmp_path / "x.png", found, labels, ("0", "1", "2"), "title"
+  )
   assert len(drawn[0][0].axes) == 8
   # The side of a sphere that is turned away is pale, and still to be seen.
   shares = [points.get_alpha() for points in drawn[0][0].axes[-1].collections[1:]]

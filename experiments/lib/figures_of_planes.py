@@ -1,0 +1,41 @@
+"""Figures of the plane around trained networks: loss landscapes and curvature."""
+
+import pathlib
+from typing import Any
+
+from emosynth_jax.analysis.curvature import eigenvalues
+from emosynth_jax.analysis.curvature import plots as curvature_plots
+from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
+from emosynth_jax.analysis.loss_landscape import surface
+from experiments.lib import figures
+
+
+def draw_landscape(given: Any, path: pathlib.Path) -> None:
+  """Draws contours and surfaces of the loss of --workdir and --compare.
+
+  Args:
+    given: the flags.
+    path: a PNG file; "_contour" and "_surface" are added to its name.
+  """
+  workdirs = [given.workdir, *given.compare]
+  found = surface.landscapes_of(workdirs, given)
+  landscape_plots.draw(path.with_suffix(""), found)
+  figures.write_origin(path, workdirs)
+
+
+def draw_curvature(given: Any, path: pathlib.Path) -> None:
+  """Draws |smallest / largest| eigenvalue of the Hessian around each network.
+
+  Args:
+    given: the flags.
+    path: the PNG file.
+
+  Raises:
+    ValueError: for a grid of a single point.
+  """
+  if given.grid < 3:
+    raise ValueError(f"--grid: expected 3 or more points a side, got {given.grid}")
+  workdirs = [given.workdir, *given.compare]
+  found = eigenvalues.maps_of(workdirs, given)
+  curvature_plots.plot_ratios(found, path)
+  figures.write_origin(path, workdirs)
