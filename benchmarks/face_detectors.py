@@ -5,7 +5,7 @@
 
 Pictures of known faces are made from photographs and from FER-2013's Training images:
 each face drawn so many pixels large and turned by an angle, on a canvas of 320x320.
-A face counts as found if a box's centre is less than half a side away from its own and
+A face counts as found if a box's center is less than half a side away from its own and
 the box's side is within a factor of two. Then pictures without a face, and the CPU time
 of one of 512x512. docs/predict.md has the figures and where the photographs are from.
 """
@@ -161,7 +161,7 @@ def turned(
 
 
 def photographs(folder: pathlib.Path) -> Iterator[tuple[int, int, np.ndarray, list]]:
-  """Size, angle, picture and the centres of its faces: one photograph a picture."""
+  """Size, angle, picture and the centers of its faces: one photograph a picture."""
   pictures = {name: read(folder / name) for name in PHOTOGRAPHS}
   for size in SIZES:
     for angle in ANGLES:
@@ -209,7 +209,7 @@ def fer_faces(
 
 
 def found(boxes: list[Box], centre: tuple[float, float], size: int) -> bool:
-  """Whether one of the boxes is the face of this centre and size."""
+  """Whether one of the boxes is the face of this center and size."""
   for left, top, right, bottom, _ in boxes:
     distance = np.hypot((left + right) / 2 - centre[0], (top + bottom) / 2 - centre[1])
     side = max(right - left, bottom - top)

@@ -56,7 +56,7 @@ def installed_size(package: str) -> tuple[int, int]:
 
 
 def _parse(requirement: str) -> tuple[str, tuple[str, ...]]:
-  """Normalised name and extras of a requirement, as in "a.b[c,d]>=1; marker"."""
+  """Normalized name and extras of a requirement, as in "a.b[c,d]>=1; marker"."""
   match = re.match(r"\s*([\w.-]+)\s*(?:\[([^\]]*)\])?", requirement)
   if match is None:
     raise ValueError(f"this is no requirement: {requirement!r}")

@@ -40,7 +40,7 @@ _CALL = 5
 
 
 def write_images(folder: pathlib.Path, number: int) -> None:
-  """Random greyscale PNG files of two classes."""
+  """Random grayscale PNG files of two classes."""
   rng = np.random.default_rng(0)
   for k in range(number):
     path = folder / "train" / "ab"[k % 2] / f"{k:06d}.png"

@@ -11,9 +11,9 @@ thesis prints it; the loss (ce, mse, sce, mam, mam_sce) instead of MAM-SoftMax u
 SCE.
 
 The epoch is chosen on a tenth of the training split, held out by class; the test split
-is only reported. The faces are read grey and at FER-2013's 48x48, so that a network
+is only reported. The faces are read gray and at FER-2013's 48x48, so that a network
 trained on one of FER-2013, RAF-DB and CK+ fits the others; the aligned faces have
-100x100 in colour, as --config.data.options.image_size=96 and .channels=3 have them.
+100x100 in color, as --config.data.options.image_size=96 and .channels=3 have them.
 docs/data.md says what is looked for in config.data.data_dir.
 """
 

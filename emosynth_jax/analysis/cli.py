@@ -152,7 +152,7 @@ def directions_for(params: Any, given: Any, count: int) -> tuple[Any, Any]:
     count: how many.
 
   Returns:
-    Those normalised to the network's filters, and as they were drawn, which is what
+    Those normalized to the network's filters, and as they were drawn, which is what
     fits another network.
   """
 

@@ -6,7 +6,7 @@
 For each layer the quarter of an image where its map is highest is set to the image's
 mean, and then the quarter where it is lowest: how much does the predicted class's
 probability fall? A map that points at nothing has the same fall for both. Beside them
-stand a random map of few pixels and the distance from the image's centre. Writes
+stand a random map of few pixels and the distance from the image's center. Writes
 deletion.json and deletion.txt into the workdir.
 """
 

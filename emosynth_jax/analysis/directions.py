@@ -1,4 +1,4 @@
-"""Filter-normalised random directions in the space of a network's parameters."""
+"""Filter-normalized random directions in the space of a network's parameters."""
 
 import os
 import pathlib
@@ -19,7 +19,7 @@ VECTORS = ("fixed", "normalized")
 
 
 def draw_directions(key: Array, params: Any, count: int) -> Any:
-  """Standard normal directions, not yet normalised.
+  """Standard normal directions, not yet normalized.
 
   What an array's direction is depends on the key, its path and its shape, not on the
   other arrays: two networks have the same directions in all layers that they share.

@@ -1,4 +1,4 @@
-"""A trained run as what the analyses take: functions, parameters and arrays.
+"""A trained run as what the analyzes take: functions, parameters and arrays.
 
 The only module of this folder that knows configs, checkpoints and data sets.
 """
@@ -23,7 +23,7 @@ from emosynth_jax.workdir import digests
 Array = jax.Array
 
 SPLITS = ("train", "validation", "test")
-# What BatchNorm normalises by: its running statistics, as in every evaluation, or the
+# What BatchNorm normalizes by: its running statistics, as in every evaluation, or the
 # statistics of each batch of the fixed images, which move with the parameters.
 BATCH_NORMS = ("running", "batch")
 
@@ -178,7 +178,7 @@ def measure(
 ) -> dict[str, Array]:
   """Loss and accuracy of a batch, as `TrainedRun.measure`.
 
-  With `batch_norm` "batch" the batch is normalised by its own statistics, but dropout
+  With `batch_norm` "batch" the batch is normalized by its own statistics, but dropout
   and stochastic depth stay off: the loss is a function of the parameters alone.
   """
   images, labels = batch

@@ -20,7 +20,7 @@ def get_default_config() -> ml_collections.ConfigDict:
   # last layer's classes matched by name. "" starts from random parameters.
   config.init_from = ""
   # Weights of torchvision or timm to start from, a .safetensors, .npz or .pth file (see
-  # docs/models.md), and layers that keep their random initialisation nevertheless.
+  # docs/models.md), and layers that keep their random initialization nevertheless.
   config.pretrained = pretrained = ml_collections.ConfigDict()
   pretrained.file = ""
   pretrained.keep = ()
@@ -137,7 +137,7 @@ def get_default_config() -> ml_collections.ConfigDict:
   augment.crop_padding = 0
   augment.crop_fill = "edge"
   augment.erasing_probability = 0.0
-  # Side, in pixels, of a square that is greyed in each image.
+  # Side, in pixels, of a square that is grayed in each image.
   augment.cutout_side = 0
   # Parameter of mixup's Beta distribution; 0 for no mixup.
   config.mixup_alpha = 0.0
@@ -145,7 +145,7 @@ def get_default_config() -> ml_collections.ConfigDict:
   # Devices that share the wide dense layer; the others share out the batch.
   config.mesh = ml_collections.ConfigDict()
   config.mesh.model = 1
-  # Parts of a batch that BatchNorm normalises apart in training; 1: the whole batch,
+  # Parts of a batch that BatchNorm normalizes apart in training; 1: the whole batch,
   # however many devices it lies on. As many as devices: each device its own part.
   config.batch_norm_groups = 1
 
@@ -171,7 +171,7 @@ def get_default_config() -> ml_collections.ConfigDict:
   # Saves within an epoch when the last save is so many minutes old.
   checkpoint.minutes = 10.0
 
-  # Optimiser steps that run as one compiled program before the host looks (for
+  # Optimizer steps that run as one compiled program before the host looks (for
   # progress lines, signals and non-finite losses). 0: a whole epoch on accelerators
   # and 10 on a CPU, where a step takes long. SIGTERM is answered after as many.
   config.steps_per_call = 0

@@ -24,7 +24,7 @@ from PIL import Image
 MAX_DISTANCE = 12
 MIN_CORRELATION = 0.9
 
-# Grey levels; an image whose values all lie within fewer shows nothing.
+# Gray levels; an image whose values all lie within fewer shows nothing.
 _BLANK_RANGE = 8
 # About a minute's work for the third sieve, and 16 MB for each array of pairs.
 _MAX_CANDIDATES = 1_000_000
@@ -144,7 +144,7 @@ def is_blank(images: np.ndarray) -> np.ndarray:
     images: uint8 `(N, H, W, C)`.
 
   Returns:
-    bool `(N,)`: less than 8 grey levels between the least and the largest value, in
+    bool `(N,)`: less than 8 gray levels between the least and the largest value, in
     every channel.
   """
   spread = images.max(axis=(1, 2)) - images.min(axis=(1, 2))
@@ -226,7 +226,7 @@ def aligned_correlations(
   contrast, and it is 0 where the middle of an image is blank.
 
   Args:
-    images: uint8 `(N, H, W, C)`, C 1 or 3; colours are compared as greys.
+    images: uint8 `(N, H, W, C)`, C 1 or 3; colors are compared as grays.
     pairs: int `(P, 2)`, indices into `images`.
     mirrored: bool `(P,)`: whether to exchange left and right in the first one.
 

@@ -1,4 +1,4 @@
-"""Convolutions and matrix products in 8 bits, by onnxruntime's static quantisation."""
+"""Convolutions and matrix products in 8 bits, by onnxruntime's static quantization."""
 
 import os
 import pathlib

@@ -47,7 +47,7 @@ def sm_softmax_logits(
   On 7 classes margins of 0.5 to 2 trained as cross-entropy did (docs/ablations.md).
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     margin: at least 0; 0 leaves the logits alone.
 

@@ -25,7 +25,7 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
   logarithmically in 1/p, not exponentially as the text says.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
 
   Returns:
@@ -55,7 +55,7 @@ def mse(logits: ArrayLike, labels: ArrayLike) -> Array:
   leaves the 1/K open.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
 
   Returns:
@@ -111,11 +111,11 @@ def label_smoothing(
 
     loss_i = cross_entropy(logits_i, (1 - smoothing) y_i + smoothing / K)
 
-  The label-smoothing regularisation (LSR) of the thesis's chapter 2. The minimum is
+  The label-smoothing regularization (LSR) of the thesis's chapter 2. The minimum is
   the entropy of the smoothed label, not 0.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     smoothing: the share of the uniform distribution, in [0, 1].
 
@@ -154,7 +154,7 @@ def focal(
   bound, since every larger one has a smaller loss.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     gamma: the exponent, at least 0; 0 is `alpha` times `cross_entropy`.
     alpha: a factor on the whole loss, at least 0.

@@ -39,7 +39,7 @@ def real_world_weight_cross_entropy(
   2.6, which prints a plus sign before the sum and the binary form only.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     fn_weights: the cost of missing each class, `(K,)`, or one number.
     fp_weights: the cost of taking true class y for class j, `(K, K)` at `[y, j]`, or
@@ -78,12 +78,12 @@ def dynamically_weighted_balanced(
 
     loss_i = -w_y^(1 - p_y) log p_y + p_y (1 - p_y)
 
-  The last term is the regulariser. Published code disagrees on whether it is that of
+  The last term is the regularizer. Published code disagrees on whether it is that of
   the label alone ("target") or the sum over all classes ("all"); the printed sum
   over j allows both. An empty class counts as one example. Equations 2.9-2.10.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     class_counts: training examples of each class, `(K,)`.
     regularizer: "target" or "all".
@@ -93,7 +93,7 @@ def dynamically_weighted_balanced(
 
   Raises:
     TypeError, ValueError: as `cross_entropy` does, for class counts of another shape
-      and for another regulariser.
+      and for another regularizer.
 
   References:
     Fernando and Tsokos, `Dynamically Weighted Balanced Loss: Class Imbalanced

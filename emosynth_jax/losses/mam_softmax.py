@@ -108,7 +108,7 @@ def mam_softmax_logits(
   (docs/ablations.md).
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     margin_fn: a key of `MARGIN_FNS`, or a function from logits `(N, K)` in float32
       to margins `(N,)`. Its gradient is used unless it stops it.
@@ -153,7 +153,7 @@ def mam_softmax_class_count_logits(
   accuracy than cross-entropy (docs/ablations.md).
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     class_counts: training examples of each class, `(K,)`.
     kappa: the margin's factor, at least 0; 0 leaves the logits alone.
@@ -196,7 +196,7 @@ def mam_softmax_class_ema_logits(
   than cross-entropy (docs/ablations.md).
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`.
     state: the margins `(K,)`, zeros at first; see `mam_softmax_class_ema_state`.
     kappa: the margin's factor, at least 0; 0 leaves the logits alone.

@@ -75,7 +75,7 @@ def sphereface_logits(
 
   Plain cos(margin theta), as the thesis prints it, is not monotone: psi is. The
   annealing by lam is the authors'; without it training does not start. Logits grow
-  with the embedding's norm alone, since the weights are normalised. Equations 2.15
+  with the embedding's norm alone, since the weights are normalized. Equations 2.15
   (which shows the additive margin in its denominator) and 2.22.
 
   On 7 and on 10 classes margins of 2 and 4 trained under the default annealing, most of

@@ -19,7 +19,7 @@ def mean_absolute_error(logits: ArrayLike, labels: ArrayLike) -> Array:
   confidently wrong example has no gradient. Named in the thesis's section 2.2.1.2.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
 
   Returns:
@@ -45,7 +45,7 @@ def reverse_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
   9.21 times `mean_absolute_error`.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
 
   Returns:
@@ -68,7 +68,7 @@ def normalized_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
   most `-K log K`.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
 
   Returns:
@@ -107,7 +107,7 @@ def active_passive(
   Equation 2.8. Weights of 1 and 1 are those of the paper for 10 classes.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     active: "nce" (`normalized_cross_entropy`) or "ce".
     passive: "rce" (`reverse_cross_entropy`) or "mae" (`mean_absolute_error`).
@@ -148,7 +148,7 @@ def symmetric_cross_entropy(
   `sce_loss` here.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     forward_weight: the weight of `cross_entropy` (the paper's alpha).
     reverse_weight: the weight of `reverse_cross_entropy` (the paper's beta).
@@ -181,7 +181,7 @@ def _box_cox(log_p: Array, q: float | Array) -> Array:
 def generalized_cross_entropy(
   logits: ArrayLike, labels: ArrayLike, *, q: float | Array = 0.7
 ) -> Array:
-  """Generalised cross-entropy, L_q: between cross-entropy and absolute error.
+  """Generalized cross-entropy, L_q: between cross-entropy and absolute error.
 
     loss_i = (1 - p_y^q) / q
 
@@ -189,7 +189,7 @@ def generalized_cross_entropy(
   `cross_entropy` and q = 1 `mean_absolute_error`. Inside of the thesis's 2.4.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     q: in [0, 1].
 
@@ -216,7 +216,7 @@ def truncated_generalized_cross_entropy(
   q: float | Array = 0.7,
   threshold: float | Array = 0.5,
 ) -> Array:
-  """Generalised cross-entropy that is constant where the label is improbable.
+  """Generalized cross-entropy that is constant where the label is improbable.
 
     loss_i = L_q(threshold) if p_y <= threshold else L_q(p_y)
 
@@ -225,7 +225,7 @@ def truncated_generalized_cross_entropy(
   below the threshold nothing trains at all: start with another loss.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     q: in [0, 1].
     threshold: the thesis's k, in [0, 1].

@@ -37,13 +37,13 @@ def sce_loss(
   "batch" is the repaired one. Its w rises as the predictions get better, from 2.83
   to 3.16 at K = 10, the reverse of what the text says; "intent" does not. The
   factors carry no gradient: at K = 2 the product pushes the wrong way below p_y =
-  .175 when they do.
+  0.175 when they do.
 
   Hazard: but for "example", alpha is a mean over the batch, so that an example's
   loss depends on the batch that it is in, padding included.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     reading: which of the thesis's statements is meant.
     ce_weight: the weight of cross-entropy.

@@ -26,7 +26,7 @@ def mixed_cross_entropy(
   Equation 2.7, which writes it for sequences.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     step: training steps done, a scalar.
     total_steps: steps of the whole training; later steps mix as the last one.
@@ -92,7 +92,7 @@ def small_loss_cross_entropy(
   mean over them. An example's loss depends on its batch.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     step: training steps done, a scalar.
     noise_rate: the share of wrong labels, in [0, 1).

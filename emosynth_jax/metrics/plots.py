@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from emosynth_jax.utils import plotting
 
 _PALE_BLUE = "#9CC7E3"
-# Colour and line of each split: they differ in both, so that grey print works too.
+# Color and line of each split: they differ in both, so that gray print works too.
 _SPLITS = {"train": (plotting.BLUE, "--"), "validation": (plotting.ORANGE, "-")}
 # More classes than this leave no room for figures inside the cells.
 _MAX_ANNOTATED_CLASSES = 20
@@ -106,10 +106,10 @@ def plot_confusion_matrix(
   path: str | os.PathLike[str],
   title: str = "",
 ) -> None:
-  """Counts of true against predicted classes, coloured by their share of the row.
+  """Counts of true against predicted classes, colored by their share of the row.
 
   Each cell holds the percentage of its true class and the count below it; with more
-  than 20 classes the colours speak alone. The row of a class without examples has no
+  than 20 classes the colors speak alone. The row of a class without examples has no
   percentages and is hatched.
 
   Args:
@@ -272,5 +272,5 @@ def _text_colour(background: np.ndarray) -> str:
   linear = np.where(
     channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
   )
-  # (L + .05) / .05 against 1.05 / (L + .05): equal at L = sqrt(.0525) - .05.
+  # (L + 0.05) / 0.05 against 1.05 / (L + 0.05): equal at L = sqrt(0.0525) - 0.05.
   return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"

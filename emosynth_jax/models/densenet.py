@@ -39,14 +39,14 @@ class DenseNet121(nn.Module):
   """Four blocks of 6, 12, 24 and 16 dense layers of 32 maps each.
 
   Between the blocks a 1x1 convolution halves the maps and 2x2 average pooling the
-  sides (compression .5, bottleneck layers: "BC").
+  sides (compression 0.5, bottleneck layers: "BC").
 
   Attributes:
     num_classes: K.
     width: factor on the growth, the maps that a layer adds (32 at width 1).
     stem: "small" for a 3x3 convolution, "imagenet" for one of 7x7 with stride 2 and
       3x3 max-pooling with stride 2.
-    drop_rate: dropout after every dense layer's last convolution. The paper has .2
+    drop_rate: dropout after every dense layer's last convolution. The paper has 0.2
       where there is no augmentation, and none otherwise.
     norm_momentum: decay of BatchNorm's running statistics.
     norm_epsilon: added to BatchNorm's variance.

@@ -48,7 +48,7 @@ class EfficientNetB0(nn.Module):
     drop_path_rate: the last block's probability of being skipped by an example; it
       grows linearly from 0 at the first (stochastic depth).
     norm_momentum: decay of BatchNorm's running statistics. The default is the paper's;
-      a run of few steps wants less, such as .9 (torchvision's).
+      a run of few steps wants less, such as 0.9 (torchvision's).
     norm_epsilon: added to BatchNorm's variance. The default is torchvision's, with
       which its weights were trained; the authors' code has 1e-3.
     dtype: type of the computation, float32 or bfloat16. Parameters, statistics and

@@ -39,7 +39,7 @@ class Converted(NamedTuple):
 
   Attributes:
     variables: the collections, as the model takes them.
-    kept: paths of the layers that were left at their initialisation.
+    kept: paths of the layers that were left at their initialization.
     unused: names in the state dict that no layer of ours takes.
   """
 
@@ -57,9 +57,9 @@ def convert(
 ) -> Converted:
   """Puts the arrays of a torch state dict in the places of a network's variables.
 
-  A state dict of colour images fits a network of grey ones: the first kernel is then
+  A state dict of color images fits a network of gray ones: the first kernel is then
   summed over its input maps, which is the answer to an image with three equal
-  channels. (With ImageNet's normalisation the grey value still wants one mean and
+  channels. (With ImageNet's normalization the gray value still wants one mean and
   deviation, say those of `IMAGENET_MEAN` and `IMAGENET_STD` averaged.) If the number
   of classes differs, the last layer stays as it is. So do the dense layers of VGG19
   where the model's stem is "small", for it has none.

@@ -129,7 +129,7 @@ class MobileNetV2(nn.Module):
       "imagenet" has 2.
     dropout_rate: rate before the last layer.
     norm_momentum: decay of BatchNorm's running statistics. The default is that of the
-      authors' code; a run of few steps wants less, such as .9 (torchvision's).
+      authors' code; a run of few steps wants less, such as 0.9 (torchvision's).
     norm_epsilon: added to BatchNorm's variance. The default is torchvision's, with
       which its weights were trained; the authors' code has 1e-3.
     dtype: type of the computation, float32 or bfloat16. Parameters, statistics and

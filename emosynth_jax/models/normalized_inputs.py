@@ -1,4 +1,4 @@
-"""Any network behind a normalisation of its input, as pretrained weights want it."""
+"""Any network behind a normalization of its input, as pretrained weights want it."""
 
 import flax.linen as nn
 import jax
@@ -25,7 +25,7 @@ class NormalizedInputs(nn.Module):
     nn.share_scope(self, self.network)
 
   def __call__(self, images: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
-    """What the network returns for the normalised images.
+    """What the network returns for the normalized images.
 
     Args:
       images: `(N, m, m, C)`, floating.

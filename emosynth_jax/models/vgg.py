@@ -29,9 +29,9 @@ class VGG19(nn.Module):
   layers with dropout follow, as in torchvision; the first convolution is the same.
   Convolutions keep their bias under BatchNorm, as in torchvision.
 
-  The paper draws all weights from a normal of deviation .01, which a plain network of
+  The paper draws all weights from a normal of deviation 0.01, which a plain network of
   this depth survives only with a shallower one trained first; so the convolutions have
-  He's initialisation, as in torchvision, and the dense layers the paper's.
+  He's initialization, as in torchvision, and the dense layers the paper's.
 
   Attributes:
     num_classes: K.

@@ -84,7 +84,7 @@ def state_shardings(mesh: Mesh, state: Any) -> Any:
   """How a training state lies on the devices.
 
   Everything is on every device, but for wide dense kernels, of which each device along
-  "model" has a part, and for what the optimiser and the averages keep of them.
+  "model" has a part, and for what the optimizer and the averages keep of them.
 
   Args:
     mesh: of `build_mesh`.

@@ -27,7 +27,7 @@ def draw(picture: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
   Args:
     picture: uint8 `(H, W, 3)`, RGB.
     predictions: `predict.Prediction`s. One without a box is of the whole picture. An
-      uncertain one is framed grey, and says what it would be taken for.
+      uncertain one is framed gray, and says what it would be taken for.
 
   Returns:
     A new picture, uint8 `(f H, f W, 3)`: the factor f is 1, or a whole number that

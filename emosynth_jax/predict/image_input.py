@@ -11,7 +11,7 @@ from emosynth_jax.data.images import decoding
 def decode(content: bytes, source: str) -> np.ndarray:
   """Decodes an encoded image, as `data._images.decode` does, onto a white page.
 
-  The data sets drop alpha, and with it may show colours that nobody has seen; a picture
+  The data sets drop alpha, and with it may show colors that nobody has seen; a picture
   with a cut-out face is meant as viewers show it. The page in `web/` does the same.
 
   Args:

@@ -9,7 +9,7 @@ import numpy as np
 
 from emosynth_jax.report import svg
 
-# More classes than this have no names in the picture, and colours come again.
+# More classes than this have no names in the picture, and colors come again.
 COLOURS = 10
 _SIDE = 340.0  # of an embedding's picture
 _LINE = 15.0  # between two names in it
@@ -169,7 +169,7 @@ def embedding(
 ) -> tuple[markupsafe.Markup, list[markupsafe.Markup]]:
   """Places in a plane: all classes in one picture, and a picture of each class.
 
-  Colours alone don't tell ten classes apart, and less so for those who see few of
+  Colors alone don't tell ten classes apart, and less so for those who see few of
   them: hence the second.
 
   Args:
@@ -229,7 +229,7 @@ def interval(
 
 
 def _add_bar(chart: svg.Frame, left: float, top: float, right: float) -> None:
-  """A bar from 0 up, with a gap to its neighbours."""
+  """A bar from 0 up, with a gap to its neighbors."""
   svg.add(
     chart.svg,
     "rect",

@@ -10,7 +10,7 @@ from emosynth_jax.report import charts, config_groups, render, run_summary, tabl
 from emosynth_jax.report.config_groups import Arm
 from emosynth_jax.report.run_files import RunFiles
 
-# Lines differ in dashes too, for those who see few colours and for grey print.
+# Lines differ in dashes too, for those who see few colors and for gray print.
 _DASHES = ("", "dash", "dash2", "dash3")
 _CURVES = (
   ("Validation accuracy (%)", "validation/accuracy", 100.0),

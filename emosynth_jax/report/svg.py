@@ -1,4 +1,4 @@
-"""Axes and lines as inline SVG, whose colours and fonts are the page's.
+"""Axes and lines as inline SVG, whose colors and fonts are the page's.
 
 Built as element trees, so that whatever a config is called can't break the page. Sizes
 are in units of a chart that is 360 wide, about a phone's pixels: text is readable there

@@ -22,7 +22,7 @@ def confusion(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
   Returns:
     For each class "name", "support" and "cells", each with "count", "share" (of its
-    row, None in an empty one), "right" and "style", its colours as CSS variables.
+    row, None in an empty one), "right" and "style", its colors as CSS variables.
   """
   counts = np.asarray(summary["confusion_matrix"])
   rows = []
@@ -128,7 +128,7 @@ def class_balance(
 
 
 def heat(share: float) -> str:
-  """The colour of a cell and of its text, in both schemes, as CSS variables."""
+  """The color of a cell and of its text, in both schemes, as CSS variables."""
   parts = []
   for scheme, (low, high) in _SCALES.items():
     mixed = [round(a + share * (b - a)) for a, b in zip(low, high, strict=True)]
@@ -139,9 +139,9 @@ def heat(share: float) -> str:
 
 
 def luminance(colour: Sequence[float]) -> float:
-  """WCAG 2.1's relative luminance of a colour of channels from 0 to 255.
+  """WCAG 2.1's relative luminance of a color of channels from 0 to 255.
 
-  Black and white contrast alike with a luminance of sqrt(.0525) - .05 = .179.
+  Black and white contrast alike with a luminance of sqrt(0.0525) - 0.05 = 0.179.
   """
   channels = np.asarray(colour, np.float64) / 255
   linear = np.where(

@@ -101,7 +101,7 @@ def build_experiment(
 def create_state(experiment: Experiment, seed: int) -> TrainState:
   """The state before the first step."""
   # One program, since layer by layer it would be dozens; on a CPU compiled without
-  # optimisation, which takes a fifth of the time for a program that runs once.
+  # optimization, which takes a fifth of the time for a program that runs once.
   options = {"xla_backend_optimization_level": 0}
   create = jax.jit(
     experiment.create_state,

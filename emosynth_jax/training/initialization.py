@@ -38,7 +38,7 @@ def init_from(
   """Takes parameters and batch statistics over from a trained run.
 
   In the last layer the columns of the classes that both runs know, by name, are taken
-  over; those of other classes stay as they are initialised. The optimiser starts anew,
+  over; those of other classes stay as they are initialized. The optimizer starts anew,
   and so do averages of the variables, from what was taken over.
 
   Args:
@@ -111,8 +111,8 @@ def start_from_file(
   Args:
     path: as `from_torch.load_pretrained` takes it.
     state: the run's state before its first step.
-    model: the network, with its input normalised or not.
-    keep: layers that stay as they are initialised.
+    model: the network, with its input normalized or not.
+    keep: layers that stay as they are initialized.
 
   Returns:
     The state to start from.

@@ -1,4 +1,4 @@
-"""Optimisers, and what multiplies their learning rate over the steps and epochs."""
+"""Optimizers, and what multiplies their learning rate over the steps and epochs."""
 
 import math
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def build_optimizer(
   gradient_clip: float = 0.0,
   base_fan_in: int = 0,
 ) -> optax.GradientTransformation:
-  """An optimiser, behind a limit on the gradient's global norm.
+  """An optimizer, behind a limit on the gradient's global norm.
 
   "adam" is that of Kingma and Ba. "adamw" also subtracts `learning_rate *
   weight_decay * w` at each step. "sgd" has Nesterov's momentum and takes the decay as

@@ -16,10 +16,10 @@ class TrainState(flax.struct.PyTreeNode):
   """What a checkpoint holds; a run goes on from it to the same numbers.
 
   Attributes:
-    step: int32, optimiser steps done.
+    step: int32, optimizer steps done.
     params: the network's parameters, float32.
     batch_stats: BatchNorm's running statistics, float32.
-    opt_state: the optimiser's state.
+    opt_state: the optimizer's state.
     plateau: state of `optax.contrib.reduce_on_plateau`; its scale multiplies updates.
     key: raw data `(2,)` of the run's random key; it never changes, and what a step or
       an epoch draws comes from it and their numbers.
@@ -29,7 +29,7 @@ class TrainState(flax.struct.PyTreeNode):
       better).
     best_epoch: int32, its epoch, counted from 1; 0 before the first.
     epoch: int32, epochs done, validation included.
-    loss_state: what the loss carries from step to step (class centres, say), or None.
+    loss_state: what the loss carries from step to step (class centers, say), or None.
     ema: exponential moving averages of `params` and `batch_stats` under these names,
       or None where they are not wanted.
   """
@@ -92,7 +92,7 @@ def create_train_state(
   init_loss_state: Callable[[int], Any] = lambda dim: None,
   has_ema: bool = False,
 ) -> TrainState:
-  """Initialises a run.
+  """Initializes a run.
 
   Args:
     key: random key of everything that the run draws.

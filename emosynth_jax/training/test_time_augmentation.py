@@ -28,7 +28,7 @@ def flip(images: Array) -> Array:
 
 
 def ten_crop(images: Array) -> Array:
-  """The four corners and the centre of the images, and the mirror images of these.
+  """The four corners and the center of the images, and the mirror images of these.
 
   A crop has nine tenths of the image's height and width, in whole pixels, and is scaled
   back to the size that the network was trained at, by bilinear interpolation: some

@@ -1,4 +1,4 @@
-"""One optimiser step, and a run of them as one compiled program."""
+"""One optimizer step, and a run of them as one compiled program."""
 
 import functools
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def train_step(
       None.
     ema_decay: that of `train_state.update_ema`, of effect where the state has
       averages.
-    batch_norm_groups: parts of the batch that BatchNorm normalises apart, see
+    batch_norm_groups: parts of the batch that BatchNorm normalizes apart, see
       `normalize_in_groups`.
 
   Returns:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from emosynth_jax.utils import files
 
-# From the colour-blind-safe palette of Okabe and Ito (2008).
+# From the color-blind-safe palette of Okabe and Ito (2008).
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
 

@@ -200,7 +200,7 @@ class Checkpoints:
   def restore_variables(self, kind: str) -> Variables | None:
     """The variables that the newest sound checkpoint of a kind is judged by.
 
-    Unlike `restore` it needs no state to compare with: a run of any network, optimiser
+    Unlike `restore` it needs no state to compare with: a run of any network, optimizer
     and loss is read.
 
     Args:

@@ -135,7 +135,7 @@ def train_member(
     those of `classification.batch_statistics` by batch of the validation.
   """
   images, labels = training
-  # No rate but the optimiser's: the loop has no validation to steer one by.
+  # No rate but the optimizer's: the loop has no validation to steer one by.
   constant_rate = optax.contrib.reduce_on_plateau()
   state = train_state.create_train_state(
     jax.random.key(member.seed),

@@ -1,7 +1,7 @@
 """Lanczos with full reorthogonalisation: a symmetric matrix's extreme eigenvalues.
 
 Own code, and not matfree's, whose tridiagonalisation has no rule for an invariant
-subspace: after such a breakdown it goes on with normalised rounding errors, and its
+subspace: after such a breakdown it goes on with normalized rounding errors, and its
 Ritz values are then none of the matrix's eigenvalues; it takes no more steps than the
 matrix has rows, and can't end when the eigenvalues have converged.
 """

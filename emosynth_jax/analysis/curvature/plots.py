@@ -12,7 +12,7 @@ from emosynth_jax.analysis.curvature import spectrum
 from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
 from emosynth_jax.utils import plotting
 
-# The colours' scale goes from 1 / r to r, with r between these.
+# The colors' scale goes from 1 / r to r, with r between these.
 _LEAST_REACH, _MOST_REACH = 2.0, 20.0
 _ROUND = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
@@ -62,7 +62,7 @@ def plot_ratios(found: Sequence[Found], path: str | os.PathLike) -> None:
   marks a converged point whose smallest eigenvalue is not below 0 by more than
   rounding, where the loss is convex: it has flat directions everywhere, as the same
   number may be added to all logits, so that no smallest eigenvalue is above 0 but by
-  rounding. A cross marks a point that has not converged; grey is one without a finite
+  rounding. A cross marks a point that has not converged; gray is one without a finite
   number.
 
   Args:

@@ -104,7 +104,7 @@ def project(
 
   "pca" are the first two principal components, a linear map: distances in the plane
   are at most those of the embeddings. "tsne" places the points so that the
-  probabilities of being neighbours agree with those of the embeddings (Barnes-Hut,
+  probabilities of being neighbors agree with those of the embeddings (Barnes-Hut,
   started from the principal components). It keeps who is near whom; distances between
   clusters, their sizes and their densities mean nothing, and a cluster in the picture
   is no proof of one in the embeddings. `faithfulness` has that in numbers.
@@ -114,7 +114,7 @@ def project(
     method: one of `METHODS`.
     seed: of t-SNE's start, of which a hundredth is chance; on one machine, the same
       seed and embeddings give the same points.
-    perplexity: of t-SNE, roughly the number of neighbours that count, less than N; by
+    perplexity: of t-SNE, roughly the number of neighbors that count, less than N; by
       default 30, or (N - 1) / 3 where that is less.
 
   Returns:
@@ -190,9 +190,9 @@ def faithfulness(
 ) -> dict[str, float]:
   """How far a plane shows what the embeddings are.
 
-  - "trustworthiness": 1 if the 10 nearest neighbours of every point in the plane are
+  - "trustworthiness": 1 if the 10 nearest neighbors of every point in the plane are
     its nearest in the embeddings too; the lower, the more strangers are near, and the
-    farther from. About .5 for a random plane.
+    farther from. About 0.5 for a random plane.
   - "centre_distances": Spearman's rank correlation between the distances of the class
     means in the plane and those in the embeddings, over all pairs of classes: whether
     the picture's far clusters are far. NaN for fewer than three classes.
@@ -219,7 +219,7 @@ def faithfulness(
     raise ValueError(
       f"points: expected ({len(embeddings)}, 2), at least 3; got {points.shape}"
     )
-  # It is defined for less than half as many neighbours as points.
+  # It is defined for less than half as many neighbors as points.
   neighbors = min(_NEIGHBORS, (len(points) - 1) // 2)
   classes = np.unique(labels)
   correlation = float("nan")

@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 
 from emosynth_jax.utils import plotting
 
-# Petroff, "Accessible Color Sequences for Data Visualization", 2021: ten colours that
-# stay apart for readers with any of the three colour-vision deficiencies. The markers
-# tell apart what is printed in grey, and classes beyond the tenth.
+# Petroff, "Accessible Color Sequences for Data Visualization", 2021: ten colors that
+# stay apart for readers with any of the three color-vision deficiencies. The markers
+# tell apart what is printed in gray, and classes beyond the tenth.
 COLOURS = (
   "#3f90da",
   "#ffa90e",
@@ -60,7 +60,7 @@ def plot_embedding(
   *,
   legend: bool = True,
 ) -> None:
-  """Points in a plane, a colour and a marker for each class.
+  """Points in a plane, a color and a marker for each class.
 
   Args:
     axis: matplotlib's, to draw on.

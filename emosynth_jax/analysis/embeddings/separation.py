@@ -25,15 +25,15 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
   - "fisher_ratio": :math:`\sum_k n_k |c_k - c|^2 / \sum_i |x_i - c_{y_i}|^2`, the
     variance between the classes as a multiple of that within them, tr S_B / tr S_W;
     infinite where the classes are points.
-  - "angle_to_own": the mean over the images of the angle to the own class's centre.
+  - "angle_to_own": the mean over the images of the angle to the own class's center.
     Angles are in degrees and about the origin, as a margin on the angle takes them. A
-    class's centre is here the direction of the mean of its images' directions
+    class's center is here the direction of the mean of its images' directions
     :math:`x_i / |x_i|`.
-  - "angle_to_other": the mean over the images of the smallest angle to the centre of
+  - "angle_to_other": the mean over the images of the smallest angle to the center of
     another class.
   - "angular_margin": the second less the first.
-  - "nearest_own": the share of images whose nearest centre, by angle, is the own one.
-  - "centre_angle": the mean over the classes of the smallest angle from its centre to
+  - "nearest_own": the share of images whose nearest center, by angle, is the own one.
+  - "centre_angle": the mean over the classes of the smallest angle from its center to
     another's.
   - "per_class": "label", "count", "silhouette", "intra_distance", "angle_to_own",
     "angle_to_other" and "centre_angle" of each class, lists.
@@ -41,7 +41,7 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
   Distances are Euclidean. All but the two distances stay the same when all embeddings
   are multiplied by one number, so that networks can be compared by them. An image is
-  part of its own class's centre, so that a class of few images looks denser than it
+  part of its own class's center, so that a class of few images looks denser than it
   is.
 
   Args:
@@ -118,7 +118,7 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def _angles(x: np.ndarray, own: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
-  """Degrees from each image to the centres, and between the centres, NaN if none."""
+  """Degrees from each image to the centers, and between the centers, NaN if none."""
   units = _units(x)
   centres = _units(
     np.stack([np.nan_to_num(units[own == k]).sum(axis=0) for k in range(num_classes)])
@@ -146,7 +146,7 @@ def _degrees(cosines: np.ndarray) -> np.ndarray:
 
 
 def _least(angles: np.ndarray) -> np.ndarray:
-  """The least of each row; a centre without a direction is no one's nearest."""
+  """The least of each row; a center without a direction is no one's nearest."""
   least = np.where(np.isnan(angles), np.inf, angles).min(axis=1)
   return np.where(np.isfinite(least), least, np.nan)
 

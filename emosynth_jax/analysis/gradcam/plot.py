@@ -11,9 +11,9 @@ from emosynth_jax.utils import plotting
 
 _COLUMNS = ("image", "Grad-CAM", "guided backprop.", "guided Grad-CAM")
 _SIDE = 1.05  # of a picture, in inches
-_BAR = 0.62  # height of the colour bar with its words, in inches
+_BAR = 0.62  # height of the color bar with its words, in inches
 # The share of pixels that a signed map's scale leaves out: few outliers would else
-# turn all the rest grey.
+# turn all the rest gray.
 _OUTLIERS = 0.5
 
 
@@ -29,8 +29,8 @@ def draw(
   """Draws for each class an image that is classified well, and one that is not.
 
   Each picture has a scale of its own. Grad-CAM lies over the image, from nothing at 0
-  by yellow to red at its maximum, as the colour bar says. In guided backpropagation and
-  guided Grad-CAM grey is 0.
+  by yellow to red at its maximum, as the color bar says. In guided backpropagation and
+  guided Grad-CAM gray is 0.
 
   Args:
     path: the PNG file.
@@ -84,7 +84,7 @@ def draw(
 
 
 def _draw_bar(figure) -> None:
-  """The colours of `overlay` on mid-grey."""
+  """The colors of `overlay` on mid-gray."""
   axis = figure.subplots()
   shares = np.linspace(0, 1, 256)[None]
   axis.imshow(overlay(np.full(shares.shape, 0.5), shares), extent=(0, 1, 0, 0.02))
@@ -139,7 +139,7 @@ def caption(
 
 
 def overlay(grey: np.ndarray, cam: np.ndarray) -> np.ndarray:
-  """A map over a grey image `(H, W)` in [0, 1], as RGB; zeros show nothing.
+  """A map over a gray image `(H, W)` in [0, 1], as RGB; zeros show nothing.
 
   Low values are a tint of yellow: dark ones would be taken for a dark image.
   """
@@ -152,7 +152,7 @@ def overlay(grey: np.ndarray, cam: np.ndarray) -> np.ndarray:
 
 
 def signed(values: np.ndarray) -> np.ndarray:
-  """A signed map `(H, W, C)` as a picture in [0, 1] whose grey .5 is 0."""
+  """A signed map `(H, W, C)` as a picture in [0, 1] whose gray 0.5 is 0."""
   scale = np.percentile(np.abs(values), 100 - _OUTLIERS) or np.abs(values).max() or 1
   return np.clip(0.5 + 0.5 * values.squeeze() / scale, 0, 1)
 

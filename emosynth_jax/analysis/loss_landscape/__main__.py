@@ -1,4 +1,4 @@
-"""The loss around a trained network, along filter-normalised random directions.
+"""The loss around a trained network, along filter-normalized random directions.
 
   python -m emosynth_jax.analysis.loss_landscape --workdir=runs/ce
   python -m emosynth_jax.analysis.loss_landscape --workdir=runs/ce --compare=runs/mam

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from emosynth_jax.utils import plotting
 
 _NUM_LEVELS = 21
-# Of the loss of a network that knows nothing, ln K: what lies above is one colour. At
+# Of the loss of a network that knows nothing, ln K: what lies above is one color. At
 # the rim of a plane losses reach thousands, and levels up to there leave none for the
 # basin that the picture is about.
 _CEILING = 5
@@ -31,7 +31,7 @@ def draw(
   stem: pathlib.Path,
   landscapes: Sequence[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]],
 ) -> list[pathlib.Path]:
-  """Draws one landscape, or several on the same axes, levels and colours.
+  """Draws one landscape, or several on the same axes, levels and colors.
 
   Args:
     stem: the pictures' path without ending.
@@ -78,7 +78,7 @@ def plot_lines(axis, losses, accuracies, titles, path) -> None:
 
 
 def plot_contours(axis, losses, titles, levels, path) -> None:
-  """Each plane in `levels`, with lines at round numbers; one colour is above them."""
+  """Each plane in `levels`, with lines at round numbers; one color is above them."""
   norm, ticks = _norm(levels), round_ticks(levels[0], levels[-1])
   colours = colormaps["viridis"].with_extremes(over=_OVER)
   above = _is_cut(losses, levels)

@@ -1,4 +1,4 @@
-"""The loss around a trained network, along filter-normalised random directions."""
+"""The loss around a trained network, along filter-normalized random directions."""
 
 import pathlib
 import time
@@ -15,7 +15,7 @@ from emosynth_jax.parallel import batched_map
 from emosynth_jax.utils import progress
 from emosynth_jax.workdir import provenance
 
-# By the number of dimensions: a line and a plane are two analyses.
+# By the number of dimensions: a line and a plane are two analyzes.
 FILES = {1: "loss_line", 2: "loss_landscape"}
 
 Found = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -85,7 +85,7 @@ def compute_landscape(
 
   Args:
     run: a `trained_run.TrainedRun`.
-    directions: normalised, with a leading axis of D.
+    directions: normalized, with a leading axis of D.
     points: `(P, D)`.
     mapping: one of `batched_map.MAPPINGS`.
     chunk: points a call.

@@ -74,8 +74,8 @@ def sample_affine(
   `zoom`, `shift` and `flip` mean what `zoom_range`, `width_shift_range` =
   `height_shift_range` and `horizontal_flip` mean to Keras's ImageDataGenerator, and
   `rotation` its `rotation_range`. `shear` doesn't mean its `shear_range`, which is in
-  degrees (once in radians): there, .2 moves the border of a 48-pixel image by a
-  twelfth of a pixel. Here, .2 is the tangent of 11.3 degrees.
+  degrees (once in radians): there, 0.2 moves the border of a 48-pixel image by a
+  twelfth of a pixel. Here, 0.2 is the tangent of 11.3 degrees.
 
   Args:
     key: a random key.
@@ -114,7 +114,7 @@ def sample_affine(
 def affine_matrices(parameters: AffineParameters, height: int, width: int) -> Array:
   """Composes parameters into one matrix an image.
 
-  With pixels `p = (y, x)` relative to the image's centre, the value at `p` of the
+  With pixels `p = (y, x)` relative to the image's center, the value at `p` of the
   result is taken from
 
     R(rotation) S(shear) Z(zoom) F(flip) (p - shift)
@@ -180,7 +180,7 @@ def resample(images: ArrayLike, matrices: ArrayLike) -> Array:
   top, down = corner_and_fraction(matrices[:, 0], height)
   left, right = corner_and_fraction(matrices[:, 1], width)
   # Four gathers from the batch as one list of pixels; measured against a vmapped
-  # map_coordinates, one gather of 2x2 neighbourhoods, and products with matrices of
+  # map_coordinates, one gather of 2x2 neighborhoods, and products with matrices of
   # weights, this is the fastest on a CPU but for map_coordinates on one channel.
   pixels = images.reshape(n * height * width, channels)
   pixels = pixels.astype(jnp.promote_types(images.dtype, jnp.float32))

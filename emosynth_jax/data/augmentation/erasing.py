@@ -11,11 +11,11 @@ from emosynth_jax.data.augmentation import checks
 
 
 def cutout(key: ArrayLike, images: ArrayLike, *, side: int) -> Array:
-  """Greys a square in each image.
+  """Grays a square in each image.
 
-  Its centre is uniform over the pixels, so that part of the square may lie outside of
+  Its center is uniform over the pixels, so that part of the square may lie outside of
   the image: the paper found that to matter. It gets the mean of the image, channel by
-  channel, which is the 0 that the paper writes into normalised images.
+  channel, which is the 0 that the paper writes into normalized images.
 
   Args:
     key: a random key.

@@ -1,4 +1,4 @@
-"""CIFAR-10: 60,000 colour photographs of 32x32 in ten classes (Krizhevsky, 2009)."""
+"""CIFAR-10: 60,000 color photographs of 32x32 in ten classes (Krizhevsky, 2009)."""
 
 import pathlib
 from typing import Any

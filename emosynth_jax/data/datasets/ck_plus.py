@@ -7,10 +7,10 @@ given out to researchers who ask for it; two layouts are read here:
 - the authors' own: `cohn-kanade-images/S005/001/S005_001_00000011.png` and so on, with
   `Emotion/S005/001/S005_001_00000011_emotion.txt` where a sequence has a label (0
   neutral, 1 anger, 2 contempt, 3 disgust, 4 fear, 5 happy, 6 sadness, 7 surprise);
-- CK+48, the copy of the last three frames of each labelled sequence as faces of 48x48
+- CK+48, the copy of the last three frames of each labeled sequence as faces of 48x48
   in `CK+48/anger/S010_004_00000017.png` and so on.
 
-Of the authors' layout the last two frames of a labelled sequence have its expression
+Of the authors' layout the last two frames of a labeled sequence have its expression
 and the first one is neutral. Contempt becomes neutral. In CK+48, which has no neutral
 faces, neutral is contempt alone and an expression has three frames: figures of the two
 layouts can't be compared. Class names are FER-2013's.
@@ -45,7 +45,7 @@ FOLDERS = {
   "sadness": "sad",
   "surprise": "surprise",
 }
-NUM_FRAMES = 981  # Three of each of the 327 labelled sequences, in either layout.
+NUM_FRAMES = 981  # Three of each of the 327 labeled sequences, in either layout.
 SPLITS = ("train", "validation", "test")
 PROTOCOLS = ("by_subject", "by_frame_leaky")
 CROPS = ("centre", "landmarks", "detector")
@@ -81,14 +81,14 @@ def load(
       the first), "train" all the others.
     protocol: "by_subject" deals whole people out to the folds, see
       `stratified_group_folds`. "by_frame_leaky" deals out single frames, as many
-      papers do: a test frame's neighbours in time are then trained on, and its figures
+      papers do: a test frame's neighbors in time are then trained on, and its figures
       say nothing about people never seen. It is there to measure that.
     fold: the turn, 0 to `folds` - 1.
     folds: the number of folds, 3 or more.
     image_size: side in pixels that every image is brought to.
-    channels: 1 converts to greyscale, 3 to RGB.
+    channels: 1 converts to grayscale, 3 to RGB.
     crop: what is kept of the authors' frames of 640x490 and 640x480. "centre", the
-      largest centred square: all of the head and some of the room. "landmarks", a
+      largest centerd square: all of the head and some of the room. "landmarks", a
       square around the 68 points in the authors' `Landmarks/`. "detector", a square
       around the surest face that the detector of `face_detector.py` sees, framed as
       FER-2013's images are. CK+48 is cropped already.
@@ -163,7 +163,7 @@ def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
 
 
 def _official_frames(root: pathlib.Path) -> list[_Frame]:
-  """Of each labelled sequence the first frame as neutral, and the last two."""
+  """Of each labeled sequence the first frame as neutral, and the last two."""
   frames = []
   for folder in _folders(root / _EMOTION):
     for sequence in _folders(folder):
@@ -203,7 +203,7 @@ def _read_label(path: pathlib.Path) -> str:
 def _sequence_images(
   root: pathlib.Path, subject: str, sequence: str, label: pathlib.Path
 ) -> list[pathlib.Path]:
-  """The frames of a labelled sequence, in order."""
+  """The frames of a labeled sequence, in order."""
   folder = root / _IMAGES / subject / sequence
   if not folder.is_dir():
     raise FileNotFoundError(f"{folder} is missing, whose label is in {label}")

@@ -1,4 +1,4 @@
-"""FER-2013: 35,887 greyscale faces of 48x48 in seven expressions.
+"""FER-2013: 35,887 grayscale faces of 48x48 in seven expressions.
 
 Goodfellow et al., "Challenges in Representation Learning", 2013
 (arXiv:1307.0414). Two layouts are in use, and both are read here:
@@ -9,8 +9,8 @@ Goodfellow et al., "Challenges in Representation Learning", 2013
   `test/<class>/{PublicTest,PrivateTest}_*.jpg`, as Kaggle's msambare/fer2013 has
   them, zipped (`fer2013.zip`, `archive.zip`) or unpacked.
 
-The table holds the original grey levels, Kaggle's files are histogram-equalized: two
-data sets, whose results can't be compared. The form is told image by image, by the grey
+The table holds the original gray levels, Kaggle's files are histogram-equalized: two
+data sets, whose results can't be compared. The form is told image by image, by the gray
 levels and not by the layout.
 
 Rows keep the order of the table; files are sorted by name.

@@ -29,7 +29,7 @@ def load(
     split: "train", "validation" or "test".
     image_size: side in pixels that every image is brought to; an image that isn't
       square is stretched. Shrinking averages over areas, enlarging is bilinear.
-    channels: 1 converts to greyscale, 3 to RGB; an alpha channel is dropped.
+    channels: 1 converts to grayscale, 3 to RGB; an alpha channel is dropped.
 
   Returns:
     A `Dataset` of images `(N, image_size, image_size, channels)`.

@@ -4,7 +4,7 @@ Li, Deng and Du, "Reliable Crowdsourcing and Deep Locality-Preserving Learning f
 Expression Recognition in the Wild", CVPR 2017. The images are given out to researchers
 who ask for them; two layouts are read here:
 
-- the authors' own: `EmoLabel/list_patition_label.txt` (so spelt), whose lines are
+- the authors' own: `EmoLabel/list_patition_label.txt` (so spelled), whose lines are
   `train_00001.jpg 5`, and the aligned faces `Image/aligned/train_00001_aligned.jpg`;
 - the copies sorted into `train/<label>/*` and `test/<label>/*`, label 1 to 7.
 
@@ -51,7 +51,7 @@ def load(
       one out of train.
     image_size: side in pixels that every image is brought to; the aligned faces have
       100.
-    channels: 1 converts to greyscale, 3 to RGB.
+    channels: 1 converts to grayscale, 3 to RGB.
 
   Returns:
     A `Dataset` of images `(N, image_size, image_size, channels)`.

@@ -134,7 +134,7 @@ def _names(name: str, split: str, count: int) -> tuple[str, ...]:
 
 def _features(source, rows: Sequence[int]):
   """The features of some records, which TFDS hands out in one call."""
-  # Importing tensorflow_datasets takes .4 s, which the other data sets are spared.
+  # Importing tensorflow_datasets takes 0.4 s, which the other data sets are spared.
   from tensorflow_datasets.proto import tf_example_pb2
 
   # No more at a time than memory has room for.

@@ -17,7 +17,7 @@ def decode(content: bytes, source: str, channels: int) -> np.ndarray:
   Args:
     content: the bytes of the file.
     source: the name by which an error calls it.
-    channels: 1 for greyscale (ITU-R 601 luma), 3 for RGB; the image is converted, and
+    channels: 1 for grayscale (ITU-R 601 luma), 3 for RGB; the image is converted, and
       an alpha channel dropped.
 
   Returns:

@@ -1,4 +1,4 @@
-"""Squares cut out of photographs: the centre, or around a box or landmarks."""
+"""Squares cut out of photographs: the center, or around a box or landmarks."""
 
 import pathlib
 
@@ -12,7 +12,7 @@ Square = tuple[float, float, float]
 
 
 def centre(image: np.ndarray) -> Square:
-  """The largest centred square."""
+  """The largest centerd square."""
   height, width = image.shape[:2]
   side = min(height, width)
   return (width - side) / 2, (height - side) / 2, side

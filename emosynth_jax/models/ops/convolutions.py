@@ -16,7 +16,7 @@ Array = jax.Array
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
-# He's initialisation by the number of outputs, as torchvision starts its networks.
+# He's initialization by the number of outputs, as torchvision starts its networks.
 he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 # Of a depthwise kernel `(k, k, 1, C)` the k k inputs count, for what leaves one map.
 he_depthwise = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -209,7 +209,7 @@ class Convolution(nn.Module):
     stride: step in both directions.
     depthwise: whether every map has a kernel `(k, k)` of its own.
     use_bias: whether a bias is added.
-    kernel_init: the kernel's initialisation.
+    kernel_init: the kernel's initialization.
     dtype: the type of the computation; parameters are float32.
   """
 

@@ -64,7 +64,7 @@ class DenseOfUpsampled(nn.Module):
   Attributes:
     features: F, the number of outputs.
     dtype: the type of the computation; parameters are float32.
-    kernel_init: initialisation of the kernel `(4 H W C, F)`.
+    kernel_init: initialization of the kernel `(4 H W C, F)`.
   """
 
   features: int
