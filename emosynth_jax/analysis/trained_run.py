@@ -1,4 +1,4 @@
-"""A trained run as what the analyzes take: functions, parameters and arrays.
+"""A trained run as what the analyses take: functions, parameters and arrays.
 
 The only module of this folder that knows configs, checkpoints and data sets.
 """

@@ -15,7 +15,7 @@ from emosynth_jax.parallel import batched_map
 from emosynth_jax.utils import progress
 from emosynth_jax.workdir import provenance
 
-# By the number of dimensions: a line and a plane are two analyzes.
+# By the number of dimensions: a line and a plane are two analyses.
 FILES = {1: "loss_line", 2: "loss_landscape"}
 
 Found = tuple[dict[str, Any], dict[str, np.ndarray]]

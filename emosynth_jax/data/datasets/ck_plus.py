@@ -2,7 +2,7 @@
 
 Lucey et al., "The Extended Cohn-Kanade Dataset (CK+)", CVPR Workshops 2010. 593
 sequences of 123 people, of which 327 sequences of 118 people have an expression. It is
-given out to researchers who ask for it; two layouts are read here:
+distributed to researchers on request; two layouts are supported:
 
 - the authors' own: `cohn-kanade-images/S005/001/S005_001_00000011.png` and so on, with
   `Emotion/S005/001/S005_001_00000011_emotion.txt` where a sequence has a label (0
@@ -12,11 +12,11 @@ given out to researchers who ask for it; two layouts are read here:
 
 Of the authors' layout the last two frames of a labeled sequence have its expression
 and the first one is neutral. Contempt becomes neutral. In CK+48, which has no neutral
-faces, neutral is contempt alone and an expression has three frames: figures of the two
-layouts can't be compared. Class names are FER-2013's.
+faces, neutral is contempt alone and an expression has three frames: results on the two
+layouts cannot be compared. Class names are FER-2013's.
 
-Three frames of one sequence are nearly one image, and CK+ has no official split. So
-people, not frames, are dealt out to the folds of a cross-validation.
+Three frames of one sequence are nearly one image, and CK+ has no official split.
+Therefore the folds of the cross-validation are split by subject, not by frame.
 """
 
 import pathlib
@@ -33,7 +33,7 @@ from emosynth_jax.data.datasets.folds import rows_of_split, stratified_group_fol
 from emosynth_jax.data.images import decoding, face_crop, face_detector
 from emosynth_jax.data.images import files as image_files
 
-# The codes of the emotion files, in FER-2013's words; 2 is contempt.
+# The codes of the emotion files as FER-2013's class names; 2 is contempt.
 CODES = ("neutral", "angry", "neutral", "disgust", "fear", "happy", "sad", "surprise")
 # The class folders of CK+48.
 FOLDERS = {
@@ -71,7 +71,7 @@ def load(
   channels: int = 1,
   crop: str = "centre",
 ) -> Dataset:
-  """Reads one split of one turn of a cross-validation on CK+.
+  """Reads one split of one fold of a cross-validation on CK+.
 
   Args:
     data_dir: the folder that holds `cohn-kanade-images/` and `Emotion/`, or `CK+48/`,
@@ -79,19 +79,19 @@ def load(
       lie there, the authors' own is read.
     split: "test" is the fold itself, "validation" the next one (after the last comes
       the first), "train" all the others.
-    protocol: "by_subject" deals whole people out to the folds, see
-      `stratified_group_folds`. "by_frame_leaky" deals out single frames, as many
-      papers do: a test frame's neighbors in time are then trained on, and its figures
-      say nothing about people never seen. It is there to measure that.
-    fold: the turn, 0 to `folds` - 1.
+    protocol: "by_subject" splits the folds by subject, see `stratified_group_folds`.
+      "by_frame_leaky" splits by single frames, as many papers do: neighbors in time of
+      a test frame are then in the training set, and the result says nothing about
+      unseen subjects. It exists to measure that leak.
+    fold: the test fold, 0 to `folds` - 1.
     folds: the number of folds, 3 or more.
-    image_size: side in pixels that every image is brought to.
+    image_size: side in pixels to which every image is resized.
     channels: 1 converts to grayscale, 3 to RGB.
-    crop: what is kept of the authors' frames of 640x490 and 640x480. "centre", the
-      largest centerd square: all of the head and some of the room. "landmarks", a
-      square around the 68 points in the authors' `Landmarks/`. "detector", a square
-      around the surest face that the detector of `face_detector.py` sees, framed as
-      FER-2013's images are. CK+48 is cropped already.
+    crop: the crop of the authors' frames of 640x490 and 640x480. "centre", the largest
+      centered square: all of the head and some of the room. "landmarks", a square around
+      the 68 points in the authors' `Landmarks/`. "detector", a square around the most
+      confident detection of `face_detector.py`, framed as FER-2013's images are. CK+48
+      is cropped already.
 
   Returns:
     A `Dataset` of images `(N, image_size, image_size, channels)`.
@@ -145,7 +145,7 @@ def load(
 
 
 def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
-  """The folder of either layout, and whether it is CK+48."""
+  """Finds the folder of either layout; also returns whether it is CK+48."""
   folders = [data_dir / name for name in ("", "ck_plus", "CK+")]
   for folder in folders:
     if (folder / _IMAGES).is_dir() and (folder / _EMOTION).is_dir():
@@ -163,7 +163,7 @@ def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
 
 
 def _official_frames(root: pathlib.Path) -> list[_Frame]:
-  """Of each labeled sequence the first frame as neutral, and the last two."""
+  """Selects the first frame, as neutral, and the last two of each labeled sequence."""
   frames = []
   for folder in _folders(root / _EMOTION):
     for sequence in _folders(folder):
@@ -258,7 +258,7 @@ def _deal_out(
     "figures say nothing about people never seen"
   )
   # Each frame is a group of its own. A fixed shuffle, since in the order of the files a
-  # sequence's two peak frames could never come into one fold.
+  # sequence's two peak frames would never be in the same fold.
   keys = np.random.PCG64(0).random_raw(len(frames))
   return stratified_group_folds(labels, keys, folds)
 
@@ -275,7 +275,7 @@ def _describe(split: str, protocol: str, fold: int, folds: int) -> str:
 def _square_finder(
   root: pathlib.Path, crop: str
 ) -> Callable[[np.ndarray, pathlib.Path], face_crop.Square]:
-  """What finds the square to keep of a frame."""
+  """Returns the function that finds the square crop of a frame."""
   if crop == "centre":
     return lambda image, path: face_crop.centre(image)
   if crop == "detector":
