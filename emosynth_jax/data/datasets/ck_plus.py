@@ -88,7 +88,7 @@ def load(
     image_size: side in pixels to which every image is resized.
     channels: 1 converts to grayscale, 3 to RGB.
     crop: the crop of the authors' frames of 640x490 and 640x480. "centre", the largest
-      centered square: all of the head and some of the room. "landmarks", a square around
+      centered square: the whole head and some background. "landmarks", a square around
       the 68 points in the authors' `Landmarks/`. "detector", a square around the most
       confident detection of `face_detector.py`, framed as FER-2013's images are. CK+48
       is cropped already.
