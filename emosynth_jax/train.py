@@ -1,4 +1,4 @@
-"""The training loop: everything between the compiled programs and the disk."""
+"""The training loop."""
 
 import contextlib
 import os
@@ -31,27 +31,27 @@ def train(
   devices: Sequence[Any] | None = None,
   stop: StopSignal | None = None,
 ) -> bool:
-  """Trains, or goes on from the last checkpoint in `workdir`.
+  """Trains, or resumes from the last checkpoint in `workdir`.
 
-  In a job of several processes all of them call it alike; the first one writes.
+  In a multi-process job all processes call it; the first one writes.
 
   Args:
     config: a checked config.
-    workdir: where checkpoints and metrics go.
+    workdir: folder for checkpoints and metrics.
     began: `time.monotonic()` at the start of the process, for the log.
-    devices: those to train on, all by default.
-    stop: an entered one of the caller's, where several trainings share it.
+    devices: devices for the training, all by default.
+    stop: an entered stop signal of the caller, if several trainings share it.
 
   Returns:
-    Whether the training is at its end; False after SIGTERM or Ctrl-C, when a
-    checkpoint of the moment is in `workdir`. False too where one came when nothing was
-    left but to validate and save: what comes after the training is not begun then.
+    Whether the training is complete; False after SIGTERM or Ctrl-C, when a checkpoint
+    of the current step is in `workdir`. Also False if the signal came during the final
+    validation or save: the steps after training are then not started.
 
   Raises:
     NonFiniteError: at the first non-finite loss or gradient, or validation loss; the
-      checkpoints hold the last good state of before.
-    ValueError: for a config or data that do not fit those `workdir` was begun with,
-      if another process trains in it, or if the processes of a job read different data.
+      checkpoints hold the last good state before it.
+    ValueError: for a config or data that do not match those of `workdir`, if another
+      process trains in it, or if the processes of a job read different data.
     CheckpointError: if no checkpoint can be used, see `Checkpoints.restore`.
   """
   began = time.monotonic() if began is None else began
@@ -62,7 +62,7 @@ def train(
     stack.enter_context(distributed.held_by_first(run_record.only_training_in(workdir)))
     stop = stack.enter_context(StopSignal()) if stop is None else stop
     is_whole = _train(config, workdir, began, devices, stop)
-  # Not before signals act by themselves again: one that came in between would be lost.
+  # Done after the signal handlers are restored: a signal in between would be lost.
   if is_whole and (number := distributed.largest(stop.number)[0]):
     logging.info(
       "Stopped by %s at the end of the training; the same command evaluates it.",
@@ -85,7 +85,7 @@ def _train(
 ) -> bool:
   run_record.check_same_config(config, workdir)
   mesh = meshes.build_mesh(config.mesh.model, devices)
-  # The test split too: what is wrong with it is better said now than after training.
+  # The test split too: its errors should be reported before training, not after.
   datasets = {
     name: device_feed.fetch(dataset, config.data, mesh)
     for name, dataset in run_data.load_data(
@@ -126,7 +126,7 @@ def _train(
         done += count
         if first_call:
           first_call = False
-          # Not before: settings that fail at once have begun nothing.
+          # Not earlier: settings that fail at once must not leave a workdir.
           run_record.write_fingerprint(fingerprint, workdir)
           if distributed.is_first():
             run_record.keep_config(config, workdir)
@@ -148,7 +148,7 @@ def _train(
           f"{float(state.totals['loss']) / int(state.totals['steps']):.4f}",
           images_per_unit=config.batch_size,
         )
-      # A stop, and the time for a save, are all processes' if they are one's.
+      # A stop or a due save in one process applies to all processes.
       is_late = time.monotonic() - saved > 60 * config.checkpoint.minutes
       stop_number, is_late = distributed.largest(stop.number, is_late)
       if done == steps_per_epoch:
@@ -165,14 +165,14 @@ def _train(
           checkpoints.save("best", state)
         if writer is not None:
           writer.write(int(state.step), record)
-          # With the saves before it: the epochs' seconds add up to the run's.
+          # Includes the saves before it, so that the epochs' times add up to the run's.
           now = time.monotonic()
           writer.write_timing(int(state.step), {"seconds": now - last_epoch_ended})
           last_epoch_ended = now
         checkpoints.save("last", state)
         saved = time.monotonic()
         epoch.log(record, is_best=is_best)
-        # A validation takes its time, in which a stop may have come.
+        # A stop may have been requested during the validation.
         stop_number = distributed.largest(stop.number)[0]
       elif stop_number or is_late:
         checkpoints.save("last", state)
@@ -196,8 +196,8 @@ def _train(
 
 
 def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:
-  """Lets what is being saved come to its end."""
-  # Which needs the other processes, and would wait for those that are gone.
+  """Waits for a pending save to finish."""
+  # It needs the other processes, and would wait for those that have exited.
   if failure is not None and failures.is_lost(failure):
     return
   try:
@@ -205,5 +205,5 @@ def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:
   except Exception as error:
     if failure is None:
       raise
-    # What went wrong first is the reason, and is told last.
+    # The first error is the cause, and is reported last.
     logging.error("What was being saved is lost (%s).", failures.reason_of(error))

@@ -1,4 +1,4 @@
-"""Arithmetic that the losses share, finite in value and gradient wherever it can be."""
+"""Numerically stable arithmetic that the losses share."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ NORM_EPSILON = 1e-12
 
 
 def expectation(targets: Array, values: Array) -> Array:
-  """`sum_k targets_k values_k` `(N,)`, a class of probability 0 counting nothing.
+  """`sum_k targets_k values_k` `(N,)`, where a class of probability 0 contributes 0.
 
   A class masked by a logit of -inf has a logarithm of -inf, and 0 * -inf is NaN.
   """
@@ -20,7 +20,7 @@ def log_one_minus_p(logits: Array) -> Array:
   """`log(1 - softmax(logits))`, `(N, K)`, exact where the probability rounds to 1.
 
   Only the largest probability of a row can exceed 1/2. Its complement is the sum of
-  the others, taken as a logsumexp; for the rest `log1p(-p)` loses nothing.
+  the others, taken as a logsumexp; for the rest `log1p(-p)` is exact.
   """
   top = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
   others = jax.nn.logsumexp(
@@ -47,5 +47,5 @@ def unit_and_norm(x: Array, axis: int) -> tuple[Array, Array]:
 
 
 def matmul(a: Array, b: Array) -> Array:
-  """A matrix product in full float32, which a GPU does not do unless told."""
+  """A matrix product in full float32, which is not the default on a GPU."""
   return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

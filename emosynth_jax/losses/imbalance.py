@@ -1,4 +1,4 @@
-"""Losses for classes of unequal number or unequal cost."""
+"""Losses for class imbalance and unequal misclassification costs."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from emosynth_jax.losses import _checks, _math
 
 
 def _as_costs(name: str, costs: ArrayLike, shape: tuple[int, ...]) -> Array:
-  """Costs of `shape`, or one number for all."""
+  """Checks costs of `shape`, or one number for all."""
   costs = jnp.asarray(costs)
   if not jnp.issubdtype(costs.dtype, jnp.number):
     raise TypeError(f"{name}: expected numbers, got {costs.dtype}")
@@ -30,7 +30,7 @@ def real_world_weight_cross_entropy(
   fn_weights: ArrayLike = 1.0,
   fp_weights: ArrayLike = 0.0,
 ) -> Array:
-  """Cross-entropy with a cost for each miss and for each false alarm (RWWCE).
+  """Cross-entropy with costs of false negatives and false positives (RWWCE).
 
     loss_i = -[fn_y log p_y + sum_{j != y} fp_{y,j} log(1 - p_j)]
 
@@ -72,15 +72,15 @@ def dynamically_weighted_balanced(
   *,
   regularizer: str = "target",
 ) -> Array:
-  """Cross-entropy with class weights that fade as the prediction gets sure (DWB).
+  """Dynamically weighted balanced cross-entropy (DWB).
 
   With `w_j = log(max_k n_k / n_j) + 1`:
 
     loss_i = -w_y^(1 - p_y) log p_y + p_y (1 - p_y)
 
   The last term is the regularizer. Published code disagrees on whether it is that of
-  the label alone ("target") or the sum over all classes ("all"); the printed sum
-  over j allows both. An empty class counts as one example. Equations 2.9-2.10.
+  the label only ("target") or the sum over all classes ("all"); the printed sum over j
+  allows both. An empty class counts as one example. Equations 2.9-2.10.
 
   Args:
     logits: unnormalized log-probabilities, floating `(N, K)`.
