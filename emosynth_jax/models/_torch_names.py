@@ -86,7 +86,7 @@ def _densenet(model, keys):
 
 
 def _inverted_residuals(model, keys):
-  """MobileNetV2 and EfficientNet: timm's names are the same for both, torchvision's not."""
+  """MobileNetV2 and EfficientNet: timm names both alike, torchvision does not."""
   if "conv_stem.weight" in keys:
     layout = _timm_names
   else:

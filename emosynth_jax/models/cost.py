@@ -116,7 +116,7 @@ def _walk(program, inputs):
 
 
 def _parts(equation):
-  """The programs inside an equation: the called function, or a conditional's branches."""
+  """Programs inside an equation: the called function, or a conditional's branches."""
   name = equation.primitive.name
   for value in equation.params.values():
     for part in value if isinstance(value, tuple | list) else [value]:

@@ -36,7 +36,7 @@ class VGG19(nn.Module):
 
   Attributes:
     num_classes: K.
-    width: factor on the number of maps of every convolution.
+    width: factor on the number of channels of every convolution.
     stem: "small" or "imagenet".
     norm: whether BatchNorm follows every convolution; the paper has none.
     dense_features: sizes of the dense layers before the last one, with "imagenet".

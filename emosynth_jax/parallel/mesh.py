@@ -31,8 +31,8 @@ def build_mesh(model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
     adjacent, so that each process has one contiguous part of the images.
 
   Raises:
-    ValueError: if `model` does not divide the number of devices, or a group of so many
-      would lie across processes and not fill them.
+    ValueError: if `model` does not divide the number of devices, or a group of that
+      size would span processes only in part.
   """
   devices = jax.devices() if devices is None else list(devices)
   if model < 1 or len(devices) % model:
