@@ -113,7 +113,7 @@ def plot_embedding(
 
 
 def legend_handles(class_names: Sequence[str]) -> list[Line2D]:
-  """The classes' markers, for a legend of a whole figure."""
+  """The classes' markers, for one legend of all panels."""
   return [
     Line2D(
       [],

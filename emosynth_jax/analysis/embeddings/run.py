@@ -65,7 +65,7 @@ def embed_runs(
 
   Raises:
     FileNotFoundError, ValueError, CheckpointError: as `restore.load_network`, and
-      ValueError for runs that can't be compared and numbers out of range, all before
+      ValueError for runs that cannot be compared and numbers out of range, all before
       anything is computed.
   """
   cli.refuse_twice(workdirs, "workdir")

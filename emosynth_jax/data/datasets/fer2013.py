@@ -10,7 +10,7 @@ Goodfellow et al., "Challenges in Representation Learning", 2013
   them, zipped (`fer2013.zip`, `archive.zip`) or unpacked.
 
 The table holds the original gray levels, Kaggle's files are histogram-equalized: two
-data sets, whose results can't be compared. The form is determined per image, from the
+data sets, whose results cannot be compared. The form is determined per image, from the
 gray levels and not from the layout.
 
 Rows keep the order of the table; files are sorted by name.

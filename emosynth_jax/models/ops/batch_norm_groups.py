@@ -33,7 +33,7 @@ def normalize_in_groups(groups: int) -> Iterator[None]:
 
   References:
     Hoffer, Hubara and Soudry, `Train longer, generalize better
-    <https://arxiv.org/abs/1705.08741>`_, 2017 ("ghost" batch normalisation)
+    <https://arxiv.org/abs/1705.08741>`_, 2017 ("ghost" batch normalization)
   """
   if groups == 1:
     yield
