@@ -207,7 +207,8 @@ def throughput(
 
   Args:
     data: see `cases.Case`.
-    width: likewise. batch: likewise.
+    width: likewise.
+    batch: likewise.
     steps: steps of an epoch.
     epochs: timed epochs.
     failures: gets a line if PyTorch's half fails.

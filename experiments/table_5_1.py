@@ -8,7 +8,7 @@ Cross-entropy against MAM-SoftMax + SCE, paired by seed, on one network and reci
 without the images that have a near-duplicate in Training or PublicTest.
 
 Outputs: table_5_1.md and .csv, table_5_1_runs.csv with every seed's metrics and
-  table_5_1_pairs.png, rewritten after each run. Rerun an interrupted command to resume.
+table_5_1_pairs.png, rewritten after each run. Rerun an interrupted command to resume.
 """
 
 from absl import app

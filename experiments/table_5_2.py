@@ -10,7 +10,7 @@ the other two. RAF-DB is available from its authors: without it, the table has t
 claims, and the reason why there is no measurement.
 
 Outputs: table_5_2.md and .csv, table_5_2_runs.csv with every seed's metrics and
-  table_5_2_pairs.png, rewritten after each run.
+table_5_2_pairs.png, rewritten after each run.
 """
 
 from absl import app

@@ -13,7 +13,7 @@ available from its authors: without it, the table has the claims, and the reason
 there is no measurement.
 
 Outputs: table_5_3.md and .csv, table_5_3_runs.csv with every fold's metrics and
-  table_5_3_pairs.png, rewritten after each run; table_5_3_fine_tuned with --init_from.
+table_5_3_pairs.png, rewritten after each run; table_5_3_fine_tuned with --init_from.
 """
 
 import functools

@@ -40,7 +40,7 @@ def sce_loss(
   gradient sign below p_y = 0.175.
 
   Warning: except for "example", alpha is a mean over the batch, so that an example's
-    loss depends on its batch, padding included.
+  loss depends on its batch, padding included.
 
   Args:
     logits: unnormalized log-probabilities, floating `(N, K)`.
