@@ -31,7 +31,7 @@ def get_default_config() -> ml_collections.ConfigDict:
   # Folder (or file) of the data set. Relative paths start where the command runs.
   data.data_dir = "data"
   # Share of the training split held out, stratified by class, to select the epoch on;
-  # without effect if the data set has an official validation split.
+  # without effect if the data set has its own validation split.
   data.validation_fraction = 0.1
   # Seed of the held-out share, of `limit` and of generated data: separate from the
   # training seed, so that runs of several seeds use the same splits.
@@ -81,7 +81,7 @@ def get_default_config() -> ml_collections.ConfigDict:
   optimizer.b1 = 0.9
   optimizer.b2 = 0.999
   optimizer.momentum = 0.9  # of "sgd"
-  # Applied to kernels only; for "adamw" and "sgd" (where it is part of the gradient).
+  # Of kernels only, for "adamw" and "sgd" (where it is part of the gradient).
   optimizer.weight_decay = 0.0
   # Gradient clipping by global norm; 0 disables it.
   optimizer.gradient_clip = 0.0

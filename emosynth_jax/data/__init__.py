@@ -42,7 +42,7 @@ def load_splits(
 ) -> dict[str, Dataset]:
   """Loads the requested splits of a data set.
 
-  Where a data set has no official validation split, one is held out of its training
+  If a data set has no validation split of its own, one is held out of its training
   split, stratified by class; "train" is then always the remainder, even if "validation"
   is not requested, so that two calls with the same seed cannot leak.
 
@@ -136,7 +136,7 @@ def _reader(
 def _has_validation(
   name: str, data_dir: str | pathlib.Path, options: dict[str, Any]
 ) -> bool:
-  """Returns whether the data set has an official validation split."""
+  """Returns whether the data set has its own validation split under these options."""
   if name == "image_folder":
     image_folder = importlib.import_module(LOADERS[name])
     return image_folder.has_split(data_dir, "validation")
