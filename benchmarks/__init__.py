@@ -1,1 +1,1 @@
-"""Speed, measured as ratios in one run; no test asserts a time."""
+"""Benchmarks of speed, as ratios within one run; no test asserts a time."""

@@ -1,4 +1,4 @@
-"""Which way runs a grid's members fastest: in turn, batched, or one a device.
+"""Benchmark of mappings over a grid's members: sequential, batched, one per device.
 
   python -m benchmarks.ablation_mappings
 

@@ -1,19 +1,18 @@
-"""EmoSynthNet on one GPU or TPU: checked, timed and set beside torch.compile.
+"""Benchmark of EmoSynthNet on one GPU or TPU, with torch.compile as reference.
 
   python -m benchmarks.accelerator --data_dir=data
   python -m benchmarks.accelerator --parts=mnist --workdir=runs/accelerator
-  python -m benchmarks.accelerator --dry_run     # a tiny network on whatever is there
+  python -m benchmarks.accelerator --dry_run     # a tiny network on any device
 
-Whole epochs as one scan in bfloat16, under a guard that refuses any transfer between
-host and device inside of an epoch: images a second, the share of the device's rate,
-the ratio to PyTorch (torch.compile, autocast to bfloat16, channels-last), where torch
-is installed with CUDA. Its logits of shared weights are compared with ours on the CPU
-meanwhile, eager and in float32, and those of the compiled program with these before it
-is timed.
-Then whole runs of `emosynth_jax.main`: how long until 99 % on MNIST's and 94 % on
-CIFAR-10's validation images, and FER-2013 to its end, each with the test split's
-accuracy by the epoch that validation chose. A part that fails is a line, the rest goes
-on, and the exit code is 1.
+Whole epochs as one scan in bfloat16, with transfers between host and device disallowed
+within an epoch: images per second, the share of the device's peak, the ratio to PyTorch
+(torch.compile, autocast to bfloat16, channels-last), if torch is installed with CUDA.
+Before timing, PyTorch's logits with shared weights are compared with the JAX network's
+on the CPU, eager and in float32, and those of the compiled program with these. Then
+whole runs of `emosynth_jax.main`: time to 99 % on MNIST's and 94 % on CIFAR-10's
+validation images, and a complete run on FER-2013, each with the test accuracy at the
+epoch selected on validation. A part that fails is reported in one line, the rest
+continues, and the exit code is 1.
 """
 
 import functools
@@ -36,7 +35,7 @@ from emosynth_jax.utils import cli
 # layers.
 _TOLERANCE = 0.1
 
-# Dense bfloat16 FLOP/s by the makers' data sheets, by a part of JAX's device_kind.
+# Dense bfloat16 FLOP/s by the vendors' data sheets, by a part of JAX's device_kind.
 PEAKS = {
   "H200": 989e12,
   "H100 PCIe": 756e12,
@@ -77,10 +76,11 @@ def peak(device_kind: str) -> float | None:
 
 
 def measure_jax(case: Any, steps: int, epochs: int) -> dict[str, Any]:
-  """Our half of a row, on the device: images a second and the device's name.
+  """JAX's half of a row, on the device: images per second and the device's name.
 
   Raises:
-    ValueError: if the logits in bfloat16 are not those in float32 but for rounding.
+    ValueError: if the logits in bfloat16 differ from those in float32 by more than
+      rounding.
   """
   import jax
 
@@ -107,16 +107,16 @@ def measure_jax(case: Any, steps: int, epochs: int) -> dict[str, Any]:
 def measure_torch(
   case: Any, steps: int, epochs: int, *, form: str = "compile", dry_run: bool = False
 ) -> dict[str, Any]:
-  """PyTorch's half: images a second, or in "not_run" why there are none.
+  """PyTorch's half: images per second, or the reason in "not_run".
 
-  JAX, whose weights it takes, is on the CPU here and leaves the device alone.
+  JAX, which provides the weights, uses only the CPU here.
 
   Args:
     case: the network and the batch.
     steps: steps of an epoch.
     epochs: timed epochs.
     form: of `torch_cases.FORMS`.
-    dry_run: whether the CPU will do where there is no CUDA device.
+    dry_run: whether to use the CPU if there is no CUDA device.
 
   Raises:
     ValueError: see `check_mixed`.
@@ -141,11 +141,12 @@ def measure_torch(
 
 
 def check_mixed(case: Any, model: Any, form: str, device: str) -> float:
-  """Compares PyTorch's logits by a program in bfloat16 with float32 on the CPU.
+  """Compares PyTorch's logits in bfloat16 with float32 on the CPU.
 
   Args:
-    case: the network, and the batch that is timed: another would be compiled apart.
-    model: the network on the device, which has begun with the weights of ours.
+    case: the network, and the batch that is timed: another shape would be compiled
+      separately.
+    model: the network on the device, initialized with the JAX network's weights.
     form: that of the model.
     device: "cuda" or "cpu".
 
@@ -201,13 +202,13 @@ def throughput(
 ) -> list[str]:
   """A table's row: images/s, share of peak, and PyTorch's.
 
-  Each half runs in a process of its own, one after the other: two frameworks in one
-  would take the device's memory from each other.
+  Each half runs in a separate process, one after the other: two frameworks in one
+  process would compete for the device's memory.
 
   Args:
     data: see `cases.Case`.
-    width: the same.
-    batch: the same.
+    width: likewise.
+    batch: likewise.
     steps: steps of an epoch.
     epochs: timed epochs.
     failures: gets a line if PyTorch's half fails.
@@ -217,7 +218,7 @@ def throughput(
     The cells.
 
   Raises:
-    RuntimeError: if our half fails.
+    RuntimeError: if JAX's half fails.
   """
   from benchmarks import cases
 
@@ -231,7 +232,7 @@ def throughput(
     check.kill()
     check.communicate()
     raise RuntimeError(ours["failed"])
-  # Now, as PyTorch's half may take long, or not end.
+  # Printed now, as PyTorch's half may take long, or hang.
   logging.info("%s: %.0f images/s on %s", case, ours["images"], ours["hardware"])
   theirs = _result(check)
   if "difference" in theirs:
@@ -281,7 +282,7 @@ def main(argv: list[str]) -> None:
     cli.fail(f"--parts: expected some of {', '.join(_PARTS)}, got {unknown[0]!r}")
   if unknown := sorted(set(values.data) - set(_SHAPES)):
     cli.fail(f"--data: expected {' or '.join(_SHAPES)}, got {unknown[0]!r}")
-  # This process never touches the device, which a child could not open then.
+  # This process must not use the device, which a child could not open then.
   probe = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
   found = subprocess.run(probe, check=False, capture_output=True, text=True)
   if found.returncode:
@@ -309,14 +310,14 @@ def main(argv: list[str]) -> None:
     header = ["bfloat16", "images/s", "TFLOP/s", "of peak", "torch", "ours to it"]
     rows = []
     for name in names:
-      # Not "tiny", a network that PyTorch has not.
+      # Not "tiny", which has no PyTorch counterpart.
       width = "small" if values.dry_run else "full"
       with attempts.in_one_line(f"throughput, {name}", failures):
         row = throughput(
           name, width, batch, steps, epochs, failures, dry_run=values.dry_run
         )
         rows.append(row)
-        # Each time, as what comes next may end this process.
+        # After each part, as the next may end this process.
         print(measure.format_rows(header, rows), flush=True)
   runs = {
     name: run for name, run in accelerator_runs.RUNS.items() if name in values.parts

@@ -1,4 +1,4 @@
-"""Whole runs of the training command for `accelerator`, and when they were how good."""
+"""Whole training runs for `accelerator`, with time to a target accuracy."""
 
 import json
 import os
@@ -16,10 +16,10 @@ class Run(NamedTuple):
   """A run of the project's training command.
 
   Attributes:
-    config: what --config is, without the folder.
-    target: accuracy on validation images whose time is wanted; None for none.
+    config: value of --config, without the folder.
+    target: target accuracy on validation images, or None.
     data_dir: where the data is, below --data_dir.
-    settings: further ones of the config.
+    settings: further settings of the config.
   """
 
   config: str
@@ -39,12 +39,12 @@ DRY_RUN = Run("synthetic_faces.py:fer_vgg,small", 0.0, "")
 
 
 def whole_run(run: Run, data_dir: str, workdir: pathlib.Path, *, tiny: bool) -> str:
-  """Trains by the project's command, and tells the time and the accuracy.
+  """Trains by the project's command, and reports the time and the accuracy.
 
   Args:
     run: what to train.
     data_dir: see `Run`.
-    workdir: the run's folder. An unfinished run in it is resumed, and that is said.
+    workdir: the run's folder. An unfinished run in it is resumed, which is reported.
     tiny: whether to train one epoch of a handful of images.
 
   Returns:
@@ -93,14 +93,14 @@ def whole_run(run: Run, data_dir: str, workdir: pathlib.Path, *, tiny: bool) -> 
 
 
 def describe(workdir: pathlib.Path, target: float | None) -> str:
-  """When a run's validation accuracy came to a target, and when the run ended.
+  """Time to a target validation accuracy, and total time of a run.
 
   Args:
     workdir: the run's folder.
     target: an accuracy, or None.
 
   Returns:
-    Words for a report.
+    Text for a report.
   """
   from emosynth_jax.workdir.metric_writer import read_records
 
@@ -129,7 +129,7 @@ def whole_runs(
   *,
   tiny: bool,
 ) -> None:
-  """Trains one after the other, and prints of each what it took, or why it failed."""
+  """Trains sequentially, and prints the time of each run, or why it failed."""
   for name, run in runs.items():
     with attempts.in_one_line(name, failures):
       text = whole_run(run, data_dir, root / name, tiny=tiny)

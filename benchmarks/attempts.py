@@ -1,4 +1,4 @@
-"""What fails is one line of the output, and the rest of a benchmark goes on."""
+"""Error handling of benchmarks: a failure is one line, and the rest continues."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,20 +7,20 @@ from emosynth_jax.utils import cli
 
 
 def describe(error: BaseException) -> str:
-  """An error in one line: its kind, and the first line that it says."""
+  """Formats an error in one line: its type, and the first line of its message."""
   said = next((line for line in str(error).splitlines() if line.strip()), "")
   return f"{type(error).__name__}: {said.strip()}".removesuffix(": ")
 
 
 @contextlib.contextmanager
 def in_one_line(what: str, failures: list[str]) -> Iterator[None]:
-  """Within it, an error becomes a line, and what comes after it goes on.
+  """Context in which an error becomes a line, after which the program continues.
 
-  A process that the system kills, as for want of memory, ends all the same.
+  A process that the system kills, such as for lack of memory, still ends.
 
   Args:
-    what: what is tried, for the line.
-    failures: gets the line, too.
+    what: name of the attempt, for the line.
+    failures: the line is appended to it.
   """
   try:
     yield
@@ -29,13 +29,13 @@ def in_one_line(what: str, failures: list[str]) -> Iterator[None]:
 
 
 def report(line: str, failures: list[str]) -> None:
-  """Prints what failed at once, and keeps it."""
+  """Prints a failure immediately, and records it."""
   print(f"failed: {line}", flush=True)
   failures.append(line)
 
 
 def describe_end(code: int, errors: str) -> str:
-  """How a child ended: its exit code, and the last line of what it said of errors."""
+  """Describes a child's end: exit code, and the last line of its stderr."""
   lines = errors.strip().splitlines()
   how = f"signal {-code}" if code < 0 else f"exit code {code}"
   return f"the process ended with {how}" + (f": {lines[-1].strip()}" if lines else "")

@@ -1,4 +1,4 @@
-"""What is timed: EmoSynthNet by the project's own training step and evaluation."""
+"""Benchmark cases: EmoSynthNet with the project's training step and evaluation."""
 
 import functools
 import importlib
@@ -15,7 +15,7 @@ from emosynth_jax.training import build, eval_step
 from emosynth_jax.training.train_step import compile_train_steps
 
 # The image shape and number of classes of the configs that are timed. "tiny" is for a
-# dry run, with another network that is quickly compiled.
+# dry run, with another network that compiles quickly.
 DATA_SETS: dict[str, tuple[tuple[int, int, int], int]] = {
   "cifar10": ((32, 32, 3), 10),
   "fer2013": ((48, 48, 1), 7),
@@ -94,21 +94,21 @@ def build_experiment(case: Case, dtype: str = "float32") -> build.Experiment:
 
 @functools.cache
 def variables(case: Case) -> Any:
-  """The network's variables as a run begins with them."""
+  """The network's initial variables of a run."""
   state = build.create_state(build_experiment(case), seed=0)
   return state.variables
 
 
 @functools.cache
 def multiply_adds(case: Case) -> int:
-  """Of one image, forward, padding included; see `cost.Cost`."""
+  """Multiply-adds of one image, forward, padding included; see `cost.Cost`."""
   return cost.count(build_experiment(case).model, case.image_shape).multiply_adds
 
 
 def training(
   case: Case, steps: int, *, augmented: bool = False, dtype: str = "float32"
 ) -> Callable[[], None]:
-  """The compiled training step, as a run of the config takes it.
+  """Compiles the training step, as in a run of the config.
 
   Args:
     case: the network and the batch.
@@ -147,11 +147,11 @@ def training(
 def inference(
   case: Case, calls: int, *, dtype: str = "float32"
 ) -> Callable[[], np.ndarray]:
-  """The compiled evaluation of images on the host, to logits on the host.
+  """Compiles the evaluation of images on the host, to logits on the host.
 
   Args:
     case: the network and the batch.
-    calls: how many times a call answers.
+    calls: number of evaluations per call.
     dtype: type of the network's computation.
 
   Returns:

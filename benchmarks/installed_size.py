@@ -1,4 +1,4 @@
-"""How much of a disk a package takes, with all that it depends on."""
+"""Installed size of a package with its dependencies."""
 
 import importlib.metadata
 import re
@@ -6,19 +6,19 @@ from typing import Any
 
 
 def installed_size(package: str) -> tuple[int, int]:
-  """Bytes of a package with all it depends on, and how many packages that is.
+  """Bytes of a package with its dependencies, and the number of packages.
 
-  Bytes are those of the files that each package lists, without compiled bytecode. What
-  another platform would need counts if it is installed.
+  Bytes are those of the files that each package lists, without compiled bytecode.
+  Dependencies for other platforms count if they are installed.
 
   Args:
     package: its name, with extras in brackets if any: "emosynth_jax[predict]".
 
   Returns:
-    The two.
+    The size and the number.
 
   Raises:
-    ModuleNotFoundError: if the package, or what its extras ask for, isn't installed.
+    ModuleNotFoundError: if the package, or a dependency of its extras, isn't installed.
   """
   name, extras = _parse(package)
   todo = [(name, extras)]
@@ -38,7 +38,7 @@ def installed_size(package: str) -> tuple[int, int]:
     if name not in sizes:
       files = distribution.files or []
       sizes[name] = sum(file.size or 0 for file in files)
-    # A package is looked at once for itself, and once for each of its extras.
+    # A package is visited once for itself, and once for each of its extras.
     for extra in {None, *extras}:
       if (name, extra) in seen:
         continue
@@ -56,7 +56,7 @@ def installed_size(package: str) -> tuple[int, int]:
 
 
 def _parse(requirement: str) -> tuple[str, tuple[str, ...]]:
-  """Normalised name and extras of a requirement, as in "a.b[c,d]>=1; marker"."""
+  """Normalized name and extras of a requirement, as in "a.b[c,d]>=1; marker"."""
   match = re.match(r"\s*([\w.-]+)\s*(?:\[([^\]]*)\])?", requirement)
   if match is None:
     raise ValueError(f"this is no requirement: {requirement!r}")

@@ -1,18 +1,18 @@
-"""A loss landscape and a curvature map of EmoSynthNet beside a Python loop in PyTorch.
+"""Benchmark of loss landscape and curvature map, with a PyTorch loop as reference.
 
   python -m benchmarks.landscape                        # minutes on two free cores
-  python -m benchmarks.landscape --points=2601 --curvature_points=441    # all of both
+  python -m benchmarks.landscape --points=2601 --curvature_points=441    # both in full
 
-Ours is the program of `emosynth_jax.analysis`: one compiled map over the points.
-PyTorch's is what landscape tools do: for each point write the weights, run the fixed
-images through the network; for each product with the Hessian differentiate twice.
-Weights, directions, points and images are the same for both, and their losses and
-products are compared before anything is timed. Both run in turn on some of the grid's
-points; the time of the whole grid is that of a point times their number, as every
-point costs the same. The curvature has a fixed number of products a point.
+The JAX program is that of `emosynth_jax.analysis`: one compiled map over the points.
+PyTorch's is as in landscape tools: for each point set the weights and evaluate the
+fixed images; for each Hessian-vector product differentiate twice. Weights, directions,
+points and images are the same for both, and their losses and products are compared
+before timing. Both run in turn on some of the grid's points; the time of the whole grid
+is extrapolated from the time per point, as every point costs the same. The curvature
+has a fixed number of products per point.
 
 Images and weights are random: no data set is read. Without torch
-(`pip install -e '.[benchmark]'`) our half is printed.
+(`pip install -e '.[benchmark]'`) only the JAX half is printed.
 """
 
 import functools
@@ -47,7 +47,7 @@ def define_flags() -> None:
 
 
 def landscape(problem: Problem) -> Callable[[], np.ndarray]:
-  """Our losses at the points, as one program."""
+  """JAX losses at the points, as one program."""
   import jax
 
   from emosynth_jax.analysis.loss_landscape import surface
@@ -62,7 +62,7 @@ def landscape(problem: Problem) -> Callable[[], np.ndarray]:
 
 
 def curvature(problem: Problem, steps: int) -> Callable[[], Any]:
-  """Our Lanczos at the points, all its steps, with full reorthogonalisation."""
+  """JAX Lanczos at the points, all steps, with full reorthogonalization."""
   import jax
 
   from emosynth_jax.analysis.curvature import hessian
@@ -80,7 +80,7 @@ def curvature(problem: Problem, steps: int) -> Callable[[], Any]:
 
 
 def product(problem: Problem, vector: Any) -> np.ndarray:
-  """Our product of the Hessian with a vector at the first point.
+  """JAX Hessian-vector product at the first point.
 
   Args:
     problem: the network, points and images.
@@ -109,16 +109,16 @@ def product(problem: Problem, vector: Any) -> np.ndarray:
 
 
 def check(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> str:
-  """Refuses to time two programs that compute different things.
+  """Checks that two programs compute the same before timing.
 
   Args:
-    name: what is compared.
-    ours: the numbers here.
-    theirs: those in PyTorch.
-    tolerance: the largest relative difference that rounding explains.
+    name: name of the compared value.
+    ours: values in JAX.
+    theirs: values in PyTorch.
+    tolerance: tolerance of the relative difference.
 
   Returns:
-    The largest relative difference that there is, in words.
+    The largest relative difference, as text.
 
   Raises:
     ValueError: if they differ by more than rounding explains.
@@ -134,7 +134,7 @@ def check(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> 
 def candidates(
   task: str, problem: Problem, steps: int, forms: list[str]
 ) -> tuple[dict[str, Callable[[], Any]], list[str]]:
-  """Ours and PyTorch's, each run once, and how far their results differ."""
+  """Runs the JAX and PyTorch programs once, and compares their results."""
   import jax
 
   ours = landscape(problem) if task == LANDSCAPE else curvature(problem, steps)
@@ -167,7 +167,7 @@ def rows_of(
   points: int,
   grid: int,
 ) -> list[list[str]]:
-  """Lines of the table: seconds a point and of the grid, and the ratio."""
+  """Lines of the table: seconds per point and for the grid, and the ratio."""
   from benchmarks import measure
 
   return [
@@ -226,7 +226,7 @@ def main(argv: list[str]) -> None:
       compared += errors
       logging.info("%s: timed from here", task)
       own = rows_of(task, measure.alternate(found, given.rounds), points, grid)
-      for row in own:  # At once, as the next task takes long.
+      for row in own:  # Printed now, as the next task takes long.
         logging.info("%s", "  ".join(row))
       rows += own
   except ValueError as error:

@@ -1,4 +1,4 @@
-"""What `landscape` times on both sides: one network, its directions, points, images."""
+"""Common inputs of `landscape`: network, directions, points, images."""
 
 import functools
 from typing import Any
@@ -10,12 +10,12 @@ class Problem:
   """The network, its directions, and points and images of one of the two tasks."""
 
   def __init__(self, case: Any, images: int, points: int):
-    """Draws all of it.
+    """Draws the inputs.
 
     Args:
       case: the network and the batch.
-      images: how many; a multiple of the batch.
-      points: how many.
+      images: number of images; a multiple of the batch.
+      points: number of points.
     """
     import jax
 

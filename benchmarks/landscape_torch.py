@@ -1,4 +1,4 @@
-"""Landscapes and products with the Hessian as a loop in PyTorch, for `landscape`."""
+"""Landscapes and Hessian-vector products as a PyTorch loop, for `landscape`."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ class InTorch:
   """The same tasks as a loop in Python over points and batches."""
 
   def __init__(self, problem: Problem, form: str):
-    """Builds the network with the weights of ours.
+    """Builds the network with the JAX network's weights.
 
     Args:
       problem: weights, directions, points and images.
@@ -39,7 +39,7 @@ class InTorch:
       )
 
   def parameters_of(self, params: Any) -> list[Any]:
-    """A tree as our parameters in the order of PyTorch's."""
+    """Converts a tree like the JAX parameters to the order of PyTorch's."""
     from benchmarks.emosynthnet_torch import from_flax
 
     tree = {"params": params, "batch_stats": {}}
@@ -67,7 +67,7 @@ class InTorch:
     return np.array(losses)
 
   def product(self, vector: list[Any]) -> list[Any]:
-    """The Hessian's product with a vector at the weights as they are."""
+    """Hessian-vector product at the current weights."""
     parameters = list(self._model.parameters())
     total = [self._torch.zeros_like(p) for p in parameters]
     for batch in self._batches:
@@ -79,9 +79,9 @@ class InTorch:
     return total
 
   def first_product(self, vector: Any) -> np.ndarray:
-    """Of the product at the first point its norm and its inner product with the vector.
+    """Norm of the product at the first point and its inner product with the vector.
 
-    Neither depends on the order of the weights, which is another in PyTorch.
+    Neither depends on the order of the weights, which differs in PyTorch.
     """
     self._move(self._problem.points[0])
     own = self.parameters_of(vector)
@@ -94,7 +94,7 @@ class InTorch:
     )
 
   def curvature(self, steps: int) -> None:
-    """So many products at each point, without the rest of an eigenvalue solver."""
+    """Computes a number of products at each point, without an eigenvalue solver."""
     for point in self._problem.points:
       self._move(point)
       vector = [self._torch.randn_like(p) for p in self._model.parameters()]

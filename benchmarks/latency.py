@@ -1,11 +1,10 @@
-"""One image at a time: the exported network in onnxruntime, JAX, and PyTorch.
+"""Latency benchmark at batch size 1: onnxruntime, JAX and PyTorch.
 
   python -m benchmarks.latency --source=BUNDLE_OR_WORKDIR
 
-The same weights in all of them, from uint8 pixels to logits, each with the same number
-of cores and in a process of its own, so that none waits for another's threads. They
-take turns of a few calls. PyTorch, which is optional, takes EmoSynthNet and FerVGG
-alone.
+All have the same weights, from uint8 pixels to logits, the same number of cores, and
+separate processes, so that none waits for another's threads. They alternate every few
+calls. PyTorch, which is optional, supports only EmoSynthNet and FerVGG.
 """
 
 import contextlib
@@ -28,14 +27,14 @@ from emosynth_jax.export import verify
 from emosynth_jax.utils import cli
 from emosynth_jax.workdir import provenance
 
-# Calls of a turn, and seconds before it, in which the threads of the one before that
-# still wait for work in a loop fall asleep.
+# Calls of a turn, and seconds before it, in which busy-waiting threads of the previous
+# runtime go to sleep.
 _TURN, _PAUSE = 10, 0.3
 _REFERENCE = "JAX, jit"
 
 
 def main(argv: list[str]) -> None:
-  """Prints the table; a mistake in its input ends it with one line."""
+  """Prints the table; invalid input exits with a one-line error."""
   cli.expect_flags_only(argv)
   cli.start_logging()
   given = flags.FLAGS
@@ -61,7 +60,7 @@ def answer_turns(name: str, source: str, *, threads: int) -> None:
   try:
     run = latency_runtimes.build(name, network, threads=threads)
   except (ModuleNotFoundError, ValueError) as error:
-    # PyTorch's are optional.
+    # PyTorch's packages are optional.
     if not name.startswith("PyTorch"):
       raise
     print(json.dumps({"left_out": str(error)}), flush=True)

@@ -13,13 +13,13 @@ Answer = Callable[[np.ndarray], Any]
 
 
 def hold_cores(threads: int) -> None:
-  """Binds this process to as many cores, before a runtime counts what it may take.
+  """Binds this process to a number of cores, before a runtime counts them.
 
   Args:
     threads: cores, from 1.
 
   Raises:
-    ValueError: if there are fewer, or the system binds no process.
+    ValueError: if there are fewer, or the system does not support it.
   """
   if not hasattr(os, "sched_setaffinity"):
     if threads == os.cpu_count():
@@ -35,7 +35,7 @@ def hold_cores(threads: int) -> None:
 
 
 def all_cores() -> int:
-  """How many cores this process may use."""
+  """Number of cores available to this process."""
   if hasattr(os, "sched_getaffinity"):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
@@ -44,20 +44,21 @@ def all_cores() -> int:
 def build(
   name: str, network: bundle.Bundle, *, threads: int, images: np.ndarray | None = None
 ) -> Answer:
-  """The network in one runtime.
+  """Loads the network in one runtime.
 
   Args:
     name: one of `RUNTIMES`.
     network: what to run.
-    threads: the runtime's; JAX takes the cores that its process has, see `hold_cores`.
-    images: to calibrate 8 bits on; None for noise, of which the time doesn't depend.
+    threads: threads of the runtime; JAX uses the cores of its process, see
+      `hold_cores`.
+    images: calibration images for int8; None for noise, which does not affect the time.
 
   Returns:
-    A uint8 image `(1, H, W, C)` to logits.
+    A function of a uint8 image `(1, H, W, C)` to logits.
 
   Raises:
     ModuleNotFoundError: if the runtime is not installed.
-    ValueError: if PyTorch has no such network here.
+    ValueError: if the network is not available in PyTorch.
   """
   if images is None:
     noise = np.random.default_rng(0).integers(0, 256, (64, *network.image_shape))

@@ -1,4 +1,4 @@
-"""Timing in turns, and what a machine's matrix products reach."""
+"""Alternating timing, and a machine's matrix product rate."""
 
 import statistics
 import time
@@ -11,15 +11,14 @@ import jax.numpy as jnp
 def alternate(
   candidates: Mapping[str, Callable[[], object]], rounds: int
 ) -> dict[str, list[float]]:
-  """Times candidates in turn, so that a change of the machine's speed meets them all.
+  """Times candidates in turn, so that changes of the machine's speed affect all.
 
   Args:
-    candidates: name to a function that returns when its work is done; each has run
-      before.
+    candidates: name to a blocking function; each must be warmed up.
     rounds: calls of each.
 
   Returns:
-    Seconds by name, one a round.
+    Seconds by name, one per round.
   """
   seconds: dict[str, list[float]] = {name: [] for name in candidates}
   for _ in range(rounds):
@@ -31,12 +30,12 @@ def alternate(
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-  """The median over the rounds of their seconds over ours: above 1 we are ahead."""
+  """Median over rounds of the reference's time over JAX's: above 1, JAX is faster."""
   return statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
 
 
 def product_rate(side: int = 2048, rounds: int = 5) -> float:
-  """The best FLOP/s of JAX's float32 product of two square matrices."""
+  """Best FLOP/s of JAX's float32 product of two square matrices."""
   matrix = jnp.ones((side, side))
   product = jax.jit(jnp.matmul)
   run = lambda: jax.block_until_ready(product(matrix, matrix))  # noqa: E731
@@ -45,7 +44,7 @@ def product_rate(side: int = 2048, rounds: int = 5) -> float:
 
 
 def format_row(cells: Sequence[str], widths: Sequence[int]) -> str:
-  """A table's line: the first column to the left, the others to the right."""
+  """A table's line: the first column left-aligned, the others right-aligned."""
   return "  ".join(
     f"{cell:<{width}}" if i == 0 else f"{cell:>{width}}"
     for i, (cell, width) in enumerate(zip(cells, widths, strict=True))

@@ -5,16 +5,16 @@
   python -m benchmarks.other_packages --package=emosynth_jax \\
       --data_dir=data/fer2013.csv --baseline=runs/packages/fer.csv
 
-Each package runs in an environment of its own, since their dependencies exclude each
-other. Every package gets the cropped face, past its face detector, and scales it as its
-authors' code does: what is compared is the classifier. FER-2013 comes in two forms,
-original pixels (`fer2013.csv`) and histogram-equalized ones (Kaggle's `fer2013.zip`);
+Each package runs in a separate environment, since their dependencies conflict. Every
+package gets the cropped face, without its face detector, and scales it as its authors'
+code does: only the classifiers are compared. FER-2013 comes in two forms, original
+pixels (`fer2013.csv`) and histogram-equalized ones (Kaggle's `fer2013.zip`);
 `--equalize` applies `cv2.equalizeHist` to the images of either. docs/comparison.md has
 the results.
 
 Reported are accuracy with its 95 % confidence interval (Wilson), balanced accuracy, the
-CPU time of an image and of the import, the size of the package with all that it depends
-on (what it needs to find faces included), and the paired difference from a baseline.
+CPU time of an image and of the import, the size of the package with its dependencies
+(including those for face detection), and the paired difference from a baseline.
 """
 
 import importlib.metadata
@@ -32,20 +32,20 @@ from emosynth_jax.data.datasets import fer2013
 from emosynth_jax.metrics import statistics
 from emosynth_jax.utils import cli
 
-# Images, uint8 (N, 48, 48), to the names of their classes as the package says them.
+# Images, uint8 (N, 48, 48), to the package's names of their classes.
 Classify = Callable[[np.ndarray], list[str]]
 
-# FER-2013's names for what the packages call them.
+# FER-2013's class names by the packages' names.
 NAMES = {"anger": "angry", "sadness": "sad", "surprised": "surprise"}
 
 
 def one_by_one(classify: Callable[[np.ndarray], str]) -> Classify:
-  """Images by a function that takes one, `(48, 48)`, at a time."""
+  """Applies a function of one image, `(48, 48)`, to all images."""
   return lambda images: [classify(image) for image in images]
 
 
 def build_emosynth_jax() -> Classify:
-  """The included network, one image at a time."""
+  """The included pretrained model, one image at a time."""
   from emosynth_jax.predict import Predictor
 
   predictor = Predictor(faces="none", batch_size=1, min_confidence=0)
@@ -53,7 +53,7 @@ def build_emosynth_jax() -> Classify:
 
 
 def build_batches() -> Classify:
-  """The same in batches of 64."""
+  """Likewise in batches of 64."""
   from emosynth_jax.predict import Predictor
 
   predictor = Predictor(faces="none", batch_size=64, min_confidence=0)
@@ -61,7 +61,7 @@ def build_batches() -> Classify:
 
 
 def build_onnxruntime() -> Classify:
-  """The same as ONNX in onnxruntime, one image at a time, by one thread."""
+  """Likewise as ONNX in onnxruntime, one image at a time, with one thread."""
   from emosynth_jax import bundle
   from emosynth_jax.export import export, verify
 
@@ -70,7 +70,7 @@ def build_onnxruntime() -> Classify:
 
   network = bundle.read_bundle(bundle.PRETRAINED)
   options = onnxruntime.SessionOptions()
-  # Further threads wait in a loop, which would count as time of the processor.
+  # Further threads busy-wait, which would count as CPU time.
   options.intra_op_num_threads = 1
   content = export.export_network(network, "onnx")
   session = onnxruntime.InferenceSession(content, options)
@@ -108,7 +108,7 @@ def build_fer(use_tflite: bool = True, offset: int = 0) -> Classify:
 
   def classify(image: np.ndarray) -> str:
     colored = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    # A given rectangle takes the place of its detector.
+    # A given rectangle replaces its detector.
     detector.detect_emotions(colored, face_rectangles=[(0, 0, 48, 48)])
     return names[int(scores[0].argmax())]
 
@@ -138,7 +138,7 @@ def build_facial_emotion_recognition() -> Classify:
   import torch
   from facial_emotion_recognition import EmotionRecognition
 
-  # As it is, it stops on a machine without a GPU, where its weights were saved.
+  # Unpatched, it fails without a GPU, since its weights were saved on one.
   torch.load = functools.partial(torch.load, map_location="cpu", weights_only=True)
   recognition = EmotionRecognition(device="cpu")
   return one_by_one(lambda image: recognition._predict(image))
@@ -155,12 +155,12 @@ PACKAGES: dict[str, Callable[[], Classify]] = {
   "facial-emotion-recognition": build_facial_emotion_recognition,
 }
 
-# What is to be installed for a package to find faces as well, if not the package alone.
+# Requirements of a package including face detection, if more than the package.
 WITH_FACES = {"emosynth_jax": "emosynth_jax[predict]"}
 
 
 def main(argv: list[str]) -> None:
-  """Prints the results of one package; a mistake ends it with one line."""
+  """Prints the results of one package; invalid input exits with a one-line error."""
   cli.expect_flags_only(argv)
   cli.start_logging()
   given = flags.FLAGS
@@ -188,11 +188,11 @@ def measure(
 
   Args:
     package: of `PACKAGES`.
-    data_dir: where FER-2013 is; the file itself where both forms are there.
-    num_images: at most so many of PrivateTest; 0 for all.
-    equalize: whether each image goes through `cv2.equalizeHist` first.
-    answers_file: a CSV file to write the package's answer to each image to.
-    baseline_file: one that another package's run has written, on the same images.
+    data_dir: location of FER-2013; the file itself if both forms are present.
+    num_images: maximum number of images of PrivateTest; 0 for all.
+    equalize: whether to apply `cv2.equalizeHist` to each image first.
+    answers_file: a CSV file for the package's prediction for each image.
+    baseline_file: such a file of another package, on the same images.
 
   Raises:
     FileNotFoundError: if the data set or the baseline is missing.
@@ -202,7 +202,7 @@ def measure(
   """
   name = package.partition(",")[0]
   whole = WITH_FACES.get(name, name)
-  # First, since it says what is missing.
+  # First, since it reports missing files.
   size, number = installed_size(whole)
 
   test = fer2013.load(data_dir, "test")
@@ -229,7 +229,7 @@ def measure(
     package_answers.write(answers_file, sources, labels, predicted)
 
   right = predicted == labels
-  # Of few images some classes may have none.
+  # With few images some classes may be empty.
   present = np.unique(labels)
   recalls = [right[labels == k].mean() for k in present]
   low, high = statistics.proportion_interval(int(right.sum()), len(rows))
@@ -261,7 +261,7 @@ def equalize_histograms(images: np.ndarray) -> np.ndarray:
 
 
 def to_labels(answers: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
-  """A package's names of classes as labels.
+  """Converts a package's class names to labels.
 
   Args:
     answers: N names, in any case.
@@ -271,7 +271,7 @@ def to_labels(answers: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
     int `(N,)`.
 
   Raises:
-    ValueError: for a name that is none of theirs.
+    ValueError: for an unknown name.
   """
   labels = []
   for answer in answers:

@@ -1,4 +1,4 @@
-"""Answers of a package, image by image, kept so that two packages can be paired."""
+"""Stored predictions of a package, for paired comparisons."""
 
 import csv
 import pathlib
@@ -15,7 +15,7 @@ _HEADER = ["source", "label", "predicted"]
 def write(
   path: str, sources: Sequence[str], labels: np.ndarray, predicted: np.ndarray
 ) -> None:
-  """Writes one line an image.
+  """Writes one line per image.
 
   Args:
     path: the CSV file; its folder is made if missing.
@@ -31,7 +31,7 @@ def write(
 
 
 def read(path: str, sources: Sequence[str], labels: np.ndarray) -> np.ndarray:
-  """Reads what `write` has written for the same images.
+  """Reads a file of `write` for the same images.
 
   Args:
     path: the file.
@@ -43,7 +43,7 @@ def read(path: str, sources: Sequence[str], labels: np.ndarray) -> np.ndarray:
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it is another file, or of other images.
+    ValueError: if it is not such a file, or of other images.
   """
   if not pathlib.Path(path).is_file():
     raise FileNotFoundError(f"no answers at {path}: --answers writes them")
@@ -68,8 +68,8 @@ def difference(right: np.ndarray, baseline: np.ndarray) -> str:
   """Compares two classifiers on the same images.
 
   Args:
-    right: bool `(N,)`, which images the one classifies correctly.
-    baseline: the same of the other.
+    right: bool `(N,)`, images that the first classifies correctly.
+    baseline: likewise for the other.
 
   Returns:
     The difference of the accuracies in percentage points with its 95 % confidence

@@ -1,11 +1,12 @@
-"""What a training loses when its images wait on the host instead of on the device.
+"""Benchmark of input pipelines: images on the device, in host memory, or on disk.
 
   python -m benchmarks.pipeline
 
-Trains the same steps from a resident split, from the host's memory by Grain and from
-PNG files by Grain, alternating, and prints medians and ratios. The network is small, so
-that the pipeline shows: with a large one, reading is hidden behind the computation.
-Each round begins an epoch, and a first call, in which Grain starts, is not timed.
+Trains the same steps from a resident split, from host memory by Grain and from PNG
+files by Grain, alternating, and prints medians and ratios. The network is small, so
+that the pipeline is measurable: with a large one, reading is hidden behind the
+computation. Each round begins an epoch, and a first call, in which Grain starts, is not
+timed.
 """
 
 import functools
@@ -40,7 +41,7 @@ _CALL = 5
 
 
 def write_images(folder: pathlib.Path, number: int) -> None:
-  """Random greyscale PNG files of two classes."""
+  """Random grayscale PNG files of two classes."""
   rng = np.random.default_rng(0)
   for k in range(number):
     path = folder / "train" / "ab"[k % 2] / f"{k:06d}.png"
@@ -100,7 +101,7 @@ def main(argv: list[str]) -> None:
 
 
 def _ways(config: Any, lazy: Dataset, batch_size: int) -> dict[str, Any]:
-  """Functions of a number of steps to the seconds that they take."""
+  """Functions of a number of steps to their time in seconds."""
   mesh = meshes.build_mesh()
   meshes.check_batch_size(mesh, batch_size)
   built = build.build_experiment(config, image_shape=(_SIDE, _SIDE, 1), num_classes=2)
@@ -145,7 +146,7 @@ def _ways(config: Any, lazy: Dataset, batch_size: int) -> dict[str, Any]:
 
 
 def define_flags() -> None:
-  """The flags of the command, which no import of this module may define."""
+  """Defines the command's flags; not at import."""
   flags.DEFINE_integer("images", 4096, "Images of the split.", 64)
   flags.DEFINE_integer("batch_size", 64, "Images a step.", 1)
   flags.DEFINE_integer("steps", 50, "Timed steps of a round, a multiple of 5.", 5)

@@ -1,11 +1,11 @@
-"""A fresh process up to its first training step: `throughput` runs and times it.
+"""Startup of a fresh process to its first training step, timed by `throughput`.
 
   python -m benchmarks.start --framework=jax --data=fer2013 --width=small --batch=64
   python -m benchmarks.start --framework=torch_eager --program=FILE
 
 It prints a line when the step is done, takes three more, and prints the largest memory
-that the process held, in MiB. PyTorch's process has no JAX in it: what it trains is in
-a file, of `torch_cases.write_start`.
+that the process held, in MiB. PyTorch's process does not import JAX: its program is in
+a file of `torch_cases.write_start`.
 """
 
 import pathlib
@@ -27,10 +27,10 @@ def define_flags() -> None:
 
 
 def memory_peak() -> int:
-  """The largest memory that this process held, in MiB."""
+  """Peak memory of this process, in MiB."""
   status = pathlib.Path("/proc/self/status")
   if status.exists():
-    # Linux hands the maximum of getrusage on to a child, whose it never was.
+    # On Linux a child inherits the parent's maximum of getrusage.
     if found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text()):
       return int(found[1]) // 1024
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -1,15 +1,15 @@
-"""EmoSynthNet beside the same network in PyTorch, on this machine, in one run.
+"""Throughput benchmark of EmoSynthNet in JAX and PyTorch, in one run.
 
   python -m benchmarks.throughput --quick    # :small on FER-2013's shape, minutes
   python -m benchmarks.throughput            # everything; hours on two cores
 
-Training steps and inference, our programs and PyTorch's in turn (eager, channels-last,
-torch.compile), after their logits of shared weights have been compared: medians, best
-rounds and the medians of the rounds' ratios; what a first step and the memory cost in a
-fresh process; augmentation on against off; and all of it against the machine's own rate
-of matrix products. Images are random: no data set is read. Without torch (`pip install
--e '.[benchmark]'`) our half is printed. A case's rows are printed when it is measured;
-what fails is a line, the rest goes on, and the exit code is 1.
+Training steps and inference, JAX and PyTorch programs in turn (eager, channels-last,
+torch.compile), after comparing their logits with shared weights: medians, best rounds
+and the medians of the rounds' ratios; time to the first step and peak memory in a fresh
+process; augmentation on and off; all relative to the machine's matrix product rate.
+Images are random: no data set is read. Without torch (`pip install -e '.[benchmark]'`)
+only the JAX half is printed. A case's rows are printed when it is measured; a failure
+is reported in one line, the rest continues, and the exit code is 1.
 """
 
 import itertools
@@ -47,7 +47,7 @@ def define_flags() -> None:
 
 
 def load_torch() -> Any:
-  """The module of PyTorch's cases, or None where torch is missing."""
+  """The module of PyTorch's cases, or None if torch is missing."""
   try:
     from benchmarks import torch_cases
   except ImportError as error:
@@ -60,11 +60,11 @@ def load_torch() -> Any:
 def selected(
   quick: bool, data: list[str], widths: list[str], batches: list[str]
 ) -> list[Any]:
-  """The cases that the flags name.
+  """Parses the cases of the flags.
 
   Raises:
     ValueError: for a name that is none of `cases.DATA_SETS` or `cases.WIDTHS`, or a
-      batch that is no number from 1.
+      batch that is not a number from 1.
   """
   from benchmarks import cases
 
@@ -92,18 +92,18 @@ def candidates(
   count: int,
   failures: list[str],
 ) -> dict[str, Callable[[], Any]]:
-  """Our program and PyTorch's, each called once; their networks have been compared.
+  """JAX's and PyTorch's programs, warmed up, after comparing their networks.
 
   Args:
     part: "training" or "inference".
     case: the network and the batch.
     torch_cases: the module, or None.
-    forms: PyTorch's. One that fails, or whose logits are others, is left out.
-    count: steps or answers of a call.
-    failures: gets a line of each of those.
+    forms: PyTorch's. One that fails, or whose logits differ, is omitted.
+    count: steps or evaluations per call.
+    failures: gets a line for each of those.
 
   Returns:
-    The programs by name, ours first.
+    The programs by name, JAX first.
   """
   from benchmarks import cases
 
@@ -136,14 +136,14 @@ def candidates(
 def rows(
   case: Any, seconds: Mapping[str, list[float]], images: int, passes: int, rate: float
 ) -> list[list[str]]:
-  """A table's rows of one case.
+  """Table rows of one case.
 
   Args:
     case: the case.
     seconds: of each candidate and round.
     images: of a call.
-    passes: how often the network's multiply-adds are done for one image: 1 in
-      inference, 3 in training.
+    passes: multiple of the network's multiply-adds per image: 1 in inference, 3 in
+      training.
     rate: FLOP/s of the machine's matrix products.
   """
   from benchmarks import cases, measure
@@ -171,7 +171,7 @@ HEADER = ["", "images/s", "best", "ms a batch", "ours to it", "GFLOP/s", "of pro
 
 
 def print_row(cells: list[str]) -> None:
-  """Prints a line at once: hours later the system may end the process."""
+  """Prints a line immediately: the process may be killed hours later."""
   from benchmarks import measure
 
   # The longest name: "32x32x3 small, batch 512: torch_channels_last".
@@ -198,7 +198,7 @@ def compare(
   for case in cases_:
     logging.info("%s, %s", part, case)
     small = case.width == "small"
-    # At least two, as XLA makes no loop of a single step, and a run has loops.
+    # At least two, as XLA unrolls a loop of one step, and real runs have loops.
     count = (50 if small else 5) if case.batch == 1 else 2
     with attempts.in_one_line(f"{part}, {case}", failures):
       programs = candidates(part, case, torch_cases, forms, count, failures)
@@ -232,7 +232,7 @@ def augmentation(cases_: list[Any], rounds: int, failures: list[str]) -> None:
 def start(
   cases_: list[Any], torch_cases: Any, forms: list[str], failures: list[str]
 ) -> None:
-  """Prints the table of a fresh process: seconds to its first step's end, memory."""
+  """Prints the table of a fresh process: time to the first step, peak memory."""
   print()
   print_row(["start", "cold cache, s", "warm cache, s", "peak, MiB"])
   for case in cases_:
@@ -256,7 +256,7 @@ def _start_command(case, framework, torch_cases, folder):
   if framework == "jax":
     sizes = {"data": case.data, "width": case.width, "batch": case.batch}
     return [*command, *(f"--{name}={value}" for name, value in sizes.items())]
-  # Here, as JAX makes the weights, whose time and memory are none of PyTorch's.
+  # Here, since JAX initializes the weights, which must not count for PyTorch.
   path = os.path.join(folder, "program.pt")
   torch_cases.write_start(path, case)
   return [*command, f"--program={path}"]

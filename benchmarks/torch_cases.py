@@ -1,7 +1,7 @@
-"""The same cases in PyTorch: eager, in the channels-last layout, and compiled.
+"""The benchmark cases in PyTorch: eager, channels-last, and compiled.
 
-The weights are those that ours begins with, so JAX makes them here;
-`torch_programs.py` has what PyTorch does with them.
+The initial weights are the JAX network's, so JAX creates them here; `torch_programs.py`
+has the PyTorch programs.
 """
 
 import os
@@ -16,12 +16,12 @@ from benchmarks.emosynthnet_torch import from_flax
 
 FORMS = torch_programs.FORMS
 
-# Of the logits, relative to the largest: two orders of summation in float32.
+# Of the logits, relative to the largest: due to the order of summation in float32.
 _TOLERANCE = 1e-4
 
 
 def describe(case: Case) -> torch_programs.Program:
-  """A case in PyTorch's terms, with the weights that ours begins with.
+  """A case for PyTorch, with the JAX network's initial weights.
 
   Raises:
     ValueError: if the case has another network than EmoSynthNet.
@@ -55,7 +55,7 @@ def _tensors(case, count):
 
 
 def build(case: Case, form: str) -> torch.nn.Module:
-  """The network with the weights that ours begins with.
+  """The network with the JAX network's initial weights.
 
   Args:
     case: the network and the batch.
@@ -90,7 +90,7 @@ def training(
     form: one of `FORMS`.
     steps: steps of a call.
     device: where the network and all the images are.
-    mixed: whether the network computes in bfloat16 where autocast has it so.
+    mixed: whether to use autocast to bfloat16.
     model: the network of `build` on the device, if it is there already.
 
   Returns:
@@ -118,7 +118,7 @@ def inference(
   mixed: bool = False,
   model: torch.nn.Module | None = None,
 ) -> Callable[[], np.ndarray]:
-  """Answers to images on the host, as `cases.inference` gives them; see `training`."""
+  """Evaluation of images on the host, as `cases.inference`; see `training`."""
   program, model = _on_device(case, form, device, model)
   images, _ = _tensors(case, case.batch)
   return torch_programs.inference(
@@ -127,12 +127,12 @@ def inference(
 
 
 def write_start(path: str | os.PathLike, case: Case) -> None:
-  """Writes a case for `start`, whose process of PyTorch has no JAX: one step's."""
+  """Writes a one-step case for `start`, whose PyTorch process does not import JAX."""
   torch_programs.save(path, describe(case), *_tensors(case, case.batch))
 
 
 def check_equal(ours: np.ndarray, theirs: np.ndarray) -> float:
-  """Compares logits of shared weights.
+  """Compares logits with shared weights.
 
   Args:
     ours: `(N, K)`.

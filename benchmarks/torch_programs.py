@@ -1,6 +1,6 @@
-"""EmoSynthNet in PyTorch, trained and asked, of plain numbers and tensors.
+"""Training and inference of EmoSynthNet in PyTorch, without JAX.
 
-Nothing here imports JAX: what a process of PyTorch takes to start is timed with it.
+Nothing here imports JAX, since the startup of a PyTorch process is timed.
 """
 
 import os
@@ -17,11 +17,11 @@ FORMS = ("eager", "channels_last", "compile")
 
 
 class Program(NamedTuple):
-  """A network with its weights, and how it is trained.
+  """A network with its weights and training settings.
 
   Attributes:
     network: the arguments of `EmoSynthNet`.
-    state: its state dict, counters of batches left out.
+    state: its state dict, without batch counters.
     learning_rate: of Adam.
     scale: factor from pixels to the network's input.
     batch: images of a step.
@@ -57,7 +57,7 @@ def build(program: Program, form: str) -> torch.nn.Module:
 
 
 def _inputs(program, images, form):
-  """uint8 images `(N, H, W, C)` as the network takes them."""
+  """Converts uint8 images `(N, H, W, C)` to the network's input."""
   x = images.permute(0, 3, 1, 2)
   if form == "eager":
     x = x.contiguous()
@@ -83,7 +83,7 @@ def training(
     labels: int64 `(N,)`.
     form: that of the model.
     device: where the network and all the images are.
-    mixed: whether the network computes in bfloat16 where autocast has it so.
+    mixed: whether to use autocast to bfloat16.
 
   Returns:
     A function that takes the steps and returns when they are done.
@@ -117,7 +117,7 @@ def inference(
   device: str = "cpu",
   mixed: bool = False,
 ) -> Callable[[], np.ndarray]:
-  """Answers to images on the host, `calls` times, on the host; see `training`.
+  """Evaluation of images on the host, `calls` times; see `training`.
 
   Returns:
     A function that returns the logits, float32 `(N, K)`.
@@ -139,12 +139,12 @@ def inference(
 def save(
   path: str | os.PathLike, program: Program, images: torch.Tensor, labels: torch.Tensor
 ) -> None:
-  """Writes what a process needs that has no JAX; `load` reads it."""
+  """Writes the inputs of a process without JAX; `load` reads them."""
   torch.save({**program._asdict(), "images": images, "labels": labels}, path)
 
 
 def load(path: str | os.PathLike) -> tuple[Program, torch.Tensor, torch.Tensor]:
-  """The program, images and labels of a file that `save` wrote."""
+  """Loads program, images and labels from a file of `save`."""
   content = torch.load(path)
   images, labels = content.pop("images"), content.pop("labels")
   return Program(**content), images, labels

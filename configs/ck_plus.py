@@ -1,21 +1,21 @@
-"""EmoSynthNet on CK+ (Lucey et al. 2010), ten folds by subject, by MAM-SoftMax and SCE.
+"""EmoSynthNet on CK+ (Lucey et al. 2010), ten folds by subject, MAM-SoftMax and SCE.
 
   python -m emosynth_jax.main --config=configs/ck_plus.py            # full width, GPU
   python -m emosynth_jax.main --config=configs/ck_plus.py:small      # two CPU cores
 
-Neither has been run: CK+ is given out to researchers who apply for it.
+Not run: CK+ is distributed to researchers on request.
 
 Variants, joined by commas, in this order: a network by its name (resnet18, vgg19, ...;
-EmoSynthNet without one); small; strong, a modern recipe, or thesis, the recipe as the
-thesis prints it; the loss (ce, mse, sce, mam, mam_sce) instead of MAM-SoftMax under
-SCE.
+EmoSynthNet without one); small; strong, a modern training recipe, or thesis, the recipe
+as printed in the thesis; the loss (ce, mse, sce, mam, mam_sce) instead of MAM-SoftMax
+under SCE.
 
-A run is one of ten turns, --config.data.options.fold=0 to 9, with a --workdir of its
-own: the epoch is chosen on one fold, another is reported, and nobody is in two. The
-figure of CK+ is the mean over the ten. The thesis starts from networks trained on
-FER-2013 and RAF-DB: --config.init_from=WORKDIR of such a run with the same variants.
-docs/data.md says what is looked for in config.data.data_dir, and how frames become
-labels.
+A run is one of ten folds, --config.data.options.fold=0 to 9, each with a separate
+--workdir: the epoch is selected on one fold, another is reported, and no subject is in
+two folds. The result on CK+ is the mean over the ten. The thesis starts from networks
+trained on FER-2013 and RAF-DB: --config.init_from=WORKDIR of such a run with the same
+variants. docs/data.md describes the expected content of config.data.data_dir, and the
+labels of frames.
 """
 
 from emosynth_jax.config import defaults

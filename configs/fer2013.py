@@ -1,20 +1,20 @@
-"""EmoSynthNet on FER-2013 (Goodfellow et al. 2013), by MAM-SoftMax under SCE.
+"""EmoSynthNet on FER-2013 (Goodfellow et al. 2013), with MAM-SoftMax and SCE.
 
   python -m emosynth_jax.main --config=configs/fer2013.py            # full width, GPU
   python -m emosynth_jax.main --config=configs/fer2013.py:small      # two CPU cores
 
-docs/results/recipe.md has what an eighth of the width reaches by this recipe. At full
-width only `:strong` was run, on Kaggle's equalized images, to 68.0 % of PrivateTest
+docs/results/recipe.md has the results of this recipe at 1/8 width. At full width only
+`:strong` was run, on Kaggle's equalized images, with 68.0 % accuracy on PrivateTest
 (docs/performance.md). Results on those and on the original pixels of `fer2013.csv`,
-which the literature uses, can't be compared.
+which the literature uses, cannot be compared.
 
 Variants, joined by commas, in this order: a network by its name (resnet18, vgg19, ...;
-EmoSynthNet without one); small; strong, a modern recipe, or thesis, the recipe as the
-thesis prints it; the loss (ce, mse, sce, mam, mam_sce) instead of MAM-SoftMax under
-SCE.
+EmoSynthNet without one); small; strong, a modern training recipe, or thesis, the recipe
+as printed in the thesis; the loss (ce, mse, sce, mam, mam_sce) instead of MAM-SoftMax
+under SCE.
 
-The epoch is chosen on PublicTest and PrivateTest is reported. The data set is the
-Kaggle zip, its folder or one of the two CSV files, looked for in config.data.data_dir.
+The epoch is selected on PublicTest and PrivateTest is reported. The data set is the
+Kaggle zip, its folder or one of the two CSV files, in config.data.data_dir.
 """
 
 from emosynth_jax.config import defaults

@@ -3,17 +3,18 @@
   python -m emosynth_jax.main --config=configs/mnist.py          # full width, GPU
   python -m emosynth_jax.main --config=configs/mnist.py:small    # two CPU cores
 
-By the recipe of commit ed3d4d7 the small run reached 99.27 % on the test split (mean of
-seeds 0, 1, 2); at full width `:strong` reached 99.62 % (docs/performance.md). This
-recipe was not run to its end.
+With the recipe of commit ed3d4d7 the small run reached 99.27 % on the test split (mean
+of seeds 0, 1, 2); at full width `:strong` reached 99.62 % (docs/performance.md). The
+current recipe was not run to completion.
 
 Variants, joined by commas, in this order: a network by its name (resnet18, vgg19, ...;
-EmoSynthNet without one); small; strong, a modern recipe, or thesis, the recipe as the
-thesis prints it; the loss (ce, mse, sce, mam, mam_sce), which replaces cross-entropy.
+EmoSynthNet without one); small; strong, a modern training recipe, or thesis, the recipe
+as printed in the thesis; the loss (ce, mse, sce, mam, mam_sce), which replaces
+cross-entropy.
 
-The epoch is chosen on a tenth of the training split, held out by class; the test
-split is only reported. The data set is read as TFDS leaves it in array_record files
-under config.data.data_dir; `python -m emosynth_jax.data.prepare mnist` makes them.
+The epoch is selected on 10 % of the training split, held out by class; the test split
+is only reported. The data set is read from TFDS's array_record files under
+config.data.data_dir; `python -m emosynth_jax.data.prepare mnist` creates them.
 """
 
 from emosynth_jax.config import defaults

@@ -1,20 +1,20 @@
-"""EmoSynthNet on RAF-DB, basic emotions (Li et al. 2017), by MAM-SoftMax under SCE.
+"""EmoSynthNet on RAF-DB, basic emotions (Li et al. 2017), with MAM-SoftMax and SCE.
 
   python -m emosynth_jax.main --config=configs/raf_db.py            # full width, GPU
   python -m emosynth_jax.main --config=configs/raf_db.py:small      # two CPU cores
 
-Neither has been run: RAF-DB is given out to researchers who apply for it.
+Not run: RAF-DB is distributed to researchers on request.
 
 Variants, joined by commas, in this order: a network by its name (resnet18, vgg19, ...;
-EmoSynthNet without one); small; strong, a modern recipe, or thesis, the recipe as the
-thesis prints it; the loss (ce, mse, sce, mam, mam_sce) instead of MAM-SoftMax under
-SCE.
+EmoSynthNet without one); small; strong, a modern training recipe, or thesis, the recipe
+as printed in the thesis; the loss (ce, mse, sce, mam, mam_sce) instead of MAM-SoftMax
+under SCE.
 
-The epoch is chosen on a tenth of the training split, held out by class; the test split
-is only reported. The faces are read grey and at FER-2013's 48x48, so that a network
-trained on one of FER-2013, RAF-DB and CK+ fits the others; the aligned faces have
-100x100 in colour, as --config.data.options.image_size=96 and .channels=3 have them.
-docs/data.md says what is looked for in config.data.data_dir.
+The epoch is selected on 10 % of the training split, held out by class; the test split
+is only reported. The faces are converted to gray at FER-2013's 48x48, so that a network
+trained on one of FER-2013, RAF-DB and CK+ can be used on the others; the aligned faces
+are 100x100 in color, for which use --config.data.options.image_size=96 and .channels=3.
+docs/data.md describes the expected content of config.data.data_dir.
 """
 
 from emosynth_jax.config import defaults

@@ -4,12 +4,13 @@
   python -m emosynth_jax.main --config=configs/svhn.py:small    # two CPU cores
 
 Variants, joined by commas, in this order: a network by its name (resnet18, vgg19, ...;
-EmoSynthNet without one); small; strong, a modern recipe, or thesis, the recipe as the
-thesis prints it; the loss (ce, mse, sce, mam, mam_sce), which replaces cross-entropy.
+EmoSynthNet without one); small; strong, a modern training recipe, or thesis, the recipe
+as printed in the thesis; the loss (ce, mse, sce, mam, mam_sce), which replaces
+cross-entropy.
 
-The epoch is chosen on a tenth of the training split, held out by class; the test
-split is only reported. The data set is read as TFDS leaves it in array_record files
-under config.data.data_dir; `python -m emosynth_jax.data.prepare svhn` makes them.
+The epoch is selected on 10 % of the training split, held out by class; the test split
+is only reported. The data set is read from TFDS's array_record files under
+config.data.data_dir; `python -m emosynth_jax.data.prepare svhn` creates them.
 """
 
 from emosynth_jax.config import defaults

@@ -1,10 +1,11 @@
-"""EmoSynthNet on drawn faces: needs no data set, so it is what `make demo` runs.
+"""EmoSynthNet on synthetic faces, which need no data set; run by `make demo`.
 
   python -m emosynth_jax.main --config=configs/synthetic_faces.py:small
 
 Variants, joined by commas, in this order: a network by its name (resnet18, vgg19, ...;
-EmoSynthNet without one); small; strong, a modern recipe, or thesis, the recipe as the
-thesis prints it; the loss (ce, mse, sce, mam, mam_sce), which replaces cross-entropy.
+EmoSynthNet without one); small; strong, a modern training recipe, or thesis, the recipe
+as printed in the thesis; the loss (ce, mse, sce, mam, mam_sce), which replaces
+cross-entropy.
 """
 
 from emosynth_jax.config import defaults

@@ -1,4 +1,4 @@
-"""Evaluation of a run: its best checkpoint on validation and test, and the report."""
+"""Evaluation of a run's best checkpoint on validation and test."""
 
 import functools
 import os
@@ -25,8 +25,7 @@ from emosynth_jax.utils import files
 from emosynth_jax.workdir import metric_writer, provenance
 from emosynth_jax.workdir import record as run_record
 
-# Of seeds side by side, reports are drawn one at a time: matplotlib is not made for
-# threads.
+# Reports of concurrent seeds are drawn one at a time: matplotlib is not thread-safe.
 _DRAWING = threading.Lock()
 
 
@@ -45,19 +44,19 @@ def evaluate_run(
   Args:
     config: a checked config.
     workdir: the folder of a run of this config.
-    devices: those to evaluate on, all by default.
+    devices: devices for the evaluation, all by default.
     load: loads the run's data, where a training of the command shares it; see
       `run_data.share`.
 
   Returns:
-    The report. In a job of several processes all call this alike and have it, and the
-    first one writes it.
+    The report. In a multi-process job all processes call this and get it, and the first
+    one writes it.
 
   Raises:
     FileNotFoundError: if the workdir holds no best checkpoint.
-    ValueError: for a config that does not fit the one `workdir` was begun with.
+    ValueError: for a config that does not match the one in `workdir`.
     BatchDependenceError: if an image's logits depend on its batch; the report is
-      written all the same, and says so.
+      written nevertheless, and states it.
   """
   workdir = pathlib.Path(workdir)
   run_record.check_same_config(config, workdir)
@@ -100,7 +99,7 @@ def evaluate_run(
     experiment, state, first, batch_size=config.eval_batch_size, mesh=mesh
   )
   evaluated_by = provenance.provenance(list(mesh.devices.flat))
-  # A run that was evaluated elsewhere, or with later code, says so.
+  # Recorded if a run was evaluated on another machine or with other code.
   trained_by = run_record.read_provenance(workdir)
   num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
   records = metric_writer.read_records(workdir / "metrics.jsonl")
@@ -149,7 +148,7 @@ def _write_report(
   records: list[dict[str, Any]],
   workdir: pathlib.Path,
 ) -> None:
-  """Writes report.json, its text and its pictures, and prints the text."""
+  """Writes report.json, its text and its plots, and prints the text."""
   summaries, best_epoch = report["splits"], report["best_epoch"]
   trained_by, evaluated_by = report["trained_by"], report["evaluated_by"]
   files.write_report(workdir / "report.json", report)

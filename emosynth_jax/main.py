@@ -1,20 +1,20 @@
-"""Trains a network, or evaluates one that was trained.
+"""Trains a network, or evaluates a trained one.
 
   python -m emosynth_jax.main --config=configs/synthetic_faces.py:small
   python -m emosynth_jax.main --config=configs/fer2013.py:mam --workdir=runs/mam
   python -m emosynth_jax.main --config=configs/fer2013.py:mam --workdir=runs/mam \\
       --mode=eval
 
-The same command goes on where an interrupted run stopped. Settings are changed as in
---config.optimizer.learning_rate=3e-4; each config file names its variants, which
-follow a colon and are joined by commas, as in fer2013.py:small,mam.
+Rerun the same command to resume an interrupted run. Settings are overridden as in
+--config.optimizer.learning_rate=3e-4; each config file documents its variants, which
+follow a colon, separated by commas, as in fer2013.py:small,mam.
 
-With --seeds=0,1,2 one seed runs after the other, or side by side where there are
-several devices, and the end is each one's figures, their mean and deviation;
---compare=FOLDER sets them against those of another such command, paired by seed.
+With --seeds=0,1,2 the seeds run one after the other, or concurrently on several
+devices, and the command reports the metrics of each, their mean and standard deviation;
+--compare=FOLDER compares them with those of another such command, paired by seed.
 
-All devices share a run out. In a job of several processes each is started with the same
-command: see docs/scaling.md.
+A run is data-parallel over all devices. In a multi-process job each process is started
+with the same command: see docs/scaling.md.
 """
 
 import functools
@@ -42,7 +42,7 @@ _CONFIG = config_flags.DEFINE_config_file(
   "config",
   None,
   "Config file, with variants after a colon.",
-  # get_config leaves those parts open that take any argument, as a loss does.
+  # get_config leaves sections unlocked that take any argument, such as a loss.
   lock_config=False,
   accept_new_attributes=True,
 )
@@ -110,10 +110,10 @@ def default_workdir(config_file: str, ending: str) -> pathlib.Path:
 
 
 def parse_seeds(texts: list[str]) -> list[int]:
-  """The numbers of --seeds.
+  """Parses the numbers of --seeds.
 
   Raises:
-    ValueError: for one that is no number, or is there twice.
+    ValueError: for a value that is not a number, or is given twice.
   """
   seeds = [int(text) if text.isdecimal() else -1 for text in map(str.strip, texts)]
   if min(seeds, default=0) < 0 or len(set(seeds)) < len(seeds):
@@ -124,11 +124,11 @@ def parse_seeds(texts: list[str]) -> list[int]:
 
 
 def main(argv: list[str]) -> None:
-  """Runs the mode asked for."""
+  """Runs the requested mode."""
   expect_flags_only(argv)
   start_logging()
   use_compilation_cache()
-  # After the flags: --help needs none of it.
+  # Imported after flag parsing: --help does not need it.
   from emosynth_jax.config import defaults
   from emosynth_jax.data import run_data
   from emosynth_jax.parallel import distributed, failures
@@ -167,7 +167,7 @@ def _workdir(ending: str) -> pathlib.Path:
 
 
 def _join_job() -> None:
-  """Joins the other processes of the run, if there are any."""
+  """Connects to the other processes of the run, if there are any."""
   from emosynth_jax.parallel import distributed
 
   address = (_COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
@@ -180,7 +180,7 @@ def _join_job() -> None:
 
 
 def _run_one(config, workdir, *, load, **where):
-  """The report; None where the training was stopped."""
+  """Trains and evaluates; returns the report, or None if training was interrupted."""
   from emosynth_jax import evaluate, train
 
   if _MODE.value == "eval":
@@ -202,14 +202,14 @@ def _run_seeds(config, seeds, run_one):
     return _workdir("") / f"seed{seed}" if _WORKDIR.value else _workdir(f"seed{seed}")
 
   def groups_of(count):
-    # In a job of several processes each seed is shared out over all of them.
+    # In a multi-process job each seed runs on all processes.
     if jax.process_count() > 1:
       return ()
     return concurrent_runs.device_groups(
       jax.devices(), count, config.batch_size, config.mesh.model
     )
 
-  # What there is to compare with is looked for before hours of training.
+  # The comparison's folder is checked before hours of training.
   others = seed_summary.read_summary(_COMPARE.value) if _COMPARE.value else None
   reports = training_seeds.run_seeds(
     config,
@@ -239,9 +239,10 @@ def run() -> None:
 
 
 def _main_of_a_job(argv: list[str]) -> None:
-  """`main`, after whose failure this process does not wait for the others of its job.
+  """Runs `main`; after a failure, exits without waiting for the job's other processes.
 
-  Python's exit would: the others may be waiting for this one, or be gone.
+  Python's normal exit would wait: the others may be waiting for this one, or have
+  exited.
   """
   try:
     main(argv)

@@ -1,4 +1,4 @@
-"""The training loop: everything between the compiled programs and the disk."""
+"""The training loop."""
 
 import contextlib
 import os
@@ -35,29 +35,29 @@ def train(
   stop: StopSignal | None = None,
   load: Callable[[jax.sharding.Mesh], run_data.RunData] | None = None,
 ) -> bool:
-  """Trains, or goes on from the last checkpoint in `workdir`.
+  """Trains, or resumes from the last checkpoint in `workdir`.
 
-  In a job of several processes all of them call it alike; the first one writes.
+  In a multi-process job all processes call it; the first one writes.
 
   Args:
     config: a checked config.
-    workdir: where checkpoints and metrics go.
+    workdir: folder for checkpoints and metrics.
     began: `time.monotonic()` at the start of the process, for the log.
-    devices: those to train on, all by default.
-    stop: an entered one of the caller's, where several trainings share it.
+    devices: devices for the training, all by default.
+    stop: an entered stop signal of the caller, if several trainings share it.
     load: loads the run's data, where others of the command share it; see
       `run_data.share`.
 
   Returns:
-    Whether the training is at its end; False after SIGTERM or Ctrl-C, when a
-    checkpoint of the moment is in `workdir`. False too where one came when nothing was
-    left but to validate and save: what comes after the training is not begun then.
+    Whether the training is complete; False after SIGTERM or Ctrl-C, when a checkpoint
+    of the current step is in `workdir`. Also False if the signal came during the final
+    validation or save: the steps after training are then not started.
 
   Raises:
     NonFiniteError: at the first non-finite loss or gradient, or validation loss; the
-      checkpoints hold the last good state of before.
-    ValueError: for a config or data that do not fit those `workdir` was begun with,
-      if another process trains in it, or if the processes of a job read different data.
+      checkpoints hold the last good state before it.
+    ValueError: for a config or data that do not match those of `workdir`, if another
+      process trains in it, or if the processes of a job read different data.
     CheckpointError: if no checkpoint can be used, see `Checkpoints.restore`.
   """
   began = time.monotonic() if began is None else began
@@ -69,7 +69,7 @@ def train(
     stop = stack.enter_context(StopSignal()) if stop is None else stop
     load = load or run_data.share(config)
     is_whole = _train(config, workdir, began, devices, stop, load)
-  # Not before signals act by themselves again: one that came in between would be lost.
+  # Done after the signal handlers are restored: a signal in between would be lost.
   if is_whole and (number := distributed.largest(stop.number)[0]):
     logging.info(
       "Stopped by %s at the end of the training; the same command evaluates it.",
@@ -115,7 +115,7 @@ def _train(
           _keep_record(state, first_step, config, workdir, fingerprint, mesh, began)
         _show_progress(progress, state, run, config)
 
-      # A stop, and the time for a save, are all processes' if they are one's.
+      # A stop or a due save in one process applies to all processes.
       is_late = time.monotonic() - saved > 60 * config.checkpoint.minutes
       stop_number, is_late = distributed.largest(stop.number, is_late)
 
@@ -277,8 +277,8 @@ def _end_epoch(
 
 
 def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:
-  """Lets what is being saved come to its end."""
-  # Which needs the other processes, and would wait for those that are gone.
+  """Waits for a pending save to finish."""
+  # It needs the other processes, and would wait for those that have exited.
   if failure is not None and failures.is_lost(failure):
     return
   try:
@@ -286,5 +286,5 @@ def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:
   except Exception as error:
     if failure is None:
       raise
-    # What went wrong first is the reason, and is told last.
+    # The first error is the cause, and is reported last.
     logging.error("What was being saved is lost (%s).", failures.reason_of(error))

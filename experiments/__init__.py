@@ -1,1 +1,1 @@
-"""A script for each table and figure of the thesis, and for our own questions."""
+"""Scripts for each table and figure of the thesis, and further experiments."""

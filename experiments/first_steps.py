@@ -2,11 +2,11 @@
 
   python -m experiments.first_steps --data_dir=data/fer2013.csv
 
-For each width and variant of configs/fer2013.py it takes some steps and writes the
-margin-free, unweighted cross-entropy of each batch, before the step: a recipe that
-diverges at the network's first dense layer, with 147,456 inputs at full width, shows it
-within a dozen. What is finished is read and not run again. At full width a hundred
-steps take 15 minutes on two CPU cores.
+For each width and variant of configs/fer2013.py it takes some steps and records the
+margin-free, unweighted cross-entropy of each batch, before the step: divergence at the
+network's first dense layer, with 147,456 inputs at full width, is visible within a
+dozen steps. Finished runs are read and not rerun. At full width a hundred steps take 15
+minutes on two CPU cores.
 
 Outputs: first_steps.md, first_steps.json and first_steps.png.
 """
@@ -33,12 +33,12 @@ from emosynth_jax.utils import cli, files, plotting
 from emosynth_jax.workdir import provenance
 from experiments.lib import comparison_rows
 
-# A name that means the config without a variant.
+# Name of the config without a variant.
 DEFAULT = "default"
 
 
 def build_config(variants: str, width: float, data_dir: str):
-  """The config of a width under a recipe, taking single steps."""
+  """The config of a width and a recipe, with single steps."""
   names = [] if variants == DEFAULT else variants.split("+")
   row = comparison_rows.Row(label="", data="fer2013", variants=",".join(names))
   config = comparison_rows.build_config(row, 0, "full", data_dir)
@@ -50,16 +50,16 @@ def build_config(variants: str, width: float, data_dir: str):
 def first_cross_entropies(
   config: ml_collections.ConfigDict, datasets: Mapping[str, Dataset], num_steps: int
 ) -> list[float]:
-  """The cross-entropy of each of the first batches of a run.
+  """Computes the cross-entropy of each of the first batches of a run.
 
   Args:
     config: the run's.
     datasets: its training and validation splits.
-    num_steps: how many; at most those of an epoch.
+    num_steps: number of steps; at most those of an epoch.
 
   Returns:
-    The batches' mean cross-entropy, without margin and class weights, nats; of as many
-    steps as were finite.
+    The batches' mean cross-entropy, without margin and class weights, in nats, up to
+    the first non-finite step.
 
   Raises:
     ValueError: for more steps than an epoch has.
@@ -84,7 +84,7 @@ def first_cross_entropies(
 
 
 def format_table(members: list[dict[str, Any]]) -> str:
-  """The table as Markdown, with what each row was made by."""
+  """Formats the table as Markdown, with each row's provenance."""
   lines = [
     "# The first steps of each recipe",
     "",
@@ -130,7 +130,7 @@ def plot_steps(members: list[dict[str, Any]], path: pathlib.Path) -> None:
 
 
 def run(argv: list[str]) -> None:
-  """Takes the steps that are not on disk yet, and writes the table."""
+  """Runs the missing steps, and writes the table."""
   cli.expect_flags_only(argv)
   cli.start_logging()
   cli.use_compilation_cache()
@@ -172,7 +172,7 @@ def load(config: ml_collections.ConfigDict) -> dict[str, Dataset]:
 def measure(
   config: ml_collections.ConfigDict, datasets: Mapping[str, Dataset], num_steps: int
 ) -> dict[str, Any]:
-  """The steps' cross-entropy, and what it was measured by."""
+  """The steps' cross-entropy, and its provenance."""
   made_by = provenance.provenance()
   began = time.monotonic()
   return {

@@ -1,4 +1,4 @@
-"""Margin formula x scale x margin x seed, trained side by side against cross-entropy.
+"""Ablation over margin formula, scale, margin and seed, against cross-entropy.
 
   python -m experiments.margin_ablation --data=mnist --data_dir=data/tfds
   python -m experiments.margin_ablation --data=fer2013 --grid=angular --seeds=3
@@ -6,12 +6,10 @@
 
 Every member is a small VGG-like network trained on a part of the training split and
 evaluated, after its last epoch, on validation images (FER-2013: PublicTest; MNIST: held
-out of train). No test image is read. Members of one seed are paired: they start from
-the same parameters and see the same batches in the same augmentation. The same command
-goes on where an interrupted one stopped.
+out of train). No test image is read. Members of one seed are paired: they have the same
+initialization, batches and augmentation. Rerun the same command to resume.
 
-A margin formula of your own is one function in a file of yours, logits (N, K) to
-margins (N,):
+A custom margin formula is a function in a user's file, logits (N, K) to margins (N,):
 
   import jax, jax.numpy as jnp
 
@@ -49,7 +47,7 @@ from experiments.lib import (
   ablation_report,
 )
 
-# Both data sets at one size, so that they share programs, and a CPU finishes in time.
+# Both data sets at one size, so that they share programs, and the CPU time is limited.
 _SIDE = 32
 _BATCH_SIZE = 64
 
@@ -57,7 +55,7 @@ _BATCH_SIZE = 64
 def load_arrays(
   name: str, data_dir: str, train_images: int, validation_images: int
 ) -> tuple[data.Dataset, data.Dataset]:
-  """The training and validation part, 32x32."""
+  """Loads the training and validation part, 32x32."""
   parts = []
   for split, limit in (("train", train_images), ("validation", validation_images)):
     loaded = data.load_splits(
@@ -93,34 +91,34 @@ def run_ablation(
   flip: bool = False,
   margin_hash: str = "",
 ) -> list[dict[str, Any]]:
-  """Trains the members that are not yet done.
+  """Trains the missing members.
 
   Args:
     settings: as `ablation_members.expand_grid` returns them.
     training: the images to train on.
     validation: the images to evaluate on.
-    workdir: results.jsonl is in it, one line a member.
-    seeds: how many, counted from 0.
+    workdir: folder of results.jsonl, with one line per member.
+    seeds: number of seeds, counted from 0.
     epochs: passes over the training images.
-    width: factor on the network's maps.
+    width: factor on the network's channels.
     learning_rate: of the first step.
     mapping: one of `ablation.MAPPINGS`.
     members_per_call: members of one call, see --members_per_call.
-    flip: whether half of the images are mirrored, at random.
+    flip: whether images are mirrored with probability 0.5.
     margin_hash: of the user's margin file.
 
   Returns:
-    One record a member.
+    One record per member.
   """
   for setting in settings:
     ablation_members.check_values(setting, len(training.class_names))
   path = workdir / "results.jsonl"
   records = ablation_records.read_records(path)
-  # Without a line that was cut short, to which the next one would be joined.
+  # Removes a truncated line, to which the next one would be appended.
   lines = "".join(json.dumps(record) + "\n" for record in records)
   files.write_atomically(path, lines.encode())
   done = {ablation_records.key(record["setting"], record["seed"]) for record in records}
-  # By setting first: what is trained is complete when the run is stopped early.
+  # Ordered by setting first: settings are complete if the run is interrupted.
   members = [(setting, seed) for setting in settings for seed in range(seeds)]
   wanted = {
     ablation_records.key(ablation_grids.describe(s, margin_hash), seed)
@@ -161,7 +159,7 @@ def run_ablation(
   line = progress.Progress(first=0, total=len(todo))
   for first in range(0, len(todo), call):
     group = todo[first : first + call]
-    # A last call that is not full trains its last member more than once.
+    # An incomplete last call is padded with its last member.
     padded = group + group[-1:] * (call - len(group))
     began = time.monotonic()
     out = jax.device_get(
@@ -195,7 +193,7 @@ def run_ablation(
 
 
 def define_flags() -> None:
-  """The flags of the command, which no import of this module may define."""
+  """Defines the command's flags; not at import."""
   flags.DEFINE_enum("data", "mnist", ["mnist", "fer2013"], "Data set.")
   flags.DEFINE_string(
     "data_dir", None, "Where the data set lies: data/tfds for MNIST, data for FER-2013."
@@ -243,12 +241,12 @@ def run(argv: list[str]) -> None:
   cli.start_logging()
   cli.use_compilation_cache()
   if given.mapping == "devices":
-    # One device a core: two small trainings side by side waste less than one that is
-    # spread over both.
+    # One device per core: two concurrent small trainings are more efficient than one on
+    # both cores.
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
   for flag in ("width", "learning_rate"):
     value = getattr(given, flag)
-    if not 0 < value < math.inf:  # absl's bounds let NaN pass
+    if not 0 < value < math.inf:  # absl's bounds accept NaN
       cli.fail(f"--{flag}: expected a number above 0, got {value}")
   if given.grid == "mine" and not given.margin_file:
     cli.fail("--grid=mine: expected a --margin_file to add to cross-entropy")

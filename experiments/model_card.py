@@ -1,11 +1,11 @@
-"""The tables of docs/model_card.md, measured: for any bundle or run, as Markdown.
+"""Computes the tables of docs/model_card.md for any bundle or run, as Markdown.
 
   python -m experiments.model_card --data_dir=data
   python -m experiments.model_card --source=FILE.safetensors --data_dir=data
 
-Accuracy with and without twins, classes, calibration, coverage by least confidence and
-what is taken for what, on the splits that the network was chosen on and is reported on.
-Nothing is chosen by these figures.
+Accuracy with and without near-duplicates, classes, calibration, coverage by minimum
+confidence and confusions, on the validation and the reported split. These results are
+not used for selection.
 """
 
 import pathlib
@@ -24,16 +24,16 @@ from experiments.lib import card_tables
 
 
 def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
-  """A network's tables.
+  """Computes a network's tables.
 
   Args:
     source: a bundle or a run's folder.
-    data_dir: where the data set is; None for where it was.
-    has_twins: whether to look for twins, which needs the training split too.
+    data_dir: data set directory, if it moved since training; else None.
+    has_twins: whether to search for near-duplicates, which needs the training split
+      too.
 
   Returns:
-    A line about the file, one on the pixel form of the images where it is known, and
-    the tables.
+    A line about the file, one on the pixel form of the images if known, and the tables.
 
   Raises:
     FileNotFoundError: if there is no network or no data.
@@ -113,7 +113,7 @@ def _describe(network: bundle.Bundle, source: str) -> str:
 
 
 def main(argv: list[str]) -> None:
-  """Prints the tables; a mistake in its input ends it with one line."""
+  """Prints the tables; invalid input exits with a one-line error."""
   cli.expect_flags_only(argv)
   cli.start_logging()
   cli.use_compilation_cache()

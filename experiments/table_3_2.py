@@ -1,11 +1,11 @@
-"""Table 3.2: what each network costs, counted, beside the thesis's figures.
+"""Table 3.2: cost of each network, counted, beside the thesis's numbers.
 
   python -m experiments.table_3_2
 
 Counts parameters, multiply-adds, size (float32) and depth of each network in three
 forms: for ImageNet (224x224x3, 1000 classes, the original stem), the original stem at
-32x32x3, and the form for small images at 32x32x3 that the other tables train. Nothing
-is trained. Outputs: table_3_2.md and .csv.
+32x32x3, and the form for small images at 32x32x3 that the other tables train. There is
+no training. Outputs: table_3_2.md and .csv.
 """
 
 import csv
@@ -22,7 +22,7 @@ from emosynth_jax.workdir import provenance
 
 
 class Claimed(NamedTuple):
-  """The thesis's line: millions, billions, "MB", layers."""
+  """The thesis's row: millions, billions, "MB", layers."""
 
   parameters: float
   flops: float
@@ -82,7 +82,7 @@ def count_forms(name: str) -> dict[str, cost.Cost]:
 
 
 def format_tables() -> tuple[str, str]:
-  """The table as Markdown and as CSV."""
+  """Formats the table as Markdown and as CSV."""
   lines = [
     "# Table 3.2: what each network costs",
     "",

@@ -1,4 +1,4 @@
-"""Table 3.3: networks on CIFAR-10 by cross-entropy.
+"""Table 3.3: networks on CIFAR-10 with cross-entropy.
 
   python -m experiments.table_3_3                                  # a GPU, hours
   python -m experiments.table_3_3 --scale=small --data_dir=data/tfds   # two CPU cores

@@ -1,4 +1,4 @@
-"""Table 3.4: networks on SVHN by cross-entropy.
+"""Table 3.4: networks on SVHN with cross-entropy.
 
   python -m experiments.table_3_4                                  # a GPU, hours
   python -m experiments.table_3_4 --scale=small --data_dir=data/tfds   # two CPU cores

@@ -1,4 +1,4 @@
-"""Table 4.1: EmoSynthNet under MSE, cross-entropy and MAM-SoftMax.
+"""Table 4.1: EmoSynthNet with MSE, cross-entropy and MAM-SoftMax.
 
   python -m experiments.table_4_1                                  # a GPU, hours
   python -m experiments.table_4_1 --scale=small --data_dir=data/tfds   # two CPU cores

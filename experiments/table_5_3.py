@@ -1,19 +1,19 @@
-"""Table 5.3: CK+, what was claimed and what two losses give.
+"""Table 5.3: claimed results on CK+, and two measured losses.
 
   python -m experiments.table_5_3                              # a GPU
   python -m experiments.table_5_3 --scale=small --data_dir=data    # two CPU cores
   python -m experiments.table_5_3 --scale=small --crop=landmarks \\
       --init_from=runs/tables-small/fer2013-{loss}-seed0   # fine-tuned, see table_5_1
 
-Cross-entropy against MAM-SoftMax + SCE in ten folds, by subject: nobody is in two of
-them. In each turn one fold is reported, the next one chooses the epoch, and eight are
-trained on; both losses have the same turn as a pair. The figure is the mean over the
-folds. Twins are not looked for: a person's frames are alike, and are in one fold. CK+
-is had from its authors: without it, the table has the claims, and says why there is
-nothing measured.
+Cross-entropy against MAM-SoftMax + SCE in ten folds, split by subject. In each run one
+fold is reported, the next one is used to select the epoch, and eight are trained on;
+both losses on the same fold are a pair. The result is the mean over the folds. There is
+no search for near-duplicates: a subject's frames are alike, and are in one fold. CK+ is
+available from its authors: without it, the table has the claims, and the reason why
+there is no measurement.
 
-Outputs: table_5_3.md and .csv, table_5_3_runs.csv with every fold's figures and
-table_5_3_pairs.png, written anew after each run; table_5_3_fine_tuned with --init_from.
+Outputs: table_5_3.md and .csv, table_5_3_runs.csv with every fold's metrics and
+table_5_3_pairs.png, rewritten after each run; table_5_3_fine_tuned with --init_from.
 """
 
 import functools

@@ -1,1 +1,1 @@
-"""What a trained network has learned: functions of functions, variables and arrays."""
+"""Analyses of trained networks: saliency, embeddings, loss landscapes, curvature."""

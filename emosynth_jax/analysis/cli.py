@@ -1,4 +1,4 @@
-"""What the commands of this folder do alike: flags, errors, files of a workdir."""
+"""Shared command-line code of the analyses: flags, errors, files of a workdir."""
 
 import os
 import pathlib
@@ -12,12 +12,12 @@ from absl import flags
 from emosynth_jax.analysis import directions, trained_run
 from emosynth_jax.utils import cli
 
-# These are flags of the module that runs, whose --help lists them.
+# The flags are registered for the main module, so that its --help lists them.
 flags.disclaim_key_flags()
 
 
 def define_flags(*, split: str, images: int, batch_size: int) -> None:
-  """The flags of every command that looks at a trained run from around it.
+  """Defines the common flags of the commands that evaluate around a trained network.
 
   Args:
     split: default of --split.
@@ -68,33 +68,33 @@ def define_flags(*, split: str, images: int, batch_size: int) -> None:
 
 
 def run_command(argv: Sequence[str], action: Callable[[Any], None]) -> None:
-  """Runs a command; a mistake in its input ends it with one line.
+  """Runs a command; invalid input exits with a one-line error.
 
   Args:
-    argv: what is left of the command line.
+    argv: the positional arguments.
     action: takes the flags.
   """
   cli.expect_flags_only(argv)
   given = flags.FLAGS
   cli.start_logging()
   cli.use_compilation_cache()
-  # Not every command maps.
+  # Not every command has --mapping.
   if getattr(given, "mapping", "map") == "devices":
     # Before the backend starts; of no effect on accelerators.
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
-  # A GPU's shorter products would be taken for curvature.
+  # Reduced-precision matrix products on a GPU would appear as curvature.
   jax.config.update("jax_default_matmul_precision", "highest")
   with cli.mistakes_in_one_line(given.traceback):
     action(given)
 
 
 def refuse_idle(given: Any, names: Sequence[str], beside: str) -> None:
-  """Refuses flags that were given and have no effect.
+  """Rejects flags that were given but have no effect.
 
   Args:
     given: the flags.
-    names: of those without effect.
-    beside: what makes them so.
+    names: names of the flags without effect.
+    beside: the setting that makes them ineffective.
 
   Raises:
     ValueError: if one was given.
@@ -106,7 +106,7 @@ def refuse_idle(given: Any, names: Sequence[str], beside: str) -> None:
 
 
 def computed_in(dtype: str) -> dict[str, str]:
-  """How a command computed, for its record: the network's type, and products'.
+  """Numerical precision of a command, for its record: computation and products.
 
   Args:
     dtype: of the network's computation.
@@ -127,7 +127,7 @@ def run_arguments(given: Any) -> dict[str, Any]:
 
 
 def plane_settings(given: Any) -> dict[str, Any]:
-  """What says which plane is looked at, and where: a part of the settings."""
+  """The settings that identify the plane and its position."""
   settings = {
     "grid": given.grid,
     "range": given.range,
@@ -144,16 +144,16 @@ def plane_settings(given: Any) -> dict[str, Any]:
 
 
 def directions_for(params: Any, given: Any, count: int) -> tuple[Any, Any]:
-  """The directions of the flags.
+  """Draws or reads the directions that the flags specify.
 
   Args:
     params: the network's parameters.
     given: the flags.
-    count: how many.
+    count: number of directions.
 
   Returns:
-    Those normalised to the network's filters, and as they were drawn, which is what
-    fits another network.
+    The filter-normalized directions, and the unnormalized ones, which fit other
+    networks.
   """
 
   if given.directions:
@@ -164,9 +164,9 @@ def directions_for(params: Any, given: Any, count: int) -> tuple[Any, Any]:
 
 
 def load_runs(workdirs: Sequence[str], given: Any, *, count: int) -> list[Any]:
-  """Reads all runs of a command, and refuses what can't be compared.
+  """Reads all runs of a command and checks that they can be compared.
 
-  Before anything is computed: a plane takes minutes.
+  This is done before any computation, since a plane takes minutes.
 
   Args:
     workdirs: the runs' folders.
@@ -179,7 +179,7 @@ def load_runs(workdirs: Sequence[str], given: Any, *, count: int) -> list[Any]:
   Raises:
     FileNotFoundError, ValueError, CheckpointError: as `trained_run.load_run` and
       `directions.load_directions`; ValueError for other images than the first's, or a
-      folder that is there twice.
+      folder that is given twice.
   """
   refuse_twice(workdirs, "compare")
   runs = [trained_run.load_run(each, **run_arguments(given)) for each in workdirs]
@@ -191,14 +191,14 @@ def load_runs(workdirs: Sequence[str], given: Any, *, count: int) -> list[Any]:
 
 
 def refuse_twice(workdirs: Sequence[str | os.PathLike], flag: str) -> None:
-  """Refuses a run that is to be compared with itself.
+  """Checks that no run is compared with itself.
 
   Args:
     workdirs: the runs' folders.
-    flag: that names them, for the message.
+    flag: the flag that names them, for the message.
 
   Raises:
-    ValueError: if one is there twice, whatever way it is written.
+    ValueError: if one is given twice, also under different spellings of its path.
   """
   folders = [pathlib.Path(workdir).resolve() for workdir in workdirs]
   if twice := [folder for folder in folders if folders.count(folder) > 1]:
@@ -206,11 +206,11 @@ def refuse_twice(workdirs: Sequence[str | os.PathLike], flag: str) -> None:
 
 
 def check_same_images(settings: Sequence[Mapping[str, Any]], flag: str) -> None:
-  """Refuses a comparison of runs that were looked at on different images or labels.
+  """Checks that compared runs were evaluated on the same images and labels.
 
   Args:
     settings: of each run, with "workdir", "split" and the checksums of both.
-    flag: that names the runs, for the message.
+    flag: the flag that names the runs, for the message.
 
   Raises:
     ValueError: if the images or labels of one are not those of the first.

@@ -1,13 +1,13 @@
-"""Whether the pixels that a Grad-CAM points at are those that the class needs.
+"""Deletion test of Grad-CAM: are the highlighted pixels those that matter?
 
   python -m emosynth_jax.analysis.deletion --workdir=runs/ce
   python -m emosynth_jax.analysis.deletion --workdir=runs/ce --layers=block3,block4
 
-For each layer the quarter of an image where its map is highest is set to the image's
-mean, and then the quarter where it is lowest: how much does the predicted class's
-probability fall? A map that points at nothing has the same fall for both. Beside them
-stand a random map of few pixels and the distance from the image's centre. Writes
-deletion.json and deletion.txt into the workdir.
+For each layer, the quarter of an image where its map is highest is set to the image's
+mean, and separately the quarter where it is lowest. The result is the drop of the
+predicted class's probability; an uninformative map has the same drop for both.
+Baselines are a random map of few pixels and the distance from the image's center.
+Writes deletion.json and deletion.txt into the workdir.
 """
 
 import pathlib
@@ -29,7 +29,7 @@ from emosynth_jax.utils import cli as command_cli
 from emosynth_jax.utils import files, progress
 from emosynth_jax.workdir import digests, provenance
 
-# Pixels a side of the random map, about those of the maps that it stands beside.
+# Side of the random map in pixels, similar to that of the maps it is compared with.
 _RANDOM_SIDE = 6
 
 
@@ -43,7 +43,7 @@ def highest(scores: np.ndarray, share: float, ties: np.ndarray) -> np.ndarray:
       higher one count as higher.
 
   Returns:
-    bool `(N, H, W)`, as many true in each image.
+    bool `(N, H, W)`, the same number of true values in each image.
 
   Raises:
     ValueError: if shapes differ or the share is out of range.
@@ -67,7 +67,7 @@ def falls(
   images: np.ndarray,
   mask: np.ndarray,
 ) -> np.ndarray:
-  """How much the predicted class's probability falls without some pixels.
+  """Drop of the predicted class's probability when some pixels are deleted.
 
   Args:
     probabilities: of the classes, `(N, H, W, C) -> (N, K)`.
@@ -75,7 +75,7 @@ def falls(
     mask: bool `(N, H, W)`, the pixels that get their image's mean, by channel.
 
   Returns:
-    `(N,)`, probability with the pixels less that without them.
+    `(N,)`, probability with the pixels minus that without them.
 
   References:
     Petsiuk et al., "RISE: Randomized Input Sampling for Explanation of Black-box
@@ -98,14 +98,14 @@ def compare_maps(
   seed: int = 0,
   report: Callable[[int], None] = lambda done: None,
 ) -> dict[str, dict[str, float]]:
-  """The falls for the highest and the lowest pixels of several kinds of maps.
+  """Compares the drops for the highest and the lowest pixels of several kinds of maps.
 
   Args:
     probabilities: as for `falls`.
     images: floating `(N, H, W, C)`, N at least 2.
     maps: by name, floating `(N, H, W)`.
     share: of the pixels.
-    seed: of the order among pixels of one score.
+    seed: of the order among pixels of equal score.
     report: called after each kind of map with the number of kinds done.
 
   Returns:
@@ -153,7 +153,7 @@ def _maps_of_layers(
 
   _, experiment, state, dataset = network
   apply_fn = gradcam_network.apply_fn_of(experiment, modules=True)
-  # An unknown layer is named before any map is computed.
+  # An unknown layer is an error before any map is computed.
   chosen = [gradcam_network.choose_layer(network, name) for name in layers]
   found = {}
   for number, (name, (height, width, _), margin) in enumerate(chosen, 1):
@@ -213,7 +213,7 @@ def measure(given: Any) -> None:
   )
   down, across = np.mgrid[:height, :width]
   nearness = -((down - (height - 1) / 2) ** 2 + (across - (width - 1) / 2) ** 2)
-  # The maps of each layer, and then for each kind of map what falls without it.
+  # The maps of each layer, then the drops for each kind of map.
   bar = progress.Progress(first=0, total=2 * len(layers) + 2)
 
   def tell(done, text):
@@ -269,7 +269,7 @@ def measure(given: Any) -> None:
 
 
 def main(argv: list[str]) -> None:
-  """Runs the command; a mistake in its input ends it with one line."""
+  """Runs the command; invalid input exits with a one-line error."""
   cli.run_command(argv, measure)
 
 

@@ -1,4 +1,4 @@
-"""Filter-normalised random directions in the space of a network's parameters."""
+"""Filter-normalized random directions in the space of a network's parameters."""
 
 import os
 import pathlib
@@ -13,16 +13,16 @@ from emosynth_jax.utils import npz
 
 Array = jax.Array
 
-# What becomes of biases and BatchNorm's parameters: they stay, as in the paper, or
-# each vector is one filter.
+# Treatment of biases and BatchNorm's parameters: fixed, as in the paper, or each vector
+# normalized as one filter.
 VECTORS = ("fixed", "normalized")
 
 
 def draw_directions(key: Array, params: Any, count: int) -> Any:
-  """Standard normal directions, not yet normalised.
+  """Draws standard normal directions, not yet normalized.
 
-  What an array's direction is depends on the key, its path and its shape, not on the
-  other arrays: two networks have the same directions in all layers that they share.
+  The direction of an array depends on the key, its path and its shape, not on the other
+  arrays: two networks have the same directions in all layers that they share.
 
   Args:
     key: random key.
@@ -34,7 +34,7 @@ def draw_directions(key: Array, params: Any, count: int) -> Any:
   """
 
   def draw(path, leaf):
-    # Not the leaf's number, which another network's further layers would shift.
+    # Not the leaf's index, which additional layers of another network would shift.
     of_leaf = jax.random.fold_in(key, zlib.crc32(_name(path).encode()))
     return jax.random.normal(of_leaf, (count, *leaf.shape), jnp.float32)
 
@@ -48,10 +48,10 @@ def normalize_directions(
 
     d_f <- d_f |w_f| / |d_f|
 
-  A filter is what makes one output map: a kernel's entries of one index of its last
-  axis, of convolutions, depthwise ones among them, and dense layers alike. So a unit
-  step means the same change, relative to the weights, in each filter of any network,
-  however BatchNorm lets weights be scaled.
+  A filter produces one output channel: the entries of a kernel at one index of its last
+  axis, for convolutions (also depthwise) and dense layers. A unit step thus means the
+  same relative change of the weights in each filter of any network, independent of the
+  weight scale, to which BatchNorm makes networks invariant.
 
   Args:
     directions: of `draw_directions`.
@@ -123,7 +123,7 @@ def load_directions(path: str | os.PathLike, params: Any, count: int) -> Any:
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it is damaged, or holds those of another network, or fewer.
+    ValueError: if it is damaged, belongs to another network, or holds fewer directions.
   """
   path = pathlib.Path(path)
   if not path.is_file():

@@ -1,8 +1,8 @@
-"""What an analysis has computed, in a workdir: read again, and never overwritten.
+"""Cache of analysis results in a workdir, which never overwrites other settings.
 
-STEM.json and STEM.npz have what was asked for last. What was made with other settings
-stays beside them as STEM-XXXXXXXX.*, named by a checksum of its settings, and comes
-back when those are asked for again.
+STEM.json and STEM.npz hold the latest requested result. Results of other settings are
+kept beside them as STEM-XXXXXXXX.*, named by a checksum of the settings, and are
+restored when those settings are requested again.
 """
 
 import json
@@ -19,9 +19,10 @@ from absl import logging
 from emosynth_jax.analysis import directions as of_params
 from emosynth_jax.utils import files, npz
 
-# Of one analysis, the record last: it says that the others are whole.
+# Files of one analysis, the record last: it marks the others as complete.
 _PICTURES = (".png", "_contour.png", "_surface.png")
-# Beside another run, whose settings are not here: drawn again where asked for.
+# Comparison plots depend on another run, whose settings are not here: redrawn on
+# request.
 _COMPARISONS = tuple(f"_comparison{ending}" for ending in _PICTURES)
 _ENDINGS = (*_PICTURES, "_directions.npz", ".npz", ".json")
 
@@ -29,16 +30,16 @@ Found = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 def read(stem: pathlib.Path, settings: Mapping[str, Any]) -> Found | None:
-  """What a workdir has of an analysis that was made with the same settings.
+  """Looks up the result of an analysis with the same settings.
 
-  What is found among the kept ones becomes the current one; that one is kept.
+  A match among the kept results becomes the current one, and the current one is kept.
 
   Args:
     stem: path without ".json" and ".npz".
-    settings: what the figures depend on.
+    settings: the settings that the results depend on.
 
   Returns:
-    The record and the arrays, or None where there are none of these settings.
+    The record and the arrays, or None if there is no result of these settings.
   """
   if found := _read_same(stem, settings):
     return found
@@ -59,10 +60,10 @@ def write(
   arrays: Mapping[str, np.ndarray],
   directions: Any = None,
 ) -> None:
-  """Writes an analysis; one of other settings is kept under another name.
+  """Writes a result; one of other settings is kept under another name.
 
-  The pictures of the one before are removed: they are drawn anew, and until then
-  nothing in the workdir shows another network's.
+  The previous plots are removed: until they are redrawn, the workdir has no plot that
+  belongs to other results.
 
   Args:
     stem: path without ".json" and ".npz".
@@ -81,7 +82,7 @@ def write(
 
 
 def keep_current(stem: pathlib.Path) -> None:
-  """Keeps a whole analysis under the name of its settings, and says so."""
+  """Keeps a complete result under the name of its settings, and logs it."""
   record = _record(stem)
   if record is None or not _with(stem, ".npz").is_file():
     return
@@ -94,7 +95,7 @@ def keep_current(stem: pathlib.Path) -> None:
 
 
 def _copy(stem: pathlib.Path, other: pathlib.Path) -> None:
-  """Gives all files of an analysis a second name, without writing them twice."""
+  """Links all files of an analysis under a second name, without copying them."""
   for ending in _ENDINGS:
     source, target = _with(stem, ending), _with(other, ending)
     if not source.is_file():
@@ -103,7 +104,7 @@ def _copy(stem: pathlib.Path, other: pathlib.Path) -> None:
     temporary.unlink(missing_ok=True)
     try:
       try:
-        # Files are replaced and never written to, so that the name keeps its content.
+        # Files are replaced and never written to, so that the link keeps its content.
         os.link(source, temporary)
       except OSError:  # a file system without links
         shutil.copyfile(source, temporary)
@@ -113,7 +114,7 @@ def _copy(stem: pathlib.Path, other: pathlib.Path) -> None:
 
 
 def _clear(stem: pathlib.Path) -> None:
-  """Removes what must not stand beside new arrays: the old record and pictures."""
+  """Removes the old record and plots, which would not match the new arrays."""
   for ending in (".json", *_PICTURES, *_COMPARISONS):
     _with(stem, ending).unlink(missing_ok=True)
 
@@ -129,7 +130,7 @@ def _read_same(stem: pathlib.Path, settings: Mapping[str, Any]) -> Found | None:
 
 
 def _record(stem: pathlib.Path) -> dict[str, Any] | None:
-  """A record, or None where there is none, or a damaged one."""
+  """Reads a record; None if it is missing or damaged."""
   try:
     record = json.loads(_with(stem, ".json").read_text())
   except (OSError, ValueError):
@@ -143,7 +144,7 @@ def _same(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 def _telling(settings: Mapping[str, Any]) -> dict[str, Any]:
-  # A workdir may be named in more ways than one; what it holds is in the checksums.
+  # A workdir may have several paths; the checksums identify its content.
   plain = files.to_jsonable(dict(settings))
   return {key: value for key, value in plain.items() if key != "workdir"}
 

@@ -1,4 +1,4 @@
-"""A trained run as what the analyses take: functions, parameters and arrays.
+"""Loads a trained run as functions, parameters and arrays, for the analyses.
 
 The only module of this folder that knows configs, checkpoints and data sets.
 """
@@ -23,24 +23,24 @@ from emosynth_jax.workdir import digests
 Array = jax.Array
 
 SPLITS = ("train", "validation", "test")
-# What BatchNorm normalises by: its running statistics, as in every evaluation, or the
-# statistics of each batch of the fixed images, which move with the parameters.
+# Statistics that BatchNorm uses: its running statistics, as in every evaluation, or
+# those of each batch of the fixed images, which change with the parameters.
 BATCH_NORMS = ("running", "batch")
 
 
 class TrainedRun(NamedTuple):
-  """A network with the fixed images that it is looked at on.
+  """A network with the fixed images that it is evaluated on.
 
   Attributes:
     params: parameters of the best checkpoint (averaged, if the run kept averages).
-    constants: what the functions need beside them: "batch_stats", "input_scale".
+    constants: further inputs of the functions: "batch_stats", "input_scale".
     batches: uint8 images `(batches, B, H, W, C)`, preprocessed, and int32 labels
       `(batches, B)`.
     measure: `(params, constants, batch) -> {"loss": (), "accuracy": ()}`, the mean
       cross-entropy of the margin-free logits, whatever the training loss was, and the
-      share of right answers.
-    facts: what a figure means little without, for reports.
-    name: the run in a picture's title.
+      accuracy.
+    facts: context of the results (network, data, checkpoint), for reports.
+    name: the run's name in a plot's title.
     num_classes: K.
   """
 
@@ -62,26 +62,26 @@ def load_run(
   batch_norm: str = "running",
   data_dir: str | None = None,
 ) -> TrainedRun:
-  """Reads a run's best checkpoint and the images to look at it on.
+  """Loads a run's best checkpoint and the images to evaluate it on.
 
-  The images are drawn from the split at random, by a seed of its own: two runs on the
-  same data are looked at on the same images, without augmentation. Batches are all of
-  one size, see `choose_images`. The network computes in float32, whatever it was
-  trained in.
+  The images are drawn from the split at random, with a separate seed: two runs on the
+  same data are evaluated on the same images, without augmentation. Batches are all of
+  one size, see `choose_images`. The network computes in float32, whatever its training
+  dtype.
 
   Args:
     workdir: the run's folder.
     split: one of `SPLITS`.
-    num_images: at most so many images.
+    num_images: maximum number of images.
     batch_size: images at a time.
     batch_norm: one of `BATCH_NORMS`.
-    data_dir: where the data set is now; None for where it was.
+    data_dir: data set directory, if it moved since training; else None.
 
   Returns:
     The run.
 
   Raises:
-    FileNotFoundError: if the folder holds no run, or no best checkpoint.
+    FileNotFoundError: if the folder has no run, or no best checkpoint.
     ValueError: for an argument out of its range, or data that is not the run's.
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
@@ -91,7 +91,7 @@ def load_run(
     raise ValueError(
       f"expected at least 1 image and a batch of 1, got {num_images} and {batch_size}"
     )
-  # A second derivative in bfloat16 would be rounding.
+  # A second derivative in bfloat16 would be dominated by rounding.
   config, experiment, state, dataset = load_network(
     workdir, split, data_dir, dtype="float32"
   )
@@ -144,16 +144,16 @@ def _preprocessed(experiment: Any, images: np.ndarray) -> Array:
 def choose_images(
   dataset: Dataset, num_images: int, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Images drawn without replacement, the same whenever they are asked for.
+  """Draws images without replacement, deterministically.
 
-  Batches have one size, as the mean over batches is then that over images. It is the
-  one between half of `batch_size` and all of it that leaves the fewest images over,
+  Batches have one size, so that the mean over batches is the mean over images. It is
+  the one between half of `batch_size` and all of it that drops the fewest images,
   always fewer than a batch; of several such, the largest.
 
   Args:
     dataset: the split.
-    num_images: at most so many.
-    batch_size: at most so many a batch.
+    num_images: maximum number of images.
+    batch_size: maximum batch size.
 
   Returns:
     `(batches, B, H, W, C)` and `(batches, B)`.
@@ -178,7 +178,7 @@ def measure(
 ) -> dict[str, Array]:
   """Loss and accuracy of a batch, as `TrainedRun.measure`.
 
-  With `batch_norm` "batch" the batch is normalised by its own statistics, but dropout
+  With `batch_norm` "batch" the batch is normalized by its own statistics, but dropout
   and stochastic depth stay off: the loss is a function of the parameters alone.
   """
   images, labels = batch

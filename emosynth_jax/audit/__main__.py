@@ -3,10 +3,10 @@
   python -m emosynth_jax.audit --config=configs/fer2013.py --config.data.data_dir=data
 
 Writes audit.json (with every group of duplicates), audit.txt and twins.png, a contact
-sheet of pairs, those across splits first. Look at it: config.data.twins holds the
-thresholds, and data unlike faces may need others. No data set is changed;
---config.data.drop_duplicates=True makes a training leave twins out, and
---config.evaluate_without_twins=True an evaluation.
+sheet of pairs, those across splits first. Check it: config.data.twins holds the
+thresholds, and data other than faces may need others. No data set is changed;
+--config.data.drop_duplicates=True excludes near-duplicates from training, and
+--config.evaluate_without_twins=True from evaluation.
 """
 
 import pathlib
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
 
 
 def define_flags() -> None:
-  """The flags of this command; not at import, as other commands have some of them."""
+  """Defines the flags; not at import, as other commands define some of them."""
 
   config_flags.DEFINE_config_file(
     "config",

@@ -15,23 +15,23 @@ from emosynth_jax.workdir import provenance
 
 
 def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
-  """Audits the data set of a config and writes what it finds.
+  """Audits the data set of a config and writes the report.
 
   Args:
     config: a checked config.
     workdir: the folder for audit.json, audit.txt and twins.png.
-    max_pairs: how many pairs the contact sheet shows.
+    max_pairs: maximum number of pairs on the contact sheet.
 
   Returns:
     The report, as it is in audit.json; see `findings.describe_datasets`.
 
   Raises:
-    ValueError: if the loader refuses the data. The files that can't be decoded are
-      then in audit.json and audit.txt.
+    ValueError: if the loader rejects the data. The files that cannot be decoded are
+      then listed in audit.json and audit.txt.
   """
 
   workdir.mkdir(parents=True, exist_ok=True)
-  # What training would leave out is part of what there is.
+  # The audit includes the images that training would exclude.
   config = config.copy_and_resolve_references()
   config.data.drop_duplicates = False
   began = time.monotonic()

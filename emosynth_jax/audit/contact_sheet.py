@@ -1,4 +1,4 @@
-"""A picture of pairs of twins, to judge by eye what an audit calls a twin."""
+"""Contact sheet of near-duplicate pairs, to verify the audit's thresholds by eye."""
 
 import io
 import os
@@ -13,14 +13,14 @@ from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.utils import files
 
 _COLUMNS = 4
-_SIDE = 112  # of a picture, in pixels, about
-_CAPTION = 132  # the width of one
+_SIDE = 112  # of an image, in pixels, approximately
+_CAPTION = 132  # width of a caption
 _LINE = 13
 _INK, _RED = (40, 40, 40), (190, 30, 30)
 
 
 class Pair(NamedTuple):
-  """Two twins by their places in the datasets' images, one after the other."""
+  """Two near-duplicates, by their indices in the concatenated data sets."""
 
   first: int
   second: int
@@ -33,16 +33,16 @@ class Pair(NamedTuple):
 def choose_pairs(
   datasets: Mapping[str, Dataset], twins: duplicates.Twins, max_pairs: int
 ) -> list[Pair]:
-  """Chooses pairs for a contact sheet: one of each group, across splits if it can be.
+  """Chooses pairs for a contact sheet: one per group, across splits if possible.
 
-  Of a group, the pair that correlates least is taken. Groups that lie in several splits
-  come first; where they are too many, they are taken evenly from those in order of
-  correlation, so that the doubtful ones and the plain ones are seen alike.
+  The pair with the lowest correlation of each group is taken. Groups that span several
+  splits come first; if there are too many, they are sampled evenly in order of
+  correlation, so that doubtful and clear pairs are both shown.
 
   Args:
     datasets: by split.
-    twins: of their images, split after split.
-    max_pairs: how many pairs at most.
+    twins: of the images of all splits, concatenated.
+    max_pairs: maximum number of pairs.
 
   Returns:
     The pairs, across splits first, the lowest correlation first.
@@ -57,7 +57,7 @@ def choose_pairs(
     first = ones[0]
     second = next((i for i in others if split_of[i] != split_of[first]), others[-1])
     if split_of[second] == split_of[first]:
-      # The others are all of one split: another of these may be elsewhere.
+      # The others are all of one split: another image of the group may be in another.
       first = next((i for i in ones if split_of[i] != split_of[second]), first)
     across = bool(split_of[first] != split_of[second])
     pair = Pair(first, second, across, kind, distance, correlation)
@@ -96,7 +96,7 @@ def draw_pairs(
 
   Args:
     datasets: by split.
-    pairs: of `choose_pairs`; where there are none, the picture says so.
+    pairs: of `choose_pairs`; if there are none, the sheet says so.
     path: the PNG file.
   """
   font = ImageFont.load_default(size=10)
@@ -135,13 +135,13 @@ def draw_pairs(
       text += f": {pair.distance} bits, correlation {pair.correlation:.3f}"
     draw.text((left, top + picture[1] + 1 + 2 * _LINE), text, font=font, fill=_INK)
   content = io.BytesIO()
-  # A palette, as eight bits a pixel are enough to see what is there.
+  # A palette: eight bits per pixel are sufficient here.
   sheet.quantize(64, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
   files.write_atomically(path, content.getvalue())
 
 
 def _evenly(pairs: list[Pair], count: int) -> list[Pair]:
-  """`count` of the pairs at equal distances, the first and the last among them."""
+  """Selects `count` evenly spaced pairs, including the first and the last."""
   if len(pairs) <= count:
     return pairs
   return [pairs[i] for i in np.linspace(0, len(pairs) - 1, count).round().astype(int)]

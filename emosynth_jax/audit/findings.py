@@ -1,4 +1,4 @@
-"""What an audit finds, counted and in words."""
+"""Findings of an audit, as counts and as text."""
 
 import collections
 from collections.abc import Mapping
@@ -21,32 +21,33 @@ def describe_datasets(
 
   Args:
     datasets: by split, S of them, N images in all.
-    twins: of the N images, split after split.
+    twins: of the N images of all splits, concatenated.
 
   Returns:
     A dictionary:
 
     - ``splits``: by split ``official_split``, ``num_images``, ``class_counts`` (by
       name), ``pixel_forms`` (images of each form, None where it is not known),
-      ``blank_images`` (their sources), and ``images_with_twin``: how many of
-      its images have a twin in each split, by split, and in any but their own
+      ``blank_images`` (their sources), and ``images_with_twin``: how many of its images
+      have a near-duplicate in each split, by split, and in any other split
       (``elsewhere``);
-    - ``pairs``: how many of each kind ("exact", "near", "mirrored"), within a split
-      ("train") and across two ("train and test");
-    - ``label_conflicts``: ``exact`` (equal pixels) and ``all`` (any twins), each
+    - ``pairs``: number of pairs of each kind ("exact", "near", "mirrored"), within a
+      split ("train") and across two ("train and test");
+    - ``label_conflicts``: ``exact`` (equal pixels) and ``all`` (any duplicates), each
       with ``groups`` and ``images`` in groups of more than one label; ``by_classes``,
       the number of such groups of any kind by their classes ("fear and surprise");
-    - ``groups``: every group of twins, a list of ``split``, ``source`` and ``label``.
+    - ``groups``: every group of duplicates, a list of ``split``, ``source`` and
+      ``label``.
   """
   first = next(iter(datasets.values()))
   names = list(datasets)
   split_of = np.repeat(np.arange(len(names)), [len(d) for d in datasets.values()])
   labels = np.concatenate([dataset.labels for dataset in datasets.values()])
-  # (N, S): how many images each group, named by its first image, has in each split.
+  # (N, S): number of images in each split for each group, named by its first image.
   members = _count(twins.groups, split_of, len(names))
   splits = {}
   for s, (name, dataset) in enumerate(datasets.items()):
-    # Of each image of this split, its group's images, itself not among them.
+    # For each image of this split, the number of other images in its group.
     others = members[twins.groups[split_of == s]]
     others[:, s] -= 1
     blank = np.flatnonzero(duplicates.is_blank(dataset.images))
@@ -76,7 +77,7 @@ def describe_datasets(
 
 
 def format_report(report: Mapping[str, Any]) -> str:
-  """The report in lines of text, without the list of groups.
+  """Formats the report as text, without the list of groups.
 
   Args:
     report: of `describe_datasets`, with ``data_set``, ``config`` and
@@ -161,13 +162,13 @@ def _count(groups: np.ndarray, split_of: np.ndarray, num_splits: int) -> np.ndar
 def _count_pairs(
   twins: duplicates.Twins, split_of: np.ndarray, names: list[str]
 ) -> dict[str, dict[str, int]]:
-  """Pairs of images of each kind, within and across splits."""
+  """Counts pairs of images of each kind, within and across splits."""
   members = _count(twins.exact, split_of, len(names))
-  # Of the images of a pair's two groups of equal pixels, each with each.
+  # All pairs between the images of the two groups of equal pixels.
   first, second = members[twins.pairs[:, 0]], members[twins.pairs[:, 1]]
   crossed = np.einsum("pa,pb->pab", first, second)
   tables = {
-    # All ordered pairs of a group but those of an image with itself.
+    # All ordered pairs of a group, except of an image with itself.
     "exact": (members.T @ members - np.diag(members.sum(axis=0))) / 2,
     "near": crossed[~twins.mirrored].sum(axis=0),
     "mirrored": crossed[twins.mirrored].sum(axis=0),
@@ -218,6 +219,6 @@ def _list_groups(
 
 
 def _table(header: list[Any], rows: list[list[Any]]) -> list[str]:
-  """Aligned lines, the first column to the left; an empty one at the end."""
+  """Formats aligned lines, the first column left-aligned; ends with an empty line."""
   lines = text_table.align([[str(cell) for cell in row] for row in [header, *rows]])
   return [lines[0], "-" * len(lines[0]), *lines[1:], ""]

@@ -1,4 +1,4 @@
-"""A trained network in one small file, with all that a prediction needs."""
+"""Bundle: a trained network in one file, with all that prediction needs."""
 
 from emosynth_jax.bundle.format import (
   DTYPES,

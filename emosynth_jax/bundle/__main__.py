@@ -1,11 +1,11 @@
-"""A trained network in one small file, with all that a prediction needs.
+"""Writes a trained network to one file, with all that prediction needs.
 
   python -m emosynth_jax.bundle --workdir=RUN --output=FILE.safetensors
 
 The file holds the arrays (parameters in float16 unless --dtype=float32) and, in its
 header, the config, the class names, an image's shape, the temperature that calibrates
-the probabilities, and where all of it comes from. The temperature is fitted on the
-run's validation split, and on it the command says what the rounding costs.
+the probabilities, and the provenance. The temperature is fitted on the run's validation
+split, on which the command also reports the effect of rounding to float16.
 """
 
 from absl import app, flags

@@ -1,4 +1,4 @@
-"""A trained run as predictions take it: calibrated once, on its validation split."""
+"""Temperature calibration of a trained run, on its validation split."""
 
 import json
 import os
@@ -18,27 +18,27 @@ from emosynth_jax.workdir import digests
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
-# What is passed on of the program that trained: neither folders nor the command.
+# Provenance fields that are passed on: neither folders nor the command.
 _PROVENANCE = ("commit", "hardware", "date", "packages")
 
 
 def read_workdir(workdir: str | os.PathLike, *, data_dir: str | None = None) -> Bundle:
-  """A run's best checkpoint.
+  """Loads a run's best checkpoint as a calibrated network.
 
-  The first time, the temperature is fitted on the validation split, which must be
-  there; it is kept in the workdir as calibration.json. A run that has since found a
-  better epoch is calibrated anew.
+  On the first call, the temperature is fitted on the validation split, which must be
+  available; it is stored in the workdir as calibration.json. A run with a newer best
+  checkpoint is recalibrated.
 
   Args:
     workdir: the folder of a trained run.
-    data_dir: where the data set is now; None for where it was.
+    data_dir: data set directory, if it moved since training; else None.
 
   Returns:
     The network.
 
   Raises:
     FileNotFoundError: if the folder holds no trained run, or the validation split is
-      needed and not there.
+      needed and missing.
     ValueError: for data that is not the run's, or a damaged file.
     CheckpointError: if the checkpoints are damaged.
   """
@@ -74,8 +74,9 @@ def calibrate(
     workdir: its folder.
 
   Returns:
-    What calibration.json holds - the fields of `calibration.Calibration`, the split and
-    the accuracy on it, the network's inputs and classes - and the network's variables.
+    The content of calibration.json - the fields of `calibration.Calibration`, the split
+    and the accuracy on it, the network's inputs and classes - and the network's
+    variables.
 
   Raises:
     FileNotFoundError, ValueError, CheckpointError: as `restore.load_best`.
@@ -120,7 +121,7 @@ def calibrate(
 def _read_calibrated(
   path: pathlib.Path, workdir: pathlib.Path
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
-  """The kept calibration and the variables that it is of; None if it is of others."""
+  """The stored calibration and its variables; None if it belongs to others."""
   try:
     record = json.loads(path.read_text())
     from_record(None, {}, record)

@@ -1,4 +1,4 @@
-"""What a bundle's file says, checked before a network computes with it."""
+"""Validation of a bundle's content."""
 
 import math
 from typing import Any
@@ -12,22 +12,22 @@ from emosynth_jax.training import build
 
 
 def read_positive(record: dict[str, Any], name: str) -> float:
-  """A field of a record that must be a number above 0.
+  """Reads a field of a record that must be a number above 0.
 
   Args:
-    record: what JSON held.
-    name: the field's.
+    record: the decoded JSON.
+    name: the field's name.
 
   Returns:
     The number.
 
   Raises:
     KeyError: if it is missing.
-    TypeError: if it is of another kind.
-    ValueError: if it is no finite number above 0.
+    TypeError: if it has the wrong type.
+    ValueError: if it is not a finite number above 0.
   """
   number = float(record[name])
-  # JSON as Python reads it has NaN and infinities, which a plain > 0 lets by.
+  # Python's JSON reader accepts NaN and infinity, which > 0 alone would not reject.
   if not (math.isfinite(number) and number > 0):
     raise ValueError(f"{name}: expected a number above 0, got {record[name]!r}")
   return number
@@ -41,8 +41,8 @@ def check_arrays(bundle: Any) -> None:
 
   Raises:
     ValueError: for an array that is missing, unknown, of another shape or not finite,
-      or a config of no network that is known.
-    TypeError: for arguments that the network doesn't take.
+      or a config of an unknown network.
+    TypeError: for arguments that the network does not accept.
   """
 
   model = build.build_experiment(

@@ -1,11 +1,11 @@
-"""A trained network in one small file, with all that a prediction needs.
+"""File format of a bundle: a trained network in one file.
 
   python -m emosynth_jax.bundle --workdir=RUN --output=FILE.safetensors
 
 The file holds the arrays (parameters in float16 unless --dtype=float32) and, in its
 header, the config, the class names, an image's shape, the temperature that calibrates
-the probabilities, and where all of it comes from. The temperature is fitted on the
-run's validation split, and on it the command says what the rounding costs.
+the probabilities, and the provenance. The temperature is fitted on the run's validation
+split, on which the command also reports the effect of rounding to float16.
 """
 
 import json
@@ -27,17 +27,17 @@ DTYPES = ("float16", "float32")
 
 
 class Bundle(NamedTuple):
-  """A network as predictions take it.
+  """A trained network with all that prediction needs.
 
   Attributes:
     config: the run's config.
     class_names: K names, in label order.
-    image_shape: `(height, width, channels)` of what the network takes.
+    image_shape: `(height, width, channels)` of the network's input.
     variables: "params" and "batch_stats", float32.
     input_scale: factor from pixels to the network's input.
     temperature: probabilities are softmax(logits / temperature).
-    facts: what JSON can hold of where this comes from: "calibration" (as in a
-      workdir's calibration.json), "trained_by", and "rounding" in a file of float16.
+    facts: JSON-serializable provenance: "calibration" (as in a workdir's
+      calibration.json), "trained_by", and "rounding" in a file of float16.
   """
 
   config: Any
@@ -52,7 +52,7 @@ class Bundle(NamedTuple):
 def from_record(
   config: Any, variables: dict[str, Any], record: dict[str, Any]
 ) -> Bundle:
-  """A network whose other fields stand in a record, as in a file's header.
+  """Builds a bundle whose other fields are in a record, such as a file's header.
 
   Args:
     config: the run's config.
@@ -65,9 +65,9 @@ def from_record(
 
   Raises:
     KeyError: if a field is missing.
-    TypeError: if one is of another kind.
-    ValueError: for a temperature or an input scale that is not a number above 0, or no
-      class or pixel.
+    TypeError: if one has the wrong type.
+    ValueError: for a temperature or an input scale that is not a number above 0, or
+      without classes or pixels.
   """
   class_names = tuple(record["class_names"])
   if not class_names or not all(isinstance(name, str) for name in class_names):
@@ -87,14 +87,14 @@ def from_record(
 
 
 def round_variables(bundle: Bundle, dtype: str) -> Bundle:
-  """A network as it is after a file of `dtype`.
+  """Rounds a network as writing it in `dtype` does.
 
   Args:
     bundle: the network.
     dtype: of `DTYPES`.
 
   Returns:
-    The same with its parameters rounded, in float32 again.
+    The network with its parameters rounded, converted back to float32.
 
   Raises:
     ValueError: as `write_bundle`.
@@ -103,7 +103,7 @@ def round_variables(bundle: Bundle, dtype: str) -> Bundle:
 
 
 def write_bundle(path: str | os.PathLike, bundle: Bundle, *, dtype: str) -> None:
-  """Writes a network to a .safetensors file, in one move.
+  """Writes a network to a .safetensors file, atomically.
 
   Args:
     path: the file; its folder is made if missing.
@@ -116,7 +116,7 @@ def write_bundle(path: str | os.PathLike, bundle: Bundle, *, dtype: str) -> None
 
   tensors = _to_tensors(bundle.variables, dtype)
   config = bundle.config.copy_and_resolve_references()
-  # A folder of the machine that trained says nothing to others.
+  # Folders of the training machine are not included.
   config.data.data_dir = "data"
   header = {
     "config": config.to_dict(),
@@ -134,7 +134,7 @@ def write_bundle(path: str | os.PathLike, bundle: Bundle, *, dtype: str) -> None
 
 
 def _to_tensors(variables: dict[str, Any], dtype: str) -> dict[str, np.ndarray]:
-  """What a file holds, by the path of each array."""
+  """Arrays of a file, by path."""
   if dtype not in DTYPES:
     raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}; got {dtype!r}")
   arrays = flax.traverse_util.flatten_dict(variables, sep="/")
@@ -164,8 +164,8 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it is damaged, no bundle, of a later format, or its arrays are not
-      those of the network in its config.
+    ValueError: if it is damaged, not a bundle, of a newer format, or its arrays do not
+      match the network in its config.
   """
 
   path = pathlib.Path(path)

@@ -6,18 +6,18 @@ import pathlib
 from emosynth_jax.bundle import calibrate
 from emosynth_jax.bundle.format import Bundle, read_bundle
 
-# The network that comes with the package, for those who have trained none.
+# The pretrained model that is included in the package.
 PRETRAINED = (
   pathlib.Path(__file__).parents[1] / "pretrained" / "fer2013_small.safetensors"
 )
 
 
 def read_network(source: str | os.PathLike, *, data_dir: str | None = None) -> Bundle:
-  """A network from a bundle file or a run's workdir, whichever `source` is.
+  """Loads a network from a bundle file or a run's workdir.
 
   Args:
     source: a .safetensors file of `bundle.write_bundle`, or a folder.
-    data_dir: for a run that was never calibrated: where its data set is now.
+    data_dir: data set directory of a run that is not calibrated yet, if it moved.
 
   Returns:
     The network.

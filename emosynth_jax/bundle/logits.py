@@ -1,4 +1,4 @@
-"""A network's evaluation logits, compiled."""
+"""Compiled evaluation logits of a network."""
 
 import functools
 from collections.abc import Callable
@@ -10,24 +10,25 @@ import numpy as np
 from emosynth_jax.bundle.format import Bundle
 from emosynth_jax.training import build, eval_step
 
-# Images at a time where a whole split is evaluated.
+# Batch size for evaluating a whole split.
 SPLIT_BATCH = 256
 
 
 def compile_logits(
   bundle: Bundle, *, batch_size: int
 ) -> Callable[[np.ndarray], np.ndarray]:
-  """A network's evaluation logits, by one compiled program for any number of images.
+  """Compiles a network's evaluation logits, for any number of images.
 
-  They are `eval_step.image_logits`, by which a run is judged. Images go through in
-  batches of one size, the last one filled up with zeros.
+  They are `eval_step.image_logits`, as in the evaluation of a run. Images are processed
+  in batches of one size, the last one padded with zeros.
 
   Args:
     bundle: the network.
     batch_size: images at a time.
 
   Returns:
-    Images, uint8 `(M, height, width, channels)`, to logits, float32 `(M, K)`.
+    A function of images, uint8 `(M, height, width, channels)`, to logits, float32
+    `(M, K)`.
   """
 
   experiment = build.build_experiment(

@@ -1,4 +1,4 @@
-"""Writes a run's bundle, and measures what rounding costs."""
+"""Writes a run's bundle, and measures the effect of rounding."""
 
 import json
 import pathlib
@@ -17,11 +17,11 @@ from emosynth_jax.workdir import record as run_record
 
 
 def measure_rounding(network: Bundle, rounded: Bundle, dataset: Any) -> dict[str, Any]:
-  """What a network's rounding does to its answers on a data set.
+  """Measures the effect of rounding a network on its predictions.
 
   Args:
     network: the network.
-    rounded: the same from a file of float16.
+    rounded: the network after rounding to float16.
     dataset: a `Dataset` that is not the test split.
 
   Returns:
@@ -46,17 +46,18 @@ def measure_rounding(network: Bundle, rounded: Bundle, dataset: Any) -> dict[str
 
 
 def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None:
-  """Writes a run's bundle, once all of it is known, and says what it is worth.
+  """Writes a run's bundle, after all checks, and prints its accuracy.
 
   Args:
     workdir: the folder of a trained run.
     output: the file, NAME.safetensors; its folder is made if missing.
-    dtype: of `bundle.DTYPES`; float16 is measured on the run's validation split.
-    data_dir: where the data set is now; None for where it was.
+    dtype: of `bundle.DTYPES`; the effect of float16 is measured on the run's validation
+      split.
+    data_dir: data set directory, if it moved since training; else None.
 
   Raises:
     FileNotFoundError: if the folder holds no trained run, or the validation split is
-      needed and not there.
+      needed and missing.
     ValueError: for an argument out of its range, data that is not the run's, or a
       parameter that float16 can't hold. No file is touched.
     CheckpointError: if the checkpoints are damaged.
@@ -76,7 +77,7 @@ def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None
 
 
 def _load_validation(network: Bundle, workdir: str, data_dir: str | None) -> Any:
-  """The split that the run was validated on, or an error that says what to do."""
+  """The run's validation split, or an error that says what to do."""
   config = network.config
   if data_dir is not None:
     config.data.data_dir = data_dir
@@ -92,7 +93,7 @@ def _load_validation(network: Bundle, workdir: str, data_dir: str | None) -> Any
 
 
 def main(argv: list[str]) -> None:
-  """Runs the command; a mistake in its input ends it with one line."""
+  """Runs the command; invalid input exits with a one-line error."""
   cli.expect_flags_only(argv)
   cli.start_logging()
   cli.use_compilation_cache()

@@ -1,26 +1,27 @@
-"""Every setting of a run, with its default: what a file in configs/ starts from."""
+"""Default config: every setting of a run, from which the files in configs/ start."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 
-# These hold the arguments of whatever their name looks up.
+# These hold the arguments of what their name selects.
 OPEN_PARTS = ("loss", "model", "data.options")
 
-# Data sets whose images say something else when they are mirrored.
+# Data sets whose labels are not invariant to mirroring.
 _ONE_WAY_ROUND = ("mnist", "svhn")
 
 
 def get_default_config() -> ml_collections.ConfigDict:
-  """The settings that all runs share; a config file changes what is its own."""
+  """Returns the default settings, which config files override."""
   config = ml_collections.ConfigDict()
   config.seed = 0
-  # Workdir of a trained run, to start from its best checkpoint: the same network, the
-  # last layer's classes matched by name. "" starts from random parameters.
+  # Workdir of a trained run whose best checkpoint initializes the parameters: the same
+  # network, with the last layer's classes matched by name. "" starts from random
+  # parameters.
   config.init_from = ""
   # Weights of torchvision or timm to start from, a .safetensors, .npz or .pth file (see
-  # docs/models.md), and layers that keep their random initialisation nevertheless.
+  # docs/models.md), and layers that keep their random initialization.
   config.pretrained = pretrained = ml_collections.ConfigDict()
   pretrained.file = ""
   pretrained.keep = ()
@@ -29,32 +30,32 @@ def get_default_config() -> ml_collections.ConfigDict:
   data.name = "synthetic_faces"
   # Folder (or file) of the data set. Relative paths start where the command runs.
   data.data_dir = "data"
-  # Share of the training split held out, stratified by class, to choose the epoch on;
-  # of no effect where the data set has a validation split of its own.
+  # Share of the training split held out, stratified by class, to select the epoch on;
+  # without effect if the data set has its own validation split.
   data.validation_fraction = 0.1
-  # Seed of the held-out share, of `limit` and of generated data: not that of training,
-  # so that runs of several seeds see the same splits.
+  # Seed of the held-out share, of `limit` and of generated data: separate from the
+  # training seed, so that runs of several seeds use the same splits.
   data.seed = 0
-  # At most so many images of each split, stratified by class; 0 for all of them.
+  # Maximum number of images of each split, stratified by class; 0 for all.
   data.limit = 0
-  # Split that is reported and never chosen on; "" where there is none.
+  # Split that is reported and never used for selection; "" if there is none.
   data.test_split = "test"
-  # Trains without the images whose twin (an exact, near or mirrored duplicate) is in
-  # validation or test. The search takes half a minute for 36,000 images, and four
-  # times as long for twice as many.
+  # Excludes training images that have a near-duplicate (exact, near or mirrored) in
+  # validation or test. The search takes half a minute for 36,000 images, and its time
+  # grows with the square of their number.
   data.drop_duplicates = False
-  # What counts as a near twin: bits of 64 in which perceptual hashes may differ, and
-  # the least correlation of pixels. Chosen on faces; look at what an audit finds.
+  # Thresholds of a near-duplicate: bits of 64 in which perceptual hashes may differ,
+  # and the minimum correlation of pixels. Chosen on faces; check them with an audit.
   data.twins = ml_collections.ConfigDict()
   data.twins.max_distance = 12
   data.twins.min_correlation = 0.9
-  # Where images wait for their step: "resident" on the devices, "grain" on disk or in
-  # the host's memory, from where Grain reads batches ahead; "auto" is "resident" for a
+  # Input pipeline: "resident" keeps images on the devices; "grain" keeps them on disk
+  # or in host memory, from where Grain prefetches batches; "auto" is "resident" for a
   # split that takes at most `resident_gib` GiB of each device. The batches are the
   # same. See docs/scaling.md.
   data.pipeline = "auto"
   data.resident_gib = 4.0
-  # Further arguments of the data set's own loader.
+  # Further arguments of the data set's loader.
   data.options = ml_collections.ConfigDict()
 
   config.model = model = ml_collections.ConfigDict()
@@ -71,7 +72,7 @@ def get_default_config() -> ml_collections.ConfigDict:
 
   # The loss and its own hyperparameters.
   config.loss = ml_collections.ConfigDict({"name": "cross_entropy"})
-  # "balanced" weighs each class by N / (K n_k), "none" all classes alike.
+  # "balanced" weights each class by N / (K n_k), "none" all classes equally.
   config.class_weights = "none"
 
   config.optimizer = optimizer = ml_collections.ConfigDict()
@@ -80,49 +81,50 @@ def get_default_config() -> ml_collections.ConfigDict:
   optimizer.b1 = 0.9
   optimizer.b2 = 0.999
   optimizer.momentum = 0.9  # of "sgd"
-  # Of kernels alone; of "adamw" and "sgd", where it is part of the gradient.
+  # Of kernels only, for "adamw" and "sgd" (where it is part of the gradient).
   optimizer.weight_decay = 0.0
-  # Largest global norm of a step's gradient; 0 leaves gradients as they are.
+  # Gradient clipping by global norm; 0 disables it.
   optimizer.gradient_clip = 0.0
   # Fan-in above which a kernel's updates shrink as base_fan_in / fan-in, so that one
-  # learning rate serves layers and networks of all widths; 0: no such scaling.
+  # learning rate suits layers and networks of all widths; 0 disables it.
   optimizer.base_fan_in = 0
 
-  # What multiplies the learning rate of each step: "constant", or half a "cosine" down
-  # to `final_scale` at the end of the last epoch; either after a linear warm-up, which
-  # takes half an epoch at most in a run of one epoch.
+  # Learning rate schedule: "constant", or "cosine" decay to `final_scale` at the end of
+  # the last epoch; both after a linear warm-up, which takes at most half an epoch in a
+  # run of one epoch.
   config.schedule = schedule = ml_collections.ConfigDict()
   schedule.name = "constant"
   schedule.warmup_epochs = 0.0
   schedule.final_scale = 0.0
 
   # The learning rate is also multiplied by `factor` after `patience` epochs without a
-  # validation loss lower than the best by the share `min_improvement`. That loss is
-  # the cross-entropy of the margin-free logits, whatever the training loss is. A
-  # patience of 0 is none of this.
+  # validation loss lower than the best by the share `min_improvement`. That loss is the
+  # cross-entropy of the margin-free logits, whatever the training loss. A patience of 0
+  # disables this.
   config.plateau = plateau = ml_collections.ConfigDict()
   plateau.factor = 0.1
   plateau.patience = 5
   plateau.min_improvement = 1e-4
   plateau.min_scale = 1e-4
 
-  # Decay of the moving averages of parameters and batch statistics by which the network
-  # is then judged, by validation and report alike; 0: it is judged as it is.
+  # Decay of the exponential moving averages of parameters and batch statistics, which
+  # validation and report then use; 0 disables averaging.
   config.ema_decay = 0.0
 
-  # Factor from pixels 0..255 to the network's input, and the one that replaces it
+  # Factor from pixels 0..255 to the network's input, and the factor that replaces it
   # from epoch `second_scale_epoch` on (0: never).
   config.input = inputs = ml_collections.ConfigDict()
   inputs.scale = 1 / 255
   inputs.second_scale = 1 / 512
   inputs.second_scale_epoch = 0
-  # Of each channel, after that scale: the network sees (x - mean) / std, as pretrained
-  # weights expect it (models.from_torch has ImageNet's). () leaves the input alone.
+  # Normalization of each channel after scaling: the network's input is (x - mean) /
+  # std, as pretrained weights expect (models.from_torch has ImageNet's). () disables
+  # it.
   inputs.mean = ()
   inputs.std = ()
   # Histogram equalization of gray images, after crop and resize and before augmentation
-  # and scale: "none", "always", in training and evaluation alike, or "random", of a
-  # share of each training batch and never in evaluation: one network for both forms.
+  # and scale: "none"; "always", in training and evaluation; or "random", for a share of
+  # each training batch and never in evaluation, which gives one network for both forms.
   inputs.equalize = "none"
   inputs.equalize_share = 0.5  # of "random"
 
@@ -132,57 +134,58 @@ def get_default_config() -> ml_collections.ConfigDict:
   augment.shift = 0.0
   augment.rotation = 0.0
   augment.flip = False
-  # Pixels added on each side, of which a random window is cut; what they show is
-  # "edge", the nearest pixel, "reflect", the image mirrored, or "zero".
+  # Random crop: pixels of padding on each side, filled by "edge", the nearest pixel,
+  # "reflect", the image mirrored, or "zero".
   augment.crop_padding = 0
   augment.crop_fill = "edge"
   augment.erasing_probability = 0.0
-  # Side, in pixels, of a square that is greyed in each image.
+  # Side of the cutout square, in pixels.
   augment.cutout_side = 0
   # Parameter of mixup's Beta distribution; 0 for no mixup.
   config.mixup_alpha = 0.0
 
-  # Devices that share the wide dense layer; the others share out the batch.
+  # Number of devices over which the wide dense layer is sharded (model axis); the other
+  # axis shards the batch.
   config.mesh = ml_collections.ConfigDict()
   config.mesh.model = 1
-  # Parts of a batch that BatchNorm normalises apart in training; 1: the whole batch,
-  # however many devices it lies on. As many as devices: each device its own part.
+  # Parts of a batch that BatchNorm normalizes separately in training; 1: the whole
+  # batch, on any number of devices. The number of devices: each device its own part.
   config.batch_norm_groups = 1
 
   config.batch_size = 64
   config.eval_batch_size = 256
-  # Reports the mean over views of each image as well: "flip" (the image and its mirror
-  # image) or "ten_crop"; "none" does not. The epoch is never chosen by it.
+  # Test-time augmentation, reported in addition: "none", "flip" (the image and its
+  # mirror image) or "ten_crop". It is never used to select the epoch.
   config.eval_augment = "none"
-  # Evaluates a second time without the images that have a twin in the splits trained
-  # and chosen on. Off by default, as the search takes as long as for
-  # `data.drop_duplicates`; it may be turned on in --mode=eval.
+  # Also reports the deduplicated evaluation, without images that have a near-duplicate
+  # in the splits used for training and selection. Off by default, as the search takes
+  # as long as for `data.drop_duplicates`; it can be enabled in --mode=eval.
   config.evaluate_without_twins = False
   config.num_epochs = 100
-  # Epochs without a better value of `selection_metric` before training ends; 0: never.
+  # Early stopping: epochs without improvement of `selection_metric`; 0 disables it.
   config.early_stop_patience = 15
   # Validation metric that chooses the best checkpoint: "accuracy",
   # "balanced_accuracy", "f1_macro" (the highest wins) or "loss" (the lowest).
   config.selection_metric = "accuracy"
 
   config.checkpoint = checkpoint = ml_collections.ConfigDict()
-  # How many of the last checkpoints stay on disk, beside the best one.
+  # Number of latest checkpoints kept on disk, beside the best one.
   checkpoint.keep = 2
-  # Saves within an epoch when the last save is so many minutes old.
+  # Interval in minutes for saving within an epoch.
   checkpoint.minutes = 10.0
 
-  # Optimiser steps that run as one compiled program before the host looks (for
-  # progress lines, signals and non-finite losses). 0: a whole epoch on accelerators
-  # and 10 on a CPU, where a step takes long. SIGTERM is answered after as many.
+  # Optimizer steps per compiled program, between the host's checks (for progress lines,
+  # signals and non-finite losses). 0: a whole epoch on accelerators and 10 on a CPU,
+  # where steps are slow. SIGTERM is handled after that many.
   config.steps_per_call = 0
   # TensorBoard event files beside metrics.jsonl, where TensorFlow is installed. Off by
-  # default, since it is the one setting that imports TensorFlow into a training.
+  # default, since only this setting imports TensorFlow in training.
   config.tensorboard = False
   return config
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
-  """Refuses settings that no part of the project knows, and impossible values.
+  """Checks a config for unknown settings and invalid values.
 
   Names of data sets, networks and losses and their arguments are checked where they
   are looked up.
@@ -231,7 +234,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   ):
     if not get(config, key) > 0:
       raise ValueError(f"config.{key}: expected more than 0, got {get(config, key)}")
-  if config.seed >= 2**32:  # Random keys would drop the higher bits in silence.
+  if config.seed >= 2**32:  # Random keys would silently drop the higher bits.
     raise ValueError(f"config.seed: expected less than 2**32, got {config.seed}")
   for key in ("optimizer.b1", "optimizer.b2", "optimizer.momentum", "ema_decay"):
     if not 0 <= get(config, key) < 1:
@@ -292,7 +295,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 
 
 def get(config: ml_collections.ConfigDict, dotted: str) -> Any:
-  """The setting, or the part, of a path like "optimizer.learning_rate"."""
+  """Looks up the setting or section of a path like "optimizer.learning_rate"."""
   for key in dotted.split("."):
     config = config[key]
   return config
@@ -313,11 +316,11 @@ def _check_keys(config, default, path):
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Nested settings by their paths, as {"optimizer.name": "adam"}.
+  """Flattens nested settings to paths, as {"optimizer.name": "adam"}.
 
   Args:
     tree: of `ConfigDict.to_dict`, or of a report.
-    prefix: of every path.
+    prefix: prefix of every path.
 
   Returns:
     Path to setting.

@@ -11,9 +11,9 @@ from emosynth_jax.config import defaults
 
 
 def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
-  """The config that a workdir was begun with.
+  """Reads the config of a workdir.
 
-  Settings that came after the run have their defaults, which do what it did.
+  Settings added since the run take their defaults, which keep its behavior.
 
   Args:
     workdir: the run's folder.
@@ -37,16 +37,16 @@ def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
 
 
 def parse_config(stored: dict[str, Any]) -> ml_collections.ConfigDict:
-  """A config from what JSON holds of one; see `read_config`.
+  """Builds a config from its JSON form; see `read_config`.
 
   Args:
-    stored: as `config.to_dict()` was.
+    stored: the JSON form of `config.to_dict()`.
 
   Returns:
     A checked config.
 
   Raises:
-    ValueError: if it is no config, or has settings that are no longer known.
+    ValueError: if it is not a config, or has settings that are no longer known.
   """
   try:
     stored = _with_tuples(stored)
@@ -63,7 +63,7 @@ def parse_config(stored: dict[str, Any]) -> ml_collections.ConfigDict:
 
 
 def _with_tuples(tree: Any) -> Any:
-  """JSON's lists as the tuples that they were."""
+  """Converts JSON's lists back to tuples."""
   if isinstance(tree, dict):
     return {key: _with_tuples(value) for key, value in tree.items()}
   return tuple(map(_with_tuples, tree)) if isinstance(tree, list) else tree

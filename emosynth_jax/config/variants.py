@@ -1,4 +1,4 @@
-"""Changes to a config by name: what may follow the colon of `--config=FILE:NAMES`."""
+"""Named variants of a config, given after the colon of `--config=FILE:NAMES`."""
 
 import math
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ import ml_collections
 
 from emosynth_jax.config import defaults
 
-# Each network's changes in the `small` variants, for two CPU cores: widths at which a
-# training image costs them 6 to 25 million multiply-adds. A dropout that suits millions
-# of parameters keeps a narrow network from learning, and statistics that remember a
-# thousand steps suit no run of a few thousand.
+# Each network's changes in the `small` variants, for two CPU cores: widths with 6 to 25
+# million multiply-adds per training image. Dropout rates for millions of parameters
+# prevent a narrow network from learning, and running statistics with a memory of a
+# thousand steps do not suit a run of a few thousand.
 _SMALL_MODELS: dict[str, dict[str, Any]] = {
   "all_cnn": {"width": 0.25, "input_dropout_rate": 0.0, "dropout_rate": 0.1},
   "densenet121": {"width": 0.125},
@@ -31,7 +31,7 @@ _SMALL_MODELS: dict[str, dict[str, Any]] = {
 
 
 def network_variants() -> dict[str, dict]:
-  """Every network as a variant by its name, in the form for small images."""
+  """Variants that select a network by name, in the form for small images."""
   # EmoSynthNet is the default, with arguments that the default config names.
   return {
     name: {} if name == "emosynthnet" else {"model": {"name": name, "dtype": "float32"}}
@@ -45,19 +45,19 @@ def all_variants() -> dict[str, dict]:
 
 
 def small_model(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """What the `small` variants change of the config's network."""
+  """Changes of the `small` variants to the config's network."""
   return _SMALL_MODELS[config.model.name]
 
 
 def recipe(*, mirrored: bool = True) -> dict[str, Any]:
   """The training recipe of every config, for EmoSynthNet of all widths.
 
-  AdamW with a warm-up and a cosine over the epochs that the config has, updates that
-  shrink with a kernel's fan-in, averaged weights, and mild affine augmentation.
-  docs/results/recipe.md has what was tried.
+  AdamW with warm-up and cosine decay over the config's epochs, updates scaled by a
+  kernel's fan-in, averaged weights, and mild affine augmentation.
+  docs/results/recipe.md has the comparison.
 
   Args:
-    mirrored: whether a mirrored image is of the same class.
+    mirrored: whether mirroring preserves the class.
 
   Returns:
     The changes to the default config.
@@ -86,15 +86,15 @@ def recipe(*, mirrored: bool = True) -> dict[str, Any]:
 
 
 def thesis_variant(*, mirrored: bool = True, balanced: bool = False) -> dict[str, Any]:
-  """The recipe as the thesis prints it (section 3.3.2).
+  """The training recipe as printed in the thesis (section 3.3.2).
 
   Adam at 1e-3, multiplied by 0.1 after 5 epochs without a lower validation loss, 100
-  epochs without an early stop, the second input scale, 1/512, for the last quarter,
+  epochs without early stopping, the second input scale, 1/512, for the last quarter,
   and "zoom, shear and flip of 0.2" as Keras's ImageDataGenerator means them: its shear
   is in degrees, this project's a tangent.
 
   Args:
-    mirrored: whether a mirrored image is of the same class.
+    mirrored: whether mirroring preserves the class.
     balanced: whether the loss is weighted by class.
 
   Returns:
@@ -141,14 +141,14 @@ def loss_variants() -> dict[str, dict]:
 
 
 def strong_variant(*, mirrored: bool = True, cutout_side: int) -> dict:
-  """A recipe of today, under which a network is not undertrained.
+  """Modern training recipe, under which a network is not undertrained.
 
-  SGD with Nesterov's momentum, warm-up and a cosine over the epochs that the config
-  has, decay of the kernels, smoothed labels, averaged weights, and random crops with a
-  cutout instead of the thesis's zoom and shear.
+  SGD with Nesterov momentum, warm-up and cosine decay over the config's epochs, weight
+  decay on kernels, label smoothing, averaged weights, and random crops with cutout
+  instead of the thesis's zoom and shear.
 
   Args:
-    mirrored: whether a mirrored image is of the same class.
+    mirrored: whether mirroring preserves the class.
     cutout_side: in pixels.
 
   Returns:
@@ -193,13 +193,13 @@ def apply_variants(
     config: the config to change.
     variants: the changes by name, nested as the config is; a function makes those of
       its part from the config.
-    names: names joined by commas, applied in that order; None or "" for none.
+    names: comma-separated names, applied in that order; None or "" for none.
 
   Returns:
-    The config, locked but for the parts whose arguments depend on a name.
+    The config, locked except for the sections whose arguments depend on a name.
 
   Raises:
-    ValueError: for an unknown name; it lists the known ones. Or for an order in which
+    ValueError: for an unknown name (the known ones are listed), or an order in which
       one variant would undo another.
   """
   chosen = [name for name in (names or "").split(",") if name]
@@ -217,7 +217,7 @@ def apply_variants(
 
 
 def _check_order(names):
-  """Refuses an order in which a variant would undo one before it."""
+  """Rejects an order in which a variant would undo an earlier one."""
   networks, losses = network_variants(), loss_variants()
   kinds = [*networks, "small", "strong", "thesis", *losses]
 
@@ -228,7 +228,7 @@ def _check_order(names):
     raise ValueError(
       f"config variants: {','.join(names)}: strong and thesis are two recipes; name one"
     )
-  # A network is replaced whole, and so is a loss; thesis has its own number of epochs.
+  # A network and a loss are replaced as a whole; thesis has its own number of epochs.
   undone = {
     ("small", "network"),
     ("strong", "small"),

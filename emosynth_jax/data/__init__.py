@@ -11,8 +11,8 @@ from emosynth_jax.data.dataset import Dataset
 
 __all__ = ["LOADERS", "PHOTOGRAPHS", "Dataset", "load_splits"]
 
-# Module of each data set; it is imported when it is asked for, so that a data set
-# whose libraries are missing or slow to import doesn't burden the others.
+# Module of each data set; it is imported on request, so that a data set whose libraries
+# are missing or slow to import doesn't burden the others.
 LOADERS = {
   "cifar10": "emosynth_jax.data.datasets.cifar10",
   "ck_plus": "emosynth_jax.data.datasets.ck_plus",
@@ -24,7 +24,7 @@ LOADERS = {
   "synthetic_faces": "emosynth_jax.data.datasets.synthetic_faces",
 }
 
-# Those whose gray images are counted by form, see `pixel_form.pixel_forms`.
+# Data sets whose gray images are counted by pixel form, see `pixel_form.pixel_forms`.
 PHOTOGRAPHS = ("ck_plus", "fer2013", "raf_db")
 
 
@@ -40,11 +40,11 @@ def load_splits(
   share: Callable[..., Any] = lambda total, compute: compute(range(total)),
   **options: Any,
 ) -> dict[str, Dataset]:
-  """Loads the asked splits of a data set.
+  """Loads the requested splits of a data set.
 
-  A data set that comes without a validation split has one held out of its training
-  split, by class; "train" is then always the rest, also where "validation" isn't
-  asked for, so that two calls with one seed can't leak.
+  If a data set has no validation split of its own, one is held out of its training
+  split, stratified by class; "train" is then always the remainder, even if "validation"
+  is not requested, so that two calls with the same seed cannot leak.
 
   Args:
     name: a key of `LOADERS`.
@@ -53,9 +53,9 @@ def load_splits(
     validation_fraction: the part of "train" to hold out where the data set has no
       validation split, in [0, 1); 0 holds nothing out.
     seed: of the draws (the held-out part, the limit) and of a generated data set.
-    limit: at most so many images a split, drawn by class; 0 means all.
-    lazily: leaves the images on disk until they are asked for (see `LazyImages`),
-      where they lie there one by one.
+    limit: maximum number of images per split, stratified by class; 0 means all.
+    lazily: leaves the images on disk until they are accessed (see `LazyImages`), where
+      each is a file or record of its own.
     share: by which several processes read the labels, see `tfds_records.open_split`; of
       effect where labels are read lazily.
     **options: keyword arguments of the data set's loader.
@@ -64,7 +64,7 @@ def load_splits(
     The data set of each asked split.
 
   Raises:
-    ValueError: an unknown name, split or option, or what the loader finds.
+    ValueError: for an unknown name, split or option, or an error of the loader.
     FileNotFoundError: the data set isn't there; the message says how to get it.
   """
   if limit < 0:
@@ -136,7 +136,7 @@ def _reader(
 def _has_validation(
   name: str, data_dir: str | pathlib.Path, options: dict[str, Any]
 ) -> bool:
-  """Whether the data set has a validation split of its own under these options."""
+  """Returns whether the data set has its own validation split under these options."""
   if name == "image_folder":
     image_folder = importlib.import_module(LOADERS[name])
     return image_folder.has_split(data_dir, "validation")

@@ -13,19 +13,18 @@ class Dataset:
   """Images of one split, as uint8.
 
   Attributes:
-    images: uint8 array `(N, height, width, channels)`, channels 1 or 3; where it was
-      asked for, a `LazyImages` that answers as one.
+    images: uint8 array `(N, height, width, channels)`, channels 1 or 3; if loaded
+      lazily, a `LazyImages` that behaves like one.
     labels: int32 array `(N,)`, indices into `class_names`.
     class_names: one name for each class, in label order.
-    split: the name of the split as this project says it: "train", "validation"
-      or "test".
-    sources: where each image came from (file name or row), `(N,)`; an error or an
-      audit names an image by it.
+    split: the project's name of the split: "train", "validation" or "test".
+    sources: origin of each image (file name or row), `(N,)`, by which errors and the
+      audit name it.
     official_split: what the data set's authors call this split, or how it was made
-      ("PrivateTest", "fold 3 of 10 by subject"), for reports; "" where `split` says it
-      all.
-    pixel_forms: uint8 array `(N,)`, the form of each image as `pixel_form.pixel_forms`
-      finds it; None where that was not looked at.
+      ("PrivateTest", "fold 3 of 10 by subject"), for reports; "" if there is nothing to
+      add to `split`.
+    pixel_forms: uint8 array `(N,)`, the form of each image according to
+      `pixel_form.pixel_forms`; None if not determined.
   """
 
   images: np.ndarray
@@ -74,19 +73,19 @@ class Dataset:
 
   @property
   def form_counts(self) -> dict[str, int] | None:
-    """Number of images of each form, by name; None where that was not looked at."""
+    """Number of images of each form, by name; None if not determined."""
     forms = self.pixel_forms
     return None if forms is None else pixel_form.count_forms(forms)
 
   def with_pixel_forms(self) -> "Dataset":
-    """The data set with the form of each image; as it is where images are colored."""
+    """Adds the form of each image; a data set of color images is returned unchanged."""
     if self.images.shape[-1] != 1:
       return self
     forms = pixel_form.pixel_forms(np.asarray(self.images))
     return dataclasses.replace(self, pixel_forms=forms)
 
   def in_memory(self) -> "Dataset":
-    """The data set with its images in an array, damaged ones refused."""
+    """Loads all images into an array; a damaged image is an error."""
     return dataclasses.replace(self, images=np.asarray(self.images))
 
   def take(
@@ -95,7 +94,7 @@ class Dataset:
     split: str | None = None,
     official_split: str | None = None,
   ) -> "Dataset":
-    """The rows at `indices` `(M,)`, in that order; None keeps a name as it is."""
+    """Selects the rows at `indices` `(M,)`, in that order; None keeps a name."""
     images = self.images
     return dataclasses.replace(
       self,

@@ -1,4 +1,4 @@
-"""Twins between splits: training and evaluation without the images that have one."""
+"""Deduplication between splits, for training and evaluation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,14 +12,14 @@ from emosynth_jax.parallel import distributed
 
 
 def twin_groups(datasets: Sequence[Dataset], **thresholds: Any) -> list[np.ndarray]:
-  """The groups of images, of all data sets together, that show the same picture.
+  """Groups of near-duplicates over all data sets together.
 
   Args:
     datasets: of images of one shape.
     **thresholds: of `duplicates.find_twins`.
 
   Returns:
-    For each data set, of N images, a number of each image's group, int `(N,)`; see
+    For each data set, of N images, the group number of each image, int `(N,)`; see
     `duplicates.find_twins`.
   """
 
@@ -28,7 +28,7 @@ def twin_groups(datasets: Sequence[Dataset], **thresholds: Any) -> list[np.ndarr
     return duplicates.find_twins(images, **thresholds).groups
 
   ends = np.cumsum([len(dataset) for dataset in datasets])
-  # All images are needed at once: one process of a job reads them, the others wait.
+  # All images are needed at once: one process reads them, the others wait.
   groups = distributed.from_first(find, (int(ends[-1]),), np.int64)
   return np.split(groups, ends[:-1])
 
@@ -36,10 +36,10 @@ def twin_groups(datasets: Sequence[Dataset], **thresholds: Any) -> list[np.ndarr
 def drop_twins(
   training: Dataset, others: Sequence[Dataset], **thresholds: Any
 ) -> Dataset:
-  """The training images that have no twin in validation or test.
+  """Removes training images that have a near-duplicate in validation or test.
 
   Args:
-    training: what is trained on.
+    training: the training split.
     others: the other splits.
     **thresholds: of `duplicates.find_twins`.
 
@@ -71,17 +71,17 @@ def evaluate_without_twins(
   datasets: Mapping[str, Dataset],
   **thresholds: Any,
 ) -> dict[str, dict[str, Any] | None]:
-  """Evaluates splits without the images that have a twin in an earlier split.
+  """Evaluates splits without images that have a near-duplicate in an earlier split.
 
   Args:
     evaluate: a data set to its summary, see `classification.summarize`.
-    training: what the network was trained on.
-    datasets: "validation", which it was chosen on, and then "test" if there is one.
+    training: the network's training split.
+    datasets: "validation", used for model selection, then "test" if there is one.
     **thresholds: of `duplicates.find_twins`.
 
   Returns:
-    For each split the summary of the rest, with ``num_left_out``; or None where all
-    images have a twin.
+    For each split the summary of the rest, with ``num_left_out``; or None if all images
+    have a near-duplicate.
   """
   groups = twin_groups([training, *datasets.values()], **thresholds)
   summaries: dict[str, dict[str, Any] | None] = {}

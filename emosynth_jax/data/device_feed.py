@@ -1,4 +1,4 @@
-"""How images come to the devices: a whole split at once, or batch by batch."""
+"""Transfer of images to the devices: a whole split at once, or batch by batch."""
 
 from collections.abc import Iterator
 
@@ -13,23 +13,23 @@ from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images.lazy import LazyImages
 from emosynth_jax.parallel import mesh as meshes
 
-# Bytes of the images that a call of a streamed training takes, on each device.
+# Bytes of images per call of a streamed training, on each device.
 _BYTES_PER_CALL = 256 << 20
 
 
 def is_resident(
   dataset: Dataset, settings: ml_collections.ConfigDict, mesh: Mesh
 ) -> bool:
-  """Whether a split lies on the devices as a whole.
+  """Returns whether a whole split is kept on the devices.
 
   Args:
     dataset: the split.
-    settings: `config.data`; its `pipeline` says so, or in "auto" the part of one device
-      against `resident_gib`.
+    settings: `config.data`; `pipeline` decides, or in "auto" the comparison of one
+      device's part with `resident_gib`.
     mesh: of `mesh.build_mesh`.
 
   Returns:
-    Whether it does.
+    True if it is.
   """
   if settings.pipeline != "auto":
     return settings.pipeline == "resident"
@@ -65,13 +65,13 @@ def fetch(dataset: Dataset, settings: ml_collections.ConfigDict, mesh: Mesh) -> 
 
 
 def place_split(mesh: Mesh, dataset: Dataset) -> tuple[jax.Array, jax.Array]:
-  """A split's images, each device having a stretch of them, and all its labels."""
+  """A split's images, sharded over the devices, and all its labels."""
   labels = meshes.place(dataset.labels, meshes.replicated(mesh))
   return meshes.place_images(mesh, dataset.images), labels
 
 
 def max_steps_per_call(dataset: Dataset, batch_size: int, mesh: Mesh) -> int:
-  """How many batches of a streamed split a device takes in one call, at least 1."""
+  """Number of batches of a streamed split per call and device, at least 1."""
   batch = batch_size * int(np.prod(dataset.images.shape[1:])) // mesh.shape["data"]
   return max(1, _BYTES_PER_CALL // batch)
 
@@ -79,7 +79,7 @@ def max_steps_per_call(dataset: Dataset, batch_size: int, mesh: Mesh) -> int:
 def stream_in_order(
   dataset: Dataset, batch_size: int, mesh: Mesh
 ) -> Iterator[tuple[jax.Array, jax.Array, jax.Array]]:
-  """A split batch by batch, once, for an evaluation.
+  """Yields a split batch by batch, once, for an evaluation.
 
   Args:
     dataset: the split.

@@ -1,16 +1,17 @@
-"""Images that show the same picture: exact, near and mirrored duplicates.
+"""Exact, near and mirrored duplicates among images.
 
-Three sieves, each on what the one before leaves:
+Three filters, each applied to the pairs that pass the previous one:
 
 1. equal pixels, by a cryptographic hash of them;
-2. equal but for a few bits of the perceptual hash pHash (the signs of an image's lowest
-   frequencies), of all pairs of images and of images with mirrored ones;
+2. equal except for a few bits of the perceptual hash pHash (the signs of an image's
+   lowest frequencies), of all pairs of images and of images with mirrored ones;
 3. of those pairs, the ones whose pixels correlate once they are shifted to fit.
 
 pHash alone would join many faces of the same pose and light; correlation alone, faces
-before a dark background, at a thousand times the cost. How the thresholds were chosen
-is told in docs/fer2013_audit.md: they are for aligned faces, where two photographs of
-one person are no twins. Drawn digits, say, need stricter ones.
+before a dark background, at a thousand times the cost. The choice of thresholds is
+documented in docs/fer2013_audit.md: they are for aligned faces, where two photographs
+of one person are not near-duplicates. Handwritten digits, for example, need stricter
+ones.
 """
 
 import hashlib
@@ -24,14 +25,14 @@ from PIL import Image
 MAX_DISTANCE = 12
 MIN_CORRELATION = 0.9
 
-# Grey levels; an image whose values all lie within fewer shows nothing.
+# Gray levels; an image whose values span fewer counts as blank.
 _BLANK_RANGE = 8
-# About a minute's work for the third sieve, and 16 MB for each array of pairs.
+# About a minute for the third filter, and 16 MB for each array of pairs.
 _MAX_CANDIDATES = 1_000_000
 
 
 class Twins(NamedTuple):
-  """What `find_twins` finds among N images; a group is named by its first image.
+  """Result of `find_twins` for N images; a group is named by its first image.
 
   The first images of the groups of equal pixels stand for all of their group in
   `pairs`.
@@ -39,8 +40,8 @@ class Twins(NamedTuple):
 
   exact: np.ndarray  # int (N,): the group of equal pixels
   groups: np.ndarray  # int (N,): the group joined by any kind of pair
-  pairs: np.ndarray  # int (P, 2): near and mirrored twins, the lower index first
-  mirrored: np.ndarray  # bool (P,): twins only where one of them is mirrored
+  pairs: np.ndarray  # int (P, 2): near and mirrored duplicates, lower index first
+  mirrored: np.ndarray  # bool (P,): duplicates only after mirroring one
   distances: np.ndarray  # int (P,): differing bits of the perceptual hashes
   correlations: np.ndarray  # float (P,): of the pixels, see `aligned_correlations`
 
@@ -51,12 +52,12 @@ def find_twins(
   max_distance: int = MAX_DISTANCE,
   min_correlation: float = MIN_CORRELATION,
 ) -> Twins:
-  """Finds the images that show the same picture.
+  """Finds exact, near and mirrored duplicates.
 
-  Images of equal pixels are always found. Near and mirrored twins are the pairs whose
-  perceptual hashes differ in at most `max_distance` bits and whose pixels correlate by
-  `min_correlation` or more. Blank images have no near twins: all of them look alike.
-  The order of the images has no influence on which pairs are found.
+  Images of equal pixels are always found. Near and mirrored duplicates are the pairs
+  whose perceptual hashes differ in at most `max_distance` bits and whose pixels
+  correlate by `min_correlation` or more. Blank images have no near-duplicates, as all
+  of them look alike. The order of the images has no influence on which pairs are found.
 
   Args:
     images: uint8 `(N, H, W, C)`, C 1 or 3.
@@ -64,7 +65,7 @@ def find_twins(
     min_correlation: in (0, 1].
 
   Returns:
-    The twins.
+    The duplicates.
 
   Raises:
     TypeError: for another dtype.
@@ -86,7 +87,7 @@ def find_twins(
   flipped = perceptual_hashes(chosen[:, :, ::-1])
   logging.info("Comparing %d images with each other.", len(chosen))
   same = close_pairs(hashes, hashes, max_distance)
-  # Both ways, as rounding may give one way a bit more than the other.
+  # Both directions, since their rounding may differ slightly.
   mirror = np.concatenate(
     [
       close_pairs(flipped, hashes, max_distance),
@@ -105,7 +106,7 @@ def find_twins(
     hashes[first] ^ np.where(mirrored, flipped[second], hashes[second])
   )
   keep = correlations >= min_correlation
-  # A symmetric picture can be a twin both ways; it counts once, as it is.
+  # A symmetric image can match both ways; it counts once, as not mirrored.
   key = first * len(chosen) + second
   keep &= ~(mirrored & np.isin(key, key[keep & ~mirrored]))
   pairs = searched[candidates[keep]]
@@ -121,7 +122,7 @@ def find_twins(
 
 
 def exact_groups(images: np.ndarray) -> np.ndarray:
-  """For each image the index of the first one with the same pixels.
+  """Index of the first image with the same pixels, for each image.
 
   Args:
     images: `(N, H, W, C)`.
@@ -138,13 +139,13 @@ def exact_groups(images: np.ndarray) -> np.ndarray:
 
 
 def is_blank(images: np.ndarray) -> np.ndarray:
-  """Whether all pixels of an image have nearly the same value.
+  """Returns whether all pixels of an image have nearly the same value.
 
   Args:
     images: uint8 `(N, H, W, C)`.
 
   Returns:
-    bool `(N,)`: less than 8 grey levels between the least and the largest value, in
+    bool `(N,)`: less than 8 gray levels between the least and the largest value, in
     every channel.
   """
   spread = images.max(axis=(1, 2)) - images.min(axis=(1, 2))
@@ -226,7 +227,7 @@ def aligned_correlations(
   contrast, and it is 0 where the middle of an image is blank.
 
   Args:
-    images: uint8 `(N, H, W, C)`, C 1 or 3; colours are compared as greys.
+    images: uint8 `(N, H, W, C)`, C 1 or 3; colors are compared as grays.
     pairs: int `(P, 2)`, indices into `images`.
     mirrored: bool `(P,)`: whether to exchange left and right in the first one.
 
@@ -242,7 +243,7 @@ def aligned_correlations(
     a, b = _grey(images[i]), _grey(images[j])
     if flip:
       a = np.ascontiguousarray(a[:, ::-1])
-    # OpenCV calls everything equal to a constant.
+    # OpenCV returns a correlation of 1 with a constant image.
     if min(np.ptp(a[middle]), np.ptp(b[middle])) >= _BLANK_RANGE:
       correlations[k] = max(
         cv2.matchTemplate(b, a[middle], cv2.TM_CCOEFF_NORMED).max(),

@@ -13,7 +13,7 @@ from emosynth_jax.data.images import pixel_form
 from emosynth_jax.data.images.lazy import LazyImages
 from emosynth_jax.parallel import distributed
 
-# Of a fingerprint, what a process of a job finds without the others.
+# The part of a fingerprint that a process computes without the others.
 _TOLD_ALONE = (
   "num_examples",
   "class_names",
@@ -22,20 +22,20 @@ _TOLD_ALONE = (
   "images_crc32",
 )
 
-# What follows from the pixels, whose checksums tell data apart; files of earlier runs
-# lack it.
+# Derived from the pixels, whose checksums identify the data; missing in files of
+# earlier runs.
 _DERIVED = ("pixel_forms",)
 
-# Images of a split whose pixels tell it apart where not all are at hand.
+# Number of sampled images that identify a split whose images are not all in memory.
 _SAMPLE = 64
 
 
 def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
-  """What tells data sets apart: of each split, its sizes and checksums.
+  """Computes the fingerprint of data sets: sizes and checksums of each split.
 
   It is the same in a job of any number of processes, all of which call this alike. A
   split that stays on disk has no checksum of all its images, only that of a sample.
-  Where the images' forms were looked at, their counts are there too.
+  It includes the counts of the images' forms where these are known.
 
   Args:
     datasets: some of the splits.
@@ -75,7 +75,7 @@ def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
 
 
 def _check_one_data_set(found: Mapping[str, Mapping[str, Any]]) -> None:
-  """Refuses processes that read different data, by what each can tell alone."""
+  """Checks that all processes read the same data, by their local fingerprints."""
   keys = [(name, key) for name in found for key in _TOLD_ALONE]
   texts = [json.dumps(found[name].get(key)) for name, key in keys]
   if different := distributed.differing(texts):
@@ -89,14 +89,14 @@ def _check_one_data_set(found: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def different_data(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
-  """In what two fingerprints of a split differ.
+  """Compares two fingerprints of a split.
 
   Args:
     new: of `fingerprint`, one split's.
     old: likewise; not every way of reading a split has all the checksums.
 
   Returns:
-    The names of what both have, and have differently.
+    Names of the entries that both have and that differ.
   """
   return [
     key for key in new if key in old and new[key] != old[key] and key not in _DERIVED
@@ -106,7 +106,7 @@ def different_data(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
 def form_counts(
   found: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, int]]:
-  """The number of images of each form, of those splits where it is known.
+  """Number of images of each form, for the splits where it is known.
 
   Args:
     found: of `fingerprint`, or the content of data.json.
@@ -124,7 +124,7 @@ def form_counts(
 def warn_of_other_form(
   trained: Mapping[str, int] | None, counts: Mapping[str, int] | None, use: str
 ) -> None:
-  """Logs a line where a network meets images of another form than it was trained on.
+  """Logs a warning if images have another form than the network's training images.
 
   The form of most images counts. Nothing is logged where one of the two is not known.
 

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class _Batches:
-  """The batches of an order, as a source that Grain indexes from several threads."""
+  """Random-access source of batches, indexed by Grain from several threads."""
 
   def __init__(self, images: Any, order: np.ndarray, batch_size: int, part: range):
     self._images = images
@@ -33,11 +33,11 @@ def batches(
   first: int = 0,
   num_threads: int = 8,
 ) -> Iterator[np.ndarray]:
-  """Reads a stretch of each batch, in the order's own sequence.
+  """Reads a part of each batch, in the given order.
 
   Batch b holds the images `order[b N : (b + 1) N]`; a last incomplete one is left out.
-  What comes is a function of the arguments alone, so a run that resumes asks for the
-  batch of its step, and nothing of the pipeline needs to be saved.
+  The result is a function of the arguments alone: a resumed run starts at the batch of
+  its step, and no pipeline state needs to be saved.
 
   Args:
     images: uint8 `(M, H, W, C)`, an array or `LazyImages`.
@@ -45,13 +45,13 @@ def batches(
     batch_size: N.
     part: the positions of the batch that this process reads.
     first: the batch to begin with.
-    num_threads: threads that read ahead, a batch each; decoders and disks let others
-      run meanwhile.
+    num_threads: threads that prefetch, a batch each; decoding and disk reads release
+      the GIL.
 
   Yields:
     uint8 `(len(part), H, W, C)`.
   """
-  import grain  # here, as it takes a second that runs without it are spared
+  import grain  # here, since its import takes a second
 
   source: Any = _Batches(images, order, batch_size, part)
   ahead = grain.ReadOptions(

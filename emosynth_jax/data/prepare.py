@@ -13,7 +13,7 @@ from emosynth_jax.data.datasets import tfds_records
 
 
 def prepare(name: str, data_dir: str) -> None:
-  """Downloads and prepares a data set; does nothing where that's been done.
+  """Downloads and prepares a data set; does nothing if it is prepared already.
 
   Args:
     name: "cifar10", "mnist" or "svhn".

@@ -16,7 +16,7 @@ from emosynth_jax.parallel import distributed
 
 
 def splits(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-  """The splits of a run, that which is reported and never chosen on last."""
+  """The splits of a run; the one that is only reported, never selected on, is last."""
   return ("train", "validation", *filter(None, [config.data.test_split]))
 
 
@@ -93,8 +93,8 @@ def load_data(
 ) -> dict[str, Dataset]:
   """Loads splits of the config's data set.
 
-  With `data.drop_duplicates`, "train" lacks the images that have a twin in the run's
-  other splits.
+  With `data.drop_duplicates`, "train" excludes images that have a near-duplicate in the
+  run's other splits.
 
   Args:
     config: a checked config.
@@ -106,7 +106,7 @@ def load_data(
     The data set of each split.
 
   Raises:
-    ValueError: what the loader finds, or if every training image has a twin.
+    ValueError: an error of the loader, or if every training image has a near-duplicate.
   """
   if not (config.data.drop_duplicates and "train" in splits):
     return _load(config, splits, lazily)
@@ -117,7 +117,7 @@ def load_data(
 def _load_without_twins(
   config: ml_collections.ConfigDict, lazily: bool
 ) -> dict[str, Dataset]:
-  """The run's splits, with those images left out of "train"."""
+  """The run's splits, with those images removed from "train"."""
   # The search needs all images; a single process then keeps them.
   loaded = _load(config, splits(config), lazily and jax.process_count() > 1)
   train, *others = loaded.values()
@@ -153,7 +153,7 @@ def class_weights(kind: str, dataset: Dataset) -> np.ndarray:
     float32 `(K,)`.
 
   Raises:
-    ValueError: if a class has no example to weigh.
+    ValueError: if a class has no example.
   """
   counts = dataset.class_counts
   if kind == "none":

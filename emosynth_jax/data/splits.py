@@ -1,4 +1,4 @@
-"""Stratified parts of a data set: a held-out validation split, and small subsets."""
+"""Stratified subsets of a data set: held-out validation splits and small subsets."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dat
   if not 0 < fraction < 1:
     raise ValueError(f"fraction: expected a number in (0, 1), got {fraction}")
   wanted = np.rint(fraction * dataset.class_counts).astype(int)
-  # Where n_k is 0 or 1, the upper bound 0 prevails over the lower one.
+  # Where n_k is 0 or 1, the upper bound 0 takes precedence over the lower bound.
   wanted = np.clip(wanted, 1, np.maximum(dataset.class_counts - 1, 0))
   held = _draw(dataset, wanted, seed)
   if not 0 < held.sum() < len(dataset):

@@ -1,1 +1,1 @@
-"""Export of a trained network: StableHLO, ONNX, ONNX in 8 bits."""
+"""Export of a trained network: StableHLO, ONNX, ONNX with int8 quantization."""

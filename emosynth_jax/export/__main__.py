@@ -1,11 +1,11 @@
-"""Writes a trained network for other runtimes: StableHLO, ONNX, or ONNX in 8 bits.
+"""Exports a trained network to StableHLO, ONNX, or ONNX with int8 quantization.
 
   python -m emosynth_jax.export --workdir=RUN --format=onnx --output=FILE.onnx
 
 The file takes uint8 images `(N, height, width, channels)` for any N and gives "logits"
-and calibrated "probabilities". Beside it, FILE.json tells the classes, the temperature,
-where the network comes from, and how the file's answers on the splits of --splits
-differ from the network's own. docs/export.md has the formats and what was measured.
+and calibrated "probabilities". Beside it, FILE.json has the classes, the temperature,
+the provenance, and the differences between the file's outputs and the network's on the
+splits of --splits. docs/export.md has the formats and measurements.
 """
 
 from absl import app, flags
@@ -14,7 +14,7 @@ from emosynth_jax.utils import cli
 
 
 def main(argv: list[str]) -> None:
-  """Runs the command; a mistake in its input ends it with one line."""
+  """Runs the command; invalid input exits with a one-line error."""
   from emosynth_jax.export import export
 
   cli.expect_flags_only(argv)

@@ -18,7 +18,7 @@ from emosynth_jax.workdir import record as run_record
 
 FORMATS = ("stablehlo", "onnx", "onnx_int8")
 SPLITS = ("validation", "test")
-# Largest difference of a probability from the network's own, but in 8 bits.
+# Tolerance of a probability's difference from the network's, except for int8.
 TOLERANCE = 1e-4
 # Two batches of the comparison, of unequal size.
 _NUM_NOISE = 257
@@ -27,7 +27,7 @@ _NUM_NOISE = 257
 def export_network(
   network: Any, format: str, *, calibration_images: np.ndarray | None = None
 ) -> bytes:
-  """A network as the content of a file.
+  """Exports a network to the content of a file.
 
   Args:
     network: a `bundle.Bundle`.
@@ -39,7 +39,7 @@ def export_network(
     The content.
 
   Raises:
-    ValueError: for an unknown format, or 8 bits without images.
+    ValueError: for an unknown format, or int8 without images.
     ModuleNotFoundError: if a package of the extra `export` is missing.
   """
   if format not in FORMATS:
@@ -66,7 +66,7 @@ def export_network(
 
 
 def describe(network: Any) -> dict[str, Any]:
-  """What a file's user has to know of the network in it.
+  """Metadata of an exported network.
 
   Args:
     network: a `bundle.Bundle`.
@@ -74,10 +74,10 @@ def describe(network: Any) -> dict[str, Any]:
   Returns:
     "class_names", "image_shape", "equalize" (`config.input.equalize`; "always" is
     applied by the file itself), "temperature", "model" (name and arguments),
-    "data_set" and "facts", in what JSON can hold.
+    "data_set" and "facts", all JSON-serializable.
 
   Raises:
-    TypeError: for facts that JSON can't hold.
+    TypeError: for facts that JSON cannot represent.
   """
   return files.to_jsonable(
     {
@@ -101,25 +101,25 @@ def make(
   data_dir: str | None,
   num_calibration_images: int,
 ) -> None:
-  """Writes a network's file and FILE.json, and says what the file is worth.
+  """Writes a network's file and FILE.json, and prints the comparison.
 
-  The content is compared in memory: what differs is never written, and an earlier file
-  stays as it is.
+  The content is compared in memory: a content that differs is never written, and an
+  earlier file stays unchanged.
 
   Args:
     source: a bundle or a run's folder.
     output: the file; its folder is made if missing.
     format: one of `FORMATS`.
-    splits: of `SPLITS`, where the content is compared; without any, on noise alone.
-    data_dir: where the data set is; None for where it was.
+    splits: of `SPLITS`, on which the content is compared; if empty, on noise alone.
+    data_dir: data set directory, if it moved since training; else None.
     num_calibration_images: of the training split, for "onnx_int8".
 
   Raises:
     FileNotFoundError: if there is no network, or the data is missing.
     ValueError: for an argument out of its range, data that is not the run's, or a
-      content that answers otherwise than the network.
+      content whose outputs differ from the network's.
     ModuleNotFoundError: if a package of the extra `export` is missing.
-    NotImplementedError: for a network that ONNX can't be written of.
+    NotImplementedError: for a network that cannot be written as ONNX.
     CheckpointError: if the run's checkpoints are damaged.
   """
 
@@ -134,7 +134,7 @@ def make(
   chosen = None
   if is_quantized:
     images = datasets["train"].images
-    # The same ones for every export of a network on this data.
+    # The same images for every export of a network on this data.
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(images))
     chosen = images[np.sort(order[:num_calibration_images])]
   content = export_network(network, format, calibration_images=chosen)

@@ -1,4 +1,4 @@
-"""Convolutions and matrix products in 8 bits, by onnxruntime's static quantisation."""
+"""Static int8 quantization of convolutions and matrix products, by onnxruntime."""
 
 import os
 import pathlib
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 
-# Images at a time in the calibration; onnxruntime keeps what each batch is like.
+# Images at a time in the calibration; onnxruntime keeps statistics of each batch.
 _BATCH = 64
 _KINDS = ["Conv", "Gemm"]
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
@@ -17,11 +17,11 @@ _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 def quantize(
   model: onnx.ModelProto, images: np.ndarray, *, input_name: str = "images"
 ) -> onnx.ModelProto:
-  """A model whose convolutions and matrix products compute in 8 bits.
+  """Quantizes the convolutions and matrix products of a model to int8.
 
-  Kernels get a scale for each output map and 7 of the 8 bits; the scale of what a layer
-  takes is from the range that it has over the calibration images. All between stays in
-  float32.
+  Kernels have one scale per output channel and use 7 of the 8 bits; the scale of a
+  layer's input is from its range over the calibration images. All other operations stay
+  in float32.
 
   Args:
     model: in float32.
@@ -29,7 +29,7 @@ def quantize(
     input_name: of the images.
 
   Returns:
-    The model, with the properties of the one it was made of.
+    The quantized model, with the properties of the original.
 
   Raises:
     ValueError: without images.
@@ -50,7 +50,7 @@ def quantize(
   prepared = onnx.ModelProto()
   prepared.CopyFrom(model)
   properties = {p.key: p.value for p in model.metadata_props}
-  # So it doesn't ask for the folding of constants and norms, which is done.
+  # Suppresses the advice to fold constants and norms, which is done already.
   onnx.helper.set_model_props(prepared, properties | _PREPARED)
   with tempfile.TemporaryDirectory() as folder:
     source, target = (pathlib.Path(folder, name) for name in ("float", "int8"))
@@ -61,8 +61,8 @@ def quantize(
       Reader(),
       quant_format=quantization.QuantFormat.QDQ,
       per_channel=True,
-      # x86 without VNNI adds two products of 8 bits in a number of 16, which clips what
-      # is beyond: 2 x 255 x 127 is, 2 x 255 x 64 is not, so that all answer alike.
+      # x86 without VNNI adds two 8-bit products in 16 bits with saturation: 2 x 255 x
+      # 127 saturates, 2 x 255 x 64 does not, so that all machines agree.
       reduce_range=True,
       activation_type=quantization.QuantType.QUInt8,
       weight_type=quantization.QuantType.QInt8,

@@ -16,16 +16,16 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def build_function(
   network: Any,
 ) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
-  """A network with its numbers, from pixels to probabilities.
+  """A network with its parameters, from pixels to probabilities.
 
-  It computes in float32, whatever it was trained in.
+  It computes in float32, whatever its training dtype.
 
   Args:
     network: a `bundle.Bundle`.
 
   Returns:
-    Images, uint8 `(N, height, width, channels)`, to the logits by which the network is
-    judged, `(N, K)`, and softmax(logits / temperature). Not jitted.
+    Images, uint8 `(N, height, width, channels)`, to the evaluation logits `(N, K)` and
+    softmax(logits / temperature). Not jitted.
   """
   config = network.config.copy_and_resolve_references()
   config.model.dtype = "float32"
@@ -45,7 +45,7 @@ def build_function(
       evaluation_logits=experiment.evaluation_logits,
       preprocess=experiment.preprocess,
     )
-    # A function of its own in the trace, for the writers to know it by.
+    # A separate function in the trace, so that the writers recognize it.
     return logits, jax.jit(jax.nn.softmax)(logits / network.temperature)
 
   return function
@@ -65,8 +65,8 @@ def write_stablehlo(
   Returns:
     The file's content.
   """
-  # Image by image, as the layers choose their forms by a number of images: a free one
-  # can't be compared with another. XLA gets whole batches all the same.
+  # Mapped over images, as the layers choose their forms by the number of images: a
+  # symbolic size cannot be compared. XLA still compiles whole batches.
   each = jax.vmap(lambda image: jax.tree.map(lambda x: x[0], function(image[None])))
   (batch,) = export.symbolic_shape("batch")
   images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.uint8)

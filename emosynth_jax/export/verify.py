@@ -1,4 +1,4 @@
-"""What an exported file answers, and how far that is from the network."""
+"""Comparison of an exported file's outputs with the network's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +13,10 @@ Answer = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def check_packages() -> None:
-  """Refuses ONNX where its packages are missing.
+  """Checks that the packages for ONNX are installed.
 
   Raises:
-    ModuleNotFoundError: with what to install.
+    ModuleNotFoundError: if one is missing; the message says what to install.
   """
   try:
     import onnx  # noqa: F401
@@ -28,14 +28,15 @@ def check_packages() -> None:
 
 
 def read_answer(content: bytes, format: str) -> Answer:
-  """A file's content as a function.
+  """Loads a file's content as a function.
 
   Args:
     content: of `export.export_network`.
     format: its format.
 
   Returns:
-    Images, uint8 `(N, height, width, channels)`, to logits and probabilities `(N, K)`.
+    A function of images, uint8 `(N, height, width, channels)`, to logits and
+    probabilities `(N, K)`.
 
   Raises:
     ModuleNotFoundError: if a package of the extra `export` is missing.
@@ -60,7 +61,7 @@ def read_answer(content: bytes, format: str) -> Answer:
 def compare(
   expected: Answer, answer: Answer, images: np.ndarray, labels: np.ndarray | None
 ) -> dict[str, Any]:
-  """How two functions' answers to the same images differ.
+  """Compares two functions' outputs on the same images.
 
   Args:
     expected: the network's.
@@ -73,7 +74,7 @@ def compare(
     "changed_predictions", and with labels both accuracies.
 
   Raises:
-    ValueError: for answers that are not finite.
+    ValueError: for outputs that are not finite.
   """
   both = []
   for function in (expected, answer):

@@ -1,8 +1,8 @@
 """Losses: pure functions that return one value for each example, `(N,)`.
 
-The caller averages, and weights by class if it wants to. A loss's positional
-arguments are its inputs, some of `INPUTS`; its keyword-only arguments are its
-hyperparameters, which `get_loss` binds by name:
+The caller averages, optionally with class weights. A loss's positional arguments are
+its inputs, some of `INPUTS`; its keyword-only arguments are its hyperparameters, which
+`get_loss` binds by name:
 
   loss = get_loss("arcface", margin=0.3)
   losses, state = call_loss(loss, logits=..., embeddings=..., weights=..., labels=...)
@@ -199,7 +199,7 @@ __all__ = [
   "unhinged",
 ]
 
-# Losses of logits as they are; any of them can follow a margin.
+# Losses of plain logits; each can be combined with a margin.
 CLASSIFICATION_LOSSES: dict[str, Callable[..., Any]] = {
   "active_passive": active_passive,
   "balanced_softmax": balanced_softmax,
@@ -228,7 +228,7 @@ CLASSIFICATION_LOSSES: dict[str, Callable[..., Any]] = {
   "unhinged": unhinged,
 }
 
-# Functions that make logits with a margin at the label.
+# Functions that return logits with a margin at the label.
 MARGINS: dict[str, Callable[..., Any]] = {
   "a_softmax": sphereface_logits,
   "aam_softmax": arcface_logits,
@@ -252,7 +252,7 @@ MARGINS: dict[str, Callable[..., Any]] = {
   "subcenter_arcface": subcenter_arcface_logits,
 }
 
-# By name of a margin alone: cross-entropy under it.
+# By the name of a margin alone: cross-entropy with that margin.
 LOSSES: dict[str, Callable[..., Any]] = CLASSIFICATION_LOSSES | {
   "a_softmax": sphereface,
   "aam_softmax": arcface,
@@ -277,8 +277,8 @@ LOSSES: dict[str, Callable[..., Any]] = CLASSIFICATION_LOSSES | {
   "subcenter_arcface": subcenter_arcface,
 }
 
-# What the margin leaves behind; the margins and losses that are not here act on the
-# model's own logits. MagFace is a loss and no margin for others: without its reward of
+# Margin-free logits for each margin; the margins and losses that are not here act on
+# the model's own logits. MagFace is a loss and no margin for others: without its reward of
 # the norm, gradient descent shrinks the norm and with it the margin.
 _MARGIN_FREE: dict[Callable[..., Any], Callable[..., Array]] = {
   adaface_logits: cosine_logits,
@@ -339,7 +339,8 @@ def get_loss(name: str, **arguments: Any) -> Callable[..., Any]:
     `state` among them, `((N,), new_state)`. `call_loss` calls any of them.
 
   Raises:
-    ValueError: for an unknown name or argument, or a missing one; it lists the known.
+    ValueError: for an unknown name or argument, or a missing one; the known ones are
+      listed.
   """
   loss = _resolve(name)
   known = hyperparameters(loss)
@@ -355,15 +356,15 @@ def get_loss(name: str, **arguments: Any) -> Callable[..., Any]:
 
 
 def get_evaluation_logits(name: str, **arguments: Any) -> Callable[..., Array]:
-  """The logits to evaluate a model by that was trained with a loss: no margin.
+  """The margin-free logits for evaluating a model that was trained with a loss.
 
   Args:
     name: the loss's name, as for `get_loss`.
     **arguments: its hyperparameters, as for `get_loss`.
 
   Returns:
-    A function of `(embeddings, weights)` for margins on the angle, and of `(logits)`,
-    which it returns, for all other losses. `select_inputs` picks them.
+    A function of `(embeddings, weights)` for angular margins, and of `(logits)`, which
+    it returns, for all other losses. `select_inputs` picks them.
 
   Raises:
     ValueError: as `get_loss` does.
@@ -385,7 +386,7 @@ def _unchanged(logits: Array) -> Array:
 
 
 def init_state(name: str, num_classes: int, dim: int) -> Any:
-  """What the loss called `name` carries from step to step, before the first one.
+  """The initial state of the loss called `name`.
 
   Args:
     name: the loss's name, as for `get_loss`.

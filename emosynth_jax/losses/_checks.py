@@ -1,7 +1,7 @@
-"""Checks and conversions that every loss starts with.
+"""Argument checks and conversions of the losses.
 
-Shapes and dtypes are known while tracing, so they are checked always. Values are
-known only outside of a transformation: there, a label out of range raises; inside
+Shapes and dtypes are known while tracing, so they are always checked. Values are known
+only outside of a transformation: there, a label out of range raises an error; inside
 `jax.jit` its row of targets becomes NaN, so that the loss is NaN rather than wrong.
 """
 
@@ -21,8 +21,8 @@ def as_float(name: str, array: ArrayLike, shape: tuple[str, ...]) -> Array:
 
   Args:
     name: the argument's name, for the error.
-    array: the value that the caller got.
-    shape: the axes' names, for the error; their number is the rank wanted.
+    array: the caller's argument.
+    shape: the axes' names, for the error; their number is the expected rank.
   """
   array = jnp.asarray(array)
   wanted = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
@@ -72,7 +72,7 @@ def as_targets(labels: ArrayLike, like: Array, *, soft: bool = True) -> Array:
     raises where its value is known), and floating labels as they are.
   """
   given, labels = labels, jnp.asarray(labels)
-  # A conversion to 32 bits could bring a label into range: look at what was given.
+  # A conversion to 32 bits could bring a label into range: check the original value.
   values = None if isinstance(labels, jax.core.Tracer) else np.asarray(given)
   n, k = like.shape
   if jnp.issubdtype(labels.dtype, jnp.integer):
@@ -162,7 +162,7 @@ def as_state(name: str, state: ArrayLike, shape: tuple[int, ...]) -> Array:
 def check_number(
   name: str, value: Any, low: float = -math.inf, high: float = math.inf
 ) -> None:
-  """Refuses a hyperparameter outside of `[low, high]`.
+  """Checks that a hyperparameter is in `[low, high]`.
 
   An array that is being traced (an ablation maps over margins) has no value to
   check and passes.
@@ -214,7 +214,7 @@ def _is_number(value: Any) -> bool:
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
-  """Refuses a value that is none of `choices`."""
+  """Checks that a value is one of `choices`."""
   choices = tuple(choices)
   if value not in choices:
     raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {value!r}")

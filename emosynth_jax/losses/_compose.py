@@ -1,7 +1,7 @@
-"""Which inputs a loss takes, and how a margin and a loss make one.
+"""Inputs of a loss, and composition of a margin and a loss.
 
 A loss's positional arguments are its inputs, out of `INPUTS`; its keyword-only
-arguments are its hyperparameters. So the signature says all that a caller needs.
+arguments are its hyperparameters. The signature thus specifies all that a caller needs.
 """
 
 import functools
@@ -11,7 +11,7 @@ from typing import Any
 
 from jax import Array
 
-# Everything that a training step can offer a loss, in the order of signatures.
+# The inputs that a training step provides, in the order of signatures.
 INPUTS = (
   "logits",  # (N, K), the model's output
   "embeddings",  # (N, D), the input of the model's last layer
@@ -73,7 +73,7 @@ def call_loss(loss: Callable[..., Any], **available: Any) -> tuple[Array, Any]:
 
   Args:
     loss: a loss, from `get_loss` or by itself.
-    **available: everything that the caller has, some of `INPUTS`.
+    **available: the inputs that the caller has, some of `INPUTS`.
 
   Returns:
     The loss of each example, `(N,)`, and the new state: the state that was given, if
@@ -90,7 +90,7 @@ def call_loss(loss: Callable[..., Any], **available: Any) -> tuple[Array, Any]:
 def under_margin(
   margin: Callable[..., Any], loss: Callable[..., Any], name: str | None = None
 ) -> Callable[..., Any]:
-  """The loss of the logits that a margin makes: `loss(margin(...), labels)`.
+  """Composes a margin and a loss: `loss(margin(...), labels)`.
 
   Args:
     margin: a function of some of `INPUTS` that returns logits `(N, K)`; with
@@ -159,7 +159,7 @@ def _call(function: Callable[..., Any], given: dict[str, Any], state: Any) -> An
 def _joint_signature(
   margin: Callable[..., Any], loss: Callable[..., Any]
 ) -> inspect.Signature:
-  """The parameters of both, but for the logits that the margin makes."""
+  """The parameters of both, except the logits that the margin returns."""
   of_margin = inspect.signature(margin).parameters
   of_loss = inspect.signature(loss).parameters
   joint = {k: p for k, p in of_loss.items() if k != "logits"} | dict(of_margin)

@@ -1,4 +1,4 @@
-"""Arithmetic that the losses share, finite in value and gradient wherever it can be."""
+"""Numerically stable arithmetic that the losses share."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ NORM_EPSILON = 1e-12
 
 
 def expectation(targets: Array, values: Array) -> Array:
-  """`sum_k targets_k values_k` `(N,)`, a class of probability 0 counting nothing.
+  """`sum_k targets_k values_k` `(N,)`, where a class of probability 0 contributes 0.
 
   A class masked by a logit of -inf has a logarithm of -inf, and 0 * -inf is NaN.
   """
@@ -62,5 +62,5 @@ def unit_and_norm(x: Array, axis: int) -> tuple[Array, Array]:
 
 
 def matmul(a: Array, b: Array) -> Array:
-  """A matrix product in full float32, which a GPU does not do unless told."""
+  """A matrix product in full float32, which is not the default on a GPU."""
   return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

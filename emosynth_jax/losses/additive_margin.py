@@ -1,9 +1,8 @@
-"""Softmax margins that are subtracted: from the logit, the cosine or the angle.
+"""Additive margins of the softmax: on the logit, the cosine or the angle.
 
-Each `*_logits` function returns logits in which the label has a handicap, for
-training alone. Any loss of logits can follow; the name without `_logits` is
-cross-entropy under that margin. To evaluate, leave the margin off
-(`get_evaluation_logits`).
+Each `*_logits` function returns logits with a margin at the label, for training only.
+Any loss of logits can follow; the name without `_logits` is cross-entropy with that
+margin. Evaluation uses the margin-free logits (`get_evaluation_logits`).
 
 Where the margin acts on the angle it is defined for integer labels alone. The angle
 itself is never taken (`_angle`).
@@ -26,15 +25,15 @@ def sm_softmax_logits(
 ) -> Array:
   """Soft-margin softmax: `z - margin y`.
 
-  An offset on the label's logit; no angle and no norm. For class probabilities each
-  class gives up its share, `margin y_k`. Equations 2.19-2.21 and 4.12-4.13.
+  An offset on the label's logit, without angle or norm. For class probabilities, each
+  class is reduced by its share, `margin y_k`. Equations 2.19-2.21 and 4.12-4.13.
 
   On 7 classes margins of 0.5 to 2 trained as cross-entropy did (docs/ablations.md).
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
-    margin: at least 0; 0 leaves the logits alone.
+    margin: at least 0; 0 leaves the logits unchanged.
 
   Returns:
     Logits `(N, K)`.
@@ -63,8 +62,8 @@ def cosface_logits(
 
     z_j = s c_j,  z_y = s (c_y - margin)
 
-  One loss under three names, which the thesis presents as several. Equations 2.16,
-  2.23 and 2.27-2.29.
+  One loss with three names, which the thesis presents as several losses. Equations
+  2.16, 2.23 and 2.27-2.29.
 
   On 7 classes scales of 4 to 30 with margins of 0 to 0.35 trained; the highest means
   were at scales 4 and 8 (docs/ablations.md). The default scale is the paper's, for
@@ -153,9 +152,9 @@ def dynamic_am_softmax_logits(
 
     m_i = stop_gradient(margin exp(1 - c_y) / lam)
 
-  So the margin grows with the angle to the label's weight, from margin / lam at
-  c_y = 1. It carries no gradient: dL/dm > 0 would shrink it. The thesis gives this
-  loss no formula of its own; reference 14.
+  The margin thus grows with the angle to the label's weight, from margin / lam at c_y =
+  1. It carries no gradient: dL/dm > 0 would shrink it. The thesis gives no formula of
+    this loss; reference 14.
 
   On 7 classes scales of 8 and 30 with a margin of 0.2 trained, 8 with the higher mean
   (docs/ablations.md).
@@ -202,11 +201,11 @@ def arcface_logits(
     z_y = s (c_y - margin sin margin) otherwise
 
   with `cos(theta + m) = c cos m - sqrt(1 - c^2) sin m`; the second line keeps it
-  falling where theta + m passes pi. `easy_margin` has the margin only where c_y > 0
-  and no handicap elsewhere: not monotone. The slope in c is infinite at c = 1 and
-  cut off at 2000 sin m. Equations 2.24-2.26.
+  decreasing where theta + m exceeds pi. `easy_margin` applies the margin only where c_y
+  > 0, which is not monotone. The slope in c is infinite at c = 1 and clipped at 2000
+  sin m. Equations 2.24-2.26.
 
-  Hazard with few classes: the label's logit falls slower than its cosine where
+  Warning for few classes: the label's logit decreases slower than its cosine where
   theta > (pi - margin) / 2, a right angle included, so that lowering all cosines
   together lowers the loss. With thousands of classes they cannot all be low; with few,
   all weights turn away from all embeddings, to about theta = pi - margin, where the

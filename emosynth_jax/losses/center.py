@@ -1,4 +1,4 @@
-"""Center loss: cross-entropy, and a pull of each embedding to its class's centre."""
+"""Center loss (Wen et al., 2016)."""
 
 import jax
 import jax.numpy as jnp
@@ -18,27 +18,27 @@ def center_loss(
   center_weight: float | Array = 0.003,
   center_rate: float | Array = 0.5,
 ) -> tuple[Array, Array]:
-  """Cross-entropy plus half of the squared distance to the class's centre.
+  """Cross-entropy plus half of the squared distance to the class's center.
 
     loss_i = CE_i + center_weight 1/2 |x_i - c_y|^2
     c_k <- c_k - center_rate sum_{i: y_i = k} (c_k - x_i) / (1 + n_k)
 
-  with n_k the examples of class k in the batch. The centres are state, not
-  parameters: no gradient reaches them, and the loss uses those from before the
-  update. Alone, the pull would be content with all embeddings equal. The distance
-  grows with the number of dimensions and the square of the embedding's norm: check
-  that center_weight suits the model. Section 2.2.2 of the thesis, in its text.
+  with n_k the examples of class k in the batch. The centers are state, not parameters:
+  they receive no gradient, and the loss uses those from before the update. The center
+  term alone is minimized by constant embeddings. The distance grows with the number of
+  dimensions and the square of the embedding's norm: check that center_weight suits the
+  model. Section 2.2.2 of the thesis, in its text.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     embeddings: floating `(N, D)`.
     labels: integer `(N,)`.
-    state: the centres `(K, D)`; see `center_loss_state`.
-    center_weight: the pull's weight, at least 0; 0 is `cross_entropy`.
-    center_rate: how far the centres move, in [0, 1].
+    state: the centers `(K, D)`; see `center_loss_state`.
+    center_weight: weight of the center term, at least 0; 0 is `cross_entropy`.
+    center_rate: update rate of the centers, in [0, 1].
 
   Returns:
-    The loss of each example, `(N,)`, and the new centres `(K, D)`.
+    The loss of each example, `(N,)`, and the new centers `(K, D)`.
 
   Raises:
     TypeError, ValueError: as `cross_entropy` does, and for embeddings or a state of
@@ -65,5 +65,5 @@ def center_loss(
 
 
 def center_loss_state(num_classes: int, dim: int) -> Array:
-  """The centres before the first step: zeros `(num_classes, dim)`."""
+  """The centers before the first step: zeros `(num_classes, dim)`."""
   return jnp.zeros((num_classes, dim), jnp.float32)

@@ -1,7 +1,7 @@
-"""Losses of logits and labels alone that know nothing of noise or imbalance.
+"""Standard classification losses of logits and labels.
 
-Everything here is linear in the labels, but for `mse`: the loss of class
-probabilities y is `sum_k y_k loss(k)`.
+All except `mse` are linear in the labels: the loss of class probabilities y is
+`sum_k y_k loss(k)`.
 """
 
 import jax
@@ -19,13 +19,13 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
 
     loss_i = -sum_k y_ik log p_ik
 
-  The value is finite for any finite logits: a probability of 0 in float32 still has
-  its logarithm. Equations 2.2, 2.12-2.14 and 4.8 of the thesis; 2.12 lacks its
-  minus sign, and the loss grows linearly in the margin by which a logit is wrong,
-  logarithmically in 1/p, not exponentially as the text says.
+  The value is finite for any finite logits: the logarithm is exact even where the
+  probability underflows to 0 in float32. Equations 2.2, 2.12-2.14 and 4.8 of the
+  thesis; 2.12 lacks its minus sign, and the loss grows linearly in the margin by which
+  a logit is wrong, logarithmically in 1/p, not exponentially as the text says.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
 
   Returns:
@@ -55,7 +55,7 @@ def mse(logits: ArrayLike, labels: ArrayLike) -> Array:
   -inf. Equation 2.1 of the thesis, which leaves the 1/K open.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
 
   Returns:
@@ -81,7 +81,7 @@ def binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
 
     loss_i = -sum_k [y_ik log q_ik + (1 - y_ik) log(1 - q_ik)]
 
-  It is no function of the softmax: a constant added to the logits changes it. The
+  It is not a function of the softmax: adding a constant to the logits changes it. The
   sum (not the mean) over K gives each logit the gradient `q - y`. Equation 4.1,
   which prints `(1 - y)(1 - p)`, without the second logarithm.
 
@@ -111,7 +111,7 @@ def binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
 def label_smoothing(
   logits: ArrayLike, labels: ArrayLike, *, smoothing: float | Array = 0.1
 ) -> Array:
-  """Cross-entropy against labels that are mixed with the uniform distribution.
+  """Cross-entropy with label smoothing (Szegedy et al., 2015).
 
     loss_i = cross_entropy(logits_i, (1 - smoothing) y_i + smoothing / K)
 
@@ -120,7 +120,7 @@ def label_smoothing(
   classes whose logit is not -inf, and K their number.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     smoothing: the share of the uniform distribution, in [0, 1].
 
@@ -150,7 +150,7 @@ def focal(
   gamma: float | Array = 2.0,
   alpha: float | Array = 1.0,
 ) -> Array:
-  """Focal loss: cross-entropy that fades as the label's probability grows.
+  """Focal loss: cross-entropy, down-weighted as the label's probability grows.
 
     loss_i = -alpha (1 - p_y)^gamma log p_y
 
@@ -160,7 +160,7 @@ def focal(
   bound, since every larger one has a smaller loss.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     gamma: the exponent, at least 0; 0 is `alpha` times `cross_entropy`.
     alpha: a factor on the whole loss, at least 0.

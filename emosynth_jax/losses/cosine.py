@@ -1,8 +1,8 @@
-"""Cosines between embeddings and class weights, and the logits made of them.
+"""Cosine similarities of embeddings and class weights, and logits computed from them.
 
-They are what a margin on the angle starts from, and what a model that was trained
-under one is evaluated by. The class weights are the kernel of the model's last layer:
-they live in the model's parameters, never here, and the layer's bias takes no part.
+Angular margins are applied to them, and a model trained with an angular margin is
+evaluated by them. The class weights are the kernel of the model's last layer: they are
+parameters of the model, and the layer's bias is not used.
 """
 
 from jax import Array
@@ -31,7 +31,7 @@ def cosines_and_norms(
 def cosine_logits(
   embeddings: ArrayLike, weights: ArrayLike, *, scale: float | Array
 ) -> Array:
-  """`scale cos(theta)`: the margin-free logits of CosFace, ArcFace and their kind.
+  """`scale cos(theta)`: the margin-free logits of CosFace, ArcFace and similar losses.
 
   Args:
     embeddings: floating `(N, D)`.

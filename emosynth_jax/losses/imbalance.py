@@ -1,4 +1,4 @@
-"""Losses for classes of unequal number or unequal cost."""
+"""Losses for class imbalance and unequal misclassification costs."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from emosynth_jax.losses.cosine import cosines_and_norms
 
 
 def _as_costs(name: str, costs: ArrayLike, shape: tuple[int, ...]) -> Array:
-  """Costs of `shape`, or one number for all."""
+  """Checks costs of `shape`, or one number for all."""
   costs = jnp.asarray(costs)
   if not jnp.issubdtype(costs.dtype, jnp.number):
     raise TypeError(f"{name}: expected numbers, got {costs.dtype}")
@@ -33,7 +33,7 @@ def real_world_weight_cross_entropy(
   fn_weights: ArrayLike = 1.0,
   fp_weights: ArrayLike = 0.0,
 ) -> Array:
-  """Cross-entropy with a cost for each miss and for each false alarm (RWWCE).
+  """Cross-entropy with costs of false negatives and false positives (RWWCE).
 
     loss_i = -[fn_y log p_y + sum_{j != y} fp_{y,j} log(1 - p_j)]
 
@@ -42,7 +42,7 @@ def real_world_weight_cross_entropy(
   2.6, which prints a plus sign before the sum and the binary form only.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     fn_weights: the cost of missing each class, `(K,)`, or one number.
     fp_weights: the cost of taking true class y for class j, `(K, K)` at `[y, j]`, or
@@ -77,18 +77,18 @@ def dynamically_weighted_balanced(
   *,
   regularizer: str = "target",
 ) -> Array:
-  """Cross-entropy with class weights that fade as the prediction gets sure (DWB).
+  """Dynamically weighted balanced cross-entropy (DWB).
 
   With `w_j = log(max_k n_k / n_j) + 1`:
 
     loss_i = -w_y^(1 - p_y) log p_y + p_y (1 - p_y)
 
-  The last term is the regulariser. Published code disagrees on whether it is that of
-  the label alone ("target") or the sum over all classes ("all"); the printed sum
-  over j allows both. An empty class counts as one example. Equations 2.9-2.10.
+  The last term is the regularizer. Published code disagrees on whether it is that of
+  the label only ("target") or the sum over all classes ("all"); the printed sum over j
+  allows both. An empty class counts as one example. Equations 2.9-2.10.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     class_counts: training examples of each class, `(K,)`.
     regularizer: "target" or "all".
@@ -98,7 +98,7 @@ def dynamically_weighted_balanced(
 
   Raises:
     TypeError, ValueError: as `cross_entropy` does, for class counts of another shape
-      and for another regulariser.
+      and for another regularizer.
 
   References:
     Fernando and Tsokos, `Dynamically Weighted Balanced Loss: Class Imbalanced

@@ -1,4 +1,4 @@
-"""MAM-SoftMax: cross-entropy under a margin that each example's logits set.
+"""MAM-SoftMax: cross-entropy with a margin computed from each example's logits.
 
 The thesis states the margin M twice (equations 4.14-4.16 and the box of figure 4.1),
 the two contradict each other, and neither works as printed: an ArgMax, an index,
@@ -9,9 +9,9 @@ in the box for j != i. It calls M learnable, but dL/dM = 1 - p_y > 0, so a margi
 trained by gradient falls to its lower bound; and larger for rare classes, but no
 class count enters.
 
-So the formula of the margin is a function, chosen by name or passed: logits `(N, K)`
-in, margins `(N,)` out. Two readings need more than logits, the counts of the classes
-or a running mean, and are losses of their own.
+Therefore the formula of the margin is a function, chosen by name or passed: logits
+`(N, K)` in, margins `(N,)` out. Two readings need more than logits, the class counts or
+a running mean, and are separate losses.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ EPSILON = 0.2
 
 
 def _clipped_log(x: Array) -> Array:
-  """`clip(ln x, 0, 4)`, which needs no logarithm of a number below 1."""
+  """`clip(ln x, 0, 4)`, computed without the logarithm of a number below 1."""
   return jnp.log(jnp.clip(x, 1.0, jnp.exp(MAX_MARGIN)))
 
 
@@ -48,8 +48,8 @@ def _centered(logits: Array) -> Array:
 def centered_max(logits: Array) -> Array:
   """`M = stop_gradient(clip(ln(max_k(z_k - mean z) + 0.2), 0, 4))`, the default.
 
-  It sees no label, a constant added to the logits or an exchange of classes changes
-  nothing, and constant logits give 0.
+  It is independent of the label, invariant to a constant added to the logits and to a
+  permutation of the classes, and 0 for constant logits.
   """
   margin = _clipped_log(jnp.max(_centered(logits), axis=-1) + EPSILON)
   return jax.lax.stop_gradient(margin)
@@ -58,17 +58,17 @@ def centered_max(logits: Array) -> Array:
 def printed_max(logits: Array) -> Array:
   """`M = clip(ln(max_k z_k + 0.2), 0, 4) + mean_k z_k`: 4.14 with Max for ArgMax.
 
-  Below 0 for a fifth of standard normal logits. It can be cheated, and its gradient
-  does so: logits all shifted by -20 have a loss of about 0.
+  Below 0 for a fifth of standard normal logits. It has a trivial minimum, which its
+  gradient leads to: logits all shifted by -20 have a loss of about 0.
   """
   return _clipped_log(jnp.max(logits, axis=-1) + EPSILON) + _mean(logits)
 
 
 def printed_argmax(logits: Array) -> Array:
-  """`M = clip(ln(sum_i argmax_k z_ik + 0.2), 0, 4) + mean_k z_k`: 4.14 to the letter.
+  """`M = clip(ln(sum_i argmax_k z_ik + 0.2), 0, 4) + mean_k z_k`: 4.14 as printed.
 
-  For the record. The logarithm is of a sum of class indices over the batch: nearly
-  always 4, dependent on the batch and on the order of the classes.
+  Kept for documentation. The logarithm is of a sum of class indices over the batch: M
+  is nearly always 4, and depends on the batch and on the order of the classes.
   """
   total = jnp.sum(jnp.argmax(logits, axis=-1)).astype(logits.dtype)
   return _clipped_log(total + EPSILON) + _mean(logits)
@@ -106,17 +106,17 @@ def mam_softmax_logits(
 ) -> Array:
   """MAM-SoftMax: `z - M y` with `M_i = kappa margin_fn(z_i)`.
 
-  The label's logit has to win by M_i more. For class probabilities each class gives
-  up its share of the margin, `M_i y_ik`. Probabilities passed for logits are a
-  mistake that nothing can notice: their maximum over their mean is below 1, and the
-  margin vanishes. Equations 4.14-4.16; see above for what they get wrong.
+  The label's logit has to exceed the others by M_i more. For class probabilities, each
+  class is reduced by its share of the margin, `M_i y_ik`. Passing probabilities instead
+  of logits cannot be detected: their maximum exceeds their mean by less than 1, and the
+  margin vanishes. Equations 4.14-4.16; the module's docstring lists their errors.
 
   On 7 classes `centered_max` and `box_repaired` trained with kappa 0.5 to 2, as
   cross-entropy did and with no better accuracy; the `printed_*` formulas collapse
   (docs/ablations.md).
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     margin_fn: a key of `MARGIN_FNS`, or a function from logits `(N, K)` in float32
       to margins `(N,)`. Its gradient is used unless it stops it.
@@ -152,20 +152,20 @@ def mam_softmax_class_count_logits(
   kappa: float | Array = 1.0,
   count_power: float | Array = 0.25,
 ) -> Array:
-  """MAM-SoftMax with the larger margins for rare classes that the text promises.
+  """MAM-SoftMax with larger margins for rare classes, as the thesis's text describes.
 
     M_i = clip(kappa (max_k n_k / n_y)^count_power centered_max_i, 0, 4)
 
-  This project's own reading: no class count enters the thesis's formulas. An empty
+  This project's interpretation: no class count enters the thesis's formulas. An empty
   class counts as one example. On 7 classes kappa 0.5 to 2 trained, with no better
   accuracy than cross-entropy (docs/ablations.md).
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     class_counts: training examples of each class, `(K,)`.
     kappa: the margin's factor, at least 0; 0 leaves the logits alone.
-    count_power: how strongly rarity counts; 0 is `centered_max`.
+    count_power: exponent of the class ratio; 0 is `centered_max`.
 
   Returns:
     Logits `(N, K)`.
@@ -204,11 +204,11 @@ def mam_softmax_class_ema_logits(
   than cross-entropy (docs/ablations.md).
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`.
     state: the margins `(K,)`, zeros at first; see `mam_softmax_class_ema_state`.
     kappa: the margin's factor, at least 0; 0 leaves the logits alone.
-    decay: the running mean's memory, in [0, 1].
+    decay: decay of the running mean, in [0, 1].
 
   Returns:
     Logits `(N, K)` and the new margins `(K,)`.

@@ -1,7 +1,7 @@
-"""Softmax margins that multiply the label's angle: SphereFace and L-Softmax.
+"""Multiplicative angular margins: SphereFace and L-Softmax.
 
-Each `*_logits` function returns logits in which the label has a handicap, for
-training alone; see `additive_margin`. Defined for integer labels alone.
+Each `*_logits` function returns logits with a margin at the label, for training only;
+see `additive_margin`. Defined for integer labels only.
 """
 
 import math
@@ -18,7 +18,7 @@ from emosynth_jax.losses.cosine import cosines_and_norms
 
 
 def _multiple_angle(cosines: Array, margin: int) -> Array:
-  """SphereFace's psi(theta): cos(margin theta) made to fall on all of [0, pi].
+  """SphereFace's psi(theta): the monotone extension of cos(margin theta) to [0, pi].
 
     psi = (-1)^k cos(margin theta) - 2k  on  [k pi / margin, (k + 1) pi / margin]
 
@@ -65,16 +65,16 @@ def sphereface_logits(
   lam_max: float | Array = 1500.0,
   lam_decay: float | Array = 0.1,
 ) -> Array:
-  """SphereFace, also called A-Softmax: the label's angle counts `margin` times.
+  """SphereFace, also called A-Softmax: the label's angle is multiplied by `margin`.
 
     z_j = |x| c_j,  z_y = |x| (lam c_y + psi(theta_y)) / (1 + lam)
     psi(theta) = (-1)^k cos(margin theta) - 2k on [k pi / margin, (k+1) pi / margin]
     lam = max(lam_min, lam_max / (1 + lam_decay step))
 
   Plain cos(margin theta), as the thesis prints it, is not monotone: psi is. The
-  annealing by lam is the authors'; without it training does not start. Logits grow
-  with the embedding's norm alone, since the weights are normalised. Equations 2.15
-  (which shows the additive margin in its denominator) and 2.22.
+  annealing by lam is the authors'; without it training does not start. Logits grow with
+  the embedding's norm alone, since the weights are normalized. Equations 2.15 (which
+  shows the additive margin in its denominator) and 2.22.
 
   On 7 and on 10 classes margins of 2 and 4 trained under the default annealing, most of
   which a few hundred steps do not undo; without it (`lam_max=0`) the network shrinks
@@ -88,7 +88,7 @@ def sphereface_logits(
     margin: an integer, at least 1; 1 gives `norm_cosine_logits`.
     lam_min: the weight of the plain cosine at the end.
     lam_max: the weight of the plain cosine at step 0.
-    lam_decay: how fast it falls; 0 and lam_max = lam_min = 0 mean no annealing.
+    lam_decay: decay rate of lam; 0 and lam_max = lam_min = 0 mean no annealing.
 
   Returns:
     Logits `(N, K)`.
@@ -137,7 +137,7 @@ def l_softmax_logits(
     margin: an integer, at least 1; 1 gives `linear_logits`.
     lam_min: the weight of the plain cosine at the end.
     lam_max: the weight of the plain cosine at step 0.
-    lam_decay: how fast it falls; 0 and lam_max = lam_min = 0 mean no annealing.
+    lam_decay: decay rate of lam; 0 and lam_max = lam_min = 0 mean no annealing.
 
   Returns:
     Logits `(N, K)`.

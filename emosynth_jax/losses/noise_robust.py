@@ -1,4 +1,4 @@
-"""Losses for wrong labels: bounded ones, and mixtures with one."""
+"""Noise-robust losses: bounded losses, and combinations with one."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -7,18 +7,19 @@ from jax.typing import ArrayLike
 from emosynth_jax.losses import _checks, _math
 from emosynth_jax.losses.classification import cross_entropy
 
-# Stands for log 0 in reverse cross-entropy: log 1e-4.
+# Replaces log 0 in reverse cross-entropy: log 1e-4.
 LOG_ZERO = -9.210340371976182
 
 
 def mean_absolute_error(logits: ArrayLike, labels: ArrayLike) -> Array:
   """`1 - p_y`: half of the absolute error between label and probabilities.
 
-  Bounded, so that no wrong label pulls hard, and slow for the same reason: a
-  confidently wrong example has no gradient. Named in the thesis's section 2.2.1.2.
+  Bounded, which limits the effect of wrong labels, but slow to train for the same
+  reason: a confidently wrong example has no gradient. Named in the thesis's section
+  2.2.1.2.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
 
   Returns:
@@ -33,18 +34,18 @@ def mean_absolute_error(logits: ArrayLike, labels: ArrayLike) -> Array:
   """
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
-  # The complement of a probability near 1 keeps its digits as a logarithm.
+  # The complement of a probability near 1 is exact as a logarithm.
   return _math.expectation(targets, jnp.exp(_math.log_one_minus_p(logits)))
 
 
 def reverse_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
   """Cross-entropy with label and prediction exchanged: `-A (1 - p_y)`.
 
-  `A = log 1e-4` stands for the logarithm of the zeros in a one-hot label. So it is
+  `A = log 1e-4` stands for the logarithm of the zeros in a one-hot label. It is thus
   9.21 times `mean_absolute_error`.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
 
   Returns:
@@ -68,7 +69,7 @@ def normalized_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
   is 0.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
 
   Returns:
@@ -108,7 +109,7 @@ def active_passive(
   Equation 2.8. Weights of 1 and 1 are those of the paper for 10 classes.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     active: "nce" (`normalized_cross_entropy`) or "ce".
     passive: "rce" (`reverse_cross_entropy`) or "mae" (`mean_absolute_error`).
@@ -149,7 +150,7 @@ def symmetric_cross_entropy(
   `sce_loss` here.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     forward_weight: the weight of `cross_entropy` (the paper's alpha).
     reverse_weight: the weight of `reverse_cross_entropy` (the paper's beta).
@@ -182,15 +183,15 @@ def _box_cox(log_p: Array, q: float | Array) -> Array:
 def generalized_cross_entropy(
   logits: ArrayLike, labels: ArrayLike, *, q: float | Array = 0.7
 ) -> Array:
-  """Generalised cross-entropy, L_q: between cross-entropy and absolute error.
+  """Generalized cross-entropy, L_q: between cross-entropy and absolute error.
 
     loss_i = (1 - p_y^q) / q
 
-  Computed as `-expm1(q log p_y) / q`, which keeps its digits for small q. q = 0 is
-  `cross_entropy` and q = 1 `mean_absolute_error`. Inside of the thesis's 2.4.
+  Computed as `-expm1(q log p_y) / q`, which is accurate for small q. q = 0 is
+  `cross_entropy` and q = 1 `mean_absolute_error`. Part of the thesis's equation 2.4.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     q: in [0, 1].
 
@@ -217,16 +218,16 @@ def truncated_generalized_cross_entropy(
   q: float | Array = 0.7,
   threshold: float | Array = 0.5,
 ) -> Array:
-  """Generalised cross-entropy that is constant where the label is improbable.
+  """Generalized cross-entropy that is constant where the label is improbable.
 
     loss_i = L_q(threshold) if p_y <= threshold else L_q(p_y)
 
-  A truncated example has no gradient: those of LOW loss go on training. The text
-  around equations 2.4-2.5 says the reverse. Where a network starts with all p_y
-  below the threshold nothing trains at all: start with another loss.
+  A truncated example has no gradient: examples of LOW loss continue to train. The text
+  around equations 2.4-2.5 says the reverse. A network that starts with all p_y below
+  the threshold does not train at all: start with another loss.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     q: in [0, 1].
     threshold: the thesis's k, in [0, 1].

@@ -1,4 +1,4 @@
-"""The thesis's SCE loss: cross-entropy weighted by how wrong the probabilities are."""
+"""The thesis's SCE loss: cross-entropy weighted by the error of the probabilities."""
 
 import math
 
@@ -21,7 +21,7 @@ def sce_loss(
   ce_weight: float | Array = 0.5,
   sce_weight: float | Array = 0.5,
 ) -> Array:
-  """The thesis's SCE loss (not `symmetric_cross_entropy`, which shares its letters).
+  """The thesis's SCE loss (not `symmetric_cross_entropy`, which has the same acronym).
 
   With `p = softmax(logits)`, targets y and CE the cross-entropy:
 
@@ -29,21 +29,21 @@ def sce_loss(
 
     batch:    alpha = mean_i sum_k (y_ik - p_ik)^2, w_i = |(1 - y_i) - p_i|_2, L = CE
     example:  alpha of each example by itself; near a scaled `focal` of gamma 2
-    intent:   w_i = |(1 - y_i) p_i|_2, 0 for a right answer, as the text describes
+    intent:   w_i = |(1 - y_i) p_i|_2, 0 for a correct prediction, as the text describes
     box:      L_i = -sum_k log10 p_ik, over all classes, as the box of figure 4.1
-              prints it; for the record: it pushes to the uniform distribution
+              prints it; for documentation: its minimum is the uniform distribution
 
   Equations 4.3-4.6. The printed formula lacks its minus sign and is unbounded below;
-  "batch" is the repaired one. Its w rises as the predictions get better, from 2.83
+  "batch" is the repaired version. Its w rises as the predictions get better, from 2.83
   to 3.16 at K = 10, the reverse of what the text says; "intent" does not. The
-  factors carry no gradient: at K = 2 the product pushes the wrong way below p_y =
-  .175 when they do.
+  factors carry no gradient: if they did, at K = 2 the product would have the wrong
+  gradient sign below p_y = 0.175.
 
-  Hazard: but for "example", alpha is a mean over the batch, so that an example's
-  loss depends on the batch that it is in, padding included.
+  Warning: except for "example", alpha is a mean over the batch, so that an example's
+  loss depends on its batch, padding included.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     reading: which of the thesis's statements is meant.
     ce_weight: the weight of cross-entropy.
@@ -62,7 +62,7 @@ def sce_loss(
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
   ce = cross_entropy(logits, targets)
-  # Detached here, so are the factors, alpha and w, that are made of them.
+  # Detached here; so are the factors alpha and w, which are computed from them.
   y, p = jax.lax.stop_gradient((targets, jax.nn.softmax(logits)))
   alpha = jnp.sum(jnp.square(y - p), axis=-1)
   if reading != "example":

@@ -1,4 +1,4 @@
-"""Losses for wrong labels that change as training goes on."""
+"""Noise-robust losses with a schedule."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def mixed_cross_entropy(
   total_steps: int,
   max_mix: float | Array = 0.5,
 ) -> Array:
-  """Cross-entropy against the label and, more and more, the model's own prediction.
+  """Mixed cross-entropy: the label and, increasingly, the model's own prediction.
 
   With `yhat = argmax_k p_k`, held constant, and `a = max_mix step / total_steps`:
 
@@ -26,10 +26,10 @@ def mixed_cross_entropy(
   Equation 2.7, which writes it for sequences.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     step: training steps done, a scalar.
-    total_steps: steps of the whole training; later steps mix as the last one.
+    total_steps: steps of the whole training; later steps use the final mix.
     max_mix: the prediction's share at the end, in [0, 1].
 
   Returns:
@@ -63,7 +63,7 @@ def sample_ratio(
   Args:
     step: training steps done, a scalar.
     noise_rate: the share of wrong labels, in [0, 1).
-    warmup_steps: steps until that share is dropped.
+    warmup_steps: steps until the full share is dropped.
 
   Returns:
     A scalar in [0, 1].
@@ -85,18 +85,18 @@ def small_loss_cross_entropy(
   noise_rate: float | Array,
   warmup_steps: int,
 ) -> Array:
-  """Cross-entropy of the batch's examples of smallest loss; the others cost nothing.
+  """Cross-entropy of the batch's examples of smallest loss; 0 for the others.
 
   `R N` examples are kept, rounded down and at least one, with R the `sample_ratio`.
-  The losses kept are multiplied by N / kept, so that the mean over the batch is the
+  The kept losses are multiplied by N / kept, so that the mean over the batch is the
   mean over them. An example's loss depends on its batch.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     step: training steps done, a scalar.
     noise_rate: the share of wrong labels, in [0, 1).
-    warmup_steps: steps until that share is dropped.
+    warmup_steps: steps until the full share is dropped.
 
   Returns:
     The loss of each example, `(N,)`.
@@ -114,5 +114,5 @@ def small_loss_cross_entropy(
   # 0.8 * 5 is below 4 in float32.
   kept = jnp.maximum(jnp.floor(ratio * n + 1e-3), 1.0)
   rank = jnp.argsort(jnp.argsort(losses))
-  # A product, not a `where`: a NaN sorts last, and must not vanish.
+  # A product, not a `where`: a NaN sorts last, and must propagate.
   return losses * jax.lax.stop_gradient((rank < kept) * n / kept)

@@ -1,4 +1,4 @@
-"""Whether a network's answer to an image depends on the images beside it."""
+"""Batch invariance: a network's output for an image must not depend on others."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-# Difference of logits, over the largest logit, that rounding explains: sums are taken
-# in another order where the batch has another size.
+# Tolerance of logit differences, relative to the largest logit: the order of summation
+# depends on the batch size.
 RELATIVE_TOLERANCES = {"float32": 1e-4, "bfloat16": 5e-2}
 
 
@@ -35,10 +35,10 @@ def check_batch_invariance(
     compute_logits: images `(B, H, W, C)` to logits `(B, K)`.
     images: of a split, `(N, H, W, C)`, N at least 1; as `compute_logits` takes them.
     labels: int `(N,)`.
-    batch_size: images at a time, at most.
-    dtype: that of the network's layers, a key of `RELATIVE_TOLERANCES`.
-    max_images: how many images to take.
-    max_single: how many of them to evaluate alone.
+    batch_size: maximum batch size.
+    dtype: dtype of the network's layers, a key of `RELATIVE_TOLERANCES`.
+    max_images: number of images to use.
+    max_single: number of them to evaluate one at a time.
 
   Returns:
     A dictionary: ``passed``, ``num_images``, ``batch_size``,
@@ -49,7 +49,7 @@ def check_batch_invariance(
   """
   batch_size = max(1, min(batch_size, 64, len(images) // 4))
   num_images = min(len(images), max_images) // batch_size * batch_size
-  # Evenly, as files are often sorted by class.
+  # Evenly spaced, as files are often sorted by class.
   rows = np.arange(num_images) * len(images) // num_images
   images, labels = np.asarray(images)[rows], np.asarray(labels)[rows]
 
@@ -66,8 +66,8 @@ def check_batch_invariance(
     "sorted_by_class": np.argsort(labels, kind="stable"),
     "one_at_a_time": np.arange(num_single) * num_images // num_single,
   }
-  # A GPU's shorter products would be rounding of a thousandth, and other shapes may
-  # be given other kernels.
+  # A GPU's reduced-precision products have rounding errors of 1e-3, and the kernel may
+  # depend on the shape.
   with jax.default_matmul_precision("highest"):
     expected = in_order(np.arange(num_images), batch_size)
     others = {
@@ -86,7 +86,7 @@ def check_batch_invariance(
   max_abs_logit = float(np.abs(expected).max())
   tolerance = RELATIVE_TOLERANCES[dtype] * max_abs_logit
   return {
-    # A NaN is no agreement.
+    # A NaN does not count as agreement.
     "passed": all(difference <= tolerance for difference in differences.values()),
     "num_images": num_images,
     "batch_size": batch_size,
@@ -99,7 +99,7 @@ def check_batch_invariance(
 
 
 def describe(result: dict[str, Any]) -> str:
-  """The result of `check_batch_invariance` in a line, for reports."""
+  """Formats the result of `check_batch_invariance` in one line, for reports."""
   differences = result["max_abs_difference_of_logits"]
   found = ", ".join(
     f"{difference:.1e} {name.replace('_', ' ')}"
@@ -112,11 +112,11 @@ def describe(result: dict[str, Any]) -> str:
 
 
 def require(result: dict[str, Any], where: str) -> None:
-  """Refuses a result that has not passed.
+  """Raises an error if the check has not passed.
 
   Args:
     result: of `check_batch_invariance`.
-    where: what can't be trusted, for the message.
+    where: what is affected, for the message.
 
   Raises:
     BatchDependenceError: if it has not passed.

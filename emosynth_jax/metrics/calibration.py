@@ -1,24 +1,24 @@
-"""Temperature scaling: probabilities that are as sure as they are right."""
+"""Temperature scaling (Guo et al., 2017)."""
 
 from typing import NamedTuple
 
 import numpy as np
 from scipy import optimize, special
 
-# Beyond these, logits are all but constant, or a few examples are all classified well.
+# Beyond these bounds, logits are almost constant, or the few examples are all correct.
 _BOUNDS = (0.05, 20.0)
 _NUM_BINS = 15
 
 
 class Calibration(NamedTuple):
-  """A temperature, and what it does on the examples that it was fitted on.
+  """A fitted temperature, with the metrics on its examples before and after.
 
   Attributes:
     temperature: T; probabilities are softmax(logits / T).
     nll_before: mean negative log-likelihood at T = 1.
-    nll_after: the same at T.
+    nll_after: likewise at T.
     ece_before: expected calibration error at T = 1, of 15 bins of equal width.
-    ece_after: the same at T.
+    ece_after: likewise at T.
     num_examples: N.
   """
 
@@ -31,19 +31,19 @@ class Calibration(NamedTuple):
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> Calibration:
-  r"""The temperature of least negative log-likelihood.
+  r"""Fits the temperature that minimizes the negative log-likelihood.
 
   .. math:: \min_T \; -\frac1N \sum_i \log \mathrm{softmax}(z_i / T)_{y_i}
 
-  It is convex in 1/T, so the minimum is one. No prediction changes, and no accuracy.
-  In float64.
+  It is convex in 1/T, so the minimum is unique. Predictions and accuracy do not change.
+  Computed in float64.
 
   Args:
     logits: floating `(N, K)`, of data that the network was not trained on.
     labels: integers `(N,)` in 0..K-1.
 
   Returns:
-    The temperature, in [0.05, 20], and the figures.
+    The temperature, in [0.05, 20], and the metrics.
 
   Raises:
     TypeError: for logits or labels of another dtype.
@@ -94,10 +94,10 @@ def negative_log_likelihood(
 def expected_calibration_error(
   logits: np.ndarray, labels: np.ndarray, temperature: float
 ) -> float:
-  """Mean distance of confidence and accuracy over bins of confidence.
+  """Expected calibration error: mean gap of confidence and accuracy over bins.
 
-  As `classification.summarize` has it at T = 1: bins (b/15, (b+1)/15] of the
-  probability of the predicted class, weighed by their examples.
+  As in `classification.summarize` at T = 1: bins (b/15, (b+1)/15] of the probability of
+  the predicted class, weighted by their number of examples.
 
   Args:
     logits: `(N, K)`.

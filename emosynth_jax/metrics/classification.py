@@ -1,4 +1,4 @@
-"""Classification metrics: additive sums on the device, figures on the host.
+"""Classification metrics: additive sums on the device, metrics on the host.
 
 :func:`batch_statistics` is jittable and turns one batch into sums, so that batches
 and devices add up; :func:`summarize` turns the sums into plain Python numbers.
@@ -35,7 +35,8 @@ def batch_statistics(
 
   The prediction is the class of the largest logit, the first of them in a tie. Its
   confidence is its softmax probability, and bin b of B holds the confidences in
-  :math:`(b/B, (b+1)/B]`. A row outside ``mask`` adds nothing, whatever it holds.
+  :math:`(b/B, (b+1)/B]`. A row outside ``mask`` contributes nothing, whatever its
+  content.
 
   Args:
     logits: scores without margin, ``(N, num_classes)``, floating.
@@ -53,10 +54,10 @@ def batch_statistics(
     - ``bin_confidence``, ``(B,)``, the sum of the confidences in each bin;
     - ``bin_correct`` and ``bin_count``, ``(B,)`` int32.
 
-    Floats are float32 (float64 for float64 logits), which is exact enough within a
-    batch; between batches add with :func:`sum_statistics`. A label out of range is
-    counted in ``count`` only, so that :func:`summarize` can refuse it; a NaN in the
-    logits makes ``loss_sum`` NaN.
+    Floats are float32 (float64 for float64 logits), which is sufficient within a batch;
+    between batches add with :func:`sum_statistics`. A label out of range is counted in
+    ``count`` only, so that :func:`summarize` can reject it; a NaN in the logits makes
+    ``loss_sum`` NaN.
 
   Raises:
     TypeError: where a dtype is wrong.
@@ -74,7 +75,7 @@ def batch_statistics(
 
   label_logits = jnp.take_along_axis(logits, safe_labels[:, None], axis=-1)[:, 0]
   losses = jax.nn.logsumexp(logits, axis=-1) - label_logits
-  # Not exp(log-softmax): this form is exact for ties (1/2, 1/4) and for certainty.
+  # Not exp(log-softmax): this form is exact for ties (1/2, 1/4) and at probability 1.
   confidences = 1 / jnp.sum(
     jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True)), axis=-1
   )
@@ -131,14 +132,14 @@ def summarize(
   statistics: Mapping[str, Any] | Iterable[Mapping[str, Any]],
   class_names: Sequence[str],
 ) -> dict[str, Any]:
-  r"""The figures of an evaluation, as plain Python numbers.
+  r"""Computes the metrics of an evaluation, as plain Python numbers.
 
   With :math:`TP_k, FP_k, FN_k` from the confusion matrix, precision is
   :math:`TP/(TP+FP)`, recall :math:`TP/(TP+FN)` and F1 :math:`2TP/(2TP+FP+FN)`. A
-  quotient with denominator 0 is 0. Macro figures are plain means over the classes
-  that occur in the split or are predicted (a class that does neither has no
-  figures to average), balanced accuracy is the mean recall over the classes that
-  occur. These are scikit-learn's rules (``zero_division=0`` and ``labels=None``).
+  quotient with denominator 0 is 0. Macro metrics are unweighted means over the classes
+  that occur in the split or are predicted (they are undefined for any other class),
+  balanced accuracy is the mean recall over the classes that occur. These are
+  scikit-learn's rules (``zero_division=0`` and ``labels=None``).
 
   Calibration is that of the predicted class (top-label): with mean confidence
   :math:`c_b`, accuracy :math:`a_b` and :math:`n_b` of N examples in bin b, the
@@ -222,7 +223,7 @@ def _check_batch(
   num_classes: int,
   num_bins: int,
 ) -> None:
-  """Refuses what would give a wrong sum in silence."""
+  """Checks arguments that would otherwise silently give wrong sums."""
   if not jnp.issubdtype(logits.dtype, jnp.floating):
     raise TypeError(f"logits: expected a floating dtype, got {logits.dtype}")
   if not jnp.issubdtype(labels.dtype, jnp.integer):

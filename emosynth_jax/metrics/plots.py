@@ -13,9 +13,9 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from emosynth_jax.utils import plotting
 
 _PALE_BLUE = "#9CC7E3"
-# Colour and line of each split: they differ in both, so that grey print works too.
+# Color and line of each split: they differ in both, for grayscale print.
 _SPLITS = {"train": (plotting.BLUE, "--"), "validation": (plotting.ORANGE, "-")}
-# More classes than this leave no room for figures inside the cells.
+# With more classes than this there is no room for numbers in the cells.
 _MAX_ANNOTATED_CLASSES = 20
 
 
@@ -25,14 +25,14 @@ def plot_curves(
   *,
   best_epoch: int | None = None,
 ) -> None:
-  """Loss, accuracy and learning rate by epoch.
+  """Plots loss, accuracy and learning rate by epoch.
 
   Args:
     records: one dictionary an epoch, with ``epoch`` and any of ``train/loss``,
       ``validation/loss``, ``train/accuracy``, ``validation/accuracy`` (0 to 1) and
       ``learning_rate``. Non-finite values leave a gap.
     path: the PNG file.
-    best_epoch: the epoch whose checkpoint was chosen; marked if given.
+    best_epoch: the epoch of the selected checkpoint; marked if given.
 
   Raises:
     ValueError: if no record has an epoch and one of these values.
@@ -75,7 +75,7 @@ def plot_curves(
     axes["rate"].step(epochs, values, where="mid", color=plotting.GREEN, marker=marker)
     if np.all(values > 0):
       axes["rate"].set_yscale("log")
-      # Less than a decade would leave the axis with a single label or none.
+      # Within less than a decade the axis would have one label or none.
       axes["rate"].set_ylim(values.min() / 4, values.max() * 4)
       axes["rate"].yaxis.set_minor_formatter(NullFormatter())
   axes["rate"].set_ylabel("learning rate")
@@ -106,17 +106,17 @@ def plot_confusion_matrix(
   path: str | os.PathLike[str],
   title: str = "",
 ) -> None:
-  """Counts of true against predicted classes, coloured by their share of the row.
+  """Plots a confusion matrix, colored by the share of each row.
 
   Each cell holds the percentage of its true class and the count below it; with more
-  than 20 classes the colours speak alone. The row of a class without examples has no
+  than 20 classes there are only colors. The row of a class without examples has no
   percentages and is hatched.
 
   Args:
     matrix: counts, ``(K, K)``, rows are true classes.
     class_names: K names.
     path: the PNG file.
-    title: what the figure is of: data set, split, model.
+    title: title of the plot: data set, split, model.
 
   Raises:
     TypeError: if the matrix holds no integers.
@@ -151,7 +151,7 @@ def plot_confusion_matrix(
   bar.outline.set_visible(False)
   for row, column in np.ndindex(*counts.shape) if annotated else ():
     share = shares[row, column]
-    # Zeros would hide the confusions between them.
+    # Zeros would clutter the matrix.
     if not counts[row, column]:
       continue
     colour = _text_colour(image.to_rgba(share))
@@ -193,13 +193,13 @@ def plot_reliability(
   path: str | os.PathLike[str],
   title: str = "",
 ) -> None:
-  """Accuracy against confidence in bins, and how many examples each bin holds.
+  """Plots a reliability diagram: accuracy by confidence, and a confidence histogram.
 
   Args:
     calibration: ``bin_edges`` (B + 1), ``confidence``, ``accuracy`` and ``count`` (B
       each), as in `classification.summarize`.
     path: the PNG file.
-    title: what the figure is of: data set, split, model.
+    title: title of the plot: data set, split, model.
 
   Raises:
     ValueError: if the lengths do not fit or all bins are empty.
@@ -272,5 +272,5 @@ def _text_colour(background: np.ndarray) -> str:
   linear = np.where(
     channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
   )
-  # (L + .05) / .05 against 1.05 / (L + .05): equal at L = sqrt(.0525) - .05.
+  # (L + 0.05) / 0.05 against 1.05 / (L + 0.05): equal at L = sqrt(0.0525) - 0.05.
   return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"

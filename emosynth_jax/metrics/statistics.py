@@ -1,4 +1,4 @@
-"""What a handful of seeds says, or a share of the images, and how surely."""
+"""Confidence intervals and paired tests."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     values: n numbers, at least one.
 
   Returns:
-    The two.
+    The mean and the deviation.
 
   Raises:
     ValueError: if there is no value.
@@ -29,22 +29,22 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
 def paired_difference(
   ours: Sequence[float], baseline: Sequence[float], confidence: float = 0.95
 ) -> dict[str, float]:
-  r"""Mean of the differences of pairs, with Student's interval and test.
+  r"""Paired difference: mean, with Student's confidence interval and t-test.
 
   With the n differences' mean d and deviation s, the interval is
-  :math:`d \pm t_{n-1} s / \sqrt n`. It speaks of the spread over the pairs (the
-  seeds) alone: another sample of images is a further source of chance.
+  :math:`d \pm t_{n-1} s / \sqrt n`. It covers only the variation over the pairs (the
+  seeds), not that of the sample of images.
 
   Args:
     ours: n values.
-    baseline: n values, each of the pair of `ours` at the same place.
+    baseline: n values, paired with `ours` by position.
     confidence: of the interval, in (0, 1).
 
   Returns:
     "mean", "low", "high" and "p_value" (two-sided, of no difference); all but the mean
     are NaN for one pair. Differences that are all equal to within rounding, but not
-    0, give an interval of no width and a p-value of NaN: so few of them say nothing
-    of their spread.
+    0, give an interval of zero width and a p-value of NaN, since their variance cannot
+    be estimated.
 
   Raises:
     ValueError: for lengths that differ, no pair, or a confidence out of range.
@@ -59,7 +59,7 @@ def paired_difference(
   differences = pairs[0] - pairs[1]
   mean, deviation = mean_and_deviation(differences)
   # Differences that are equal but for the rounding of their terms (1951/3000 -
-  # 1941/3000 and 2001/3000 - 1991/3000) would be of a certainty that is not there.
+  # 1941/3000 and 2001/3000 - 1991/3000) would otherwise appear highly significant.
   if deviation <= 1e-14 * np.abs(pairs).max():
     deviation = 0.0
   n = len(differences)
@@ -77,13 +77,12 @@ def paired_difference(
 def proportion_interval(
   successes: int, total: int, confidence: float = 0.95
 ) -> tuple[float, float]:
-  r"""Wilson's interval of a proportion, such as an accuracy or a recall.
+  r"""Wilson confidence interval of a proportion, such as an accuracy or a recall.
 
-  The shares p that a normal approximation does not reject: with
-  :math:`\hat p = k / n`, those of
-  :math:`|\hat p - p| \le z \sqrt{p (1 - p) / n}`. It speaks of the sample of images
-  alone, as if each were drawn by itself: not of the spread over seeds, and twins among
-  the images make it too narrow.
+  The proportions p that a score test does not reject: with :math:`\hat p = k / n`,
+  those of :math:`|\hat p - p| \le z \sqrt{p (1 - p) / n}`. It covers only the sampling
+  of independent images, not the variation over seeds; near-duplicates among the images
+  make it too narrow.
 
   Args:
     successes: k.
@@ -112,14 +111,14 @@ def proportion_interval(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-  """p-values corrected for their number by Holm's method.
+  """Holm's correction of p-values for multiple tests.
 
   Args:
     p_values: m numbers in [0, 1]; NaN stands for no test and stays.
 
   Returns:
-    m numbers, none smaller than it was: those below a are, all together, wrong with
-    probability a at most.
+    m adjusted p-values, not below the original ones: rejecting those below a has a
+    familywise error rate of at most a.
 
   References:
     Holm, "A simple sequentially rejective multiple test procedure", 1979.

@@ -7,14 +7,14 @@ from typing import Any
 
 
 def describe_split(name: str, official_split: str) -> str:
-  """A split as the report's table names it.
+  """Name of a split in the report's table.
 
   Args:
     name: "validation" or "test".
-    official_split: see `Dataset`; "" where the name says it all.
+    official_split: see `Dataset`; "" if there is nothing to add to the name.
 
   Returns:
-    "test (PrivateTest)", say.
+    For example, "test (PrivateTest)".
   """
   remarks = [official_split]
   if name == "validation":
@@ -26,16 +26,15 @@ def describe_split(name: str, official_split: str) -> str:
 def format_table(
   summary: Mapping[str, Any], protocol: Mapping[str, Any] | None = None
 ) -> str:
-  """A plain-text table of an evaluation.
+  """Formats an evaluation as a plain-text table.
 
   Args:
     summary: from `classification.summarize`.
-    protocol: what a figure means little without, as label to value, printed above
-      the figures in this order: data set, split, the split that the epoch was chosen
-      on, seed, hardware, command, commit.
+    protocol: the protocol, label to value, printed above the metrics in this order:
+      data set, split, selection split, seed, hardware, command, commit.
 
   Returns:
-    Lines that end in a newline. All figures are in per cent but loss and support.
+    Lines that end in a newline. All metrics are in percent except loss and support.
   """
   sections = []
   if protocol:
@@ -59,7 +58,7 @@ def format_table(
     ("loss", f"{summary['loss']:.4f}"),
   ]
   if rest := summary.get("without_twins"):
-    # Directly below the figure that it doubts.
+    # Directly below the metric that it qualifies.
     label = f"accuracy without {rest['num_left_out']} twins"
     figures.insert(1, (label, _percent(rest["accuracy"])))
   digits = max(len(text) for _, text in figures)

@@ -29,12 +29,12 @@ MODELS: dict[str, Any] = {
 
 
 def last_layer(params: Any, logits: Array, out: dict[str, Array]) -> dict[str, Array]:
-  """What a network's last layer takes, holds and returns, by the names of the losses.
+  """The last layer's input, kernel and output, by the names of the losses' inputs.
 
   Args:
     params: the network's parameters.
     logits: `(N, K)`, as the network returns them.
-    out: the dictionary that it returns beside them.
+    out: the dictionary of inner arrays that it returns.
 
   Returns:
     "logits" `(N, K)`, "embeddings" `(N, D)` and "weights" `(D, K)`, the kernel.
@@ -56,7 +56,7 @@ def build_model(name: str, *, num_classes: int, **arguments: Any) -> nn.Module:
   Args:
     name: a key of `MODELS`.
     num_classes: K.
-    **arguments: the network's own attributes.
+    **arguments: the network's attributes.
 
   Returns:
     The module.

@@ -1,4 +1,4 @@
-"""What the comparison networks refuse, in one place."""
+"""Argument checks of the comparison networks."""
 
 from collections.abc import Mapping
 
@@ -15,11 +15,11 @@ def check_network(
   stem: str = "small",
   least_side: int = 1,
 ) -> None:
-  """Refuses arguments and images that a network cannot work with.
+  """Checks the arguments and the images' shape.
 
   Args:
     images: the network's input.
-    width: factor on the number of maps.
+    width: factor on the number of channels.
     fractions: arguments that have to be in [0, 1), by name.
     stem: one of `STEMS`.
     least_side: the smallest side of an image.

@@ -1,4 +1,4 @@
-"""What torchvision and timm call the layers of our networks."""
+"""Layer names of torchvision and timm for the project's networks."""
 
 from collections.abc import Collection
 
@@ -15,11 +15,11 @@ Names = dict[str, str]
 
 
 def torch_names(model: nn.Module, keys: Collection[str]) -> Names:
-  """The name of every layer in a torch state dict, by our own path.
+  """Maps the path of every layer to its name in a torch state dict.
 
   Args:
     model: one of the comparison networks.
-    keys: the state dict's keys, by which torchvision's layout is told from timm's.
+    keys: the state dict's keys, which distinguish torchvision's layout from timm's.
 
   Returns:
     A dictionary from paths such as "stage1_block1/conv1" to names such as
@@ -86,7 +86,7 @@ def _densenet(model, keys):
 
 
 def _inverted_residuals(model, keys):
-  """MobileNetV2 and EfficientNet: timm names their layers alike, torchvision not."""
+  """MobileNetV2 and EfficientNet: timm names both alike, torchvision does not."""
   if "conv_stem.weight" in keys:
     layout = _timm_names
   else:
@@ -157,7 +157,7 @@ def _torchvision_ends(last):
 
 
 def _blocks(stages):
-  """Our name of every block, its stage, its place there and in all, from 0."""
+  """The path of every block, its stage, its index in it and overall, from 0."""
   number = 0
   for i, stage in enumerate(stages):
     for j in range(stage.num_blocks):

@@ -1,4 +1,4 @@
-"""All-CNN-C: convolutions and nothing else."""
+"""All-CNN-C (Springenberg et al., 2015)."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from emosynth_jax.models.ops.convolutions import Convolution
 
 Array = jax.Array
 
-# Maps, kernel size and stride of the nine convolutions but the last.
+# Channels, kernel size and stride of all but the last of the nine convolutions.
 _LAYERS = (
   (96, 3, 1),
   (96, 3, 1),
@@ -27,18 +27,18 @@ _UNPADDED = 7
 
 
 class AllCNN(nn.Module):
-  """Nine convolutions with ReLU, two of which stand for pooling by their stride.
+  """Nine convolutions with ReLU, of which two replace pooling by their stride.
 
-  The paper ends in a 1x1 convolution to the classes' maps and their mean over the
-  pixels. The mean of a linear map is the map of the mean, so here the mean comes first
-  and a dense layer last: the same function of the same weights, with an embedding. The
-  paper's table has a ReLU after that convolution too. It is left out, as is usual: no
-  logit could be negative with it, and a class whose maps are all negative would get no
-  gradient.
+  The paper ends with a 1x1 convolution to one channel per class, averaged over the
+  pixels. Since the mean commutes with a linear map, here the mean comes first and a
+  dense layer last: the same function of the same weights, with an embedding. The
+  paper's table also has a ReLU after that convolution. It is omitted, as is usual: with
+  it no logit could be negative, and a class whose channel is negative everywhere would
+  get no gradient.
 
   Attributes:
     num_classes: K.
-    width: factor on the number of maps.
+    width: factor on the number of channels.
     input_dropout_rate: rate on the images.
     dropout_rate: rate after each of the convolutions with stride 2.
     dtype: type of the computation, float32 or bfloat16. Parameters and the last layer
@@ -64,8 +64,9 @@ class AllCNN(nn.Module):
       train: whether dropout is on (random stream "dropout").
 
     Returns:
-      The logits `(N, K)` in float32, and a dictionary: "conv1" to "conv8", the maps
-      after each convolution's ReLU, and "pre_logits" `(N, D)`, the last layer's input.
+      The logits `(N, K)` in float32, and a dictionary: "conv1" to "conv8", the feature
+      maps after each convolution's ReLU, and "pre_logits" `(N, D)`, the last layer's
+      input.
 
     Raises:
       ValueError: if an argument is out of its range or the images' shape does not fit.

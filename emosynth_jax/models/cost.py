@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds and depth, counted in its program."""
+"""Cost of a network: parameters, multiply-adds and depth, counted in its program."""
 
 import math
 from typing import NamedTuple
@@ -14,11 +14,11 @@ class Cost(NamedTuple):
   """Counts of one network for one image.
 
   Attributes:
-    parameters: numbers that are trained; BatchNorm's statistics are not among them.
+    parameters: number of trainable parameters; BatchNorm's statistics are not included.
     multiply_adds: of all convolutions and matrix products, those with padding
       included, as torchvision counts them (XLA's own count leaves padding out: 1.06
-      for 1.35 G of EmoSynthNet at 32x32x3). What works pixel by pixel (BatchNorm,
-      activations, pooling) is not counted.
+      for 1.35 G of EmoSynthNet at 32x32x3). Elementwise operations (BatchNorm,
+      activations, pooling) are not counted.
     depth: layers with a kernel on the longest path from the image to the logits:
       ResNet50 has 50, since its shortcuts' convolutions lie on shorter ones.
   """
@@ -29,11 +29,12 @@ class Cost(NamedTuple):
 
 
 class _Origin(NamedTuple):
-  """What an array of the program comes from.
+  """Origin of an array of the program.
 
   Attributes:
-    depth: layers between the image and it; -1 where it does not come from the image.
-    has_parameters: whether it comes from parameters.
+    depth: number of layers between the image and the array; -1 if it does not depend on
+      the image.
+    has_parameters: whether it depends on parameters.
   """
 
   depth: int = -1
@@ -46,7 +47,7 @@ class _Origin(NamedTuple):
 
 
 def count(model: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
-  """Counts what a network costs for one image, in evaluation.
+  """Counts the cost of a network for one image, in evaluation.
 
   Nothing is computed: the counts follow from the traced program's shapes.
 
@@ -58,7 +59,7 @@ def count(model: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
     The counts.
 
   Raises:
-    ValueError: if the program holds a loop, whose cost its shapes don't tell.
+    ValueError: if the program contains a loop, whose cost is not known from shapes.
   """
   images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
   variables = jax.eval_shape(
@@ -77,10 +78,10 @@ def _walk(program, inputs):
   """The origin of each of a program's outputs, and its multiply-adds."""
   origins = dict(zip(program.invars, inputs, strict=True))
   total = 0
-  default_forms = {}  # Of the forms that depend on the platform, which is for all.
+  default_forms = {}  # Index of the default among platform-dependent forms.
 
   def origin(variable):
-    # A literal is no key: it has a value and no name.
+    # A literal cannot be a key: it has a value and no name.
     is_literal = hasattr(variable, "val")
     return _Origin() if is_literal else origins.get(variable, _Origin())
 
@@ -91,7 +92,7 @@ def _walk(program, inputs):
       default_forms[equation.outvars[0]] = platforms.index(None)
     operands = [origin(variable) for variable in equation.invars]
     if name == "cond" and equation.invars[0] in default_forms:
-      # Single convolutions, and so the count that others print.
+      # Single convolutions, which gives the commonly reported count.
       form = default_forms[equation.invars[0]]
       parts = [equation.params["branches"][form].jaxpr]
     else:
@@ -106,7 +107,7 @@ def _walk(program, inputs):
       result = _merge(operands)
       if name in _LAYERS and result.depth >= 0:
         total += _multiply_adds(equation)
-        kernel = min(operands)  # That which comes from no image, if one does.
+        kernel = min(operands)  # The operand that does not depend on the image, if any.
         if kernel.depth < 0 and kernel.has_parameters:
           result = result._replace(depth=result.depth + 1)
       results = [result] * len(equation.outvars)
@@ -115,7 +116,7 @@ def _walk(program, inputs):
 
 
 def _parts(equation):
-  """The programs inside an equation: what is called, or the branches of a choice."""
+  """Programs inside an equation: the called function, or a conditional's branches."""
   name = equation.primitive.name
   for value in equation.params.values():
     for part in value if isinstance(value, tuple | list) else [value]:

@@ -1,4 +1,4 @@
-"""DenseNet121."""
+"""DenseNet121 (Huang et al., 2017)."""
 
 import functools
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _GROWTH = 32
 
 
 class DenseLayer(nn.Module):
-  """BatchNorm, ReLU and 1x1 convolution, the same with 3x3; its maps join the input."""
+  """BatchNorm, ReLU, 1x1 convolution, the same with 3x3; output joins the input."""
 
   growth: int
   drop_rate: float
@@ -36,17 +36,17 @@ class DenseLayer(nn.Module):
 
 
 class DenseNet121(nn.Module):
-  """Four blocks of 6, 12, 24 and 16 dense layers of 32 maps each.
+  """Four blocks of 6, 12, 24 and 16 dense layers of 32 channels each.
 
-  Between the blocks a 1x1 convolution halves the maps and 2x2 average pooling the
-  sides (compression .5, bottleneck layers: "BC").
+  Between the blocks a 1x1 convolution halves the channels and 2x2 average pooling the
+  sides (compression 0.5, bottleneck layers: "BC").
 
   Attributes:
     num_classes: K.
-    width: factor on the growth, the maps that a layer adds (32 at width 1).
+    width: factor on the growth rate, the channels that a layer adds (32 at width 1).
     stem: "small" for a 3x3 convolution, "imagenet" for one of 7x7 with stride 2 and
       3x3 max-pooling with stride 2.
-    drop_rate: dropout after every dense layer's last convolution. The paper has .2
+    drop_rate: dropout after every dense layer's last convolution. The paper has 0.2
       where there is no augmentation, and none otherwise.
     norm_momentum: decay of BatchNorm's running statistics.
     norm_epsilon: added to BatchNorm's variance.
@@ -77,8 +77,9 @@ class DenseNet121(nn.Module):
         "batch_stats") and dropout is on (random stream "dropout").
 
     Returns:
-      The logits `(N, K)` in float32, and a dictionary: "stage1" to "stage4", the maps
-      after each dense block, and "pre_logits" `(N, D)`, the last layer's input.
+      The logits `(N, K)` in float32, and a dictionary: "stage1" to "stage4", the
+      feature maps after each dense block, and "pre_logits" `(N, D)`, the last layer's
+      input.
 
     Raises:
       ValueError: if an argument is out of its range or the images' shape does not fit.

@@ -25,9 +25,9 @@ STAGES = (
   Stage(6, 3, 320, 1, 1),
 )
 _STEM_FEATURES = 32
-# The last convolution's maps, as a multiple of those of the last stage.
+# The last convolution's channels, as a multiple of those of the last stage.
 _LAST_FACTOR = 4
-# Share of a block's input maps that its squeeze-excitation works on.
+# Ratio of squeeze-excitation channels to a block's input channels.
 _SQUEEZE_RATIO = 4
 
 
@@ -41,14 +41,14 @@ class EfficientNetB0(nn.Module):
 
   Attributes:
     num_classes: K.
-    width: factor on the number of maps, which are then rounded to multiples of 8.
+    width: factor on the number of channels, which are then rounded to multiples of 8.
     stem: "small" has stride 1 in the first convolution and in the second stage,
       "imagenet" has 2.
     dropout_rate: rate before the last layer.
     drop_path_rate: the last block's probability of being skipped by an example; it
       grows linearly from 0 at the first (stochastic depth).
     norm_momentum: decay of BatchNorm's running statistics. The default is the paper's;
-      a run of few steps wants less, such as .9 (torchvision's).
+      a run of few steps needs less, such as 0.9 (torchvision's).
     norm_epsilon: added to BatchNorm's variance. The default is torchvision's, with
       which its weights were trained; the authors' code has 1e-3.
     dtype: type of the computation, float32 or bfloat16. Parameters, statistics and
@@ -80,9 +80,9 @@ class EfficientNetB0(nn.Module):
         "dropout").
 
     Returns:
-      The logits `(N, K)` in float32, and a dictionary: "stage1" to "stage7", the maps
-      after each row of blocks in the paper's table 1, and "pre_logits" `(N, D)`, the
-      last layer's input.
+      The logits `(N, K)` in float32, and a dictionary: "stage1" to "stage7", the
+      feature maps after each row of blocks in the paper's table 1, and "pre_logits"
+      `(N, D)`, the last layer's input.
 
     Raises:
       ValueError: if an argument is out of its range or the images' shape does not fit.

@@ -1,4 +1,4 @@
-"""EmoSynthNet: a VGG-like analysis, a U-Net-like synthesis, an Inception-like side."""
+"""EmoSynthNet: VGG-like analysis, U-Net-like synthesis, Inception-like side branch."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from emosynth_jax.models.ops.transposed import upsample_nearest
 
 Array = jax.Array
 
-# Section 3.2.1 of the thesis: 32 maps in the first layer, then 64 to 512.
+# Section 3.2.1 of the thesis: 32 channels in the first layer, then 64 to 512.
 _BLOCKS = ((32, 64, 64, 64), (128,) * 4, (256,) * 4, (512,) * 3)
 # The blocks with an identity shortcut around their last two convolutions.
 _SHORTCUT_BLOCKS = (1, 3)
@@ -85,7 +85,7 @@ class AnalysisBlock(nn.Module):
 
 
 class AuxiliaryModule(nn.Module):
-  """Figure 3.2, right: three sub-branches, 640 maps in all at width 1."""
+  """Figure 3.2, right: three sub-branches, 640 channels in total at width 1."""
 
   width: float
   dtype: Any
@@ -98,8 +98,8 @@ class AuxiliaryModule(nn.Module):
       features = _scaled(features, self.width)
       layer: nn.Module
       if size == 1:
-        # A 1x1 convolution is a product over the maps: on CPU it is several times
-        # faster when XLA is told so.
+        # A 1x1 convolution is a product over the channels: on CPU it is several times
+        # faster if written as one.
         layer = nn.Dense(features, kernel_init=_he_normal, dtype=self.dtype, name=name)
       else:
         layer = layers.Conv(features, size, dtype=self.dtype, name=name)
@@ -117,29 +117,29 @@ class EmoSynthNet(nn.Module):
   """The network of chapter 3 of the thesis.
 
   The thesis's text, its table 3.2 and its captions disagree in places; the defaults
-  are the reading that satisfies most of them, and every argument marked "reading"
-  offers the alternative, so that each can be measured.
+  are the reading that is consistent with most of them, and every argument marked
+  "reading" offers the alternatives, so that each can be evaluated.
 
   Main branch: four analysis blocks of 3x3 convolutions (32, 64, 64, 64; 4 x 128;
   4 x 256; 3 x 512), each pooled to half its side. Side branch: two auxiliary modules,
   then 7x7 average pooling to side m/16 + 2. Synthesis: a transposed convolution
-  (512 maps, side m/16 + 2), concatenation with the side branch (640) and block 3's
-  pooled maps (256) to 1408 maps, upsampling to m/8 + 4, a transposed convolution
-  (256 maps, m/8 + 6), upsampling to m/4 + 12. Head: dense 128, 64, K.
+  (512 channels, side m/16 + 2), concatenation with the side branch (640) and block 3's
+  pooled output (256) to 1408 channels, upsampling to m/8 + 4, a transposed convolution
+  (256 channels, m/8 + 6), upsampling to m/4 + 12. Head: dense 128, 64, K.
 
   Attributes:
     num_classes: K.
-    width: factor on the number of maps of every convolution.
+    width: factor on the number of channels of every convolution.
     dense_features: sizes of the dense layers before the last one; the last of them is
-      the embedding. `width` leaves them alone, since an embedding of 64 width numbers
+      the embedding. `width` does not scale them, since an embedding of size 64 width
       would be too narrow for ten classes.
     dropout_rate: rate after each of the dense layers but the last.
     norm_order: reading; "last" is convolution, ELU, BatchNorm (section 3.2.3), "first"
       convolution, BatchNorm, ELU (section 3.2.1 says both).
     side_input: reading; the side branch starts from "block1" (its pooled output,
       1.06 G multiply-adds at 32x32x3) or from the "image" (2.57 G).
-    skip: reading; "block3" joins that block's pooled maps to make the 1408 maps of
-      the text, "none" leaves 1152.
+    skip: reading; "block3" concatenates that block's pooled output for the 1408
+      channels of the text, "none" leaves 1152.
     synthesis: reading; what follows the transposed convolutions: "elu", "linear" for
       nothing, as section 3.2.3 names nothing (block 5 and the first dense layer are
       then one linear map), or "norm" for ELU and BatchNorm in `norm_order`, as section
@@ -147,10 +147,10 @@ class EmoSynthNet(nn.Module):
     norm_momentum: decay of BatchNorm's running statistics.
     dtype: type of the computation, float32 or bfloat16. Parameters, statistics and
       the last layer stay in float32.
-    merge_upsampling: whether a layer that follows an upsampling takes the maps before
-      it, which on a CPU saves up to five sixths of its multiply-adds. The function is
-      the same. But the logits are then not computed from "upsample1" and "block5", so
-      that they have no derivative by them.
+    merge_upsampling: whether a layer that follows an upsampling is computed from the
+      feature maps before it, which on a CPU saves up to 5/6 of its multiply-adds. The
+      function is the same, but the logits are then not computed from "upsample1" and
+      "block5", and have no gradient with respect to them.
   """
 
   num_classes: int

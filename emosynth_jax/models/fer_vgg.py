@@ -1,4 +1,4 @@
-"""A VGG-like network for small faces: the strongest plain peer on FER-2013."""
+"""VGG-like network for small faces (Khaireddin and Chen, 2021)."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ class FerVGG(nn.Module):
 
   Attributes:
     num_classes: K.
-    width: factor on the number of maps of every convolution.
+    width: factor on the number of channels of every convolution.
     dense_features: sizes of the dense layers before the last one; the last of them is
       the embedding.
     dropout_rate: rate after each of those dense layers.

@@ -1,7 +1,7 @@
-"""Weights of torchvision and timm, brought into our networks.
+"""Conversion of torchvision and timm weights.
 
-A pretrained network expects its training's input: for ImageNet, pixels in [0, 1] less
-`IMAGENET_MEAN` over `IMAGENET_STD`, channel by channel.
+A pretrained network expects the input normalization of its training: for ImageNet,
+pixels in [0, 1] minus `IMAGENET_MEAN`, divided by `IMAGENET_STD`, per channel.
 """
 
 import pathlib
@@ -18,8 +18,8 @@ import numpy as np
 from emosynth_jax.models._torch_names import torch_names
 from emosynth_jax.models.vgg import HEAD_SIDE, VGG19
 
-# Of ImageNet's training images in RGB, scaled to [0, 1]: what nearly all of the
-# published weights of torchvision and timm were trained with.
+# Of ImageNet's training images in RGB, scaled to [0, 1]: used by nearly all published
+# weights of torchvision and timm.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -30,7 +30,7 @@ _LEAVES = {
   "mean": "running_mean",
   "var": "running_var",
 }
-# torchvision's DenseNet files were written when a name could hold a dot.
+# torchvision's DenseNet files are from a version in which names could contain a dot.
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
@@ -39,8 +39,8 @@ class Converted(NamedTuple):
 
   Attributes:
     variables: the collections, as the model takes them.
-    kept: paths of the layers that were left at their initialisation.
-    unused: names in the state dict that no layer of ours takes.
+    kept: paths of the layers that keep their initialization.
+    unused: names in the state dict that no layer uses.
   """
 
   variables: dict[str, Any]
@@ -55,24 +55,24 @@ def convert(
   *,
   keep: Sequence[str] = (),
 ) -> Converted:
-  """Puts the arrays of a torch state dict in the places of a network's variables.
+  """Converts a torch state dict to a network's variables.
 
-  A state dict of colour images fits a network of grey ones: the first kernel is then
-  summed over its input maps, which is the answer to an image with three equal
-  channels. (With ImageNet's normalisation the grey value still wants one mean and
-  deviation, say those of `IMAGENET_MEAN` and `IMAGENET_STD` averaged.) If the number
-  of classes differs, the last layer stays as it is. So do the dense layers of VGG19
-  where the model's stem is "small", for it has none.
+  Weights for color images can be used for gray images: the first kernel is then summed
+  over its input channels, which is equivalent to an image with three equal channels.
+  (With ImageNet's normalization a single mean and deviation are needed, such as the
+  averages of `IMAGENET_MEAN` and `IMAGENET_STD`.) If the number of classes differs, the
+  last layer keeps its initialization. So do the dense layers of VGG19 where the model's
+  stem is "small", for it has none.
 
   Args:
     model: ResNet18, ResNet50, VGG19, DenseNet121, MobileNetV2 or EfficientNetB0.
     state: arrays by the names of torchvision or timm.
     variables: the model's variables, as `model.init` returns them.
-    keep: paths of layers, such as "stem_conv", to be left as they are: a "small" stem
-      of ResNet and DenseNet has another shape than the published one.
+    keep: paths of layers, such as "stem_conv", that keep their initialization: a
+      "small" stem of ResNet and DenseNet has another shape than the published one.
 
   Returns:
-    The variables and what was left out.
+    The variables, and the lists of kept and unused layers.
 
   Raises:
     ValueError: if a layer is missing in the state dict or has another shape, or if the
@@ -90,7 +90,7 @@ def convert(
     kept.add("logits")
   used, converted = set(), {}
   misfits: dict[str, str] = {}
-  # Convolutions before the statistics that follow their shape, for the message.
+  # Convolutions before the statistics, whose shapes follow theirs, for the message.
   for key, old in sorted(flat.items(), key=lambda item: item[0] < "params"):
     layer, leaf = key.split("/", 1)[1].rsplit("/", 1)
     name = f"{names[layer]}.{_LEAVES[leaf]}"
@@ -149,7 +149,7 @@ def load_pretrained(
   Raises:
     FileNotFoundError: if there is no such file.
     ImportError: if the package that reads such a file is missing.
-    ValueError: if the file is of another kind or its weights do not fit.
+    ValueError: if the file has another format or its weights do not fit.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -166,7 +166,7 @@ def load_pretrained(
 
 
 def _plain_names(state):
-  """Without counters, and without what wrappers and old versions add to names."""
+  """Removes counters, and the prefixes of wrappers and old versions."""
   plain = {}
   for name, array in state.items():
     if not name.endswith("num_batches_tracked"):
@@ -181,12 +181,12 @@ def _classes(state, name):
 
 
 def _in_our_layout(model, layer, array, shape):
-  """torch's (out, in, ...) as our (..., in, out)."""
+  """Transposes torch's (out, in, ...) to (..., in, out)."""
   if array.ndim == 1:
     return array
   if isinstance(model, VGG19) and layer == "dense1":
-    # torch flattens maps, rows and columns in this order, we maps last; timm has a
-    # 7x7 convolution here.
+    # torch flattens channels, rows and columns in this order, here channels are last;
+    # timm has a 7x7 convolution here.
     side = HEAD_SIDE
     array = array.reshape(array.shape[0], -1, side, side).transpose(2, 3, 1, 0)
     return array.reshape(-1, array.shape[-1])
@@ -216,7 +216,7 @@ def _read_safetensors(path):
 
 def _read_npz(path):
   try:
-    # numpy leaves a broken file open that it opened itself.
+    # numpy does not close a damaged file that it opened itself.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
       return dict(arrays)
   except (ValueError, OSError, zipfile.BadZipFile) as error:

@@ -1,4 +1,4 @@
-"""MobileNetV2, and the inverted residual block that EfficientNet shares."""
+"""MobileNetV2, and the inverted residual block that EfficientNet uses too."""
 
 import functools
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def rounded(features: float) -> int:
 
 
 class SqueezeExcitation(nn.Module):
-  """Scales every map by a number in (0, 1) that follows from all maps' means."""
+  """Squeeze-excitation: scales each channel by a gate from all channel means."""
 
   squeezed: int
   dtype: Any
@@ -68,16 +68,16 @@ class InvertedResidual(nn.Module):
   """1x1 expansion, depthwise convolution, 1x1 projection without an activation.
 
   Attributes:
-    features: maps of the result.
+    features: number of output channels.
     stage: its expansion (1: no first convolution) and kernel size.
     stride: of the depthwise convolution.
     activation: after the first two convolutions' BatchNorms.
     conv: makes a convolution.
     norm: makes a BatchNorm.
-    squeeze: maps of a squeeze-excitation before the projection; 0 for none.
+    squeeze: channels of a squeeze-excitation before the projection; 0 for none.
     drop_path_rate: probability that an example skips the block, where the shape allows
       it (stochastic depth).
-    deterministic: whether it never does.
+    deterministic: disables stochastic depth.
   """
 
   features: int
@@ -113,7 +113,7 @@ class InvertedResidual(nn.Module):
     y = self.norm(name="project_norm")(y)
     if self.stride > 1 or x.shape[-1] != self.features:
       return y
-    # One draw an example: its whole branch is dropped.
+    # One draw per example: its whole branch is dropped.
     drop_path = nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3))
     return x + drop_path(y, deterministic=self.deterministic)
 
@@ -123,13 +123,13 @@ class MobileNetV2(nn.Module):
 
   Attributes:
     num_classes: K.
-    width: factor on the number of maps, which are then rounded to multiples of 8; the
-      last 1280 are widened but never narrowed, as in the paper.
+    width: factor on the number of channels, which are then rounded to multiples of 8;
+      the last 1280 are widened but never narrowed, as in the paper.
     stem: "small" has stride 1 in the first convolution and in the second stage,
       "imagenet" has 2.
     dropout_rate: rate before the last layer.
     norm_momentum: decay of BatchNorm's running statistics. The default is that of the
-      authors' code; a run of few steps wants less, such as .9 (torchvision's).
+      authors' code; a run of few steps needs less, such as 0.9 (torchvision's).
     norm_epsilon: added to BatchNorm's variance. The default is torchvision's, with
       which its weights were trained; the authors' code has 1e-3.
     dtype: type of the computation, float32 or bfloat16. Parameters, statistics and
@@ -157,9 +157,9 @@ class MobileNetV2(nn.Module):
         "batch_stats") and dropout is on (random stream "dropout").
 
     Returns:
-      The logits `(N, K)` in float32, and a dictionary: "stage1" to "stage7", the maps
-      after each row of the paper's table 2, and "pre_logits" `(N, D)`, the last
-      layer's input.
+      The logits `(N, K)` in float32, and a dictionary: "stage1" to "stage7", the
+      feature maps after each row of the paper's table 2, and "pre_logits" `(N, D)`, the
+      last layer's input.
 
     Raises:
       ValueError: if an argument is out of its range or the images' shape does not fit.

@@ -1,4 +1,4 @@
-"""From uint8 images to a network's input: histogram equalization, then the scale."""
+"""Preprocessing of uint8 images to a network's input: equalization, then scaling."""
 
 from collections.abc import Callable
 
@@ -24,8 +24,8 @@ def network_inputs(
 ) -> Array:
   """The input of a network: the preprocessed images, scaled.
 
-  Everything that evaluates or explains a network calls this on the images as they are
-  read, cropped and resized.
+  All evaluation and explanation code calls this on the images after reading, cropping
+  and resizing.
 
   Args:
     images: `(N, H, W, C)`, uint8, or floating where they are preprocessed already.
@@ -46,7 +46,7 @@ def equalize_histogram(images: Array) -> Array:
 
   Level v becomes :math:`\mathrm{round}(255 (c_v - c_0) / (P - c_0))`, rounded half to
   even, where :math:`c_v` is how many of the image's P pixels are at most v, and
-  :math:`c_0` how many have its lowest level. A constant image stays as it is.
+  :math:`c_0` how many have its lowest level. A constant image is unchanged.
 
   Args:
     images: uint8 `(N, H, W, 1)`.
@@ -73,7 +73,7 @@ def equalize_histogram(images: Array) -> Array:
 def _equalize(pixels: Array) -> Array:
   """`equalize_histogram` of the pixels of one image, uint8 `(P,)`."""
   total, levels = pixels.size, pixels.astype(jnp.int32)
-  # On a CPU a scatter takes a tenth of a sort's time, or of one-hot products'.
+  # On a CPU a scatter takes 1/10 of the time of a sort or of one-hot products.
   counts = jnp.zeros(_LEVELS, jnp.int32).at[levels].add(1)
   at_most = jnp.cumsum(counts)
   least = at_most[jnp.min(levels)]
@@ -110,15 +110,14 @@ def equalize_at_random(key: Array, images: Array, *, share: float) -> Array:
 def build_preprocess(
   equalize: str, *, num_channels: int
 ) -> Callable[[Array], Array] | None:
-  """What a network does to its images in evaluation, before they are scaled.
+  """Selects the preprocessing of images in evaluation, before scaling.
 
   Args:
-    equalize: one of `EQUALIZE`; "random" is of the training, and evaluates the images
-      as they are.
+    equalize: one of `EQUALIZE`; "random" applies to training only.
     num_channels: of the images.
 
   Returns:
-    uint8 images to uint8 images, or None where nothing is done.
+    A function of uint8 images to uint8 images, or None for no preprocessing.
 
   Raises:
     ValueError: for an unknown value, or equalization of color images.
@@ -138,7 +137,7 @@ def build_preprocess(
 def build_augment(
   augment: Callable[[Array, Array], Array], equalize: str, *, share: float
 ) -> Callable[[Array, Array], Array]:
-  """An augmentation behind the training's equalization.
+  """Prepends the training's equalization to an augmentation.
 
   Args:
     augment: `(key, uint8 images) -> float32 images`.

@@ -1,4 +1,4 @@
-"""Any network behind a normalisation of its input, as pretrained weights want it."""
+"""Input normalization in front of any network, as pretrained weights expect."""
 
 import flax.linen as nn
 import jax
@@ -8,7 +8,7 @@ Array = jax.Array
 
 
 class NormalizedInputs(nn.Module):
-  """`network((images - mean) / std)`, with the network's own variables.
+  """`network((images - mean) / std)`, with the network's variables.
 
   Attributes:
     network: any network of `build_model`.
@@ -21,15 +21,15 @@ class NormalizedInputs(nn.Module):
   std: tuple[float, ...]
 
   def setup(self):
-    """Gives the parameters the paths that they have without this module."""
+    """Keeps the parameters' paths the same as without this module."""
     nn.share_scope(self, self.network)
 
   def __call__(self, images: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
-    """What the network returns for the normalised images.
+    """Applies the network to the normalized images.
 
     Args:
       images: `(N, m, m, C)`, floating.
-      train: as the network takes it.
+      train: as for the network.
 
     Returns:
       The logits and the dictionary of the network.

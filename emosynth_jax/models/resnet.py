@@ -1,4 +1,4 @@
-"""ResNet18 and ResNet50."""
+"""ResNet18 and ResNet50 (He et al., 2016)."""
 
 import functools
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _FEATURES = (64, 128, 256, 512)
 
 
 class ResidualBlock(nn.Module):
-  """Two 3x3 convolutions, or 1x1, 3x3 and 1x1 to four times the maps, and a shortcut.
+  """Residual block: two 3x3 convolutions, or 1x1, 3x3 and 1x1 to 4 times the channels.
 
   The shortcut is the identity, or a 1x1 convolution where the shape changes. The
   stride is in the 3x3 convolution, as in torchvision; the paper has it in the 1x1.
@@ -50,11 +50,11 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-  """Residual network; `ResNet18` and `ResNet50` say of how many blocks.
+  """Residual network; `ResNet18` and `ResNet50` set the number of blocks.
 
   Attributes:
     num_classes: K.
-    width: factor on the number of maps.
+    width: factor on the number of channels.
     stem: "small" for a 3x3 convolution, "imagenet" for one of 7x7 with stride 2 and
       3x3 max-pooling with stride 2.
     norm_momentum: decay of BatchNorm's running statistics.
@@ -86,8 +86,8 @@ class ResNet(nn.Module):
         "batch_stats").
 
     Returns:
-      The logits `(N, K)` in float32, and a dictionary: "stage1" to "stage4", the maps
-      after each stage, and "pre_logits" `(N, D)`, the last layer's input.
+      The logits `(N, K)` in float32, and a dictionary: "stage1" to "stage4", the
+      feature maps after each stage, and "pre_logits" `(N, D)`, the last layer's input.
 
     Raises:
       ValueError: if an argument is out of its range or the images' shape does not fit.

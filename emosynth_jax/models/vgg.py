@@ -1,4 +1,4 @@
-"""VGG19, plain or with BatchNorm."""
+"""VGG19 (Simonyan and Zisserman, 2015), plain or with BatchNorm."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from emosynth_jax.models.ops.convolutions import Convolution
 
 Array = jax.Array
 
-# Maps and 3x3 convolutions of each stage (configuration E).
+# Channels and number of 3x3 convolutions of each stage (configuration E).
 STAGES = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
-# Side of the maps that the dense layers of the ImageNet head take.
+# Side of the feature maps that the dense layers of the ImageNet head take.
 HEAD_SIDE = 7
 
 _small_normal = nn.initializers.normal(0.01)
@@ -24,18 +24,19 @@ _small_normal = nn.initializers.normal(0.01)
 class VGG19(nn.Module):
   """Sixteen 3x3 convolutions in five stages, each ending in 2x2 max-pooling.
 
-  With stem="small" the mean over the pixels follows and the last layer at once, as is
+  With stem="small" the mean over the pixels and the last layer follow directly, as is
   usual for small images. With stem="imagenet", average pooling to 7x7 and two dense
   layers with dropout follow, as in torchvision; the first convolution is the same.
   Convolutions keep their bias under BatchNorm, as in torchvision.
 
-  The paper draws all weights from a normal of deviation .01, which a plain network of
-  this depth survives only with a shallower one trained first; so the convolutions have
-  He's initialisation, as in torchvision, and the dense layers the paper's.
+  The paper draws all weights from a normal of deviation 0.01, with which a plain
+  network of this depth trains only if initialized from a shallower one; therefore the
+  convolutions use He's initialization, as in torchvision, and the dense layers the
+  paper's.
 
   Attributes:
     num_classes: K.
-    width: factor on the number of maps of every convolution.
+    width: factor on the number of channels of every convolution.
     stem: "small" or "imagenet".
     norm: whether BatchNorm follows every convolution; the paper has none.
     dense_features: sizes of the dense layers before the last one, with "imagenet".
@@ -70,8 +71,8 @@ class VGG19(nn.Module):
         "batch_stats") and dropout is on (random stream "dropout").
 
     Returns:
-      The logits `(N, K)` in float32, and a dictionary: "stage1" to "stage5", the maps
-      after each stage, and "pre_logits" `(N, D)`, the last layer's input.
+      The logits `(N, K)` in float32, and a dictionary: "stage1" to "stage5", the
+      feature maps after each stage, and "pre_logits" `(N, D)`, the last layer's input.
 
     Raises:
       ValueError: if an argument is out of its range or the images' shape does not fit.
@@ -124,11 +125,11 @@ class VGG19(nn.Module):
 
 
 def adaptive_average_pool(inputs: Array, side: int) -> Array:
-  """Averages maps of any size to `side` x `side`, as torch's AdaptiveAvgPool2d does.
+  """Averages inputs of any size to `side` x `side`, as torch's AdaptiveAvgPool2d does.
 
   Pixel i is the mean of the rows from floor(i H / side) to ceil((i + 1) H / side), the
-  last one excluded, and of the columns likewise: windows overlap, or repeat where the
-  maps are smaller than `side`.
+  last one excluded, and of the columns likewise: windows overlap, or repeat if the
+  input is smaller than `side`.
 
   Args:
     inputs: `(N, H, W, C)`, floating.

@@ -1,1 +1,1 @@
-"""Devices and processes: meshes, jobs of several processes, batched maps."""
+"""Devices and processes: meshes, multi-process jobs, batched maps."""

@@ -1,4 +1,4 @@
-"""One function over many members in one compiled program, shared out over devices."""
+"""Maps a function over many members in one compiled program, over all devices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,18 +9,18 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
-# Not vmap: on a CPU, convolutions with a batch of weights take six times as long (see
-# benchmarks/ablation_mappings.py), and a batch of networks takes a batch's memory.
+# Not vmap: on a CPU, convolutions with batched weights take six times longer (see
+# benchmarks/ablation_mappings.py), and all networks would be in memory at once.
 MAPPINGS = ("map", "devices")
 
 
 def compile_map(function: Callable[..., Any], mapping: str = "map") -> Callable:
-  """A function of one member as a function of many, jitted.
+  """Compiles a function of one member to a function of many.
 
   Args:
     function: `(member, *shared) -> pytree of arrays`.
-    mapping: "map", one member after the other; "devices", the same on each device
-      with the members shared out, whose number is then a multiple of the devices'.
+    mapping: "map", one member after the other; "devices", likewise on each device, with
+      the members sharded; their number is then a multiple of the number of devices.
 
   Returns:
     `(members, *shared) -> results`, where members and results have a leading axis.
@@ -45,7 +45,7 @@ def compile_map(function: Callable[..., Any], mapping: str = "map") -> Callable:
       mesh=mesh,
       in_specs=(each, *[same] * len(shared)),
       out_specs=each,
-      # The members never speak to each other.
+      # The members do not communicate.
       check_vma=False,
     )(members, *shared)
 
@@ -60,16 +60,16 @@ def run_in_chunks(
   chunk: int,
   report: Callable[[int], None] = lambda done: None,
 ) -> Any:
-  """Calls a program of `compile_map` on so many members at a time.
+  """Calls a program of `compile_map` on chunks of members.
 
-  The last call is filled up with copies of the last member, so that all calls run the
+  The last chunk is padded with copies of the last member, so that all calls run the
   same compiled program.
 
   Args:
     program: of `compile_map`.
     members: a pytree of arrays with a leading axis of M, at least 1.
     shared: the program's other arguments.
-    chunk: members a call; with the mapping "devices" a multiple of their number.
+    chunk: members per call; with the mapping "devices" a multiple of their number.
     report: called after each call with the number of members done.
 
   Returns:
@@ -86,7 +86,7 @@ def run_in_chunks(
 
 
 def mean_over_batches(function: Callable[[Any], Any], batches: Any) -> Any:
-  """The mean of a function over batches of one size, a batch in memory at a time.
+  """Mean of a function over batches of one size, with one batch in memory at a time.
 
   Args:
     function: `(batch) -> pytree of float arrays`.
@@ -110,14 +110,14 @@ def mean_over_batches(function: Callable[[Any], Any], batches: Any) -> Any:
 
 
 def over_batches(function: Callable[..., Any], arrays: Any, *, batch_size: int) -> Any:
-  """A function of a batch for a whole split, batch by batch in one program.
+  """Applies a function of a batch to a whole split, batch by batch in one program.
 
-  The last batch is filled up with examples from the front, whose results are dropped.
-  To be called under `jax.jit`.
+  The last batch is padded with the first examples, whose results are dropped. To be
+  called under `jax.jit`.
 
   Args:
     function: takes a batch of each array and returns a pytree of arrays `(B, ...)`,
-      each example's by that example alone.
+      where each example's result depends on that example alone.
     arrays: a tuple of arrays `(M, ...)`.
     batch_size: B, or less where M is less.
 

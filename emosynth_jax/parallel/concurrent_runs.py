@@ -1,4 +1,4 @@
-"""Runs side by side, each in a thread of its own and on devices of its own."""
+"""Concurrent runs, each in a thread and on its own devices."""
 
 import concurrent.futures
 import logging
@@ -20,17 +20,17 @@ Result = TypeVar("Result")
 def device_groups(
   devices: Sequence[Any], num_runs: int, batch_size: int, model: int = 1
 ) -> list[list[Any]]:
-  """Shares devices out over runs.
+  """Partitions devices among runs.
 
   Args:
-    devices: all there are.
-    num_runs: how many runs there are.
-    batch_size: of each, which its devices must share out evenly.
+    devices: all devices.
+    num_runs: number of runs.
+    batch_size: batch size of each run, which its devices must divide evenly.
     model: `config.mesh.model`.
 
   Returns:
-    As many groups of one size as there are runs, or as many fewer as fit; one group of
-    all where nothing else does.
+    One group per run, all of one size, or fewer groups if the devices do not suffice; a
+    single group of all devices if no partition fits.
   """
   for count in range(min(num_runs, len(devices)), 1, -1):
     size, rest = divmod(len(devices), count)
@@ -46,18 +46,18 @@ def run_side_by_side(
 ) -> list[Result | None]:
   """Calls a function for each task on the next free group of devices.
 
-  Threads rather than processes: the work is done on the devices, and all of these
-  belong to one process.
+  Threads rather than processes: the work is done on the devices, which all belong to
+  one process.
 
   Args:
-    function: `(task, devices, stop) -> result`, None where it was stopped; `stop` is
-      set by SIGTERM and Ctrl-C, and where another task fails. From then on it is called
-      for no further task.
-    tasks: by names, which come before what is logged.
+    function: `(task, devices, stop) -> result`, None if it was interrupted; `stop` is
+      set by SIGTERM and Ctrl-C, and if another task fails. No further task is started
+      then.
+    tasks: by name; the names prefix log lines.
     groups: of devices.
 
   Returns:
-    The results, in the order of the tasks; None for those that were not begun.
+    The results, in the order of the tasks; None for those that were not started.
 
   Raises:
     Exception: the first that a task raised, when all others have stopped.
@@ -74,7 +74,8 @@ def run_side_by_side(
     try:
       if stop.number:
         return None
-      # What a run makes on the way, beside the arrays that it places, is to lie there.
+      # Default device for the intermediate arrays of a run, which are not placed
+      # explicitly.
       with jax.default_device(group[0]):
         return function(task, group, stop)
     except BaseException as error:

@@ -1,8 +1,8 @@
-"""One run in several processes: how they find each other and agree.
+"""Multi-process runs: initialization and agreement between processes.
 
-Every process runs the same program over its own devices. What concerns all of them at
-once (a stop, the time to save, a failure) they agree on by a few numbers between two
-programs. The first process alone writes what is no checkpoint.
+Every process runs the same program over its own devices. They agree on common decisions
+(a stop, a due save, a failure) by exchanging a few numbers between program calls. All
+files except checkpoints are written by the first process only.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from jax.experimental import multihost_utils
 from emosynth_jax.parallel import mesh
 from emosynth_jax.utils import crc32
 
-# A process that is gone without a word is missed after so many seconds. One whose
-# connection breaks is missed at once.
+# Timeout in seconds for detecting a process that exited without notice. A broken
+# connection is detected at once.
 _HEARTBEAT_SECONDS = 60
 
 
 def is_cluster(environment: Mapping[str, str]) -> bool:
-  """Whether the environment says that this is one of several processes of one job.
+  """Detects from the environment whether this is one process of a multi-process job.
 
   Args:
     environment: as `os.environ`.
@@ -35,8 +35,8 @@ def is_cluster(environment: Mapping[str, str]) -> bool:
   Returns:
     True for a step of Slurm (srun) or Open MPI with several tasks, a TPU pod whose
     workers the environment names (GKE), and where JAX_COORDINATOR_ADDRESS is set. Not
-    for a shell on a TPU worker, nor for Kubernetes without TPUs: nothing there tells a
-    job of several from a single one.
+    for a shell on a TPU worker, nor for Kubernetes without TPUs, where multi-process
+    jobs cannot be detected.
   """
 
   def number(name):
@@ -59,11 +59,11 @@ def initialize(
   num_processes: int | None = None,
   process_id: int | None = None,
 ) -> None:
-  """Joins the processes of a job; before anything else that JAX does.
+  """Initializes multi-process JAX; to be called before any other use of JAX.
 
   Args:
-    coordinator_address: host and port of the first process; without it, that and the
-      numbers are those that Slurm, Open MPI, Kubernetes or a TPU pod tells.
+    coordinator_address: host and port of the first process; without it, the address and
+      the numbers are detected from Slurm, Open MPI, Kubernetes or a TPU pod.
     num_processes: of the job.
     process_id: this one's number, from 0.
 
@@ -81,7 +81,8 @@ def initialize(
       raise ValueError(
         f"--process_id: expected 0 to {num_processes - 1}, got {process_id}"
       )
-  # SIGTERM is the training loop's: this service would take it and end nothing.
+  # SIGTERM is handled by the training loop: this service would intercept it without
+  # effect.
   jax.config.update("jax_enable_preemption_service", False)
   try:
     jax.distributed.initialize(
@@ -99,7 +100,7 @@ def initialize(
     ) from error
   _connect()
   if not is_first():
-    # One log of the run is enough; what goes wrong is heard of from all.
+    # One process logs the run; warnings and errors are logged by all.
     logging.set_verbosity(logging.WARNING)
   logging.info(
     "%d processes with %d devices in all.", jax.process_count(), jax.device_count()
@@ -109,9 +110,8 @@ def initialize(
 def _connect() -> None:
   """Exchanges a number between all processes, and between all devices.
 
-  Gloo connects at the first exchange, and gives up where one comes half a minute late
-  to it: from a search of the first process, a compilation, a slow disk. Later ones
-  wait.
+  Gloo connects at the first exchange, and fails if a process is 30 s late: by a
+  computation of the first process, a compilation, a slow disk. Later exchanges wait.
   """
   largest(0)
   grid = mesh.build_mesh()
@@ -122,23 +122,23 @@ def _connect() -> None:
 
 
 def is_joined() -> bool:
-  """Whether this is one of several processes of a job."""
+  """Returns whether this is one of several processes of a job."""
   return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def is_first() -> bool:
-  """Whether this process writes reports, metrics and the log."""
+  """Returns whether this process writes reports, metrics and the log."""
   return jax.process_index() == 0
 
 
 def largest(*values: int) -> tuple[int, ...]:
-  """The largest of each value over the processes, the same in all of them.
+  """Maximum of each value over the processes, the same in all of them.
 
   Args:
     *values: from -2^31 to 2^31 - 1.
 
   Returns:
-    As many.
+    The maxima.
   """
   if jax.process_count() == 1:
     return values
@@ -160,8 +160,8 @@ def from_first(
     The array, in every process.
 
   Raises:
-    ValueError: what `compute` raises, and in the other processes that it did. Or in all
-      processes if they expect arrays of different sizes.
+    ValueError: the error of `compute`, and an error about it in the other processes; or
+      in all processes if they expect arrays of different sizes.
   """
   if jax.process_count() == 1:
     return compute()
@@ -177,7 +177,7 @@ def from_first(
 
 
 def share(total: int, compute: Callable[[range], np.ndarray]) -> np.ndarray:
-  """An array of which every process computes a stretch.
+  """Assembles an array of which every process computes a contiguous part.
 
   Args:
     total: M, the length of the whole.
@@ -201,9 +201,9 @@ def share(total: int, compute: Callable[[range], np.ndarray]) -> np.ndarray:
 
 
 def _check_same_size(size: int) -> None:
-  """Refuses arrays of different sizes, which no collective would survive.
+  """Checks that arrays have the same size in all processes, as collectives require.
 
-  A gathering of unlike parts hangs, or fails with words that name no reason.
+  Gathering parts of different sizes hangs, or fails with an unclear message.
   """
   most, least = largest(size, -size)
   if most != -least:
@@ -214,13 +214,13 @@ def _check_same_size(size: int) -> None:
 
 
 def crc32_of_rows(part: np.ndarray, start: int, row_bytes: int) -> int:
-  """The CRC-32 of an array of which each process has a stretch.
+  """CRC-32 of an array of which each process has a contiguous part.
 
   Args:
     part: this process's rows.
-    start: the first one's number. The stretches of all processes cover the array, and
-      those of two are equal or apart.
-    row_bytes: of one row, by which an empty stretch is told.
+    start: the first one's number. The parts of all processes cover the array, and two
+      parts are equal or disjoint.
+    row_bytes: size of one row, needed if a part is empty.
 
   Returns:
     `zlib.crc32` of the bytes of the whole.
@@ -237,7 +237,7 @@ def crc32_of_rows(part: np.ndarray, start: int, row_bytes: int) -> int:
 
 
 def check_same(text: str, what: str) -> None:
-  """Refuses processes that were started with different settings.
+  """Checks that all processes were started with the same settings.
 
   Args:
     text: what must be the same in all.
@@ -254,14 +254,14 @@ def check_same(text: str, what: str) -> None:
 
 
 def differing(texts: Sequence[str]) -> dict[int, list[int]]:
-  """Which texts are not the same in all processes; all of them are told the same.
+  """Finds the texts that differ between processes; the result is the same in all.
 
   Args:
-    texts: as many in every process.
+    texts: the same number in every process.
 
   Returns:
-    By the number of each process that differs from the first one, the places in `texts`
-    where it does.
+    By the number of each process that differs from the first one, the indices in
+    `texts` that differ.
   """
   if jax.process_count() == 1:
     return {}
@@ -274,7 +274,7 @@ def differing(texts: Sequence[str]) -> dict[int, list[int]]:
 
 
 def check_shared_folder(folder: str | os.PathLike) -> None:
-  """Refuses a folder that is not the same one for all processes.
+  """Checks that a folder is shared by all processes.
 
   Args:
     folder: where checkpoints and reports go.
@@ -308,7 +308,7 @@ def check_shared_folder(folder: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def held_by_first(manager: contextlib.AbstractContextManager) -> Iterator[None]:
-  """Enters a context in the first process alone; what it refuses, all refuse."""
+  """Enters a context in the first process only; its error is raised in all."""
   with contextlib.ExitStack() as stack:
     failure = None
     if is_first():
@@ -329,10 +329,10 @@ def _raise_together(failure: Exception | None) -> None:
 
 
 def check_joined() -> None:
-  """Refuses a worker of a pod that was started without the others.
+  """Checks that a worker of a pod was not started without the others.
 
   Raises:
-    ValueError: if JAX knows of other processes, none of which this one has joined.
+    ValueError: if JAX reports other processes, with which this one is not connected.
   """
   if jax.process_count() > 1 and not jax.distributed.is_initialized():
     raise ValueError(

@@ -1,4 +1,4 @@
-"""What a process of a job does that fails, or that finds the other ones gone."""
+"""Failure handling of the processes of a job."""
 
 import os
 import sys
@@ -10,9 +10,9 @@ from absl import logging
 
 from emosynth_jax.parallel import distributed
 
-# What is said of a process that is gone, in small letters: by the sockets of Gloo and
-# NCCL, by NCCL itself, and by JAX's service of heartbeats and barriers. The codes
-# before the texts tell nothing: a broken device has INTERNAL, too.
+# Error messages about a lost process, in lower case: from the sockets of Gloo and NCCL,
+# from NCCL itself, and from JAX's heartbeats and barriers. The status codes before the
+# texts are not specific: a broken device has INTERNAL, too.
 _SIGNS = (
   "connection closed by peer",
   "connection reset by peer",
@@ -31,14 +31,14 @@ _SIGNS = (
 
 
 def is_lost(error: BaseException) -> bool:
-  """Whether an error is that of waiting for other processes, which are gone.
+  """Returns whether an error is due to the lost connection to other processes.
 
   Args:
-    error: of JAX's runtime, or a timeout; any other is this process's own.
+    error: of JAX's runtime, or a timeout; any other is an error of this process.
 
   Returns:
-    True if its text says so. Orbax's timeouts are those of a barrier, a file system's
-    are not.
+    True if its text says so. Orbax's timeouts are from a barrier, those of a file
+    system are not.
   """
   if jax.process_count() == 1:
     return False
@@ -58,7 +58,7 @@ def describe(error: BaseException) -> str:
 
 
 def describe_own(error: BaseException) -> str:
-  """The message for what is not `is_lost`: where to look for the reason."""
+  """The message for other errors: where to look for the cause."""
   return (
     f"process {jax.process_index()} of {jax.process_count()} failed by itself "
     f"({reason_of(error)}), unless the log of another one tells of an earlier failure; "
@@ -67,7 +67,7 @@ def describe_own(error: BaseException) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-  """An error's first line, cut short."""
+  """An error's first line, shortened."""
   return (str(error).strip().splitlines() or [repr(error)])[0][:200]
 
 
@@ -77,7 +77,7 @@ def leave(code: int) -> NoReturn:
   sys.stdout.flush()
   sys.stderr.flush()
   if distributed.is_first():
-    # With the first process the job's service is gone, and the runtime ends the others
-    # on the spot: they too shall say what is wrong.
+    # The job's service ends with the first process, and the runtime then aborts the
+    # others: this gives them time to log the error.
     time.sleep(1)
   os._exit(code)

@@ -1,7 +1,7 @@
-"""Where a run's arrays lie: images split over the devices, the state on all of them.
+"""Device mesh and sharding: images split over the devices, the state replicated.
 
-One program serves one device or many. Its arrays carry their placement, XLA puts the
-communication in, and what is computed stays the same: the order of the images, the
+One program is used for one device or many. Its arrays carry their sharding, XLA inserts
+the communication, and the computation stays the same: the order of the images, the
 random keys (by position in the batch) and sums over the whole batch.
 """
 
@@ -13,25 +13,26 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-# A dense kernel of so many numbers is worth splitting: EmoSynthNet's first one has 13
-# million for images of 32x32, all others below 10,000.
+# Minimum size of a dense kernel for sharding: EmoSynthNet's first one has 13 million
+# for images of 32x32, all others below 10,000.
 _WIDE = 1 << 20
 
 
 def build_mesh(model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
-  """The devices of a run as a grid of two axes, "data" and "model".
+  """Builds the mesh of a run's devices, with the axes "data" and "model".
 
   Args:
-    model: devices that share one wide dense layer; the rest of the axes is data.
-    devices: those to use, by default all of all processes.
+    model: number of devices along "model", over which a wide dense layer is sharded;
+      the rest is "data".
+    devices: devices to use, by default those of all processes.
 
   Returns:
-    A mesh of shape `(len(devices) // model, model)`. The devices of one process stand
-    beside each other, so that each process has one stretch of the images.
+    A mesh of shape `(len(devices) // model, model)`. The devices of one process are
+    adjacent, so that each process has one contiguous part of the images.
 
   Raises:
-    ValueError: if `model` does not divide the number of devices, or a group of so many
-      would lie across processes and not fill them.
+    ValueError: if `model` does not divide the number of devices, or a group of that
+      size would span processes only in part.
   """
   devices = jax.devices() if devices is None else list(devices)
   if model < 1 or len(devices) % model:
@@ -50,7 +51,7 @@ def build_mesh(model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def check_batch_size(mesh: Mesh, batch_size: int) -> None:
-  """Refuses a batch that the devices can't share out evenly.
+  """Checks that the devices divide the batch evenly.
 
   Raises:
     ValueError: naming the nearest sizes that fit.
@@ -66,25 +67,25 @@ def check_batch_size(mesh: Mesh, batch_size: int) -> None:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding | None:
-  """How a batch lies on the devices; None for a single one, which has no choice."""
+  """Sharding of a batch; None for a single device."""
   return split_rows(mesh) if mesh.size > 1 else None
 
 
 def split_rows(mesh: Mesh) -> NamedSharding:
-  """The first axis split over "data"."""
+  """Sharding of the first axis over "data"."""
   return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """All of it on every device."""
+  """Replication on every device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def state_shardings(mesh: Mesh, state: Any) -> Any:
-  """How a training state lies on the devices.
+  """Sharding of a training state.
 
-  Everything is on every device, but for wide dense kernels, of which each device along
-  "model" has a part, and for what the optimiser and the averages keep of them.
+  All arrays are replicated, except wide dense kernels, which are sharded along "model",
+  and their optimizer state and averages.
 
   Args:
     mesh: of `build_mesh`.
@@ -98,8 +99,8 @@ def state_shardings(mesh: Mesh, state: Any) -> Any:
     name = getattr(path[-1], "key", None) if path else None
     parts = mesh.shape["model"]
     if parts > 1 and name == "kernel" and len(leaf.shape) == 2:
-      # By what goes in: a device then takes its part of the layer's input, and only
-      # the few outputs are added up over the devices.
+      # Sharded by inputs: a device then takes its part of the layer's input, and only
+      # the few outputs are summed over the devices.
       if leaf.shape[0] * leaf.shape[1] >= _WIDE and leaf.shape[0] % parts == 0:
         return NamedSharding(mesh, PartitionSpec("model"))
     return replicated(mesh)
@@ -108,10 +109,10 @@ def state_shardings(mesh: Mesh, state: Any) -> Any:
 
 
 def place(tree: Any, shardings: Any) -> Any:
-  """Puts arrays, which every process has whole and alike, where they are to lie.
+  """Places arrays, of which every process has an identical copy, on the devices.
 
   Args:
-    tree: arrays; those that lie there already stay.
+    tree: arrays; those that are already placed stay.
     shardings: one for all of them, or one each.
 
   Returns:
@@ -130,18 +131,18 @@ def place(tree: Any, shardings: Any) -> Any:
 
 
 def place_images(mesh: Mesh, images: Any) -> jax.Array:
-  """Puts a split's images on the devices, each of which gets one stretch of them.
+  """Places a split's images on the devices, each with one contiguous part.
 
-  Each process reads only the stretches of its own devices.
+  Each process reads only the parts of its own devices.
 
   Args:
     mesh: of `build_mesh`.
-    images: uint8 `(M, H, W, C)`, M at least 1; an array, or what is read on being
-      sliced as one would be.
+    images: uint8 `(M, H, W, C)`, M at least 1; an array, or an object that is read on
+      slicing.
 
   Returns:
-    uint8 `(M', H, W, C)` split over "data", M' the next multiple of the axis, black
-    images at the end; which are never to be drawn.
+    uint8 `(M', H, W, C)` split over "data", M' the next multiple of the axis, padded
+    with black images, which must never be drawn.
   """
   total, parts = len(images), mesh.shape["data"]
   shape = (-(-total // parts) * parts, *images.shape[1:])
@@ -149,7 +150,7 @@ def place_images(mesh: Mesh, images: Any) -> jax.Array:
 
   def stretch(index):
     start, stop, _ = index[0].indices(shape[0])
-    if (start, stop) not in read:  # Devices along "model" have the same one.
+    if (start, stop) not in read:  # Devices along "model" have the same part.
       part = np.asarray(images[start : min(stop, total)])
       padding = [(0, stop - start - len(part))] + [(0, 0)] * 3
       read[start, stop] = np.pad(part, padding) if padding[0][1] else part
@@ -159,14 +160,14 @@ def place_images(mesh: Mesh, images: Any) -> jax.Array:
 
 
 def own_rows(mesh: Mesh, total: int) -> range:
-  """The rows of `place_images` that lie on this process's devices.
+  """The rows of `place_images` on this process's devices.
 
   Args:
     mesh: of `build_mesh`.
-    total: M, the padding not counted.
+    total: M, without the padding.
 
   Returns:
-    One stretch of 0..M-1, perhaps empty.
+    A contiguous range of 0..M-1, perhaps empty.
   """
   parts = mesh.shape["data"]
   rows = -(-total // parts) * parts
@@ -177,7 +178,7 @@ def own_rows(mesh: Mesh, total: int) -> range:
 
 
 def whole(array: jax.Array) -> np.ndarray:
-  """All of an array on the host, also where other processes hold parts of it."""
+  """Gathers an array on the host, also if other processes hold parts of it."""
   if isinstance(array, jax.Array) and not array.is_fully_addressable:
     if not array.is_fully_replicated:
       return np.asarray(multihost_utils.process_allgather(array, tiled=True))

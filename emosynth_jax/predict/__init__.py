@@ -1,12 +1,12 @@
-"""Expressions of the faces in images.
+"""Facial expression prediction for images.
 
   from emosynth_jax.predict import Predictor
 
   predictor = Predictor()  # or of a run's workdir, or a bundle
   print(predictor("photograph.jpg"))
 
-The command is `python -m emosynth_jax.predict`. docs/predict.md says what a label can't
-tell of a person.
+The command is `python -m emosynth_jax.predict`. docs/predict.md explains the limits of
+such labels.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ __all__ = ["FACES", "UNCERTAIN", "Prediction", "Predictor"]
 
 
 def __getattr__(name: str) -> Any:
-  # The command's --help is spared JAX, which a predictor needs.
+  # Imported lazily, so that the command's --help does not import JAX.
   if name not in __all__:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
   from emosynth_jax.predict import predictor

@@ -1,4 +1,4 @@
-"""Expressions of the faces in pictures.
+"""Facial expression prediction for images, videos and webcams.
 
   from emosynth_jax.predict import Predictor
 
@@ -9,7 +9,7 @@ and as a command, for image files, folders, videos and a webcam:
 
   python -m emosynth_jax.predict PATH... --annotate=DIR
 
-Read docs/predict.md first, for what a label can't tell of a person.
+Read docs/predict.md first, on the limits of such labels.
 """
 
 from absl import app, flags

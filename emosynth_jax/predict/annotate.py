@@ -1,4 +1,4 @@
-"""Boxes and names of expressions drawn onto pictures, and written to files."""
+"""Annotation of images and videos with boxes and expressions."""
 
 import os
 import pathlib
@@ -13,26 +13,26 @@ _SURE = (28, 126, 60)
 _UNSURE = (96, 96, 96)
 _PAPER = (255, 255, 255)
 
-# Smaller pictures are enlarged, or the tag would hide the face and not fit.
+# Smaller images are enlarged: otherwise the tag would not fit and hide the face.
 _LEAST_WIDTH, _LEAST_HEIGHT = 192, 96
-# ...but not beyond this, which a picture of one row would otherwise go.
+# Limit of the enlargement, for images of extreme shape.
 _MOST = 2048
-# A frame of a film is repeated for at most so many seconds, whatever its time says.
+# Maximum duration in seconds for which a frame is repeated, whatever its timestamp.
 _LONGEST_STILL = 60
 
 
 def draw(picture: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
-  """A picture with its faces framed, each with its label and confidence.
+  """Draws the faces' boxes with label and confidence.
 
   Args:
     picture: uint8 `(H, W, 3)`, RGB.
-    predictions: `predict.Prediction`s. One without a box is of the whole picture. An
-      uncertain one is framed grey, and says what it would be taken for.
+    predictions: `predict.Prediction`s. One without a box applies to the whole image. An
+      uncertain one has a gray box with the most probable label.
 
   Returns:
-    A new picture, uint8 `(f H, f W, 3)`: the factor f is 1, or a whole number that
-    makes room for a tag on a picture of less than 192x96 pixels. It depends on the
-    picture's shape alone.
+    A new image, uint8 `(f H, f W, 3)`: the factor f is 1, or an integer that makes room
+    for a tag on an image of less than 192x96 pixels. It depends on the image's shape
+    alone.
   """
   factor = _factor(*picture.shape[:2])
   image = Image.fromarray(picture.repeat(factor, axis=0).repeat(factor, axis=1))
@@ -53,7 +53,7 @@ def draw(picture: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
       pen, text, width - 2 * line - 2, height - 2 * line - 2
     )
     tag_width, tag_height = x1 - x0 + 2 * line + 2, y1 - y0 + 2 * line + 2
-    # Above the face, or inside where there is no room; never off the picture.
+    # Above the face, or inside if there is no room; never outside of the image.
     y = top - tag_height if top >= tag_height else max(0, min(top, height - tag_height))
     x = max(0, min(left, width - tag_width))
     pen.rectangle((x, y, x + tag_width - 1, y + tag_height - 1), fill=colour)
@@ -67,7 +67,7 @@ def _factor(height: int, width: int) -> int:
 
 
 def _fit(pen: Any, text: str, width: int, height: int) -> tuple[Any, Any]:
-  """A font in which the text is no wider and no higher, and its box."""
+  """The largest font in which the text fits, and its box."""
   size = max(11, round(max(pen.im.size) / 40))
   while True:
     font = ImageFont.load_default(size=size)
@@ -79,21 +79,21 @@ def _fit(pen: Any, text: str, width: int, height: int) -> tuple[Any, Any]:
 
 
 class Writer:
-  """Writes annotated pictures and videos into a folder; a context.
+  """Context that writes annotated images and videos into a folder.
 
-  A file appears when it is complete, and takes the place of a drawing of the same name
-  from before, but never of an input.
+  A file appears when it is complete, and replaces an earlier output of the same name,
+  but never an input.
   """
 
   def __init__(self, folder: str | os.PathLike, inputs: Sequence[str] = ()):
-    """Nothing is written yet.
+    """Creates the writer; nothing is written yet.
 
     Args:
-      folder: it is made if missing.
+      folder: the output folder; created if missing.
       inputs: files that are read in this run.
 
     Raises:
-      NotADirectoryError: if it is a file.
+      NotADirectoryError: if `folder` is a file.
     """
     self._folder = pathlib.Path(folder)
     if self._folder.exists() and not self._folder.is_dir():
@@ -110,14 +110,14 @@ class Writer:
     self._end_video()
 
   def write(self, frame: Any, picture: np.ndarray) -> None:
-    """Writes an annotated picture, or the next frame of a video.
+    """Writes an annotated image, or the next frame of a video.
 
-    Images become NAME.faces.png, videos NAME.faces.mp4, where NAME is the whole name
-    that they had. Frames of one video follow each other. The new video has one rate;
-    its frames are repeated or left out so that each is shown at its time.
+    Images become NAME.faces.png, videos NAME.faces.mp4, where NAME is the full original
+    name. Frames of one video must be consecutive. The new video has a constant rate;
+    frames are repeated or dropped so that each is shown at its time.
 
     Args:
-      frame: the `media.Frame` that it is of.
+      frame: the `media.Frame` of the image.
       picture: uint8 `(H, W, 3)`, RGB.
 
     Raises:
@@ -136,12 +136,12 @@ class Writer:
     self._video.write(frame, picture)
 
   def _path(self, frame: Any, suffix: str) -> pathlib.Path:
-    """Where to write; a name that is taken, or an input's, gets a number."""
-    # The old suffix stays part of the name, or a.jpg and a.png would be one.
+    """Output path; a number is added if the name is taken or an input's."""
+    # The old suffix stays part of the name, to distinguish a.jpg from a.png.
     path = self._folder / frame.name
     name, number = path.name, 1
     path = path.with_name(name + suffix)
-    # Some file systems don't tell a from A.
+    # Some file systems are case-insensitive.
     while str(path).casefold() in self._taken or self._is_input(path):
       number += 1
       path = path.with_name(f"{name}-{number}{suffix}")
@@ -159,7 +159,7 @@ class Writer:
 
 
 class _Video:
-  """A film that is being written."""
+  """A video that is being written."""
 
   def __init__(self, path: pathlib.Path, frame: Any, picture: np.ndarray):
     self._path, self._part = path, _part(path)
@@ -178,7 +178,7 @@ class _Video:
 
   def write(self, frame: Any, picture: np.ndarray) -> None:
     if picture.shape != self._shape:
-      # OpenCV would leave it out without a word.
+      # OpenCV would silently drop it.
       picture = cv2.resize(picture, self._shape[1::-1])
     place = self._written
     if frame.seconds is not None and self._start is not None:
@@ -198,5 +198,5 @@ class _Video:
 
 
 def _part(path: pathlib.Path) -> pathlib.Path:
-  """The name of a file that isn't complete; folders are read without dotted names."""
+  """Temporary name of an incomplete file; names with a leading dot are not read."""
   return path.with_name(f".part.{path.name}")

@@ -1,4 +1,4 @@
-"""Pictures as predictions see them: what is transparent lies on white."""
+"""Image decoding for prediction: transparent pixels are blended with white."""
 
 import io
 
@@ -9,14 +9,14 @@ from emosynth_jax.data.images import decoding
 
 
 def decode(content: bytes, source: str) -> np.ndarray:
-  """Decodes an encoded image, as `data._images.decode` does, onto a white page.
+  """Decodes an encoded image, as `data._images.decode` does, onto a white background.
 
-  The data sets drop alpha, and with it may show colours that nobody has seen; a picture
-  with a cut-out face is meant as viewers show it. The page in `web/` does the same.
+  The data sets drop alpha, which may reveal hidden colors; here an image with a cut-out
+  face is decoded as viewers show it. The page in `web/` does the same.
 
   Args:
     content: the bytes of the file.
-    source: the name by which an error calls it.
+    source: the file's name in error messages.
 
   Returns:
     uint8 `(height, width, 3)`, RGB and upright.
@@ -32,5 +32,5 @@ def decode(content: bytes, source: str) -> np.ndarray:
     ImageOps.exif_transpose(image, in_place=True)
     rgba = np.asarray(image.convert("RGBA")).astype(np.uint32)
   colour, alpha = rgba[..., :3], rgba[..., 3:]
-  # Rounded to the nearest: the white's share is a whole number.
+  # Rounded to the nearest: the weight of white is an integer.
   return ((colour * alpha + 127) // 255 + 255 - alpha).astype(np.uint8)

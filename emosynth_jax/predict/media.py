@@ -1,4 +1,4 @@
-"""Pictures out of image files, folders, videos and a webcam, one after the other."""
+"""Reads images from files, folders, videos and a webcam."""
 
 import os
 import pathlib
@@ -16,13 +16,13 @@ IMAGE_SUFFIXES = frozenset(
   ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .gif .tif .tiff .webp .avif .jp2 .ppm "
   ".pgm .pbm .pnm".split()
 )
-# Taken from folders too, so that an album of them isn't passed over in silence.
+# Also taken from folders, so that they are not silently ignored.
 _HEIC_SUFFIXES = frozenset({".heic", ".heif"})
 VIDEO_SUFFIXES = frozenset(
   ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .asf .3gp .3g2 .flv .mts .m2ts .ogv "
   ".vob".split()
 )
-# The ends of the names that annotate.py writes; they are no sources of a folder.
+# The suffixes of annotate.py's outputs, which are not read from a folder.
 DRAWING_SUFFIXES = (".faces.png", ".faces.mp4")
 
 
@@ -33,22 +33,21 @@ def read_all(
   max_frames: int = 0,
   passed_over: Counter[str] | None = None,
 ) -> Iterator[Frame]:
-  """The pictures of all sources, in their order.
+  """Yields the images of all sources, in order.
 
-  Of a folder, with its subfolders, the images and videos are taken by their suffixes,
-  sorted by name; names that begin with a dot and links to folders are left out, and so
-  is what annotate.py has drawn. What can't be read yields a frame that says why, and
-  the next source is read.
+  In a folder and its subfolders, images and videos are selected by suffix and sorted by
+  name; names that begin with a dot, links to folders and outputs of annotate.py are
+  skipped. An unreadable source yields a frame with the error, and reading continues.
 
   Args:
     sources: image files, video files, folders, or a webcam's number.
-    every: of videos and webcams, each so many frames one is taken.
-    max_frames: at most so many frames of each video and webcam; 0 for all.
-    passed_over: counts by suffix what a folder holds and is not taken; dotted names
-      aren't counted.
+    every: for videos and webcams, take one of every so many frames.
+    max_frames: maximum number of frames of each video and webcam; 0 for all.
+    passed_over: counts by suffix the files of a folder that are skipped, except names
+      with a leading dot.
 
   Yields:
-    Frames. Of an animated image or one of several pages it is the first.
+    Frames. Only the first frame or page of an animated or multi-page image.
 
   Raises:
     ValueError: for a number out of its range.
@@ -82,27 +81,27 @@ def read_all(
 
 
 def is_webcam(source: str) -> bool:
-  """Whether `read_all` takes this for a webcam's number."""
+  """Returns whether `read_all` interprets this as a webcam's number."""
   return _is_number(source) and not os.path.lexists(source)
 
 
 def webcam_name(source: str) -> str:
-  """What `Frame.source` calls a webcam that was given as this source."""
+  """`Frame.source` of a webcam that was given as this source."""
   return video.webcam_name(int(source))
 
 
 def decode(content: bytes, source: str) -> np.ndarray:
-  """An image file's picture, as `image_input.decode`, with a word on what it can't be.
+  """Decodes an image file as `image_input.decode`, with hints on unsupported formats.
 
   Args:
     content: the bytes of the file.
-    source: the name by which an error calls it.
+    source: the file's name in error messages.
 
   Returns:
     uint8 `(H, W, 3)`, RGB and upright.
 
   Raises:
-    ValueError: the bytes are none, no image, or a damaged one.
+    ValueError: the bytes are empty, no image, or a damaged one.
   """
   if not content:
     raise ValueError(f"{source}: the file is empty")
@@ -119,7 +118,7 @@ def decode(content: bytes, source: str) -> np.ndarray:
 
 
 def load(picture: np.ndarray | str | os.PathLike) -> np.ndarray:
-  """A picture as an array: read from its file, on white if transparent, or checked.
+  """Reads an image file (transparent pixels on white), or checks an array.
 
   Args:
     picture: as `predict.Predictor` takes it.
@@ -128,7 +127,7 @@ def load(picture: np.ndarray | str | os.PathLike) -> np.ndarray:
     uint8 `(H, W, C)`, C 1 or 3.
 
   Raises:
-    TypeError: for what is neither a path nor an array of uint8.
+    TypeError: if it is neither a path nor a uint8 array.
     ValueError: for an array of another shape, or a file that is no image.
     OSError: if the file can't be read.
   """

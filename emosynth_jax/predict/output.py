@@ -1,4 +1,4 @@
-"""The lines of emosynth_jax.predict: JSON and CSV, and the file that they go to."""
+"""JSON and CSV output of emosynth_jax.predict."""
 
 import contextlib
 import csv
@@ -19,7 +19,7 @@ FORMATS = ("jsonl", "csv")
 _COLUMNS = (
   "source frame seconds face left top right bottom detection_score label confidence"
 ).split()
-# A file name may hold bytes that are no text; JSON reads what is written for them.
+# A file name may contain bytes that are not valid text, which are escaped for JSON.
 _TEXT: dict[str, Any] = {
   "encoding": "utf-8",
   "errors": "backslashreplace",
@@ -33,7 +33,7 @@ def json_writer(file: TextIO) -> Write:
   """Writes a line of JSON for each frame.
 
   Args:
-    file: where the lines go; each is flushed.
+    file: output file; each line is flushed.
 
   Returns:
     A function of a `media.Frame` and its predictions that writes their line.
@@ -54,10 +54,10 @@ def json_writer(file: TextIO) -> Write:
 
 
 def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
-  """Writes a row for each face, after a row of names.
+  """Writes a row for each face, after a header row.
 
   Args:
-    file: where the rows go; those of a frame are flushed.
+    file: output file; flushed after each frame.
     class_names: of the columns of probabilities, in the order of the predictions'.
 
   Returns:
@@ -93,7 +93,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
 
 
 def _rounded(prediction: predictor_module.Prediction) -> dict[str, Any]:
-  """As it is written: tenths of a pixel, and probabilities to five digits."""
+  """Rounds for output: tenths of a pixel, and probabilities to five digits."""
   record = prediction._asdict()
   if prediction.box:
     record["box"] = [round(x, 1) for x in prediction.box]
@@ -106,22 +106,22 @@ def _rounded(prediction: predictor_module.Prediction) -> dict[str, Any]:
 
 
 def check_output(output: str, inputs: Sequence[str]) -> None:
-  """Refuses a file that can't be written, or that is read.
+  """Checks that the output file is writable and not an input.
 
   Args:
-    output: the file of the lines.
+    output: the output file.
     inputs: files and folders that are read.
 
   Raises:
     ValueError: if it is one of the inputs, or named like an image or a video.
-    OSError: if it is a folder, or in none.
+    OSError: if it is a folder, or its folder does not exist.
   """
   path = pathlib.Path(os.path.realpath(output))
   if path.is_dir():
     raise IsADirectoryError(f"--output: expected a file, {output} is a folder")
   if not path.parent.is_dir():
     raise FileNotFoundError(f"--output: there is no folder {path.parent}")
-  # What a folder holds is known only once it is walked.
+  # The content of a folder is not known yet.
   if path.suffix.lower() in media.IMAGE_SUFFIXES | media.VIDEO_SUFFIXES:
     raise ValueError(
       f"--output: expected the name of a file of lines (.jsonl, .csv), got {output}"
@@ -135,10 +135,11 @@ def check_output(output: str, inputs: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def open_lines(output: str | None) -> Iterator[TextIO]:
-  """Opens the file that the lines go to; a context.
+  """Context that opens the output file.
 
-  They are written beside it, and take its name when the context ends. If it ends by an
-  error, an earlier file stays, and the lines are kept under the name with ".partial".
+  The lines are written to a temporary file, which is renamed when the context ends.
+  After an error, an earlier file stays, and the lines are kept under the name with
+  ".partial".
 
   Args:
     output: its name; None for standard output. A device or a pipe is written directly.

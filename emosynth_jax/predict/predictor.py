@@ -1,4 +1,4 @@
-"""Finds faces in images and classifies their expressions."""
+"""Face detection and expression classification."""
 
 import os
 import time
@@ -18,21 +18,21 @@ from emosynth_jax.predict.timing import Timing
 FACES = ("detect", "none")
 UNCERTAIN = "uncertain"
 
-# Pictures that wait for faces to fill a batch hold at most so many bytes of pixels.
+# Maximum size in bytes of the images that wait for a full batch of faces.
 MAX_WAITING_BYTES = 256 * 2**20
 
 Picture = np.ndarray | str | os.PathLike
 
 
 class Prediction(NamedTuple):
-  """The expression of a face.
+  """Prediction for one face.
 
   Attributes:
-    box: left, top, right and bottom in pixels of the picture; None where the picture
-      was taken for a face as it is.
-    detection_score: the detector's, or None.
-    label: the likeliest class, or "uncertain" below the least confidence.
-    confidence: the calibrated probability of the likeliest class.
+    box: left, top, right and bottom in pixels of the image; None if the whole image was
+      classified as a face.
+    detection_score: score of the detector, or None.
+    label: the most probable class, or "uncertain" below the minimum confidence.
+    confidence: the calibrated probability of the most probable class.
     probabilities: of each class by name, calibrated; they sum to 1.
   """
 
@@ -44,7 +44,7 @@ class Prediction(NamedTuple):
 
 
 class Predictor:
-  """Finds faces and classifies them, in batches of one size, compiled once."""
+  """Detects and classifies faces, in batches of one size, compiled once."""
 
   def __init__(
     self,
@@ -58,19 +58,20 @@ class Predictor:
     batch_size: int = 8,
     data_dir: str | None = None,
   ):
-    """Reads the network.
+    """Loads the network.
 
     Args:
       source: a run's workdir, or a bundle (`emosynth_jax.bundle`); None for the
-        network that comes with the package.
-      faces: "detect" looks for them; "none" takes each picture for one cropped face.
-      min_confidence: least confidence for a label, in [0, 1]; below it is "uncertain".
-      min_face_score: the detector's least score, in (0, 1).
-      max_side: pictures with a longer side of more pixels are shrunk to it before they
-        are searched; see `face_detector.build_detector`.
-      max_scale: smaller ones are enlarged by up to this factor, to that side at most.
+        pretrained model that is included.
+      faces: "detect" runs the detector; "none" treats each image as one cropped face.
+      min_confidence: minimum confidence for a label, in [0, 1]; below it the label is
+        "uncertain".
+      min_face_score: minimum score of the detector, in (0, 1).
+      max_side: images with a longer side of more pixels are shrunk to it before
+        detection; see `face_detector.build_detector`.
+      max_scale: smaller images are enlarged by up to this factor, to that side at most.
       batch_size: faces at a time.
-      data_dir: for a workdir that was never calibrated: where its data set is now.
+      data_dir: data set directory of a workdir that is not calibrated yet, if it moved.
 
     Raises:
       FileNotFoundError: if there is no network.
@@ -103,14 +104,14 @@ class Predictor:
     self.timing = Timing()
 
   def __call__(self, picture: Picture) -> list[Prediction]:
-    """The expressions in a picture.
+    """Predicts the expressions in an image.
 
     Args:
       picture: a file's path, or uint8 `(H, W, 3)` in RGB, `(H, W, 1)` or `(H, W)`.
 
     Returns:
-      A prediction for each face, the surest face first; an empty list where none is
-      seen.
+      A prediction for each face, by descending detection score; an empty list if there
+      is none.
 
     Raises:
       TypeError: for an array that isn't uint8.
@@ -122,19 +123,19 @@ class Predictor:
   def predict(
     self, pictures: Iterable[Picture], *, return_exceptions: bool = False
   ) -> list[Any]:
-    """The expressions in several pictures; faces of all of them share batches.
+    """Predicts the expressions in several images, whose faces share batches.
 
     Args:
-      pictures: as `__call__` takes one. Each is read when it is its turn.
-      return_exceptions: a picture that can't be read has its error in the list,
-        instead of ending the call without an answer to the others.
+      pictures: as for `__call__`. Each is read when needed.
+      return_exceptions: the error of an unreadable image is returned in the list
+        instead of raised.
 
     Returns:
-      For each picture a list of `Prediction`s, or its error.
+      For each image a list of `Prediction`s, or its error.
 
     Raises:
-      TypeError, ValueError, OSError: as `__call__`, for the first such picture; a note
-        says which it is.
+      TypeError, ValueError, OSError: as `__call__`, for the first such image, which a
+        note identifies.
     """
     errors: dict[int, Exception] = {}
 
@@ -159,18 +160,18 @@ class Predictor:
     max_waiting: int | None = None,
     keep_pictures: bool = True,
   ) -> Iterator[tuple[Any, np.ndarray | None, list[Prediction]]]:
-    """Predictions while the pictures come, in their order.
+    """Yields predictions for a stream of images, in order.
 
     Args:
-      pictures: pairs of anything, which comes back, and a picture, uint8 `(H, W, C)`;
-        None passes through.
-      max_waiting: at most so many pictures wait for a batch to be full; 1 answers each
-        picture before the next, as a webcam wants it. By default eight batches, or
+      pictures: pairs of any object, which is returned, and an image, uint8 `(H, W, C)`;
+        None is passed through.
+      max_waiting: maximum number of images that wait for a full batch; 1 processes each
+        image before the next, as for a webcam. By default eight batches, or
         `MAX_WAITING_BYTES` of pixels.
-      keep_pictures: False forgets the pixels once the faces are cut out.
+      keep_pictures: False drops the pixels once the faces are cropped.
 
     Yields:
-      The pair and its predictions; None in the picture's place if it isn't kept.
+      The pair and its predictions; None in place of the image if it is not kept.
     """
     if max_waiting is None:
       max_waiting = 8 * self._batch_size
@@ -193,7 +194,7 @@ class Predictor:
     yield from self._answer(waiting, crops)
 
   def warm_up(self) -> float:
-    """Compiles the network's program, if that isn't done; seconds that it has taken."""
+    """Compiles the network's program if necessary; returns the time in seconds."""
     if not self._is_compiled:
       began = time.monotonic()
       self._compute_logits(np.zeros((1, *self.network.image_shape), np.uint8))
@@ -202,11 +203,11 @@ class Predictor:
     return self.timing.compilation
 
   def probabilities(self, images: np.ndarray) -> np.ndarray:
-    """Calibrated probabilities of images that are as the network takes them.
+    """Calibrated probabilities of images of the network's input size.
 
     Args:
       images: uint8 `(M, height, width, channels)`, of `network.image_shape`, not
-        equalized: a network with `config.input.equalize` does that itself.
+        equalized: a network with `config.input.equalize` equalizes them itself.
 
     Returns:
       float64 `(M, K)`.
@@ -240,7 +241,7 @@ class Predictor:
     return list(zip(found, crops, strict=True))
 
   def _prepare(self, picture: np.ndarray) -> np.ndarray:
-    """Channels and size, by the functions with which the data sets are read."""
+    """Converts channels and size, as the data set loaders do."""
     side, _, channels = self.network.image_shape
     return image_files.resize(decoding.convert(picture, channels), side)
 

@@ -1,14 +1,13 @@
-"""The command of emosynth_jax.predict: what it reads, writes and says.
+"""Implementation of the command emosynth_jax.predict.
 
-JSON lines have one object for each picture or frame:
+JSON lines have one object for each image or frame:
 
   {"source", "frame", "seconds", "faces": [{"box", "detection_score", "label",
    "confidence", "probabilities"}, ...]}        or {"source", "error"}
 
-CSV has one row for each face, and one with an empty label for a picture without any.
-The exit code is 0, 1 for a mistake in the command, 2 if something could not be read,
-each of which has its line, or 130 (Ctrl-C) and 143 (SIGTERM) if it was stopped before
-all sources were read.
+CSV has one row for each face, and one with an empty label for an image without faces.
+The exit code is 0, 1 for invalid arguments, 2 if a source could not be read (each has a
+line), or 130 (Ctrl-C) and 143 (SIGTERM) if interrupted before all sources were read.
 """
 
 import contextlib
@@ -27,12 +26,12 @@ from emosynth_jax.predict import timing as predict_timing
 from emosynth_jax.utils import cli, stop_signal
 
 UNREADABLE = 2
-# Added to a signal's number, as shells do.
+# Added to a signal's number, as in shells.
 _STOPPED = 128
 
 
 def build_predictor(given: Any) -> predictor_module.Predictor:
-  """The predictor that the flags ask for; nothing is compiled yet.
+  """Builds the predictor from the flags; nothing is compiled yet.
 
   Args:
     given: the flags.
@@ -61,15 +60,16 @@ def predict_all(
   sources: Sequence[str],
   file: TextIO,
 ) -> int:
-  """Predicts on all sources, writes what was found and says how fast it was.
+  """Predicts on all sources, writes the results and prints the speed.
 
-  The first Ctrl-C or SIGTERM lets what was read be answered, and reads no more.
+  On the first Ctrl-C or SIGTERM, images already read are processed, and no more are
+  read.
 
   Args:
-    predictor: what answers.
+    predictor: the predictor.
     given: the flags.
     sources: as `media.read_all` takes them.
-    file: where the lines go.
+    file: the output file.
 
   Returns:
     The exit code.
@@ -102,7 +102,7 @@ def predict_all(
       nonlocal is_incomplete
       for frame in frames:
         if stop.number:
-          # Stopping is how a webcam ends.
+          # A webcam is ended by an interrupt.
           is_incomplete = frame.source != endless
           return
         yield frame._replace(picture=None), frame.picture
@@ -147,7 +147,7 @@ def predict_all(
 
 
 def main(argv: list[str]) -> None:
-  """Runs the command; a mistake in its input ends it with one line."""
+  """Runs the command; invalid input exits with a one-line error."""
   given = flags.FLAGS
   sources = argv[1:]
   if not sources:
@@ -158,7 +158,7 @@ def main(argv: list[str]) -> None:
   cli.use_compilation_cache()
   try:
     with cli.mistakes_in_one_line(given.traceback):
-      # Before an earlier output is touched.
+      # Before an earlier output is overwritten.
       if given.output:
         network = [given.bundle] if given.bundle else []
         predict_output.check_output(given.output, [*sources, *network])
@@ -166,7 +166,7 @@ def main(argv: list[str]) -> None:
       with predict_output.open_lines(given.output) as file:
         code = predict_all(predictor, given, sources, file)
   except KeyboardInterrupt:
-    # The second one, or one before the first picture.
+    # The second signal, or one before the first image.
     sys.exit(_STOPPED + 2)
   if code:
     sys.exit(code)

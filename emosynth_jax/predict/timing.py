@@ -1,15 +1,15 @@
-"""How long predictions took, and what the command says of it."""
+"""Timing of predictions, and its summary."""
 
 from collections import Counter
 
 
 class Timing:
-  """What the parts took, in seconds; what is done once is in none but its own.
+  """Times of the parts, in seconds; one-time costs are separate.
 
   Attributes:
-    pictures: how many were searched for faces, and `detection` how long it took.
-    faces: how many were classified, in `batches` of one size whose rest is blank, and
-      `classification` how long it took.
+    pictures: number of images in detection, which took `detection`.
+    faces: number of classified faces, in `batches` of one size, padded with blanks;
+      they took `classification`.
     loading: of the detector, once for each shape of input.
     compilation: of the network's program, with its first call.
   """
@@ -27,12 +27,12 @@ def describe(
   batch_size: int,
   passed_over: Counter[str],
 ) -> str:
-  """What was found and how fast, in a few lines.
+  """Formats the results and the speed in a few lines.
 
   Args:
-    counts: of pictures, faces and so on.
-    seconds: that reading and predicting took, without what is done once.
-    timing: of the parts.
+    counts: numbers of images, faces and so on.
+    seconds: time for reading and prediction, without one-time costs.
+    timing: times of the parts.
     batch_size: faces at a time.
     passed_over: as `media.read_all` counts it.
 

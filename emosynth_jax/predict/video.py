@@ -1,4 +1,4 @@
-"""Frames of video files and webcams, with the time of each."""
+"""Frames of video files and webcams, with timestamps."""
 
 import os
 import pathlib
@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-# Frames a second where a file or a webcam doesn't tell, or tells nonsense.
+# Default frame rate if a file or webcam reports none or an invalid one.
 _USUAL_RATE = 25.0
 
 
 class Frame(NamedTuple):
-  """A picture, or why there is none.
+  """An image, or the error that prevented reading it.
 
   Attributes:
-    source: the file's path as it was given or found, or "webcam 0".
-    name: a relative path to write to what is made of it.
-    picture: uint8 `(H, W, 3)`, RGB and upright; None where it can't be read.
-    error: why it can't be read; "" otherwise.
+    source: the file's path as given or found, or "webcam 0".
+    name: a relative path for outputs.
+    picture: uint8 `(H, W, 3)`, RGB and upright; None if unreadable.
+    error: the error if unreadable; "" otherwise.
     number: of the frame in a video, from 0; None for an image.
     seconds: its time in the video, or since a webcam's first frame; None for an image.
     rate: frames a second of the video, as it states them; None for an image.
@@ -38,19 +38,19 @@ class Frame(NamedTuple):
 def read_file(
   path: pathlib.Path, name: pathlib.PurePath, *, every: int = 1, max_frames: int = 0
 ) -> Iterator[Frame]:
-  """The frames of a video file.
+  """Yields the frames of a video file.
 
-  A file that ends before the length that it states yields an error after its frames.
+  A file that ends before its stated length yields an error after its frames.
 
   Args:
     path: of the file.
     name: for `Frame.name`.
-    every: each so many frames one is taken; the others aren't converted.
-    max_frames: at most so many are taken; 0 for all.
+    every: take one of every so many frames; the others are not converted.
+    max_frames: maximum number of frames; 0 for all.
 
   Yields:
-    Frames. Their times are the file's own. Where it has none, a frame follows the one
-    before by the stated rate.
+    Frames. Their times are the file's own. Missing times are computed from the stated
+    rate.
   """
   try:
     os.fspath(path).encode()
@@ -69,7 +69,7 @@ def read_file(
       stated = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
       if seconds is None:
         seconds = stated if 0 <= stated < float("inf") else 0.0
-      # Some containers state 0 for frames that they have no time of.
+      # Some containers report 0 for frames without a timestamp.
       elif seconds < stated < float("inf"):
         seconds = stated
       else:
@@ -99,7 +99,7 @@ def read_file(
 
 
 def read_webcam(number: int, *, every: int = 1, max_frames: int = 0) -> Iterator[Frame]:
-  """The frames of a webcam; it ends with an error, unless `max_frames` ends it.
+  """Yields the frames of a webcam; ends with an error, unless `max_frames` is reached.
 
   Args:
     number: the webcam's.
@@ -107,7 +107,7 @@ def read_webcam(number: int, *, every: int = 1, max_frames: int = 0) -> Iterator
     max_frames: as in `read_file`.
 
   Yields:
-    Frames. Their times are those of this computer's clock.
+    Frames. Their times are from the computer's clock.
   """
   source, name = webcam_name(number), pathlib.PurePath(f"webcam{number}")
   capture: Any = cv2.VideoCapture(number)
@@ -131,27 +131,27 @@ def read_webcam(number: int, *, every: int = 1, max_frames: int = 0) -> Iterator
 
 
 def webcam_name(number: int) -> str:
-  """What `Frame.source` calls a webcam."""
+  """`Frame.source` of a webcam."""
   return f"webcam {number}"
 
 
 def is_cut_off(
   frames: int, seconds: float, *, stated_frames: float, stated_rate: float
 ) -> bool:
-  """Whether a file ended much before its stated end.
+  """Returns whether a file ended well before its stated end.
 
   Many containers state a length from which the number of frames is only estimated, and
-  sound may go on after the last frame. So both have to be short, by more than two
-  frames and a tenth, or ten seconds where that is less.
+  sound may continue after the last frame. Therefore both must be short, by more than
+  two frames and 1/10, or ten seconds if that is less.
 
   Args:
-    frames: how many there were.
-    seconds: where the last one ended.
-    stated_frames: how many there should be; not above 0 where that isn't known.
+    frames: number of frames read.
+    seconds: end time of the last frame.
+    stated_frames: stated number of frames; not above 0 if unknown.
     stated_rate: frames a second.
 
   Returns:
-    True if it was cut off; False if not, or nobody knows.
+    True if it was truncated; False if not, or unknown.
   """
   if not (0 < stated_frames < float("inf") and 0 < stated_rate < float("inf")):
     return False
@@ -175,7 +175,7 @@ def _read(
   every: int,
   max_frames: int,
 ) -> Generator[Frame, None, int | None]:
-  """Yields frames; returns how many there were, or None if `max_frames` ended it."""
+  """Yields frames; returns their number, or None if `max_frames` was reached."""
   rate = _rate(capture) / every
   index = taken = 0
   while capture.grab():

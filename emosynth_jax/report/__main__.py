@@ -1,14 +1,14 @@
-"""One HTML page of a trained run, or of several side by side.
+"""Writes an HTML report of a trained run, or a comparison of several runs.
 
   python -m emosynth_jax.report --workdir=runs/ce
   python -m emosynth_jax.report --workdir=runs/ce --audit=runs/fer2013-audit
   python -m emosynth_jax.report --workdir=runs/ce --workdir=runs/mam
 
-The page is one file that needs nothing else, on a screen, a phone or paper. Figures are
-those of report.json; the network is run again for what the report does not hold: the
-hardest images, Grad-CAM and the embedding, of the split reported. A folder with a
-seeds.json stands for its seeds. Of several runs figures are set against the first's,
-pair by pair of a seed, and no network is run. docs/reports.md has more.
+The page is one self-contained file, for screen, phone or print. Metrics are those of
+report.json; the network is rerun for what the report does not contain: the hardest
+images, Grad-CAM and the embedding of the reported split. A folder with a seeds.json
+stands for its seeds. For several runs, metrics are compared with the first run's,
+paired by seed, and no network is run. See docs/reports.md.
 """
 
 from absl import app, flags, logging
@@ -17,7 +17,7 @@ from emosynth_jax.utils import cli
 
 
 def main(argv: list[str]) -> None:
-  """Runs the command; a mistake in its input ends it with one line."""
+  """Runs the command; invalid input exits with a one-line error."""
   from emosynth_jax.report import report
 
   cli.expect_flags_only(argv)

@@ -1,4 +1,4 @@
-"""The charts of a page: curves, calibration, embeddings."""
+"""Charts of a report: training curves, calibration, embeddings."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,9 @@ import numpy as np
 
 from emosynth_jax.report import svg
 
-# More classes than this have no names in the picture, and colours come again.
+# With more classes than this, names are omitted and colors repeat.
 COLOURS = 10
-_SIDE = 340.0  # of an embedding's picture
+_SIDE = 340.0  # of an embedding's plot
 _LINE = 15.0  # between two names in it
 
 
@@ -26,7 +26,7 @@ class Series(NamedTuple):
 def series_of(
   records: Sequence[Mapping[str, Any]], key: str, style: str, factor: float = 1.0
 ) -> Series:
-  """One value of a run's records by epoch; those that lack it are left out."""
+  """One value of a run's records by epoch; records without it are skipped."""
   rows = [record for record in records if "epoch" in record and key in record]
   return Series(
     style,
@@ -44,11 +44,11 @@ def curves(
   steps: bool = False,
   height: float = 220.0,
 ) -> markupsafe.Markup | None:
-  """Lines over the epochs; with few points each is a dot.
+  """Line chart over the epochs; with few points each is a dot.
 
   Args:
     series: the lines; those of one epoch are a dot.
-    description: in words.
+    description: alternative text.
     best_epoch: marked by a line, if given.
     log: whether the values, all positive, are on a logarithmic scale.
     steps: whether a value holds for its whole epoch.
@@ -102,11 +102,11 @@ def curves(
 def reliability(
   calibrations: Sequence[tuple[str, Mapping[str, Any]]], description: str
 ) -> markupsafe.Markup:
-  """Accuracy against confidence; bars for one network, lines for several.
+  """Reliability diagram: bars for one network, lines for several.
 
   Args:
     calibrations: CSS classes and "calibration" of `classification.summarize`, each.
-    description: in words.
+    description: alternative text.
 
   Returns:
     The chart.
@@ -145,7 +145,7 @@ def reliability(
 
 
 def confidences(calibration: Mapping[str, Any], description: str) -> markupsafe.Markup:
-  """How many examples each bin of confidence holds, as a share of all."""
+  """Histogram of confidence: share of examples in each bin."""
   edges, _, _, counts = _bins(calibration)
   shares = 100 * counts / counts.sum()
   y_ticks = svg.ticks(0, shares.max(), 3)
@@ -167,20 +167,20 @@ def confidences(calibration: Mapping[str, Any], description: str) -> markupsafe.
 def embedding(
   points: np.ndarray, labels: np.ndarray, class_names: Sequence[str], description: str
 ) -> tuple[markupsafe.Markup, list[markupsafe.Markup]]:
-  """Places in a plane: all classes in one picture, and a picture of each class.
+  """Scatter plots of projected embeddings: all classes in one, and one of each class.
 
-  Colours alone don't tell ten classes apart, and less so for those who see few of
-  them: hence the second.
+  Colors alone do not distinguish ten classes, in particular with color vision
+  deficiency: hence the plots by class.
 
   Args:
     points: `(N, 2)`.
     labels: int `(N,)`.
     class_names: K names.
-    description: of the first picture, in words.
+    description: alternative text of the first plot.
 
   Returns:
-    The picture, and K pictures, each class's points over those of all, which are
-    drawn once and used again.
+    The plot, and K plots with each class's points over those of all, which are drawn
+    once and reused.
   """
   low, high = points.min(axis=0), points.max(axis=0)
   scale = (_SIDE - 20) / max(float((high - low).max()), 1e-9)
@@ -215,7 +215,7 @@ def embedding(
 def interval(
   low: float, value: float, high: float, style: str = ""
 ) -> markupsafe.Markup:
-  """A share with its interval on a line from 0 to 1; the table says it in words."""
+  """A proportion with its interval on a line from 0 to 1; the table has the numbers."""
   strip = svg.new(120.0, 14.0, "")
   del strip.attrib["role"], strip.attrib["aria-label"]
   strip.set("aria-hidden", "true")
@@ -229,7 +229,7 @@ def interval(
 
 
 def _add_bar(chart: svg.Frame, left: float, top: float, right: float) -> None:
-  """A bar from 0 up, with a gap to its neighbours."""
+  """A bar from 0 up, with a gap to its neighbors."""
   svg.add(
     chart.svg,
     "rect",
@@ -253,7 +253,7 @@ def _power(tick: float) -> str:
 
 
 def _bins(calibration: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
-  """Edges, confidences and accuracies (%) and counts of the bins that hold some."""
+  """Edges, confidences and accuracies (%) and counts of the non-empty bins."""
   counts = np.asarray(calibration["count"])
   filled = np.flatnonzero(counts)
   edges = 100 * np.asarray(calibration["bin_edges"], np.float64)
@@ -267,7 +267,7 @@ def _bins(calibration: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
 def _name_places(
   places: np.ndarray, labels: np.ndarray, num_classes: int
 ) -> list[tuple[int, tuple[float, float]]]:
-  """Where the classes' names stand: at their medians, moved down where they collide."""
+  """Positions of the class names: at their medians, moved down on collision."""
   medians = [
     (k, *np.median(places[labels == k], axis=0))
     for k in range(num_classes)

@@ -1,4 +1,4 @@
-"""The page of several runs, side by side."""
+"""Report that compares several runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from emosynth_jax.report import charts, config_groups, render, run_summary, tabl
 from emosynth_jax.report.config_groups import Arm
 from emosynth_jax.report.run_files import RunFiles
 
-# Lines differ in dashes too, for those who see few colours and for grey print.
+# Lines differ in dashes too, for color vision deficiency and grayscale print.
 _DASHES = ("", "dash", "dash2", "dash3")
 _CURVES = (
   ("Validation accuracy (%)", "validation/accuracy", 100.0),
@@ -24,15 +24,15 @@ def build(runs: Sequence[RunFiles], *, made_by: Mapping[str, Any]) -> str:
   """The HTML that compares runs.
 
   Args:
-    runs: at least two, evaluated on the same images; those whose configs differ in
-      the seed alone are one arm.
+    runs: at least two, evaluated on the same images; runs whose configs differ only in
+      the seed are one arm.
     made_by: of `provenance.provenance`.
 
   Returns:
     The page.
 
   Raises:
-    ValueError: for runs that can't be compared.
+    ValueError: for runs that cannot be compared.
   """
   arms = config_groups.group(runs)
   split = runs[0].reported_split
@@ -81,15 +81,15 @@ def build(runs: Sequence[RunFiles], *, made_by: Mapping[str, Any]) -> str:
 
 
 def pooled(arm: Arm, split: str) -> dict[str, Any]:
-  """Confusion matrix and calibration of an arm's seeds together.
+  """Pooled confusion matrix and calibration of an arm's seeds.
 
   Args:
     arm: its runs.
-    split: of which.
+    split: the split.
 
   Returns:
-    "class_names", "confusion_matrix" (the sum of the seeds') and "calibration" (bins
-    of all their answers).
+    "class_names", "confusion_matrix" (the sum of the seeds') and "calibration" (bins of
+    all their predictions).
   """
   summaries = [run.report["splits"][split] for run in arm.runs]
   parts = [summary["calibration"] for summary in summaries]
@@ -119,7 +119,7 @@ def pooled(arm: Arm, split: str) -> dict[str, Any]:
 
 
 def curves(arms: Sequence[Arm]) -> list[tuple[str, Any]]:
-  """Each figure of the epochs, all runs in one chart."""
+  """Each metric by epoch, all runs in one chart."""
   found = []
   for title, key, factor in _CURVES:
     lines = [
@@ -177,7 +177,7 @@ def _headline(arm: Arm, split: str) -> dict[str, Any]:
 def _figures(
   arms: Sequence[Arm], split: str, report: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """A table of a split: a row for each figure, a column for each arm."""
+  """A table of a split: a row for each metric, a column for each arm."""
   labels = config_groups.figure_labels(arms, split)
   return {
     "described": run_summary.described(report, split),
@@ -217,13 +217,13 @@ def _row(arm: Arm, run: RunFiles) -> dict[str, Any]:
 
 
 def _doubts(arms: Sequence[Arm]) -> list[str]:
-  """Each doubt once, with the runs that it is about."""
+  """Each caveat once, with the runs that it applies to."""
   about: dict[str, list[str]] = {}
   total = sum(len(arm.runs) for arm in arms)
   for arm in arms:
     for run in arm.runs:
       for sentence in run_summary.doubts(run):
-        # Said of arms, below.
+        # Stated per arm below.
         if sentence != run_summary.ONE_SEED:
           name = f"{arm.label}, seed {run.report['seed']}"
           about.setdefault(sentence, []).append(name)

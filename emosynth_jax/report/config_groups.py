@@ -1,4 +1,4 @@
-"""Runs to compare, sorted into arms: the seeds of one config each."""
+"""Groups runs into arms: the seeds of one config each."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from emosynth_jax.metrics import statistics
 from emosynth_jax.report.run_files import RunFiles
 from emosynth_jax.workdir import seed_summary
 
-# Of what a page tests; the others are in the table of figures.
+# Metrics that are tested; the others are only in the table.
 TESTED = ("accuracy", "balanced accuracy", "macro F1", "calibration error", "loss")
 
 
@@ -17,8 +17,8 @@ class Arm(NamedTuple):
   """The seeds of one config.
 
   Attributes:
-    label: what tells it from the other arms.
-    runs: one a seed.
+    label: label that distinguishes it from the other arms.
+    runs: one per seed.
     summary: of `seed_summary.summarize`.
   """
 
@@ -28,7 +28,7 @@ class Arm(NamedTuple):
 
 
 def group(runs: Sequence[RunFiles]) -> list[Arm]:
-  """Sorts runs into arms, in the order of their first runs.
+  """Groups runs into arms, in the order of their first runs.
 
   Args:
     runs: at least two.
@@ -38,8 +38,8 @@ def group(runs: Sequence[RunFiles]) -> list[Arm]:
 
   Raises:
     ValueError: if the runs are of several data sets, have other classes or were
-      evaluated on other images, if an arm has a seed twice or seeds of other training
-      data, or if nothing says what data a run was trained on.
+      evaluated on other images, if an arm has a seed twice or seeds with other training
+      data, or if a run's training data is unknown.
   """
   first = runs[0]
   for run in runs:
@@ -77,10 +77,10 @@ def group(runs: Sequence[RunFiles]) -> list[Arm]:
 
 
 def group_by_config(runs: Sequence[RunFiles]) -> list[list[RunFiles]]:
-  """Runs that differ in the seed alone, together.
+  """Groups runs that differ only in the seed.
 
   Args:
-    runs: of any kind.
+    runs: any runs.
 
   Returns:
     The groups, in the order of their first runs.
@@ -105,19 +105,19 @@ def group_by_config(runs: Sequence[RunFiles]) -> list[list[RunFiles]]:
 
 
 def differences(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-  """Each arm less the first one, pair by pair of a seed.
+  """Differences of each arm from the first one, paired by seed.
 
   Args:
     arms: at least two.
 
   Returns:
     For each arm but the first: "label", "seeds" (common ones, may be none) and
-    "rows", for each split and figure tested "split", "figure", "mean", "low", "high",
+    "rows", for each split and metric tested "split", "figure", "mean", "low", "high",
     "p_value" (None for one pair) and "corrected", the p-value corrected by Holm's
     method for all tests here.
 
   Raises:
-    ValueError: if the evaluated splits hold other images.
+    ValueError: if the evaluated splits differ in their images.
   """
   found = []
   for arm in arms[1:]:
@@ -144,7 +144,7 @@ def differences(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 def config_differences(
   arms: Sequence[Arm],
 ) -> tuple[list[tuple[str, list[Any]]], list[tuple[str, Any]]]:
-  """The settings in which the arms differ, and those that they share.
+  """Separates the settings in which the arms differ from the common ones.
 
   Args:
     arms: at least one.
@@ -176,7 +176,7 @@ def _class_names(run: RunFiles) -> list[str]:
 
 
 def _labels(members: Sequence[Sequence[RunFiles]]) -> list[str]:
-  """The shortest of some names that tells the arms apart."""
+  """The shortest labels that distinguish the arms."""
   configs = [own[0].report["config"] for own in members]
   folders = [own[0].workdir for own in members]
   common = os.path.commonpath([str(folder.resolve()) for folder in folders])
@@ -191,7 +191,7 @@ def _labels(members: Sequence[Sequence[RunFiles]]) -> list[str]:
 
 
 def figure_labels(arms: Sequence[Arm], split: str) -> list[str]:
-  """The figures that some arm has of a split, in the order of reports."""
+  """The metrics that any arm has of a split, in the order of reports."""
   found: dict[str, None] = {}
   for arm in arms:
     figures: Mapping[str, Any] = arm.summary["splits"].get(split, {}).get("figures", {})

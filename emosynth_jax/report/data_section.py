@@ -1,4 +1,4 @@
-"""What a page says of the data: class balance, and what an audit found."""
+"""Data section of a report: class balance and audit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ _KINDS = ("exact", "near", "mirrored")
 
 
 def balance(run: RunFiles, audit: Mapping[str, Any] | None) -> dict[str, Any]:
-  """Images by class: of all splits audited, or else of those that the run reports.
+  """Images by class, of all audited splits, or else of the reported splits.
 
   Args:
     run: the run.
@@ -33,7 +33,7 @@ def balance(run: RunFiles, audit: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def forms(run: RunFiles) -> list[tuple[str, str]]:
-  """Each split's images by pixel form, in words; none where it is not recorded."""
+  """Formats each split's images by pixel form; empty if not recorded."""
   counts = run.report.get("pixel_forms", {})
   if run.data is not None:
     counts = counts | fingerprints.form_counts(run.data)
@@ -46,7 +46,7 @@ def forms(run: RunFiles) -> list[tuple[str, str]]:
 
 
 def findings(audit: Mapping[str, Any] | None) -> dict[str, Any] | None:
-  """What an audit counted, in the order of the page's tables; None for None."""
+  """Counts of an audit, in the order of the page's tables; None for None."""
   if audit is None:
     return None
   splits = audit["splits"]

@@ -1,4 +1,4 @@
-"""Arrays as pictures inside a page: data URIs of PNG."""
+"""Images inside a page: PNG data URIs of arrays."""
 
 import base64
 import io
@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-# Small pictures are enlarged where the page is made: a browser would blur them, or not,
-# as it likes.
+# Small images are enlarged in advance, since interpolation differs between browsers.
 _LEAST_SIDE = 96
 
 
 def data_uri(pixels: np.ndarray) -> str:
-  """A picture as a data URI.
+  """Encodes an image as a data URI.
 
   Args:
     pixels: uint8 `(H, W)`, `(H, W, 1)` or `(H, W, 3)`, or floating in [0, 1].
@@ -39,7 +38,7 @@ def png_file(path: str | os.PathLike) -> dict[str, Any]:
   """A PNG file as a data URI, with its size in pixels.
 
   Raises:
-    ValueError: if it is no picture.
+    ValueError: if it is not a PNG image.
   """
   content = pathlib.Path(path).read_bytes()
   try:

@@ -1,4 +1,4 @@
-"""What a page shows of single images: mistakes, Grad-CAM, the embedding."""
+"""Example images of a report: errors, Grad-CAM, the embedding."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from emosynth_jax.analysis.embeddings import embeddings, separation
 from emosynth_jax.analysis.gradcam import plot as gradcam_plot
 from emosynth_jax.report import charts, data_uri, predictions
 
-# Separation in the order of the table: what a figure is called and how it is written.
+# Separation metrics in the order of the table: label and number format.
 _SEPARATION = {
   "silhouette": ("silhouette", "{:.3f}"),
   "silhouette_macro": ("silhouette, mean of the classes", "{:.3f}"),
@@ -20,8 +20,8 @@ _SEPARATION = {
   "angular_margin": ("angular margin", "{:.1f}°"),
   "centre_angle": ("angle between class centres", "{:.1f}°"),
 }
-# As many as emosynth_jax.analysis.embeddings takes by default, and drawn as it draws
-# them: a run has one number, wherever it is read.
+# The defaults of emosynth_jax.analysis.embeddings, so that both report the same numbers
+# of a run.
 _MOST_MEASURED = 10_000
 _FAITHFULNESS = {
   "trustworthiness": "picture: neighbours that are ones",
@@ -30,7 +30,7 @@ _FAITHFULNESS = {
 
 
 class Looks(NamedTuple):
-  """How much of the network's answers a page shows."""
+  """Number of example images of each kind."""
 
   num_mistakes: int = 12
   num_hardest: int = 2
@@ -40,7 +40,7 @@ class Looks(NamedTuple):
 
 
 def images(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
-  """Mistakes, hardest images and Grad-CAM, as the templates take them."""
+  """Most confident errors, hardest images and Grad-CAM, for the templates."""
   dataset = answered.network.dataset
   examples = predictions.drawn_examples(answered)
   rows = [row for pair in examples for row in pair if row is not None]
@@ -85,7 +85,7 @@ def images(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
 
 
 def embedding(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
-  """The features' picture and numbers; "refused" where there can be none."""
+  """The embedding's plot and metrics; "refused" if they cannot be computed."""
   dataset = answered.network.dataset
   order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
   rows = np.sort(order[:_MOST_MEASURED])

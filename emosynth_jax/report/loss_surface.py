@@ -1,4 +1,4 @@
-"""Pictures of the loss surface that other commands left in a run's workdir."""
+"""Loss landscape plots that other commands wrote to a run's workdir."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from emosynth_jax.report import data_uri
 from emosynth_jax.report.run_files import RunFiles
 from emosynth_jax.utils import files as file_utils
 
-# Of each record, its pictures by title.
+# The plots of each record, by title.
 _PICTURES = {
   "loss_landscape": {
     "Loss landscape, contour": "loss_landscape_contour.png",
@@ -23,16 +23,16 @@ _PICTURES = {
 def stored_pictures(
   run: RunFiles, variables_crc32: int | None = None
 ) -> tuple[list[dict[str, Any]], list[str]]:
-  """The pictures that are of the network reported.
+  """Collects the plots that belong to the reported network.
 
   Args:
     run: the run.
-    variables_crc32: `digests.checksum` of the best checkpoint's variables, where
-      the network was read.
+    variables_crc32: `digests.checksum` of the best checkpoint's variables, if the
+      network was loaded.
 
   Returns:
-    The pictures ("title", "uri", "width", "height" and "note": of what), and what was
-    left out and why, in sentences.
+    The plots ("title", "uri", "width", "height" and "note": of what), and sentences on
+    what was omitted and why.
 
   Raises:
     ValueError: if a file is damaged.
@@ -63,7 +63,7 @@ def stored_pictures(
 
 
 def is_stored(run: RunFiles, name: str, variables_crc32: int | None = None) -> bool:
-  """Whether a workdir has an analysis of the network reported.
+  """Returns whether a workdir has an analysis of the reported network.
 
   Args:
     run: the run.
@@ -78,7 +78,7 @@ def is_stored(run: RunFiles, name: str, variables_crc32: int | None = None) -> b
 
 
 def names(found: Sequence[dict[str, Any]]) -> set[str]:
-  """The titles of pictures."""
+  """Joins the titles of plots."""
   return {picture["title"] for picture in found}
 
 
@@ -96,7 +96,7 @@ _NEEDED = (
 
 
 def _settings(run: RunFiles, name: str) -> dict[str, Any] | None:
-  """A record's settings; None where there is none."""
+  """A record's settings; None if there is no record."""
   path = run.workdir / f"{name}.json"
   if not path.is_file():
     return None
@@ -113,7 +113,7 @@ def _settings(run: RunFiles, name: str) -> dict[str, Any] | None:
 def _other(
   run: RunFiles, name: str, settings: Mapping[str, Any], variables_crc32: int | None
 ) -> str:
-  """What a record is of, where that is not the network reported."""
+  """Describes the network of a record, if it is not the reported one."""
   report, config = run.report, run.report["config"]
   if settings["best_epoch"] != report["best_epoch"]:
     return (

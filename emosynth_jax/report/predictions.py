@@ -1,4 +1,4 @@
-"""What a trained network answers to each image of a split, and by what in the image."""
+"""Predictions of a trained network on a split, with Grad-CAM."""
 
 import functools
 import os
@@ -17,7 +17,7 @@ from emosynth_jax.utils import progress
 
 
 class Answers(NamedTuple):
-  """A network's answers to a split of N images.
+  """Predictions of a network on a split of N images.
 
   Attributes:
     network: the network and the split.
@@ -51,23 +51,23 @@ class Maps(NamedTuple):
 def compute_answers(
   workdir: str | os.PathLike, split: str, *, data_dir: str | None, batch_size: int
 ) -> Answers:
-  """Runs a run's best network over a split.
+  """Evaluates a run's best network on a split.
 
   Args:
     workdir: the run's folder.
     split: "validation" or "test".
-    data_dir: where the data set is now; None for where it was.
+    data_dir: data set directory, if it moved since training; else None.
     batch_size: images at a time.
 
   Returns:
-    The answers.
+    The predictions.
 
   Raises:
     FileNotFoundError: if the checkpoint or the data is missing.
     ValueError: for data that is not the run's.
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
-  # As evaluation computed, whose figures stand beside these answers.
+  # In the evaluation's precision, as its metrics are shown beside these predictions.
   network = load_network(workdir, split, data_dir, dtype=None)
   state, images = network.state, network.dataset.images
   bar = progress.Progress(first=0, total=len(images))
@@ -87,21 +87,21 @@ def compute_answers(
 
 
 def confusion_matrix(answers: Answers) -> np.ndarray:
-  """Counts `(K, K)`, rows are true classes."""
+  """Confusion matrix, counts `(K, K)`, rows are true classes."""
   size = answers.probabilities.shape[1]
   cells = answers.labels * size + answers.predicted
   return np.bincount(cells, minlength=size**2).reshape(size, size)
 
 
 def confident_mistakes(answers: Answers, count: int) -> list[int]:
-  """The images classified wrongly with the highest probability, highest first."""
+  """Most confident errors: misclassified images by descending probability."""
   wrong = np.flatnonzero(answers.predicted != answers.labels)
   confidence = answers.probabilities[wrong].max(axis=1)
   return wrong[np.argsort(-confidence, kind="stable")[:count]].tolist()
 
 
 def hardest_of_each_class(answers: Answers, count: int) -> list[int]:
-  """Of each class the images whose label is given the least probability."""
+  """Hardest images of each class: lowest probability of the label."""
   label_probability = _of_label(answers)
   found: list[int] = []
   for k in range(answers.probabilities.shape[1]):
@@ -111,7 +111,7 @@ def hardest_of_each_class(answers: Answers, count: int) -> list[int]:
 
 
 def describe_image(answers: Answers, row: int) -> dict[str, Any]:
-  """An image by its place, file, label and answer.
+  """Describes an image: index, file, label and prediction.
 
   Args:
     answers: of its split.
@@ -135,9 +135,10 @@ def describe_image(answers: Answers, row: int) -> dict[str, Any]:
 
 
 def drawn_examples(answers: Answers) -> list[tuple[int | None, int | None]]:
-  """For each class an image classified well and one that is not, drawn at random.
+  """Draws one correctly and one incorrectly classified image of each class.
 
-  The same for every network that gets them right, or wrong: the order is fixed.
+  The random order is fixed, so that networks with the same predictions get the same
+  images.
   """
   order = np.random.Generator(np.random.PCG64(0)).permutation(len(answers.labels))
   pairs = gradcam_plot.choose_examples(
@@ -155,7 +156,7 @@ def grad_cam(
   """Grad-CAM of the predicted class of some images.
 
   Args:
-    answers: of their split.
+    answers: predictions on their split.
     rows: the images, at least one.
     layer: see `gradcam_network.choose_layer`.
     batch_size: images at a time.

@@ -1,4 +1,4 @@
-"""From what a page says to its HTML: one file that needs nothing else.
+"""Renders a page to a self-contained HTML file.
 
 Every text that comes from a config, a file name or a class is escaped by the templates.
 """
@@ -12,17 +12,17 @@ import jinja2
 import markupsafe
 
 _TEMPLATES = "templates"
-# Joins a number to its unit, so that no line ends between them.
+# Non-breaking space between a number and its unit.
 _SPACE = "\u00a0"
 _MINUS = "\u2212"
 
 
 def render(template: str, context: Mapping[str, Any]) -> str:
-  """A page of a template.
+  """Renders a template.
 
   Args:
     template: a file of templates/.
-    context: all that it names; what it misses is an error.
+    context: its variables; a missing one is an error.
 
   Returns:
     The HTML.
@@ -31,7 +31,7 @@ def render(template: str, context: Mapping[str, Any]) -> str:
 
 
 def percent(fraction: Any, digits: int = 2, sign: bool = False) -> str:
-  """A fraction as in "58.23 %"; reports hold what is not finite as a text."""
+  """Formats a fraction as "58.23 %"; in reports, non-finite values are text."""
   value = 100 * float(fraction)
   if not math.isfinite(value):
     return "not finite"
@@ -40,12 +40,12 @@ def percent(fraction: Any, digits: int = 2, sign: bool = False) -> str:
 
 
 def points(fraction: Any, digits: int = 2) -> str:
-  """A fraction in per cent, without the sign."""
+  """Formats a fraction in percent, without the sign."""
   return decimal(100 * float(fraction), digits)
 
 
 def decimal(value: Any, digits: int = 4, sign: bool = False) -> str:
-  """A number with so many decimals."""
+  """Formats a number with a given number of decimals."""
   if not math.isfinite(float(value)):
     return "not finite"
   text = f"{float(value):{'+' if sign else ''}.{digits}f}"
@@ -53,40 +53,40 @@ def decimal(value: Any, digits: int = 4, sign: bool = False) -> str:
 
 
 def figure(value: Any, label: str, sign: bool = False) -> str:
-  """A figure of `seed_summary.figures_of`: all are fractions but the loss."""
+  """Formats a metric of `seed_summary.figures_of`: fractions, except the loss."""
   return decimal(value, 4, sign) if label == "loss" else percent(value, 2, sign)
 
 
 def span(interval: tuple[float, float], digits: int = 1) -> str:
-  """An interval of a share in per cent, without the sign."""
+  """Formats the interval of a proportion in percent, without the sign."""
   low, high = (f"{100 * bound:.{digits}f}" for bound in interval)
   return f"{low}\u2013{high}"
 
 
 def count(value: int) -> str:
-  """A whole number with its thousands apart."""
+  """Formats an integer with a thousands separator."""
   return f"{value:,}"
 
 
 def commit(text: str) -> str:
-  """The beginning of a commit, and whether the code had other changes."""
+  """Abbreviates a commit, and marks uncommitted changes."""
   number, plus, dirty = text.partition("+")
   return number[:10] + plus + dirty
 
 
 def p_value(value: float) -> str:
-  """A p-value with two digits; a dash where there was no test."""
+  """Formats a p-value with two digits; a dash if there was no test."""
   return f"{value:.2g}" if math.isfinite(value) else "\u2013"
 
 
 def file(path: str) -> markupsafe.Markup:
-  """A path that may be broken after its slashes and underscores."""
+  """A path with line break opportunities after slashes and underscores."""
   escaped = str(markupsafe.escape(path))
   return markupsafe.Markup(escaped.replace("/", "/<wbr>").replace("_", "_<wbr>"))
 
 
 def setting(value: Any) -> str:
-  """A setting of a config, as short as can be."""
+  """Formats a config's setting, abbreviated."""
   if isinstance(value, bool) or value is None:
     return {True: "yes", False: "no", None: "none"}[value]
   if isinstance(value, float):

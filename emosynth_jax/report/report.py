@@ -1,4 +1,4 @@
-"""Builds the page of a run, or of several."""
+"""Builds the report of a run, or of several."""
 
 import pathlib
 from typing import Any
@@ -13,7 +13,7 @@ from emosynth_jax.report import (
 from emosynth_jax.utils import files
 from emosynth_jax.workdir import provenance
 
-# What a page of several runs takes no notice of, with its default: it runs no network.
+# Flags without effect for several runs, for which no network is run, with defaults.
 _OF_ONE_RUN = {
   "audit": None,
   "images": True,
@@ -26,7 +26,7 @@ _OF_ONE_RUN = {
 
 
 def write_page(given: Any) -> pathlib.Path:
-  """Writes the page that the flags ask for.
+  """Writes the report specified by the flags.
 
   Args:
     given: the flags.
@@ -37,7 +37,7 @@ def write_page(given: Any) -> pathlib.Path:
   Raises:
     FileNotFoundError: if a run, its checkpoint or its data is missing.
     ValueError: for runs that can't be compared, data that is not the run's, or a flag
-      that is of no effect on a page of several runs.
+      without effect for several runs.
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
   workdirs = run_files.expand_workdirs(given.workdir)

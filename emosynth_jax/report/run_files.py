@@ -1,4 +1,4 @@
-"""What the files of a workdir say of a run: all that a page tells without computing."""
+"""Reads the files of a workdir for a report."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from emosynth_jax.config import defaults
 from emosynth_jax.utils import files
 from emosynth_jax.workdir import metric_writer
 
-# What a report of today has; one that lacks some of it was written by earlier code.
+# Fields of a current report; one that lacks some was written by earlier code.
 _REPORT_KEYS = (
   "data_set",
   "chosen_on",
@@ -26,7 +26,7 @@ _REPORT_KEYS = (
   "splits",
 )
 
-# Of an audit, and of each of its splits, what a page shows.
+# Fields of an audit, and of each of its splits, that a report shows.
 _AUDIT_KEYS = (
   "splits",
   "pairs",
@@ -39,14 +39,14 @@ _AUDITED_KEYS = ("num_images", "class_counts", "blank_images", "images_with_twin
 
 
 class RunFiles(NamedTuple):
-  """A finished run as its files tell it.
+  """A finished run, as read from its files.
 
   Attributes:
     workdir: the run's folder.
-    report: report.json; settings that came after the run have their defaults, which do
-      what it did.
+    report: report.json; settings added since the run have their defaults, which keep
+      its behavior.
     records: metrics.jsonl, one dictionary an epoch.
-    seconds: how long the epochs took by the clock, of timing.jsonl; None without it.
+    seconds: wall-clock time of the epochs, from timing.jsonl; None without it.
     data: data.json, see `fingerprints.fingerprint`; None without it.
   """
 
@@ -58,18 +58,18 @@ class RunFiles(NamedTuple):
 
   @property
   def reported_split(self) -> str:
-    """The split of the headline: the last, which no choice was made on if it can be."""
+    """The split of the headline: the last, not used for selection if possible."""
     return list(self.report["splits"])[-1]
 
 
 def read_run(workdir: str | os.PathLike) -> RunFiles:
-  """Reads the files of a run that was evaluated.
+  """Reads the files of an evaluated run.
 
   Args:
     workdir: the run's folder.
 
   Returns:
-    What they say.
+    The run.
 
   Raises:
     FileNotFoundError: if there is no report.json or no metrics.jsonl.
@@ -93,7 +93,7 @@ def read_run(workdir: str | os.PathLike) -> RunFiles:
   records = metric_writer.read_records(workdir / "metrics.jsonl")
   timing = workdir / "timing.jsonl"
   lines = metric_writer.read_records(timing) if timing.exists() else []
-  # The epochs of an interrupted run were timed in parts, of which some are lost.
+  # The epochs of an interrupted run were timed in parts, some of which are missing.
   whole = len(lines) == len(records) and len(report["trained_by"]) <= 1
   data = workdir / "data.json"
   return RunFiles(
@@ -115,8 +115,8 @@ def expand_workdirs(workdirs: Sequence[str | os.PathLike]) -> list[pathlib.Path]
     The runs' folders, in this order.
 
   Raises:
-    FileNotFoundError: if seeds.json names a folder that is not there.
-    ValueError: if seeds.json is damaged, or a folder is there twice.
+    FileNotFoundError: if seeds.json names a folder that does not exist.
+    ValueError: if seeds.json is damaged, or a folder is given twice.
   """
   found: list[pathlib.Path] = []
   for workdir in map(pathlib.Path, workdirs):
@@ -124,7 +124,8 @@ def expand_workdirs(workdirs: Sequence[str | os.PathLike]) -> list[pathlib.Path]
       found.append(workdir)
       continue
     for seed in _read_json(workdir / "seeds.json", "", ("workdirs",))["workdirs"]:
-      # As the command named it, or beside seeds.json, which may have been moved.
+      # The path as given to the command, or beside seeds.json, which may have been
+      # moved.
       places = [pathlib.Path(seed), workdir / pathlib.Path(seed).name]
       there = [place for place in places if place.is_dir()]
       if not there:
@@ -150,7 +151,7 @@ def read_audit(folder: str | os.PathLike, run: RunFiles) -> dict[str, Any]:
 
   Raises:
     FileNotFoundError: if there is no audit.json.
-    ValueError: if it is damaged, or of other data than the run's.
+    ValueError: if it is damaged, or of different data than the run's.
   """
   path = pathlib.Path(folder) / "audit.json"
   audit = _read_json(
@@ -175,7 +176,7 @@ def read_audit(folder: str | os.PathLike, run: RunFiles) -> dict[str, Any]:
 def _with_defaults(
   config: Mapping[str, Any], default: Mapping[str, Any], path: str = ""
 ) -> dict[str, Any]:
-  """A config with the settings that it lacks; open parts stay as they are."""
+  """Adds missing settings to a config; unlocked sections stay unchanged."""
   completed = dict(config)
   for key, value in default.items():
     name = f"{path}{key}"

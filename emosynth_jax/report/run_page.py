@@ -1,4 +1,4 @@
-"""The page of one run."""
+"""Report of one run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -43,17 +43,17 @@ def build(
   Args:
     run: the run.
     audit: of its data set, if there is one.
-    answered: its network's answers to the split reported; None for a page without
-      pictures of images.
-    looks: how much of them is shown.
+    answered: its network's predictions on the reported split; None for a page without
+      example images.
+    looks: number of examples to show.
     made_by: of `provenance.provenance`.
 
   Returns:
     The page.
 
   Raises:
-    ValueError: if the answers are another network's than the report's, or the layer
-      is unknown.
+    ValueError: if the predictions are of another network than the report's, or the
+      layer is unknown.
   """
   report, head = run.report, run_summary.headline(run)
   summary = head["summary"]
@@ -134,15 +134,15 @@ def build(
 
 
 def check_answers(run: RunFiles, answered: predictions.Answers) -> list[str]:
-  """Compares the answers with the report.
+  """Compares the predictions with the report.
 
   Args:
     run: the run.
-    answered: the network's answers to the split reported.
+    answered: the network's predictions on the reported split.
 
   Returns:
-    A sentence if some images get another class than when the report was written, as
-    rounding on other hardware makes them.
+    A sentence if some predictions differ from the report's, as by rounding on other
+    hardware.
 
   Raises:
     ValueError: if the checkpoint is of another epoch than the report.

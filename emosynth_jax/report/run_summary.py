@@ -1,4 +1,4 @@
-"""What a figure means little without: protocol, provenance, doubts, omissions."""
+"""Context of a result: protocol, provenance, caveats, omissions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,15 +19,15 @@ _NOT_RECORDED = "not recorded"
 
 
 def headline(run: RunFiles) -> dict[str, Any]:
-  """The figure that a page begins with, and what belongs to it.
+  """The headline result of a report.
 
   Args:
     run: the run.
 
   Returns:
-    "split" (its name), "described" (as reports name it), "summary" (see
+    "split" (its name), "described" (its name in reports), "summary" (see
     `classification.summarize`), "interval" (of the accuracy, over samples of images),
-    and "chosen_on" (whether the epoch was chosen on this very split).
+    and "chosen_on" (whether the epoch was selected on this split).
   """
   name = run.reported_split
   summary = run.report["splits"][name]
@@ -47,7 +47,7 @@ def described(report: Mapping[str, Any], split: str) -> str:
 
 
 def protocol(run: RunFiles) -> list[tuple[str, str]]:
-  """Data, split, choice of the epoch, network, loss: label and value."""
+  """Protocol: data, split, epoch selection, network, loss, as label and value."""
   report = run.report
   config = report["config"]
   name = run.reported_split
@@ -74,7 +74,7 @@ def protocol(run: RunFiles) -> list[tuple[str, str]]:
     ("Loss", config["loss"]["name"]),
     ("Started from", started or "random parameters"),
   ]
-  # Reports of earlier runs don't tell the form.
+  # Reports of earlier runs do not include the form.
   if counts := report.get("pixel_forms", {}).get(name):
     rows.insert(2, ("Pixel form", pixel_form.describe_counts(counts)))
   if config["data"]["limit"]:
@@ -85,7 +85,7 @@ def protocol(run: RunFiles) -> list[tuple[str, str]]:
 
 
 def origin(run: RunFiles) -> list[tuple[str, Any]]:
-  """By what a run was trained and evaluated: label and value, or values."""
+  """Provenance of training and evaluation: label and value, or values."""
   trained, evaluated = run.report["trained_by"], run.report["evaluated_by"]
 
   def each(key):
@@ -108,14 +108,14 @@ def origin(run: RunFiles) -> list[tuple[str, Any]]:
 
 
 def doubts(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
-  """What speaks against the figure, or is not known of it, in sentences.
+  """Caveats of the result, in sentences.
 
   Args:
     run: the run.
     audit: of its data set, if there is one.
 
   Returns:
-    Sentences, the gravest first.
+    Sentences, the most serious first.
   """
   report = run.report
   config = ml_collections.ConfigDict(report["config"])
@@ -159,13 +159,13 @@ def not_run(
   checks: Mapping[str, Any],
   variables_crc32: int | None = None,
 ) -> list[tuple[str, str]]:
-  """What could have been looked at and was not: the thing, and how to do it.
+  """Analyses that were not computed: name and command.
 
   Args:
     run: the run.
     audit: of its data set, if there is one.
     network: whether the network was run for the page.
-    checks: of `saliency_checks.map_checks`, which are of the epoch reported.
+    checks: of `saliency_checks.map_checks`, those of the reported epoch.
     variables_crc32: of the best checkpoint, see `loss_surface.stored_pictures`.
 
   Returns:
@@ -250,5 +250,5 @@ def _count(number: int) -> str:
 
 
 def listed(values: Sequence[Any]) -> str:
-  """Values in a line."""
+  """Joins values in one line."""
   return ", ".join(map(str, values))

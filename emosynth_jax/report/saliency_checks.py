@@ -1,4 +1,4 @@
-"""What checks of the saliency maps found: tables that other commands left in a workdir.
+"""Tables of the saliency map checks that other commands wrote to a workdir.
 
 The sanity check is of `emosynth_jax.analysis.gradcam --sanity_check`, the deletion of
 `emosynth_jax.analysis.deletion`.
@@ -14,7 +14,7 @@ SANITY_FILE, DELETION_FILE = "gradcam.json", "deletion.json"
 
 
 def map_checks(run: RunFiles, variables_crc32: int | None = None) -> dict[str, Any]:
-  """The checks that are of the network reported.
+  """Collects the checks that belong to the reported network.
 
   Args:
     run: the run.
@@ -23,7 +23,7 @@ def map_checks(run: RunFiles, variables_crc32: int | None = None) -> dict[str, A
 
   Returns:
     "sanity" and "deletion", each None or a table for the templates, and "left_out",
-    what was left out and why, in sentences.
+    sentences on what was omitted and why.
 
   Raises:
     ValueError: if a file is damaged.
@@ -53,7 +53,7 @@ def map_checks(run: RunFiles, variables_crc32: int | None = None) -> dict[str, A
 def _other(
   run: RunFiles, record: Mapping[str, Any], variables_crc32: int | None
 ) -> str:
-  """What a record is of, where that is not the network reported."""
+  """Describes the network of a record, if it is not the reported one."""
   epoch, reported = record["best_epoch"], run.report["best_epoch"]
   if epoch != reported:
     return f"of epoch {epoch}, the report of epoch {reported}"
@@ -68,13 +68,13 @@ def _other(
 
 
 def _sanity(record: Mapping[str, Any]) -> dict[str, Any] | None:
-  """Rank correlations by layer; None where the maps were made without the check."""
+  """Rank correlations by layer; None if the check was not run."""
   checked = record["sanity_check"]
   if not checked:
     return None
   height, width, _ = record["layer_shape"]
   margin = record["margin"]
-  # A record of before has taken the first ones, and does not say how many.
+  # Earlier records used the first images, and do not state their number.
   own = record.get("sanity_check_of")
   return {
     "of": _images(record | own) if own else f"the first of {_images(record)}",
@@ -88,7 +88,7 @@ def _sanity(record: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _deletion(record: Mapping[str, Any]) -> dict[str, Any]:
-  """Falls of the predicted class's probability by map."""
+  """Drops of the predicted class's probability by map."""
   return {
     "of": _images(record),
     "share": f"{100 * record['share']:g}",

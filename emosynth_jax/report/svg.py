@@ -1,8 +1,8 @@
-"""Axes and lines as inline SVG, whose colours and fonts are the page's.
+"""Inline SVG charts with the page's colors and fonts.
 
-Built as element trees, so that whatever a config is called can't break the page. Sizes
-are in units of a chart that is 360 wide, about a phone's pixels: text is readable there
-and not huge where there is more room.
+Built as element trees, so that arbitrary names are escaped. Sizes are in units of a
+chart that is 360 wide, about a phone's pixels: text is readable there and not too large
+on wider screens.
 """
 
 import math
@@ -19,7 +19,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 10.0, 10.0, 36.0
 
 
 class Frame(NamedTuple):
-  """A chart with axes: add to `svg`, at the places that `x` and `y` give."""
+  """A chart with axes: add to `svg`, at the positions that `x` and `y` return."""
 
   svg: ET.Element
   x: Callable[[float], float]
@@ -27,7 +27,7 @@ class Frame(NamedTuple):
 
 
 def new(width: float, height: float, description: str) -> ET.Element:
-  """An empty chart; the description is what those hear who can't see it."""
+  """An empty chart; the description is its alternative text."""
   return ET.Element(
     "svg",
     {
@@ -73,7 +73,7 @@ def frame(
   """A chart with horizontal lines at the ticks of y and none of x.
 
   Args:
-    description: of the whole chart, in words.
+    description: alternative text of the chart.
     x: first and last value.
     y: likewise, upwards.
     x_ticks: where values are written below.
@@ -144,9 +144,9 @@ def line(points: Sequence[tuple[float, float]]) -> str:
 
 
 def dots(points: np.ndarray) -> str:
-  """A path that is a dot at each point, where its lines have round ends.
+  """A path with a dot at each point, drawn by round line caps.
 
-  A tenth of the size of as many circles.
+  It takes 1/10 of the size of separate circles.
   """
   finite = points[np.isfinite(points).all(axis=1)]
   return "".join(f"M{number(x)} {number(y)}h0" for x, y in finite)

@@ -1,4 +1,4 @@
-"""The tables of a page, as rows of plain values for its templates."""
+"""Tables of a report, as rows of plain values for the templates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def confusion(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
   Returns:
     For each class "name", "support" and "cells", each with "count", "share" (of its
-    row, None in an empty one), "right" and "style", its colours as CSS variables.
+    row, None in an empty one), "right" and "style", its colors as CSS variables.
   """
   counts = np.asarray(summary["confusion_matrix"])
   rows = []
@@ -46,15 +46,15 @@ def confusion(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 def classes(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
   """Precision, recall, F1 and support by class, with Wilson's intervals of the shares.
 
-  F1 is no share of anything, and has none.
+  F1 is not a proportion, and has none.
 
   Args:
     summary: of `classification.summarize`.
 
   Returns:
     For each class "name", "precision", "recall", "f1", "support",
-    "precision_interval", "recall_interval" (None where there is nothing to count) and
-    "strip", a picture of the recall.
+    "precision_interval", "recall_interval" (None if undefined) and "strip", a chart of
+    the recall.
   """
   counts = np.asarray(summary["confusion_matrix"])
   rows = []
@@ -76,7 +76,7 @@ def classes(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def bins(calibration: Mapping[str, Any]) -> list[dict[str, Any]]:
-  """The bins of a calibration that hold examples."""
+  """The non-empty bins of a calibration."""
   edges, columns = calibration["bin_edges"], ("confidence", "accuracy", "count")
   return [
     {
@@ -90,7 +90,7 @@ def bins(calibration: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def config_changes(config: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-  """The settings that are not the defaults: path, value, default (None for none)."""
+  """Settings that differ from the defaults: path, value, default (None for none)."""
   default = files.to_jsonable(defaults.get_default_config().to_dict())
   before = defaults.flatten(default)
   return [
@@ -128,7 +128,7 @@ def class_balance(
 
 
 def heat(share: float) -> str:
-  """The colour of a cell and of its text, in both schemes, as CSS variables."""
+  """The color of a cell and of its text, in both schemes, as CSS variables."""
   parts = []
   for scheme, (low, high) in _SCALES.items():
     mixed = [round(a + share * (b - a)) for a, b in zip(low, high, strict=True)]
@@ -139,9 +139,9 @@ def heat(share: float) -> str:
 
 
 def luminance(colour: Sequence[float]) -> float:
-  """WCAG 2.1's relative luminance of a colour of channels from 0 to 255.
+  """WCAG 2.1's relative luminance of a color of channels from 0 to 255.
 
-  Black and white contrast alike with a luminance of sqrt(.0525) - .05 = .179.
+  Black and white have equal contrast to a luminance of sqrt(0.0525) - 0.05 = 0.179.
   """
   channels = np.asarray(colour, np.float64) / 255
   linear = np.where(

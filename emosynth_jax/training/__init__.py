@@ -1,1 +1,1 @@
-"""Training and evaluation steps, and what a run is built from."""
+"""Training and evaluation: steps, programs, state, optimizers."""

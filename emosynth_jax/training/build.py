@@ -21,8 +21,8 @@ from emosynth_jax.training.state import TrainState, create_train_state
 class Experiment(NamedTuple):
   """The functions of a run; `create_state` takes the run's random key.
 
-  `preprocess` is what the network does to uint8 images before they are scaled, see
-  `network_inputs`; `augment` does it in training.
+  `preprocess` maps uint8 images to uint8 images before scaling, see `network_inputs`;
+  `augment` includes it in training.
   """
 
   model: nn.Module
@@ -42,7 +42,7 @@ def build_experiment(
   image_shape: tuple[int, int, int],
   num_classes: int,
 ) -> Experiment:
-  """Looks up every name in the config.
+  """Builds the functions that the config names.
 
   Args:
     config: a checked config.
@@ -54,7 +54,7 @@ def build_experiment(
 
   Raises:
     ValueError: for an unknown name or argument; the message lists the known ones. Or
-      for images of several channels that are to be equalized.
+      for equalization of images of several channels.
   """
   model_arguments = dict(config.model)
   model_arguments["dtype"] = jnp.dtype(model_arguments["dtype"])
@@ -100,8 +100,8 @@ def build_experiment(
 
 def create_state(experiment: Experiment, seed: int) -> TrainState:
   """The state before the first step."""
-  # One program, since layer by layer it would be dozens; on a CPU compiled without
-  # optimisation, which takes a fifth of the time for a program that runs once.
+  # Compiled as one program instead of dozens, one for each layer; on a CPU without
+  # optimization, which takes 1/5 of the time for a program that runs once.
   options = {"xla_backend_optimization_level": 0}
   create = jax.jit(
     experiment.create_state,
@@ -111,5 +111,5 @@ def create_state(experiment: Experiment, seed: int) -> TrainState:
 
 
 def state_shapes(experiment: Experiment) -> TrainState:
-  """The run's state without its numbers, for a checkpoint to be read into."""
+  """Abstract state (shapes and dtypes) of a run, for restoring a checkpoint."""
   return jax.eval_shape(experiment.create_state, jax.random.key(0))

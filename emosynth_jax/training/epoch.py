@@ -1,4 +1,4 @@
-"""What happens between epochs: the end of one, the next one's beginning, the last."""
+"""Epoch boundaries: end of an epoch, start of the next, early stopping."""
 
 import math
 import pathlib
@@ -23,7 +23,7 @@ class NonFiniteError(RuntimeError):
 
 
 def begin(state: TrainState, config: ml_collections.ConfigDict) -> TrainState:
-  """The state before an epoch's first step: fresh sums, the epoch's input scale."""
+  """The state before an epoch's first step: zero totals, the epoch's input scale."""
   return state.replace(
     totals=zero_totals(), input_scale=input_scale(config, int(state.epoch))
   )
@@ -37,12 +37,12 @@ def input_scale(config: ml_collections.ConfigDict, epoch: int) -> jax.Array:
 
 
 def is_finished(state: TrainState, config: ml_collections.ConfigDict) -> bool:
-  """Whether the epochs are done or the patience is at its end."""
+  """Returns whether all epochs are done or the patience is exhausted."""
   return is_last(int(state.epoch), int(state.best_epoch), config)
 
 
 def is_last(epoch: int, best_epoch: int, config: ml_collections.ConfigDict) -> bool:
-  """Whether training ends after so many epochs, of which that one was the best."""
+  """Returns whether training ends after `epoch` epochs, given the best one."""
   patience = config.early_stop_patience
   stale = bool(patience) and epoch - best_epoch >= patience
   return epoch >= config.num_epochs or (epoch > 0 and stale)
@@ -55,7 +55,7 @@ def end(
   plateau: optax.GradientTransformationExtraArgs,
   schedule: Schedule | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
-  """Takes the validation's result into the state.
+  """Updates the state with the validation's result.
 
   Args:
     state: after the epoch's last step.
@@ -78,7 +78,7 @@ def end(
     "train/gradient_norm": float(totals["gradient_norm"]) / int(totals["steps"]),
     "learning_rate": learning_rate(state, config, schedule, int(state.step) - 1),
   }
-  # Not recorded for an epoch that began under a version that did not add it up.
+  # Not recorded for an epoch that was started by a version without this sum.
   if math.isnan(record["train/cross_entropy"]):
     del record["train/cross_entropy"]
   validation = {
@@ -92,7 +92,7 @@ def end(
   value = validation[config.selection_metric]
   if config.selection_metric == "loss":
     value = -value
-  # Compared as it is stored, or an equal value could count as a better one.
+  # Compared in the stored precision: otherwise an equal value could count as better.
   value = jnp.float32(value)
   state = state.replace(
     epoch=jnp.int32(number),
@@ -115,7 +115,7 @@ def learning_rate(
 
 
 def log(record: dict[str, Any], *, is_best: bool) -> None:
-  """Says how an epoch ended."""
+  """Logs the end of an epoch."""
   logging.info(
     "epoch %d: train loss %.4f accuracy %.2f %% | validation loss %.4f accuracy "
     "%.2f %% | learning rate %.1e%s",
@@ -137,7 +137,7 @@ def raise_if_not_finite(
   *,
   schedule: Schedule | None = None,
 ) -> None:
-  """Stops the run if a step since the last look, or the validation, was not finite."""
+  """Raises an error if a step since the last check or the validation was not finite."""
   totals = jax.device_get(state.totals)
   step = int(state.step) - 1
   if totals["bad_step"] >= 0:

@@ -1,4 +1,4 @@
-"""How images are judged: margin-free logits, running statistics, every image once."""
+"""Evaluation: margin-free logits, running statistics, every image once."""
 
 import functools
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from emosynth_jax.training.state import TrainState
 
 Array = jax.Array
 
-# Of a split, whose logits are compared in several orders.
+# Number of images of a split whose logits are compared in several orders.
 _INVARIANCE_IMAGES = 512
 
 
@@ -36,7 +36,7 @@ def image_logits(
   evaluation_logits: Callable[..., Array],
   preprocess: Callable[[Array], Array] | None = None,
 ) -> Array:
-  """The logits by which images are judged: margin-free, of running statistics.
+  """Evaluation logits: without margin, with BatchNorm's running statistics.
 
   Args:
     variables: the network's.
@@ -69,9 +69,9 @@ def evaluate_batch(
   preprocess: Callable[[Array], Array] | None = None,
   augment: Callable[[Array], Array] | None = None,
 ) -> dict[str, Array]:
-  """The statistics of one batch.
+  """Computes the statistics of one batch.
 
-  BatchNorm uses its running statistics, so that no image's answer depends on the
+  BatchNorm uses its running statistics, so that no image's prediction depends on the
   others in its batch.
 
   Args:
@@ -79,13 +79,13 @@ def evaluate_batch(
     input_scale: factor from pixels to the network's input.
     images: uint8 `(N, H, W, C)`.
     labels: int32 `(N,)`.
-    mask: bool `(N,)`, False where the row only fills the batch up.
+    mask: bool `(N,)`, False for padding rows.
     model: the network.
     evaluation_logits: that of `losses.get_evaluation_logits`.
     num_classes: K.
     preprocess: `Experiment.preprocess`, applied before the views; None for none.
     augment: the views that are averaged over, one of `test_time_augmentation.VIEWS`;
-      None for the image as it is.
+      None for the original image only.
 
   Returns:
     The sums of `classification.batch_statistics`.
@@ -118,18 +118,18 @@ def evaluate_images(
   batch_sharding: jax.sharding.NamedSharding | None = None,
   **arguments: Any,
 ) -> dict[str, Array]:
-  """The statistics of a whole split, batch by batch, as one program.
+  """Computes the statistics of a whole split, batch by batch, as one program.
 
-  The last batch is filled up with images that a mask keeps out of every sum.
+  The last batch is padded with images that a mask excludes from every sum.
 
   Args:
     variables: the network's.
     input_scale: factor from pixels to the network's input.
-    images: uint8 `(M', H, W, C)`, of which those from M on are not looked at (see
+    images: uint8 `(M', H, W, C)`, of which those from M on are ignored (see
       `mesh.place_images`).
     labels: int32 `(M,)`.
     batch_size: B, images at a time; on several devices rounded up to their multiple.
-    batch_sharding: how a batch lies on several devices, see `mesh.batch_sharding`.
+    batch_sharding: sharding of a batch, see `mesh.batch_sharding`.
     **arguments: those of `evaluate_batch`.
 
   Returns:
@@ -163,14 +163,14 @@ def build_evaluate(
   augment: str = "none",
   mesh: jax.sharding.Mesh | None = None,
 ) -> Callable[[TrainState, Array, Array], dict[str, Any]]:
-  """The evaluation of a network as a function of a state and a split.
+  """Builds the evaluation as a function of a state and a split.
 
   Args:
     experiment: the run's functions.
     class_names: K names in label order.
     batch_size: images at a time.
     augment: `config.eval_augment`.
-    mesh: the devices that state and split lie on; None for the default one.
+    mesh: mesh of the state and the split; None for the default device.
 
   Returns:
     `(state, images, labels) -> summary`, see `classification.summarize`.
@@ -205,7 +205,7 @@ def build_evaluation(
   class_names: tuple[str, ...],
   augment: str = "none",
 ) -> Callable[[Dataset], Callable[[TrainState], dict[str, Any]]]:
-  """The evaluation of splits that lie on the devices, or are too large for them.
+  """Builds the evaluation of splits, resident on the devices or streamed.
 
   Args:
     experiment: the run's functions.
@@ -215,8 +215,8 @@ def build_evaluation(
     augment: `config.eval_augment`.
 
   Returns:
-    A function of a split, which it puts where it is to lie, to a function of a state on
-    the mesh to the summary, see `classification.summarize`.
+    A function that places a split and returns a function of a state on the mesh to the
+    summary, see `classification.summarize`.
   """
   batch_size = config.eval_batch_size
   on_devices = build_evaluate(
@@ -245,7 +245,8 @@ def build_evaluation(
     statistics: list[Any] = []
     for batch in device_feed.stream_in_order(dataset, size, mesh):
       if statistics:
-        # One batch at a time, or slow devices would have a queue of them in memory.
+        # One batch at a time: otherwise batches would queue up in memory on slow
+        # devices.
         statistics[-1] = jax.device_get(statistics[-1])
       statistics.append(
         one_batch(state.evaluation_variables, state.input_scale, *batch)
@@ -279,7 +280,7 @@ def check_invariance(
     ),
     out_shardings=None if mesh is None else meshes.replicated(mesh),
   )
-  # No more images are read than are looked at.
+  # Only the images used are read.
   rows = np.arange(min(len(dataset), _INVARIANCE_IMAGES))
   rows = rows * len(dataset) // len(rows)
   return batch_invariance.check_batch_invariance(

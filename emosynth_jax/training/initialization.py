@@ -1,4 +1,4 @@
-"""Fine-tuning: a run that starts from another run's best checkpoint, or from a file."""
+"""Fine-tuning: initialization from another run's best checkpoint or from a file."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from emosynth_jax.training.state import TrainState, copy_for_ema
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
 _LAST_LAYER = "logits"  # See models.build_model.
-# Settings of a network that may differ: they change how it trains, not what it is.
+# Settings of a network that may differ: they affect training, not the architecture.
 _FREE_SETTINGS = ("dropout_rate", "norm_momentum", "dtype")
 
 
@@ -35,27 +35,26 @@ def init_from(
   model: Mapping[str, Any],
   pixel_forms: Mapping[str, int] | None = None,
 ) -> TrainState:
-  """Takes parameters and batch statistics over from a trained run.
+  """Transfers parameters and batch statistics from a trained run.
 
-  In the last layer the columns of the classes that both runs know, by name, are taken
-  over; those of other classes stay as they are initialised. The optimiser starts anew,
-  and so do averages of the variables, from what was taken over.
+  In the last layer the columns of the classes that both runs have, matched by name, are
+  transferred; those of other classes keep their initialization. The optimizer state is
+  reset, and averages of the variables start from the transferred values.
 
   Args:
     workdir: the folder of the trained run.
     state: the new run's state before its first step.
     class_names: the new run's K classes, in label order.
     model: the new run's `config.model`.
-    pixel_forms: the new run's training images of each form; where most are of another
-      form than the trained run's, a line in the log says so.
+    pixel_forms: the new run's training images of each form; a warning is logged if most
+      are of another form than the trained run's.
 
   Returns:
     The state to start from.
 
   Raises:
     FileNotFoundError: the folder holds no trained run.
-    ValueError: its network is another one; the first layer or setting that differs is
-      named.
+    ValueError: its network differs; the first differing layer or setting is named.
     CheckpointError: all its best checkpoints are damaged.
   """
   workdir = pathlib.Path(workdir)
@@ -106,13 +105,13 @@ def start_from_file(
   model: nn.Module,
   keep: Sequence[str] = (),
 ) -> TrainState:
-  """Takes parameters and batch statistics from a file of torch's weights.
+  """Loads parameters and batch statistics from a file of torch weights.
 
   Args:
     path: as `from_torch.load_pretrained` takes it.
     state: the run's state before its first step.
-    model: the network, with its input normalised or not.
-    keep: layers that stay as they are initialised.
+    model: the network, with or without input normalization.
+    keep: layers that keep their initialization.
 
   Returns:
     The state to start from.
@@ -167,7 +166,7 @@ def _check_same_network(
   old_model: Mapping[str, Any],
   new_model: Mapping[str, Any],
 ) -> None:
-  """Refuses another network, by its layers and by what its layers don't show."""
+  """Checks that the networks match, by layers and by settings."""
   different = []
   for path in [*new, *(path for path in old if path not in new)]:
     shapes = [
@@ -211,7 +210,7 @@ def restore_or_create(
   checkpoints: Checkpoints,
   training: Dataset,
 ) -> TrainState:
-  """The state to go on from."""
+  """The state to start from."""
   state = checkpoints.restore("last", build.state_shapes(experiment))
   if state is not None:
     logging.info("Resuming from step %d in %s.", state.step, workdir)

@@ -1,4 +1,4 @@
-"""Optimisers, and what multiplies their learning rate over the steps and epochs."""
+"""Optimizers and learning rate schedules."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import optax
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 
-# A patience that no run comes to the end of: optax has no plateau that never falls.
+# A patience that no run reaches, since optax cannot disable the plateau decay.
 _NEVER = 2**31 - 1
 
 
@@ -25,17 +25,16 @@ def build_optimizer(
   gradient_clip: float = 0.0,
   base_fan_in: int = 0,
 ) -> optax.GradientTransformation:
-  """An optimiser, behind a limit on the gradient's global norm.
+  """Builds an optimizer with optional gradient clipping.
 
   "adam" is that of Kingma and Ba. "adamw" also subtracts `learning_rate *
-  weight_decay * w` at each step. "sgd" has Nesterov's momentum and takes the decay as
-  part of the gradient, as the recipes mean it whose numbers are worth copying:
+  weight_decay * w` at each step. "sgd" has Nesterov momentum and adds the decay to the
+  gradient, as is common in published recipes:
 
     g <- g + weight_decay w,  m <- momentum m + g,
     w <- w - learning_rate (g + momentum m)
 
-  Only kernels decay: the biases and BatchNorm's scales have no part in a network's
-  size that would be worth limiting.
+  Weight decay applies to kernels only, not to biases and BatchNorm's scales.
 
   Args:
     learning_rate: step size before any schedule or decay.
@@ -93,13 +92,13 @@ def scale_by_fan_in(base: int) -> optax.GradientTransformation:
   """Multiplies the updates of each kernel by `min(1, base / fan-in)`.
 
   A kernel's fan-in is its number of inputs to one output: all axes but the last. One
-  step of Adam moves every weight by about the learning rate, all in the direction of
-  their inputs, and so an output by the rate times the fan-in. EmoSynthNet's first
+  step of Adam changes every weight by about the learning rate, all in the direction of
+  their inputs, and thus an output by the rate times the fan-in. EmoSynthNet's first
   dense layer has a fan-in of 147,456 at 48x48: at a rate that suits its convolutions,
   that layer diverges.
 
   Args:
-    base: the largest fan-in whose updates stay as they are; 0 leaves all alone.
+    base: the largest fan-in whose updates are unchanged; 0 disables the scaling.
 
   Returns:
     The transformation, without state.
@@ -121,7 +120,7 @@ def scale_by_fan_in(base: int) -> optax.GradientTransformation:
 
 
 def is_kernel(params: optax.Params) -> optax.Params:
-  """Which arrays are kernels, by their name: the tree with a bool for each array."""
+  """Marks kernels, by their name: the tree with a bool for each array."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: path[-1] == jax.tree_util.DictKey("kernel"), params
   )
@@ -135,18 +134,18 @@ def build_schedule(
   warmup_epochs: float = 0.0,
   final_scale: float = 0.0,
 ) -> Callable[[jax.Array], jax.Array] | None:
-  r"""What multiplies the learning rate at each step, apart from the plateau.
+  r"""Builds the learning rate schedule, as a factor at each step.
 
   With W steps of warm-up, step t of T, counted from 0, has :math:`(t + 1) / W` for
-  t < W, so that no step is in vain; then "constant" has 1, and "cosine", with the
+  t < W, so that no step has a rate of 0; then "constant" has 1, and "cosine", with the
   final scale f,
 
   .. math:: f + (1 - f) (1 + \cos(\pi (t - W) / (T - W))) / 2
 
-  A function of the step alone: a run that goes on finds it as it was.
+  It is a function of the step alone, so that a resumed run continues it exactly.
 
   Args:
-    num_epochs: epochs of the whole run, at the end of which the cosine is at its end.
+    num_epochs: epochs of the whole run, over which the cosine decays.
     steps_per_epoch: steps in an epoch.
     name: one of `SCHEDULES`.
     warmup_epochs: epochs of warm-up, not necessarily whole ones; half an epoch at most
@@ -154,7 +153,7 @@ def build_schedule(
     final_scale: where the cosine ends.
 
   Returns:
-    The step to the scale, float32; None where that is always 1.
+    A function of the step to the scale, float32; None if that is always 1.
 
   Raises:
     ValueError: for an unknown name, or if the warm-up is not shorter than the run.
@@ -193,16 +192,16 @@ def build_schedule(
 def build_plateau(
   *, factor: float, patience: int, min_improvement: float, min_scale: float
 ) -> optax.GradientTransformationExtraArgs:
-  """Decay of the learning rate when the validation loss stops falling.
+  """Decay of the learning rate when the validation loss stops decreasing.
 
   The state's `scale` multiplies the updates of every step; `update_plateau` feeds it
   once an epoch.
 
   Args:
-    factor: what the scale is multiplied by.
-    patience: epochs without an improvement before that; 0 for no decay at all.
+    factor: factor of each decay.
+    patience: epochs without improvement before a decay; 0 disables it.
     min_improvement: share of the best loss that counts as an improvement.
-    min_scale: where the decay ends.
+    min_scale: minimum of the scale.
 
   Returns:
     The transformation.

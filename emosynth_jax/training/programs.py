@@ -1,4 +1,4 @@
-"""A run's compiled programs, bound to the data and the devices that they run on."""
+"""Compiled programs of a run, bound to its data and devices."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -20,16 +20,16 @@ from emosynth_jax.training.train_step import (
 
 
 class Programs(NamedTuple):
-  """What the training loop calls.
+  """Programs of the training loop.
 
   Attributes:
     experiment: the run's functions.
     schedule: of the learning rate, or None.
-    place: a state to the same on the run's devices.
+    place: places a state on the run's devices.
     take_steps: `(state, *, num_steps) -> state`, within an epoch.
     validate: `state -> summary`, see `classification.summarize`.
     steps_per_epoch: steps in an epoch.
-    chunk: how many of them are taken in a call.
+    chunk: number of steps per call.
   """
 
   experiment: build.Experiment
@@ -50,7 +50,7 @@ def build_programs(
   datasets: Mapping[str, Dataset],
   mesh: jax.sharding.Mesh,
 ) -> Programs:
-  """Builds them; nothing is compiled before its first call.
+  """Builds the programs; each is compiled at its first call.
 
   Args:
     config: a checked config.
@@ -61,7 +61,7 @@ def build_programs(
     The programs.
 
   Raises:
-    ValueError: for settings that do not fit the data or the devices.
+    ValueError: for settings that do not match the data or the devices.
   """
   training, validation = datasets["train"], datasets["validation"]
   if config.batch_size > len(training):
@@ -134,16 +134,16 @@ def build_programs(
 
 
 def chunk_length(steps_per_epoch: int, steps_per_call: int) -> int:
-  """How many steps run as one program.
+  """Chooses the number of steps per program call.
 
   Args:
     steps_per_epoch: steps in an epoch.
-    steps_per_call: the wanted number; 0 for a whole epoch on accelerators and 10 on
+    steps_per_call: the requested number; 0 for a whole epoch on accelerators and 10 on
       a CPU.
 
   Returns:
-    The largest divisor of the epoch up to that number, so that a single program
-    serves, unless all but much smaller ones are ruled out.
+    The largest divisor of the epoch up to that number, so that one program suffices,
+    unless only much smaller divisors exist.
   """
   if not steps_per_call:
     steps_per_call = 10 if jax.default_backend() == "cpu" else steps_per_epoch

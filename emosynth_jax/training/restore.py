@@ -1,4 +1,4 @@
-"""Reads a trained run: network, best checkpoint and data."""
+"""Loads a trained run: network, best checkpoint and data."""
 
 import os
 import pathlib
@@ -17,7 +17,7 @@ from emosynth_jax.workdir.checkpoints import Checkpoints
 
 
 class BestCheckpoint(NamedTuple):
-  """What `load_best` reads: the run's functions, its best state and the splits."""
+  """Result of `load_best`: the run's functions, its best state and the splits."""
 
   experiment: build.Experiment
   state: TrainState
@@ -40,7 +40,7 @@ def load_best(
     load: loads these splits; None loads all of their images.
 
   Returns:
-    The three.
+    The functions, the state and the splits.
 
   Raises:
     FileNotFoundError: if the folder holds no best checkpoint, or the data is missing.
@@ -78,7 +78,7 @@ def load_best(
 
 
 class Network(NamedTuple):
-  """A trained network and the split that it is looked at on."""
+  """A trained network and the split that it is evaluated on."""
 
   config: Any
   experiment: Any
@@ -89,21 +89,21 @@ class Network(NamedTuple):
 def load_network(
   workdir: str | os.PathLike, split: str, data_dir: str | None, *, dtype: str | None
 ) -> Network:
-  """Reads a run's best checkpoint and a split of its data.
+  """Loads a run's best checkpoint and a split of its data.
 
   Args:
     workdir: the run's folder.
     split: "train", "validation" or "test".
-    data_dir: where the data set is now; None for where it was.
-    dtype: the type that the network computes in; None for the one that the run was
-      trained and evaluated in. Parameters and logits are float32 in any case.
+    data_dir: data set directory, if it moved since training; else None.
+    dtype: dtype of the computation; None for that of the run's training and evaluation.
+      Parameters and logits are float32 in any case.
 
   Returns:
     The network; its config has the dtype.
 
   Raises:
     FileNotFoundError: if the folder holds no run, or no best checkpoint.
-    ValueError: for a split that the run has not, or data that is not the run's.
+    ValueError: for a split that the run does not have, or data that is not the run's.
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
   workdir = pathlib.Path(workdir)

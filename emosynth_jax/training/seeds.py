@@ -25,22 +25,21 @@ def run_seeds(
   again: bool = False,
   groups_of: Callable[[int], Sequence[list[Any]]] = lambda count: (),
 ) -> list[dict[str, Any]] | None:
-  """Runs seeds, in turn or side by side; of a finished one only the report is read.
+  """Runs seeds, sequentially or concurrently; for a finished one reads the report.
 
   Args:
-    config: of all of them but for the seed.
+    config: config of all runs, except the seed.
     seeds: distinct.
     workdir_of: a seed to its own workdir.
     run_one: `(config, workdir)` trains and evaluates in a workdir, and returns the
-      report, or None where it was stopped. Side by side it is also given `devices` and
+      report, or None if it was interrupted. Concurrent runs also get `devices` and
       `stop`, as `train.train` takes them.
-    again: runs the finished ones too.
-    groups_of: the number of seeds that are to run to the devices by groups, of which
-      each serves one seed at a time; with less than two of them one seed runs after the
-      other.
+    again: reruns finished ones too.
+    groups_of: a function of the number of seeds to groups of devices, each of which
+      runs one seed at a time; with fewer than two groups the seeds run sequentially.
 
   Returns:
-    The reports; None where a run was stopped.
+    The reports; None if a run was interrupted.
 
   Raises:
     ValueError: for a seed out of range, before any run.
@@ -59,7 +58,8 @@ def run_seeds(
   waiting = []
   for own in configs:
     report = None if again else finished_report(own, workdir_of(own.seed))
-    # In a job, what one process does not find all of them run.
+    # In a multi-process job, a report that is missing in one process is recomputed by
+    # all.
     if distributed.largest(report is None)[0]:
       waiting.append(own)
     else:
@@ -86,15 +86,15 @@ def run_seeds(
 def finished_report(
   config: ml_collections.ConfigDict, workdir: str | os.PathLike
 ) -> dict[str, Any] | None:
-  """The report of a workdir whose run is at its end with the config's own settings.
+  """The report of a workdir whose run is complete with the config's settings.
 
   Args:
     config: a checked config.
     workdir: the run's folder.
 
   Returns:
-    The report; None where there is none yet, or one that was written before the
-    training's end, with other settings, or although answers depended on the batch.
+    The report; None if there is none yet, or one that was written before the training's
+    end, with other settings, or although predictions depended on the batch.
   """
   path = pathlib.Path(workdir) / "report.json"
   try:

@@ -1,4 +1,4 @@
-"""All that a run must carry from one step to the next, in one pytree."""
+"""Training state, as one pytree."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,25 +13,25 @@ Array = jax.Array
 
 
 class TrainState(flax.struct.PyTreeNode):
-  """What a checkpoint holds; a run goes on from it to the same numbers.
+  """State of a training run, from which it resumes bit-exactly.
 
   Attributes:
-    step: int32, optimiser steps done.
+    step: int32, number of optimizer steps.
     params: the network's parameters, float32.
     batch_stats: BatchNorm's running statistics, float32.
-    opt_state: the optimiser's state.
+    opt_state: the optimizer's state.
     plateau: state of `optax.contrib.reduce_on_plateau`; its scale multiplies updates.
-    key: raw data `(2,)` of the run's random key; it never changes, and what a step or
-      an epoch draws comes from it and their numbers.
+    key: raw data `(2,)` of the run's random key; it is constant; the keys of steps and
+      epochs are derived from it and their index.
     input_scale: float32, factor from pixels to the network's input.
     totals: sums over the steps of the running epoch, see `zero_totals`.
     best_value: float32, best selection metric of the epochs done (the higher the
       better).
     best_epoch: int32, its epoch, counted from 1; 0 before the first.
     epoch: int32, epochs done, validation included.
-    loss_state: what the loss carries from step to step (class centres, say), or None.
+    loss_state: state of the loss (such as class centers), or None.
     ema: exponential moving averages of `params` and `batch_stats` under these names,
-      or None where they are not wanted.
+      or None if disabled.
   """
 
   step: Array
@@ -55,12 +55,12 @@ class TrainState(flax.struct.PyTreeNode):
 
   @property
   def evaluation_variables(self) -> dict[str, Any]:
-    """The variables that the network is judged by: their averages, if it has any."""
+    """The variables used in evaluation: the averages, if there are any."""
     return self.variables if self.ema is None else self.ema
 
 
 def zero_totals() -> dict[str, Array]:
-  """Sums of an epoch that has not begun.
+  """Totals of an epoch, all zero.
 
   Returns:
     "loss", "cross_entropy" and "gradient_norm" (float32 sums over steps), "correct"
@@ -92,17 +92,18 @@ def create_train_state(
   init_loss_state: Callable[[int], Any] = lambda dim: None,
   has_ema: bool = False,
 ) -> TrainState:
-  """Initialises a run.
+  """Initializes a run.
 
   Args:
-    key: random key of everything that the run draws.
+    key: random key of the run.
     model: the network.
     optimizer: turns gradients into updates.
     plateau: the transformation that holds the learning rate's scale.
     image_shape: `(height, width, channels)`.
     input_scale: factor from pixels to the network's input.
-    init_loss_state: the embedding's size to the loss's state, None for most losses.
-    has_ema: whether the state carries averages of the variables.
+    init_loss_state: function of the embedding's size to the loss's state (None for most
+      losses).
+    has_ema: whether the state has averages of the variables.
 
   Returns:
     The state before the first step.
@@ -132,7 +133,7 @@ def create_train_state(
 def copy_for_ema(params: Any, batch_stats: Any) -> dict[str, Any]:
   """The averages before the first step: the variables themselves.
 
-  Copies, since a step is given the state's arrays to write over, each of them once.
+  Copies, since a step donates the state's arrays, each only once.
   """
   return jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats})
 
@@ -144,14 +145,14 @@ def update_ema(
 
     ema <- d ema + (1 - d) variables,  d = min(decay, (1 + step) / (10 + step))
 
-  The smaller d of the first steps lets go of the random start, which decay^step would
-  keep a share of for thousands of steps.
+  The smaller d of the first steps reduces the influence of the random initialization,
+  which would otherwise keep a weight of decay^step for thousands of steps.
 
   Args:
     ema: the averages before.
-    variables: the values to take in, of the same structure.
+    variables: the current values, of the same structure.
     decay: in [0, 1).
-    step: int32 `()`, steps done before this one.
+    step: int32 `()`, number of previous steps.
 
   Returns:
     The averages after.

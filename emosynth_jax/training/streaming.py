@@ -1,4 +1,4 @@
-"""Training steps on batches that are read during computation."""
+"""Streamed training: batches are read during computation."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from emosynth_jax.training.state import TrainState
 
 
 class StreamedSteps:
-  """Training steps on batches that are read while the devices compute.
+  """Takes training steps on batches that are read while the devices compute.
 
   The batches are those that `train_step.train_steps` draws from a resident split.
   """
@@ -29,7 +29,7 @@ class StreamedSteps:
     batch_size: int,
     mesh: Mesh,
   ):
-    """Reads nothing yet.
+    """Creates the stream; nothing is read yet.
 
     Args:
       dataset: the training split.
@@ -49,7 +49,7 @@ class StreamedSteps:
     self._ahead: tuple[int, int, Any] | None = None
 
   def __call__(self, state: TrainState, *, num_steps: int) -> TrainState:
-    """Takes steps that don't pass the end of the epoch, as `train_steps` does."""
+    """Takes steps within an epoch, as `train_steps` does."""
     step, key = int(state.step), np.asarray(state.key)
     if self._ahead is not None and self._ahead[:2] == (step, num_steps):
       arrays = self._ahead[2]
@@ -57,7 +57,7 @@ class StreamedSteps:
       arrays = self._read(key, step, num_steps)
     self._ahead = None
     state = self._program(state, *arrays, self._class_weights)
-    # The program runs by itself now: time to read what the next call will ask for.
+    # The program runs asynchronously now: prefetch the batches of the next call.
     done = step + num_steps
     left = -done % self._steps_per_epoch
     if left:

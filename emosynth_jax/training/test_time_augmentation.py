@@ -1,7 +1,7 @@
-"""Test-time augmentation: the mean of a network's answers to several views of an image.
+"""Test-time augmentation: averages predictions over several views of an image.
 
-A figure made so is another figure than the plain one: it costs as many evaluations as
-there are views, and is reported apart.
+Its result is not comparable with the plain one: it costs one evaluation per view, and
+is reported separately.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 
 Array = jax.Array
 
-# Side of a crop over that of the image.
+# Side of a crop relative to that of the image.
 _CROP_SHARE = 0.9
 
 
 def flip(images: Array) -> Array:
-  """The images and their mirror images.
+  """Views: the images and their mirror images.
 
   Args:
     images: `(N, H, W, C)`.
@@ -28,12 +28,11 @@ def flip(images: Array) -> Array:
 
 
 def ten_crop(images: Array) -> Array:
-  """The four corners and the centre of the images, and the mirror images of these.
+  """Views: four corner crops and a center crop, and their mirror images.
 
-  A crop has nine tenths of the image's height and width, in whole pixels, and is scaled
-  back to the size that the network was trained at, by bilinear interpolation: some
-  networks take no other, and what a face measures in pixels is as in training but for a
-  tenth.
+  A crop has 0.9 of the image's height and width, in whole pixels, and is resized to the
+  training size by bilinear interpolation: some networks accept no other size, and the
+  size of a face stays within 10 % of that in training.
 
   Args:
     images: floating `(N, H, W, C)`.
@@ -63,7 +62,7 @@ VIEWS: dict[str, Callable[[Array], Array]] = {"flip": flip, "ten_crop": ten_crop
 
 
 def describe(name: str, height: int, width: int) -> str:
-  """What the views of one of `VIEWS` are, for a report on images of this size."""
+  """Describes the views of one of `VIEWS`, for a report on images of this size."""
   if name == "flip":
     return "mean probability over the image and its mirror image"
   h, w = crop_size(height, width)
@@ -73,12 +72,11 @@ def describe(name: str, height: int, width: int) -> str:
 
 
 def mean_logits(answer: Callable[[Array], Array], views: Array) -> Array:
-  """The logarithms of the mean probabilities over the views, which serve as logits.
+  """Logarithms of the mean probabilities over the views, used as logits.
 
   Args:
     answer: `(N, H, W, C)` to logits `(N, K)`.
-    views: `(V, N, H, W, C)`; they are answered one after the other, so that memory is
-      needed for one of them.
+    views: `(V, N, H, W, C)`; they are evaluated one after the other, to limit memory.
 
   Returns:
     `(N, K)`.

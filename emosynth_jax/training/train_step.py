@@ -1,4 +1,4 @@
-"""One optimiser step, and a run of them as one compiled program."""
+"""Training step, and several steps as one compiled program."""
 
 import functools
 from collections.abc import Callable
@@ -40,29 +40,28 @@ def train_step(
 ) -> TrainState:
   """Takes one step on one batch.
 
-  A step whose loss or gradient is not finite changes nothing but the totals, where it
-  is recorded: the state stays the last good one.
+  A step with a non-finite loss or gradient changes only the totals, where it is
+  recorded: the state stays the last good one.
 
   Args:
     state: before the step.
     images: uint8 `(N, H, W, C)`.
     labels: int32 `(N,)`.
     class_weights: float32 `(K,)`; each example's loss is multiplied by its class's,
-      or under mixup by the mean of its two classes', mixed as the labels are.
+      or with mixup by the mean of its two classes' weights, mixed as the labels.
     model: the network.
-    loss: a loss of `losses.get_loss`; it takes what it needs of all that a step has.
-    evaluation_logits: that of `losses.get_evaluation_logits`; the accuracy counts
-      what the network says without the loss's margin.
+    loss: a loss of `losses.get_loss`; it takes the inputs that it needs.
+    evaluation_logits: that of `losses.get_evaluation_logits`; the accuracy uses logits
+      without the loss's margin.
     optimizer: turns gradients into updates.
     augment: `(key, uint8 images) -> float32 images`, in pixels.
     mixup: `(key, images, one-hot labels) -> (images, label probabilities)`, or None.
     class_counts: int32 `(K,)`, training examples of each class, for losses that take
       them.
-    schedule: the step to what multiplies the updates beside the plateau's scale, or
-      None.
-    ema_decay: that of `train_state.update_ema`, of effect where the state has
-      averages.
-    batch_norm_groups: parts of the batch that BatchNorm normalises apart, see
+    schedule: function of the step to a factor of the updates, in addition to the
+      plateau's scale, or None.
+    ema_decay: that of `train_state.update_ema`, used if the state has averages.
+    batch_norm_groups: parts of the batch that BatchNorm normalizes separately, see
       `normalize_in_groups`.
 
   Returns:
@@ -167,11 +166,11 @@ def train_steps(
   batch_sharding: jax.sharding.NamedSharding | None = None,
   **step_arguments: Any,
 ) -> TrainState:
-  """Takes `num_steps` steps of the epoch that `state.step` stands in.
+  """Takes `num_steps` steps within the current epoch of `state.step`.
 
-  The whole split lies on the device, or on several of which each has a part. Each
-  epoch draws its own order from the run's key; the last incomplete batch of an order
-  is left out, so that over the epochs every image is used alike.
+  The whole split is on the device, or sharded over several. Each epoch draws its own
+  order from the run's key; the last incomplete batch is dropped, so that over the
+  epochs all images are used equally.
 
   Args:
     state: before the steps.
@@ -179,9 +178,9 @@ def train_steps(
       drawn (see `mesh.place_images`).
     labels: int32 `(M,)`.
     class_weights: float32 `(K,)`.
-    num_steps: how many steps; they must not pass the end of the epoch.
+    num_steps: number of steps; they must not exceed the end of the epoch.
     batch_size: N.
-    batch_sharding: how a batch lies on several devices, see `mesh.batch_sharding`.
+    batch_sharding: sharding of a batch, see `mesh.batch_sharding`.
     **step_arguments: those of `train_step`.
 
   Returns:
@@ -197,8 +196,8 @@ def train_steps(
     rows = lax.dynamic_slice(order, (start,), (batch_size,))
     batch = images[rows]
     if batch_sharding is not None:
-      # Each device looks for the batch in its own part of the split; what they find
-      # is added up, a few bytes beside the gradients.
+      # Each device gathers the batch from its own part of the split; the results are
+      # summed, which is little communication compared with the gradients.
       batch = lax.with_sharding_constraint(batch, batch_sharding)
     return train_step(state, batch, labels[rows], class_weights, **step_arguments), None
 
@@ -232,7 +231,7 @@ def train_on_batches(
 
 
 def epoch_order(key: Array, step: Array, *, num_images: int, batch_size: int) -> Array:
-  """The order in which the epoch of a step draws the images.
+  """Permutation of the images in the epoch of a step.
 
   Args:
     key: the run's, `TrainState.key`.
@@ -254,9 +253,9 @@ def compile_train_steps(
   """`train_steps` with its plain arguments bound, jitted, its state donated.
 
   Args:
-    state_shardings: how the state lies on several devices, see
-      `mesh.state_shardings`; None leaves it where it is.
-    **arguments: those of `train_steps` but the arrays and `num_steps`.
+    state_shardings: sharding of the state, see `mesh.state_shardings`; None keeps its
+      placement.
+    **arguments: those of `train_steps` except the arrays and `num_steps`.
 
   Returns:
     `(state, images, labels, class_weights, *, num_steps) -> state`.
@@ -272,11 +271,11 @@ def compile_train_steps(
 def compile_train_on_batches(
   *, state_shardings: Any = None, **arguments: Any
 ) -> Callable[..., TrainState]:
-  """`train_on_batches` in the manner of `compile_train_steps`.
+  """Compiles `train_on_batches`, as `compile_train_steps` does.
 
   Args:
-    state_shardings: as there.
-    **arguments: those of `train_step` but the state and the arrays.
+    state_shardings: likewise.
+    **arguments: those of `train_step` except the state and the arrays.
 
   Returns:
     `(state, images, labels, class_weights) -> state`.

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of runs, data sets or networks."""
+"""Utilities independent of runs, data sets and networks."""

@@ -1,4 +1,4 @@
-"""What every command of the project does alike."""
+"""Shared command-line code."""
 
 import contextlib
 import os
@@ -12,25 +12,25 @@ from absl import flags, logging
 
 from emosynth_jax.utils import errors
 
-# A flag that is defined here belongs to the command that asked for it, in --help too.
+# Flags defined here belong to the command that requests them, also in --help.
 flags.disclaim_key_flags()
 
-# 128 and the number of SIGPIPE.
+# 128 plus the number of SIGPIPE.
 CLOSED_PIPE = 141
 
-# Libraries that tell each of their steps through the same log.
+# Libraries that log each of their steps.
 _CHATTY = ("orbax", "xla_bridge", "dataset_info")
 
 
 def define_traceback() -> None:
-  """The flag --traceback, see `mistakes_in_one_line`."""
+  """Defines the flag --traceback, see `mistakes_in_one_line`."""
   flags.DEFINE_bool(
     "traceback", False, "Show where in the code an error about the input came from."
   )
 
 
 def define_data_dir() -> None:
-  """The flag --data_dir of a command that looks at a trained run."""
+  """Defines the flag --data_dir of a command that evaluates a trained run."""
   flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
 
 
@@ -41,7 +41,7 @@ def show_in_help(names: Iterable[str]) -> None:
 
 
 def expect_flags_only(argv: Sequence[str]) -> None:
-  """Ends the process if anything but flags is left of the command line."""
+  """Exits with an error if there are positional arguments."""
   if len(argv) > 1:
     fail(f"expected flags only, got the arguments {list(argv[1:])}")
 
@@ -50,14 +50,14 @@ def expect_flags_only(argv: Sequence[str]) -> None:
 def mistakes_in_one_line(
   show_traceback: bool, *also: type[Exception]
 ) -> Iterator[None]:
-  """Within it, an error that the input can cause ends the process with one line.
+  """Context in which an error caused by the input exits with a one-line message.
 
-  Where whoever reads the output has closed it, as `head` does, the process ends without
-  a line, with the exit code that a shell reports for SIGPIPE.
+  If the reader of the output has closed it, as `head` does, the process exits silently,
+  with the exit code that a shell reports for SIGPIPE.
 
   Args:
-    show_traceback: lets it pass instead.
-    *also: further kinds of error that the input of this command can cause.
+    show_traceback: raises the error instead.
+    *also: further error types that the input of this command can cause.
   """
   mistakes: tuple[type[Exception], ...] = (
     ValueError,
@@ -69,7 +69,7 @@ def mistakes_in_one_line(
   )
   try:
     yield
-    # Here and not when Python ends, where a closed pipe could no longer be told.
+    # Flushed here and not at exit, where a closed pipe could not be handled.
     sys.stdout.flush()
   except BrokenPipeError:
     _end_after_a_closed_pipe()
@@ -80,7 +80,7 @@ def mistakes_in_one_line(
 
 
 def start_logging() -> None:
-  """Shows the project's own log lines, and libraries' errors."""
+  """Enables the project's log lines, and libraries' errors."""
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(
     lambda record: (
@@ -90,7 +90,7 @@ def start_logging() -> None:
 
 
 def use_compilation_cache() -> None:
-  """Keeps compiled programs between runs, where JAX_COMPILATION_CACHE_DIR says."""
+  """Enables the persistent compilation cache, at JAX_COMPILATION_CACHE_DIR."""
   import jax
 
   if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
@@ -103,10 +103,10 @@ def use_compilation_cache() -> None:
 
 
 def parse_config_flags(argv: list[str]) -> list[str]:
-  """absl's parsing of flags, --config among them, with one line for a mistake."""
+  """Parses flags, including --config; an error is one line."""
   try:
     arguments = flags.FLAGS(argv)
-    # A config file that is missing is an error only when it is used.
+    # A missing config file is an error only on access.
     flags.FLAGS.config.is_locked  # noqa: B018
     return arguments
   except (flags.Error, OSError) as error:
@@ -123,15 +123,15 @@ def parse_config_flags(argv: list[str]) -> list[str]:
 
 
 def _end_after_a_closed_pipe() -> NoReturn:
-  """Ends the process quietly."""
-  # What is still buffered would fail once more when Python ends, and be reported.
+  """Exits silently."""
+  # Flushing the buffered output at exit would fail and be reported.
   with contextlib.suppress(OSError):
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   sys.exit(CLOSED_PIPE)
 
 
 def fail(error: object) -> NoReturn:
-  """Ends the process with one line instead of a traceback."""
+  """Exits with one line instead of a traceback."""
   logging.flush()
   print(f"error: {error}", file=sys.stderr)
   sys.exit(1)

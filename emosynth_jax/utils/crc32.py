@@ -1,12 +1,12 @@
-"""The checksum of two strings in a row from each one's, without the strings."""
+"""CRC-32 of concatenated strings from their checksums."""
 
 
 def combine(first: int, second: int, length: int) -> int:
-  """The CRC-32 of two strings in a row from each one's.
+  """Combines the CRC-32 of two strings to that of their concatenation.
 
   Appending a zero bit multiplies a CRC by x modulo the polynomial, so appending n bytes
-  multiplies by x^(8 n), which takes log n squarings. The CRCs of the first string, so
-  moved, and of the second one add up, without carry.
+  multiplies by x^(8 n), which takes log n squarings. The shifted CRC of the first
+  string and that of the second are added without carry.
 
   Args:
     first: of the first string.
@@ -16,7 +16,7 @@ def combine(first: int, second: int, length: int) -> int:
   Returns:
     `zlib.crc32(first string + second string)`.
   """
-  # The bits are mirrored: the highest is the coefficient of x^0.
+  # The bits are reversed: the highest is the coefficient of x^0.
   power, result = 1 << 30, 1 << 31  # x and 1
   bits = 8 * length
   while bits:
@@ -28,7 +28,7 @@ def combine(first: int, second: int, length: int) -> int:
 
 
 def _times(a: int, b: int) -> int:
-  """The product of two polynomials over GF(2) modulo that of CRC-32."""
+  """Product of two polynomials over GF(2) modulo that of CRC-32."""
   product = 0
   for bit in range(31, -1, -1):
     if a >> bit & 1:

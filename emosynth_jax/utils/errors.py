@@ -1,5 +1,5 @@
-"""Errors that a command reports in one line."""
+"""Errors that commands report in one line."""
 
 
 class UserError(RuntimeError):
-  """An error whose cause lies in what the user gave, and not in the code."""
+  """Error caused by the user's input, not by the code."""

@@ -13,14 +13,15 @@ import numpy as np
 
 
 def write_report(path: str | os.PathLike[str], report: Mapping[str, Any]) -> None:
-  """Writes a report as strict JSON, in one move.
+  """Writes a report as strict JSON, atomically.
 
   Args:
-    path: the file, as a rule ``report.json``; its folder is made if missing.
+    path: the file, usually ``report.json``; its folder is created if missing.
     report: as :func:`to_jsonable` takes it.
 
   Raises:
-    TypeError: if something in the report has no form in JSON; no file is touched.
+    TypeError: if something in the report cannot be represented in JSON; no file is
+      written.
   """
   plain = to_jsonable(report, "report")
   text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -29,20 +30,20 @@ def write_report(path: str | os.PathLike[str], report: Mapping[str, Any]) -> Non
 
 
 def to_jsonable(value: Any, where: str = "value") -> Any:
-  """Plain Python that strict JSON can hold.
+  """Converts a value to plain Python for strict JSON.
 
   Arrays become nested lists and paths strings. JSON has no NaN and no infinity:
   they become the strings "NaN", "Infinity" and "-Infinity", which ``float`` reads.
 
   Args:
     value: nested mappings, sequences, arrays, numbers, strings, None.
-    where: how an error names the value.
+    where: name of the value in errors.
 
   Returns:
     Dictionaries, lists, strings, finite numbers, booleans and None.
 
   Raises:
-    TypeError: if something inside has no form in JSON.
+    TypeError: if something inside cannot be represented in JSON.
   """
   if value is None or isinstance(value, bool | int | str):
     return value
@@ -61,7 +62,7 @@ def to_jsonable(value: Any, where: str = "value") -> Any:
     return [to_jsonable(v, f"{where}[{i}]") for i, v in enumerate(value)]
   if hasattr(value, "__array__"):
     array = np.asarray(value)
-    if array.dtype.kind == "V":  # bfloat16 and its like
+    if array.dtype.kind == "V":  # bfloat16 and similar types
       array = array.astype(np.float32)
     if array.dtype.kind in "biufU":
       return to_jsonable(array.tolist(), where)
@@ -69,11 +70,11 @@ def to_jsonable(value: Any, where: str = "value") -> Any:
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-  """Replaces a file in one move, so that a kill leaves the old or the new one.
+  """Replaces a file atomically: a kill leaves the old or the new one.
 
   Args:
     path: the file; its folder must exist.
-    content: all that the file is to hold.
+    content: the file's whole content.
   """
   path = pathlib.Path(path)
   temporary = path.with_name(f".{path.name}.tmp")
@@ -87,6 +88,6 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     temporary.unlink(missing_ok=True)
   folder = os.open(path.parent, os.O_RDONLY)
   try:
-    os.fsync(folder)  # the new name itself must outlast a power cut
+    os.fsync(folder)  # the rename itself must survive a power failure
   finally:
     os.close(folder)

@@ -1,4 +1,4 @@
-"""Arrays on disk as one .npz file, in one move."""
+"""Atomic .npz files."""
 
 import io
 import os
@@ -13,7 +13,7 @@ from emosynth_jax.utils import files
 
 
 def write_npz(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
-  """Writes arrays by name, so that a kill leaves the old file or the new one.
+  """Writes arrays by name, atomically.
 
   Args:
     path: the file; its folder must exist.
@@ -38,7 +38,7 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     FileNotFoundError: if there is no such file.
     ValueError: if it is damaged.
   """
-  # From memory, as NumPy leaves a damaged file open.
+  # From memory, as NumPy does not close a damaged file.
   content = pathlib.Path(path).read_bytes()
   try:
     with np.load(io.BytesIO(content)) as file:

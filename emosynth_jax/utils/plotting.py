@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from emosynth_jax.utils import files
 
-# From the colour-blind-safe palette of Okabe and Ito (2008).
+# From the color-blind-safe palette of Okabe and Ito (2008).
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
 
 def new_figure(width: float, height: float) -> Figure:
-  """An empty figure, in inches, without the state that pyplot keeps."""
+  """An empty figure, in inches, without pyplot's global state."""
   figure = Figure(figsize=(width, height))
   figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
   return figure
@@ -24,28 +24,28 @@ def new_figure(width: float, height: float) -> Figure:
 
 def wrap_title(title: str, width: float) -> str:
   """Breaks a title of 11 points into lines of `width` inches."""
-  # Not matplotlib's own wrapping, which reads dollar signs as mathematics.
+  # Not matplotlib's wrapping, which interprets dollar signs as mathematics.
   return textwrap.fill(title, int(11 * width))
 
 
 def clean(axis: Axes) -> None:
-  """Takes away what a plot does not need."""
+  """Removes spines and ticks that a plot does not need."""
   axis.spines[["top", "right"]].set_visible(False)
   axis.set_axisbelow(True)
   axis.grid(axis="y", color="#dddddd", linewidth=0.6)
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-  """Writes a figure as PNG in one move; equal figures give equal files."""
+  """Writes a figure as PNG atomically; equal figures give equal files."""
   content = io.BytesIO()
   figure.savefig(
     content,
     format="png",
     dpi=150,
-    # The constrained layout cuts labels off beside axes of a fixed aspect.
+    # The constrained layout clips labels beside axes of a fixed aspect.
     bbox_inches="tight",
     pad_inches=0.1,
-    # Without a version in it, so that the same figures give the same file.
+    # Without the version as metadata, so that equal figures give equal files.
     metadata={"Software": None},
   )
   files.write_atomically(path, content.getvalue())

@@ -1,4 +1,4 @@
-"""A line on the screen now and then, with throughput and time left."""
+"""Progress lines with throughput and ETA."""
 
 import time
 
@@ -6,13 +6,13 @@ from absl import logging
 
 
 class Progress:
-  """Says how far a run is, at most every few seconds."""
+  """Logs the progress of a run, at most every few seconds."""
 
   def __init__(self, *, first: int, total: int, interval: float = 10.0):
     """Starts the clock.
 
     Args:
-      first: units done before now (a resumed run's).
+      first: units done before (by a resumed run).
       total: units in all.
       interval: seconds between lines.
     """
@@ -26,7 +26,7 @@ class Progress:
 
     Args:
       done: units done, those before the start included.
-      text: what to say first.
+      text: beginning of the line.
       images_per_unit: for the throughput.
     """
     now = time.monotonic()
@@ -41,7 +41,7 @@ class Progress:
 
 
 def clock(seconds: float) -> str:
-  """Seconds as h:mm:ss."""
+  """Formats seconds as h:mm:ss."""
   minutes, seconds = divmod(round(seconds), 60)
   hours, minutes = divmod(minutes, 60)
   return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a question that the training loop asks between programs."""
+"""Graceful shutdown on SIGTERM and Ctrl-C."""
 
 import signal
 from types import FrameType
@@ -6,14 +6,14 @@ from typing import Self
 
 
 class StopSignal:
-  """While entered, the first SIGTERM or SIGINT only sets `number` to its own.
+  """Context in which the first SIGTERM or SIGINT only sets `number` to the signal's.
 
-  A second one acts as it would have without this class, for who can't wait.
+  A second one has its default effect, to stop immediately.
   """
 
   def __init__(self) -> None:
     self.number = 0
-    # What else than a signal stopped the runs, in words.
+    # The reason of a stop that was not a signal.
     self.reason = ""
     self._previous: dict[int, object] = {}
 

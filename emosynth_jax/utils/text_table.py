@@ -1,16 +1,16 @@
-"""Tables as lines of text."""
+"""Plain-text tables."""
 
 from collections.abc import Sequence
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
-  """Lines of aligned cells, the first column to the left, the others to the right.
+  """Formats a table, the first column left-aligned, the others right-aligned.
 
   Args:
-    rows: as many cells each.
+    rows: rows with the same number of cells.
 
   Returns:
-    A line for each row, without blanks at its end.
+    A line for each row, without trailing spaces.
   """
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   return [

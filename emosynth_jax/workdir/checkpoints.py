@@ -1,12 +1,12 @@
-"""Checkpoints: the last few and the best one, atomic, and checked when they are read.
+"""Checkpoints: the last few and the best one, atomic, verified on restore.
 
 Under `workdir/checkpoints`, `last/STEP` holds the newest states and `best/STEP` the
-one with the best validation metric. Orbax writes each beside its place and renames it
-when it is whole, in the background. Each carries a digest of every array, since a
-damaged array can be read without an error and would train on silently.
+one with the best validation metric. Orbax writes each to a temporary folder and renames
+it when it is complete, in the background. Each contains a digest of every array, since
+a damaged array may be read without an error, and training would continue silently.
 
-In a job of several processes all of them call everything alike; whatever number of
-processes and devices saved a checkpoint, any other number reads it.
+In a multi-process job all processes make the same calls; a checkpoint can be restored
+on any number of processes and devices.
 """
 
 import dataclasses
@@ -29,25 +29,25 @@ from emosynth_jax.parallel import distributed
 from emosynth_jax.utils import errors
 from emosynth_jax.workdir import digests
 
-# Orbax numbers saves by one counter of the process, which it reads again within a save:
-# of two that start at once in two threads (seeds side by side), one would wait for the
-# other's folders, for five minutes, and fail.
+# Orbax numbers saves by one counter per process, which it rereads within a save: of two
+# concurrent saves in two threads (concurrent seeds), one would wait for the other's
+# folders, for five minutes, and fail.
 _SAVE = threading.Lock()
 
 
 class CheckpointError(errors.UserError):
-  """No checkpoint can be used, and why."""
+  """Raised if no checkpoint can be used."""
 
 
 class Variables(NamedTuple):
-  """A network's variables, as `TrainState` names them."""
+  """A network's variables, by the names of `TrainState`."""
 
   params: Any
   batch_stats: Any
 
 
 class _Averages(NamedTuple):
-  """Their averages, as `TrainState` names them."""
+  """The averages of the variables, by the names of `TrainState`."""
 
   ema: Any
 
@@ -56,13 +56,13 @@ class Checkpoints:
   """The checkpoints of one workdir."""
 
   def __init__(self, workdir: str | os.PathLike, *, keep: int, read_only: bool = False):
-    """Opens them; nothing is written yet.
+    """Opens the checkpoints; nothing is written yet.
 
     Args:
       workdir: the run's folder.
-      keep: how many of the last checkpoints stay on disk.
-      read_only: leaves the folder as it is, also what a save in progress or damage
-        leaves there: for an evaluation beside a training.
+      keep: number of last checkpoints to keep.
+      read_only: does not modify the folder, including unfinished saves and damaged
+        checkpoints: for an evaluation during training.
     """
     self._read_only = read_only
     self._digested: weakref.ref[Any] | None = None
@@ -71,23 +71,24 @@ class Checkpoints:
     self._managers = {
       kind: ocp.CheckpointManager(
         self._root / kind,
-        # Named here, or metadata could only be read after a first save or restore.
+        # Named here: otherwise metadata could be read only after a first save or
+        # restore.
         item_handlers={
           "state": ocp.StandardCheckpointHandler(),
           "digest": ocp.JsonCheckpointHandler(),
         },
         options=_options(number, read_only),
       )
-      # One more than the last ones: whichever of those a run resumes from, the best
-      # one of its past is there.
+      # One more than the last ones: from whichever of those a run resumes, its best one
+      # is available.
       for kind, number in (("last", keep), ("best", keep + 1))
     }
 
   def save(self, kind: str, state: Any) -> None:
     """Saves `state` as the newest of its kind, in the background.
 
-    It waits until all that was saved before is on disk: whichever moment the process
-    dies at, the best state that the newest "last" counts among its past is there.
+    It waits until all previous saves are on disk, so that at any time the best state
+    before the newest "last" is available.
 
     Args:
       kind: "last" or "best".
@@ -118,17 +119,17 @@ class Checkpoints:
     return self._digests
 
   def restore(self, kind: str, like: Any) -> Any | None:
-    """The newest sound state of a kind.
+    """Restores the newest intact state of a kind.
 
     A damaged one is reported, moved to `checkpoints/damaged` (unless read only), and
-    the one before it is used.
+    the previous one is used.
 
     Args:
       kind: "last" or "best".
       like: a state of the same structure, for shapes and placement.
 
     Returns:
-      The state, or None where none was ever saved.
+      The state, or None if none was saved.
 
     Raises:
       CheckpointError: if there were checkpoints and all are damaged, or the newest is
@@ -147,9 +148,9 @@ class Checkpoints:
       state, reason = None, ""
       try:
         state = self._read(manager, step, like)
-      except Exception as error:  # Whatever a damaged file makes the reader raise.
+      except Exception as error:  # A damaged file may raise any error.
         reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
-      # What one process of a job can't read, none goes on from.
+      # All processes skip a checkpoint that one process cannot read.
       if not distributed.largest(state is None)[0]:
         return state
       _silence_abandoned_readers()
@@ -172,8 +173,8 @@ class Checkpoints:
         os.replace(path, place)
       distributed.largest(0)
       manager.reload()
-    # Those that an earlier process found count too: what is lost is not to be trained
-    # again, and the other kind's checkpoints overwritten, just by a second try.
+    # Those found damaged earlier count too: a second attempt must not silently restart
+    # training and overwrite the other kind's checkpoints.
     if manager.all_steps() or any(self._root.glob(f"damaged/{kind}-*")):
       raise CheckpointError(
         f"every checkpoint under {self._root / kind} is damaged; they are kept there "
@@ -183,9 +184,9 @@ class Checkpoints:
     return None
 
   def _agree(self) -> None:
-    """Refuses processes of a job that see different checkpoints.
+    """Checks that all processes of a job see the same checkpoints.
 
-    What follows is done by all for each step that is there, and waits for all of them.
+    The following collectives are executed for each step that exists, by all processes.
     """
     seen = {kind: sorted(m.all_steps()) for kind, m in self._managers.items()}
     damaged = sorted(path.name for path in self._root.glob("damaged/*"))
@@ -198,17 +199,17 @@ class Checkpoints:
       )
 
   def restore_variables(self, kind: str) -> Variables | None:
-    """The variables that the newest sound checkpoint of a kind is judged by.
+    """Reads the evaluation variables of the newest intact checkpoint of a kind.
 
-    Unlike `restore` it needs no state to compare with: a run of any network, optimiser
-    and loss is read.
+    Unlike `restore` it needs no template state, and works for any network, optimizer
+    and loss.
 
     Args:
       kind: "last" or "best".
 
     Returns:
-      Their averages if the run kept any, else the variables; None where no checkpoint
-      of the kind was ever saved.
+      The averages if the run kept any, else the variables; None if no checkpoint of the
+      kind was saved.
 
     Raises:
       CheckpointError: if there were checkpoints and all are damaged. Or in all
@@ -226,7 +227,7 @@ class Checkpoints:
         variables = _variables(fields)
         digests.check(variables, digest)
         return variables
-      except Exception as error:  # Whatever a damaged file makes the reader raise.
+      except Exception as error:  # A damaged file may raise any error.
         reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
       _silence_abandoned_readers()
       path = self._root / kind / str(step)
@@ -249,12 +250,12 @@ class Checkpoints:
     return state.replace(totals=unknown | state.totals)
 
   def _is_of_another_network(self, manager, step: int, like: Any) -> bool:
-    """Whether a checkpoint is whole but has other paths, shapes or types."""
+    """Returns whether a checkpoint is intact but has other paths, shapes or types."""
     try:
       paths = _read_digest(manager, step)
       stored = jax.tree.leaves(manager.item_metadata(step)["state"].tree)
       shapes = sorted(f"{array.dtype}{tuple(array.shape)}" for array in stored)
-    except Exception:  # So it is damaged.
+    except Exception:  # It is damaged.
       return False
     leaves = jax.tree_util.tree_leaves_with_path(_as_stored(like, paths))
     return set(paths) != {jax.tree_util.keystr(path) for path, _ in leaves} or (
@@ -262,22 +263,22 @@ class Checkpoints:
     )
 
   def rewind(self, step: int) -> None:
-    """Deletes best checkpoints from beyond `step`, where a run resumes.
+    """Deletes best checkpoints of steps after `step`, from which a run resumes.
 
-    The run comes to them again; until then they are not of its past. In a job it is
-    called after `restore`, by which all processes know of the same ones.
+    The run will reach them again. In a multi-process job it is called after `restore`,
+    which checks that all processes see the same ones.
     """
     manager = self._managers["best"]
     for later in [s for s in manager.all_steps() if s > step]:
       manager.delete(later)
 
   def wait(self) -> None:
-    """Returns when all that was saved is on disk."""
+    """Waits until all saves are on disk."""
     for manager in self._managers.values():
       manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits and lets go of the folders."""
+    """Waits for saves and closes the folders."""
     for manager in self._managers.values():
       manager.close()
 
@@ -290,15 +291,15 @@ def _read_digest(manager, step: int) -> dict[str, str]:
 
 
 def _as_stored(like: Any, paths: Container[str]) -> Any:
-  """The state without the sums of an epoch that came after the checkpoint."""
+  """The state without epoch totals that were added after the checkpoint's version."""
   totals = {k: v for k, v in like.totals.items() if f".totals['{k}']" in paths}
   return like.replace(totals=totals)
 
 
 def _read_fields(manager, step: int, like: Any) -> tuple[dict[str, Any], dict]:
   """The state's fields, of shapes and types as in `like`, and the stored digest."""
-  # To the host, from however many devices, of whatever kind, it was saved. Orbax would
-  # bind arrays to their device: the training program would be compiled anew for them.
+  # Restored to the host, independent of the devices it was saved from. Orbax would
+  # commit arrays to their device, and the training program would be recompiled.
   abstract = jax.tree.map(
     lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), like
   )
@@ -313,15 +314,15 @@ def _read_fields(manager, step: int, like: Any) -> tuple[dict[str, Any], dict]:
 
 
 def _variables(fields: dict[str, Any]) -> Variables:
-  # A network without BatchNorm has no statistics, and nothing of them is stored.
+  # A network without BatchNorm has no statistics, and none are stored.
   return Variables(fields["params"], fields.get("batch_stats") or {})
 
 
 def _silence_abandoned_readers() -> None:
-  """Keeps the report of a damaged checkpoint from being buried.
+  """Suppresses the tracebacks that would bury the report of a damaged checkpoint.
 
-  When one array fails, Orbax abandons the readers of all the others, and each would
-  print a traceback at some moment between now and its collection.
+  When one array fails, Orbax abandons the readers of all the others, each of which
+  would print a traceback when it is garbage-collected.
   """
   show = sys.unraisablehook
 
@@ -337,7 +338,7 @@ def _silence_abandoned_readers() -> None:
 def _fields(state: Any) -> dict[str, Any]:
   """The state by field, without those that are None.
 
-  So a checkpoint fits code that learnt of such a field after it was saved.
+  A checkpoint thus stays compatible with code that has additional fields.
   """
   names = [field.name for field in dataclasses.fields(state)]
   fields = {name: getattr(state, name) for name in names}

@@ -1,4 +1,4 @@
-"""Digests of a tree's arrays, by which a damaged one is told."""
+"""Digests of a tree's arrays, to detect damage."""
 
 import concurrent.futures
 import hashlib
@@ -12,18 +12,18 @@ from emosynth_jax.parallel import mesh
 
 
 def compute(state: Any) -> dict[str, str]:
-  """Digests of a tree.
+  """Computes the digests of a tree's arrays.
 
   Args:
     state: a tree of arrays, of any shapes, perhaps on several processes.
 
   Returns:
-    By each array's path the SHA-256 of its type, shape and bytes.
+    The SHA-256 of each array's dtype, shape and bytes, by path.
   """
   leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-  # In threads, as hashing lets go of the interpreter: at full width a state is half a
-  # gigabyte, and an accelerator's epoch a few seconds. What lies on several processes
-  # is fetched by all of them together, so in this thread, and in order.
+  # In threads, as hashing releases the GIL: at full width a state is 0.5 GB, and an
+  # epoch on an accelerator takes a few seconds. Arrays on several processes are fetched
+  # collectively, therefore in this thread, and in order.
   with concurrent.futures.ThreadPoolExecutor() as threads:
     digests = {
       jax.tree_util.keystr(path): threads.submit(
@@ -41,7 +41,7 @@ def _digest_array(array: np.ndarray) -> str:
 
 
 def check(state: Any, expected: dict[str, str]) -> None:
-  """Refuses a tree that is not what its digests were computed of.
+  """Checks a tree against its digests.
 
   Args:
     state: the tree.

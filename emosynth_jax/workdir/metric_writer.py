@@ -1,8 +1,7 @@
 """Records of a run on disk: metrics.jsonl, timing.jsonl and TensorBoard events.
 
-What a seed determines goes to metrics.jsonl, what the clock determines to
-timing.jsonl, so that metrics.jsonl is the same, byte for byte, in every run of the
-same program, killed and resumed or not.
+Deterministic values go to metrics.jsonl, timings to timing.jsonl, so that metrics.jsonl
+is byte-identical in every run of the same program, also if killed and resumed.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class MetricWriter:
-  """Appends one JSON line a record, each on disk before the call returns.
+  """Appends one JSON line per record, each on disk before the call returns.
 
   To resume, call :meth:`rewind` with the step of the checkpoint. For the files to
   equal those of an uninterrupted run, write the records of a step before its
@@ -40,9 +39,9 @@ class MetricWriter:
 
   Raises:
     ModuleNotFoundError: if TensorBoard is asked for and clu, TensorFlow or the package
-      tensorboard is missing. An installed TensorFlow that fails is reported in the
-      log and done without.
-    ValueError: if a file is damaged elsewhere than in its last line.
+      tensorboard is missing. An installed TensorFlow that fails is logged, and no
+      events are written.
+    ValueError: if a file is damaged before its last line.
   """
 
   def __init__(self, workdir: str | os.PathLike[str], *, tensorboard: bool = False):
@@ -57,7 +56,7 @@ class MetricWriter:
       self._tensorboard = _open_tensorboard(self._workdir)
 
   def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-    """Appends values that the seed determines to metrics.jsonl.
+    """Appends deterministic values to metrics.jsonl.
 
     Args:
       step: the step they belong to, not before that of the last record.
@@ -65,7 +64,7 @@ class MetricWriter:
         Non-finite values are written as the strings NaN, Infinity and -Infinity.
 
     Raises:
-      TypeError: if a value is no number.
+      TypeError: if a value is not a number.
       ValueError: if a value has several elements, a name is ``step``, or the step
         lies before that of the last record.
     """
@@ -74,7 +73,7 @@ class MetricWriter:
     self._write_events(step, scalars)
 
   def write_timing(self, step: int, values: Mapping[str, Any]) -> None:
-    """Appends values that the clock determines to timing.jsonl; else as `write`."""
+    """Appends timings to timing.jsonl; otherwise as `write`."""
     scalars = _scalars(values)
     self._timing.append(step, scalars)
     self._write_events(step, scalars)
@@ -82,7 +81,7 @@ class MetricWriter:
   def rewind(self, step: int) -> None:
     """Drops the records after `step` from both files; -1 drops all.
 
-    Each file is replaced in one move: a kill leaves the old or the new one.
+    Each file is replaced atomically.
 
     Args:
       step: the last step whose records stay.
@@ -121,14 +120,13 @@ class MetricWriter:
 
 
 def read_records(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-  """The records of metrics.jsonl or timing.jsonl, in their order.
+  """Reads the records of metrics.jsonl or timing.jsonl, in order.
 
   Args:
-    path: the file. It may be one that is being written: a last line that is not
-      whole yet is passed over.
+    path: the file. It may be in use by a training: an incomplete last line is skipped.
 
   Returns:
-    One dictionary a line, non-finite numbers as floats again.
+    One dictionary per line, with non-finite numbers as floats.
 
   Raises:
     FileNotFoundError: if there is no such file.
@@ -145,7 +143,7 @@ def read_records(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 class _JsonLines:
-  """A file of JSON objects, one a line, whose steps never fall."""
+  """A JSON Lines file with non-decreasing steps."""
 
   def __init__(self, path: pathlib.Path):
     self._path = path
@@ -170,7 +168,7 @@ class _JsonLines:
     self._last_step = step
 
   def rewind(self, step: int | None) -> None:
-    """Keeps the whole lines up to `step` (all of them for None)."""
+    """Keeps the complete lines up to `step` (all of them for None)."""
     content = self._path.read_bytes() if self._path.exists() else b""
     kept, self._last_step = [], -1
     for line_step, line in _whole_lines(self._path, content):
@@ -183,7 +181,7 @@ class _JsonLines:
 
 
 def _whole_lines(path: pathlib.Path, content: bytes) -> Iterator[tuple[int, bytes]]:
-  """Each record's step and line, but for a last line that a kill cut short."""
+  """Each record's step and line, except a truncated last line."""
   lines = content.removesuffix(b"\n").split(b"\n") if content else []
   for number, line in enumerate(lines, start=1):
     step = _step_of(line)
@@ -197,7 +195,7 @@ def _whole_lines(path: pathlib.Path, content: bytes) -> Iterator[tuple[int, byte
 
 
 def _step_of(line: bytes) -> int | None:
-  """The step of a record, or None where the line is no record."""
+  """The step of a record, or None if the line is not a record."""
   try:
     step = json.loads(line)["step"]
   except (ValueError, TypeError, KeyError):
@@ -235,7 +233,7 @@ def _require_tensorboard() -> None:
 def _open_tensorboard(workdir: pathlib.Path) -> Any:
   """clu's writer of event files, or None where TensorFlow does not work."""
   try:
-    # Here and not above: clu.metric_writers imports TensorFlow, which takes seconds.
+    # Imported here: clu.metric_writers imports TensorFlow, which takes seconds.
     from clu import metric_writers
 
     return metric_writers.SummaryWriter(os.fspath(workdir))
@@ -245,9 +243,9 @@ def _open_tensorboard(workdir: pathlib.Path) -> Any:
 
 
 def open_writer(workdir: pathlib.Path, *, tensorboard: bool) -> MetricWriter | None:
-  """The run's records; TensorBoard's events are done without where they can't be.
+  """The run's metric writer, without TensorBoard events if they are unavailable.
 
-  None in all processes but the first, which alone writes them.
+  None in all processes except the first, which writes them.
   """
   if not distributed.is_first():
     return None

@@ -31,13 +31,12 @@ _PACKAGES = (
 
 
 def provenance(devices: Sequence[Any] | None = None) -> dict[str, Any]:
-  """Where a result comes from: program, packages, machine, moment.
+  """Collects the provenance of a result: program, packages, machine, date.
 
-  It reads only, and what it can't find out is "unknown". It starts JAX's backend if
-  nothing has done so yet.
+  Unavailable values are "unknown". It initializes JAX's backend if necessary.
 
   Args:
-    devices: those that the result was computed on, by default all there are.
+    devices: devices of the computation, by default all.
 
   Returns:
     A dictionary with ``command``, ``commit`` (of the package's own checkout, with
@@ -53,7 +52,7 @@ def provenance(devices: Sequence[Any] | None = None) -> dict[str, Any]:
   kind = devices[0].device_kind
   accelerator = f"{len(devices)} x {kind} ({backend}); "
   return {
-    # The interpreter's folder says nothing to others; its version is below.
+    # The interpreter's folder is omitted; its version is included below.
     "command": shlex.join([pathlib.Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]),
     "commit": _commit(pathlib.Path(__file__).resolve()),
     "packages": {
@@ -73,8 +72,8 @@ def provenance(devices: Sequence[Any] | None = None) -> dict[str, Any]:
 
 def _commit(file: pathlib.Path) -> str:
   """The commit of the checkout that tracks `file`."""
-  # A package inside somebody else's checkout (a virtual environment in it, say) has
-  # nothing to do with that checkout's commit.
+  # A package inside another checkout (such as in a virtual environment) is unrelated to
+  # that checkout's commit.
   if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
     return "unknown"
   status = _git(file.parent, "status", "--porcelain=v2", "--branch")
@@ -87,8 +86,8 @@ def _commit(file: pathlib.Path) -> str:
 
 
 def _git(folder: pathlib.Path, *arguments: str) -> str | None:
-  """What git prints, or None if it isn't there or refuses."""
-  # Set inside a hook, these name a repository that `folder` need not be in.
+  """Output of git, or None if it is missing or fails."""
+  # Inside a hook, these name a repository that may not contain `folder`.
   misleading = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
   try:
     done = subprocess.run(

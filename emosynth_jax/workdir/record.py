@@ -1,4 +1,4 @@
-"""What a workdir was begun with: its config, its data, and by what it was trained."""
+"""Record of a run in its workdir: config, data and provenance."""
 
 import contextlib
 import fcntl
@@ -18,8 +18,8 @@ from emosynth_jax.parallel import distributed
 from emosynth_jax.utils import files
 from emosynth_jax.workdir import provenance
 
-# Settings that may differ between a run and its continuation: they change what it
-# costs, where it reads and how long it goes on, not what a step computes.
+# Settings that may differ between a run and its continuation: they change its cost, its
+# paths and its length, not what a step computes.
 _FREE_SETTINGS = (
   "data.data_dir",
   "data.test_split",
@@ -31,13 +31,13 @@ _FREE_SETTINGS = (
   "checkpoint.minutes",
   "steps_per_call",
   "tensorboard",
-  # Where images and arrays lie: the same batches and numbers but for rounding.
+  # Placement of images and arrays: the same batches, and results up to rounding.
   "data.pipeline",
   "data.resident_gib",
   "mesh.model",
 )
 
-# Settings that came after runs were stored, with what those runs did.
+# Settings added after runs were stored, with the value that those runs used.
 _LATER_SETTINGS = {
   "init_from": "",
   "pretrained.file": "",
@@ -74,7 +74,7 @@ def keep_config(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -
 
 @contextlib.contextmanager
 def only_training_in(workdir: str | os.PathLike) -> Iterator[None]:
-  """Keeps a second training out of a workdir; a dead process's hold ends with it.
+  """Locks a workdir against a second training; the lock ends with the process.
 
   Raises:
     ValueError: if another process trains in the workdir.
@@ -99,7 +99,7 @@ def keep_fingerprint(
 
 
 def write_fingerprint(found: Mapping[str, Any], workdir: str | os.PathLike) -> None:
-  """Writes what `fingerprint` found into a workdir, as data.json; the first process."""
+  """Writes a fingerprint into a workdir as data.json, in the first process."""
   text = json.dumps(found, indent=2, sort_keys=True) + "\n"
   if distributed.is_first():
     files.write_atomically(pathlib.Path(workdir) / "data.json", text.encode())
@@ -108,7 +108,7 @@ def write_fingerprint(found: Mapping[str, Any], workdir: str | os.PathLike) -> N
 def check_same_data(
   datasets: Mapping[str, Dataset], workdir: str | os.PathLike
 ) -> None:
-  """Compares data sets with those that a workdir was begun with, if any.
+  """Checks data sets against the fingerprint in a workdir, if any.
 
   Args:
     datasets: some of the splits.
@@ -118,7 +118,7 @@ def check_same_data(
     ValueError: if a split has other images, labels or classes.
   """
   path = pathlib.Path(workdir) / "data.json"
-  # Together: to compare, all processes exchange checksums.
+  # Collective: all processes exchange checksums.
   if distributed.largest(path.exists())[0]:
     check_same_fingerprint(fingerprints.fingerprint(datasets), workdir)
 
@@ -126,10 +126,10 @@ def check_same_data(
 def check_same_fingerprint(
   found: Mapping[str, Mapping[str, Any]], workdir: str | os.PathLike
 ) -> None:
-  """`check_same_data` for what `fingerprints.fingerprint` found already.
+  """`check_same_data` for a computed fingerprint.
 
-  Where most images of a split are of another pixel form than those of train, a line in
-  the log says so.
+  Logs a warning if most images of a split are of another pixel form than those of
+  train.
 
   Raises:
     ValueError: if a split has other images, labels or classes.
@@ -166,14 +166,13 @@ def keep_provenance(
   devices: Sequence[Any] | None = None,
   pixel_forms: Mapping[str, Mapping[str, int]] | None = None,
 ) -> None:
-  """Adds a line to provenance.jsonl: by what the run goes on from `step`.
+  """Adds a line to provenance.jsonl: the provenance of the run from `step` on.
 
   Args:
     workdir: the run's folder.
-    step: that it goes on from.
-    devices: those that it is on, by default all.
-    pixel_forms: of `fingerprints.form_counts`, of the run's splits; left out where it
-      is empty.
+    step: the step from which it continues.
+    devices: its devices, by default all.
+    pixel_forms: of `fingerprints.form_counts`, of the run's splits; omitted if empty.
   """
   path = pathlib.Path(workdir) / "provenance.jsonl"
   before = path.read_text() if path.exists() else ""
@@ -181,12 +180,12 @@ def keep_provenance(
   if pixel_forms:
     record["pixel_forms"] = pixel_forms
   line = json.dumps(record, sort_keys=True)
-  # In one move: a line that a kill cut short would spoil the file for good.
+  # Atomic: a truncated line would corrupt the file permanently.
   files.write_atomically(path, f"{before}{line}\n".encode())
 
 
 def read_provenance(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-  """The lines of provenance.jsonl; none where the workdir has no such file."""
+  """The lines of provenance.jsonl; empty if the workdir has no such file."""
   path = pathlib.Path(workdir) / "provenance.jsonl"
   lines = path.read_text().splitlines() if path.exists() else []
   return [json.loads(line) for line in lines]
@@ -195,7 +194,7 @@ def read_provenance(workdir: str | os.PathLike) -> list[dict[str, Any]]:
 def check_same_config(
   config: ml_collections.ConfigDict, workdir: str | os.PathLike
 ) -> None:
-  """Compares the config with the one that a workdir was begun with, if any.
+  """Checks the config against the one in a workdir, if any.
 
   Args:
     config: the run's config.
@@ -214,7 +213,7 @@ def check_same_config(
       f"{path} is damaged: delete it to go on with the settings of this command"
     ) from None
   new = comparable_settings(json.loads(json.dumps(config.to_dict())))
-  # A cosine ends with the last epoch: with more of them, every step would be another.
+  # A cosine ends with the last epoch: more epochs would change every step.
   bound = {"num_epochs"} if config.schedule.name == "cosine" else set()
   different = [
     f"{key} was {old.get(key)!r}, is {new.get(key)!r}"
@@ -229,10 +228,10 @@ def check_same_config(
 
 
 def comparable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-  """A run's settings by their paths, as runs of any version can be compared.
+  """A run's settings by path, in a form that is comparable between versions.
 
-  Settings that came after the run was stored have the value of what it did, and those
-  of a plateau that is off are left out.
+  Settings added after the run was stored have the value that it used, and those of a
+  disabled plateau are omitted.
 
   Args:
     settings: a config's, as config.json or a report holds them.

@@ -1,4 +1,4 @@
-"""Summary of several seeds of one config, and its comparison with another's."""
+"""Summary of several seeds of one config, and comparison with another config's."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from emosynth_jax.metrics import statistics
 from emosynth_jax.utils import text_table
 from emosynth_jax.workdir import record as run_record
 
-# Settings that leave a report as it is.
+# Settings that do not affect a report.
 _FREE_SETTINGS = (
   "data.data_dir",
   "checkpoint.keep",
@@ -23,7 +23,7 @@ _FREE_SETTINGS = (
   "mesh.model",
 )
 
-# Where a split's summary holds each figure; those that not every report has come last.
+# Path of each metric in a split's summary; optional ones are last.
 _FIGURES = {
   "accuracy": ("accuracy",),
   "balanced accuracy": ("balanced_accuracy",),
@@ -36,13 +36,13 @@ _FIGURES = {
 
 
 def settings_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-  """The settings that change a report, by their paths.
+  """The settings that affect a report, by their paths.
 
   Args:
     settings: a config's, as a report holds them.
 
   Returns:
-    Path to setting, without where the data lies and what only changes the costs.
+    Path to setting, without data paths and settings that only affect cost.
   """
   return {
     path: value
@@ -52,7 +52,7 @@ def settings_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def figures_of(summary: Mapping[str, Any]) -> dict[str, float]:
-  """The figures of one split of one report, by name; those that it lacks left out.
+  """The metrics of one split of one report, by name, as far as available.
 
   Args:
     summary: of `classification.summarize`, as a report holds it.
@@ -60,7 +60,7 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, float]:
   Returns:
     "accuracy", "balanced accuracy", "macro F1", "calibration error" and "loss", and
     where the report has them "accuracy without twins" and "accuracy with test-time
-    augmentation"; all fractions but the loss.
+    augmentation"; all fractions, except the loss.
   """
   found = {label: _at(summary, path) for label, path in _FIGURES.items()}
   return {label: float(value) for label, value in found.items() if value is not None}
@@ -69,7 +69,7 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, float]:
 def summarize(
   reports: Sequence[Mapping[str, Any]], workdirs: Sequence[str | os.PathLike]
 ) -> dict[str, Any]:
-  """What the reports of several seeds say together.
+  """Summarizes the reports of several seeds.
 
   Args:
     reports: of `evaluate.evaluate_run`, one a seed.
@@ -77,8 +77,8 @@ def summarize(
 
   Returns:
     A dictionary as seeds.json holds it: "data_set", "chosen_on", "seeds",
-    "best_epochs", "workdirs", "commits", "config" (without the seed), "data" (what
-    tells the data apart, see `fingerprints.fingerprint`) and "splits": of each split
+    "best_epochs", "workdirs", "commits", "config" (without the seed), "data" (the
+    data's fingerprint, see `fingerprints.fingerprint`) and "splits": of each split
     "official_split", "num_examples" and "figures", by name with "values" (one a seed),
     "mean" and "deviation" (of the sample, with n - 1; None for a single seed).
 
@@ -123,10 +123,10 @@ def summarize(
 def check_same_data(
   data: Sequence[Mapping[str, Any] | None], workdirs: Sequence[str | os.PathLike]
 ) -> None:
-  """Refuses seeds of one config that were not trained on the same data.
+  """Checks that all seeds of a config were trained on the same data.
 
   Args:
-    data: content of each run's data.json; None where a run has none.
+    data: content of each run's data.json; None if a run has none.
     workdirs: their folders.
 
   Raises:
@@ -148,21 +148,20 @@ def check_same_data(
 def compare(ours: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
   """Differences between two configs, seed by seed.
 
-  A seed is the same start and the same order of images for both where their networks
-  and batches are the same; in any case the pairs are fixed before the figures are
-  known.
+  With the same network and batch size, a seed gives both the same initialization and
+  order of images; in any case the pairs are fixed before the results are known.
 
   Args:
     ours: of `summarize`.
     others: likewise, on the same splits.
 
   Returns:
-    "seeds" (those that both have) and "splits": of each split and figure, ours less
-    theirs, see `statistics.paired_difference`, "low", "high" and "p_value" None for a
+    "seeds" (those that both have) and "splits": for each split and metric, `ours` minus
+    `others`, see `statistics.paired_difference`, "low", "high" and "p_value" None for a
     single seed.
 
   Raises:
-    ValueError: if no seed is common, or a split holds other images.
+    ValueError: if there is no common seed, or a split has other images.
   """
   common = [seed for seed in ours["seeds"] if seed in others["seeds"]]
   if not common:
@@ -226,15 +225,15 @@ def format_summary(
   comparison: Mapping[str, Any] | None = None,
   others: str | os.PathLike = "",
 ) -> str:
-  """The text of seeds.txt.
+  """Formats seeds.txt.
 
   Args:
     summary: of `seed_summary.summarize`.
     comparison: of `seed_summary.compare`, if there is one.
-    others: where the other seeds are.
+    others: folder of the other seeds.
 
   Returns:
-    Lines that end in a newline. All figures are in per cent but the loss.
+    Lines that end in a newline. All metrics are in percent, except the loss.
   """
   lines = [
     f"{summary['data_set']}, epoch chosen by {summary['chosen_on']}: epochs "

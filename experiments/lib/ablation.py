@@ -25,19 +25,19 @@ from experiments.lib.ablation_members import Formula, Members
 
 Array = jax.Array
 
-# How the members of one call run: one after the other, as one batch of networks, or
-# one after the other on each device with the members shared out.
+# Execution of the members of one call: sequential, as one batch of networks, or
+# sequential on each device with the members sharded.
 MAPPINGS = ("map", "vmap", "devices")
 
 
 def switched_loss(
   formulas: Sequence[Formula], formula: ArrayLike, numbers: Array
 ) -> Callable[..., tuple[Array, Any]]:
-  """The loss of the formula whose number is data.
+  """The loss of a formula whose index is data.
 
   Args:
     formulas: the program's.
-    formula: int32 `()`, which of them.
+    formula: int32 `()`, the formula's index.
     numbers: float32 `(P,)`, the values of its numbers.
 
   Returns:
@@ -73,11 +73,11 @@ def switched_loss(
 def switched_evaluation_logits(
   formulas: Sequence[Formula], formula: ArrayLike, numbers: Array
 ) -> Callable[..., Array]:
-  """The margin-free logits of the formula whose number is data.
+  """The margin-free logits of a formula whose index is data.
 
   Args:
     formulas: the program's.
-    formula: int32 `()`, which of them.
+    formula: int32 `()`, the formula's index.
     numbers: float32 `(P,)`, the values of its numbers.
 
   Returns:
@@ -119,7 +119,7 @@ def train_member(
   Args:
     member: scalars and one row of numbers.
     training: uint8 images `(M, H, W, C)` and int32 labels `(M,)`.
-    validation: the same of the images to evaluate on.
+    validation: likewise, the images to evaluate on.
     formulas: the program's.
     model: the network.
     optimizer: turns gradients into updates.
@@ -135,7 +135,7 @@ def train_member(
     those of `classification.batch_statistics` by batch of the validation.
   """
   images, labels = training
-  # No rate but the optimiser's: the loop has no validation to steer one by.
+  # Only the optimizer's rate: the loop has no validation for a schedule.
   constant_rate = optax.contrib.reduce_on_plateau()
   state = train_state.create_train_state(
     jax.random.key(member.seed),
@@ -193,7 +193,7 @@ def train_member(
 def compile_members(
   mapping: str, formulas: Sequence[Formula], **arguments: Any
 ) -> Callable[..., dict[str, Any]]:
-  """`train_member` over the members of a call.
+  """Compiles `train_member` over the members of a call.
 
   Args:
     mapping: one of `MAPPINGS`; with "devices" the number of members of a call is a

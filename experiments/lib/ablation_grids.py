@@ -1,4 +1,4 @@
-"""The grids of `margin_ablation`, and a margin formula out of a user's file."""
+"""Grids of `margin_ablation`, and loading of a user's margin formula."""
 
 import importlib.util
 import inspect
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 KAPPAS = [0.5, 1.0, 2.0]
 
 GRIDS: dict[str, list[dict[str, Any]]] = {
-  # The thesis's own losses in all their readings, and the plain margin beside them.
+  # The thesis's losses in all their readings, and the plain margin.
   "thesis": [
     {"loss": "cross_entropy"},
     {"loss": "sm_softmax", "margin": [0.5, 1.0, 2.0, 4.0]},
@@ -30,7 +30,7 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
       "kappa": 1.0,
     },
   ],
-  # Margins on the angle, by scale: which collapse with few classes.
+  # Angular margins, by scale: some collapse with few classes.
   "angular": [
     {"loss": "cross_entropy"},
     {"loss": "cosface", "scale": [4.0, 8.0, 16.0, 30.0], "margin": [0.0, 0.1, 0.35]},
@@ -38,8 +38,8 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
     {"loss": "dynamic_am_softmax", "scale": [8.0, 30.0], "margin": 0.2},
     {"loss": "sphereface", "margin": [2, 4]},
     {"loss": "l_softmax", "margin": [2, 4]},
-    # Those two hardly reach their margins in a few hundred steps: the annealing ends at
-    # lam_min. Here they have it from the first step, and then the margin whole.
+    # Those two barely reach their margins in a few hundred steps: the annealing ends at
+    # lam_min. Here lam_min holds from the first step, and then the full margin.
     {
       "loss": ["sphereface", "l_softmax"],
       "margin": [2, 4],
@@ -47,19 +47,19 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
       "lam_max": 0.0,
     },
   ],
-  # Nothing but what --margin_file adds.
+  # Only the formula of --margin_file.
   "mine": [{"loss": "cross_entropy"}],
 }
 
 
 def load_margin(path: str) -> Callable:
-  """The function `margin` of a Python file.
+  """Loads the function `margin` of a Python file.
 
   Args:
     path: the file.
 
   Returns:
-    The function, tried on logits of two examples.
+    The function, tested on logits of two examples.
 
   Raises:
     FileNotFoundError, ValueError: if there is none, or it fails.
@@ -95,7 +95,7 @@ def load_margin(path: str) -> Callable:
 
 
 def describe(setting: dict[str, Any], margin_hash: str = "") -> dict[str, Any]:
-  """A setting in plain words and numbers, as the records hold it."""
+  """Converts a setting to plain values, for the records."""
   return {
     key: f"margin_file {margin_hash}" if callable(value) else value
     for key, value in setting.items()

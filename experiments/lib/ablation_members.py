@@ -16,11 +16,11 @@ Array = jax.Array
 
 
 class Formula(NamedTuple):
-  """A loss with all that shapes its program.
+  """A loss with the arguments that determine its program.
 
   Attributes:
     loss: a name as `losses.get_loss` takes it.
-    fixed: arguments that are no floats, `((name, value), ...)` in order of name.
+    fixed: non-float arguments, `((name, value), ...)` in order of name.
     numbers: names of the float arguments, in order; their values are data.
   """
 
@@ -47,11 +47,11 @@ def expand_grid(grid: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
   """All combinations of each entry's values.
 
   Args:
-    grid: entries of a loss's arguments with its name under "loss"; a list or tuple
-      holds the values to try.
+    grid: entries of a loss's arguments with its name under "loss"; a list or tuple has
+      the values to try.
 
   Returns:
-    One dictionary of single values for each combination, the first one of equals.
+    One dictionary of single values for each combination, without duplicates.
 
   Raises:
     ValueError: for an unknown loss or argument, as `losses.get_loss`.
@@ -72,9 +72,9 @@ def expand_grid(grid: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def check_values(setting: Mapping[str, Any], num_classes: int) -> None:
-  """Refuses values that the loss itself refuses.
+  """Checks values by the loss's argument checks.
 
-  As data of a program they are traced, and no loss can look at them.
+  As data of a program they are traced, and cannot be checked there.
 
   Args:
     setting: one of `expand_grid`.
@@ -97,10 +97,10 @@ def check_values(setting: Mapping[str, Any], num_classes: int) -> None:
 
 
 def formula_of(setting: Mapping[str, Any]) -> tuple[Formula, tuple[float, ...]]:
-  """Takes a setting apart into its formula and its numbers.
+  """Splits a setting into its formula and its numbers.
 
-  A float is data of the program; anything else (a reading's name, the whole-numbered
-  margin of SphereFace, a margin function) is part of the formula.
+  A float is data of the program; anything else (a reading's name, the integer margin of
+  SphereFace, a margin function) is part of the formula.
 
   Args:
     setting: one of `expand_grid`.
@@ -118,7 +118,7 @@ def formula_of(setting: Mapping[str, Any]) -> tuple[Formula, tuple[float, ...]]:
 def stack_members(
   members: Sequence[tuple[Mapping[str, Any], int]], formulas: Sequence[Formula]
 ) -> Members:
-  """The arrays of some members.
+  """Converts members to arrays.
 
   Args:
     members: pairs of a setting and a seed.

@@ -1,4 +1,4 @@
-"""What `margin_ablation` keeps: a line for each member, and what all of them share."""
+"""Records of `margin_ablation`: a line for each member, and the common protocol."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ from emosynth_jax.workdir import provenance
 
 
 def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The members that are done; a line that a kill cut short is left out.
+  """Reads the finished members; a truncated line is skipped.
 
   Raises:
     ValueError: if the file holds something else.
@@ -30,7 +30,7 @@ def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
-  """Writes what all members share, or refuses to mix two protocols in one folder."""
+  """Writes the common protocol, or raises an error if the folder has another one."""
   if path.exists():
     try:
       before = dict(json.loads(path.read_text()))
@@ -51,7 +51,7 @@ def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
 
 
 def figures_of(out: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
-  """A member's figures, after its last epoch.
+  """A member's metrics, after its last epoch.
 
   Args:
     out: of `ablation.train_member`, on the host.
@@ -76,5 +76,5 @@ def figures_of(out: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, A
 
 
 def key(setting: dict[str, Any], seed: int) -> str:
-  """What tells a member from all others."""
+  """The key that identifies a member."""
   return json.dumps([sorted(setting.items()), seed])

@@ -1,4 +1,4 @@
-"""The margin ablation's outcome: a CSV, a plain-text table and a figure."""
+"""Report of the margin ablation: a CSV, a plain-text table and a plot."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ _BASELINE = {"loss": "cross_entropy"}
 
 
 def label(setting: dict[str, Any]) -> str:
-  """A setting in one line, as in `arcface margin=0.3 scale=16`."""
+  """Formats a setting in one line, as in `arcface margin=0.3 scale=16`."""
   arguments = (
     f"{key}={value:g}"
     if isinstance(value, float)
@@ -41,19 +41,19 @@ def label(setting: dict[str, Any]) -> str:
 def compare(
   records: Sequence[dict[str, Any]], num_classes: int
 ) -> list[dict[str, Any]]:
-  """Each setting against cross-entropy, paired by seed.
+  """Compares each setting with cross-entropy, paired by seed.
 
-  A seed has collapsed if its balanced accuracy keeps less than a quarter of what
-  cross-entropy's has over chance, on the mean of the seeds.
+  A seed has collapsed if its balanced accuracy is above chance by less than 1/4 of the
+  excess of cross-entropy's, averaged over the seeds.
 
   Args:
-    records: one a member, of `margin_ablation.run_ablation`.
+    records: one per member, of `margin_ablation.run_ablation`.
     num_classes: K; chance is 1 / K.
 
   Returns:
     One row a setting, in the order of the records: "setting", "label", "seeds",
     "accuracy" and "deviation", "balanced_accuracy", "difference" (of
-    `statistics.paired_difference`), "p_holm", "collapsed" (how many seeds) and
+    `statistics.paired_difference`), "p_holm", "collapsed" (number of seeds) and
     "verdict".
 
   Raises:
@@ -112,7 +112,7 @@ def _verdict(row: dict[str, Any]) -> str:
 def format_table(
   rows: Sequence[dict[str, Any]], protocol: dict[str, Any], commit: str
 ) -> str:
-  """The rows of `compare` under the protocol, in plain text."""
+  """Formats the protocol and the rows of `compare` as plain text."""
   source = protocol.get("provenance", {})
   head = [
     ("data set", protocol["data_set"]),
@@ -158,7 +158,7 @@ def format_table(
 
 
 def format_csv(records: Sequence[dict[str, Any]]) -> str:
-  """One line a member."""
+  """Writes one line per member."""
   arguments = sorted({k for r in records for k in r["setting"]} - {"loss"})
   content = io.StringIO()
   writer = csv.writer(content, lineterminator="\n")
@@ -181,7 +181,7 @@ def format_csv(records: Sequence[dict[str, Any]]) -> str:
 def plot(
   rows: Sequence[dict[str, Any]], protocol: dict[str, Any], path: pathlib.Path
 ) -> None:
-  """Differences from cross-entropy with their intervals, one row a setting."""
+  """Plots differences from cross-entropy with their intervals, one row per setting."""
   others = [row for row in rows if row["verdict"] != "baseline"]
   colours = {
     "better": plotting.GREEN,
@@ -190,7 +190,7 @@ def plot(
   }
   figure = plotting.new_figure(8.5, 1.6 + 0.22 * len(others))
   axis = figure.subplots()
-  # A collapsed training would squeeze all others into a line.
+  # A collapsed training would compress the scale of all others.
   shown = [row for row in others if row["verdict"] != "collapses"]
   bounds = [100 * row["difference"][k] for row in shown for k in ("low", "high")]
   bounds = [b for b in bounds if math.isfinite(b)] or [-1.0, 1.0]
@@ -238,15 +238,15 @@ def write(
   """Writes results.csv, table.txt and ablation.png.
 
   Args:
-    records: one a member.
-    protocol: what all of them share, with "num_classes".
+    records: one per member.
+    protocol: the common protocol, with "num_classes".
     workdir: the folder.
 
   Returns:
     The table.
   """
   rows = compare(records, protocol["num_classes"])
-  # A run that went on after a change of the code names both.
+  # A run that was resumed after a change of the code lists both.
   first = protocol.get("provenance", {}).get("commit", "unknown")
   commits = dict.fromkeys(record.get("commit", first) for record in records)
   text = format_table(rows, protocol, ", ".join(commits))

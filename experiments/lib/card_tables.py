@@ -1,4 +1,4 @@
-"""The tables of a model card, from a network's logits; `model_card` measures them."""
+"""The tables of a model card, computed from a network's logits by `model_card`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,14 +13,14 @@ THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.8)
 
 
 class Split(NamedTuple):
-  """A network's answers on a split.
+  """A network's predictions on a split.
 
   Attributes:
-    name: as the data set's authors say it.
+    name: name by the data set's authors.
     logits: float `(N, K)`.
     labels: int `(N,)`.
-    without_twins: a summary as `classification.summarize` has it, of the images that
-      have no twin in an earlier split; None if it was not asked for, or none is left.
+    without_twins: a summary as `classification.summarize` has it, of the images without
+      a near-duplicate in an earlier split; None if not requested, or if none is left.
   """
 
   name: str
@@ -35,17 +35,17 @@ def coverage(
   temperature: float,
   thresholds: Sequence[float] = THRESHOLDS,
 ) -> list[tuple[float, float | None]]:
-  """What a least confidence does, as `predict.Predictor` applies it.
+  """Coverage and accuracy by minimum confidence, as in `predict.Predictor`.
 
   Args:
     logits: `(N, K)`.
     labels: integers `(N,)`.
     temperature: probabilities are softmax(logits / temperature).
-    thresholds: least confidences.
+    thresholds: minimum confidences.
 
   Returns:
-    For each, the share of the images that get a label, and the share of these that is
-    right; None for the second where none gets a label.
+    For each, the coverage (share of images with a label) and the accuracy on these;
+    None for the accuracy if there are none.
   """
   probabilities = special.softmax(np.asarray(logits, float) / temperature, -1)
   confidences = probabilities.max(-1)
@@ -60,11 +60,11 @@ def coverage(
 def format_card(
   splits: Sequence[Split], class_names: Sequence[str], temperature: float
 ) -> str:
-  """All tables.
+  """Formats all tables.
 
   Args:
-    splits: the one that the temperature was fitted on and, if there is one, the one
-      that is reported, last.
+    splits: the split that the temperature was fitted on and, if there is one, the
+      reported split, last.
     class_names: K names, in label order.
     temperature: the network's.
 
@@ -72,7 +72,7 @@ def format_card(
     Markdown that ends in a newline.
 
   Raises:
-    ValueError: for labels that don't fit the names.
+    ValueError: for labels that do not match the names.
   """
   summaries = [summarize(split.logits, split.labels, class_names) for split in splits]
   last, summary = splits[-1], summaries[-1]
@@ -94,7 +94,7 @@ def format_card(
 def summarize(
   logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
 ) -> dict[str, Any]:
-  """A split's figures, as `classification.summarize` has them.
+  """Computes a split's metrics, as `classification.summarize` does.
 
   Args:
     logits: `(N, K)`.
@@ -102,10 +102,10 @@ def summarize(
     class_names: K names.
 
   Returns:
-    The figures.
+    The metrics.
 
   Raises:
-    ValueError: for labels that don't fit the names, or no image.
+    ValueError: for labels that do not match the names, or no image.
   """
   statistics = classification.batch_statistics(
     jnp.asarray(logits), jnp.asarray(labels), None, len(class_names)
@@ -121,7 +121,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def percent(share: float | None, digits: int = 2) -> str:
-  """A share in per cent; "none" for None."""
+  """Formats a fraction in percent; "none" for None."""
   return "none" if share is None else f"{100 * share:.{digits}f} %"
 
 

@@ -1,8 +1,7 @@
-"""Rows of a comparison table: train each, evaluate it, set it beside what was claimed.
+"""Comparison tables: trains and evaluates each row, beside the claimed results.
 
-Every row is a run of `emosynth_jax.main`'s own kind, in a folder of its own under the
-table's, so that an interrupted table goes on where it stopped, row by row, and tables
-that share a row share its run.
+Every row is a run as by `emosynth_jax.main`, in its own folder under the table's, so
+that an interrupted table resumes row by row, and tables that share a row share its run.
 """
 
 import pathlib
@@ -29,20 +28,20 @@ def run_rows(
   data_dir: str | None,
   on_report: Callable[[dict[str, list[dict[str, Any]]]], object] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
-  """Trains and evaluates what is not yet done.
+  """Trains and evaluates the missing runs.
 
   Args:
     rows: of the table.
     workdir: holds the runs.
-    seeds: how many a row, counted from 0. The rows of one seed come before the next
-      seed's, so that a table that is cut short has pairs.
+    seeds: number of seeds per row, counted from 0. All rows of a seed run before the
+      next seed, so that an incomplete table has pairs.
     scale: as `build_config` takes it.
     data_dir: as `build_config` takes it.
-    on_report: is given what there is whenever there is more of it.
+    on_report: is called with the reports so far after each new one.
 
   Returns:
-    The reports of each trained row by its label, one a seed; a run that was stopped
-    by a signal ends the command.
+    The reports of each trained row by its label, one per seed; a run that was
+    interrupted by a signal ends the command.
   """
   todo = [(row, seed) for seed in range(seeds) for row in rows if row.data]
   reports: dict[str, list[dict[str, Any]]] = {}
@@ -76,7 +75,7 @@ def read_finished(
   scale: str,
   data_dir: str | None,
 ) -> dict[str, list[dict[str, Any]]]:
-  """The reports of `run_rows` that are there already; its arguments, too."""
+  """The existing reports of `run_rows`, with the same arguments."""
   reports: dict[str, list[dict[str, Any]]] = {}
   for row in rows:
     for seed in range(seeds) if row.data else ():
@@ -88,7 +87,7 @@ def read_finished(
 
 
 def define_flags(seeds: int = 3) -> dict[str, Any]:
-  """The flags that every table's command has; `seeds` is the default of one."""
+  """Defines the common flags of the tables; `seeds` is a flag's default."""
   defined = {
     "scale": flags.DEFINE_enum(
       "scale",
@@ -114,7 +113,7 @@ def define_flags(seeds: int = 3) -> dict[str, Any]:
 def main(
   name: str, title: str, rows: Sequence[Row], given: Mapping[str, Any]
 ) -> Callable[[list[str]], None]:
-  """The command of a table.
+  """Builds the command of a table.
 
   Args:
     name: of its files, as "table_3_3".
@@ -153,7 +152,7 @@ def main(
 def command(
   write: Callable[[pathlib.Path, Mapping[str, Any]], str], given: Mapping[str, Any]
 ) -> Callable[[list[str]], None]:
-  """What the tables' commands share: flags in, the table printed, errors as one line.
+  """Builds a table's command: reads flags, prints the table, errors as one line.
 
   Args:
     write: from the workdir and `run_rows`'s seeds, scale and data_dir to the table.

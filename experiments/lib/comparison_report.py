@@ -1,4 +1,4 @@
-"""A comparison's table as text and as CSV, and its curves."""
+"""Comparison table as text and CSV, and its curves."""
 
 import csv
 import io
@@ -13,13 +13,13 @@ from experiments.lib.comparison_rows import MEASURES, Row, run_folder
 
 
 def summarize_row(reports: Sequence[dict[str, Any]]) -> dict[str, tuple[float, float]]:
-  """Mean and deviation over the seeds of each measure on the reported split.
+  """Mean and standard deviation of each metric over seeds, on the reported split.
 
   Args:
-    reports: of `evaluate.evaluate_run`, one a seed.
+    reports: of `evaluate.evaluate_run`, one per seed.
 
   Returns:
-    By name of the measure; per cent but "loss", macro means but "accuracy".
+    By metric; in percent except "loss", macro means except "accuracy".
   """
   values: dict[str, list[float]] = {name: [] for name in MEASURES}
   for report in reports:
@@ -37,7 +37,7 @@ def format_markdown(
   reports: Mapping[str, Sequence[dict[str, Any]]],
   protocol: Mapping[str, Any],
 ) -> str:
-  """The table in Markdown, claimed beside ours."""
+  """Formats the table as Markdown, claimed beside measured."""
   lines = [f"# {title}", ""]
   lines += [f"- {key}: {value}" for key, value in protocol.items()]
   lines += [
@@ -67,7 +67,7 @@ def _measured(figure: tuple[float, float]) -> str:
 def format_csv(
   rows: Sequence[Row], reports: Mapping[str, Sequence[dict[str, Any]]]
 ) -> str:
-  """One line a row: claimed, and ours with its deviation."""
+  """Writes one line per row: claimed, and measured with its standard deviation."""
   content = io.StringIO()
   writer = csv.writer(content, lineterminator="\n")
   columns = [f"{m}_{k}" for m in MEASURES for k in ("claimed", "ours", "deviation")]
@@ -90,14 +90,14 @@ def plot_curves(
   title: str,
   path: pathlib.Path,
 ) -> None:
-  """Accuracy by epoch of every row, the mean over seeds, as figures 3.8 to 3.11.
+  """Plots accuracy by epoch of every row, mean over seeds, as figures 3.8 to 3.11.
 
   Args:
     rows: those that were trained.
     workdir: holds the runs.
-    seeds: how many a row.
+    seeds: number of seeds per row.
     split: "train" or "validation".
-    title: of the picture.
+    title: of the plot.
     path: the PNG file.
   """
   figure = plotting.new_figure(8, 5)
@@ -112,7 +112,7 @@ def plot_curves(
       ]
       for seed in range(seeds)
     ]
-    # A run that was stopped early is shorter: the mean goes as far as all of them.
+    # A run with early stopping is shorter: the mean covers the common epochs.
     length = min(map(len, curves))
     mean = [sum(c[e] for c in curves) / len(curves) for e in range(length)]
     style = ("-", "--", ":", "-.")[i // 8 % 4]
@@ -128,7 +128,7 @@ def plot_curves(
 def protocol(
   reports: Mapping[str, Sequence[dict[str, Any]]], scale: str, seeds: int
 ) -> dict[str, Any]:
-  """By what the runs of a table were made, as label to value."""
+  """Provenance of a table's runs, as label to value."""
   everything = [report for own in reports.values() for report in own]
   trained = [record for report in everything for record in report["trained_by"]]
 

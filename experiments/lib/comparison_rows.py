@@ -1,4 +1,4 @@
-"""A comparison's rows: what each claims, how it is trained here and where it lies."""
+"""Rows of a comparison: claimed results, training settings and folders."""
 
 import importlib
 import pathlib
@@ -10,7 +10,7 @@ from emosynth_jax.config import defaults
 MEASURES = ("accuracy", "loss", "precision", "recall", "f1")
 
 
-# What the small scale makes of a data set; the others have all of it in their configs.
+# Changes of the small scale by data set; the others have them in their configs.
 _SMALL_EPOCHS = {"mnist": 4, "cifar10": 6, "svhn": 6}
 _SMALL_IMAGES = {"mnist": 4000, "cifar10": 8000, "svhn": 8000}
 
@@ -19,15 +19,15 @@ class Row(NamedTuple):
   """One line of a table.
 
   Attributes:
-    label: how the table calls it.
+    label: label in the table.
     data: stem of a file in configs/, or "" for a row that is only quoted.
     variants: of that config: network and loss, as in "resnet50,mse".
-    claimed: figures of the thesis, some of `MEASURES`, in per cent but "loss".
-    note: where the figure comes from, or a doubt about it.
+    claimed: results of the thesis, some of `MEASURES`, in percent except "loss".
+    note: source of the claim, or a caveat.
     settings: further changes to the config, as {"data.options.fold": 3}; they are part
       of the folder's name.
-    without_twins: whether the split is also evaluated without the images that have a
-      twin in an earlier split.
+    without_twins: whether to also report the deduplicated evaluation, without images
+      that have a near-duplicate in an earlier split.
   """
 
   label: str
@@ -42,7 +42,7 @@ class Row(NamedTuple):
 def claimed(
   accuracy: float, error: float, precision: float, recall: float, f1: float
 ) -> dict[str, float]:
-  """A line of tables 3.3 and 3.4, where F1 is a fraction and "error" the loss."""
+  """A row of tables 3.3 and 3.4, where F1 is a fraction and "error" the loss."""
   return {
     "accuracy": accuracy,
     "loss": error,
@@ -60,8 +60,8 @@ def build_config(row: Row, seed: int, scale: str, data_dir: str | None):
     seed: of the run.
     scale: "full" for the config's own network, "small" for narrow networks and few
       epochs. The thesis's comparison of networks has batch 96 and 50 epochs, or in the
-      small scale a part of the images; on faces the config's own settings hold.
-    data_dir: where the data sets lie; None for the config's own place.
+      small scale a part of the images; on faces the config's settings are used.
+    data_dir: data set directory; None for the config's.
 
   Returns:
     The config, checked.
@@ -87,10 +87,10 @@ def build_config(row: Row, seed: int, scale: str, data_dir: str | None):
 
 
 def run_folder(workdir: pathlib.Path, row: Row, seed: int) -> pathlib.Path:
-  """Where a row's run of a seed lies."""
+  """Folder of a row's run with a seed."""
   parts = [row.data, *filter(None, row.variants.split(","))]
   for path, value in row.settings.items():
-    # Of a path, the last part: the run itself remembers all of it.
+    # Only the last part of a path: the run records all of it.
     value = pathlib.PurePath(value).name if isinstance(value, str) else value
     parts.append(f"{path.rpartition('.')[2]}_{value}")
   return workdir / "-".join([*parts, f"seed{seed}"])

@@ -1,4 +1,4 @@
-"""Tables 5.1 to 5.3 as text, CSV and picture: claims beside what was measured."""
+"""Tables 5.1 to 5.3 as text, CSV and plot: claimed beside measured."""
 
 import csv
 import io
@@ -14,11 +14,11 @@ from emosynth_jax.utils import plotting
 from emosynth_jax.workdir import seed_summary
 from experiments.lib.literature import Claim
 
-# The baseline first: differences are the second less the first.
+# The baseline first: differences are the second minus the first.
 LOSSES = {"cross-entropy": "ce", "MAM-SoftMax + SCE": "mam_sce"}
 
 _FIGURES = ("accuracy", "accuracy without twins", "balanced accuracy", "macro F1")
-# The two that have columns, and a paired comparison.
+# The two metrics with columns and a paired comparison.
 _COMPARED = _FIGURES[:2]
 
 
@@ -27,7 +27,7 @@ class Run(NamedTuple):
 
   Attributes:
     loss: a key of `LOSSES`.
-    unit: what it shares with its pair, as "seed 0" or "fold 3, seed 0".
+    unit: key of its pair, as "seed 0" or "fold 3, seed 0".
     report: of `evaluate.evaluate_run`.
     folder: its workdir.
   """
@@ -39,18 +39,18 @@ class Run(NamedTuple):
 
   @property
   def split(self) -> tuple[str, Mapping[str, Any]]:
-    """The split that is reported, by its name."""
+    """Name of the reported split."""
     return list(self.report["splits"].items())[-1]
 
   @property
   def figures(self) -> dict[str, float]:
-    """In per cent, those of `_FIGURES` that the report has."""
+    """Metrics in percent, those of `_FIGURES` that the report has."""
     found = seed_summary.figures_of(self.split[1])
     return {label: 100 * found[label] for label in _FIGURES if label in found}
 
 
 def mean_of(runs: Sequence[Run], loss: str, figure: str) -> tuple[float, float] | None:
-  """Mean and deviation over a loss's runs; None where some lack the figure."""
+  """Mean and standard deviation over a loss's runs; None if some lack the metric."""
   values = [run.figures.get(figure, math.nan) for run in runs if run.loss == loss]
   if not values or any(map(math.isnan, values)):
     return None
@@ -58,7 +58,7 @@ def mean_of(runs: Sequence[Run], loss: str, figure: str) -> tuple[float, float] 
 
 
 def pairs_of(runs: Sequence[Run], figure: str) -> dict[str, tuple[float, float]]:
-  """The figure of both losses by what the pair shares; the baseline first."""
+  """The metric of both losses by pair; the baseline first."""
   values: dict[str, dict[str, float]] = {}
   for run in runs:
     if figure in run.figures:
@@ -76,14 +76,14 @@ def format_markdown(
   protocol: Mapping[str, Any],
   not_run: str = "",
 ) -> str:
-  """The table, every run's figure, and the paired differences.
+  """Formats the table, every run's metrics, and the paired differences.
 
   Args:
     title: of the table.
-    claims: what others say.
-    runs: what was measured.
+    claims: published results.
+    runs: measured runs.
     protocol: label to value, printed above the table.
-    not_run: why runs are missing.
+    not_run: reason why runs are missing.
 
   Returns:
     Markdown.
@@ -131,7 +131,7 @@ def _our_cells(runs, not_run) -> list[list[str]]:
     official = report["official_splits"][name]
     where = describe_split(name, official)
     where += f", {summary['num_examples']} images"
-    # Reports of earlier runs don't record the form.
+    # Reports of earlier runs do not record the form.
     if counts := report.get("pixel_forms", {}).get(name):
       where += f", pixel form: {pixel_form.describe_counts(counts)}"
     if official.startswith("fold "):  # "fold 3 of 0..9, by subject"
@@ -151,7 +151,7 @@ def _our_cells(runs, not_run) -> list[list[str]]:
 
 
 def _run_lines(runs) -> list[str]:
-  """A table of all runs by what pairs share, with their differences."""
+  """A table of all runs by pair, with their differences."""
   shown = [f for f in _COMPARED if any(f in run.figures for run in runs)]
   units = list(dict.fromkeys(run.unit for run in runs))
   values = {(run.unit, run.loss): run.figures for run in runs}
@@ -204,13 +204,13 @@ def _paired_lines(runs) -> list[str]:
 
 
 def paired_difference(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
-  """`statistics.paired_difference` of the second less the first of each pair."""
+  """`statistics.paired_difference` of the second minus the first of each pair."""
   baseline, ours = zip(*pairs, strict=True)
   return statistics.paired_difference(ours, baseline)
 
 
 def format_csv(claims: Sequence[Claim], runs: Sequence[Run]) -> str:
-  """One line a row of the table."""
+  """Writes one line per row of the table."""
   rows: list[list[Any]] = [
     [
       *("method", "source", "claimed", "ours", "deviation", "runs"),
@@ -221,7 +221,7 @@ def format_csv(claims: Sequence[Claim], runs: Sequence[Run]) -> str:
   for c in claims:
     own = (c.method, c.source, c.accuracy, *[""] * 5)
     rows.append([*own, c.protocol, c.pretrained, c.doubts])
-  # As in the Markdown, with the figures in full.
+  # As in the Markdown, with all digits.
   for loss, cells in zip(LOSSES, _our_cells(runs, ""), strict=True):
     accuracy, rest = (
       # A single run has no deviation.
@@ -235,7 +235,7 @@ def format_csv(claims: Sequence[Claim], runs: Sequence[Run]) -> str:
 
 
 def format_runs_csv(runs: Sequence[Run]) -> str:
-  """One line a run: every seed's and fold's figures, in per cent."""
+  """Writes one line per run: metrics of every seed and fold, in percent."""
   columns = [figure.replace(" ", "_") for figure in _FIGURES]
   rows: list[list[Any]] = [
     ["loss", "run", *columns, "twins_left_out", "best_epoch", "batch_invariant"]
@@ -256,15 +256,15 @@ def format_runs_csv(runs: Sequence[Run]) -> str:
 
 
 def plot_pairs(runs: Sequence[Run], title: str, path: pathlib.Path) -> bool:
-  """Paired differences with their mean and 95 % interval, as PNG.
+  """Plots paired differences with their mean and 95 % confidence interval, as PNG.
 
   Args:
     runs: of both losses.
-    title: of the picture.
+    title: of the plot.
     path: the file.
 
   Returns:
-    Whether there was a pair to draw.
+    Whether there was a pair to plot.
   """
   found = {figure: pairs_of(runs, figure) for figure in _COMPARED}
   found = {figure: pairs for figure, pairs in found.items() if pairs}
@@ -295,7 +295,7 @@ def plot_pairs(runs: Sequence[Run], title: str, path: pathlib.Path) -> bool:
 
 
 def describe_invariance(runs: Sequence[Run]) -> str:
-  """Whether the answers of all runs were free of the batch."""
+  """Returns whether all runs passed the batch invariance test."""
   failed = [
     run.folder.name for run in runs if not run.report["batch_invariance"]["passed"]
   ]

@@ -1,8 +1,9 @@
-"""Tables 5.1 to 5.3: what was claimed on a face data set, and two losses measured.
+"""Tables 5.1 to 5.3: claimed results on a face data set, and two measured losses.
 
 The network and the recipe are the same for both losses, and their runs are paired: a
-pair has one seed, and so one start and one order of images, and on CK+ one fold. What
-is reported is the split that nothing was chosen on, of each image once and as it is.
+pair shares the seed, and thus initialization and order of images, and on CK+ the fold.
+The reported split is not used for selection, and each image is evaluated once, without
+test-time augmentation.
 """
 
 import json
@@ -28,15 +29,15 @@ def measured_rows(
   init_from: str = "",
   without_twins: bool = False,
 ) -> list[Row]:
-  """The rows that are trained.
+  """Builds the rows to train.
 
   Args:
     data: stem of a file in configs/.
-    folds: of the data set's cross-validation; 0 where there is none.
-    settings: changes to the config that both losses have.
+    folds: number of folds of the data set's cross-validation; 0 if there is none.
+    settings: changes to the config for both losses.
     init_from: workdir of the run to start from; "{loss}" in it stands for the loss's
       variant.
-    without_twins: as `Row` has it.
+    without_twins: as for `Row`.
 
   Returns:
     One row a loss and fold, the losses of a fold together.
@@ -59,7 +60,7 @@ def collect(
   reports: Mapping[str, Sequence[Mapping[str, Any]]],
   workdir: pathlib.Path,
 ) -> list[Run]:
-  """The runs of the rows.
+  """Collects the runs of the rows.
 
   Args:
     rows: of `measured_rows`.
@@ -70,7 +71,7 @@ def collect(
     Runs in the order of the rows.
 
   Raises:
-    ValueError: if the two runs of a pair had other data.
+    ValueError: if the two runs of a pair had different data.
   """
   runs = []
   for row in rows:
@@ -92,7 +93,7 @@ def collect(
 
 
 def define_flags(seeds: int = 3) -> dict[str, Any]:
-  """The flags of tables 5.1 to 5.3; `seeds` is the default of one."""
+  """Defines the flags of tables 5.1 to 5.3; `seeds` is a flag's default."""
   own = {
     "num_epochs": flags.DEFINE_integer(
       "num_epochs", 0, "Epochs at most; 0: as many as the scale has.", 0
@@ -109,13 +110,13 @@ def main(
   make_rows: Callable[[Mapping[str, Any]], Sequence[Row]],
   given: Mapping[str, Any],
 ) -> Callable[[list[str]], None]:
-  """The command of a table.
+  """Builds the command of a table.
 
   Args:
     name: of its files, as "table_5_1".
     title: of the table.
-    claims: what others say.
-    make_rows: from the settings of --num_epochs to the rows that are trained.
+    claims: published results.
+    make_rows: function of the settings of --num_epochs to the rows to train.
     given: of `define_flags`.
 
   Returns:
@@ -141,14 +142,14 @@ def write_table(
   scale: str,
   data_dir: str | None,
 ) -> str:
-  """Trains what is not yet done and writes the table anew after every run.
+  """Trains the missing runs and rewrites the table after every run.
 
-  Where the data set is missing, the table has what was finished before, and says so.
+  If the data set is missing, the table has the runs finished before, and states it.
 
   Args:
     name: of the files, and of their folder in the workdir.
     title: of the table.
-    claims: what others say.
+    claims: published results.
     rows: of `measured_rows`.
     workdir: holds the runs.
     seeds: as `comparison.run_rows` takes it, and so on.
@@ -195,7 +196,7 @@ def write_table(
 
 
 def missing_data(row: Row, scale: str, data_dir: str | None) -> str:
-  """Why a row's data set can't be read, where it is not there; or ""."""
+  """Reason why a row's data set cannot be read; "" if it can."""
   config = comparison_rows.build_config(row, 0, scale, data_dir)
   try:
     run_data.load_data(config, ("test",))

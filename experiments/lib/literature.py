@@ -1,31 +1,31 @@
-"""What was claimed on FER-2013, RAF-DB and CK+: figures of others, never run here.
+"""Published results on FER-2013, RAF-DB and CK+, not reproduced here.
 
-Accuracies are as the thesis prints them in tables 5.1 to 5.3, or as the source given
-prints them. "Not stated" and "unknown to us" stand where we have not seen it stated;
-that a row has no doubt says only that we have not looked. An address is one that was
-read; code is named with the file that was read. Issue numbers are those of the method's
-own repository. On FER-2013, claims are on original pixels as far as is known; the
-equalized images of Kaggle's folder copy give other accuracies (docs/protocols.md).
+Accuracies are as printed in the thesis's tables 5.1 to 5.3, or in the source given.
+"Not stated" and "unknown to us" mean that no statement was found; a row without caveats
+was not necessarily checked. Cited addresses were read; code is cited with the file that
+was read. Issue numbers are those of the method's own repository. On FER-2013, claims
+are on original pixels as far as is known; the equalized images of Kaggle's folder copy
+give other accuracies (docs/protocols.md).
 """
 
 from typing import NamedTuple
 
 UNKNOWN = "unknown to us"
 
-# The tables of the thesis name a split no closer than "test set".
+# The tables of the thesis specify the split only as "test set".
 _TEST_SET = "test set; how the epoch was chosen: unknown to us"
 
 
 class Claim(NamedTuple):
-  """One published figure.
+  """One published result.
 
   Attributes:
-    method: as its authors call it.
-    source: who and when, and where.
-    accuracy: as claimed, in per cent.
-    protocol: which split, and what the epoch was chosen on.
-    pretrained: on what, or "no".
-    doubts: what speaks against comparing the figure with another.
+    method: name of the method by its authors.
+    source: authors, year and venue.
+    accuracy: as claimed, in percent.
+    protocol: split, and the split used to select the epoch.
+    pretrained: data of the pretraining, or "no".
+    doubts: caveats for comparing the result with others.
   """
 
   method: str
@@ -202,7 +202,7 @@ RAF_DB = (
   Claim("gACNN", "as the thesis quotes it, [137]", 85.07),
 )
 
-# Folds by subject or by frame: few papers' figures on CK+ mean anything without it.
+# Folds by subject or by frame: results on CK+ cannot be interpreted without it.
 _FOLDS = "folds, classes and frames: unknown to us"
 
 CK_PLUS = (

@@ -1,4 +1,4 @@
-"""Networks with an embedding of two or three numbers, one for each loss and seed."""
+"""Networks with two- or three-dimensional embeddings, one for each loss and seed."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ LOSSES: dict[str, dict[str, Any]] = {
   "ArcFace": {"name": "arcface", "scale": 16.0, "margin": 0.1},
 }
 DIMENSIONS = (2, 3)
-# What is compared, and the digits behind its point.
+# Metrics to compare, and their number of decimals.
 FIGURES = {
   "accuracy": 4,
   "angle_to_own": 2,
@@ -44,7 +44,7 @@ LEARNING_RATE = 2e-3
 
 
 class ToyNetwork(nn.Module):
-  """Three convolutions on the images at half their side, an embedding left linear.
+  """Three convolutions on the images at half their side, with a linear embedding.
 
   Attributes:
     num_classes: K.
@@ -68,7 +68,7 @@ class ToyNetwork(nn.Module):
 
 
 class Trained(NamedTuple):
-  """What a network makes of the validation images."""
+  """Embeddings and metrics of a network on the validation images."""
 
   points: np.ndarray
   weights: np.ndarray
@@ -82,7 +82,7 @@ def build_trainer(
   validation: data.Dataset,
   epochs: int,
 ) -> Callable[[int], Trained]:
-  """Training and embedding with one loss, compiled once for all seeds.
+  """Compiles training and embedding with one loss, for all seeds.
 
   Args:
     loss: "name" and arguments, as `losses.get_loss` takes them.
@@ -105,7 +105,7 @@ def build_trainer(
       train_state.create_train_state,
       model=model,
       optimizer=optimizer,
-      plateau=optax.contrib.reduce_on_plateau(),  # of no effect: nothing updates it
+      plateau=optax.contrib.reduce_on_plateau(),  # without effect: never updated
       image_shape=training.images.shape[1:],
       input_scale=1 / 255,
     )
@@ -154,7 +154,7 @@ def run_all(
   """Trains all losses, dimensions and seeds.
 
   Returns:
-    By dimension and label of the loss, one a seed.
+    By dimension and label of the loss, one per seed.
   """
   total = len(DIMENSIONS) * len(LOSSES) * len(seeds)
   bar = progress.Progress(first=0, total=total)
@@ -178,10 +178,10 @@ def run_all(
 def summarize(
   found: Mapping[int, Mapping[str, Sequence[Trained]]],
 ) -> dict[str, dict[str, Any]]:
-  """Each figure's mean and deviation, and its paired difference from the first loss.
+  """Each metric's mean and deviation, and its paired difference from the first loss.
 
   Returns:
-    By dimension (as text) and loss, by figure "mean", "deviation" and, but for the
+    By dimension (as text) and loss, by metric "mean", "deviation" and, except for the
     first loss, "difference".
   """
   summary: dict[str, dict[str, Any]] = {}

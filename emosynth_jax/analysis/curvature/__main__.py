@@ -6,8 +6,8 @@
 With --grid=1 the Hessian's extreme eigenvalues, trace and spectral density at the
 network itself: curvature.npz, .json and .png. With a larger grid the ratio
 |smallest / largest| over the same plane as loss_landscape's: curvature_map.npz, .json
-and .png. --compare adds a picture of several runs. What a workdir has already is not
-computed again, and what was made with other settings is kept (result_cache.py).
+and .png. --compare adds a plot of several runs. Results that a workdir already has are
+not recomputed, and results of other settings are kept (result_cache.py).
 """
 
 from absl import app

@@ -1,4 +1,4 @@
-"""Action and flags of the curvature's command."""
+"""Action and flags of the curvature command."""
 
 import pathlib
 from typing import Any
@@ -9,10 +9,10 @@ from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.curvature import eigenvalues, spectrum
 from emosynth_jax.analysis.curvature import plots as curvature_plots
 
-# These are flags of the module that runs, whose --help lists them.
+# The flags are registered for the main module, so that its --help lists them.
 flags.disclaim_key_flags()
 
-# Flags that say nothing of the other of the two.
+# Flags that apply to only one of the two modes.
 _OF_THE_PLANE = ("range", "directions", "vectors")
 _OF_THE_NETWORK = ("probes", "broadening")
 

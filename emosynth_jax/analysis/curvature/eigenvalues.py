@@ -25,7 +25,7 @@ def spectrum_of(workdir: str, given: Any, run: Any = None) -> Found:
   Args:
     workdir: the run's folder.
     given: the command's flags.
-    run: the run, if it was read already.
+    run: the run, if already loaded.
 
   Returns:
     The content of curvature.json, and the arrays of curvature.npz: "eigenvalues" and
@@ -77,8 +77,8 @@ def maps_of(workdirs: Sequence[str], given: Any) -> list[Found]:
     As `map_of`, for each.
 
   Raises:
-    ValueError: before anything is computed, if a run was looked at on other images
-      than the first, or for flags out of their range.
+    ValueError: before anything is computed, if a run was evaluated on other images than
+      the first, or for flags out of their range.
   """
   surface.axis_coordinates(given.range, given.grid)
   runs = cli.load_runs(workdirs, given, count=2)
@@ -91,7 +91,7 @@ def map_of(workdir: str, given: Any, run: Any = None) -> Found:
   Args:
     workdir: the run's folder.
     given: the command's flags.
-    run: the run, if it was read already.
+    run: the run, if already loaded.
 
   Returns:
     The content of curvature_map.json, and the arrays of curvature_map.npz: "axis", and
@@ -124,7 +124,7 @@ def map_of(workdir: str, given: Any, run: Any = None) -> Found:
       name: np.array([getattr(e, name) for e in found]).reshape(shape)
       for name in lanczos.Extremes._fields
     }
-    # A Hessian of zeros has no ratio, and NumPy is not to warn of it.
+    # The ratio is undefined for a zero Hessian; no NumPy warning is wanted.
     with np.errstate(divide="ignore", invalid="ignore"):
       arrays["ratio"] = np.abs(arrays["smallest"] / arrays["largest"])
     middle = len(axis) // 2
@@ -152,7 +152,7 @@ class _Tally:
     self._products = self._points = 0
 
   def of(self, program: Callable[..., Any]) -> Callable[..., Any]:
-    """A program of `batched_map.compile_map` that is counted."""
+    """A program of `batched_map.compile_map` with its number of products."""
 
     def counted(members, *shared):
       found = program(members, *shared)
@@ -163,7 +163,7 @@ class _Tally:
     return counted
 
   def mean(self) -> float:
-    """Products a point. The copies that fill up a call count on both sides."""
+    """Products per point. Padding copies count in both numbers."""
     return self._products / max(self._points, 1)
 
 

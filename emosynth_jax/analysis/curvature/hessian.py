@@ -1,4 +1,4 @@
-"""Exact products of a loss's Hessian with vectors, and Lanczos by them."""
+"""Exact Hessian-vector products of a loss, and Lanczos iterations that use them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,13 +17,14 @@ Array = jax.Array
 def hessian_vector_product(
   loss_fn: Callable[[Any, Any], Array], params: Any, batches: Any, vector: Any
 ) -> Any:
-  """The product of the mean loss's Hessian with a vector.
+  """Hessian-vector product of the mean loss.
 
     H v = grad <grad L, v>
 
-  Reverse over reverse, since the networks' convolutions have a rule for reverse mode
-  alone. Batch by batch: the memory is that of one batch. Where the loss has kinks
-  (ReLU, maximum), it is the Hessian of the smooth piece that the parameters lie in.
+  Computed reverse over reverse, since the networks' convolutions define a rule for
+  reverse mode only; and batch by batch, so that the memory is that of one batch. Where
+  the loss has kinks (ReLU, maximum), it is the Hessian of the smooth piece that the
+  parameters lie in.
 
   Args:
     loss_fn: `(params, batch) -> ()`, the mean loss of a batch.
@@ -52,8 +53,8 @@ def hessian_matvec(
 
   Args:
     loss_fn: as for `hessian_vector_product`.
-    params: as there.
-    batches: as there.
+    params: likewise.
+    batches: likewise.
 
   Returns:
     `(n,) -> (n,)`, and the parameters as a flat vector `(n,)`.
@@ -74,7 +75,7 @@ def at_point(
 
   Args:
     measure: `(params, constants, batch) -> {"loss": (), ...}`, means over the batch.
-    num_steps: at most so many products with the Hessian.
+    num_steps: maximum number of Hessian-vector products.
     tolerance: of `lanczos.Extremes.converged`.
 
   Returns:
@@ -96,7 +97,7 @@ def at_network(measure: Callable[..., Mapping[str, Any]], num_steps: int) -> Cal
 
   Args:
     measure: as for `at_point`.
-    num_steps: as there.
+    num_steps: likewise.
 
   Returns:
     `(key, params, constants, batches) -> Tridiagonal`; the probe has random signs,

@@ -1,9 +1,9 @@
-"""Lanczos with full reorthogonalisation: a symmetric matrix's extreme eigenvalues.
+"""Lanczos with full reorthogonalization, for extreme eigenvalues.
 
-Own code, and not matfree's, whose tridiagonalisation has no rule for an invariant
-subspace: after such a breakdown it goes on with normalised rounding errors, and its
-Ritz values are then none of the matrix's eigenvalues; it takes no more steps than the
-matrix has rows, and can't end when the eigenvalues have converged.
+The implementation does not use matfree, whose tridiagonalization does not handle
+invariant subspaces: after such a breakdown it continues with normalized rounding
+errors, and its Ritz values are then not eigenvalues of the matrix. It also allows at
+most as many steps as the matrix has rows, and cannot stop at convergence.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from jax import lax
 Array = jax.Array
 
 # Norm of the next vector, in units of the type's epsilon and of the largest product's
-# norm, below which nothing of it but rounding is left. A coupling so small moves no
-# eigenvalue by more than itself, and no residual can be told from 0 below it.
+# norm, below which only rounding error is left. Such a coupling moves no eigenvalue by
+# more than itself, and a residual below it cannot be distinguished from 0.
 _ROUNDING = 64
 
 
@@ -34,7 +34,7 @@ class Tridiagonal(NamedTuple):
     broken_down: bool `()`, whether the vectors span an invariant subspace, in which
       the Ritz values are eigenvalues: the next vector's norm is at most `rounding`.
     rounding: `()`, 64 times the type's epsilon times the largest norm of a product:
-      what of a residual may be rounding.
+      the part of a residual that may be rounding error.
   """
 
   diagonal: Any
@@ -50,10 +50,11 @@ class Extremes(NamedTuple):
   Attributes:
     smallest: the least Ritz value.
     largest: the greatest.
-    smallest_residual: `beta_m |s_m|`: an eigenvalue lies so close to `smallest`.
-    largest_residual: the same of `largest`.
-    num_steps: products with the matrix that it took.
-    absolute_tolerance: what counts as converged whatever the Ritz value is, the
+    smallest_residual: `beta_m |s_m|`: an eigenvalue lies within this distance of
+      `smallest`.
+    largest_residual: likewise for `largest`.
+    num_steps: number of products with the matrix.
+    absolute_tolerance: the residual that counts as converged for any Ritz value, the
       matrix's `Tridiagonal.rounding`.
     converged: whether both residuals are `within_tolerance`; False where a number is
       not finite, and where one Ritz value stands for both ends of a matrix that may
@@ -76,23 +77,24 @@ def lanczos(
   *,
   tolerance: float = 0.0,
 ) -> Tridiagonal:
-  """Lanczos's tridiagonalisation of a symmetric matrix that is only multiplied with.
+  """Lanczos tridiagonalization of a symmetric matrix given by its products.
 
     beta_k q_{k+1} = (A - alpha_k) q_k - beta_{k-1} q_{k-1}
 
-  Each new vector is made orthogonal to all before it, twice: without that, converged
-  eigenvalues come back as ghosts. It ends early at a breakdown, when the vectors span
-  an invariant subspace (A has fewer distinct eigenvalues than there are steps, say),
-  at a number that is not finite, and, with a tolerance, when each of both extreme Ritz
-  values has a residual that is small beside itself. A residual within rounding does not
-  end it: a Ritz value at 0 has one, steps before the smallest eigenvalue turns up.
+  Each new vector is orthogonalized against all previous ones, twice: otherwise
+  converged eigenvalues reappear as spurious copies. The iteration ends early at a
+  breakdown, when the vectors span an invariant subspace (for example, if A has fewer
+  distinct eigenvalues than there are steps), at a number that is not finite, and, with
+  a tolerance, when the residual of each extreme Ritz value is small relative to that
+  value. A residual within rounding does not end it: a Ritz value at 0 has such a
+  residual several steps before the smallest eigenvalue is found.
 
   Args:
     matvec: `(n,) -> (n,)`, linear and symmetric.
     start: `(n,)`, not zero; as a rule random.
-    num_steps: m, at most so many products; no more than n are needed or done. The
+    num_steps: m, the maximum number of products; at most n are needed and computed. The
       vectors take `m n` floats.
-    tolerance: of `within_tolerance`, for ending early; 0 ends at a breakdown alone.
+    tolerance: of `within_tolerance`, for early stopping; 0 stops only at a breakdown.
 
   Returns:
     The matrix, jit-compatible.
@@ -126,10 +128,11 @@ def lanczos(
     beta = jnp.linalg.norm(product)
     off_diagonal = carry["off_diagonal"].at[k].set(beta)
     broken_down = beta <= rounding
-    # NaN compares as False, and so ends the loop.
+    # NaN compares as False and therefore ends the loop.
     going_on = (beta > rounding) & jnp.isfinite(beta) & (k + 1 < size)
     if tolerance:
-      # One Ritz value, of a vector by chance near an eigenvector, is not both ends.
+      # A single Ritz value, of a vector near an eigenvector by chance, is not both
+      # extremes.
       going_on &= ~((k > 0) & _have_converged(diagonal, off_diagonal, k, tolerance))
     return {
       "vector": product / jnp.where(beta > 0, beta, 1),
@@ -157,9 +160,9 @@ def lanczos(
 
 
 def _have_converged(diagonal, off_diagonal, k, tolerance):
-  """Whether both extreme Ritz values of the first k + 1 rows have converged."""
+  """Tests convergence of both extreme Ritz values of the first k + 1 rows."""
   rows = jnp.arange(len(diagonal))
-  # Rows that are not there yet get a number between the extremes, and no coupling.
+  # Rows not yet computed get a value between the extremes, and no coupling.
   diagonal = jnp.where(rows <= k, diagonal, diagonal[0])
   coupling = jnp.where(rows < k, off_diagonal, 0)[:-1]
   matrix = jnp.diag(diagonal) + jnp.diag(coupling, 1) + jnp.diag(coupling, -1)
@@ -172,14 +175,14 @@ def _have_converged(diagonal, off_diagonal, k, tolerance):
 def within_tolerance(
   values: Any, residuals: Any, tolerance: float, absolute: Any = 0.0
 ) -> Any:
-  """Whether each residual is small beside its own Ritz value, or is rounding.
+  """Tests whether each residual is small relative to its Ritz value, or is rounding.
 
     r_i <= max(tolerance |theta_i|, absolute)
 
-  Not beside the largest of both: nearly all of a trained network's eigenvalues are near
-  0, and one is far larger. A random vector has next to nothing in the direction of the
-  smallest one, and a Ritz value at 0 whose residual is a 20,000th of the largest turns
-  up steps before it.
+  The residual is not compared with the larger of both values: nearly all eigenvalues of
+  a trained network are near 0, and one is far larger. A random vector has almost no
+  component in the direction of the smallest one, and a Ritz value at 0 whose residual
+  is 1/20,000 of the largest appears several steps before it.
 
   Args:
     values: both extreme Ritz values, `(2,)`, of NumPy or JAX.
@@ -191,7 +194,7 @@ def within_tolerance(
   Returns:
     bool `()`; False where a number is NaN.
   """
-  # Not maximum(): of JAX's arrays and NumPy's alike.
+  # Not maximum(): works for JAX and NumPy arrays.
   return ((residuals <= tolerance * abs(values)) | (residuals <= absolute)).all()
 
 
@@ -213,11 +216,11 @@ def ritz(tridiagonal: Tridiagonal) -> tuple[np.ndarray, np.ndarray]:
 
 
 def extreme_eigenvalues(tridiagonal: Tridiagonal, *, tolerance: float) -> Extremes:
-  """The extreme Ritz values, and how close an eigenvalue is to each.
+  """Computes the extreme Ritz values, with bounds on the distance to an eigenvalue.
 
-  The bound is on the distance to some eigenvalue: that there is none beyond the Ritz
-  value can't be known from products alone. It is pessimistic, as a Ritz value's error
-  is of the order of the residual's square.
+  The bound is on the distance to some eigenvalue: products alone cannot show that there
+  is none beyond the Ritz value. It is pessimistic, as the error of a Ritz value is of
+  the order of the squared residual.
 
   Args:
     tridiagonal: of `lanczos`.

@@ -1,4 +1,4 @@
-"""Pictures of curvature: spectral densities, and the ratio over the plane."""
+"""Plots of curvature: spectral densities, and the eigenvalue ratio over the plane."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from emosynth_jax.analysis.curvature import spectrum
 from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
 from emosynth_jax.utils import plotting
 
-# The colours' scale goes from 1 / r to r, with r between these.
+# The colors' scale goes from 1 / r to r, with r between these.
 _LEAST_REACH, _MOST_REACH = 2.0, 20.0
 _ROUND = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
@@ -20,7 +20,7 @@ Found = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
 
 
 def plot_densities(found: Sequence[Found], path: str | os.PathLike) -> None:
-  """The spectral density of each run, one above the other, on the same axes.
+  """Plots the spectral density of each run, one above the other, on the same axes.
 
   Args:
     found: pairs of a record of curvature.json and its arrays.
@@ -29,7 +29,7 @@ def plot_densities(found: Sequence[Found], path: str | os.PathLike) -> None:
   figure = plotting.new_figure(7.0, 2.6 * len(found) + 0.8)
   panels = figure.subplots(len(found), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
   highest = max(float(arrays["density"].max()) for _, arrays in found)
-  # A single eigenvalue, one of n, is to be seen; below are the Gaussians' tails.
+  # A single eigenvalue, one of n, must be visible; below are the Gaussians' tails.
   n = max(record["settings"]["num_parameters"] for record, _ in found)
   lowest = highest * 0.05 / n
   for panel, (record, arrays) in zip(panels, found, strict=True):
@@ -56,14 +56,14 @@ def plot_densities(found: Sequence[Found], path: str | os.PathLike) -> None:
 
 
 def plot_ratios(found: Sequence[Found], path: str | os.PathLike) -> None:
-  """|smallest / largest eigenvalue| over each plane, on a logarithmic scale around 1.
+  """Plots |smallest / largest eigenvalue| over each plane, logarithmically around 1.
 
-  Blue where the largest eigenvalue is the longer one, red where the smallest is. A plus
-  marks a converged point whose smallest eigenvalue is not below 0 by more than
-  rounding, where the loss is convex: it has flat directions everywhere, as the same
-  number may be added to all logits, so that no smallest eigenvalue is above 0 but by
-  rounding. A cross marks a point that has not converged; grey is one without a finite
-  number.
+  Blue where the largest eigenvalue has the larger magnitude, red where the smallest
+  has. A plus marks a converged point whose smallest eigenvalue is 0 up to rounding,
+  where the loss is convex: it has flat directions everywhere, since adding a constant
+  to all logits does not change it, and thus the smallest eigenvalue is never above 0 by
+  more than rounding. A cross marks a point that has not converged; gray marks a point
+  without a finite ratio.
 
   Args:
     found: pairs of a record of curvature_map.json and its arrays.
@@ -75,12 +75,12 @@ def plot_ratios(found: Sequence[Found], path: str | os.PathLike) -> None:
   panels = figure.subplots(1, len(found), squeeze=False, sharex=True, sharey=True)[0]
   for panel, (record, arrays) in zip(panels, found, strict=True):
     axis = arrays["axis"]
-    # A ratio of 0 has no logarithm, and is as small as the scale goes.
+    # A ratio of 0 has no logarithm, and is clipped to the lower end of the scale.
     ratio = np.ma.masked_invalid(np.maximum(arrays["ratio"], 1e-12))
     half = (axis[1] - axis[0]) / 2
     ends = axis[0] - half, axis[-1] + half
     panel.set_facecolor("#999999")
-    # Each point as a square: contours would make up values between few points.
+    # Each point as a square: contours would interpolate between few points.
     image = panel.imshow(
       ratio.T, origin="lower", extent=(*ends, *ends), cmap="RdBu_r", norm=norm
     )
@@ -108,7 +108,7 @@ def plot_ratios(found: Sequence[Found], path: str | os.PathLike) -> None:
 
 
 def _reach(ratios):
-  """How far from 1 the scale goes, for all but a twentieth of the points."""
+  """Range of the color scale around 1, from the 95th percentile of the points."""
   every = np.concatenate([np.ravel(ratio) for ratio in ratios])
   every = every[np.isfinite(every) & (every > 0)]
   if not every.size:

@@ -1,4 +1,4 @@
-"""A matrix's spectrum from what Lanczos found from several probes."""
+"""Spectrum of a matrix from Lanczos runs of several probes."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,8 +7,8 @@ import numpy as np
 
 from emosynth_jax.analysis.curvature import lanczos
 
-# A Gaussian is drawn at least so often within its standard deviation; by the
-# trapezoidal rule its area is then 1 but for rounding.
+# Minimum number of points per standard deviation of a Gaussian; its area by the
+# trapezoidal rule is then 1 up to rounding.
 _POINTS_A_SIGMA = 4
 _LEAST_BROADENING = 1e-4
 
@@ -86,7 +86,7 @@ def spectral_density(
   if not np.isfinite(every).all():
     raise ValueError("tridiagonals: expected finite numbers, got NaN or infinity")
   low, high = every.min(), every.max()
-  # One eigenvalue only has no range.
+  # A single eigenvalue has no range.
   spread = high - low or max(abs(high), 1.0)
   sigma = broadening * spread
   points = np.linspace(low - 6 * sigma, high + 6 * sigma, num_points)
@@ -113,9 +113,9 @@ def summarize(
     broadening: width of the density's Gaussians, as a share of its range.
 
   Returns:
-    The figures, "smallest", "largest", "ratio", "trace" and how sure each is; and the
-    arrays "eigenvalues" and "density", `(P,)`, and "nodes" and "weights" of all probes,
-    `(probes, steps)`, NaN where a probe ended early.
+    The metrics "smallest", "largest", "ratio", "trace" with their uncertainties; and
+    the arrays "eigenvalues" and "density", `(P,)`, and "nodes" and "weights" of all
+    probes, `(probes, steps)`, NaN where a probe ended early.
   """
   extremes = [
     lanczos.extreme_eigenvalues(probe, tolerance=tolerance) for probe in probes
@@ -128,7 +128,7 @@ def summarize(
   converged = lanczos.within_tolerance(
     np.array([low.smallest, high.largest]),
     np.array([low.smallest_residual, high.largest_residual]),
-    # One Ritz value can't stand for both ends.
+    # One Ritz value cannot be both extremes.
     tolerance if max(e.num_steps for e in extremes) > 1 else 0.0,
     absolute,
   )
@@ -156,12 +156,12 @@ def summarize(
 
 
 def describe_error(error: float | None) -> str:
-  """The trace's standard error in words."""
+  """Formats the trace's standard error."""
   return "unknown (one probe)" if error is None else f"{error:.3g}"
 
 
 def _standard_error(means: list[float], factor: float = 1.0) -> float | None:
-  """That of the mean of a few probes, times a factor; None for one probe."""
+  """Standard error of the mean over probes, times a factor; None for one probe."""
   if len(means) < 2:
     return None
   return float(f"{factor * np.std(means, ddof=1) / len(means) ** 0.5:.3g}")

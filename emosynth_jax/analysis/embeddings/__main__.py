@@ -1,4 +1,4 @@
-"""What trained runs make of a split before their last layer: pictures and numbers.
+"""Embeddings of a split by trained runs: projections and separation metrics.
 
   python -m emosynth_jax.analysis.embeddings --workdir=runs/ce
   python -m emosynth_jax.analysis.embeddings --split=test \\
@@ -6,16 +6,16 @@
 
 Writes into each workdir:
 
-  embeddings.npz   of every image looked at its row in the split, label, embedding and
+  embeddings.npz   of every image used its row in the split, label, embedding and
                    margin-free logits; of those drawn, their places by t-SNE and by
                    principal components
   embeddings.png   those places
-  separation.json  how far apart the classes are, and by what it was computed
-  separation.txt   the same to be read
+  separation.json  metrics of class separation, and their provenance
+  separation.txt   the same as text
 
-Of several runs the first one gets embeddings_comparison.png, too, and
-separation_comparison.json and .txt: every other kind of run (those that differ in more
-than the seed) less the first one's kind, seed by seed.
+With several runs, the first one also gets embeddings_comparison.png, and
+separation_comparison.json and .txt: the differences of every other kind of run (runs
+that differ in more than the seed) from the first run's kind, paired by seed.
 """
 
 from absl import app, flags

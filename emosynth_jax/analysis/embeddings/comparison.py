@@ -1,4 +1,4 @@
-"""Separation of several runs side by side, and paired by seed: numbers and text."""
+"""Separation of several runs, side by side and paired by seed, as metrics and text."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ from emosynth_jax.metrics import statistics
 from emosynth_jax.utils import text_table
 from emosynth_jax.workdir import seed_summary
 
-# What networks are compared by: figures that no factor on the embeddings changes.
-# Name to digits behind the point and unit.
+# The metrics by which networks are compared, invariant to the embeddings' scale. Name
+# to number of decimals and unit.
 FIGURES = {
   "accuracy": (4, ""),
   "silhouette": (4, ""),
@@ -26,16 +26,16 @@ FIGURES = {
 
 
 def group_runs(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
-  """Runs that differ in nothing but the seed.
+  """Groups runs that differ only in the seed.
 
   Args:
     records: of `embedding_run.embed_run`.
 
   Returns:
-    Indices of each kind's runs, kinds and runs in the order given.
+    Indices of the runs of each kind, kinds and runs in the order given.
 
   Raises:
-    ValueError: if one kind has a seed twice, or the runs were looked at on different
+    ValueError: if one kind has a seed twice, or the runs were evaluated on different
       images, or have other labels or classes.
   """
   first = records[0]["settings"]
@@ -61,7 +61,7 @@ def group_runs(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
 
 
 def compare(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-  """Each other kind of run less the first kind, paired by seed.
+  """Differences of each other kind of run from the first kind, paired by seed.
 
   Args:
     records: of `embedding_run.embed_run`.
@@ -106,7 +106,7 @@ def compare(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
-  """The figures of runs side by side, then by class.
+  """Formats the metrics of runs side by side, then by class.
 
   Args:
     records: of `embedding_run.embed_run`, on the same images.
@@ -153,7 +153,7 @@ def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def format_comparison(comparisons: Sequence[Mapping[str, Any]]) -> str:
-  """The differences of `compare` as text; lines that end in a newline."""
+  """Formats the differences of `compare`; lines that end in a newline."""
   lines = []
   for one in comparisons:
     lines.append(
@@ -189,7 +189,7 @@ def _kind(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _figure(record: Mapping[str, Any], name: str) -> float:
-  # JSON has NaN and infinity as text.
+  # In JSON, NaN and infinity are text.
   return float(record["separation"][name])
 
 

@@ -1,8 +1,8 @@
-"""What a network makes of each image before its last layer, and pictures of it.
+"""Embeddings (penultimate features) of images, and their 2D projections.
 
   compute_embeddings  the penultimate features of a whole split, in one program
   project             their places in a plane, by t-SNE or by principal components
-  faithfulness        what of the embeddings such a plane still shows
+  faithfulness        how well such a projection preserves the embeddings
 
 The command is emosynth_jax/analysis/embeddings/run.py.
 """
@@ -38,7 +38,7 @@ def compute_embeddings(
   batch_size: int = 256,
   report: Callable[[int], None] = lambda done: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The embeddings and margin-free logits of a whole split, batch by batch.
+  """Computes embeddings and margin-free logits of a whole split, batch by batch.
 
   One compiled program, with BatchNorm's running statistics and without dropout: no
   image's embedding depends on the others.
@@ -52,7 +52,7 @@ def compute_embeddings(
     images: uint8 `(M, H, W, C)`.
     preprocess: `Experiment.preprocess`; None for none.
     batch_size: images at a time.
-    report: called now and then with the number of images done.
+    report: called periodically with the number of images done.
 
   Returns:
     float32 embeddings `(M, D)` and logits `(M, K)`.
@@ -87,7 +87,7 @@ def compute_embeddings(
     program,
     images,
     (variables, input_scale),
-    # Several batches in one call, but a word now and then.
+    # Several batches per call, with periodic progress reports.
     chunk=min(8 * batch_size, -(-len(images) // batch_size) * batch_size),
     report=report,
   )
@@ -100,21 +100,21 @@ def project(
   *,
   perplexity: float | None = None,
 ) -> np.ndarray:
-  """The embeddings' places in a plane.
+  """Projects the embeddings to a plane.
 
   "pca" are the first two principal components, a linear map: distances in the plane
   are at most those of the embeddings. "tsne" places the points so that the
-  probabilities of being neighbours agree with those of the embeddings (Barnes-Hut,
-  started from the principal components). It keeps who is near whom; distances between
-  clusters, their sizes and their densities mean nothing, and a cluster in the picture
-  is no proof of one in the embeddings. `faithfulness` has that in numbers.
+  probabilities of being neighbors agree with those of the embeddings (Barnes-Hut,
+  started from the principal components). It preserves neighborhoods; distances between
+  clusters, their sizes and their densities mean nothing, and a cluster in the plot does
+  not prove one in the embeddings. `faithfulness` measures this.
 
   Args:
     embeddings: floating `(N, D)`, N >= 3 and D >= 2.
     method: one of `METHODS`.
-    seed: of t-SNE's start, of which a hundredth is chance; on one machine, the same
-      seed and embeddings give the same points.
-    perplexity: of t-SNE, roughly the number of neighbours that count, less than N; by
+    seed: of the noise in t-SNE's initialization, a hundredth of its scale; on one
+      machine, the same seed and embeddings give the same points.
+    perplexity: of t-SNE, roughly the effective number of neighbors, less than N; by
       default 30, or (N - 1) / 3 where that is less.
 
   Returns:
@@ -146,27 +146,27 @@ def project(
     return np.zeros((total, 2), np.float32)
   points = PCA(2, svd_solver="full").fit_transform(embeddings)
   if method == "tsne":
-    # The length that van der Maaten starts from, whatever the embeddings' own, and a
-    # hundredth of it by chance, so that another seed shows what chance decides.
+    # The initial scale of van der Maaten, independent of the embeddings', with 1 % of
+    # noise, so that another seed shows the effect of the random initialization.
     noise = np.random.Generator(np.random.PCG64(seed)).normal(size=points.shape)
     start = 1e-4 * (points / points[:, 0].std() + 0.01 * noise)
     tsne = TSNE(perplexity=perplexity, init=start.astype(np.float32), random_state=seed)
-    # With one thread sums have one order; with more, they wait for each other at every
-    # of a thousand steps, which on a busy machine takes a hundred times as long.
+    # With one thread sums have one order; with more, they synchronize at each of a
+    # thousand steps, which takes a hundred times longer on a busy machine.
     with threadpool_limits(1):
       points = tsne.fit_transform(embeddings.astype(np.float32))
   return points.astype(np.float32)
 
 
 def check_perplexity(perplexity: float | None, total: int) -> float:
-  """The perplexity of `project`; to be called before the embeddings are computed.
+  """Determines the perplexity of `project`, before the embeddings are computed.
 
   Args:
-    perplexity: the one asked for, or None.
+    perplexity: the requested one, or None.
     total: points of the plane.
 
   Returns:
-    The one asked for; by default 30, or (total - 1) / 3 where that is less.
+    The requested one; by default 30, or (total - 1) / 3 where that is less.
 
   Raises:
     ValueError: for too few points, or a perplexity out of range.
@@ -188,14 +188,14 @@ def check_perplexity(perplexity: float | None, total: int) -> float:
 def faithfulness(
   embeddings: np.ndarray, points: np.ndarray, labels: np.ndarray
 ) -> dict[str, float]:
-  """How far a plane shows what the embeddings are.
+  """Measures how faithfully a projection shows the embeddings.
 
-  - "trustworthiness": 1 if the 10 nearest neighbours of every point in the plane are
-    its nearest in the embeddings too; the lower, the more strangers are near, and the
-    farther from. About .5 for a random plane.
+  - "trustworthiness": 1 if the 10 nearest neighbors of every point in the plane are
+    its nearest in the embeddings too; lower if points are near that are not among the
+    nearest embeddings, by their rank. About 0.5 for a random plane.
   - "centre_distances": Spearman's rank correlation between the distances of the class
     means in the plane and those in the embeddings, over all pairs of classes: whether
-    the picture's far clusters are far. NaN for fewer than three classes.
+    clusters far apart in the plot are far apart. NaN for fewer than three classes.
 
   Args:
     embeddings: floating `(N, D)`.
@@ -203,7 +203,7 @@ def faithfulness(
     labels: int `(N,)`.
 
   Returns:
-    The two.
+    The two metrics.
 
   Raises:
     TypeError: if the arrays are of another type.
@@ -219,7 +219,7 @@ def faithfulness(
     raise ValueError(
       f"points: expected ({len(embeddings)}, 2), at least 3; got {points.shape}"
     )
-  # It is defined for less than half as many neighbours as points.
+  # It is defined for less than half as many neighbors as points.
   neighbors = min(_NEIGHBORS, (len(points) - 1) // 2)
   classes = np.unique(labels)
   correlation = float("nan")
@@ -230,7 +230,7 @@ def faithfulness(
       )
       for x in (embeddings, points)
     ]
-    # Equal distances have no order.
+    # Constant distances have no rank correlation.
     if all(np.ptp(d) > 0 for d in distances):
       correlation = float(scipy.stats.spearmanr(*distances).statistic)
   return {
@@ -242,7 +242,7 @@ def faithfulness(
 
 
 def check_embeddings(embeddings: Any) -> np.ndarray:
-  """The embeddings as float64 `(N, D)`; what is not finite is refused."""
+  """Converts embeddings to float64 `(N, D)` and checks that they are finite."""
   array = np.asarray(embeddings)
   if not np.issubdtype(array.dtype, np.floating):
     raise TypeError(f"embeddings: expected floating, got {array.dtype}")

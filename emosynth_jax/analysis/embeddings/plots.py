@@ -1,4 +1,4 @@
-"""Pictures of embeddings in a plane, with the numbers that such a plane can't show."""
+"""Plots of projected embeddings, annotated with metrics of the full embeddings."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 
 from emosynth_jax.utils import plotting
 
-# Petroff, "Accessible Color Sequences for Data Visualization", 2021: ten colours that
-# stay apart for readers with any of the three colour-vision deficiencies. The markers
-# tell apart what is printed in grey, and classes beyond the tenth.
+# Petroff, "Accessible Color Sequences for Data Visualization", 2021: ten colors that
+# stay apart for readers with any of the three color-vision deficiencies. The markers
+# distinguish classes in grayscale print, and classes beyond the tenth.
 COLOURS = (
   "#3f90da",
   "#ffa90e",
@@ -37,13 +37,13 @@ CAUTION = (
 
 
 class Panel(NamedTuple):
-  """One picture of a figure.
+  """One panel of a plot.
 
   Attributes:
-    title: what it is of.
+    title: title of the panel.
     points: `(N, 2)`.
     labels: int `(N,)`.
-    figures: lines of numbers below the title.
+    figures: lines of metrics below the title.
   """
 
   title: str
@@ -60,14 +60,14 @@ def plot_embedding(
   *,
   legend: bool = True,
 ) -> None:
-  """Points in a plane, a colour and a marker for each class.
+  """Draws points in a plane, with a color and a marker for each class.
 
   Args:
     axis: matplotlib's, to draw on.
     points: floating `(N, 2)`, of `embeddings.project`.
     labels: int `(N,)`.
     class_names: K names, in label order.
-    legend: whether to put the classes' names beside the picture.
+    legend: whether to draw a legend of the classes.
 
   Raises:
     ValueError: if shapes or labels do not fit.
@@ -83,7 +83,7 @@ def plot_embedding(
       f"labels: expected 0 to {len(class_names) - 1} for {len(class_names)} class "
       f"names, got {labels.min()} to {labels.max()}"
     )
-  # In layers, or the last class would cover the others.
+  # In interleaved layers: otherwise the last class would cover the others.
   layer_of = np.random.Generator(np.random.PCG64(0)).integers(0, _LAYERS, len(labels))
   size = float(np.clip(9000 / max(len(labels), 1), 4, 26))
   for layer in range(_LAYERS):
@@ -113,7 +113,7 @@ def plot_embedding(
 
 
 def legend_handles(class_names: Sequence[str]) -> list[Line2D]:
-  """The classes' markers, for a legend of a whole figure."""
+  """The classes' markers, for one legend of all panels."""
   return [
     Line2D(
       [],
@@ -135,7 +135,7 @@ def draw(
   title: str,
   note: str = CAUTION,
 ) -> None:
-  """Panels in rows and columns, one legend for all.
+  """Draws panels in rows and columns, with one legend.
 
   Args:
     path: the PNG file.
@@ -171,7 +171,7 @@ def draw(
 
 
 def describe(figures: Mapping[str, Any], kept: Mapping[str, float]) -> str:
-  """The numbers of a panel.
+  """Formats the metrics of a panel.
 
   Args:
     figures: of `separation.separation`, with "accuracy".

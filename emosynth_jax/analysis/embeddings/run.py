@@ -22,7 +22,7 @@ Found = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 class _Subject(NamedTuple):
-  """A run as it was read, with all that is known before its embeddings are computed."""
+  """A loaded run, with all that is known before its embeddings are computed."""
 
   workdir: Any
   apply_fn: Any
@@ -45,18 +45,18 @@ def embed_runs(
   seed: int = 0,
   data_dir: str | None = None,
 ) -> list[Found]:
-  """Computes runs' embeddings, their places in a plane and their separation.
+  """Computes runs' embeddings, their projections and their separation.
 
   Args:
     workdirs: the runs' folders; nothing is written there.
     split: "train", "validation" or "test".
-    images: at most so many of its images, drawn by a seed of their own, the same for
-      every run on the data; 0 for all.
-    points: at most so many of those are placed in a plane; 0 for all.
+    images: maximum number of images, drawn with a separate seed, the same for every run
+      on the data; 0 for all.
+    points: maximum number of those to project; 0 for all.
     batch_size: images at a time.
     perplexity: see `embeddings.project`.
     seed: of t-SNE.
-    data_dir: where the data set is now; None for where it was.
+    data_dir: data set directory, if it moved since training; else None.
 
   Returns:
     For each run the content of separation.json, and the arrays of embeddings.npz:
@@ -65,14 +65,14 @@ def embed_runs(
 
   Raises:
     FileNotFoundError, ValueError, CheckpointError: as `restore.load_network`, and
-      ValueError for runs that can't be compared and numbers out of range, all before
+      ValueError for runs that cannot be compared and numbers out of range, all before
       anything is computed.
   """
   cli.refuse_twice(workdirs, "workdir")
   subjects: list[_Subject] = []
   for workdir in workdirs:
     one = _read(workdir, split, images, points, perplexity, seed, data_dir)
-    # The images are the same, or refused: one copy of them is enough.
+    # The images are checked to be the same: one copy of them is enough.
     first = subjects[0] if subjects else one
     crcs = (each.record["settings"]["images_crc32"] for each in (one, first))
     if len(set(crcs)) == 1:
@@ -115,7 +115,7 @@ def _read(workdir, split, images, points, perplexity, seed, data_dir) -> _Subjec
     "best_epoch": int(state.best_epoch),
     "variables_crc32": digests.checksum(variables),
   }
-  # With the type that it was trained in, by which runs are of different kinds.
+  # Includes the training dtype, which distinguishes kinds of runs.
   own = read_config(workdir).to_dict()
   record = {
     "settings": settings,
@@ -176,7 +176,7 @@ def _embed(subject: _Subject, batch_size: int) -> Found:
 
 
 def draw_runs(path: Any, found: Sequence[Found]) -> None:
-  """One run's t-SNE beside its principal components, or the t-SNE of several.
+  """Plots one run's t-SNE beside its principal components, or several runs' t-SNE.
 
   Of several, a column for each kind of run and a row for each seed.
 
@@ -267,5 +267,5 @@ def embed_all(given: Any) -> None:
 
 
 def main(argv: list[str]) -> None:
-  """Runs the command; a mistake in its input ends it with one line."""
+  """Runs the command; invalid input exits with a one-line error."""
   cli.run_command(argv, embed_all)

@@ -1,4 +1,4 @@
-"""How far apart a network puts the classes, in numbers."""
+"""Metrics of class separation in the embedding space."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
   - "silhouette": the mean over the images of (b - a) / max(a, b), where a is the mean
     distance to the other images of the own class and b the least, over the other
     classes, mean distance to a class's images; 0 for a class's only image. From -1
-    (among others) to 1 (classes far apart).
+    (within other classes) to 1 (classes far apart).
   - "silhouette_macro": the mean over the classes of its mean over a class's images.
   - "intra_distance": the mean over the images of :math:`|x_i - c_{y_i}|`.
   - "inter_distance": the mean over all pairs of classes of :math:`|c_j - c_k|`.
@@ -25,23 +25,23 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
   - "fisher_ratio": :math:`\sum_k n_k |c_k - c|^2 / \sum_i |x_i - c_{y_i}|^2`, the
     variance between the classes as a multiple of that within them, tr S_B / tr S_W;
     infinite where the classes are points.
-  - "angle_to_own": the mean over the images of the angle to the own class's centre.
-    Angles are in degrees and about the origin, as a margin on the angle takes them. A
-    class's centre is here the direction of the mean of its images' directions
-    :math:`x_i / |x_i|`.
-  - "angle_to_other": the mean over the images of the smallest angle to the centre of
+  - "angle_to_own": the mean over the images of the angle to the own class's center.
+    Angles are in degrees and about the origin, as for angular margins. A class's center
+    is here the direction of the mean of its images' directions :math:`x_i / |x_i|`.
+  - "angle_to_other": the mean over the images of the smallest angle to the center of
     another class.
-  - "angular_margin": the second less the first.
-  - "nearest_own": the share of images whose nearest centre, by angle, is the own one.
-  - "centre_angle": the mean over the classes of the smallest angle from its centre to
+  - "angular_margin": "angle_to_other" minus "angle_to_own".
+  - "nearest_own": the share of images whose nearest center, by angle, is the own one.
+  - "centre_angle": the mean over the classes of the smallest angle from its center to
     another's.
   - "per_class": "label", "count", "silhouette", "intra_distance", "angle_to_own",
     "angle_to_other" and "centre_angle" of each class, lists.
-  - "zero_embeddings": how many have no direction; these are in no angle.
+  - "zero_embeddings": the number of embeddings without a direction, which are excluded
+    from the angles.
 
   Distances are Euclidean. All but the two distances stay the same when all embeddings
   are multiplied by one number, so that networks can be compared by them. An image is
-  part of its own class's centre, so that a class of few images looks denser than it
+  part of its own class's center, so that a class of few images looks denser than it
   is.
 
   Args:
@@ -49,7 +49,7 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     labels: int `(N,)`, of at least two classes and fewer than N.
 
   Returns:
-    The figures, NaN where one is not defined (an angle where all are zero).
+    The metrics, NaN where undefined (an angle where all embeddings are zero).
 
   Raises:
     TypeError: for embeddings that are not floating or labels that are no integers.
@@ -118,7 +118,7 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def _angles(x: np.ndarray, own: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
-  """Degrees from each image to the centres, and between the centres, NaN if none."""
+  """Degrees from each image to the centers, and between the centers, NaN if none."""
   units = _units(x)
   centres = _units(
     np.stack([np.nan_to_num(units[own == k]).sum(axis=0) for k in range(num_classes)])
@@ -146,7 +146,7 @@ def _degrees(cosines: np.ndarray) -> np.ndarray:
 
 
 def _least(angles: np.ndarray) -> np.ndarray:
-  """The least of each row; a centre without a direction is no one's nearest."""
+  """Minimum of each row; a center without a direction is never the nearest."""
   least = np.where(np.isnan(angles), np.inf, angles).min(axis=1)
   return np.where(np.isfinite(least), least, np.nan)
 

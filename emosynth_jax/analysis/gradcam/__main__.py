@@ -1,9 +1,9 @@
-"""Grad-CAM: where in an image a network finds what speaks for a class.
+"""Grad-CAM (Selvaraju et al., 2017) of a trained run.
 
   python -m emosynth_jax.analysis.gradcam --workdir=runs/ce
 
-Writes gradcam.npz (the maps of all images looked at) and gradcam.png into a trained
-run's workdir; see emosynth_jax/analysis/gradcam/run.py.
+Writes gradcam.npz (the maps of all images used) and gradcam.png into a trained run's
+workdir; see emosynth_jax/analysis/gradcam/run.py.
 """
 
 from absl import app, flags

@@ -36,9 +36,9 @@ def grad_cam(
   layer: str,
   targets: Array | None = None,
 ) -> GradCam:
-  """The parts of a layer's maps that raise a class's logit.
+  """Computes Grad-CAM of a layer.
 
-  With the layer's maps A^k and the logit y^c of class c,
+  With the layer's channels A^k and the logit y^c of class c,
 
     L^c = ReLU(sum_k alpha_k^c A^k),  alpha_k^c = mean over the pixels of dy^c / dA^k.
 
@@ -51,16 +51,16 @@ def grad_cam(
       and layers by name, as `flax_apply_fn` makes it; not jitted itself.
     variables: the network's.
     inputs: `(N, H, W, C)`, floating, scaled as the network takes them.
-    layer: name of a layer with maps `(N, h, w, k)`; `layer_shapes` lists them.
+    layer: name of a layer with feature maps `(N, h, w, k)`; `layer_shapes` lists them.
     targets: int `(N,)`, the class c of each image; None for the predicted one.
 
   Returns:
     The maps, logits and classes.
 
   Raises:
-    ValueError: if the layer is unknown (the known are listed), has no maps, or the
-      logits are not computed from it; if the targets' shape does not fit.
-    TypeError: if targets are no integers.
+    ValueError: if the layer is unknown (the known ones are listed), has no feature
+      maps, or the logits do not depend on it; if the targets' shape does not match.
+    TypeError: if targets are not integers.
 
   References:
     Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via
@@ -90,7 +90,7 @@ def layer_shapes(
   variables: Any,
   inputs: Array | jax.ShapeDtypeStruct,
 ) -> dict[str, tuple[int, int, int]]:
-  """The layers that have maps, in the order in which they are computed.
+  """Lists the layers that have feature maps, in the order of computation.
 
   Nothing is computed: arrays may be `jax.ShapeDtypeStruct`.
 
@@ -111,7 +111,7 @@ def layer_shapes(
 
 
 def default_layer(shapes: Mapping[str, tuple[int, int, int]]) -> str:
-  """The last layer whose maps still say where: those of more than one pixel.
+  """The last layer with spatial resolution: feature maps of more than one pixel.
 
   Args:
     shapes: of `layer_shapes`.
@@ -134,15 +134,15 @@ def flax_apply_fn(
   to_logits: Callable[[Any, Array, dict[str, Array]], Array] | None = None,
   modules: bool = False,
 ) -> jaxpr_interpreter.ApplyFn:
-  """A network of `emosynth_jax.models` as a function with named layers.
+  """Wraps a network of `emosynth_jax.models` as a function with named layers.
 
   Args:
     model: a module that maps `(images, train=False)` to logits and a dictionary of
       inner arrays.
-    to_logits: `(params, logits, inner arrays) -> (N, K)`, the logits that the network
-      is judged by; None for its own.
+    to_logits: `(params, logits, inner arrays) -> (N, K)`, the logits used in
+      evaluation; None for the network's output.
     modules: whether the output of every module is a layer too, under its path as in
-      "block1/unit1/conv". Where an inner array has the same name, that one is meant.
+      "block1/unit1/conv". An inner array of the same name takes precedence.
 
   Returns:
     `(variables, inputs) -> (logits, layers)`.
@@ -163,7 +163,8 @@ def flax_apply_fn(
     layers = {
       "/".join(path[:-1]): outputs[0]
       for path, outputs in flat.items()
-      # The network itself has no path. One that is called twice has no one output.
+      # The network itself has no path. A module that is called twice has no unique
+      # output.
       if len(path) > 1 and len(outputs) == 1 and isinstance(outputs[0], jax.Array)
     }
     return logits, layers | dict(out)
@@ -181,15 +182,16 @@ def _with_every_map(model: nn.Module) -> nn.Module:
 
 
 def upsample(maps: Array, size: tuple[int, int], *, margin: int = 0) -> Array:
-  """Maps at the images' size, by bilinear interpolation.
+  """Upsamples maps to the images' size, by bilinear interpolation.
 
   Pixels are areas, as in OpenCV's INTER_LINEAR and torch's align_corners=False.
 
   Args:
     maps: `(N, h, w)`.
     size: height and width of the images.
-    margin: so many pixels of the maps on each side lie outside of the image and are
-      cut off first: convolutions whose output is larger than their input reach beyond.
+    margin: number of pixels of the maps on each side that lie outside of the image and
+      are cropped first: convolutions whose output is larger than their input extend
+      beyond.
 
   Returns:
     `(N, height, width)`.
@@ -209,9 +211,9 @@ def upsample(maps: Array, size: tuple[int, int], *, margin: int = 0) -> Array:
 
 
 def normalize(maps: Array) -> Array:
-  """Each map divided by its maximum; maps of zeros stay as they are.
+  """Divides each map by its maximum; maps of zeros are unchanged.
 
-  Zero stays zero, nothing that speaks for the class, whatever the smallest value is.
+  Zero, no evidence for the class, stays zero, whatever the smallest value is.
 
   Args:
     maps: `(N, h, w)`, not negative.

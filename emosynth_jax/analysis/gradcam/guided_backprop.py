@@ -1,4 +1,4 @@
-"""Guided backpropagation: gradients that only follow what speaks for a class."""
+"""Guided backpropagation (Springenberg et al., 2015)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,17 +18,17 @@ def guided_backprop(
   *,
   targets: Array | None = None,
 ) -> Array:
-  """The gradient of a class's logit by the image, without what speaks against it.
+  """Computes guided backpropagation of a class's logit to the image.
 
-  On the way back through a rectifier f with input x, a gradient g becomes
+  In the backward pass of a rectifier f with input x, a gradient g becomes
 
     g f'(x)  where x > 0 and g > 0,  else 0.
 
-  For ReLU that is the paper's rule. For ELU, f'(x) = 1 where x > 0, so it is the same
-  rule: the branch x <= 0, whose slope alpha e^x is not 0 in the plain gradient, is
-  closed, since it is ReLU's closed half with a soft end. ReLU6 is closed from 6 on too,
-  and swish (SiLU) keeps its slope where x > 0. Other functions, such as the sigmoid of
-  a gate, and max-pooling keep their gradients.
+  For ReLU that is the paper's rule. For ELU, f'(x) = 1 where x > 0, so the rule is the
+  same: the gradient of the branch x <= 0, whose slope alpha e^x is not 0 in the plain
+  gradient, is set to 0 as for ReLU. For ReLU6 the gradient is 0 above 6 too, and swish
+  (SiLU) keeps its slope where x > 0. Other functions, such as the sigmoid of a gate,
+  and max-pooling keep their gradients.
 
   Args:
     apply_fn: `(variables, inputs) -> (logits, layers)` in evaluation mode, with
@@ -63,7 +63,7 @@ def guided_backprop(
 
 
 def guided_grad_cam(guided: Array, maps: Array) -> Array:
-  """Guided Grad-CAM: where and what, the product of the two.
+  """Guided Grad-CAM: the product of guided backpropagation and Grad-CAM.
 
   Args:
     guided: `(N, H, W, C)`, of `guided_backprop`.
@@ -92,7 +92,7 @@ def _guided(activation: Callable[..., Array], arguments: Sequence[Any]) -> Array
     x = arguments[0]
     # By the first argument alone: others are parameters such as ELU's alpha.
     slope = jax.vjp(lambda x: activation(x, *arguments[1:]), x)[1](gradient)[0]
-    # In this form a NaN is not taken for a gradient that speaks against the class.
+    # In this form a NaN is not treated as a negative gradient.
     guided = jnp.where((x > 0) & ~(gradient <= 0), slope, jnp.zeros_like(slope))
     return guided, *map(jnp.zeros_like, arguments[1:])
 

@@ -1,9 +1,9 @@
-"""A traced network, evaluated equation by equation: what lies between its layers.
+"""Evaluates a traced network equation by equation, to access inner arrays.
 
 JAX records a function as a list of equations (a jaxpr). Walking through that list
-reaches arrays inside a network and changes the gradient of its activations without an
-edit of the network, a hook or a global switch: nothing has to be put back afterwards,
-and two threads do not meet.
+reaches arrays inside a network and changes the gradient of its activations without
+changes to the network, hooks or global state: nothing has to be restored afterwards,
+and the functions are thread-safe.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ RECTIFIERS = ("relu", "relu6", "elu", "silu")
 
 
 class Trace(NamedTuple):
-  """A recorded network.
+  """A traced network.
 
   Attributes:
     jaxpr: its equations, as a function of `leaves`.
@@ -38,7 +38,7 @@ class Trace(NamedTuple):
 def trace(
   apply_fn: ApplyFn, variables: Any, inputs: Array | jax.ShapeDtypeStruct
 ) -> Trace:
-  """Records a network.
+  """Traces a network.
 
   Args:
     apply_fn: `(variables, inputs) -> (logits, layers)`, not jitted itself.
@@ -57,7 +57,7 @@ def trace(
     raise ValueError(
       f"apply_fn: expected logits of shape ({inputs.shape[0]}, K), got {logits.shape}"
     )
-  # A mapping's leaves come in the order of its sorted names.
+  # The leaves of a mapping are ordered by name.
   names = jax.tree.leaves({name: name for name in layers})
   found = dict(zip(names, closed.jaxpr.outvars[1:], strict=True))
   order = {v: i for i, eqn in enumerate(closed.jaxpr.eqns) for v in eqn.outvars}
@@ -75,7 +75,7 @@ def trace(
 def evaluate(
   trace: Trace, *, layer: str | None = None, shift: Array | None = None
 ) -> tuple[Array, Array | None]:
-  """Evaluates a trace, with something added to a layer.
+  """Evaluates a trace, with an array added to a layer.
 
   Args:
     trace: the network.
@@ -99,7 +99,7 @@ def evaluate(
 
 
 def depends_on(trace: Trace, layer: str) -> bool:
-  """Whether the logits are computed from a layer."""
+  """Returns whether the logits depend on a layer."""
   reached = {trace.layers[layer]} - set(trace.jaxpr.jaxpr.constvars)
   for eqn in trace.jaxpr.jaxpr.eqns:
     if any(v in reached for v in eqn.invars if not isinstance(v, jex.Literal)):
@@ -191,10 +191,10 @@ def _has_rectifier(jaxpr) -> bool:
 
 
 def as_targets(logits: Array, targets: Array | None) -> Array:
-  """The classes asked for, int32 `(N,)`: the predicted ones if None.
+  """The requested classes, int32 `(N,)`: the predicted ones if None.
 
   Raises:
-    TypeError: if they are no integers.
+    TypeError: if they are not integers.
     ValueError: if their shape does not fit.
   """
   if targets is None:
@@ -210,8 +210,8 @@ def as_targets(logits: Array, targets: Array | None) -> Array:
 def target_scores(logits: Array, targets: Array | None) -> Array:
   """The logit of each image's class, `(N,)`.
 
-  A class that there isn't makes value and gradient NaN: under `jax.jit` there is no
-  other way to say so.
+  A class out of range makes value and gradient NaN, since no error can be raised under
+  `jax.jit`.
   """
   classes = as_targets(lax.stop_gradient(logits), targets)
   known = (classes >= 0) & (classes < logits.shape[1])

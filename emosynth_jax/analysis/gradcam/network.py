@@ -17,12 +17,12 @@ MARGINS = {
 }
 
 
-# Where the last maps are not those that say most. EmoSynthNet flattens block5's: each
-# pixel has weights of its own, and their mean over the pixels says little (measured in
-# docs/analysis.md). Block4 is the last of the analysis.
+# Networks whose last feature maps are not the most informative. EmoSynthNet flattens
+# block5's: each pixel has its own weights, and their mean over the pixels is
+# uninformative (measured in docs/analysis.md). Block4 is therefore used.
 DEFAULT_LAYERS = {"emosynthnet": "block4"}
 
-# Of the flag --layer.
+# Help of the flag --layer.
 LAYER_HELP = (
   "Layer of Grad-CAM; an unknown one lists those there are. By default "
   + ", ".join(f"{layer} in {model}" for model, layer in DEFAULT_LAYERS.items())
@@ -44,14 +44,14 @@ def apply_fn_of(experiment: Any, *, modules: bool) -> Any:
 def choose_layer(
   network: Any, name: str | None
 ) -> tuple[str, tuple[int, int, int], int]:
-  """The layer of Grad-CAM.
+  """Selects the layer of Grad-CAM.
 
   Args:
     network: the trained one, a `restore.Network`.
-    name: the layer asked for; None for the network's default.
+    name: the requested layer; None for the network's default.
 
   Returns:
-    Its name, the shape `(h, w, k)` of its maps, and their margin, see
+    Its name, the shape `(h, w, k)` of its output, and their margin, see
     `grad_cam.upsample`.
 
   Raises:
@@ -76,7 +76,7 @@ def choose_layer(
 
 
 def _margin(model: str, layer: str, shapes: dict[str, tuple[int, int, int]]) -> int:
-  """That of a layer, or of the one that it is a part of at the same size."""
+  """Margin of a layer, or of the layer that contains it at the same size."""
   margins, whole = MARGINS.get(model, {}), layer.partition("/")[0]
   if layer in margins:
     return margins[layer]
@@ -96,7 +96,7 @@ def explain(
   batch_size: int,
   preprocess: Any = None,
 ) -> dict[str, Any]:
-  """All maps of a split, as one program; to be called under `jax.jit`.
+  """Computes all maps of a split, as one program; to be called under `jax.jit`.
 
   Args:
     apply_fn: as for `grad_cam.grad_cam`.

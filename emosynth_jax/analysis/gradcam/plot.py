@@ -1,4 +1,4 @@
-"""The picture of Grad-CAM: images, what speaks for their class, and where."""
+"""Plot of Grad-CAM and guided backpropagation."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from matplotlib import colormaps
 from emosynth_jax.utils import plotting
 
 _COLUMNS = ("image", "Grad-CAM", "guided backprop.", "guided Grad-CAM")
-_SIDE = 1.05  # of a picture, in inches
-_BAR = 0.62  # height of the colour bar with its words, in inches
-# The share of pixels that a signed map's scale leaves out: few outliers would else
-# turn all the rest grey.
+_SIDE = 1.05  # of a panel, in inches
+_BAR = 0.62  # height of the color bar with its labels, in inches
+# The share of pixels that a signed map's scale leaves out: otherwise few outliers would
+# turn the rest gray.
 _OUTLIERS = 0.5
 
 
@@ -26,11 +26,11 @@ def draw(
   class_names: Sequence[str],
   title: str,
 ) -> None:
-  """Draws for each class an image that is classified well, and one that is not.
+  """Draws one correctly and one incorrectly classified image per class.
 
-  Each picture has a scale of its own. Grad-CAM lies over the image, from nothing at 0
-  by yellow to red at its maximum, as the colour bar says. In guided backpropagation and
-  guided Grad-CAM grey is 0.
+  Each panel has its own scale. Grad-CAM is overlaid on the image, from transparent at 0
+  over yellow to red at its maximum, as the color bar shows. In guided backpropagation
+  and guided Grad-CAM gray is 0.
 
   Args:
     path: the PNG file.
@@ -39,7 +39,7 @@ def draw(
     found: "grad_cam" `(M, H, W)`, "guided_backprop" and "guided_grad_cam"
       `(M, H, W, C)`, "logits" `(M, K)`, "targets" `(M,)`.
     class_names: K names.
-    title: what the figure is of.
+    title: title of the plot.
   """
   predicted = found["logits"].argmax(-1)
   examples = choose_examples(labels, predicted, len(class_names))
@@ -58,8 +58,8 @@ def draw(
       for axis in row:
         axis.set_axis_off()
       i = pair[side]
-      # The caption is wider than its picture: it is kept out of the layout, which
-      # titles can't be, and an empty title keeps its height.
+      # The caption is wider than its panel: it is excluded from the layout, which is
+      # not possible for titles, and an empty title reserves its height.
       row[0].set_title(" ", fontsize=7.5)
       text = "(none)" if i is None else caption(found, i, labels, class_names)
       above = row[0].text(
@@ -84,7 +84,7 @@ def draw(
 
 
 def _draw_bar(figure) -> None:
-  """The colours of `overlay` on mid-grey."""
+  """The colors of `overlay` on mid-gray."""
   axis = figure.subplots()
   shares = np.linspace(0, 1, 256)[None]
   axis.imshow(overlay(np.full(shares.shape, 0.5), shares), extent=(0, 1, 0, 0.02))
@@ -108,7 +108,7 @@ def describe_layer(layer: str, shape: Sequence[int], margin: int) -> str:
 def choose_examples(
   labels: np.ndarray, predicted: np.ndarray, num_classes: int
 ) -> list[tuple[int | None, int | None]]:
-  """Of each class that has images the first one classified well, and the first not."""
+  """The first correctly and the first incorrectly classified image of each class."""
 
   def first(rows):
     return int(rows[0]) if len(rows) else None
@@ -126,7 +126,7 @@ def choose_examples(
 def caption(
   found: Mapping[str, Any], i: int, labels: np.ndarray, class_names: Sequence[str]
 ) -> str:
-  """The class predicted and how sure, the true one, and that of the map."""
+  """The predicted class and its probability, the true class, and that of the map."""
   logits = found["logits"][i].astype(np.float64)
   shares = np.exp(logits - logits.max())
   shares /= shares.sum()
@@ -139,20 +139,20 @@ def caption(
 
 
 def overlay(grey: np.ndarray, cam: np.ndarray) -> np.ndarray:
-  """A map over a grey image `(H, W)` in [0, 1], as RGB; zeros show nothing.
+  """Overlays a map on a gray image `(H, W)` in [0, 1], as RGB; zeros are transparent.
 
-  Low values are a tint of yellow: dark ones would be taken for a dark image.
+  Low values are a tint of yellow: dark colors could be mistaken for a dark image.
   """
   largest = cam.max()
   share = cam / largest if largest > 0 else np.zeros_like(cam)
   colour = colormaps["autumn_r"](share)[..., :3]
   weight = 0.65 * np.sqrt(share)[..., None]
   mixed = (1 - weight) * grey[..., None] + weight * colour
-  return np.clip(mixed, 0, 1)  # Rounding goes beyond white, which matplotlib warns of.
+  return np.clip(mixed, 0, 1)  # Rounding may exceed 1, for which matplotlib warns.
 
 
 def signed(values: np.ndarray) -> np.ndarray:
-  """A signed map `(H, W, C)` as a picture in [0, 1] whose grey .5 is 0."""
+  """A signed map `(H, W, C)` as an image in [0, 1] whose gray 0.5 is 0."""
   scale = np.percentile(np.abs(values), 100 - _OUTLIERS) or np.abs(values).max() or 1
   return np.clip(0.5 + 0.5 * values.squeeze() / scale, 0, 1)
 

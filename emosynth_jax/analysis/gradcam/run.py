@@ -2,11 +2,11 @@
 
 Writes into the workdir:
 
-  gradcam.npz   of every image looked at: its row in the split, label, class asked for,
+  gradcam.npz   of every image used: its row in the split, label, requested class,
                 logits, Grad-CAM at the layer's size and at the image's, guided
                 backpropagation and guided Grad-CAM, all as they are computed
-  gradcam.json  the settings, by what it was computed, and the sanity check
-  gradcam.png   for each class, an image that is classified well and one that is not
+  gradcam.json  the settings, the provenance, and the sanity check
+  gradcam.png   for each class, one correctly and one incorrectly classified image
 """
 
 import functools
@@ -38,7 +38,7 @@ def explain_run(given: Any) -> None:
   layer, shape, margin = gradcam_network.choose_layer(network, given.layer)
 
   total = min(given.images or len(dataset), len(dataset))
-  # Drawn, as many splits are sorted by class; the same ones for every run on the data.
+  # Drawn at random, as many splits are sorted by class; the same for every run.
   order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
   rows = np.sort(order[:total])
   batch_size = min(given.batch_size, total)
@@ -58,7 +58,7 @@ def explain_run(given: Any) -> None:
     lambda members, *shared: program(*shared, *members),
     (dataset.images[rows], *asked),
     (variables, state.input_scale),
-    # Several batches in one call, but a line on the screen now and then.
+    # Several batches per call, with periodic progress lines.
     chunk=min(8 * batch_size, -(-total // batch_size) * batch_size),
     report=lambda done: bar.update(
       done, f"Grad-CAM of {layer}: image {done}/{total}", images_per_unit=1
@@ -83,7 +83,7 @@ def explain_run(given: Any) -> None:
       dataset.images[rows],
       found["targets"],
     )
-  # Not before the check, which takes minutes: what is there stays whole until then.
+  # Written after the check, which takes minutes: until then old results stay complete.
   npz.write_npz(
     folder / "gradcam.npz",
     {"rows": rows, "labels": labels, **found},
@@ -127,7 +127,7 @@ def explain_run(given: Any) -> None:
 
 
 def _stored_sanity(path: pathlib.Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-  """An earlier sanity check of the same maps, which took minutes, or none."""
+  """An earlier sanity check of the same maps, which takes minutes, or None."""
   found: dict[str, Any] = {"sanity_check": None, "sanity_check_of": None}
   try:
     stored = json.loads(path.read_text())
@@ -139,5 +139,5 @@ def _stored_sanity(path: pathlib.Path, settings: Mapping[str, Any]) -> dict[str,
 
 
 def main(argv: list[str]) -> None:
-  """Runs the command; a mistake in its input ends it with one line."""
+  """Runs the command; invalid input exits with a one-line error."""
   cli.run_command(argv, explain_run)

@@ -1,4 +1,4 @@
-"""Whether a saliency map depends on what the network has learned."""
+"""Sanity check of saliency maps by cascading randomization (Adebayo et al., 2018)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,13 +19,14 @@ from emosynth_jax.utils import progress
 def layers_in_order(
   apply_fn: jaxpr_interpreter.ApplyFn, variables: Any, inputs: Any, *, depth: int = 1
 ) -> list[str]:
-  """The layers that hold parameters, in the order in which the network uses them.
+  """Lists the layers with parameters, in the order in which the network uses them.
 
   Args:
     apply_fn: as for `grad_cam.grad_cam`.
     variables: the network's, with a "params" collection.
     inputs: `(N, H, W, C)`; nothing is computed, arrays may be `jax.ShapeDtypeStruct`.
-    depth: how many names of a path make a layer: 1 for "block1", 2 for "block1/unit1".
+    depth: number of path components that identify a layer: 1 for "block1", 2 for
+      "block1/unit1".
 
   Returns:
     Paths in "params".
@@ -37,7 +38,7 @@ def layers_in_order(
       if not isinstance(v, jex.Literal):
         first_use.setdefault(v, i)
   leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
-  # The inputs come after the variables, and need no path.
+  # The inputs come after the variables and have no path.
   used = zip(leaves, recorded.jaxpr.jaxpr.invars[: len(leaves)], strict=True)
   layers: dict[str, int] = {}
   for (path, _), variable in used:
@@ -54,25 +55,25 @@ def cascading_randomization(
   fresh: Any,
   layers: Sequence[str],
 ) -> dict[str, dict[str, np.ndarray]]:
-  """How alike maps stay while the network forgets, from its last layer on.
+  """Cascading randomization: similarity of maps as layers are randomized in turn.
 
-  Layer after layer, the parameters (and statistics of BatchNorm) are replaced by those
-  of a network that was not trained, and kept so. A map that shows what was learned
-  changes at once; one that hardly changes shows the image.
+  From the last layer on, the parameters (and BatchNorm statistics) are cumulatively
+  replaced by those of an untrained network. A map that depends on the learned
+  parameters changes at once; one that hardly changes depends on the image alone.
 
   Args:
     saliency: `(variables) -> {kind: (N, ...)}`, maps of N images of one or more kinds,
-      each for a class that is fixed: a forgetting network would choose another.
-    variables: those of the trained network.
-    fresh: those of an untrained one of the same structure.
+      each for a fixed class: a randomized network would predict another.
+    variables: variables of the trained network.
+    fresh: variables of an untrained network of the same structure.
     layers: paths in the order of use, of `layers_in_order` or any part of them.
 
   Returns:
     From the last layer to the first, by kind, the rank correlation of each image's map
-    with that of the trained network, `(N,)`; NaN where one of them is constant.
+    with that of the trained network, `(N,)`; NaN if one of them is constant.
 
   Raises:
-    ValueError: if a layer holds no parameters; if the structures differ.
+    ValueError: if a layer has no parameters, or the structures differ.
 
   References:
     Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, section 3.
@@ -122,11 +123,11 @@ def rank_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _flatten(variables: Any) -> dict[tuple[str, ...], Any]:
-  # A network without BatchNorm has an empty collection, which is to stay.
+  # A network without BatchNorm has an empty collection, which must be kept.
   return flax.traverse_util.flatten_dict(dict(variables), keep_empty_nodes=True)
 
 
-# Enough for a mean, and some dozen networks are to be run on them.
+# Enough for a mean, and some dozen networks are evaluated on them.
 _NUM_IMAGES = 64
 
 
@@ -137,26 +138,26 @@ def check_sanity(
   images: np.ndarray,
   targets: np.ndarray,
 ) -> dict[str, Any]:
-  """How alike the maps stay while the network forgets, layer by layer.
+  """Runs the sanity check by cascading randomization of a trained network.
 
   Args:
     apply_fn: the network's.
     program: `gradcam_network.explain` for it, jitted.
     network: the trained one, a `restore.Network`.
-    images: uint8 `(M, H, W, C)`, of which 64 are taken, evenly spaced: where images
-      are sorted by class, of every class its share.
+    images: uint8 `(M, H, W, C)`, of which 64 are taken, evenly spaced, so that classes
+      keep their shares if images are sorted by class.
     targets: int32 `(M,)`, the classes of the maps.
 
   Returns:
-    "sanity_check": for each layer from the last on, the mean rank correlation over the
-    images of "grad_cam" and "guided_backprop" (its absolute value); None where every
-    map is constant. "sanity_check_of": "num_images", "fresh_seed" (of the untrained
-    network) and "standard_errors", of the means, None for fewer than two images whose
-    maps have an order.
+    "sanity_check": for each layer, from the last to the first, the mean rank
+    correlation over the images of "grad_cam" and "guided_backprop" (its absolute
+    value); None where every map is constant. "sanity_check_of": "num_images",
+    "fresh_seed" (of the untrained network) and "standard_errors", of the means, None
+    for fewer than two images whose maps have an order.
   """
   config, experiment, state, _ = network
   variables = state.evaluation_variables
-  # Of a seed that the run did not start from.
+  # A seed different from the run's.
   fresh_seed = config.seed + 1
   fresh = build.create_state(experiment, fresh_seed).variables
   one = jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)
@@ -194,7 +195,7 @@ def check_sanity(
 
 
 def _mean_and_error(values: np.ndarray) -> tuple[float | None, float | None]:
-  # A constant map has no order.
+  # A constant map has no rank correlation.
   known = values[np.isfinite(values)]
   return (
     float(known.mean()) if len(known) else None,

@@ -1,1 +1,1 @@
-"""The loss around a trained network."""
+"""Loss landscape of a trained network."""

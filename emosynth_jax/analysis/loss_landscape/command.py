@@ -1,4 +1,4 @@
-"""Action and flags of the loss landscape's command."""
+"""Action and flags of the loss landscape command."""
 
 import pathlib
 from typing import Any
@@ -10,7 +10,7 @@ from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
 from emosynth_jax.analysis.loss_landscape import surface
 
-# These are flags of the module that runs, whose --help lists them.
+# The flags are registered for the main module, so that its --help lists them.
 flags.disclaim_key_flags()
 
 

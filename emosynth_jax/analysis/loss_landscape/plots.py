@@ -1,4 +1,4 @@
-"""Pictures of loss landscapes: lines, contours and surfaces, several on one scale."""
+"""Plots of loss landscapes: lines, contours and surfaces, with a common scale."""
 
 import math
 import pathlib
@@ -13,16 +13,16 @@ from matplotlib.ticker import MaxNLocator
 from emosynth_jax.utils import plotting
 
 _NUM_LEVELS = 21
-# Of the loss of a network that knows nothing, ln K: what lies above is one colour. At
-# the rim of a plane losses reach thousands, and levels up to there leave none for the
-# basin that the picture is about.
+# Ceiling as a multiple of the chance-level loss, ln K: values above have one color. At
+# the edge of a plane losses reach thousands, and levels up to there would leave none
+# for the basin.
 _CEILING = 5
-# Of a record that does not say how many classes there are.
+# For a record without the number of classes.
 _CLASSES = 10
 # Round numbers of a decade, for ticks of a logarithmic scale.
 _ROUND = (1, 1.2, 1.5, 2, 3, 4, 5, 7)
 _OVER, _NOT_FINITE = "#fff3b0", "#9a9a9a"
-# Of a panel's title in a line.
+# Maximum line length of a panel's title.
 _LETTERS = 52
 _LINES = (("-", plotting.BLUE), ("--", plotting.ORANGE), ("-.", plotting.GREEN))
 
@@ -31,10 +31,10 @@ def draw(
   stem: pathlib.Path,
   landscapes: Sequence[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]],
 ) -> list[pathlib.Path]:
-  """Draws one landscape, or several on the same axes, levels and colours.
+  """Draws one landscape, or several on the same axes, levels and colors.
 
   Args:
-    stem: the pictures' path without ending.
+    stem: the plots' path without suffix.
     landscapes: pairs of a record of loss_landscape.json and its arrays.
 
   Returns:
@@ -78,7 +78,7 @@ def plot_lines(axis, losses, accuracies, titles, path) -> None:
 
 
 def plot_contours(axis, losses, titles, levels, path) -> None:
-  """Each plane in `levels`, with lines at round numbers; one colour is above them."""
+  """Each plane in `levels`, with lines at round numbers; one color is above them."""
   norm, ticks = _norm(levels), round_ticks(levels[0], levels[-1])
   colours = colormaps["viridis"].with_extremes(over=_OVER)
   above = _is_cut(losses, levels)
@@ -138,7 +138,7 @@ def plot_surfaces(axis, losses, titles, levels, path) -> None:
     )
     panel.set_zlim(low, high)
     panel.set_title(title, fontsize=10, parse_math=False)
-    # The slanted labels need room.
+    # The rotated labels need space.
     panel.set_xlabel("first direction", labelpad=8)
     panel.set_ylabel("second direction", labelpad=8)
     for side in (panel.xaxis, panel.yaxis):
@@ -158,9 +158,9 @@ def common_levels(
   """Geometrically spaced levels from the least to the greatest loss of all planes.
 
   Args:
-    losses: of each plane; what is masked does not count.
-    ceiling: the highest level, if a loss is above it; but five times the least loss
-      at least, so that the levels do not end below what there is to see.
+    losses: losses of each plane; masked values are ignored.
+    ceiling: the highest level, if a loss is above it; but at least five times the least
+      loss, so that the levels cover the relevant range.
 
   Returns:
     `(21,)`, ascending. A loss of zero counts as a thousandth of a nat at most.
@@ -175,14 +175,14 @@ def common_levels(
   # A flat plane still needs levels that ascend.
   high = max(min(float(finite.max()), max(ceiling, 5 * low)), low * 1.01)
   levels = np.geomspace(low, high, _NUM_LEVELS)
-  # Rounding must not leave the ends out.
+  # Rounding must not exclude the ends.
   levels[0], levels[-1] = min(low, float(finite.min())), high * (1 + 1e-6)
   levels[0] = max(levels[0] * (1 - 1e-6), 1e-12)
   return levels
 
 
 def round_ticks(low: float, high: float) -> list[float]:
-  """Round numbers within a logarithmic scale, about six of them.
+  """Chooses about six round numbers within a logarithmic scale.
 
   Args:
     low: the scale's lower end, above 0.
@@ -219,11 +219,11 @@ def _masked(loss):
 
 
 def describe_run(record: Mapping[str, Any]) -> str:
-  """What a panel shows: network, training loss and seed, images, BatchNorm's mode."""
+  """Title of a panel: network, training loss and seed, images, BatchNorm's mode."""
   settings = record["settings"]
   split = f"{settings['data_set']} {settings['official_split'] or settings['split']}"
   how = f"{settings['num_images']} images, BatchNorm {settings['batch_norm']}"
-  # "8000 of the 28709 images of Training" would run into the next panel's title.
+  # "8000 of the 28709 images of Training" would overlap the next panel's title.
   joined = f"{split}, {how}"
   lines = joined if len(joined) <= _LETTERS else f"{split},\n{how}"
   return f"{record['name']}, seed {settings['training_seed']}\n{lines}"

@@ -1,4 +1,4 @@
-"""The loss around a trained network, along filter-normalised random directions."""
+"""Loss surface of a trained network along filter-normalized random directions."""
 
 import pathlib
 import time
@@ -15,18 +15,18 @@ from emosynth_jax.parallel import batched_map
 from emosynth_jax.utils import progress
 from emosynth_jax.workdir import provenance
 
-# By the number of dimensions: a line and a plane are two analyses.
+# By the number of dimensions: a line and a plane are separate analyses.
 FILES = {1: "loss_line", 2: "loss_landscape"}
 
 Found = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 def axis_coordinates(radius: float, size: int) -> np.ndarray:
-  """Evenly spaced coordinates from -radius to radius, the network at their middle.
+  """Evenly spaced coordinates from -radius to radius, with the network in the middle.
 
   Args:
     radius: largest coordinate, more than 0.
-    size: how many, at least 3 and odd, so that 0 is one of them.
+    size: number of points, at least 3 and odd, so that 0 is one of them.
 
   Returns:
     float32 `(size,)`.
@@ -53,7 +53,7 @@ def grid_points(axis: np.ndarray, dimensions: int) -> np.ndarray:
 
 
 def at_point(measure: Callable[..., Any]) -> Callable[..., Any]:
-  """What is measured at a point of the plane, for `batched_map.compile_map`.
+  """Metrics at a point of the plane, for `batched_map.compile_map`.
 
   Args:
     measure: `(params, constants, batch) -> pytree`, means over the batch.
@@ -81,14 +81,14 @@ def compute_landscape(
   chunk: int,
   report: Callable[[int], None],
 ) -> dict[str, np.ndarray]:
-  """Loss and accuracy at points of the plane.
+  """Computes loss and accuracy at points of the plane.
 
   Args:
     run: a `trained_run.TrainedRun`.
-    directions: normalised, with a leading axis of D.
+    directions: normalized, with a leading axis of D.
     points: `(P, D)`.
     mapping: one of `batched_map.MAPPINGS`.
-    chunk: points a call.
+    chunk: points per call.
     report: called with the number of points done.
 
   Returns:
@@ -115,8 +115,8 @@ def landscapes_of(workdirs: Sequence[str], given: Any) -> list[Found]:
     As `landscape_of`, for each.
 
   Raises:
-    ValueError: before anything is computed, if a run was looked at on other images
-      than the first, or for flags out of their range.
+    ValueError: before anything is computed, if a run was evaluated on other images than
+      the first, or for flags out of their range.
   """
   axis_coordinates(given.range, given.grid)
   runs = cli.load_runs(workdirs, given, count=given.dimensions)
@@ -132,7 +132,7 @@ def landscape_of(workdir: str, given: Any, run: Any = None) -> Found:
   Args:
     workdir: the run's folder.
     given: the command's flags.
-    run: the run, if it was read already.
+    run: the run, if already loaded.
 
   Returns:
     The content of loss_landscape.json, or of loss_line.json, and the arrays "axis",

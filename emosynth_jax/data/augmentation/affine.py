@@ -1,4 +1,4 @@
-"""Affine resampling of images, each by a matrix of its own, drawn at random."""
+"""Random affine resampling, with one matrix per image."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from emosynth_jax.data.augmentation import checks
 
 
 class AffineParameters(NamedTuple):
-  """What `affine` does to each of N images; `affine_matrices` says how it is meant."""
+  """Parameters of `affine` for N images; `affine_matrices` defines the convention."""
 
   zoom: Array  # (N, 2): vertical, horizontal factor of the sampled window's side
   shear: Array  # (N,): pixels to the side for each pixel down
@@ -74,8 +74,8 @@ def sample_affine(
   `zoom`, `shift` and `flip` mean what `zoom_range`, `width_shift_range` =
   `height_shift_range` and `horizontal_flip` mean to Keras's ImageDataGenerator, and
   `rotation` its `rotation_range`. `shear` doesn't mean its `shear_range`, which is in
-  degrees (once in radians): there, .2 moves the border of a 48-pixel image by a
-  twelfth of a pixel. Here, .2 is the tangent of 11.3 degrees.
+  degrees (once in radians): there, 0.2 moves the border of a 48-pixel image by a
+  twelfth of a pixel. Here, 0.2 is the tangent of 11.3 degrees.
 
   Args:
     key: a random key.
@@ -86,7 +86,7 @@ def sample_affine(
     shift: fractions of the height and of the width, two independent draws from
       `[-shift, shift]`. In `[0, 1]`.
     rotation: degrees, from `[-rotation, rotation]`. In `[0, 180]`.
-    flip: whether half of the images, by chance, exchange left and right.
+    flip: whether to mirror each image left to right with probability 0.5.
 
   Returns:
     The parameters.
@@ -112,14 +112,14 @@ def sample_affine(
 
 
 def affine_matrices(parameters: AffineParameters, height: int, width: int) -> Array:
-  """Composes parameters into one matrix an image.
+  """Composes the parameters into one matrix per image.
 
-  With pixels `p = (y, x)` relative to the image's centre, the value at `p` of the
+  With pixels `p = (y, x)` relative to the image's center, the value at `p` of the
   result is taken from
 
     R(rotation) S(shear) Z(zoom) F(flip) (p - shift)
 
-  of the image: what it shows is rotated, sheared, zoomed, flipped and at last shifted.
+  of the image: its content is rotated, sheared, zoomed, flipped and finally shifted.
 
   Args:
     parameters: of N images.
@@ -148,7 +148,7 @@ def affine_matrices(parameters: AffineParameters, height: int, width: int) -> Ar
 def resample(images: ArrayLike, matrices: ArrayLike) -> Array:
   """Bilinear interpolation of each image at affinely transformed pixels.
 
-  What lies outside of an image has the value of the nearest pixel on its edge.
+  Outside of an image, the value of the nearest edge pixel is used.
 
   Args:
     images: floating `(N, H, W, C)`.
@@ -180,8 +180,9 @@ def resample(images: ArrayLike, matrices: ArrayLike) -> Array:
   top, down = corner_and_fraction(matrices[:, 0], height)
   left, right = corner_and_fraction(matrices[:, 1], width)
   # Four gathers from the batch as one list of pixels; measured against a vmapped
-  # map_coordinates, one gather of 2x2 neighbourhoods, and products with matrices of
-  # weights, this is the fastest on a CPU but for map_coordinates on one channel.
+  # map_coordinates, one gather of 2x2 neighborhoods, and products with matrices of
+  # weights, this is the fastest on a CPU, except that map_coordinates is faster on one
+  # channel.
   pixels = images.reshape(n * height * width, channels)
   pixels = pixels.astype(jnp.promote_types(images.dtype, jnp.float32))
   first = jnp.arange(n, dtype=jnp.int32)[:, None, None] * (height * width)

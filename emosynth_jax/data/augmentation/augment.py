@@ -1,4 +1,4 @@
-"""Random changes to training images, as pure functions of an explicit key.
+"""Random augmentation of training images, as pure functions of an explicit key.
 
 They run inside the jitted training program, on the device that holds the images.
 Ranges are plain numbers, so a program is compiled once for them and serves every
@@ -98,17 +98,17 @@ def augment(
 def random_crop(
   key: ArrayLike, images: ArrayLike, *, padding: int, fill: str = "edge"
 ) -> Array:
-  """Shifts each image by whole pixels: a random window of the padded image.
+  """Random crop of the padded image: shifts each image by whole pixels.
 
   Nothing is interpolated. The window's place is uniform among the
-  `(2 padding + 1)^2`, for each image anew.
+  `(2 padding + 1)^2`, independent for each image.
 
   Args:
     key: a random key.
     images: floating `(N, H, W, C)`.
     padding: pixels added on each side, fewer than the image has.
-    fill: what they show: "edge", the nearest pixel, "reflect", the image mirrored in
-      its border pixels, or "zero".
+    fill: their content: "edge", the nearest pixel, "reflect", the image mirrored in its
+      border pixels, or "zero".
 
   Returns:
     The images, of the same shape and dtype. Exactly the same ones where `padding`
@@ -151,7 +151,8 @@ def mixup(
     key: a random key.
     images: floating `(N, H, W, C)`.
     labels_onehot: class probabilities, floating `(N, K)`.
-    alpha: above 0; 1 blends uniformly, less leaves most examples almost as they are.
+    alpha: above 0; 1 blends uniformly, smaller values leave most examples almost
+      unchanged.
 
   Returns:
     The images and the probabilities, of the same shapes and dtypes.

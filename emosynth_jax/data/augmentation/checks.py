@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 
 def as_images(images: ArrayLike) -> Array:
-  """A floating array `(N, H, W, C)` without an empty axis, or an error."""
+  """Checks for a floating array `(N, H, W, C)` without an empty axis."""
   images = jnp.asarray(images)
   if not jnp.issubdtype(images.dtype, jnp.floating):
     raise TypeError(
@@ -32,9 +32,9 @@ def check_number(
   *,
   above: bool = False,
 ) -> None:
-  """Refuses what isn't a finite number in `[low, high]`, or with `above` `(low, high]`.
+  """Checks for a finite number in `[low, high]`, or with `above` in `(low, high]`.
 
-  A traced array is refused too: these numbers decide what is compiled.
+  A traced array is rejected too: these numbers are static in the compiled program.
   """
   if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
     raise TypeError(f"{name}: expected a number, got {value!r}")
@@ -45,7 +45,7 @@ def check_number(
 
 
 def check_integer(name: str, value: Any, low: int, high: int) -> None:
-  """Refuses what isn't an integer in `[low, high]`."""
+  """Checks for an integer in `[low, high]`."""
   if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
     raise TypeError(f"{name}: expected an integer, got {value!r}")
   if not low <= int(value) <= high:
@@ -53,7 +53,7 @@ def check_integer(name: str, value: Any, low: int, high: int) -> None:
 
 
 def check_interval(name: str, interval: Any, high: float = math.inf) -> None:
-  """Refuses what isn't a pair `0 < least <= greatest <= high`."""
+  """Checks for a pair `0 < least <= greatest <= high`."""
   if not isinstance(interval, (tuple, list)) or len(interval) != 2:
     raise TypeError(f"{name}: expected (least, greatest), got {interval!r}")
   for value in interval:

@@ -1,4 +1,4 @@
-"""What hides a part of each image, at random places."""
+"""Cutout and random erasing."""
 
 import math
 
@@ -11,11 +11,12 @@ from emosynth_jax.data.augmentation import checks
 
 
 def cutout(key: ArrayLike, images: ArrayLike, *, side: int) -> Array:
-  """Greys a square in each image.
+  """Cutout: sets a random square of each image to gray.
 
-  Its centre is uniform over the pixels, so that part of the square may lie outside of
-  the image: the paper found that to matter. It gets the mean of the image, channel by
-  channel, which is the 0 that the paper writes into normalised images.
+  The square's center is uniform over the pixels, so that part of the square may lie
+  outside of the image: the paper found this to matter. It is filled with the image's
+  mean per channel, which corresponds to the 0 that the paper writes into normalized
+  images.
 
   Args:
     key: a random key.
@@ -62,7 +63,7 @@ def random_erasing(
   aspect: tuple[float, float] = (0.3, 3.3),
   value: float | None = None,
 ) -> Array:
-  """Overwrites one random rectangle in some of the images.
+  """Random erasing: overwrites one random rectangle in some of the images.
 
   The rectangle's share of the image is uniform in `area`; its height over its width
   is log-uniform in the part of `aspect` with which it fits, so that tall and wide
@@ -75,8 +76,8 @@ def random_erasing(
     probability: with which an image is changed.
     area: least and greatest share of the image, in `(0, 1]`.
     aspect: least and greatest height over width, in pixels.
-    value: what is written, in the unit of `images`; None for a random integer from 0
-      to 255 in each pixel and channel, which served best in the paper.
+    value: the fill value, in the unit of `images`; None for a random integer from 0 to
+      255 in each pixel and channel, the best choice in the paper.
 
   Returns:
     The images, of the same shape and dtype. Exactly the same ones where

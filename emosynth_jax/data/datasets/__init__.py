@@ -1,1 +1,1 @@
-"""The data sets, one loader a file."""
+"""Data set loaders, one per file."""

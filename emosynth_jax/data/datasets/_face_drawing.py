@@ -1,9 +1,9 @@
-"""Draws faces from their parameters, many at once: the pen of `synthetic_faces`.
+"""Vectorized rendering of faces from their parameters, for `synthetic_faces`.
 
 Each shape is a signed distance, negative inside, whose zero line is smoothed over about
 a pixel; shapes are painted over one another. Lengths are in face units: the face's
 half height is 1, x points to the image's right, y down, and the origin lies between
-the line of the eyes and the mouth. Sides are drawn alike, from |x|.
+the line of the eyes and the mouth. The two sides are drawn symmetrically, from |x|.
 
 Only operations that IEEE 754 rounds in one way appear here (no exp, no sin, no sum over
 pixels), so that every platform draws the same pixels.
@@ -49,8 +49,8 @@ def _window(p, size, y, height, width):
   """The part of each image around height `y` of the face's middle line.
 
   Features are drawn in windows, since most of an image is cheek and background: whole
-  images would take several times as long. The sizes that callers pass hold the
-  features in every pose.
+  images would take several times longer. The sizes that callers pass hold the features
+  in every pose.
 
   Returns the index arrays that select the windows from the canvas, and the face
   coordinates (x, y) of their pixels, `(n, height, width)` each.

@@ -1,4 +1,4 @@
-"""CIFAR-10: 60,000 colour photographs of 32x32 in ten classes (Krizhevsky, 2009)."""
+"""CIFAR-10: 60,000 color photographs of 32x32 in ten classes (Krizhevsky, 2009)."""
 
 import pathlib
 from typing import Any
@@ -47,7 +47,7 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
 def open_split(
   data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share
 ) -> Dataset:
-  """What `load` reads, each image being read when it is asked for.
+  """Like `load`, but reads each image on access.
 
   Args:
     data_dir, split: as `load` takes them.

@@ -2,21 +2,21 @@
 
 Lucey et al., "The Extended Cohn-Kanade Dataset (CK+)", CVPR Workshops 2010. 593
 sequences of 123 people, of which 327 sequences of 118 people have an expression. It is
-given out to researchers who ask for it; two layouts are read here:
+distributed to researchers on request; two layouts are supported:
 
 - the authors' own: `cohn-kanade-images/S005/001/S005_001_00000011.png` and so on, with
   `Emotion/S005/001/S005_001_00000011_emotion.txt` where a sequence has a label (0
   neutral, 1 anger, 2 contempt, 3 disgust, 4 fear, 5 happy, 6 sadness, 7 surprise);
-- CK+48, the copy of the last three frames of each labelled sequence as faces of 48x48
+- CK+48, the copy of the last three frames of each labeled sequence as faces of 48x48
   in `CK+48/anger/S010_004_00000017.png` and so on.
 
-Of the authors' layout the last two frames of a labelled sequence have its expression
+Of the authors' layout the last two frames of a labeled sequence have its expression
 and the first one is neutral. Contempt becomes neutral. In CK+48, which has no neutral
-faces, neutral is contempt alone and an expression has three frames: figures of the two
-layouts can't be compared. Class names are FER-2013's.
+faces, neutral is contempt alone and an expression has three frames: results on the two
+layouts cannot be compared. Class names are FER-2013's.
 
-Three frames of one sequence are nearly one image, and CK+ has no official split. So
-people, not frames, are dealt out to the folds of a cross-validation.
+Three frames of one sequence are nearly one image, and CK+ has no official split.
+Therefore the folds of the cross-validation are split by subject, not by frame.
 """
 
 import pathlib
@@ -33,7 +33,7 @@ from emosynth_jax.data.datasets.folds import rows_of_split, stratified_group_fol
 from emosynth_jax.data.images import decoding, face_crop, face_detector
 from emosynth_jax.data.images import files as image_files
 
-# The codes of the emotion files, in FER-2013's words; 2 is contempt.
+# The codes of the emotion files as FER-2013's class names; 2 is contempt.
 CODES = ("neutral", "angry", "neutral", "disgust", "fear", "happy", "sad", "surprise")
 # The class folders of CK+48.
 FOLDERS = {
@@ -45,7 +45,7 @@ FOLDERS = {
   "sadness": "sad",
   "surprise": "surprise",
 }
-NUM_FRAMES = 981  # Three of each of the 327 labelled sequences, in either layout.
+NUM_FRAMES = 981  # Three of each of the 327 labeled sequences, in either layout.
 SPLITS = ("train", "validation", "test")
 PROTOCOLS = ("by_subject", "by_frame_leaky")
 CROPS = ("centre", "landmarks", "detector")
@@ -71,7 +71,7 @@ def load(
   channels: int = 1,
   crop: str = "centre",
 ) -> Dataset:
-  """Reads one split of one turn of a cross-validation on CK+.
+  """Reads one split of one fold of a cross-validation on CK+.
 
   Args:
     data_dir: the folder that holds `cohn-kanade-images/` and `Emotion/`, or `CK+48/`,
@@ -79,19 +79,19 @@ def load(
       lie there, the authors' own is read.
     split: "test" is the fold itself, "validation" the next one (after the last comes
       the first), "train" all the others.
-    protocol: "by_subject" deals whole people out to the folds, see
-      `stratified_group_folds`. "by_frame_leaky" deals out single frames, as many
-      papers do: a test frame's neighbours in time are then trained on, and its figures
-      say nothing about people never seen. It is there to measure that.
-    fold: the turn, 0 to `folds` - 1.
+    protocol: "by_subject" splits the folds by subject, see `stratified_group_folds`.
+      "by_frame_leaky" splits by single frames, as many papers do: neighbors in time of
+      a test frame are then in the training set, and the result says nothing about
+      unseen subjects. It exists to measure that leak.
+    fold: the test fold, 0 to `folds` - 1.
     folds: the number of folds, 3 or more.
-    image_size: side in pixels that every image is brought to.
-    channels: 1 converts to greyscale, 3 to RGB.
-    crop: what is kept of the authors' frames of 640x490 and 640x480. "centre", the
-      largest centred square: all of the head and some of the room. "landmarks", a
-      square around the 68 points in the authors' `Landmarks/`. "detector", a square
-      around the surest face that the detector of `face_detector.py` sees, framed as
-      FER-2013's images are. CK+48 is cropped already.
+    image_size: side in pixels to which every image is resized.
+    channels: 1 converts to grayscale, 3 to RGB.
+    crop: the crop of the authors' frames of 640x490 and 640x480. "centre", the largest
+      centered square: the whole head and some background. "landmarks", a square around
+      the 68 points in the authors' `Landmarks/`. "detector", a square around the most
+      confident detection of `face_detector.py`, framed as FER-2013's images are. CK+48
+      is cropped already.
 
   Returns:
     A `Dataset` of images `(N, image_size, image_size, channels)`.
@@ -145,7 +145,7 @@ def load(
 
 
 def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
-  """The folder of either layout, and whether it is CK+48."""
+  """Finds the folder of either layout; also returns whether it is CK+48."""
   folders = [data_dir / name for name in ("", "ck_plus", "CK+")]
   for folder in folders:
     if (folder / _IMAGES).is_dir() and (folder / _EMOTION).is_dir():
@@ -163,7 +163,7 @@ def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
 
 
 def _official_frames(root: pathlib.Path) -> list[_Frame]:
-  """Of each labelled sequence the first frame as neutral, and the last two."""
+  """Selects the first frame, as neutral, and the last two of each labeled sequence."""
   frames = []
   for folder in _folders(root / _EMOTION):
     for sequence in _folders(folder):
@@ -203,7 +203,7 @@ def _read_label(path: pathlib.Path) -> str:
 def _sequence_images(
   root: pathlib.Path, subject: str, sequence: str, label: pathlib.Path
 ) -> list[pathlib.Path]:
-  """The frames of a labelled sequence, in order."""
+  """The frames of a labeled sequence, in order."""
   folder = root / _IMAGES / subject / sequence
   if not folder.is_dir():
     raise FileNotFoundError(f"{folder} is missing, whose label is in {label}")
@@ -258,7 +258,7 @@ def _deal_out(
     "figures say nothing about people never seen"
   )
   # Each frame is a group of its own. A fixed shuffle, since in the order of the files a
-  # sequence's two peak frames could never come into one fold.
+  # sequence's two peak frames would never be in the same fold.
   keys = np.random.PCG64(0).random_raw(len(frames))
   return stratified_group_folds(labels, keys, folds)
 
@@ -275,7 +275,7 @@ def _describe(split: str, protocol: str, fold: int, folds: int) -> str:
 def _square_finder(
   root: pathlib.Path, crop: str
 ) -> Callable[[np.ndarray, pathlib.Path], face_crop.Square]:
-  """What finds the square to keep of a frame."""
+  """Returns the function that finds the square crop of a frame."""
   if crop == "centre":
     return lambda image, path: face_crop.centre(image)
   if crop == "detector":

@@ -1,7 +1,7 @@
-"""FER-2013: 35,887 greyscale faces of 48x48 in seven expressions.
+"""FER-2013: 35,887 grayscale faces of 48x48 in seven expressions.
 
 Goodfellow et al., "Challenges in Representation Learning", 2013
-(arXiv:1307.0414). Two layouts are in use, and both are read here:
+(arXiv:1307.0414). Two layouts are in use, and both are supported:
 
 - the table of the ICML 2013 challenge, as `fer2013.csv` (emotion,pixels,Usage) or
   `icml_face_data.csv` (emotion, Usage, pixels; the header has leading spaces);
@@ -9,9 +9,9 @@ Goodfellow et al., "Challenges in Representation Learning", 2013
   `test/<class>/{PublicTest,PrivateTest}_*.jpg`, as Kaggle's msambare/fer2013 has
   them, zipped (`fer2013.zip`, `archive.zip`) or unpacked.
 
-The table holds the original grey levels, Kaggle's files are histogram-equalized: two
-data sets, whose results can't be compared. The form is told image by image, by the grey
-levels and not by the layout.
+The table holds the original gray levels, Kaggle's files are histogram-equalized: two
+data sets, whose results cannot be compared. The form is determined per image, from the
+gray levels and not from the layout.
 
 Rows keep the order of the table; files are sorted by name.
 """
@@ -33,14 +33,14 @@ from emosynth_jax.data.images import decoding, pixel_form
 CLASS_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SIDE = 48
 
-# What the data set calls each of our splits, and how many images it holds there.
+# The data set's name of each split, and its number of images.
 USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
 COUNTS = {"Training": 28709, "PublicTest": 3589, "PrivateTest": 3589}
 
 # The usages that make up each split. "official" is the challenge's: the epoch is chosen
 # on PublicTest and PrivateTest is reported. The thesis trains on 28,709 and reports
-# 7,178 images, so that PublicTest is no longer there to choose on: load_splits holds a
-# validation split out of train.
+# 7,178 images, so that PublicTest is not available for model selection: load_splits
+# holds a validation split out of train.
 PROTOCOLS: dict[str, dict[str, tuple[str, ...]]] = {
   "official": {split: (usage,) for split, usage in USAGES.items()},
   "thesis_28709_7178": {
@@ -72,7 +72,7 @@ def load(
       `fer2013.csv`, `icml_face_data.csv` and `archive.zip` is read.
     split: "train" (Training), "validation" (PublicTest) or "test" (PrivateTest).
     protocol: "official", or "thesis_28709_7178", where "test" is PublicTest and
-      PrivateTest together and there is no "validation". Figures of the two can't be
+      PrivateTest together and there is no "validation". Results of the two cannot be
       compared.
 
   Returns:
@@ -127,7 +127,7 @@ def load(
 
 
 def has_validation(protocol: str = "official") -> bool:
-  """Whether the protocol has a validation split of its own."""
+  """Returns whether the protocol has its own validation split."""
   return "validation" in PROTOCOLS.get(protocol, {})
 
 
@@ -279,14 +279,14 @@ def _select_files(
 ) -> dict[str, list[tuple[str, int]]]:
   """Files and labels of each usage, sorted by name.
 
-  All names are looked at, those of other splits too: a file that could belong to two
-  splits must stop the run before anything is trained on it.
+  All names are checked, also those of other splits: a file that could belong to two
+  splits must be an error before training starts.
   """
   files = collections.defaultdict(list)
   prefixes = set()
   for name in sorted(names):
     *parents, folder, class_name, file = ("", "", *name.split("/"))
-    # Directories, and what macOS leaves behind.
+    # Directories, and metadata files of macOS.
     if not file or file.startswith(".") or "__MACOSX" in parents:
       continue
     if folder not in _FOLDERS:

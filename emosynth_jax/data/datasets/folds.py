@@ -6,14 +6,14 @@ import numpy as np
 def stratified_group_folds(
   labels: np.ndarray, groups: np.ndarray, num_folds: int
 ) -> np.ndarray:
-  """Deals whole groups (subjects, say) out to folds, with all folds alike by class.
+  """Stratified group folds: keeps groups (such as subjects) whole, balances classes.
 
-  The groups come in the order of how uneven their classes are, the most uneven first
-  and equals by name; each goes to the fold where it leaves the shares of the classes
-  `n_kf / n_k` the least spread over the folds f (standard deviation over f, mean over
-  the classes k), then to the smallest of these folds, then to the first. This is the
-  rule of scikit-learn's `StratifiedGroupKFold` without shuffling, where rounding may
-  decide between equals; here nothing does, and no run sees other folds than another.
+  The groups are processed in the order of their class imbalance, the most imbalanced
+  first, ties by name. Each is assigned to the fold for which the class shares
+  `n_kf / n_k` vary least over the folds f (standard deviation over f, mean over the
+  classes k); ties go to the smallest fold, then to the first. This is the rule of
+  scikit-learn's `StratifiedGroupKFold` without shuffling, where rounding may break
+  ties; here ties are exact, so that the folds are the same in every run.
 
   Args:
     labels: int `(N,)`, classes from 0.
@@ -55,20 +55,20 @@ def stratified_group_folds(
 def rows_of_split(
   folds: np.ndarray, split: str, fold: int, num_folds: int
 ) -> np.ndarray:
-  """The examples of a split in one turn of the cross-validation.
+  """Indices of a split's examples for one fold of the cross-validation.
 
   Args:
     folds: int `(N,)`, from `stratified_group_folds`.
     split: "test" for `fold` itself, "validation" for the next one (after the last
       comes the first), "train" for all others.
-    fold: the turn, 0..F-1.
+    fold: the test fold, 0..F-1.
     num_folds: F, at least 3.
 
   Returns:
     int `(M,)`, their indices in order.
 
   Raises:
-    ValueError: if the fold is none of them, or no fold is left to train on.
+    ValueError: if the fold is out of range, or no fold is left to train on.
   """
   if num_folds < 3:
     raise ValueError(

@@ -1,6 +1,6 @@
-"""Any folder of class folders of images, such as one's own.
+"""Folder of class folders of images, for custom data sets.
 
-Two layouts are read:
+Two layouts are supported:
 
     root/train/<class>/*   root/validation/<class>/* (or val)   root/test/<class>/*
     root/<class>/*         one split, "train"
@@ -27,9 +27,9 @@ def load(
   Args:
     data_dir: the root of either layout.
     split: "train", "validation" or "test".
-    image_size: side in pixels that every image is brought to; an image that isn't
+    image_size: side in pixels to which every image is resized; an image that isn't
       square is stretched. Shrinking averages over areas, enlarging is bilinear.
-    channels: 1 converts to greyscale, 3 to RGB; an alpha channel is dropped.
+    channels: 1 converts to grayscale, 3 to RGB; an alpha channel is dropped.
 
   Returns:
     A `Dataset` of images `(N, image_size, image_size, channels)`.
@@ -47,7 +47,7 @@ def load(
 def open_split(
   data_dir: str | pathlib.Path, split: str, *, image_size: int, channels: int
 ) -> Dataset:
-  """What `load` reads, each image being read when it is asked for."""
+  """Like `load`, but reads each image on access."""
   if split not in _FOLDERS:
     raise ValueError(f"split: expected one of {list(_FOLDERS)}, got {split!r}")
   image_files.check_options(image_size, channels)
@@ -76,7 +76,7 @@ def open_split(
 
 
 def has_split(data_dir: str | pathlib.Path, split: str) -> bool:
-  """Whether the folder has a split of its own by this name."""
+  """Returns whether the folder has a separate split of this name."""
   return split in _split_roots(pathlib.Path(data_dir))
 
 

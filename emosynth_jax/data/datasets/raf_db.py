@@ -1,10 +1,10 @@
 """RAF-DB, basic emotions: 15,339 faces from the web in seven expressions.
 
 Li, Deng and Du, "Reliable Crowdsourcing and Deep Locality-Preserving Learning for
-Expression Recognition in the Wild", CVPR 2017. The images are given out to researchers
-who ask for them; two layouts are read here:
+Expression Recognition in the Wild", CVPR 2017. The images are distributed to
+researchers on request; two layouts are supported:
 
-- the authors' own: `EmoLabel/list_patition_label.txt` (so spelt), whose lines are
+- the authors' own: `EmoLabel/list_patition_label.txt` (so spelled), whose lines are
   `train_00001.jpg 5`, and the aligned faces `Image/aligned/train_00001_aligned.jpg`;
 - the copies sorted into `train/<label>/*` and `test/<label>/*`, label 1 to 7.
 
@@ -49,9 +49,9 @@ def load(
       Where both layouts lie there, the authors' own is read.
     split: "train" or "test"; RAF-DB has no validation split, and `load_splits` holds
       one out of train.
-    image_size: side in pixels that every image is brought to; the aligned faces have
+    image_size: side in pixels to which every image is resized; the aligned faces have
       100.
-    channels: 1 converts to greyscale, 3 to RGB.
+    channels: 1 converts to grayscale, 3 to RGB.
 
   Returns:
     A `Dataset` of images `(N, image_size, image_size, channels)`.
@@ -68,7 +68,7 @@ def load(
 def open_split(
   data_dir: str | pathlib.Path, split: str, *, image_size: int = 100, channels: int = 3
 ) -> Dataset:
-  """What `load` reads, each image being read when it is asked for."""
+  """Like `load`, but reads each image on access."""
   if split not in COUNTS:
     raise ValueError(f"split: expected one of {list(COUNTS)}, got {split!r}")
   image_files.check_options(image_size, channels)

@@ -37,7 +37,7 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
 def open_split(
   data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share
 ) -> Dataset:
-  """What `load` reads, each image being read when it is asked for.
+  """Like `load`, but reads each image on access.
 
   Args:
     data_dir, split: as `load` takes them.

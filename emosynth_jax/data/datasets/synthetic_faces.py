@@ -1,19 +1,19 @@
-"""Procedurally drawn faces with seven expressions: a data set that needs no file.
+"""Synthetic faces with seven expressions, generated procedurally, without any file.
 
 Every face is a drawing of about forty numbers: an identity (proportions, tones), a
 pose, a light, a camera, and an expression given as displacements of brows, lids, nose
 and lips in the spirit of the facial action units of Ekman and Friesen. Displacements
-are scaled by a random intensity, so that faint expressions come near to neutral and to
-each other, as they do in photographs.
+are scaled by a random intensity, so that weak expressions are close to neutral and to
+each other, as in photographs.
 
 The pixels are the same on every platform. Random numbers are raw output of a bit
 generator, whose stream NumPy promises to keep; all arithmetic, here and in the drawing
 itself, is elementwise addition, multiplication, division, square root, minimum and
 maximum, each of which IEEE 754 rounds in one way only.
 
-How hard they are, measured on the default splits (4,096 to train on, 1,024 to
-validate): a linear classifier on the pixels 38 %, three convolutions of 16, 32 and 64
-maps and a hidden layer 93 % after 18 epochs, with random flips. Chance is 14 %.
+Accuracy on the default splits (4,096 training and 1,024 validation images): 38 % for a
+linear classifier on the pixels; 93 % for three convolutions of 16, 32 and 64 channels
+and a hidden layer, after 18 epochs with random flips. Chance is 14 %.
 """
 
 import operator
@@ -28,8 +28,8 @@ CLASS_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"
 SIZE = 48
 DEFAULT_NUM_EXAMPLES = {"train": 4096, "validation": 1024, "test": 1024}
 
-# A chunk is drawn from its own random stream: images do not depend on how many are
-# asked for. 32 blocks of one image a class keep the working arrays within a cache.
+# A chunk is drawn from its own random stream: images do not depend on the number
+# requested. 32 blocks of one image a class keep the working arrays within a cache.
 _CHUNK = 32 * len(CLASS_NAMES)
 
 # Lengths are in the face units of _face_drawing.
@@ -178,7 +178,7 @@ def load(
   Args:
     data_dir: ignored, since nothing is read; every loader takes a folder first.
     split: "train", "validation" or "test"; their random streams are independent.
-    seed: non-negative integer; another seed draws other faces.
+    seed: non-negative integer; a different seed gives different faces.
     num_examples: number of images; by default `DEFAULT_NUM_EXAMPLES[split]`.
 
   Returns:
@@ -263,7 +263,7 @@ def _draw(bits: np.random.BitGenerator, n: int) -> tuple[np.ndarray, np.ndarray]
 
   canvas = _face_drawing.draw(p, SIZE)
   canvas = (canvas - 0.5) * p["contrast"] + (0.5 + p["brightness"])
-  # The sum of two uniform bytes: a triangular distribution, near enough to a bell.
+  # The sum of two uniform bytes: a triangular distribution, close to a Gaussian.
   raw = bits.random_raw(n * SIZE * SIZE // 4).astype("<u8").view(np.uint8)
   raw = raw.reshape(n, 2, SIZE, SIZE)
   noise = raw[:, 0].astype(np.float32) + raw[:, 1] - 255.0

@@ -12,7 +12,7 @@ from absl import logging
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images.lazy import LazyImages
 
-# What TFDS calls each of the data sets.
+# TFDS's name of each data set.
 NAMES = {"cifar10": "cifar10", "mnist": "mnist", "svhn": "svhn_cropped"}
 
 _RECORDS_AT_A_TIME = 1 << 16
@@ -41,7 +41,7 @@ def read(
     split: a key of `counts`.
     image_shape: `(height, width, channels)` that every image must have.
     class_names: the names of the classes in label order.
-    counts: how many images each split has; another number is worth a warning.
+    counts: how many images each split has; a different number is logged as a warning.
 
   Returns:
     A `Dataset`; `sources` are `name/split[index]`.
@@ -70,14 +70,14 @@ def open_split(
   counts: Mapping[str, int],
   share: Share,
 ) -> Dataset:
-  """What `read` reads, each image being read when it is asked for.
+  """Like `read`, but reads each image on access.
 
-  The labels stand within the records, so all of these are gone through once.
+  The labels are stored in the records, so all records are scanned once.
 
   Args:
     name, data_dir, split, image_shape, class_names, counts: as `read` takes them.
     share: `(number of records, function of a range of them to their labels) -> labels
-      of all`, by which several processes go through a part of them each.
+      of all`, by which several processes scan a part each.
 
   Returns:
     A `Dataset` of `LazyImages`.
@@ -134,14 +134,14 @@ def _names(name: str, split: str, count: int) -> tuple[str, ...]:
 
 def _features(source, rows: Sequence[int]):
   """The features of some records, which TFDS hands out in one call."""
-  # Importing tensorflow_datasets takes .4 s, which the other data sets are spared.
+  # Imported here: tensorflow_datasets takes 0.4 s, which other data sets do not need.
   from tensorflow_datasets.proto import tf_example_pb2
 
-  # No more at a time than memory has room for.
+  # Limits the memory used at a time.
   for start in range(0, len(rows), _RECORDS_AT_A_TIME):
     try:
       records = source.__getitems__(rows[start : start + _RECORDS_AT_A_TIME])
-    except Exception as error:  # array_record raises its C++ status as it comes.
+    except Exception as error:  # array_record raises its C++ status unchanged.
       info = source.dataset_info
       raise ValueError(
         f"{info.data_dir}: damaged: cannot read split {source.split!r} ({error}); "

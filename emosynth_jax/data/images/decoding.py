@@ -1,4 +1,4 @@
-"""Decoding of image files, strictly: a damaged file is refused by name."""
+"""Strict decoding of image files: a damaged file is an error that names it."""
 
 import io
 
@@ -16,8 +16,8 @@ def decode(content: bytes, source: str, channels: int) -> np.ndarray:
 
   Args:
     content: the bytes of the file.
-    source: the name by which an error calls it.
-    channels: 1 for greyscale (ITU-R 601 luma), 3 for RGB; the image is converted, and
+    source: the file's name in error messages.
+    channels: 1 for grayscale (ITU-R 601 luma), 3 for RGB; the image is converted, and
       an alpha channel dropped.
 
   Returns:
@@ -38,7 +38,7 @@ def decode(content: bytes, source: str, channels: int) -> np.ndarray:
     raise ValueError(
       f"{source}: cannot decode this file: no known image format"
     ) from error
-  except Exception as error:  # Pillow's decoders raise a type for each kind of damage.
+  except Exception as error:  # Pillow's decoders raise many types.
     raise ValueError(f"{source}: cannot decode this image ({error})") from error
   if mode.startswith(("I", "F")):
     # Pillow would clip these at 255.
@@ -47,7 +47,7 @@ def decode(content: bytes, source: str, channels: int) -> np.ndarray:
 
 
 def convert(image: np.ndarray, channels: int) -> np.ndarray:
-  """Brings an image to 1 or 3 channels, by the conversion of `decode`.
+  """Converts an image to 1 or 3 channels, as `decode` does.
 
   Args:
     image: uint8 `(H, W, 1)`, or `(H, W, 3)` in RGB.

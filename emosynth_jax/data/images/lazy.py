@@ -1,4 +1,4 @@
-"""Images on disk in the place of an array: read when they are asked for."""
+"""Lazy image arrays: images on disk, read on access."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class LazyImages:
-  """What an array of images answers, without holding them.
+  """Array-like collection of images that are read on access.
 
   A slice or an index array reads those images, in their order; `numpy.asarray` reads
   all. Several threads may read at once.
@@ -15,7 +15,7 @@ class LazyImages:
   Attributes:
     shape: `(N, height, width, channels)`.
     dtype: uint8.
-    held: the stretch of rows that `hold` keeps in memory.
+    held: the range of rows that `hold` keeps in memory.
   """
 
   dtype = np.dtype(np.uint8)
@@ -27,12 +27,12 @@ class LazyImages:
     shape: tuple[int, int, int, int],
     rows: np.ndarray | None = None,
   ):
-    """Images that are read row by row.
+    """Creates the array of images.
 
     Args:
       read: int `(M,)`, rows of the whole, to uint8 `(M, height, width, channels)`.
       shape: of the whole.
-      rows: int `(N,)`, those of the whole that this stands for; None for all.
+      rows: int `(N,)`, the rows of the whole that this view contains; None for all.
     """
     self._read = read
     self._rows = np.arange(shape[0]) if rows is None else np.asarray(rows)
@@ -60,15 +60,15 @@ class LazyImages:
     return np.asarray(self[:], dtype)
 
   def take(self, rows: Sequence[int] | np.ndarray) -> "LazyImages":
-    """The images at `rows` `(M,)`, in that order, not read yet."""
+    """Selects the images at `rows` `(M,)`, in that order, without reading them."""
     return LazyImages(self._read, self.shape, self._rows[np.asarray(rows, int)])
 
   @property
   def is_held(self) -> bool:
-    """Whether `hold` was called, be it for no row."""
+    """Returns whether `hold` was called, even for no row."""
     return self._held is not None
 
   def hold(self, rows: range) -> None:
-    """Reads a stretch of rows and keeps it in memory."""
+    """Reads a range of rows and keeps it in memory."""
     self._held = self[rows.start : rows.stop]
     self.held = rows

@@ -85,7 +85,7 @@ def count_forms(forms: np.ndarray) -> dict[str, int]:
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:
-  """Counts of forms in words: "3,574 original and 15 equalized", say."""
+  """Formats counts of forms, such as "3,574 original and 15 equalized"."""
   parts = [f"{counts[name]:,} {name}" for name in FORMS if counts.get(name)]
   return ", ".join([*parts[:-2], " and ".join(parts[-2:])]) or "no image"
 
@@ -94,7 +94,7 @@ def main_form(counts: Mapping[str, int] | None) -> str | None:
   """The form of most images; None where that is not known.
 
   Args:
-    counts: of `count_forms`; None for data whose forms were not looked at.
+    counts: of `count_forms`; None for data whose forms were not determined.
 
   Returns:
     "original", "equalized" or None.

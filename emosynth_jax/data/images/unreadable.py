@@ -1,7 +1,7 @@
-"""Image files that can't be decoded, all of them by name.
+"""Lists all image files that cannot be decoded.
 
-A loader stops at the first. This looks at the rest, to save who mends a data set from
-finding them one by one.
+A loader stops at the first. This checks the rest, so that a data set can be repaired in
+one pass.
 """
 
 import functools
@@ -16,7 +16,7 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
 def find_unreadable(data_dir: str | pathlib.Path) -> list[str]:
-  """Tries every image file of a folder, and of the zips in it.
+  """Tries to decode every image file of a folder, and of the zips in it.
 
   Args:
     data_dir: a folder or a zip.

@@ -1,4 +1,4 @@
-"""JAX primitives that compute number by number, as ONNX nodes; see primitives.py."""
+"""Elementwise JAX primitives as ONNX nodes; see primitives.py."""
 
 from collections.abc import Callable
 from typing import Any
@@ -75,8 +75,8 @@ def _or(graph, eqn, inputs):
   at_least, is_nan = (
     graph.comparisons.get(x.name) if isinstance(x, Tensor) else None for x in inputs
   )
-  # `(a >= b) | isnan(a)`, by which a maximum passes on what is not a number, is
-  # `a >= b` where every number is one.
+  # `(a >= b) | isnan(a)`, by which a maximum propagates NaN, equals `a >= b` if there
+  # is no NaN.
   if (
     at_least is not None
     and is_nan is not None
@@ -115,7 +115,7 @@ def _max(graph, eqn, inputs):
 
 
 def _then(*kinds: str) -> Handler:
-  """Operators of one input, one after the other."""
+  """Applies unary operators, one after the other."""
 
   def handle(graph, eqn, inputs):
     name = inputs[0].name

@@ -10,7 +10,7 @@ _LEVELS = 256
 
 
 def write(graph: Graph, images: Tensor) -> Tensor:
-  """Adds `network_inputs.equalize_histogram`, to the bit.
+  """Adds `network_inputs.equalize_histogram`, bit-exactly.
 
   Counts and levels are whole numbers in float32, exact up to 2^24 pixels.
 
@@ -26,7 +26,7 @@ def write(graph: Graph, images: Tensor) -> Tensor:
   flat = graph.add("Reshape", [images.name, np.asarray([0, total], np.int64)])
   levels = graph.add("Cast", [flat], to=onnx.TensorProto.INT64)
 
-  # How many pixels have each level, of any number of images.
+  # Number of pixels of each level, for any number of images.
   pixels = graph.add("Cast", [flat], to=onnx.TensorProto.FLOAT)
   zeros = graph.add("Mul", [pixels, np.float32(0)])
   ones = graph.add("Add", [zeros, np.float32(1)])

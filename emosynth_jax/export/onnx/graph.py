@@ -1,4 +1,4 @@
-"""An ONNX graph that is being written: its nodes, and what its tensors are."""
+"""Builder of an ONNX graph: its nodes, and structural facts about its tensors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,14 +26,13 @@ _ONE = np.ones((), np.float32)
 class Graph:
   """Nodes and constants, to which the handlers of the primitives add.
 
-  A handler may write a tensor anew in a form that does more at once: a convolution with
-  the BatchNorm behind it, say. What it was made of before stays only if something else
-  needs it.
+  A handler may rewrite a tensor in a fused form, such as a convolution with the
+  BatchNorm that follows it. The original nodes are kept only if another node uses them.
 
   Attributes:
-    comparisons: what some tensors are besides, by name.
-    windows: the same.
-    pools: the same.
+    comparisons: the alternative forms of some tensors, by name.
+    windows: likewise.
+    pools: likewise.
     repeated: images whose pixels a tensor repeats along new axes of their own.
     lowest_padded: a tensor without the -inf beside its images, and their pads.
   """
@@ -84,7 +83,7 @@ class Graph:
     return self._arrays[tensor.name]
 
   def from_array(self, name: str, shape: Sequence[int]) -> Tensor:
-    """A tensor from the name of one with the axes of the array."""
+    """Makes a tensor from the name of one that has the array's axes."""
     shape = tuple(shape)
     if len(shape) != 4:
       return Tensor(name, shape)
@@ -93,7 +92,7 @@ class Graph:
     return tensor
 
   def operand(self, value: Any) -> Any:
-    """A tensor's name, or a constant in the form that goes with tensors.
+    """A tensor's name, or a constant in the layout that matches tensors.
 
     Raises:
       ValueError: for a constant that is not the same for every image.
@@ -116,13 +115,14 @@ class Graph:
     divisor: np.ndarray = _ONE,
     shift: np.ndarray | None = None,
   ) -> Tensor:
-    """`factor / divisor * tensor + shift`, merged with what made it, if that is linear.
+    """`factor / divisor * tensor + shift`, fused with its source if that is linear.
 
     Args:
       tensor: its source.
       factor: a constant in the form of `operand`.
-      divisor: the same; apart from the factor, since 7 / 7 is 1 and 7 * (1 / 7) is not.
-      shift: the same; None for 0.
+      divisor: likewise; separate from the factor, since 7 / 7 is 1 and 7 * (1 / 7) is
+        not.
+      shift: likewise; None for 0.
 
     Returns:
       The tensor.
@@ -189,7 +189,7 @@ class Graph:
     return name
 
   def pool(self, made: Pool) -> str:
-    """Adds pooling of images; its name. In an average, padded zeros count as pixels."""
+    """Adds pooling of images. In an average, padded zeros count as pixels."""
     counting = {"count_include_pad": 1} if made.kind == "AveragePool" else {}
     name = self.add(
       made.kind,
@@ -207,7 +207,7 @@ class Graph:
     images: tuple[str, tuple[int, ...]],
     outputs: Sequence[tuple[str, Tensor, np.dtype]],
   ) -> onnx.ModelProto:
-    """The model of those nodes that the outputs need.
+    """Builds the model of the nodes that the outputs need.
 
     Args:
       images: name of the uint8 input, and its shape `(N, H, W, C)`.
@@ -258,7 +258,7 @@ class Graph:
 
 
 def _merge(made: Linear, factor: np.ndarray, shift: np.ndarray) -> Linear | None:
-  """A linear layer with what follows it, if that is one number for each map."""
+  """Fuses a linear layer with a following per-channel operation."""
   features = made.bias.size
   for x in (factor, shift):
     if x.size > 1 and (x.size != features or x.shape[1] != features):

@@ -1,8 +1,8 @@
-"""Each JAX primitive that the project's networks are made of, as ONNX nodes.
+"""JAX primitives of the project's networks as ONNX nodes.
 
 A handler takes the graph, the equation and its inputs, of which at least one is a
-tensor and the others are constants, and returns the result. Those that compute number
-by number are in elementwise.py; here are those that move, reduce and multiply arrays.
+tensor and the others are constants, and returns the result. Elementwise primitives are
+in elementwise.py; here are those that move, reduce and multiply arrays.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ def _reshape(graph, eqn, inputs):
         coordinate_transformation_mode="asymmetric",
       )
       return Tensor(name, shape)
-  target = np.asarray([0, *shape[1:]], np.int64)  # 0: as many as there are.
+  target = np.asarray([0, *shape[1:]], np.int64)  # 0: the input's size.
   return graph.from_array(graph.add("Reshape", [graph.as_array(tensor), target]), shape)
 
 
@@ -56,7 +56,7 @@ def _broadcast(graph, eqn, inputs):
   result = graph.from_array(name, shape)
   small = graph.repeated.get(tensor.name)
   if len(tensor.shape) == 4 and len(shape) == 6 and axes == (0, 1, 3, 5):
-    small = tensor  # (N, H, 1, W, 1, C), for its pixels to be repeated.
+    small = tensor  # (N, H, 1, W, 1, C), to repeat its pixels.
   if small is not None and len(shape) == 6:
     graph.repeated[result.name] = small
   return result
@@ -122,7 +122,7 @@ def _reduce(kind: str) -> Handler:
       axes = tuple(tensor.axis(axis) for axis in axes)
     else:
       name = graph.as_array(tensor)
-    if kind == "ReduceSum":  # Of this opset the only one that takes them as an input.
+    if kind == "ReduceSum":  # Only this one has axes as an input here.
       name = graph.add(kind, [name, np.asarray(axes, np.int64)], keepdims=0)
     else:
       name = graph.add(kind, [name], axes=axes, keepdims=0)

@@ -1,10 +1,10 @@
-"""What is known of an ONNX tensor that is being written, for later nodes to use."""
+"""Descriptions of ONNX tensors during writing, used to fuse later nodes."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-# Where an axis of an NHWC array is in the NCHW tensor that ONNX's layers want.
+# Position of each NHWC axis in the NCHW tensor that ONNX's layers expect.
 AXES_OF_IMAGES = (0, 2, 3, 1)
 
 
@@ -12,8 +12,8 @@ class Tensor(NamedTuple):
   """An array that depends on the images, and the ONNX tensor that holds it.
 
   Attributes:
-    name: the tensor's. Arrays `(N, H, W, C)` are held as `(N, C, H, W)`, and all others
-      as they are.
+    name: the tensor's. Arrays `(N, H, W, C)` are stored as `(N, C, H, W)`, all others
+      unchanged.
     shape: the array's, with the number of images of the trace for N.
   """
 
@@ -21,7 +21,7 @@ class Tensor(NamedTuple):
   shape: tuple[int, ...]
 
   def axis(self, axis: int) -> int:
-    """Where one of the array's axes is in the tensor."""
+    """Position of one of the array's axes in the tensor."""
     return AXES_OF_IMAGES[axis] if len(self.shape) == 4 else axis
 
 
@@ -33,10 +33,10 @@ class Comparison(NamedTuple):
 
 
 class Window(NamedTuple):
-  """A tensor as what pixels side by side along one axis have for a sum or maximum.
+  """A tensor as a sum or maximum over adjacent pixels along one axis.
 
   Attributes:
-    source: what the pixels are of, `(N, H, W, C)`.
+    source: the tensor of the pixels, `(N, H, W, C)`.
     axis: 1 along the height, 2 along the width.
     start: of the first window, in pixels.
     size: of a window; at 1 the tensor is a slice.

@@ -1,7 +1,7 @@
-"""Pooling that is written as sums or maxima of slices, as ONNX's own pooling.
+"""Rewrites pooling by sums or maxima of slices to ONNX's pooling operators.
 
-`models.layers` pools so, since it is fast on CPUs in training. ONNX has an operator for
-it: one node instead of up to thirty, and a sixth less time for all of EmoSynthNet.
+`models.layers` uses slices, which are fast on CPUs in training. ONNX has an operator
+for pooling: one node instead of up to thirty, and 1/6 less time for all of EmoSynthNet.
 """
 
 import numpy as np
@@ -13,17 +13,17 @@ from emosynth_jax.export.onnx.tensors import Pool, Tensor, Window
 def join(
   graph: Graph, kind: str, left: Tensor, right: Tensor, result: Tensor
 ) -> Tensor:
-  """The sum ("AveragePool") or maximum ("MaxPool") of two tensors, as pooling if it is.
+  """Sum ("AveragePool") or maximum ("MaxPool") of two tensors, as pooling if possible.
 
   Args:
     graph: the graph.
     kind: ONNX's operator.
     left: a tensor.
     right: another.
-    result: their sum or maximum as it is written otherwise.
+    result: their sum or maximum as written otherwise.
 
   Returns:
-    The tensor, or `result` where it is no pooling, or only a part of it.
+    The tensor, or `result` if it is not pooling, or only a part of it.
   """
   first, second = (graph.windows.get(x.name) for x in (left, right))
   if first is None or second is None:
@@ -45,7 +45,7 @@ def join(
 
 
 def _add_pool(graph: Graph, window: Window) -> str:
-  """Adds the operator; pooling along the other axis before it becomes a part of it."""
+  """Adds the operator, fused with preceding pooling along the other axis."""
   source, pads = window.source.name, [0] * 4
   if window.kind == "MaxPool" and source in graph.lowest_padded:
     source, pads = graph.lowest_padded[source]

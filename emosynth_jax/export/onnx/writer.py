@@ -1,8 +1,8 @@
-"""A function of images as an ONNX model, equation by equation of its trace.
+"""Writes a function of images as an ONNX model, from its jaxpr.
 
 JAX records a function as a list of equations (a jaxpr). Those that depend on the images
 become ONNX nodes; the others are computed here and become constants. docs/export.md
-says why the project writes this itself, and what it was compared with.
+compares this with existing converters.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +19,8 @@ from emosynth_jax.export.onnx.primitives import HANDLERS
 from emosynth_jax.export.onnx.tensors import Tensor
 from emosynth_jax.models.network_inputs import equalize_histogram
 
-# Images of the trace. Any number does: no equation may mix the axis of the images with
-# another one, and none that does has a handler.
+# Number of images of the trace. It is arbitrary: no equation may mix the image axis
+# with another axis, and none that does has a handler.
 _BATCH_SIZE = 2
 
 
@@ -33,7 +33,7 @@ def _operator(kind: str, **attributes: Any) -> Callable[[Graph, Tensor], Tensor]
   return write
 
 
-# Jitted functions of one array that are written as a whole, and how.
+# Jitted functions of one array that are written as a whole, and their writers.
 _FUNCTIONS: dict[str, tuple[Callable, Callable[[Graph, Tensor], Tensor]]] = {
   "elu": (jax.nn.elu, _operator("Elu")),
   "equalize_histogram": (equalize_histogram, equalization.write),
@@ -52,8 +52,8 @@ def write_onnx(
   """Writes a function of any number of images.
 
   Args:
-    function: uint8 images `(N, H, W, C)` to arrays `(N, ...)`, as many as there are
-      names. Each image's answer is by that image alone.
+    function: uint8 images `(N, H, W, C)` to arrays `(N, ...)`, one for each name. Each
+      image's output depends on that image alone.
     image_shape: `(H, W, C)`.
     output_names: of the arrays.
     input_name: of the images.
@@ -63,8 +63,8 @@ def write_onnx(
     The model, checked, with images of uint8 `(batch, H, W, C)` as its input.
 
   Raises:
-    NotImplementedError: for a primitive, or a use of it, that is not known.
-    ValueError: if an answer does not depend on its image, or not on it alone.
+    NotImplementedError: for a primitive, or a use of it, that is not supported.
+    ValueError: if an output does not depend on its image, or depends on others.
   """
   images = jax.ShapeDtypeStruct((_BATCH_SIZE, *image_shape), np.uint8)
   closed = _fold(jax.make_jaxpr(function)(images))
@@ -83,7 +83,7 @@ def write_onnx(
 
 
 def _fold(closed: jex.ClosedJaxpr) -> jex.ClosedJaxpr:
-  """The jaxpr with what does not depend on its arguments computed, in one program."""
+  """Constant folding of a jaxpr, in one program."""
   jaxpr = closed.jaxpr
   unknown = set(jaxpr.invars)
   folded, kept = [], []
@@ -114,7 +114,7 @@ def _write(graph: Graph, closed: jex.ClosedJaxpr, arguments: Sequence[Any]) -> l
   for eqn in jaxpr.eqns:
     inputs = [read(v) for v in eqn.invars]
     if eqn.primitive.name == "platform_index":
-      # Of the forms of a layer the one for every platform: single convolutions.
+      # Selects the platform-independent form of a layer: single convolutions.
       results = [np.int32(eqn.params["platforms"].index(None))]
     elif any(isinstance(x, Tensor) for x in inputs):
       results = _results(graph, eqn, inputs)
@@ -141,7 +141,7 @@ def _results(graph: Graph, eqn: Any, inputs: list[Any]) -> list[Any]:
 
 
 def _whole(eqn: Any, inner: Any, inputs: list[Any]) -> Any:
-  """How a function of `_FUNCTIONS` is written; its name alone is no proof of it."""
+  """Writes a function of `_FUNCTIONS` as a whole; its name alone is not sufficient."""
   function, write = _FUNCTIONS.get(eqn.params.get("name"), (None, None))
   if function is None or len(inputs) != 1:
     return None
@@ -152,7 +152,7 @@ def _whole(eqn: Any, inner: Any, inputs: list[Any]) -> Any:
 
 
 def _evaluate(jaxpr: Any, eqn: Any, inputs: list[Any]) -> list[Any]:
-  """An equation in constants."""
+  """Evaluates an equation of constants."""
   variables = list(dict.fromkeys(_variables(eqn.invars)))
   program = jaxpr.replace(
     constvars=[],

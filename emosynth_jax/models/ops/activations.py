@@ -1,4 +1,4 @@
-"""ELU whose gradient is computed from its output, which is there in any case."""
+"""ELU whose gradient is computed from its output, to save memory."""
 
 import jax
 import jax.numpy as jnp
@@ -6,17 +6,17 @@ import jax.numpy as jnp
 Array = jax.Array
 
 
-# A program of its own by this name, by which Grad-CAM's guided kind and the export know
-# an activation.
+# A separate jitted function of this name, by which guided Grad-CAM and the export
+# recognize an activation.
 @jax.jit
 def elu(inputs: Array) -> Array:
   r"""The exponential linear unit, with its values and gradients as in `jax.nn.elu`.
 
   .. math:: f(x) = x \text{ if } x > 0 \text{ else } e^x - 1
 
-  Where :math:`x \le 0` the slope :math:`e^x` is :math:`f(x) + 1`. The way back so needs
-  the output alone, which the next layer keeps for its own gradient, and neither the
-  input nor the exponential a second time.
+  Where :math:`x \le 0` the slope :math:`e^x` is :math:`f(x) + 1`. The backward pass
+  thus needs only the output, which the next layer keeps for its own gradient, and
+  neither the input nor a second exponential.
 
   Reverse mode only; second derivatives are taken by reverse over reverse.
 

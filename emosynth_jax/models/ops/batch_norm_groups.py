@@ -1,4 +1,4 @@
-"""BatchNorm over parts of a batch, whatever network it stands in."""
+"""Ghost BatchNorm: BatchNorm over parts of a batch, for any network."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,26 +14,26 @@ Array = jax.Array
 
 @contextlib.contextmanager
 def normalize_in_groups(groups: int) -> Iterator[None]:
-  """Within it, a training network's BatchNorm takes each group's own statistics.
+  """Context in which BatchNorm uses the statistics of each group in training.
 
-  A group is a stretch of N / G images. For an example of group g,
+  A group is N / G consecutive images. For an example of group g,
 
     y = scale (x - mean_g) / sqrt(var_g + epsilon) + bias,
 
   mean_g and var_g being over the group's examples and pixels. The running statistics
-  move towards the means over the groups of mean_g and of var_g. With one group a
-  device this is what BatchNorm without synchronisation does, and it means the same on
+  move towards the means over the groups of mean_g and of var_g. With one group per
+  device this equals BatchNorm without synchronization, but it gives the same result on
   any number of devices.
 
   Args:
-    groups: G; 1 leaves BatchNorm as it is.
+    groups: G; 1 is standard BatchNorm.
 
   Raises:
-    ValueError: where a layer is called, if its batch is no multiple of G.
+    ValueError: when a layer is called, if its batch is not a multiple of G.
 
   References:
     Hoffer, Hubara and Soudry, `Train longer, generalize better
-    <https://arxiv.org/abs/1705.08741>`_, 2017 ("ghost" batch normalisation)
+    <https://arxiv.org/abs/1705.08741>`_, 2017 ("ghost" batch normalization)
   """
   if groups == 1:
     yield

@@ -16,9 +16,9 @@ Array = jax.Array
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
-# He's initialisation by the number of outputs, as torchvision starts its networks.
+# He's initialization by the number of outputs, as torchvision starts its networks.
 he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-# Of a depthwise kernel `(k, k, 1, C)` the k k inputs count, for what leaves one map.
+# For a depthwise kernel `(k, k, 1, C)` the fan is k k, as each channel is separate.
 he_depthwise = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
@@ -27,14 +27,14 @@ def strided_conv2d(inputs: Array, kernel: Array, stride: int) -> Array:
   """Convolution with a stride and half the kernel as padding on every side.
 
   Equal to `lax.conv_general_dilated` with padding k // 2, hence to torch's
-  convolution with that padding; "SAME" pads less on the left where a stride is on.
-  On a CPU it is a product over gathered patches, whose gradient costs the same in a
-  `lax.scan` as outside of it. XLA's gradient of a strided convolution ran 35 to 50
-  times slower inside (batch 32, 3x3, 64 -> 128 maps at side 32: 991 ms against 27;
-  this form 38 ms).
+  convolution with that padding; "SAME" pads less on the left if strided. On a CPU it is
+  a product over gathered patches, whose gradient costs the same in a `lax.scan` as
+  outside of it. XLA's gradient of a strided convolution ran 35 to 50 times slower
+  inside (batch 32, 3x3, 64 -> 128 channels at side 32: 991 ms against 27; this form 38
+  ms).
 
   It is the form for a stride of 1 too where the image is smaller than the kernel, which
-  XLA runs on a slow path (3x3, 512 -> 512 maps at side 2: 140 times slower).
+  XLA runs on a slow path (3x3, 512 -> 512 channels at side 2: 140 times slower).
 
   Second derivatives are taken by reverse over reverse.
 
@@ -55,11 +55,11 @@ def strided_conv2d(inputs: Array, kernel: Array, stride: int) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise_conv2d(inputs: Array, kernel: Array, stride: int = 1) -> Array:
-  """Convolution of every map with a kernel of its own, padded as `strided_conv2d`.
+  """Depthwise convolution, padded as `strided_conv2d`.
 
   On a CPU it is the sum of k k shifted products. XLA's own form ran 20 to 40 times
   slower forward and up to 500 times slower in the gradient in a `lax.scan` (batch 32,
-  3x3, 96 maps at side 32: 58 ms forward, 5.4 s for the gradient; this form 1.5 and
+  3x3, 96 channels at side 32: 58 ms forward, 5.4 s for the gradient; this form 1.5 and
   10 ms).
 
   Second derivatives are taken by reverse over reverse.
@@ -73,7 +73,8 @@ def depthwise_conv2d(inputs: Array, kernel: Array, stride: int = 1) -> Array:
     `(N, (H - 1) // stride + 1, (W - 1) // stride + 1, C)`.
 
   Raises:
-    ValueError: if the kernel is not square with an odd side, or not one for each map.
+    ValueError: if the kernel is not square with an odd side, or not one for each
+      channel.
   """
   _check_kernel(kernel)
   if kernel.shape[2:] != (1, inputs.shape[3]):
@@ -102,15 +103,16 @@ def _depthwise_forward(inputs, kernel, stride):
 
 def _depthwise_backward(stride, residuals, cotangent):
   def on_cpu(inputs, kernel, cotangent):
-    # Between the outputs of a stride lie zeros: then it is the mirrored kernel's own.
+    # With zeros between the outputs of a stride, it is the mirrored kernel's
+    # convolution.
     spread = _spread(cotangent, stride, inputs.shape)
     inputs_gradient = _shifted_products(spread, kernel[::-1, ::-1], 1)
 
-    # Not in bfloat16, of which a sum of many would lose what is small.
+    # Not in bfloat16, in which a sum of many terms would lose small ones.
     dtype = jnp.promote_types(jnp.float32, inputs.dtype)
 
-    # Example by example (of each device), since k k sums over a batch would each read
-    # it anew.
+    # Example by example (of each device), since each of k k sums over a batch would
+    # read it again.
     def add(total, examples):
       patches = _patches(examples[0], kernel.shape[0], stride)
       sums = [jnp.sum(p * examples[1], (1, 2), dtype=dtype) for p in patches]
@@ -183,7 +185,7 @@ def _shifted_products(inputs, kernel, stride):
 
 
 def _spread(x, stride, shape):
-  """Puts the pixels of a strided output where they stand in the input's grid."""
+  """Scatters the pixels of a strided output to their positions in the input's grid."""
   rests = [
     length - 1 - (small - 1) * stride
     for length, small in zip(shape[1:3], x.shape[1:3], strict=True)
@@ -200,16 +202,16 @@ def _check_kernel(kernel):
 class Convolution(nn.Module):
   """A convolution of the comparison networks: strides, depthwise, mostly no bias.
 
-  Padding is k // 2 on every side. A 1x1 convolution is a product over the maps, with
-  a kernel `(C, F)`, since XLA is several times faster on a CPU when it is told so.
+  Padding is k // 2 on every side. A 1x1 convolution is a product over the channels,
+  with a kernel `(C, F)`, which is several times faster on a CPU.
 
   Attributes:
-    features: F, the number of output maps; of no effect where it is depthwise.
+    features: F, the number of output channels; without effect if depthwise.
     kernel_size: k, odd.
     stride: step in both directions.
-    depthwise: whether every map has a kernel `(k, k)` of its own.
+    depthwise: whether each channel has its own kernel `(k, k)`.
     use_bias: whether a bias is added.
-    kernel_init: the kernel's initialisation.
+    kernel_init: the kernel's initialization.
     dtype: the type of the computation; parameters are float32.
   """
 

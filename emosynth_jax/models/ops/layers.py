@@ -1,4 +1,4 @@
-"""Layers that more than one network uses, in the forms that are fast on a CPU too."""
+"""Layers shared by several networks, in forms that are also fast on a CPU."""
 
 import functools
 import math
@@ -22,7 +22,7 @@ class Conv(nn.Module):
   """The layer around `conv2d`, with a bias.
 
   Attributes:
-    features: F, the number of output maps.
+    features: F, the number of output channels.
     kernel_size: k, odd.
     dtype: the type of the computation; parameters are float32.
     transposed: whether it is a transposed convolution without padding, whose side
@@ -59,12 +59,12 @@ class Conv(nn.Module):
 
 
 class DenseOfUpsampled(nn.Module):
-  """A dense layer on the flattened maps that `upsample_nearest` makes of the input.
+  """A dense layer on the flattened output of `upsample_nearest`.
 
   Attributes:
     features: F, the number of outputs.
     dtype: the type of the computation; parameters are float32.
-    kernel_init: initialisation of the kernel `(4 H W C, F)`.
+    kernel_init: initialization of the kernel `(4 H W C, F)`.
   """
 
   features: int
@@ -88,10 +88,10 @@ def average_pool(inputs: Array, window: int, stride: int) -> Array:
   """Average pooling without padding.
 
   Equal to `nn.avg_pool(inputs, (window, window), (stride, stride), "VALID")`, whose
-  gradient dilates and sums over windows: ten times slower on CPU than adding up
-  slices, first along the rows and then along the columns. Where windows overlap, on a
-  CPU, a product with the matrix of each axis takes their place: as sums of slices the
-  gradient wrote the maps once for each (7x7 over 640 maps at side 16: 0.1 s of a step).
+  gradient dilates and sums over windows: ten times slower on CPU than adding slices,
+  first along the rows and then along the columns. Where windows overlap, on a CPU, a
+  product with the matrix of each axis is used: with sums of slices the gradient wrote
+  the array once for each (7x7 over 640 channels at side 16: 0.1 s of a step).
 
   Args:
     inputs: `(N, H, W, C)`, floating.
@@ -133,10 +133,10 @@ def max_pool_3x3(inputs: Array, stride: int = 1) -> Array:
   """3x3 maximum with a padding of one pixel, at every pixel or every `stride`-th.
 
   Equal to `nn.max_pool(inputs, (3, 3), (stride, stride), ((1, 1), (1, 1)))`, whose
-  gradient scatters through a window scan that costs 4 (stride 1) to 14 times (stride
-  2) as much on a CPU. Here the maximum is taken along the rows and then along the
-  columns by selections, whose gradient is again selections. As there, a tie sends the
-  gradient to the first pixel of the window in row-major order.
+  gradient scatters through a window scan that costs 4 (stride 1) to 14 times (stride 2)
+  more on a CPU. Here the maximum is taken along the rows and then along the columns by
+  selections, whose gradient is again selections. As there, a tie sends the gradient to
+  the first pixel of the window in row-major order.
 
   Args:
     inputs: `(N, H, W, C)`, floating.
@@ -161,7 +161,7 @@ def max_pool_2x2(inputs: Array) -> Array:
   """2x2 maximum without overlap; a last odd row or column is dropped.
 
   Equal to `nn.max_pool(inputs, (2, 2), (2, 2))`, ties included, in the form of
-  `max_pool_3x3`: its gradient takes a twentieth of the time on a CPU.
+  `max_pool_3x3`: its gradient takes 1/20 of the time on a CPU.
 
   Args:
     inputs: `(N, H, W, C)`, floating.
@@ -177,5 +177,5 @@ def max_pool_2x2(inputs: Array) -> Array:
 
 
 def _first_largest(first: Array, second: Array) -> Array:
-  """The larger of each two, the first of equal ones; NaN where one of them is."""
+  """Elementwise maximum, the first for ties; NaN if one is NaN."""
   return jnp.where((first >= second) | jnp.isnan(first), first, second)

@@ -1,4 +1,4 @@
-"""Functions that are computed in one form on CPUs and in another elsewhere."""
+"""Platform-dependent implementations: one for CPUs, another elsewhere."""
 
 import functools
 from collections.abc import Callable
@@ -17,8 +17,8 @@ def fast_on_cpu(
   """A function that is `fast` on CPUs and `plain` elsewhere, each with its gradient.
 
   The choice is made when a program is lowered for its platform, so that a program for a
-  GPU holds the plain form alone. The rule for gradients is one for reverse mode;
-  second derivatives are taken by reverse over reverse.
+  GPU holds the plain form alone. The gradient rule is for reverse mode; second
+  derivatives are taken by reverse over reverse.
 
   Args:
     fast: of arrays, computing the same as `plain`.
@@ -32,7 +32,7 @@ def fast_on_cpu(
   def function(*arrays):
     return lax.platform_dependent(*arrays, cpu=fast, default=plain)
 
-  # Without a rule of its own, a choice would keep what either form's gradient needs.
+  # Without a gradient rule, the choice would keep the residuals of both forms.
   def forward(*arrays):
     return function(*arrays), arrays
 
@@ -49,7 +49,7 @@ def fast_on_cpu(
 
 
 def on_mesh(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
-  """A function whose forms for CPUs know how many devices share its batch.
+  """Makes the number of devices that share a batch known to a function's CPU forms.
 
   Args:
     mesh: with an axis "data", over which the batch is split; None for a single device.
@@ -70,16 +70,16 @@ def on_mesh(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., An
 
 
 def by_device(batch: Array) -> Array:
-  """A batch as one stretch for each of the devices that share it, see `on_mesh`.
+  """Reshapes a batch to one part per device, see `on_mesh`.
 
-  A loop over a split axis would have every device do the whole of it. One over the
-  images of a stretch leaves each device its own.
+  A loop over a sharded axis would be executed in full on every device. A loop over the
+  images of a part runs on each device's own images.
 
   Args:
     batch: `(N, ...)`.
 
   Returns:
-    `(D, N / D, ...)`; D is 1 where no mesh is known or N is no multiple of it.
+    `(D, N / D, ...)`; D is 1 if no mesh is known or N is not a multiple of it.
   """
   devices = jax.sharding.get_abstract_mesh().shape.get("data", 1)
   if batch.shape[0] % devices:

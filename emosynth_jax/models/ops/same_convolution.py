@@ -1,4 +1,4 @@
-"""The stride-1 SAME convolution, in the form that is fastest for its shape on a CPU."""
+"""The stride-1 SAME convolution, in the fastest form for its shape on a CPU."""
 
 import functools
 from typing import NamedTuple
@@ -15,7 +15,7 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 class _Form(NamedTuple):
-  """A Winograd form: its tile, and the pixels that are worked on at a time."""
+  """A Winograd form: its tile, and the number of pixels processed at a time."""
 
   tile: int
   pixels: int
@@ -24,10 +24,10 @@ class _Form(NamedTuple):
 def _value_form(inputs_shape, kernel_shape) -> _Form | None:
   """The form of the value on a CPU; None for XLA's convolution.
 
-  Measured on two cores, batch 64, in GFLOP/s of the plain form's count: 3x3 with 192
-  maps at side 16, 530 against XLA's 230; 256 at 8, 650 against 190 to 350; 64 at 32,
-  270 against 220. XLA is ahead where maps are few (the transforms cost as much for
-  each map, however many it meets) and with 5x5 (330 against 290).
+  Measured on two cores, batch 64, in GFLOP/s of the plain form's operation count: 3x3
+  with 192 channels at side 16, 530 against XLA's 230; 256 at 8, 650 against 190 to 350;
+  64 at 32, 270 against 220. XLA is faster for few channels (the cost of a channel's
+  transform does not depend on their number) and for 5x5 (330 against 290).
   """
   size, _, channels, features = kernel_shape
   n, height, width, _ = inputs_shape
@@ -40,9 +40,9 @@ def _value_form(inputs_shape, kernel_shape) -> _Form | None:
 def _kernel_gradient_form(inputs_shape, features, size) -> _Form | None:
   """The form of the kernel's gradient on a CPU; None for XLA's convolution.
 
-  Measured as above: 3x3 with 192 maps at side 16, 480 against 150 (400 with tile 2);
-  256 at 8, 460 against 230; 64 at 32, 200 against 80; 5x5 with 96 at 16, 290 against
-  200.
+  Measured as above: 3x3 with 192 channels at side 16, 480 against 150 (400 with tile
+  2); 256 at 8, 460 against 230; 64 at 32, 200 against 80; 5x5 with 96 at 16, 290
+  against 200.
   """
   n, height, width, channels = inputs_shape
   if min(channels, features) < 48 or n * height * width < 1024 or size not in (3, 5):
@@ -55,17 +55,17 @@ def _kernel_gradient_form(inputs_shape, features, size) -> _Form | None:
 def conv2d(inputs: Array, kernel: Array) -> Array:
   """Stride-1 SAME convolution, whose gradient is fast inside loops on a CPU too.
 
-  On a CPU the form follows the shape: `winograd` where maps are many, XLA's own
-  otherwise. XLA's CPU compiler brings a convolution into the form that its fast code
-  takes only outside of loops. The forward form is that form already, the kernel's
-  gradient as JAX derives it is not: in a `lax.scan` it ran 25 to 90 times slower (both
-  gradients, batch 64, two cores; 5x5 with 12 maps at side 24, 3x3 with 32 maps at side
-  12). So the gradient's form is chosen here on CPUs; elsewhere it is JAX's own.
+  On a CPU the form follows the shape: `winograd` for many channels, XLA's convolution
+  otherwise. XLA's CPU compiler rewrites a convolution to the form of its fast code only
+  outside of loops. The forward pass has that form already, the kernel's gradient as
+  derived by JAX does not: in a `lax.scan` it ran 25 to 90 times slower (both gradients,
+  batch 64, two cores; 5x5 with 12 channels at side 24, 3x3 with 32 channels at side
+  12). Therefore the gradient's form is chosen here on CPUs; elsewhere it is JAX's.
 
-  Since the rule is one for reverse mode, second derivatives are taken by reverse
+  Since the gradient rule is for reverse mode, second derivatives are taken by reverse
   over reverse, and are convolutions of these forms as well: the Hessian's product of
-  two layers in a loop took a fourteenth of the processor time of JAX's own rule (batch
-  16, 3x3, 4 -> 16 -> 16 maps at side 24; less than half outside of loops).
+  two layers in a loop took 1/14 of the CPU time of JAX's rule (batch 16, 3x3, 4 -> 16
+  -> 16 channels at side 24; less than half outside of loops).
 
   Args:
     inputs: `(N, H, W, C)`, floating.
@@ -107,7 +107,7 @@ def plain(inputs: Array, kernel: Array) -> Array:
 
 
 def _is_exact(array):
-  """Whether the type has digits to lose in a transform."""
+  """Returns whether the dtype has sufficient precision for a transform."""
   return array.dtype in (jnp.float32, jnp.float64)
 
 
@@ -116,7 +116,7 @@ def _gradients_by_jax(inputs, kernel, cotangent):
 
 
 def _gradients_on_cpu(inputs, kernel, cotangent):
-  """Both gradients in forms that XLA's CPU compiler needs not rewrite."""
+  """Both gradients in forms that XLA's CPU compiler does not need to rewrite."""
   return _adjoint(cotangent, kernel), _kernel_gradient(
     kernel.shape[0], inputs, cotangent
   )
@@ -124,7 +124,7 @@ def _gradients_on_cpu(inputs, kernel, cotangent):
 
 @jax.custom_vjp
 def _adjoint(cotangent, kernel):
-  """The gradient by the inputs on a CPU: the convolution with the mirrored kernel."""
+  """Input gradient on a CPU: the convolution with the mirrored kernel."""
   swapped = (*kernel.shape[:2], *kernel.shape[:1:-1])
   form = _value_form(cotangent.shape, swapped)
   if form is not None and _is_exact(cotangent):
@@ -149,8 +149,8 @@ _adjoint.defvjp(_adjoint_forward, _adjoint_backward)
 def _kernel_gradient(size, inputs, cotangent):
   """The kernel's gradient on a CPU: the inputs correlated with the cotangent.
 
-  Without a form of `winograd`, over the examples and pixels: the maps take the place of
-  the batch, and the batch that of the maps.
+  Without a form of `winograd`, over the examples and pixels: the channels take the role
+  of the batch, and the batch that of the channels.
   """
   form = _kernel_gradient_form(inputs.shape, cotangent.shape[3], size)
   if form is not None and _is_exact(inputs):
@@ -159,7 +159,7 @@ def _kernel_gradient(size, inputs, cotangent):
 
 
 def plain_kernel_gradient(size: int, inputs: Array, cotangent: Array) -> Array:
-  """The gradient of `conv2d` by its kernel as XLA computes it fast on a CPU.
+  """Gradient of `conv2d` with respect to its kernel, in XLA's fast form on a CPU.
 
   Args:
     size: k.

@@ -1,4 +1,4 @@
-"""Transposed convolutions and upsampling, without the multiply-adds that repeat."""
+"""Transposed convolutions and upsampling without redundant multiply-adds."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ Array = jax.Array
 
 
 def upsample_nearest(inputs: Array) -> Array:
-  """Doubles the side of every map by repeating each pixel; no parameters.
+  """Nearest-neighbor upsampling by 2.
 
   Args:
     inputs: `(N, H, W, C)`.
@@ -31,7 +31,7 @@ def conv_transpose_valid(inputs: Array, kernel: Array) -> Array:
   Equal to `lax.conv_transpose(inputs, kernel, (1, 1), "VALID")`. That one pads by
   k - 1 within the convolution, which XLA runs on a slow path on CPU: 17 s of a 20 s
   step of the full network. On a CPU each pixel is multiplied by the whole kernel in one
-  product, and the k k results are added where they belong: no padding is multiplied.
+  product, and the k k results are added at their positions: no padding is multiplied.
 
   Args:
     inputs: `(N, H, W, C)`, floating.
@@ -48,12 +48,12 @@ def conv_transpose_valid(inputs: Array, kernel: Array) -> Array:
 
 
 def conv_transpose_upsampled(inputs: Array, kernel: Array) -> Array:
-  """The transposed convolution of the upsampled maps, computed on the small ones.
+  """Transposed convolution of the upsampled input, computed on the small input.
 
   Equal to `conv_transpose_valid(upsample_nearest(inputs), kernel)`. The four copies of
   a pixel have the same products with the kernel. On a CPU these are computed once, and
-  each is added to the outputs of all four: 9 H W products of C with F maps for a 3x3
-  kernel instead of 9 (2 H + 2) (2 W + 2), which is a sixth at H = W = 4.
+  each is added to the outputs of all four: 9 H W products of C with F channels for a
+  3x3 kernel instead of 9 (2 H + 2) (2 W + 2), which is 1/6 at H = W = 4.
 
   Args:
     inputs: `(N, H, W, C)`, floating.
@@ -70,11 +70,11 @@ def conv_transpose_upsampled(inputs: Array, kernel: Array) -> Array:
 
 
 def flat_product_upsampled(inputs: Array, kernel: Array) -> Array:
-  """A dense layer on the flattened upsampled maps, computed on the small ones.
+  """Dense layer on the flattened upsampled input, computed on the small input.
 
   Equal to `upsample_nearest(inputs).reshape(N, -1) @ kernel`. On a CPU the rows of the
-  kernel that meet copies of one number are summed first, so that the product has a
-  fourth of the multiply-adds.
+  kernel that multiply copies of one value are summed first, so that the product has 1/4
+  of the multiply-adds.
 
   Args:
     inputs: `(N, H, W, C)`, floating.
@@ -104,7 +104,7 @@ def _scattered_products(inputs, kernel, scale):
   products = (inputs @ weights).reshape(*inputs.shape[:3], size, size, features)
   margin = (size - 1) // scale
   for axis in (1, 2):
-    # The taps of the rows are on the axis 3, then those of the columns are.
+    # The row taps are on axis 3 first, then the column taps.
     length = inputs.shape[axis] + margin
     padding = [(0, 0)] * products.ndim
     padding[axis] = (margin, margin)

@@ -1,4 +1,4 @@
-"""Winograd's convolutions: fewer products, for CPUs, where products are what costs."""
+"""Winograd convolutions, with fewer multiplications, for CPUs."""
 
 import functools
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from emosynth_jax.models.ops.platforms import by_device
 Array = jax.Array
 Matrix = tuple[tuple[float, ...], ...]
 
-# Where the polynomials are evaluated, beside infinity, by (tile, kernel size). These
-# points of six lose the fewest digits of those tried: 2e-6 of the largest output
-# against 4e-6 to 8e-6 with (0, 1, -1, 2, -2), as most write it; a direct sum loses 3e-7
-# (96 maps, float32).
+# Evaluation points of the polynomials, besides infinity, by (tile, kernel size). Of the
+# sets tried, these points of six have the smallest rounding error: 2e-6 of the largest
+# output against 4e-6 to 8e-6 with the common choice (0, 1, -1, 2, -2); a direct sum has
+# 3e-7 (96 maps, float32).
 _POINTS = {
   (2, 3): (0, 1, -1),
   (4, 3): (0, 1, -1, Fraction(1, 2), -2),
@@ -44,8 +44,8 @@ class Transforms(NamedTuple):
 def transforms(tile: int, size: int) -> Transforms:
   """The matrices of F(tile, size), by evaluation at the points of `_POINTS`.
 
-  The outputs' matrix is that of the kernel's polynomial times another's values at the
-  points; the transposed product is a correlation (Winograd, chapter 5).
+  The outputs' matrix is that of the product of two polynomials by their values at the
+  points; its transpose is a correlation (Winograd, chapter 5).
   """
   points = [Fraction(p) for p in _POINTS[tile, size]]
   rows = [[p**i for p in points] + [Fraction(i == tile - 1)] for i in range(tile)]
@@ -76,20 +76,20 @@ def _polynomial(roots):
 def convolve(
   inputs: Array, kernel: Array, *, tile: int, pixels: int, adjoint: bool = False
 ) -> Array:
-  """Stride-1 SAME convolution, of tile x tile outputs at a time.
+  """Stride-1 SAME convolution by Winograd's algorithm, tile x tile outputs at a time.
 
-  A k x k kernel takes (tile + k - 1)^2 products for the tile^2 outputs instead of
-  tile^2 k^2: 16 for 36 with tile 2 and k 3.
+  A k x k kernel needs (tile + k - 1)^2 products for the tile^2 outputs instead of
+  tile^2 k^2: 16 instead of 36 with tile 2 and k 3.
 
   Args:
     inputs: `(N, H, W, C)`, floating.
     kernel: `(k, k, C, F)` of the same type; (tile, k) is one of `TILES`.
     tile: side of a tile.
-    pixels: N H W of about this many are worked on at a time, so that what lies
-      between the transforms fits a cache.
-    adjoint: whether to apply the adjoint, the gradient by the inputs, to `(N, H, W, F)`
-      instead. The maps of the kernel are not transposed for it: that alone took a
-      tenth of a step.
+    pixels: approximate N H W processed at a time, so that the intermediate arrays fit
+      into a cache.
+    adjoint: whether to apply the adjoint, the gradient with respect to the inputs, to
+      `(N, H, W, F)` instead. The kernel's channels are not transposed for it: that
+      alone took 1/10 of a step.
 
   Returns:
     `(N, H, W, F)`, or `(N, H, W, C)` of the adjoint.
@@ -131,7 +131,7 @@ def convolve(
 def kernel_gradient(
   inputs: Array, cotangent: Array, *, size: int, tile: int, pixels: int
 ) -> Array:
-  """The gradient by the kernel of `convolve`, in as many products.
+  """Gradient of `convolve` with respect to the kernel, in as many products.
 
   Args:
     inputs: `(N, H, W, C)`.
@@ -149,14 +149,14 @@ def kernel_gradient(
   def gradient_of(inputs, cotangent):
     tiles = _two_sided(matrices.inputs, _input_tiles(inputs, tile, size))
     spread = _two_sided(_transpose(matrices.outputs), _split(cotangent, tile))
-    # One product of many is faster than as many products, with the sum on the rows.
+    # One batched product is faster than separate products, with the sum over the rows.
     return jnp.einsum("utc,utf->ucf", _stack(tiles), _stack(spread))
 
   parts = _parts(inputs, pixels), _parts(cotangent, pixels)
   if parts[0].shape[0] == 1:
     total = gradient_of(inputs, cotangent)
   else:
-    # A sum for each device, or they would exchange theirs at every turn.
+    # A sum for each device, or they would communicate at every iteration.
     of_devices = jax.vmap(gradient_of)
     shape = parts[0].shape[1], side * side, inputs.shape[3], cotangent.shape[3]
     total = lax.scan(
@@ -232,6 +232,6 @@ def _parts(array, pixels):
   most = max(1, pixels // (height * width))
   images = max(d for d in range(1, min(n, most) + 1) if n % d == 0)
   if 2 * images < min(n, most):
-    images = n  # A number without a fitting divisor.
+    images = n  # No suitable divisor.
   parts = array.reshape(devices, n // images, images, *array.shape[2:])
   return parts.swapaxes(0, 1)
