@@ -278,8 +278,8 @@ LOSSES: dict[str, Callable[..., Any]] = CLASSIFICATION_LOSSES | {
 }
 
 # Margin-free logits for each margin; the margins and losses that are not here act on
-# the model's own logits. MagFace is a loss and no margin for others: without its reward of
-# the norm, gradient descent shrinks the norm and with it the margin.
+# the model's own logits. MagFace is a loss and no margin for others: without its reward
+# of the norm, gradient descent shrinks the norm and with it the margin.
 _MARGIN_FREE: dict[Callable[..., Any], Callable[..., Array]] = {
   adaface_logits: cosine_logits,
   arcface_logits: cosine_logits,
