@@ -58,13 +58,17 @@ def build_experiment(
   """
   model_arguments = dict(config.model)
   model_arguments["dtype"] = jnp.dtype(model_arguments["dtype"])
+  loss_arguments = dict(config.loss)
+  loss_name = loss_arguments.pop("name")
+
+  # A sub-center loss has several columns of the last layer for each class.
+  num_outputs = num_classes * loss_arguments.get("sub_centers", 1)
   model = models.build_model(
-    model_arguments.pop("name"), num_classes=num_classes, **model_arguments
+    model_arguments.pop("name"), num_classes=num_outputs, **model_arguments
   )
   if config.input.mean:
     model = NormalizedInputs(model, tuple(config.input.mean), tuple(config.input.std))
-  loss_arguments = dict(config.loss)
-  loss_name = loss_arguments.pop("name")
+
   optimizer = optimizers.build_optimizer(**config.optimizer)
   plateau = optimizers.build_plateau(**config.plateau)
   mixup = None

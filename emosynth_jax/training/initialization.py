@@ -77,6 +77,14 @@ def init_from(
   old = variables._asdict()
   _check_same_network(workdir, _flatten(old), _flatten(new), old_model, model)
   params = dict(old["params"])
+  for names, layers in ((old_names, old["params"]), (class_names, state.params)):
+    columns = layers[_LAST_LAYER]["kernel"].shape[-1]
+    if columns != len(names):
+      raise ValueError(
+        f"config.init_from: the last layer has {columns} columns for {len(names)} "
+        "classes (a sub-center loss): columns cannot be matched by class; use another "
+        "loss in one of the two runs, or start from random parameters"
+      )
   common = [name for name in class_names if name in old_names]
   to = np.array([class_names.index(name) for name in common], int)
   of = np.array([old_names.index(name) for name in common], int)

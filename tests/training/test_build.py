@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
@@ -74,6 +75,15 @@ def test_shapes_are_those_of_the_state_that_is_created():
 def test_an_unknown_name_or_argument_is_refused_with_the_known_ones(changes, message):
   with pytest.raises(ValueError, match=message):
     _build(**changes)
+
+
+def test_a_sub_center_loss_has_its_columns_in_the_last_layer():
+  loss = {"name": "subcenter_arcface", "sub_centers": 2}
+  built = _build(loss=ml_collections.ConfigDict(loss))
+  assert build.state_shapes(built).params["logits"]["kernel"].shape == (64, 6)
+  embeddings, weights = np.ones((4, 64), np.float32), np.ones((64, 6), np.float32)
+  logits = built.evaluation_logits(embeddings, weights)
+  assert logits.shape == (4, 3)
 
 
 def test_mixup_is_there_only_when_asked_for():

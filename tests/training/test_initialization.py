@@ -236,3 +236,12 @@ def test_another_pixel_form_is_said_in_one_line(run, old, tmp_path, caplog):
   # Where one of the two is not recorded, nothing is known to differ.
   assert not warnings_of(tmp_path, None)
   assert not warnings_of(run, {"original": 28561, "equalized": 148, "unknown": 0})
+
+
+def test_several_columns_a_class_are_not_matched_by_class(tmp_path, old):
+  """As a sub-center loss has them: by class, wrong columns would be transferred."""
+  _write_run(tmp_path, old, class_names=("angry", "sad"))
+  with pytest.raises(ValueError, match="has 3 columns for 2 classes"):
+    initialization.init_from(
+      tmp_path, tiny_network.create_state(), class_names=_OLD_CLASSES, model=_MODEL
+    )
