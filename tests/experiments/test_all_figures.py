@@ -97,9 +97,9 @@ def test_runs_are_trained_once_and_drawn(tiny, tmp_path, monkeypatch):
   _figures_are(monkeypatch, curves, matrices)
   trained = []
 
-  def train(config, workdir, real=train_run.train):
+  def train(config, workdir, real=train_run.train, **shared):
     trained.append(pathlib.Path(workdir).name)
-    return real(config, workdir)
+    return real(config, workdir, **shared)
 
   monkeypatch.setattr(train_run, "train", train)
   given = _flags(tmp_path, seeds=2)
@@ -162,7 +162,7 @@ def test_a_run_with_other_settings_fails_its_figure_alone(tiny, tmp_path, monkey
   [epoch.NonFiniteError("the loss is nan"), RuntimeError("RESOURCE_EXHAUSTED: memory")],
 )
 def test_a_training_that_fails_is_told(tiny, tmp_path, monkeypatch, error):
-  def train(config, workdir):
+  def train(config, workdir, **_):
     raise error
 
   monkeypatch.setattr(train_run, "train", train)

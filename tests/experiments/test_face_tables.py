@@ -176,7 +176,7 @@ def test_a_run_counts_as_finished_only_at_its_end_and_with_its_settings(raf_db):
 
 def test_a_table_that_is_stopped_has_the_pairs_that_are_done(raf_db, monkeypatch):
   root, workdir, rows, text = raf_db
-  monkeypatch.setattr(train, "train", lambda config, folder: False)
+  monkeypatch.setattr(train, "train", lambda config, folder, **_: False)
   with pytest.raises(SystemExit):
     _table(rows, workdir, root, "stopped", seeds=3)
   stopped = (workdir / "stopped/stopped.md").read_text()
