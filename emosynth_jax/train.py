@@ -72,7 +72,7 @@ def train(
   # Done after the signal handlers are restored: a signal in between would be lost.
   if is_whole and (number := distributed.largest(stop.number)[0]):
     logging.info(
-      "Stopped by %s at the end of the training; the same command evaluates it.",
+      "Interrupted by %s at the end of the training; rerun to evaluate.",
       _stopped_by(stop, number),
     )
     return False
@@ -133,7 +133,7 @@ def _train(
       if stop_number:
         checkpoints.wait()
         logging.info(
-          "Stopped by %s at step %d; the same command goes on from there.",
+          "Interrupted by %s at step %d; rerun to resume.",
           _stopped_by(stop, stop_number),
           state.step,
         )

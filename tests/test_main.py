@@ -262,7 +262,7 @@ def test_sigterm_saves_the_step_and_says_so(interrupted):
   _, printed = interrupted
   assert "Traceback" not in printed["stop in an epoch"]
   (step,) = re.findall(
-    r"Stopped by SIGTERM at step (\d+); the same command goes on from there",
+    r"Interrupted by SIGTERM at step (\d+); rerun to resume",
     printed["stop in an epoch"],
   )
   assert f"Resuming from step {step} in " in printed["save of the best"]
@@ -410,7 +410,9 @@ def test_a_workdir_of_other_settings_is_one_error(program, whole):
       f"--workdir={whole}",
       f"--mode={mode}",
     )
-    _assert_one_error(code, text, "begun with other settings", "model.width was 0.0625")
+    _assert_one_error(
+      code, text, "config mismatch with", "model.width is 0.125, was 0.0625"
+    )
   assert sorted(path for path in whole.rglob("*") if path.is_file()) == before
 
 

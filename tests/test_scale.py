@@ -181,7 +181,7 @@ def test_sigterm_of_one_process_stops_all_at_one_step(folder, stopped):
   assert codes == [0, 0], errors
   assert int(_last(_config(folder), workdir).step) == 4
   # The first process tells, the second has nothing to say.
-  assert "Stopped by SIGTERM at step 4" in errors[0]
+  assert "Interrupted by SIGTERM at step 4" in errors[0]
   assert "step 4" not in errors[1]
   assert not (workdir / "report.json").exists()
 

@@ -419,7 +419,7 @@ def test_answers_that_depend_on_the_batch_end_in_an_error(whole, monkeypatch):
 
 
 def test_a_cosine_cannot_be_lengthened(modern):
-  with pytest.raises(ValueError, match="num_epochs was 3, is 4"):
+  with pytest.raises(ValueError, match="num_epochs is 4, was 3"):
     train.train(_config(**_MODERN | {"num_epochs": 4}), modern)
 
 
@@ -443,7 +443,7 @@ def test_settings_that_fail_at_once_bind_no_workdir(tmp_path):
   with pytest.raises(epoch.NonFiniteError, match="step 0: "):
     train.train(_config(input__scale=3e38), tmp_path)
   assert train.train(_config(num_epochs=1), tmp_path)
-  with pytest.raises(ValueError, match="batch_size was 7, is 5"):
+  with pytest.raises(ValueError, match="batch_size is 5, was 7"):
     train.train(_config(batch_size=5), tmp_path)
 
 

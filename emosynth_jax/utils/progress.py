@@ -36,7 +36,7 @@ class Progress:
     rate = (done - self._first) / max(now - self._start, 1e-9)
     left = (self._total - done) / max(rate, 1e-9)
     logging.info(
-      "%s | %.0f images/s | at most %s left", text, rate * images_per_unit, clock(left)
+      "%s | %.0f images/s | ETA %s", text, rate * images_per_unit, clock(left)
     )
 
 

@@ -139,9 +139,9 @@ def check_same_fingerprint(
   for name, new in found.items():
     if different := fingerprints.different_data(new, old.get(name, {})):
       raise ValueError(
-        f"{workdir} was begun with another {name} split (different: "
-        f"{', '.join(different)}{_describe_forms(new, old[name])}). Point "
-        "config.data.data_dir at the same data, or use another --workdir."
+        f"data mismatch with {path}: the {name} split differs in "
+        f"{', '.join(different)}{_describe_forms(new, old[name])}. Set "
+        "config.data.data_dir to the data of this run, or use another --workdir."
       )
   trained = fingerprints.form_counts({**old, **found}).get("train")
   for name, counts in fingerprints.form_counts(found).items():
@@ -156,7 +156,7 @@ def _describe_forms(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
   was, now = (
     pixel_form.describe_counts(each) if each else "not recorded" for each in forms
   )
-  return f"; pixel form there: {was}; here: {now}"
+  return f" (pixel form was {was}, is {now})"
 
 
 def keep_provenance(
@@ -216,14 +216,14 @@ def check_same_config(
   # A cosine ends with the last epoch: more epochs would change every step.
   bound = {"num_epochs"} if config.schedule.name == "cosine" else set()
   different = [
-    f"{key} was {old.get(key)!r}, is {new.get(key)!r}"
+    f"{key} is {new.get(key)!r}, was {old.get(key)!r}"
     for key in sorted(old.keys() | new.keys())
     if old.get(key) != new.get(key) and (key not in _FREE_SETTINGS or key in bound)
   ]
   if different:
     raise ValueError(
-      f"{workdir} was begun with other settings: {'; '.join(different)}. Use these "
-      "settings again, or another --workdir."
+      f"config mismatch with {path}: {'; '.join(different)}. Use the old settings, or "
+      "another --workdir."
     )
 
 

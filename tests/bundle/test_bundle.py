@@ -222,7 +222,9 @@ def test_rounding_is_not_measured_on_other_data(workdir, tmp_path, monkeypatch):
   monkeypatch.setattr(
     run_data, "load_data", lambda config, splits: {"validation": dataset(50)}
   )
-  with pytest.raises(ValueError, match="begun with another validation split"):
+  with pytest.raises(
+    ValueError, match=r"data mismatch with .*: the validation split differs in"
+  ):
     make_bundle.make(str(workdir), str(path), dtype="float16", data_dir=None)
   assert path.read_bytes() == written
 

@@ -210,7 +210,7 @@ def test_runs_from_before_this_setting_go_on(tmp_path):
   run_record.check_same_config(_config(), tmp_path)
   changed = _config()
   changed.init_from = "elsewhere"
-  with pytest.raises(ValueError, match="init_from was '', is 'elsewhere'"):
+  with pytest.raises(ValueError, match="init_from is 'elsewhere', was ''"):
     run_record.check_same_config(changed, tmp_path)
 
 
