@@ -38,12 +38,11 @@ DEFAULT = "default"
 
 
 def build_config(variants: str, width: float, data_dir: str):
-  """The config of a width and a recipe, with single steps."""
+  """The config of a width and a recipe."""
   names = [] if variants == DEFAULT else variants.split("+")
   row = comparison_rows.Row(label="", data="fer2013", variants=",".join(names))
   config = comparison_rows.build_config(row, 0, "full", data_dir)
   config.model.width = width
-  config.steps_per_call = 1
   return config
 
 

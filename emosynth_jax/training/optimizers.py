@@ -98,7 +98,7 @@ def scale_by_fan_in(base: int) -> optax.GradientTransformation:
   that layer diverges.
 
   Args:
-    base: the largest fan-in whose updates are unchanged; 0 disables the scaling.
+    base: the largest fan-in whose updates are unchanged, at least 1.
 
   Returns:
     The transformation, without state.
@@ -107,8 +107,6 @@ def scale_by_fan_in(base: int) -> optax.GradientTransformation:
     Yang et al., `Tensor Programs V: Tuning Large Neural Networks via Zero-Shot
     Hyperparameter Transfer <https://arxiv.org/abs/2203.03466>`_, 2022, table 3
   """
-  if not base:
-    return optax.identity()
 
   def scale(update, kernel):
     fan_in = math.prod(update.shape[:-1])

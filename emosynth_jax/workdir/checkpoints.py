@@ -220,7 +220,8 @@ class Checkpoints:
     for step in sorted(manager.all_steps(), reverse=True):
       try:
         stored = manager.item_metadata(step)["state"].tree
-        fields, digest = _read_fields(manager, step, stored)
+        digest = _read_digest(manager, step)
+        fields = _read_fields(manager, step, stored)
         if "ema" in fields:
           digests.check(_Averages(fields["ema"]), digest)
           return _variables(fields["ema"])
@@ -238,7 +239,7 @@ class Checkpoints:
 
   def _read(self, manager, step: int, like: Any) -> Any:
     digest = _read_digest(manager, step)
-    fields, digest = _read_fields(manager, step, _fields(_as_stored(like, digest)))
+    fields = _read_fields(manager, step, _fields(_as_stored(like, digest)))
     state = like.replace(**fields)
     digests.check(state, digest)
     # A sum that an earlier version did not have is unknown until the next epoch.
@@ -296,8 +297,8 @@ def _as_stored(like: Any, paths: Container[str]) -> Any:
   return like.replace(totals=totals)
 
 
-def _read_fields(manager, step: int, like: Any) -> tuple[dict[str, Any], dict]:
-  """The state's fields, of shapes and types as in `like`, and the stored digest."""
+def _read_fields(manager, step: int, like: Any) -> dict[str, Any]:
+  """The state's fields, of shapes and types as in `like`."""
   # Restored to the host, independent of the devices it was saved from. Orbax would
   # commit arrays to their device, and the training program would be recompiled.
   abstract = jax.tree.map(
@@ -305,12 +306,9 @@ def _read_fields(manager, step: int, like: Any) -> tuple[dict[str, Any], dict]:
   )
   restored = manager.restore(
     step,
-    args=ocp.args.Composite(
-      state=ocp.args.StandardRestore(abstract), digest=ocp.args.JsonRestore()
-    ),
+    args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)),
   )
-  fields = jax.tree.map(jnp.array, restored["state"])
-  return fields, restored["digest"]
+  return jax.tree.map(jnp.array, restored["state"])
 
 
 def _variables(fields: dict[str, Any]) -> Variables:
