@@ -22,6 +22,7 @@ import jax
 import ml_collections
 import numpy as np
 from absl import app, flags, logging
+from matplotlib import ticker
 
 from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
@@ -123,6 +124,9 @@ def plot_steps(members: list[dict[str, Any]], path: pathlib.Path) -> None:
     )
   axis.axhline(math.log(7), color="grey", linestyle=":", label="ln 7")
   axis.set(xlabel="step", ylabel="cross-entropy of the batch (nats)", yscale="log")
+  # Plain numbers: the range is rarely a whole decade.
+  for set_formatter in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+    set_formatter(ticker.StrMethodFormatter("{x:g}"))
   axis.legend(frameon=False, fontsize=8)
   plotting.clean(axis)
   plotting.save(figure, path)
