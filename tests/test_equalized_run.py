@@ -269,7 +269,7 @@ def test_a_bundle_without_the_setting_does_not_equalize(workdirs):
   old = parse_config(json.loads(json.dumps(stored)))
   assert old.input.equalize == "none"
   run_record.check_same_config(old, workdirs[1])
-  with pytest.raises(ValueError, match=r"input\.equalize was 'none', is 'always'"):
+  with pytest.raises(ValueError, match=r"input\.equalize is 'always', was 'none'"):
     run_record.check_same_config(_config("always"), workdirs[1])
 
 
