@@ -16,10 +16,15 @@ from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import batch_invariance, plots
 from emosynth_jax.metrics.table import describe_split, format_table
+from emosynth_jax.metrics.votes import summarize_votes
 from emosynth_jax.parallel import distributed
 from emosynth_jax.parallel import mesh as meshes
 from emosynth_jax.training import test_time_augmentation
-from emosynth_jax.training.eval_step import build_evaluation, check_invariance
+from emosynth_jax.training.eval_step import (
+  build_evaluation,
+  check_invariance,
+  compute_logits,
+)
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import files
 from emosynth_jax.workdir import metric_writer, provenance
@@ -86,6 +91,12 @@ def evaluate_run(
         ),
         **evaluate_views(dataset)(state),
       }
+  for name, dataset in datasets.items():
+    if dataset.votes is not None:
+      logits = compute_logits(
+        experiment, state, dataset, batch_size=config.eval_batch_size, mesh=mesh
+      )
+      summaries[name]["votes"] = summarize_votes(logits, dataset.votes)
   if config.evaluate_without_twins:
     rest = deduplicate.evaluate_without_twins(
       lambda dataset: evaluate(dataset)(state),

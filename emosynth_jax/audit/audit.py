@@ -9,6 +9,7 @@ from absl import logging
 
 from emosynth_jax.audit import contact_sheet, findings
 from emosynth_jax.data import duplicates, run_data
+from emosynth_jax.data.datasets import fer_plus
 from emosynth_jax.data.images import unreadable
 from emosynth_jax.utils import files as file_utils
 from emosynth_jax.workdir import provenance
@@ -59,6 +60,8 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
   images = np.concatenate([dataset.images for dataset in datasets.values()])
   twins = duplicates.find_twins(images, **config.data.twins)
   report |= findings.describe_datasets(datasets, twins)
+  if config.data.name == "fer2013":
+    report["fer_plus"] = fer_plus.compare_with_fer2013(config.data.data_dir)
   report["unreadable_files"] = []
   report["seconds"] = round(time.monotonic() - began, 1)
   file_utils.write_report(workdir / "audit.json", report)

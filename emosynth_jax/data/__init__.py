@@ -17,6 +17,7 @@ LOADERS = {
   "cifar10": "emosynth_jax.data.datasets.cifar10",
   "ck_plus": "emosynth_jax.data.datasets.ck_plus",
   "fer2013": "emosynth_jax.data.datasets.fer2013",
+  "fer_plus": "emosynth_jax.data.datasets.fer_plus",
   "image_folder": "emosynth_jax.data.datasets.image_folder",
   "mnist": "emosynth_jax.data.datasets.mnist",
   "raf_db": "emosynth_jax.data.datasets.raf_db",
@@ -25,7 +26,7 @@ LOADERS = {
 }
 
 # Data sets whose gray images are counted by pixel form, see `pixel_form.pixel_forms`.
-PHOTOGRAPHS = ("ck_plus", "fer2013", "raf_db")
+PHOTOGRAPHS = ("ck_plus", "fer2013", "fer_plus", "raf_db")
 
 
 def load_splits(
@@ -142,4 +143,4 @@ def _has_validation(
     return image_folder.has_split(data_dir, "validation")
   if name == "fer2013":
     return importlib.import_module(LOADERS[name]).has_validation(**options)
-  return name in ("ck_plus", "synthetic_faces")
+  return name in ("ck_plus", "fer_plus", "synthetic_faces")

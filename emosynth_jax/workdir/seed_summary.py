@@ -32,6 +32,7 @@ _FIGURES = {
   "loss": ("loss",),
   "accuracy without twins": ("without_twins", "accuracy"),
   "accuracy with test-time augmentation": ("test_time_augmentation", "accuracy"),
+  "expected accuracy under the votes": ("votes", "expected_accuracy"),
 }
 
 

@@ -159,7 +159,7 @@ def _load_table(path: pathlib.Path, usages: tuple[str, ...]) -> _Rows:
   # NumPy before 2.3 only warns where text is no number, and returns what came before.
   with warnings.catch_warnings():
     warnings.simplefilter("error", DeprecationWarning)
-    for line, emotion, pixels, usage in _table_rows(path):
+    for line, emotion, pixels, usage in table_rows(path):
       where = f"{path}, line {line}"
       if usage not in USAGES.values():
         raise ValueError(
@@ -168,13 +168,13 @@ def _load_table(path: pathlib.Path, usages: tuple[str, ...]) -> _Rows:
       if emotion not in ("0", "1", "2", "3", "4", "5", "6"):
         raise ValueError(f"{where}: emotion: expected 0..6, got {emotion!r}")
       if usage in usages:
-        images.append(_parse_pixels(pixels, where))
+        images.append(parse_pixels(pixels, where))
         labels.append(int(emotion))
         sources.append(f"{path.name} line {line}")
   return images, labels, sources
 
 
-def _table_rows(path: pathlib.Path) -> Iterator[tuple[int, str, str, str]]:
+def table_rows(path: pathlib.Path) -> Iterator[tuple[int, str, str, str]]:
   """Yields (line number, emotion, pixels, Usage) of each row, stripped."""
   with path.open(encoding="utf-8-sig", newline="") as file:
     reader = csv.reader(file)
@@ -203,7 +203,8 @@ def _table_rows(path: pathlib.Path) -> Iterator[tuple[int, str, str, str]]:
       ) from error
 
 
-def _parse_pixels(text: str, where: str) -> np.ndarray:
+def parse_pixels(text: str, where: str) -> np.ndarray:
+  """The image of a table's pixels column: uint8 `(48, 48, 1)`."""
   try:
     pixels = np.fromstring(text, dtype=np.int64, sep=" ")
   except (ValueError, DeprecationWarning) as error:
