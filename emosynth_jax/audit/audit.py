@@ -35,6 +35,7 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
   # The audit includes the images that training would exclude.
   config = config.copy_and_resolve_references()
   config.data.drop_duplicates = False
+  config.data.label_noise.update({"rate": 0.0, "confusion": ()})
   began = time.monotonic()
   report = {
     "data_set": config.data.name,

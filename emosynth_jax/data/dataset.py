@@ -29,6 +29,8 @@ class Dataset:
       evaluation is reported; None if there are none.
     soft_labels: float32 array `(N, K)`, class probabilities that training uses instead
       of `labels`; None if there are none.
+    clean_labels: int32 array `(N,)`, the labels before label noise was added; None if
+      none was.
   """
 
   images: np.ndarray
@@ -40,6 +42,7 @@ class Dataset:
   pixel_forms: np.ndarray | None = None
   votes: np.ndarray | None = None
   soft_labels: np.ndarray | None = None
+  clean_labels: np.ndarray | None = None
 
   def __post_init__(self):
     if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -127,4 +130,5 @@ class Dataset:
       pixel_forms=rows_of(self.pixel_forms),
       votes=rows_of(self.votes),
       soft_labels=rows_of(self.soft_labels),
+      clean_labels=rows_of(self.clean_labels),
     )

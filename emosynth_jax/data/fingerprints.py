@@ -59,6 +59,10 @@ def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
     }
     if dataset.soft_labels is not None:
       found[name]["soft_labels_crc32"] = zlib.crc32(dataset.soft_labels.tobytes())
+    if dataset.clean_labels is not None:
+      found[name]["labels_changed"] = int(
+        np.sum(dataset.labels != dataset.clean_labels)
+      )
     if counts := dataset.form_counts:
       found[name]["pixel_forms"] = counts
     if not isinstance(dataset.images, LazyImages):

@@ -47,6 +47,9 @@ _LATER_SETTINGS = {
   "input.equalize": "none",
   "input.equalize_share": 0.5,
   "data.drop_duplicates": False,
+  "data.label_noise.rate": 0.0,
+  "data.label_noise.confusion": [],
+  "data.label_noise.seed": 0,
   "data.twins.max_distance": 12,
   "data.twins.min_correlation": 0.9,
   "optimizer.name": "adam",
@@ -105,6 +108,12 @@ def write_fingerprint(found: Mapping[str, Any], workdir: str | os.PathLike) -> N
     files.write_atomically(pathlib.Path(workdir) / "data.json", text.encode())
 
 
+def read_fingerprint(workdir: str | os.PathLike) -> dict[str, Any]:
+  """The content of a workdir's data.json; empty if there is none."""
+  path = pathlib.Path(workdir) / "data.json"
+  return json.loads(path.read_text()) if path.exists() else {}
+
+
 def check_same_data(
   datasets: Mapping[str, Dataset], workdir: str | os.PathLike
 ) -> None:
@@ -135,7 +144,7 @@ def check_same_fingerprint(
     ValueError: if a split has other images, labels or classes.
   """
   path = pathlib.Path(workdir) / "data.json"
-  old = json.loads(path.read_text()) if path.exists() else {}
+  old = read_fingerprint(workdir)
   for name, new in found.items():
     if different := fingerprints.different_data(new, old.get(name, {})):
       raise ValueError(
