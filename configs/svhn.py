@@ -9,8 +9,9 @@ as printed in the thesis; the loss (ce, mse, sce, mam, mam_sce), which replaces
 cross-entropy.
 
 The epoch is selected on 10 % of the training split, held out by class; the test split
-is only reported. The data set is read from TFDS's array_record files under
-config.data.data_dir; `python -m emosynth_jax.data.prepare svhn` creates them.
+is only reported. config.data.data_dir holds the .mat files of the data set's
+authors, or TFDS's array_record files, which `python -m emosynth_jax.data.prepare
+svhn` creates.
 """
 
 from emosynth_jax.config import defaults
