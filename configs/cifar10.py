@@ -9,9 +9,8 @@ as printed in the thesis; the loss (ce, mse, sce, mam, mam_sce), which replaces
 cross-entropy.
 
 The epoch is selected on 10 % of the training split, held out by class; the test split
-is only reported. config.data.data_dir holds the Python version's pickles of the data set's
-authors, or TFDS's array_record files, which `python -m emosynth_jax.data.prepare
-cifar10` creates.
+is only reported. config.data.data_dir holds the Python version of its authors, or
+TFDS's array_record files, which `python -m emosynth_jax.data.prepare cifar10` creates.
 """
 
 from emosynth_jax.config import defaults

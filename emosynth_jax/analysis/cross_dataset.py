@@ -14,8 +14,6 @@ cross_dataset.txt.
 import ast
 import dataclasses
 import functools
-import importlib
-import inspect
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +27,13 @@ from absl import app, flags, logging
 from emosynth_jax.analysis import cli
 from emosynth_jax.config import defaults
 from emosynth_jax.config.stored import read_config
-from emosynth_jax.data import LOADERS, class_names, fingerprints, run_data
+from emosynth_jax.data import (
+  LOADERS,
+  class_names,
+  fingerprints,
+  loader_options,
+  run_data,
+)
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import mesh as meshes
 from emosynth_jax.training import build
@@ -262,8 +266,7 @@ def load_for(run: Run, data: ml_collections.ConfigDict, split: str) -> Dataset:
   """Loads a split of another data set, resized for a run's network where possible."""
   config = defaults.get_default_config()
   config.data = data.copy_and_resolve_references()
-  loader = importlib.import_module(LOADERS[data.name]).load
-  known = inspect.signature(loader).parameters
+  known = loader_options(data.name)
   height, _, channels = run.dataset.images.shape[1:]
   for key, value in zip(_SHAPE_OPTIONS, (height, channels), strict=True):
     if key in known:

@@ -9,7 +9,7 @@ from typing import Any
 from emosynth_jax.data import splits as _splits
 from emosynth_jax.data.dataset import Dataset
 
-__all__ = ["LOADERS", "PHOTOGRAPHS", "Dataset", "load_splits"]
+__all__ = ["LOADERS", "PHOTOGRAPHS", "Dataset", "load_splits", "loader_options"]
 
 # Module of each data set; it is imported on request, so that a data set whose libraries
 # are missing or slow to import doesn't burden the others.
@@ -96,6 +96,20 @@ def load_splits(
   return {split: loaded[split] for split in splits}
 
 
+def loader_options(name: str) -> dict[str, inspect.Parameter]:
+  """Options of a data set's loader, by name.
+
+  Args:
+    name: a key of `LOADERS`.
+  """
+  load = importlib.import_module(LOADERS[name]).load
+  return {
+    parameter.name: parameter
+    for parameter in inspect.signature(load).parameters.values()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+  }
+
+
 def _reader(
   name: str,
   data_dir: str | pathlib.Path,
@@ -108,11 +122,7 @@ def _reader(
     raise ValueError(f"data set: expected one of {sorted(LOADERS)}, got {name!r}")
   module = importlib.import_module(LOADERS[name])
   load = module.load
-  known = {
-    parameter.name: parameter
-    for parameter in inspect.signature(load).parameters.values()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-  }
+  known = loader_options(name)
   # A generated data set has a seed of its own, and it is the caller's.
   seeded = {"seed": seed} if "seed" in known else {}
   unknown = sorted(set(options) - (set(known) - set(seeded)))
