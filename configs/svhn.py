@@ -12,6 +12,8 @@ The epoch is selected on 10 % of the training split, held out by class; the test
 is only reported. config.data.data_dir holds the .mat files of the data set's
 authors, or TFDS's array_record files, which `python -m emosynth_jax.data.prepare
 svhn` creates.
+The loss is weighted by class. --config.data.options.with_extra=True also trains on the
+531,131 easier images of the split extra.
 """
 
 from emosynth_jax.config import defaults
@@ -23,10 +25,11 @@ def get_config(variants=None):
   config.data.name = "svhn"
   config.data.data_dir = "data/tfds"
   config_variants.update(config, config_variants.recipe(mirrored=False))
+  config.class_weights = "balanced"  # A fifth of the digits are 1, a sixteenth are 9.
   small = {"model": config_variants.small_model, "num_epochs": 8}
   variants_by_name = config_variants.all_variants() | {
     "small": small,
-    "thesis": config_variants.thesis_variant(mirrored=False),
+    "thesis": config_variants.thesis_variant(mirrored=False, balanced=True),
     "strong": config_variants.strong_variant(mirrored=False, cutout_side=8),
   }
   return config_variants.apply_variants(config, variants_by_name, variants)

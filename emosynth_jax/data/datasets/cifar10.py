@@ -43,9 +43,9 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
     FileNotFoundError: the data set isn't there.
     ValueError: the split is unknown or the data malformed.
   """
-  return _load_original(data_dir, split) or tfds_records.read(
-    "cifar10", data_dir, split, **_EXPECTED
-  )
+  if (original := _load_original(data_dir, split)) is not None:
+    return original
+  return tfds_records.read("cifar10", data_dir, split, **_EXPECTED)
 
 
 def open_split(

@@ -3,6 +3,8 @@
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.datasets import _original_files, tfds_records
 
@@ -16,7 +18,9 @@ _EXPECTED: dict[str, Any] = {
 }
 
 
-def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
+def load(
+  data_dir: str | pathlib.Path, split: str, *, with_extra: bool = False
+) -> Dataset:
   """Reads one split of SVHN's cropped digits.
 
   Args:
@@ -24,6 +28,7 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
       holds `train_32x32.mat` and the others, itself or in its subfolder `svhn`.
     split: "train" (73,257 images), "test" (26,032) or "extra" (531,131 easier ones,
       1.6 GB in memory).
+    with_extra: whether "train" is train and extra together, 604,388 images.
 
   Returns:
     A `Dataset` of RGB images `(N, 32, 32, 3)`; the label of digit zero is 0.
@@ -32,23 +37,44 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
     FileNotFoundError: the data set isn't there.
     ValueError: the split is unknown or the data malformed.
   """
-  return _load_original(data_dir, split) or tfds_records.read(
-    "svhn", data_dir, split, **_EXPECTED
-  )
+  if with_extra and split == "train":
+    return _join(load(data_dir, "train"), load(data_dir, "extra"))
+  if (original := _load_original(data_dir, split)) is not None:
+    return original
+  return tfds_records.read("svhn", data_dir, split, **_EXPECTED)
 
 
 def open_split(
-  data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share
+  data_dir: str | pathlib.Path,
+  split: str,
+  *,
+  share: tfds_records.Share,
+  with_extra: bool = False,
 ) -> Dataset:
   """Like `load`, but reads each image on access.
 
+  Original files, and train with extra, are read as a whole.
+
   Args:
-    data_dir, split: as `load` takes them.
+    data_dir, split, with_extra: as `load` takes them.
     share: see `tfds_records.open_split`.
   """
+  if with_extra and split == "train":
+    return load(data_dir, split, with_extra=True)
   if (original := _load_original(data_dir, split)) is not None:
     return original
   return tfds_records.open_split("svhn", data_dir, split, share=share, **_EXPECTED)
+
+
+def _join(train: Dataset, extra: Dataset) -> Dataset:
+  return Dataset(
+    np.concatenate([train.images, extra.images]),
+    np.concatenate([train.labels, extra.labels]),
+    CLASS_NAMES,
+    "train",
+    (*train.sources, *extra.sources),
+    official_split="train and extra",
+  )
 
 
 def _load_original(data_dir: str | pathlib.Path, split: str) -> Dataset | None:

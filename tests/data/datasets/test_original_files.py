@@ -130,6 +130,30 @@ def test_svhns_label_10_is_the_digit_zero(tmp_path):
   np.testing.assert_array_equal(dataset.labels, LABELS)
 
 
+def test_svhns_extra_split_is_trained_on_by_request(tmp_path):
+  _write_svhn(tmp_path / "train_32x32.mat")
+  _write_svhn(
+    tmp_path / "extra_32x32.mat", X=255 - _random(32, 32, 3).transpose(1, 2, 3, 0)
+  )
+  for lazily in (False, True):
+    loaded = data.load_splits(
+      "svhn",
+      tmp_path,
+      ["train"],
+      validation_fraction=0,
+      seed=0,
+      lazily=lazily,
+      with_extra=True,
+    )
+    train = loaded["train"]
+    np.testing.assert_array_equal(train.images[:ROWS], _random(32, 32, 3))
+    np.testing.assert_array_equal(train.images[ROWS:], 255 - _random(32, 32, 3))
+    np.testing.assert_array_equal(train.labels, np.tile(LABELS, 2))
+    assert train.official_split == "train and extra"
+  # The split itself is what it was.
+  assert len(svhn.load(tmp_path, "extra")) == ROWS
+
+
 def test_a_run_reads_them_lazily_too(tmp_path):
   _write_svhn(tmp_path / "train_32x32.mat")
   loaded = data.load_splits(
