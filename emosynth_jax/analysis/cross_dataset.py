@@ -163,8 +163,12 @@ def load_run(workdir: str | os.PathLike, split: str) -> Run:
   return Run(workdir, config, experiment, state, datasets[split], mesh)
 
 
-def parse_data(text: str) -> ml_collections.ConfigDict:
+def parse_data(text: str, flag: str = "--on") -> ml_collections.ConfigDict:
   """Parses a data set of the command line, NAME:DIR or NAME:DIR:OPTION=VALUE,...
+
+  Args:
+    text: of the command line.
+    flag: the flag, for the message.
 
   Returns:
     Settings like `config.data`.
@@ -176,7 +180,7 @@ def parse_data(text: str) -> ml_collections.ConfigDict:
   data_dir, _, options = rest.partition(":")
   if name not in LOADERS or not data_dir:
     raise ValueError(
-      "--on: expected NAME:DIR or NAME:DIR:OPTION=VALUE,..., with one of "
+      f"{flag}: expected NAME:DIR or NAME:DIR:OPTION=VALUE,..., with one of "
       f"{', '.join(sorted(LOADERS))}; got {text!r}"
     )
   data = defaults.get_default_config().data
@@ -184,7 +188,7 @@ def parse_data(text: str) -> ml_collections.ConfigDict:
   for entry in filter(None, options.split(",")):
     key, equals, value = entry.partition("=")
     if not equals:
-      raise ValueError(f"--on: expected OPTION=VALUE, got {entry!r} in {text!r}")
+      raise ValueError(f"{flag}: expected OPTION=VALUE, got {entry!r} in {text!r}")
     try:
       data.options[key] = ast.literal_eval(value)
     except (ValueError, SyntaxError):
