@@ -196,12 +196,12 @@ def _join_job() -> None:
 
 def _run_one(config, workdir, *, load, **where):
   """Trains and evaluates; returns the report, or None if training was interrupted."""
-  from emosynth_jax import evaluate, train
+  from emosynth_jax import evaluate, train_loop
 
   if _MODE.value == "eval":
     return evaluate.evaluate_run(config, workdir, devices=where.get("devices"))
   file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
-  if not train.train(config, workdir, load=load, config_file=file, **where):
+  if not train_loop.train(config, workdir, load=load, config_file=file, **where):
     return None
   return evaluate.evaluate_run(config, workdir, devices=where.get("devices"), load=load)
 

@@ -161,7 +161,9 @@ def check_network(
     raise ValueError(
       f"{name}: expected a flax.linen.Module, got {type(model).__name__}"
     )
-  path, _ = own_code.split_name(name)
+  folders = []
+  if own_code.has_file(name):
+    folders = [own_code.root_of(own_code.split_name(name)[0])]
   images = jnp.zeros((2, *image_shape), jnp.float32)
   keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
   try:
@@ -169,9 +171,7 @@ def check_network(
       lambda: model.init_with_output(keys, images, train=False)
     )
   except Exception as error:
-    raise ValueError(
-      f"{name}: {own_code.describe(error, [own_code.root_of(path)])}"
-    ) from error
+    raise ValueError(f"{name}: {own_code.describe(error, folders)}") from error
 
   if not (isinstance(result, tuple) and len(result) == 2):
     raise ValueError(

@@ -17,6 +17,53 @@ from typing import Any
 _EXPECTED = (OSError, KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
+# Code without a file, as of a notebook: objects of this process, by "python:name".
+_WITHOUT_FILE: dict[str, Any] = {}
+_PROCESS = "python"
+
+
+def name_of(part: Any) -> str:
+  """Returns a name by which `load` finds an object of this process.
+
+  Args:
+    part: a function or a class; or a function without a file, as of a notebook.
+
+  Returns:
+    "file.py:name", or "python:name" for what can be found in this process alone.
+  """
+  name = getattr(part, "__qualname__", type(part).__name__)
+  path = _source_file(part)
+  if path is not None and name.isidentifier():
+    return f"{path}:{name}"
+  name = f"{_PROCESS}:{name.rpartition('.')[2].strip('<>')}"
+  _WITHOUT_FILE[name] = part
+  return name
+
+
+def _source_file(part: Any) -> pathlib.Path | None:
+  try:
+    path = pathlib.Path(inspect.getsourcefile(part) or "")
+  except TypeError:
+    return None
+  # A notebook's cells have names of files that do not exist, or are temporary.
+  module = sys.modules.get(getattr(part, "__module__", ""), None)
+  is_file = getattr(module, "__file__", None) is not None and path.is_file()
+  return path.resolve() if is_file else None
+
+
+def has_file(name: str) -> bool:
+  """Returns whether a name is of code in a file."""
+  return not name.startswith(f"{_PROCESS}:")
+
+
+def source_text(name: str) -> str:
+  """Returns the source of code without a file, "" where Python does not know it."""
+  try:
+    return inspect.getsource(load(name))
+  except (OSError, TypeError):
+    return ""
+
+
 def is_own(name: Any) -> bool:
   """Returns whether a name is of the user's code, and not a built-in one."""
   return isinstance(name, str) and ":" in name
@@ -146,6 +193,13 @@ def load(name: str) -> Any:
     ValueError: if the file can't be imported, with file and line of the error, or does
       not have the attribute.
   """
+  if not has_file(name):
+    if name not in _WITHOUT_FILE:
+      raise ValueError(
+        f"{name} was defined in a Python session, and can't be loaded from a file: "
+        "pass it to emosynth_jax.load again"
+      )
+    return _WITHOUT_FILE[name]
   path, attribute = split_name(name)
   module = _import_file(path)
   if not hasattr(module, attribute):
@@ -212,7 +266,9 @@ def guard(function: Callable[..., Any], name: str) -> Callable[..., Any]:
   Returns:
     A function of the same signature.
   """
-  folder = root_of(pathlib.Path(inspect.getsourcefile(_inner(function)) or name))
+  folders = []
+  if has_file(name):
+    folders = [root_of(pathlib.Path(inspect.getsourcefile(_inner(function)) or name))]
 
   @functools.wraps(function)
   def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -221,7 +277,7 @@ def guard(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     except _EXPECTED:
       raise
     except Exception as error:
-      raise ValueError(f"{name}: {describe(error, [folder])}") from error
+      raise ValueError(f"{name}: {describe(error, folders)}") from error
 
   return guarded
 

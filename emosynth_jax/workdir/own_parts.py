@@ -66,6 +66,11 @@ def read_sources(config: ml_collections.ConfigDict) -> dict[str, Source]:
   """
   sources = {}
   for setting, name in names_of(config.to_dict()).items():
+    if not own_code.has_file(name):
+      text = own_code.source_text(name).encode()
+      file = name.replace(":", "_") + ".txt"
+      sources[setting] = Source(name, file, {file: text})
+      continue
     path, _ = own_code.split_name(name)
     root = own_code.root_of(path)
     sources[setting] = Source(
@@ -134,6 +139,8 @@ def of_run(
     for setting, entry in index.items():
       folder = pathlib.Path(workdir) / FOLDER / setting
       _check(folder, entry)
+      if not own_code.has_file(entry["name"]):
+        continue
       attribute = entry["name"].rpartition(":")[2]
       part, _, leaf = setting.rpartition(".")
       defaults.get(config, part)[leaf] = f"{folder / entry['file']}:{attribute}"
@@ -220,6 +227,8 @@ def _check(folder: pathlib.Path, entry: Mapping[str, Any]) -> None:
 
 def _has_changed(entry: Mapping[str, Any]) -> bool:
   """Returns whether the original of a copied file is there and differs."""
+  if not own_code.has_file(entry["name"]):
+    return False
   try:
     path, _ = own_code.split_name(entry["name"])
     return _sha256(path.read_bytes()) != entry["sha256"][entry["file"]]
