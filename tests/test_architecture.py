@@ -347,7 +347,7 @@ def test_a_room_without_a_place_in_the_diagram_is_an_error(house):
 def test_the_page_has_every_room_and_files_that_exist(house):
   page = (_ROOT / "docs" / "architecture.md").read_text()
   table = page[page.index("## Rooms") : page.index("## The path of an image")]
-  listed = set(re.findall(r"^\| `([a-z]+)(?:/|\.py)` \|", table, re.MULTILINE))
+  listed = set(re.findall(r"^\| `([a-z_]+)(?:/|\.py)` \|", table, re.MULTILINE))
   assert listed == {room_of(module) for module in house} - {"emosynth_jax"}
 
   files = set(re.findall(r"`([\w/]+\.py)`", page))

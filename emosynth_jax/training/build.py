@@ -120,6 +120,7 @@ def check_parts(config: ml_collections.ConfigDict) -> None:
   models.build_model(resolve_model(name), num_classes=2, **arguments)
   loss, arguments = resolve_loss(config)
   losses.get_evaluation_logits(loss, **arguments)
+  losses.init_state(loss, num_classes=2, dim=2)
 
 
 def create_state(experiment: Experiment, seed: int) -> TrainState:

@@ -163,7 +163,7 @@ def check_network(
     )
   folders = []
   if own_code.has_file(name):
-    folders = [own_code.root_of(own_code.split_name(name)[0])]
+    folders = [own_code.root_of(own_code.parse_name(name)[0])]
   images = jnp.zeros((2, *image_shape), jnp.float32)
   keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
   try:

@@ -69,7 +69,7 @@ def is_own(name: Any) -> bool:
   return isinstance(name, str) and ":" in name
 
 
-def split_name(name: str) -> tuple[pathlib.Path, str]:
+def parse_name(name: str) -> tuple[pathlib.Path, str]:
   """Splits a name into the source file and the attribute's name.
 
   Args:
@@ -183,7 +183,7 @@ def load(name: str) -> Any:
   not stay importable: another copy of them can be imported later.
 
   Args:
-    name: as for `split_name`.
+    name: as for `parse_name`.
 
   Returns:
     The attribute.
@@ -200,7 +200,7 @@ def load(name: str) -> Any:
         "pass it to emosynth_jax.load again"
       )
     return _WITHOUT_FILE[name]
-  path, attribute = split_name(name)
+  path, attribute = parse_name(name)
   module = _import_file(path)
   if not hasattr(module, attribute):
     public = [key for key, value in vars(module).items() if _is_defined(value, module)]

@@ -46,9 +46,29 @@ class Source(NamedTuple):
 
 
 def names_of(settings: Mapping[str, Any]) -> dict[str, str]:
-  """The names of own parts among a config's settings, by setting."""
+  """The names of own parts among a config's settings.
+
+  Args:
+    settings: nested, of `ConfigDict.to_dict`.
+
+  Returns:
+    Setting to name; of a margin and a loss joined by "+", setting and position, as
+    "loss.name.1", to the own one.
+  """
   flat = defaults.flatten(settings)
-  return {key: flat[key] for key in SETTINGS if own_code.is_own(flat.get(key))}
+  found = {}
+  for setting in SETTINGS:
+    parts = str(flat.get(setting, "")).split("+")
+    for position, part in enumerate(parts):
+      if own_code.is_own(part):
+        found[setting if len(parts) == 1 else f"{setting}.{position}"] = part
+  return found
+
+
+def _split_setting(key: str) -> tuple[str, int]:
+  """The setting and the position of a key of `names_of`."""
+  setting, _, position = key.rpartition(".")
+  return (setting, int(position)) if position.isdigit() else (key, 0)
 
 
 def read_sources(config: ml_collections.ConfigDict) -> dict[str, Source]:
@@ -71,7 +91,7 @@ def read_sources(config: ml_collections.ConfigDict) -> dict[str, Source]:
       file = name.replace(":", "_") + ".txt"
       sources[setting] = Source(name, file, {file: text})
       continue
-    path, _ = own_code.split_name(name)
+    path, _ = own_code.parse_name(name)
     root = own_code.root_of(path)
     sources[setting] = Source(
       name,
@@ -136,18 +156,21 @@ def of_run(
 
   config = config.copy_and_resolve_references()
   with config.unlocked():
-    for setting, entry in index.items():
-      folder = pathlib.Path(workdir) / FOLDER / setting
+    for key, entry in index.items():
+      folder = pathlib.Path(workdir) / FOLDER / key
       _check(folder, entry)
       if not own_code.has_file(entry["name"]):
         continue
       attribute = entry["name"].rpartition(":")[2]
+      setting, position = _split_setting(key)
       part, _, leaf = setting.rpartition(".")
-      defaults.get(config, part)[leaf] = f"{folder / entry['file']}:{attribute}"
+      names = str(defaults.get(config, setting)).split("+")
+      names[position] = f"{folder / entry['file']}:{attribute}"
+      defaults.get(config, part)[leaf] = "+".join(names)
 
   changed = any(map(_has_changed, index.values()))
-  names = tuple(entry["name"] for entry in index.values())
-  _say_once(pathlib.Path(workdir) / FOLDER, names, changed)
+  typed = tuple(entry["name"] for entry in index.values())
+  _say_once(pathlib.Path(workdir) / FOLDER, typed, changed)
   return config
 
 
@@ -175,7 +198,7 @@ def without_code(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict
     )
   config = config.copy_and_resolve_references()
   with config.unlocked():
-    if {"loss.name", "loss.margin_fn"} & set(own):
+    if {"loss.name", "loss.margin_fn"} & {_split_setting(key)[0] for key in own}:
       config.loss = ml_collections.ConfigDict({"name": "cross_entropy"})
     if "data.name" in own:
       config.data.name = own["data.name"].rpartition(":")[2]
@@ -192,7 +215,7 @@ def _read_index(workdir: str | os.PathLike) -> dict[str, Any]:
       str(entry["name"]), str(entry["file"]), dict(entry["sha256"])
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise ValueError(f"{path} is damaged ({error!r})") from error
-  if unknown := sorted(set(index) - set(SETTINGS)):
+  if unknown := sorted({_split_setting(key)[0] for key in index} - set(SETTINGS)):
     raise ValueError(f"{path} is damaged: unknown settings {unknown}")
   return index
 
@@ -230,7 +253,7 @@ def _has_changed(entry: Mapping[str, Any]) -> bool:
   if not own_code.has_file(entry["name"]):
     return False
   try:
-    path, _ = own_code.split_name(entry["name"])
+    path, _ = own_code.parse_name(entry["name"])
     return _sha256(path.read_bytes()) != entry["sha256"][entry["file"]]
   except (OSError, ValueError):
     return False
