@@ -29,8 +29,8 @@ _ROOMS = {
   "analysis": (2.0, "trained networks"),
   "bundle": (3.7, "a network in a file"),
   "audit": (5.0, "faults in data"),
-  "main": (0.6, "the command line"),
-  "api": (-0.35, "from Python"),
+  "main": (0.95, "the command line"),
+  "api": (0.0, "from Python"),
   "report": (2.0, "one HTML page"),
   "predict": (3.7, "photos and videos"),
   "export": (4.75, "ONNX, StableHLO"),
@@ -40,7 +40,7 @@ _ROOMS = {
 
 # Column in which an arrow passes the layers between its ends, where the nearest free
 # one would cross another arrow or touch a box.
-_LANES = {("experiments", "bundle"): 2.7, ("experiments", "train_loop"): 0.05}
+_LANES = {("experiments", "bundle"): 2.7, ("experiments", "train_loop"): 0.5}
 
 _WIDTH = 900
 _COLUMN = 148
