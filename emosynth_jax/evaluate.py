@@ -86,15 +86,15 @@ def evaluate_run(
         ),
         **evaluate_views(dataset)(state),
       }
-  if config.evaluate_without_twins:
-    rest = deduplicate.evaluate_without_twins(
+  if config.evaluate_deduplicated:
+    rest = deduplicate.evaluate_deduplicated(
       lambda dataset: evaluate(dataset)(state),
       _load_training(config, workdir, mesh, load),
       datasets,
-      **config.data.twins,
+      **config.data.near_duplicates,
     )
     for name, summary in rest.items():
-      summaries[name]["without_twins"] = summary
+      summaries[name]["deduplicated"] = summary
   invariance = check_invariance(
     experiment, state, first, batch_size=config.eval_batch_size, mesh=mesh
   )

@@ -27,6 +27,7 @@ import traceback
 from absl import app, flags
 from ml_collections import config_flags
 
+from emosynth_jax.config import renamed
 from emosynth_jax.utils.cli import (
   expect_flags_only,
   fail,
@@ -235,6 +236,8 @@ def _run_seeds(config, seeds, run_one):
 def run() -> None:
   """Entry point of the command line."""
   flags.mark_flag_as_required("config")
+  # ml_collections reads the overrides of --config from sys.argv.
+  sys.argv = renamed.update_arguments(sys.argv)
   app.run(_main_of_a_job, flags_parser=parse_config_flags)
 
 

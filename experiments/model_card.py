@@ -23,13 +23,13 @@ from emosynth_jax.workdir import record as run_record
 from experiments.lib import card_tables
 
 
-def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
+def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
   """Computes a network's tables.
 
   Args:
     source: a bundle or a run's folder.
     data_dir: data set directory, if it moved since training; else None.
-    has_twins: whether to search for near-duplicates, which needs the training split
+    deduplicated: whether to search for near-duplicates, which needs the training split
       too.
 
   Returns:
@@ -46,7 +46,7 @@ def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
     config.data.data_dir = data_dir
   names = run_data.splits(config)
   try:
-    datasets = run_data.load_data(config, names if has_twins else names[1:])
+    datasets = run_data.load_data(config, names if deduplicated else names[1:])
   except FileNotFoundError as error:
     raise FileNotFoundError(
       f"{error}. (--data_dir says where the data set is.)"
@@ -69,8 +69,8 @@ def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
 
   rest: Mapping[str, Any] = {}
   if training is not None:
-    rest = deduplicate.evaluate_without_twins(
-      evaluate, training, datasets, **config.data.twins
+    rest = deduplicate.evaluate_deduplicated(
+      evaluate, training, datasets, **config.data.near_duplicates
     )
   splits = [
     card_tables.Split(
@@ -120,7 +120,9 @@ def main(argv: list[str]) -> None:
   given = flags.FLAGS
   with cli.mistakes_in_one_line(given.traceback):
     source = given.source or str(bundle.PRETRAINED)
-    print(measure(source, data_dir=given.data_dir, has_twins=given.twins), end="")
+    print(
+      measure(source, data_dir=given.data_dir, deduplicated=given.deduplicated), end=""
+    )
 
 
 def define_flags() -> None:
@@ -129,7 +131,10 @@ def define_flags() -> None:
     "source", None, "A bundle or a run's folder; by default the package's network."
   )
   flags.DEFINE_bool(
-    "twins", True, "Also without twins, which needs the training split and a minute."
+    "deduplicated",
+    True,
+    "Also reports the accuracy without images that have a near-duplicate in an earlier "
+    "split. Needs the training split, and takes a minute.",
   )
   cli.define_data_dir()
   cli.define_traceback()

@@ -31,8 +31,8 @@ _BLANK_RANGE = 8
 _MAX_CANDIDATES = 1_000_000
 
 
-class Twins(NamedTuple):
-  """Result of `find_twins` for N images; a group is named by its first image.
+class Duplicates(NamedTuple):
+  """Result of `find_duplicates` for N images; a group is named by its first image.
 
   The first images of the groups of equal pixels stand for all of their group in
   `pairs`.
@@ -46,12 +46,12 @@ class Twins(NamedTuple):
   correlations: np.ndarray  # float (P,): of the pixels, see `aligned_correlations`
 
 
-def find_twins(
+def find_duplicates(
   images: np.ndarray,
   *,
   max_distance: int = MAX_DISTANCE,
   min_correlation: float = MIN_CORRELATION,
-) -> Twins:
+) -> Duplicates:
   """Finds exact, near and mirrored duplicates.
 
   Images of equal pixels are always found. Near and mirrored duplicates are the pairs
@@ -111,7 +111,7 @@ def find_twins(
   keep &= ~(mirrored & np.isin(key, key[keep & ~mirrored]))
   pairs = searched[candidates[keep]]
   every_link = np.concatenate([pairs, np.stack([exact, np.arange(len(exact))], axis=1)])
-  return Twins(
+  return Duplicates(
     exact=exact,
     groups=connected_groups(len(images), every_link),
     pairs=pairs,

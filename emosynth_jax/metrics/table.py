@@ -57,9 +57,9 @@ def format_table(
     ("calibration error, maximum", _percent(summary["max_calibration_error"])),
     ("loss", f"{summary['loss']:.4f}"),
   ]
-  if rest := summary.get("without_twins"):
+  if rest := summary.get("deduplicated"):
     # Directly below the metric that it qualifies.
-    label = f"accuracy without {rest['num_left_out']} twins"
+    label = f"accuracy, deduplicated ({rest['num_left_out']} images removed)"
     figures.insert(1, (label, _percent(rest["accuracy"])))
   digits = max(len(text) for _, text in figures)
   sections.append(_align([(label, f"{text:>{digits}}") for label, text in figures]))

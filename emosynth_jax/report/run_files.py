@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from emosynth_jax.config import defaults
+from emosynth_jax.config import defaults, renamed
 from emosynth_jax.utils import files
 from emosynth_jax.workdir import metric_writer
 
@@ -35,7 +35,12 @@ _AUDIT_KEYS = (
   "unreadable_files",
   "audited_by",
 )
-_AUDITED_KEYS = ("num_images", "class_counts", "blank_images", "images_with_twin")
+_AUDITED_KEYS = (
+  "num_images",
+  "class_counts",
+  "blank_images",
+  "images_with_near_duplicate",
+)
 
 
 class RunFiles(NamedTuple):
@@ -193,7 +198,7 @@ def _read_json(
   if not path.is_file():
     raise FileNotFoundError(f"{path} is missing: {hint}")
   try:
-    content = json.loads(path.read_text())
+    content = renamed.with_new_names(json.loads(path.read_text()))
   except ValueError as error:
     raise ValueError(f"{path} is damaged ({error})") from error
   if not isinstance(content, dict):

@@ -224,7 +224,7 @@ def _splits(run: RunFiles) -> dict[str, Any]:
       }
     )
   labels = dict.fromkeys(label for split in splits for label in split["figures"])
-  for late in ("accuracy without twins", "accuracy with test-time augmentation"):
+  for late in ("deduplicated accuracy", "accuracy with test-time augmentation"):
     labels.setdefault(late)
   return {"splits": splits, "figure_labels": list(labels)}
 

@@ -142,11 +142,11 @@ def doubts(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
       "no figure of the whole data set."
     )
   found.append(ONE_SEED)
-  twins = _twins_elsewhere(run, audit)
-  if "without_twins" not in report["splits"][run.reported_split] and twins:
+  duplicated = _near_duplicates_elsewhere(run, audit)
+  if "deduplicated" not in report["splits"][run.reported_split] and duplicated:
     found.append(
-      f"{_count(twins)} images of this split have a twin in another one, and accuracy "
-      "without them was not measured."
+      f"{_count(duplicated)} images of this split have a near-duplicate in another "
+      "split; the deduplicated accuracy was not computed."
     )
   return found
 
@@ -175,11 +175,11 @@ def not_run(
   workdir = run.workdir
   again = "The run's command with --mode=eval"
   rows = [("Other seeds", "The run's command with --seeds=0,1,2")]
-  if "without_twins" not in summary:
+  if "deduplicated" not in summary:
     rows.append(
       (
-        "Accuracy without twins of other splits",
-        f"{again} --config.evaluate_without_twins=True",
+        "Deduplicated accuracy",
+        f"{again} --config.evaluate_deduplicated=True",
       )
     )
   if audit is None:
@@ -239,10 +239,10 @@ def _doubts_of_origin(run: RunFiles) -> list[str]:
   return found
 
 
-def _twins_elsewhere(run: RunFiles, audit: Mapping[str, Any] | None) -> int:
+def _near_duplicates_elsewhere(run: RunFiles, audit: Mapping[str, Any] | None) -> int:
   if audit is None:
     return 0
-  return audit["splits"][run.reported_split]["images_with_twin"]["elsewhere"]
+  return audit["splits"][run.reported_split]["images_with_near_duplicate"]["elsewhere"]
 
 
 def _count(number: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 from absl import logging
 
-from emosynth_jax.config import defaults
+from emosynth_jax.config import defaults, renamed
 from emosynth_jax.parallel import concurrent_runs, distributed
 from emosynth_jax.training import epoch
 from emosynth_jax.utils import files
@@ -98,7 +98,7 @@ def finished_report(
   """
   path = pathlib.Path(workdir) / "report.json"
   try:
-    report = json.loads(path.read_text())
+    report = renamed.with_new_names(json.loads(path.read_text()))
     done, best = report["epochs_trained"], report["best_epoch"]
     settings, invariant = report["config"], report["batch_invariance"]["passed"]
   except (FileNotFoundError, ValueError, KeyError):

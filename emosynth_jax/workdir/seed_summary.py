@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emosynth_jax.config import renamed
 from emosynth_jax.data import fingerprints
 from emosynth_jax.metrics import statistics
 from emosynth_jax.utils import text_table
@@ -30,7 +31,7 @@ _FIGURES = {
   "macro F1": ("macro", "f1"),
   "calibration error": ("expected_calibration_error",),
   "loss": ("loss",),
-  "accuracy without twins": ("without_twins", "accuracy"),
+  "deduplicated accuracy": ("deduplicated", "accuracy"),
   "accuracy with test-time augmentation": ("test_time_augmentation", "accuracy"),
 }
 
@@ -59,7 +60,7 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, float]:
 
   Returns:
     "accuracy", "balanced accuracy", "macro F1", "calibration error" and "loss", and
-    where the report has them "accuracy without twins" and "accuracy with test-time
+    where the report has them "deduplicated accuracy" and "accuracy with test-time
     augmentation"; all fractions, except the loss.
   """
   found = {label: _at(summary, path) for label, path in _FIGURES.items()}
@@ -205,7 +206,7 @@ def read_summary(workdir: str | os.PathLike) -> dict[str, Any]:
       f"{path} is missing: --compare takes the folder of another command with --seeds"
     )
   try:
-    return json.loads(path.read_text())
+    return renamed.with_new_names(json.loads(path.read_text()))
   except ValueError as error:
     raise ValueError(f"{path} is damaged ({error})") from error
 

@@ -19,14 +19,14 @@ class Split(NamedTuple):
     name: name by the data set's authors.
     logits: float `(N, K)`.
     labels: int `(N,)`.
-    without_twins: a summary as `classification.summarize` has it, of the images without
+    deduplicated: a summary as `classification.summarize` has it, of the images without
       a near-duplicate in an earlier split; None if not requested, or if none is left.
   """
 
   name: str
   logits: np.ndarray
   labels: np.ndarray
-  without_twins: Mapping[str, Any] | None = None
+  deduplicated: Mapping[str, Any] | None = None
 
 
 def coverage(
@@ -131,11 +131,11 @@ def _accuracy(splits: Sequence[Split], summaries: Sequence[Mapping[str, Any]]) -
     ["accuracy", *[percent(x["accuracy"]) for x in summaries]],
     ["balanced accuracy", *[percent(x["balanced_accuracy"]) for x in summaries]],
   ]
-  rest = [split.without_twins for split in splits]
+  rest = [split.deduplicated for split in splits]
   if any(rest):
     rows.append(
       [
-        "accuracy without images that have a twin in an earlier split",
+        "accuracy, deduplicated (without near-duplicates of earlier splits)",
         *[
           f"{percent(x['accuracy'])} of {x['num_examples']:,}" if x else "none"
           for x in rest

@@ -17,7 +17,7 @@ from experiments.lib.literature import Claim
 # The baseline first: differences are the second minus the first.
 LOSSES = {"cross-entropy": "ce", "MAM-SoftMax + SCE": "mam_sce"}
 
-_FIGURES = ("accuracy", "accuracy without twins", "balanced accuracy", "macro F1")
+_FIGURES = ("accuracy", "deduplicated accuracy", "balanced accuracy", "macro F1")
 # The two metrics with columns and a paired comparison.
 _COMPARED = _FIGURES[:2]
 
@@ -89,7 +89,7 @@ def format_markdown(
     Markdown.
   """
   lines = [f"# {title}", "", *(f"- {key}: {text}" for key, text in protocol.items())]
-  columns = "method|source|claimed|ours|ours without twins|protocol|pretrained|doubts"
+  columns = "method|source|claimed|measured|deduplicated|protocol|pretrained|caveats"
   lines += [
     "",
     'Accuracy in per cent. "Claimed" is what the source prints, by whatever protocol;',
@@ -193,7 +193,7 @@ def _paired_lines(runs) -> list[str]:
     "",
     "Student's interval and two-sided test. It speaks of the spread over these runs,",
     "not over other images. Accuracy is the figure that the comparison is about; the",
-    "one without twins is a check of it, not a second chance.",
+    "deduplicated accuracy is a check of it, not a second primary metric.",
   ]
   if any("fold" in run.unit for run in runs):
     lines += [
@@ -214,7 +214,7 @@ def format_csv(claims: Sequence[Claim], runs: Sequence[Run]) -> str:
   rows: list[list[Any]] = [
     [
       *("method", "source", "claimed", "ours", "deviation", "runs"),
-      *("without_twins", "without_twins_deviation"),
+      *("deduplicated", "deduplicated_deviation"),
       *("protocol", "pretrained", "doubts"),
     ]
   ]
@@ -238,16 +238,16 @@ def format_runs_csv(runs: Sequence[Run]) -> str:
   """Writes one line per run: metrics of every seed and fold, in percent."""
   columns = [figure.replace(" ", "_") for figure in _FIGURES]
   rows: list[list[Any]] = [
-    ["loss", "run", *columns, "twins_left_out", "best_epoch", "batch_invariant"]
+    ["loss", "run", *columns, "images_removed", "best_epoch", "batch_invariant"]
   ]
   for run in runs:
-    twins = run.split[1].get("without_twins") or {}
+    rest = run.split[1].get("deduplicated") or {}
     rows.append(
       [
         run.loss,
         run.unit,
         *(run.figures.get(figure, "") for figure in _FIGURES),
-        twins.get("num_left_out", ""),
+        rest.get("num_left_out", ""),
         run.report["best_epoch"],
         run.report["batch_invariance"]["passed"],
       ]

@@ -27,7 +27,7 @@ def measured_rows(
   folds: int = 0,
   settings: Mapping[str, Any] | None = None,
   init_from: str = "",
-  without_twins: bool = False,
+  deduplicated: bool = False,
 ) -> list[Row]:
   """Builds the rows to train.
 
@@ -37,7 +37,7 @@ def measured_rows(
     settings: changes to the config for both losses.
     init_from: workdir of the run to start from; "{loss}" in it stands for the loss's
       variant.
-    without_twins: as for `Row`.
+    deduplicated: as for `Row`.
 
   Returns:
     One row a loss and fold, the losses of a fold together.
@@ -51,7 +51,7 @@ def measured_rows(
       if init_from:
         own["init_from"] = init_from.replace("{loss}", variant)
       label = loss if fold is None else f"{loss}, fold {fold}"
-      rows.append(Row(label, data, variant, settings=own, without_twins=without_twins))
+      rows.append(Row(label, data, variant, settings=own, deduplicated=deduplicated))
   return rows
 
 

@@ -46,7 +46,7 @@ FER2013 = (
     "not stated",
     "people score about 65 %, no audited single network from scratch, chosen on "
     "PublicTest, has more than about 72.6 %; form of the images, deviation and seed "
-    "not stated; 19 % of PrivateTest have a twin in another split",
+    "not stated; 19 % of PrivateTest have a near-duplicate in another split",
   ),
   Claim(
     "PAtt-Lite",

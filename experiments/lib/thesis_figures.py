@@ -62,8 +62,8 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
     The figures. Their rows are those of the tables, whose runs they share.
   """
   settings = {"num_epochs": face_epochs} if face_epochs else {}
-  fer2013 = face_tables.measured_rows("fer2013", settings=settings, without_twins=True)
-  raf_db = face_tables.measured_rows("raf_db", settings=settings, without_twins=True)
+  fer2013 = face_tables.measured_rows("fer2013", settings=settings, deduplicated=True)
+  raf_db = face_tables.measured_rows("raf_db", settings=settings, deduplicated=True)
   # One fold: a picture of all would be of ten networks.
   ck_plus = face_tables.measured_rows("ck_plus", folds=1, settings=settings)
   cifar10 = [Row(f"EmoSynthNet, {v}", "cifar10", v) for v in ("ce", "mam")]

@@ -67,8 +67,8 @@ def _write_raf_db(root):
   listing.parent.mkdir()
   listing.write_text("".join(lines))
   images = root / "Image/aligned"
-  twin = (images / "train_00001_aligned.jpg").read_bytes()
-  (images / "test_00001_aligned.jpg").write_bytes(twin)
+  copy = (images / "train_00001_aligned.jpg").read_bytes()
+  (images / "test_00001_aligned.jpg").write_bytes(copy)
   return root
 
 
@@ -94,7 +94,7 @@ def raf_db(tmp_path_factory):
   """A table of RAF-DB: the data's folder, its workdir, rows and text."""
   root = _write_raf_db(tmp_path_factory.mktemp("raf_db"))
   workdir = tmp_path_factory.mktemp("tables")
-  rows = face_tables.measured_rows("raf_db", without_twins=True)
+  rows = face_tables.measured_rows("raf_db", deduplicated=True)
   return root, workdir, rows, _table(rows, workdir, root)
 
 
@@ -126,20 +126,20 @@ def test_the_table_has_the_runs_own_figures(raf_db):
   with (folder / "table_5_2.csv").open() as file:
     table = {row["method"]: row for row in csv.DictReader(file)}
   for loss in face_report.LOSSES:
-    for key, name in (("accuracy", "ours"), ("without_twins", "without_twins")):
+    for key, name in (("accuracy", "measured"), ("deduplicated", "deduplicated")):
       values = []
       for seed in range(2):
         summary = reports[loss, seed]
         # One of the 14 test images is in train.
-        assert summary["without_twins"]["num_left_out"] == 1
-        summary = summary if key == "accuracy" else summary["without_twins"]
+        assert summary["deduplicated"]["num_left_out"] == 1
+        summary = summary if key == "accuracy" else summary["deduplicated"]
         values.append(100 * summary["accuracy"])
-        column = key if key == "accuracy" else "accuracy_without_twins"
+        column = key if key == "accuracy" else "deduplicated_accuracy"
         assert float(runs[loss, f"seed {seed}"][column]) == pytest.approx(values[-1])
       own = table[f"EmoSynthNet, {loss}"]
       assert own["runs"] == "2"
       assert float(own[name]) == pytest.approx(np.mean(values))
-      deviation = "deviation" if name == "ours" else "without_twins_deviation"
+      deviation = "deviation" if name == "measured" else "deduplicated_deviation"
       assert float(own[deviation]) == pytest.approx(np.std(values, ddof=1))
       assert f" {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} |" in text
   assert (folder / "table_5_2_pairs.png").stat().st_size > 0
@@ -187,7 +187,7 @@ def test_a_table_that_is_stopped_has_the_pairs_that_are_done(raf_db, monkeypatch
 
 
 def test_without_the_data_set_the_claims_stand_and_ours_is_not_run(tmp_path):
-  rows = face_tables.measured_rows("raf_db", without_twins=True)
+  rows = face_tables.measured_rows("raf_db", deduplicated=True)
   text = _table(rows, tmp_path, tmp_path / "nothing")
   assert text.count("| not run |") == 2
   assert "Not run: no RAF-DB at" in text

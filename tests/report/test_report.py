@@ -183,8 +183,8 @@ def test_numbers_are_of_the_whole_split_whatever_is_drawn(run, tmp_path, written
 
 def test_the_audit_and_what_was_not_run_are_told(written):
   _, data = _images(written, "data")
-  assert "6 groups of twins (13 images)" in data
-  assert "Accuracy without the images that have a twin in another split was not" in data
+  assert "6 groups of duplicates of any kind (13 images)" in data
+  assert "in another split, was not computed" in data
   _, not_run = _images(written, "not-run")
   assert "Loss landscape" in not_run
   assert "Other seeds" in not_run

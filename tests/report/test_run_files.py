@@ -20,11 +20,14 @@ def test_a_run_is_what_its_files_say(tmp_path):
 
 def test_settings_that_came_later_have_their_defaults(tmp_path):
   report = made_up_run.write_run(tmp_path)
-  del report["config"]["pretrained"], report["config"]["data"]["twins"]
+  del report["config"]["pretrained"], report["config"]["data"]["near_duplicates"]
   (tmp_path / "report.json").write_text(json.dumps(report))
   config = run_files.read_run(tmp_path).report["config"]
   assert config["pretrained"] == {"file": "", "keep": []}
-  assert config["data"]["twins"] == {"max_distance": 12, "min_correlation": 0.9}
+  assert config["data"]["near_duplicates"] == {
+    "max_distance": 12,
+    "min_correlation": 0.9,
+  }
   # A loss's arguments are its own: no default's are put beside them.
   assert config["loss"] == {"name": "cross_entropy"}
 

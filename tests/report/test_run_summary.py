@@ -137,16 +137,18 @@ def test_without_a_test_split_the_headline_was_chosen_on(tmp_path):
   )
 
 
-def test_twins_that_were_not_left_out_are_a_doubt(tmp_path):
+def test_a_missing_deduplicated_accuracy_is_a_doubt(tmp_path):
   report = made_up_run.write_run(tmp_path)
   audit = made_up_run.write_audit(tmp_path, report, elsewhere=4)
   run = run_files.read_run(tmp_path)
-  assert "4 images of this split have a twin" in run_summary.doubts(run, audit)[-1]
+  assert (
+    "4 images of this split have a near-duplicate" in run_summary.doubts(run, audit)[-1]
+  )
   assert len(run_summary.doubts(run, None)) == 1
   made_up_run.write_audit(tmp_path, report, elsewhere=0)
   none = run_files.read_audit(tmp_path, run)
   assert len(run_summary.doubts(run, none)) == 1
-  run.report["splits"]["test"]["without_twins"] = {"accuracy": 0.6}
+  run.report["splits"]["test"]["deduplicated"] = {"accuracy": 0.6}
   assert len(run_summary.doubts(run, audit)) == 1
 
 
@@ -158,7 +160,7 @@ def test_what_was_not_run_is_said_until_it_was(tmp_path):
   ]
   assert titles == [
     "Other seeds",
-    "Accuracy without twins of other splits",
+    "Deduplicated accuracy",
     "Audit of the data set",
     "Test-time augmentation",
     "The network itself: hardest images, Grad-CAM, embedding",
@@ -182,7 +184,7 @@ def test_what_was_not_run_is_said_until_it_was(tmp_path):
   for name in ("loss_landscape", "curvature", "curvature_map"):
     made_up_run.write_json(tmp_path / f"{name}.json", {"settings": settings})
   run.report["splits"]["test"] |= {
-    "without_twins": None,
+    "deduplicated": None,
     "test_time_augmentation": {"accuracy": 0.5},
   }
   both = {"sanity": {"rows": []}, "deletion": {"rows": []}}

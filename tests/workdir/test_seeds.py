@@ -204,7 +204,7 @@ def test_the_summary_has_each_figure_its_mean_and_its_sample_deviation(tmp_path)
   ):
     assert figures[label]["mean"] == pytest.approx(0.58 + shift)
     assert figures[label]["deviation"] == pytest.approx(np.std(accuracies, ddof=1))
-  assert "accuracy without twins" not in figures
+  assert "deduplicated accuracy" not in figures
   assert summary["seeds"] == [0, 1, 2]
   assert summary["config"] == {"batch_size": 3}
 
