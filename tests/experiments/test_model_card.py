@@ -133,7 +133,7 @@ def _main(monkeypatch, source, arguments=(), **changes):
   given = {
     "source": source,
     "data_dir": None,
-    "near_duplicates": True,
+    "deduplicated": True,
     "traceback": False,
   }
   monkeypatch.setattr(
