@@ -163,14 +163,12 @@ def _write_report(
         "model": f"{config.model.name}, {report['num_parameters']:,} parameters"
         + (f", averaged with decay {config.ema_decay}" if config.ema_decay else ""),
         "loss": config.loss.name,
-        "started from": config.init_from
-        or config.pretrained.file
-        or "random parameters",
+        "initialization": config.init_from or config.pretrained.file or "random",
         "seed": config.seed,
         "hardware": _each_once(trained_by, "hardware"),
         "command": _each_once(trained_by, "command"),
         "commit": _each_once(trained_by, "commit"),
-        "evaluated at": _each_once([evaluated_by], "commit"),
+        "evaluation commit": _each_once([evaluated_by], "commit"),
         "batch invariance": batch_invariance.describe(report["batch_invariance"]),
       },
     )
@@ -189,7 +187,7 @@ def _write_report(
     title,
   )
   plots.plot_reliability(summary["calibration"], workdir / "reliability.png", title)
-  logging.info("The report and its pictures are in %s.", workdir)
+  logging.info("Wrote the report and its plots to %s.", workdir)
 
 
 def _describe_form(dataset: Dataset) -> dict[str, str]:

@@ -47,14 +47,16 @@ def define_flags() -> None:
   config_flags.DEFINE_config_file(
     "config",
     None,
-    "Config file, with variants after a colon; its data part is audited.",
+    "Config file, with variants after a colon; its data set is audited.",
     lock_config=False,
     accept_new_attributes=True,
   )
   flags.DEFINE_string(
-    "workdir", None, "Folder for what is found. By default runs/NAME-audit."
+    "workdir", None, "Output folder of the audit. By default runs/NAME-audit."
   )
-  flags.DEFINE_integer("max_pairs", 60, "Pairs on the contact sheet.", 1)
+  flags.DEFINE_integer(
+    "max_pairs", 60, "Maximum number of pairs on the contact sheet.", 1
+  )
   cli.define_traceback()
   flags.mark_flag_as_required("config")
 

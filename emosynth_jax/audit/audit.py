@@ -43,7 +43,7 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
   try:
     datasets = run_data.load_data(config, run_data.splits(config))
   except ValueError as error:
-    logging.info("The loader refuses the data; looking for damaged files.")
+    logging.info("The loader failed; searching for damaged files.")
     files = unreadable.find_unreadable(config.data.data_dir)
     report |= {"refused": str(error), "unreadable_files": files}
     file_utils.write_report(workdir / "audit.json", report)
@@ -52,8 +52,8 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
     if not files:
       raise
     raise ValueError(
-      f"{error}. In all, {len(files)} files can't be decoded; {workdir / 'audit.txt'} "
-      "names them"
+      f"{error}. {len(files)} files cannot be decoded in total, listed in "
+      f"{workdir / 'audit.txt'}"
     ) from error
 
   images = np.concatenate([dataset.images for dataset in datasets.values()])
@@ -67,5 +67,5 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
   pairs = contact_sheet.choose_pairs(datasets, found, max_pairs)
   contact_sheet.draw_pairs(datasets, pairs, workdir / "near_duplicates.png")
   print(text, end="")
-  logging.info("audit.json, audit.txt and near_duplicates.png are in %s.", workdir)
+  logging.info("Wrote audit.json, audit.txt and near_duplicates.png to %s.", workdir)
   return report

@@ -90,9 +90,9 @@ def format_report(report: Mapping[str, Any]) -> str:
   thresholds = report["config"]["near_duplicates"]
   lines = [
     f"data set  {report['data_set']}",
-    "near-duplicates: equal pixels, or at most "
-    f"{thresholds['max_distance']} of 64 bits of pHash and a correlation of at least "
-    f"{thresholds['min_correlation']:g}, as they are or mirrored",
+    f"near-duplicates: equal pixels, or at most {thresholds['max_distance']} of 64 "
+    f"bits of pHash and a correlation of at least {thresholds['min_correlation']:g}, "
+    "as they are or mirrored",
     "",
   ]
   lines += _table(
@@ -152,7 +152,7 @@ def format_report(report: Mapping[str, Any]) -> str:
   for name, split in splits.items():
     lines += [f"blank in {name}: {source}" for source in split["blank_images"]]
   unreadable = report["unreadable_files"]
-  lines.append(f"files that can't be decoded: {len(unreadable) or 'none'}")
+  lines.append(f"files that cannot be decoded: {len(unreadable) or 'none'}")
   return "\n".join(lines) + "\n"
 
 

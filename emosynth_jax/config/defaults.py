@@ -276,8 +276,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     )
   if config.init_from and config.pretrained.file:
     raise ValueError(
-      "config.pretrained.file: a run starts from one place, and config.init_from is "
-      f"{config.init_from!r} already"
+      "config.pretrained.file: cannot be combined with config.init_from, which is "
+      f"{config.init_from!r}; set one of them"
     )
   if not 0 <= config.schedule.final_scale <= 1:
     raise ValueError(
@@ -287,12 +287,12 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   if config.schedule.name == "cosine" and config.plateau.patience:
     raise ValueError(
       "config.plateau.patience: expected 0 (off) beside a cosine schedule, got "
-      f"{config.plateau.patience}: the learning rate would fall twice"
+      f"{config.plateau.patience}: the learning rate would be decayed twice"
     )
   if config.eval_augment != "none" and config.data.name in _ONE_WAY_ROUND:
     raise ValueError(
       f'config.eval_augment: expected "none" for {config.data.name}, got '
-      f"{config.eval_augment!r}: a mirrored digit is another sign"
+      f"{config.eval_augment!r}: labels of digits are not invariant to mirroring"
     )
 
 

@@ -85,7 +85,7 @@ def find_duplicates(
   chosen = images[searched]
   hashes = perceptual_hashes(chosen)
   flipped = perceptual_hashes(chosen[:, :, ::-1])
-  logging.info("Comparing %d images with each other.", len(chosen))
+  logging.info("Searching %d images for near-duplicates.", len(chosen))
   same = close_pairs(hashes, hashes, max_distance)
   # Both directions, since their rounding may differ slightly.
   mirror = np.concatenate(
@@ -205,9 +205,9 @@ def close_pairs(first: np.ndarray, second: np.ndarray, max_distance: int) -> np.
     count += len(pairs)
     if count > _MAX_CANDIDATES:
       raise ValueError(
-        f"more than {_MAX_CANDIDATES} pairs of images differ in at most {max_distance} "
-        f"of 64 bits of their perceptual hashes, found among the first {start + rows} "
-        f"of {n} images: this data set needs a lower max_distance"
+        f"more than {_MAX_CANDIDATES} pairs of images differ in at most "
+        f"{max_distance} of 64 bits of their perceptual hashes, found among the first "
+        f"{start + rows} of {n} images: use a lower max_distance"
       )
     start += rows
     logging.log_every_n_seconds(

@@ -163,8 +163,8 @@ def class_weights(kind: str, dataset: Dataset) -> np.ndarray:
   if not counts.all():
     empty = dataset.class_names[int(np.argmin(counts))]
     raise ValueError(
-      f"class_weights: the class {empty!r} has no training image to weigh; use "
-      '"none" or more images'
+      f"class_weights: the class {empty!r} has no training image, so that its weight "
+      'is undefined; use "none", or more images'
     )
   return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 

@@ -64,7 +64,7 @@ def run_seeds(
       waiting.append(own)
     else:
       reports[own.seed] = report
-      logging.info("Seed %d in %s: finished before.", own.seed, workdir_of(own.seed))
+      logging.info("Seed %d in %s is already finished.", own.seed, workdir_of(own.seed))
   groups = groups_of(len(waiting)) if len(waiting) > 1 else ()
   if len(groups) > 1:
     found = concurrent_runs.run_side_by_side(

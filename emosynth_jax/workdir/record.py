@@ -86,7 +86,8 @@ def only_training_in(workdir: str | os.PathLike) -> Iterator[None]:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise ValueError(
-        f"another process trains in {workdir}: wait for it, or use another --workdir"
+        f"another process is training in {workdir}: wait for it, or use another "
+        "--workdir"
       ) from None
     yield
 
@@ -210,7 +211,7 @@ def check_same_config(
     old = comparable_settings(json.loads(path.read_text()))
   except (ValueError, AttributeError):
     raise ValueError(
-      f"{path} is damaged: delete it to go on with the settings of this command"
+      f"{path} is damaged: delete it to continue with the settings of this command"
     ) from None
   new = comparable_settings(json.loads(json.dumps(config.to_dict())))
   # A cosine ends with the last epoch: more epochs would change every step.

@@ -216,8 +216,9 @@ def draw_runs(path: Any, found: Sequence[Found]) -> None:
     path,
     rows,
     records[0]["class_names"],
-    title=f"{settings['data_set']}, {settings['official_split'] or settings['split']}: "
-    f"numbers of {settings['num_images']:,} images, {settings['num_points']:,} drawn",
+    title=f"{settings['data_set']}, "
+    f"{settings['official_split'] or settings['split']}: metrics of "
+    f"{settings['num_images']:,} images, {settings['num_points']:,} drawn",
   )
 
 
@@ -263,7 +264,7 @@ def embed_all(given: Any) -> None:
       },
     )
   print(text, end="")
-  print("Pictures and numbers are in the workdirs: embeddings*.png, separation*.txt")
+  print("Plots and metrics are in the workdirs: embeddings*.png, separation*.txt")
 
 
 def main(argv: list[str]) -> None:
