@@ -29,7 +29,7 @@ def describe(case: Case) -> torch_programs.Program:
   config = case.config()
   if config.model.name != "emosynthnet":
     raise ValueError(
-      f"{case}: expected EmoSynthNet, which alone is in PyTorch here, got "
+      f"{case}: expected EmoSynthNet, the only network with a PyTorch version, got "
       f"{config.model.name}"
     )
   side = case.image_shape[0]

@@ -179,7 +179,7 @@ def make_all(given: Any) -> list[dict[str, Any]]:
     files.write_report(output / "figures.json", records)
     page = figures_page.build(figures, records, output, provenance.provenance())
     files.write_atomically(output / "index.html", page.encode())
-  logging.info("The figures and index.html are in %s.", output)
+  logging.info("Wrote the figures and index.html to %s.", output)
   return own
 
 
@@ -196,37 +196,41 @@ def read_records(output: pathlib.Path) -> dict[str, Mapping[str, Any]]:
     return dict(json.loads(path.read_text()))
   except (ValueError, TypeError) as error:
     raise ValueError(
-      f"{path} is damaged ({error}): delete it, and the figures are made again"
+      f"{path} is damaged ({error}): delete it to regenerate the figures"
     ) from error
 
 
 def define_flags() -> None:
   """The flags of this command."""
-  flags.DEFINE_list("only", [], "Numbers of figures, as 3.5,5.3; by default all.")
+  flags.DEFINE_list("only", [], "Figure numbers, for example 3.5,5.3; by default all.")
   flags.DEFINE_enum(
     "scale",
     "full",
     ["full", "small"],
-    "full: the config's own network, for a GPU. small: parts of the data, narrow "
-    "networks, few epochs, for two CPU cores.",
+    "full: the config's own network, for a GPU. small: subsets of the data, narrow "
+    "networks and few epochs, for two CPU cores.",
   )
-  flags.DEFINE_integer("seeds", 1, "Seeds of curves and embeddings, counted from 0.", 1)
+  flags.DEFINE_integer(
+    "seeds", 1, "Number of seeds, from 0, of curves and embeddings.", 1
+  )
   flags.DEFINE_integer(
     "face_epochs",
     0,
-    "Epochs at most on the face data sets; 0: as many as the scale has.",
+    "Maximum number of epochs on the face data sets; 0 for the scale's default.",
     0,
   )
   flags.DEFINE_string(
     "data_dir",
     None,
-    "Folder of the data sets, with those of TFDS in its tfds/; by default data.",
+    "Data set directory, with TFDS data sets in its tfds/. By default data.",
   )
   flags.DEFINE_string(
-    "workdir", None, "Folder of the runs; by default runs/tables-SCALE, the tables'."
+    "workdir",
+    None,
+    "Folder of the runs, shared with the tables. By default runs/tables-SCALE.",
   )
   flags.DEFINE_string(
-    "output", None, "Folder of the pictures; by default figures in the workdir."
+    "output", None, "Output folder of the images. By default figures in the workdir."
   )
   cli.define_traceback()
 

@@ -190,12 +190,17 @@ def measure(
 if __name__ == "__main__":
   cli.define_traceback()
   flags.DEFINE_string("workdir", "runs/first_steps", "Output folder.")
-  flags.DEFINE_string("data_dir", "data", "FER-2013's zip, CSV or folder.")
-  flags.DEFINE_list("widths", ["0.125", "0.25", "1"], "Widths of EmoSynthNet.")
+  flags.DEFINE_string("data_dir", "data", "Zip, CSV or folder of FER-2013.")
+  flags.DEFINE_list(
+    "widths", ["0.125", "0.25", "1"], "Width multipliers of EmoSynthNet."
+  )
   flags.DEFINE_list(
     "variants",
     [DEFAULT, "ce", "thesis"],
-    "Variants of configs/fer2013.py; 'default' for none, as in default,ce,thesis+ce.",
+    "Variants of configs/fer2013.py, for example default,ce,thesis+ce, where default "
+    "is none.",
   )
-  flags.DEFINE_integer("steps", 100, "Steps of each run, at most an epoch's.", 2)
+  flags.DEFINE_integer(
+    "steps", 100, "Number of steps of each run, at most one epoch.", 2
+  )
   app.run(run)

@@ -49,7 +49,7 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
     datasets = run_data.load_data(config, names if deduplicated else names[1:])
   except FileNotFoundError as error:
     raise FileNotFoundError(
-      f"{error}. (--data_dir says where the data set is.)"
+      f"{error}. Set --data_dir to the data set directory."
     ) from error
   if pathlib.Path(source).is_dir():
     run_record.check_same_data(datasets, source)
@@ -128,7 +128,9 @@ def main(argv: list[str]) -> None:
 def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_string(
-    "source", None, "A bundle or a run's folder; by default the package's network."
+    "source",
+    None,
+    "Bundle or workdir of a run. By default the included pretrained model.",
   )
   flags.DEFINE_bool(
     "deduplicated",

@@ -25,7 +25,7 @@ ROWS = [
     # Table 3.1 says 91.45 for CIFAR-10.
     ("CE", "ce", 99.61, 91.54),
     ("MAM-SoftMax", "mam", 99.66, 93.63),
-    ("MAM-SoftMax under SCE", "mam_sce", None, None),
+    ("MAM-SoftMax with SCE", "mam_sce", None, None),
   )
   for data, claimed in (("mnist", mnist), ("cifar10", cifar10))
 ]

@@ -58,7 +58,7 @@ def build(runs: Sequence[RunFiles], *, made_by: Mapping[str, Any]) -> str:
     "described": run_summary.described(report, split),
     "num_images": report["splits"][split]["num_examples"],
     "head": [_headline(arm, split) for arm in arms],
-    "doubts": _doubts(arms),
+    "caveats": _caveats(arms),
     "runs": [_row(arm, run) for arm in arms for run in arm.runs],
     "tables": [_figures(arms, name, report) for name in report["splits"]],
     "differences": differences,
@@ -216,13 +216,13 @@ def _row(arm: Arm, run: RunFiles) -> dict[str, Any]:
   }
 
 
-def _doubts(arms: Sequence[Arm]) -> list[str]:
+def _caveats(arms: Sequence[Arm]) -> list[str]:
   """Each caveat once, with the runs that it applies to."""
   about: dict[str, list[str]] = {}
   total = sum(len(arm.runs) for arm in arms)
   for arm in arms:
     for run in arm.runs:
-      for sentence in run_summary.doubts(run):
+      for sentence in run_summary.caveats(run):
         # Stated per arm below.
         if sentence != run_summary.ONE_SEED:
           name = f"{arm.label}, seed {run.report['seed']}"
@@ -267,7 +267,7 @@ def _title(arms: Sequence[Arm]) -> str:
 def _sections(several: bool) -> list[tuple[str, str]]:
   return [
     ("protocol", "Protocol"),
-    ("figures", "Figures"),
+    ("metrics", "Metrics"),
     *([("differences", "Differences")] if several else []),
     ("config", "Config"),
     ("training", "Training"),

@@ -57,10 +57,10 @@ def build(
   """
   report, head = run.report, run_summary.headline(run)
   summary = head["summary"]
-  doubts = run_summary.doubts(run, audit)
+  caveats = run_summary.caveats(run, audit)
   images = embedding = None
   if answered is not None:
-    doubts += check_answers(run, answered)
+    caveats += check_answers(run, answered)
     images = examples.images(answered, looks)
     embedding = examples.embedding(answered, looks)
   crc32 = None
@@ -86,7 +86,7 @@ def build(
     "head": head,
     "protocol": run_summary.protocol(run),
     "origin": run_summary.origin(run),
-    "doubts": doubts,
+    "caveats": caveats,
     "changes": tables.config_changes(config),
     "settings": sorted(defaults.flatten(config).items()),
     "curves": training_curves(run),
@@ -234,14 +234,14 @@ def _sections(
 ) -> Sequence[tuple[str, str]]:
   return [
     ("protocol", "Protocol"),
-    ("figures", "Figures"),
+    ("metrics", "Metrics"),
     ("config", "Config"),
     ("training", "Training"),
     ("confusion", "Confusion"),
     ("classes", "Classes"),
     ("calibration", "Calibration"),
     *(
-      [("mistakes", "Mistakes"), ("grad-cam", "Grad-CAM"), ("embedding", "Embedding")]
+      [("mistakes", "Errors"), ("grad-cam", "Grad-CAM"), ("embedding", "Embedding")]
       if images
       else []
     ),

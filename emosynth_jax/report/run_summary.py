@@ -107,7 +107,7 @@ def origin(run: RunFiles) -> list[tuple[str, Any]]:
   ]
 
 
-def doubts(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
+def caveats(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
   """Caveats of the result, in sentences.
 
   Args:
@@ -135,7 +135,7 @@ def doubts(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
       f"The run was evaluated before the end of training: {report['epochs_trained']} "
       f"of {config.num_epochs} epochs."
     )
-  found += _doubts_of_origin(run)
+  found += _caveats_of_origin(run)
   if config.data.limit:
     found.append(
       f"Each split was limited to {_count(config.data.limit)} images: these are not "
@@ -216,7 +216,7 @@ def not_run(
   return rows
 
 
-def _doubts_of_origin(run: RunFiles) -> list[str]:
+def _caveats_of_origin(run: RunFiles) -> list[str]:
   trained, evaluated = run.report["trained_by"], run.report["evaluated_by"]
   commits = [line["commit"] for line in trained]
   found = []

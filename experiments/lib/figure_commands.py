@@ -49,12 +49,12 @@ def help_of(figure: Figure) -> str:
   number = figure.numbers[0]
   blocks = [f"{figure.name.capitalize()}: {figure.title}."]
 
-  blocks += ["To draw it:", _shell(command_of(figure, workdirs, "small"))]
+  blocks += ["To plot it:", _shell(command_of(figure, workdirs, "small"))]
   if figure.rows:
     both = ["-m", "experiments.all_figures", "--scale=small", f"--only={number}"]
-    blocks += ["To train its missing runs first, and draw it:", _shell(both)]
+    blocks += ["To train its missing runs and plot it:", _shell(both)]
   if figure.training:
-    blocks += ["To train such runs one by one:", *map(_shell, figure.training)]
+    blocks += ["To train its runs one by one:", *map(_shell, figure.training)]
 
   blocks += [textwrap.fill(note, 80) for note in figure.notes]
   return "\n\n".join(blocks) + "\n"

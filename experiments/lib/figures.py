@@ -69,7 +69,7 @@ def tell_apart(
   """
   folders = [own[0].workdir.resolve() for own in groups]
   if twice := [folder for folder in folders if folders.count(folder) > 1]:
-    raise ValueError(f"--workdir: {twice[0]} is there twice")
+    raise ValueError(f"--workdir: {twice[0]} is given twice")
   common = os.path.commonpath(folders) if folders else ""
   endings = (
     [folder.name for folder in folders],
@@ -95,7 +95,7 @@ def write_origin(path: pathlib.Path, workdirs: Sequence[str], text: str = "") ->
   """
   made = provenance.provenance()
   lines = [text] if text else []
-  lines.append(f"made by: {made['command']}\ncommit: {made['commit']}\n")
+  lines.append(f"command: {made['command']}\ncommit: {made['commit']}\n")
   lines += describe_runs(workdirs)
   content = "\n".join(lines) + "\n"
   files.write_atomically(path.with_suffix(".txt"), content.encode())
@@ -144,7 +144,7 @@ def define_flags(*, images: int | None = None, points: int | None = None) -> Non
   flags.DEFINE_multi_string(
     "workdir",
     None,
-    "Folder of a trained run; may be given several times.",
+    "Workdir of a trained run; may be given several times.",
     required=True,
   )
   cli.define_traceback()
@@ -153,7 +153,11 @@ def define_flags(*, images: int | None = None, points: int | None = None) -> Non
   flags.DEFINE_enum(
     "split", "test", ["train", "validation", "test"], "Split of the images."
   )
-  flags.DEFINE_integer("images", images, "Images of the split at most; 0 for all.", 0)
+  flags.DEFINE_integer(
+    "images", images, "Maximum number of images of the split; 0 for all.", 0
+  )
   if points is not None:
-    flags.DEFINE_integer("points", points, "Points of the t-SNE at most; 0 for all.", 0)
+    flags.DEFINE_integer(
+      "points", points, "Maximum number of points of t-SNE; 0 for all.", 0
+    )
   cli.define_data_dir()

@@ -23,12 +23,13 @@ ACCURACIES = (
   ("validation accuracy (%)", 100, ("validation/accuracy",)),
 )
 _LOSSES = (
-  "Training: mean over an epoch, under augmentation and dropout, the loss each run's "
-  "own with its margin.\nValidation: after the epoch, without either, the loss "
-  "cross-entropy of the margin-free logits."
+  "Training: mean over an epoch, with augmentation and dropout; loss: each run's own, "
+  "with its margin.\n"
+  "Validation: after the epoch, without either; loss: cross-entropy of the "
+  "margin-free logits."
 )
 _TRAINING = (
-  "Training accuracy: mean over an epoch, under augmentation and dropout. Validation: "
+  "Training accuracy: mean over an epoch, with augmentation and dropout. Validation: "
   "after the epoch, without either."
 )
 

@@ -27,7 +27,7 @@ def format_summary(
   """The table as text, which ends in a newline."""
   lines = [f"{key}: {value}" for key, value in protocol.items()]
   for dim, by_loss in summary.items():
-    lines += ["", f"{dim}-D embedding, mean ± deviation over the seeds"]
+    lines += ["", f"{dim}-D embedding, mean ± standard deviation over seeds"]
     rows = [["", *by_loss]]
     rows += [
       [figure, *(_with_deviation(own[figure], digits) for own in by_loss.values())]
@@ -77,9 +77,10 @@ def draw(
         axis = figure.add_subplot(*position, projection="3d")
         _draw_sphere(axis, one.points, labels)
       axis.set_title(
-        f"{label}, {dim}-D\naccuracy {100 * one.figures['accuracy']:.1f} %, angle to "
-        f"own {one.figures['angle_to_own']:.1f}°,\nto the nearest other "
-        f"{one.figures['angle_to_other']:.1f}°",
+        f"{label}, {dim}-D\n"
+        f"accuracy {100 * one.figures['accuracy']:.1f} %, angle to own class mean "
+        f"{one.figures['angle_to_own']:.1f}°,\n"
+        f"to nearest other {one.figures['angle_to_other']:.1f}°",
         fontsize=8.5,
       )
   figure.legend(
@@ -172,7 +173,7 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
   found = toy_embeddings.run_all(training, validation, seeds, given.epochs)
   provenance = run_provenance.provenance()
   protocol = {
-    "data": f"MNIST, {len(training)} of train; numbers of {len(validation)} held out",
+    "data": f"MNIST, {len(training)} of train; metrics of {len(validation)} held out",
     "training": f"Adam from {toy_embeddings.LEARNING_RATE} by a cosine, batches of "
     f"{toy_embeddings.BATCH_SIZE}, {given.epochs} epochs, no augmentation",
     "losses": "; ".join(
@@ -207,8 +208,8 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
     found,
     validation.labels,
     validation.class_names,
-    f"MNIST, {len(training):,} images of train; drawn: {len(validation):,} held out, "
-    f"seed {seeds[0]}",
+    f"MNIST, {len(training):,} images of train; plotted: {len(validation):,} held "
+    f"out, seed {seeds[0]}",
   )
   print(text, end="")
   print(f"{path.name}, .txt, .json and .npz are in {path.parent}")
@@ -216,10 +217,13 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
 
 def define_flags() -> None:
   """The flags of this command."""
-  flags.DEFINE_string("data_dir", "data/tfds", "Folder of the data sets.")
-  flags.DEFINE_integer("seeds", 3, "Number of seeds, counted from 0.", 1)
+  flags.DEFINE_string("data_dir", "data/tfds", "Data set directory.")
+  flags.DEFINE_integer("seeds", 3, "Number of seeds, from 0.", 1)
   flags.DEFINE_integer(
-    "images", 4000, "Training images, drawn by class.", toy_embeddings.BATCH_SIZE
+    "images",
+    4000,
+    "Number of training images, stratified by class.",
+    toy_embeddings.BATCH_SIZE,
   )
-  flags.DEFINE_integer("epochs", 15, "Epochs of training.", 1)
+  flags.DEFINE_integer("epochs", 15, "Number of training epochs.", 1)
   command_cli.define_traceback()

@@ -38,7 +38,7 @@ def build(
     {
       "kind": "emosynth_jax",
       "title": "Figures of the thesis, redrawn",
-      "sections": [*sections, *([("others", "Not here")] if others else [])],
+      "sections": [*sections, *([("others", "Missing figures")] if others else [])],
       "drawn": drawn,
       "others": others,
       "made_by": made_by,
@@ -54,9 +54,9 @@ def _part(figure, record, folder):
   # A picture's own, and what is said of all of a figure's pictures.
   texts = [path.with_suffix(".txt") for path in shown]
   texts = dict.fromkeys([*texts, folder / f"{figure.stem}.txt"] if shown else [])
-  state = record.get("state", "not asked for")
+  state = record.get("state", "not requested")
   if record.get("pictures") and not shown:
-    state = "drawn, but its pictures are gone"
+    state = "plotted, but its images are missing"
   return {
     "id": figure.stem,
     "short": ", ".join(figure.numbers),

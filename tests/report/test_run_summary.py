@@ -1,4 +1,4 @@
-"""Protocol, doubts and omissions: each is there when it should be, and only then."""
+"""Protocol, caveats and omissions: each is there when it should be, and only then."""
 
 import json
 
@@ -77,7 +77,7 @@ def test_the_origin_is_that_of_the_training(tmp_path):
 
 
 def test_a_sound_run_has_one_seed_and_no_other_doubt(tmp_path):
-  assert run_summary.doubts(_run(tmp_path)) == [run_summary.ONE_SEED]
+  assert run_summary.caveats(_run(tmp_path)) == [run_summary.ONE_SEED]
 
 
 def _invariance(**changes):
@@ -101,13 +101,13 @@ def _invariance(**changes):
   ],
 )
 def test_each_doubt_has_its_reason(tmp_path, changes, expected):
-  found = run_summary.doubts(_run(tmp_path, **changes))
+  found = run_summary.caveats(_run(tmp_path, **changes))
   assert len(found) == 2
   assert expected in found[0]
 
 
 def test_doubts_of_commits(tmp_path):
-  def doubts(name, *commits):
+  def caveats(name, *commits):
     trained = [{"step": 0, **made_up_run.provenance(commit)} for commit in commits]
     run = _run(
       tmp_path / name,
@@ -116,14 +116,14 @@ def test_doubts_of_commits(tmp_path):
     )
     return [
       sentence
-      for sentence in run_summary.doubts(run)
+      for sentence in run_summary.caveats(run)
       if sentence != run_summary.ONE_SEED
     ]
 
-  assert [s for s in doubts("dirty", "a+dirty") if "+dirty" in s]
-  assert doubts("unknown", "unknown") == ["Trained by code whose commit is unknown."]
-  assert "went on under another commit" in doubts("two", "a", "b")[0]
-  assert doubts("same", "a", "a") == []
+  assert [s for s in caveats("dirty", "a+dirty") if "+dirty" in s]
+  assert caveats("unknown", "unknown") == ["Trained by code whose commit is unknown."]
+  assert "went on under another commit" in caveats("two", "a", "b")[0]
+  assert caveats("same", "a", "a") == []
 
 
 def test_without_a_test_split_the_headline_was_chosen_on(tmp_path):
@@ -132,7 +132,7 @@ def test_without_a_test_split_the_headline_was_chosen_on(tmp_path):
   (tmp_path / "report.json").write_text(json.dumps(report))
   run = run_files.read_run(tmp_path)
   assert run_summary.headline(run)["chosen_on"]
-  assert run_summary.doubts(run)[0].startswith(
+  assert run_summary.caveats(run)[0].startswith(
     "There is no test split: the epoch was chosen"
   )
 
@@ -142,14 +142,15 @@ def test_a_missing_deduplicated_accuracy_is_a_doubt(tmp_path):
   audit = made_up_run.write_audit(tmp_path, report, elsewhere=4)
   run = run_files.read_run(tmp_path)
   assert (
-    "4 images of this split have a near-duplicate" in run_summary.doubts(run, audit)[-1]
+    "4 images of this split have a near-duplicate"
+    in run_summary.caveats(run, audit)[-1]
   )
-  assert len(run_summary.doubts(run, None)) == 1
+  assert len(run_summary.caveats(run, None)) == 1
   made_up_run.write_audit(tmp_path, report, elsewhere=0)
   none = run_files.read_audit(tmp_path, run)
-  assert len(run_summary.doubts(run, none)) == 1
+  assert len(run_summary.caveats(run, none)) == 1
   run.report["splits"]["test"]["deduplicated"] = {"accuracy": 0.6}
-  assert len(run_summary.doubts(run, audit)) == 1
+  assert len(run_summary.caveats(run, audit)) == 1
 
 
 def test_what_was_not_run_is_said_until_it_was(tmp_path):

@@ -282,13 +282,13 @@ def _square_finder(
   if crop == "detector":
     detect = face_detector.build_detector()
 
-    def surest(image: np.ndarray, path: pathlib.Path) -> face_crop.Square:
+    def most_confident(image: np.ndarray, path: pathlib.Path) -> face_crop.Square:
       found = detect(image)
       if not found:
         raise ValueError(f"{path}: the face detector found no face in this image")
       return face_detector.square_of(found[0])
 
-    return surest
+    return most_confident
 
   def find(image: np.ndarray, path: pathlib.Path) -> face_crop.Square:
     name = f"{path.stem}_landmarks.txt"
