@@ -219,7 +219,7 @@ def test_a_killed_worker_ends_the_job_and_one_process_goes_on(folder, alone):
   codes, _, errors = job.wait()
   assert codes[1] == -signal.SIGKILL
   assert codes[0] == 1
-  assert "error: process 0 of 2 has lost the others" in errors[0]
+  assert "error: process 0 of 2: lost connection" in errors[0]
   assert "Traceback" not in errors[0]
   # Saves run beside the training: that of step 6 may have been cut off, that of step 3
   # was whole before it began.

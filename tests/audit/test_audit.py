@@ -190,7 +190,7 @@ def test_the_text_holds_the_figures(report):
   assert ["any", "duplicates", "2", "6"] in lines
   assert "blank in test: folder/test_2.png" in text
   assert "at most 12 of 64 bits" in text
-  assert text.endswith("files that can't be decoded: none\n")
+  assert text.endswith("files that cannot be decoded: none\n")
 
 
 def _chosen(datasets, max_pairs):
@@ -352,7 +352,7 @@ def test_damaged_files_are_all_named_and_the_command_fails(folder, tmp_path):
   assert "Traceback" not in done.stderr
   error = done.stderr.splitlines()[-1]
   assert "train/happy/0.png: cannot decode" in error
-  assert "In all, 2 files can't be decoded" in error
+  assert "2 files cannot be decoded" in error
   text = (tmp_path / "audit" / "audit.txt").read_text()
   assert "happy/0.png" in text
   assert "happy/6.png" in text

@@ -140,7 +140,9 @@ def test_the_thesis_recipe_is_as_printed(name):
 
 
 def test_two_recipes_at_once_are_refused():
-  with pytest.raises(ValueError, match="strong and thesis are two recipes; name one"):
+  with pytest.raises(
+    ValueError, match="strong and thesis are alternative recipes; choose one"
+  ):
     _get_config("fer2013", "strong,thesis")
 
 

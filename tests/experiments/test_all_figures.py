@@ -183,7 +183,7 @@ def test_pictures_that_are_gone_are_told(tmp_path):
   records = {"figure_3_5": {"state": "drawn", "pictures": ["figure_3_5.png"]}}
   html = figures_page.build([figure], records, tmp_path, provenance.provenance())
   text = html_rules.text_of(html_rules.check(html))
-  assert "Curves. Drawn, but its pictures are gone" in text
+  assert "Curves. Plotted, but its images are missing" in text
 
 
 def test_the_command_says_what_is_not_run_and_why(tmp_path):

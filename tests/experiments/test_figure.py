@@ -86,7 +86,7 @@ def test_figures_are_chosen_by_any_of_their_numbers():
   [
     ([], "expected the number of a figure as the first argument"),
     (["--workdir=a", "4.3"], "expected the number of a figure as the first argument"),
-    (["figure_4_3"], "there is no figure 'figure_4_3'; there are 3.5"),
+    (["figure_4_3"], "no figure 'figure_4_3'; available: 3.5"),
   ],
 )
 def test_a_missing_or_unknown_number_is_one_line(arguments, error, monkeypatch, capsys):

@@ -166,7 +166,7 @@ def test_mistakes_are_one_line(source, monkeypatch, capsys):
   load = run_data.load_data
   for replaced, arguments, message in (
     (load, ["tables.md"], "expected flags only"),
-    (refuse, [], "no data here. (--data_dir says where"),
+    (refuse, [], "no data here. Set --data_dir"),
   ):
     monkeypatch.setattr(run_data, "load_data", replaced)
     with pytest.raises(SystemExit):

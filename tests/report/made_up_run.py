@@ -23,7 +23,7 @@ FALLS = {
     "difference": 0.2429,
     "standard_error": 0.0187,
   },
-  "centre of the image": {
+  "center of the image": {
     "highest": 0.391,
     "lowest": 0.04,
     "difference": -0.351,

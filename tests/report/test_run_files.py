@@ -71,7 +71,7 @@ def test_objects_that_lack_what_is_read_of_them_are_damaged(tmp_path):
       run_files.read_audit(tmp_path, run)
     holder[path] = kept
   (tmp_path / "run/report.json").write_text(json.dumps({**report, "splits": {}}))
-  with pytest.raises(ValueError, match=r"report\.json is damaged \(no split"):
+  with pytest.raises(ValueError, match=r"report\.json is damaged \(it has no split"):
     run_files.read_run(tmp_path / "run")
 
 
@@ -88,7 +88,7 @@ def test_a_folder_of_seeds_stands_for_its_runs(tmp_path):
   with pytest.raises(ValueError, match=r"far is there twice"):
     run_files.expand_workdirs([tmp_path / "many", tmp_path / "alone/../far"])
   (tmp_path / "far").rmdir()
-  with pytest.raises(FileNotFoundError, match=r"names .*far, which is not there"):
+  with pytest.raises(FileNotFoundError, match=r"lists .*far, which does not exist"):
     run_files.expand_workdirs([tmp_path / "many"])
 
 
@@ -100,7 +100,7 @@ def test_an_audit_must_be_of_the_runs_images(tmp_path):
   audit["splits"]["test"]["class_counts"]["angry"] += 1
   (tmp_path / "audit.json").write_text(json.dumps(audit))
   with pytest.raises(
-    ValueError, match=r"other data .* counted 5 angry, .* run 4 angry"
+    ValueError, match=r"different data .* has 5 angry, .* run 4 angry"
   ):
     run_files.read_audit(tmp_path, run)
   (tmp_path / "audit.json").write_text(json.dumps({"refused": "three damaged files"}))

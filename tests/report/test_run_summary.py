@@ -30,11 +30,11 @@ def test_the_protocol_says_split_epoch_seed_and_loss(tmp_path):
   assert rows["Epoch"] == "2 of 3, chosen by validation accuracy"
   assert rows["Seeds"] == "3 (one run)"
   assert rows["Network"] == "emosynthnet, 1,234 parameters"
-  assert rows["Started from"] == "random parameters"
+  assert rows["Initialization"] == "random"
   assert "Limited to" not in rows
   config = {"init_from": "runs/other", "ema_decay": 0.9, "data.limit": 50}
   rows = dict(run_summary.protocol(_run(tmp_path / "b", config=config)))
-  assert rows["Started from"] == "runs/other"
+  assert rows["Initialization"] == "runs/other"
   assert rows["Network"].endswith("averaged with decay 0.9")
   assert rows["Limited to"] == "50 images of each split"
 
@@ -71,7 +71,7 @@ def test_the_origin_is_that_of_the_training(tmp_path):
   assert len(rows["Command"]) == 1
   rows = dict(run_summary.origin(_run(tmp_path / "b")))
   # Three epochs of 20.5 seconds.
-  assert rows["Time"] == "0:01:02 for 3 epochs, by the clock"
+  assert rows["Time"] == "0:01:02 for 3 epochs (wall clock)"
   rows = dict(run_summary.origin(_run(tmp_path / "c", trained_by=[])))
   assert rows["Commit"] == rows["Command"] == rows["Hardware"] == "not recorded"
 
@@ -93,11 +93,11 @@ def _invariance(**changes):
 @pytest.mark.parametrize(
   ("changes", "expected"),
   [
-    ({"batch_invariance": _invariance(passed=False)}, "no figure on this page can be"),
-    ({"epochs_trained": 2}, "not ended at this evaluation: 2 of 3 epochs"),
-    ({"trained_by": []}, "is not recorded"),
-    ({"evaluated_by": made_up_run.provenance("e" * 40)}, "by another commit than"),
-    ({"config": {"data.limit": 2000}}, "At most 2,000 images of each split"),
+    ({"batch_invariance": _invariance(passed=False)}, "all metrics on this page are"),
+    ({"epochs_trained": 2}, "before the end of training: 2 of 3 epochs"),
+    ({"trained_by": []}, "are not recorded"),
+    ({"evaluated_by": made_up_run.provenance("e" * 40)}, "code of another commit than"),
+    ({"config": {"data.limit": 2000}}, "limited to 2,000 images"),
   ],
 )
 def test_each_doubt_has_its_reason(tmp_path, changes, expected):
@@ -121,8 +121,8 @@ def test_doubts_of_commits(tmp_path):
     ]
 
   assert [s for s in caveats("dirty", "a+dirty") if "+dirty" in s]
-  assert caveats("unknown", "unknown") == ["Trained by code whose commit is unknown."]
-  assert "went on under another commit" in caveats("two", "a", "b")[0]
+  assert caveats("unknown", "unknown") == ["Trained with code of an unknown commit."]
+  assert "resumed with code of another commit" in caveats("two", "a", "b")[0]
   assert caveats("same", "a", "a") == []
 
 
@@ -164,12 +164,12 @@ def test_what_was_not_run_is_said_until_it_was(tmp_path):
     "Deduplicated accuracy",
     "Audit of the data set",
     "Test-time augmentation",
-    "The network itself: hardest images, Grad-CAM, embedding",
+    "Hardest images, Grad-CAM, embedding",
     "Loss landscape",
     "Curvature",
     "Curvature over the landscape",
     "Sanity check of Grad-CAM",
-    "Deletion: do the pixels of Grad-CAM matter?",
+    "Deletion metric of Grad-CAM",
   ]
   settings = {
     "best_epoch": 2,

@@ -53,7 +53,7 @@ def test_both_tables_are_printed_with_what_they_are_of(tmp_path):
   ]
   assert _rows(falls) == [
     ["block4 3 x 3", "0.304", "0.061", "+0.243 ± 0.019"],
-    ["centre of the image", "0.391", "0.040", "\u22120.351 ± 0.020"],
+    ["center of the image", "0.391", "0.040", "\u22120.351 ± 0.020"],
   ]
   text = html_rules.text_of(section)
   # What lies beyond the image is no part of the map.
@@ -61,7 +61,7 @@ def test_both_tables_are_printed_with_what_they_are_of(tmp_path):
   assert "Sanity check, 64 images of PublicTest:" in text
   assert "Deletion, 1,256 images of PublicTest:" in text
   assert "25 % of the pixels" in text
-  assert "is no proof that they show what was learned" in text
+  assert "is no evidence of what the network learned" in text
 
 
 def test_records_of_another_epoch_are_left_out_and_not_taken_for_run(tmp_path):
@@ -77,13 +77,13 @@ def test_records_of_another_epoch_are_left_out_and_not_taken_for_run(tmp_path):
     title for title, _ in run_summary.not_run(run, {}, network=True, checks=checks)
   ]
   assert "Sanity check of Grad-CAM" in not_run
-  assert "Deletion: do the pixels of Grad-CAM matter?" in not_run
+  assert "Deletion metric of Grad-CAM" in not_run
 
 
 @pytest.mark.parametrize(
   ("changes", "reason"),
   [
-    ({"training_seed": 7}, "of another run, of seed 7 and not 0: left out."),
+    ({"training_seed": 7}, "of another run, with seed 7 instead of 0: skipped."),
     ({"variables_crc32": 5}, "of other parameters than the best checkpoint's: left"),
   ],
 )

@@ -109,7 +109,7 @@ def test_classes_that_differ_between_splits(tmp_path):
 def test_empty_class(tmp_path):
   fill(tmp_path)
   (tmp_path / "bird").mkdir()
-  with pytest.raises(ValueError, match="bird: this class has no image"):
+  with pytest.raises(ValueError, match="bird: no image of this class"):
     load(tmp_path)
 
 

@@ -108,5 +108,5 @@ def test_ck_plus_crops_around_the_surest_face(tmp_path, monkeypatch, channels):
   for image in dataset.images:
     np.testing.assert_array_equal(image, np.repeat(expected, channels, axis=-1))
   seen.clear()
-  with pytest.raises(ValueError, match=r"\.png: the face detector sees no face"):
+  with pytest.raises(ValueError, match=r"\.png: the face detector found no face"):
     ck_plus.load(tmp_path, "test", **options)
