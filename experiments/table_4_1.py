@@ -4,7 +4,7 @@
   python -m experiments.table_4_1 --scale=small --data_dir=data/tfds   # two CPU cores
 
 Outputs: table_4_1.md and .csv, and the curves. "Claimed" is what
-the thesis prints; "ours" is measured by this command.
+the thesis prints; "measured" is from this command's runs.
 """
 
 from absl import app

@@ -144,8 +144,8 @@ def test_a_network_that_meets_the_other_form_is_said_in_one_line(
   run_record.check_same_data({"test": _with_forms(faces, original=12)}, tmp_path)
   line = (
     "Pixel form mismatch: the network was trained on 2 original and 12 equalized "
-    "images and is evaluated (test) on 12 original and 2 equalized ones; results on the "
-    "two forms are not comparable (docs/data.md)."
+    "images and is evaluated (test) on 12 original and 2 equalized ones; results on "
+    "the two forms are not comparable (docs/data.md)."
   )
   assert [record.getMessage() for record in caplog.records] == [line]
 
