@@ -112,7 +112,7 @@ def format_table(members: list[dict[str, Any]]) -> str:
 
 
 def plot_steps(members: list[dict[str, Any]], path: pathlib.Path) -> None:
-  """Draws the cross-entropy by step, a line for each width and variant."""
+  """Plots the cross-entropy by step, one line per width and variant."""
   figure = plotting.new_figure(8, 4.5)
   axis = figure.add_subplot()
   for member in members:
@@ -133,7 +133,7 @@ def plot_steps(members: list[dict[str, Any]], path: pathlib.Path) -> None:
 
 
 def run(argv: list[str]) -> None:
-  """Runs the missing steps, and writes the table."""
+  """Runs the missing steps and writes the table."""
   cli.expect_flags_only(argv)
   cli.start_logging()
   cli.use_compilation_cache()

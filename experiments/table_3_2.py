@@ -1,4 +1,4 @@
-"""Table 3.2: cost of each network, counted, beside the thesis's numbers.
+"""Table 3.2: cost of each network, counted, compared with the thesis's numbers.
 
   python -m experiments.table_3_2
 
@@ -36,7 +36,7 @@ CLAIMED = {
   "resnet50": Claimed(26, 0.078, 98, 107),
   "vgg19": Claimed(144, 0.417, 549, 19),
   "densenet121": Claimed(8, 0.057, 33, 242),
-  # The text beside the table says about 34 million.
+  # The thesis's text has about 34 million.
   "emosynthnet": Claimed(21, 1.120, 82, 34),
 }
 

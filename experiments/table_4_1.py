@@ -22,7 +22,7 @@ ROWS = [
   )
   for loss, variant, mnist, cifar10 in (
     ("MSE", "mse", 99.63, 89.69),
-    # Table 3.1 says 91.45 for CIFAR-10.
+    # Table 3.1 has 91.45 for CIFAR-10.
     ("CE", "ce", 99.61, 91.54),
     ("MAM-SoftMax", "mam", 99.66, 93.63),
     ("MAM-SoftMax with SCE", "mam_sce", None, None),

@@ -196,7 +196,7 @@ def test_each_process_decodes_its_own_images_alone(stopped):
 
 def test_two_processes_resume_train_and_report_as_one_does(folder, alone, stopped):
   workdir, _ = stopped
-  # What was begun from the devices goes on from disk, each process its own part.
+  # A run on resident data resumes from disk, each process with its own part.
   codes, outputs, errors = _Job(folder, workdir, "--config.data.pipeline=grain").wait()
   assert codes == [0, 0], errors
   _assert_same_but_rounding(_config(folder), workdir, alone)

@@ -308,9 +308,9 @@ def _check_keys(config, default, path):
     return
   if unknown := sorted(set(config) - set(default)):
     known = [
-      f"{old} is now {path}.{renamed.RENAMED[old]}"
+      f"{old} is now {path}.{renamed.KEYS[old]}"
       for old in unknown
-      if old in renamed.RENAMED
+      if old in renamed.KEYS
     ]
     raise ValueError(
       f"{path}: unknown settings {unknown}; "

@@ -1,21 +1,21 @@
-"""Old names of settings and report fields, which are still read."""
+"""Old names of settings and results, which are still read; renamed.json lists them."""
 
+import json
+import pathlib
 import re
 from collections.abc import Sequence
 from typing import Any
 
-# Old name to new, of settings (config.json, a bundle's header, --config.*) and of
-# fields of report.json, seeds.json and audit.json. A name is one key, at any depth.
-RENAMED = {
-  "twins": "near_duplicates",
-  "evaluate_without_twins": "evaluate_deduplicated",
-  "without_twins": "deduplicated",
-  "accuracy without twins": "deduplicated accuracy",
-  "images_with_twin": "images_with_near_duplicate",
-}
+_TABLE = json.loads(pathlib.Path(__file__).with_suffix(".json").read_text())
 
-# Paths of the settings among them, for the command line.
-_SETTINGS = ("data.twins", "evaluate_without_twins")
+# Old path to new path of settings, as in --config.PATH.
+SETTINGS: dict[str, str] = _TABLE["settings"]
+
+# Old key to new key of stored documents: the last part of a setting's path, and fields
+# of report.json, seeds.json and audit.json.
+KEYS: dict[str, str] = _TABLE["results"] | {
+  old.rpartition(".")[2]: new.rpartition(".")[2] for old, new in SETTINGS.items()
+}
 
 
 def with_new_names(stored: Any) -> Any:
@@ -28,8 +28,8 @@ def with_new_names(stored: Any) -> Any:
     A copy with the new names. An old name is dropped where the new one is present.
   """
   if isinstance(stored, dict):
-    renamed = {RENAMED.get(key, key): value for key, value in stored.items()}
-    current = {key: value for key, value in stored.items() if key not in RENAMED}
+    renamed = {KEYS.get(key, key): value for key, value in stored.items()}
+    current = {key: value for key, value in stored.items() if key not in KEYS}
     return {key: with_new_names(value) for key, value in (renamed | current).items()}
   return [with_new_names(x) for x in stored] if isinstance(stored, list) else stored
 
@@ -41,14 +41,12 @@ def update_arguments(arguments: Sequence[str]) -> list[str]:
     arguments: as in `sys.argv`.
 
   Returns:
-    The arguments, where `--config.data.twins.max_distance=8` is
-    `--config.data.near_duplicates.max_distance=8`.
+    The arguments, with --config.OLD, also as part of a path, replaced by --config.NEW.
   """
-  names = "|".join(map(re.escape, _SETTINGS))
+  names = "|".join(map(re.escape, SETTINGS))
   pattern = re.compile(rf"(--?(?:no)?config\.)({names})(?=[.=]|$)")
-  return [pattern.sub(_rename_setting, argument, count=1) for argument in arguments]
 
+  def rename(match: re.Match[str]) -> str:
+    return match[1] + SETTINGS[match[2]]
 
-def _rename_setting(match: re.Match[str]) -> str:
-  part, dot, leaf = match[2].rpartition(".")
-  return f"{match[1]}{part}{dot}{RENAMED[leaf]}"
+  return [pattern.sub(rename, argument, count=1) for argument in arguments]

@@ -14,7 +14,7 @@ def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
   """Reads the config of a workdir.
 
   Settings added since the run take their defaults, which keep its behavior; old names
-  (`renamed.RENAMED`) are read as the new ones.
+  (`renamed.KEYS`) are read as the new ones.
 
   Args:
     workdir: the run's folder.

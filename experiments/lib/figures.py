@@ -21,10 +21,10 @@ from emosynth_jax.workdir import record as run_record
 def paths_of_runs(
   path: pathlib.Path, runs: Sequence[run_files.RunFiles]
 ) -> list[pathlib.Path]:
-  """A picture's path for each of several runs.
+  """Returns an image path for each of several runs.
 
   Args:
-    path: without what tells a run.
+    path: without the run's suffix.
     runs: of any kind.
 
   Returns:
@@ -32,7 +32,7 @@ def paths_of_runs(
     where that doesn't tell it from the others its folder.
 
   Raises:
-    ValueError: if a run is there twice.
+    ValueError: if a run is given twice.
   """
   names = []
   for run in runs:
@@ -53,10 +53,10 @@ def paths_of_runs(
 def tell_apart(
   names: Sequence[str], groups: Sequence[Sequence[run_files.RunFiles]], form: str
 ) -> list[str]:
-  """Names of groups of runs of which no two are equal.
+  """Makes the names of groups of runs unique.
 
   Args:
-    names: one a group.
+    names: one per group.
     groups: runs.
     form: of a name and of what its group's first folder is called, for names that are
       there more than once.
@@ -86,12 +86,12 @@ def tell_apart(
 
 
 def write_origin(path: pathlib.Path, workdirs: Sequence[str], text: str = "") -> None:
-  """Writes beside a picture by what it was made.
+  """Writes the text file of an image, with its command and runs.
 
   Args:
-    path: of the picture.
+    path: of the image.
     workdirs: the runs that it shows.
-    text: what else is to be said, first.
+    text: further text, placed first.
   """
   made = provenance.provenance()
   lines = [text] if text else []
@@ -102,16 +102,16 @@ def write_origin(path: pathlib.Path, workdirs: Sequence[str], text: str = "") ->
 
 
 def describe_runs(workdirs: Sequence[str]) -> list[str]:
-  """By what runs were trained, some lines each.
+  """Describes how runs were trained, in some lines each.
 
   Args:
     workdirs: the runs' folders.
 
   Returns:
-    A text for each.
+    A text per run.
 
   Raises:
-    FileNotFoundError: if one holds no run, or no epochs.
+    FileNotFoundError: if a folder has no run, or no epochs.
     ValueError: if one is damaged.
   """
   lines = []

@@ -24,7 +24,7 @@ from experiments.lib import toy_embeddings
 def format_summary(
   summary: Mapping[str, Mapping[str, Any]], protocol: Mapping[str, Any]
 ) -> str:
-  """The table as text, which ends in a newline."""
+  """Formats the table as text that ends in a newline."""
   lines = [f"{key}: {value}" for key, value in protocol.items()]
   for dim, by_loss in summary.items():
     lines += ["", f"{dim}-D embedding, mean ± standard deviation over seeds"]
@@ -54,7 +54,7 @@ def draw(
   class_names: Sequence[str],
   title: str,
 ) -> None:
-  """A row for each dimension, a column for each loss, of the first seed.
+  """Plots one row per dimension and one column per loss, of the first seed.
 
   In two dimensions the embeddings as they are, with the directions of the classes'
   weights as rays; in three their directions, on the unit sphere.
@@ -132,7 +132,7 @@ def _draw_sphere(axis, points, labels):
         marker=embedding_plots.MARKERS[k % len(embedding_plots.MARKERS)],
         alpha=alpha,
         depthshade=False,
-        # The palest of the colours needs an edge on white.
+        # The lightest color needs an edge on white.
         edgecolor="#555555",
         linewidth=0.25,
       )
@@ -156,7 +156,7 @@ def _interval(figure: Mapping[str, Any], digits: int) -> str:
 
 
 def make_figure(given: Any, path: pathlib.Path) -> None:
-  """Trains, draws and writes what the flags ask for.
+  """Trains the networks, plots them and writes the results.
 
   Args:
     given: the flags.
@@ -216,7 +216,7 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
 
 
 def define_flags() -> None:
-  """The flags of this command."""
+  """Defines the command's flags."""
   flags.DEFINE_string("data_dir", "data/tfds", "Data set directory.")
   flags.DEFINE_integer("seeds", 3, "Number of seeds, from 0.", 1)
   flags.DEFINE_integer(

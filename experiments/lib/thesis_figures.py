@@ -1,4 +1,4 @@
-"""The thesis's figures: what each shows, its runs, its flags and notes."""
+"""The thesis's figures: title, runs, flags and notes of each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -42,17 +42,17 @@ class Figure(NamedTuple):
 
   @property
   def name(self) -> str:
-    """As in "figures 3.8 and 3.9"."""
+    """Numbers as text, for example "figures 3.8 and 3.9"."""
     return f"figure{'s' * (len(self.numbers) > 1)} " + " and ".join(self.numbers)
 
   @property
   def stem(self) -> str:
-    """Beginning of its files' names, as "figure_3_8"."""
+    """Prefix of its file names, for example "figure_3_8"."""
     return "figure_" + self.numbers[0].replace(".", "_")
 
 
 def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
-  """All of them, in the thesis's order.
+  """Returns all figures, in the thesis's order.
 
   Args:
     scale: "full" or "small", see `comparison_rows.build_config`.
@@ -64,7 +64,7 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
   settings = {"num_epochs": face_epochs} if face_epochs else {}
   fer2013 = face_tables.measured_rows("fer2013", settings=settings, deduplicated=True)
   raf_db = face_tables.measured_rows("raf_db", settings=settings, deduplicated=True)
-  # One fold: a picture of all would be of ten networks.
+  # One fold: all folds would be ten networks.
   ck_plus = face_tables.measured_rows("ck_plus", folds=1, settings=settings)
   cifar10 = [Row(f"EmoSynthNet, {v}", "cifar10", v) for v in ("ce", "mam")]
   # The thesis trains this network for 30 epochs.

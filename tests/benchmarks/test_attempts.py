@@ -1,4 +1,4 @@
-"""What fails in a benchmark is a line, and the rest goes on."""
+"""A failure in a benchmark is one line, and the others continue."""
 
 import numpy as np
 import pytest

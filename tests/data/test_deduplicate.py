@@ -87,7 +87,7 @@ def test_a_split_of_duplicates_alone_has_no_figures(splits, pictures):
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-  """A config of drawn faces whose test split has two of the training faces."""
+  """A config of synthetic faces whose test split has two of the training faces."""
   load = synthetic_faces.load
 
   def leaky(data_dir, split, *, seed=0, num_examples=None):

@@ -30,7 +30,7 @@ _FACES = Row("tiny", "synthetic_faces")
 
 @pytest.fixture
 def tiny(monkeypatch):
-  """The drawn faces with a network that compiles in no time, and one epoch of it."""
+  """Synthetic faces with a network that compiles fast, and one epoch."""
   monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
   for name in ("plot_curves", "plot_confusion_matrix", "plot_reliability"):
     monkeypatch.setattr(plots, name, lambda *_, **__: None)

@@ -70,7 +70,7 @@ def test_curves_are_the_records_in_per_cent_where_they_are_shares(tmp_path, draw
   )
   legend = [text.get_text() for text in accuracy.get_legend().get_texts()]
   assert legend == ["train", "validation", "chosen: epoch 5"]
-  # Told apart without colour.
+  # Distinguishable without color.
   styles = {_lines(loss)[split].get_linestyle() for split in ("train", "validation")}
   assert len(styles) == 2
 

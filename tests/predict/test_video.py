@@ -57,7 +57,7 @@ def test_a_film_that_is_cut_off_is_told(tmp_path, suffix):
     (50, 10.0, 60, 5.0, True),
     (50, 12.0, 60, 5.0, False),  # fewer a second than stated, up to the end
     (60, 8.0, 60, 5.0, False),  # more a second
-    (3550, 142.0, 3600, 25.0, False),  # sound goes on for two seconds
+    (3550, 142.0, 3600, 25.0, False),  # sound lasts two more seconds
     (89000, 3560.0, 90000, 25.0, True),  # forty seconds of an hour
     (5, 1.0, -1, 5.0, False),  # nothing is stated
     (5, 1.0, 60, 0.0, False),

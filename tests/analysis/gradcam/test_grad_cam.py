@@ -85,7 +85,7 @@ def test_a_layer_that_two_ways_lead_on_from():
 
 
 def test_each_class_is_found_where_its_pattern_is():
-  """Vertical stripes on the left speak for class 0, horizontal ones right for 1."""
+  """Vertical stripes (left) are evidence of class 0, horizontal ones (right) of 1."""
   stripes = np.zeros((1, 8, 8, 1), np.float32)
   stripes[0, :, 0:4:2, 0] = 1
   stripes[0, ::2, 5:, 0] = 1
