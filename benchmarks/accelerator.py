@@ -219,7 +219,7 @@ def throughput(
     batch: likewise.
     steps: steps of an epoch.
     epochs: timed epochs.
-    failures: gets a line if PyTorch's half fails.
+    failures: list to which a failure of PyTorch's half is added.
     dry_run: see `measure_torch`.
 
   Returns:

@@ -7,8 +7,8 @@ The JAX program is that of `emosynth_jax.analysis`: one compiled map over the po
 PyTorch's is as in landscape tools: for each point set the weights and evaluate the
 fixed images; for each Hessian-vector product differentiate twice. Weights, directions,
 points and images are the same for both, and their losses and products are compared
-before timing. Both run in turn on some of the grid's points; the time of the whole grid
-is extrapolated from the time per point, as every point costs the same. The curvature
+before timing. Both run alternately on some grid points; the time of the whole grid is
+extrapolated from the time per point, as every point costs the same. The curvature
 has a fixed number of products per point.
 
 Images and weights are random: no data set is read. Without torch

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
 
 
 def answer_turns(name: str, source: str, *, threads: int) -> None:
-  """One runtime's process: a line of JSON when it is ready, and one for each turn.
+  """Runs one runtime in this process: prints a JSON line when ready and one per turn.
 
   Args:
     name: one of `latency_runtimes.RUNTIMES`.

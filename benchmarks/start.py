@@ -3,7 +3,7 @@
   python -m benchmarks.start --framework=jax --data=fer2013 --width=small --batch=64
   python -m benchmarks.start --framework=torch_eager --program=FILE
 
-It prints a line when the step is done, takes three more, and prints the largest memory
+It prints a line after the step, takes three more, and prints the peak memory
 that the process held, in MiB. PyTorch's process does not import JAX: its program is in
 a file of `torch_cases.write_start`.
 """

@@ -104,7 +104,7 @@ def candidates(
     torch_cases: the module, or None.
     forms: PyTorch's. One that fails, or whose logits differ, is omitted.
     count: steps or evaluations per call.
-    failures: gets a line for each of those.
+    failures: list to which these are added.
 
   Returns:
     The programs by name, JAX first.
@@ -145,7 +145,7 @@ def rows(
   Args:
     case: the case.
     seconds: of each candidate and round.
-    images: of a call.
+    images: number of images per call.
     passes: multiple of the network's multiply-adds per image: 1 in inference, 3 in
       training.
     rate: FLOP/s of the machine's matrix products.

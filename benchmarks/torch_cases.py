@@ -88,7 +88,7 @@ def training(
   Args:
     case: the network and the batch.
     form: one of `FORMS`.
-    steps: steps of a call.
+    steps: number of steps per call.
     device: where the network and all the images are.
     mixed: whether to use autocast to bfloat16.
     model: the network of `build` on the device, if it is there already.

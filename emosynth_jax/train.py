@@ -208,7 +208,7 @@ def _keep_record(
 ) -> None:
   """Writes the run's config, data and provenance once its first steps are taken.
 
-  Not before: settings that fail at once leave nothing behind.
+  Not earlier: settings that fail immediately should not create files.
   """
   run_record.write_fingerprint(fingerprint, workdir)
   if distributed.is_first():

@@ -5,7 +5,7 @@
   python -m experiments.figure --list       # all figures
 
 `experiments.all_figures` trains the runs that are missing, and draws every figure.
-Outputs, in --output: the images, and beside each a text file with the runs, seeds,
+Outputs, in --output: the images, and for each a text file with the runs, seeds,
 commands and commits behind it.
 """
 

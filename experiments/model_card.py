@@ -33,7 +33,7 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
       too.
 
   Returns:
-    A line about the file, one on the pixel form of the images if known, and the tables.
+    A description of the file, the pixel form of the images if known, and the tables.
 
   Raises:
     FileNotFoundError: if there is no network or no data.

@@ -177,7 +177,7 @@ def _maps_of_layers(
 
 
 def measure(given: Any) -> None:
-  """Computes, writes and prints what the flags ask for."""
+  """Runs the deletion metric with the flags; writes and prints the results."""
 
   network = load_network(given.workdir, given.split, given.data_dir, dtype="float32")
   config, experiment, state, dataset = network

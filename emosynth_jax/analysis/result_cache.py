@@ -1,7 +1,7 @@
 """Cache of analysis results in a workdir, which never overwrites other settings.
 
 STEM.json and STEM.npz hold the latest requested result. Results of other settings are
-kept beside them as STEM-XXXXXXXX.*, named by a checksum of the settings, and are
+kept as STEM-XXXXXXXX.*, named by a checksum of the settings, and are
 restored when those settings are requested again.
 """
 

@@ -1,4 +1,4 @@
-"""Configs read back from what a run or a bundle stored."""
+"""Reads configs stored by runs and bundles."""
 
 import json
 import os

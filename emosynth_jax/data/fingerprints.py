@@ -41,7 +41,7 @@ def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
     datasets: some of the splits.
 
   Returns:
-    By split and name of what was counted or summed.
+    Counts and checksums by split and name.
 
   Raises:
     ValueError: in all processes of a job, if they do not read the same data.

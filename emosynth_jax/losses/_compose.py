@@ -49,11 +49,11 @@ def hyperparameters(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def select_inputs(function: Callable[..., Any], **available: Any) -> dict[str, Any]:
-  """Those of the available inputs that a function takes.
+  """Selects the available inputs that a function takes.
 
   Args:
     function: a loss, or one of `get_evaluation_logits`.
-    **available: some of `INPUTS`; None stands for one that is not there.
+    **available: some of `INPUTS`; None for an unavailable one.
 
   Raises:
     ValueError: when an input is missing.

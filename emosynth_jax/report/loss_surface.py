@@ -31,8 +31,8 @@ def stored_pictures(
       network was loaded.
 
   Returns:
-    The plots ("title", "uri", "width", "height" and "note": of what), and sentences on
-    what was omitted and why.
+    The plots ("title", "uri", "width", "height" and "note"), and sentences on
+    omitted ones with reasons.
 
   Raises:
     ValueError: if a file is damaged.

@@ -23,7 +23,7 @@ def map_checks(run: RunFiles, variables_crc32: int | None = None) -> dict[str, A
 
   Returns:
     "sanity" and "deletion", each None or a table for the templates, and "left_out",
-    sentences on what was omitted and why.
+    sentences on omitted checks with reasons.
 
   Raises:
     ValueError: if a file is damaged.

@@ -38,7 +38,7 @@ class MetricWriter:
       resume they hold the repeated steps twice.
 
   Raises:
-    ModuleNotFoundError: if TensorBoard is asked for and clu, TensorFlow or the package
+    ModuleNotFoundError: if TensorBoard is enabled and clu, TensorFlow or the package
       tensorboard is missing. An installed TensorFlow that fails is logged, and no
       events are written.
     ValueError: if a file is damaged before its last line.

@@ -1,4 +1,4 @@
-"""Records of `margin_ablation`: a line for each member, and the common protocol."""
+"""Records of `margin_ablation`: one line per member, and the common protocol."""
 
 import json
 import pathlib

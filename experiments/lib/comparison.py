@@ -1,4 +1,4 @@
-"""Comparison tables: trains and evaluates each row, beside the claimed results.
+"""Comparison tables: trains and evaluates each row, and lists the claimed results.
 
 Every row is a run as by `emosynth_jax.main`, in its own folder under the table's, so
 that an interrupted table resumes row by row, and tables that share a row share its run.

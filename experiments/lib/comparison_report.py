@@ -37,7 +37,7 @@ def format_markdown(
   reports: Mapping[str, Sequence[dict[str, Any]]],
   protocol: Mapping[str, Any],
 ) -> str:
-  """Formats the table as Markdown, claimed beside measured."""
+  """Formats the table as Markdown, claimed and measured."""
   lines = [f"# {title}", ""]
   lines += [f"- {key}: {value}" for key, value in protocol.items()]
   lines += [

@@ -1,4 +1,4 @@
-"""Tables 5.1 to 5.3 as text, CSV and plot: claimed beside measured."""
+"""Tables 5.1 to 5.3 as text, CSV and plot: claimed and measured."""
 
 import csv
 import io

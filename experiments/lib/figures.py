@@ -1,6 +1,6 @@
 """Names, origins and flags of the thesis's figures.
 
-Beside every image lies a text of the same name: the runs, seeds, commands and commits
+Every image has a text file of the same name, with the runs, seeds, commands and commits
 behind it.
 """
 
@@ -29,7 +29,7 @@ def paths_of_runs(
 
   Returns:
     The path with the run's data set (and fold), network, loss and seed in its name, and
-    where that doesn't tell it from the others its folder.
+    its folder if they are not unique.
 
   Raises:
     ValueError: if a run is given twice.
@@ -58,8 +58,7 @@ def tell_apart(
   Args:
     names: one per group.
     groups: runs.
-    form: of a name and of what its group's first folder is called, for names that are
-      there more than once.
+    form: format of a duplicate name and the name of its group's first folder.
 
   Returns:
     The names, with their folders where they need them.

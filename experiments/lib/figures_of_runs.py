@@ -39,9 +39,9 @@ def draw_curves(
 ) -> None:
   """Plots curves by epoch: one row per data set, one color per config.
 
-  Runs that differ in the seed alone are one kind, and their mean is drawn, as far as
-  all of them go; a single run is named with its seed. Training is dashed where a
-  panel has both. Two panels of accuracies have one scale.
+  Runs that differ only in the seed are averaged, over their common epochs; the label
+  of a single run has its seed. Training is dashed where a panel has both. Two panels
+  of accuracies share one scale.
 
   Args:
     workdirs: of runs that were evaluated.

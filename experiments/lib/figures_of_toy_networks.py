@@ -1,4 +1,4 @@
-"""The figure of embeddings of two and three dimensions, by networks of its own.
+"""Figure of two- and three-dimensional embeddings of small networks trained for it.
 
 A small network whose embedding is drawn without a projection: in the plane, or as a
 direction in space. All losses of one seed start from the same parameters and see the
@@ -56,8 +56,8 @@ def draw(
 ) -> None:
   """Plots one row per dimension and one column per loss, of the first seed.
 
-  In two dimensions the embeddings as they are, with the directions of the classes'
-  weights as rays; in three their directions, on the unit sphere.
+  Two-dimensional embeddings are plotted directly, with the class weight directions as
+  rays; three-dimensional ones as directions on the unit sphere.
   """
   figure = plotting.new_figure(
     3.4 * len(toy_embeddings.LOSSES) + 1, 3.6 * len(toy_embeddings.DIMENSIONS) + 1.2
@@ -160,7 +160,7 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
 
   Args:
     given: the flags.
-    path: the PNG file; the .txt, .json and .npz are beside it.
+    path: the PNG file; the .txt, .json and .npz files have the same stem.
   """
 
   def load(split, limit):

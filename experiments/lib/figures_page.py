@@ -19,7 +19,7 @@ def build(
   Args:
     figures: all figures.
     records: by stem, of `all_figures.make_figure`; a figure without one
-      was not asked for.
+      was not requested.
     folder: of the images and their text files.
     made_by: of `provenance.provenance`.
 

@@ -14,11 +14,10 @@ class Figure(NamedTuple):
   """One image, or one command's images.
 
   Attributes:
-    numbers: the thesis's own; two figures may be drawn side by side.
+    numbers: the thesis's numbers; one plot may show two figures.
     kind: of `experiments.figure.KINDS`.
-    title: what it shows.
-    rows: the runs that are drawn, in this order; none if the figure trains networks
-      of its own.
+    title: description.
+    rows: the runs to plot, in this order; none if the figure trains its own networks.
     every_seed: whether all seeds are drawn, or the first alone.
     small: flags in the small scale.
     full: flags in the full scale.
@@ -307,7 +306,7 @@ def choose(figures: Sequence[Figure], numbers: Sequence[str]) -> list[Figure]:
     Those figures, in their order.
 
   Raises:
-    ValueError: for a number that is none of theirs.
+    ValueError: for an unknown number.
   """
   known = [number for figure in figures for number in figure.numbers]
   if unknown := [number for number in numbers if number not in known]:

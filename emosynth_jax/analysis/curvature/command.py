@@ -18,7 +18,7 @@ _OF_THE_NETWORK = ("probes", "broadening")
 
 
 def draw_all(given: Any) -> None:
-  """Computes and plots the curvature that the flags ask for."""
+  """Computes and plots the curvature with the flags."""
   idle = _OF_THE_PLANE if given.grid == 1 else _OF_THE_NETWORK
   cli.refuse_idle(given, idle, f"--grid={given.grid}")
   workdirs = [given.workdir, *given.compare]

@@ -176,7 +176,7 @@ def _embed(subject: _Subject, batch_size: int) -> Found:
 
 
 def draw_runs(path: Any, found: Sequence[Found]) -> None:
-  """Plots one run's t-SNE beside its principal components, or several runs' t-SNE.
+  """Plots one run's t-SNE and principal components, or several runs' t-SNE.
 
   Of several, a column for each kind of run and a row for each seed.
 
@@ -233,7 +233,7 @@ def write_run(workdir: Any, found: Found) -> None:
 
 
 def embed_all(given: Any) -> None:
-  """Computes, writes and draws what the flags ask for."""
+  """Embeds the runs with the flags; writes and plots the results."""
   workdirs = given.workdir
   found = embed_runs(
     workdirs,

@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
 
 
 def draw_all(given: Any) -> None:
-  """Computes and plots the loss that the flags ask for."""
+  """Computes and plots the loss landscape with the flags."""
   workdirs = [given.workdir, *given.compare]
   found = surface.landscapes_of(workdirs, given)
   file = surface.FILES[given.dimensions]

@@ -75,13 +75,13 @@ def load(
 
   Args:
     data_dir: the folder that holds `cohn-kanade-images/` and `Emotion/`, or `CK+48/`,
-      or is the latter, or in which that lies as `ck_plus` or `CK+`. Where both layouts
-      lie there, the authors' own is read.
+      or is the latter, or contains such a folder named `ck_plus` or `CK+`. If it has
+      both layouts, the authors' own is read.
     split: "test" is the fold itself, "validation" the next one (after the last comes
       the first), "train" all the others.
     protocol: "by_subject" splits the folds by subject, see `stratified_group_folds`.
       "by_frame_leaky" splits by single frames, as many papers do: neighbors in time of
-      a test frame are then in the training set, and the result says nothing about
+      a test frame are then in the training set, and the result does not generalize to
       unseen subjects. It exists to measure that leak.
     fold: the test fold, 0 to `folds` - 1.
     folds: the number of folds, 3 or more.
@@ -91,7 +91,7 @@ def load(
       centered square: the whole head and some background. "landmarks", a square around
       the 68 points in the authors' `Landmarks/`. "detector", a square around the most
       confident detection of `face_detector.py`, framed as FER-2013's images are. CK+48
-      is cropped already.
+      is already cropped.
 
   Returns:
     A `Dataset` of images `(N, image_size, image_size, channels)`.

@@ -52,7 +52,7 @@ PROTOCOLS: dict[str, dict[str, tuple[str, ...]]] = {
 _ZIPS = ("fer2013.zip", "archive.zip")
 _TABLES = ("fer2013.csv", "icml_face_data.csv")
 _COLUMNS = ("emotion", "pixels", "Usage")
-# The usages that may stand in each of Kaggle's two folders.
+# The usages allowed in each of Kaggle's two folders.
 _FOLDERS = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -67,8 +67,8 @@ def load(
 
   Args:
     data_dir: the zip, the CSV, the folder that holds `train/` and `test/`, or a
-      folder in which one of these lies, itself or in its subfolder `fer2013`. Where
-      several lie there, the first of `fer2013.zip`, `train/` with `test/`,
+      folder that contains one of these, itself or in its subfolder `fer2013`. If it
+      contains several, the first of `fer2013.zip`, `train/` with `test/`,
       `fer2013.csv`, `icml_face_data.csv` and `archive.zip` is read.
     split: "train" (Training), "validation" (PublicTest) or "test" (PrivateTest).
     protocol: "official", or "thesis_28709_7178", where "test" is PublicTest and
@@ -156,7 +156,7 @@ def _find(data_dir: pathlib.Path) -> pathlib.Path:
 
 def _load_table(path: pathlib.Path, usages: tuple[str, ...]) -> _Rows:
   images, labels, sources = [], [], []
-  # NumPy before 2.3 only warns where text is no number, and returns what came before.
+  # NumPy before 2.3 only warns about invalid numbers, and returns those before them.
   with warnings.catch_warnings():
     warnings.simplefilter("error", DeprecationWarning)
     for line, emotion, pixels, usage in _table_rows(path):

@@ -45,8 +45,8 @@ def load(
 
   Args:
     data_dir: the folder that holds `EmoLabel/` and `Image/`, or `train/` and `test/`,
-      or a folder in which that one lies as `basic`, `raf_db`, `RAF-DB` or `DATASET`.
-      Where both layouts lie there, the authors' own is read.
+      or a folder that contains it as `basic`, `raf_db`, `RAF-DB` or `DATASET`.
+      If it has both layouts, the authors' own is read.
     split: "train" or "test"; RAF-DB has no validation split, and `load_splits` holds
       one out of train.
     image_size: side in pixels to which every image is resized; the aligned faces have
@@ -57,7 +57,7 @@ def load(
     A `Dataset` of images `(N, image_size, image_size, channels)`.
 
   Raises:
-    FileNotFoundError: neither layout is there; or an image that the list names.
+    FileNotFoundError: neither layout exists, or an image in the list is missing.
     ValueError: the split is unknown, a label is outside 1..7, a folder has another
       name, or a file is no image; the line or file is named.
   """
