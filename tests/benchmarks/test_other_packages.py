@@ -41,11 +41,11 @@ def test_answers_are_read_for_the_same_images_only(tmp_path):
   package_answers.write(path, sources, labels, np.array([6, 0]))
   np.testing.assert_array_equal(package_answers.read(path, sources, labels), [6, 0])
 
-  with pytest.raises(ValueError, match="of other images or labels"):
+  with pytest.raises(ValueError, match="images or labels differ"):
     package_answers.read(path, sources[::-1], labels)
-  with pytest.raises(ValueError, match="of other images or labels"):
+  with pytest.raises(ValueError, match="images or labels differ"):
     package_answers.read(path, sources[:1], labels[:1])
-  with pytest.raises(ValueError, match="of other images or labels"):
+  with pytest.raises(ValueError, match="images or labels differ"):
     package_answers.read(path, sources, labels[::-1])
   with pytest.raises(FileNotFoundError, match="write them with --answers"):
     package_answers.read(str(tmp_path / "absent.csv"), sources, labels)

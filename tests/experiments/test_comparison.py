@@ -176,7 +176,7 @@ def test_csv_has_the_same_figures_for_programs():
   assert (trained["row"], trained["seeds"]) == ("trained, twice", "2")
   assert float(trained["accuracy_claimed"]) == 90
   assert float(trained["accuracy_measured"]) == pytest.approx(81)
-  assert float(trained["accuracy_deviation"]) == pytest.approx(2**0.5)
+  assert float(trained["accuracy_std"]) == pytest.approx(2**0.5)
   assert (waiting["seeds"], waiting["accuracy_measured"]) == ("0", "")
 
 

@@ -141,7 +141,7 @@ def test_what_can_not_be_compared_is_refused(tmp_path):
   splits = {"validation": other, "test": other}
   refused("has the classes a, b, c", "classes", loss="mse", splits=splits)
   only = {"validation": first.report["splits"]["validation"]}
-  refused("reports validation, .* test", "split", loss="mse", splits=only)
+  refused("reports the split validation, .* test", "split", loss="mse", splits=only)
   made_up_run.write_run(tmp_path / "train", seed=1)
   data = json.loads((tmp_path / "train/data.json").read_text())
   made_up_run.write_json(tmp_path / "train/data.json", data | {"train": {"images": 8}})

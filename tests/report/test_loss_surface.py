@@ -43,9 +43,9 @@ def _write(run, name, files, **changes):
     (
       {"training_loss": {"name": "cross_entropy"}},
       None,
-      "of loss cross_entropy and not mam_softmax",
+      "with loss cross_entropy instead of mam_softmax",
     ),
-    ({"model": "fer_vgg"}, None, "of network fer_vgg and not"),
+    ({"model": "fer_vgg"}, None, "with network fer_vgg instead of"),
   ],
 )
 def test_another_network_is_left_out_and_counts_as_not_run(run, changes, crc, reason):

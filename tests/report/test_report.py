@@ -172,7 +172,7 @@ def test_numbers_are_of_the_whole_split_whatever_is_drawn(run, tmp_path, written
       if "Separation" in html_rules.text_of(table)
     ]
     rows = [html_rules.text_of(row) for row in table.iter("tr")]
-    return [row for row in rows if not row.startswith("picture:")]
+    return [row for row in rows if not row.startswith("projection:")]
 
   assert numbers(few) == numbers(written)
   found = predictions.compute_answers(run[0], "test", data_dir=None, batch_size=7)

@@ -60,7 +60,7 @@ def test_both_tables_are_printed_with_what_they_are_of(tmp_path):
   assert "Grad-CAM of layer block5 has 12 x 12 pixels" in text
   assert "Sanity check, 64 images of PublicTest:" in text
   assert "Deletion, 1,256 images of PublicTest:" in text
-  assert "25 % of the pixels" in text
+  assert "25 % of pixels" in text
   assert "is no evidence of what the network learned" in text
 
 
@@ -70,7 +70,7 @@ def test_records_of_another_epoch_are_left_out_and_not_taken_for_run(tmp_path):
   section = _section(root)
   assert not list(section.iter("table"))
   text = html_rules.text_of(section)
-  assert "gradcam.json is of epoch 1, the report of epoch 2: left out." in text
+  assert "gradcam.json is of epoch 1, the report of epoch 2: skipped." in text
   assert "deletion.json is of epoch 1" in text
   checks = saliency_checks.map_checks(run)
   not_run = [
@@ -84,7 +84,7 @@ def test_records_of_another_epoch_are_left_out_and_not_taken_for_run(tmp_path):
   ("changes", "reason"),
   [
     ({"training_seed": 7}, "of another run, with seed 7 instead of 0: skipped."),
-    ({"variables_crc32": 5}, "of other parameters than the best checkpoint's: left"),
+    ({"variables_crc32": 5}, "of other parameters than the best checkpoint's: skipped"),
   ],
 )
 def test_records_of_another_network_are_left_out(tmp_path, changes, reason):

@@ -187,7 +187,7 @@ def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path):
   try:
     assert holder.stdout.readline() == b"in\n"
     with (
-      pytest.raises(ValueError, match="another process trains in"),
+      pytest.raises(ValueError, match="another process is training in"),
       run_record.only_training_in(tmp_path),
     ):
       pass

@@ -271,7 +271,7 @@ def test_a_comparison_pairs_the_seeds_that_both_have(tmp_path):
   assert found["p_value"] == pytest.approx(test.pvalue)
   text = seed_summary.format_summary(ours, comparison, "there")
   low, high = (f"{100 * end:+.2f}" for end in interval)
-  assert "Less there, paired by seeds 1, 2, 3:" in text
+  assert "Difference from there, paired by seeds 1, 2, 3:" in text
   assert (
     f"test, accuracy: +4.67, 95 % interval {low} to {high}, p = {test.pvalue:.2g}\n"
   ) in text

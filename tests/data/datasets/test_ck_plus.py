@@ -269,7 +269,7 @@ def _rename(name):
       "cohn-kanade-images/S005/001/S005_001_00000004.png",
       pathlib.Path.unlink,
       FileNotFoundError,
-      r"S005_001_00000004.png is missing, the frame that .*_emotion.txt is about",
+      r"S005_001_00000004.png is missing, the frame that .*_emotion.txt labels",
     ),
     (
       "cohn-kanade-images/S005/001",

@@ -248,7 +248,7 @@ PIXELS = ["7"] * 2304
     (_change("emotion", "happy"), r"line 6: emotion: .*got 'happy'"),
     (_change("emotion", ""), r"line 6: emotion: .*got ''"),
     (_change("Usage", "Test"), "line 6: Usage: expected .*PublicTest.*got 'Test'"),
-    (lambda cells: cells[5].pop(), "line 6: expected 3 columns, got 2; .*cut short"),
+    (lambda cells: cells[5].pop(), "line 6: expected 3 columns, got 2; .*truncated"),
     (lambda cells: cells[5].append("1"), "line 6: expected 3 columns, got 4"),
     (lambda cells: cells[0].__setitem__(2, "split"), "missing column Usage"),
     (lambda cells: cells.clear(), "missing column emotion, pixels, Usage"),
