@@ -217,7 +217,7 @@ def _keep_record(
 ) -> None:
   """Writes the run's config, data and provenance once its first steps are taken.
 
-  Not before: settings that fail at once leave nothing behind.
+  Not earlier: settings that fail immediately should not create files.
   """
   sources, config_file = own_code
   run_record.write_fingerprint(fingerprint, workdir)
@@ -233,7 +233,7 @@ def _keep_record(
       config_file=config_file,
     )
   logging.info(
-    "First %d training steps done %.1f s after the start.",
+    "First %d training steps done after %.1f s (compilation included).",
     int(state.step) - first_step,
     time.monotonic() - began,
   )
@@ -300,4 +300,4 @@ def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:
     if failure is None:
       raise
     # The first error is the cause, and is reported last.
-    logging.error("What was being saved is lost (%s).", failures.reason_of(error))
+    logging.error("The save in progress failed (%s).", failures.reason_of(error))

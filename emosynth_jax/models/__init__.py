@@ -89,8 +89,8 @@ def build_model(
   for argument in arguments:
     if argument not in known:
       raise ValueError(
-        f"model {title}: expected arguments {known}, got {argument!r}; a config takes "
-        f"another network as a variant, as in --config=FILE.py:{title}"
+        f"model {title}: expected arguments {known}, got {argument!r}; a config "
+        f"selects another network by a variant, as in --config=FILE.py:{title}"
       )
   # A flag has the type of the setting that it replaces: EmoSynthNet's width is a float.
   for argument, value in arguments.items():
