@@ -111,7 +111,7 @@ def load_data(
     ValueError: an error of the loader, or if every training image has a near-duplicate.
   """
   if config.data.drop_duplicates and "train" in splits:
-    loaded = _load_without_twins(config, lazily)
+    loaded = _load_deduplicated(config, lazily)
   else:
     loaded = _load(config, splits, lazily)
   if "train" in splits:
@@ -133,14 +133,16 @@ def _with_label_noise(config: ml_collections.ConfigDict, training: Dataset) -> D
   return noisy
 
 
-def _load_without_twins(
+def _load_deduplicated(
   config: ml_collections.ConfigDict, lazily: bool
 ) -> dict[str, Dataset]:
   """The run's splits, with those images removed from "train"."""
   # The search needs all images; a single process then keeps them.
   loaded = _load(config, splits(config), lazily and jax.process_count() > 1)
   train, *others = loaded.values()
-  loaded["train"] = deduplicate.drop_twins(train, others, **config.data.twins)
+  loaded["train"] = deduplicate.drop_duplicates(
+    train, others, **config.data.near_duplicates
+  )
   return loaded
 
 
@@ -180,8 +182,8 @@ def class_weights(kind: str, dataset: Dataset) -> np.ndarray:
   if not counts.all():
     empty = dataset.class_names[int(np.argmin(counts))]
     raise ValueError(
-      f"class_weights: the class {empty!r} has no training image to weigh; use "
-      '"none" or more images'
+      f"class_weights: the class {empty!r} has no training image, so that its weight "
+      'is undefined; use "none", or more images'
     )
   return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 
