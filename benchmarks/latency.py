@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks import attempts, latency_runtimes, measure
 from emosynth_jax import bundle
@@ -33,18 +33,14 @@ _TURN, _PAUSE = 10, 0.3
 _REFERENCE = "JAX, jit"
 
 
-def main(argv: list[str]) -> None:
-  """Prints the table; invalid input exits with a one-line error."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  given = flags.FLAGS
-  with cli.mistakes_in_one_line(given.traceback, NotImplementedError, RuntimeError):
-    source = given.source or str(bundle.PRETRAINED)
-    threads = given.threads or latency_runtimes.all_cores()
-    if given.only:
-      answer_turns(given.only, source, threads=threads)
-    else:
-      measure_all(source, threads=threads, rounds=given.rounds)
+def compare(given: Any) -> None:
+  """Prints the table."""
+  source = given.source or str(bundle.PRETRAINED)
+  threads = given.threads or latency_runtimes.all_cores()
+  if given.only:
+    answer_turns(given.only, source, threads=threads)
+  else:
+    measure_all(source, threads=threads, rounds=given.rounds)
 
 
 def answer_turns(name: str, source: str, *, threads: int) -> None:
@@ -192,14 +188,14 @@ def define_flags() -> None:
   flags.DEFINE_integer("rounds", 300, "Timed calls of each.", 10)
   flags.DEFINE_integer("threads", None, "Of each runtime; by default all cores.", 1)
   flags.DEFINE_string("only", None, "One runtime, as this script calls itself.")
-  cli.define_traceback()
-
-
-def run() -> None:
-  """Entry point of the command line."""
-  define_flags()
-  app.run(main)
 
 
 if __name__ == "__main__":
-  run()
+  # The first call is timed, with its compilation.
+  cli.run(
+    define_flags,
+    compare,
+    NotImplementedError,
+    RuntimeError,
+    compilation_cache=False,
+  )

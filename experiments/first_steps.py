@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from matplotlib import ticker
 
 from emosynth_jax.data import run_data
@@ -132,39 +132,34 @@ def plot_steps(members: list[dict[str, Any]], path: pathlib.Path) -> None:
   plotting.save(figure, path)
 
 
-def run(argv: list[str]) -> None:
+def run(given: Any) -> None:
   """Runs the missing steps, and writes the table."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  cli.use_compilation_cache()
-  values = flags.FLAGS
-  folder = pathlib.Path(values.workdir)
-  with cli.mistakes_in_one_line(values.traceback):
-    widths = [float(width) for width in values.widths]
-    folder.mkdir(parents=True, exist_ok=True)
-    datasets, members = load(build_config(DEFAULT, 1.0, values.data_dir)), []
-    pixels = pixel_form.main_form(datasets["train"].form_counts) or "unknown"
+  folder = pathlib.Path(given.workdir)
+  widths = [float(width) for width in given.widths]
+  folder.mkdir(parents=True, exist_ok=True)
+  datasets, members = load(build_config(DEFAULT, 1.0, given.data_dir)), []
+  pixels = pixel_form.main_form(datasets["train"].form_counts) or "unknown"
 
-    for width in widths:
-      for variant in values.variants:
-        path = folder / f"{pixels}-{variant}-width{width:g}-{values.steps}steps.json"
-        if not path.exists():
-          config = build_config(variant, width, values.data_dir)
-          logging.info("Width %g, %s: %d steps", width, variant, values.steps)
-          member = {
-            "width": width,
-            "variant": variant,
-            "num_steps": values.steps,
-            "pixels": pixels,
-          }
-          member |= measure(config, datasets, values.steps)
-          files.write_report(path, member)
-        members.append(json.loads(path.read_text()))
+  for width in widths:
+    for variant in given.variants:
+      path = folder / f"{pixels}-{variant}-width{width:g}-{given.steps}steps.json"
+      if not path.exists():
+        config = build_config(variant, width, given.data_dir)
+        logging.info("Width %g, %s: %d steps", width, variant, given.steps)
+        member = {
+          "width": width,
+          "variant": variant,
+          "num_steps": given.steps,
+          "pixels": pixels,
+        }
+        member |= measure(config, datasets, given.steps)
+        files.write_report(path, member)
+      members.append(json.loads(path.read_text()))
 
-    table = format_table(members)
-    files.write_atomically(folder / "first_steps.md", table.encode())
-    plot_steps(members, folder / "first_steps.png")
-    print(table)
+  table = format_table(members)
+  files.write_atomically(folder / "first_steps.md", table.encode())
+  plot_steps(members, folder / "first_steps.png")
+  print(table)
 
 
 def load(config: ml_collections.ConfigDict) -> dict[str, Dataset]:
@@ -187,8 +182,8 @@ def measure(
   }
 
 
-if __name__ == "__main__":
-  cli.define_traceback()
+def define_flags() -> None:
+  """The flags of this command."""
   flags.DEFINE_string("workdir", "runs/first_steps", "Output folder.")
   flags.DEFINE_string("data_dir", "data", "FER-2013's zip, CSV or folder.")
   flags.DEFINE_list("widths", ["0.125", "0.25", "1"], "Widths of EmoSynthNet.")
@@ -198,4 +193,7 @@ if __name__ == "__main__":
     "Variants of configs/fer2013.py; 'default' for none, as in default,ce,thesis+ce.",
   )
   flags.DEFINE_integer("steps", 100, "Steps of each run, at most an epoch's.", 2)
-  app.run(run)
+
+
+if __name__ == "__main__":
+  cli.run(define_flags, run)

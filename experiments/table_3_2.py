@@ -11,9 +11,9 @@ no training. Outputs: table_3_2.md and .csv.
 import csv
 import io
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax import models
 from emosynth_jax.models import cost
@@ -124,23 +124,22 @@ def format_tables() -> tuple[str, str]:
   return "\n".join(lines) + "\n\n" + _NOTES, content.getvalue()
 
 
-def main(argv: list[str]) -> None:
+def write(given: Any) -> None:
   """Writes and prints the table."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
   markdown, table = format_tables()
-  folder = pathlib.Path(flags.FLAGS.workdir) / "table_3_2"
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    files.write_atomically(folder / "table_3_2.md", markdown.encode())
-    files.write_atomically(folder / "table_3_2.csv", table.encode())
-  except OSError as error:
-    cli.fail(error)
+  folder = pathlib.Path(given.workdir) / "table_3_2"
+  folder.mkdir(parents=True, exist_ok=True)
+  files.write_atomically(folder / "table_3_2.md", markdown.encode())
+  files.write_atomically(folder / "table_3_2.csv", table.encode())
   print(markdown)
 
 
-if __name__ == "__main__":
+def define_flags() -> None:
+  """The flags of this command."""
   flags.DEFINE_string(
     "workdir", "runs/tables", "Output folder; the table goes to table_3_2 in it."
   )
-  app.run(main)
+
+
+if __name__ == "__main__":
+  cli.run(define_flags, write)

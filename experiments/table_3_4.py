@@ -7,8 +7,6 @@ Outputs: table_3_4.md and .csv, and the curves of figures 3.10 and 3.11.
 "Claimed" is what the thesis prints; "ours" is measured by this command.
 """
 
-from absl import app
-
 from experiments.lib import comparison
 from experiments.lib.comparison_rows import Row, claimed
 
@@ -52,8 +50,4 @@ ROWS = [
 ]
 
 if __name__ == "__main__":
-  app.run(
-    comparison.main(
-      "table_3_4", "Table 3.4: networks on SVHN", ROWS, comparison.define_flags()
-    )
-  )
+  comparison.run("table_3_4", "Table 3.4: networks on SVHN", ROWS)

@@ -1,5 +1,6 @@
 """Shared command-line code of the analyses: flags, errors, files of a workdir."""
 
+import functools
 import os
 import pathlib
 import zlib
@@ -64,28 +65,36 @@ def define_flags(*, split: str, images: int, batch_size: int) -> None:
     "over its cores.",
   )
   cli.define_data_dir()
-  cli.define_traceback()
 
 
-def run_command(argv: Sequence[str], action: Callable[[Any], None]) -> None:
-  """Runs a command; invalid input exits with a one-line error.
+def run(
+  define_flags: Callable[[], None], action: Callable[[Any], object], **app_options: Any
+) -> None:
+  """Runs a command as `utils.cli.run` does, in full precision.
 
   Args:
-    argv: the positional arguments.
+    define_flags: defines the command's own flags.
     action: takes the flags.
+    **app_options: further arguments of `absl.app.run`.
   """
-  cli.expect_flags_only(argv)
-  given = flags.FLAGS
-  cli.start_logging()
-  cli.use_compilation_cache()
+  precise = functools.partial(call_precisely, action)
+  cli.run(define_flags, precise, **app_options)
+
+
+def call_precisely(action: Callable[[Any], object], given: Any) -> None:
+  """Calls a command's action with matrix products in full precision.
+
+  Args:
+    action: takes the flags.
+    given: the flags.
+  """
   # Not every command has --mapping.
   if getattr(given, "mapping", "map") == "devices":
     # Before the backend starts; of no effect on accelerators.
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
   # Reduced-precision matrix products on a GPU would appear as curvature.
   jax.config.update("jax_default_matmul_precision", "highest")
-  with cli.mistakes_in_one_line(given.traceback):
-    action(given)
+  action(given)
 
 
 def refuse_idle(given: Any, names: Sequence[str], beside: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.gradcam import grad_cam
@@ -268,11 +268,6 @@ def measure(given: Any) -> None:
   print(text, end="")
 
 
-def main(argv: list[str]) -> None:
-  """Runs the command; invalid input exits with a one-line error."""
-  cli.run_command(argv, measure)
-
-
 def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
@@ -289,14 +284,7 @@ def define_flags() -> None:
   flags.DEFINE_integer("images", 256, "How many of its images, at most.", 2)
   flags.DEFINE_integer("batch_size", 64, "Images at a time.", 1)
   command_cli.define_data_dir()
-  command_cli.define_traceback()
-
-
-def run() -> None:
-  """Entry point of the command line."""
-  define_flags()
-  app.run(main)
 
 
 if __name__ == "__main__":
-  run()
+  cli.run(define_flags, measure)

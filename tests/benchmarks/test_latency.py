@@ -12,6 +12,7 @@ import tiny_network
 from benchmarks import latency, latency_runtimes
 from emosynth_jax import bundle, models
 from emosynth_jax.config import defaults
+from emosynth_jax.utils import cli
 
 
 @pytest.fixture
@@ -43,7 +44,12 @@ def _main(monkeypatch, arguments=(), **changes):
     "only": None,
   }
   monkeypatch.setattr(latency.flags, "FLAGS", types.SimpleNamespace(**given | changes))
-  latency.main(["latency", *arguments])
+  cli.call(
+    ["latency", *arguments],
+    latency.compare,
+    [NotImplementedError, RuntimeError],
+    compilation_cache=False,
+  )
 
 
 def test_runtimes_have_the_same_network(source):

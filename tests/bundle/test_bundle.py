@@ -1,7 +1,6 @@
 """Calibrated once, written small, read again; what is damaged is refused."""
 
 import json
-import types
 
 import flax.traverse_util
 import numpy as np
@@ -373,15 +372,6 @@ def test_arrays_of_another_network(workdir, tmp_path, change, message):
   assert "write it anew" in str(caught.value)
 
 
-def test_the_command_wants_a_suffix(workdir, monkeypatch, capsys):
-  given = types.SimpleNamespace(
-    workdir=str(workdir),
-    output="network.bin",
-    dtype="float16",
-    data_dir=None,
-    traceback=False,
-  )
-  monkeypatch.setattr(make_bundle.flags, "FLAGS", given)
-  with pytest.raises(SystemExit):
-    make_bundle.main(["bundle"])
-  assert "ends in .safetensors" in capsys.readouterr().err
+def test_a_bundle_wants_a_suffix(workdir):
+  with pytest.raises(ValueError, match=r"ends in \.safetensors"):
+    make_bundle.make(str(workdir), "network.bin", dtype="float16", data_dir=None)

@@ -12,6 +12,7 @@ from emosynth_jax import bundle, models
 from emosynth_jax.config import defaults
 from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.utils import cli
 from experiments import model_card
 from experiments.lib import card_tables
 
@@ -131,10 +132,8 @@ def source(tmp_path, monkeypatch):
 
 def _main(monkeypatch, source, arguments=(), **changes):
   given = {"source": source, "data_dir": None, "twins": True, "traceback": False}
-  monkeypatch.setattr(
-    model_card.flags, "FLAGS", types.SimpleNamespace(**given | changes)
-  )
-  model_card.main(["model_card", *arguments])
+  monkeypatch.setattr(cli.flags, "FLAGS", types.SimpleNamespace(**given | changes))
+  cli.call(["model_card", *arguments], model_card.print_tables)
 
 
 def test_the_command_measures_any_bundle(source, monkeypatch, capsys):

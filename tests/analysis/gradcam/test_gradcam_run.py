@@ -201,10 +201,12 @@ def test_a_part_of_a_layer_reaches_as_far_beyond_the_image(layer, margin):
 
 
 def test_a_command_has_products_of_full_precision(monkeypatch):
+  changed = {}
+  monkeypatch.setattr(jax.config, "update", changed.__setitem__)
   ran = []
-  monkeypatch.setattr(cli, "run_command", lambda argv, action: ran.append(action))
-  gradcam_run.main(["gradcam"])
-  assert ran == [gradcam_run.explain_run]
+  cli.call_precisely(ran.append, types.SimpleNamespace(mapping="map"))
+  assert changed == {"jax_default_matmul_precision": "highest"}
+  assert len(ran) == 1
 
 
 def test_the_sanity_check_sees_every_class_of_a_sorted_split(run, monkeypatch):
