@@ -21,7 +21,7 @@ from absl import flags
 
 from benchmarks import measure
 from emosynth_jax.models.ops import same_convolution, winograd
-from emosynth_jax.utils import cli
+from emosynth_jax.utils import cli, text_table
 from emosynth_jax.workdir import provenance
 
 # Kernel side, image side, input and output channels: EmoSynthNet's at 32x32.
@@ -120,7 +120,7 @@ def print_table(given: Any) -> None:
   rate = measure.product_rate()
   print(f"the product of two 2048 x 2048 matrices: {rate / 1e9:.0f} GFLOP/s")
   header = ["GFLOP/s of the plain form", "median", "best", "difference"]
-  print(measure.format_rows(header, rows(given.batch, given.rounds)))
+  print("\n".join(text_table.align([header, *rows(given.batch, given.rounds)])))
 
 
 if __name__ == "__main__":

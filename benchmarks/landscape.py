@@ -25,7 +25,7 @@ from absl import flags, logging
 
 from benchmarks import landscape_torch
 from benchmarks.landscape_problem import Problem
-from emosynth_jax.utils import cli
+from emosynth_jax.utils import cli, text_table
 
 LANDSCAPE, CURVATURE = "landscape", "curvature map"
 
@@ -233,7 +233,7 @@ def print_table(given: Any) -> None:
   for line in compared:
     print(line)
   header = ("task", "program", "s/point", "s/grid", "ratio", "points timed")
-  print(measure.format_rows(header, rows))
+  print("\n".join(text_table.align([header, *rows])))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from absl import flags
 from benchmarks import attempts, latency_runtimes, measure
 from emosynth_jax import bundle
 from emosynth_jax.export import verify
-from emosynth_jax.utils import cli
+from emosynth_jax.utils import cli, text_table
 from emosynth_jax.workdir import provenance
 
 # Calls of a turn, and seconds before it, in which busy-waiting threads of the previous
@@ -119,7 +119,7 @@ def measure_all(
   print(f"{provenance.provenance()['hardware']}; {threads} threads each")
   print(f"one image {shape}, {rounds} calls in turns of {_TURN}; logits against JAX's")
   header = ["", "median ms", "least", "90 %", "ratio", "first call", "difference"]
-  print(measure.format_rows(header, rows(seconds, ready)))
+  print("\n".join(text_table.align([header, *rows(seconds, ready)])))
 
 
 @contextlib.contextmanager

@@ -172,10 +172,8 @@ HEADER = ["", "images/s", "best", "ms a batch", "ours to it", "GFLOP/s", "of pro
 
 def print_row(cells: list[str]) -> None:
   """Prints a line immediately: the process may be killed hours later."""
-  from benchmarks import measure
-
   # The longest name: "32x32x3 small, batch 512: torch_channels_last".
-  print(measure.format_row(cells, [46, *[13] * (len(cells) - 1)]), flush=True)
+  print(f"{cells[0]:46}", *(f"{cell:>14}" for cell in cells[1:]), flush=True)
 
 
 def compare(

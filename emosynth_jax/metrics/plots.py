@@ -154,7 +154,7 @@ def plot_confusion_matrix(
     # Zeros would clutter the matrix.
     if not counts[row, column]:
       continue
-    colour = _text_colour(image.to_rgba(share))
+    colour = plotting.text_color(image.to_rgba(share))
     for shift, text, align, points in (
       (-0.04, f"{share:.1f}", "bottom", 10),
       (0.1, f"{counts[row, column]:,}", "top", 7.5),
@@ -264,13 +264,3 @@ def _series(rows: list[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.nda
   points = [(row["epoch"], float(row[key])) for row in rows if key in row]
   values = [value if math.isfinite(value) else np.nan for _, value in points]
   return np.array([epoch for epoch, _ in points]), np.array(values, np.float64)
-
-
-def _text_colour(background: np.ndarray) -> str:
-  """Black or white, whichever contrasts more by WCAG 2.1's relative luminance."""
-  channels = np.asarray(background[:3])
-  linear = np.where(
-    channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
-  )
-  # (L + 0.05) / 0.05 against 1.05 / (L + 0.05): equal at L = sqrt(0.0525) - 0.05.
-  return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"

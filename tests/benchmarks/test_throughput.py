@@ -76,11 +76,6 @@ def test_rows_have_the_ratio_of_each_round_and_the_share_of_the_rate():
   assert theirs[4] == "2.50"  # The median of 3 / 1 and 4 / 2.
 
 
-def test_table_is_aligned():
-  table = measure.format_rows(["", "b"], [["long name", "1"], ["x", "22"]])
-  assert table == "            b\nlong name   1\nx          22"
-
-
 def test_time_to_a_target_counts_the_epochs_until_then(tmp_path):
   epochs = [(0.9, 20.0), (0.95, 10.0), (0.99, 9.0)]
   with MetricWriter(tmp_path) as writer:
