@@ -8,14 +8,14 @@ import pytest
 import safetensors
 import safetensors.numpy
 import tiny_network
+import tiny_workdir
 from scipy import special
 
-from emosynth_jax import bundle, models
+from emosynth_jax import bundle
 from emosynth_jax.bundle import calibrate
 from emosynth_jax.bundle import make as make_bundle
 from emosynth_jax.config import defaults
 from emosynth_jax.data import run_data
-from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.training import eval_step
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
@@ -24,25 +24,12 @@ _CLASSES = ("angry", "happy", "neutral")
 
 
 def dataset(number=60):
-  images, labels = tiny_network.random_images(number)
-  return Dataset(
-    images=np.asarray(images),
-    labels=np.asarray(labels, np.int32),
-    class_names=_CLASSES,
-    split="validation",
-    sources=("",) * number,
-    official_split="PublicTest",
-  )
+  return tiny_workdir.dataset(number)
 
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-  monkeypatch.setattr(
-    run_data,
-    "load_data",
-    lambda config, splits, **rest: {s: dataset() for s in splits},
-  )
+  tiny_workdir.install(monkeypatch, lambda config, split: dataset())
 
 
 @pytest.fixture
@@ -62,12 +49,8 @@ def write_run(workdir):
   config = defaults.get_default_config()
   config.model = {"name": "tiny", "features": 5, "dtype": "float32"}
   config.data.data_dir = "/somebody/data"
-  run_record.keep_config(config, workdir)
   run_record.keep_provenance(workdir, step=0)
-  checkpoints = Checkpoints(workdir, keep=1)
-  checkpoints.save("best", tiny_network.create_state(seed=0))
-  checkpoints.close()
-  return workdir
+  return tiny_workdir.write(workdir, config, tiny_network.create_state(seed=0))
 
 
 def _logits(seed=0):
