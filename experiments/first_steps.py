@@ -30,7 +30,7 @@ from emosynth_jax.data.images import pixel_form
 from emosynth_jax.parallel import mesh
 from emosynth_jax.training import build
 from emosynth_jax.training.programs import build_programs
-from emosynth_jax.utils import cli, files, plotting
+from emosynth_jax.utils import cli, files, plotting, text_table
 from emosynth_jax.workdir import provenance
 from experiments.lib import comparison_rows
 
@@ -92,10 +92,9 @@ def format_table(members: list[dict[str, Any]]) -> str:
     "weights; EmoSynthNet on FER-2013, Training, seed 0. ln 7 = 1.946 is that of equal",
     "probabilities. The second half of the steps shows whether a recipe learns.",
     "",
-    "| width | variant | pixels | steps | first | largest | mean of the second half |"
-    " hardware | commit |",
-    "|---:|---|---|---:|---:|---:|---:|---|---|",
   ]
+  columns = "width|variant|pixels|steps|first|largest|mean of the second half"
+  rows = [[*columns.split("|"), "hardware", "commit"]]
   for member in members:
     values = member["cross_entropy"]
     second_half = values[member["num_steps"] // 2 :]
@@ -103,11 +102,14 @@ def format_table(members: list[dict[str, Any]]) -> str:
     first, largest = (
       (f"{values[0]:.3f}", f"{max(values):.3f}") if values else ("not finite",) * 2
     )
-    lines.append(
-      f"| {member['width']:g} | {member['variant']} | {member['pixels']} | "
-      f"{len(values)} of {member['num_steps']} | {first} | {largest} | {mean} | "
-      f"{member['hardware']} | {member['commit']} |"
+    steps = f"{len(values)} of {member['num_steps']}"
+    rows.append(
+      [
+        *(f"{member['width']:g}", member["variant"], member["pixels"], steps),
+        *(first, largest, mean, member["hardware"], member["commit"]),
+      ]
     )
+  lines += text_table.markdown(rows, left=(1, 2, 7, 8))
   return "\n".join(lines) + "\n"
 
 

@@ -74,7 +74,7 @@ def group_by_settings(
       if configs[j]["seed"] == config["seed"]:
         raise ValueError(
           f"{workdirs[j]} and {workdirs[i]} have equal configs and the seed "
-          f"{config['seed']}: one run is no pair of itself"
+          f"{config['seed']} twice: one run is no pair of itself"
         )
     own.append(i)
   return list(groups.values())

@@ -49,8 +49,9 @@ def write_run(workdir):
   config = defaults.get_default_config()
   config.model = {"name": "tiny", "features": 5, "dtype": "float32"}
   config.data.data_dir = "/somebody/data"
+  tiny_workdir.write(workdir, config, tiny_network.create_state(seed=0))
   run_record.keep_provenance(workdir, step=0)
-  return tiny_workdir.write(workdir, config, tiny_network.create_state(seed=0))
+  return workdir
 
 
 def _logits(seed=0):

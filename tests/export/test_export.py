@@ -37,8 +37,9 @@ def workdir(tmp_path):
   config.model = {"name": "tiny", "features": 5, "dtype": "bfloat16"}
   # Judged by cosines, not by the network's own logits.
   config.loss = {"name": "cosface", "scale": 8.0}
+  tiny_workdir.write(workdir, config, tiny_network.create_state(seed=0))
   run_record.keep_provenance(workdir, step=0)
-  return tiny_workdir.write(workdir, config, tiny_network.create_state(seed=0))
+  return workdir
 
 
 def _make(workdir, output, format, **changes):
