@@ -1,10 +1,9 @@
-"""CIFAR-10: 60,000 color photographs of 32x32 in ten classes (Krizhevsky, 2009).
+"""CIFAR-10: 60,000 color photographs of 32x32 in ten classes (Krizhevsky, 2009)."""
 
-The splits are "train" (50,000 images) and "test" (10,000), RGB.
-"""
+import pathlib
+from typing import Any
 
-import functools
-
+from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.datasets import tfds_records
 
 CLASS_NAMES = (
@@ -20,7 +19,38 @@ CLASS_NAMES = (
   "truck",
 )
 COUNTS = {"train": 50000, "test": 10000}
-_EXPECTED = tfds_records.Expected("cifar10", (32, 32, 3), CLASS_NAMES, COUNTS)
 
-load = functools.partial(tfds_records.read, _EXPECTED)
-open_split = functools.partial(tfds_records.open_split, _EXPECTED)
+_EXPECTED: dict[str, Any] = {
+  "image_shape": (32, 32, 3),
+  "class_names": CLASS_NAMES,
+  "counts": COUNTS,
+}
+
+
+def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
+  """Reads one split of CIFAR-10 as TFDS has prepared it.
+
+  Args:
+    data_dir: TFDS's data folder, which holds `cifar10/<version>`.
+    split: "train" (50,000 images) or "test" (10,000).
+
+  Returns:
+    A `Dataset` of RGB images `(N, 32, 32, 3)`.
+
+  Raises:
+    FileNotFoundError: the data set isn't prepared there.
+    ValueError: the split is unknown or the data malformed.
+  """
+  return tfds_records.read("cifar10", data_dir, split, **_EXPECTED)
+
+
+def open_split(
+  data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share
+) -> Dataset:
+  """Like `load`, but reads each image on access.
+
+  Args:
+    data_dir, split: as `load` takes them.
+    share: see `tfds_records.open_split`.
+  """
+  return tfds_records.open_split("cifar10", data_dir, split, share=share, **_EXPECTED)

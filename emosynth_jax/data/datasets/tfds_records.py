@@ -3,7 +3,7 @@
 import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,64 +20,62 @@ _RECORDS_AT_A_TIME = 1 << 16
 Share = Callable[[int, Callable[[range], np.ndarray]], np.ndarray]
 
 
-class Expected(NamedTuple):
-  """What a prepared data set holds.
-
-  Attributes:
-    name: a key of `NAMES`.
-    image_shape: `(height, width, channels)` of every stored image.
-    class_names: the names of the classes in label order.
-    counts: how many images each split has; a different number is logged as a warning.
-    padding: rows and columns of zeros that are added on every side.
-  """
-
-  name: str
-  image_shape: tuple[int, int, int]
-  class_names: tuple[str, ...]
-  counts: Mapping[str, int]
-  padding: int = 0
-
-
-def read(expected: Expected, data_dir: str | pathlib.Path, split: str) -> Dataset:
+def read(
+  name: str,
+  data_dir: str | pathlib.Path,
+  split: str,
+  *,
+  image_shape: tuple[int, int, int],
+  class_names: Sequence[str],
+  counts: Mapping[str, int],
+) -> Dataset:
   """Reads one split of a prepared TFDS data set of images and labels.
 
   TFDS hands out the raw records in one call and OpenCV decodes them: 60,000 MNIST
   images take 1 s, where TFDS's own decoding, one record a call, takes 6 s.
 
   Args:
-    expected: the data set.
+    name: a key of `NAMES`.
     data_dir: the folder that TFDS calls `data_dir`; the data set lies in
       `data_dir/NAMES[name]/version`, and the newest version is read.
-    split: a key of `expected.counts`.
+    split: a key of `counts`.
+    image_shape: `(height, width, channels)` that every image must have.
+    class_names: the names of the classes in label order.
+    counts: how many images each split has; a different number is logged as a warning.
 
   Returns:
-    A `Dataset` of images `(N, height, width, channels)`, with the padding; `sources`
-    are `name/split[index]`.
+    A `Dataset`; `sources` are `name/split[index]`.
 
   Raises:
     FileNotFoundError: the data set isn't prepared there; the message says how to.
     ValueError: it has other splits, shapes or classes than expected, or is damaged.
   """
-  source = _checked_source(expected, data_dir, split)
-  sources = _names(expected.name, split, len(source))
-  images = np.empty((len(source), *expected.image_shape), np.uint8)
+  source = _checked_source(name, data_dir, split, image_shape, class_names, counts)
+  sources = _names(name, split, len(source))
+  images = np.empty((len(source), *image_shape), np.uint8)
   labels = np.empty(len(source), np.int32)
   for i, feature in enumerate(_features(source, range(len(source)))):
-    images[i] = _decode(feature, expected.image_shape, sources[i])
-    labels[i] = _label(feature)
-  images = _pad(images, expected.padding)
-  return Dataset(images, labels, expected.class_names, split, sources)
+    images[i] = _decode(feature["image"].bytes_list.value[0], image_shape, sources[i])
+    labels[i] = feature["label"].int64_list.value[0]
+  return Dataset(images, labels, tuple(class_names), split, sources)
 
 
 def open_split(
-  expected: Expected, data_dir: str | pathlib.Path, split: str, *, share: Share
+  name: str,
+  data_dir: str | pathlib.Path,
+  split: str,
+  *,
+  image_shape: tuple[int, int, int],
+  class_names: Sequence[str],
+  counts: Mapping[str, int],
+  share: Share,
 ) -> Dataset:
   """Like `read`, but reads each image on access.
 
   The labels are stored in the records, so all records are scanned once.
 
   Args:
-    expected, data_dir, split: as `read` takes them.
+    name, data_dir, split, image_shape, class_names, counts: as `read` takes them.
     share: `(number of records, function of a range of them to their labels) -> labels
       of all`, by which several processes scan a part each.
 
@@ -87,33 +85,38 @@ def open_split(
   Raises:
     FileNotFoundError, ValueError: as `read`.
   """
-  source = _checked_source(expected, data_dir, split)
-  sources = _names(expected.name, split, len(source))
-  height, width, channels = expected.image_shape
+  source = _checked_source(name, data_dir, split, image_shape, class_names, counts)
+  sources = _names(name, split, len(source))
 
   def read_labels(rows: range) -> np.ndarray:
-    return np.fromiter(map(_label, _features(source, rows)), np.int32, len(rows))
+    labels = (f["label"].int64_list.value[0] for f in _features(source, rows))
+    return np.fromiter(labels, np.int32, len(rows))
 
   def read_images(rows: np.ndarray) -> np.ndarray:
-    images = np.empty((len(rows), *expected.image_shape), np.uint8)
+    images = np.empty((len(rows), *image_shape), np.uint8)
     for i, feature in enumerate(_features(source, rows.tolist())):
-      images[i] = _decode(feature, expected.image_shape, sources[rows[i]])
-    return _pad(images, expected.padding)
+      content = feature["image"].bytes_list.value[0]
+      images[i] = _decode(content, image_shape, sources[rows[i]])
+    return images
 
-  more = 2 * expected.padding
-  shape = (len(source), height + more, width + more, channels)
-  images: Any = LazyImages(read_images, shape)
+  images: Any = LazyImages(read_images, (len(source), *image_shape))
   labels = share(len(source), read_labels)
-  return Dataset(images, labels, expected.class_names, split, sources)
+  return Dataset(images, labels, tuple(class_names), split, sources)
 
 
-def _checked_source(expected: Expected, data_dir: str | pathlib.Path, split: str):
-  name, counts = expected.name, expected.counts
+def _checked_source(
+  name: str,
+  data_dir: str | pathlib.Path,
+  split: str,
+  image_shape: tuple[int, int, int],
+  class_names: Sequence[str],
+  counts: Mapping[str, int],
+):
   if split not in counts:
     raise ValueError(f"{name}: split: expected one of {list(counts)}, got {split!r}")
   folder = _newest_version(name, pathlib.Path(data_dir))
   source = _open(folder, split)
-  _check_features(source.dataset_info.features, folder, expected)
+  _check_features(source.dataset_info.features, folder, image_shape, class_names)
   if len(source) != counts[split]:
     logging.warning(
       "%s: %d images in split %r; the whole data set has %d",
@@ -123,15 +126,6 @@ def _checked_source(expected: Expected, data_dir: str | pathlib.Path, split: str
       counts[split],
     )
   return source
-
-
-def _pad(images: np.ndarray, padding: int) -> np.ndarray:
-  margin = (padding, padding)
-  return np.pad(images, ((0, 0), margin, margin, (0, 0))) if padding else images
-
-
-def _label(feature) -> int:
-  return feature["label"].int64_list.value[0]
 
 
 def _names(name: str, split: str, count: int) -> tuple[str, ...]:
@@ -200,8 +194,12 @@ def _open(folder: pathlib.Path, split: str):
   )
 
 
-def _check_features(features, folder: pathlib.Path, expected: Expected) -> None:
-  image_shape, class_names = expected.image_shape, expected.class_names
+def _check_features(
+  features,
+  folder: pathlib.Path,
+  image_shape: tuple[int, int, int],
+  class_names: Sequence[str],
+) -> None:
   if not {"image", "label"} <= set(features):
     raise ValueError(
       f"{folder}: expected the features image and label, got {sorted(features)}"
@@ -217,8 +215,7 @@ def _check_features(features, folder: pathlib.Path, expected: Expected) -> None:
     )
 
 
-def _decode(feature, shape: tuple[int, int, int], source: str) -> np.ndarray:
-  content = feature["image"].bytes_list.value[0]
+def _decode(content: bytes, shape: tuple[int, int, int], source: str) -> np.ndarray:
   # Records carry checksums, so OpenCV's laxity about damaged files does no harm here.
   flag = cv2.IMREAD_GRAYSCALE if shape[2] == 1 else cv2.IMREAD_COLOR_RGB
   image = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
