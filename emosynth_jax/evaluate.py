@@ -86,15 +86,15 @@ def evaluate_run(
         ),
         **evaluate_views(dataset)(state),
       }
-  if config.evaluate_without_twins:
-    rest = deduplicate.evaluate_without_twins(
+  if config.evaluate_deduplicated:
+    rest = deduplicate.evaluate_deduplicated(
       lambda dataset: evaluate(dataset)(state),
       _load_training(config, workdir, mesh, load),
       datasets,
-      **config.data.twins,
+      **config.data.near_duplicates,
     )
     for name, summary in rest.items():
-      summaries[name]["without_twins"] = summary
+      summaries[name]["deduplicated"] = summary
   invariance = check_invariance(
     experiment, state, first, batch_size=config.eval_batch_size, mesh=mesh
   )
@@ -163,14 +163,12 @@ def _write_report(
         "model": f"{config.model.name}, {report['num_parameters']:,} parameters"
         + (f", averaged with decay {config.ema_decay}" if config.ema_decay else ""),
         "loss": config.loss.name,
-        "started from": config.init_from
-        or config.pretrained.file
-        or "random parameters",
+        "initialization": config.init_from or config.pretrained.file or "random",
         "seed": config.seed,
         "hardware": _each_once(trained_by, "hardware"),
         "command": _each_once(trained_by, "command"),
         "commit": _each_once(trained_by, "commit"),
-        "evaluated at": _each_once([evaluated_by], "commit"),
+        "evaluation commit": _each_once([evaluated_by], "commit"),
         "batch invariance": batch_invariance.describe(report["batch_invariance"]),
       },
     )
@@ -189,7 +187,7 @@ def _write_report(
     title,
   )
   plots.plot_reliability(summary["calibration"], workdir / "reliability.png", title)
-  logging.info("The report and its pictures are in %s.", workdir)
+  logging.info("Wrote the report and its plots to %s.", workdir)
 
 
 def _describe_form(dataset: Dataset) -> dict[str, str]:

@@ -208,7 +208,7 @@ def _keep_record(
 ) -> None:
   """Writes the run's config, data and provenance once its first steps are taken.
 
-  Not before: settings that fail at once leave nothing behind.
+  Not earlier: settings that fail immediately should not create files.
   """
   run_record.write_fingerprint(fingerprint, workdir)
   if distributed.is_first():
@@ -220,7 +220,7 @@ def _keep_record(
       pixel_forms=fingerprints.form_counts(fingerprint),
     )
   logging.info(
-    "First %d training steps done %.1f s after the start.",
+    "First %d training steps done after %.1f s (compilation included).",
     int(state.step) - first_step,
     time.monotonic() - began,
   )
@@ -287,4 +287,4 @@ def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:
     if failure is None:
       raise
     # The first error is the cause, and is reported last.
-    logging.error("What was being saved is lost (%s).", failures.reason_of(error))
+    logging.error("The save in progress failed (%s).", failures.reason_of(error))

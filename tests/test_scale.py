@@ -196,7 +196,7 @@ def test_each_process_decodes_its_own_images_alone(stopped):
 
 def test_two_processes_resume_train_and_report_as_one_does(folder, alone, stopped):
   workdir, _ = stopped
-  # What was begun from the devices goes on from disk, each process its own part.
+  # A run on resident data resumes from disk, each process with its own part.
   codes, outputs, errors = _Job(folder, workdir, "--config.data.pipeline=grain").wait()
   assert codes == [0, 0], errors
   _assert_same_but_rounding(_config(folder), workdir, alone)
@@ -219,7 +219,7 @@ def test_a_killed_worker_ends_the_job_and_one_process_goes_on(folder, alone):
   codes, _, errors = job.wait()
   assert codes[1] == -signal.SIGKILL
   assert codes[0] == 1
-  assert "error: process 0 of 2 has lost the others" in errors[0]
+  assert "error: process 0 of 2: lost connection" in errors[0]
   assert "Traceback" not in errors[0]
   # Saves run beside the training: that of step 6 may have been cut off, that of step 3
   # was whole before it began.

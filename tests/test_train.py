@@ -115,7 +115,7 @@ def test_a_command_loads_and_checksums_each_split_once(tmp_path, monkeypatch):
 
   monkeypatch.setattr(data, "load_splits", count_load)
   monkeypatch.setattr(fingerprints, "fingerprint", count_checksums)
-  config = _config(num_epochs=1, evaluate_without_twins=True)
+  config = _config(num_epochs=1, evaluate_deduplicated=True)
   load = run_data.share(config)
   assert train.train(config, tmp_path, load=load)
   report = evaluate.evaluate_run(config, tmp_path, load=load)
@@ -207,7 +207,7 @@ def test_a_failed_save_does_not_hide_why_the_run_failed(tmp_path, monkeypatch, c
   monkeypatch.setattr(Checkpoints, "close", close)
   with pytest.raises(RuntimeError, match="the device broke"):
     train.train(_config(), tmp_path)
-  assert "What was being saved is lost (a save broke too)" in caplog.text
+  assert "The save in progress failed (a save broke too)" in caplog.text
 
 
 def test_more_epochs_go_on_from_the_last_one(whole, tmp_path):
@@ -335,7 +335,7 @@ def test_test_time_augmentation_is_reported_beside_the_plain_figure(modern):
   assert "averaged with decay 0.9" in text
 
 
-def test_figures_without_twins_stand_beside_those_with_them(whole, monkeypatch):
+def test_deduplicated_metrics_stand_beside_those_with_them(whole, monkeypatch):
   seen = []
 
   def find_groups(datasets, **thresholds):
@@ -345,13 +345,13 @@ def test_figures_without_twins_stand_beside_those_with_them(whole, monkeypatch):
     test[:4] = [*train[:3], validation[5]]
     return [train, validation, test]
 
-  monkeypatch.setattr(deduplicate, "twin_groups", find_groups)
+  monkeypatch.setattr(deduplicate, "duplicate_groups", find_groups)
   # It may be asked for after the training.
-  report = evaluate.evaluate_run(_config(evaluate_without_twins=True), whole)
+  report = evaluate.evaluate_run(_config(evaluate_deduplicated=True), whole)
   assert seen == [
     (["train", "validation", "test"], {"max_distance": 12, "min_correlation": 0.9})
   ]
-  rest = {name: s.pop("without_twins") for name, s in report["splits"].items()}
+  rest = {name: s.pop("deduplicated") for name, s in report["splits"].items()}
   assert [(s["num_left_out"], s["num_examples"]) for s in rest.values()] == [
     (0, 14),
     (4, 10),
@@ -361,7 +361,7 @@ def test_figures_without_twins_stand_beside_those_with_them(whole, monkeypatch):
     **report["splits"]["validation"],
   }
   text = (whole / "report.txt").read_text()
-  (figure,) = re.findall(r"accuracy without 4 twins +(\S+) %", text)
+  (figure,) = re.findall(r"accuracy, deduplicated \(4 images removed\) +(\S+) %", text)
   assert figure == f"{100 * rest['test']['accuracy']:.2f}"
   assert report["batch_invariance"]["passed"]
   assert report["batch_invariance"]["split"] == "validation"
@@ -506,6 +506,6 @@ def test_a_run_goes_on_without_tensorboard_where_it_is_not_installed(
     writer = metric_writer.open_writer(tmp_path, tensorboard=True)
   writer.write(1, {"train/loss": 0.5})
   writer.close()
-  assert "'tensorflow', which is not installed" in caplog.text
-  assert "goes on without" in caplog.text
+  assert "need the package 'tensorflow'" in caplog.text
+  assert "continues without" in caplog.text
   assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1

@@ -83,8 +83,8 @@ def _load_validation(network: Bundle, workdir: str, data_dir: str | None) -> Any
     datasets = run_data.load_data(config, ("validation",))
   except FileNotFoundError as error:
     raise FileNotFoundError(
-      f"{error}. (What float16 costs is measured on the run's validation split; "
-      "--data_dir says where the data set is, and --dtype=float32 rounds nothing.)"
+      f"{error}. The effect of float16 is measured on the validation split: set "
+      "--data_dir to the data set directory, or use --dtype=float32."
     ) from error
   run_record.check_same_data(datasets, workdir)
   return datasets["validation"]

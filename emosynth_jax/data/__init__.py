@@ -48,7 +48,7 @@ def load_splits(
 
   Args:
     name: a key of `LOADERS`.
-    data_dir: where the data set lies; see its loader.
+    data_dir: data set directory; see its loader.
     splits: of "train", "validation", "test"; only these are read.
     validation_fraction: the part of "train" to hold out where the data set has no
       validation split, in [0, 1); 0 holds nothing out.
@@ -61,11 +61,11 @@ def load_splits(
     **options: keyword arguments of the data set's loader.
 
   Returns:
-    The data set of each asked split.
+    The data set of each requested split.
 
   Raises:
     ValueError: for an unknown name, split or option, or an error of the loader.
-    FileNotFoundError: the data set isn't there; the message says how to get it.
+    FileNotFoundError: the data set is missing; the message says how to get it.
   """
   if limit < 0:
     raise ValueError(f"limit: expected 0 (all) or more, got {limit}")

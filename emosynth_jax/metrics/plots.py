@@ -43,8 +43,8 @@ def plot_curves(
   lines = {key: series(records, key) for key in known}
   if not any(len(epochs) for epochs, _ in lines.values()):
     raise ValueError(
-      f"no curve to draw: expected records with 'epoch' and any of {known}, got "
-      f"{len(records)} records with {sorted({key for r in records for key in r})}"
+      f"records: expected records with 'epoch' and any of {known}, got {len(records)} "
+      f"records with {sorted({key for r in records for key in r})}"
     )
 
   figure = plotting.new_figure(9.5, 5.2)
@@ -281,11 +281,11 @@ def occupied_bins(calibration: Mapping[str, Sequence[Any]]) -> tuple[np.ndarray,
   lengths = [len(edges) - 1, len(count), len(confidence), len(accuracy)]
   if len(set(lengths)) > 1:
     raise ValueError(
-      "calibration: expected one more of bin_edges than of count, confidence and "
-      f"accuracy, got {[len(edges), *lengths[1:]]}"
+      "calibration: expected bin_edges to be one longer than count, confidence and "
+      f"accuracy, got lengths {[len(edges), *lengths[1:]]}"
     )
   if count.sum() == 0:
-    raise ValueError("calibration: expected a bin that holds examples, got none")
+    raise ValueError("calibration: expected a non-empty bin, got none")
 
   shares = 100 * count / count.sum()
   columns = (edges[:-1], np.diff(edges), confidence, accuracy, shares)

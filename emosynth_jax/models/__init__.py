@@ -71,7 +71,7 @@ def build_model(name: str, *, num_classes: int, **arguments: Any) -> nn.Module:
   for argument in arguments:
     if argument not in known:
       raise ValueError(
-        f"model {name}: expected arguments {known}, got {argument!r}; a config takes "
-        f"another network as a variant, as in --config=FILE.py:{name}"
+        f"model {name}: expected arguments {known}, got {argument!r}; a config "
+        f"selects another network by a variant, as in --config=FILE.py:{name}"
       )
   return MODELS[name](num_classes=num_classes, **arguments)

@@ -76,7 +76,10 @@ def read_all(
         yield from _read_file(path, name, every, max_frames)
       else:
         yield Frame(
-          source, name, None, "no file; a webcam is given by its number, as in 0"
+          source,
+          name,
+          None,
+          "no such file; webcams are given by their number, for example 0",
         )
 
 
@@ -112,7 +115,7 @@ def decode(content: bytes, source: str) -> np.ndarray:
     if content[4:8] == b"ftyp" and b"avif" not in content[:64]:
       if content[8:12] in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"mif1"):
         raise ValueError(
-          f"{source}: HEIC images can't be read here; save it as JPEG or PNG"
+          f"{source}: HEIC is not supported; convert it to JPEG or PNG"
         ) from error
     raise
 
@@ -195,6 +198,6 @@ def _read_file(
   try:
     yield Frame(str(path), name, decode(path.read_bytes(), "image"))
   except OSError as error:
-    yield Frame(str(path), name, None, f"it can't be read ({_reason(error)})")
+    yield Frame(str(path), name, None, f"cannot be read ({_reason(error)})")
   except ValueError as error:
     yield Frame(str(path), name, None, str(error).removeprefix("image: "))

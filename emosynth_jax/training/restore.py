@@ -50,8 +50,8 @@ def load_best(
   workdir = pathlib.Path(workdir)
   if not (workdir / "checkpoints" / "best").is_dir():
     raise FileNotFoundError(
-      f"{workdir} holds no best checkpoint: train for an epoch at least "
-      "(--mode=train) with the same --workdir"
+      f"{workdir} has no best checkpoint: train for at least one epoch (--mode=train) "
+      "with the same --workdir"
     )
   if load is None:
     datasets = run_data.load_data(config, tuple(splits))

@@ -74,13 +74,15 @@ def call(
 def define_traceback() -> None:
   """Defines the flag --traceback, see `mistakes_in_one_line`."""
   flags.DEFINE_bool(
-    "traceback", False, "Show where in the code an error about the input came from."
+    "traceback", False, "Show the traceback of an error about the input."
   )
 
 
 def define_data_dir() -> None:
   """Defines the flag --data_dir of a command that evaluates a trained run."""
-  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
+  flags.DEFINE_string(
+    "data_dir", None, "Data set directory, if it moved since training."
+  )
 
 
 def show_in_help(names: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Comparison tables: trains and evaluates each row, beside the claimed results.
+"""Comparison tables: trains and evaluates each row, and lists the claimed results.
 
 Every row is a run as by `emosynth_jax.main`, in its own folder under the table's, so
 that an interrupted table resumes row by row, and tables that share a row share its run.
@@ -52,7 +52,7 @@ def run_rows(
     folder = run_folder(workdir, row, seed)
     config = build_config(row, seed, scale, data_dir)
     report = training_seeds.finished_report(config, folder)
-    state = "to run" if report is None else "finished before"
+    state = "to run" if report is None else "already finished"
     logging.info(
       "Run %d of %d: %s, seed %d, in %s: %s.",
       *(i, len(todo), row.label, seed, folder, state),
@@ -95,15 +95,17 @@ def define_flags(seeds: int = 3) -> None:
     "scale",
     "full",
     ["full", "small"],
-    "full: the config's own network, for a GPU. small: parts of the data, narrow "
-    "networks, few epochs, for two CPU cores.",
+    "full: the config's own network, for a GPU. small: subsets of the data, narrow "
+    "networks and few epochs, for two CPU cores.",
   )
-  flags.DEFINE_integer("seeds", seeds, "Seeds a row, counted from 0.", 1)
+  flags.DEFINE_integer("seeds", seeds, "Number of seeds per row, from 0.", 1)
   flags.DEFINE_string(
-    "data_dir", None, "Where the data sets lie; by default where the configs say."
+    "data_dir", None, "Data set directory. By default the configs' own."
   )
   flags.DEFINE_string(
-    "workdir", None, "Output folder. By default runs/tables-SCALE, which tables share."
+    "workdir",
+    None,
+    "Output folder. By default runs/tables-SCALE, shared by all tables.",
   )
 
 

@@ -35,15 +35,15 @@ def format_markdown(
   reports: Mapping[str, Sequence[dict[str, Any]]],
   protocol: Mapping[str, Any],
 ) -> str:
-  """Formats the table as Markdown, claimed beside measured."""
+  """Formats the table as Markdown, claimed and measured."""
   lines = [f"# {title}", ""]
   lines += [f"- {key}: {value}" for key, value in protocol.items()]
   lines += [
-    '- Percentages, but the loss (the thesis\'s "error"). Ours: mean ± deviation over',
-    "  the seeds, of the split named; the epoch was chosen on validation data.",
+    '- In percent, except the loss (the thesis\'s "error"). Measured: mean ± standard',
+    "  deviation over seeds, on the split above; the epoch was selected on validation.",
     "",
   ]
-  columns = [f"{m}, {whose}" for m in MEASURES for whose in ("claimed", "ours")]
+  columns = [f"{m}, {whose}" for m in MEASURES for whose in ("claimed", "measured")]
   table = [["row", *columns, "note"]]
   for row in rows:
     ours = summarize_row(reports[row.label]) if row.label in reports else {}
@@ -68,7 +68,7 @@ def format_csv(
   rows: Sequence[Row], reports: Mapping[str, Sequence[dict[str, Any]]]
 ) -> str:
   """Writes one line per row: claimed, and measured with its standard deviation."""
-  columns = [f"{m}_{k}" for m in MEASURES for k in ("claimed", "ours", "deviation")]
+  columns = [f"{m}_{k}" for m in MEASURES for k in ("claimed", "measured", "std")]
   lines: list[list[Any]] = [["row", "data", "variants", "seeds", *columns, "note"]]
   for row in rows:
     own = reports.get(row.label, [])

@@ -130,7 +130,7 @@ def test_what_the_libraries_read_is_taken_and_the_rest_counted(tmp_path):
   ]
   for frame in frames[:4]:
     np.testing.assert_allclose(frame.picture.mean((0, 1)), [250, 0, 0], atol=8)
-  assert frames[4].error == "HEIC images can't be read here; save it as JPEG or PNG"
+  assert frames[4].error == "HEIC is not supported; convert it to JPEG or PNG"
   assert +counts == {".txt": 2, "no suffix": 1, "drawn before": 1, "linked folder": 1}
   # A drawing that is named is read.
   (frame,) = media.read_all([str(tmp_path / "drawn" / "a.jfif.faces.png")])

@@ -243,7 +243,9 @@ def test_each_device_convolves_its_own_images_alone(layer):
 
 
 def test_a_batch_that_devices_cannot_share_is_refused(tmp_path):
-  with pytest.raises(ValueError, match=r"multiple of 8.*got 12; 8 or 16 would fit"):
+  with pytest.raises(
+    ValueError, match=r"multiple of 8.*got 12; the nearest is 8 or 16"
+  ):
     train.train(_config(batch_size=12), tmp_path)
   with pytest.raises(ValueError, match=r"mesh\.model: expected a divisor of the 8"):
     train.train(_config(mesh__model=3), tmp_path)

@@ -91,7 +91,7 @@ def test_columns_follow_the_names_and_new_classes_stay_random(run, old, caplog):
   np.testing.assert_array_equal(
     state.params["Dense_0"]["kernel"], old.params["Dense_0"]["kernel"]
   )
-  for part in ("over: fear, angry;", "new: happy, neutral;", "left behind: sad."):
+  for part in ("transferred: fear, angry;", "new: happy, neutral;", "unused: sad."):
     assert part in caplog.text
 
 
@@ -111,7 +111,7 @@ def test_another_network_is_refused_by_its_first_layer(run, network, message):
   model = _MODEL if network else _MODEL | {"norm_order": "last"}
   with pytest.raises(ValueError, match=message) as error:
     _init(run, state=state, model=model)
-  assert f"the network of {run} is another one" in str(error.value)
+  assert f"the network of {run} network mismatch" in str(error.value)
 
 
 def test_what_only_changes_training_may_differ(run):
@@ -135,7 +135,7 @@ def test_a_folder_without_a_trained_run(tmp_path, run):
   assert not (tmp_path / "nowhere").exists()
   shutil.copytree(run, tmp_path / "run")
   shutil.rmtree(tmp_path / "run/checkpoints")
-  with pytest.raises(FileNotFoundError, match="holds no best checkpoint; train there"):
+  with pytest.raises(FileNotFoundError, match="has no best checkpoint; train it"):
     _init(tmp_path / "run")
   (tmp_path / "run/data.json").write_text("{")
   with pytest.raises(ValueError, match=r"data\.json is damaged"):

@@ -241,7 +241,7 @@ def test_a_missing_package_is_one_clear_error(tmp_path, monkeypatch, missing):
     importlib.util, "find_spec", lambda name, *_: None if name == missing else object()
   )
   with pytest.raises(
-    ModuleNotFoundError, match=rf"'{missing}', which is not.*'\.\[tensorboard\]'"
+    ModuleNotFoundError, match=rf"'{missing}': pip install -e.*'\.\[tensorboard\]'"
   ):
     metric_writer.MetricWriter(tmp_path / "run", tensorboard=True)
   assert not (tmp_path / "run").exists()

@@ -33,8 +33,8 @@ def axis_coordinates(radius: float, size: int) -> np.ndarray:
     raise ValueError(f"range: expected a number above 0, got {radius}")
   if size < 3 or size % 2 == 0:
     raise ValueError(
-      "grid: expected an odd number from 3 on, so that the network is a point and has "
-      f"neighbours; got {size}"
+      "grid: expected an odd number from 3 on, so that the network is a grid point "
+      f"with neighbors; got {size}"
     )
   # Whole numbers first: the middle is then 0 and not a rounding error.
   steps = np.arange(size) - size // 2
