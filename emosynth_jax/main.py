@@ -29,10 +29,12 @@ from ml_collections import config_flags
 
 from emosynth_jax.config import renamed
 from emosynth_jax.utils.cli import (
+  define_trust,
   expect_flags_only,
   fail,
   mistakes_in_one_line,
   parse_config_flags,
+  show_in_help,
   start_logging,
   use_compilation_cache,
 )
@@ -99,6 +101,8 @@ _PROCESS_ID = flags.DEFINE_integer(
 _TRACEBACK = flags.DEFINE_bool(
   "traceback", False, "Show the traceback of an error about the input."
 )
+define_trust()
+show_in_help(["trust"])
 
 
 _OUT_OF_MEMORY = (
@@ -139,10 +143,13 @@ def main(argv: list[str]) -> None:
   from emosynth_jax.config import defaults
   from emosynth_jax.data import run_data
   from emosynth_jax.parallel import distributed, failures
-  from emosynth_jax.training import epoch
+  from emosynth_jax.training import build, epoch
+  from emosynth_jax.workdir import own_parts
 
   config = _CONFIG.value
+  overridden = set(config_flags.get_override_values(flags.FLAGS["config"]))
   with mistakes_in_one_line(_TRACEBACK.value, epoch.NonFiniteError):
+    config = defaults.without_foreign_arguments(config, overridden)
     defaults.check_config(config)
     _join_job()
     try:
@@ -151,7 +158,10 @@ def main(argv: list[str]) -> None:
         f"{_MODE.value} {seeds} {_COMPARE.value} {config.to_json()}", "the command"
       )
       # Training and evaluation, of all seeds, read the data once.
-      run_one = functools.partial(_run_one, load=run_data.share(config))
+      first = _workdir_of(seeds[0]) if seeds else _workdir(f"seed{config.seed}")
+      own = own_parts.of_run(config, first)
+      build.check_parts(own)
+      run_one = functools.partial(_run_one, load=run_data.share(own))
       if seeds:
         _run_seeds(config, seeds, run_one)
       elif _COMPARE.value:
@@ -173,6 +183,11 @@ def _workdir(ending: str) -> pathlib.Path:
   return pathlib.Path(_WORKDIR.value or default_workdir(file, ending))
 
 
+def _workdir_of(seed: int) -> pathlib.Path:
+  """The workdir of one of several seeds."""
+  return _workdir("") / f"seed{seed}" if _WORKDIR.value else _workdir(f"seed{seed}")
+
+
 def _join_job() -> None:
   """Connects to the other processes of the run, if there are any."""
   from emosynth_jax.parallel import distributed
@@ -188,11 +203,12 @@ def _join_job() -> None:
 
 def _run_one(config, workdir, *, load, **where):
   """Trains and evaluates; returns the report, or None if training was interrupted."""
-  from emosynth_jax import evaluate, train
+  from emosynth_jax import evaluate, train_loop
 
   if _MODE.value == "eval":
     return evaluate.evaluate_run(config, workdir, devices=where.get("devices"))
-  if not train.train(config, workdir, load=load, **where):
+  file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
+  if not train_loop.train(config, workdir, load=load, config_file=file, **where):
     return None
   return evaluate.evaluate_run(config, workdir, devices=where.get("devices"), load=load)
 
@@ -204,9 +220,6 @@ def _run_seeds(config, seeds, run_one):
   from emosynth_jax.training import seeds as training_seeds
   from emosynth_jax.utils import files
   from emosynth_jax.workdir import seed_summary
-
-  def workdir_of(seed):
-    return _workdir("") / f"seed{seed}" if _WORKDIR.value else _workdir(f"seed{seed}")
 
   def groups_of(count):
     # In a multi-process job each seed runs on all processes.
@@ -221,14 +234,14 @@ def _run_seeds(config, seeds, run_one):
   reports = training_seeds.run_seeds(
     config,
     seeds,
-    workdir_of,
+    _workdir_of,
     run_one,
     again=_MODE.value == "eval",
     groups_of=groups_of,
   )
   if reports is None:
     return
-  summary = seed_summary.summarize(reports, [workdir_of(seed) for seed in seeds])
+  summary = seed_summary.summarize(reports, [_workdir_of(seed) for seed in seeds])
   comparison = seed_summary.compare(summary, others) if others else None
   text = seed_summary.format_summary(summary, comparison, _COMPARE.value or "")
   if not distributed.is_first():

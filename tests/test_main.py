@@ -296,7 +296,7 @@ def test_evaluating_again_writes_the_same_report(program, whole):
 def test_evaluating_before_training_is_one_error(program):
   workdir = program.folder / "never"
   code, text = program.run(_CONFIG, *_SETTINGS, "--mode=eval", f"--workdir={workdir}")
-  _assert_one_error(code, text, "never holds no best checkpoint", "--mode=train")
+  _assert_one_error(code, text, "never has no best checkpoint", "--mode=train")
   assert not workdir.exists()
 
 

@@ -12,7 +12,7 @@ import types
 import numpy as np
 import pytest
 
-from emosynth_jax import bundle, evaluate, train
+from emosynth_jax import bundle, evaluate, train_loop
 from emosynth_jax.analysis import result_cache
 from emosynth_jax.bundle.calibrate import read_workdir
 from emosynth_jax.config.stored import read_config
@@ -38,7 +38,7 @@ def _lines(path):
 def test_the_run_resumes_with_its_config_data_and_checkpoint(workdir):
   config = read_config(workdir)
   config.num_epochs = 7
-  assert train.train(config, workdir)
+  assert train_loop.train(config, workdir)
   before, after = (_lines(f / "metrics.jsonl") for f in (_STORED / "seed0", workdir))
   assert after[: len(before)] == before
   (seventh,) = after[len(before) :]

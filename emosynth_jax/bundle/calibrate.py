@@ -14,7 +14,7 @@ from emosynth_jax.config.stored import read_config
 from emosynth_jax.metrics import calibration
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import files
-from emosynth_jax.workdir import digests
+from emosynth_jax.workdir import digests, own_parts
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
@@ -43,7 +43,7 @@ def read_workdir(workdir: str | os.PathLike, *, data_dir: str | None = None) -> 
     CheckpointError: if the checkpoints are damaged.
   """
   workdir = pathlib.Path(workdir)
-  config = read_config(workdir)
+  config = own_parts.of_run(read_config(workdir), workdir)
   if data_dir is not None:
     config.data.data_dir = data_dir
   path = workdir / "calibration.json"

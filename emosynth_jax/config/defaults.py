@@ -1,6 +1,6 @@
 """Default config: every setting of a run, from which the files in configs/ start."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import ml_collections
@@ -294,6 +294,37 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       f'config.eval_augment: expected "none" for {config.data.name}, got '
       f"{config.eval_augment!r}: labels of digits are not invariant to mirroring"
     )
+
+
+def without_foreign_arguments(
+  config: ml_collections.ConfigDict, overridden: Collection[str]
+) -> ml_collections.ConfigDict:
+  """Drops the arguments of a network or loss that another one has replaced.
+
+  `--config.model.name=...` selects another network than the config file did, whose
+  arguments are not the new one's.
+
+  Args:
+    config: a config after the command's overrides.
+    overridden: paths of the settings that the command overrides, as "model.name".
+
+  Returns:
+    The config; where the command names a network, loss or data set, a copy in which
+    its part has the name, a network's dtype, and the arguments of the command.
+  """
+  replaced = [part for part in ("loss", "model") if f"{part}.name" in overridden]
+  if "data.name" in overridden:
+    replaced.append("data.options")
+  if not replaced:
+    return config
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    for part in replaced:
+      holder = get(config, part)
+      for key in list(holder):
+        if key not in ("name", "dtype") and f"{part}.{key}" not in overridden:
+          del holder[key]
+  return config
 
 
 def get(config: ml_collections.ConfigDict, dotted: str) -> Any:

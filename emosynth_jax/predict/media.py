@@ -68,7 +68,7 @@ def read_all(
       else:
         yield Frame(source, name, None, "no such file, folder or webcam")
     except (OSError, ValueError) as error:
-      yield Frame(source, name, None, f"it can't be read ({_reason(error)})")
+      yield Frame(source, name, None, f"cannot be read ({_reason(error)})")
     else:
       if stat.S_ISDIR(mode):
         yield from _read_folder(path, every, max_frames, passed_over)
@@ -176,7 +176,7 @@ def _read_folder(
         paths.append(path)
   for error in troubles:
     path = pathlib.Path(error.filename)
-    reason = f"this folder can't be read ({_reason(error)})"
+    reason = f"this folder cannot be read ({_reason(error)})"
     yield Frame(str(path), pathlib.PurePath(path.name), None, reason)
   if not paths and not troubles:
     yield Frame(

@@ -126,9 +126,7 @@ def read_webcam(number: int, *, every: int = 1, max_frames: int = 0) -> Iterator
     frames = yield from _read(capture, source, name, clock, every, max_frames)
     if frames is not None:
       error = f"the webcam stopped after {frames} frames"
-      yield Frame(
-        source, name, None, error if frames else "no frame can be read from it"
-      )
+      yield Frame(source, name, None, error if frames else "no frame can be decoded")
   finally:
     capture.release()
 

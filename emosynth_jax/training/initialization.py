@@ -183,7 +183,7 @@ def _check_same_network(
       for tree in (old, new)
     ]
     if shapes[0] != shapes[1]:
-      different.append(f"{path} has shape {shapes[0]} there and {shapes[1]} here")
+      different.append(f"{path} is {shapes[0]} there and {shapes[1]} here")
   if len(different) > 1:
     different[1:] = [f"{len(different) - 1} more arrays differ"]
   plain = json.loads(json.dumps(dict(new_model)))  # Tuples are lists, as in the file.

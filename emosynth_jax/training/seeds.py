@@ -33,7 +33,7 @@ def run_seeds(
     workdir_of: a seed to its own workdir.
     run_one: `(config, workdir)` trains and evaluates in a workdir, and returns the
       report, or None if it was interrupted. Concurrent runs also get `devices` and
-      `stop`, as `train.train` takes them.
+      `stop`, as `train_loop.train` takes them.
     again: reruns finished ones too.
     groups_of: a function of the number of seeds to groups of devices, each of which
       runs one seed at a time; with fewer than two groups the seeds run sequentially.

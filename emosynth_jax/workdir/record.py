@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -166,6 +167,8 @@ def keep_provenance(
   step: int,
   devices: Sequence[Any] | None = None,
   pixel_forms: Mapping[str, Mapping[str, int]] | None = None,
+  own_code: Mapping[str, Mapping[str, str]] | None = None,
+  config_file: str | None = None,
 ) -> None:
   """Adds a line to provenance.jsonl: the provenance of the run from `step` on.
 
@@ -174,12 +177,23 @@ def keep_provenance(
     step: the step from which it continues.
     devices: its devices, by default all.
     pixel_forms: of `fingerprints.form_counts`, of the run's splits; omitted if empty.
+    own_code: of `own_parts.hashes_of`; omitted if empty.
+    config_file: path of the command's config file, whose SHA-256 is recorded; None if
+      there is none.
   """
   path = pathlib.Path(workdir) / "provenance.jsonl"
   before = path.read_text() if path.exists() else ""
   record = {"step": step, **provenance.provenance(devices)}
   if pixel_forms:
     record["pixel_forms"] = pixel_forms
+  if own_code:
+    record["own_code"] = own_code
+  if config_file and pathlib.Path(config_file).is_file():
+    content = pathlib.Path(config_file).read_bytes()
+    record["config_file"] = {
+      "name": config_file,
+      "sha256": hashlib.sha256(content).hexdigest(),
+    }
   line = json.dumps(record, sort_keys=True)
   # Atomic: a truncated line would corrupt the file permanently.
   files.write_atomically(path, f"{before}{line}\n".encode())

@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from emosynth_jax import evaluate, train
+from emosynth_jax import evaluate, train_loop
 from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
 from emosynth_jax.training import seeds as training_seeds
@@ -59,7 +59,7 @@ def run_rows(
     )
     if report is None:
       load = run_data.share(config)
-      if not train.train(config, folder, load=load):
+      if not train_loop.train(config, folder, load=load):
         raise SystemExit(1)
       report = files.to_jsonable(
         evaluate.evaluate_run(config, folder, load=load), "report"

@@ -14,7 +14,7 @@ import pytest
 import tiny_network
 
 from emosynth_jax import models
-from emosynth_jax import train as train_run
+from emosynth_jax import train_loop as train_run
 from emosynth_jax.metrics import plots
 from emosynth_jax.training import epoch
 from emosynth_jax.workdir import provenance

@@ -10,7 +10,7 @@ import scipy.stats
 import tiny_network
 from PIL import Image
 
-from emosynth_jax import models, train
+from emosynth_jax import models, train_loop
 from emosynth_jax.metrics import plots
 from emosynth_jax.utils import files
 from experiments.lib import (
@@ -153,7 +153,7 @@ def test_the_table_has_the_runs_own_figures(raf_db):
 
 def test_a_finished_table_trains_nothing_and_needs_no_data(raf_db, monkeypatch):
   _, workdir, rows, text = raf_db
-  monkeypatch.setattr(train, "train", None)
+  monkeypatch.setattr(train_loop, "train", None)
   assert _table(rows, workdir, "nowhere") == text
 
 
@@ -176,7 +176,7 @@ def test_a_run_counts_as_finished_only_at_its_end_and_with_its_settings(raf_db):
 
 def test_a_table_that_is_stopped_has_the_pairs_that_are_done(raf_db, monkeypatch):
   root, workdir, rows, text = raf_db
-  monkeypatch.setattr(train, "train", lambda config, folder, **_: False)
+  monkeypatch.setattr(train_loop, "train", lambda config, folder, **_: False)
   with pytest.raises(SystemExit):
     _table(rows, workdir, root, "stopped", seeds=3)
   stopped = (workdir / "stopped/stopped.md").read_text()
@@ -300,7 +300,7 @@ def test_runs_without_their_pair_are_shown_and_not_compared(tmp_path):
   runs = _runs(tmp_path, [0.5, 0.75], [0.625])
   assert face_report.pairs_of(runs, "accuracy") == {"seed 0": (50.0, 62.5)}
   text = face_report.format_markdown("T", (), runs, {})
-  assert "| seed 1 | 75.00 |  |  |" in text
+  assert "| seed 1 | 75.00 | | |" in text
   assert "one pair: no interval" in text
   assert "No complete pair." in face_report.format_markdown("T", (), runs[:2], {})
 

@@ -183,7 +183,7 @@ def test_no_run_takes_the_name_of_anothers_picture(tmp_path):
     "matrix-mnist-resnet-cross_entropy-seed0.png",
     "matrix-mnist-fold3-net-cross_entropy-seed0.png",
   ]
-  with pytest.raises(ValueError, match="resnet is there twice"):
+  with pytest.raises(ValueError, match="resnet is given twice"):
     figures.paths_of_runs(tmp_path / "matrix.png", [runs[2], runs[2]])
 
 

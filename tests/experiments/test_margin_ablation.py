@@ -121,7 +121,7 @@ def test_a_second_ablation_in_one_folder_is_refused(tmp_path, real_data):
       check=False,
     )
   assert done.returncode == 1
-  assert "another process trains in" in done.stderr
+  assert "another process is training in" in done.stderr
 
 
 def test_margin_of_a_users_file(tmp_path):

@@ -291,7 +291,7 @@ def test_what_was_read_is_answered_when_stopped(
   assert _run(monkeypatch, [pictures], **arguments) == code
   lines = (tmp_path / "lines.jsonl").read_text().splitlines()
   assert [json.loads(line)["source"][-5:] for line in lines] == ["a.png", "c.png"]
-  assert "stopped before all sources were read" in capsys.readouterr().err
+  assert "stopped before all sources were processed" in capsys.readouterr().err
   # Nothing is left after the last one.
   monkeypatch.setattr(face_detector, "build_detector", lambda **rest: Stopping())
   names = [pictures / "a.png", pictures / "c.png"]

@@ -27,7 +27,7 @@ def test_a_damaged_video(tmp_path):
   path.write_bytes(b"no video" * 100)
   (frame,) = media.read_all([str(path)])
   assert frame.picture is None
-  assert frame.error == "no frame can be read from it"
+  assert frame.error == "no frame can be decoded"
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mkv"])

@@ -10,7 +10,7 @@ import pytest
 import tiny_network
 import tiny_workdir
 
-from emosynth_jax import evaluate, models, train
+from emosynth_jax import evaluate, models, train_loop
 from emosynth_jax.config import defaults
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.training import build, initialization
@@ -165,13 +165,13 @@ def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, monkeypatch):
   config.batch_size = 7
   config.num_epochs = 1
   config.steps_per_call = 1
-  assert train.train(config, tmp_path / "old")
+  assert train_loop.train(config, tmp_path / "old")
   second = config.copy_and_resolve_references()
   second.seed = 5
   second.init_from = str(tmp_path / "old")
   second.optimizer.learning_rate = 1e-9
   defaults.check_config(second)
-  assert train.train(second, tmp_path / "new")
+  assert train_loop.train(second, tmp_path / "new")
 
   built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
 
@@ -190,14 +190,14 @@ def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, monkeypatch):
   )
   shutil.rmtree(tmp_path / "old")
   second.num_epochs = 2
-  assert train.train(second, tmp_path / "new")
+  assert train_loop.train(second, tmp_path / "new")
   assert int(restore(tmp_path / "new", "last").epoch) == 2
   evaluate.evaluate_run(second, tmp_path / "new")
   report = (tmp_path / "new/report.txt").read_text()
   origins = re.findall(r"^started from +(.+)$", report, re.MULTILINE)
   assert origins == [str(tmp_path / "old")] * 2  # a split each
   with pytest.raises(FileNotFoundError, match=r"config\.init_from: expected"):
-    train.train(second, tmp_path / "another")
+    train_loop.train(second, tmp_path / "another")
 
 
 def test_runs_from_before_this_setting_go_on(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 import tiny_network
 
-from emosynth_jax import evaluate, main, models, train
+from emosynth_jax import evaluate, main, models, train_loop
 from emosynth_jax.config import defaults
 from emosynth_jax.training import seeds
 from emosynth_jax.utils import files
@@ -34,7 +34,7 @@ def trained(tmp_path_factory):
   folder = tmp_path_factory.mktemp("seeds")
 
   def run_one(config, workdir):
-    assert train.train(config, workdir)
+    assert train_loop.train(config, workdir)
     return evaluate.evaluate_run(config, workdir)
 
   with pytest.MonkeyPatch.context() as patch:
