@@ -35,8 +35,8 @@ def test_help_names_the_flags():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"data": ["svhn"]}, "--data: expected of cifar10, fer2013, tiny; got 'svhn'"),
-    ({"widths": ["half"]}, "--width: expected of full, small, tiny; got 'half'"),
+    ({"data": ["svhn"]}, "--data: expected some of cifar10, fer2013, tiny; got 'svhn'"),
+    ({"widths": ["half"]}, "--width: expected some of full, small, tiny; got 'half'"),
     ({"batches": ["0"]}, "--batch: expected numbers from 1, got '0'"),
     ({"batches": ["many"]}, "--batch: expected numbers from 1, got 'many'"),
   ],

@@ -158,7 +158,7 @@ def test_a_seed_twice_and_other_images_are_refused():
     embedding_comparison.group_runs([_record(0, "ce"), _record(0, "ce")])
   with pytest.raises(ValueError, match=r"mam-0 has different images in its test split"):
     embedding_comparison.group_runs([_record(0, "ce"), _record(0, "mam", crc=8)])
-  with pytest.raises(ValueError, match=r"mam-0 has other labels in its test split"):
+  with pytest.raises(ValueError, match=r"mam-0 has different labels in its test split"):
     embedding_comparison.group_runs([_record(0, "ce"), _record(0, "mam", labels=8)])
   with pytest.raises(ValueError, match=r"mam-0 has the classes b, a, ce-0 has a, b"):
     embedding_comparison.group_runs(
