@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from configs import fer2013
 from emosynth_jax import losses
-from emosynth_jax.config import defaults
+from emosynth_jax.config import defaults, recipes
 from emosynth_jax.metrics import statistics
 
 # Learning rates of which each loss gets its own.
@@ -96,7 +95,7 @@ def build_config(
   Returns:
     A checked config.
   """
-  config = fer2013.get_config("fer_vgg,small,ce")
+  config = recipes.fer2013("fer_vgg,small,ce")
   config.model.width = width
   config.num_epochs = epochs or EPOCHS[run.stage]
   config.seed = run.seed
