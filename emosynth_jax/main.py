@@ -27,8 +27,7 @@ import traceback
 from absl import app, flags
 from ml_collections import config_flags
 
-from emosynth_jax.config import renamed
-from emosynth_jax.config import recipes
+from emosynth_jax.config import recipes, renamed
 from emosynth_jax.utils.cli import (
   define_trust,
   expect_flags_only,
