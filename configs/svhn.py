@@ -3,10 +3,7 @@
   python -m emosynth_jax.main --config=configs/svhn.py          # full width, GPU
   python -m emosynth_jax.main --config=configs/svhn.py:small    # two CPU cores
 
-Variants, joined by commas, in this order: a network by its name (resnet18, vgg19, ...;
-EmoSynthNet without one); small; strong, a modern training recipe, or thesis, the recipe
-as printed in the thesis; the loss (ce, mse, sce, mam, mam_sce), which replaces
-cross-entropy.
+The variants after the colon: emosynth_jax/config/recipes/__init__.py.
 
 The epoch is selected on 10 % of the training split, held out by class; the test split
 is only reported. config.data.data_dir holds the .mat files of the data set's
@@ -16,9 +13,9 @@ The loss is weighted by class. --config.data.options.with_extra=True also trains
 531,131 easier images of the split extra.
 """
 
-from emosynth_jax.config import defaults
-from emosynth_jax.config import variants as config_variants
+from emosynth_jax.config import recipes
 
+<<<<<<< HEAD
 
 def get_config(variants=None):
   config = defaults.get_default_config()
@@ -33,3 +30,6 @@ def get_config(variants=None):
     "strong": config_variants.strong_variant(mirrored=False, cutout_side=8),
   }
   return config_variants.apply_variants(config, variants_by_name, variants)
+=======
+get_config = recipes.svhn
+>>>>>>> main
