@@ -16,25 +16,4 @@ docs/data.md describes the expected content of config.data.data_dir.
 
 from emosynth_jax.config import recipes
 
-<<<<<<< HEAD
-
-def get_config(variants=None):
-  config = defaults.get_default_config()
-  thesis = config_variants.thesis_variant(balanced=True)
-  config.data.name = "raf_db"
-  config.data.options.image_size = 48
-  config.data.options.channels = 1
-  config_variants.update(config, config_variants.recipe())
-  # The thesis crops RAF-DB's images at random (chapter 5); the size is not stated.
-  config.augment.crop_padding = thesis["augment"]["crop_padding"] = 4
-  config_variants.update(config, config_variants.loss_variants()["mam_sce"])
-  small = {"model": config_variants.small_model, "num_epochs": 30}
-  variants_by_name = config_variants.all_variants() | {
-    "small": small,
-    "thesis": thesis,
-    "strong": config_variants.strong_variant(cutout_side=12),
-  }
-  return config_variants.apply_variants(config, variants_by_name, variants)
-=======
 get_config = recipes.raf_db
->>>>>>> main

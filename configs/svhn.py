@@ -15,21 +15,4 @@ The loss is weighted by class. --config.data.options.with_extra=True also trains
 
 from emosynth_jax.config import recipes
 
-<<<<<<< HEAD
-
-def get_config(variants=None):
-  config = defaults.get_default_config()
-  config.data.name = "svhn"
-  config.data.data_dir = "data/tfds"
-  config_variants.update(config, config_variants.recipe(mirrored=False))
-  config.class_weights = "balanced"  # A fifth of the digits are 1, a sixteenth are 9.
-  small = {"model": config_variants.small_model, "num_epochs": 8}
-  variants_by_name = config_variants.all_variants() | {
-    "small": small,
-    "thesis": config_variants.thesis_variant(mirrored=False, balanced=True),
-    "strong": config_variants.strong_variant(mirrored=False, cutout_side=8),
-  }
-  return config_variants.apply_variants(config, variants_by_name, variants)
-=======
 get_config = recipes.svhn
->>>>>>> main

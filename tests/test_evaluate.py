@@ -167,11 +167,11 @@ def test_the_states_input_scale_and_the_losss_own_logits_are_used(state, data):
   [
     ("test", "PrivateTest", "test (PrivateTest)"),
     ("test", "", "test"),
-    ("validation", "", "validation (the epoch was chosen on it)"),
+    ("validation", "", "validation (used for epoch selection)"),
     (
       "validation",
       "PublicTest",
-      "validation (PublicTest; the epoch was chosen on it)",
+      "validation (PublicTest; used for epoch selection)",
     ),
   ],
 )
