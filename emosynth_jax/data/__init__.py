@@ -3,13 +3,14 @@
 import importlib
 import inspect
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from emosynth_jax.data import splits as _splits
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.utils.nearest import did_you_mean
 
-__all__ = ["LOADERS", "PHOTOGRAPHS", "Dataset", "load_splits"]
+__all__ = ["LOADERS", "PHOTOGRAPHS", "Dataset", "check_options", "load_splits"]
 
 # Module of each data set; it is imported on request, so that a data set whose libraries
 # are missing or slow to import doesn't burden the others.
@@ -95,6 +96,19 @@ def load_splits(
   return {split: loaded[split] for split in splits}
 
 
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+  """Checks the name of a data set and its loader's options, without reading any data.
+
+  Args:
+    name: a key of `LOADERS`.
+    options: keyword arguments of its loader.
+
+  Raises:
+    ValueError: for an unknown name or option, or a missing one.
+  """
+  _reader(name, "", 0, dict(options), None)
+
+
 def _reader(
   name: str,
   data_dir: str | pathlib.Path,
@@ -104,7 +118,10 @@ def _reader(
 ) -> Callable[[str], Dataset]:
   """The loader of one split, with its options bound; lazily with a `share`."""
   if name not in LOADERS:
-    raise ValueError(f"data set: expected one of {sorted(LOADERS)}, got {name!r}")
+    raise ValueError(
+      f"data set: expected one of {sorted(LOADERS)}, got {name!r}"
+      f"{did_you_mean(str(name), LOADERS)}"
+    )
   module = importlib.import_module(LOADERS[name])
   load = module.load
   known = {
@@ -125,6 +142,7 @@ def _reader(
     raise ValueError(
       f"{name}: {problem} {', '.join(unknown or missing)}; its options are "
       f"{sorted(set(known) - set(seeded))}"
+      f"{did_you_mean(unknown[0], known) if unknown else ''}"
     )
   if share is not None and hasattr(module, "open_split"):
     load = module.open_split

@@ -14,6 +14,7 @@ from emosynth_jax.models.fer_vgg import FerVGG
 from emosynth_jax.models.mobilenet_v2 import MobileNetV2
 from emosynth_jax.models.resnet import ResNet18, ResNet50
 from emosynth_jax.models.vgg import VGG19
+from emosynth_jax.utils.nearest import did_you_mean
 
 MODELS: dict[str, Any] = {
   "all_cnn": AllCNN,
@@ -65,7 +66,10 @@ def build_model(name: str, *, num_classes: int, **arguments: Any) -> nn.Module:
     ValueError: if the name or an argument is unknown; the message lists those known.
   """
   if name not in MODELS:
-    raise ValueError(f"model: expected one of {sorted(MODELS)}, got {name!r}")
+    raise ValueError(
+      f"model: expected one of {sorted(MODELS)}, got {name!r}"
+      f"{did_you_mean(str(name), MODELS)}"
+    )
   fields = {field.name for field in dataclasses.fields(MODELS[name])}
   known = sorted(fields - {"num_classes", "parent", "name"})
   for argument in arguments:
@@ -73,5 +77,6 @@ def build_model(name: str, *, num_classes: int, **arguments: Any) -> nn.Module:
       raise ValueError(
         f"model {name}: expected arguments {known}, got {argument!r}; a config takes "
         f"another network as a variant, as in --config=FILE.py:{name}"
+        f"{did_you_mean(argument, known)}"
       )
   return MODELS[name](num_classes=num_classes, **arguments)
