@@ -4,22 +4,21 @@ import contextlib
 import os
 import pathlib
 import re
+import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NoReturn
 
-from absl import flags, logging
+from absl import app, flags, logging
 
-from emosynth_jax.utils import errors
+from emosynth_jax.utils import errors, log_file, progress, stop_signal
+from emosynth_jax.utils.nearest import did_you_mean
 
 # Flags defined here belong to the command that requests them, also in --help.
 flags.disclaim_key_flags()
 
 # 128 plus the number of SIGPIPE.
 CLOSED_PIPE = 141
-
-# Libraries that log each of their steps.
-_CHATTY = ("orbax", "xla_bridge", "dataset_info")
 
 
 def define_traceback() -> None:
@@ -81,12 +80,7 @@ def mistakes_in_one_line(
 
 def start_logging() -> None:
   """Enables the project's log lines, and libraries' errors."""
-  logging.set_verbosity(logging.INFO)
-  logging.get_absl_handler().addFilter(
-    lambda record: (
-      record.levelno >= 40 or not any(name in record.pathname for name in _CHATTY)
-    )
-  )
+  log_file.start()
 
 
 def use_compilation_cache() -> None:
@@ -104,6 +98,7 @@ def use_compilation_cache() -> None:
 
 def parse_config_flags(argv: list[str]) -> list[str]:
   """Parses flags, including --config; an error is one line."""
+  _check_settings(argv)
   try:
     arguments = flags.FLAGS(argv)
     # A missing config file is an error only on access.
@@ -122,6 +117,75 @@ def parse_config_flags(argv: list[str]) -> list[str]:
     fail(f"no such setting in {changes}: {reason}")
 
 
+def _check_settings(argv: list[str]) -> None:
+  """Exits with an error if a flag --config.X=... names no setting."""
+  from emosynth_jax.config import defaults
+
+  default = defaults.get_default_config()
+  known = defaults.flatten(default.to_dict())
+  sections = {path[:i] for path in known for i, c in enumerate(path) if c == "."}
+  for argument in argv[1:]:
+    path = re.match(r"--?config\.([^=]+)", argument)
+    if path is None or path[1] in known:
+      continue
+    name = path[1]
+    if any(name.startswith(f"{part}.") for part in defaults.OPEN_PARTS):
+      continue
+    if name in sections or name in defaults.OPEN_PARTS:
+      inner = sorted(each for each in known if each.startswith(f"{name}."))
+      fail(
+        f"--config.{name}: a section of settings; name one of them, as "
+        f"--config.{inner[0] if inner else f'{name}.NAME'}=..."
+      )
+    fail(f"no such setting: config.{name}{did_you_mean(name, known)}")
+
+
+def define_data_dir_of_config() -> flags.FlagHolder:
+  """Defines --data_dir of a command with --config, see `apply_data_dir`."""
+  return flags.DEFINE_string(
+    "data_dir", None, "Where the data set lies; the same as --config.data.data_dir."
+  )
+
+
+def apply_data_dir(config: Any, data_dir: str | None) -> None:
+  """Sets a config's data directory by --data_dir, if that is given."""
+  if data_dir is not None:
+    config.data.data_dir = data_dir
+
+
+def run(
+  main: Callable[[list[str]], Any], *, stops_at_once: bool = True, **arguments: Any
+) -> None:
+  """`app.run` for this project's commands.
+
+  --help exits with 0. Ctrl-C and SIGTERM end the command at once with one line, also a
+  shell's loop around it.
+
+  Args:
+    main: takes the arguments that are no flags.
+    stops_at_once: False for a command that handles these signals itself.
+    **arguments: of `app.run`.
+  """
+  try:
+    with contextlib.ExitStack() as stack:
+      if stops_at_once:
+        stop = stack.enter_context(stop_signal.StopSignal(ends_process=True))
+        stop.at_once = lambda: None
+      app.run(main, **arguments)
+  except SystemExit as end:
+    # absl exits with 1.
+    if end.code == 1 and _HELP & {each.lstrip("-") for each in sys.argv[1:]}:
+      sys.exit(0)
+    raise
+  except KeyboardInterrupt:
+    progress.close_all()
+    stop_signal.say("stopped by Ctrl-C")
+    stop_signal.end_process(signal.SIGINT)
+
+
+_HELP = {"help", "helpshort", "helpfull", "helpxml", "?"}
+
+
 def _end_after_a_closed_pipe() -> NoReturn:
   """Exits silently."""
   # Flushing the buffered output at exit would fail and be reported.
@@ -132,6 +196,7 @@ def _end_after_a_closed_pipe() -> NoReturn:
 
 def fail(error: object) -> NoReturn:
   """Exits with one line instead of a traceback."""
+  progress.close_all()
   logging.flush()
   print(f"error: {error}", file=sys.stderr)
   sys.exit(1)

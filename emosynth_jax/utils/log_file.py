@@ -14,7 +14,7 @@ from absl import logging as absl_logging
 NAME = "log.txt"
 
 # Loggers of libraries that log each of their steps.
-_CHATTY = ("orbax", "xla_bridge", "dataset_info")
+_CHATTY = ("orbax", "xla_bridge", "dataset_info", "font_manager")
 # XLA's warning that a compilation takes more than two minutes, between lines of stars.
 _SLOW_COMPILE = re.compile(
   r"^.*slow_operation_alarm.*\n(?:\s*\n)?(?:\*{8,}\n(?:[^*].*\n)*\*{8,}\n(?:\s*\n)?)?",
@@ -53,13 +53,13 @@ def start() -> None:
   handler = absl_logging.get_absl_handler()
   if sys.stderr is sys.__stderr__ and not _is_separate:
     with contextlib.suppress(OSError, ValueError, AttributeError):
-      if sys.stderr.fileno() == 2:
+      if sys.stderr is not None and sys.stderr.fileno() == 2:
         sys.stderr = os.fdopen(
           os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace"
         )
         handler.python_handler.stream = sys.stderr
         _is_separate = True
-  if sys.stderr.isatty():
+  if sys.stderr is not None and sys.stderr.isatty():
     handler.setFormatter(_ScreenFormatter())
   absl_logging.set_verbosity(absl_logging.INFO)
   handler.addFilter(lambda record: is_ours(record) and not is_file_only(record))

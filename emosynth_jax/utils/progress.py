@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import os
+import shutil
 import sys
 import threading
 import time
@@ -39,14 +40,16 @@ class Progress:
     self._times: collections.deque[tuple[float, int]] = collections.deque(
       maxlen=_WINDOW
     )
-    self._bar = None
+    self._bar: tqdm.tqdm | None = None
     if first < total:
       self._announce(first)
 
   def _announce(self, first: int) -> None:
     if not _is_terminal():
-      logging.info("compiling; the first of %d steps follows", self._total - first)
+      logging.info("compiling; %d of %d done", first, self._total)
       return
+    # No thread of its own that watches the bars.
+    tqdm.tqdm.monitor_interval = 0
     self._bar = tqdm.tqdm(
       total=self._total,
       initial=first,
@@ -54,15 +57,16 @@ class Progress:
       bar_format="{desc} |{bar:20}| {percentage:3.0f} %{postfix}",
       file=sys.stderr,
       leave=False,
-      dynamic_ncols=True,
+      # A terminal may not know its width.
+      ncols=shutil.get_terminal_size().columns,
       mininterval=0,
     )
     _OPEN.add(self)
     _clear_for_log_lines()
     self._closed = threading.Event()
-    threading.Thread(target=self._keep_drawn, daemon=True).start()
+    threading.Thread(target=self._keep_drawn, args=(self._bar,), daemon=True).start()
 
-  def _keep_drawn(self) -> None:
+  def _keep_drawn(self, bar: tqdm.tqdm) -> None:
     """Draws the bar each second: after log lines, and while nothing is done yet."""
     began = time.monotonic()
     while not self._closed.wait(1.0):
@@ -70,8 +74,8 @@ class Progress:
         if self._closed.is_set():
           return
         if not self._times:
-          self._bar.postfix = clock(time.monotonic() - began)
-        self._bar.refresh()
+          bar.postfix = clock(time.monotonic() - began)
+        bar.refresh()
 
   def update(self, done: int, text: str, *, images_per_unit: int) -> None:
     """Shows progress; as a line only if the last one is old enough.

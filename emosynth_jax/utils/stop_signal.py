@@ -11,7 +11,7 @@ from types import FrameType
 from typing import NoReturn, Self
 
 _NUMBERS = (signal.SIGTERM, signal.SIGINT)
-_NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+_NAMES: dict[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 # A process that a signal ends has this plus its number as exit code in a shell.
 EXIT_CODE = 128
 # Written to the watcher's pipe at the end; no signal has this number.
@@ -69,7 +69,6 @@ class StopSignal:
   def __exit__(self, *exception: object) -> None:
     if not self._previous:
       return
-    signal.set_wakeup_fd(self._previous_fd)
     self._restore()
     # Closing the pipe is not enough: a forked process may hold a copy of this end.
     os.write(self._writing, _END)
@@ -109,6 +108,7 @@ class StopSignal:
       signal.raise_signal(number)
 
   def _restore(self) -> None:
+    signal.set_wakeup_fd(self._previous_fd)
     for number, handler in self._previous.items():
       signal.signal(number, handler)  # type: ignore[arg-type]
 
