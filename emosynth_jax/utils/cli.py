@@ -137,7 +137,7 @@ def _check_settings(argv: list[str]) -> None:
         f"--config.{name}: a section of settings; name one of them, as "
         f"--config.{inner[0] if inner else f'{name}.NAME'}=..."
       )
-    fail(f"no such setting: config.{name}{did_you_mean(name, known)}")
+    fail(f"{argument}: no such setting{did_you_mean(name, known)}")
 
 
 def define_data_dir_of_config() -> flags.FlagHolder:
