@@ -29,12 +29,16 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from emosynth_jax import __version__
+from emosynth_jax.config.command_line import (
+  apply_data_dir,
+  define_data_dir,
+  parse_config_flags,
+)
 from emosynth_jax.utils import cli, log_file, stop_signal
 from emosynth_jax.utils.cli import (
   expect_flags_only,
   fail,
   mistakes_in_one_line,
-  parse_config_flags,
   start_logging,
   use_compilation_cache,
 )
@@ -57,7 +61,7 @@ _WORKDIR = flags.DEFINE_string(
   "seeds.json; by default the seeds lie where single runs do, and the two files in "
   "runs/...-seeds.",
 )
-_DATA_DIR = cli.define_data_dir_of_config()
+_DATA_DIR = define_data_dir()
 _SEEDS = flags.DEFINE_list(
   "seeds",
   [],
@@ -154,7 +158,7 @@ def _run_mode(stop: stop_signal.StopSignal) -> None:
   from emosynth_jax.training import epoch
 
   config = _CONFIG.value
-  cli.apply_data_dir(config, _DATA_DIR.value)
+  apply_data_dir(config, _DATA_DIR.value)
   with mistakes_in_one_line(_TRACEBACK.value, epoch.NonFiniteError):
     defaults.check_config(config)
     _join_job()

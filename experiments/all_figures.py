@@ -25,7 +25,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from emosynth_jax.utils import cli, files
 from emosynth_jax.workdir import provenance
@@ -210,7 +210,7 @@ def define_flags() -> None:
     "full: the config's own network, for a GPU. small: parts of the data, narrow "
     "networks, few epochs, for two CPU cores.",
   )
-  flags.DEFINE_integer("seeds", 1, "Seeds of curves and embeddings, counted from 0.", 1)
+  cli.define_seeds(1, "Seeds of curves and embeddings.")
   flags.DEFINE_integer(
     "face_epochs",
     0,
@@ -247,4 +247,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   define_flags()
-  app.run(main)
+  cli.run(main)

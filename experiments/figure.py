@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.curvature import command as curvature_command
@@ -143,7 +143,7 @@ def main() -> None:
   def run(argv):
     cli.run_command(argv, lambda given: draw(figure, given))
 
-  app.run(run, argv=[sys.argv[0], *arguments[1:]])
+  command_cli.run(run, argv=[sys.argv[0], *arguments[1:]])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from matplotlib import ticker
 
 from emosynth_jax.data import run_data
@@ -198,4 +198,4 @@ if __name__ == "__main__":
     "Variants of configs/fer2013.py; 'default' for none, as in default,ce,thesis+ce.",
   )
   flags.DEFINE_integer("steps", 100, "Steps of each run, at most an epoch's.", 2)
-  app.run(run)
+  cli.run(run)

@@ -1,7 +1,7 @@
 """Ablation over margin formula, scale, margin and seed, against cross-entropy.
 
   python -m experiments.margin_ablation --data=mnist --data_dir=data/tfds
-  python -m experiments.margin_ablation --data=fer2013 --grid=angular --seeds=3
+  python -m experiments.margin_ablation --data=fer2013 --grid=angular --seeds=0,1,2
   python -m experiments.margin_ablation --grid=mine --margin_file=my_margin.py
 
 Every member is a small VGG-like network trained on a part of the training split and
@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags, logging
+from absl import flags, logging
 
 from emosynth_jax import data, models
 from emosynth_jax.data.augmentation import augment
@@ -206,7 +206,7 @@ def define_flags() -> None:
     None,
     "Python file with a function margin(logits): added to the grid.",
   )
-  flags.DEFINE_integer("seeds", 5, "Seeds a setting, counted from 0.", 2)
+  cli.define_seeds(5, "Seeds of each setting.", least=2)
   flags.DEFINE_integer("epochs", 10, "Passes over the training images.", 1)
   flags.DEFINE_integer("train_images", 4000, "Training images, drawn by class.", 64)
   flags.DEFINE_integer(
@@ -306,4 +306,4 @@ def run(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   define_flags()
-  app.run(run)
+  cli.run(run)

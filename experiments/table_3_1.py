@@ -7,8 +7,7 @@ Outputs: table_3_1.md and .csv, and the curves. "Claimed" is what
 the thesis prints; "ours" is measured by this command.
 """
 
-from absl import app
-
+from emosynth_jax.utils import cli
 from experiments.lib import comparison
 from experiments.lib.comparison_rows import Row
 
@@ -41,7 +40,7 @@ ROWS = [
 ]
 
 if __name__ == "__main__":
-  app.run(
+  cli.run(
     comparison.main(
       "table_3_1", "Table 3.1: MNIST and CIFAR-10", ROWS, comparison.define_flags()
     )

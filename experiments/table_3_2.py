@@ -13,7 +13,7 @@ import io
 import pathlib
 from typing import NamedTuple
 
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax import models
 from emosynth_jax.models import cost
@@ -143,4 +143,4 @@ if __name__ == "__main__":
   flags.DEFINE_string(
     "workdir", "runs/tables", "Output folder; the table goes to table_3_2 in it."
   )
-  app.run(main)
+  cli.run(main)

@@ -7,8 +7,7 @@ Outputs: table_3_4.md and .csv, and the curves of figures 3.10 and 3.11.
 "Claimed" is what the thesis prints; "ours" is measured by this command.
 """
 
-from absl import app
-
+from emosynth_jax.utils import cli
 from experiments.lib import comparison
 from experiments.lib.comparison_rows import Row, claimed
 
@@ -52,7 +51,7 @@ ROWS = [
 ]
 
 if __name__ == "__main__":
-  app.run(
+  cli.run(
     comparison.main(
       "table_3_4", "Table 3.4: networks on SVHN", ROWS, comparison.define_flags()
     )

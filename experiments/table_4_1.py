@@ -7,8 +7,7 @@ Outputs: table_4_1.md and .csv, and the curves. "Claimed" is what
 the thesis prints; "ours" is measured by this command.
 """
 
-from absl import app
-
+from emosynth_jax.utils import cli
 from experiments.lib import comparison
 from experiments.lib.comparison_rows import Row
 
@@ -31,7 +30,7 @@ ROWS = [
 ]
 
 if __name__ == "__main__":
-  app.run(
+  cli.run(
     comparison.main(
       "table_4_1",
       "Table 4.1: EmoSynthNet under three losses",

@@ -11,12 +11,11 @@ Outputs: table_5_1.md and .csv, table_5_1_runs.csv with every seed's metrics and
 table_5_1_pairs.png, rewritten after each run. Rerun an interrupted command to resume.
 """
 
-from absl import app
-
+from emosynth_jax.utils import cli
 from experiments.lib import face_tables, literature
 
 if __name__ == "__main__":
-  app.run(
+  cli.run(
     face_tables.main(
       "table_5_1",
       "Table 5.1: FER-2013",

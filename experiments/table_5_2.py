@@ -13,12 +13,11 @@ Outputs: table_5_2.md and .csv, table_5_2_runs.csv with every seed's metrics and
 table_5_2_pairs.png, rewritten after each run.
 """
 
-from absl import app
-
+from emosynth_jax.utils import cli
 from experiments.lib import face_tables, literature
 
 if __name__ == "__main__":
-  app.run(
+  cli.run(
     face_tables.main(
       "table_5_2",
       "Table 5.2: RAF-DB",

@@ -18,8 +18,9 @@ table_5_3_pairs.png, rewritten after each run; table_5_3_fine_tuned with --init_
 
 import functools
 
-from absl import app, flags
+from absl import flags
 
+from emosynth_jax.utils import cli
 from experiments.lib import face_tables, literature
 
 FOLDS = 10
@@ -61,4 +62,4 @@ def _run(argv, given):
 
 
 if __name__ == "__main__":
-  app.run(functools.partial(_run, given=_define_flags()))
+  cli.run(functools.partial(_run, given=_define_flags()))

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.gradcam import grad_cam
@@ -295,7 +295,7 @@ def define_flags() -> None:
 def run() -> None:
   """Entry point of the command line."""
   define_flags()
-  app.run(main)
+  command_cli.run(main)
 
 
 if __name__ == "__main__":

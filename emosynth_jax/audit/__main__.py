@@ -11,9 +11,10 @@ thresholds, and data other than faces may need others. No data set is changed;
 
 import pathlib
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
+from emosynth_jax.config import command_line
 from emosynth_jax.utils import cli
 
 
@@ -23,6 +24,7 @@ def main(argv: list[str]) -> None:
 
   cli.expect_flags_only(argv)
   cli.start_logging()
+  from emosynth_jax import data
   from emosynth_jax.config import defaults
 
   given = flags.FLAGS
@@ -30,13 +32,11 @@ def main(argv: list[str]) -> None:
   workdir = pathlib.Path(
     given.workdir or pathlib.Path("runs") / f"{pathlib.Path(name).stem}-audit"
   )
-  try:
+  with cli.mistakes_in_one_line(given.traceback):
+    command_line.apply_data_dir(given.config, given.data_dir)
     defaults.check_config(given.config)
+    data.check_options(given.config.data.name, given.config.data.options)
     audit.audit_config(given.config, workdir, max_pairs=given.max_pairs)
-  except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
-    if given.traceback:
-      raise
-    cli.fail(error)
 
 
 def define_flags() -> None:
@@ -49,6 +49,7 @@ def define_flags() -> None:
     lock_config=False,
     accept_new_attributes=True,
   )
+  command_line.define_data_dir()
   flags.DEFINE_string(
     "workdir", None, "Folder for what is found. By default runs/NAME-audit."
   )
@@ -60,7 +61,7 @@ def define_flags() -> None:
 def run() -> None:
   """Entry point of the command line."""
   define_flags()
-  app.run(main, flags_parser=cli.parse_config_flags)
+  cli.run(main, flags_parser=command_line.parse_config_flags)
 
 
 if __name__ == "__main__":

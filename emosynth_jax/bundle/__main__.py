@@ -8,7 +8,7 @@ the probabilities, and the provenance. The temperature is fitted on the run's va
 split, on which the command also reports the effect of rounding to float16.
 """
 
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax.bundle.format import DTYPES
 from emosynth_jax.utils import cli
@@ -28,7 +28,7 @@ def run() -> None:
   from emosynth_jax.bundle import make as make_bundle
 
   define_flags()
-  app.run(make_bundle.main)
+  cli.run(make_bundle.main)
 
 
 if __name__ == "__main__":

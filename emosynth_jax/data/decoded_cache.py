@@ -8,8 +8,6 @@ EMOSYNTH_DATA_CACHE=0 nothing is read or written there.
 
 import functools
 import hashlib
-import importlib
-import inspect
 import json
 import os
 import pathlib
@@ -49,7 +47,7 @@ def load_or_decode(
   path: pathlib.Path,
   part: str,
   decode: Callable[[], Dataset],
-  modules: Sequence[str],
+  code: Sequence[str],
 ) -> Dataset:
   """Reads a part of a data set from the cache, or decodes it and keeps it there.
 
@@ -57,7 +55,7 @@ def load_or_decode(
     path: the file or folder of the data set.
     part: name of the part, such as a split.
     decode: reads the part from `path`.
-    modules: names of the modules on whose code the result depends.
+    code: the source files on which the result depends.
 
   Returns:
     What `decode` returns.
@@ -65,7 +63,7 @@ def load_or_decode(
   if not is_enabled():
     return decode()
   try:
-    key = _key(path, part, modules)
+    key = _key(path, part, code)
     name = hashlib.sha256(f"{path.resolve()}\0{part}".encode()).hexdigest()[:16]
     entry = folder() / f"{path.stem}-{name}.npz"
     cached = _read(entry, key)
@@ -79,7 +77,7 @@ def load_or_decode(
   dataset = decode()
   try:
     # A file that changed while it was read is not kept.
-    if _key(path, part, modules) == key:
+    if _key(path, part, code) == key:
       _write(entry, key, dataset)
       logging.info(
         "%s: %s is kept decoded in %s for the next start (EMOSYNTH_DATA_CACHE=0: "
@@ -93,7 +91,7 @@ def load_or_decode(
   return dataset
 
 
-def _key(path: pathlib.Path, part: str, modules: Sequence[str]) -> str:
+def _key(path: pathlib.Path, part: str, code: Sequence[str]) -> str:
   """All that an entry depends on."""
   state = path.stat()
   facts = {
@@ -102,7 +100,7 @@ def _key(path: pathlib.Path, part: str, modules: Sequence[str]) -> str:
     "size": state.st_size,
     "mtime_ns": state.st_mtime_ns,
     "content": _digest_of_folder(path) if path.is_dir() else _digest_of_file(path),
-    "code": [_digest_of_code(tuple(modules)), PIL.__version__, np.__version__],
+    "code": [_digest_of_code(tuple(code)), PIL.__version__, np.__version__],
   }
   return json.dumps(facts, sort_keys=True)
 
@@ -139,12 +137,9 @@ def _digest_of_folder(path: pathlib.Path) -> str:
 
 
 @functools.cache
-def _digest_of_code(modules: tuple[str, ...]) -> str:
-  digest = hashlib.sha256(pathlib.Path(__file__).read_bytes())
-  for name in modules:
-    file = inspect.getsourcefile(importlib.import_module(name))
-    digest.update(pathlib.Path(str(file)).read_bytes())
-  return digest.hexdigest()
+def _digest_of_code(files: tuple[str, ...]) -> str:
+  contents = [pathlib.Path(file).read_bytes() for file in (__file__, *files)]
+  return hashlib.sha256(b"\0".join(contents)).hexdigest()
 
 
 def _read(entry: pathlib.Path, key: str) -> Dataset | None:

@@ -8,7 +8,7 @@ the provenance, and the differences between the file's outputs and the network's
 splits of --splits. docs/export.md has the formats and measurements.
 """
 
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax.utils import cli
 
@@ -65,7 +65,7 @@ def define_flags() -> None:
 def run() -> None:
   """Entry point of the command line."""
   define_flags()
-  app.run(main)
+  cli.run(main)
 
 
 if __name__ == "__main__":

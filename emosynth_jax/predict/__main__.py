@@ -12,7 +12,7 @@ and as a command, for image files, folders, videos and a webcam:
 Read docs/predict.md first, on the limits of such labels.
 """
 
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax.predict import output as predict_output
 from emosynth_jax.predict import predictor as predictor_module
@@ -63,7 +63,7 @@ def run() -> None:
   from emosynth_jax.predict import run as predict_run
 
   define_flags()
-  app.run(predict_run.main)
+  cli.run(predict_run.main, stops_at_once=False)
 
 
 if __name__ == "__main__":

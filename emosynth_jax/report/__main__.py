@@ -11,7 +11,7 @@ stands for its seeds. For several runs, metrics are compared with the first run'
 paired by seed, and no network is run. See docs/reports.md.
 """
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from emosynth_jax.utils import cli
 
@@ -82,7 +82,7 @@ def define_flags() -> None:
 def run() -> None:
   """Entry point of the command line."""
   define_flags()
-  app.run(main)
+  cli.run(main)
 
 
 if __name__ == "__main__":

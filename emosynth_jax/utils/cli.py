@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +11,6 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 
 from emosynth_jax.utils import errors, log_file, progress, stop_signal
-from emosynth_jax.utils.nearest import did_you_mean
 
 # Flags defined here belong to the command that requests them, also in --help.
 flags.disclaim_key_flags()
@@ -31,6 +29,41 @@ def define_traceback() -> None:
 def define_data_dir() -> None:
   """Defines the flag --data_dir of a command that evaluates a trained run."""
   flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
+
+
+class _SeedsParser(flags.ArgumentParser):
+  """Parses "0,1,2" to the number of seeds, 3."""
+
+  syntactic_help = "seeds from 0 on, as 0,1,2"
+
+  def __init__(self, least: int):
+    self._least = least
+
+  def parse(self, argument: str | int) -> int:
+    texts = str(argument).split(",")
+    count = len(texts)
+    if [text.strip() for text in texts] != [str(i) for i in range(count)]:
+      meant = int(texts[0]) if count == 1 and texts[0].isdecimal() else 3
+      example = ",".join(map(str, range(max(meant, self._least))))
+      raise ValueError(f"expected a list of seeds from 0 on, as {example}")
+    if count < self._least:
+      raise ValueError(f"expected at least {self._least} seeds, as 0,1,2")
+    return count
+
+
+def define_seeds(count: int, text: str, *, least: int = 1) -> flags.FlagHolder:
+  """Defines --seeds, a list as 0,1,2, of a command that numbers its seeds from 0.
+
+  Args:
+    count: number of seeds by default.
+    text: what they are for.
+    least: minimum number.
+
+  Returns:
+    The flag, whose value is the number of seeds.
+  """
+  default = ",".join(map(str, range(count)))
+  return flags.DEFINE(_SeedsParser(least), "seeds", default, text)
 
 
 def show_in_help(names: Iterable[str]) -> None:
@@ -96,63 +129,6 @@ def use_compilation_cache() -> None:
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
-def parse_config_flags(argv: list[str]) -> list[str]:
-  """Parses flags, including --config; an error is one line."""
-  _check_settings(argv)
-  try:
-    arguments = flags.FLAGS(argv)
-    # A missing config file is an error only on access.
-    flags.FLAGS.config.is_locked  # noqa: B018
-    return arguments
-  except (flags.Error, OSError) as error:
-    if "--traceback" in argv:
-      raise
-    # ml_collections quotes a whole traceback, whose last line says what is wrong.
-    fail(re.sub(r"^\w+Error: ", "", str(error).strip().splitlines()[-1].strip()))
-  except (AttributeError, KeyError) as error:
-    if "--traceback" in argv:
-      raise
-    changes = " ".join(flag for flag in argv if flag.startswith("--config."))
-    reason = str(error).partition(". Other fields")[0].strip("\"'")
-    fail(f"no such setting in {changes}: {reason}")
-
-
-def _check_settings(argv: list[str]) -> None:
-  """Exits with an error if a flag --config.X=... names no setting."""
-  from emosynth_jax.config import defaults
-
-  default = defaults.get_default_config()
-  known = defaults.flatten(default.to_dict())
-  sections = {path[:i] for path in known for i, c in enumerate(path) if c == "."}
-  for argument in argv[1:]:
-    path = re.match(r"--?config\.([^=]+)", argument)
-    if path is None or path[1] in known:
-      continue
-    name = path[1]
-    if any(name.startswith(f"{part}.") for part in defaults.OPEN_PARTS):
-      continue
-    if name in sections or name in defaults.OPEN_PARTS:
-      inner = sorted(each for each in known if each.startswith(f"{name}."))
-      fail(
-        f"--config.{name}: a section of settings; name one of them, as "
-        f"--config.{inner[0] if inner else f'{name}.NAME'}=..."
-      )
-    fail(f"{argument}: no such setting{did_you_mean(name, known)}")
-
-
-def define_data_dir_of_config() -> flags.FlagHolder:
-  """Defines --data_dir of a command with --config, see `apply_data_dir`."""
-  return flags.DEFINE_string(
-    "data_dir", None, "Where the data set lies; the same as --config.data.data_dir."
-  )
-
-
-def apply_data_dir(config: Any, data_dir: str | None) -> None:
-  """Sets a config's data directory by --data_dir, if that is given."""
-  if data_dir is not None:
-    config.data.data_dir = data_dir
-
-
 def run(
   main: Callable[[list[str]], Any], *, stops_at_once: bool = True, **arguments: Any
 ) -> None:
@@ -173,6 +149,8 @@ def run(
         stop.at_once = lambda: None
       app.run(main, **arguments)
   except SystemExit as end:
+    if stops_at_once and stop.number and not end.code:
+      stop_signal.end_process(stop.number)
     # absl exits with 1.
     if end.code == 1 and _HELP & {each.lstrip("-") for each in sys.argv[1:]}:
       sys.exit(0)

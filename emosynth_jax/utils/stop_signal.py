@@ -69,6 +69,10 @@ class StopSignal:
   def __exit__(self, *exception: object) -> None:
     if not self._previous:
       return
+    # A command that contains this one has to end as interrupted.
+    outer = getattr(self._previous[signal.SIGINT], "__self__", None)
+    if isinstance(outer, StopSignal):
+      outer.number = outer.number or self.number
     self._restore()
     # Closing the pipe is not enough: a forked process may hold a copy of this end.
     os.write(self._writing, _END)

@@ -96,7 +96,7 @@ def define_flags(seeds: int = 3) -> dict[str, Any]:
       "full: the config's own network, for a GPU. small: parts of the data, narrow "
       "networks, few epochs, for two CPU cores.",
     ),
-    "seeds": flags.DEFINE_integer("seeds", seeds, "Seeds a row, counted from 0.", 1),
+    "seeds": cli.define_seeds(seeds, "Seeds of each row."),
     "data_dir": flags.DEFINE_string(
       "data_dir", None, "Where the data sets lie; by default where the configs say."
     ),

@@ -217,7 +217,7 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
 def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_string("data_dir", "data/tfds", "Folder of the data sets.")
-  flags.DEFINE_integer("seeds", 3, "Number of seeds, counted from 0.", 1)
+  command_cli.define_seeds(3, "Seeds of the networks.")
   flags.DEFINE_integer(
     "images", 4000, "Training images, drawn by class.", toy_embeddings.BATCH_SIZE
   )

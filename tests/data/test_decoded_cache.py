@@ -10,8 +10,9 @@ import pytest
 
 from emosynth_jax.data import decoded_cache
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.images import decoding
 
-_MODULES = ("emosynth_jax.data.images.decoding",)
+_CODE = (decoding.__file__,)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,7 @@ class _Reader:
     )
 
   def load(self, part="train"):
-    return decoded_cache.load_or_decode(self.path, part, self.decode, _MODULES)
+    return decoded_cache.load_or_decode(self.path, part, self.decode, _CODE)
 
 
 def _assert_same(a, b):
@@ -95,7 +96,7 @@ def test_a_newer_time_is_no_hit(source):
 def test_other_code_is_no_hit(source, monkeypatch):
   reader = _Reader(source)
   reader.load()
-  monkeypatch.setattr(decoded_cache, "_digest_of_code", lambda modules: "changed")
+  monkeypatch.setattr(decoded_cache, "_digest_of_code", lambda code: "changed")
   reader.load()
   assert reader.calls == 2
 

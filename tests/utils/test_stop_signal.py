@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -85,4 +84,3 @@ def test_a_caller_s_second_interrupt_has_its_usual_effect():
     assert stop.number == signal.SIGINT
     with pytest.raises(KeyboardInterrupt):
       signal.raise_signal(signal.SIGINT)
-      time.sleep(1)

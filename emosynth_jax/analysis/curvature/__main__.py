@@ -10,7 +10,7 @@ and .png. --compare adds a plot of several runs. Results that a workdir already 
 not recomputed, and results of other settings are kept (result_cache.py).
 """
 
-from absl import app
+from emosynth_jax.utils import cli
 
 
 def run() -> None:
@@ -18,7 +18,7 @@ def run() -> None:
   from emosynth_jax.analysis.curvature import command as curvature_command
 
   curvature_command.define_flags()
-  app.run(curvature_command.main)
+  cli.run(curvature_command.main)
 
 
 if __name__ == "__main__":

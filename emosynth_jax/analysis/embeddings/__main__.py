@@ -18,7 +18,7 @@ separation_comparison.json and .txt: the differences of every other kind of run 
 that differ in more than the seed) from the first run's kind, paired by seed.
 """
 
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax.utils import cli
 
@@ -54,7 +54,7 @@ def run() -> None:
   from emosynth_jax.analysis.embeddings import run as embedding_run
 
   define_flags()
-  app.run(embedding_run.main)
+  cli.run(embedding_run.main)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Writes gradcam.npz (the maps of all images used) and gradcam.png into a trained 
 workdir; see emosynth_jax/analysis/gradcam/run.py.
 """
 
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax.utils import cli
 
@@ -39,7 +39,7 @@ def run() -> None:
   from emosynth_jax.analysis.gradcam import run as gradcam_run
 
   define_flags()
-  app.run(gradcam_run.main)
+  cli.run(gradcam_run.main)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ landscape that a workdir already has is not recomputed, and one of other setting
 kept (result_cache.py).
 """
 
-from absl import app
+from emosynth_jax.utils import cli
 
 
 def run() -> None:
@@ -18,7 +18,7 @@ def run() -> None:
   from emosynth_jax.analysis.loss_landscape import command as landscape_command
 
   landscape_command.define_flags()
-  app.run(landscape_command.main)
+  cli.run(landscape_command.main)
 
 
 if __name__ == "__main__":

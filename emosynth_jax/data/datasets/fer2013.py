@@ -57,12 +57,8 @@ _COLUMNS = ("emotion", "pixels", "Usage")
 _FOLDERS = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
-# The modules that decide what is read, for the cache.
-_DECODED_BY = (
-  "emosynth_jax.data.datasets.fer2013",
-  "emosynth_jax.data.images.decoding",
-  "emosynth_jax.data.images.pixel_form",
-)
+# The code that decides what is read, for the cache.
+_DECODED_BY = (__file__, decoding.__file__, pixel_form.__file__)
 
 # Images, labels and sources.
 _Rows = tuple[list[np.ndarray], list[int], list[str]]
