@@ -21,7 +21,7 @@ from emosynth_jax.parallel import mesh as meshes
 from emosynth_jax.training import test_time_augmentation
 from emosynth_jax.training.eval_step import build_evaluation, check_invariance
 from emosynth_jax.training.restore import load_best
-from emosynth_jax.utils import files
+from emosynth_jax.utils import cli, files
 from emosynth_jax.workdir import metric_writer, provenance
 from emosynth_jax.workdir import record as run_record
 
@@ -200,3 +200,7 @@ def _describe_form(dataset: Dataset) -> dict[str, str]:
 
 def _each_once(records: list[dict[str, Any]], key: str) -> str:
   return ", ".join(dict.fromkeys(str(record[key]) for record in records)) or "unknown"
+
+
+if __name__ == "__main__":
+  cli.fail("this module is no command; run python -m emosynth_jax.main --config=...")

@@ -19,7 +19,7 @@ from emosynth_jax.parallel import mesh as meshes
 from emosynth_jax.training import build, epoch, initialization, run_header
 from emosynth_jax.training.programs import Programs, build_programs
 from emosynth_jax.training.state import TrainState
-from emosynth_jax.utils import log_file
+from emosynth_jax.utils import cli, log_file
 from emosynth_jax.utils.progress import Progress
 from emosynth_jax.utils.stop_signal import StopSignal
 from emosynth_jax.workdir import metric_writer
@@ -323,3 +323,7 @@ def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:
       raise
     # The first error is the cause, and is reported last.
     logging.error("What was being saved is lost (%s).", failures.reason_of(error))
+
+
+if __name__ == "__main__":
+  cli.fail("this module is no command; run python -m emosynth_jax.main --config=...")

@@ -83,9 +83,14 @@ def imports_of(modules: dict[str, str], module: str) -> list[Import]:
 
 
 def room_of(module: str) -> str:
-  """The package, or the module, right below `emosynth_jax`; else the top folder."""
+  """The package, or the module, right below `emosynth_jax`; else the top folder.
+
+  `emosynth_jax.__main__` belongs to the commands, to "main".
+  """
   parts = module.split(".")
-  return parts[1] if parts[0] == "emosynth_jax" and len(parts) > 1 else parts[0]
+  return (
+    parts[1].strip("_") if parts[0] == "emosynth_jax" and len(parts) > 1 else parts[0]
+  )
 
 
 def layer_of(room: str) -> int:

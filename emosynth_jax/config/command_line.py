@@ -39,6 +39,12 @@ def parse_config_flags(argv: list[str]) -> list[str]:
       raise
     # ml_collections quotes a whole traceback, whose last line says what is wrong.
     fail(re.sub(r"^\w+Error: ", "", str(error).strip().splitlines()[-1].strip()))
+  except SyntaxError as error:
+    if "--traceback" in argv:
+      raise
+    fail(
+      f"--config: {error.filename}, line {error.lineno}: no Python file ({error.msg})"
+    )
   except (AttributeError, KeyError) as error:
     if "--traceback" in argv:
       raise

@@ -8,6 +8,8 @@ the provenance, and the differences between the file's outputs and the network's
 splits of --splits. docs/export.md has the formats and measurements.
 """
 
+import pathlib
+
 from absl import flags
 
 from emosynth_jax.utils import cli
@@ -25,6 +27,9 @@ def main(argv: list[str]) -> None:
   given = flags.FLAGS
   if given.workdir and given.bundle:
     cli.fail("expected --workdir or --bundle, got both")
+  # Before the network is loaded.
+  if pathlib.Path(given.output).is_dir():
+    cli.fail(f"--output: expected a file, but {given.output} is a folder")
   with cli.mistakes_in_one_line(given.traceback, NotImplementedError):
     export.make(
       given.workdir or given.bundle or str(bundle.PRETRAINED),

@@ -13,6 +13,7 @@ from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import distributed
 from emosynth_jax.training import build
 from emosynth_jax.training.programs import Programs
+from emosynth_jax.training.state import TrainState
 from emosynth_jax.utils import log_file
 
 
@@ -43,6 +44,30 @@ def log_run(
     config.num_epochs,
     f"{run.steps_per_epoch:,}",
     config.batch_size,
+  )
+
+
+def log_reading(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path, split: str
+) -> None:
+  """Logs which trained run an analysis reads, before it does."""
+  logging.info(
+    "run: %s, %s trained with %s", workdir, config.model.name, config.loss.name
+  )
+  logging.info("device: %s", describe_devices(jax.devices()))
+  logging.info(
+    "data: reading %s of %s from %s", split, config.data.name, config.data.data_dir
+  )
+
+
+def log_network(state: TrainState, datasets: Mapping[str, Dataset]) -> None:
+  """Logs the sizes of a trained network and of what it is evaluated on."""
+  number = sum(x.size for x in jax.tree.leaves(state.params))
+  logging.info(
+    "parameters: %s, of epoch %d; data: %s",
+    f"{number:,}",
+    state.best_epoch,
+    describe_splits(datasets),
   )
 
 
