@@ -19,8 +19,8 @@ LAYERS = (
   {"data"},
   {"workdir"},
   {"training"},
-  {"train", "evaluate", "analysis", "audit", "bundle"},
-  {"report", "predict", "export", "main"},
+  {"train_loop", "evaluate", "analysis", "audit", "bundle"},
+  {"report", "predict", "export", "main", "api", "console"},
   {"experiments"},
   {"benchmarks"},
 )
@@ -85,12 +85,12 @@ def imports_of(modules: dict[str, str], module: str) -> list[Import]:
 def room_of(module: str) -> str:
   """The package, or the module, right below `emosynth_jax`; else the top folder.
 
-  `emosynth_jax.__main__` belongs to the commands, to "main".
+  `emosynth_jax.__main__` is the command of `emosynth_jax.console`.
   """
+  if module == "emosynth_jax.__main__":
+    return "console"
   parts = module.split(".")
-  return (
-    parts[1].strip("_") if parts[0] == "emosynth_jax" and len(parts) > 1 else parts[0]
-  )
+  return parts[1] if parts[0] == "emosynth_jax" and len(parts) > 1 else parts[0]
 
 
 def layer_of(room: str) -> int:

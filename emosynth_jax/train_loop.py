@@ -22,7 +22,7 @@ from emosynth_jax.training.state import TrainState
 from emosynth_jax.utils import cli, log_file
 from emosynth_jax.utils.progress import Progress
 from emosynth_jax.utils.stop_signal import StopSignal
-from emosynth_jax.workdir import metric_writer
+from emosynth_jax.workdir import metric_writer, own_parts
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
@@ -35,6 +35,7 @@ def train(
   devices: Sequence[Any] | None = None,
   stop: StopSignal | None = None,
   load: Callable[[jax.sharding.Mesh], run_data.RunData] | None = None,
+  config_file: str | None = None,
 ) -> bool:
   """Trains, or resumes from the last checkpoint in `workdir`.
 
@@ -48,6 +49,7 @@ def train(
     stop: an entered stop signal of the caller, if several trainings share it.
     load: loads the run's data, where others of the command share it; see
       `run_data.share`.
+    config_file: path of the config file, for the record.
 
   Returns:
     Whether the training is complete; False after SIGTERM or Ctrl-C, when a checkpoint
@@ -63,7 +65,7 @@ def train(
   """
   began = time.monotonic() if began is None else began
   workdir = pathlib.Path(workdir)
-  build.check_names(config)
+  build.check_parts(own_parts.of_run(config, workdir))
   distributed.check_same(config.to_json(), "the config")
   distributed.check_shared_folder(workdir)
   with contextlib.ExitStack() as stack:
@@ -71,7 +73,7 @@ def train(
     stop = stack.enter_context(StopSignal()) if stop is None else stop
     stack.enter_context(_ending_at_once(stop, workdir))
     load = load or run_data.share(config)
-    is_whole = _train(config, workdir, began, devices, stop, load)
+    is_whole = _train(config, workdir, began, devices, stop, load, config_file)
   # Done after the signal handlers are restored: a signal in between would be lost.
   if is_whole and (number := distributed.largest(stop.number)[0]):
     logging.info(
@@ -108,6 +110,7 @@ def _train(
   devices: Sequence[Any] | None,
   stop: StopSignal,
   load: Callable[[jax.sharding.Mesh], run_data.RunData],
+  config_file: str | None,
 ) -> bool:
   run_record.check_same_config(config, workdir)
   mesh = meshes.build_mesh(config.mesh.model, devices)
@@ -115,7 +118,9 @@ def _train(
   # The test split too: an error in it is better reported now than after training.
   datasets, fingerprint = load(mesh)
   run_record.check_same_fingerprint(fingerprint, workdir)
-  run = build_programs(config, datasets, mesh)
+  # Read now, kept after the first steps: the files may be edited in between.
+  sources = {} if own_parts.hashes_of(workdir) else own_parts.read_sources(config)
+  run = build_programs(own_parts.of_run(config, workdir), datasets, mesh)
   run_header.log_run(config, run, datasets)
 
   with contextlib.ExitStack() as stack:
@@ -138,7 +143,10 @@ def _train(
         is_first_call = int(state.step) == first_step
         state = _take_steps(state, run, config, workdir)
         if is_first_call:
-          _keep_record(state, first_step, config, workdir, fingerprint, mesh, began)
+          own_code = sources, config_file
+          _keep_record(
+            state, first_step, config, workdir, fingerprint, mesh, began, own_code
+          )
           # From here on a stop saves first.
           stop.at_once = None
         _show_progress(progress, state, run, config)
@@ -239,22 +247,27 @@ def _keep_record(
   fingerprint: dict[str, dict[str, Any]],
   mesh: jax.sharding.Mesh,
   began: float,
+  own_code: tuple[Mapping[str, own_parts.Source], str | None],
 ) -> None:
   """Writes the run's config, data and provenance once its first steps are taken.
 
-  Not before: settings that fail at once leave nothing behind.
+  Not earlier: settings that fail immediately should not create files.
   """
+  sources, config_file = own_code
   run_record.write_fingerprint(fingerprint, workdir)
   if distributed.is_first():
+    own_parts.keep(sources, workdir)
     run_record.keep_config(config, workdir)
     run_record.keep_provenance(
       workdir,
       step=first_step,
       devices=list(mesh.devices.flat),
       pixel_forms=fingerprints.form_counts(fingerprint),
+      own_code=own_parts.hashes_of(workdir),
+      config_file=config_file,
     )
   logging.info(
-    "First %d training steps done %.1f s after the start.",
+    "First %d training steps done after %.1f s (compilation included).",
     int(state.step) - first_step,
     time.monotonic() - began,
   )
@@ -322,7 +335,7 @@ def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:
     if failure is None:
       raise
     # The first error is the cause, and is reported last.
-    logging.error("What was being saved is lost (%s).", failures.reason_of(error))
+    logging.error("The save in progress failed (%s).", failures.reason_of(error))
 
 
 if __name__ == "__main__":
