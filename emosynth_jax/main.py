@@ -29,7 +29,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from emosynth_jax import __version__
-from emosynth_jax.config import renamed
+from emosynth_jax.config import recipes, renamed
 from emosynth_jax.config.command_line import (
   apply_data_dir,
   define_data_dir,
@@ -206,7 +206,7 @@ def _run_mode(stop: stop_signal.StopSignal) -> None:
 
 
 def _workdir(ending: str) -> pathlib.Path:
-  file = config_flags.get_config_filename(flags.FLAGS["config"])
+  file = recipes.typed(config_flags.get_config_filename(flags.FLAGS["config"]))
   return pathlib.Path(_WORKDIR.value or default_workdir(file, ending))
 
 
@@ -298,7 +298,7 @@ def run() -> None:
     _print_settings()
   # ml_collections reads the overrides of --config from sys.argv.
   sys.argv = renamed.update_arguments(sys.argv)
-  cli.run(_main_of_a_job, stops_at_once=False, flags_parser=parse_config_flags)
+  cli.run_app(_main_of_a_job, stops_at_once=False, flags_parser=_parse)
 
 
 def _print_settings() -> None:
@@ -309,6 +309,13 @@ def _print_settings() -> None:
   for path, value in defaults.flatten(defaults.get_default_config().to_dict()).items():
     print(f"  --config.{path}={value}")
   print()
+
+
+def _parse(argv: list[str]) -> list[str]:
+  """Parses the flags; --config also takes a recipe's name."""
+  with mistakes_in_one_line("--traceback" in argv):
+    argv = recipes.with_paths(argv)
+  return parse_config_flags(argv)
 
 
 def _main_of_a_job(argv: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Shared command-line code."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import signal
@@ -17,6 +18,54 @@ flags.disclaim_key_flags()
 
 # 128 plus the number of SIGPIPE.
 CLOSED_PIPE = 141
+
+
+def run(
+  define_flags: Callable[[], None],
+  action: Callable[[Any], object],
+  *mistakes: type[Exception],
+  compilation_cache: bool = True,
+  **app_options: Any,
+) -> None:
+  """Runs a command: defines and parses its flags, and calls its action with them.
+
+  Args:
+    define_flags: defines the command's own flags; --traceback is added.
+    action: takes the flags.
+    *mistakes: as `call` takes them.
+    compilation_cache: likewise.
+    **app_options: further arguments of `absl.app.run`.
+  """
+  define_flags()
+  define_traceback()
+  main = functools.partial(
+    call, action=action, mistakes=mistakes, compilation_cache=compilation_cache
+  )
+  run_app(main, **app_options)
+
+
+def call(
+  argv: Sequence[str],
+  action: Callable[[Any], object],
+  mistakes: Sequence[type[Exception]] = (),
+  *,
+  compilation_cache: bool = True,
+) -> None:
+  """Calls a command's action; invalid input exits with a one-line error.
+
+  Args:
+    argv: the positional arguments, of which none is expected.
+    action: takes the flags.
+    mistakes: further error types that the input of this command can cause.
+    compilation_cache: whether compiled programs are cached on disk.
+  """
+  expect_flags_only(argv)
+  start_logging()
+  if compilation_cache:
+    use_compilation_cache()
+
+  with mistakes_in_one_line(flags.FLAGS.traceback, *mistakes):
+    action(flags.FLAGS)
 
 
 def define_traceback() -> None:
@@ -142,7 +191,7 @@ def use_compilation_cache() -> None:
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
-def run(
+def run_app(
   main: Callable[[list[str]], Any], *, stops_at_once: bool = True, **arguments: Any
 ) -> None:
   """`app.run` for this project's commands.

@@ -15,8 +15,7 @@ from absl import flags
 
 from emosynth_jax import data
 from emosynth_jax.analysis.embeddings import plots as embedding_plots
-from emosynth_jax.utils import cli as command_cli
-from emosynth_jax.utils import files, npz, plotting, text_table
+from emosynth_jax.utils import cli, files, npz, plotting, text_table
 from emosynth_jax.workdir import provenance as run_provenance
 from experiments.lib import toy_embeddings
 
@@ -218,7 +217,7 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
 def define_flags() -> None:
   """Defines the command's flags."""
   flags.DEFINE_string("data_dir", "data/tfds", "Data set directory.")
-  command_cli.define_seeds(3, "Seeds of the networks.")
+  cli.define_seeds(3, "Seeds of the networks.")
   flags.DEFINE_integer(
     "images",
     4000,
@@ -226,4 +225,3 @@ def define_flags() -> None:
     toy_embeddings.BATCH_SIZE,
   )
   flags.DEFINE_integer("epochs", 15, "Number of training epochs.", 1)
-  command_cli.define_traceback()
