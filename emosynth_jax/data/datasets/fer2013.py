@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from absl import logging
 
+from emosynth_jax.data import decoded_cache
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import decoding, pixel_form
 
@@ -55,6 +56,9 @@ _COLUMNS = ("emotion", "pixels", "Usage")
 # The usages allowed in each of Kaggle's two folders.
 _FOLDERS = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}
 _SUFFIXES = (".jpg", ".jpeg", ".png")
+
+# The code that decides what is read, for the cache.
+_DECODED_BY = (__file__, decoding.__file__, pixel_form.__file__)
 
 # Images, labels and sources.
 _Rows = tuple[list[np.ndarray], list[int], list[str]]
@@ -92,23 +96,29 @@ def load(
     )
   path = _find(pathlib.Path(data_dir))
   official_split = " and ".join(usages)
-  logging.info("FER-2013: reading %s from %s", official_split, path)
-  if path.suffix == ".csv":
-    images, labels, sources = _load_table(path, usages)
-  elif path.is_dir():
-    images, labels, sources = _load_folder(path, usages)
-  else:
-    images, labels, sources = _load_zip(path, usages)
-  if not images:
-    raise ValueError(f"{path}: no {official_split} image in it")
-  dataset = Dataset(
-    images=np.stack(images),
-    labels=np.array(labels, np.int32),
-    class_names=CLASS_NAMES,
-    split=split,
-    sources=tuple(sources),
-    official_split=official_split,
-  ).with_pixel_forms()
+
+  def decode() -> Dataset:
+    logging.info("FER-2013: reading %s from %s", official_split, path)
+    if path.suffix == ".csv":
+      images, labels, sources = _load_table(path, usages)
+    elif path.is_dir():
+      images, labels, sources = _load_folder(path, usages)
+    else:
+      images, labels, sources = _load_zip(path, usages)
+    if not images:
+      raise ValueError(f"{path}: no {official_split} image in it")
+    return Dataset(
+      images=np.stack(images),
+      labels=np.array(labels, np.int32),
+      class_names=CLASS_NAMES,
+      split=split,
+      sources=tuple(sources),
+      official_split=official_split,
+    ).with_pixel_forms()
+
+  dataset = decoded_cache.load_or_decode(
+    path, f"{split} ({official_split})", decode, _DECODED_BY
+  )
   for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
     if count == 0:
       raise ValueError(f"{path}: {official_split} has no image of class {name!r}")
