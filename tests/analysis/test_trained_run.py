@@ -232,7 +232,7 @@ def test_runs_on_other_images_are_refused_before_anything_is_computed(
     (curvature_command.draw_all, {"grid": 1}),
     (curvature_command.draw_all, {}),
   ):
-    with pytest.raises(ValueError, match="has other images in its train split"):
+    with pytest.raises(ValueError, match="has different images in its train split"):
       draw(plane_flags(**given, **changes))
     with pytest.raises(InterruptedError):
       draw(plane_flags(**given | {"compare": [workdirs[1]]}, **changes))
