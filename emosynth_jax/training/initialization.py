@@ -24,7 +24,7 @@ from emosynth_jax.workdir.checkpoints import Checkpoints
 
 _LAST_LAYER = "logits"  # See models.build_model.
 # Settings of a network that may differ: they affect training, not the architecture.
-_FREE_SETTINGS = ("dropout_rate", "norm_momentum", "dtype")
+_TRAINING_ONLY = ("dropout_rate", "norm_momentum", "dtype")
 
 
 def init_from(
@@ -191,7 +191,7 @@ def _check_same_network(
   different += [
     f"model.{key} is {old_model.get(key)!r} there and {plain.get(key)!r} here"
     for key in sorted(old_model.keys() | plain.keys())
-    if key not in _FREE_SETTINGS and old_model.get(key) != plain.get(key)
+    if key not in _TRAINING_ONLY and old_model.get(key) != plain.get(key)
   ]
   if different:
     raise ValueError(

@@ -6,22 +6,11 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emosynth_jax.config import settings
 from emosynth_jax.data import fingerprints
 from emosynth_jax.metrics import statistics
 from emosynth_jax.utils import text_table
 from emosynth_jax.workdir import record as run_record
-
-# Settings that do not affect a report.
-_FREE_SETTINGS = (
-  "data.data_dir",
-  "checkpoint.keep",
-  "checkpoint.minutes",
-  "steps_per_call",
-  "tensorboard",
-  "data.pipeline",
-  "data.resident_gib",
-  "mesh.model",
-)
 
 # Path of each metric in a split's summary; optional ones are last.
 _FIGURES = {
@@ -35,19 +24,20 @@ _FIGURES = {
 }
 
 
-def settings_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(stored: Mapping[str, Any]) -> dict[str, Any]:
   """The settings that affect a report, by their paths.
 
   Args:
-    settings: a config's, as a report holds them.
+    stored: a config's settings, as a report holds them.
 
   Returns:
     Path to setting, without data paths and settings that only affect cost.
   """
+  free = settings.affecting("cost")
   return {
     path: value
-    for path, value in run_record.comparable_settings(settings).items()
-    if path not in _FREE_SETTINGS
+    for path, value in run_record.comparable_settings(stored).items()
+    if path not in free
   }
 
 
