@@ -4,28 +4,56 @@ import importlib
 import inspect
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from emosynth_jax.data import splits as _splits
 from emosynth_jax.data.dataset import Dataset
 
-__all__ = ["LOADERS", "PHOTOGRAPHS", "Dataset", "load_splits"]
+__all__ = ["LOADERS", "Dataset", "Loader", "load_splits"]
 
-# Module of each data set; it is imported on request, so that a data set whose libraries
-# are missing or slow to import doesn't burden the others.
+
+class Loader(NamedTuple):
+  """A data set's loader, and what is known of the data set without reading it.
+
+  Attributes:
+    module: imported on request, so that a data set whose libraries are
+      missing or slow to import doesn't burden the others.
+    has_validation: whether it has its own validation split; None where that depends,
+      and `module.has_validation(data_dir, **options)` knows.
+    is_photographs: whether its gray images are counted by pixel form, see
+      `pixel_form.pixel_forms`.
+    is_mirrored_same: whether a mirrored image has the same label.
+  """
+
+  module: str
+  has_validation: bool | None = False
+  is_photographs: bool = False
+  is_mirrored_same: bool = True
+
+
+_IN = "emosynth_jax.data.datasets"
+
 LOADERS = {
-  "cifar10": "emosynth_jax.data.datasets.cifar10",
-  "ck_plus": "emosynth_jax.data.datasets.ck_plus",
-  "fer2013": "emosynth_jax.data.datasets.fer2013",
-  "image_folder": "emosynth_jax.data.datasets.image_folder",
-  "mnist": "emosynth_jax.data.datasets.mnist",
-  "raf_db": "emosynth_jax.data.datasets.raf_db",
-  "svhn": "emosynth_jax.data.datasets.svhn",
-  "synthetic_faces": "emosynth_jax.data.datasets.synthetic_faces",
+  "cifar10": Loader(f"{_IN}.cifar10"),
+  "ck_plus": Loader(f"{_IN}.ck_plus", has_validation=True, is_photographs=True),
+  "fer2013": Loader(f"{_IN}.fer2013", has_validation=None, is_photographs=True),
+  "image_folder": Loader(f"{_IN}.image_folder", has_validation=None),
+  "mnist": Loader(f"{_IN}.mnist", is_mirrored_same=False),
+  "raf_db": Loader(f"{_IN}.raf_db", is_photographs=True),
+  "svhn": Loader(f"{_IN}.svhn", is_mirrored_same=False),
+  "synthetic_faces": Loader(f"{_IN}.synthetic_faces", has_validation=True),
 }
 
-# Data sets whose gray images are counted by pixel form, see `pixel_form.pixel_forms`.
-PHOTOGRAPHS = ("ck_plus", "fer2013", "raf_db")
+
+def find_loader(name: str) -> Loader:
+  """Looks up a data set by its name.
+
+  Raises:
+    ValueError: for an unknown name; the message lists the known ones.
+  """
+  if name not in LOADERS:
+    raise ValueError(f"data set: expected one of {sorted(LOADERS)}, got {name!r}")
+  return LOADERS[name]
 
 
 def load_splits(
@@ -103,9 +131,7 @@ def _reader(
   share: Callable[..., Any] | None,
 ) -> Callable[[str], Dataset]:
   """The loader of one split, with its options bound; lazily with a `share`."""
-  if name not in LOADERS:
-    raise ValueError(f"data set: expected one of {sorted(LOADERS)}, got {name!r}")
-  module = importlib.import_module(LOADERS[name])
+  module = importlib.import_module(find_loader(name).module)
   load = module.load
   known = {
     parameter.name: parameter
@@ -137,9 +163,8 @@ def _has_validation(
   name: str, data_dir: str | pathlib.Path, options: dict[str, Any]
 ) -> bool:
   """Returns whether the data set has its own validation split under these options."""
-  if name == "image_folder":
-    image_folder = importlib.import_module(LOADERS[name])
-    return image_folder.has_split(data_dir, "validation")
-  if name == "fer2013":
-    return importlib.import_module(LOADERS[name]).has_validation(**options)
-  return name in ("ck_plus", "synthetic_faces")
+  loader = find_loader(name)
+  if loader.has_validation is not None:
+    return loader.has_validation
+  module = importlib.import_module(loader.module)
+  return module.has_validation(data_dir, **options)

@@ -48,7 +48,7 @@ def fetch(dataset: Dataset, settings: ml_collections.ConfigDict, mesh: Mesh) -> 
   Returns:
     The data set, with its images in memory; those of this process's devices if there
     are others; none if the split is streamed and lies on disk. Images read as a whole
-    have their forms, see `data.PHOTOGRAPHS`.
+    have their forms, see `data.Loader`.
 
   Raises:
     ValueError: an image is damaged; it is named.
@@ -59,7 +59,8 @@ def fetch(dataset: Dataset, settings: ml_collections.ConfigDict, mesh: Mesh) -> 
     return dataset
   if jax.process_count() == 1:
     whole = dataset.in_memory()
-    return whole.with_pixel_forms() if settings.name in data.PHOTOGRAPHS else whole
+    is_photographs = data.find_loader(settings.name).is_photographs
+    return whole.with_pixel_forms() if is_photographs else whole
   dataset.images.hold(meshes.own_rows(mesh, len(dataset)))
   return dataset
 

@@ -106,8 +106,15 @@ def load_data(
     The data set of each split.
 
   Raises:
-    ValueError: an error of the loader, or if every training image has a near-duplicate.
+    ValueError: an error of the loader, if every training image has a near-duplicate,
+      or if `eval_augment` mirrors images whose label depends on that.
   """
+  name = config.data.name
+  if config.eval_augment != "none" and not data.find_loader(name).is_mirrored_same:
+    raise ValueError(
+      f'config.eval_augment: expected "none" for {name}, got {config.eval_augment!r}: '
+      "a mirrored image may have another label"
+    )
   if not (config.data.drop_duplicates and "train" in splits):
     return _load(config, splits, lazily)
   loaded = _load_without_twins(config, lazily)

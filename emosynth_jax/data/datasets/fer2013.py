@@ -126,7 +126,7 @@ def load(
   return dataset
 
 
-def has_validation(protocol: str = "official") -> bool:
+def has_validation(data_dir: str | pathlib.Path, protocol: str = "official") -> bool:
   """Returns whether the protocol has its own validation split."""
   return "validation" in PROTOCOLS.get(protocol, {})
 

@@ -10,6 +10,7 @@ class are sorted by name. Files and folders whose name starts with a dot are ign
 """
 
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -75,9 +76,9 @@ def open_split(
   )
 
 
-def has_split(data_dir: str | pathlib.Path, split: str) -> bool:
-  """Returns whether the folder has a separate split of this name."""
-  return split in _split_roots(pathlib.Path(data_dir))
+def has_validation(data_dir: str | pathlib.Path, **options: Any) -> bool:
+  """Returns whether the folder has its own validation split, whatever the options."""
+  return "validation" in _split_roots(pathlib.Path(data_dir))
 
 
 def _split_roots(root: pathlib.Path) -> dict[str, pathlib.Path]:
