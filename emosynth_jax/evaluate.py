@@ -17,7 +17,7 @@ from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import batch_invariance, plots
 from emosynth_jax.metrics.table import describe_split, format_table
 from emosynth_jax.parallel import distributed
-from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.parallel.mesh import Placement, build_placement
 from emosynth_jax.training import test_time_augmentation
 from emosynth_jax.training.eval_step import build_evaluation, check_invariance
 from emosynth_jax.training.restore import load_best
@@ -34,7 +34,7 @@ def evaluate_run(
   workdir: str | os.PathLike,
   *,
   devices: Sequence[Any] | None = None,
-  load: Callable[[jax.sharding.Mesh], run_data.RunData] | None = None,
+  load: Callable[[Placement], run_data.RunData] | None = None,
 ) -> dict[str, Any]:
   """Evaluates a run's best checkpoint and writes its report.
 
@@ -60,19 +60,19 @@ def evaluate_run(
   """
   workdir = pathlib.Path(workdir)
   run_record.check_same_config(config, workdir)
-  mesh = meshes.build_mesh(config.mesh.model, devices)
+  placement = build_placement(config.mesh.model, devices)
   splits = run_data.splits(config)[1:]
 
   def load_splits() -> run_data.RunData:
     if load is None:
-      return run_data.load_run(config, mesh, splits)
-    return load(mesh).select(splits)
+      return run_data.load_run(config, placement, splits)
+    return load(placement).select(splits)
 
   experiment, state, datasets = load_best(config, workdir, splits, load=load_splits)
-  state = meshes.place(state, meshes.state_shardings(mesh, state))
+  state = placement.put(state, placement.state(state))
   first = datasets["validation"]
   evaluation = functools.partial(
-    build_evaluation, experiment, config, mesh, class_names=first.class_names
+    build_evaluation, experiment, config, placement, class_names=first.class_names
   )
   evaluate = evaluation()
   summaries = {name: evaluate(dataset)(state) for name, dataset in datasets.items()}
@@ -89,16 +89,16 @@ def evaluate_run(
   if config.evaluate_without_twins:
     rest = deduplicate.evaluate_without_twins(
       lambda dataset: evaluate(dataset)(state),
-      _load_training(config, workdir, mesh, load),
+      _load_training(config, workdir, placement, load),
       datasets,
       **config.data.twins,
     )
     for name, summary in rest.items():
       summaries[name]["without_twins"] = summary
   invariance = check_invariance(
-    experiment, state, first, batch_size=config.eval_batch_size, mesh=mesh
+    experiment, state, first, batch_size=config.eval_batch_size, placement=placement
   )
-  evaluated_by = provenance.provenance(list(mesh.devices.flat))
+  evaluated_by = provenance.provenance(list(placement.mesh.devices.flat))
   # Recorded if a run was evaluated on another machine or with other code.
   trained_by = run_record.read_provenance(workdir)
   num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
@@ -130,12 +130,12 @@ def evaluate_run(
 def _load_training(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  mesh: jax.sharding.Mesh,
-  load: Callable[[jax.sharding.Mesh], run_data.RunData] | None,
+  placement: Placement,
+  load: Callable[[Placement], run_data.RunData] | None,
 ) -> Dataset:
   """Returns the training split, which is compared with those that are evaluated."""
   if load is not None:
-    return load(mesh).datasets["train"]
+    return load(placement).datasets["train"]
   training = run_data.load_data(config, ("train",), lazily=jax.process_count() > 1)
   run_record.check_same_data(training, workdir)
   return training["train"]

@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
 import ml_collections
 from absl import logging
 
 from emosynth_jax.data import fingerprints, run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import distributed, failures
-from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.parallel.mesh import Placement, build_placement
 from emosynth_jax.training import epoch, initialization
 from emosynth_jax.training.programs import Programs, build_programs
 from emosynth_jax.training.state import TrainState
@@ -33,7 +32,7 @@ def train(
   began: float | None = None,
   devices: Sequence[Any] | None = None,
   stop: StopSignal | None = None,
-  load: Callable[[jax.sharding.Mesh], run_data.RunData] | None = None,
+  load: Callable[[Placement], run_data.RunData] | None = None,
 ) -> bool:
   """Trains, or resumes from the last checkpoint in `workdir`.
 
@@ -89,39 +88,39 @@ def _train(
   began: float,
   devices: Sequence[Any] | None,
   stop: StopSignal,
-  load: Callable[[jax.sharding.Mesh], run_data.RunData],
+  load: Callable[[Placement], run_data.RunData],
 ) -> bool:
   run_record.check_same_config(config, workdir)
-  mesh = meshes.build_mesh(config.mesh.model, devices)
+  placement = build_placement(config.mesh.model, devices)
   # The test split too: an error in it is better reported now than after training.
-  datasets, fingerprint = load(mesh)
+  datasets, fingerprint = load(placement)
   run_record.check_same_fingerprint(fingerprint, workdir)
-  run = build_programs(config, datasets, mesh)
+  programs = build_programs(config, datasets, placement)
 
   with _open_outputs(config, workdir) as (checkpoints, writer):
-    state = _restore_or_create(config, workdir, run, checkpoints, writer, datasets)
+    state = _restore_or_create(config, workdir, programs, checkpoints, writer, datasets)
     progress = Progress(
-      first=int(state.step), total=config.num_epochs * run.steps_per_epoch
+      first=int(state.step), total=config.num_epochs * programs.steps_per_epoch
     )
     first_step = int(state.step)
     saved = epoch_began = time.monotonic()
 
     while not epoch.is_finished(state, config):
       # No steps are left where a run resumes between an epoch's last one and its end.
-      if run.steps_left(state):
+      if programs.steps_left(state):
         is_first_call = int(state.step) == first_step
-        state = _take_steps(state, run, config, workdir)
+        state = _take_steps(state, programs, config, workdir)
         if is_first_call:
-          _keep_record(state, first_step, config, workdir, fingerprint, mesh, began)
-        _show_progress(progress, state, run, config)
+          _keep_record(state, programs, first_step, config, workdir, fingerprint, began)
+        _show_progress(progress, state, programs, config)
 
       # A stop or a due save in one process applies to all processes.
       is_late = time.monotonic() - saved > 60 * config.checkpoint.minutes
       stop_number, is_late = distributed.largest(stop.number, is_late)
 
-      if not run.steps_left(state):
+      if not programs.steps_left(state):
         state, epoch_began = _end_epoch(
-          state, run, config, workdir, checkpoints, writer, epoch_began
+          state, programs, config, workdir, checkpoints, writer, epoch_began
         )
         saved = time.monotonic()
         # A stop may have come during the validation.
@@ -164,16 +163,16 @@ def _open_outputs(
 def _restore_or_create(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  run: Programs,
+  programs: Programs,
   checkpoints: Checkpoints,
   writer: metric_writer.MetricWriter | None,
   datasets: Mapping[str, Dataset],
 ) -> TrainState:
   """Returns the state to continue from; records of later steps are removed."""
   state = initialization.restore_or_create(
-    config, workdir, run.experiment, checkpoints, datasets["train"]
+    config, workdir, programs.experiment, checkpoints, datasets["train"]
   )
-  state = run.place(state)
+  state = programs.place(state)
 
   checkpoints.rewind(int(state.step))
   if writer is not None:
@@ -183,27 +182,27 @@ def _restore_or_create(
 
 def _take_steps(
   state: TrainState,
-  run: Programs,
+  programs: Programs,
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
 ) -> TrainState:
   """Takes the steps of one call of the compiled program, all of one epoch."""
-  left = run.steps_left(state)
-  if left == run.steps_per_epoch:
-    state = run.place(epoch.begin(state, config))
+  left = programs.steps_left(state)
+  if left == programs.steps_per_epoch:
+    state = programs.place(epoch.begin(state, config))
 
-  state = run.take_steps(state, num_steps=min(run.chunk, left))
-  epoch.raise_if_not_finite(state, config, workdir, schedule=run.schedule)
+  state = programs.take_steps(state, num_steps=min(programs.chunk, left))
+  epoch.raise_if_not_finite(state, config, workdir, schedule=programs.schedule)
   return state
 
 
 def _keep_record(
   state: TrainState,
+  programs: Programs,
   first_step: int,
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   fingerprint: dict[str, dict[str, Any]],
-  mesh: jax.sharding.Mesh,
   began: float,
 ) -> None:
   """Writes the run's config, data and provenance once its first steps are taken.
@@ -216,7 +215,7 @@ def _keep_record(
     run_record.keep_provenance(
       workdir,
       step=first_step,
-      devices=list(mesh.devices.flat),
+      devices=list(programs.placement.mesh.devices.flat),
       pixel_forms=fingerprints.form_counts(fingerprint),
     )
   logging.info(
@@ -229,15 +228,15 @@ def _keep_record(
 def _show_progress(
   progress: Progress,
   state: TrainState,
-  run: Programs,
+  programs: Programs,
   config: ml_collections.ConfigDict,
 ) -> None:
   """Shows the epoch, the step and the mean loss of the epoch so far."""
-  done = run.steps_per_epoch - run.steps_left(state)
+  done = programs.steps_per_epoch - programs.steps_left(state)
   progress.update(
     int(state.step),
     f"epoch {int(state.epoch) + 1}/{config.num_epochs} "
-    f"step {done}/{run.steps_per_epoch} loss "
+    f"step {done}/{programs.steps_per_epoch} loss "
     f"{float(state.totals['loss']) / int(state.totals['steps']):.4f}",
     images_per_unit=config.batch_size,
   )
@@ -245,7 +244,7 @@ def _show_progress(
 
 def _end_epoch(
   state: TrainState,
-  run: Programs,
+  programs: Programs,
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   checkpoints: Checkpoints,
@@ -253,14 +252,14 @@ def _end_epoch(
   epoch_began: float,
 ) -> tuple[TrainState, float]:
   """Validates, records and saves; returns the state and when the next epoch began."""
-  summary = run.validate(state)
+  summary = programs.validate(state)
   epoch.raise_if_not_finite(
-    state, config, workdir, summary["loss"], schedule=run.schedule
+    state, config, workdir, summary["loss"], schedule=programs.schedule
   )
   state, record = epoch.end(
-    state, summary, config, run.experiment.plateau, run.schedule
+    state, summary, config, programs.experiment.plateau, programs.schedule
   )
-  state = run.place(state)
+  state = programs.place(state)
 
   is_best = int(state.best_epoch) == int(state.epoch)
   if is_best:

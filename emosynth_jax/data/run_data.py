@@ -13,6 +13,7 @@ from emosynth_jax import data
 from emosynth_jax.data import deduplicate, device_feed, fingerprints
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import distributed
+from emosynth_jax.parallel.mesh import Placement
 
 
 def splits(config: ml_collections.ConfigDict) -> tuple[str, ...]:
@@ -40,13 +41,13 @@ class RunData(NamedTuple):
 
 
 def load_run(
-  config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, names: Sequence[str]
+  config: ml_collections.ConfigDict, placement: Placement, names: Sequence[str]
 ) -> RunData:
   """Loads splits of a run: reads what this process needs of their images, once.
 
   Args:
     config: a checked config.
-    mesh: the run's devices.
+    placement: the run's.
     names: of the splits.
 
   Returns:
@@ -57,7 +58,7 @@ def load_run(
   """
   loaded = load_data(config, tuple(names), lazily=True)
   datasets = {
-    name: device_feed.fetch(dataset, config.data, mesh)
+    name: device_feed.fetch(dataset, config.data, placement)
     for name, dataset in loaded.items()
   }
   return RunData(datasets, fingerprints.fingerprint(datasets))
@@ -65,7 +66,7 @@ def load_run(
 
 def share(
   config: ml_collections.ConfigDict,
-) -> Callable[[jax.sharding.Mesh], RunData]:
+) -> Callable[[Placement], RunData]:
   """Returns a loader of all splits of a run that loads them at its first call.
 
   For the trainings and evaluations of one command, of any seed, also from several
@@ -75,15 +76,15 @@ def share(
     config: a checked config.
 
   Returns:
-    The mesh to the data, see `load_run`; loaded once for each mesh.
+    The placement to the data, see `load_run`; loaded once for each.
   """
   lock, loaded = threading.Lock(), {}
 
-  def load(mesh: jax.sharding.Mesh) -> RunData:
+  def load(placement: Placement) -> RunData:
     with lock:
-      if mesh not in loaded:
-        loaded[mesh] = load_run(config, mesh, splits(config))
-      return loaded[mesh]
+      if placement not in loaded:
+        loaded[placement] = load_run(config, placement, splits(config))
+      return loaded[placement]
 
   return load
 

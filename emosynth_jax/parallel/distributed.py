@@ -114,10 +114,10 @@ def _connect() -> None:
   computation of the first process, a compilation, a slow disk. Later exchanges wait.
   """
   largest(0)
-  grid = mesh.build_mesh()
-  ones = mesh.place(np.ones(jax.device_count()), mesh.split_rows(grid))
+  placement = mesh.build_placement()
+  ones = placement.put(np.ones(jax.device_count()), placement.rows)
   jax.block_until_ready(
-    jax.jit(lambda x: x.sum(), out_shardings=mesh.replicated(grid))(ones)
+    jax.jit(lambda x: x.sum(), out_shardings=placement.replicate)(ones)
   )
 
 
