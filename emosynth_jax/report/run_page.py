@@ -96,14 +96,7 @@ def build(
     "class_names": summary["class_names"],
     "confusion": tables.confusion(summary),
     "classes": tables.classes(summary),
-    "reliability": charts.reliability(
-      [("s1", summary["calibration"])],
-      "Accuracy against confidence in bins; the numbers are in the table below",
-    ),
-    "confidences": charts.confidences(
-      summary["calibration"], "Share of the images in each bin of confidence"
-    ),
-    "bins": tables.bins(summary["calibration"]),
+    **_calibration(summary["calibration"]),
     "images": images,
     "embedding": embedding,
     "checks": checks,
@@ -113,15 +106,7 @@ def build(
     "audit": data_section.findings(audit),
     "stored": surfaces,
     "stored_note": " ".join(left_out),
-    "invariance": report["batch_invariance"]
-    | {
-      "differences": [
-        (order.replace("_", " "), difference)
-        for order, difference in report["batch_invariance"][
-          "max_abs_difference_of_logits"
-        ].items()
-      ]
-    },
+    "invariance": _invariance(report["batch_invariance"]),
     "not_run": run_summary.not_run(
       run,
       audit,
@@ -208,6 +193,29 @@ def _epochs(run: RunFiles) -> dict[str, Any]:
       }
       for record in run.records
     ],
+  }
+
+
+def _calibration(calibration: Mapping[str, Any]) -> dict[str, Any]:
+  """The charts of the calibration, and their numbers."""
+  return {
+    "reliability": charts.reliability(
+      [("s1", calibration)],
+      "Accuracy against confidence in bins; the numbers are in the table below",
+    ),
+    "confidences": charts.confidences(
+      calibration, "Share of the images in each bin of confidence"
+    ),
+    "bins": tables.bins(calibration),
+  }
+
+
+def _invariance(invariance: Mapping[str, Any]) -> dict[str, Any]:
+  """The check of batch invariance, with the order of a difference in words."""
+  differences = invariance["max_abs_difference_of_logits"].items()
+  return {
+    **invariance,
+    "differences": [(order.replace("_", " "), value) for order, value in differences],
   }
 
 
