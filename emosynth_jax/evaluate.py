@@ -98,10 +98,6 @@ def evaluate_run(
   invariance = check_invariance(
     experiment, state, first, batch_size=config.eval_batch_size, placement=placement
   )
-  evaluated_by = provenance.provenance(list(placement.mesh.devices.flat))
-  # Recorded if a run was evaluated on another machine or with other code.
-  trained_by = run_record.read_provenance(workdir)
-  num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
   records = metric_writer.read_records(workdir / "metrics.jsonl")
   report = {
     "data_set": config.data.name,
@@ -109,10 +105,11 @@ def evaluate_run(
     "best_epoch": int(state.best_epoch),
     "epochs_trained": records[-1]["epoch"] if records else 0,
     "seed": config.seed,
-    "num_parameters": num_parameters,
+    "num_parameters": sum(x.size for x in jax.tree.leaves(state.params)),
     "config": config.to_dict(),
-    "trained_by": trained_by,
-    "evaluated_by": evaluated_by,
+    # Recorded if a run was evaluated on another machine or with other code.
+    "trained_by": run_record.read_provenance(workdir),
+    "evaluated_by": provenance.provenance(list(placement.mesh.devices.flat)),
     "official_splits": {
       name: dataset.official_split for name, dataset in datasets.items()
     },
