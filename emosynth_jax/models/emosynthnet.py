@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from emosynth_jax.models.ops import layers
-from emosynth_jax.models.ops.activations import elu
 from emosynth_jax.models.ops.transposed import upsample_nearest
 
 Array = jax.Array
@@ -56,7 +55,8 @@ class Unit(nn.Module):
       dtype=self.dtype,
       name="norm",
     )
-    return norm(elu(x)) if self.norm_order == "last" else elu(norm(x))
+
+    return norm(layers.elu(x)) if self.norm_order == "last" else layers.elu(norm(x))
 
 
 class AnalysisBlock(nn.Module):
@@ -238,7 +238,7 @@ class EmoSynthNet(nn.Module):
       layer = layers.Conv(
         features, dtype=self.dtype, transposed=True, upsampled=upsampled, name=name
       )
-      return elu(layer(x)) if self.synthesis == "elu" else layer(x)
+      return layers.elu(layer(x)) if self.synthesis == "elu" else layer(x)
 
     parts = [transposed(x, 512, "transposed1", False), out["side"]]
     if self.skip == "block3":
@@ -253,7 +253,8 @@ class EmoSynthNet(nn.Module):
     for i, size in enumerate(self.dense_features, start=1):
       kind = layers.DenseOfUpsampled if merge and i == 1 else nn.Dense
       dense = kind(size, kernel_init=_he_normal, dtype=self.dtype, name=f"dense{i}")
-      x = nn.Dropout(self.dropout_rate, deterministic=not train)(elu(dense(x)))
+      x = nn.Dropout(self.dropout_rate, deterministic=not train)(layers.elu(dense(x)))
+
     out["pre_logits"] = x
     logits = nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x)
     return logits, out
