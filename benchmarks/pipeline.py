@@ -24,7 +24,6 @@ from PIL import Image
 
 from emosynth_jax import data as loaders
 from emosynth_jax.config import defaults
-from emosynth_jax.data import device_feed
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import build, streaming
@@ -119,7 +118,7 @@ def _ways(config: Any, lazy: Dataset, batch_size: int) -> dict[str, Any]:
   resident = compile_train_steps(
     run, batch_size=batch_size, placement=placement, shardings=shardings
   )
-  arrays = device_feed.place_split(placement, whole)
+  arrays = placement.put_split(whole.images, whole.labels)
   batches = compile_train_on_batches(run, placement=placement, shardings=shardings)
   streamed = functools.partial(
     streaming.StreamedSteps, batch_size=batch_size, placement=placement

@@ -1,4 +1,4 @@
-"""Transfer of images to the devices: a whole split at once, or batch by batch."""
+"""Transfer of images to the devices batch by batch, and whether a split needs it."""
 
 from collections.abc import Iterator
 
@@ -6,10 +6,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from emosynth_jax import data
 from emosynth_jax.data import grain_pipeline
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.data.images.lazy import LazyImages
 from emosynth_jax.parallel.mesh import Placement
 
 # Bytes of images per call of a streamed training, on each device.
@@ -34,41 +32,6 @@ def is_resident(
     return settings.pipeline == "resident"
   part = int(np.prod(dataset.images.shape)) / placement.parts
   return part <= settings.resident_gib * 2**30
-
-
-def fetch(
-  dataset: Dataset, settings: ml_collections.ConfigDict, placement: Placement
-) -> Dataset:
-  """Reads from disk what this process needs of a split from the start.
-
-  Args:
-    dataset: the split, its images perhaps `LazyImages`.
-    settings: `config.data`.
-    placement: the run's.
-
-  Returns:
-    The data set, with its images in memory; those of this process's devices if there
-    are others; none if the split is streamed and lies on disk. Images read as a whole
-    have their forms, see `data.Loader`.
-
-  Raises:
-    ValueError: an image is damaged; it is named.
-  """
-  if not isinstance(dataset.images, LazyImages):
-    return dataset
-  if not is_resident(dataset, settings, placement):
-    return dataset
-  if jax.process_count() == 1:
-    whole = dataset.in_memory()
-    is_photographs = data.find_loader(settings.name).is_photographs
-    return whole.with_pixel_forms() if is_photographs else whole
-  dataset.images.hold(placement.own_rows(len(dataset)))
-  return dataset
-
-
-def place_split(placement: Placement, dataset: Dataset) -> tuple[jax.Array, jax.Array]:
-  """A split's images, sharded over the devices, and all its labels."""
-  return placement.put_images(dataset.images), placement.put(dataset.labels)
 
 
 def max_steps_per_call(dataset: Dataset, batch_size: int, placement: Placement) -> int:
@@ -98,6 +61,7 @@ def stream_in_order(
     batch_size=batch_size,
     part=placement.own_rows(batch_size),
   )
+
   for number, batch in enumerate(images):
     own = rows[number * batch_size : (number + 1) * batch_size]
     yield (

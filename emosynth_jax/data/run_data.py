@@ -12,6 +12,7 @@ import numpy as np
 from emosynth_jax import data
 from emosynth_jax.data import deduplicate, device_feed, fingerprints
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.images.lazy import LazyImages
 from emosynth_jax.parallel import distributed
 from emosynth_jax.parallel.mesh import Placement
 
@@ -25,7 +26,7 @@ class RunData(NamedTuple):
   """Splits of a run as this process needs them, and what identifies them.
 
   Attributes:
-    datasets: the data set of each split, see `device_feed.fetch`.
+    datasets: the data set of each split, see `load_run`.
     fingerprint: of `fingerprints.fingerprint`.
   """
 
@@ -54,14 +55,44 @@ def load_run(
     Their data.
 
   Raises:
-    ValueError: as `load_data` and `device_feed.fetch`.
+    ValueError: as `load_data`, or if an image is damaged; it is named.
   """
   loaded = load_data(config, tuple(names), lazily=True)
   datasets = {
-    name: device_feed.fetch(dataset, config.data, placement)
-    for name, dataset in loaded.items()
+    name: _fetch(dataset, config.data, placement) for name, dataset in loaded.items()
   }
   return RunData(datasets, fingerprints.fingerprint(datasets))
+
+
+def _fetch(
+  dataset: Dataset, settings: ml_collections.ConfigDict, placement: Placement
+) -> Dataset:
+  """Reads from disk what this process needs of a split from the start.
+
+  Args:
+    dataset: the split, its images perhaps `LazyImages`.
+    settings: `config.data`.
+    placement: the run's.
+
+  Returns:
+    The data set, with its images in memory; those of this process's devices if there
+    are others; none if the split is streamed and lies on disk. Images read as a whole
+    have their forms, see `data.Loader`.
+
+  Raises:
+    ValueError: an image is damaged; it is named.
+  """
+  if not isinstance(dataset.images, LazyImages):
+    return dataset
+  if not device_feed.is_resident(dataset, settings, placement):
+    return dataset
+  if jax.process_count() == 1:
+    whole = dataset.in_memory()
+    is_photographs = data.find_loader(settings.name).is_photographs
+    return whole.with_pixel_forms() if is_photographs else whole
+
+  dataset.images.hold(placement.own_rows(len(dataset)))
+  return dataset
 
 
 def share(

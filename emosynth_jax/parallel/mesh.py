@@ -169,6 +169,10 @@ class Placement:
 
     return jax.make_array_from_callback(shape, self.rows, stretch)
 
+  def put_split(self, images: Any, labels: Any) -> tuple[jax.Array, jax.Array]:
+    """Places a split's images, see `put_images`, and replicates all its labels."""
+    return self.put_images(images), self.put(labels)
+
   def own_rows(self, total: int) -> range:
     """The rows of `put_images` on this process's devices.
 

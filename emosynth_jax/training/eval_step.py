@@ -255,7 +255,7 @@ def build_evaluation(
   def of_split(dataset: Dataset) -> Callable[[TrainState], dict[str, Any]]:
     if not device_feed.is_resident(dataset, config.data, placement):
       return functools.partial(streamed, dataset)
-    images, labels = device_feed.place_split(placement, dataset)
+    images, labels = placement.put_split(dataset.images, dataset.labels)
     return lambda state: on_devices(state, images, labels)
 
   return of_split

@@ -57,7 +57,7 @@ def build_programs(
 
   Args:
     config: a checked config.
-    datasets: "train" and "validation", as `device_feed.fetch` leaves them.
+    datasets: "train" and "validation", as `run_data.load_run` leaves them.
     placement: the run's.
 
   Returns:
@@ -104,7 +104,7 @@ def build_programs(
     program = compile_train_steps(
       run, batch_size=config.batch_size, placement=placement, shardings=shardings
     )
-    arrays = device_feed.place_split(placement, training)
+    arrays = placement.put_split(training.images, training.labels)
 
     def take_steps(state, *, num_steps):
       return program(state, *arrays, num_steps=num_steps)
