@@ -131,7 +131,7 @@ SETTINGS: dict[str, Setting] = {
   ),
   "data.twins.min_correlation": Setting(
     0.9,
-    number(at_least=-1, at_most=1),
+    number(above=0, at_most=1),
     "Minimum correlation of the pixels of near-duplicates; chosen on faces, check it "
     "with an audit.",
   ),
