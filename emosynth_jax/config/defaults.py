@@ -1,10 +1,11 @@
 """Default config, from which the files in configs/ start, and checks of a config."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import ml_collections
 
+from emosynth_jax.config import renamed
 from emosynth_jax.config.settings import OPEN_PARTS, SETTINGS
 
 
@@ -64,15 +65,46 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
 
   if config.init_from and config.pretrained.file:
     raise ValueError(
-      "config.pretrained.file: a run starts from one place, and config.init_from is "
-      f"{config.init_from!r} already"
+      "config.pretrained.file: cannot be combined with config.init_from, which is "
+      f"{config.init_from!r}; set one of them"
     )
 
   if config.schedule.name == "cosine" and config.plateau.patience:
     raise ValueError(
       "config.plateau.patience: expected 0 (off) beside a cosine schedule, got "
-      f"{config.plateau.patience}: the learning rate would fall twice"
+      f"{config.plateau.patience}: the learning rate would be decayed twice"
     )
+
+
+def without_foreign_arguments(
+  config: ml_collections.ConfigDict, overridden: Collection[str]
+) -> ml_collections.ConfigDict:
+  """Drops the arguments of a network or loss that another one has replaced.
+
+  `--config.model.name=...` selects another network than the config file did, whose
+  arguments are not the new one's.
+
+  Args:
+    config: a config after the command's overrides.
+    overridden: paths of the settings that the command overrides, as "model.name".
+
+  Returns:
+    The config; where the command names a network, loss or data set, a copy in which
+    its part has the name, a network's dtype, and the arguments of the command.
+  """
+  replaced = [part for part in ("loss", "model") if f"{part}.name" in overridden]
+  if "data.name" in overridden:
+    replaced.append("data.options")
+  if not replaced:
+    return config
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    for part in replaced:
+      holder = get(config, part)
+      for key in list(holder):
+        if key not in ("name", "dtype") and f"{part}.{key}" not in overridden:
+          del holder[key]
+  return config
 
 
 def get(config: ml_collections.ConfigDict, dotted: str) -> Any:
@@ -86,8 +118,14 @@ def _check_keys(config, default, path):
   if path.removeprefix("config.") in OPEN_PARTS:
     return
   if unknown := sorted(set(config) - set(default)):
+    known = [
+      f"{old} is now {path}.{renamed.KEYS[old]}"
+      for old in unknown
+      if old in renamed.KEYS
+    ]
     raise ValueError(
-      f"{path}: unknown settings {unknown}; the known ones are {sorted(default)}"
+      f"{path}: unknown settings {unknown}; "
+      + ("; ".join(known) or f"the known ones are {sorted(default)}")
     )
   if missing := sorted(set(default) - set(config)):
     raise ValueError(f"{path}: settings {missing} are missing")

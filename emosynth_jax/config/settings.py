@@ -123,13 +123,13 @@ SETTINGS: dict[str, Setting] = {
     "validation or test are excluded; the search takes half a minute for 36,000 images "
     "and its time grows with the square of their number.",
   ),
-  "data.twins.max_distance": Setting(
+  "data.near_duplicates.max_distance": Setting(
     12,
     whole(0),
     "Number of the 64 bits in which perceptual hashes of near-duplicates may differ; "
     "chosen on faces, check it with an audit.",
   ),
-  "data.twins.min_correlation": Setting(
+  "data.near_duplicates.min_correlation": Setting(
     0.9,
     number(above=0, at_most=1),
     "Minimum correlation of the pixels of near-duplicates; chosen on faces, check it "
@@ -365,7 +365,7 @@ SETTINGS: dict[str, Setting] = {
     '"none", "flip" (the image and its mirror image) or "ten_crop".',
     "report",
   ),
-  "evaluate_without_twins": Setting(
+  "evaluate_deduplicated": Setting(
     False,
     FLAG,
     "Whether the report has the deduplicated evaluation too, without images that have "

@@ -116,8 +116,8 @@ class Placement:
       lower = batch_size // self.parts * self.parts
       nearest = " or ".join(str(n) for n in (lower, lower + self.parts) if n)
       raise ValueError(
-        f"config.batch_size: expected a multiple of {self.parts}, so that as many "
-        f"devices share a batch out evenly, got {batch_size}; {nearest} would fit"
+        f"config.batch_size: expected a multiple of {self.parts}, to split a batch "
+        f"evenly over that many devices, got {batch_size}; the nearest is {nearest}"
       )
 
   def put(self, tree: Any, shardings: Any = None) -> Any:

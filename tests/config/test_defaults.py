@@ -140,7 +140,9 @@ def test_the_thesis_recipe_is_as_printed(name):
 
 
 def test_two_recipes_at_once_are_refused():
-  with pytest.raises(ValueError, match="strong and thesis are two recipes; name one"):
+  with pytest.raises(
+    ValueError, match="strong and thesis are alternative recipes; choose one"
+  ):
     _get_config("fer2013", "strong,thesis")
 
 
@@ -156,8 +158,10 @@ def test_two_recipes_at_once_are_refused():
     ("small,mam_sce,resnet18", "resnet18,small,mam_sce"),
   ],
 )
-def test_an_order_that_undoes_a_variant_is_refused_with_the_right_one(names, right):
-  with pytest.raises(ValueError, match=rf"{names} would undo .* write {right} \("):
+def test_an_order_that_overrides_a_variant_is_refused_with_the_right_one(names, right):
+  with pytest.raises(
+    ValueError, match=rf"{names} would override .* the order {right} \("
+  ):
     _get_config("cifar10", names)
   _get_config("cifar10", right)
 
@@ -253,7 +257,7 @@ def test_arguments_of_a_loss_a_model_or_a_loader_are_not_its_business():
     ("steps_per_call", -1, "at least 0"),
     ("mesh.model", 0, "at least 1"),
     ("data.validation_fraction", 1.0, "less than 1"),
-    ("data.twins.min_correlation", 1.5, "at most 1"),
+    ("data.near_duplicates.min_correlation", 1.5, "at most 1"),
     ("data.drop_duplicates", "yes", "True or False"),
     ("model.width", 0.0, "more than 0"),
     ("model.dense_features", (64, 0), "each value a whole number, at least 1"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import data, losses, models, train
+from emosynth_jax import data, losses, models, train_loop
 from emosynth_jax.config import checks, defaults, settings
 from emosynth_jax.data.augmentation import augment
 from emosynth_jax.workdir.metric_writer import read_records
@@ -81,7 +81,7 @@ def test_what_is_added_in_one_place_is_trained_with(tmp_path):
   config = _config()
   config.augment.brightness = 5.0
   defaults.check_config(config)
-  assert train.train(config, tmp_path / "run")
+  assert train_loop.train(config, tmp_path / "run")
 
   records = read_records(tmp_path / "run/metrics.jsonl")
   worst = [record["validation/worst_recall"] for record in records]
@@ -92,7 +92,7 @@ def test_what_is_added_in_one_place_is_trained_with(tmp_path):
 
   config.augment.brightness = 6.0
   with pytest.raises(ValueError, match=r"augment\.brightness is 6\.0, was 5\.0"):
-    train.train(config, tmp_path / "run")
+    train_loop.train(config, tmp_path / "run")
 
 
 @pytest.mark.usefixtures("_added")
