@@ -32,6 +32,7 @@ def check_network(
   for name, value in fractions.items():
     if not 0 <= value < 1:
       raise ValueError(f"{name}: expected [0, 1), got {value}")
+
   if stem not in STEMS:
     raise ValueError(f"stem: expected one of {STEMS}, got {stem!r}")
   if images.ndim != 4 or min(images.shape[1:3]) < least_side:

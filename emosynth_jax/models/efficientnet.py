@@ -111,6 +111,7 @@ class EfficientNetB0(nn.Module):
     x = nn.swish(norm(name="stem_norm")(x))
     out = {}
     total, done = sum(stage.num_blocks for stage in STAGES), 0
+
     for i, stage in enumerate(STAGES, start=1):
       for j in range(1, stage.num_blocks + 1):
         stride = early_stride if i == 2 else stage.stride
@@ -129,6 +130,7 @@ class EfficientNetB0(nn.Module):
         x = block(x)
         done += 1
       out[f"stage{i}"] = x
+
     x = conv(_LAST_FACTOR * x.shape[-1], 1, name="last_conv")(x)
     x = nn.swish(norm(name="last_norm")(x)).mean((1, 2))
     x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)

@@ -190,9 +190,11 @@ class EmoSynthNet(nn.Module):
       raise ValueError(
         f"dense_features: expected sizes of at least 1, got {self.dense_features}"
       )
+
     for name in ("dropout_rate", "norm_momentum"):
       if not 0 <= getattr(self, name) < 1:
         raise ValueError(f"{name}: expected [0, 1), got {getattr(self, name)}")
+
     _check_choice("norm_order", self.norm_order, NORM_ORDERS)
     _check_choice("side_input", self.side_input, SIDE_INPUTS)
     _check_choice("skip", self.skip, SKIPS)
@@ -235,6 +237,7 @@ class EmoSynthNet(nn.Module):
           name=name,
         )
         return unit(x, train)
+
       layer = layers.Conv(
         features, dtype=self.dtype, transposed=True, upsampled=upsampled, name=name
       )

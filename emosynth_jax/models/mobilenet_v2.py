@@ -98,6 +98,7 @@ class InvertedResidual(nn.Module):
     if self.stage.expansion > 1:
       y = self.conv(channels, 1, name="expand_conv")(y)
       y = self.activation(self.norm(name="expand_norm")(y))
+
     depthwise = self.conv(
       channels,
       self.stage.kernel_size,
@@ -113,6 +114,7 @@ class InvertedResidual(nn.Module):
     y = self.norm(name="project_norm")(y)
     if self.stride > 1 or x.shape[-1] != self.features:
       return y
+
     # One draw per example: its whole branch is dropped.
     drop_path = nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3))
     return x + drop_path(y, deterministic=self.deterministic)
@@ -186,6 +188,7 @@ class MobileNetV2(nn.Module):
     x = conv(rounded(_STEM_FEATURES * self.width), 3, early_stride, name="stem_conv")(x)
     x = nn.relu6(norm(name="stem_norm")(x))
     out = {}
+
     for i, stage in enumerate(STAGES, start=1):
       for j in range(1, stage.num_blocks + 1):
         stride = early_stride if i == 2 else stage.stride
@@ -200,6 +203,7 @@ class MobileNetV2(nn.Module):
         )
         x = block(x)
       out[f"stage{i}"] = x
+
     x = conv(rounded(_LAST_FEATURES * max(1.0, self.width)), 1, name="last_conv")(x)
     x = nn.relu6(norm(name="last_norm")(x)).mean((1, 2))
     x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)

@@ -49,12 +49,14 @@ class Conv(nn.Module):
     inputs, kernel, bias = nn.dtypes.promote_dtype(
       inputs, kernel, bias, dtype=self.dtype
     )
+
     if self.upsampled:
       convolve = transposed_convolutions.conv_transpose_upsampled
     elif self.transposed:
       convolve = transposed_convolutions.conv_transpose_valid
     else:
       convolve = conv2d
+
     return convolve(inputs, kernel) + bias[None, None, None, :]
 
 
