@@ -46,6 +46,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       raise ValueError(
         f"config.{path}: expected {setting.check.describe()}, got {value!r}"
       )
+
   _check_together(config)
 
 
@@ -97,6 +98,7 @@ def without_foreign_arguments(
     replaced.append("data.options")
   if not replaced:
     return config
+
   config = config.copy_and_resolve_references()
   with config.unlocked():
     for part in replaced:
@@ -104,6 +106,7 @@ def without_foreign_arguments(
       for key in list(holder):
         if key not in ("name", "dtype") and f"{part}.{key}" not in overridden:
           del holder[key]
+
   return config
 
 
@@ -129,6 +132,7 @@ def _check_keys(config, default, path):
     )
   if missing := sorted(set(default) - set(config)):
     raise ValueError(f"{path}: settings {missing} are missing")
+
   for key in default:
     if isinstance(default[key], ml_collections.ConfigDict):
       _check_keys(config[key], default[key], f"{path}.{key}")

@@ -210,6 +210,7 @@ def apply_variants(
         f"config variant: expected one of {sorted(variants)}, got {name!r}"
       )
     update(config, variants[name])
+
   config.lock()
   for path in defaults.OPEN_PARTS:
     defaults.get(config, path).unlock()
@@ -229,6 +230,7 @@ def _check_order(names):
       f"config variants: {','.join(names)}: strong and thesis are alternative "
       "recipes; choose one"
     )
+
   # A network and a loss are replaced as a whole; thesis has its own number of epochs.
   undone = {
     ("small", "network"),
@@ -237,6 +239,7 @@ def _check_order(names):
     ("loss", "strong"),
     ("loss", "thesis"),
   }
+
   for i, name in enumerate(names):
     for later in names[i + 1 :]:
       if (kind(name), kind(later)) in undone:
