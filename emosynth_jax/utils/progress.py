@@ -32,6 +32,7 @@ class Progress:
     now = time.monotonic()
     if now - self._last < self._interval and done < self._total:
       return
+
     self._last = now
     rate = (done - self._first) / max(now - self._start, 1e-9)
     left = (self._total - done) / max(rate, 1e-9)
