@@ -101,6 +101,7 @@ def run_side_by_side(
         results = [future.result() for future in futures]
     finally:
       handler.removeFilter(name_the_run)
+
   if failures:
     raise failures[0]
   return results

@@ -41,6 +41,7 @@ def build_mesh(model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
       f"config.mesh.model: expected a divisor of the {len(devices)} devices, got "
       f"{model}"
     )
+
   devices = sorted(devices, key=lambda d: (d.process_index, d.id))
   own = len(devices) // len({d.process_index for d in devices})
   if own % model and model % own:
@@ -48,6 +49,7 @@ def build_mesh(model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
       f"config.mesh.model: expected a divisor or a multiple of the {own} devices of a "
       f"process, got {model}"
     )
+
   return Mesh(np.array(devices).reshape(-1, model), ("data", "model"))
 
 
