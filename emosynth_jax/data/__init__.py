@@ -111,6 +111,7 @@ def load_splits(
     raise ValueError(
       f"validation_fraction: expected a number in [0, 1), got {validation_fraction}"
     )
+
   read = _reader(name, data_dir, seed, options, share if lazily else None)
   hold_out = not _has_validation(name, data_dir, options)
   if hold_out and "validation" in splits and validation_fraction == 0:
@@ -118,6 +119,7 @@ def load_splits(
       f"{name} has no validation split; validation_fraction must be above 0 to hold "
       "one out of train"
     )
+
   loaded = {}
   for split in splits:
     if split in loaded:
@@ -128,6 +130,7 @@ def load_splits(
       )
     else:
       loaded[split] = read(split)
+
   if limit:
     loaded = {key: _splits.subset(value, limit, seed) for key, value in loaded.items()}
   return {split: loaded[split] for split in splits}
@@ -147,11 +150,13 @@ def _reader(
   else:
     module = importlib.import_module(find_loader(name).module)
     load = module.load
+
   known = {
     parameter.name: parameter
     for parameter in inspect.signature(load).parameters.values()
     if parameter.kind is inspect.Parameter.KEYWORD_ONLY
   }
+
   # A generated data set has a seed of its own, and it is the caller's.
   seeded = {"seed": seed} if "seed" in known else {}
   unknown = sorted(set(options) - (set(known) - set(seeded)))
@@ -166,10 +171,12 @@ def _reader(
       f"{name}: {problem} {', '.join(unknown or missing)}; its options are "
       f"{sorted(set(known) - set(seeded))}"
     )
+
   if share is not None and hasattr(module, "open_split"):
     load = module.open_split
     if "share" in inspect.signature(load).parameters:
       options = options | {"share": share}
+
   return lambda split: load(data_dir, split, **options, **seeded)
 
 
@@ -226,6 +233,7 @@ def from_arrays(
   images, labels = np.asarray(images), np.asarray(labels)
   if not np.issubdtype(labels.dtype, np.integer):
     raise ValueError(f"labels: expected integers, got {labels.dtype}")
+
   return Dataset(
     images[..., None] if images.ndim == 3 else images,
     labels.astype(np.int32),

@@ -149,6 +149,7 @@ def load_data(
     )
   if not (config.data.drop_duplicates and "train" in splits):
     return _load(config, splits, lazily)
+
   loaded = _load_deduplicated(config, lazily)
   return {split: loaded[split] for split in splits}
 
@@ -205,6 +206,7 @@ def class_weights(kind: str, dataset: Dataset) -> np.ndarray:
       f"class_weights: the class {empty!r} has no training image, so that its weight "
       'is undefined; use "none", or more images'
     )
+
   return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 
 

@@ -31,6 +31,7 @@ def stratified_group_folds(
     raise ValueError(
       f"folds: expected 2 to {len(names)}, the number of groups, got {num_folds}"
     )
+
   counts = np.zeros((len(names), int(labels.max()) + 1), np.int64)
   np.add.at(counts, (members, labels), 1)
   counts = counts[:, counts.any(axis=0)]
@@ -38,6 +39,7 @@ def stratified_group_folds(
   unevenness = counts.shape[1] * (counts**2).sum(axis=1) - counts.sum(axis=1) ** 2
   held = np.zeros((num_folds, counts.shape[1]), np.int64)
   fold_of_group = np.zeros(len(names), np.int64)
+
   for group in np.argsort(-unevenness, kind="stable"):
     more = counts[group]
     totals = held.sum(axis=0) + more
@@ -49,6 +51,7 @@ def stratified_group_folds(
     fold = best[np.argmin(held[best].sum(axis=1))]
     held[fold] += more
     fold_of_group[group] = fold
+
   return fold_of_group[members]
 
 
@@ -76,6 +79,7 @@ def rows_of_split(
     )
   if not 0 <= fold < num_folds:
     raise ValueError(f"fold: expected 0..{num_folds - 1}, got {fold}")
+
   is_test, is_validation = folds == fold, folds == (fold + 1) % num_folds
   masks = {"test": is_test, "validation": is_validation}
   masks["train"] = ~(is_test | is_validation)

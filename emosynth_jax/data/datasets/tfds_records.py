@@ -117,6 +117,7 @@ def _checked_source(
   folder = _newest_version(name, pathlib.Path(data_dir))
   source = _open(folder, split)
   _check_features(source.dataset_info.features, folder, image_shape, class_names)
+
   if len(source) != counts[split]:
     logging.warning(
       "%s: %d images in split %r; the whole data set has %d",
@@ -125,6 +126,7 @@ def _checked_source(
       split,
       counts[split],
     )
+
   return source
 
 
@@ -165,6 +167,7 @@ def _newest_version(name: str, data_dir: pathlib.Path) -> pathlib.Path:
       f"'tfds' (TensorFlow) installed: python -m emosynth_jax.data.prepare {name} "
       f"--data_dir={data_dir}"
     )
+
   return max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
 
 
@@ -180,6 +183,7 @@ def _open(folder: pathlib.Path, split: str):
       f"{folder}: damaged: cannot read dataset_info.json or features.json ({error}); "
       "delete this folder and prepare the data set again"
     ) from error
+
   if file_format != "array_record":
     raise ValueError(
       f"{folder}: prepared as {file_format}, a format that only TensorFlow reads; "
@@ -189,6 +193,7 @@ def _open(folder: pathlib.Path, split: str):
     raise ValueError(
       f"{folder}: no split {split!r}; it has {list(builder.info.splits)}"
     )
+
   return builder.as_data_source(
     split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
   )
