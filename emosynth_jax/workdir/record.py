@@ -100,6 +100,7 @@ def check_same_fingerprint(
         f"{', '.join(different)}{_describe_forms(new, old[name])}. Set "
         "config.data.data_dir to the data of this run, or use another --workdir."
       )
+
   trained = fingerprints.form_counts({**old, **found}).get("train")
   for name, counts in fingerprints.form_counts(found).items():
     fingerprints.warn_of_other_form(trained, counts, f"evaluated ({name}) on")
@@ -143,12 +144,14 @@ def keep_provenance(
     record["pixel_forms"] = pixel_forms
   if own_code:
     record["own_code"] = own_code
+
   if config_file and pathlib.Path(config_file).is_file():
     content = pathlib.Path(config_file).read_bytes()
     record["config_file"] = {
       "name": config_file,
       "sha256": hashlib.sha256(content).hexdigest(),
     }
+
   line = json.dumps(record, sort_keys=True)
   # Atomic: a truncated line would corrupt the file permanently.
   files.write_atomically(path, f"{before}{line}\n".encode())
@@ -176,12 +179,14 @@ def check_same_config(
   path = pathlib.Path(workdir) / "config.json"
   if not path.exists():
     return
+
   try:
     old = comparable_settings(json.loads(path.read_text()))
   except (ValueError, AttributeError):
     raise ValueError(
       f"{path} is damaged: delete it to continue with the settings of this command"
     ) from None
+
   new = comparable_settings(json.loads(json.dumps(config.to_dict())))
   free = settings.affecting("report", "cost")
   # A cosine ends with the last epoch: more epochs would change every step.

@@ -96,6 +96,7 @@ def summarize(
       "num_examples": summary["num_examples"],
       "figures": figures,
     }
+
   commits = [line["commit"] for r in reports for line in r["trained_by"]]
   return {
     "data_set": first["data_set"],
@@ -158,6 +159,7 @@ def compare(ours: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
     raise ValueError(
       f"no common seed to compare: seeds {ours['seeds']} here, {others['seeds']} there"
     )
+
   splits: dict[str, Any] = {}
   for name, split in ours["splits"].items():
     theirs = others["splits"].get(name)
@@ -179,6 +181,7 @@ def compare(ours: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
       if len(common) == 1:
         difference |= dict.fromkeys(("low", "high", "p_value"))
       splits[name][label] = difference
+
   return {"seeds": common, "splits": splits}
 
 
@@ -194,6 +197,7 @@ def read_summary(workdir: str | os.PathLike) -> dict[str, Any]:
     raise FileNotFoundError(
       f"{path} is missing: --compare expects the folder of another command with --seeds"
     )
+
   try:
     return renamed.with_new_names(json.loads(path.read_text()))
   except ValueError as error:
@@ -230,6 +234,7 @@ def format_summary(
     f"{_listed(summary['best_epochs'])} of seeds {_listed(summary['seeds'])}",
     f"commit {_listed(summary['commits'])}",
   ]
+
   for name, split in summary["splits"].items():
     official = f" ({split['official_split']})" if split["official_split"] else ""
     lines += ["", f"{name}{official}, {split['num_examples']} images"]
@@ -244,6 +249,7 @@ def format_summary(
       deviations = (_number(f, split["figures"][f]["deviation"]) for f in labels)
       rows.append(["deviation", *deviations])
     lines += text_table.align(rows)
+
   lines.append("")
   if len(summary["seeds"]) == 1:
     lines.append(
@@ -254,6 +260,7 @@ def format_summary(
       f"± is the sample standard deviation (n - 1) over {len(summary['seeds'])} "
       "seeds, not the standard error; it does not cover the sampling of test images."
     )
+
   if comparison:
     lines += ["", *_comparison_lines(comparison, others)]
   return "\n".join(lines) + "\n"
@@ -271,6 +278,7 @@ def _comparison_lines(comparison, others):
         test = "no test: all differences are equal" if p != p else f"p = {p:.2g}"
         text += f", 95 % interval {low} to {high}, {test}"
       lines.append(text)
+
   if len(seeds) == 1:
     lines.append("One pair: no interval; the difference may be due to chance.")
   else:
@@ -278,6 +286,7 @@ def _comparison_lines(comparison, others):
       "Student's t interval and two-sided test over seeds, not corrected for multiple "
       "comparisons."
     )
+
   return lines
 
 
