@@ -79,6 +79,7 @@ def end(
     "train/gradient_norm": float(totals["gradient_norm"]) / int(totals["steps"]),
     "learning_rate": learning_rate(state, config, schedule, int(state.step) - 1),
   }
+
   # Not recorded for an epoch that was started by a version without this sum.
   if math.isnan(record["train/cross_entropy"]):
     del record["train/cross_entropy"]
@@ -151,6 +152,7 @@ def raise_if_not_finite(
     what = f"step {state.step}: validation loss {validation_loss}"
   else:
     return
+
   rate = learning_rate(state, config, schedule, step)
   raise NonFiniteError(
     f"{what} at learning rate {rate:.3g}. Earlier checkpoints are kept in "

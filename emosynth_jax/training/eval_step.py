@@ -99,12 +99,14 @@ def evaluate_batch(
   )
   if preprocess is not None:
     images = preprocess(images)
+
   if augment is None:
     logits = answer(images)
   else:
     logits = test_time_augmentation.mean_logits(
       answer, augment(images.astype(jnp.float32))
     )
+
   return classification.batch_statistics(logits, labels, mask, num_classes=num_classes)
 
 
@@ -279,6 +281,7 @@ def check_invariance(
     ),
     out_shardings=None if placement is None else placement.replicate,
   )
+
   # Only the images used are read.
   rows = np.arange(min(len(dataset), _INVARIANCE_IMAGES))
   rows = rows * len(dataset) // len(rows)

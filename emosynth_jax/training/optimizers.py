@@ -81,10 +81,12 @@ def build_optimizer(
     raise ValueError(
       f"optimizer.name: expected one of {', '.join(OPTIMIZERS)}; got {name!r}"
     )
+
   if base_fan_in:
     optimizer = optax.chain(optimizer, scale_by_fan_in(base_fan_in))
   if gradient_clip:
     return optax.chain(optax.clip_by_global_norm(gradient_clip), optimizer)
+
   return optimizer
 
 
@@ -164,6 +166,7 @@ def build_schedule(
     raise ValueError(
       f"schedule.name: expected one of {', '.join(SCHEDULES)}; got {name!r}"
     )
+
   total = num_epochs * steps_per_epoch
   warmup = round(warmup_epochs * steps_per_epoch)
   if num_epochs == 1:
@@ -173,6 +176,7 @@ def build_schedule(
       f"schedule.warmup_epochs: expected fewer than the {num_epochs} epochs of the "
       f"run, got {warmup_epochs}"
     )
+
   if name == "constant" and not warmup:
     return None
 

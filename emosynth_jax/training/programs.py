@@ -72,6 +72,7 @@ def build_programs(
       f"config.batch_size: expected at most the {len(training)} training images, got "
       f"{config.batch_size}"
     )
+
   placement.check_batch_size(config.batch_size)
 
   experiment = build.build_experiment(

@@ -52,6 +52,7 @@ class StreamedSteps:
       arrays = self._ahead[2]
     else:
       arrays = self._read(key, step, num_steps)
+
     self._ahead = None
     state = self._program(state, *arrays)
     # The program runs asynchronously now: prefetch the batches of the next call.
@@ -60,6 +61,7 @@ class StreamedSteps:
     if left:
       count = min(num_steps, left)
       self._ahead = (done, count, self._read(key, done, count))
+
     return state
 
   def _read(self, key: np.ndarray, step: int, count: int) -> tuple[Any, Any]:

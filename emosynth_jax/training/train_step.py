@@ -148,6 +148,7 @@ def _draw_inputs(
     one_hot = jax.nn.one_hot(batch.labels, class_weights.shape[0])
     inputs, targets = run.mixup(mixup_key, inputs, one_hot)
     example_weights = targets @ class_weights
+
   return inputs * state.input_scale, targets, example_weights, dropout_key
 
 
@@ -181,6 +182,7 @@ def _forward(
   logits = run.evaluation_logits(
     **losses.select_inputs(run.evaluation_logits, **available)
   )
+
   return values, logits, updates.get("batch_stats", {}), loss_state
 
 
@@ -199,6 +201,7 @@ def _update(
   if ema is not None:
     variables = {"params": params, "batch_stats": batch_stats}
     ema = update_ema(ema, variables, decay=run.ema_decay, step=state.step)
+
   return params, opt_state, ema
 
 
