@@ -47,6 +47,7 @@ def spectrum_of(workdir: str, given: Any, run: Any = None) -> Found:
       chunk=chunk,
       report=report,
     )
+
     return spectrum.summarize(
       lanczos.unstack(stack),
       run.facts["num_parameters"],
@@ -124,6 +125,7 @@ def map_of(workdir: str, given: Any, run: Any = None) -> Found:
       name: np.array([getattr(e, name) for e in found]).reshape(shape)
       for name in lanczos.Extremes._fields
     }
+
     # The ratio is undefined for a zero Hessian; no NumPy warning is wanted.
     with np.errstate(divide="ignore", invalid="ignore"):
       arrays["ratio"] = np.abs(arrays["smallest"] / arrays["largest"])
@@ -177,6 +179,7 @@ def _stored_or_computed(
   if stored := result_cache.read(stem, settings):
     logging.info("%s has a result of these settings, which is reused.", workdir)
     return stored
+
   began, tally = time.monotonic(), _Tally()
   bar = progress.Progress(first=0, total=total)
   record, arrays, *raw = compute(

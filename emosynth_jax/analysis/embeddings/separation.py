@@ -119,6 +119,7 @@ def _distances(
   with np.errstate(divide="ignore", invalid="ignore"):
     ratio = float(distances.mean() / between)
     fisher = float(spread / (distances**2).sum())
+
   return distances, {
     "intra_distance": float(distances.mean()),
     "inter_distance": float(between),

@@ -41,6 +41,7 @@ def axis_coordinates(radius: float, size: int) -> np.ndarray:
       "grid: expected an odd number from 3 on, so that the network is a grid point "
       f"with neighbors; got {size}"
     )
+
   # Whole numbers first: the middle is then 0 and not a rounding error.
   steps = np.arange(size) - size // 2
   return (radius * steps / (size // 2)).astype(np.float32)
@@ -147,6 +148,7 @@ def landscape_of(workdir: str, given: Any, run: Any = None) -> Found:
   if stored := result_cache.read(stem, settings):
     logging.info("%s has a landscape of these settings, which is reused.", workdir)
     return stored
+
   began = time.monotonic()
   directions, raw = cli.directions_for(run.params, given, given.dimensions)
   points = grid_points(axis, given.dimensions)
