@@ -32,6 +32,7 @@ def main(argv: list[str]) -> None:
   workdir = pathlib.Path(
     given.workdir or pathlib.Path("runs") / f"{pathlib.Path(name).stem}-audit"
   )
+
   try:
     defaults.check_config(given.config)
     audit.audit_config(given.config, workdir, max_pairs=given.max_pairs)
