@@ -54,18 +54,21 @@ def group(runs: Sequence[RunFiles]) -> list[Arm]:
         f"{first.report['data_set']}: results on different data sets are not "
         "comparable"
       )
+
     names = [_class_names(one) for one in (run, first)]
     if names[0] != names[1]:
       raise ValueError(
         f"{run.workdir} has the classes {', '.join(names[0])}, {first.workdir} has "
         f"{', '.join(names[1])}"
       )
+
     for split in first.report["splits"]:
       if split in run.report["splits"] and _has_other_images(run, first, split):
         raise ValueError(
           f"{run.workdir} was evaluated on other images of its {split} split than "
           f"{first.workdir}: their results are not comparable"
         )
+
   sorted_runs = group_by_config(runs)
   return [
     Arm(
@@ -94,6 +97,7 @@ def group_by_config(runs: Sequence[RunFiles]) -> list[list[RunFiles]]:
     settings = seed_summary.settings_of(run.report["config"])
     key = repr(sorted((k, v) for k, v in settings.items() if k != "seed"))
     groups.setdefault(key, []).append(run)
+
   for members in groups.values():
     found = [run.report["seed"] for run in members]
     if twice := {seed for seed in found if found.count(seed) > 1}:
@@ -102,6 +106,7 @@ def group_by_config(runs: Sequence[RunFiles]) -> list[list[RunFiles]]:
         f"{folders} have equal configs and the seed {min(twice)} twice; pairs need "
         "different runs"
       )
+
   return list(groups.values())
 
 
@@ -133,6 +138,7 @@ def differences(arms: Sequence[Arm]) -> list[dict[str, Any]]:
         if figure in TESTED
       ]
     found.append({"label": arm.label, "seeds": common, "rows": rows})
+
   every = [row for difference in found for row in difference["rows"]]
   p_values = [
     float("nan") if row["p_value"] is None else row["p_value"] for row in every
@@ -162,6 +168,7 @@ def config_differences(
       shared.append((path, values[0]))
     else:
       different.append((path, values))
+
   return different, shared
 
 

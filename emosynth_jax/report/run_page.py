@@ -63,6 +63,7 @@ def build(
     caveats += check_answers(run, answered)
     images = examples.images(answered, looks)
     embedding = examples.embedding(answered, looks)
+
   crc32 = None
   if answered is not None:
     crc32 = digests.checksum(answered.network.state.evaluation_variables)
@@ -115,6 +116,7 @@ def build(
       variables_crc32=crc32,
     ),
   }
+
   return render.render("run.html", context)
 
 
@@ -138,10 +140,12 @@ def check_answers(run: RunFiles, answered: predictions.Answers) -> list[str]:
       f"{run.workdir}: report.json is of epoch {run.report['best_epoch']}, the best "
       f"checkpoint of epoch {epoch}: evaluate the run again, with --mode=eval"
     )
+
   told = np.asarray(run.report["splits"][run.reported_split]["confusion_matrix"])
   found = predictions.confusion_matrix(answered)
   if told.shape == found.shape and (told == found).all():
     return []
+
   accuracy = (answered.predicted == answered.labels).mean()
   return [
     "Predictions recomputed for this page differ slightly from the report's, as "
@@ -162,6 +166,7 @@ def training_curves(run: RunFiles) -> list[tuple[str, Any]]:
     description = f"{title} of train and validation by epoch; values below"
     chart = charts.curves(lines, description, best_epoch=run.report["best_epoch"])
     found.append((title, chart))
+
   positive = bool(rate.values) and min(rate.values) > 0
   chart = charts.curves(
     [rate], "Learning rate by epoch", log=positive, steps=True, height=150.0
@@ -229,6 +234,7 @@ def _splits(run: RunFiles) -> dict[str, Any]:
         "interval": statistics.proportion_interval(hits, summary["num_examples"]),
       }
     )
+
   labels = dict.fromkeys(label for split in splits for label in split["figures"])
   for late in ("deduplicated accuracy", "accuracy with test-time augmentation"):
     labels.setdefault(late)
