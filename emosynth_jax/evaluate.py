@@ -77,6 +77,7 @@ def evaluate_run(
   )
   evaluate = evaluation()
   summaries = {name: evaluate(dataset)(state) for name, dataset in datasets.items()}
+
   if config.eval_augment != "none":
     evaluate_views = evaluation(augment=config.eval_augment)
     for name, dataset in datasets.items():
@@ -87,6 +88,7 @@ def evaluate_run(
         ),
         **evaluate_views(dataset)(state),
       }
+
   if config.evaluate_deduplicated:
     rest = deduplicate.evaluate_deduplicated(
       lambda dataset: evaluate(dataset)(state),
@@ -96,6 +98,7 @@ def evaluate_run(
     )
     for name, summary in rest.items():
       summaries[name]["deduplicated"] = summary
+
   invariance = check_invariance(
     experiment, state, first, batch_size=config.eval_batch_size, placement=placement
   )
@@ -121,6 +124,7 @@ def evaluate_run(
   if distributed.is_first():
     with _DRAWING:
       _write_report(report, config, datasets, records, workdir)
+
   batch_invariance.require(invariance, f"{workdir / 'report.json'}")
   return report
 

@@ -65,11 +65,13 @@ def train(
   workdir = pathlib.Path(workdir)
   distributed.check_same(config.to_json(), "the config")
   distributed.check_shared_folder(workdir)
+
   with contextlib.ExitStack() as stack:
     stack.enter_context(distributed.held_by_first(run_record.only_training_in(workdir)))
     stop = stack.enter_context(StopSignal()) if stop is None else stop
     load = load or run_data.share(config)
     is_whole = _train(config, workdir, began, devices, stop, load, config_file)
+
   # Done after the signal handlers are restored: a signal in between would be lost.
   if is_whole and (number := distributed.largest(stop.number)[0]):
     logging.info(
@@ -77,6 +79,7 @@ def train(
       _stopped_by(stop, number),
     )
     return False
+
   return is_whole
 
 
@@ -98,6 +101,7 @@ def _train(
   # The test split too: an error in it is better reported now than after training.
   datasets, fingerprint = load(placement)
   run_record.check_same_fingerprint(fingerprint, workdir)
+
   # Read now, kept after the first steps: the files may be edited in between.
   sources = {} if own_parts.hashes_of(workdir) else own_parts.read_sources(config)
   built = own_parts.of_run(config, workdir)
@@ -146,6 +150,7 @@ def _train(
           state.step,
         )
         return False
+
   return True
 
 
@@ -232,6 +237,7 @@ def _keep_record(
       own_code=own_parts.hashes_of(workdir),
       config_file=config_file,
     )
+
   logging.info(
     "First %d training steps done after %.1f s (compilation included).",
     int(state.step) - first_step,
@@ -284,6 +290,7 @@ def _end_epoch(
   if writer is not None:
     writer.write(int(state.step), record)
     writer.write_timing(int(state.step), {"seconds": now - epoch_began})
+
   checkpoints.save("last", state)
   epoch.log(record, is_best=is_best)
   return state, now
