@@ -104,6 +104,7 @@ def _train(
 
   # Read now, kept after the first steps: the files may be edited in between.
   sources = {} if own_parts.hashes_of(workdir) else own_parts.read_sources(config)
+  own_code = sources, config_file
   built = own_parts.of_run(config, workdir)
   programs = build_programs(built, datasets, placement)
 
@@ -121,7 +122,6 @@ def _train(
         is_first_call = int(state.step) == first_step
         state = _take_steps(state, programs, config, workdir)
         if is_first_call:
-          own_code = sources, config_file
           _keep_record(
             state, programs, first_step, config, workdir, fingerprint, began, own_code
           )
@@ -144,10 +144,9 @@ def _train(
 
       if stop_number:
         checkpoints.wait()
+        cause = _stopped_by(stop, stop_number)
         logging.info(
-          "Interrupted by %s at step %d; rerun to resume.",
-          _stopped_by(stop, stop_number),
-          state.step,
+          "Interrupted by %s at step %d; rerun to resume.", cause, state.step
         )
         return False
 
