@@ -143,11 +143,7 @@ def _train(
         saved = time.monotonic()
 
       if stop_number:
-        checkpoints.wait()
-        cause = _stopped_by(stop, stop_number)
-        logging.info(
-          "Interrupted by %s at step %d; rerun to resume.", cause, state.step
-        )
+        _finish_interrupted(checkpoints, state, _stopped_by(stop, stop_number))
         return False
 
   return True
@@ -242,6 +238,12 @@ def _keep_record(
     int(state.step) - first_step,
     time.monotonic() - began,
   )
+
+
+def _finish_interrupted(checkpoints: Checkpoints, state: TrainState, by: str) -> None:
+  """Waits for the last save, then says where the run resumes."""
+  checkpoints.wait()
+  logging.info("Interrupted by %s at step %d; rerun to resume.", by, state.step)
 
 
 def _show_progress(
