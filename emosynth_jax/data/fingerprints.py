@@ -69,6 +69,7 @@ def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
     if isinstance(images, LazyImages) and images.is_held:
       part = images[images.held.start : images.held.stop]
       found[name]["images_crc32"] = distributed.crc32_of_rows(part, images.held.start)
+
   return found
 
 

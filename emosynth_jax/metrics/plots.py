@@ -68,6 +68,7 @@ def plot_curves(
         )
     axes[name].set_ylabel(label)
     axes[name].tick_params(labelbottom=True)
+
   epochs, values = lines["learning_rate"]
   if len(epochs):
     marker = "o" if len(epochs) == 1 else None

@@ -195,6 +195,7 @@ class EmoSynthNet(nn.Module):
     for name in ("dropout_rate", "norm_momentum"):
       if not 0 <= getattr(self, name) < 1:
         raise ValueError(f"{name}: expected [0, 1), got {getattr(self, name)}")
+
     _checks.check_choice("norm_order", self.norm_order, NORM_ORDERS)
     _checks.check_choice("side_input", self.side_input, SIDE_INPUTS)
     _checks.check_choice("skip", self.skip, SKIPS)

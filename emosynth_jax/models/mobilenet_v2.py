@@ -174,6 +174,7 @@ def apply_stages(
       x = block(x)
       done += 1
     out[f"stage{i}"] = x
+
   return x, out
 
 
@@ -252,4 +253,5 @@ class MobileNetV2(nn.Module):
       dtype=jnp.float32,
       name="logits",
     )
+
     return head(x), out

@@ -241,6 +241,7 @@ def crc32_of_rows(part: np.ndarray, start: int) -> int:
     value = np.uint32(zlib.crc32(part.tobytes(), crc) if is_own else 0)
     crc = int(np.max(multihost_utils.process_allgather(value)))
     end = first + count
+
   return crc
 
 

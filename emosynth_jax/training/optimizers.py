@@ -80,6 +80,7 @@ def build_optimizer(
       optax.add_decayed_weights(weight_decay, mask=is_kernel),
       optax.sgd(learning_rate, momentum=momentum, nesterov=True),
     )
+
   if base_fan_in:
     optimizer = optax.chain(optimizer, scale_by_fan_in(base_fan_in))
   if gradient_clip:

@@ -47,6 +47,7 @@ def group_runs(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
         f"{', '.join(record['class_names'])}, {first['workdir']} has "
         f"{', '.join(records[0]['class_names'])}"
       )
+
   return seed_summary.group_by_settings(
     [record["config"] for record in records],
     [record["settings"]["workdir"] for record in records],

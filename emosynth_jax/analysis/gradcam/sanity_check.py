@@ -226,4 +226,5 @@ def format_sanity(checked: Mapping[str, Any]) -> str:
   for layer, kinds in table.items():
     errors = of["standard_errors"][layer]
     rows.append([layer, *(cell(mean, errors[kind]) for kind, mean in kinds.items())])
+
   return "\n".join([title, *text_table.align(rows)])

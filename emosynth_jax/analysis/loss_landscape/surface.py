@@ -155,6 +155,7 @@ def landscape_of(workdir: str, given: Any, run: Any = None) -> Found:
       "accuracy_at_network": float(arrays["accuracy"][middle]),
       "non_finite_points": int((~np.isfinite(arrays["loss"])).sum()),
     }
+
     return record, arrays, raw
 
   return cli.read_or_compute(

@@ -217,6 +217,7 @@ def _sequence_images(
   folder = root / _IMAGES / subject / sequence
   if not folder.is_dir():
     raise FileNotFoundError(f"{folder} is missing, but its label {label} exists")
+
   paths = image_files.visible(folder)
   for path in paths:
     match = _FRAME.fullmatch(path.name)
