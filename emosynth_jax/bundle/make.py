@@ -72,6 +72,7 @@ def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None
     rounding = measure_rounding(network, rounded, dataset)
     network.facts["rounding"] = rounding
     print("float16 on the validation split:", json.dumps(rounding, indent=2))
+
   write_bundle(output, network, dtype=dtype)
   size = pathlib.Path(output).stat().st_size
   print(f"{output}: {size / 2**20:.2f} MiB, temperature {network.temperature:.3f}")

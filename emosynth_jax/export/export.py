@@ -47,6 +47,7 @@ def export_network(
   function = stablehlo.build_function(network)
   if format == "stablehlo":
     return stablehlo.write_stablehlo(function, network.image_shape)
+
   verify.check_packages()
   model = onnx_writer.write_onnx(
     function,
@@ -61,6 +62,7 @@ def export_network(
     if calibration_images is None or not len(calibration_images):
       raise ValueError("onnx_int8 needs images of the training split to calibrate on")
     model = int8.quantize(model, calibration_images)
+
   return model.SerializeToString()
 
 
@@ -125,17 +127,20 @@ def make(
   for split in splits:
     if split not in SPLITS:
       raise ValueError(f"--splits: expected some of {', '.join(SPLITS)}; got {split!r}")
+
   network = bundle.read_network(source, data_dir=data_dir)
   if data_dir is not None:
     network.config.data.data_dir = data_dir
   is_quantized = format == "onnx_int8"
   datasets = _load(network, source, [*(["train"] if is_quantized else []), *splits])
   chosen = None
+
   if is_quantized:
     images = datasets["train"].images
     # The same images for every export of a network on this data.
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(images))
     chosen = images[np.sort(order[:num_calibration_images])]
+
   content = export_network(network, format, calibration_images=chosen)
   answer = verify.read_answer(content, format)
   expected = jax.jit(stablehlo.build_function(network))
@@ -148,6 +153,7 @@ def make(
     compared[dataset.official_split or split] = verify.compare(
       expected, answer, dataset.images, dataset.labels
     )
+
   for name, found in compared.items():
     print(f"{name}: {json.dumps(found)}")
   furthest = max(x["max_abs_difference"]["probability"] for x in compared.values())
@@ -157,6 +163,7 @@ def make(
       f"the network's by {furthest:.1e} (tolerance {TOLERANCE:g}); please report this "
       "with the output above"
     )
+
   pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
   files.write_atomically(output, content)
   record = {
@@ -178,6 +185,7 @@ def _load(network: Any, source: str, splits: Sequence[str]) -> dict[str, Any]:
   for split in splits:
     if split not in known:
       raise ValueError(f"--splits: the run has {', '.join(known)}; got {split!r}")
+
   try:
     datasets = run_data.load_data(network.config, tuple(splits))
   except FileNotFoundError as error:
@@ -185,6 +193,7 @@ def _load(network: Any, source: str, splits: Sequence[str]) -> dict[str, Any]:
       f"{error}. Set --data_dir to the data set directory, or --splits= to verify on "
       "noise only."
     ) from error
+
   if pathlib.Path(source).is_dir():
     run_record.check_same_data(datasets, pathlib.Path(source))
   return datasets

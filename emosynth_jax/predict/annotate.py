@@ -58,6 +58,7 @@ def draw(picture: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
     x = max(0, min(left, width - tag_width))
     pen.rectangle((x, y, x + tag_width - 1, y + tag_height - 1), fill=colour)
     pen.text((x - x0 + line + 1, y - y0 + line + 1), text, font=font, fill=_PAPER)
+
   return np.asarray(image)
 
 
@@ -129,10 +130,12 @@ class Writer:
       Image.fromarray(picture).save(part)
       os.replace(part, path)
       return
+
     if self._video is None or self._source != frame.source or frame.number == 0:
       self._end_video()
       self._video = _Video(self._path(frame, ".faces.mp4"), frame, picture)
       self._source = frame.source
+
     self._video.write(frame, picture)
 
   def _path(self, frame: Any, suffix: str) -> pathlib.Path:
@@ -180,11 +183,13 @@ class _Video:
     if picture.shape != self._shape:
       # OpenCV would silently drop it.
       picture = cv2.resize(picture, self._shape[1::-1])
+
     place = self._written
     if frame.seconds is not None and self._start is not None:
       place = round((frame.seconds - self._start) * self._rate)
     if place < self._written:
       return
+
     still = min(place - self._written, round(_LONGEST_STILL * self._rate))
     for _ in range(still if self._last is not None else 0):
       self._writer.write(self._last)

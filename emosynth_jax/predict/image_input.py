@@ -31,6 +31,7 @@ def decode(content: bytes, source: str) -> np.ndarray:
       return pixels
     ImageOps.exif_transpose(image, in_place=True)
     rgba = np.asarray(image.convert("RGBA")).astype(np.uint32)
+
   colour, alpha = rgba[..., :3], rgba[..., 3:]
   # Rounded to the nearest: the weight of white is an integer.
   return ((colour * alpha + 127) // 255 + 255 - alpha).astype(np.uint8)

@@ -56,6 +56,7 @@ def read_all(
     raise ValueError(
       f"every: expected at least 1, max_frames at least 0; got {every}, {max_frames}"
     )
+
   passed_over = Counter() if passed_over is None else passed_over
   for source in sources:
     path = pathlib.Path(source)
@@ -174,10 +175,12 @@ def _read_folder(
         passed_over["no file"] += 1
       else:
         paths.append(path)
+
   for error in troubles:
     path = pathlib.Path(error.filename)
     reason = f"this folder cannot be read ({_reason(error)})"
     yield Frame(str(path), pathlib.PurePath(path.name), None, reason)
+
   if not paths and not troubles:
     yield Frame(
       str(folder),
@@ -185,6 +188,7 @@ def _read_folder(
       None,
       f"no image or video in this folder ({' '.join(sorted(known))})",
     )
+
   for path in sorted(paths):
     yield from _read_file(path, path.relative_to(folder), every, max_frames)
 

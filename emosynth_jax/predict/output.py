@@ -84,9 +84,11 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
           None,
         ]
       )
+
     if not predictions:
       blank = [None] * (len(_COLUMNS) - len(start) + len(class_names))
       rows.writerow([*start, *blank, frame.error or None])
+
     file.flush()
 
   return write
@@ -121,6 +123,7 @@ def check_output(output: str, inputs: Sequence[str]) -> None:
     raise IsADirectoryError(f"--output: expected a file, {output} is a folder")
   if not path.parent.is_dir():
     raise FileNotFoundError(f"--output: no such folder: {path.parent}")
+
   # The content of a folder is not known yet.
   if path.suffix.lower() in media.IMAGE_SUFFIXES | media.VIDEO_SUFFIXES:
     raise ValueError(f"--output: expected a .jsonl or .csv file, got {output}")
@@ -153,11 +156,13 @@ def open_lines(output: str | None) -> Iterator[TextIO]:
       sys.stdout.reconfigure(**_TEXT)
     yield sys.stdout
     return
+
   path = pathlib.Path(os.path.realpath(output))
   if path.exists() and not path.is_file():
     with open(path, "w", **_TEXT) as file:
       yield file
     return
+
   partial = _partial(path)
   try:
     with open(partial, "w", **_TEXT) as file:
@@ -168,6 +173,7 @@ def open_lines(output: str | None) -> Iterator[TextIO]:
     else:
       partial.unlink(missing_ok=True)
     raise
+
   os.replace(partial, path)
 
 

@@ -85,11 +85,13 @@ class Predictor:
       raise ValueError(f"min_confidence: expected [0, 1], got {min_confidence}")
     if batch_size < 1:
       raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+
     self._detect = None
     if faces == "detect":
       self._detect = face_detector.build_detector(
         min_score=min_face_score, max_side=max_side, max_scale=max_scale
       )
+
     self.network = bundle.read_network(source or bundle.PRETRAINED, data_dir=data_dir)
     height, width, _ = self.network.image_shape
     if height != width:
@@ -97,6 +99,7 @@ class Predictor:
         f"expected a network of square images, got {height}x{width}: faces are "
         "cropped as squares"
       )
+
     self._compute_logits = bundle.compile_logits(self.network, batch_size=batch_size)
     self._batch_size = batch_size
     self._min_confidence = min_confidence
@@ -193,6 +196,7 @@ class Predictor:
       ):
         yield from self._answer(waiting, crops)
         crops, held = [], 0
+
     yield from self._answer(waiting, crops)
 
   def warm_up(self) -> float:
@@ -225,6 +229,7 @@ class Predictor:
         f"images: expected (M, {', '.join(map(str, self.network.image_shape))}), got "
         f"{images.shape}"
       )
+
     logits = self._compute_logits(images).astype(np.float64)
     return special.softmax(logits / self.network.temperature, axis=-1)
 

@@ -78,6 +78,7 @@ def predict_all(
     write = predict_output.csv_writer(file, predictor.network.class_names)
   else:
     write = predict_output.json_writer(file)
+
   passed_over: Counter[str] = Counter()
   frames = media.read_all(
     sources,
@@ -92,6 +93,7 @@ def predict_all(
   counts = {"pictures": 0, "faces": 0, "uncertain": 0, "unreadable": 0}
   began = last = time.monotonic()
   drawing = 0.0
+
   with contextlib.ExitStack() as stack:
     writer = annotate.Writer(given.annotate, sources) if given.annotate else None
     if writer:
@@ -112,6 +114,7 @@ def predict_all(
       max_waiting=1 if any(map(media.is_webcam, sources)) else None,
       keep_pictures=writer is not None,
     )
+
     for frame, picture, predictions in answers:
       write(frame, predictions)
       if frame.error:
@@ -134,6 +137,7 @@ def predict_all(
         logging.info(
           "%s: %d pictures, %.1f a second.", frame.source, counts["pictures"], rate
         )
+
   timing = predictor.timing
   seconds = time.monotonic() - began - drawing - timing.compilation - timing.loading
   print(
@@ -143,6 +147,7 @@ def predict_all(
   if is_incomplete:
     print("stopped before all sources were processed", file=sys.stderr)
     return _STOPPED + stop.number
+
   return UNREADABLE if counts["unreadable"] else 0
 
 
@@ -156,6 +161,7 @@ def main(argv: list[str]) -> None:
     cli.fail("expected --workdir or --bundle, not both")
   cli.start_logging()
   cli.use_compilation_cache()
+
   try:
     with cli.mistakes_in_one_line(given.traceback):
       # Before an earlier output is overwritten.
@@ -168,5 +174,6 @@ def main(argv: list[str]) -> None:
   except KeyboardInterrupt:
     # The second signal, or one before the first image.
     sys.exit(_STOPPED + 2)
+
   if code:
     sys.exit(code)

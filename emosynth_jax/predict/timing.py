@@ -45,6 +45,7 @@ def describe(
   ]
   if passed:
     lines.append(f"skipped in folders: {', '.join(passed)}")
+
   if counts["pictures"]:
     speed = [f"{counts['pictures'] / max(seconds, 1e-9):.1f} images/s"]
     if timing.pictures:
@@ -58,6 +59,7 @@ def describe(
         "filled"
       )
     lines.append(", ".join(speed))
+
   lines.append(
     f"excluded: compilation {timing.compilation:.1f} s, detector setup per image "
     f"shape {timing.loading:.1f} s. images/s includes decoding, not drawing"

@@ -62,6 +62,7 @@ def read_file(
       "OpenCV only opens videos with UTF-8 names; rename the file",
     )
     return
+
   capture: Any = cv2.VideoCapture(str(path))
   try:
     rate = _rate(capture)
@@ -193,4 +194,5 @@ def _read(
       if taken == max_frames:
         return None
     index += 1
+
   return index

@@ -51,6 +51,7 @@ def write_page(given: Any) -> pathlib.Path:
   else:
     file = pathlib.Path(given.output or first / "comparison.html")
     html = comparison_page.build(runs, made_by=provenance.provenance())
+
   file.parent.mkdir(parents=True, exist_ok=True)
   files.write_atomically(file, html.encode())
   return file
@@ -72,6 +73,7 @@ def _page_of_one(run: Any, given: Any) -> str:
     audit = run_files.read_audit(given.audit, run)
   elif (run.workdir / "audit.json").exists():
     audit = run_files.read_audit(run.workdir, run)
+
   answered = None
   if given.images:
     answered = predictions.compute_answers(
@@ -80,6 +82,7 @@ def _page_of_one(run: Any, given: Any) -> str:
       data_dir=given.data_dir,
       batch_size=given.batch_size,
     )
+
   looks = examples.Looks(
     num_mistakes=given.mistakes,
     num_embedded=given.embedded,

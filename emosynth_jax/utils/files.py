@@ -60,12 +60,14 @@ def to_jsonable(value: Any, where: str = "value") -> Any:
     return {str(key): to_jsonable(v, f"{where}[{key!r}]") for key, v in value.items()}
   if isinstance(value, list | tuple):
     return [to_jsonable(v, f"{where}[{i}]") for i, v in enumerate(value)]
+
   if hasattr(value, "__array__"):
     array = np.asarray(value)
     if array.dtype.kind == "V":  # bfloat16 and similar types
       array = array.astype(np.float32)
     if array.dtype.kind in "biufU":
       return to_jsonable(array.tolist(), where)
+
   raise TypeError(
     f"{where}: {type(value).__name__} is not JSON-serializable: {value!r}"
   )
@@ -88,6 +90,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
+
   folder = os.open(path.parent, os.O_RDONLY)
   try:
     os.fsync(folder)  # the rename itself must survive a power failure

@@ -40,9 +40,11 @@ def decode(content: bytes, source: str, channels: int) -> np.ndarray:
     ) from error
   except Exception as error:  # Pillow's decoders raise many types.
     raise ValueError(f"{source}: cannot decode this image ({error})") from error
+
   if mode.startswith(("I", "F")):
     # Pillow would clip these at 255.
     raise ValueError(f"{source}: expected 8 bits a channel, got Pillow mode {mode!r}")
+
   return pixels.reshape(*pixels.shape[:2], channels)
 
 

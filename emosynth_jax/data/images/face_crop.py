@@ -45,6 +45,7 @@ def around_landmarks(file: pathlib.Path, image: np.ndarray) -> Square:
     points = np.array(numbers).reshape(68, 2)
   except ValueError as error:
     raise ValueError(f"{file}: expected 68 lines of two numbers ({error})") from error
+
   (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
   height, width = image.shape[:2]
   # A chin may lie below the image, but most of a face is on it. NaN is refused too.
@@ -55,6 +56,7 @@ def around_landmarks(file: pathlib.Path, image: np.ndarray) -> Square:
       f"{file}: expected points on the {width}x{height} image, got x {left:g} to "
       f"{right:g} and y {top:g} to {bottom:g}"
     )
+
   return around(left, top, right, bottom)
 
 

