@@ -8,6 +8,7 @@ from typing import Any
 
 from emosynth_jax.data import splits as _splits
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.utils import errors
 
 __all__ = ["LOADERS", "PHOTOGRAPHS", "Dataset", "load_splits"]
 
@@ -67,6 +68,7 @@ def load_splits(
     ValueError: for an unknown name, split or option, or an error of the loader.
     FileNotFoundError: the data set isn't there; the message says how to get it.
   """
+  errors.expect_several("splits", splits)
   if limit < 0:
     raise ValueError(f"limit: expected 0 (all) or more, got {limit}")
   if not 0 <= validation_fraction < 1:

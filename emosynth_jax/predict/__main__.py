@@ -15,7 +15,7 @@ Read docs/predict.md first, on the limits of such labels.
 from absl import app, flags
 
 from emosynth_jax.predict import output as predict_output
-from emosynth_jax.predict import predictor as predictor_module
+from emosynth_jax.predict.labels import FACES
 from emosynth_jax.utils import cli
 
 
@@ -31,7 +31,7 @@ def define_flags() -> None:
   flags.DEFINE_enum(
     "faces",
     "detect",
-    list(predictor_module.FACES),
+    list(FACES),
     "detect: look for faces. none: every picture is one cropped face.",
   )
   flags.DEFINE_float(

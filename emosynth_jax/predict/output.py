@@ -1,7 +1,6 @@
 """JSON and CSV output of emosynth_jax.predict."""
 
 import contextlib
-import csv
 import io
 import json
 import os
@@ -12,8 +11,8 @@ from typing import Any, TextIO
 
 from absl import logging
 
-from emosynth_jax.predict import media
-from emosynth_jax.predict import predictor as predictor_module
+from emosynth_jax.predict import sources
+from emosynth_jax.utils import csv_rows, files
 
 FORMATS = ("jsonl", "csv")
 _COLUMNS = (
@@ -26,7 +25,13 @@ _TEXT: dict[str, Any] = {
   "newline": "",
 }
 
-Write = Callable[[Any, Sequence[predictor_module.Prediction]], None]
+# Of a `frame.Frame` and its `predictor.Prediction`s.
+Write = Callable[[Any, Sequence[Any]], None]
+
+
+def writer(form: str, file: TextIO, class_names: Sequence[str]) -> Write:
+  """The writer of one of `FORMATS`; see `json_writer` and `csv_writer`."""
+  return csv_writer(file, class_names) if form == "csv" else json_writer(file)
 
 
 def json_writer(file: TextIO) -> Write:
@@ -36,10 +41,10 @@ def json_writer(file: TextIO) -> Write:
     file: output file; each line is flushed.
 
   Returns:
-    A function of a `media.Frame` and its predictions that writes their line.
+    A function of a `frame.Frame` and its predictions that writes their line.
   """
 
-  def write(frame: Any, predictions: Sequence[predictor_module.Prediction]) -> None:
+  def write(frame: Any, predictions: Sequence[Any]) -> None:
     record: dict[str, Any] = {"source": frame.source}
     if frame.number is not None:
       record |= {"frame": frame.number, "seconds": round(frame.seconds, 3)}
@@ -61,18 +66,19 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
     class_names: of the columns of probabilities, in the order of the predictions'.
 
   Returns:
-    A function of a `media.Frame` and its predictions that writes their rows: one with
-    an empty label if there is no face.
+    A function of a `frame.Frame` and its predictions that writes their rows: one with
+    an empty label if there is no face. Names that a spreadsheet would run as a formula
+    get an apostrophe, see `csv_rows.writer`.
   """
-  rows = csv.writer(file, lineterminator="\n")
-  rows.writerow([*_COLUMNS, *(f"p_{name}" for name in class_names), "error"])
+  write_row = csv_rows.writer(file)
+  write_row([*_COLUMNS, *(f"p_{name}" for name in class_names), "error"])
 
-  def write(frame: Any, predictions: Sequence[predictor_module.Prediction]) -> None:
+  def write(frame: Any, predictions: Sequence[Any]) -> None:
     seconds = None if frame.seconds is None else round(frame.seconds, 3)
     start = [frame.source, frame.number, seconds]
     for i, prediction in enumerate(predictions):
       face = _rounded(prediction)
-      rows.writerow(
+      write_row(
         [
           *start,
           i,
@@ -86,13 +92,13 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
       )
     if not predictions:
       blank = [None] * (len(_COLUMNS) - len(start) + len(class_names))
-      rows.writerow([*start, *blank, frame.error or None])
+      write_row([*start, *blank, frame.error or None])
     file.flush()
 
   return write
 
 
-def _rounded(prediction: predictor_module.Prediction) -> dict[str, Any]:
+def _rounded(prediction: Any) -> dict[str, Any]:
   """Rounds for output: tenths of a pixel, and probabilities to five digits."""
   record = prediction._asdict()
   if prediction.box:
@@ -116,13 +122,10 @@ def check_output(output: str, inputs: Sequence[str]) -> None:
     ValueError: if it is one of the inputs, or named like an image or a video.
     OSError: if it is a folder, or its folder does not exist.
   """
+  files.check_output(output, "--output")
   path = pathlib.Path(os.path.realpath(output))
-  if path.is_dir():
-    raise IsADirectoryError(f"--output: expected a file, {output} is a folder")
-  if not path.parent.is_dir():
-    raise FileNotFoundError(f"--output: there is no folder {path.parent}")
   # The content of a folder is not known yet.
-  if path.suffix.lower() in media.IMAGE_SUFFIXES | media.VIDEO_SUFFIXES:
+  if path.suffix.lower() in sources.IMAGE_SUFFIXES | sources.VIDEO_SUFFIXES:
     raise ValueError(
       f"--output: expected the name of a file of lines (.jsonl, .csv), got {output}"
     )
@@ -153,16 +156,17 @@ def open_lines(output: str | None) -> Iterator[TextIO]:
   if output is None:
     if isinstance(sys.stdout, io.TextIOWrapper):
       sys.stdout.reconfigure(**_TEXT)
-    yield sys.stdout
+    with files.naming("standard output"):
+      yield sys.stdout
     return
   path = pathlib.Path(os.path.realpath(output))
   if path.exists() and not path.is_file():
-    with open(path, "w", **_TEXT) as file:
+    with files.naming(path), open(path, "w", **_TEXT) as file:
       yield file
     return
   partial = _partial(path)
   try:
-    with open(partial, "w", **_TEXT) as file:
+    with files.naming(path), open(partial, "w", **_TEXT) as file:
       yield file
   except BaseException:
     if partial.exists() and partial.stat().st_size:
@@ -174,4 +178,4 @@ def open_lines(output: str | None) -> Iterator[TextIO]:
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:
-  return path.with_name(path.name + ".partial")
+  return path.with_name(files.shorten(path.name, reserve=8) + ".partial")

@@ -1,5 +1,6 @@
 """Timing of predictions, and its summary."""
 
+import threading
 from collections import Counter
 
 
@@ -18,6 +19,27 @@ class Timing:
     self.pictures = self.faces = self.batches = 0
     self.detection = self.classification = 0.0
     self.loading = self.compilation = 0.0
+    self._lock = threading.Lock()
+
+  def add_detection(self, seconds: float, loading: float) -> None:
+    """Counts an image.
+
+    Args:
+      seconds: of the detector's call.
+      loading: all that the detector has spent on loading so far, in any thread.
+    """
+    with self._lock:
+      new = loading - self.loading
+      self.loading = loading
+      self.detection += seconds - new
+      self.pictures += 1
+
+  def add_classification(self, seconds: float, faces: int, batches: int) -> None:
+    """Counts the faces that were classified together."""
+    with self._lock:
+      self.classification += seconds
+      self.faces += faces
+      self.batches += batches
 
 
 def describe(

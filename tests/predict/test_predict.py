@@ -165,7 +165,7 @@ def test_one_unreadable_picture_loses_no_other(file, tmp_path):
   images = list(np.asarray(tiny_network.random_images(3)[0]))
   predictor = predict.Predictor(file, faces="none", batch_size=2)
   expected = predictor.predict(images)
-  mixed = [images[0], tmp_path / "no.jpg", images[1], np.zeros(3), images[2]]
+  mixed = [images[0], tmp_path / "no.jpg", images[1], np.zeros(3, int), images[2]]
   found = predictor.predict(mixed, return_exceptions=True)
   assert isinstance(found[1], FileNotFoundError)
   assert isinstance(found[3], TypeError)
@@ -230,15 +230,15 @@ def test_loading_the_detector_is_no_detection(file, monkeypatch):
 
 def test_what_is_no_picture(file, tmp_path):
   predictor = predict.Predictor(file, faces="none")
-  with pytest.raises(TypeError, match="picture: expected a NumPy array of uint8"):
-    predictor(np.zeros((4, 4)))
-  with pytest.raises(ValueError, match="picture: expected the shape"):
-    predictor(np.zeros((4, 4, 4), np.uint8))
+  with pytest.raises(TypeError, match=r"expected uint8, or floats in .*, got int64"):
+    predictor(np.zeros((4, 4), int))
+  with pytest.raises(ValueError, match=r"expected the shape .*, got"):
+    predictor(np.zeros((1, 4, 4, 5), np.uint8))
   with pytest.raises(FileNotFoundError):
     predictor(tmp_path / "no.jpg")
   with pytest.raises(ValueError, match=r"images: expected \(M, 4, 4, 1\), got"):
     predictor.probabilities(np.zeros((1, 5, 4, 1), np.uint8))
-  with pytest.raises(TypeError, match="images: expected uint8"):
+  with pytest.raises(TypeError, match="images: expected a NumPy array of uint8"):
     predictor.probabilities(np.zeros((1, 4, 4, 1)))
 
 

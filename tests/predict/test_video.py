@@ -80,7 +80,7 @@ class FakeCapture:
   def get(self, what):
     if what == cv2.CAP_PROP_POS_MSEC:
       return 1000 * self.stated[self.grabbed - 1] if self.stated else 0.0
-    return {cv2.CAP_PROP_FPS: self.rate, cv2.CAP_PROP_FRAME_COUNT: -1.0}[what]
+    return {cv2.CAP_PROP_FPS: self.rate, cv2.CAP_PROP_FRAME_COUNT: -1.0}.get(what, 0)
 
   def grab(self):
     self.grabbed += 1

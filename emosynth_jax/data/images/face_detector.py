@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import math
 import pathlib
+import threading
 import time
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import cv2
 import numpy as np
 
 from emosynth_jax.data.images import face_crop
+from emosynth_jax.utils import forks
 
 # Stride of the detector's output maps, in pixels of the image.
 _STRIDE = 4
@@ -26,6 +28,9 @@ _STRIDE = 4
 _MULTIPLE = 64
 # Boxes that overlap by more (intersection over union) are one face.
 _MAX_OVERLAP = 0.3
+# Networks that are kept, of the latest input shapes: each takes up to 100 MB, and 0.1 s
+# to load.
+_MAX_NETWORKS = 4
 _OUTPUTS = ("537", "538", "539", "540")  # centers, sizes, offsets, five landmarks
 
 
@@ -41,6 +46,9 @@ class Face(NamedTuple):
 
 class Detector:
   """Face detector, with one OpenCV network for each input shape.
+
+  Threads may share it: one image at a time is in the network, which itself uses all
+  cores. It can be pickled.
 
   Attributes:
     loading: total time for reading the network, over all shapes, in seconds.
@@ -59,8 +67,18 @@ class Detector:
     self._max_side = max_side
     self._max_scale = max_scale
     # One per shape: OpenCV 4 returns wrong results after a network is reshaped.
-    self._network_for = functools.lru_cache(maxsize=16)(self._load)
+    self._network_for = functools.lru_cache(maxsize=_MAX_NETWORKS)(self._load)
+    # OpenCV's networks keep their input, and their outputs until the next call.
+    self._lock = threading.Lock()
     self.loading = 0.0
+
+  def __reduce__(self) -> Any:
+    arguments: dict[str, Any] = {
+      "min_score": self._min_score,
+      "max_side": self._max_side,
+      "max_scale": self._max_scale,
+    }
+    return functools.partial(type(self), **arguments), ()
 
   def __call__(self, picture: np.ndarray) -> list[Face]:
     """Detects the faces in an image.
@@ -74,7 +92,9 @@ class Detector:
     Raises:
       TypeError: if it is not a uint8 array.
       ValueError: for another shape.
+      RuntimeError: in a forked process, see `forks.check`.
     """
+    forks.check("the face detector")
     check_picture(picture)
     height, width = picture.shape[:2]
     scale = min(self._max_scale, self._max_side / max(height, width))
@@ -88,10 +108,12 @@ class Detector:
     padded = cv2.copyMakeBorder(
       scaled, 0, rows - new[1], 0, columns - new[0], cv2.BORDER_CONSTANT
     )
-    network = self._network_for(rows, columns)
-    network.setInput(cv2.dnn.blobFromImage(padded, swapRB=True))
-    # All of them, since OpenCV 5 refuses a part.
-    centres, sizes, offsets, _ = (x[0] for x in network.forward(_OUTPUTS))
+    blob = cv2.dnn.blobFromImage(padded, swapRB=True)
+    with self._lock:
+      network = self._network_for(rows, columns)
+      network.setInput(blob)
+      # All of them, since OpenCV 5 refuses a part.
+      centres, sizes, offsets, _ = (x[0].copy() for x in network.forward(_OUTPUTS))
     boxes, scores = decode(centres, sizes, offsets, min_score=self._min_score)
     # Back to the image's pixels, without the padding.
     boxes = boxes / [new[0] / width, new[1] / height]
