@@ -24,6 +24,9 @@ def main(argv: list[str]) -> None:
   cli.expect_flags_only(argv)
   cli.start_logging()
   from emosynth_jax.config import defaults
+  from emosynth_jax.data.images import decoding
+
+  decoding.log_warnings_by_file()
 
   given = flags.FLAGS
   name = config_flags.get_config_filename(given["config"]).partition(":")[0]

@@ -12,7 +12,7 @@ from emosynth_jax.bundle import calibrate
 from emosynth_jax.bundle.format import Bundle, round_variables, write_bundle
 from emosynth_jax.bundle.logits import SPLIT_BATCH, compile_logits
 from emosynth_jax.data import run_data
-from emosynth_jax.utils import cli
+from emosynth_jax.utils import cli, output_files
 from emosynth_jax.workdir import record as run_record
 
 
@@ -50,20 +50,21 @@ def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None
 
   Args:
     workdir: the folder of a trained run.
-    output: the file, NAME.safetensors; its folder is made if missing.
+    output: the file, NAME.safetensors, in an existing folder.
     dtype: of `bundle.DTYPES`; the effect of float16 is measured on the run's validation
       split.
     data_dir: data set directory, if it moved since training; else None.
 
   Raises:
-    FileNotFoundError: if the folder holds no trained run, or the validation split is
-      needed and missing.
+    FileNotFoundError: if the folder holds no trained run, the output's folder is
+      missing, or the validation split is needed and missing.
     ValueError: for an argument out of its range, data that is not the run's, or a
       parameter that float16 can't hold. No file is touched.
     CheckpointError: if the checkpoints are damaged.
   """
   if pathlib.Path(output).suffix != ".safetensors":
     raise ValueError(f"--output: expected a name that ends in .safetensors: {output!r}")
+  output_files.check_output(output, "--output")
   network = calibrate.read_workdir(workdir, data_dir=data_dir)
   if dtype == "float16":
     rounded = round_variables(network, dtype)

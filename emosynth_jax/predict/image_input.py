@@ -33,7 +33,8 @@ def decode(content: bytes, source: str) -> np.ndarray:
   if not content:
     raise ValueError(f"{source}: the file is empty")
   try:
-    return _to_rgb(decoding.open_upright(content, source))
+    with decoding.reading(source):
+      return _to_rgb(decoding.open_upright(content, source))
   except ValueError as error:
     # HEIC and AVIF are one container, which begins with a list of what it holds.
     if content[4:8] == b"ftyp" and b"avif" not in content[:64]:

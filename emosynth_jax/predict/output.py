@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from absl import logging
 
 from emosynth_jax.predict import sources
-from emosynth_jax.utils import csv_rows, files
+from emosynth_jax.utils import csv_rows, output_files
 
 FORMATS = ("jsonl", "csv")
 _COLUMNS = (
@@ -122,7 +122,7 @@ def check_output(output: str, inputs: Sequence[str]) -> None:
     ValueError: if it is one of the inputs, or named like an image or a video.
     OSError: if it is a folder, or its folder does not exist.
   """
-  files.check_output(output, "--output")
+  output_files.check_output(output, "--output")
   path = pathlib.Path(os.path.realpath(output))
   # The content of a folder is not known yet.
   if path.suffix.lower() in sources.IMAGE_SUFFIXES | sources.VIDEO_SUFFIXES:
@@ -156,17 +156,17 @@ def open_lines(output: str | None) -> Iterator[TextIO]:
   if output is None:
     if isinstance(sys.stdout, io.TextIOWrapper):
       sys.stdout.reconfigure(**_TEXT)
-    with files.naming("standard output"):
+    with output_files.naming("standard output"):
       yield sys.stdout
     return
   path = pathlib.Path(os.path.realpath(output))
   if path.exists() and not path.is_file():
-    with files.naming(path), open(path, "w", **_TEXT) as file:
+    with output_files.naming(path), open(path, "w", **_TEXT) as file:
       yield file
     return
   partial = _partial(path)
   try:
-    with files.naming(path), open(partial, "w", **_TEXT) as file:
+    with output_files.naming(path), open(partial, "w", **_TEXT) as file:
       yield file
   except BaseException:
     if partial.exists() and partial.stat().st_size:
@@ -178,4 +178,4 @@ def open_lines(output: str | None) -> Iterator[TextIO]:
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:
-  return path.with_name(files.shorten(path.name, reserve=8) + ".partial")
+  return path.with_name(output_files.shorten(path.name, reserve=8) + ".partial")

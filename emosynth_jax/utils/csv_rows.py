@@ -19,10 +19,11 @@ def writer(file: TextIO) -> Callable[[Iterable[Any]], Any]:
     as a file name that begins with "=", gets an apostrophe before it.
   """
   rows = csv.writer(file, lineterminator="\n")
-  return lambda cells: rows.writerow([_as_text(cell) for cell in cells])
+  return lambda cells: rows.writerow([as_text(cell) for cell in cells])
 
 
-def _as_text(cell: Any) -> Any:
+def as_text(cell: Any) -> Any:
+  """A cell as `writer` writes it: text that would be a formula with an apostrophe."""
   if not isinstance(cell, str) or not cell.startswith(_FORMULA):
     return cell
   try:

@@ -1,6 +1,5 @@
 """Report of the margin ablation: a CSV, a plain-text table and a plot."""
 
-import csv
 import io
 import json
 import math
@@ -9,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from emosynth_jax.metrics import statistics
-from emosynth_jax.utils import files, plotting
+from emosynth_jax.utils import csv_rows, files, plotting
 
 _MEASURES = (
   "accuracy",
@@ -161,13 +160,13 @@ def format_csv(records: Sequence[dict[str, Any]]) -> str:
   """Writes one line per member."""
   arguments = sorted({k for r in records for k in r["setting"]} - {"loss"})
   content = io.StringIO()
-  writer = csv.writer(content, lineterminator="\n")
+  write_row = csv_rows.writer(content)
   # The first column holds the loss's name: a second one of that name would hide it.
   measures = ["validation_loss" if m == "loss" else m for m in _MEASURES]
-  writer.writerow(["loss", *arguments, "seed", *measures])
+  write_row(["loss", *arguments, "seed", *measures])
   for record in records:
     setting = record["setting"]
-    writer.writerow(
+    write_row(
       [
         setting["loss"],
         *(setting.get(name, "") for name in arguments),

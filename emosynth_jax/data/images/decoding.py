@@ -1,9 +1,11 @@
 """Strict decoding of image files: a damaged file is an error that names it."""
 
+import contextlib
 import contextvars
 import io
 import struct
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -50,7 +52,18 @@ def decode(content: bytes, source: str, channels: int) -> np.ndarray:
     ValueError: the bytes are no image, or a damaged one, or hold more than 8 bits a
       channel.
   """
-  return to_array(open_upright(content, source), channels)
+  with reading(source):
+    return to_array(open_upright(content, source), channels)
+
+
+@contextlib.contextmanager
+def reading(source: str) -> Iterator[None]:
+  """Context whose warnings are about a file, see `log_warnings_by_file`."""
+  token = _reading.set(source)
+  try:
+    yield
+  finally:
+    _reading.reset(token)
 
 
 def open_upright(content: bytes, source: str) -> Image.Image:
@@ -66,7 +79,6 @@ def open_upright(content: bytes, source: str) -> Image.Image:
   Raises:
     ValueError: as `decode`.
   """
-  token = _reading.set(source)
   try:
     image: Image.Image = Image.open(io.BytesIO(_without_png_text(content)))
     image.load()
@@ -75,8 +87,6 @@ def open_upright(content: bytes, source: str) -> Image.Image:
     raise ValueError(f"{source}: cannot decode this file: {UNKNOWN}") from error
   except Exception as error:  # Pillow's decoders raise many types.
     raise ValueError(f"{source}: cannot decode this image ({error})") from error
-  finally:
-    _reading.reset(token)
   check_depth(image, source)
   return image
 
