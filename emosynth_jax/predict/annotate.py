@@ -161,9 +161,9 @@ class Writer:
     return path.exists() and any(os.path.samefile(path, x) for x in self._inputs)
 
   def _end_video(self) -> None:
-    if self._video is not None:
-      self._video.end()
-    self._video = None
+    video, self._video = self._video, None
+    if video is not None:
+      video.end()
 
 
 class _Video:

@@ -178,8 +178,8 @@ def _error_at_end(capture: Any, frames: int, seconds: float, start: float) -> st
     if not (capture.isOpened() and name.isprintable() and name):
       return NO_FRAME
     return (
-      f"{NO_FRAME}: OpenCV can't decode its codec {name} here; convert it, as by "
-      "ffmpeg -i FILE -c:v libx264 NEW.mp4"
+      f"{NO_FRAME}: it is damaged, or OpenCV can't decode its codec {name} here; then "
+      "convert it, as by ffmpeg -i FILE -c:v libx264 NEW.mp4"
     )
   stated = frames_from_start(capture.get(cv2.CAP_PROP_FRAME_COUNT), start)
   rate = capture.get(cv2.CAP_PROP_FPS)
