@@ -110,7 +110,10 @@ def predict_all(
       max_waiting=1 if live else None,
       keep_pictures=writer is not None,
     )
-    for frame, picture, predictions in answers:
+    for number, (frame, picture, predictions) in enumerate(answers, start=1):
+      timing = predictor.timing
+      once = timing.compilation + timing.loading
+      progress.update(number, time.monotonic() - began - once)
       write(frame, predictions)
       if frame.error:
         counts["unreadable"] += 1
@@ -130,17 +133,8 @@ def predict_all(
           if error.errno != errno.ENAMETOOLONG:
             raise
           counts["unreadable"] += 1
-          logging.error(
-            "%s: not drawn: the name of %s is too long", frame.source, given.annotate
-          )
+          logging.error("%s: it was not drawn, as its name is too long", frame.source)
         drawing += time.monotonic() - start
-      progress.update(
-        counts["pictures"] + counts["unreadable"],
-        time.monotonic()
-        - began
-        - predictor.timing.compilation
-        - predictor.timing.loading,
-      )
   timing = predictor.timing
   seconds = time.monotonic() - began - drawing - timing.compilation - timing.loading
   print(

@@ -356,6 +356,13 @@ class Predictor:
       return [(None, self._prepare(picture))]
     began = time.monotonic()
     found = self._detect(picture)
+    smallest = face_detector.smallest_face(
+      picture.shape,
+      max_side=self._arguments["max_side"],
+      max_scale=self._arguments["max_scale"],
+    )
+    if smallest > 4 * face_detector.SMALLEST:
+      self.timing.add_shrunk(smallest)
     self.timing.add_detection(time.monotonic() - began, self._detect.loading)
     squares = [face_detector.square_of(face) for face in found]
     crops = [self._prepare(face_crop.cut(picture, square)) for square in squares]

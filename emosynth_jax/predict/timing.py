@@ -3,6 +3,8 @@
 import threading
 from collections import Counter
 
+from absl import logging
+
 
 class Timing:
   """Times of the parts, in seconds; one-time costs are separate.
@@ -13,12 +15,16 @@ class Timing:
       they took `classification`.
     loading: of the detector, once for each shape of input.
     compilation: of the network's program, with its first call.
+    shrunk: number of images that were shrunk more than fourfold for the detector.
+    smallest_face: of the most shrunk one, the least height of a face that is found, in
+      pixels.
   """
 
   def __init__(self):
     self.pictures = self.faces = self.batches = 0
     self.detection = self.classification = 0.0
     self.loading = self.compilation = 0.0
+    self.shrunk, self.smallest_face = 0, 0.0
     self._lock = threading.Lock()
 
   def add_detection(self, seconds: float, loading: float) -> None:
@@ -33,6 +39,19 @@ class Timing:
       self.loading = loading
       self.detection += seconds - new
       self.pictures += 1
+
+  def add_shrunk(self, smallest_face: float) -> None:
+    """Counts an image that was shrunk more than fourfold, and says so of the first."""
+    with self._lock:
+      is_first = not self.shrunk
+      self.shrunk += 1
+      self.smallest_face = max(self.smallest_face, smallest_face)
+    if is_first:
+      logging.warning(
+        "Large images are shrunk to find faces: in this one, faces of less than about "
+        "%.0f pixels may be missed; a larger max_side finds them.",
+        smallest_face,
+      )
 
   def add_classification(self, seconds: float, faces: int, batches: int) -> None:
     """Counts the faces that were classified together."""
@@ -67,6 +86,12 @@ def describe(
   ]
   if passed:
     lines.append(f"in folders passed over: {', '.join(passed)}")
+  if timing.shrunk:
+    lines.append(
+      f"{timing.shrunk} images were shrunk more than fourfold to find faces: those of "
+      f"less than about {timing.smallest_face:.0f} pixels may be missed; a larger "
+      "--max_side finds them"
+    )
   if counts["pictures"]:
     speed = [f"{counts['pictures'] / max(seconds, 1e-9):.1f} pictures a second"]
     if timing.pictures:

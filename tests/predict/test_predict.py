@@ -1,6 +1,7 @@
 """Predictions equal the evaluation; what is uncertain, what waits and what is lost."""
 
 import importlib.util
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from emosynth_jax.data import run_data
 from emosynth_jax.data.datasets import fer2013
 from emosynth_jax.data.images import decoding, face_detector
 from emosynth_jax.predict import predictor as predictor_module
+from emosynth_jax.predict import timing
 from emosynth_jax.training import eval_step
 
 _CLASSES = tiny_predictor.CLASSES
@@ -226,6 +228,29 @@ def test_loading_the_detector_is_no_detection(file, monkeypatch):
   predictor(tiny_predictor.picture(1))
   assert predictor.timing.loading == 3600
   assert predictor.timing.detection < 0
+
+
+def test_what_a_large_image_may_hide_is_said_once(file, fake_detector, monkeypatch):
+  said = []
+  monkeypatch.setattr(
+    timing.logging, "warning", lambda text, *words: said.append(text % words)
+  )
+  predictor = predict.Predictor(file)
+  for height, width in ((2560, 10), (10, 2561), (2570, 10), (640, 10)):
+    # Of a film as of images.
+    predictor(np.zeros((height, width, 3), np.uint8))
+  assert len(said) == 1
+  assert "faces of less than about 96 pixels may be missed" in said[0]
+  assert predictor.timing.shrunk == 2
+  assert predictor.timing.smallest_face == pytest.approx(24 * 2570 / 640)
+  counts = {"pictures": 4}
+  text = timing.describe(counts, 1.0, predictor.timing, 8, Counter())
+  assert "2 images were shrunk more than fourfold" in text
+  assert "a larger --max_side finds them" in text
+  # What is said can be helped by what is said.
+  larger = predict.Predictor(file, max_side=1280)
+  larger(np.zeros((2570, 10, 3), np.uint8))
+  assert larger.timing.shrunk == 0
 
 
 def test_what_is_no_picture(file, tmp_path):

@@ -26,6 +26,8 @@ from emosynth_jax.utils import forks
 _STRIDE = 4
 # The network halves the sides five times; twice that, for fewer input shapes.
 _MULTIPLE = 64
+# About the least height, in pixels of the detector's input, at which faces are found.
+SMALLEST = 24
 # Boxes that overlap by more (intersection over union) are one face.
 _MAX_OVERLAP = 0.3
 # Networks that are kept, of the latest input shapes: each takes up to 100 MB, and 0.1 s
@@ -154,6 +156,22 @@ def build_detector(
     ValueError: for an argument out of its range.
   """
   return Detector(min_score=min_score, max_side=max_side, max_scale=max_scale)
+
+
+def smallest_face(
+  shape: tuple[int, ...], *, max_side: int = 640, max_scale: float = 2.0
+) -> float:
+  """About the least height of a face that is found in an image.
+
+  Args:
+    shape: `(H, W, ...)` of the image.
+    max_side: as for `build_detector`.
+    max_scale: as for `build_detector`.
+
+  Returns:
+    Pixels of the image.
+  """
+  return SMALLEST / min(max_scale, max_side / max(shape[:2]))
 
 
 def decode(

@@ -1,7 +1,9 @@
 """The detector's decoding on maps made by hand, and faces that it finds."""
 
+import gc
 import importlib.util
 import types
+import weakref
 
 import cv2
 import numpy as np
@@ -107,6 +109,41 @@ def test_loading_is_counted_once_for_each_shape(fake, monkeypatch):
   for shape, loaded in (((90, 90), 1), ((90, 90), 1), ((90, 300), 2), ((90, 90), 2)):
     detect(np.zeros((*shape, 1), np.uint8))
     assert detect.loading == 7 * loaded
+
+
+def test_few_networks_are_kept_whatever_the_shapes(fake, monkeypatch):
+  kept = weakref.WeakSet()
+
+  def load(path):
+    network = FakeNetwork()
+    kept.add(network)
+    return network
+
+  monkeypatch.setattr(cv2.dnn, "readNetFromONNX", load)
+  detect = face_detector.build_detector(max_scale=1.0)
+  for height in range(128, 641, 64):
+    detect(np.zeros((height, 640, 1), np.uint8))
+    detect(np.zeros((640, height, 1), np.uint8))
+  gc.collect()
+  assert len(kept) == 4
+  # The latest shapes are those that are kept.
+  before = detect.loading
+  detect(np.zeros((640, 640, 1), np.uint8))
+  assert detect.loading == before
+
+
+@pytest.mark.parametrize(
+  ("shape", "arguments", "expected"),
+  [
+    ((640, 480, 3), {}, 24),
+    ((4912, 7360, 3), {}, 276),  # A photograph of 36 megapixels, shrunk 11.5 times.
+    ((4912, 7360, 3), {"max_side": 2560}, 69),
+    ((100, 100, 1), {}, 12),  # Enlarged twice at most.
+    ((100, 100, 1), {"max_scale": 1.0}, 24),
+  ],
+)
+def test_the_smallest_face_that_is_found(shape, arguments, expected):
+  assert face_detector.smallest_face(shape, **arguments) == pytest.approx(expected)
 
 
 def test_boxes_end_with_the_picture(fake):
