@@ -44,6 +44,11 @@ def define_flags() -> None:
   flags.DEFINE_float(
     "max_scale", 2.0, "Smaller pictures are enlarged by up to this factor, for that."
   )
+  flags.DEFINE_bool(
+    "upright",
+    True,
+    "Faces turned in the image are turned upright before they are read.",
+  )
   flags.DEFINE_integer("batch_size", 8, "Faces at a time.", 1)
   flags.DEFINE_enum("format", "jsonl", list(predict_output.FORMATS), "Of the lines.")
   flags.DEFINE_string("output", None, "File of the lines; by default standard output.")

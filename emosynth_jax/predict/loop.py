@@ -44,6 +44,7 @@ def build_predictor(given: Any) -> predictor_module.Predictor:
     min_face_score=given.min_face_score,
     max_side=given.max_side,
     max_scale=given.max_scale,
+    upright=given.upright,
     batch_size=given.batch_size,
     data_dir=given.data_dir,
   )

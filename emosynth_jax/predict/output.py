@@ -16,7 +16,8 @@ from emosynth_jax.utils import csv_rows, output_files
 
 FORMATS = ("jsonl", "csv")
 _COLUMNS = (
-  "source frame seconds face left top right bottom detection_score label confidence"
+  "source frame seconds face left top right bottom detection_score angle label "
+  "confidence"
 ).split()
 # A file name may contain bytes that are not valid text, which are escaped for JSON.
 _TEXT: dict[str, Any] = {
@@ -84,6 +85,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
           i,
           *(face["box"] or [None] * 4),
           face["detection_score"],
+          face["angle"],
           face["label"],
           face["confidence"],
           *face["probabilities"].values(),
@@ -104,6 +106,8 @@ def _rounded(prediction: Any) -> dict[str, Any]:
   if prediction.box:
     record["box"] = [round(x, 1) for x in prediction.box]
     record["detection_score"] = round(prediction.detection_score or 0.0, 4)
+  if prediction.angle is not None:
+    record["angle"] = round(prediction.angle, 1)
   record["confidence"] = round(prediction.confidence, 5)
   record["probabilities"] = {
     name: round(p, 5) for name, p in prediction.probabilities.items()

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import special
 
 from emosynth_jax import bundle
-from emosynth_jax.data.images import decoding, face_crop, face_detector
+from emosynth_jax.data.images import decoding, face_detector
 from emosynth_jax.data.images import files as image_files
 from emosynth_jax.predict import image_input, media, sources
 from emosynth_jax.predict.labels import FACES, UNCERTAIN
@@ -36,6 +36,8 @@ class Prediction(NamedTuple):
     label: the most probable class, or "uncertain" below the minimum confidence.
     confidence: the calibrated probability of the most probable class.
     probabilities: of each class by name, calibrated; they sum to 1.
+    angle: of the head in the image plane, in degrees clockwise; None without a
+      detector.
   """
 
   box: tuple[float, float, float, float] | None
@@ -43,6 +45,7 @@ class Prediction(NamedTuple):
   label: str
   confidence: float
   probabilities: dict[str, float]
+  angle: float | None = None
 
 
 class Predictor:
@@ -61,6 +64,7 @@ class Predictor:
     min_face_score: float = 0.5,
     max_side: int = 640,
     max_scale: float = 2.0,
+    upright: bool = True,
     batch_size: int = 8,
     array_order: str = "rgb",
     data_dir: str | None = None,
@@ -77,6 +81,8 @@ class Predictor:
       max_side: images with a longer side of more pixels are shrunk to it before
         detection; see `face_detector.build_detector`.
       max_scale: smaller images are enlarged by up to this factor, to that side at most.
+      upright: faces that are turned in the image plane, as in a photograph that lies on
+        its side, are turned upright before they are classified.
       batch_size: faces at a time.
       array_order: order of the channels of arrays, "rgb", or "bgr" as OpenCV reads
         images. Files and Pillow images are not concerned.
@@ -104,7 +110,10 @@ class Predictor:
     self._detect = None
     if faces == "detect":
       self._detect = face_detector.build_detector(
-        min_score=min_face_score, max_side=max_side, max_scale=max_scale
+        min_score=min_face_score,
+        max_side=max_side,
+        max_scale=max_scale,
+        upright=upright,
       )
     self.network = (
       source
@@ -130,6 +139,7 @@ class Predictor:
       "min_face_score": min_face_score,
       "max_side": max_side,
       "max_scale": max_scale,
+      "upright": upright,
       "batch_size": batch_size,
       "array_order": array_order,
     }
@@ -364,8 +374,11 @@ class Predictor:
     if smallest > 4 * face_detector.SMALLEST:
       self.timing.add_shrunk(smallest)
     self.timing.add_detection(time.monotonic() - began, self._detect.loading)
-    squares = [face_detector.square_of(face) for face in found]
-    crops = [self._prepare(face_crop.cut(picture, square)) for square in squares]
+    upright = self._arguments["upright"]
+    crops = [
+      self._prepare(face_detector.cut_face(picture, face, upright=upright))
+      for face in found
+    ]
     return list(zip(found, crops, strict=True))
 
   def _prepare(self, picture: np.ndarray) -> np.ndarray:
@@ -395,4 +408,5 @@ class Predictor:
       label=names[best] if confidence >= self._min_confidence else UNCERTAIN,
       confidence=confidence,
       probabilities=dict(zip(names, map(float, probabilities), strict=True)),
+      angle=face and face.angle,
     )

@@ -2,8 +2,8 @@
 
 JSON lines have one object for each image or frame:
 
-  {"source", "frame", "seconds", "faces": [{"box", "detection_score", "label",
-   "confidence", "probabilities"}, ...]}        or {"source", "error"}
+  {"source", "frame", "seconds", "faces": [{"box", "detection_score", "angle",
+   "label", "confidence", "probabilities"}, ...]}        or {"source", "error"}
 
 CSV has one row for each face, and one with an empty label for an image without faces.
 The exit code is 0, 1 for invalid arguments, 2 if a source could not be read (each has a

@@ -213,7 +213,12 @@ def test_the_detector_is_asked_as_the_arguments_say(file, monkeypatch):
 
   monkeypatch.setattr(face_detector, "build_detector", build)
   predict.Predictor(file, min_face_score=0.3, max_side=960, max_scale=3.0)
-  assert asked == {"min_score": 0.3, "max_side": 960, "max_scale": 3.0}
+  assert asked == {
+    "min_score": 0.3,
+    "max_side": 960,
+    "max_scale": 3.0,
+    "upright": True,
+  }
 
 
 def test_loading_the_detector_is_no_detection(file, monkeypatch):
@@ -228,6 +233,30 @@ def test_loading_the_detector_is_no_detection(file, monkeypatch):
   predictor(tiny_predictor.picture(1))
   assert predictor.timing.loading == 3600
   assert predictor.timing.detection < 0
+
+
+def test_a_face_on_its_side_is_read_as_the_upright_one(file, monkeypatch):
+  class Turned:
+    loading = 0.0
+    angle = 0.0
+
+    def __call__(self, picture):
+      return [face_detector.Face(8.0, 8.0, 24.0, 24.0, 0.9, self.angle)]
+
+  detector = Turned()
+  monkeypatch.setattr(face_detector, "build_detector", lambda **arguments: detector)
+  ramp = np.add.outer(7 * np.arange(32), np.arange(32)).astype(np.uint8)
+  turned = np.ascontiguousarray(np.rot90(ramp, -1))
+  upright = predict.Predictor(file, min_confidence=0)
+  plain = predict.Predictor(file, min_confidence=0, upright=False)
+  (expected,) = upright(ramp)
+  assert expected.angle == 0
+  detector.angle = 90.0
+  (found,), (as_it_is,) = upright(turned), plain(turned)
+  assert found.angle == as_it_is.angle == 90
+  wanted = list(expected.probabilities.values())
+  np.testing.assert_allclose(list(found.probabilities.values()), wanted, atol=0.02)
+  assert np.abs(np.subtract(list(as_it_is.probabilities.values()), wanted)).max() > 0.05
 
 
 def test_what_a_large_image_may_hide_is_said_once(file, fake_detector, monkeypatch):
