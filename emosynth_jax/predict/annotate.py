@@ -123,7 +123,7 @@ class Writer:
     frames are repeated or dropped so that each is shown at its time.
 
     Args:
-      frame: the `media.Frame` of the image.
+      frame: the `frame.Frame` of the image.
       picture: uint8 `(H, W, 3)`, RGB.
 
     Raises:

@@ -75,7 +75,7 @@ def describe(
     seconds: time for reading and prediction, without one-time costs.
     timing: times of the parts.
     batch_size: faces at a time.
-    passed_over: as `media.read_all` counts it.
+    passed_over: as `sources.find` counts it.
 
   Returns:
     Lines.
