@@ -40,7 +40,7 @@ def decode(content: bytes, source: str) -> np.ndarray:
     if content[4:8] == b"ftyp" and b"avif" not in content[:64]:
       if content[8:12] in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"mif1"):
         raise ValueError(
-          f"{source}: HEIC images can't be read here; save it as JPEG or PNG"
+          f"{source}: HEIC is not supported; convert it to JPEG or PNG"
         ) from error
     raise
 

@@ -79,7 +79,7 @@ def _read_image(source: sources.Source, every: int, max_frames: int) -> Iterator
     yield Frame(path, name, image_input.decode(content, path))
     return
   except OSError as error:
-    yield Frame(path, name, None, f"it can't be read ({sources.reason(error)})")
+    yield Frame(path, name, None, f"cannot be read ({sources.reason(error)})")
     return
   except ValueError as error:
     trouble = str(error).removeprefix(f"{path}: ")

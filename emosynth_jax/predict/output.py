@@ -130,14 +130,12 @@ def check_output(output: str, inputs: Sequence[str]) -> None:
   path = pathlib.Path(os.path.realpath(output))
   # The content of a folder is not known yet.
   if path.suffix.lower() in sources.IMAGE_SUFFIXES | sources.VIDEO_SUFFIXES:
-    raise ValueError(
-      f"--output: expected the name of a file of lines (.jsonl, .csv), got {output}"
-    )
+    raise ValueError(f"--output: expected a .jsonl or .csv file, got {output}")
   for target in (path, _partial(path)):
     for source in inputs:
       if target.exists() and os.path.exists(source):
         if os.path.samefile(target, source):
-          raise ValueError(f"--output: {target} is read; give another name")
+          raise ValueError(f"--output: {target} is also an input; choose another name")
 
 
 @contextlib.contextmanager
@@ -174,7 +172,7 @@ def open_lines(output: str | None) -> Iterator[TextIO]:
       yield file
   except BaseException:
     if partial.exists() and partial.stat().st_size:
-      logging.error("What was answered so far is in %s.", partial)
+      logging.error("The predictions so far are in %s.", partial)
     else:
       partial.unlink(missing_ok=True)
     raise

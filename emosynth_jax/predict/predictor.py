@@ -123,8 +123,8 @@ class Predictor:
     height, width, _ = self.network.image_shape
     if height != width:
       raise ValueError(
-        f"expected a network of square images, got one of {height}x{width}: faces are "
-        "cut out as squares"
+        f"expected a network of square images, got {height}x{width}: faces are "
+        "cropped as squares"
       )
     self._compute_logits = bundle.compile_logits(self.network, batch_size=batch_size)
     self._batch_size = batch_size
@@ -204,7 +204,9 @@ class Predictor:
           yield i, image_input.load(picture, order=self._array_order)
         except (TypeError, ValueError, OSError) as error:
           if not return_exceptions:
-            error.add_note(f"in pictures[{i}]; return_exceptions=True skips it")
+            error.add_note(
+              f"in images[{i}]; set return_exceptions=True to continue with the others"
+            )
             raise
           errors[i] = error
           yield i, None
@@ -233,7 +235,7 @@ class Predictor:
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if no frame can be read, or, after its frames, if the video is cut
+      ValueError: if no frame can be decoded, or, after its frames, if the video is cut
         off.
       RuntimeError: in a forked process.
     """

@@ -90,7 +90,7 @@ def find(
         else:
           yield Source(source, name, error=MISSING)
       except (OSError, ValueError) as error:
-        yield Source(source, name, error=f"it can't be read ({reason(error)})")
+        yield Source(source, name, error=f"cannot be read ({reason(error)})")
       else:
         if stat.S_ISDIR(mode):
           yield from _find_in_folder(path, passed_over)
@@ -99,7 +99,9 @@ def find(
           yield Source(source, name, "video" if is_video else "unknown")
         else:
           yield Source(
-            source, name, error="no file; a webcam is given by its number, as in 0"
+            source,
+            name,
+            error="no such file; webcams are given by their number, for example 0",
           )
 
 
@@ -194,7 +196,7 @@ def _find_in_folder(
         paths.append(path)
   for error in troubles:
     path = pathlib.Path(error.filename)
-    why = f"this folder can't be read ({reason(error)})"
+    why = f"this folder cannot be read ({reason(error)})"
     yield Source(str(path), pathlib.PurePath(path.name), error=why)
   if not paths and not troubles:
     yield Source(

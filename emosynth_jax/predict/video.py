@@ -11,8 +11,8 @@ import cv2
 from emosynth_jax.predict import sources
 from emosynth_jax.predict.frame import Frame
 
-NO_FRAME = "no frame can be read from it"
-_STOPPED = "it stopped answering after {} frames"
+NO_FRAME = "no frame can be decoded"
+_STOPPED = "the {} stopped after {} frames"
 
 # Default frame rate if a file or webcam reports none or an invalid one.
 _USUAL_RATE = 25.0
@@ -39,7 +39,10 @@ def read_file(
     os.fspath(path).encode()
   except UnicodeEncodeError:
     yield Frame(
-      str(path), name, None, "OpenCV opens videos with UTF-8 names only; rename it"
+      str(path),
+      name,
+      None,
+      "OpenCV only opens videos with UTF-8 names; rename the file",
     )
     return
   yield from _read_timed(str(path), str(path), name, every, max_frames)
@@ -91,7 +94,7 @@ def _read_timed(
       return
     error = _error_at_end(capture, frames, (seconds or 0.0) + 1 / rate, start)
     if frames and sources.is_live(device):
-      error = _STOPPED.format(frames)
+      error = _STOPPED.format("stream", frames)
     if error:
       yield Frame(source, name, None, error)
   finally:
@@ -122,7 +125,8 @@ def read_webcam(number: int, *, every: int = 1, max_frames: int = 0) -> Iterator
 
     frames = yield from _read(capture, source, name, clock, every, max_frames)
     if frames is not None:
-      yield Frame(source, name, None, _STOPPED.format(frames) if frames else NO_FRAME)
+      error = _STOPPED.format("webcam", frames) if frames else NO_FRAME
+      yield Frame(source, name, None, error)
   finally:
     capture.release()
 
@@ -184,7 +188,7 @@ def _error_at_end(capture: Any, frames: int, seconds: float, start: float) -> st
   stated = frames_from_start(capture.get(cv2.CAP_PROP_FRAME_COUNT), start)
   rate = capture.get(cv2.CAP_PROP_FPS)
   if is_cut_off(frames, seconds, stated_frames=stated, stated_rate=rate):
-    return f"cut off or damaged: it ends after {frames} of {stated:.0f} frames"
+    return f"truncated or damaged: ends after {frames} of {stated:.0f} frames"
   return ""
 
 
@@ -212,7 +216,7 @@ def _read(
         picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         yield Frame(source, name, picture, "", index, seconds, rate)
       else:
-        error = "this frame can't be decoded"
+        error = "the frame cannot be decoded"
         yield Frame(source, name, None, error, index, seconds, rate)
       taken += 1
       if taken == max_frames:

@@ -21,7 +21,7 @@ def check_output(path: str | os.PathLike[str], flag: str) -> None:
   if target.is_dir():
     raise IsADirectoryError(f"{flag}: expected a file, {path} is a folder")
   if not target.parent.is_dir():
-    raise FileNotFoundError(f"{flag}: there is no folder {target.parent}")
+    raise FileNotFoundError(f"{flag}: no such folder: {target.parent}")
   if not os.access(target if target.exists() else target.parent, os.W_OK):
     raise PermissionError(f"{flag}: no permission to write {path}")
 

@@ -59,7 +59,7 @@ def test_a_segment_that_is_cut_off_is_told(tmp_path):
   path.write_bytes(content[:-250])
   *frames, last = media.read_all([str(path)])
   assert 0 < len(frames) < 13
-  assert last.error.startswith("cut off or damaged: it ends after ")
+  assert last.error.startswith("truncated or damaged: ends after ")
   assert last.error.endswith(" of 15 frames")
 
 
@@ -85,7 +85,7 @@ def test_a_codec_that_cannot_be_decoded_is_named():
   if can_decode:
     pytest.skip("this OpenCV decodes AV1")
   (frame,) = media.read_all([str(_VIDEOS / "av1.mp4")])
-  assert frame.error.startswith("no frame can be read from it: it is damaged, or")
+  assert frame.error.startswith("no frame can be decoded: it is damaged, or")
   assert "OpenCV can't decode its codec AV01 here; then convert it" in frame.error
 
 

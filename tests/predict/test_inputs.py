@@ -249,12 +249,12 @@ def test_what_is_no_film(predictor, tmp_path):
   with pytest.raises(IsADirectoryError, match="expected a video file"):
     next(predictor.video(tmp_path))
   (tmp_path / "a.mp4").write_bytes(b"no video" * 99)
-  with pytest.raises(ValueError, match=r"a\.mp4: no frame can be read"):
+  with pytest.raises(ValueError, match=r"a\.mp4: no frame can be decoded"):
     next(predictor.video(tmp_path / "a.mp4"))
   content = _film(tmp_path / "b.avi", 60).read_bytes()
   (tmp_path / "b.avi").write_bytes(content[: len(content) // 2])
   seen = []
-  with pytest.raises(ValueError, match=r"b\.avi: cut off or damaged"):
+  with pytest.raises(ValueError, match=r"b\.avi: truncated or damaged"):
     seen += [1 for _ in predictor.video(tmp_path / "b.avi")]
 
 
@@ -305,7 +305,7 @@ def test_a_film_at_an_address(predictor, address, tmp_path):
   assert {frame.source for frame in frames} == {f"{address}/film.avi"}
   assert frames[0].name.name.endswith("film.avi")
   (frame,) = media.read_all([f"{address}/no.avi"])
-  assert frame.error == "no frame can be read from it"
+  assert frame.error == "no frame can be decoded"
 
 
 def test_a_cameras_password_is_in_no_output(monkeypatch):
@@ -338,4 +338,4 @@ def test_a_cameras_password_is_in_no_output(monkeypatch):
   assert {frame.source for frame in [*frames, last]} == {"rtsp://me:***@host:554/1"}
   assert "cret" not in str(frames[0].name)
   # A camera has no end of its own.
-  assert last.error == "it stopped answering after 3 frames"
+  assert last.error == "the stream stopped after 3 frames"

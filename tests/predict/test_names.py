@@ -36,7 +36,7 @@ _HEAVY = ("jax", "flax", "cv2", "numpy", "PIL", "scipy", "matplotlib")
     (["nosuch.jpg", "neither.mp4"], 2, "nosuch.jpg: no such file, folder or webcam"),
     (["--bundle=no.safetensors", "a.png"], 1, "there is no bundle at no.safetensors"),
     (["--workdir=no", "a.png"], 1, "there is no no"),
-    (["--output=no/a.jsonl", "a.png"], 1, "--output: there is no folder"),
+    (["--output=no/a.jsonl", "a.png"], 1, "--output: no such folder"),
   ],
 )
 def test_a_mistyped_name_loads_no_network(arguments, code, message, tmp_path):
@@ -111,7 +111,7 @@ def _lines(path):
 @pytest.mark.parametrize("command", [_export, _bundle, _report, _lines])
 def test_an_output_that_cannot_be_written_is_refused_first(command, tmp_path):
   missing = tmp_path / "no" / "x.safetensors"
-  with pytest.raises(FileNotFoundError, match="--output: there is no folder"):
+  with pytest.raises(FileNotFoundError, match="--output: no such folder"):
     command(missing)
   assert not missing.parent.exists()
   (tmp_path / "folder.safetensors").mkdir()

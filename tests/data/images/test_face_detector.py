@@ -165,7 +165,7 @@ def test_a_face_that_is_hardly_turned_is_cut_as_it_is(angle):
   np.testing.assert_array_equal(found, face_crop.cut(_image(), square))
 
 
-def test_overlapping_boxes_are_one_face_and_the_surest_comes_first():
+def test_overlapping_boxes_are_one_face_and_the_most_confident_comes_first():
   centres, sizes, offsets, landmarks = _maps()
   sizes[:] = np.log(5)
   for row, column, score in [(5, 5, 0.6), (5, 6, 0.8), (15, 20, 0.9), (10, 10, 0.4)]:
