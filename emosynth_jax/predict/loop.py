@@ -78,10 +78,10 @@ def predict_all(
   if predict_sources.is_live(sources[-1]) and not given.max_frames:
     endless = predict_sources.shown(sources[-1])
   reported = set(predict_sources.missing(sources))
-  is_countable = all(source.error or source.kind != "video" for source in found)
   live = any(map(predict_sources.is_live, sources))
+  is_countable = not {source.kind for source in found} & {"video", "stream", "webcam"}
   progress = Progress(
-    len(found) if is_countable and not live else None,
+    len(found) if is_countable else None,
     is_alone=bool(given.output) or not sys.stdout.isatty(),
   )
   is_incomplete = False

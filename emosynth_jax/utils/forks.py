@@ -38,4 +38,6 @@ def _note_fork() -> None:
   _is_forked = _is_used or bool(is_running and is_running())
 
 
-os.register_at_fork(after_in_child=_note_fork)
+# Windows has no fork.
+if hasattr(os, "register_at_fork"):
+  os.register_at_fork(after_in_child=_note_fork)

@@ -179,4 +179,4 @@ def test_so_many_frames_of_a_webcam_are_no_error(monkeypatch, tmp_path):
 def test_a_film_whose_name_is_no_text(tmp_path):
   path = pathlib.Path("a\udcff.mp4")
   (frame,) = video.read_file(path, pathlib.PurePath(path.name))
-  assert "UTF-8 names only" in frame.error
+  assert "only opens videos with UTF-8 names" in frame.error
