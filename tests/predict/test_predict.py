@@ -274,7 +274,7 @@ def test_what_a_large_image_may_hide_is_said_once(file, fake_detector, monkeypat
   assert predictor.timing.smallest_face == pytest.approx(24 * 2570 / 640)
   counts = {"pictures": 4}
   text = timing.describe(counts, 1.0, predictor.timing, 8, Counter())
-  assert "2 images were shrunk more than fourfold" in text
+  assert "shrunk more than fourfold for detection: 2 images" in text
   assert "a larger --max_side finds them" in text
   # What is said can be helped by what is said.
   larger = predict.Predictor(file, max_side=1280)
