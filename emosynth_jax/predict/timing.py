@@ -88,8 +88,8 @@ def describe(
     lines.append(f"skipped in folders: {', '.join(passed)}")
   if timing.shrunk:
     lines.append(
-      f"shrunk more than fourfold for detection: {timing.shrunk} images, in which faces "
-      f"of less than about {timing.smallest_face:.0f} pixels may be missed; a larger "
+      f"shrunk more than fourfold for detection: {timing.shrunk} images, in which "
+      f"faces of less than about {timing.smallest_face:.0f} pixels may be missed; a larger "
       "--max_side finds them"
     )
   if counts["pictures"]:
