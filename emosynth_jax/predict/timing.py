@@ -89,8 +89,8 @@ def describe(
   if timing.shrunk:
     lines.append(
       f"shrunk more than fourfold for detection: {timing.shrunk} images, in which "
-      f"faces of less than about {timing.smallest_face:.0f} pixels may be missed; a larger "
-      "--max_side finds them"
+      f"faces of less than about {timing.smallest_face:.0f} pixels may be missed; a "
+      "larger --max_side finds them"
     )
   if counts["pictures"]:
     speed = [f"{counts['pictures'] / max(seconds, 1e-9):.1f} images/s"]
