@@ -42,8 +42,7 @@ def export_network(
     ValueError: for an unknown format, or int8 without images.
     ModuleNotFoundError: if a package of the extra `export` is missing.
   """
-  if format not in FORMATS:
-    raise ValueError(f"format: expected one of {', '.join(FORMATS)}; got {format!r}")
+  errors.check_choice("format", format, FORMATS)
 
   function = stablehlo.build_function(network)
   if format == "stablehlo":

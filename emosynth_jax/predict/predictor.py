@@ -17,7 +17,7 @@ from emosynth_jax.data.images import files as image_files
 from emosynth_jax.predict import image_input, media, sources
 from emosynth_jax.predict.labels import FACES, UNCERTAIN
 from emosynth_jax.predict.timing import Timing
-from emosynth_jax.utils import forks
+from emosynth_jax.utils import errors, forks
 
 # Maximum size in bytes of the images that wait for a full batch of faces.
 MAX_WAITING_BYTES = 256 * 2**20
@@ -96,17 +96,12 @@ class Predictor:
       RuntimeError: in a process that was forked after its parent used JAX.
     """
     forks.check("Predictor")
-    if faces not in FACES:
-      raise ValueError(f"faces: expected one of {', '.join(FACES)}; got {faces!r}")
+    errors.check_choice("faces", faces, FACES)
     if not 0 <= min_confidence <= 1:
       raise ValueError(f"min_confidence: expected [0, 1], got {min_confidence}")
     if batch_size < 1:
       raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
-    if array_order not in image_input.ORDERS:
-      raise ValueError(
-        f"array_order: expected one of {', '.join(image_input.ORDERS)}; got "
-        f"{array_order!r}"
-      )
+    errors.check_choice("array_order", array_order, image_input.ORDERS)
     self._detect = None
     if faces == "detect":
       self._detect = face_detector.build_detector(
@@ -196,7 +191,7 @@ class Predictor:
         f"predict: expected several images, got one {type(pictures).__name__}; call "
         "predictor(image), or predictor.predict([image])"
       )
-    errors: dict[int, Exception] = {}
+    failed: dict[int, Exception] = {}
 
     def loaded() -> Iterator[tuple[int, np.ndarray | None]]:
       for i, picture in enumerate(pictures):
@@ -208,11 +203,11 @@ class Predictor:
               f"in images[{i}]; set return_exceptions=True to continue with the others"
             )
             raise
-          errors[i] = error
+          failed[i] = error
           yield i, None
 
     answers = self._stream(loaded(), keep_pictures=False)
-    return [errors.get(i, predictions) for i, _, predictions in answers]
+    return [failed.get(i, predictions) for i, _, predictions in answers]
 
   def video(
     self,

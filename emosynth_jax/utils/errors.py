@@ -1,6 +1,7 @@
 """Errors that commands report in one line."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -24,3 +25,13 @@ def expect_several(name: str, value: Any) -> None:
     raise TypeError(
       f"{name}: expected several, got {value!r}; for one write [{value!r}]"
     )
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+  """Checks that a value is one of `choices`.
+
+  Raises:
+    ValueError: naming the argument, what was expected and what was given.
+  """
+  if value not in choices:
+    raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {value!r}")
