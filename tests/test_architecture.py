@@ -37,6 +37,8 @@ _LATE = {
   "emosynth_jax.main": {"emosynth_jax", "jax"},
   "emosynth_jax.models.from_torch": {"safetensors", "torch"},
   "emosynth_jax.predict": {"emosynth_jax"},  # A lazy __getattr__.
+  # A mistyped name is answered before JAX and OpenCV are imported.
+  "emosynth_jax.predict.run": {"emosynth_jax"},
   "emosynth_jax.utils.cli": {"jax"},
   "emosynth_jax.workdir.metric_writer": {"clu"},
 }

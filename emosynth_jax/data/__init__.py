@@ -12,7 +12,7 @@ import numpy as np
 
 from emosynth_jax.data import splits as _splits
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.utils import own_code
+from emosynth_jax.utils import errors, own_code
 from emosynth_jax.utils.nearest import did_you_mean
 
 __all__ = [
@@ -119,6 +119,7 @@ def load_splits(
     ValueError: for an unknown name, split or option, or an error of the loader.
     FileNotFoundError: the data set is missing; the message says how to get it.
   """
+  errors.expect_several("splits", splits)
   if limit < 0:
     raise ValueError(f"limit: expected 0 (all) or more, got {limit}")
   if not 0 <= validation_fraction < 1:

@@ -12,7 +12,7 @@ from emosynth_jax import bundle
 from emosynth_jax.data import run_data
 from emosynth_jax.export import int8, stablehlo, verify
 from emosynth_jax.export.onnx import writer as onnx_writer
-from emosynth_jax.utils import errors, files
+from emosynth_jax.utils import errors, files, output_files
 from emosynth_jax.workdir import provenance
 from emosynth_jax.workdir import record as run_record
 
@@ -109,14 +109,15 @@ def make(
 
   Args:
     source: a bundle or a run's folder.
-    output: the file; its folder is made if missing.
+    output: the file, in an existing folder.
     format: one of `FORMATS`.
     splits: of `SPLITS`, on which the content is compared; if empty, on noise alone.
     data_dir: data set directory, if it moved since training; else None.
     num_calibration_images: of the training split, for "onnx_int8".
 
   Raises:
-    FileNotFoundError: if there is no network, or the data is missing.
+    FileNotFoundError: if there is no network, or the data or the output's folder is
+      missing.
     ValueError: for an argument out of its range, data that is not the run's, or a
       content whose outputs differ from the network's.
     ModuleNotFoundError: if a package of the extra `export` is missing.
@@ -124,10 +125,13 @@ def make(
     CheckpointError: if the run's checkpoints are damaged.
   """
 
+  errors.expect_several("splits", splits)
   for split in splits:
     if split not in SPLITS:
       raise ValueError(f"--splits: expected some of {', '.join(SPLITS)}; got {split!r}")
-
+  # Before what takes a minute.
+  for path in (output, f"{output}.json"):
+    output_files.check_output(path, "--output")
   network = bundle.read_network(source, data_dir=data_dir)
   if data_dir is not None:
     network.config.data.data_dir = data_dir
@@ -163,8 +167,6 @@ def make(
       f"the network's by {furthest:.1e} (tolerance {TOLERANCE:g}); please report this "
       "with the output above"
     )
-
-  pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
   files.write_atomically(output, content)
   record = {
     "format": format,

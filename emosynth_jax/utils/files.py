@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from emosynth_jax.utils.output_files import naming, shorten
+
 
 def write_report(path: str | os.PathLike[str], report: Mapping[str, Any]) -> None:
   """Writes a report as strict JSON, atomically.
@@ -81,9 +83,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     content: the file's whole content.
   """
   path = pathlib.Path(path)
-  temporary = path.with_name(f".{path.name}.tmp")
+  temporary = path.with_name(f".{shorten(path.name, reserve=5)}.tmp")
   try:
-    with temporary.open("wb") as file:
+    with naming(path), temporary.open("wb") as file:
       file.write(content)
       file.flush()
       os.fsync(file.fileno())
