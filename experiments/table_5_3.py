@@ -30,7 +30,7 @@ def _define_flags():
     "crop",
     "centre",
     ["centre", "landmarks"],
-    "What is kept of CK+'s frames, see docs/data.md; CK+48 is cropped already.",
+    "What is kept of CK+'s frames, see docs/guides/data.md; CK+48 is cropped already.",
   )
   flags.DEFINE_string(
     "init_from",

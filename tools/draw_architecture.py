@@ -1,4 +1,4 @@
-"""Draws docs/architecture.svg: the rooms of the project, and what imports what.
+"""Draws docs/notes/architecture.svg: the rooms of the project, and what imports what.
 
   python -m tools.draw_architecture
 
@@ -244,10 +244,10 @@ def _free(wanted: float, layer: int) -> float:
 
 
 def main() -> None:
-  """Writes docs/architecture.svg."""
+  """Writes docs/notes/architecture.svg."""
   root = pathlib.Path(__file__).resolve().parents[1]
   graph = imports.rooms_graph(imports.read_modules(root))
-  (root / "docs" / "architecture.svg").write_text(draw(graph))
+  (root / "docs" / "notes" / "architecture.svg").write_text(draw(graph))
 
 
 if __name__ == "__main__":

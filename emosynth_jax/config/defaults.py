@@ -21,7 +21,7 @@ def get_default_config() -> ml_collections.ConfigDict:
   # parameters.
   config.init_from = ""
   # Weights of torchvision or timm to start from, a .safetensors, .npz or .pth file (see
-  # docs/models.md), and layers that keep their random initialization.
+  # docs/reference/models.md), and layers that keep their random initialization.
   config.pretrained = pretrained = ml_collections.ConfigDict()
   pretrained.file = ""
   pretrained.keep = ()
@@ -52,7 +52,7 @@ def get_default_config() -> ml_collections.ConfigDict:
   # Input pipeline: "resident" keeps images on the devices; "grain" keeps them on disk
   # or in host memory, from where Grain prefetches batches; "auto" is "resident" for a
   # split that takes at most `resident_gib` GiB of each device. The batches are the
-  # same. See docs/scaling.md.
+  # same. See docs/guides/distributed.md.
   data.pipeline = "auto"
   data.resident_gib = 4.0
   # Further arguments of the data set's loader.

@@ -137,7 +137,7 @@ def warn_of_other_form(
   if trained and counts and None not in forms and forms[0] != forms[1]:
     logging.warning(
       "Other pixel form: the network was trained on %s images and is %s %s ones; "
-      "results of the two forms can't be compared (docs/data.md).",
+      "results of the two forms can't be compared (docs/guides/data.md).",
       pixel_form.describe_counts(trained),
       use,
       pixel_form.describe_counts(counts),

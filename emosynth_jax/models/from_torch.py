@@ -229,7 +229,7 @@ def _read_torch(path):
   except ImportError as error:
     raise ImportError(
       f"{path}: reading it needs torch, which the extra oracle-models installs; or "
-      "write it as .npz or .safetensors where torch is, see docs/models.md"
+      "write it as .npz or .safetensors where torch is, see docs/reference/models.md"
     ) from error
   try:
     state = torch.load(path, map_location="cpu", weights_only=True)

@@ -143,7 +143,7 @@ def start_from_file(
   if not isinstance(model, NormalizedInputs):
     logging.warning(
       "config.input.mean is not set: published weights were trained on normalised "
-      "images; see docs/models.md."
+      "images; see docs/reference/models.md."
     )
   ema = None if state.ema is None else copy_for_ema(params, batch_stats)
   return state.replace(params=params, batch_stats=batch_stats, ema=ema)

