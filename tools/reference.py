@@ -1,0 +1,257 @@
+"""Prints the generated parts of the documentation's reference pages, as Markdown.
+
+  python -m tools.reference settings
+  python -m tools.reference commands
+
+`tools/docs_hooks.py` puts them into the pages when the site is built.
+"""
+
+import ast
+import importlib
+import inspect
+import io
+import pathlib
+import re
+import sys
+import textwrap
+import tokenize
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+from absl import flags
+
+from emosynth_jax import losses, models
+from emosynth_jax.config import defaults
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_PACKAGES = ("emosynth_jax", "experiments", "benchmarks")
+
+
+def _cell(text: object) -> str:
+  """Text in one cell of a Markdown table."""
+  return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+  """A Markdown table."""
+  lines = [head, ("---",) * len(head), *rows]
+  return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _comments(source: str) -> tuple[dict[int, str], dict[int, str]]:
+  """Comment lines and trailing comments of a file, by line number."""
+  own, trailing = {}, {}
+  for token in tokenize.generate_tokens(io.StringIO(source).readline):
+    if token.type == tokenize.COMMENT:
+      alone = token.line.strip().startswith("#")
+      (own if alone else trailing)[token.start[0]] = token.string.lstrip("# ")
+  return own, trailing
+
+
+def _settings_help() -> dict[str, str]:
+  """The comment above or beside each setting in the function of the defaults."""
+  function = defaults.get_default_config
+  first = function.__code__.co_firstlineno
+  source = inspect.getsource(function)
+  own, trailing = _comments(source)
+  names, found = {"config": ""}, {}
+  body = ast.parse(source).body[0]
+  assert isinstance(body, ast.FunctionDef) and first
+  for node in body.body:
+    if not isinstance(node, ast.Assign):
+      continue
+    paths = []
+    for target in node.targets:
+      if isinstance(target, ast.Attribute):
+        base = names.get(ast.unparse(target.value))
+        if base is None:
+          base = ast.unparse(target.value).removeprefix("config.")
+        paths.append(".".join(filter(None, [base, target.attr])))
+    for target in node.targets:
+      if isinstance(target, ast.Name) and paths:
+        names[target.id] = paths[0]
+    above, line = [], node.lineno - 1
+    while line in own:
+      above.insert(0, own[line])
+      line -= 1
+    text = " ".join(above)
+    if node.end_lineno in trailing:
+      text = f"{text} {trailing[node.end_lineno]}".strip()
+    for path in paths:
+      if text:
+        found[path] = text
+  return found
+
+
+def settings() -> str:
+  """Every setting with its default, by section."""
+  helps = _settings_help()
+  flat = defaults.flatten(defaults.get_default_config().to_dict())
+  sections: dict[str, list[tuple[object, ...]]] = {}
+  for path, value in flat.items():
+    section = path.rpartition(".")[0]
+    sections.setdefault(section, []).append(
+      (f"`{path}`", f"`{value!r}`", helps.get(path, ""))
+    )
+  parts = []
+  for section, rows in sections.items():
+    parts.append(f"## {section or 'Run'}\n")
+    if section and section in helps:
+      parts.append(f"{helps[section]}\n")
+    parts.append(_table(("setting", "default", "meaning"), rows) + "\n")
+  return "\n".join(parts)
+
+
+def _first_line(thing: Any) -> str:
+  """First line of a docstring, with code quoted as Markdown does."""
+  return (inspect.getdoc(thing) or "").partition("\n")[0].replace("``", "`")
+
+
+def _arguments(function: Callable[..., Any]) -> str:
+  """Keyword-only arguments with their defaults."""
+  known = losses._compose.hyperparameters(function)
+  return ", ".join(
+    f"`{name}`"
+    if value is inspect.Parameter.empty
+    else f"`{name}={getattr(value, '__name__', value)}`"
+    for name, value in known.items()
+  )
+
+
+def loss_table() -> str:
+  """Every loss by name: formula's first line, inputs and hyperparameters."""
+  rows = []
+  for name, loss in sorted(losses.LOSSES.items()):
+    kind = "margin" if name in losses.MARGINS else "loss"
+    summary = losses.MARGINS.get(name, loss)
+    rows.append(
+      (
+        f"`{name}`",
+        kind,
+        _first_line(summary),
+        ", ".join(f"`{x}`" for x in losses.loss_inputs(loss)),
+        _arguments(loss),
+      )
+    )
+  return _table(("name", "kind", "what it computes", "inputs", "hyperparameters"), rows)
+
+
+def model_table() -> str:
+  """Every network by name: first line of its docstring, and its arguments."""
+  rows = []
+  for name, model in sorted(models.MODELS.items()):
+    arguments = [
+      f"`{field}={model.__dataclass_fields__[field].default!r}`"
+      if isinstance(
+        model.__dataclass_fields__[field].default, (int, float, str, bool, tuple)
+      )
+      else f"`{field}`"
+      for field in model.__dataclass_fields__
+      if field not in ("num_classes", "parent", "name")
+    ]
+    rows.append((f"`{name}`", _first_line(model), ", ".join(arguments)))
+  return _table(("name", "network", "arguments"), rows)
+
+
+def command_modules() -> Iterator[str]:
+  """Modules that run as commands: `python -m MODULE`."""
+  for package in _PACKAGES:
+    for path in sorted((_ROOT / package).rglob("*.py")):
+      if '\nif __name__ == "__main__":' in path.read_text():
+        parts = path.relative_to(_ROOT).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__main__")
+
+
+def command_flags(module: str) -> tuple[str, list[tuple[str, str, str]]]:
+  """What a command's --help says.
+
+  Args:
+    module: as `command_modules` names it.
+
+  Returns:
+    The docstring, and for each flag its name, default and help.
+  """
+  path = _ROOT / pathlib.Path(*module.split("."))
+  name = f"{module}.__main__" if path.is_dir() else module
+  _forget_flags()
+  sys.modules.pop(name, None)
+  try:
+    code = importlib.import_module(name)
+    # Commands define their flags when they are run.
+    with mock.patch("absl.app.run"):
+      getattr(code, "run", lambda: None)()
+    rows = []
+    for flag in sorted(_own_flags()):
+      held = flags.FLAGS[flag]
+      default = held.default
+      if isinstance(default, list):
+        default = ",".join(map(str, default))
+      # The default of --config is the machinery's own, not a user's.
+      shown = str(default) if isinstance(default, (str, int, float)) else ""
+      rows.append((flag, shown, held.help or ""))
+    return inspect.getdoc(code) or "", rows
+  finally:
+    _forget_flags()
+
+
+def _own_flags() -> list[str]:
+  """Names of the flags that this project's modules have defined."""
+  return [
+    flag.name
+    for module, defined in flags.FLAGS.flags_by_module_dict().items()
+    if module.startswith(_PACKAGES)
+    for flag in defined
+  ]
+
+
+def _forget_flags() -> None:
+  """Removes them, since commands define flags of the same names."""
+  for flag in _own_flags():
+    delattr(flags.FLAGS, flag)
+
+
+def _fenced(docstring: str) -> str:
+  """A docstring whose indented lines become code blocks."""
+
+  def fence(match: re.Match[str]) -> str:
+    code = textwrap.dedent(match[0]).strip("\n")
+    language = "sh" if code.startswith("python -m") else "text"
+    return f"\n```{language if 'import ' not in code else 'python'}\n{code}\n```\n\n"
+
+  return re.sub(r"(?:^(?:  .*)\n+)+", fence, docstring + "\n", flags=re.MULTILINE)
+
+
+def commands() -> str:
+  """Every command of the package: its docstring and flags."""
+  parts = []
+  for module in command_modules():
+    if not module.startswith("emosynth_jax"):
+      continue
+    text, rows = command_flags(module)
+    if text.startswith("Alias"):
+      continue
+    parts.append(f"## {module}\n\n{_fenced(text)}")
+    cells = [(f"`--{flag}`", f"`{d}`" if d else "", h) for flag, d, h in rows]
+    if cells:
+      parts.append(_table(("flag", "default", "meaning"), cells) + "\n")
+  return "\n".join(parts)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+  "settings": settings,
+  "losses": loss_table,
+  "models": model_table,
+  "commands": commands,
+}
+
+
+def main() -> None:
+  """Prints one part."""
+  if len(sys.argv) != 2 or sys.argv[1] not in PARTS:
+    sys.exit(f"error: expected one of {', '.join(PARTS)}")
+  print(PARTS[sys.argv[1]]())
+
+
+if __name__ == "__main__":
+  main()
