@@ -6,15 +6,9 @@ from typing import Any
 
 from mkdocs.exceptions import PluginError
 
-from tools import reference
+from tools import docs_text, reference
 
 _MARKER = re.compile(r"<!-- generated: (\w+)[^>]*-->")
-# What a browser loads by itself; links that a reader follows are not meant.
-_LOADED = re.compile(
-  r"""<(?:script|img|iframe|source|video|audio)\b[^>]*\bsrc=["']?(?:https?:)?//[^>]*>"""
-  r"""|<link\b(?![^>]*\brel=["']?canonical)[^>]*\bhref=["']?(?:https?:)?//[^>]*>"""
-  r"""|@import\s+[^;]*//[^;]*|url\(["']?(?:https?:)?//[^)]*\)"""
-)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -25,5 +19,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def on_post_build(config: Any) -> None:
   """Fails where a page or style sheet would load something from another host."""
   for path in sorted(pathlib.Path(config.site_dir).rglob("*")):
-    if path.suffix in (".html", ".css") and (found := _LOADED.search(path.read_text())):
-      raise PluginError(f"{path} loads something from another host: {found[0]}")
+    if path.suffix not in (".html", ".css"):
+      continue
+    if found := docs_text.find_external_request(path.read_text()):
+      raise PluginError(f"{path} loads something from another host: {found}")

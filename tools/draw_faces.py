@@ -19,16 +19,15 @@ def draw() -> tuple[np.ndarray, np.ndarray]:
   faces = synthetic_faces.load("", "test")
   images = faces.images[..., 0]
   of_class = [np.flatnonzero(faces.labels == k) for k in range(len(faces.class_names))]
-  border = {"pad_width": 2, "constant_values": 255}
 
   columns = []
   for name, rows in zip(faces.class_names, of_class, strict=True):
-    column = np.concatenate([np.pad(images[row], **border) for row in rows[:_ROWS]])
+    column = np.concatenate(
+      [np.pad(images[row], 2, constant_values=255) for row in rows[:_ROWS]]
+    )
     column = np.kron(column, np.ones((_SCALE, _SCALE), np.uint8))
     title = np.full((22, column.shape[1]), 255, np.uint8)
-    cv2.putText(
-      title, name, (6, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 0, 1, cv2.LINE_AA
-    )
+    cv2.putText(title, name, (6, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 0, 1, cv2.LINE_AA)
     columns.append(np.concatenate([title, column]))
   happy = faces.class_names.index("happy")
   return np.concatenate(columns, axis=1), images[of_class[happy][0]]

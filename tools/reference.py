@@ -2,6 +2,7 @@
 
   python -m tools.reference settings
   python -m tools.reference commands
+  python -m tools.reference flags MODULE...    # names of flags, as JSON
 
 `tools/docs_hooks.py` puts them into the pages when the site is built.
 """
@@ -10,12 +11,11 @@ import ast
 import importlib
 import inspect
 import io
+import json
 import pathlib
-import re
 import sys
-import textwrap
 import tokenize
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -23,6 +23,7 @@ from absl import flags
 
 from emosynth_jax import losses, models
 from emosynth_jax.config import defaults
+from tools import docs_text
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _PACKAGES = ("emosynth_jax", "experiments", "benchmarks")
@@ -33,7 +34,7 @@ def _cell(text: object) -> str:
   return " ".join(str(text).split()).replace("|", "\\|")
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
   """A Markdown table."""
   lines = [head, ("---",) * len(head), *rows]
   return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
@@ -41,7 +42,8 @@ def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
 
 def _comments(source: str) -> tuple[dict[int, str], dict[int, str]]:
   """Comment lines and trailing comments of a file, by line number."""
-  own, trailing = {}, {}
+  own: dict[int, str] = {}
+  trailing: dict[int, str] = {}
   for token in tokenize.generate_tokens(io.StringIO(source).readline):
     if token.type == tokenize.COMMENT:
       alone = token.line.strip().startswith("#")
@@ -52,12 +54,12 @@ def _comments(source: str) -> tuple[dict[int, str], dict[int, str]]:
 def _settings_help() -> dict[str, str]:
   """The comment above or beside each setting in the function of the defaults."""
   function = defaults.get_default_config
-  first = function.__code__.co_firstlineno
   source = inspect.getsource(function)
   own, trailing = _comments(source)
-  names, found = {"config": ""}, {}
+  names: dict[str, str] = {"config": ""}
+  found: dict[str, str] = {}
   body = ast.parse(source).body[0]
-  assert isinstance(body, ast.FunctionDef) and first
+  assert isinstance(body, ast.FunctionDef)
   for node in body.body:
     if not isinstance(node, ast.Assign):
       continue
@@ -71,7 +73,8 @@ def _settings_help() -> dict[str, str]:
     for target in node.targets:
       if isinstance(target, ast.Name) and paths:
         names[target.id] = paths[0]
-    above, line = [], node.lineno - 1
+    above: list[str] = []
+    line = node.lineno - 1
     while line in own:
       above.insert(0, own[line])
       line -= 1
@@ -211,17 +214,6 @@ def _forget_flags() -> None:
     delattr(flags.FLAGS, flag)
 
 
-def _fenced(docstring: str) -> str:
-  """A docstring whose indented lines become code blocks."""
-
-  def fence(match: re.Match[str]) -> str:
-    code = textwrap.dedent(match[0]).strip("\n")
-    language = "sh" if code.startswith("python -m") else "text"
-    return f"\n```{language if 'import ' not in code else 'python'}\n{code}\n```\n\n"
-
-  return re.sub(r"(?:^(?:  .*)\n+)+", fence, docstring + "\n", flags=re.MULTILINE)
-
-
 def commands() -> str:
   """Every command of the package: its docstring and flags."""
   parts = []
@@ -231,7 +223,7 @@ def commands() -> str:
     text, rows = command_flags(module)
     if text.startswith("Alias"):
       continue
-    parts.append(f"## {module}\n\n{_fenced(text)}")
+    parts.append(f"## {module}\n\n{docs_text.to_markdown(text)}\n")
     cells = [(f"`--{flag}`", f"`{d}`" if d else "", h) for flag, d, h in rows]
     if cells:
       parts.append(_table(("flag", "default", "meaning"), cells) + "\n")
@@ -248,9 +240,14 @@ PARTS: dict[str, Callable[[], str]] = {
 
 def main() -> None:
   """Prints one part."""
-  if len(sys.argv) != 2 or sys.argv[1] not in PARTS:
-    sys.exit(f"error: expected one of {', '.join(PARTS)}")
-  print(PARTS[sys.argv[1]]())
+  part, modules = sys.argv[1:2], sys.argv[2:]
+  if part == ["flags"]:
+    names = {m: [name for name, _, _ in command_flags(m)[1]] for m in modules}
+    print(json.dumps(names))
+  elif len(sys.argv) == 2 and part[0] in PARTS:
+    print(PARTS[part[0]]())
+  else:
+    sys.exit(f"error: expected one of {', '.join(PARTS)}, or flags and modules")
 
 
 if __name__ == "__main__":
