@@ -14,7 +14,7 @@ from emosynth_jax.config.stored import read_config
 from emosynth_jax.metrics import calibration
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import files
-from emosynth_jax.workdir import digests
+from emosynth_jax.workdir import digests, own_parts
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
@@ -43,7 +43,7 @@ def read_workdir(workdir: str | os.PathLike, *, data_dir: str | None = None) -> 
     CheckpointError: if the checkpoints are damaged.
   """
   workdir = pathlib.Path(workdir)
-  config = read_config(workdir)
+  config = own_parts.of_run(read_config(workdir), workdir)
   if data_dir is not None:
     config.data.data_dir = data_dir
   path = workdir / "calibration.json"
@@ -53,7 +53,10 @@ def read_workdir(workdir: str | os.PathLike, *, data_dir: str | None = None) -> 
     try:
       files.write_report(path, known[0])
     except OSError as error:
-      logging.warning("The calibration can't be kept (%s).", error)
+      logging.warning(
+        "The calibration could not be saved (%s); it will be recomputed next time.",
+        error,
+      )
   record, variables = known
   trained_by = run_record.read_provenance(workdir)
   return from_record(config, variables, record)._replace(
@@ -85,8 +88,8 @@ def calibrate(
     _, state, datasets = load_best(config, workdir, ("validation",))
   except FileNotFoundError as error:
     raise FileNotFoundError(
-      f"{error}. (The run's validation split is needed once, to calibrate its "
-      "probabilities; --data_dir says where the data set is.)"
+      f"{error}. The validation split is needed once, to calibrate probabilities: set "
+      "--data_dir to the data set directory."
     ) from error
   dataset = datasets["validation"]
   variables = jax.device_get(state.evaluation_variables)
@@ -128,7 +131,7 @@ def _read_calibrated(
     known = record["variables_crc32"]
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(
-      f"{path} is damaged ({error!r}): delete it to calibrate again"
+      f"{path} is damaged ({error!r}): delete it to recalibrate"
     ) from error
   if not (workdir / "checkpoints" / "best").is_dir():
     return None
@@ -139,6 +142,6 @@ def _read_calibrated(
     checkpoints.close()
   variables = restored and {name: dict(x) for name, x in restored._asdict().items()}
   if not variables or digests.checksum(variables) != known:
-    logging.info("%s is of another epoch: calibrating again.", path)
+    logging.info("%s belongs to another epoch: recalibrating.", path)
     return None
   return record, variables

@@ -54,7 +54,7 @@ def check_arrays(bundle: Any) -> None:
   shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
   wanted = flax.traverse_util.flatten_dict(dict(shapes), sep="/")
   found = flax.traverse_util.flatten_dict(bundle.variables, sep="/")
-  network = f"the network {bundle.config.model.name!r} of its config"
+  network = f"its config's network {bundle.config.model.name!r}"
   if missing := sorted(wanted.keys() - found.keys()):
     raise ValueError(f"{network} has {_listed(missing)}, the file hasn't")
   if unknown := sorted(found.keys() - wanted.keys()):

@@ -15,7 +15,9 @@ from emosynth_jax.data.augmentation import augment
 from emosynth_jax.models import network_inputs
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
 from emosynth_jax.training import optimizers
+from emosynth_jax.training.own_parts import check_network, resolve_loss, resolve_model
 from emosynth_jax.training.state import TrainState, create_train_state
+from emosynth_jax.utils import own_code
 
 
 class Experiment(NamedTuple):
@@ -58,14 +60,16 @@ def build_experiment(
   """
   model_arguments = dict(config.model)
   model_arguments["dtype"] = jnp.dtype(model_arguments["dtype"])
-  loss_arguments = dict(config.loss)
-  loss_name = loss_arguments.pop("name")
+  loss, loss_arguments = resolve_loss(config)
 
   # A sub-center loss has several columns of the last layer for each class.
   num_outputs = num_classes * loss_arguments.get("sub_centers", 1)
+  model_name = model_arguments.pop("name")
   model = models.build_model(
-    model_arguments.pop("name"), num_classes=num_outputs, **model_arguments
+    resolve_model(model_name), num_classes=num_outputs, **model_arguments
   )
+  if own_code.is_own(model_name):
+    check_network(model, model_name, image_shape, num_outputs)
   if config.input.mean:
     model = NormalizedInputs(model, tuple(config.input.mean), tuple(config.input.std))
 
@@ -76,8 +80,8 @@ def build_experiment(
     mixup = functools.partial(augment.mixup, alpha=config.mixup_alpha)
   return Experiment(
     model=model,
-    loss=losses.get_loss(loss_name, **loss_arguments),
-    evaluation_logits=losses.get_evaluation_logits(loss_name, **loss_arguments),
+    loss=losses.get_loss(loss, **loss_arguments),
+    evaluation_logits=losses.get_evaluation_logits(loss, **loss_arguments),
     optimizer=optimizer,
     plateau=plateau,
     preprocess=network_inputs.build_preprocess(
@@ -96,10 +100,27 @@ def build_experiment(
       plateau=plateau,
       image_shape=image_shape,
       input_scale=config.input.scale,
-      init_loss_state=functools.partial(losses.init_state, loss_name, num_classes),
+      init_loss_state=functools.partial(losses.init_state, loss, num_classes),
       has_ema=config.ema_decay > 0,
     ),
   )
+
+
+def check_parts(config: ml_collections.ConfigDict) -> None:
+  """Checks the names and arguments of a config's network and loss, before any data.
+
+  Args:
+    config: a checked config.
+
+  Raises:
+    FileNotFoundError, ValueError: as `build_experiment`, whatever the data.
+  """
+  arguments = dict(config.model)
+  name = arguments.pop("name")
+  models.build_model(resolve_model(name), num_classes=2, **arguments)
+  loss, arguments = resolve_loss(config)
+  losses.get_evaluation_logits(loss, **arguments)
+  losses.init_state(loss, num_classes=2, dim=2)
 
 
 def create_state(experiment: Experiment, seed: int) -> TrainState:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -10,7 +11,7 @@ from typing import Any
 
 import ml_collections
 
-from emosynth_jax.config import defaults
+from emosynth_jax.config import defaults, renamed
 from emosynth_jax.data import fingerprints
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
@@ -23,7 +24,7 @@ from emosynth_jax.workdir import provenance
 _FREE_SETTINGS = (
   "data.data_dir",
   "data.test_split",
-  "evaluate_without_twins",
+  "evaluate_deduplicated",
   "num_epochs",
   "early_stop_patience",
   "eval_augment",
@@ -47,8 +48,8 @@ _LATER_SETTINGS = {
   "input.equalize": "none",
   "input.equalize_share": 0.5,
   "data.drop_duplicates": False,
-  "data.twins.max_distance": 12,
-  "data.twins.min_correlation": 0.9,
+  "data.near_duplicates.max_distance": 12,
+  "data.near_duplicates.min_correlation": 0.9,
   "optimizer.name": "adam",
   "optimizer.momentum": 0.9,
   "optimizer.weight_decay": 0.0,
@@ -86,7 +87,8 @@ def only_training_in(workdir: str | os.PathLike) -> Iterator[None]:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise ValueError(
-        f"another process trains in {workdir}: wait for it, or use another --workdir"
+        f"another process is training in {workdir}: wait for it, or use another "
+        "--workdir"
       ) from None
     yield
 
@@ -165,6 +167,8 @@ def keep_provenance(
   step: int,
   devices: Sequence[Any] | None = None,
   pixel_forms: Mapping[str, Mapping[str, int]] | None = None,
+  own_code: Mapping[str, Mapping[str, str]] | None = None,
+  config_file: str | None = None,
 ) -> None:
   """Adds a line to provenance.jsonl: the provenance of the run from `step` on.
 
@@ -173,12 +177,23 @@ def keep_provenance(
     step: the step from which it continues.
     devices: its devices, by default all.
     pixel_forms: of `fingerprints.form_counts`, of the run's splits; omitted if empty.
+    own_code: of `own_parts.hashes_of`; omitted if empty.
+    config_file: path of the command's config file, whose SHA-256 is recorded; None if
+      there is none.
   """
   path = pathlib.Path(workdir) / "provenance.jsonl"
   before = path.read_text() if path.exists() else ""
   record = {"step": step, **provenance.provenance(devices)}
   if pixel_forms:
     record["pixel_forms"] = pixel_forms
+  if own_code:
+    record["own_code"] = own_code
+  if config_file and pathlib.Path(config_file).is_file():
+    content = pathlib.Path(config_file).read_bytes()
+    record["config_file"] = {
+      "name": config_file,
+      "sha256": hashlib.sha256(content).hexdigest(),
+    }
   line = json.dumps(record, sort_keys=True)
   # Atomic: a truncated line would corrupt the file permanently.
   files.write_atomically(path, f"{before}{line}\n".encode())
@@ -210,7 +225,7 @@ def check_same_config(
     old = comparable_settings(json.loads(path.read_text()))
   except (ValueError, AttributeError):
     raise ValueError(
-      f"{path} is damaged: delete it to go on with the settings of this command"
+      f"{path} is damaged: delete it to continue with the settings of this command"
     ) from None
   new = comparable_settings(json.loads(json.dumps(config.to_dict())))
   # A cosine ends with the last epoch: more epochs would change every step.
@@ -239,7 +254,7 @@ def comparable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
   Returns:
     Path to setting.
   """
-  flat = _LATER_SETTINGS | defaults.flatten(settings)
+  flat = _LATER_SETTINGS | defaults.flatten(renamed.with_new_names(settings))
   if flat.get("plateau.patience") == 0:
     unused = ("factor", "min_improvement", "min_scale")
     flat = {k: v for k, v in flat.items() if k not in {f"plateau.{n}" for n in unused}}

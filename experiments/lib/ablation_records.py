@@ -1,4 +1,4 @@
-"""Records of `margin_ablation`: a line for each member, and the common protocol."""
+"""Records of `margin_ablation`: one line per member, and the common protocol."""
 
 import json
 import pathlib
@@ -23,7 +23,7 @@ def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
       continue
     if not (isinstance(record, dict) and {"setting", "seed"} <= record.keys()):
       raise ValueError(
-        f"{path} holds no records of an ablation: {line[:60]}. Name another --workdir."
+        f"{path} has no records of an ablation: {line[:60]}. Use another --workdir."
       )
     records.append(record)
   return records
@@ -36,13 +36,13 @@ def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
       before = dict(json.loads(path.read_text()))
     except (TypeError, ValueError):
       raise ValueError(
-        f"{path} is damaged: name another --workdir, or delete the file if the "
-        "settings are the same as before"
+        f"{path} is damaged: use another --workdir, or delete the file if the "
+        "settings are unchanged"
       ) from None
     changed = [k for k in protocol if before.get(k) != protocol[k]]
     if changed:
       raise ValueError(
-        f"{path.parent} was begun with other settings: "
+        f"config mismatch with {path.parent}: "
         + ", ".join(f"{k} {before.get(k)!r}, now {protocol[k]!r}" for k in changed)
         + ". Name another --workdir."
       )

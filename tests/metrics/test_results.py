@@ -73,7 +73,7 @@ def test_the_table_names_protocol_totals_and_absent_classes():
     (line,) = [line for line in table.splitlines() if line.startswith(label)]
     assert line.split()[-2:] == [f"{100 * summary[key]:.2f}", "%"]
   assert f"{summary['loss']:.4f}" in table
-  assert table.endswith("not in the balanced accuracy: never seen\n")
+  assert table.endswith("excluded from balanced accuracy: never seen\n")
 
 
 def test_the_columns_of_the_table_line_up():
@@ -131,9 +131,12 @@ def test_the_report_is_strict_json_that_reads_back(tmp_path):
 @pytest.mark.parametrize(
   ("report", "message"),
   [
-    ({"a": {"b": [0, {1, 2}]}}, r"report\['a'\]\['b'\]\[1\]: set has no form in JSON"),
+    (
+      {"a": {"b": [0, {1, 2}]}},
+      r"report\['a'\]\['b'\]\[1\]: set is not JSON-serializable",
+    ),
     ({"a": {3: "x"}}, r"report\['a'\]: expected strings as keys, got 3"),
-    ({"a": np.array([1j])}, r"report\['a'\]: ndarray has no form"),
+    ({"a": np.array([1j])}, r"report\['a'\]: ndarray is not JSON-serializable"),
   ],
 )
 def test_what_json_cannot_hold_is_refused_and_the_old_report_stays(

@@ -63,7 +63,7 @@ def open_split(
   for label, class_name in enumerate(class_names):
     files = _visible(roots[split] / class_name)
     if not files:
-      raise ValueError(f"{roots[split] / class_name}: this class has no image")
+      raise ValueError(f"{roots[split] / class_name}: no image of this class")
     paths += files
     labels += [label] * len(files)
   return Dataset(
@@ -93,7 +93,7 @@ def _split_roots(root: pathlib.Path) -> dict[str, pathlib.Path]:
       if (root / name).is_dir():
         if split in roots:
           raise ValueError(
-            f"{root}: both {roots[split].name}/ and {name}/ are there; keep one"
+            f"{root}: both {roots[split].name}/ and {name}/ exist; keep one"
           )
         roots[split] = root / name
   return roots or {"train": root}
@@ -112,9 +112,9 @@ def _class_names(roots: dict[str, pathlib.Path]) -> tuple[str, ...]:
   for split, found in others:
     if found != expected:
       raise ValueError(
-        f"{roots[split]}: its class folders differ from those of {roots[first].name}/: "
-        f"missing {sorted(set(expected) - set(found))}, "
-        f"unexpected {sorted(set(found) - set(expected))}"
+        f"{roots[split]}: class folders differ from those of {roots[first].name}/: "
+        f"missing {sorted(set(expected) - set(found))}, unexpected "
+        f"{sorted(set(found) - set(expected))}"
       )
   return expected
 
