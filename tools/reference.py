@@ -8,13 +8,14 @@
 """
 
 import ast
-import importlib
 import inspect
 import io
 import json
 import pathlib
+import runpy
 import sys
 import tokenize
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from unittest import mock
@@ -175,15 +176,15 @@ def command_flags(module: str) -> tuple[str, list[tuple[str, str, str]]]:
   Returns:
     The docstring, and for each flag its name, default and help.
   """
-  path = _ROOT / pathlib.Path(*module.split("."))
-  name = f"{module}.__main__" if path.is_dir() else module
   _forget_flags()
-  sys.modules.pop(name, None)
   try:
-    code = importlib.import_module(name)
     # Commands define their flags when they are run.
-    with mock.patch("absl.app.run"):
-      getattr(code, "run", lambda: None)()
+    with (
+      mock.patch("absl.app.run"),
+      mock.patch("sys.argv", [module]),
+      warnings.catch_warnings(action="ignore", category=RuntimeWarning),
+    ):
+      namespace = runpy.run_module(module, run_name="__main__")
     rows = []
     for flag in sorted(_own_flags()):
       held = flags.FLAGS[flag]
@@ -193,19 +194,20 @@ def command_flags(module: str) -> tuple[str, list[tuple[str, str, str]]]:
       # The default of --config is the machinery's own, not a user's.
       shown = str(default) if isinstance(default, (str, int, float)) else ""
       rows.append((flag, shown, held.help or ""))
-    return inspect.getdoc(code) or "", rows
+    return inspect.cleandoc(namespace["__doc__"] or ""), rows
   finally:
     _forget_flags()
 
 
-def _own_flags() -> list[str]:
+def _own_flags() -> set[str]:
   """Names of the flags that this project's modules have defined."""
-  return [
+  return {
     flag.name
     for module, defined in flags.FLAGS.flags_by_module_dict().items()
     if module.startswith(_PACKAGES)
     for flag in defined
-  ]
+    if flag.name in flags.FLAGS
+  }
 
 
 def _forget_flags() -> None:
