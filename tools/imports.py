@@ -19,7 +19,7 @@ LAYERS = (
   {"workdir"},
   {"training"},
   {"train_loop", "evaluate", "analysis", "audit", "bundle"},
-  {"report", "predict", "export", "main", "api"},
+  {"report", "predict", "export", "main", "api", "console"},
   {"experiments"},
   {"benchmarks"},
 )

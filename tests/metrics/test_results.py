@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import types
 
 import jax
 import jax.numpy as jnp
@@ -210,10 +211,24 @@ def test_the_commit_is_that_of_the_packages_checkout(checkout, monkeypatch):
   assert provenance._commit(file) == commit
 
 
-@pytest.mark.parametrize("name", ["package/module.py", "package/new.py", "README"])
-def test_a_changed_or_new_file_makes_the_commit_dirty(checkout, name):
-  (checkout / name).write_text("x = 2\n")
+def test_a_changed_file_makes_the_commit_dirty(checkout):
+  (checkout / "README").write_text("untracked")
+  (checkout / "package" / "module.py").write_text("x = 2\n")
   commit = _git(checkout, "rev-parse", "HEAD")
+  assert provenance._commit(checkout / "package" / "module.py") == f"{commit}+dirty"
+
+
+def test_a_new_file_makes_the_commit_dirty_only_if_it_is_imported(
+  checkout, monkeypatch
+):
+  new = checkout / "package" / "new.py"
+  new.write_text("x = 2\n")
+  commit = _git(checkout, "rev-parse", "HEAD")
+  assert provenance._commit(checkout / "package" / "module.py") == commit
+
+  module = types.ModuleType("emosynth_jax.new")
+  module.__file__ = str(new.resolve())
+  monkeypatch.setitem(sys.modules, "emosynth_jax.new", module)
   assert provenance._commit(checkout / "package" / "module.py") == f"{commit}+dirty"
 
 
