@@ -182,9 +182,10 @@ def _commands():
 def test_commands_have_the_flags_that_are_shown():
   commands = _commands()
   assert len(commands) > 50
-  modules = sorted(
-    {module for module, _, _ in commands} - {"emosynth_jax.data.prepare"}
-  )
+  # data.prepare is of argparse, and a figure's flags depend on its number.
+  others = ("emosynth_jax.data.prepare", "experiments.figure")
+  commands = [command for command in commands if command[0] not in others]
+  modules = sorted({module for module, _, _ in commands})
   listed = subprocess.run(
     [sys.executable, "-m", "tools.reference", "flags", *modules],
     cwd=_ROOT,
