@@ -8,6 +8,7 @@
 """
 
 import ast
+import contextlib
 import inspect
 import io
 import json
@@ -183,8 +184,12 @@ def command_flags(module: str) -> tuple[str, list[tuple[str, str, str]]]:
       mock.patch("absl.app.run"),
       mock.patch("sys.argv", [module]),
       warnings.catch_warnings(action="ignore", category=RuntimeWarning),
+      # Without arguments a command may end in a message.
+      contextlib.redirect_stdout(io.StringIO()),
+      contextlib.redirect_stderr(io.StringIO()),
+      contextlib.suppress(SystemExit),
     ):
-      namespace = runpy.run_module(module, run_name="__main__")
+      runpy.run_module(module, run_name="__main__")
     rows = []
     for flag in sorted(_own_flags()):
       held = flags.FLAGS[flag]
@@ -194,7 +199,9 @@ def command_flags(module: str) -> tuple[str, list[tuple[str, str, str]]]:
       # The default of --config is the machinery's own, not a user's.
       shown = str(default) if isinstance(default, (str, int, float)) else ""
       rows.append((flag, shown, held.help or ""))
-    return inspect.cleandoc(namespace["__doc__"] or ""), rows
+    path = _ROOT.joinpath(*module.split("."))
+    file = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+    return ast.get_docstring(ast.parse(file.read_text())) or "", rows
   finally:
     _forget_flags()
 
@@ -204,7 +211,7 @@ def _own_flags() -> set[str]:
   return {
     flag.name
     for module, defined in flags.FLAGS.flags_by_module_dict().items()
-    if module.startswith(_PACKAGES)
+    if module.startswith((*_PACKAGES, str(_ROOT)))
     for flag in defined
     if flag.name in flags.FLAGS
   }
