@@ -43,7 +43,7 @@ _ROOMS = {
 # one would cross another arrow or touch a box.
 _LANES = {("experiments", "bundle"): 2.7, ("experiments", "train_loop"): 0.5}
 
-_WIDTH = 900
+_WIDTH = 1000
 _COLUMN = 148
 _LEFT = 80
 _ROW = 86

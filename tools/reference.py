@@ -33,7 +33,7 @@ _PACKAGES = ("emosynth_jax", "experiments", "benchmarks")
 
 def _cell(text: object) -> str:
   """Text in one cell of a Markdown table."""
-  return " ".join(str(text).split()).replace("|", "\\|")
+  return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
