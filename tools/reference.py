@@ -9,6 +9,7 @@
 
 import ast
 import contextlib
+import importlib.util
 import inspect
 import io
 import json
@@ -92,6 +93,9 @@ def _settings_help() -> dict[str, str]:
 def settings() -> str:
   """Every setting with its default, by section."""
   helps = _settings_help()
+  if importlib.util.find_spec("emosynth_jax.config.settings"):
+    declared = importlib.import_module("emosynth_jax.config.settings").SETTINGS
+    helps |= {path: setting.help for path, setting in declared.items()}
   flat = defaults.flatten(defaults.get_default_config().to_dict())
   sections: dict[str, list[tuple[object, ...]]] = {}
   for path, value in flat.items():

@@ -91,7 +91,7 @@ def test_inputs_are_those_of_the_signature():
 
 def test_a_missing_input_is_named(data):
   with pytest.raises(
-    ValueError, match=r"arcface needs embeddings, weights.*offered logits, labels"
+    ValueError, match=r"arcface needs embeddings, weights.*available: logits, labels"
   ):
     call_loss(get_loss("arcface"), logits=data.logits, labels=data.labels, weights=None)
 
