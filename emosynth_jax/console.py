@@ -69,9 +69,7 @@ def run() -> None:
   if name not in COMMANDS:
     near = difflib.get_close_matches(name, COMMANDS, n=2)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    print(
-      f"error: there is no command {name!r}{hint}\n\n{describe()}", file=sys.stderr
-    )
+    print(f"error: there is no command {name!r}{hint}\n\n{describe()}", file=sys.stderr)
     sys.exit(2)
 
   module, first, _ = COMMANDS[name]

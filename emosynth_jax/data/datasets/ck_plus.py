@@ -168,7 +168,7 @@ def _official_frames(root: pathlib.Path) -> list[_Frame]:
   frames = []
   for folder in _folders(root / _EMOTION):
     for sequence in _folders(folder):
-      files = _visible(sequence)
+      files = image_files.visible(sequence)
       if not files:  # So it has no label.
         continue
       if len(files) > 1:
@@ -208,7 +208,7 @@ def _sequence_images(
   folder = root / _IMAGES / subject / sequence
   if not folder.is_dir():
     raise FileNotFoundError(f"{folder} is missing, but its label {label} exists")
-  paths = _visible(folder)
+  paths = image_files.visible(folder)
   for path in paths:
     match = _FRAME.fullmatch(path.name)
     if not match or match.group(1, 2) != (subject, sequence):
@@ -230,7 +230,7 @@ def _ck48_frames(root: pathlib.Path) -> list[_Frame]:
         f"{folder}: unknown class folder; expected {', '.join(FOLDERS)}. Read folders "
         "of other names with the data set 'image_folder'"
       )
-    for path in _visible(folder):
+    for path in image_files.visible(folder):
       match = _FRAME.fullmatch(path.name)
       if not match:
         raise ValueError(
@@ -299,8 +299,4 @@ def _square_finder(
 
 
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
-  return [path for path in _visible(folder) if path.is_dir()]
-
-
-def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
-  return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+  return [path for path in image_files.visible(folder) if path.is_dir()]

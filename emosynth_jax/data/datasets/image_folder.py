@@ -61,7 +61,7 @@ def open_split(
   class_names = _class_names(roots)
   paths, labels = [], []
   for label, class_name in enumerate(class_names):
-    files = _visible(roots[split] / class_name)
+    files = image_files.visible(roots[split] / class_name)
     if not files:
       raise ValueError(f"{roots[split] / class_name}: no image of this class")
     paths += files
@@ -101,7 +101,7 @@ def _split_roots(root: pathlib.Path) -> dict[str, pathlib.Path]:
 
 def _class_names(roots: dict[str, pathlib.Path]) -> tuple[str, ...]:
   names = {
-    split: tuple(path.name for path in _visible(root) if path.is_dir())
+    split: tuple(path.name for path in image_files.visible(root) if path.is_dir())
     for split, root in roots.items()
   }
   (first, expected), *others = names.items()
@@ -117,7 +117,3 @@ def _class_names(roots: dict[str, pathlib.Path]) -> tuple[str, ...]:
         f"{sorted(set(found) - set(expected))}"
       )
   return expected
-
-
-def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
-  return sorted(path for path in folder.iterdir() if not path.name.startswith("."))

@@ -158,13 +158,13 @@ def _sorted_files(root: pathlib.Path) -> _Files:
   """Paths and labels of each split, as the folders have them."""
   files: _Files = {split: [] for split in COUNTS}
   for split, part in files.items():
-    for folder in _visible(root / split):
+    for folder in image_files.visible(root / split):
       if folder.name not in LABELS or not folder.is_dir():
         raise ValueError(
           f"{folder}: expected folders named by RAF-DB's labels 1..7; read folders of "
           "other names with the data set 'image_folder'"
         )
-      for path in _visible(folder):
+      for path in image_files.visible(folder):
         if path.suffix.lower() not in _SUFFIXES or path.is_dir():
           raise ValueError(f"{path}: expected a .jpg or .png file")
         prefix = path.name.partition("_")[0]
@@ -172,7 +172,3 @@ def _sorted_files(root: pathlib.Path) -> _Files:
           raise ValueError(f"{path}: an image of RAF-DB's {prefix} split in {split}/")
         part.append((path, folder.name))
   return files
-
-
-def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
-  return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
