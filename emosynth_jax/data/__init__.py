@@ -5,7 +5,7 @@ import functools
 import importlib
 import inspect
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,17 @@ import numpy as np
 from emosynth_jax.data import splits as _splits
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.utils import own_code
+from emosynth_jax.utils.nearest import did_you_mean
 
-__all__ = ["LOADERS", "PHOTOGRAPHS", "Dataset", "from_arrays", "load_splits"]
+__all__ = [
+  "LOADERS",
+  "PHOTOGRAPHS",
+  "Dataset",
+  "check_options",
+  "from_arrays",
+  "load_splits",
+  "loader_options",
+]
 
 # Module of each data set; it is imported on request, so that a data set whose libraries
 # are missing or slow to import doesn't burden the others.
@@ -22,6 +31,7 @@ LOADERS = {
   "cifar10": "emosynth_jax.data.datasets.cifar10",
   "ck_plus": "emosynth_jax.data.datasets.ck_plus",
   "fer2013": "emosynth_jax.data.datasets.fer2013",
+  "fer_plus": "emosynth_jax.data.datasets.fer_plus",
   "image_folder": "emosynth_jax.data.datasets.image_folder",
   "mnist": "emosynth_jax.data.datasets.mnist",
   "raf_db": "emosynth_jax.data.datasets.raf_db",
@@ -30,7 +40,7 @@ LOADERS = {
 }
 
 # Data sets whose gray images are counted by pixel form, see `pixel_form.pixel_forms`.
-PHOTOGRAPHS = ("ck_plus", "fer2013", "raf_db")
+PHOTOGRAPHS = ("ck_plus", "fer2013", "fer_plus", "raf_db")
 
 
 def load_splits(
@@ -102,6 +112,38 @@ def load_splits(
   return {split: loaded[split] for split in splits}
 
 
+def loader_options(name: str) -> dict[str, inspect.Parameter]:
+  """Options of a data set's loader, by name.
+
+  Args:
+    name: a key of `LOADERS`, or a loader of one's own.
+  """
+  if own_code.is_own(name):
+    return _options_of(_own_loader(name))
+  return _options_of(importlib.import_module(LOADERS[name]).load)
+
+
+def _options_of(load: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+  return {
+    parameter.name: parameter
+    for parameter in inspect.signature(load).parameters.values()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+  }
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+  """Checks the name of a data set and its loader's options, without reading any data.
+
+  Args:
+    name: a key of `LOADERS`.
+    options: keyword arguments of its loader.
+
+  Raises:
+    ValueError: for an unknown name or option, or a missing one.
+  """
+  _reader(name, "", 0, dict(options), None)
+
+
 def _reader(
   name: str,
   data_dir: str | pathlib.Path,
@@ -117,12 +159,11 @@ def _reader(
     module = importlib.import_module(LOADERS[name])
     load = module.load
   else:
-    raise ValueError(f"data set: expected one of {sorted(LOADERS)}, got {name!r}")
-  known = {
-    parameter.name: parameter
-    for parameter in inspect.signature(load).parameters.values()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-  }
+    raise ValueError(
+      f"data set: expected one of {sorted(LOADERS)}, got {name!r}"
+      f"{did_you_mean(str(name), LOADERS)}"
+    )
+  known = _options_of(load)
   # A generated data set has a seed of its own, and it is the caller's.
   seeded = {"seed": seed} if "seed" in known else {}
   unknown = sorted(set(options) - (set(known) - set(seeded)))
@@ -136,6 +177,7 @@ def _reader(
     raise ValueError(
       f"{name}: {problem} {', '.join(unknown or missing)}; its options are "
       f"{sorted(set(known) - set(seeded))}"
+      f"{did_you_mean(unknown[0], known) if unknown else ''}"
     )
   if share is not None and hasattr(module, "open_split"):
     load = module.open_split
@@ -217,4 +259,4 @@ def _has_validation(
     return image_folder.has_split(data_dir, "validation")
   if name == "fer2013":
     return importlib.import_module(LOADERS[name]).has_validation(**options)
-  return name in ("ck_plus", "synthetic_faces")
+  return name in ("ck_plus", "fer_plus", "synthetic_faces")

@@ -1,6 +1,7 @@
 """Builds the functions of a run from the names in its config."""
 
 import functools
+import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from emosynth_jax import losses, models
+from emosynth_jax import data, losses, models
 from emosynth_jax.data.augmentation import augment
 from emosynth_jax.models import network_inputs
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
@@ -107,13 +108,14 @@ def build_experiment(
 
 
 def check_parts(config: ml_collections.ConfigDict) -> None:
-  """Checks the names and arguments of a config's network and loss, before any data.
+  """Checks a config's names, their arguments and its files, before any data is read.
 
   Args:
     config: a checked config.
 
   Raises:
-    FileNotFoundError, ValueError: as `build_experiment`, whatever the data.
+    ValueError: for an unknown name or argument of a network, a loss or a data set.
+    FileNotFoundError: if what the run starts from does not exist.
   """
   arguments = dict(config.model)
   name = arguments.pop("name")
@@ -121,6 +123,15 @@ def check_parts(config: ml_collections.ConfigDict) -> None:
   loss, arguments = resolve_loss(config)
   losses.get_evaluation_logits(loss, **arguments)
   losses.init_state(loss, num_classes=2, dim=2)
+  data.check_options(config.data.name, config.data.options)
+
+  start, weights = pathlib.Path(config.init_from), pathlib.Path(config.pretrained.file)
+  if config.init_from and not (start / "checkpoints" / "best").is_dir():
+    raise FileNotFoundError(
+      f"config.init_from: {start} holds no best checkpoint of a trained run"
+    )
+  if config.pretrained.file and not weights.is_file():
+    raise FileNotFoundError(f"config.pretrained.file: no file {weights}")
 
 
 def create_state(experiment: Experiment, seed: int) -> TrainState:

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from absl import logging
 
+from emosynth_jax.data import decoded_cache
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import decoding, pixel_form
 
@@ -55,6 +56,9 @@ _COLUMNS = ("emotion", "pixels", "Usage")
 # The usages allowed in each of Kaggle's two folders.
 _FOLDERS = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}
 _SUFFIXES = (".jpg", ".jpeg", ".png")
+
+# The code that decides what is read, for the cache.
+_DECODED_BY = (__file__, decoding.__file__, pixel_form.__file__)
 
 # Images, labels and sources.
 _Rows = tuple[list[np.ndarray], list[int], list[str]]
@@ -92,23 +96,29 @@ def load(
     )
   path = _find(pathlib.Path(data_dir))
   official_split = " and ".join(usages)
-  logging.info("FER-2013: reading %s from %s", official_split, path)
-  if path.suffix == ".csv":
-    images, labels, sources = _load_table(path, usages)
-  elif path.is_dir():
-    images, labels, sources = _load_folder(path, usages)
-  else:
-    images, labels, sources = _load_zip(path, usages)
-  if not images:
-    raise ValueError(f"{path}: no {official_split} image in it")
-  dataset = Dataset(
-    images=np.stack(images),
-    labels=np.array(labels, np.int32),
-    class_names=CLASS_NAMES,
-    split=split,
-    sources=tuple(sources),
-    official_split=official_split,
-  ).with_pixel_forms()
+
+  def decode() -> Dataset:
+    logging.info("FER-2013: reading %s from %s", official_split, path)
+    if path.suffix == ".csv":
+      images, labels, sources = _load_table(path, usages)
+    elif path.is_dir():
+      images, labels, sources = _load_folder(path, usages)
+    else:
+      images, labels, sources = _load_zip(path, usages)
+    if not images:
+      raise ValueError(f"{path}: no {official_split} image in it")
+    return Dataset(
+      images=np.stack(images),
+      labels=np.array(labels, np.int32),
+      class_names=CLASS_NAMES,
+      split=split,
+      sources=tuple(sources),
+      official_split=official_split,
+    ).with_pixel_forms()
+
+  dataset = decoded_cache.load_or_decode(
+    path, f"{split} ({official_split})", decode, _DECODED_BY
+  )
   for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
     if count == 0:
       raise ValueError(f"{path}: {official_split} has no image of class {name!r}")
@@ -159,7 +169,7 @@ def _load_table(path: pathlib.Path, usages: tuple[str, ...]) -> _Rows:
   # NumPy before 2.3 only warns about invalid numbers, and returns those before them.
   with warnings.catch_warnings():
     warnings.simplefilter("error", DeprecationWarning)
-    for line, emotion, pixels, usage in _table_rows(path):
+    for line, emotion, pixels, usage in table_rows(path):
       where = f"{path}, line {line}"
       if usage not in USAGES.values():
         raise ValueError(
@@ -168,13 +178,13 @@ def _load_table(path: pathlib.Path, usages: tuple[str, ...]) -> _Rows:
       if emotion not in ("0", "1", "2", "3", "4", "5", "6"):
         raise ValueError(f"{where}: emotion: expected 0..6, got {emotion!r}")
       if usage in usages:
-        images.append(_parse_pixels(pixels, where))
+        images.append(parse_pixels(pixels, where))
         labels.append(int(emotion))
         sources.append(f"{path.name} line {line}")
   return images, labels, sources
 
 
-def _table_rows(path: pathlib.Path) -> Iterator[tuple[int, str, str, str]]:
+def table_rows(path: pathlib.Path) -> Iterator[tuple[int, str, str, str]]:
   """Yields (line number, emotion, pixels, Usage) of each row, stripped."""
   with path.open(encoding="utf-8-sig", newline="") as file:
     reader = csv.reader(file)
@@ -203,7 +213,8 @@ def _table_rows(path: pathlib.Path) -> Iterator[tuple[int, str, str, str]]:
       ) from error
 
 
-def _parse_pixels(text: str, where: str) -> np.ndarray:
+def parse_pixels(text: str, where: str) -> np.ndarray:
+  """The image of a table's pixels column: uint8 `(48, 48, 1)`."""
   try:
     pixels = np.fromstring(text, dtype=np.int64, sep=" ")
   except (ValueError, DeprecationWarning) as error:
