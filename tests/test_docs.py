@@ -169,7 +169,9 @@ def _commands():
   found = []
   for page in _PAGES:
     for code in _fences(page, "sh"):
-      code = re.sub(r"\$\w+", "0", re.sub(r"\\\n\s*", " ", code))
+      code = re.sub(r"\\\n\s*", " ", code)
+      for name, first in re.findall(r"for (\w+) in (\S+)", code):
+        code = code.replace(f"${name}", first)
       for line in re.findall(r"python -m (.*)", code):
         if line.count('"') % 2:  # The end of a quoted command.
           line = line.rpartition('"')[0]
