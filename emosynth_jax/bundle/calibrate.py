@@ -48,6 +48,7 @@ def read_workdir(workdir: str | os.PathLike, *, data_dir: str | None = None) -> 
     config.data.data_dir = data_dir
   path = workdir / "calibration.json"
   known = _read_calibrated(path, workdir) if path.is_file() else None
+
   if known is None:
     known = calibrate(config, workdir)
     try:
@@ -57,6 +58,7 @@ def read_workdir(workdir: str | os.PathLike, *, data_dir: str | None = None) -> 
         "The calibration could not be saved (%s); it will be recomputed next time.",
         error,
       )
+
   record, variables = known
   trained_by = run_record.read_provenance(workdir)
   return from_record(config, variables, record)._replace(
@@ -91,6 +93,7 @@ def calibrate(
       f"{error}. The validation split is needed once, to calibrate probabilities: set "
       "--data_dir to the data set directory."
     ) from error
+
   dataset = datasets["validation"]
   variables = jax.device_get(state.evaluation_variables)
   record = {
@@ -118,6 +121,7 @@ def calibrate(
     found.nll_before,
     found.nll_after,
   )
+
   return record | found._asdict(), variables
 
 
@@ -133,6 +137,7 @@ def _read_calibrated(
     raise ValueError(
       f"{path} is damaged ({error!r}): delete it to recalibrate"
     ) from error
+
   if not (workdir / "checkpoints" / "best").is_dir():
     return None
   checkpoints = Checkpoints(workdir, keep=1, read_only=True)
@@ -140,8 +145,10 @@ def _read_calibrated(
     restored = checkpoints.restore_variables("best")
   finally:
     checkpoints.close()
+
   variables = restored and {name: dict(x) for name, x in restored._asdict().items()}
   if not variables or digests.checksum(variables) != known:
     logging.info("%s belongs to another epoch: recalibrating.", path)
     return None
+
   return record, variables

@@ -42,6 +42,7 @@ def build(runs: Sequence[RunFiles], *, made_by: Mapping[str, Any]) -> str:
         f"{run.workdir} reports the split {run.reported_split}, {runs[0].workdir} "
         f"{split}: not comparable"
       )
+
   differences = config_groups.differences(arms)
   different, shared = config_groups.config_differences(arms)
   report = runs[0].report
@@ -77,6 +78,7 @@ def build(runs: Sequence[RunFiles], *, made_by: Mapping[str, Any]) -> str:
     if several
     else None,
   }
+
   return render.render("comparison.html", context)
 
 
@@ -139,6 +141,7 @@ def curves(arms: Sequence[Arm]) -> list[tuple[str, Any]]:
     )
     if chart is not None:
       found.append((title, chart))
+
   return found
 
 
@@ -161,6 +164,7 @@ def class_rows(arms: Sequence[Arm], split: str) -> list[dict[str, Any]]:
       cell["best"] = len(arms) > 1 and cell["f1"] == best > 0
     support = first["per_class"][name]["support"]
     rows.append({"name": name, "support": support, "cells": cells})
+
   return rows
 
 
@@ -227,6 +231,7 @@ def _caveats(arms: Sequence[Arm]) -> list[str]:
         if sentence != run_summary.ONE_SEED:
           name = f"{arm.label}, seed {run.report['seed']}"
           about.setdefault(sentence, []).append(name)
+
   found = [
     sentence if len(names) == total else f"{'; '.join(names)}: {sentence}"
     for sentence, names in about.items()
@@ -237,6 +242,7 @@ def _caveats(arms: Sequence[Arm]) -> list[str]:
       f"One seed of {run_summary.listed(few)}: the variation over seeds is "
       "unknown, and a difference may be due to chance."
     )
+
   commits = {
     line["commit"] for a in arms for r in a.runs for line in r.report["trained_by"]
   }
@@ -249,6 +255,7 @@ def _caveats(arms: Sequence[Arm]) -> list[str]:
     found.append(
       f"The runs were trained on different hardware: {'; '.join(sorted(hardware))}."
     )
+
   return found
 
 

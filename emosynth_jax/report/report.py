@@ -10,7 +10,7 @@ from emosynth_jax.report import (
   run_files,
   run_page,
 )
-from emosynth_jax.utils import files
+from emosynth_jax.utils import files, output_files
 from emosynth_jax.workdir import provenance
 
 # Flags without effect for several runs, for which no network is run, with defaults.
@@ -40,6 +40,8 @@ def write_page(given: Any) -> pathlib.Path:
       without effect for several runs.
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
+  if given.output:
+    output_files.check_output(given.output, "--output")
   workdirs = run_files.expand_workdirs(given.workdir)
   if len(workdirs) > 1:
     _refuse_idle_flags(given, len(workdirs))
@@ -51,7 +53,6 @@ def write_page(given: Any) -> pathlib.Path:
   else:
     file = pathlib.Path(given.output or first / "comparison.html")
     html = comparison_page.build(runs, made_by=provenance.provenance())
-  file.parent.mkdir(parents=True, exist_ok=True)
   files.write_atomically(file, html.encode())
   return file
 
@@ -72,6 +73,7 @@ def _page_of_one(run: Any, given: Any) -> str:
     audit = run_files.read_audit(given.audit, run)
   elif (run.workdir / "audit.json").exists():
     audit = run_files.read_audit(run.workdir, run)
+
   answered = None
   if given.images:
     answered = predictions.compute_answers(
@@ -80,6 +82,7 @@ def _page_of_one(run: Any, given: Any) -> str:
       data_dir=given.data_dir,
       batch_size=given.batch_size,
     )
+
   looks = examples.Looks(
     num_mistakes=given.mistakes,
     num_embedded=given.embedded,

@@ -24,7 +24,7 @@ from emosynth_jax.workdir.checkpoints import Checkpoints
 
 _LAST_LAYER = "logits"  # See models.build_model.
 # Settings of a network that may differ: they affect training, not the architecture.
-_FREE_SETTINGS = ("dropout_rate", "norm_momentum", "dtype")
+_TRAINING_ONLY = ("dropout_rate", "norm_momentum", "dtype")
 
 
 def init_from(
@@ -68,11 +68,13 @@ def init_from(
     variables = checkpoints.restore_variables("best")
   finally:
     checkpoints.close()
+
   if variables is None:
     raise FileNotFoundError(
       f"config.init_from: {workdir} has no best checkpoint; train it for at least one "
       "epoch"
     )
+
   new = {"params": state.params, "batch_stats": state.batch_stats}
   old = variables._asdict()
   _check_same_network(workdir, _flatten(old), _flatten(new), old_model, model)
@@ -85,6 +87,7 @@ def init_from(
         "classes (a sub-center loss): columns cannot be matched by class; use another "
         "loss in one of the runs, or random initialization"
       )
+
   common = [name for name in class_names if name in old_names]
   to = np.array([class_names.index(name) for name in common], int)
   of = np.array([old_names.index(name) for name in common], int)
@@ -139,11 +142,13 @@ def start_from_file(
     ", ".join(converted.kept) or "no layer",
     ", ".join(converted.unused) or "nothing",
   )
+
   if not isinstance(model, NormalizedInputs):
     logging.warning(
       "config.input.mean is not set: published weights expect normalized images; see "
       "docs/reference/models.md."
     )
+
   ema = None if state.ema is None else copy_for_ema(params, batch_stats)
   return state.replace(params=params, batch_stats=batch_stats, ema=ema)
 
@@ -162,6 +167,7 @@ def _read_run(workdir: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
       contents.append(json.loads(path.read_text()))
     except ValueError as error:
       raise ValueError(f"config.init_from: {path} is damaged ({error})") from error
+
   data, config = contents
   return data, config["model"]
 
@@ -184,13 +190,14 @@ def _check_same_network(
     ]
     if shapes[0] != shapes[1]:
       different.append(f"{path} is {shapes[0]} there and {shapes[1]} here")
+
   if len(different) > 1:
     different[1:] = [f"{len(different) - 1} more arrays differ"]
   plain = json.loads(json.dumps(dict(new_model)))  # Tuples are lists, as in the file.
   different += [
     f"model.{key} is {old_model.get(key)!r} there and {plain.get(key)!r} here"
     for key in sorted(old_model.keys() | plain.keys())
-    if key not in _FREE_SETTINGS and old_model.get(key) != plain.get(key)
+    if key not in _TRAINING_ONLY and old_model.get(key) != plain.get(key)
   ]
   if different:
     raise ValueError(
@@ -221,6 +228,7 @@ def restore_or_create(
   if state is not None:
     logging.info("Resuming from step %d in %s.", state.step, workdir)
     return state
+
   state = build.create_state(experiment, config.seed)
   if config.init_from:
     state = init_from(
@@ -230,8 +238,10 @@ def restore_or_create(
       model=config.model.to_dict(),
       pixel_forms=training.form_counts,
     )
+
   if config.pretrained.file:
     state = start_from_file(
       config.pretrained.file, state, model=experiment.model, keep=config.pretrained.keep
     )
+
   return state

@@ -55,12 +55,14 @@ def load_best(
       f"{workdir} has no best checkpoint: train for at least one epoch (--mode=train) "
       "with the same --workdir"
     )
+
   if load is None:
     datasets = run_data.load_data(config, tuple(splits))
     run_record.check_same_data(datasets, workdir)
   else:
     datasets, fingerprint = load()
     run_record.check_same_fingerprint(fingerprint, workdir)
+
   first = datasets[splits[0]]
   experiment = build.build_experiment(
     config,
@@ -72,10 +74,12 @@ def load_best(
     state = checkpoints.restore("best", build.state_shapes(experiment))
   finally:
     checkpoints.close()
+
   if state is None:
     raise FileNotFoundError(
       f"{workdir}: no epoch was finished, so there is no best checkpoint"
     )
+
   return BestCheckpoint(experiment, state, datasets)
 
 
@@ -116,6 +120,7 @@ def load_network(
     raise ValueError(
       f"--split: {workdir} has {', '.join(run_data.splits(config))}; got {split!r}"
     )
+
   if dtype is not None:
     config.model.dtype = dtype
   run_header.log_reading(config, workdir, split)

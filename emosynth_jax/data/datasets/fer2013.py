@@ -94,6 +94,7 @@ def load(
     raise ValueError(
       f"split: expected one of {list(PROTOCOLS[protocol])}, got {split!r}"
     )
+
   path = _find(pathlib.Path(data_dir))
   official_split = " and ".join(usages)
 
@@ -122,6 +123,7 @@ def load(
   for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
     if count == 0:
       raise ValueError(f"{path}: {official_split} has no image of class {name!r}")
+
   expected = sum(COUNTS[usage] for usage in usages)
   if len(dataset) != expected:
     logging.warning(
@@ -131,12 +133,13 @@ def load(
       official_split,
       expected,
     )
+
   counts = pixel_form.describe_counts(dataset.form_counts or {})
   logging.info("FER-2013: %s by pixel form: %s", official_split, counts)
   return dataset
 
 
-def has_validation(protocol: str = "official") -> bool:
+def has_validation(data_dir: str | pathlib.Path, protocol: str = "official") -> bool:
   """Returns whether the protocol has its own validation split."""
   return "validation" in PROTOCOLS.get(protocol, {})
 
@@ -147,6 +150,7 @@ def _find(data_dir: pathlib.Path) -> pathlib.Path:
     if data_dir.suffix not in (".zip", ".csv"):
       raise ValueError(f"{data_dir}: expected a .zip, a .csv or a folder")
     return data_dir
+
   for folder in (data_dir, data_dir / "fer2013"):
     if (folder / _ZIPS[0]).is_file():
       return folder / _ZIPS[0]
@@ -155,6 +159,7 @@ def _find(data_dir: pathlib.Path) -> pathlib.Path:
     for name in (*_TABLES, *_ZIPS[1:]):
       if (folder / name).is_file():
         return folder / name
+
   raise FileNotFoundError(
     f"no FER-2013 at {data_dir}: looked for fer2013.zip, archive.zip, train/ with "
     "test/, fer2013.csv and icml_face_data.csv, there and in its subfolder fer2013. "
@@ -181,6 +186,7 @@ def _load_table(path: pathlib.Path, usages: tuple[str, ...]) -> _Rows:
         images.append(parse_pixels(pixels, where))
         labels.append(int(emotion))
         sources.append(f"{path.name} line {line}")
+
   return images, labels, sources
 
 
@@ -222,15 +228,18 @@ def parse_pixels(text: str, where: str) -> np.ndarray:
     raise ValueError(
       f"{where}: pixels: expected integers separated by spaces, got {bad!r}"
     ) from error
+
   if pixels.size != SIDE * SIDE:
     raise ValueError(
       f"{where}: pixels: expected {SIDE * SIDE} (48x48) values, got {pixels.size}"
     )
+
   outside = (pixels < 0) | (pixels > 255)
   if outside.any():
     raise ValueError(
       f"{where}: pixels: expected 0..255, got {pixels[outside.argmax()]}"
     )
+
   return pixels.astype(np.uint8).reshape(SIDE, SIDE, 1)
 
 
@@ -282,6 +291,7 @@ def _load_files(
     images.append(image)
     labels.append(label)
     sources.append(name)
+
   return images, labels, sources
 
 
@@ -311,6 +321,7 @@ def _select_files(
       )
     if not file.lower().endswith(_SUFFIXES):
       raise ValueError(f"{root}: {name}: expected a .jpg or .png file")
+
     usage = file.partition("_")[0]
     if usage not in _FOLDERS[folder]:
       expected = " or ".join(f"{usage}_*" for usage in _FOLDERS[folder])
@@ -320,8 +331,10 @@ def _select_files(
         "of FER-2013 lacks; use kaggle.com/datasets/msambare/fer2013 or the CSV, or "
         "read these folders with the data set 'image_folder'"
       )
+
     prefixes.add("/".join(parents))
     files[usage].append((name, CLASS_NAMES.index(class_name)))
+
   if not files:
     raise ValueError(
       f"{root}: no image in train/<class>/ or test/<class>/; if it contains a CSV, "
@@ -332,6 +345,7 @@ def _select_files(
       f"{root}: several copies of the data set: "
       f"{', '.join(repr(prefix.strip('/')) for prefix in sorted(prefixes))}; keep one"
     )
+
   return files
 
 

@@ -10,6 +10,7 @@ class are sorted by name. Files and folders whose name starts with a dot are ign
 """
 
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,7 @@ def open_split(
       f"{root}: no split {split!r}; it has {', '.join(roots)}. Put the class folders "
       f"of {split!r} in {root / split}"
     )
+
   class_names = _class_names(roots)
   paths, labels = [], []
   for label, class_name in enumerate(class_names):
@@ -66,6 +68,7 @@ def open_split(
       raise ValueError(f"{roots[split] / class_name}: no image of this class")
     paths += files
     labels += [label] * len(files)
+
   return Dataset(
     images=image_files.lazily(paths, image_size, channels),
     labels=np.array(labels, np.int32),
@@ -75,9 +78,9 @@ def open_split(
   )
 
 
-def has_split(data_dir: str | pathlib.Path, split: str) -> bool:
-  """Returns whether the folder has a separate split of this name."""
-  return split in _split_roots(pathlib.Path(data_dir))
+def has_validation(data_dir: str | pathlib.Path, **options: Any) -> bool:
+  """Returns whether the folder has its own validation split, whatever the options."""
+  return "validation" in _split_roots(pathlib.Path(data_dir))
 
 
 def _split_roots(root: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -87,6 +90,7 @@ def _split_roots(root: pathlib.Path) -> dict[str, pathlib.Path]:
       f"no folder {root}; expected one that holds train/, validation/ and test/ with a "
       "folder of images for each class, or such class folders themselves"
     )
+
   roots: dict[str, pathlib.Path] = {}
   for split, names in _FOLDERS.items():
     for name in names:
@@ -96,6 +100,7 @@ def _split_roots(root: pathlib.Path) -> dict[str, pathlib.Path]:
             f"{root}: both {roots[split].name}/ and {name}/ exist; keep one"
           )
         roots[split] = root / name
+
   return roots or {"train": root}
 
 
@@ -109,6 +114,7 @@ def _class_names(roots: dict[str, pathlib.Path]) -> tuple[str, ...]:
     raise ValueError(
       f"{roots[first]}: expected two or more class folders, got {list(expected)}"
     )
+
   for split, found in others:
     if found != expected:
       raise ValueError(
@@ -116,4 +122,5 @@ def _class_names(roots: dict[str, pathlib.Path]) -> tuple[str, ...]:
         f"missing {sorted(set(expected) - set(found))}, unexpected "
         f"{sorted(set(found) - set(expected))}"
       )
+
   return expected

@@ -85,6 +85,7 @@ def open_split(
   for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
     if count == 0:
       raise ValueError(f"{root}: {split} has no image of class {name!r}")
+
   if len(dataset) != COUNTS[split]:
     logging.warning(
       "RAF-DB: %s has %d %s images; the whole data set has %d",
@@ -93,6 +94,7 @@ def open_split(
       split,
       COUNTS[split],
     )
+
   return dataset
 
 
@@ -103,9 +105,11 @@ def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
   for folder in folders:
     if (folder / _LIST).is_file():
       return folder, True
+
   for folder in folders:
     if all((folder / split).is_dir() for split in COUNTS):
       return folder, False
+
   raise FileNotFoundError(
     f"no RAF-DB at {data_dir}: looked for {_LIST} with {_ALIGNED}/, and for train/ "
     "with test/, there and in its subfolders basic, raf_db, RAF-DB and DATASET. The "
@@ -126,6 +130,7 @@ def _listed_files(root: pathlib.Path) -> _Files:
     lines = (root / _LIST).read_text(encoding="utf-8-sig").splitlines()
   except UnicodeDecodeError as error:
     raise ValueError(f"{root / _LIST}: not a text file ({error})") from error
+
   for number, line in enumerate(lines, start=1):
     if not line.strip():
       continue
@@ -144,6 +149,7 @@ def _listed_files(root: pathlib.Path) -> _Files:
       raise ValueError(f"{where}: {name} is already listed in line {seen[name]}")
     seen[name] = number
     files[split].append((root / _ALIGNED / f"{stem}_aligned.jpg", labels[0]))
+
   missing = [path for part in files.values() for path, _ in part if not path.is_file()]
   if missing:
     raise FileNotFoundError(
@@ -151,6 +157,7 @@ def _listed_files(root: pathlib.Path) -> _Files:
       + (f", and {len(missing) - 1} more of its images" if len(missing) > 1 else "")
       + ". Unpack the aligned images (aligned.zip) again"
     )
+
   return files
 
 
@@ -171,4 +178,5 @@ def _sorted_files(root: pathlib.Path) -> _Files:
         if prefix in files and prefix != split:
           raise ValueError(f"{path}: an image of RAF-DB's {prefix} split in {split}/")
         part.append((path, folder.name))
+
   return files

@@ -34,6 +34,7 @@ def find_unreadable(data_dir: str | pathlib.Path) -> list[str]:
     # RuntimeError: encrypted, or packed by a method that Python doesn't know.
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
       problems.append(f"{name}: cannot read this file ({error})")
+
   return problems
 
 
