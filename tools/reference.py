@@ -9,14 +9,12 @@
 
 import ast
 import contextlib
-import importlib.util
 import inspect
 import io
 import json
 import pathlib
 import runpy
 import sys
-import tokenize
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -25,7 +23,7 @@ from unittest import mock
 from absl import flags
 
 from emosynth_jax import losses, models
-from emosynth_jax.config import defaults
+from emosynth_jax.config import settings as declared
 from tools import docs_text
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -43,71 +41,16 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
   return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
 
-def _comments(source: str) -> tuple[dict[int, str], dict[int, str]]:
-  """Comment lines and trailing comments of a file, by line number."""
-  own: dict[int, str] = {}
-  trailing: dict[int, str] = {}
-  for token in tokenize.generate_tokens(io.StringIO(source).readline):
-    if token.type == tokenize.COMMENT:
-      alone = token.line.strip().startswith("#")
-      (own if alone else trailing)[token.start[0]] = token.string.lstrip("# ")
-  return own, trailing
-
-
-def _settings_help() -> dict[str, str]:
-  """The comment above or beside each setting in the function of the defaults."""
-  function = defaults.get_default_config
-  source = inspect.getsource(function)
-  own, trailing = _comments(source)
-  names: dict[str, str] = {"config": ""}
-  found: dict[str, str] = {}
-  body = ast.parse(source).body[0]
-  assert isinstance(body, ast.FunctionDef)
-  for node in body.body:
-    if not isinstance(node, ast.Assign):
-      continue
-    paths = []
-    for target in node.targets:
-      if isinstance(target, ast.Attribute):
-        base = names.get(ast.unparse(target.value))
-        if base is None:
-          base = ast.unparse(target.value).removeprefix("config.")
-        paths.append(".".join(filter(None, [base, target.attr])))
-    for target in node.targets:
-      if isinstance(target, ast.Name) and paths:
-        names[target.id] = paths[0]
-    above: list[str] = []
-    line = node.lineno - 1
-    while line in own:
-      above.insert(0, own[line])
-      line -= 1
-    text = " ".join(above)
-    if node.end_lineno in trailing:
-      text = f"{text} {trailing[node.end_lineno]}".strip()
-    for path in paths:
-      if text:
-        found[path] = text
-  return found
-
-
 def settings() -> str:
-  """Every setting with its default, by section."""
-  helps = _settings_help()
-  if importlib.util.find_spec("emosynth_jax.config.settings"):
-    declared = importlib.import_module("emosynth_jax.config.settings").SETTINGS
-    helps |= {path: setting.help for path, setting in declared.items()}
-  flat = defaults.flatten(defaults.get_default_config().to_dict())
+  """Every setting with its default and help, by section, in their order."""
   sections: dict[str, list[tuple[object, ...]]] = {}
-  for path, value in flat.items():
-    section = path.rpartition(".")[0]
-    sections.setdefault(section, []).append(
-      (f"`{path}`", f"`{value!r}`", helps.get(path, ""))
-    )
+  for path, setting in declared.SETTINGS.items():
+    row = (f"`{path}`", f"`{setting.default!r}`", setting.help)
+    sections.setdefault(path.rpartition(".")[0], []).append(row)
+
   parts = []
   for section, rows in sections.items():
     parts.append(f"## {section or 'Run'}\n")
-    if section and section in helps:
-      parts.append(f"{helps[section]}\n")
     parts.append(_table(("setting", "default", "meaning"), rows) + "\n")
   return "\n".join(parts)
 
