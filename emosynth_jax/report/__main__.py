@@ -8,7 +8,7 @@ The page is one self-contained file, for screen, phone or print. Metrics are tho
 report.json; the network is rerun for what the report does not contain: the hardest
 images, Grad-CAM and the embedding of the reported split. A folder with a seeds.json
 stands for its seeds. For several runs, metrics are compared with the first run's,
-paired by seed, and no network is run. See docs/reports.md.
+paired by seed, and no network is run. See docs/guides/reports.md.
 """
 
 from typing import Any
