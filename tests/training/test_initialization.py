@@ -111,7 +111,7 @@ def test_another_network_is_refused_by_its_first_layer(run, network, message):
   model = _MODEL if network else _MODEL | {"norm_order": "last"}
   with pytest.raises(ValueError, match=message) as error:
     _init(run, state=state, model=model)
-  assert f"the network of {run} network mismatch" in str(error.value)
+  assert f"network mismatch with {run}" in str(error.value)
 
 
 def test_what_only_changes_training_may_differ(run):
@@ -194,7 +194,7 @@ def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, monkeypatch):
   assert int(restore(tmp_path / "new", "last").epoch) == 2
   evaluate.evaluate_run(second, tmp_path / "new")
   report = (tmp_path / "new/report.txt").read_text()
-  origins = re.findall(r"^started from +(.+)$", report, re.MULTILINE)
+  origins = re.findall(r"^initialization +(.+)$", report, re.MULTILINE)
   assert origins == [str(tmp_path / "old")] * 2  # a split each
   with pytest.raises(FileNotFoundError, match=r"config\.init_from: expected"):
     train_loop.train(second, tmp_path / "another")
