@@ -85,7 +85,7 @@ def test_runs_get_files_and_pairs_of_one_seed(workdirs, capsys, monkeypatch):
   embedding_run.embed_all(_flags(folders))
   text = capsys.readouterr().out
   assert "validation (PublicTest), 40 of 50 images" in text
-  assert "tiny, mam_softmax minus tiny, cross_entropy (other settings: loss.name" in text
+  assert "tiny, mam_softmax minus tiny, cross_entropy (other settings: loss." in text
   assert "paired by seeds 0, 1" in text
   scores = []
   for folder in folders:
