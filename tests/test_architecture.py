@@ -45,6 +45,7 @@ _LATE = {
 _BY_STRING = {
   "emosynth_jax.data": "LOADERS",
   "emosynth_jax.analysis.embedding_run": "the command's former name",
+  "emosynth_jax.utils.config_files": "a user's config file",
   "experiments.lib.ablation_grids": "a user's file of margins",
   "experiments.lib.comparison_rows": "configs by name",
   "benchmarks.cases": "configs by name",

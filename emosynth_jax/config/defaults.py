@@ -5,6 +5,8 @@ from typing import Any
 
 import ml_collections
 
+from emosynth_jax.config.types import check_types
+
 # These hold the arguments of what their name selects.
 OPEN_PARTS = ("loss", "model", "data.options")
 
@@ -262,6 +264,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       raise ValueError(
         f"config.{key}: expected one of {choices}, got {get(config, key)!r}"
       )
+  check_types("config.input", config.input, {"mean": (0.5,), "std": (0.5,)})
   if len(config.input.mean) != len(config.input.std):
     raise ValueError(
       "config.input.std: expected as many numbers as config.input.mean, got "
@@ -310,6 +313,7 @@ def _check_keys(config, default, path):
     )
   if missing := sorted(set(default) - set(config)):
     raise ValueError(f"{path}: settings {missing} are missing")
+  check_types(path, config, default)
   for key in default:
     if isinstance(default[key], ml_collections.ConfigDict):
       _check_keys(config[key], default[key], f"{path}.{key}")

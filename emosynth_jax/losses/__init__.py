@@ -141,6 +141,7 @@ __all__ = [
   "curricularface",
   "curricularface_logits",
   "curricularface_state",
+  "defaults_of",
   "deferred_reweighting",
   "double_am_softmax",
   "double_am_softmax_logits",
@@ -353,6 +354,21 @@ def get_loss(name: str, **arguments: Any) -> Callable[..., Any]:
   if missing := sorted(set(missing) - set(arguments)):
     raise ValueError(f"loss {name!r} needs the argument {', '.join(missing)}")
   return functools.partial(loss, **arguments)
+
+
+def defaults_of(name: str) -> dict[str, Any]:
+  """The hyperparameters of the loss called `name` and their defaults.
+
+  Args:
+    name: the loss's name, as for `get_loss`.
+
+  Returns:
+    Name to default; `inspect.Parameter.empty` for one that must be given.
+
+  Raises:
+    ValueError: for an unknown name.
+  """
+  return hyperparameters(_resolve(name))
 
 
 def get_evaluation_logits(name: str, **arguments: Any) -> Callable[..., Array]:

@@ -64,10 +64,7 @@ def build_model(name: str, *, num_classes: int, **arguments: Any) -> nn.Module:
   Raises:
     ValueError: if the name or an argument is unknown; the message lists those known.
   """
-  if name not in MODELS:
-    raise ValueError(f"model: expected one of {sorted(MODELS)}, got {name!r}")
-  fields = {field.name for field in dataclasses.fields(MODELS[name])}
-  known = sorted(fields - {"num_classes", "parent", "name"})
+  known = sorted(defaults_of(name))
   for argument in arguments:
     if argument not in known:
       raise ValueError(
@@ -75,3 +72,24 @@ def build_model(name: str, *, num_classes: int, **arguments: Any) -> nn.Module:
         f"another network as a variant, as in --config=FILE.py:{name}"
       )
   return MODELS[name](num_classes=num_classes, **arguments)
+
+
+def defaults_of(name: str) -> dict[str, Any]:
+  """A network's arguments and their defaults.
+
+  Args:
+    name: a key of `MODELS`.
+
+  Returns:
+    Name to default, without `num_classes`, which has none.
+
+  Raises:
+    ValueError: if the name is unknown; the message lists those known.
+  """
+  if name not in MODELS:
+    raise ValueError(f"model: expected one of {sorted(MODELS)}, got {name!r}")
+  return {
+    field.name: field.default
+    for field in dataclasses.fields(MODELS[name])
+    if field.name not in ("num_classes", "parent", "name")
+  }

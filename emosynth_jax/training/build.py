@@ -11,6 +11,7 @@ import ml_collections
 import optax
 
 from emosynth_jax import losses, models
+from emosynth_jax.config.types import check_types
 from emosynth_jax.data.augmentation import augment
 from emosynth_jax.models import network_inputs
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
@@ -60,6 +61,9 @@ def build_experiment(
   model_arguments["dtype"] = jnp.dtype(model_arguments["dtype"])
   loss_arguments = dict(config.loss)
   loss_name = loss_arguments.pop("name")
+
+  check_types("config.model", config.model, models.defaults_of(config.model.name))
+  check_types("config.loss", config.loss, losses.defaults_of(loss_name))
 
   # A sub-center loss has several columns of the last layer for each class.
   num_outputs = num_classes * loss_arguments.get("sub_centers", 1)

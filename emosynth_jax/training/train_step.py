@@ -144,7 +144,7 @@ def train_step(
       first_bad, gradient_norm, totals["bad_gradient_norm"]
     ),
   }
-  return state.replace(
+  new = state.replace(
     step=state.step + 1,
     params=params,
     batch_stats=batch_stats,
@@ -153,6 +153,8 @@ def train_step(
     ema=ema,
     totals=totals,
   )
+  # Under JAX_ENABLE_X64 sums and float constants would turn into 64 bits.
+  return jax.tree.map(lambda x, old: x.astype(old.dtype), new, state)
 
 
 def train_steps(

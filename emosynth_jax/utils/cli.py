@@ -3,14 +3,14 @@
 import contextlib
 import os
 import pathlib
-import re
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
 from absl import flags, logging
 
-from emosynth_jax.utils import errors
+from emosynth_jax.utils import config_files, errors
 
 # Flags defined here belong to the command that requests them, also in --help.
 flags.disclaim_key_flags()
@@ -77,6 +77,20 @@ def mistakes_in_one_line(
     if show_traceback:
       raise
     fail(error)
+  except (AssertionError, RuntimeError) as error:
+    if show_traceback or not _is_of_backend(error):
+      raise
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    fail(
+      f"JAX finds no device for JAX_PLATFORMS={platforms} ({error or 'none there'}): "
+      "unset it, or set JAX_PLATFORMS=cpu"
+    )
+
+
+def _is_of_backend(error: BaseException) -> bool:
+  """Returns whether JAX raised an error on its search for devices."""
+  frames = traceback.extract_tb(error.__traceback__)
+  return bool(frames) and frames[-1].filename.endswith("xla_bridge.py")
 
 
 def start_logging() -> None:
@@ -109,17 +123,10 @@ def parse_config_flags(argv: list[str]) -> list[str]:
     # A missing config file is an error only on access.
     flags.FLAGS.config.is_locked  # noqa: B018
     return arguments
-  except (flags.Error, OSError) as error:
+  except Exception as error:  # A config file is code, which may raise any error.
     if "--traceback" in argv:
       raise
-    # ml_collections quotes a whole traceback, whose last line says what is wrong.
-    fail(re.sub(r"^\w+Error: ", "", str(error).strip().splitlines()[-1].strip()))
-  except (AttributeError, KeyError) as error:
-    if "--traceback" in argv:
-      raise
-    changes = " ".join(flag for flag in argv if flag.startswith("--config."))
-    reason = str(error).partition(". Other fields")[0].strip("\"'")
-    fail(f"no such setting in {changes}: {reason}")
+    fail(config_files.describe_error(error, argv))
 
 
 def _end_after_a_closed_pipe() -> NoReturn:
