@@ -92,6 +92,7 @@ def _train(
   load: Callable[[jax.sharding.Mesh], run_data.RunData],
 ) -> bool:
   run_record.check_same_config(config, workdir)
+  run_record.check_readable(workdir)
   mesh = meshes.build_mesh(config.mesh.model, devices)
   # The test split too: an error in it is better reported now than after training.
   datasets, fingerprint = load(mesh)
@@ -147,7 +148,11 @@ def _open_outputs(
 ) -> Iterator[tuple[Checkpoints, metric_writer.MetricWriter | None]]:
   """Opens a run's checkpoints and metrics; None for these in all processes but one."""
   writer = metric_writer.open_writer(workdir, tensorboard=config.tensorboard)
-  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
+  checkpoints = Checkpoints(
+    workdir,
+    keep=config.checkpoint.keep,
+    digest_records=None if writer is None else writer.digest,
+  )
   failure: Exception | None = None
 
   try:
@@ -173,12 +178,12 @@ def _restore_or_create(
   state = initialization.restore_or_create(
     config, workdir, run.experiment, checkpoints, datasets["train"]
   )
-  state = run.place(state)
-
-  checkpoints.rewind(int(state.step))
+  step = int(state.step)
+  digest = checkpoints.stored_records(step) if step else ""
   if writer is not None:
-    writer.rewind(int(state.step))
-  return state
+    writer.rewind(step)
+    writer.check(num_epochs=int(state.epoch), digest=digest)
+  return run.place(state)
 
 
 def _take_steps(

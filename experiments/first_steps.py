@@ -11,7 +11,6 @@ minutes on two CPU cores.
 Outputs: first_steps.md, first_steps.json and first_steps.png.
 """
 
-import json
 import math
 import pathlib
 import time
@@ -31,6 +30,7 @@ from emosynth_jax.parallel import mesh
 from emosynth_jax.training import build
 from emosynth_jax.training.programs import build_programs
 from emosynth_jax.utils import cli, files, plotting
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import provenance
 from experiments.lib import comparison_rows
 
@@ -159,7 +159,8 @@ def run(argv: list[str]) -> None:
           }
           member |= measure(config, datasets, values.steps)
           files.write_report(path, member)
-        members.append(json.loads(path.read_text()))
+        remedy = "delete it to measure again"
+        members.append(read_json(path, {"cross_entropy": [float]}, remedy=remedy))
 
     table = format_table(members)
     files.write_atomically(folder / "first_steps.md", table.encode())

@@ -37,6 +37,7 @@ from absl import app, flags, logging
 from emosynth_jax import data, models
 from emosynth_jax.data.augmentation import augment
 from emosynth_jax.utils import cli, files, progress
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import provenance
 from emosynth_jax.workdir import record as run_record
 from experiments.lib import (
@@ -296,7 +297,7 @@ def run(argv: list[str]) -> None:
         flip=name == "fer2013",
         margin_hash=margin_hash,
       )
-    protocol = json.loads((workdir / "protocol.json").read_text())
+    protocol = read_json(workdir / "protocol.json")
     text = ablation_report.write(records, protocol, workdir)
   except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
     cli.fail(error)

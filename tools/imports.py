@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 # From the ground up. A room imports rooms of lower layers and itself.
 LAYERS = (
-  {"losses", "models", "config", "utils"},
+  {"losses", "utils"},
+  {"models", "config"},
   {"metrics", "parallel", "configs"},
   {"data"},
   {"workdir"},

@@ -1,6 +1,5 @@
 """Temperature calibration of a trained run, on its validation split."""
 
-import json
 import os
 import pathlib
 from typing import Any
@@ -14,6 +13,7 @@ from emosynth_jax.config.stored import read_config
 from emosynth_jax.metrics import calibration
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import files
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import digests
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
@@ -123,13 +123,10 @@ def _read_calibrated(
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
   """The stored calibration and its variables; None if it belongs to others."""
   try:
-    record = json.loads(path.read_text())
+    record = read_json(path, {"variables_crc32": int})
     from_record(None, {}, record)
-    known = record["variables_crc32"]
   except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(
-      f"{path} is damaged ({error!r}): delete it to calibrate again"
-    ) from error
+    raise ValueError(f"{error}: delete {path} to calibrate again") from error
   if not (workdir / "checkpoints" / "best").is_dir():
     return None
   checkpoints = Checkpoints(workdir, keep=1, read_only=True)
@@ -138,7 +135,7 @@ def _read_calibrated(
   finally:
     checkpoints.close()
   variables = restored and {name: dict(x) for name, x in restored._asdict().items()}
-  if not variables or digests.checksum(variables) != known:
+  if not variables or digests.checksum(variables) != record["variables_crc32"]:
     logging.info("%s is of another epoch: calibrating again.", path)
     return None
   return record, variables

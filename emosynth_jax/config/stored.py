@@ -1,6 +1,5 @@
 """Configs read back from what a run or a bundle stored."""
 
-import json
 import os
 import pathlib
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import ml_collections
 
 from emosynth_jax.config import defaults
+from emosynth_jax.utils.json_files import read_json
 
 
 def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
@@ -31,7 +31,7 @@ def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
       f"--workdir: expected the folder of a trained run, but {path} is missing"
     )
   try:
-    return parse_config(json.loads(path.read_text()))
+    return parse_config(read_json(path))
   except ValueError as error:
     raise ValueError(f"{path} is damaged or of another version ({error})") from error
 

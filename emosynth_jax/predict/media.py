@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from emosynth_jax.data import listing
 from emosynth_jax.data.images import face_detector
 from emosynth_jax.predict import image_input, video
 from emosynth_jax.predict.video import Frame
@@ -155,13 +156,13 @@ def _read_folder(
   paths: list[pathlib.Path] = []
   troubles: list[OSError] = []
   for place, folders, files in os.walk(folder, onerror=troubles.append):
-    folders[:] = [name for name in folders if not name.startswith(".")]
+    folders[:] = [name for name in folders if not listing.is_litter(name)]
     passed_over["linked folder"] += sum(
       os.path.islink(os.path.join(place, name)) for name in folders
     )
     for name in files:
       path = pathlib.Path(place, name)
-      if name.startswith("."):
+      if listing.is_litter(name):
         continue
       if name.lower().endswith(DRAWING_SUFFIXES):
         passed_over["drawn before"] += 1

@@ -72,7 +72,8 @@ def load_best(
     checkpoints.close()
   if state is None:
     raise FileNotFoundError(
-      f"{workdir}: no epoch was finished, so there is no best checkpoint"
+      f"{checkpoints.path('best')} holds no checkpoint: no epoch was finished, or it "
+      "was deleted"
     )
   return BestCheckpoint(experiment, state, datasets)
 

@@ -16,6 +16,7 @@ from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.parallel import distributed
 from emosynth_jax.utils import files
+from emosynth_jax.utils.json_files import read_json, read_json_lines
 from emosynth_jax.workdir import provenance
 
 # Settings that may differ between a run and its continuation: they change its cost, its
@@ -135,7 +136,7 @@ def check_same_fingerprint(
     ValueError: if a split has other images, labels or classes.
   """
   path = pathlib.Path(workdir) / "data.json"
-  old = json.loads(path.read_text()) if path.exists() else {}
+  old = read_data(workdir) or {}
   for name, new in found.items():
     if different := fingerprints.different_data(new, old.get(name, {})):
       raise ValueError(
@@ -146,6 +147,20 @@ def check_same_fingerprint(
   trained = fingerprints.form_counts({**old, **found}).get("train")
   for name, counts in fingerprints.form_counts(found).items():
     fingerprints.warn_of_other_form(trained, counts, f"evaluated ({name}) on")
+
+
+def read_data(workdir: str | os.PathLike) -> dict[str, Any] | None:
+  """The fingerprint in a workdir's data.json, by split; None if there is no such file.
+
+  Raises:
+    ValueError: if it is damaged.
+  """
+  path = pathlib.Path(workdir) / "data.json"
+  if not path.exists():
+    return None
+  remedy = "delete it if config.data is that of the run, or use another --workdir"
+  found = read_json(path, remedy=remedy)
+  return read_json(path, dict.fromkeys(found, dict), remedy=remedy)
 
 
 def _describe_forms(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
@@ -185,10 +200,29 @@ def keep_provenance(
 
 
 def read_provenance(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-  """The lines of provenance.jsonl; empty if the workdir has no such file."""
+  """The lines of provenance.jsonl; empty if the workdir has no such file.
+
+  Raises:
+    ValueError: if a line is damaged.
+  """
   path = pathlib.Path(workdir) / "provenance.jsonl"
-  lines = path.read_text().splitlines() if path.exists() else []
-  return [json.loads(line) for line in lines]
+  if not path.exists():
+    return []
+  remedy = "restore it from a copy, or delete it"
+  lines = read_json_lines(path, {"step": int, "commit": str}, remedy=remedy)
+  if not lines:
+    raise ValueError(f"{path} is damaged (empty): {remedy}")
+  return lines
+
+
+def check_readable(workdir: str | os.PathLike) -> None:
+  """Checks the records of a workdir that a training reads only later, or at its end.
+
+  Raises:
+    ValueError: if data.json or provenance.jsonl is damaged.
+  """
+  read_data(workdir)
+  read_provenance(workdir)
 
 
 def check_same_config(
@@ -206,12 +240,8 @@ def check_same_config(
   path = pathlib.Path(workdir) / "config.json"
   if not path.exists():
     return
-  try:
-    old = comparable_settings(json.loads(path.read_text()))
-  except (ValueError, AttributeError):
-    raise ValueError(
-      f"{path} is damaged: delete it to go on with the settings of this command"
-    ) from None
+  remedy = "delete it to continue with the settings of this command"
+  old = comparable_settings(read_json(path, remedy=remedy))
   new = comparable_settings(json.loads(json.dumps(config.to_dict())))
   # A cosine ends with the last epoch: more epochs would change every step.
   bound = {"num_epochs"} if config.schedule.name == "cosine" else set()

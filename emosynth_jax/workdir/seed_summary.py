@@ -1,6 +1,5 @@
 """Summary of several seeds of one config, and comparison with another config's."""
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 from emosynth_jax.data import fingerprints
 from emosynth_jax.metrics import statistics
 from emosynth_jax.utils import text_table
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import record as run_record
 
 # Settings that do not affect a report.
@@ -86,7 +86,7 @@ def summarize(
     ValueError: if the seeds were not trained on the same data.
   """
   first = reports[0]
-  data = [json.loads((pathlib.Path(w) / "data.json").read_text()) for w in workdirs]
+  data = [read_json(pathlib.Path(w) / "data.json") for w in workdirs]
   check_same_data(data, workdirs)
   splits = {}
   for name, summary in first["splits"].items():
@@ -204,10 +204,7 @@ def read_summary(workdir: str | os.PathLike) -> dict[str, Any]:
     raise FileNotFoundError(
       f"{path} is missing: --compare takes the folder of another command with --seeds"
     )
-  try:
-    return json.loads(path.read_text())
-  except ValueError as error:
-    raise ValueError(f"{path} is damaged ({error})") from error
+  return read_json(path)
 
 
 def _values_of(figure, seeds, wanted):
