@@ -167,7 +167,7 @@ def run_ablation(
       train_all(ablation_members.stack_members(padded, formulas), *arrays)
     )
     seconds = time.monotonic() - began
-    with path.open("a") as file:
+    with files.writing(path), path.open("a") as file:
       for i, (setting, seed) in enumerate(group):
         own = jax.tree.map(lambda leaf, i=i: leaf[i], out)
         record = {

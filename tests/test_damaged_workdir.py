@@ -210,6 +210,65 @@ def test_a_last_that_is_the_best_replaces_it(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, last, best)
 
 
+_ON_A_FULL_DISK = """
+import pathlib, resource, signal, sys
+from absl import app
+
+sys.path[:0] = [{tests!r}]
+import test_damaged_workdir as own
+import tiny_network
+from emosynth_jax import models, train
+from emosynth_jax.training import epoch
+from emosynth_jax.utils import cli
+
+models.MODELS["tiny"] = tiny_network.TinyNetwork
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+log = epoch.log
+
+
+def fill(*given, **named):
+  log(*given, **named)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
+def main(argv):
+  config = own._config(num_epochs=3)
+  config.model.features = 300
+  cli.start_logging()
+  with cli.mistakes_in_one_line(False):
+    epoch.log = fill
+    train.train(config, {workdir!r})
+
+
+app.run(main)
+"""
+
+
+def test_a_full_disk_is_one_line_and_the_run_resumes(tmp_path):
+  """A limit on the size of files refuses writes as a full disk does, with EFBIG."""
+  code = _ON_A_FULL_DISK.format(
+    tests=str(pathlib.Path(__file__).parent), workdir=str(tmp_path / "run")
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=pathlib.Path(__file__).resolve().parents[1],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    check=False,
+  )
+  lines = done.stdout.splitlines()
+  assert done.returncode == 1, done.stdout
+  assert lines[-1].startswith(
+    f"error: cannot write {tmp_path}/run/checkpoints: File too"
+  )
+  assert "Traceback" not in done.stdout
+  assert len(lines) < 12, done.stdout
+  config = _config(num_epochs=3)
+  config.model.features = 300
+  assert train.train(config, tmp_path / "run")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", _DAMAGES)
 def test_every_damage_of_every_file(whole, tmp_path, damage):

@@ -11,6 +11,7 @@ from emosynth_jax.bundle.format import Bundle, from_record
 from emosynth_jax.bundle.logits import SPLIT_BATCH, compile_logits
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.metrics import calibration
+from emosynth_jax.training.finite import check_finite
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import files
 from emosynth_jax.utils.json_files import read_json
@@ -122,11 +123,12 @@ def _read_calibrated(
   path: pathlib.Path, workdir: pathlib.Path
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
   """The stored calibration and its variables; None if it belongs to others."""
+  remedy = "delete it to calibrate again"
+  record = read_json(path, {"variables_crc32": int}, remedy=remedy)
   try:
-    record = read_json(path, {"variables_crc32": int})
     from_record(None, {}, record)
   except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"{error}: delete {path} to calibrate again") from error
+    raise ValueError(f"{path} is damaged ({error}): {remedy}") from error
   if not (workdir / "checkpoints" / "best").is_dir():
     return None
   checkpoints = Checkpoints(workdir, keep=1, read_only=True)
@@ -135,6 +137,8 @@ def _read_calibrated(
   finally:
     checkpoints.close()
   variables = restored and {name: dict(x) for name, x in restored._asdict().items()}
+  if variables:
+    check_finite(variables, f"the best checkpoint of {workdir}")
   if not variables or digests.checksum(variables) != record["variables_crc32"]:
     logging.info("%s is of another epoch: calibrating again.", path)
     return None

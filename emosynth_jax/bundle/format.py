@@ -21,6 +21,7 @@ import safetensors.numpy
 from emosynth_jax.bundle import checks as bundle_checks
 from emosynth_jax.config.stored import parse_config
 from emosynth_jax.utils import files
+from emosynth_jax.utils.json_files import parse_json
 
 FORMAT = "emosynth_jax.bundle/1"
 DTYPES = ("float16", "float32")
@@ -72,13 +73,10 @@ def from_record(
   class_names = tuple(record["class_names"])
   if not class_names or not all(isinstance(name, str) for name in class_names):
     raise ValueError(f"class_names: expected names, got {record['class_names']!r}")
-  height, width, channels = map(int, record["image_shape"])
-  if min(height, width, channels) < 1:
-    raise ValueError(f"image_shape: expected sizes, got {record['image_shape']!r}")
   return Bundle(
     config=config,
     class_names=class_names,
-    image_shape=(height, width, channels),
+    image_shape=bundle_checks.read_shape(record),
     variables=variables,
     input_scale=bundle_checks.read_positive(record, "input_scale"),
     temperature=bundle_checks.read_positive(record, "temperature"),
@@ -175,7 +173,7 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
     with safetensors.safe_open(path, "np") as file:
       metadata = file.metadata() or {}
       tensors = {name: file.get_tensor(name) for name in file.keys()}
-  except (safetensors.SafetensorError, OSError) as error:
+  except (safetensors.SafetensorError, OSError, TypeError, KeyError) as error:
     raise ValueError(f"{path}: this is no bundle, or damaged ({error})") from error
   if metadata.get("format") != FORMAT:
     raise ValueError(
@@ -183,11 +181,12 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
       "python -m emosynth_jax.bundle writes it"
     )
   try:
-    header = json.loads(metadata["header"])
+    header = parse_json(metadata["header"], "the header is damaged", {"config": dict})
     config = parse_config(header["config"])
+    bundle_checks.check_names(tensors)
     bundle = from_record(config, _to_variables(tensors), header)
     bundle_checks.check_arrays(bundle)
-  except (ValueError, KeyError, TypeError) as error:
+  except (ValueError, KeyError, TypeError, RecursionError) as error:
     raise ValueError(
       f"{path}: of another version, or damaged ({_reason(error)}); write it anew from "
       "its run with python -m emosynth_jax.bundle"

@@ -57,6 +57,8 @@ def parse_config(stored: dict[str, Any]) -> ml_collections.ConfigDict:
       holder[leaf] = ml_collections.ConfigDict(kept.pop(leaf))
     config.update(ml_collections.ConfigDict(stored))
     defaults.check_config(config)
+  except RecursionError as error:
+    raise ValueError("config: nested too deeply") from error
   except (ValueError, KeyError, AttributeError, TypeError) as error:
     raise ValueError(str(error)) from error
   return config

@@ -20,6 +20,7 @@ from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.models import from_torch
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
 from emosynth_jax.training import build
+from emosynth_jax.training.finite import check_finite
 from emosynth_jax.training.state import TrainState, copy_for_ema
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
@@ -78,6 +79,7 @@ def init_from(
     )
   new = {"params": state.params, "batch_stats": state.batch_stats}
   old = variables._asdict()
+  check_finite(old, f"config.init_from: the best checkpoint of {workdir}")
   _check_same_network(workdir, _flatten(old), _flatten(new), old_model, model)
   params = dict(old["params"])
   for names, layers in ((old_names, old["params"]), (class_names, state.params)):
@@ -140,6 +142,7 @@ def start_from_file(
   converted = from_torch.load_pretrained(
     pathlib.Path(path), network, state.variables, keep=keep
   )
+  check_finite(converted.variables, f"config.pretrained.file: {path}")
   params = jax.tree.map(jnp.asarray, converted.variables["params"])
   batch_stats = jax.tree.map(jnp.asarray, converted.variables.get("batch_stats", {}))
   logging.info(

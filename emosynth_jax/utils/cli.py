@@ -19,7 +19,7 @@ flags.disclaim_key_flags()
 CLOSED_PIPE = 141
 
 # Libraries that log each of their steps.
-_CHATTY = ("orbax", "xla_bridge", "dataset_info")
+_CHATTY = ("xla_bridge", "dataset_info")
 
 
 def define_traceback() -> None:
@@ -94,11 +94,15 @@ def _is_of_backend(error: BaseException) -> bool:
 
 
 def start_logging() -> None:
-  """Enables the project's log lines, and libraries' errors."""
+  """Enables the project's log lines, and libraries' errors.
+
+  Except those of Orbax, which raises each of them as well, after several tracebacks.
+  """
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().addFilter(
     lambda record: (
-      record.levelno >= 40 or not any(name in record.pathname for name in _CHATTY)
+      "orbax" not in record.pathname
+      and (record.levelno >= 40 or not any(name in record.pathname for name in _CHATTY))
     )
   )
 

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
+# Of the operating system, as every library quotes them.
+_REFUSALS = (
+  "No space left on device",
+  "Disk quota exceeded",
+  "File too large",
+  "File name too long",
+  "Read-only file system",
+  "Permission denied",
+  "Input/output error",
+  "Not a directory",
+  "Is a directory",
+)
 
 
 def write_report(path: str | os.PathLike[str], report: Mapping[str, Any]) -> None:
@@ -69,21 +83,53 @@ def to_jsonable(value: Any, where: str = "value") -> Any:
   raise TypeError(f"{where}: {type(value).__name__} has no form in JSON: {value!r}")
 
 
+class WriteError(OSError):
+  """Raised if a file cannot be written, with a message that names it."""
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+  """Context in which a write that the file system refuses is told in one line.
+
+  Args:
+    path: what is written, for the message.
+
+  Raises:
+    WriteError: for a full disk and the like, whatever library reports it.
+  """
+  try:
+    yield
+  except WriteError:
+    raise
+  except Exception as error:
+    cause = next((cause for cause in _REFUSALS if cause in str(error)), None)
+    if cause is None:
+      raise
+    raise WriteError(
+      f"cannot write {path}: {cause}. Make room there, or choose another folder, and "
+      "rerun"
+    ) from error
+
+
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
   """Replaces a file atomically: a kill leaves the old or the new one.
 
   Args:
     path: the file; its folder must exist.
     content: the file's whole content.
+
+  Raises:
+    WriteError: if the disk is full or the file cannot be written.
   """
   path = pathlib.Path(path)
   temporary = path.with_name(f".{path.name}.tmp")
   try:
-    with temporary.open("wb") as file:
-      file.write(content)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with writing(path):
+      with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+      os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
   folder = os.open(path.parent, os.O_RDONLY)

@@ -27,7 +27,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from emosynth_jax.parallel import distributed
-from emosynth_jax.utils import errors
+from emosynth_jax.utils import errors, files
 from emosynth_jax.workdir import digests
 
 # Orbax numbers saves by one counter per process, which it rereads within a save: of two
@@ -82,6 +82,7 @@ class Checkpoints:
     self._digested: weakref.ref[Any] | None = None
     self._digests: dict[str, str] = {}
     self._root = pathlib.Path(workdir).resolve() / "checkpoints"
+    _silence_abandoned_tasks()
     self._managers = {
       kind: ocp.CheckpointManager(
         self._root / kind,
@@ -117,7 +118,7 @@ class Checkpoints:
       digest = digest | {_RECORDS: self._digest_records()}
     # The next step donates the state's buffers while the writer still reads them.
     state = jax.tree.map(jnp.copy, state)
-    with _SAVE:
+    with _SAVE, files.writing(self._root):
       manager.save(
         step,
         args=ocp.args.Composite(
@@ -177,7 +178,6 @@ class Checkpoints:
       # All processes skip a checkpoint that one process cannot read.
       if not distributed.largest(state is None)[0]:
         return state
-      _silence_abandoned_readers()
       if self._read_only:
         logging.error(
           "The checkpoint %s is damaged (%s). The one before it is used.", path, reason
@@ -254,7 +254,6 @@ class Checkpoints:
         return variables
       except Exception as error:  # A damaged file may raise any error.
         reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
-      _silence_abandoned_readers()
       path = self._root / kind / str(step)
       logging.error("The checkpoint %s is damaged (%s).", path, reason)
     if manager.all_steps():
@@ -302,12 +301,14 @@ class Checkpoints:
   def wait(self) -> None:
     """Waits until all saves are on disk."""
     for manager in self._managers.values():
-      manager.wait_until_finished()
+      with files.writing(self._root):
+        manager.wait_until_finished()
 
   def close(self) -> None:
     """Waits for saves and closes the folders."""
     for manager in self._managers.values():
-      manager.close()
+      with files.writing(self._root):
+        manager.close()
 
 
 def _read_json(manager, step: int) -> dict[str, str]:
@@ -361,21 +362,26 @@ def _variables(fields: dict[str, Any]) -> Variables:
   return Variables(fields["params"], fields.get("batch_stats") or {})
 
 
-def _silence_abandoned_readers() -> None:
-  """Suppresses the tracebacks that would bury the report of a damaged checkpoint.
+def _silence_abandoned_tasks() -> None:
+  """Suppresses tracebacks that would bury the report of a damaged or failed checkpoint.
 
-  When one array fails, Orbax abandons the readers of all the others, each of which
-  would print a traceback when it is garbage-collected.
+  When one array fails, Orbax abandons the readers or writers of all the others, each of
+  which would print a traceback when it is garbage-collected.
   """
-  show = sys.unraisablehook
+  if sys.unraisablehook is not _show_unraisable:
+    global _shown_by
+    _shown_by = sys.unraisablehook
+    sys.unraisablehook = _show_unraisable
 
-  def hook(unraisable):
-    code = getattr(unraisable.object, "cr_code", None)
-    is_reader = "orbax" in getattr(code, "co_filename", "")
-    if not is_reader and "Event loop is closed" not in str(unraisable.exc_value):
-      show(unraisable)
 
-  sys.unraisablehook = hook
+_shown_by: Callable[[Any], Any] = sys.unraisablehook
+
+
+def _show_unraisable(unraisable: Any) -> None:
+  code = getattr(unraisable.object, "cr_code", None)
+  is_task = "orbax" in getattr(code, "co_filename", "")
+  if not is_task and "Event loop is closed" not in str(unraisable.exc_value):
+    _shown_by(unraisable)
 
 
 def _fields(state: Any) -> dict[str, Any]:

@@ -178,7 +178,7 @@ class _JsonLines:
       )
     record = {"step": step, **dict(sorted(scalars.items()))}
     line = json.dumps(files.to_jsonable(record), allow_nan=False)
-    with self._path.open("ab") as file:
+    with files.writing(self._path), self._path.open("ab") as file:
       file.write(line.encode() + b"\n")
       file.flush()
       os.fsync(file.fileno())
