@@ -23,11 +23,11 @@ from emosynth_jax.utils import cli
 from emosynth_jax.workdir import provenance
 from experiments.lib import ablation, ablation_members
 
-_MEMBERS = flags.DEFINE_integer("members", 4, "Members of a call.", 1)
-_IMAGES = flags.DEFINE_integer("images", 1024, "Training images.", 64)
-_SIDE = flags.DEFINE_integer("side", 32, "Their side.", 16)
-_WIDTH = flags.DEFINE_float("width", 0.125, "Factor on the network's maps.", 0.01)
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Timed calls of each mapping.", 1)
+_MEMBERS = flags.DEFINE_integer("members", 4, "Number of members per call.", 1)
+_IMAGES = flags.DEFINE_integer("images", 1024, "Number of training images.", 64)
+_SIDE = flags.DEFINE_integer("side", 32, "Side of the images, in pixels.", 16)
+_WIDTH = flags.DEFINE_float("width", 0.125, "Width multiplier of the network.", 0.01)
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Number of timed calls of each mapping.", 1)
 
 _GRID: list[dict[str, Any]] = [
   {"loss": "cross_entropy"},
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
   formulas = list(dict.fromkeys(ablation_members.formula_of(s)[0] for s in settings))
   count = _MEMBERS.value // jax.device_count() * jax.device_count()
   if not count:
-    cli.fail(f"--members: expected at least {jax.device_count()}, one a device")
+    cli.fail(f"--members: expected at least {jax.device_count()}, one per device")
   members = ablation_members.stack_members(
     [(settings[i % len(settings)], i) for i in range(count)], formulas
   )

@@ -58,15 +58,23 @@ _SHAPES = ("cifar10", "fer2013")
 
 def define_flags() -> None:
   """Defines the command's flags."""
-  flags.DEFINE_bool("dry_run", False, "Tiny sizes, on any device, in minutes.")
-  flags.DEFINE_string("data_dir", "data", "Folder of fer2013.zip and tfds/.")
-  flags.DEFINE_integer("batch", 512, "Images of a step.", 1)
-  flags.DEFINE_integer("steps", 50, "Steps of an epoch.", 1)
-  flags.DEFINE_integer("epochs", 5, "Timed epochs.", 1)
-  flags.DEFINE_string("only", None, "One half of a row, as this script calls itself.")
+  flags.DEFINE_bool("dry_run", False, "Dry run: tiny sizes, on any device, in minutes.")
+  flags.DEFINE_string(
+    "data_dir", "data", "Data set directory, with fer2013.zip and tfds/."
+  )
+  flags.DEFINE_integer("batch", 512, "Batch size in images.", 1)
+  flags.DEFINE_integer("steps", 50, "Number of steps per epoch.", 1)
+  flags.DEFINE_integer("epochs", 5, "Number of timed epochs.", 1)
+  flags.DEFINE_string(
+    "only", None, "Internal: the half of a row that this subprocess measures."
+  )
   flags.DEFINE_list("parts", list(_PARTS), f"Of {', '.join(_PARTS)}.")
-  flags.DEFINE_list("data", list(_SHAPES), "Shapes of the throughput's images.")
-  flags.DEFINE_string("workdir", None, "Where the runs are kept; by default nowhere.")
+  flags.DEFINE_list(
+    "data", list(_SHAPES), "Data sets whose image shapes are benchmarked."
+  )
+  flags.DEFINE_string(
+    "workdir", None, "Folder for the runs. By default they are not kept."
+  )
 
 
 def peak(device_kind: str) -> float | None:
@@ -184,7 +192,7 @@ def check_torch(case: Any, steps: int, epochs: int) -> dict[str, Any]:
   from benchmarks import cases
 
   if case.config().model.name != "emosynthnet":
-    return {"not_run": "this network is not in PyTorch here"}
+    return {"not_run": "no PyTorch version of this network"}
   few = case._replace(batch=8)
   ours, theirs = cases.inference(few, 1)(), torch_cases.inference(few, "eager", 1)()
   return {"difference": torch_cases.check_equal(ours, theirs)}
@@ -211,7 +219,7 @@ def throughput(
     batch: likewise.
     steps: steps of an epoch.
     epochs: timed epochs.
-    failures: gets a line if PyTorch's half fails.
+    failures: list to which a failure of PyTorch's half is added.
     dry_run: see `measure_torch`.
 
   Returns:
@@ -287,7 +295,7 @@ def main(argv: list[str]) -> None:
   found = subprocess.run(probe, check=False, capture_output=True, text=True)
   if found.returncode:
     how = attempts.describe_end(found.returncode, found.stderr)
-    cli.fail(f"JAX does not start on this machine: {how}")
+    cli.fail(f"JAX cannot start: {how}")
   if found.stdout.strip() == "cpu" and not values.dry_run:
     cli.fail(
       "JAX sees no accelerator: install JAX for it (pip install 'jax[cuda13]'), or try "
@@ -307,7 +315,7 @@ def main(argv: list[str]) -> None:
       (4, 2, 2) if values.dry_run else (values.batch, values.steps, values.epochs)
     )
     names = ["tiny"] if values.dry_run else values.data
-    header = ["bfloat16", "images/s", "TFLOP/s", "of peak", "torch", "ours to it"]
+    header = ["bfloat16", "images/s", "TFLOP/s", "of peak", "torch", "JAX / PyTorch"]
     rows = []
     for name in names:
       # Not "tiny", which has no PyTorch counterpart.

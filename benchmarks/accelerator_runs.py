@@ -56,7 +56,7 @@ def whole_run(run: Run, data_dir: str, workdir: pathlib.Path, *, tiny: bool) -> 
   """
   if (workdir / "report.json").exists():
     raise FileExistsError(
-      f"{workdir} holds a finished run, which would be evaluated alone: take another "
+      f"{workdir} has a finished run, which would only be evaluated: use another "
       "--workdir"
     )
   resumed = (workdir / "metrics.jsonl").exists()
@@ -80,7 +80,8 @@ def whole_run(run: Run, data_dir: str, workdir: pathlib.Path, *, tiny: bool) -> 
   began = time.monotonic()
   if code := subprocess.run(command, check=False).returncode:
     raise RuntimeError(
-      f"{' '.join(command[1:])}: {attempts.describe_end(code, '')}, see above"
+      f"{' '.join(command[1:])}: {attempts.describe_end(code, '')}, see the output "
+      "above"
     )
   wall = time.monotonic() - began
   report = json.loads((workdir / "report.json").read_text())
@@ -115,7 +116,7 @@ def describe(workdir: pathlib.Path, target: float | None) -> str:
     if reached is None and target is not None:
       if record["validation/accuracy"] >= target:
         reached = f"{100 * target:g} % on validation after {elapsed:.1f} s"
-  whole = f"{elapsed:.1f} s of epochs, compilation and saves included"
+  whole = f"{elapsed:.1f} s of epochs (compilation and saves included)"
   if target is None:
     return whole
   return f"{reached or f'{100 * target:g} % not reached'}, {whole}"

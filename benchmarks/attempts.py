@@ -14,12 +14,12 @@ def describe(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def in_one_line(what: str, failures: list[str]) -> Iterator[None]:
-  """Context in which an error becomes a line, after which the program continues.
+  """Context that reports an error in one line, after which the program continues.
 
   A process that the system kills, such as for lack of memory, still ends.
 
   Args:
-    what: name of the attempt, for the line.
+    what: name of the attempt, for the message.
     failures: the line is appended to it.
   """
   try:

@@ -38,7 +38,7 @@ SHAPES = (
 def define_flags() -> None:
   """Defines the command's flags."""
   flags.DEFINE_integer("batch", 64, "Images.", 1)
-  flags.DEFINE_integer("rounds", 5, "Timed calls of each form.", 1)
+  flags.DEFINE_integer("rounds", 5, "Number of timed calls of each form.", 1)
 
 
 def forms(size: int, batch: int, side: int) -> dict[str, dict[str, Any]]:
@@ -99,7 +99,8 @@ def rows(batch: int, rounds: int) -> list[list[str]]:
         difference = np.abs(answers[name] - exact).max() / np.abs(exact).max()
         lines.append(
           [
-            f"{size}x{size}, {channels} to {features} maps at {side}, {part}: {name}",
+            f"{size}x{size}, {channels} to {features} channels at {side}, {part}: "
+            f"{name}",
             f"{operations / statistics.median(times) / 1e9:.0f}",
             f"{operations / min(times) / 1e9:.0f}",
             f"{difference:.0e}" if name != "XLA" else "",
@@ -121,7 +122,7 @@ def main(argv: list[str]) -> None:
   print(f"{made['date']}, commit {made['commit']}, {made['command']}")
   rate = measure.product_rate()
   print(f"the product of two 2048 x 2048 matrices: {rate / 1e9:.0f} GFLOP/s")
-  header = ["GFLOP/s of the plain form", "median", "best", "difference"]
+  header = ["GFLOP/s of the reference form", "median", "best", "difference"]
   values = flags.FLAGS
   print(measure.format_rows(header, rows(values.batch, values.rounds)))
 

@@ -167,7 +167,7 @@ def load_weights(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
   missing, unexpected = model.load_state_dict(dict(state), strict=False)
   # Batch counters, which have no counterpart in the weights.
   if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
-    raise ValueError(f"weights: {missing} are missing, {unexpected} too many")
+    raise ValueError(f"weights: missing {missing}, unexpected {unexpected}")
 
 
 def from_flax(variables: Mapping[str, Any], side: int) -> dict[str, torch.Tensor]:

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
   del argv
   import jax
 
-  from emosynth_jax import train
+  from emosynth_jax import train_loop
   from emosynth_jax.config import defaults
   from emosynth_jax.training import epoch
 
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
 
   epoch.log = log
   with tempfile.TemporaryDirectory() as workdir:
-    train.train(config, workdir)
+    train_loop.train(config, workdir)
   print(measure.format_rows(["epoch", "MiB", "compiled"], rows))
 
 

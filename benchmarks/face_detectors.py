@@ -274,10 +274,10 @@ def main(argv: list[str]) -> None:
     print(f"\n== {name}, OpenCV {cv2.__version__}")
     for title, pictures in sets.items():
       hits, surplus = measure(detect, pictures)
-      print(f"{title}: recall in %; {surplus} boxes beside the faces")
+      print(f"{title}: recall in %; {surplus} false positives")
       print(format_recall(hits))
     wrong = [len(detect(picture)) for picture in faceless]
-    print(f"{sum(wrong)} boxes in {len(faceless)} pictures without a face")
+    print(f"{sum(wrong)} false positives in {len(faceless)} images without a face")
     times = []
     for _ in range(given.repeats):
       began = time.process_time()
@@ -288,11 +288,11 @@ def main(argv: list[str]) -> None:
 
 def define_flags() -> None:
   """The flags of this command."""
-  flags.DEFINE_list("detectors", list(DETECTORS), "Which of them.")
+  flags.DEFINE_list("detectors", list(DETECTORS), "Detectors to benchmark.")
   flags.DEFINE_string("photographs", None, "Folder of the photographs.", required=True)
-  flags.DEFINE_string("data_dir", "data", "Where FER-2013 is.")
-  flags.DEFINE_integer("fer_faces", 24, "FER-2013 faces, a multiple of 4.", 4)
-  flags.DEFINE_integer("repeats", 5, "Timed calls.", 1)
+  flags.DEFINE_string("data_dir", "data", "Directory of FER-2013.")
+  flags.DEFINE_integer("fer_faces", 24, "Number of FER-2013 faces, a multiple of 4.", 4)
+  flags.DEFINE_integer("repeats", 5, "Number of timed calls.", 1)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def _parse(requirement: str) -> tuple[str, tuple[str, ...]]:
   """Normalized name and extras of a requirement, as in "a.b[c,d]>=1; marker"."""
   match = re.match(r"\s*([\w.-]+)\s*(?:\[([^\]]*)\])?", requirement)
   if match is None:
-    raise ValueError(f"this is no requirement: {requirement!r}")
+    raise ValueError(f"not a requirement: {requirement!r}")
   extras = (match[2] or "").replace(" ", "").split(",")
   return _normalise(match[1]), tuple(_normalise(x) for x in extras if x)
 

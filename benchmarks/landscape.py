@@ -7,8 +7,8 @@ The JAX program is that of `emosynth_jax.analysis`: one compiled map over the po
 PyTorch's is as in landscape tools: for each point set the weights and evaluate the
 fixed images; for each Hessian-vector product differentiate twice. Weights, directions,
 points and images are the same for both, and their losses and products are compared
-before timing. Both run in turn on some of the grid's points; the time of the whole grid
-is extrapolated from the time per point, as every point costs the same. The curvature
+before timing. Both run alternately on some grid points; the time of the whole grid is
+extrapolated from the time per point, as every point costs the same. The curvature
 has a fixed number of products per point.
 
 Images and weights are random: no data set is read. Without torch
@@ -32,18 +32,24 @@ LANDSCAPE, CURVATURE = "landscape", "curvature map"
 
 def define_flags() -> None:
   """Defines the command's flags."""
-  flags.DEFINE_string("data", "fer2013", "Shape of the images, by config.")
+  flags.DEFINE_string("data", "fer2013", "Data set whose image shape is used.")
   flags.DEFINE_string("width", "small", "Width of the network.")
-  flags.DEFINE_integer("grid", 51, "Points a side of the landscape.", 1)
-  flags.DEFINE_integer("images", 256, "Images at each of its points.", 1)
-  flags.DEFINE_integer("points", 8, "Of its points, how many are timed.", 1)
-  flags.DEFINE_integer("curvature_grid", 21, "Points a side of the curvature map.", 1)
-  flags.DEFINE_integer("curvature_images", 64, "Images at each of its points.", 1)
-  flags.DEFINE_integer("curvature_points", 1, "Of its points, how many are timed.", 1)
-  flags.DEFINE_integer("steps", 10, "Products with the Hessian at each of them.", 1)
-  flags.DEFINE_integer("batch_size", 64, "Images at a time.", 1)
-  flags.DEFINE_list("forms", ["eager", "channels_last"], "PyTorch's; none if empty.")
-  flags.DEFINE_integer("rounds", 3, "Timed calls of each candidate.", 1)
+  flags.DEFINE_integer("grid", 51, "Points per side of the landscape.", 1)
+  flags.DEFINE_integer("images", 256, "Images per point of the landscape.", 1)
+  flags.DEFINE_integer("points", 8, "Number of timed points of the landscape.", 1)
+  flags.DEFINE_integer("curvature_grid", 21, "Points per side of the curvature map.", 1)
+  flags.DEFINE_integer(
+    "curvature_images", 64, "Images per point of the curvature map.", 1
+  )
+  flags.DEFINE_integer(
+    "curvature_points", 1, "Number of timed points of the curvature map.", 1
+  )
+  flags.DEFINE_integer("steps", 10, "Number of Hessian-vector products per point.", 1)
+  flags.DEFINE_integer("batch_size", 64, "Batch size in images.", 1)
+  flags.DEFINE_list(
+    "forms", ["eager", "channels_last"], "PyTorch forms to time; empty for none."
+  )
+  flags.DEFINE_integer("rounds", 3, "Number of timed calls of each candidate.", 1)
 
 
 def landscape(problem: Problem) -> Callable[[], np.ndarray]:
@@ -126,7 +132,7 @@ def check(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> 
   error = float(np.max(np.abs(ours - theirs) / np.abs(ours)))
   if not error < tolerance:
     raise ValueError(f"{name}: {ours} here, {theirs} in PyTorch")
-  found = f"{name}: equal to PyTorch's but for {error:.1e}, relatively"
+  found = f"{name}: relative difference from PyTorch's {error:.1e}"
   logging.info("%s", found)
   return found
 
@@ -203,12 +209,12 @@ def main(argv: list[str]) -> None:
   if unknown := set(forms) - {"eager", "channels_last"}:
     cli.fail(f"--forms: unknown {sorted(unknown)}")
   if forms and load_torch() is None:
-    logging.info("torch is missing: ours alone.")
+    logging.info("torch is not installed: only JAX is timed.")
     forms = []
   if forms and given.width == "tiny":
     cli.fail(
-      "--width=tiny is a dry run with another network, which PyTorch's half has not: "
-      "add --forms= to time ours alone, or take --width=small"
+      "--width=tiny is a dry run with a network that has no PyTorch version: add "
+      "--forms= to time JAX only, or use --width=small"
     )
   rows, compared = [], []
   try:
@@ -224,7 +230,7 @@ def main(argv: list[str]) -> None:
       problem = Problem(case, images, points)
       found, errors = candidates(task, problem, given.steps, forms)
       compared += errors
-      logging.info("%s: timed from here", task)
+      logging.info("%s: timing", task)
       own = rows_of(task, measure.alternate(found, given.rounds), points, grid)
       for row in own:  # Printed now, as the next task takes long.
         logging.info("%s", "  ".join(row))
@@ -234,8 +240,8 @@ def main(argv: list[str]) -> None:
   made = provenance.provenance()
   print(f"{made['hardware']}; commit {made['commit']}; {case}")
   print(
-    f"{given.images} images a point; curvature: {given.curvature_images} images, "
-    f"{given.steps} products a point; medians of {given.rounds} rounds"
+    f"{given.images} images per point; curvature: {given.curvature_images} images, "
+    f"{given.steps} products per point; medians of {given.rounds} rounds"
   )
   for line in compared:
     print(line)

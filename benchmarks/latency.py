@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
 
 
 def answer_turns(name: str, source: str, *, threads: int) -> None:
-  """One runtime's process: a line of JSON when it is ready, and one for each turn.
+  """Runs one runtime in this process: prints a JSON line when ready and one per turn.
 
   Args:
     name: one of `latency_runtimes.RUNTIMES`.
@@ -111,7 +111,7 @@ def measure_all(
       runtime = stack.enter_context(_process(name, source, threads))
       said = _read(name, runtime)
       if "left_out" in said:
-        print(f"{name} left out: {said['left_out']}")
+        print(f"{name} skipped: {said['left_out']}")
       else:
         runtimes[name], ready[name] = runtime, said
     seconds: dict[str, list[float]] = {name: [] for name in runtimes}
@@ -187,11 +187,15 @@ def rows(
 def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_string(
-    "source", None, "A bundle or a run's folder; by default the package's network."
+    "source",
+    None,
+    "Bundle or workdir of a run. By default the included pretrained model.",
   )
-  flags.DEFINE_integer("rounds", 300, "Timed calls of each.", 10)
-  flags.DEFINE_integer("threads", None, "Of each runtime; by default all cores.", 1)
-  flags.DEFINE_string("only", None, "One runtime, as this script calls itself.")
+  flags.DEFINE_integer("rounds", 300, "Number of timed calls of each runtime.", 10)
+  flags.DEFINE_integer(
+    "threads", None, "Number of threads of each runtime. By default all cores.", 1
+  )
+  flags.DEFINE_string("only", None, "Internal: the runtime that this subprocess times.")
   cli.define_traceback()
 
 

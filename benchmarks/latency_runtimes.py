@@ -25,8 +25,8 @@ def hold_cores(threads: int) -> None:
     if threads == os.cpu_count():
       return
     raise ValueError(
-      f"--threads: expected {os.cpu_count()}, all cores, as this system binds no "
-      f"process; got {threads}"
+      f"--threads: expected {os.cpu_count()}, all cores, as this system does not "
+      f"support CPU affinity; got {threads}"
     )
   cores = sorted(os.sched_getaffinity(0))
   if threads > len(cores):
@@ -97,7 +97,7 @@ def _torch(network, threads, images, *, channels_last):
     network.config.model.name
   )
   if build_network is None:
-    raise ValueError(f"there is no {network.config.model.name} of ours in PyTorch")
+    raise ValueError(f"{network.config.model.name} has no PyTorch version")
   torch.set_num_threads(threads)
   model = build_network(network).eval()
   if channels_last:

@@ -234,13 +234,12 @@ def measure(
   recalls = [right[labels == k].mean() for k in present]
   low, high = statistics.proportion_interval(int(right.sum()), len(rows))
   print(
-    f"{package} {importlib.metadata.version(name)}, Python "
-    f"{sys.version.split()[0]}: {len(rows):,} PrivateTest images of {data_dir}"
-    f"{', cv2.equalizeHist applied' if equalize else ''}: accuracy "
+    f"{package} {importlib.metadata.version(name)}, Python {sys.version.split()[0]}: "
+    f"{len(rows):,} PrivateTest images of "
+    f"{data_dir}{', cv2.equalizeHist applied' if equalize else ''}: accuracy "
     f"{100 * right.mean():.2f} % ({100 * low:.2f} to {100 * high:.2f}), balanced "
-    f"{100 * np.mean(recalls):.2f} %; CPU: {1000 * seconds / len(rows):.2f} ms an "
-    f"image, {start_up:.1f} s to start; {whole}: {size / 1e6:.0f} MB in {number} "
-    "packages"
+    f"{100 * np.mean(recalls):.2f} %; CPU: {1000 * seconds / len(rows):.2f} ms/image, "
+    f"{start_up:.1f} s startup; {whole}: {size / 1e6:.0f} MB in {number} packages"
   )
   pairs = zip(present, recalls, strict=True)
   print(
@@ -278,7 +277,7 @@ def to_labels(answers: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
     name = NAMES.get(answer.lower(), answer.lower())
     if name not in class_names:
       raise ValueError(
-        f"the package says {answer!r}, expected one of {', '.join(class_names)}: "
+        f"the package returned {answer!r}, expected one of {', '.join(class_names)}: "
         "benchmarks/other_packages.py has the names in NAMES"
       )
     labels.append(class_names.index(name))
@@ -287,18 +286,20 @@ def to_labels(answers: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
 
 def define_flags() -> None:
   """The flags of this command."""
-  flags.DEFINE_enum("package", None, list(PACKAGES), "Package to run.", required=True)
+  flags.DEFINE_enum(
+    "package", None, list(PACKAGES), "Package to benchmark.", required=True
+  )
   flags.DEFINE_string(
     "data_dir",
     "data",
-    "Directory of FER-2013; fer2013.csv (original pixels) or fer2013.zip (equalized) "
-    "itself where both are there.",
+    "Directory of FER-2013; or fer2013.csv (original pixels) or fer2013.zip "
+    "(equalized), if it has both.",
   )
   flags.DEFINE_integer("images", 0, "Number of PrivateTest images; 0 for all.", 0)
   flags.DEFINE_bool("equalize", False, "Apply cv2.equalizeHist to each image first.")
-  flags.DEFINE_string("answers", None, "CSV file to write the answers to.")
+  flags.DEFINE_string("answers", None, "CSV file for the predictions.")
   flags.DEFINE_string(
-    "baseline", None, "Answers of another package to compare with, image by image."
+    "baseline", None, "Predictions of another package, for a paired comparison."
   )
   cli.define_traceback()
 

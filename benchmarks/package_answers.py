@@ -46,20 +46,19 @@ def read(path: str, sources: Sequence[str], labels: np.ndarray) -> np.ndarray:
     ValueError: if it is not such a file, or of other images.
   """
   if not pathlib.Path(path).is_file():
-    raise FileNotFoundError(f"no answers at {path}: --answers writes them")
+    raise FileNotFoundError(f"no predictions at {path}: write them with --answers")
   with open(path, encoding="utf-8", newline="") as file:
     header, *rows = [*csv.reader(file)] or [[]]
   is_complete = all(len(row) == len(_HEADER) and row[-1].isdecimal() for row in rows)
   if header != _HEADER or not is_complete:
     raise ValueError(
-      f"{path}: expected the columns {', '.join(_HEADER)} in every line; write it anew "
+      f"{path}: expected the columns {', '.join(_HEADER)} in every line; recreate it "
       "with --answers"
     )
   expected = [[*x] for x in zip(sources, map(str, labels), strict=True)]
   if [row[:-1] for row in rows] != expected:
     raise ValueError(
-      f"{path}: of other images or labels; give both runs the same --data_dir and "
-      "--images"
+      f"{path}: images or labels differ; use the same --data_dir and --images"
     )
   return np.array([int(row[-1]) for row in rows])
 
@@ -84,6 +83,7 @@ def difference(right: np.ndarray, baseline: np.ndarray) -> str:
   alone, other = int((right & ~baseline).sum()), int((baseline & ~right).sum())
   p_value = scipy.stats.binomtest(alone, alone + other).pvalue if alone + other else 1.0
   return (
-    f"{mean:+.2f} points (95 % CI {low:+.2f} to {high:+.2f}); only this one is correct "
-    f"on {alone} images, only the other on {other}, McNemar p = {p_value:.2g}"
+    f"{mean:+.2f} points (95 % CI {low:+.2f} to {high:+.2f}); only this package is "
+    f"correct on {alone} images, only the other on {other}, McNemar p = "
+    f"{p_value:.2g}"
   )

@@ -91,7 +91,7 @@ def main(argv: list[str]) -> None:
   print(f"{made['hardware']}; {jax.device_count()} JAX devices")
   print(f"{made['date']}, commit {made['commit']}, {made['command']}")
   print(f"batch {given.batch_size}, {_SIDE}x{_SIDE}x1, fer_vgg width {given.width}")
-  print("images wait         images/s  ratio")
+  print("images are          images/s  ratio")
   # The first round compiles.
   medians = {name: statistics.median(taken[1:]) for name, taken in times.items()}
   for name, median in medians.items():
@@ -147,11 +147,13 @@ def _ways(config: Any, lazy: Dataset, batch_size: int) -> dict[str, Any]:
 
 def define_flags() -> None:
   """Defines the command's flags; not at import."""
-  flags.DEFINE_integer("images", 4096, "Images of the split.", 64)
-  flags.DEFINE_integer("batch_size", 64, "Images a step.", 1)
-  flags.DEFINE_integer("steps", 50, "Timed steps of a round, a multiple of 5.", 5)
-  flags.DEFINE_integer("rounds", 5, "Timed rounds.", 1)
-  flags.DEFINE_float("width", 0.125, "Factor on the network's maps.", 0.01)
+  flags.DEFINE_integer("images", 4096, "Number of images of the split.", 64)
+  flags.DEFINE_integer("batch_size", 64, "Batch size in images.", 1)
+  flags.DEFINE_integer(
+    "steps", 50, "Number of timed steps per round, a multiple of 5.", 5
+  )
+  flags.DEFINE_integer("rounds", 5, "Number of timed rounds.", 1)
+  flags.DEFINE_float("width", 0.125, "Width multiplier of the network.", 0.01)
 
 
 if __name__ == "__main__":

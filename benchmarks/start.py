@@ -3,7 +3,7 @@
   python -m benchmarks.start --framework=jax --data=fer2013 --width=small --batch=64
   python -m benchmarks.start --framework=torch_eager --program=FILE
 
-It prints a line when the step is done, takes three more, and prints the largest memory
+It prints a line after the step, takes three more, and prints the peak memory
 that the process held, in MiB. PyTorch's process does not import JAX: its program is in
 a file of `torch_cases.write_start`.
 """
@@ -19,11 +19,15 @@ FRAMEWORKS = ("jax", "torch_eager", "torch_channels_last", "torch_compile")
 
 def define_flags() -> None:
   """Defines the command's flags."""
-  flags.DEFINE_enum("framework", "jax", FRAMEWORKS, "What trains.")
-  flags.DEFINE_string("data", "fer2013", "JAX's config, see benchmarks/cases.py.")
-  flags.DEFINE_string("width", "small", "JAX's: full or small.")
-  flags.DEFINE_integer("batch", 64, "JAX's images of a step.", 1)
-  flags.DEFINE_string("program", None, "PyTorch's file, in place of these three.")
+  flags.DEFINE_enum("framework", "jax", FRAMEWORKS, "Program to time.")
+  flags.DEFINE_string(
+    "data", "fer2013", "Config of JAX's program, see benchmarks/cases.py."
+  )
+  flags.DEFINE_string("width", "small", "Width of JAX's network: full or small.")
+  flags.DEFINE_integer("batch", 64, "Batch size of JAX's program.", 1)
+  flags.DEFINE_string(
+    "program", None, "File of PyTorch's program, instead of the three flags above."
+  )
 
 
 def memory_peak() -> int:
@@ -58,7 +62,7 @@ def main(argv: list[str]) -> None:
   del argv
   values = flags.FLAGS
   if values.framework != "jax" and not values.program:
-    raise app.UsageError("--program: expected the file of PyTorch's case, got none")
+    raise app.UsageError("--program: requires the file of a PyTorch case")
   run = _jax(values) if values.framework == "jax" else _torch(values)
   run()
   print("first step", flush=True)

@@ -36,14 +36,16 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     "quick",
     False,
-    "Only fer2013 small, batches of 64 and 1, whatever else is said of them.",
+    "Only fer2013 small with batches of 64 and 1; overrides the other flags.",
   )
-  flags.DEFINE_list("data", ["cifar10", "fer2013"], "Shapes, by config.")
+  flags.DEFINE_list(
+    "data", ["cifar10", "fer2013"], "Data sets whose image shapes are benchmarked."
+  )
   flags.DEFINE_list("width", ["full", "small"], "Widths.")
-  flags.DEFINE_list("batch", ["64", "512"], "Batches; inference also takes 1.")
+  flags.DEFINE_list("batch", ["64", "512"], "Batch sizes; inference also uses 1.")
   flags.DEFINE_list("parts", list(PARTS), f"Of {', '.join(PARTS)}.")
-  flags.DEFINE_list("forms", None, "PyTorch's; all by default, an empty list for none.")
-  flags.DEFINE_integer("rounds", 5, "Timed calls of each candidate.", 1)
+  flags.DEFINE_list("forms", None, "PyTorch forms; by default all, empty for none.")
+  flags.DEFINE_integer("rounds", 5, "Number of timed calls of each candidate.", 1)
 
 
 def load_torch() -> Any:
@@ -75,7 +77,9 @@ def selected(
     ("width", widths, cases.WIDTHS),
   ):
     if unknown := sorted(set(given) - set(known)):
-      raise ValueError(f"--{flag}: expected of {', '.join(known)}; got {unknown[0]!r}")
+      raise ValueError(
+        f"--{flag}: expected some of {', '.join(known)}; got {unknown[0]!r}"
+      )
   for batch in batches:
     if not batch.isdecimal() or int(batch) < 1:
       raise ValueError(f"--batch: expected numbers from 1, got {batch!r}")
@@ -100,7 +104,7 @@ def candidates(
     torch_cases: the module, or None.
     forms: PyTorch's. One that fails, or whose logits differ, is omitted.
     count: steps or evaluations per call.
-    failures: gets a line for each of those.
+    failures: list to which these are added.
 
   Returns:
     The programs by name, JAX first.
@@ -141,7 +145,7 @@ def rows(
   Args:
     case: the case.
     seconds: of each candidate and round.
-    images: of a call.
+    images: number of images per call.
     passes: multiple of the network's multiply-adds per image: 1 in inference, 3 in
       training.
     rate: FLOP/s of the machine's matrix products.
@@ -167,7 +171,7 @@ def rows(
   return lines
 
 
-HEADER = ["", "images/s", "best", "ms a batch", "ours to it", "GFLOP/s", "of products"]
+HEADER = ["", "images/s", "best", "ms/batch", "JAX / PyTorch", "GFLOP/s", "of peak"]
 
 
 def print_row(cells: list[str]) -> None:
@@ -293,7 +297,9 @@ def main(argv: list[str]) -> None:
   try:
     chosen = selected(values.quick, values.data, values.width, values.batch)
     if unknown := sorted(set(values.parts) - set(PARTS)):
-      raise ValueError(f"--parts: expected of {', '.join(PARTS)}; got {unknown[0]!r}")
+      raise ValueError(
+        f"--parts: expected some of {', '.join(PARTS)}; got {unknown[0]!r}"
+      )
     torch_cases = load_torch()
     known = list(torch_cases.FORMS) if torch_cases else []
     forms = known if values.forms is None else [f for f in values.forms if f]
@@ -309,7 +315,7 @@ def main(argv: list[str]) -> None:
   print(f"; torch {torch_cases.torch.__version__}" if torch_cases else "", end="")
   print(f"\n{where['date']}, commit {where['commit']}, {where['command']}", flush=True)
   if torch_cases is None:
-    print("torch is not installed (pip install -e '.[benchmark]'): our half alone")
+    print("torch is not installed (pip install -e '.[benchmark]'): only JAX is timed")
   failures: list[str] = []
   if "training" in values.parts:
     compare("training", chosen, torch_cases, forms, values.rounds, failures)

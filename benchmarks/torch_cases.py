@@ -29,7 +29,7 @@ def describe(case: Case) -> torch_programs.Program:
   config = case.config()
   if config.model.name != "emosynthnet":
     raise ValueError(
-      f"{case}: expected EmoSynthNet, which alone is in PyTorch here, got "
+      f"{case}: expected EmoSynthNet, the only network with a PyTorch version, got "
       f"{config.model.name}"
     )
   side = case.image_shape[0]
@@ -88,7 +88,7 @@ def training(
   Args:
     case: the network and the batch.
     form: one of `FORMS`.
-    steps: steps of a call.
+    steps: number of steps per call.
     device: where the network and all the images are.
     mixed: whether to use autocast to bfloat16.
     model: the network of `build` on the device, if it is there already.

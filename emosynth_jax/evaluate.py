@@ -22,7 +22,7 @@ from emosynth_jax.training import test_time_augmentation
 from emosynth_jax.training.eval_step import build_evaluation, check_invariance
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import files
-from emosynth_jax.workdir import metric_writer, provenance
+from emosynth_jax.workdir import metric_writer, own_parts, provenance
 from emosynth_jax.workdir import record as run_record
 
 # Reports of concurrent seeds are drawn one at a time: matplotlib is not thread-safe.
@@ -62,10 +62,11 @@ def evaluate_run(
   run_record.check_same_config(config, workdir)
   mesh = meshes.build_mesh(config.mesh.model, devices)
   splits = run_data.splits(config)[1:]
+  built = own_parts.of_run(config, workdir)
 
   def load_splits() -> run_data.RunData:
     if load is None:
-      return run_data.load_run(config, mesh, splits)
+      return run_data.load_run(built, mesh, splits)
     return load(mesh).select(splits)
 
   experiment, state, datasets = load_best(config, workdir, splits, load=load_splits)
@@ -86,15 +87,15 @@ def evaluate_run(
         ),
         **evaluate_views(dataset)(state),
       }
-  if config.evaluate_without_twins:
-    rest = deduplicate.evaluate_without_twins(
+  if config.evaluate_deduplicated:
+    rest = deduplicate.evaluate_deduplicated(
       lambda dataset: evaluate(dataset)(state),
-      _load_training(config, workdir, mesh, load),
+      _load_training(built, workdir, mesh, load),
       datasets,
-      **config.data.twins,
+      **config.data.near_duplicates,
     )
     for name, summary in rest.items():
-      summaries[name]["without_twins"] = summary
+      summaries[name]["deduplicated"] = summary
   invariance = check_invariance(
     experiment, state, first, batch_size=config.eval_batch_size, mesh=mesh
   )
@@ -163,14 +164,13 @@ def _write_report(
         "model": f"{config.model.name}, {report['num_parameters']:,} parameters"
         + (f", averaged with decay {config.ema_decay}" if config.ema_decay else ""),
         "loss": config.loss.name,
-        "started from": config.init_from
-        or config.pretrained.file
-        or "random parameters",
+        "initialization": config.init_from or config.pretrained.file or "random",
         "seed": config.seed,
         "hardware": _each_once(trained_by, "hardware"),
         "command": _each_once(trained_by, "command"),
         "commit": _each_once(trained_by, "commit"),
-        "evaluated at": _each_once([evaluated_by], "commit"),
+        **_describe_own_code(workdir),
+        "evaluation commit": _each_once([evaluated_by], "commit"),
         "batch invariance": batch_invariance.describe(report["batch_invariance"]),
       },
     )
@@ -189,13 +189,24 @@ def _write_report(
     title,
   )
   plots.plot_reliability(summary["calibration"], workdir / "reliability.png", title)
-  logging.info("The report and its pictures are in %s.", workdir)
+  logging.info("Wrote the report and its plots to %s.", workdir)
 
 
 def _describe_form(dataset: Dataset) -> dict[str, str]:
   """The row of the report's table on the images' form, where it is known."""
   counts = dataset.form_counts
   return {"pixel form": pixel_form.describe_counts(counts)} if counts else {}
+
+
+def _describe_own_code(workdir: pathlib.Path) -> dict[str, str]:
+  """The row of the report's table on the user's own code, if the run has any."""
+  hashes = {
+    file: hash_
+    for files_ in own_parts.hashes_of(workdir).values()
+    for file, hash_ in files_.items()
+  }
+  text = ", ".join(f"{file} (SHA-256 {hash_[:12]})" for file, hash_ in hashes.items())
+  return {"own code": text} if text else {}
 
 
 def _each_once(records: list[dict[str, Any]], key: str) -> str:

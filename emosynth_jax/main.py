@@ -27,11 +27,14 @@ import traceback
 from absl import app, flags
 from ml_collections import config_flags
 
+from emosynth_jax.config import renamed
 from emosynth_jax.utils.cli import (
+  define_trust,
   expect_flags_only,
   fail,
   mistakes_in_one_line,
   parse_config_flags,
+  show_in_help,
   start_logging,
   use_compilation_cache,
 )
@@ -49,56 +52,63 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   "workdir",
   None,
-  "Folder for checkpoints, metrics and the report. By default runs/ and the config's "
-  "name, variants and seed. With --seeds, the folder of seedN/, seeds.txt and "
-  "seeds.json; by default the seeds lie where single runs do, and the two files in "
-  "runs/...-seeds.",
+  "Folder for checkpoints, metrics and the report. By default runs/ followed by the "
+  "config's name, variants and seed. With --seeds, the folder of seedN/, seeds.txt "
+  "and seeds.json; by default each seed is in the folder of a single run, and the two "
+  "files are in runs/...-seeds.",
 )
 _SEEDS = flags.DEFINE_list(
   "seeds",
   [],
-  "Seeds to run, as 0,1,2, instead of config.seed: side by side where there are "
-  "several devices, or else one after the other.",
+  "Seeds to run instead of config.seed, for example 0,1,2. They run concurrently if "
+  "there are several devices, else sequentially.",
 )
 _COMPARE = flags.DEFINE_string(
-  "compare", None, "Folder with the seeds.json of another config, with --seeds."
+  "compare",
+  None,
+  "With --seeds: folder with the seeds.json of another config, to compare with.",
 )
 _MODE = flags.DEFINE_enum(
   "mode",
   "train",
   ["train", "eval"],
-  "train: train or go on training, then evaluate the best checkpoint. eval: only "
+  "train: train or resume training, then evaluate the best checkpoint. eval: only "
   "evaluate the best checkpoint in the workdir.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed",
   None,
-  "Whether this is one of several processes of a run. By default so in a step of Slurm "
-  "or Open MPI with several tasks, on a TPU pod of GKE, where "
-  "JAX_COORDINATOR_ADDRESS is set, and with --coordinator_address; on other TPU pods "
-  "and on Kubernetes without TPUs it must be said.",
+  "Whether this is one of several processes of a run. Detected by default in a step "
+  "of Slurm or Open MPI with several tasks, on a TPU pod of GKE, where "
+  "JAX_COORDINATOR_ADDRESS is set, and with --coordinator_address; required on other "
+  "TPU pods and on Kubernetes without TPUs.",
 )
 _COORDINATOR_ADDRESS = flags.DEFINE_string(
   "coordinator_address",
   None,
-  "HOST:PORT of the first process, where no cluster tells it. With --num_processes and "
-  "--process_id.",
+  "HOST:PORT of the first process, where no cluster manager provides it. Requires "
+  "--num_processes and --process_id.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-  "num_processes", None, "Number of processes of the run.", 1
+  "num_processes", None, "Number of processes of a run with --coordinator_address.", 1
 )
 _PROCESS_ID = flags.DEFINE_integer(
-  "process_id", None, "This process's number, from 0.", 0
+  "process_id",
+  None,
+  "Index of this process, from 0, in a run with --coordinator_address.",
+  0,
 )
 _TRACEBACK = flags.DEFINE_bool(
-  "traceback", False, "Show where in the code an error about the input came from."
+  "traceback", False, "Show the traceback of an error about the input."
 )
+define_trust()
+show_in_help(["trust"])
 
 
 _OUT_OF_MEMORY = (
-  "a device's memory is used up ({}). Less is needed with a smaller config.batch_size "
-  "and config.eval_batch_size, with config.data.pipeline=grain, or with "
-  "config.model.dtype=bfloat16; the same command goes on from the last checkpoint."
+  "out of device memory ({}). Reduce config.batch_size and config.eval_batch_size, or "
+  "set config.data.pipeline=grain or config.model.dtype=bfloat16; rerun to resume "
+  "from the last checkpoint."
 )
 
 
@@ -118,7 +128,8 @@ def parse_seeds(texts: list[str]) -> list[int]:
   seeds = [int(text) if text.isdecimal() else -1 for text in map(str.strip, texts)]
   if min(seeds, default=0) < 0 or len(set(seeds)) < len(seeds):
     raise ValueError(
-      f"--seeds: expected different whole numbers, as 0,1,2; got {','.join(texts)}"
+      "--seeds: expected distinct non-negative integers, for example 0,1,2; got "
+      f"{','.join(texts)}"
     )
   return seeds
 
@@ -132,10 +143,13 @@ def main(argv: list[str]) -> None:
   from emosynth_jax.config import defaults
   from emosynth_jax.data import run_data
   from emosynth_jax.parallel import distributed, failures
-  from emosynth_jax.training import epoch
+  from emosynth_jax.training import build, epoch
+  from emosynth_jax.workdir import own_parts
 
   config = _CONFIG.value
+  overridden = set(config_flags.get_override_values(flags.FLAGS["config"]))
   with mistakes_in_one_line(_TRACEBACK.value, epoch.NonFiniteError):
+    config = defaults.without_foreign_arguments(config, overridden)
     defaults.check_config(config)
     _join_job()
     try:
@@ -144,11 +158,14 @@ def main(argv: list[str]) -> None:
         f"{_MODE.value} {seeds} {_COMPARE.value} {config.to_json()}", "the command"
       )
       # Training and evaluation, of all seeds, read the data once.
-      run_one = functools.partial(_run_one, load=run_data.share(config))
+      first = _workdir_of(seeds[0]) if seeds else _workdir(f"seed{config.seed}")
+      own = own_parts.of_run(config, first)
+      build.check_parts(own)
+      run_one = functools.partial(_run_one, load=run_data.share(own))
       if seeds:
         _run_seeds(config, seeds, run_one)
       elif _COMPARE.value:
-        raise ValueError("--compare: expected --seeds with it")
+        raise ValueError("--compare: requires --seeds")
       else:
         run_one(config, _workdir(f"seed{config.seed}"), began=_START)
     except (RuntimeError, TimeoutError) as error:
@@ -166,6 +183,11 @@ def _workdir(ending: str) -> pathlib.Path:
   return pathlib.Path(_WORKDIR.value or default_workdir(file, ending))
 
 
+def _workdir_of(seed: int) -> pathlib.Path:
+  """The workdir of one of several seeds."""
+  return _workdir("") / f"seed{seed}" if _WORKDIR.value else _workdir(f"seed{seed}")
+
+
 def _join_job() -> None:
   """Connects to the other processes of the run, if there are any."""
   from emosynth_jax.parallel import distributed
@@ -181,11 +203,12 @@ def _join_job() -> None:
 
 def _run_one(config, workdir, *, load, **where):
   """Trains and evaluates; returns the report, or None if training was interrupted."""
-  from emosynth_jax import evaluate, train
+  from emosynth_jax import evaluate, train_loop
 
   if _MODE.value == "eval":
     return evaluate.evaluate_run(config, workdir, devices=where.get("devices"))
-  if not train.train(config, workdir, load=load, **where):
+  file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
+  if not train_loop.train(config, workdir, load=load, config_file=file, **where):
     return None
   return evaluate.evaluate_run(config, workdir, devices=where.get("devices"), load=load)
 
@@ -197,9 +220,6 @@ def _run_seeds(config, seeds, run_one):
   from emosynth_jax.training import seeds as training_seeds
   from emosynth_jax.utils import files
   from emosynth_jax.workdir import seed_summary
-
-  def workdir_of(seed):
-    return _workdir("") / f"seed{seed}" if _WORKDIR.value else _workdir(f"seed{seed}")
 
   def groups_of(count):
     # In a multi-process job each seed runs on all processes.
@@ -214,14 +234,14 @@ def _run_seeds(config, seeds, run_one):
   reports = training_seeds.run_seeds(
     config,
     seeds,
-    workdir_of,
+    _workdir_of,
     run_one,
     again=_MODE.value == "eval",
     groups_of=groups_of,
   )
   if reports is None:
     return
-  summary = seed_summary.summarize(reports, [workdir_of(seed) for seed in seeds])
+  summary = seed_summary.summarize(reports, [_workdir_of(seed) for seed in seeds])
   comparison = seed_summary.compare(summary, others) if others else None
   text = seed_summary.format_summary(summary, comparison, _COMPARE.value or "")
   if not distributed.is_first():
@@ -235,6 +255,8 @@ def _run_seeds(config, seeds, run_one):
 def run() -> None:
   """Entry point of the command line."""
   flags.mark_flag_as_required("config")
+  # ml_collections reads the overrides of --config from sys.argv.
+  sys.argv = renamed.update_arguments(sys.argv)
   app.run(_main_of_a_job, flags_parser=parse_config_flags)
 
 

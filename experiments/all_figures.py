@@ -1,17 +1,17 @@
-"""Every figure of the thesis: trains the runs that are drawn, and draws.
+"""Reproduces all figures of the thesis: trains the missing runs and plots them.
 
   python -m experiments.all_figures                                   # a GPU
   python -m experiments.all_figures --scale=small --face_epochs=6     # two CPU cores
   python -m experiments.all_figures --scale=small --only=3.5,5.3
 
-Runs lie where the tables' runs do, and are the same ones: what a table has trained is
-not trained again. A figure whose data set is not there is told as not run, with what to
-do; one that fails is a line, and the rest goes on. An interrupted command goes on where
-it stopped; pictures are drawn anew.
+Runs are shared with the tables: what a table has trained is not trained again. A figure
+whose data set is missing is listed as not run, with instructions; a failed figure is
+reported in one line, and the others continue. Rerun the command to resume; images are
+redrawn.
 
-Outputs, in --output: the pictures, beside each a text with the runs, commands and
-commits behind it, and index.html, a page of all of them that needs nothing else,
-written anew after each figure.
+Outputs, in --output: the images, for each a text file with its runs, commands and
+commits, and index.html, a self-contained page of all figures, rewritten after each
+figure.
 """
 
 import contextlib
@@ -52,20 +52,20 @@ def make_figure(
   scale: str,
   data_dir: str | None,
 ) -> dict[str, Any]:
-  """Trains a figure's runs as far as they are not there, and draws it.
+  """Trains the missing runs of a figure and plots it.
 
   Args:
     figure: of `thesis_figures.figures_of`.
-    workdir: holds the runs.
-    output: gets the pictures.
-    seeds: how many a run, counted from 0, where the figure shows several.
+    workdir: folder of the runs.
+    output: folder of the images.
+    seeds: number of seeds per run, from 0, for figures of several seeds.
     scale: as `comparison_rows.build_config` takes it.
-    data_dir: folder of the data sets, with those of TFDS in its tfds/; None for where
-      the configs say.
+    data_dir: data set directory, with TFDS data sets in its tfds/; None for the
+      configs' own.
 
   Returns:
-    "state", `DRAWN`, `NOT_RUN` or `FAILED`; "reason" where it was not drawn, "command",
-    "pictures" and "seconds" (of drawing) where it was.
+    "state", `DRAWN`, `NOT_RUN` or `FAILED`; "reason" if it was not plotted, else
+    "command", "pictures" and "seconds" (of plotting).
   """
   count = seeds if figure.every_seed else 1
   workdirs = []
@@ -86,7 +86,7 @@ def make_figure(
         workdirs += [
           comparison_rows.run_folder(workdir, row, seed) for seed in range(count)
         ]
-  # Of a loss that is not finite, a damaged checkpoint or too little memory, too.
+  # Includes non-finite losses, damaged checkpoints and lack of memory.
   except (ValueError, OSError, RuntimeError) as error:
     return {"state": FAILED, "reason": str(error) or repr(error)}
   command = figure_commands.command_of(figure, workdirs, scale, output, where)
@@ -94,7 +94,7 @@ def make_figure(
 
 
 def data_dir_of(row: Row, data_dir: str | None) -> str | None:
-  """Where a row's data set lies in a folder that has the layout of the configs'."""
+  """Directory of a row's data set below a folder with the configs' layout."""
   if data_dir is None:
     return None
   usual = comparison_rows.build_config(row, 0, "small", None).data.data_dir
@@ -104,11 +104,11 @@ def data_dir_of(row: Row, data_dir: str | None) -> str | None:
 def draw(
   figure: Figure, command: Sequence[str], output: pathlib.Path
 ) -> dict[str, Any]:
-  """Draws a figure in a process of its own; see `make_figure`."""
+  """Plots a figure in a subprocess; see `make_figure`."""
   output.mkdir(parents=True, exist_ok=True)
   before = _pictures(figure, output)
   began = time.monotonic()
-  # Its own lines, and the one that says what is wrong, go where this command's go.
+  # The subprocess shares stdout and stderr, which have its error message.
   with _ended_with_its_child():
     code = subprocess.run([sys.executable, *command], check=False).returncode
   shown = shlex.join(["python", *command])
@@ -119,7 +119,7 @@ def draw(
   return {
     "state": DRAWN,
     "command": shown,
-    # Not those of other runs, which an earlier command has left.
+    # Without images of other runs, left by an earlier command.
     "pictures": sorted(n for n, when in after.items() if before.get(n) != when),
     "seconds": round(time.monotonic() - began, 1),
   }
@@ -133,10 +133,10 @@ def _pictures(figure, output):
 
 @contextlib.contextmanager
 def _ended_with_its_child() -> Iterator[None]:
-  """Within it, SIGTERM ends a child that is waited for, too."""
+  """Context in which SIGTERM also terminates the current subprocess."""
 
   def end(number, frame):
-    # `subprocess.run` kills its child on the way out.
+    # `subprocess.run` kills its child on exceptions.
     sys.exit(128 + number)
 
   previous = signal.signal(signal.SIGTERM, end)
@@ -147,7 +147,7 @@ def _ended_with_its_child() -> Iterator[None]:
 
 
 def make_all(given: Any) -> list[dict[str, Any]]:
-  """Makes the figures that the flags ask for.
+  """Reproduces the figures selected by the flags.
 
   Returns:
     A record for each, as `make_figure`.
@@ -179,12 +179,12 @@ def make_all(given: Any) -> list[dict[str, Any]]:
     files.write_report(output / "figures.json", records)
     page = figures_page.build(figures, records, output, provenance.provenance())
     files.write_atomically(output / "index.html", page.encode())
-  logging.info("The figures and index.html are in %s.", output)
+  logging.info("Wrote the figures and index.html to %s.", output)
   return own
 
 
 def read_records(output: pathlib.Path) -> dict[str, Mapping[str, Any]]:
-  """What is known of the figures of a folder, by their stems.
+  """Reads figures.json of a folder: the records of its figures, by their stems.
 
   Raises:
     ValueError: if the file is damaged.
@@ -192,42 +192,46 @@ def read_records(output: pathlib.Path) -> dict[str, Mapping[str, Any]]:
   path = output / "figures.json"
   if not path.exists():
     return {}
-  return read_json(path, remedy="delete it, and the figures are made again")
+  return read_json(path, remedy="delete it to regenerate the figures")
 
 
 def define_flags() -> None:
-  """The flags of this command."""
-  flags.DEFINE_list("only", [], "Numbers of figures, as 3.5,5.3; by default all.")
+  """Defines the command's flags."""
+  flags.DEFINE_list("only", [], "Figure numbers, for example 3.5,5.3; by default all.")
   flags.DEFINE_enum(
     "scale",
     "full",
     ["full", "small"],
-    "full: the config's own network, for a GPU. small: parts of the data, narrow "
-    "networks, few epochs, for two CPU cores.",
+    "full: the config's own network, for a GPU. small: subsets of the data, narrow "
+    "networks and few epochs, for two CPU cores.",
   )
-  flags.DEFINE_integer("seeds", 1, "Seeds of curves and embeddings, counted from 0.", 1)
+  flags.DEFINE_integer(
+    "seeds", 1, "Number of seeds, from 0, of curves and embeddings.", 1
+  )
   flags.DEFINE_integer(
     "face_epochs",
     0,
-    "Epochs at most on the face data sets; 0: as many as the scale has.",
+    "Maximum number of epochs on the face data sets; 0 for the scale's default.",
     0,
   )
   flags.DEFINE_string(
     "data_dir",
     None,
-    "Folder of the data sets, with those of TFDS in its tfds/; by default data.",
+    "Data set directory, with TFDS data sets in its tfds/. By default data.",
   )
   flags.DEFINE_string(
-    "workdir", None, "Folder of the runs; by default runs/tables-SCALE, the tables'."
+    "workdir",
+    None,
+    "Folder of the runs, shared with the tables. By default runs/tables-SCALE.",
   )
   flags.DEFINE_string(
-    "output", None, "Folder of the pictures; by default figures in the workdir."
+    "output", None, "Output folder of the images. By default figures in the workdir."
   )
   cli.define_traceback()
 
 
 def main(argv: list[str]) -> None:
-  """Makes the figures; ends with exit code 1 if one failed."""
+  """Reproduces the figures; exits with code 1 if one failed."""
   cli.expect_flags_only(argv)
   cli.start_logging()
   cli.use_compilation_cache()

@@ -5,7 +5,7 @@
   python -m experiments.figure --list       # all figures
 
 `experiments.all_figures` trains the runs that are missing, and draws every figure.
-Outputs, in --output: the images, and beside each a text file with the runs, seeds,
+Outputs, in --output: the images, and for each a text file with the runs, seeds,
 commands and commits behind it.
 """
 
@@ -34,7 +34,7 @@ from experiments.lib.thesis_figures import Figure
 
 
 class Kind(NamedTuple):
-  """How a kind of figure is drawn.
+  """Flags and function of one kind of figure.
 
   Attributes:
     define_flags: defines its flags.
@@ -62,7 +62,7 @@ def _curves_and_confusions(given, path):
   _confusions(given, path)
 
 
-# By the kinds that `thesis_figures` names.
+# Keys: the kinds in `thesis_figures`.
 KINDS = {
   "curves": Kind(figures.define_flags, _curves),
   "accuracies": Kind(figures.define_flags, _accuracies),
@@ -93,11 +93,11 @@ def define_flags(figure: Figure) -> None:
 
 
 def draw(figure: Figure, given: Any) -> None:
-  """Draws a figure into --output.
+  """Plots a figure into --output.
 
   Args:
     figure: of `thesis_figures.figures_of`.
-    given: the values of its flags.
+    given: the flag values.
   """
   folder = pathlib.Path(given.output)
   folder.mkdir(parents=True, exist_ok=True)
@@ -105,13 +105,13 @@ def draw(figure: Figure, given: Any) -> None:
 
 
 def choose(arguments: Sequence[str]) -> Figure:
-  """Returns the figure whose number a command line begins with.
+  """Returns the figure whose number is the first argument.
 
   Args:
     arguments: the command line, without the program.
 
   Raises:
-    ValueError: without a number, or for one that is no figure's.
+    ValueError: for a missing or unknown number.
   """
   if not arguments or arguments[0].startswith("-"):
     raise ValueError(
@@ -123,7 +123,7 @@ def choose(arguments: Sequence[str]) -> Figure:
 
 
 def main() -> None:
-  """Runs the command; a mistake in its input ends it with one line."""
+  """Runs the command; invalid input exits with a one-line error."""
   arguments = sys.argv[1:]
   if arguments and arguments[0] in ("--list", "--help"):
     print(__doc__)

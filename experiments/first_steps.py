@@ -112,7 +112,7 @@ def format_table(members: list[dict[str, Any]]) -> str:
 
 
 def plot_steps(members: list[dict[str, Any]], path: pathlib.Path) -> None:
-  """Draws the cross-entropy by step, a line for each width and variant."""
+  """Plots the cross-entropy by step, one line per width and variant."""
   figure = plotting.new_figure(8, 4.5)
   axis = figure.add_subplot()
   for member in members:
@@ -133,7 +133,7 @@ def plot_steps(members: list[dict[str, Any]], path: pathlib.Path) -> None:
 
 
 def run(argv: list[str]) -> None:
-  """Runs the missing steps, and writes the table."""
+  """Runs the missing steps and writes the table."""
   cli.expect_flags_only(argv)
   cli.start_logging()
   cli.use_compilation_cache()
@@ -191,12 +191,17 @@ def measure(
 if __name__ == "__main__":
   cli.define_traceback()
   flags.DEFINE_string("workdir", "runs/first_steps", "Output folder.")
-  flags.DEFINE_string("data_dir", "data", "FER-2013's zip, CSV or folder.")
-  flags.DEFINE_list("widths", ["0.125", "0.25", "1"], "Widths of EmoSynthNet.")
+  flags.DEFINE_string("data_dir", "data", "Zip, CSV or folder of FER-2013.")
+  flags.DEFINE_list(
+    "widths", ["0.125", "0.25", "1"], "Width multipliers of EmoSynthNet."
+  )
   flags.DEFINE_list(
     "variants",
     [DEFAULT, "ce", "thesis"],
-    "Variants of configs/fer2013.py; 'default' for none, as in default,ce,thesis+ce.",
+    "Variants of configs/fer2013.py, for example default,ce,thesis+ce, where default "
+    "is none.",
   )
-  flags.DEFINE_integer("steps", 100, "Steps of each run, at most an epoch's.", 2)
+  flags.DEFINE_integer(
+    "steps", 100, "Number of steps of each run, at most one epoch.", 2
+  )
   app.run(run)

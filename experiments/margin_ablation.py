@@ -197,37 +197,41 @@ def define_flags() -> None:
   """Defines the command's flags; not at import."""
   flags.DEFINE_enum("data", "mnist", ["mnist", "fer2013"], "Data set.")
   flags.DEFINE_string(
-    "data_dir", None, "Where the data set lies: data/tfds for MNIST, data for FER-2013."
+    "data_dir",
+    None,
+    "Data set directory. By default data/tfds for MNIST and data for FER-2013.",
   )
   flags.DEFINE_enum(
-    "grid", "thesis", sorted(ablation_grids.GRIDS), "Which losses to train."
+    "grid", "thesis", sorted(ablation_grids.GRIDS), "Grid of losses to train."
   )
   flags.DEFINE_string(
     "margin_file",
     None,
     "Python file with a function margin(logits): added to the grid.",
   )
-  flags.DEFINE_integer("seeds", 5, "Seeds a setting, counted from 0.", 2)
-  flags.DEFINE_integer("epochs", 10, "Passes over the training images.", 1)
-  flags.DEFINE_integer("train_images", 4000, "Training images, drawn by class.", 64)
+  flags.DEFINE_integer("seeds", 5, "Number of seeds per setting, from 0.", 2)
+  flags.DEFINE_integer("epochs", 10, "Number of epochs.", 1)
   flags.DEFINE_integer(
-    "validation_images", 3000, "Validation images, drawn by class.", 1
+    "train_images", 4000, "Number of training images, stratified by class.", 64
   )
-  flags.DEFINE_float("width", 0.125, "Factor on the network's maps.", 0.01)
+  flags.DEFINE_integer(
+    "validation_images", 3000, "Number of validation images, stratified by class.", 1
+  )
+  flags.DEFINE_float("width", 0.125, "Width multiplier of the network.", 0.01)
   flags.DEFINE_float(
-    "learning_rate", 4e-3, "Adam's, of the first step; it falls to 0 by a cosine.", 0
+    "learning_rate", 4e-3, "Initial learning rate of Adam, with cosine decay to 0.", 0
   )
   flags.DEFINE_enum(
     "mapping",
     "devices",
     ablation.MAPPINGS,
-    "How the members run; benchmarks/ablation_mappings.py compares them.",
+    "Execution of the members; benchmarks/ablation_mappings.py compares the choices.",
   )
   flags.DEFINE_integer(
     "members_per_call",
     0,
-    "Members of one call, rounded down to a multiple of the devices; 0: with "
-    "--mapping=devices as many as there are devices, else 1.",
+    "Number of members per call, rounded down to a multiple of the number of devices; "
+    "0 for the number of devices with --mapping=devices, else 1.",
     0,
   )
   flags.DEFINE_string(
@@ -250,7 +254,7 @@ def run(argv: list[str]) -> None:
     if not 0 < value < math.inf:  # absl's bounds accept NaN
       cli.fail(f"--{flag}: expected a number above 0, got {value}")
   if given.grid == "mine" and not given.margin_file:
-    cli.fail("--grid=mine: expected a --margin_file to add to cross-entropy")
+    cli.fail("--grid=mine: requires --margin_file, which is added to cross-entropy")
   name = given.data
   workdir = pathlib.Path(given.workdir or f"runs/margin_ablation-{name}-{given.grid}")
   try:
@@ -302,7 +306,7 @@ def run(argv: list[str]) -> None:
   except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
     cli.fail(error)
   print(text)
-  logging.info("results.csv, table.txt and ablation.png are in %s.", workdir)
+  logging.info("Wrote results.csv, table.txt and ablation.png to %s.", workdir)
 
 
 if __name__ == "__main__":

@@ -23,17 +23,17 @@ from emosynth_jax.workdir import record as run_record
 from experiments.lib import card_tables
 
 
-def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
+def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
   """Computes a network's tables.
 
   Args:
     source: a bundle or a run's folder.
     data_dir: data set directory, if it moved since training; else None.
-    has_twins: whether to search for near-duplicates, which needs the training split
+    deduplicated: whether to search for near-duplicates, which needs the training split
       too.
 
   Returns:
-    A line about the file, one on the pixel form of the images if known, and the tables.
+    A description of the file, the pixel form of the images if known, and the tables.
 
   Raises:
     FileNotFoundError: if there is no network or no data.
@@ -46,10 +46,10 @@ def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
     config.data.data_dir = data_dir
   names = run_data.splits(config)
   try:
-    datasets = run_data.load_data(config, names if has_twins else names[1:])
+    datasets = run_data.load_data(config, names if deduplicated else names[1:])
   except FileNotFoundError as error:
     raise FileNotFoundError(
-      f"{error}. (--data_dir says where the data set is.)"
+      f"{error}. Set --data_dir to the data set directory."
     ) from error
   if pathlib.Path(source).is_dir():
     run_record.check_same_data(datasets, source)
@@ -69,8 +69,8 @@ def measure(source: str, *, data_dir: str | None, has_twins: bool) -> str:
 
   rest: Mapping[str, Any] = {}
   if training is not None:
-    rest = deduplicate.evaluate_without_twins(
-      evaluate, training, datasets, **config.data.twins
+    rest = deduplicate.evaluate_deduplicated(
+      evaluate, training, datasets, **config.data.near_duplicates
     )
   splits = [
     card_tables.Split(
@@ -120,16 +120,23 @@ def main(argv: list[str]) -> None:
   given = flags.FLAGS
   with cli.mistakes_in_one_line(given.traceback):
     source = given.source or str(bundle.PRETRAINED)
-    print(measure(source, data_dir=given.data_dir, has_twins=given.twins), end="")
+    print(
+      measure(source, data_dir=given.data_dir, deduplicated=given.deduplicated), end=""
+    )
 
 
 def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_string(
-    "source", None, "A bundle or a run's folder; by default the package's network."
+    "source",
+    None,
+    "Bundle or workdir of a run. By default the included pretrained model.",
   )
   flags.DEFINE_bool(
-    "twins", True, "Also without twins, which needs the training split and a minute."
+    "deduplicated",
+    True,
+    "Also reports the accuracy without images that have a near-duplicate in an earlier "
+    "split. Needs the training split, and takes a minute.",
   )
   cli.define_data_dir()
   cli.define_traceback()

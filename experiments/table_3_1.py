@@ -4,7 +4,7 @@
   python -m experiments.table_3_1 --scale=small --data_dir=data/tfds   # two CPU cores
 
 Outputs: table_3_1.md and .csv, and the curves. "Claimed" is what
-the thesis prints; "ours" is measured by this command.
+the thesis prints; "measured" is from this command's runs.
 """
 
 from absl import app
@@ -36,7 +36,7 @@ ROWS = [
   *_pair("DenseNet121, MSE", "densenet121,mse", 99.36, 84.92),
   *_pair("VGG19, MSE", "vgg19,mse", None, 83.98),
   *_pair("EmoSynthNet, MSE", "mse", 99.63, 89.69),
-  # Table 4.1 and its text say 91.54 for the same row.
+  # Table 4.1 and its text have 91.54 for the same row.
   *_pair("EmoSynthNet, CE", "ce", 99.61, 91.45),
 ]
 

@@ -4,7 +4,7 @@
   python -m experiments.table_3_3 --scale=small --data_dir=data/tfds   # two CPU cores
 
 Outputs: table_3_3.md and .csv, and the curves of figures 3.8 and 3.9.
-"Claimed" is what the thesis prints; "ours" is measured by this command.
+"Claimed" is what the thesis prints; "measured" is from this command's runs.
 """
 
 from absl import app

@@ -4,7 +4,7 @@
   python -m experiments.table_3_4 --scale=small --data_dir=data/tfds   # two CPU cores
 
 Outputs: table_3_4.md and .csv, and the curves of figures 3.10 and 3.11.
-"Claimed" is what the thesis prints; "ours" is measured by this command.
+"Claimed" is what the thesis prints; "measured" is from this command's runs.
 """
 
 from absl import app

@@ -4,7 +4,7 @@
   python -m experiments.table_4_1 --scale=small --data_dir=data/tfds   # two CPU cores
 
 Outputs: table_4_1.md and .csv, and the curves. "Claimed" is what
-the thesis prints; "ours" is measured by this command.
+the thesis prints; "measured" is from this command's runs.
 """
 
 from absl import app
@@ -22,10 +22,10 @@ ROWS = [
   )
   for loss, variant, mnist, cifar10 in (
     ("MSE", "mse", 99.63, 89.69),
-    # Table 3.1 says 91.45 for CIFAR-10.
+    # Table 3.1 has 91.45 for CIFAR-10.
     ("CE", "ce", 99.61, 91.54),
     ("MAM-SoftMax", "mam", 99.66, 93.63),
-    ("MAM-SoftMax under SCE", "mam_sce", None, None),
+    ("MAM-SoftMax with SCE", "mam_sce", None, None),
   )
   for data, claimed in (("mnist", mnist), ("cifar10", cifar10))
 ]

@@ -22,7 +22,7 @@ if __name__ == "__main__":
       "Table 5.1: FER-2013",
       literature.FER2013,
       lambda settings: face_tables.measured_rows(
-        "fer2013", settings=settings, without_twins=True
+        "fer2013", settings=settings, deduplicated=True
       ),
       face_tables.define_flags(),
     )

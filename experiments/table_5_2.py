@@ -24,7 +24,7 @@ if __name__ == "__main__":
       "Table 5.2: RAF-DB",
       literature.RAF_DB,
       lambda settings: face_tables.measured_rows(
-        "raf_db", settings=settings, without_twins=True
+        "raf_db", settings=settings, deduplicated=True
       ),
       face_tables.define_flags(),
     )

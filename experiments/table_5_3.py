@@ -30,13 +30,13 @@ def _define_flags():
     "crop",
     "centre",
     ["centre", "landmarks"],
-    "What is kept of CK+'s frames, see docs/data.md; CK+48 is cropped already.",
+    "Crop of CK+ frames, see docs/data.md; CK+48 is already cropped.",
   )
   flags.DEFINE_string(
     "init_from",
     "",
-    "Workdir of a trained run of the same scale to start from; {loss} in it becomes ce "
-    "and mam_sce.",
+    "Workdir of a trained run of the same scale for initialization; {loss} in it is "
+    "replaced by ce and mam_sce.",
   )
   return face_tables.define_flags(seeds=1)
 

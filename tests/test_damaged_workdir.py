@@ -12,7 +12,7 @@ import pytest
 import tiny_network
 from jax.experimental.compilation_cache import compilation_cache
 
-from emosynth_jax import models, train
+from emosynth_jax import models, train_loop
 from emosynth_jax.config import defaults
 from emosynth_jax.training import build, restore
 from emosynth_jax.utils import errors
@@ -74,7 +74,7 @@ def whole(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("whole")
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    assert train.train(_config(), workdir)
+    assert train_loop.train(_config(), workdir)
   return workdir
 
 
@@ -104,7 +104,7 @@ def _states(workdir):
 def _assert_same_or_refused(whole, workdir, expected):
   """Runs the training again; returns the error, if it was refused."""
   try:
-    assert train.train(_config(), workdir)
+    assert train_loop.train(_config(), workdir)
   except (ValueError, errors.UserError) as error:
     return str(error)
   assert (workdir / "metrics.jsonl").read_bytes() == (
@@ -120,9 +120,9 @@ def test_every_file_may_be_damaged(whole, tmp_path, damage, monkeypatch):
   """All files of a workdir have a quarter of the damages here; `slow` has the rest."""
   expected = _states(whole)
   started = []
-  take_steps = train._take_steps
+  take_steps = train_loop._take_steps
   monkeypatch.setattr(
-    train, "_take_steps", lambda *given: (started.append(1), take_steps(*given))[1]
+    train_loop, "_take_steps", lambda *given: (started.append(1), take_steps(*given))[1]
   )
   refused = {}
   number = list(_DAMAGES).index(damage)
@@ -157,17 +157,17 @@ def test_a_record_with_another_number_is_refused(workdir):
   path = workdir / "metrics.jsonl"
   path.write_text(path.read_text().replace('"epoch": 1', '"epoch": 3'))
   with pytest.raises(ValueError, match=r"metrics\.jsonl is not as it was at the last"):
-    train.train(_config(), workdir)
+    train_loop.train(_config(), workdir)
 
 
 def test_records_of_runs_without_their_digest_are_counted(workdir, monkeypatch):
   """Checkpoints of earlier versions have none."""
   monkeypatch.setattr(Checkpoints, "stored_records", lambda self, step: "")
-  assert train.train(_config(), workdir)
+  assert train_loop.train(_config(), workdir)
   path = workdir / "metrics.jsonl"
   path.write_text(path.read_text().splitlines(keepends=True)[0])
   with pytest.raises(ValueError, match="has records of 1 epochs, the last checkpoint"):
-    train.train(_config(), workdir)
+    train_loop.train(_config(), workdir)
 
 
 def test_no_bit_of_a_checkpoints_digests_hides_the_one_before(whole, tmp_path):
@@ -194,18 +194,18 @@ def test_a_best_checkpoint_that_is_gone_is_named(workdir, what, monkeypatch):
   with pytest.raises(FileNotFoundError, match="best"):
     restore.load_best(config, workdir, ("test",))
   if int(best.step) == int(last.step):
-    assert train.train(config, workdir)
+    assert train_loop.train(config, workdir)
     return
   message = rf"best lacks a sound best checkpoint, of epoch {int(best.epoch)} \(step"
   with pytest.raises(CheckpointError, match=message):
-    train.train(config, workdir)
+    train_loop.train(config, workdir)
 
 
 def test_a_last_that_is_the_best_replaces_it(tmp_path):
   config = _config(num_epochs=1)
-  assert train.train(config, tmp_path)
+  assert train_loop.train(config, tmp_path)
   shutil.rmtree(tmp_path / "checkpoints" / "best")
-  assert train.train(config, tmp_path)
+  assert train_loop.train(config, tmp_path)
   last, best = _states(tmp_path)
   jax.tree.map(np.testing.assert_array_equal, last, best)
 
@@ -217,7 +217,7 @@ from absl import app
 sys.path[:0] = [{tests!r}]
 import test_damaged_workdir as own
 import tiny_network
-from emosynth_jax import models, train
+from emosynth_jax import models, train_loop
 from emosynth_jax.training import epoch
 from emosynth_jax.utils import cli
 
@@ -237,7 +237,7 @@ def main(argv):
   cli.start_logging()
   with cli.mistakes_in_one_line(False):
     epoch.log = fill
-    train.train(config, {workdir!r})
+    train_loop.train(config, {workdir!r})
 
 
 app.run(main)
@@ -266,7 +266,7 @@ def test_a_full_disk_is_one_line_and_the_run_resumes(tmp_path):
   assert len(lines) < 12, done.stdout
   config = _config(num_epochs=3)
   config.model.features = 300
-  assert train.train(config, tmp_path / "run")
+  assert train_loop.train(config, tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -244,7 +244,7 @@ def test_a_prediction_is_the_bundles_and_every_exports(workdirs, state, tmp_path
     logits, shares = verify.read_answer(content, format)(images)
     np.testing.assert_allclose(logits, expected, atol=1e-5, err_msg=format)
     np.testing.assert_allclose(shares, probabilities, atol=1e-5, err_msg=format)
-  # In 8 bits coarse; without equalization it would be far off.
+  # In 8 bits coarse; without equalization it differs by far more.
   content = export.export_network(stored, "onnx_int8", calibration_images=images)
   logits, _ = verify.read_answer(content, "onnx_int8")(images)
   raw = np.asarray(_expected_logits(state, images))

@@ -296,7 +296,7 @@ def test_evaluating_again_writes_the_same_report(program, whole):
 def test_evaluating_before_training_is_one_error(program):
   workdir = program.folder / "never"
   code, text = program.run(_CONFIG, *_SETTINGS, "--mode=eval", f"--workdir={workdir}")
-  _assert_one_error(code, text, "never holds no best checkpoint", "--mode=train")
+  _assert_one_error(code, text, "never has no best checkpoint", "--mode=train")
   assert not workdir.exists()
 
 
@@ -320,13 +320,13 @@ def test_a_finished_seed_is_read_and_summed_up(program, whole):
   command = (_CONFIG, *_SETTINGS, f"--workdir={folder}", "--seeds=0")
   code, text = program.run(*command)
   assert code == 0, text
-  assert "finished before" in text
-  assert "One seed: no deviation" in text
+  assert "is already finished" in text
+  assert "One seed: no standard deviation" in text
   assert (folder / "seed0/report.json").read_bytes() == before
   summary = json.loads((folder / "seeds.json").read_text())
   accuracy = json.loads(before)["splits"]["test"]["accuracy"]
   assert summary["splits"]["test"]["figures"]["accuracy"]["values"] == [accuracy]
-  assert "no deviation" in (folder / "seeds.txt").read_text()
+  assert "no standard deviation" in (folder / "seeds.txt").read_text()
   code, text = program.run(*command, f"--compare={folder}")
   assert code == 0, text
   assert "test, accuracy: +0.00" in text

@@ -20,7 +20,7 @@ import tiny_network
 from compilation import xla_flags
 from PIL import Image
 
-from emosynth_jax import models, train
+from emosynth_jax import models, train_loop
 from emosynth_jax.training import build
 from emosynth_jax.workdir.checkpoints import Checkpoints
 from emosynth_jax.workdir.metric_writer import read_records
@@ -70,7 +70,7 @@ def _last(config, workdir):
 @pytest.fixture(scope="module")
 def alone(folder):
   """The workdir of a run on one device."""
-  assert train.train(_config(folder), folder / "alone", devices=jax.devices()[:1])
+  assert train_loop.train(_config(folder), folder / "alone", devices=jax.devices()[:1])
   return folder / "alone"
 
 
@@ -115,7 +115,7 @@ def test_eight_devices_train_as_one_does(folder, alone):
   # another than that of the whole batch.
   config = _config(folder, batch_norm_groups=4)
   in_groups = folder / "groups_1"
-  assert train.train(config, in_groups, devices=jax.devices()[:1])
+  assert train_loop.train(config, in_groups, devices=jax.devices()[:1])
   # The deviation of two images amplifies what rounding changes.
   _assert_same_but_rounding(config, folder / "groups_8", in_groups, rounding=30)
   with pytest.raises(AssertionError):
@@ -196,7 +196,7 @@ def test_each_process_decodes_its_own_images_alone(stopped):
 
 def test_two_processes_resume_train_and_report_as_one_does(folder, alone, stopped):
   workdir, _ = stopped
-  # What was begun from the devices goes on from disk, each process its own part.
+  # A run on resident data resumes from disk, each process with its own part.
   codes, outputs, errors = _Job(folder, workdir, "--config.data.pipeline=grain").wait()
   assert codes == [0, 0], errors
   _assert_same_but_rounding(_config(folder), workdir, alone)
@@ -219,11 +219,11 @@ def test_a_killed_worker_ends_the_job_and_one_process_goes_on(folder, alone):
   codes, _, errors = job.wait()
   assert codes[1] == -signal.SIGKILL
   assert codes[0] == 1
-  assert "error: process 0 of 2 has lost the others" in errors[0]
+  assert "error: process 0 of 2: lost connection" in errors[0]
   assert "Traceback" not in errors[0]
   # Saves run beside the training: that of step 6 may have been cut off, that of step 3
   # was whole before it began.
   assert int(_last(_config(folder), workdir).step) in (3, 6)
   # Saved by two processes of two devices, it is read by one of one.
-  assert train.train(_config(folder), workdir, devices=jax.devices()[:1])
+  assert train_loop.train(_config(folder), workdir, devices=jax.devices()[:1])
   _assert_same_but_rounding(_config(folder), workdir, alone)

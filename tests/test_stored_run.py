@@ -12,12 +12,12 @@ import types
 import numpy as np
 import pytest
 
-from emosynth_jax import bundle, evaluate, train
+from emosynth_jax import bundle, evaluate, train_loop
 from emosynth_jax.analysis import result_cache
 from emosynth_jax.bundle.calibrate import read_workdir
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.predict import Predictor
-from emosynth_jax.report import report
+from emosynth_jax.report import report, run_files
 from emosynth_jax.training import seeds
 from emosynth_jax.workdir import seed_summary
 
@@ -38,7 +38,7 @@ def _lines(path):
 def test_the_run_resumes_with_its_config_data_and_checkpoint(workdir):
   config = read_config(workdir)
   config.num_epochs = 7
-  assert train.train(config, workdir)
+  assert train_loop.train(config, workdir)
   before, after = (_lines(f / "metrics.jsonl") for f in (_STORED / "seed0", workdir))
   assert after[: len(before)] == before
   (seventh,) = after[len(before) :]
@@ -75,6 +75,25 @@ def test_finished_seeds_are_read_and_summed_up_as_then():
   assert found["splits"] == stored["splits"]
   assert found["seeds"] == [0, 1]
   assert seed_summary.compare(found, stored)["seeds"] == [0, 1]
+
+
+def test_results_under_old_names_are_those_of_the_new_ones(workdir):
+  report = json.loads((workdir / "report.json").read_text())
+  report["splits"]["test"]["without_twins"] = {"num_left_out": 3, "accuracy": 0.25}
+  (workdir / "report.json").write_text(json.dumps(report))
+  read = seeds.finished_report(read_config(workdir), workdir)
+  assert read["splits"]["test"]["deduplicated"]["accuracy"] == 0.25
+  page = run_files.read_run(workdir)
+  assert page.report["splits"] == read["splits"]
+  assert page.report["config"]["evaluate_deduplicated"] is False
+
+  summary = seed_summary.summarize([read], [workdir])
+  assert summary["splits"]["test"]["figures"]["deduplicated accuracy"]["mean"] == 0.25
+  figures = json.loads((_STORED / "seeds.json").read_text())
+  figures["splits"]["test"]["figures"]["accuracy without twins"] = {"mean": 0.25}
+  (workdir / "seeds.json").write_text(json.dumps(figures))
+  stored = seed_summary.read_summary(workdir)
+  assert stored["splits"]["test"]["figures"]["deduplicated accuracy"]["mean"] == 0.25
 
 
 def test_a_page_is_made_of_one_run_and_of_both_seeds(workdir, tmp_path):

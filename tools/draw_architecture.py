@@ -24,12 +24,14 @@ _ROOMS = {
   "data": (4.5, "images and splits"),
   "workdir": (3.2, "a run on disk"),
   "training": (2.0, "steps and state"),
-  "train": (0.0, "the training loop"),
+  "train_loop": (0.0, "the training loop"),
   "evaluate": (1.0, "the final report"),
   "analysis": (2.0, "trained networks"),
   "bundle": (3.7, "a network in a file"),
   "audit": (5.0, "faults in data"),
-  "main": (0.6, "the command line"),
+  "main": (0.95, "the command line"),
+  "console": (5.7, "emosynth COMMAND"),
+  "api": (0.0, "from Python"),
   "report": (2.0, "one HTML page"),
   "predict": (3.7, "photos and videos"),
   "export": (4.75, "ONNX, StableHLO"),
@@ -39,7 +41,7 @@ _ROOMS = {
 
 # Column in which an arrow passes the layers between its ends, where the nearest free
 # one would cross another arrow or touch a box.
-_LANES = {("experiments", "bundle"): 2.7, ("experiments", "train"): 0.05}
+_LANES = {("experiments", "bundle"): 2.7, ("experiments", "train_loop"): 0.5}
 
 _WIDTH = 900
 _COLUMN = 148

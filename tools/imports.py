@@ -19,8 +19,8 @@ LAYERS = (
   {"data"},
   {"workdir"},
   {"training"},
-  {"train", "evaluate", "analysis", "audit", "bundle"},
-  {"report", "predict", "export", "main"},
+  {"train_loop", "evaluate", "analysis", "audit", "bundle"},
+  {"report", "predict", "export", "main", "api", "console"},
   {"experiments"},
   {"benchmarks"},
 )

@@ -24,44 +24,54 @@ def define_flags(*, split: str, images: int, batch_size: int) -> None:
     images: default of --images.
     batch_size: default of --batch_size.
   """
-  flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
+  flags.DEFINE_string("workdir", None, "Workdir of a trained run.", required=True)
   flags.DEFINE_list(
-    "compare", [], "Folders of further runs, for a picture of all on the same footing."
+    "compare",
+    [],
+    "Workdirs of further runs, drawn in one plot with common images, directions and "
+    "levels.",
   )
   flags.DEFINE_enum(
-    "split", split, ["train", "validation", "test"], "Where the images are from."
+    "split", split, ["train", "validation", "test"], "Split of the images."
   )
-  flags.DEFINE_integer("images", images, "How many of its images, at most.", 1)
+  flags.DEFINE_integer("images", images, "Maximum number of images of the split.", 1)
   flags.DEFINE_integer(
     "batch_size",
     batch_size,
-    "Images at a time, and with --batch_norm=batch a batch.",
+    "Batch size in images; with --batch_norm=batch also the batch of BatchNorm's "
+    "statistics.",
     1,
   )
-  flags.DEFINE_float("range", 1.0, "The coordinates go from -range to range.")
+  flags.DEFINE_float(
+    "range",
+    1.0,
+    "Largest coordinate along each direction: coordinates span -range to range.",
+  )
   flags.DEFINE_integer("seed", 0, "Seed of the random directions and probes.", 0)
   flags.DEFINE_string(
-    "directions", None, "File ..._directions.npz to take, instead of drawing by seed."
+    "directions",
+    None,
+    "File ..._directions.npz of directions to use instead of random ones.",
   )
   flags.DEFINE_enum(
     "batch_norm",
     "running",
     ["running", "batch"],
-    "running: BatchNorm has its running statistics, as in every evaluation. batch: "
-    "those of each batch of the images, at every point anew.",
+    "running: BatchNorm uses its running statistics, as in every evaluation. batch: "
+    "it uses those of each batch of images, recomputed at every point.",
   )
   flags.DEFINE_enum(
     "vectors",
     "fixed",
     ["fixed", "normalized"],
-    "Biases and BatchNorm's parameters: fixed as in the paper, or moved as well.",
+    "Biases and BatchNorm's parameters: fixed as in the paper, or perturbed as well.",
   )
   flags.DEFINE_enum(
     "mapping",
     "map",
     ["map", "devices"],
-    "map: one point after the other. devices: shared out over all devices, on a CPU "
-    "over its cores.",
+    "map: one point after the other. devices: points are distributed over all "
+    "devices, on a CPU over its cores.",
   )
   cli.define_data_dir()
   cli.define_traceback()
@@ -102,7 +112,7 @@ def refuse_idle(given: Any, names: Sequence[str], beside: str) -> None:
   if not isinstance(given, flags.FlagValues):
     return
   if idle := [name for name in names if given[name].present]:
-    raise ValueError(f"--{idle[0]} has no effect with {beside}: leave it out")
+    raise ValueError(f"--{idle[0]} has no effect with {beside}: omit it")
 
 
 def computed_in(dtype: str) -> dict[str, str]:
@@ -202,7 +212,7 @@ def refuse_twice(workdirs: Sequence[str | os.PathLike], flag: str) -> None:
   """
   folders = [pathlib.Path(workdir).resolve() for workdir in workdirs]
   if twice := [folder for folder in folders if folders.count(folder) > 1]:
-    raise ValueError(f"--{flag}: {twice[0]} is there twice")
+    raise ValueError(f"--{flag}: {twice[0]} is given twice")
 
 
 def check_same_images(settings: Sequence[Mapping[str, Any]], flag: str) -> None:
@@ -219,6 +229,7 @@ def check_same_images(settings: Sequence[Mapping[str, Any]], flag: str) -> None:
     for what in ("images", "labels"):
       if other[f"{what}_crc32"] != settings[0][f"{what}_crc32"]:
         raise ValueError(
-          f"--{flag}: {other['workdir']} has other {what} in its {other['split']} "
-          f"split than {settings[0]['workdir']}, so that nothing can be compared"
+          f"--{flag}: {other['workdir']} has different {what} in its "
+          f"{other['split']} split than {settings[0]['workdir']}, so that nothing can "
+          "be compared"
         )

@@ -131,7 +131,8 @@ def compare_maps(
 def format_table(table: Mapping[str, Mapping[str, float]], share: float) -> str:
   """The table of `compare_maps` as text."""
   lines = [
-    f"Fall of the predicted class's probability, {100 * share:g} % of the pixels gone",
+    f"Drop of the predicted class's probability, {100 * share:g} % of the pixels "
+    "deleted",
     f"{'map':<24}{'highest':>9}{'lowest':>9}   difference ± standard error",
   ]
   lines += [
@@ -176,7 +177,7 @@ def _maps_of_layers(
 
 
 def measure(given: Any) -> None:
-  """Computes, writes and prints what the flags ask for."""
+  """Runs the deletion metric with the flags; writes and prints the results."""
 
   network = load_network(given.workdir, given.split, given.data_dir, dtype="float32")
   config, experiment, state, dataset = network
@@ -224,12 +225,12 @@ def measure(given: Any) -> None:
     )
 
   maps = _maps_of_layers(
-    network, layers, images, batch_size, lambda done: tell(done, "maps of layers")
+    network, layers, images, batch_size, lambda done: tell(done, "Grad-CAM of a layer")
   ) | {
     f"random {_RANDOM_SIDE} x {_RANDOM_SIDE}": np.asarray(
       grad_cam.upsample(jnp.asarray(few), (height, width))
     ),
-    "centre of the image": np.broadcast_to(nearness, (len(rows), height, width)),
+    "center of the image": np.broadcast_to(nearness, (len(rows), height, width)),
   }
   table = compare_maps(
     lambda x: np.asarray(program(jnp.asarray(x))),
@@ -275,19 +276,21 @@ def main(argv: list[str]) -> None:
 
 def define_flags() -> None:
   """The flags of this command."""
-  flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
+  flags.DEFINE_string("workdir", None, "Workdir of a trained run.", required=True)
   flags.DEFINE_list(
     "layers",
     [],
-    "Layers of Grad-CAM; an unknown one lists those there are. By default the "
-    "network's inner arrays with maps of more than one pixel.",
+    "Layers of Grad-CAM; an unknown name lists the available ones. By default all "
+    "layers whose feature maps have more than one pixel.",
   )
-  flags.DEFINE_float("share", 0.25, "Of an image's pixels.", 0.001, 0.999)
+  flags.DEFINE_float(
+    "share", 0.25, "Fraction of an image's pixels to delete.", 0.001, 0.999
+  )
   flags.DEFINE_enum(
-    "split", "validation", ["train", "validation", "test"], "Where the images are from."
+    "split", "validation", ["train", "validation", "test"], "Split of the images."
   )
-  flags.DEFINE_integer("images", 256, "How many of its images, at most.", 2)
-  flags.DEFINE_integer("batch_size", 64, "Images at a time.", 1)
+  flags.DEFINE_integer("images", 256, "Maximum number of images of the split.", 2)
+  flags.DEFINE_integer("batch_size", 64, "Batch size in images.", 1)
   command_cli.define_data_dir()
   command_cli.define_traceback()
 

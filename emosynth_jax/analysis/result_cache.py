@@ -1,7 +1,7 @@
 """Cache of analysis results in a workdir, which never overwrites other settings.
 
 STEM.json and STEM.npz hold the latest requested result. Results of other settings are
-kept beside them as STEM-XXXXXXXX.*, named by a checksum of the settings, and are
+kept as STEM-XXXXXXXX.*, named by a checksum of the settings, and are
 restored when those settings are requested again.
 """
 
@@ -50,7 +50,7 @@ def read(stem: pathlib.Path, settings: Mapping[str, Any]) -> Found | None:
       keep_current(stem)
       _clear(stem)
       _copy(other, stem)
-      logging.info("%s.json is back from %s.json.", stem, other.name)
+      logging.info("%s.json was restored from %s.json.", stem, other.name)
       return found
   return None
 
@@ -90,9 +90,7 @@ def keep_current(stem: pathlib.Path) -> None:
   own = json.dumps(_telling(record["settings"]), sort_keys=True)
   other = stem.with_name(f"{stem.name}-{zlib.crc32(own.encode()):08x}")
   _copy(stem, other)
-  logging.info(
-    "%s.json was made with other settings; it is kept as %s.json.", stem, other.name
-  )
+  logging.info("%s.json has other settings; it was kept as %s.json.", stem, other.name)
 
 
 def _copy(stem: pathlib.Path, other: pathlib.Path) -> None:

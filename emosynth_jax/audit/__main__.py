@@ -2,18 +2,20 @@
 
   python -m emosynth_jax.audit --config=configs/fer2013.py --config.data.data_dir=data
 
-Writes audit.json (with every group of duplicates), audit.txt and twins.png, a contact
-sheet of pairs, those across splits first. Check it: config.data.twins holds the
-thresholds, and data other than faces may need others. No data set is changed;
+Writes audit.json (with every group of duplicates), audit.txt and near_duplicates.png, a
+contact sheet of pairs, those across splits first. Check it: config.data.near_duplicates
+holds the thresholds, and data other than faces may need others. No data set is changed;
 --config.data.drop_duplicates=True excludes near-duplicates from training, and
---config.evaluate_without_twins=True from evaluation.
+--config.evaluate_deduplicated=True from evaluation.
 """
 
 import pathlib
+import sys
 
 from absl import app, flags
 from ml_collections import config_flags
 
+from emosynth_jax.config import renamed
 from emosynth_jax.utils import cli
 
 
@@ -45,14 +47,16 @@ def define_flags() -> None:
   config_flags.DEFINE_config_file(
     "config",
     None,
-    "Config file, with variants after a colon; its data part is audited.",
+    "Config file, with variants after a colon; its data set is audited.",
     lock_config=False,
     accept_new_attributes=True,
   )
   flags.DEFINE_string(
-    "workdir", None, "Folder for what is found. By default runs/NAME-audit."
+    "workdir", None, "Output folder of the audit. By default runs/NAME-audit."
   )
-  flags.DEFINE_integer("max_pairs", 60, "Pairs on the contact sheet.", 1)
+  flags.DEFINE_integer(
+    "max_pairs", 60, "Maximum number of pairs on the contact sheet.", 1
+  )
   cli.define_traceback()
   flags.mark_flag_as_required("config")
 
@@ -60,6 +64,8 @@ def define_flags() -> None:
 def run() -> None:
   """Entry point of the command line."""
   define_flags()
+  # ml_collections reads the overrides of --config from sys.argv.
+  sys.argv = renamed.update_arguments(sys.argv)
   app.run(main, flags_parser=cli.parse_config_flags)
 
 

@@ -19,7 +19,7 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
 
   Args:
     config: a checked config.
-    workdir: the folder for audit.json, audit.txt and twins.png.
+    workdir: the folder for audit.json, audit.txt and near_duplicates.png.
     max_pairs: maximum number of pairs on the contact sheet.
 
   Returns:
@@ -43,7 +43,7 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
   try:
     datasets = run_data.load_data(config, run_data.splits(config))
   except ValueError as error:
-    logging.info("The loader refuses the data; looking for damaged files.")
+    logging.info("The loader failed; searching for damaged files.")
     files = unreadable.find_unreadable(config.data.data_dir)
     report |= {"refused": str(error), "unreadable_files": files}
     file_utils.write_report(workdir / "audit.json", report)
@@ -52,20 +52,20 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
     if not files:
       raise
     raise ValueError(
-      f"{error}. In all, {len(files)} files can't be decoded; {workdir / 'audit.txt'} "
-      "names them"
+      f"{error}. {len(files)} files cannot be decoded in total, listed in "
+      f"{workdir / 'audit.txt'}"
     ) from error
 
   images = np.concatenate([dataset.images for dataset in datasets.values()])
-  twins = duplicates.find_twins(images, **config.data.twins)
-  report |= findings.describe_datasets(datasets, twins)
+  found = duplicates.find_duplicates(images, **config.data.near_duplicates)
+  report |= findings.describe_datasets(datasets, found)
   report["unreadable_files"] = []
   report["seconds"] = round(time.monotonic() - began, 1)
   file_utils.write_report(workdir / "audit.json", report)
   text = findings.format_report(report)
   file_utils.write_atomically(workdir / "audit.txt", text.encode())
-  pairs = contact_sheet.choose_pairs(datasets, twins, max_pairs)
-  contact_sheet.draw_pairs(datasets, pairs, workdir / "twins.png")
+  pairs = contact_sheet.choose_pairs(datasets, found, max_pairs)
+  contact_sheet.draw_pairs(datasets, pairs, workdir / "near_duplicates.png")
   print(text, end="")
-  logging.info("audit.json, audit.txt and twins.png are in %s.", workdir)
+  logging.info("Wrote audit.json, audit.txt and near_duplicates.png to %s.", workdir)
   return report

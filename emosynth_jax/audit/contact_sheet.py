@@ -31,7 +31,7 @@ class Pair(NamedTuple):
 
 
 def choose_pairs(
-  datasets: Mapping[str, Dataset], twins: duplicates.Twins, max_pairs: int
+  datasets: Mapping[str, Dataset], found: duplicates.Duplicates, max_pairs: int
 ) -> list[Pair]:
   """Chooses pairs for a contact sheet: one per group, across splits if possible.
 
@@ -41,7 +41,7 @@ def choose_pairs(
 
   Args:
     datasets: by split.
-    twins: of the images of all splits, concatenated.
+    found: of the images of all splits, concatenated.
     max_pairs: maximum number of pairs.
 
   Returns:
@@ -49,7 +49,7 @@ def choose_pairs(
   """
   split_of = np.repeat(np.arange(len(datasets)), [len(d) for d in datasets.values()])
   copies: dict[int, list[int]] = {}
-  for i, representative in enumerate(twins.exact.tolist()):
+  for i, representative in enumerate(found.exact.tolist()):
     copies.setdefault(representative, []).append(i)
   chosen: dict[int, Pair] = {}
 
@@ -61,7 +61,7 @@ def choose_pairs(
       first = next((i for i in ones if split_of[i] != split_of[second]), first)
     across = bool(split_of[first] != split_of[second])
     pair = Pair(first, second, across, kind, distance, correlation)
-    group = int(twins.groups[first])
+    group = int(found.groups[first])
     old = chosen.get(group)
     if old is None or (not across, correlation) < (not old.across, old.correlation):
       chosen[group] = pair
@@ -70,10 +70,10 @@ def choose_pairs(
     if len(same) > 1:
       consider(same, same, "exact", 0, 1.0)
   for (a, b), flip, distance, correlation in zip(
-    twins.pairs.tolist(),
-    twins.mirrored.tolist(),
-    twins.distances.tolist(),
-    twins.correlations.tolist(),
+    found.pairs.tolist(),
+    found.mirrored.tolist(),
+    found.distances.tolist(),
+    found.correlations.tolist(),
     strict=True,
   ):
     kind = "mirrored" if flip else "near"
@@ -115,7 +115,7 @@ def draw_pairs(
   sheet = Image.new("RGB", (8 + num_columns * step_x, 8 + num_rows * step_y), "white")
   draw = ImageDraw.Draw(sheet)
   if not pairs:
-    draw.text((8, 8), "no twins", font=font, fill=_INK)
+    draw.text((8, 8), "no near-duplicates", font=font, fill=_INK)
   for k, pair in enumerate(pairs):
     left, top = 8 + k % _COLUMNS * step_x, 8 + k // _COLUMNS * step_y
     shown = [rows[pair.first], rows[pair.second]]

@@ -15,21 +15,21 @@ _KINDS = ("exact", "near", "mirrored")
 
 
 def describe_datasets(
-  datasets: Mapping[str, Dataset], twins: duplicates.Twins
+  datasets: Mapping[str, Dataset], found: duplicates.Duplicates
 ) -> dict[str, Any]:
   """Counts duplicates, label conflicts, classes and blank images.
 
   Args:
     datasets: by split, S of them, N images in all.
-    twins: of the N images of all splits, concatenated.
+    found: of the N images of all splits, concatenated.
 
   Returns:
     A dictionary:
 
     - ``splits``: by split ``official_split``, ``num_images``, ``class_counts`` (by
       name), ``pixel_forms`` (images of each form, None where it is not known),
-      ``blank_images`` (their sources), and ``images_with_twin``: how many of its images
-      have a near-duplicate in each split, by split, and in any other split
+      ``blank_images`` (their sources), and ``images_with_near_duplicate``: how many of
+      its images have a near-duplicate in each split, by split, and in any other split
       (``elsewhere``);
     - ``pairs``: number of pairs of each kind ("exact", "near", "mirrored"), within a
       split ("train") and across two ("train and test");
@@ -44,11 +44,11 @@ def describe_datasets(
   split_of = np.repeat(np.arange(len(names)), [len(d) for d in datasets.values()])
   labels = np.concatenate([dataset.labels for dataset in datasets.values()])
   # (N, S): number of images in each split for each group, named by its first image.
-  members = _count(twins.groups, split_of, len(names))
+  members = _count(found.groups, split_of, len(names))
   splits = {}
   for s, (name, dataset) in enumerate(datasets.items()):
     # For each image of this split, the number of other images in its group.
-    others = members[twins.groups[split_of == s]]
+    others = members[found.groups[split_of == s]]
     others[:, s] -= 1
     blank = np.flatnonzero(duplicates.is_blank(dataset.images))
     splits[name] = {
@@ -59,20 +59,20 @@ def describe_datasets(
       ),
       "pixel_forms": dataset.form_counts,
       "blank_images": [dataset.sources[i] for i in blank],
-      "images_with_twin": {
+      "images_with_near_duplicate": {
         **{other: int((others[:, k] > 0).sum()) for k, other in enumerate(names)},
         "elsewhere": int((np.delete(others, s, axis=1) > 0).any(axis=1).sum()),
       },
     }
   return {
     "splits": splits,
-    "pairs": _count_pairs(twins, split_of, names),
+    "pairs": _count_pairs(found, split_of, names),
     "label_conflicts": {
-      "exact": _count_conflicts(twins.exact, labels),
-      "all": _count_conflicts(twins.groups, labels),
-      "by_classes": _conflicting_classes(twins.groups, labels, first.class_names),
+      "exact": _count_conflicts(found.exact, labels),
+      "all": _count_conflicts(found.groups, labels),
+      "by_classes": _conflicting_classes(found.groups, labels, first.class_names),
     },
-    "groups": _list_groups(datasets, twins.groups),
+    "groups": _list_groups(datasets, found.groups),
   }
 
 
@@ -87,12 +87,12 @@ def format_report(report: Mapping[str, Any]) -> str:
     Lines that end in a newline.
   """
   splits = report["splits"]
-  twins = report["config"]["twins"]
+  thresholds = report["config"]["near_duplicates"]
   lines = [
     f"data set  {report['data_set']}",
-    "twins     equal pixels; or at most "
-    f"{twins['max_distance']} of 64 bits of pHash and a correlation of at least "
-    f"{twins['min_correlation']:g}, as they are or mirrored",
+    f"near-duplicates: equal pixels, or at most {thresholds['max_distance']} of 64 "
+    f"bits of pHash and a correlation of at least {thresholds['min_correlation']:g}, "
+    "as they are or mirrored",
     "",
   ]
   lines += _table(
@@ -122,16 +122,19 @@ def format_report(report: Mapping[str, Any]) -> str:
       for where in report["pairs"]["exact"]
     ],
   )
+  duplicated = {
+    name: split["images_with_near_duplicate"] for name, split in splits.items()
+  }
   lines += _table(
-    ["images with a twin", *(f"in {name}" for name in splits), "elsewhere"],
+    ["images with a near-duplicate", *(f"in {name}" for name in splits), "elsewhere"],
     [
       [
         f"of {name}",
-        *(split["images_with_twin"][other] for other in splits),
-        f"{split['images_with_twin']['elsewhere']} "
-        f"({100 * split['images_with_twin']['elsewhere'] / split['num_images']:.1f} %)",
+        *(counts[other] for other in splits),
+        f"{counts['elsewhere']} "
+        f"({100 * counts['elsewhere'] / splits[name]['num_images']:.1f} %)",
       ]
-      for name, split in splits.items()
+      for name, counts in duplicated.items()
     ],
   )
   conflicts = report["label_conflicts"]
@@ -139,7 +142,7 @@ def format_report(report: Mapping[str, Any]) -> str:
     ["label conflicts", "groups", "images"],
     [
       [text, conflicts[key]["groups"], conflicts[key]["images"]]
-      for key, text in (("exact", "of equal pixels"), ("all", "of all twins"))
+      for key, text in (("exact", "exact duplicates"), ("all", "any duplicates"))
     ],
   )
   if conflicts["by_classes"]:
@@ -149,7 +152,7 @@ def format_report(report: Mapping[str, Any]) -> str:
   for name, split in splits.items():
     lines += [f"blank in {name}: {source}" for source in split["blank_images"]]
   unreadable = report["unreadable_files"]
-  lines.append(f"files that can't be decoded: {len(unreadable) or 'none'}")
+  lines.append(f"files that cannot be decoded: {len(unreadable) or 'none'}")
   return "\n".join(lines) + "\n"
 
 
@@ -160,18 +163,18 @@ def _count(groups: np.ndarray, split_of: np.ndarray, num_splits: int) -> np.ndar
 
 
 def _count_pairs(
-  twins: duplicates.Twins, split_of: np.ndarray, names: list[str]
+  found: duplicates.Duplicates, split_of: np.ndarray, names: list[str]
 ) -> dict[str, dict[str, int]]:
   """Counts pairs of images of each kind, within and across splits."""
-  members = _count(twins.exact, split_of, len(names))
+  members = _count(found.exact, split_of, len(names))
   # All pairs between the images of the two groups of equal pixels.
-  first, second = members[twins.pairs[:, 0]], members[twins.pairs[:, 1]]
+  first, second = members[found.pairs[:, 0]], members[found.pairs[:, 1]]
   crossed = np.einsum("pa,pb->pab", first, second)
   tables = {
     # All ordered pairs of a group, except of an image with itself.
     "exact": (members.T @ members - np.diag(members.sum(axis=0))) / 2,
-    "near": crossed[~twins.mirrored].sum(axis=0),
-    "mirrored": crossed[twins.mirrored].sum(axis=0),
+    "near": crossed[~found.mirrored].sum(axis=0),
+    "mirrored": crossed[found.mirrored].sum(axis=0),
   }
   counts: dict[str, dict[str, int]] = {}
   for kind, table in tables.items():

@@ -16,9 +16,9 @@ from emosynth_jax.utils import cli
 
 def define_flags() -> None:
   """The flags of this command."""
-  flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
+  flags.DEFINE_string("workdir", None, "Workdir of a trained run.", required=True)
   flags.DEFINE_string("output", None, "File, NAME.safetensors.", required=True)
-  flags.DEFINE_enum("dtype", "float16", list(DTYPES), "Type of the parameters.")
+  flags.DEFINE_enum("dtype", "float16", list(DTYPES), "Data type of the parameters.")
   cli.define_data_dir()
   cli.define_traceback()
 

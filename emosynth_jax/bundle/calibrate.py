@@ -15,7 +15,7 @@ from emosynth_jax.training.finite import check_finite
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import files
 from emosynth_jax.utils.json_files import read_json
-from emosynth_jax.workdir import digests
+from emosynth_jax.workdir import digests, own_parts
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
@@ -44,7 +44,7 @@ def read_workdir(workdir: str | os.PathLike, *, data_dir: str | None = None) -> 
     CheckpointError: if the checkpoints are damaged.
   """
   workdir = pathlib.Path(workdir)
-  config = read_config(workdir)
+  config = own_parts.of_run(read_config(workdir), workdir)
   if data_dir is not None:
     config.data.data_dir = data_dir
   path = workdir / "calibration.json"
@@ -54,7 +54,10 @@ def read_workdir(workdir: str | os.PathLike, *, data_dir: str | None = None) -> 
     try:
       files.write_report(path, known[0])
     except OSError as error:
-      logging.warning("The calibration can't be kept (%s).", error)
+      logging.warning(
+        "The calibration could not be saved (%s); it will be recomputed next time.",
+        error,
+      )
   record, variables = known
   trained_by = run_record.read_provenance(workdir)
   return from_record(config, variables, record)._replace(
@@ -86,8 +89,8 @@ def calibrate(
     _, state, datasets = load_best(config, workdir, ("validation",))
   except FileNotFoundError as error:
     raise FileNotFoundError(
-      f"{error}. (The run's validation split is needed once, to calibrate its "
-      "probabilities; --data_dir says where the data set is.)"
+      f"{error}. The validation split is needed once, to calibrate probabilities: set "
+      "--data_dir to the data set directory."
     ) from error
   dataset = datasets["validation"]
   variables = jax.device_get(state.evaluation_variables)
@@ -140,6 +143,6 @@ def _read_calibrated(
   if variables:
     check_finite(variables, f"the best checkpoint of {workdir}")
   if not variables or digests.checksum(variables) != record["variables_crc32"]:
-    logging.info("%s is of another epoch: calibrating again.", path)
+    logging.info("%s belongs to another epoch: recalibrating.", path)
     return None
   return record, variables

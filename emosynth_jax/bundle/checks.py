@@ -50,7 +50,7 @@ def read_shape(record: dict[str, Any]) -> tuple[int, int, int]:
   shape = record["image_shape"]
   is_shape = isinstance(shape, list | tuple) and len(shape) == 3
   if not is_shape or not all(type(n) is int and n > 0 for n in shape):
-    raise ValueError(f"image_shape: expected sizes, got {shape!r:.40}")
+    raise ValueError(f"image_shape: expected positive sizes, got {shape!r:.40}")
   if math.prod(shape) > MAX_PIXELS:
     raise ValueError(
       f"image_shape: expected at most {MAX_PIXELS} numbers, got {shape!r:.40}"
@@ -98,7 +98,7 @@ def check_arrays(bundle: Any) -> None:
   )
   wanted = flax.traverse_util.flatten_dict(dict(shapes), sep="/")
   found = flax.traverse_util.flatten_dict(bundle.variables, sep="/")
-  network = f"the network {bundle.config.model.name!r} of its config"
+  network = f"its config's network {bundle.config.model.name!r}"
   if missing := sorted(wanted.keys() - found.keys()):
     raise ValueError(f"{network} has {_listed(missing)}, the file hasn't")
   if unknown := sorted(found.keys() - wanted.keys()):

@@ -72,7 +72,9 @@ def from_record(
   """
   class_names = tuple(record["class_names"])
   if not class_names or not all(isinstance(name, str) for name in class_names):
-    raise ValueError(f"class_names: expected names, got {record['class_names']!r}")
+    raise ValueError(
+      f"class_names: expected a list of names, got {record['class_names']!r}"
+    )
   return Bundle(
     config=config,
     class_names=class_names,
@@ -142,7 +144,7 @@ def _to_tensors(variables: dict[str, Any], dtype: str) -> dict[str, np.ndarray]:
       with np.errstate(over="ignore"):
         tensors[name] = tensor.astype(dtype)
       if not np.isfinite(tensors[name]).all():
-        raise ValueError(f"{name}: float16 can't hold its numbers; use float32")
+        raise ValueError(f"{name}: float16 overflows; use float32")
   return tensors
 
 
@@ -174,11 +176,11 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
       metadata = file.metadata() or {}
       tensors = {name: file.get_tensor(name) for name in file.keys()}
   except (safetensors.SafetensorError, OSError, TypeError, KeyError) as error:
-    raise ValueError(f"{path}: this is no bundle, or damaged ({error})") from error
+    raise ValueError(f"{path}: not a bundle, or damaged ({error})") from error
   if metadata.get("format") != FORMAT:
     raise ValueError(
       f"{path}: expected the format {FORMAT!r}, got {metadata.get('format')!r}; "
-      "python -m emosynth_jax.bundle writes it"
+      "write bundles with python -m emosynth_jax.bundle"
     )
   try:
     header = parse_json(metadata["header"], "the header is damaged", {"config": dict})
@@ -188,8 +190,8 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
     bundle_checks.check_arrays(bundle)
   except (ValueError, KeyError, TypeError, RecursionError) as error:
     raise ValueError(
-      f"{path}: of another version, or damaged ({_reason(error)}); write it anew from "
-      "its run with python -m emosynth_jax.bundle"
+      f"{path}: damaged, or written by another version ({_reason(error)}); recreate "
+      "it from its run with python -m emosynth_jax.bundle"
     ) from error
   return bundle
 

@@ -13,6 +13,7 @@ from emosynth_jax.bundle.format import Bundle, round_variables, write_bundle
 from emosynth_jax.bundle.logits import SPLIT_BATCH, compile_logits
 from emosynth_jax.data import run_data
 from emosynth_jax.utils import cli
+from emosynth_jax.workdir import own_parts
 from emosynth_jax.workdir import record as run_record
 
 
@@ -65,9 +66,11 @@ def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None
   if pathlib.Path(output).suffix != ".safetensors":
     raise ValueError(f"--output: expected a name that ends in .safetensors: {output!r}")
   network = calibrate.read_workdir(workdir, data_dir=data_dir)
+  dataset_config = network.config
+  network = network._replace(config=own_parts.without_code(network.config))
   if dtype == "float16":
     rounded = round_variables(network, dtype)
-    dataset = _load_validation(network, workdir, data_dir)
+    dataset = _load_validation(dataset_config, workdir, data_dir)
     rounding = measure_rounding(network, rounded, dataset)
     network.facts["rounding"] = rounding
     print("float16 on the validation split:", json.dumps(rounding, indent=2))
@@ -76,17 +79,16 @@ def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None
   print(f"{output}: {size / 2**20:.2f} MiB, temperature {network.temperature:.3f}")
 
 
-def _load_validation(network: Bundle, workdir: str, data_dir: str | None) -> Any:
+def _load_validation(config: Any, workdir: str, data_dir: str | None) -> Any:
   """The run's validation split, or an error that says what to do."""
-  config = network.config
   if data_dir is not None:
     config.data.data_dir = data_dir
   try:
     datasets = run_data.load_data(config, ("validation",))
   except FileNotFoundError as error:
     raise FileNotFoundError(
-      f"{error}. (What float16 costs is measured on the run's validation split; "
-      "--data_dir says where the data set is, and --dtype=float32 rounds nothing.)"
+      f"{error}. The effect of float16 is measured on the validation split: set "
+      "--data_dir to the data set directory, or use --dtype=float32."
     ) from error
   run_record.check_same_data(datasets, workdir)
   return datasets["validation"]

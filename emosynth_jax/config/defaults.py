@@ -1,10 +1,11 @@
 """Default config: every setting of a run, from which the files in configs/ start."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import ml_collections
 
+from emosynth_jax.config import renamed
 from emosynth_jax.config.types import check_types
 
 # These hold the arguments of what their name selects.
@@ -48,9 +49,9 @@ def get_default_config() -> ml_collections.ConfigDict:
   data.drop_duplicates = False
   # Thresholds of a near-duplicate: bits of 64 in which perceptual hashes may differ,
   # and the minimum correlation of pixels. Chosen on faces; check them with an audit.
-  data.twins = ml_collections.ConfigDict()
-  data.twins.max_distance = 12
-  data.twins.min_correlation = 0.9
+  data.near_duplicates = ml_collections.ConfigDict()
+  data.near_duplicates.max_distance = 12
+  data.near_duplicates.min_correlation = 0.9
   # Input pipeline: "resident" keeps images on the devices; "grain" keeps them on disk
   # or in host memory, from where Grain prefetches batches; "auto" is "resident" for a
   # split that takes at most `resident_gib` GiB of each device. The batches are the
@@ -162,7 +163,7 @@ def get_default_config() -> ml_collections.ConfigDict:
   # Also reports the deduplicated evaluation, without images that have a near-duplicate
   # in the splits used for training and selection. Off by default, as the search takes
   # as long as for `data.drop_duplicates`; it can be enabled in --mode=eval.
-  config.evaluate_without_twins = False
+  config.evaluate_deduplicated = False
   config.num_epochs = 100
   # Early stopping: epochs without improvement of `selection_metric`; 0 disables it.
   config.early_stop_patience = 15
@@ -277,8 +278,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     )
   if config.init_from and config.pretrained.file:
     raise ValueError(
-      "config.pretrained.file: a run starts from one place, and config.init_from is "
-      f"{config.init_from!r} already"
+      "config.pretrained.file: cannot be combined with config.init_from, which is "
+      f"{config.init_from!r}; set one of them"
     )
   if not 0 <= config.schedule.final_scale <= 1:
     raise ValueError(
@@ -288,13 +289,44 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   if config.schedule.name == "cosine" and config.plateau.patience:
     raise ValueError(
       "config.plateau.patience: expected 0 (off) beside a cosine schedule, got "
-      f"{config.plateau.patience}: the learning rate would fall twice"
+      f"{config.plateau.patience}: the learning rate would be decayed twice"
     )
   if config.eval_augment != "none" and config.data.name in _ONE_WAY_ROUND:
     raise ValueError(
       f'config.eval_augment: expected "none" for {config.data.name}, got '
-      f"{config.eval_augment!r}: a mirrored digit is another sign"
+      f"{config.eval_augment!r}: labels of digits are not invariant to mirroring"
     )
+
+
+def without_foreign_arguments(
+  config: ml_collections.ConfigDict, overridden: Collection[str]
+) -> ml_collections.ConfigDict:
+  """Drops the arguments of a network or loss that another one has replaced.
+
+  `--config.model.name=...` selects another network than the config file did, whose
+  arguments are not the new one's.
+
+  Args:
+    config: a config after the command's overrides.
+    overridden: paths of the settings that the command overrides, as "model.name".
+
+  Returns:
+    The config; where the command names a network, loss or data set, a copy in which
+    its part has the name, a network's dtype, and the arguments of the command.
+  """
+  replaced = [part for part in ("loss", "model") if f"{part}.name" in overridden]
+  if "data.name" in overridden:
+    replaced.append("data.options")
+  if not replaced:
+    return config
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    for part in replaced:
+      holder = get(config, part)
+      for key in list(holder):
+        if key not in ("name", "dtype") and f"{part}.{key}" not in overridden:
+          del holder[key]
+  return config
 
 
 def get(config: ml_collections.ConfigDict, dotted: str) -> Any:
@@ -308,8 +340,14 @@ def _check_keys(config, default, path):
   if path.removeprefix("config.") in OPEN_PARTS:
     return
   if unknown := sorted(set(config) - set(default)):
+    known = [
+      f"{old} is now {path}.{renamed.KEYS[old]}"
+      for old in unknown
+      if old in renamed.KEYS
+    ]
     raise ValueError(
-      f"{path}: unknown settings {unknown}; the known ones are {sorted(default)}"
+      f"{path}: unknown settings {unknown}; "
+      + ("; ".join(known) or f"the known ones are {sorted(default)}")
     )
   if missing := sorted(set(default) - set(config)):
     raise ValueError(f"{path}: settings {missing} are missing")

@@ -1,4 +1,4 @@
-"""Configs read back from what a run or a bundle stored."""
+"""Reads configs stored by runs and bundles."""
 
 import os
 import pathlib
@@ -6,14 +6,15 @@ from typing import Any
 
 import ml_collections
 
-from emosynth_jax.config import defaults
+from emosynth_jax.config import defaults, renamed
 from emosynth_jax.utils.json_files import read_json
 
 
 def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
   """Reads the config of a workdir.
 
-  Settings added since the run take their defaults, which keep its behavior.
+  Settings added since the run take their defaults, which keep its behavior; old names
+  (`renamed.KEYS`) are read as the new ones.
 
   Args:
     workdir: the run's folder.
@@ -49,7 +50,7 @@ def parse_config(stored: dict[str, Any]) -> ml_collections.ConfigDict:
     ValueError: if it is not a config, or has settings that are no longer known.
   """
   try:
-    stored = _with_tuples(stored)
+    stored = _with_tuples(renamed.with_new_names(stored))
     config = defaults.get_default_config()
     for name in defaults.OPEN_PARTS:
       part, _, leaf = name.rpartition(".")

@@ -30,6 +30,7 @@ def _mismatch(value: Any, default: Any) -> str:
     return "" if isinstance(value, bool) else "True or False"
   if isinstance(default, int):
     fits = isinstance(value, int) and not isinstance(value, bool)
+    fits |= isinstance(value, float) and value.is_integer()
     return "" if fits else "a whole number"
   if isinstance(default, float):
     numbers = value if isinstance(value, tuple | list) else [value]

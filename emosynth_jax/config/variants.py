@@ -226,7 +226,8 @@ def _check_order(names):
 
   if {"strong", "thesis"} <= set(names):
     raise ValueError(
-      f"config variants: {','.join(names)}: strong and thesis are two recipes; name one"
+      f"config variants: {','.join(names)}: strong and thesis are alternative "
+      "recipes; choose one"
     )
   # A network and a loss are replaced as a whole; thesis has its own number of epochs.
   undone = {
@@ -243,9 +244,9 @@ def _check_order(names):
           names, key=lambda n: kinds.index(n) if n in kinds else kinds.index("strong")
         )
         raise ValueError(
-          f"config variants: {','.join(names)} would undo part of its own changes; "
-          f"write {','.join(right)} (the network first, then small, strong or thesis, "
-          "the loss)"
+          f"config variants: {','.join(names)} would override part of its own "
+          f"changes; use the order {','.join(right)} (the network first, then small, "
+          "strong or thesis, the loss)"
         )
 
 

@@ -1,15 +1,20 @@
 """Data sets by name: a path in, arrays and their metadata out."""
 
+import dataclasses
+import functools
 import importlib
 import inspect
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from emosynth_jax.data import splits as _splits
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.utils import own_code
 
-__all__ = ["LOADERS", "PHOTOGRAPHS", "Dataset", "load_splits"]
+__all__ = ["LOADERS", "PHOTOGRAPHS", "Dataset", "from_arrays", "load_splits"]
 
 # Module of each data set; it is imported on request, so that a data set whose libraries
 # are missing or slow to import doesn't burden the others.
@@ -47,8 +52,10 @@ def load_splits(
   is not requested, so that two calls with the same seed cannot leak.
 
   Args:
-    name: a key of `LOADERS`.
-    data_dir: where the data set lies; see its loader.
+    name: a key of `LOADERS`, or a user's loader as "file.py:function": a function of
+      `(data_dir, split)` that returns a `Dataset`. With the attribute `has_validation`
+      it also has a validation split of its own.
+    data_dir: data set directory; see its loader.
     splits: of "train", "validation", "test"; only these are read.
     validation_fraction: the part of "train" to hold out where the data set has no
       validation split, in [0, 1); 0 holds nothing out.
@@ -61,11 +68,11 @@ def load_splits(
     **options: keyword arguments of the data set's loader.
 
   Returns:
-    The data set of each asked split.
+    The data set of each requested split.
 
   Raises:
     ValueError: for an unknown name, split or option, or an error of the loader.
-    FileNotFoundError: the data set isn't there; the message says how to get it.
+    FileNotFoundError: the data set is missing; the message says how to get it.
   """
   if limit < 0:
     raise ValueError(f"limit: expected 0 (all) or more, got {limit}")
@@ -103,10 +110,14 @@ def _reader(
   share: Callable[..., Any] | None,
 ) -> Callable[[str], Dataset]:
   """The loader of one split, with its options bound; lazily with a `share`."""
-  if name not in LOADERS:
+  module: Any = None
+  if own_code.is_own(name):
+    load = _own_loader(name)
+  elif name in LOADERS:
+    module = importlib.import_module(LOADERS[name])
+    load = module.load
+  else:
     raise ValueError(f"data set: expected one of {sorted(LOADERS)}, got {name!r}")
-  module = importlib.import_module(LOADERS[name])
-  load = module.load
   known = {
     parameter.name: parameter
     for parameter in inspect.signature(load).parameters.values()
@@ -133,10 +144,74 @@ def _reader(
   return lambda split: load(data_dir, split, **options, **seeded)
 
 
+def _own_loader(name: str) -> Callable[..., Dataset]:
+  """A user's loader, whose result is checked."""
+  load = own_code.load(name)
+  guarded = own_code.guard(load, name)
+  positional = [
+    parameter.name
+    for parameter in inspect.signature(load).parameters.values()
+    if parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+  ]
+  if positional != ["data_dir", "split"]:
+    raise ValueError(
+      f"{name}: expected a function of (data_dir, split), with its options after a *; "
+      f"got ({', '.join(positional)})"
+    )
+
+  @functools.wraps(load)
+  def checked(data_dir: str | pathlib.Path, split: str, **options: Any) -> Dataset:
+    loaded = guarded(data_dir, split, **options)
+    if not isinstance(loaded, Dataset):
+      raise ValueError(
+        f"{name}: expected a data.Dataset (data.from_arrays makes one), got "
+        f"{type(loaded).__name__}"
+      )
+    return dataclasses.replace(loaded, split=split)
+
+  return checked
+
+
+def from_arrays(
+  images: np.ndarray,
+  labels: np.ndarray,
+  class_names: Sequence[str],
+  *,
+  split: str = "train",
+) -> Dataset:
+  """Makes a data set of arrays, as a loader returns it.
+
+  Args:
+    images: uint8 `(N, height, width)` or `(N, height, width, channels)`, gray levels or
+      RGB of 0 to 255.
+    labels: integers `(N,)`, indices into `class_names`.
+    class_names: one name for each class.
+    split: "train", "validation" or "test".
+
+  Returns:
+    The data set; its images are named by their rows.
+
+  Raises:
+    ValueError: for arrays of another shape or type, or labels out of range.
+  """
+  images, labels = np.asarray(images), np.asarray(labels)
+  if not np.issubdtype(labels.dtype, np.integer):
+    raise ValueError(f"labels: expected integers, got {labels.dtype}")
+  return Dataset(
+    images[..., None] if images.ndim == 3 else images,
+    labels.astype(np.int32),
+    tuple(class_names),
+    split,
+    tuple(f"{split}[{row}]" for row in range(len(images))),
+  )
+
+
 def _has_validation(
   name: str, data_dir: str | pathlib.Path, options: dict[str, Any]
 ) -> bool:
   """Returns whether the data set has its own validation split under these options."""
+  if own_code.is_own(name):
+    return bool(getattr(own_code.load(name), "has_validation", False))
   if name == "image_folder":
     image_folder = importlib.import_module(LOADERS[name])
     return image_folder.has_split(data_dir, "validation")

@@ -11,21 +11,23 @@ from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import distributed
 
 
-def twin_groups(datasets: Sequence[Dataset], **thresholds: Any) -> list[np.ndarray]:
+def duplicate_groups(
+  datasets: Sequence[Dataset], **thresholds: Any
+) -> list[np.ndarray]:
   """Groups of near-duplicates over all data sets together.
 
   Args:
     datasets: of images of one shape.
-    **thresholds: of `duplicates.find_twins`.
+    **thresholds: of `duplicates.find_duplicates`.
 
   Returns:
     For each data set, of N images, the group number of each image, int `(N,)`; see
-    `duplicates.find_twins`.
+    `duplicates.find_duplicates`.
   """
 
   def find() -> np.ndarray:
     images = np.concatenate([np.asarray(dataset.images) for dataset in datasets])
-    return duplicates.find_twins(images, **thresholds).groups
+    return duplicates.find_duplicates(images, **thresholds).groups
 
   ends = np.cumsum([len(dataset) for dataset in datasets])
   # All images are needed at once: one process reads them, the others wait.
@@ -33,7 +35,7 @@ def twin_groups(datasets: Sequence[Dataset], **thresholds: Any) -> list[np.ndarr
   return np.split(groups, ends[:-1])
 
 
-def drop_twins(
+def drop_duplicates(
   training: Dataset, others: Sequence[Dataset], **thresholds: Any
 ) -> Dataset:
   """Removes training images that have a near-duplicate in validation or test.
@@ -41,7 +43,7 @@ def drop_twins(
   Args:
     training: the training split.
     others: the other splits.
-    **thresholds: of `duplicates.find_twins`.
+    **thresholds: of `duplicates.find_duplicates`.
 
   Returns:
     The rest of `training`, in its order.
@@ -49,23 +51,23 @@ def drop_twins(
   Raises:
     ValueError: if nothing is left.
   """
-  groups = twin_groups([training, *others], **thresholds)
+  groups = duplicate_groups([training, *others], **thresholds)
   kept = np.flatnonzero(~np.isin(groups[0], np.concatenate(groups[1:])))
   logging.info(
-    "Training without %d of %d images, which have a twin in %s.",
+    "Removed %d of %d training images, which have a near-duplicate in %s.",
     len(training) - len(kept),
     len(training),
     " or ".join(dataset.split for dataset in others),
   )
   if not len(kept):
     raise ValueError(
-      "config.data.drop_duplicates leaves no image to train on: each has a twin in "
-      "another split"
+      "config.data.drop_duplicates leaves no training image: each has a near-duplicate "
+      "in another split"
     )
   return training.take(kept)
 
 
-def evaluate_without_twins(
+def evaluate_deduplicated(
   evaluate: Callable[[Dataset], dict[str, Any]],
   training: Dataset,
   datasets: Mapping[str, Dataset],
@@ -77,20 +79,24 @@ def evaluate_without_twins(
     evaluate: a data set to its summary, see `classification.summarize`.
     training: the network's training split.
     datasets: "validation", used for model selection, then "test" if there is one.
-    **thresholds: of `duplicates.find_twins`.
+    **thresholds: of `duplicates.find_duplicates`.
 
   Returns:
     For each split the summary of the rest, with ``num_left_out``; or None if all images
     have a near-duplicate.
   """
-  groups = twin_groups([training, *datasets.values()], **thresholds)
+  groups = duplicate_groups([training, *datasets.values()], **thresholds)
   summaries: dict[str, dict[str, Any] | None] = {}
   for k, (name, dataset) in enumerate(datasets.items(), 1):
     kept = np.flatnonzero(~np.isin(groups[k], np.concatenate(groups[:k])))
     left_out = len(dataset) - len(kept)
     earlier = " or ".join(["train", *list(datasets)[: k - 1]])
     logging.info(
-      "%d of %d %s images have a twin in %s.", left_out, len(dataset), name, earlier
+      "%d of %d %s images have a near-duplicate in %s.",
+      left_out,
+      len(dataset),
+      name,
+      earlier,
     )
     if len(kept):
       summaries[name] = {"num_left_out": left_out, **evaluate(dataset.take(kept))}

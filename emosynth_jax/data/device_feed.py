@@ -46,12 +46,12 @@ def fetch(dataset: Dataset, settings: ml_collections.ConfigDict, mesh: Mesh) -> 
     mesh: of `mesh.build_mesh`.
 
   Returns:
-    The data set, with its images in memory; those of this process's devices if there
-    are others; none if the split is streamed and lies on disk. Images read as a whole
-    have their forms, see `data.PHOTOGRAPHS`.
+    The data set, with its images in memory: all, or those of this process's devices if
+    there are several processes, or none if the split is streamed from disk. Images read
+    as a whole have their forms, see `data.PHOTOGRAPHS`.
 
   Raises:
-    ValueError: an image is damaged; it is named.
+    ValueError: an image is damaged; the message names it.
   """
   if not isinstance(dataset.images, LazyImages):
     return dataset

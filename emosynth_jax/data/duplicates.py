@@ -31,8 +31,8 @@ _BLANK_RANGE = 8
 _MAX_CANDIDATES = 1_000_000
 
 
-class Twins(NamedTuple):
-  """Result of `find_twins` for N images; a group is named by its first image.
+class Duplicates(NamedTuple):
+  """Result of `find_duplicates` for N images; a group is named by its first image.
 
   The first images of the groups of equal pixels stand for all of their group in
   `pairs`.
@@ -46,12 +46,12 @@ class Twins(NamedTuple):
   correlations: np.ndarray  # float (P,): of the pixels, see `aligned_correlations`
 
 
-def find_twins(
+def find_duplicates(
   images: np.ndarray,
   *,
   max_distance: int = MAX_DISTANCE,
   min_correlation: float = MIN_CORRELATION,
-) -> Twins:
+) -> Duplicates:
   """Finds exact, near and mirrored duplicates.
 
   Images of equal pixels are always found. Near and mirrored duplicates are the pairs
@@ -85,7 +85,7 @@ def find_twins(
   chosen = images[searched]
   hashes = perceptual_hashes(chosen)
   flipped = perceptual_hashes(chosen[:, :, ::-1])
-  logging.info("Comparing %d images with each other.", len(chosen))
+  logging.info("Searching %d images for near-duplicates.", len(chosen))
   same = close_pairs(hashes, hashes, max_distance)
   # Both directions, since their rounding may differ slightly.
   mirror = np.concatenate(
@@ -111,7 +111,7 @@ def find_twins(
   keep &= ~(mirrored & np.isin(key, key[keep & ~mirrored]))
   pairs = searched[candidates[keep]]
   every_link = np.concatenate([pairs, np.stack([exact, np.arange(len(exact))], axis=1)])
-  return Twins(
+  return Duplicates(
     exact=exact,
     groups=connected_groups(len(images), every_link),
     pairs=pairs,
@@ -205,9 +205,9 @@ def close_pairs(first: np.ndarray, second: np.ndarray, max_distance: int) -> np.
     count += len(pairs)
     if count > _MAX_CANDIDATES:
       raise ValueError(
-        f"more than {_MAX_CANDIDATES} pairs of images differ in at most {max_distance} "
-        f"of 64 bits of their perceptual hashes, found among the first {start + rows} "
-        f"of {n} images: this data set needs a lower max_distance"
+        f"more than {_MAX_CANDIDATES} pairs of images differ in at most "
+        f"{max_distance} of 64 bits of their perceptual hashes, found among the first "
+        f"{start + rows} of {n} images: use a lower max_distance"
       )
     start += rows
     logging.log_every_n_seconds(

@@ -41,7 +41,7 @@ def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
     datasets: some of the splits.
 
   Returns:
-    By split and name of what was counted or summed.
+    Counts and checksums by split and name.
 
   Raises:
     ValueError: in all processes of a job, if they do not read the same data.
@@ -82,9 +82,9 @@ def _check_one_data_set(found: Mapping[str, Mapping[str, Any]]) -> None:
     process, places = next(iter(different.items()))
     what = ", ".join(f"{keys[i][0]} {keys[i][1]}" for i in places)
     raise ValueError(
-      f"config.data.data_dir: process {', '.join(map(str, different))} reads other "
-      f"data than process 0 (process {process} has another {what}); give all of them "
-      "the same data"
+      f"config.data.data_dir: process {', '.join(map(str, different))} reads "
+      f"different data than process 0 (process {process} differs in {what}); give "
+      "all processes the same data"
     )
 
 
@@ -136,8 +136,8 @@ def warn_of_other_form(
   forms = pixel_form.main_form(trained), pixel_form.main_form(counts)
   if trained and counts and None not in forms and forms[0] != forms[1]:
     logging.warning(
-      "Other pixel form: the network was trained on %s images and is %s %s ones; "
-      "results of the two forms can't be compared (docs/data.md).",
+      "Pixel form mismatch: the network was trained on %s images and is %s %s ones; "
+      "results on the two forms are not comparable (docs/data.md).",
       pixel_form.describe_counts(trained),
       use,
       pixel_form.describe_counts(counts),

@@ -110,18 +110,20 @@ def load_data(
   """
   if not (config.data.drop_duplicates and "train" in splits):
     return _load(config, splits, lazily)
-  loaded = _load_without_twins(config, lazily)
+  loaded = _load_deduplicated(config, lazily)
   return {split: loaded[split] for split in splits}
 
 
-def _load_without_twins(
+def _load_deduplicated(
   config: ml_collections.ConfigDict, lazily: bool
 ) -> dict[str, Dataset]:
   """The run's splits, with those images removed from "train"."""
   # The search needs all images; a single process then keeps them.
   loaded = _load(config, splits(config), lazily and jax.process_count() > 1)
   train, *others = loaded.values()
-  loaded["train"] = deduplicate.drop_twins(train, others, **config.data.twins)
+  loaded["train"] = deduplicate.drop_duplicates(
+    train, others, **config.data.near_duplicates
+  )
   return loaded
 
 
@@ -161,8 +163,8 @@ def class_weights(kind: str, dataset: Dataset) -> np.ndarray:
   if not counts.all():
     empty = dataset.class_names[int(np.argmin(counts))]
     raise ValueError(
-      f"class_weights: the class {empty!r} has no training image to weigh; use "
-      '"none" or more images'
+      f"class_weights: the class {empty!r} has no training image, so that its weight "
+      'is undefined; use "none", or more images'
     )
   return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 

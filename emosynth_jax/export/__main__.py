@@ -40,23 +40,28 @@ def define_flags() -> None:
   """The flags of this command."""
   from emosynth_jax.export import export
 
-  flags.DEFINE_string("workdir", None, "Folder of a trained run.")
+  flags.DEFINE_string("workdir", None, "Workdir of a trained run.")
   flags.DEFINE_string(
     "bundle",
     None,
-    "A .safetensors file of emosynth_jax.bundle. Without it and without "
-    "--workdir, the network that comes with the package.",
+    "A .safetensors file of emosynth_jax.bundle. By default, without --workdir, the "
+    "included pretrained model.",
   )
-  flags.DEFINE_enum("format", "onnx", list(export.FORMATS), "What is written.")
-  flags.DEFINE_string("output", None, "The file.", required=True)
+  flags.DEFINE_enum(
+    "format", "onnx", list(export.FORMATS), "Format of the exported file."
+  )
+  flags.DEFINE_string("output", None, "Path of the exported file.", required=True)
   flags.DEFINE_list(
     "splits",
     ["validation"],
-    "Of validation and test: where the file is compared with the network. Nothing is "
-    "chosen by it. Empty for noise alone, which needs no data.",
+    "Splits, validation or test, on which the exported file is verified against the "
+    "network. Empty to verify on noise only, which needs no data set.",
   )
   flags.DEFINE_integer(
-    "calibration_images", 512, "Training images that set the ranges of onnx_int8.", 1
+    "calibration_images",
+    512,
+    "Number of training images that calibrate the ranges of onnx_int8.",
+    1,
   )
   cli.define_data_dir()
   cli.define_traceback()

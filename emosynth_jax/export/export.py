@@ -154,9 +154,9 @@ def make(
   furthest = max(x["max_abs_difference"]["probability"] for x in compared.values())
   if not is_quantized and not furthest <= TOLERANCE:
     raise ValueError(
-      f"{output} was not written: the export differs from the network, a probability "
-      f"by {furthest:.1e}, where {TOLERANCE} is allowed; please report it with the "
-      "lines above"
+      f"{output} was not written: a probability of the exported model differs from "
+      f"the network's by {furthest:.1e} (tolerance {TOLERANCE:g}); please report this "
+      "with the output above"
     )
   pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
   files.write_atomically(output, content)
@@ -183,8 +183,8 @@ def _load(network: Any, source: str, splits: Sequence[str]) -> dict[str, Any]:
     datasets = run_data.load_data(network.config, tuple(splits))
   except FileNotFoundError as error:
     raise FileNotFoundError(
-      f"{error}. (--data_dir says where the data set is; --splits= compares on noise "
-      "alone.)"
+      f"{error}. Set --data_dir to the data set directory, or --splits= to verify on "
+      "noise only."
     ) from error
   if pathlib.Path(source).is_dir():
     run_record.check_same_data(datasets, pathlib.Path(source))

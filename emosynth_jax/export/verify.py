@@ -86,7 +86,9 @@ def compare(
   (logits, probabilities), (others, other_probabilities) = both
   for whose, arrays in zip(("the network's", "the file's"), both, strict=True):
     if not all(np.isfinite(array).all() for array in arrays):
-      raise ValueError(f"of {len(images)} images some of {whose} answers aren't finite")
+      raise ValueError(
+        f"some of {whose} outputs on {len(images)} images are not finite"
+      )
   predicted, other = logits.argmax(-1), others.argmax(-1)
   found = {
     "num_images": len(images),

@@ -25,6 +25,7 @@ from emosynth_jax.losses._compose import (
   call_loss,
   hyperparameters,
   loss_inputs,
+  name_of,
   select_inputs,
   under_margin,
 )
@@ -305,8 +306,11 @@ _INITIAL_STATES: dict[str, Callable[[int, int], Array]] = {
 }
 
 
-def _resolve(name: str) -> Callable[..., Any]:
-  """The loss called `name`, a key of `LOSSES` or `"margin+loss"`."""
+def _resolve(name: str | Callable[..., Any]) -> Callable[..., Any]:
+  """The loss called `name`, a key of `LOSSES` or `"margin+loss"`, or a function."""
+  if callable(name):
+    _check_signature(name)
+    return name
   if name in LOSSES:
     return LOSSES[name]
   margin, plus, loss = str(name).partition("+")
@@ -327,12 +331,28 @@ def _resolve(name: str) -> Callable[..., Any]:
   return under_margin(MARGINS[margin], CLASSIFICATION_LOSSES[loss], name)
 
 
-def get_loss(name: str, **arguments: Any) -> Callable[..., Any]:
+def _check_signature(function: Callable[..., Any]) -> None:
+  """Checks that a function takes the inputs of a loss, and nothing else by position."""
+  inputs = loss_inputs(function)
+  if unknown := [name for name in inputs if name not in INPUTS]:
+    raise ValueError(
+      f"loss {name_of(function)}: unknown input {', '.join(unknown)}; a loss takes "
+      f"some of {', '.join(INPUTS)} by these names, and its hyperparameters after a *"
+    )
+  if "labels" not in inputs:
+    raise ValueError(
+      f"loss {name_of(function)}: expected labels among its inputs, got "
+      f"{', '.join(inputs) or 'none'}"
+    )
+
+
+def get_loss(name: str | Callable[..., Any], **arguments: Any) -> Callable[..., Any]:
   """The loss called `name` with its hyperparameters bound.
 
   Args:
     name: a key of `LOSSES`, or two names with a plus sign, as in
       `"mam_softmax+sce_loss"`: a key of `MARGINS` and one of `CLASSIFICATION_LOSSES`.
+      Or a function of some of `INPUTS`, with its hyperparameters keyword-only.
     **arguments: hyperparameters, the keyword-only arguments of that loss or of both.
 
   Returns:
@@ -356,7 +376,7 @@ def get_loss(name: str, **arguments: Any) -> Callable[..., Any]:
   return functools.partial(loss, **arguments)
 
 
-def defaults_of(name: str) -> dict[str, Any]:
+def defaults_of(name: str | Callable[..., Any]) -> dict[str, Any]:
   """The hyperparameters of the loss called `name` and their defaults.
 
   Args:
@@ -371,11 +391,14 @@ def defaults_of(name: str) -> dict[str, Any]:
   return hyperparameters(_resolve(name))
 
 
-def get_evaluation_logits(name: str, **arguments: Any) -> Callable[..., Array]:
+def get_evaluation_logits(
+  name: str | Callable[..., Any], **arguments: Any
+) -> Callable[..., Array]:
   """The margin-free logits for evaluating a model that was trained with a loss.
 
   Args:
-    name: the loss's name, as for `get_loss`.
+    name: the loss's name, as for `get_loss`. A function that takes no `logits` has the
+      attribute `evaluation_logits`, a function of `(embeddings, weights)`.
     **arguments: its hyperparameters, as for `get_loss`.
 
   Returns:
@@ -385,7 +408,17 @@ def get_evaluation_logits(name: str, **arguments: Any) -> Callable[..., Array]:
   Raises:
     ValueError: as `get_loss` does.
   """
-  get_loss(name, **arguments)
+  loss = get_loss(name, **arguments)
+  if callable(name):
+    if own := getattr(name, "evaluation_logits", None):
+      return own
+    if "logits" not in loss_inputs(loss):
+      raise ValueError(
+        f"loss {name_of(name)}: it takes no logits, so that its attribute "
+        "evaluation_logits has to be the function (embeddings, weights) -> logits "
+        "(N, K) by which the network is evaluated"
+      )
+    return _unchanged
   first = name.partition("+")[0]
   trained = MARGINS.get(first, LOSSES[first])
   if trained not in _MARGIN_FREE:
@@ -401,11 +434,12 @@ def _unchanged(logits: Array) -> Array:
   return logits
 
 
-def init_state(name: str, num_classes: int, dim: int) -> Any:
+def init_state(name: str | Callable[..., Any], num_classes: int, dim: int) -> Any:
   """The initial state of the loss called `name`.
 
   Args:
-    name: the loss's name, as for `get_loss`.
+    name: the loss's name, as for `get_loss`. A function that takes `state` has the
+      attribute `init_state`, a function of `(num_classes, dim)`.
     num_classes: K.
     dim: D, the size of an embedding.
 
@@ -415,7 +449,17 @@ def init_state(name: str, num_classes: int, dim: int) -> Any:
   Raises:
     ValueError: for an unknown name.
   """
-  _resolve(name)
+  loss = _resolve(name)
+  if callable(name):
+    if "state" not in loss_inputs(loss):
+      return None
+    initial = getattr(name, "init_state", None)
+    if initial is None:
+      raise ValueError(
+        f"loss {name_of(name)}: it takes state, so that its attribute init_state has "
+        "to be the function (num_classes, dim) -> initial state"
+      )
+    return initial(num_classes, dim)
   states = [
     _INITIAL_STATES[part](num_classes, dim)
     for part in name.split("+")

@@ -97,8 +97,8 @@ def as_targets(labels: ArrayLike, like: Array, *, soft: bool = True) -> Array:
   if not soft:
     raise TypeError(
       f"labels: expected integer classes of shape {(n,)}, got {labels.dtype} of shape "
-      f"{labels.shape}; this loss is not defined for class probabilities (mixup and "
-      "label smoothing make them)"
+      f"{labels.shape}; this loss is not defined for class probabilities (as mixup "
+      "and label smoothing produce them)"
     )
   if labels.shape != (n, k):
     raise ValueError(
@@ -111,7 +111,7 @@ def as_targets(labels: ArrayLike, like: Array, *, soft: bool = True) -> Array:
     if not (np.all(values >= 0) and np.allclose(values.sum(axis=1), 1, atol=0.02)):
       raise ValueError(
         "labels: expected class probabilities, rows of numbers >= 0 that sum to 1; "
-        f"got a least number of {values.min():.3g} and sums of "
+        f"got a minimum of {values.min():.3g} and sums of "
         f"{values.sum(axis=1).min():.3g}..{values.sum(axis=1).max():.3g}"
       )
   return labels.astype(like.dtype)
@@ -153,7 +153,7 @@ def as_state(name: str, state: ArrayLike, shape: tuple[int, ...]) -> Array:
     raise TypeError(f"state ({name}): expected a floating dtype, got {state.dtype}")
   if state.shape != shape:
     raise ValueError(
-      f"state ({name}): expected shape {shape}, got {state.shape}; make it with "
+      f"state ({name}): expected shape {shape}, got {state.shape}; create it with "
       "init_state"
     )
   return state

@@ -49,11 +49,11 @@ def hyperparameters(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def select_inputs(function: Callable[..., Any], **available: Any) -> dict[str, Any]:
-  """Those of the available inputs that a function takes.
+  """Selects the available inputs that a function takes.
 
   Args:
     function: a loss, or one of `get_evaluation_logits`.
-    **available: some of `INPUTS`; None stands for one that is not there.
+    **available: some of `INPUTS`; None for an unavailable one.
 
   Raises:
     ValueError: when an input is missing.
@@ -62,8 +62,8 @@ def select_inputs(function: Callable[..., Any], **available: Any) -> dict[str, A
   if missing := [name for name in names if available.get(name) is None]:
     offered = [name for name, value in available.items() if value is not None]
     raise ValueError(
-      f"{name_of(function)} needs {', '.join(missing)}; it was offered "
-      f"{', '.join(offered) or 'nothing'}"
+      f"{name_of(function)} needs "
+      f"{', '.join(missing)}; available: {', '.join(offered) or 'nothing'}"
     )
   return {name: available[name] for name in names}
 
@@ -110,13 +110,13 @@ def under_margin(
   if "logits" not in loss_takes:
     raise ValueError(
       f"{name_of(loss)} takes {', '.join(loss_takes)}: only a loss of logits can "
-      "stand under a margin"
+      "follow a margin"
     )
   both = sorted(set(hyperparameters(margin)) & set(hyperparameters(loss)))
   if both:
     raise ValueError(
-      f"{name_of(margin)} and {name_of(loss)} both take {', '.join(both)}: pass one "
-      "of them inside of a function that fixes it"
+      f"{name_of(margin)} and {name_of(loss)} both take {', '.join(both)}: wrap one "
+      "of them in a function that fixes it"
     )
   two_states = "state" in margin_inputs and "state" in loss_takes
   loss_inputs_left = tuple(i for i in loss_takes if i != "logits")

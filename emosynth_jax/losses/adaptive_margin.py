@@ -18,8 +18,8 @@ from emosynth_jax.losses._compose import under_margin
 from emosynth_jax.losses.classification import cross_entropy
 from emosynth_jax.losses.cosine import cosines_and_norms
 
-# AdaFace's, of its authors: the norms it tells apart, and what it adds to their
-# standard deviation.
+# As in AdaFace's published code: the range to which norms are clipped, and the epsilon
+# added to their standard deviation.
 _LEAST_NORM, _LARGEST_NORM = 1e-3, 100.0
 _DEVIATION_EPSILON = 1e-3
 

@@ -130,9 +130,9 @@ def logit_adjustment(
 
     loss_i = NLL(z_i + tau log prior, y_i),  prior_j = n_j / sum_k n_k
 
-  The model's own logits, without the prior, are what it is evaluated by: they favor no
-  class for its number, so that balanced accuracy is what the loss is consistent for. An
-  empty class counts as one example.
+  Evaluation uses the model's logits without the prior, which favor no class for its
+  frequency: the loss is consistent for balanced accuracy. An empty class counts as one
+  example.
 
   Args:
     logits: unnormalised log-probabilities, floating `(N, K)`.
@@ -264,7 +264,7 @@ def ldam_logits(
 
     z_j = s c_j,  z_y = s (c_y - m_y),  m_j = max_margin (min_k n_k / n_j)^(1/4)
 
-  The fourth root is what minimises the paper's bound on the balanced error. The authors
+  The fourth root minimizes the paper's bound on the balanced error. The authors
   defer class weights to the last epochs: `"ldam+deferred_reweighting"`. An empty class
   counts as one example, and sets the smallest count.
 

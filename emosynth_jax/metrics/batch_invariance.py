@@ -107,7 +107,7 @@ def describe(result: dict[str, Any]) -> str:
   )
   return (
     f"{'holds' if result['passed'] else 'FAILS'}: logits of {result['num_images']} "
-    f"images differ by {found}; rounding explains {result['tolerance']:.1e}"
+    f"images differ by {found}; tolerance {result['tolerance']:.1e}"
   )
 
 
@@ -124,9 +124,9 @@ def require(result: dict[str, Any], where: str) -> None:
   if result["passed"]:
     return
   raise BatchDependenceError(
-    f"an image's logits depend on the other images of its batch, so the figures in "
-    f"{where} can't be trusted. Batch invariance {describe(result)}; "
-    f"{result['changed_predictions']} images change their class. Usual causes are a "
+    "an image's logits depend on the other images of its batch, so the metrics in "
+    f"{where} are invalid. Batch invariance {describe(result)}; "
+    f"{result['changed_predictions']} predictions change. Usual causes are a "
     "BatchNorm that uses its batch's statistics (use_running_average must be True "
-    "where train is False), dropout left on, or an operation over the batch axis"
+    "where train is False), active dropout, or an operation over the batch axis"
   )

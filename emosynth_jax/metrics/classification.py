@@ -116,7 +116,7 @@ def sum_statistics(
   """
   parts = [statistics] if isinstance(statistics, Mapping) else list(statistics)
   if not parts:
-    raise ValueError("no statistics to add: expected those of at least one batch")
+    raise ValueError("statistics: expected those of at least one batch, got none")
   totals = [_sum_leading_axes(part) for part in parts]
   for total in totals[1:]:
     for name, value in total.items():
@@ -272,7 +272,7 @@ def _check_sums(
     raise ValueError("no examples: every row of every batch is masked out")
   if confusion.sum() != count:
     raise ValueError(
-      f"{count - confusion.sum()} of {count} labels lie outside "
+      f"labels: {count - confusion.sum()} of {count} are outside "
       f"0..{len(confusion) - 1}: check the labels or the number of classes"
     )
   return names

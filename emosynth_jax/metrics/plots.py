@@ -45,8 +45,8 @@ def plot_curves(
   series = {key: _series(rows, key) for key in known}
   if not any(len(epochs) for epochs, _ in series.values()):
     raise ValueError(
-      f"no curve to draw: expected records with 'epoch' and any of {known}, got "
-      f"{len(records)} records with {sorted({key for r in records for key in r})}"
+      f"records: expected records with 'epoch' and any of {known}, got {len(records)} "
+      f"records with {sorted({key for r in records for key in r})}"
     )
 
   figure = plotting.new_figure(9.5, 5.2)
@@ -212,11 +212,11 @@ def plot_reliability(
   lengths = [len(edges) - 1, len(count), len(confidence), len(accuracy)]
   if len(set(lengths)) > 1:
     raise ValueError(
-      "calibration: expected one more of bin_edges than of count, confidence and "
-      f"accuracy, got {[len(edges), *lengths[1:]]}"
+      "calibration: expected bin_edges to be one longer than count, confidence and "
+      f"accuracy, got lengths {[len(edges), *lengths[1:]]}"
     )
   if count.sum() == 0:
-    raise ValueError("calibration: expected a bin that holds examples, got none")
+    raise ValueError("calibration: expected a non-empty bin, got none")
   filled = count > 0
   confidence, accuracy = 100 * confidence[filled], 100 * accuracy[filled]
   left, width = 100 * edges[:-1][filled], 100 * np.diff(edges)[filled]

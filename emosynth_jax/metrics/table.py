@@ -18,7 +18,7 @@ def describe_split(name: str, official_split: str) -> str:
   """
   remarks = [official_split]
   if name == "validation":
-    remarks.append("the epoch was chosen on it")
+    remarks.append("used for epoch selection")
   text = "; ".join(filter(None, remarks))
   return f"{name} ({text})" if text else name
 
@@ -57,21 +57,22 @@ def format_table(
     ("calibration error, maximum", _percent(summary["max_calibration_error"])),
     ("loss", f"{summary['loss']:.4f}"),
   ]
-  if rest := summary.get("without_twins"):
+  if rest := summary.get("deduplicated"):
     # Directly below the metric that it qualifies.
-    label = f"accuracy without {rest['num_left_out']} twins"
+    label = f"accuracy, deduplicated ({rest['num_left_out']} images removed)"
     figures.insert(1, (label, _percent(rest["accuracy"])))
   digits = max(len(text) for _, text in figures)
   sections.append(_align([(label, f"{text:>{digits}}") for label, text in figures]))
   if augmented := summary.get("test_time_augmentation"):
     sections.append(
-      f"With test-time augmentation ({augmented['views']}), which no epoch was chosen "
-      f"by: accuracy {_percent(augmented['accuracy'])}, balanced accuracy "
+      "With test-time augmentation "
+      f"({augmented['views']}; not used for epoch selection): accuracy "
+      f"{_percent(augmented['accuracy'])}, balanced accuracy "
       f"{_percent(augmented['balanced_accuracy'])}, loss {augmented['loss']:.4f}"
     )
   if summary["absent_classes"]:
     sections.append(
-      "Without an example in this split, and so not in the balanced accuracy: "
+      "Classes without examples in this split, excluded from balanced accuracy: "
       + ", ".join(summary["absent_classes"])
     )
   return "\n\n".join(sections) + "\n"

@@ -1,6 +1,7 @@
 """The networks, by name."""
 
-import dataclasses
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -27,6 +28,9 @@ MODELS: dict[str, Any] = {
   "vgg19": VGG19,
 }
 
+# Attributes that every module of Flax has.
+_OF_FLAX = {"name", "parent"}
+
 
 def last_layer(params: Any, logits: Array, out: dict[str, Array]) -> dict[str, Array]:
   """The last layer's input, kernel and output, by the names of the losses' inputs.
@@ -46,7 +50,9 @@ def last_layer(params: Any, logits: Array, out: dict[str, Array]) -> dict[str, A
   }
 
 
-def build_model(name: str, *, num_classes: int, **arguments: Any) -> nn.Module:
+def build_model(
+  name: str | Callable[..., nn.Module], *, num_classes: int, **arguments: Any
+) -> nn.Module:
   """Builds a network by its name.
 
   Every network maps images `(N, m, m, C)` and the keyword `train` to logits `(N, K)`
@@ -54,7 +60,7 @@ def build_model(name: str, *, num_classes: int, **arguments: Any) -> nn.Module:
   "logits", turns into the logits: the margin losses take both.
 
   Args:
-    name: a key of `MODELS`.
+    name: a key of `MODELS`, or a module's class, or a function that returns a module.
     num_classes: K.
     **arguments: the network's attributes.
 
@@ -64,32 +70,54 @@ def build_model(name: str, *, num_classes: int, **arguments: Any) -> nn.Module:
   Raises:
     ValueError: if the name or an argument is unknown; the message lists those known.
   """
-  known = sorted(defaults_of(name))
+  if not callable(name) and name not in MODELS:
+    raise ValueError(f"model: expected one of {sorted(MODELS)}, got {name!r}")
+  network = name if callable(name) else MODELS[name]
+  title = network.__name__ if callable(name) else name
+
+  parameters = inspect.signature(network).parameters
+  accepted = set(parameters)
+  if "num_classes" not in accepted:
+    raise ValueError(
+      f"model {title}: expected the argument num_classes, the number of its outputs; "
+      f"it takes {', '.join(sorted(accepted - _OF_FLAX)) or 'none'}"
+    )
+  known = sorted(accepted - {"num_classes"} - _OF_FLAX)
+  # Every config has a dtype; a network need not.
+  if callable(name) and "dtype" not in known:
+    arguments.pop("dtype", None)
   for argument in arguments:
     if argument not in known:
       raise ValueError(
-        f"model {name}: expected arguments {known}, got {argument!r}; a config takes "
-        f"another network as a variant, as in --config=FILE.py:{name}"
+        f"model {title}: expected arguments {known}, got {argument!r}; a config "
+        f"selects another network by a variant, as in --config=FILE.py:{title}"
       )
-  return MODELS[name](num_classes=num_classes, **arguments)
+  # A flag has the type of the setting that it replaces: EmoSynthNet's width is a float.
+  for argument, value in arguments.items():
+    wants_integer = parameters[argument].annotation in (int, "int")
+    if wants_integer and isinstance(value, float) and value.is_integer():
+      arguments[argument] = int(value)
+  return network(num_classes=num_classes, **arguments)
 
 
-def defaults_of(name: str) -> dict[str, Any]:
+def defaults_of(name: str | Callable[..., nn.Module]) -> dict[str, Any]:
   """A network's arguments and their defaults.
 
   Args:
-    name: a key of `MODELS`.
+    name: as `build_model` takes it.
 
   Returns:
-    Name to default, without `num_classes`, which has none.
+    Name to default, without `num_classes`; `inspect.Parameter.empty` for one that must
+    be given.
 
   Raises:
     ValueError: if the name is unknown; the message lists those known.
   """
-  if name not in MODELS:
+  if not callable(name) and name not in MODELS:
     raise ValueError(f"model: expected one of {sorted(MODELS)}, got {name!r}")
+  network = name if callable(name) else MODELS[name]
   return {
-    field.name: field.default
-    for field in dataclasses.fields(MODELS[name])
-    if field.name not in ("num_classes", "parent", "name")
+    parameter.name: parameter.default
+    for parameter in inspect.signature(network).parameters.values()
+    if parameter.name not in {"num_classes", *_OF_FLAX}
   }

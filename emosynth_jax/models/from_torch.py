@@ -82,7 +82,7 @@ def convert(
   flat = flax.traverse_util.flatten_dict(dict(variables), sep="/")
   layers = {key.split("/", 1)[1].rsplit("/", 1)[0] for key in flat}
   if unknown := sorted(set(keep) - layers):
-    raise ValueError(f"keep: expected of {sorted(layers)}, got {unknown}")
+    raise ValueError(f"keep: expected some of {sorted(layers)}, got {unknown}")
 
   kept = set(keep)
   if _classes(state, names["logits"]) != model.num_classes:  # type: ignore[attr-defined]
@@ -100,19 +100,20 @@ def convert(
     if name not in state:
       raise ValueError(
         f"weights: layer {layer} of {type(model).__name__} needs {name!r}, which is "
-        "missing; the weights are of another network or other arguments of it"
+        "missing; the weights are of another network or of other model arguments"
       )
     new = _in_our_layout(model, layer, np.asarray(state[name]), old.shape)
     if new.shape != old.shape:
       misfits.setdefault(
-        layer, f"{layer} ({name}): expected {old.shape}, got {new.shape} in our layout"
+        layer, f"{layer} ({name}): expected {old.shape}, got {new.shape} in Flax layout"
       )
     converted[key] = new.astype(np.float32)
   if misfits:
     raise ValueError(
       f"weights: {len(misfits)} of {len(layers)} layers have another shape: "
-      f"{'; '.join(list(misfits.values())[:3])}. Other arguments of the model (stem, "
-      f"width, norm) may fit; keep={tuple(misfits)[:3]} leaves layers as they are"
+      f"{'; '.join(list(misfits.values())[:3])}. Other model arguments (stem, width, "
+      f"norm) may match; keep={tuple(misfits)[:3]} keeps these layers' "
+      "initialization"
     )
 
   unused = [name for name in state if name not in used]
@@ -205,16 +206,16 @@ def _read_safetensors(path):
     import safetensors.numpy
   except ImportError as error:
     raise ImportError(
-      f"{path}: reading it needs the package safetensors; pip install safetensors"
+      f"{path}: requires the package safetensors (pip install safetensors)"
     ) from error
   try:
     return safetensors.numpy.load_file(path)
   except (safetensors.SafetensorError, OSError, KeyError, TypeError) as error:
-    raise ValueError(f"{path}: not a whole safetensors file: {error}") from error
+    raise ValueError(f"{path}: damaged or not a safetensors file: {error}") from error
 
 
 def _read_npz(path):
-  return npz.read_npz(path, problem=": not a whole npz file")
+  return npz.read_npz(path, problem=": damaged or not an npz file")
 
 
 def _read_torch(path):
@@ -222,14 +223,14 @@ def _read_torch(path):
     import torch
   except ImportError as error:
     raise ImportError(
-      f"{path}: reading it needs torch, which the extra oracle-models installs; or "
-      "write it as .npz or .safetensors where torch is, see docs/models.md"
+      f"{path}: requires torch (extra oracle-models); or convert it to .npz or "
+      ".safetensors, see docs/models.md"
     ) from error
   try:
     state = torch.load(path, map_location="cpu", weights_only=True)
   except Exception as error:  # Damaged pickles raise any error.
     raise ValueError(
-      f"{path}: not a whole torch file of arrays alone, of a network's state_dict() "
+      f"{path}: damaged, or not a torch file with only a network's state_dict() "
       f"({type(error).__name__} above)"
     ) from error
   # Training scripts wrap the state dict.

@@ -94,8 +94,8 @@ def initialize(
   except (ValueError, RuntimeError) as error:
     reason = (str(error).strip().splitlines() or [repr(error)])[0]
     raise ValueError(
-      f"this process can't join a job of several ({reason}). Outside of Slurm, Open "
-      "MPI, Kubernetes and TPU pods give --coordinator_address=HOST:PORT "
+      f"cannot connect to the other processes of the run ({reason}). Outside of "
+      "Slurm, Open MPI, Kubernetes and TPU pods set --coordinator_address=HOST:PORT "
       "--num_processes=N --process_id=I"
     ) from error
   _connect()
@@ -208,8 +208,8 @@ def _check_same_size(size: int) -> None:
   most, least = largest(size, -size)
   if most != -least:
     raise ValueError(
-      f"config.data.data_dir: the processes find different numbers of images ({-least} "
-      f"and {most}); give all of them the same data"
+      "config.data.data_dir: the processes read different numbers of images "
+      f"({-least} and {most}); give all processes the same data"
     )
 
 
@@ -231,7 +231,9 @@ def crc32_of_rows(part: np.ndarray, start: int, row_bytes: int) -> int:
   for first, count, value in sorted({tuple(map(int, row)) for row in every}):
     if count:
       if first != end:
-        raise AssertionError(f"rows {end} to {first} of the images are no process's")
+        raise AssertionError(
+          f"rows {end} to {first} of the images belong to no process"
+        )
       crc, end = crc32.combine(crc, value, count * row_bytes), first + count
   return crc
 
@@ -248,7 +250,7 @@ def check_same(text: str, what: str) -> None:
   """
   if different := differing([text]):
     raise ValueError(
-      f"{what}: process {', '.join(map(str, different))} has another than process 0; "
+      f"{what}: process {', '.join(map(str, different))} differs from process 0; "
       "start all processes with the same command"
     )
 
@@ -301,8 +303,8 @@ def check_shared_folder(folder: str | os.PathLike) -> None:
     path.unlink(missing_ok=True)
   if is_missing:
     raise ValueError(
-      f"--workdir: {folder} is not one folder for all {jax.process_count()} processes; "
-      "name one on a file system that all of them share"
+      f"--workdir: {folder} is not shared by all {jax.process_count()} processes; use "
+      "a folder on a shared file system"
     )
 
 
@@ -325,7 +327,7 @@ def _raise_together(failure: Exception | None) -> None:
     largest(1)
     raise failure
   if largest(0)[0]:
-    raise ValueError("the first process can't go on; its own message says why")
+    raise ValueError("the first process failed; see its log")
 
 
 def check_joined() -> None:
@@ -336,6 +338,6 @@ def check_joined() -> None:
   """
   if jax.process_count() > 1 and not jax.distributed.is_initialized():
     raise ValueError(
-      f"this is one of {jax.process_count()} processes of a pod that have not joined "
-      "each other; add --distributed to the command"
+      f"this is one of {jax.process_count()} processes of a pod, which are not "
+      "connected; add --distributed to the command"
     )

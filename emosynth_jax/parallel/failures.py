@@ -51,18 +51,18 @@ def is_lost(error: BaseException) -> bool:
 def describe(error: BaseException) -> str:
   """The message for `is_lost`."""
   return (
-    f"process {jax.process_index()} of {jax.process_count()} has lost the others; one "
-    f"of them died, and its own log says why ({reason_of(error)}). The same command "
-    "goes on from the last checkpoint, with as many processes or fewer"
+    f"process {jax.process_index()} of {jax.process_count()}: lost connection to "
+    f"another process, whose log has the cause ({reason_of(error)}). Rerun to resume "
+    "from the last checkpoint, with as many processes or fewer"
   )
 
 
 def describe_own(error: BaseException) -> str:
   """The message for other errors: where to look for the cause."""
   return (
-    f"process {jax.process_index()} of {jax.process_count()} failed by itself "
-    f"({reason_of(error)}), unless the log of another one tells of an earlier failure; "
-    "the others end with it. The same command goes on from the last checkpoint"
+    f"process {jax.process_index()} of {jax.process_count()} failed "
+    f"({reason_of(error)}); all other processes stop. If another log has an earlier "
+    "failure, that one is the cause. Rerun to resume from the last checkpoint"
   )
 
 

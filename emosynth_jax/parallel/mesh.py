@@ -61,8 +61,8 @@ def check_batch_size(mesh: Mesh, batch_size: int) -> None:
     lower = batch_size // parts * parts
     nearest = " or ".join(str(n) for n in (lower, lower + parts) if n)
     raise ValueError(
-      f"config.batch_size: expected a multiple of {parts}, so that as many devices "
-      f"share a batch out evenly, got {batch_size}; {nearest} would fit"
+      f"config.batch_size: expected a multiple of {parts}, to split a batch evenly "
+      f"over that many devices, got {batch_size}; the nearest is {nearest}"
     )
 
 

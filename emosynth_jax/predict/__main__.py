@@ -21,39 +21,60 @@ from emosynth_jax.utils import cli
 
 def define_flags() -> None:
   """The flags of this command."""
-  flags.DEFINE_string("workdir", None, "Folder of a trained run.")
+  flags.DEFINE_string("workdir", None, "Workdir of a trained run.")
   flags.DEFINE_string(
     "bundle",
     None,
-    "A .safetensors file of emosynth_jax.bundle. Without it and without "
-    "--workdir, the network that comes with the package.",
+    "A .safetensors file of emosynth_jax.bundle. By default, without --workdir, the "
+    "included pretrained model.",
   )
   flags.DEFINE_enum(
     "faces",
     "detect",
     list(predictor_module.FACES),
-    "detect: look for faces. none: every picture is one cropped face.",
+    "detect: detect faces in each image. none: each image is one face crop.",
   )
   flags.DEFINE_float(
-    "min_confidence", 0.5, "Below this calibrated probability a label is 'uncertain'."
+    "min_confidence",
+    0.5,
+    "Minimum calibrated probability of a label; below it the label is 'uncertain'.",
   )
-  flags.DEFINE_float("min_face_score", 0.5, "Least score of a face, in (0, 1).")
+  flags.DEFINE_float(
+    "min_face_score", 0.5, "Minimum detection score of a face, in (0, 1)."
+  )
   flags.DEFINE_integer(
-    "max_side", 640, "Longer side, in pixels, at which faces are looked for.", 64
+    "max_side",
+    640,
+    "Longer side, in pixels, to which images are resized for face detection.",
+    64,
   )
   flags.DEFINE_float(
-    "max_scale", 2.0, "Smaller pictures are enlarged by up to this factor, for that."
+    "max_scale",
+    2.0,
+    "Maximum factor by which smaller images are enlarged for face detection.",
   )
-  flags.DEFINE_integer("batch_size", 8, "Faces at a time.", 1)
-  flags.DEFINE_enum("format", "jsonl", list(predict_output.FORMATS), "Of the lines.")
-  flags.DEFINE_string("output", None, "File of the lines; by default standard output.")
-  flags.DEFINE_string(
-    "annotate", None, "Folder for NAME.faces.png and .faces.mp4, with boxes."
+  flags.DEFINE_integer("batch_size", 8, "Batch size of the classifier, in faces.", 1)
+  flags.DEFINE_enum(
+    "format", "jsonl", list(predict_output.FORMATS), "Format of the output lines."
   )
-  flags.DEFINE_integer("every", 1, "Of a video, each so many frames one is taken.", 1)
-  flags.DEFINE_integer("max_frames", 0, "At most so many of a video; 0 for all.", 0)
+  flags.DEFINE_string("output", None, "Output file; by default standard output.")
   flags.DEFINE_string(
-    "data_dir", None, "Where a run's data set is, if it was never calibrated."
+    "annotate",
+    None,
+    "Folder for annotated copies, NAME.faces.png and NAME.faces.mp4, with boxes and "
+    "labels.",
+  )
+  flags.DEFINE_integer(
+    "every", 1, "Frame interval of videos: every N-th frame is classified.", 1
+  )
+  flags.DEFINE_integer(
+    "max_frames", 0, "Maximum number of classified frames of a video; 0 for all.", 0
+  )
+  flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Data set directory, if it moved since training; only needed to calibrate a "
+    "run's probabilities once.",
   )
   cli.define_traceback()
 

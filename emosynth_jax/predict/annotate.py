@@ -97,7 +97,7 @@ class Writer:
     """
     self._folder = pathlib.Path(folder)
     if self._folder.exists() and not self._folder.is_dir():
-      raise NotADirectoryError(f"{folder}: expected a folder for drawings, not a file")
+      raise NotADirectoryError(f"{folder}: expected a folder, got a file")
     self._inputs = [path for path in inputs if os.path.isfile(path)]
     self._taken: set[str] = set()
     self._source = ""

@@ -69,7 +69,7 @@ def read_all(
       else:
         yield Frame(source, name, None, "no such file, folder or webcam")
     except (OSError, ValueError) as error:
-      yield Frame(source, name, None, f"it can't be read ({_reason(error)})")
+      yield Frame(source, name, None, f"cannot be read ({_reason(error)})")
     else:
       if stat.S_ISDIR(mode):
         yield from _read_folder(path, every, max_frames, passed_over)
@@ -77,7 +77,10 @@ def read_all(
         yield from _read_file(path, name, every, max_frames)
       else:
         yield Frame(
-          source, name, None, "no file; a webcam is given by its number, as in 0"
+          source,
+          name,
+          None,
+          "no such file; webcams are given by their number, for example 0",
         )
 
 
@@ -113,7 +116,7 @@ def decode(content: bytes, source: str) -> np.ndarray:
     if content[4:8] == b"ftyp" and b"avif" not in content[:64]:
       if content[8:12] in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"mif1"):
         raise ValueError(
-          f"{source}: HEIC images can't be read here; save it as JPEG or PNG"
+          f"{source}: HEIC is not supported; convert it to JPEG or PNG"
         ) from error
     raise
 
@@ -174,7 +177,7 @@ def _read_folder(
         paths.append(path)
   for error in troubles:
     path = pathlib.Path(error.filename)
-    reason = f"this folder can't be read ({_reason(error)})"
+    reason = f"this folder cannot be read ({_reason(error)})"
     yield Frame(str(path), pathlib.PurePath(path.name), None, reason)
   if not paths and not troubles:
     yield Frame(
@@ -196,6 +199,6 @@ def _read_file(
   try:
     yield Frame(str(path), name, decode(path.read_bytes(), "image"))
   except OSError as error:
-    yield Frame(str(path), name, None, f"it can't be read ({_reason(error)})")
+    yield Frame(str(path), name, None, f"cannot be read ({_reason(error)})")
   except ValueError as error:
     yield Frame(str(path), name, None, str(error).removeprefix("image: "))

@@ -120,17 +120,15 @@ def check_output(output: str, inputs: Sequence[str]) -> None:
   if path.is_dir():
     raise IsADirectoryError(f"--output: expected a file, {output} is a folder")
   if not path.parent.is_dir():
-    raise FileNotFoundError(f"--output: there is no folder {path.parent}")
+    raise FileNotFoundError(f"--output: no such folder: {path.parent}")
   # The content of a folder is not known yet.
   if path.suffix.lower() in media.IMAGE_SUFFIXES | media.VIDEO_SUFFIXES:
-    raise ValueError(
-      f"--output: expected the name of a file of lines (.jsonl, .csv), got {output}"
-    )
+    raise ValueError(f"--output: expected a .jsonl or .csv file, got {output}")
   for target in (path, _partial(path)):
     for source in inputs:
       if target.exists() and os.path.exists(source):
         if os.path.samefile(target, source):
-          raise ValueError(f"--output: {target} is read; give another name")
+          raise ValueError(f"--output: {target} is also an input; choose another name")
 
 
 @contextlib.contextmanager
@@ -166,7 +164,7 @@ def open_lines(output: str | None) -> Iterator[TextIO]:
       yield file
   except BaseException:
     if partial.exists() and partial.stat().st_size:
-      logging.error("What was answered so far is in %s.", partial)
+      logging.error("The predictions so far are in %s.", partial)
     else:
       partial.unlink(missing_ok=True)
     raise

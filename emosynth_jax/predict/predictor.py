@@ -94,8 +94,8 @@ class Predictor:
     height, width, _ = self.network.image_shape
     if height != width:
       raise ValueError(
-        f"expected a network of square images, got one of {height}x{width}: faces are "
-        "cut out as squares"
+        f"expected a network of square images, got {height}x{width}: faces are "
+        "cropped as squares"
       )
     self._compute_logits = bundle.compile_logits(self.network, batch_size=batch_size)
     self._batch_size = batch_size
@@ -145,7 +145,9 @@ class Predictor:
           yield i, media.load(picture)
         except (TypeError, ValueError, OSError) as error:
           if not return_exceptions:
-            error.add_note(f"in pictures[{i}]; return_exceptions=True goes on")
+            error.add_note(
+              f"in images[{i}]; set return_exceptions=True to continue with the others"
+            )
             raise
           errors[i] = error
           yield i, None

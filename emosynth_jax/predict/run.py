@@ -141,7 +141,7 @@ def predict_all(
     file=sys.stderr,
   )
   if is_incomplete:
-    print("stopped before all sources were read", file=sys.stderr)
+    print("stopped before all sources were processed", file=sys.stderr)
     return _STOPPED + stop.number
   return UNREADABLE if counts["unreadable"] else 0
 

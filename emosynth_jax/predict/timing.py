@@ -44,23 +44,22 @@ def describe(
     f"{number} {suffix}" for suffix, number in passed_over.most_common() if number
   ]
   if passed:
-    lines.append(f"in folders passed over: {', '.join(passed)}")
+    lines.append(f"skipped in folders: {', '.join(passed)}")
   if counts["pictures"]:
-    speed = [f"{counts['pictures'] / max(seconds, 1e-9):.1f} pictures a second"]
+    speed = [f"{counts['pictures'] / max(seconds, 1e-9):.1f} images/s"]
     if timing.pictures:
       each = 1000 * timing.detection / timing.pictures
-      speed.append(f"detection {each:.1f} ms a picture")
+      speed.append(f"detection {each:.1f} ms/image")
     if timing.faces:
       each = 1000 * timing.classification / timing.faces
       fill = timing.faces / (timing.batches * batch_size)
       speed.append(
-        f"classification {each:.1f} ms a face in batches of {batch_size}, {fill:.0%} "
+        f"classification {each:.1f} ms/face in batches of {batch_size}, {fill:.0%} "
         "filled"
       )
     lines.append(", ".join(speed))
   lines.append(
-    f"in none of these figures: compilation {timing.compilation:.1f} s, loading the "
-    f"detector for each shape {timing.loading:.1f} s. Reading is in the pictures a "
-    "second, drawing is not"
+    f"excluded: compilation {timing.compilation:.1f} s, detector setup per image "
+    f"shape {timing.loading:.1f} s. images/s includes decoding, not drawing"
   )
   return "\n".join(lines)

@@ -56,7 +56,10 @@ def read_file(
     os.fspath(path).encode()
   except UnicodeEncodeError:
     yield Frame(
-      str(path), name, None, "OpenCV opens videos with UTF-8 names only; rename it"
+      str(path),
+      name,
+      None,
+      "OpenCV only opens videos with UTF-8 names; rename the file",
     )
     return
   capture: Any = cv2.VideoCapture(str(path))
@@ -80,7 +83,7 @@ def read_file(
     if frames is None:
       return
     if not frames:
-      yield Frame(str(path), name, None, "no frame can be read from it")
+      yield Frame(str(path), name, None, "no frame can be decoded")
     elif is_cut_off(
       frames,
       (seconds or 0.0) + 1 / rate,
@@ -91,7 +94,7 @@ def read_file(
         str(path),
         name,
         None,
-        f"cut off or damaged: it ends after {frames} of "
+        f"truncated or damaged: ends after {frames} of "
         f"{capture.get(cv2.CAP_PROP_FRAME_COUNT):.0f} frames",
       )
   finally:
@@ -122,10 +125,8 @@ def read_webcam(number: int, *, every: int = 1, max_frames: int = 0) -> Iterator
 
     frames = yield from _read(capture, source, name, clock, every, max_frames)
     if frames is not None:
-      error = f"it stopped answering after {frames} frames"
-      yield Frame(
-        source, name, None, error if frames else "no frame can be read from it"
-      )
+      error = f"the webcam stopped after {frames} frames"
+      yield Frame(source, name, None, error if frames else "no frame can be decoded")
   finally:
     capture.release()
 
@@ -186,7 +187,7 @@ def _read(
         picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         yield Frame(source, name, picture, "", index, seconds, rate)
       else:
-        error = "this frame can't be decoded"
+        error = "the frame cannot be decoded"
         yield Frame(source, name, None, error, index, seconds, rate)
       taken += 1
       if taken == max_frames:

@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
   cli.use_compilation_cache()
   with cli.mistakes_in_one_line(flags.FLAGS.traceback):
     file = report.write_page(flags.FLAGS)
-  logging.info("The page is %s, %.1f MB.", file, file.stat().st_size / 1e6)
+  logging.info("Wrote %s, %.1f MB.", file, file.stat().st_size / 1e6)
   print(file)
 
 
@@ -38,25 +38,26 @@ def define_flags() -> None:
   flags.DEFINE_multi_string(
     "workdir",
     None,
-    "Folder of a trained run, or of several seeds of one. Given several times, the "
-    "page compares them.",
+    "Workdir of a trained run, or of several seeds of one. May be given several "
+    "times, to compare runs on one page.",
     required=True,
   )
   flags.DEFINE_string(
     "output",
     None,
-    "The HTML file. By default report.html, or comparison.html, in the first workdir.",
+    "Output HTML file. By default report.html, or comparison.html, in the first "
+    "workdir.",
   )
   flags.DEFINE_string(
     "audit",
     None,
-    "Folder where emosynth_jax.audit audited the data set. By default the workdir, if "
-    "there is an audit.json in it.",
+    "Output folder of emosynth_jax.audit for this data set. By default the workdir, "
+    "if it has an audit.json.",
   )
   flags.DEFINE_bool(
     "images",
     True,
-    "Run the network for the hardest images, Grad-CAM and the embedding. --noimages "
+    "Run the network, for the hardest images, Grad-CAM and the embedding. --noimages "
     "needs neither checkpoint nor data.",
   )
   flags.DEFINE_bool(
@@ -68,19 +69,22 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "mistakes",
     report._OF_ONE_RUN["mistakes"],
-    "How many of the most confident mistakes. This flag and those below, like --audit "
-    "and --noimages, are of one run, and refused for several.",
+    "Number of most confident errors to show. For the page of a single run only.",
     0,
   )
   flags.DEFINE_integer(
     "embedded",
     report._OF_ONE_RUN["embedded"],
-    "How many images the embedding's picture shows; 0 for all.",
+    "Number of images in the plot of the embedding; 0 for all. For the page of a "
+    "single run only.",
     0,
   )
   flags.DEFINE_string("layer", None, gradcam_network.LAYER_HELP)
   flags.DEFINE_integer(
-    "batch_size", report._OF_ONE_RUN["batch_size"], "Images at a time.", 1
+    "batch_size",
+    report._OF_ONE_RUN["batch_size"],
+    "Batch size in images. For the page of a single run only.",
+    1,
   )
   cli.define_data_dir()
   cli.define_traceback()

@@ -45,8 +45,8 @@ def build(
   for run in runs:
     if run.reported_split != split:
       raise ValueError(
-        f"{run.workdir} reports {run.reported_split}, {runs[0].workdir} {split}: "
-        "nothing to compare"
+        f"{run.workdir} reports the split {run.reported_split}, {runs[0].workdir} "
+        f"{split}: not comparable"
       )
   differences = config_groups.differences(arms)
   different, shared = config_groups.config_differences(arms)
@@ -65,7 +65,7 @@ def build(
     "described": run_summary.described(report, split),
     "num_images": report["splits"][split]["num_examples"],
     "head": [_headline(arm, split) for arm in arms],
-    "doubts": _doubts(arms),
+    "caveats": _caveats(arms),
     "runs": [_row(arm, run) for arm in arms for run in arm.runs],
     "tables": [_figures(arms, name, report) for name in report["splits"]],
     "differences": differences,
@@ -79,7 +79,7 @@ def build(
     "classes": class_rows(arms, split),
     "reliability": charts.reliability(
       [(_style(i), s["calibration"]) for i, s in enumerate(summaries)],
-      "Accuracy against confidence of each arm, seeds taken together",
+      "Reliability diagram of each config, seeds pooled",
     )
     if several
     else None,
@@ -223,13 +223,13 @@ def _row(arm: Arm, run: RunFiles) -> dict[str, Any]:
   }
 
 
-def _doubts(arms: Sequence[Arm]) -> list[str]:
+def _caveats(arms: Sequence[Arm]) -> list[str]:
   """Each caveat once, with the runs that it applies to."""
   about: dict[str, list[str]] = {}
   total = sum(len(arm.runs) for arm in arms)
   for arm in arms:
     for run in arm.runs:
-      for sentence in run_summary.doubts(run):
+      for sentence in run_summary.caveats(run):
         # Stated per arm below.
         if sentence != run_summary.ONE_SEED:
           name = f"{arm.label}, seed {run.report['seed']}"
@@ -241,8 +241,8 @@ def _doubts(arms: Sequence[Arm]) -> list[str]:
   few = [arm.label for arm in arms if len(arm.runs) == 1]
   if few:
     found.append(
-      f"One seed of {run_summary.listed(few)}: nothing is known of the spread over "
-      "seeds, and chance alone may be the reason of a difference."
+      f"One seed of {run_summary.listed(few)}: the variation over seeds is "
+      "unknown, and a difference may be due to chance."
     )
   commits = {
     line["commit"] for a in arms for r in a.runs for line in r.report["trained_by"]
@@ -273,8 +273,8 @@ def _title(arms: Sequence[Arm]) -> str:
 
 def _sections(several: bool, paired: bool) -> list[tuple[str, str]]:
   return [
-    ("protocol", "What the figures are"),
-    ("figures", "Figures"),
+    ("protocol", "Protocol"),
+    ("metrics", "Metrics"),
     *([("differences", "Differences")] if several else []),
     *([("paired", "Image by image")] if paired else []),
     ("config", "Config"),

@@ -45,13 +45,14 @@ def group(runs: Sequence[RunFiles]) -> list[Arm]:
   for run in runs:
     if run.data is None:
       raise ValueError(
-        f"{run.workdir / 'data.json'} is missing: nothing says that {run.workdir} "
-        "and the other runs were trained on the same images"
+        f"{run.workdir / 'data.json'} is missing: cannot verify that {run.workdir} "
+        "and the other runs were trained on the same data"
       )
     if run.report["data_set"] != first.report["data_set"]:
       raise ValueError(
         f"{run.workdir} is of {run.report['data_set']}, {first.workdir} of "
-        f"{first.report['data_set']}: figures of two data sets can't be compared"
+        f"{first.report['data_set']}: results on different data sets are not "
+        "comparable"
       )
     names = [_class_names(one) for one in (run, first)]
     if names[0] != names[1]:
@@ -63,7 +64,7 @@ def group(runs: Sequence[RunFiles]) -> list[Arm]:
       if split in run.report["splits"] and _has_other_images(run, first, split):
         raise ValueError(
           f"{run.workdir} was evaluated on other images of its {split} split than "
-          f"{first.workdir}: their figures can't be compared"
+          f"{first.workdir}: their results are not comparable"
         )
   sorted_runs = group_by_config(runs)
   return [
@@ -98,8 +99,8 @@ def group_by_config(runs: Sequence[RunFiles]) -> list[list[RunFiles]]:
     if twice := {seed for seed in found if found.count(seed) > 1}:
       folders = ", ".join(str(run.workdir) for run in members)
       raise ValueError(
-        f"{folders} have equal configs and the seed {min(twice)} twice: one run is no "
-        "pair of itself"
+        f"{folders} have equal configs and the seed {min(twice)} twice; pairs need "
+        "different runs"
       )
   return list(groups.values())
 

@@ -51,18 +51,18 @@ def findings(audit: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None
   splits = audit["splits"]
   return {
-    "thresholds": audit["config"]["twins"],
+    "thresholds": audit["config"]["near_duplicates"],
     "kinds": _KINDS,
     "pairs": [
       (where, [audit["pairs"][kind][where] for kind in _KINDS])
       for where in audit["pairs"]["exact"]
     ],
-    "twins": [
+    "near_duplicates": [
       {
         "name": name,
-        "counts": [split["images_with_twin"][other] for other in splits],
-        "elsewhere": split["images_with_twin"]["elsewhere"],
-        "share": split["images_with_twin"]["elsewhere"] / split["num_images"],
+        "counts": [split["images_with_near_duplicate"][other] for other in splits],
+        "elsewhere": split["images_with_near_duplicate"]["elsewhere"],
+        "share": split["images_with_near_duplicate"]["elsewhere"] / split["num_images"],
       }
       for name, split in splits.items()
     ],

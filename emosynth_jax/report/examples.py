@@ -15,17 +15,17 @@ _SEPARATION = {
   "silhouette_macro": ("silhouette, mean of the classes", "{:.3f}"),
   "intra_inter_ratio": ("distance within / between classes", "{:.3f}"),
   "fisher_ratio": ("variance between / within classes", "{:.3f}"),
-  "angle_to_own": ("angle to the own class", "{:.1f}°"),
-  "angle_to_other": ("angle to the nearest other", "{:.1f}°"),
+  "angle_to_own": ("angle to own class mean", "{:.1f}°"),
+  "angle_to_other": ("angle to nearest other class mean", "{:.1f}°"),
   "angular_margin": ("angular margin", "{:.1f}°"),
-  "centre_angle": ("angle between class centres", "{:.1f}°"),
+  "centre_angle": ("angle between class means", "{:.1f}°"),
 }
 # The defaults of emosynth_jax.analysis.embeddings, so that both report the same numbers
 # of a run.
 _MOST_MEASURED = 10_000
 _FAITHFULNESS = {
-  "trustworthiness": "picture: neighbours that are ones",
-  "centre_distances": "picture: rank correlation of the classes' distances",
+  "trustworthiness": "projection: trustworthiness",
+  "centre_distances": "projection: rank correlation of class distances",
 }
 
 

@@ -31,8 +31,8 @@ def stored_pictures(
       network was loaded.
 
   Returns:
-    The plots ("title", "uri", "width", "height" and "note": of what), and sentences on
-    what was omitted and why.
+    The plots ("title", "uri", "width", "height" and "note"), and sentences on
+    omitted ones with reasons.
 
   Raises:
     ValueError: if a file is damaged.
@@ -45,13 +45,13 @@ def stored_pictures(
     if settings is None:
       continue
     if reason := _other(run, name, settings, variables_crc32):
-      left_out.append(f"{name}.json is {reason}: left out.")
+      left_out.append(f"{name}.json is {reason}: skipped.")
       continue
     if not present:
       command = "curvature" if name.startswith("curvature") else "loss_landscape"
       left_out.append(
-        f"{name}.json has no picture beside it: emosynth_jax.analysis.{command} with "
-        "the same flags draws it."
+        f"{name}.json has no plot: rerun emosynth_jax.analysis.{command} with the "
+        "same flags to draw it."
       )
       continue
     note = _note(settings)
@@ -121,12 +121,12 @@ def _other(
     ("loss", settings["training_loss"], file_utils.to_jsonable(config["loss"])),
   ):
     if found != expected:
-      return f"of another run, of {key} {_short(found)} and not {_short(expected)}"
+      return f"of another run, with {key} {_short(found)} instead of {_short(expected)}"
   known = settings.get("variables_crc32")
   if variables_crc32 is not None and known not in (None, variables_crc32):
     return "of other parameters than the best checkpoint's"
   if name == "loss_landscape" and settings.get("dimensions", 2) != 2:
-    return "of a line, beside which the plane's pictures may be another network's"
+    return "of a line; the plots of a plane in this folder may be of another network"
   return ""
 
 

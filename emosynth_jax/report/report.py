@@ -82,9 +82,8 @@ def _refuse_idle_flags(given: Any, number: int) -> None:
   if idle:
     listed = ", ".join("--noimages" if n == "images" else f"--{n}" for n in idle)
     raise ValueError(
-      f"{listed}: of no effect on the page of {number} runs, which has no images, "
-      "embeddings or audit and runs no network; leave it out, or make each run's own "
-      "page"
+      f"{listed}: no effect on a page of {number} runs, which has no images, "
+      "embeddings or audit and runs no network; omit it, or write one page per run"
     )
 
 

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from emosynth_jax.config import defaults
+from emosynth_jax.config import defaults, renamed
 from emosynth_jax.utils import files
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import metric_writer
@@ -35,7 +35,12 @@ _AUDIT_KEYS = (
   "unreadable_files",
   "audited_by",
 )
-_AUDITED_KEYS = ("num_images", "class_counts", "blank_images", "images_with_twin")
+_AUDITED_KEYS = (
+  "num_images",
+  "class_counts",
+  "blank_images",
+  "images_with_near_duplicate",
+)
 
 
 class RunFiles(NamedTuple):
@@ -78,8 +83,8 @@ def read_run(workdir: str | os.PathLike) -> RunFiles:
   workdir = pathlib.Path(workdir)
   report = _read_json(
     workdir / "report.json",
-    "expected the folder of a run that was evaluated: its training has not ended, or "
-    "call emosynth_jax.main with the run's --config and --workdir and --mode=eval",
+    "expected the workdir of an evaluated run. Finish its training, or evaluate it "
+    "with emosynth_jax.main and the run's --config and --workdir and --mode=eval",
   )
   if missing := [key for key in _REPORT_KEYS if key not in report]:
     raise ValueError(
@@ -87,7 +92,7 @@ def read_run(workdir: str | os.PathLike) -> RunFiles:
       f"{', '.join(missing)}: evaluate the run again, with --mode=eval"
     )
   if not report["splits"]:
-    raise ValueError(f"{workdir / 'report.json'} is damaged (no split in it)")
+    raise ValueError(f"{workdir / 'report.json'} is damaged (it has no split)")
   default = files.to_jsonable(defaults.get_default_config().to_dict())
   report["config"] = _with_defaults(report["config"], default)
   records = metric_writer.read_records(workdir / "metrics.jsonl")
@@ -130,12 +135,13 @@ def expand_workdirs(workdirs: Sequence[str | os.PathLike]) -> list[pathlib.Path]
       there = [place for place in places if place.is_dir()]
       if not there:
         raise FileNotFoundError(
-          f"{workdir / 'seeds.json'} names {seed}, which is not there, nor in {workdir}"
+          f"{workdir / 'seeds.json'} lists {seed}, which does not exist, nor does its "
+          f"name in {workdir}"
         )
       found.append(there[0])
   resolved = [path.resolve() for path in found]
   if twice := [p for i, p in enumerate(resolved) if p in resolved[:i]]:
-    raise ValueError(f"--workdir: {twice[0]} is there twice")
+    raise ValueError(f"--workdir: {twice[0]} is given twice")
   return found
 
 
@@ -158,7 +164,9 @@ def read_audit(folder: str | os.PathLike, run: RunFiles) -> dict[str, Any]:
     path, "expected the folder of an audit: python -m emosynth_jax.audit --config=..."
   )
   if "refused" in audit:
-    raise ValueError(f"{path}: the audit found no data set, but: {audit['refused']}")
+    raise ValueError(
+      f"{path}: the audit could not load the data set: {audit['refused']}"
+    )
   _check_keys(path, audit, _AUDIT_KEYS)
   for split in audit["splits"].values():
     _check_keys(path, split, _AUDITED_KEYS)
@@ -167,7 +175,7 @@ def read_audit(folder: str | os.PathLike, run: RunFiles) -> dict[str, Any]:
     own = {label: row["support"] for label, row in summary["per_class"].items()}
     if counts != own:
       raise ValueError(
-        f"{path} is of other data than {run.workdir}: in {name} it counted "
+        f"{path} is of different data than {run.workdir}: in {name} it has "
         f"{_listed(counts)}, the run {_listed(own)}"
       )
   return audit
@@ -192,7 +200,7 @@ def _read_json(
 ) -> dict[str, Any]:
   if not path.is_file():
     raise FileNotFoundError(f"{path} is missing: {hint}")
-  content = read_json(path)
+  content = renamed.with_new_names(read_json(path))
   _check_keys(path, content, needed)
   return content
 
@@ -201,7 +209,7 @@ def _check_keys(
   path: pathlib.Path, content: Mapping[str, Any], needed: Sequence[str]
 ) -> None:
   if missing := [key for key in needed if key not in content]:
-    raise ValueError(f"{path} is damaged (without {', '.join(missing)})")
+    raise ValueError(f"{path} is damaged (missing {', '.join(missing)})")
 
 
 def _listed(counts: Mapping[str, int] | None) -> str:

@@ -57,10 +57,10 @@ def build(
   """
   report, head = run.report, run_summary.headline(run)
   summary = head["summary"]
-  doubts = run_summary.doubts(run, audit)
+  caveats = run_summary.caveats(run, audit)
   images = embedding = None
   if answered is not None:
-    doubts += check_answers(run, answered)
+    caveats += check_answers(run, answered)
     images = examples.images(answered, looks)
     embedding = examples.embedding(answered, looks)
   crc32 = None
@@ -86,7 +86,7 @@ def build(
     "head": head,
     "protocol": run_summary.protocol(run),
     "origin": run_summary.origin(run),
-    "doubts": doubts,
+    "caveats": caveats,
     "changes": tables.config_changes(config),
     "settings": sorted(defaults.flatten(config).items()),
     "curves": training_curves(run),
@@ -98,10 +98,10 @@ def build(
     "classes": tables.classes(summary),
     "reliability": charts.reliability(
       [("s1", summary["calibration"])],
-      "Accuracy against confidence in bins; the numbers are in the table below",
+      "Reliability diagram; the values are in the table below",
     ),
     "confidences": charts.confidences(
-      summary["calibration"], "Share of the images in each bin of confidence"
+      summary["calibration"], "Fraction of images by confidence"
     ),
     "bins": tables.bins(summary["calibration"]),
     "images": images,
@@ -159,9 +159,9 @@ def check_answers(run: RunFiles, answered: predictions.Answers) -> list[str]:
     return []
   accuracy = (answered.predicted == answered.labels).mean()
   return [
-    "The images, Grad-CAM and embedding below come from answers that are not quite "
-    f"the report's: {render.percent(accuracy)} of them are right, as computed for this "
-    "page. Every figure is the report's."
+    "Predictions recomputed for this page differ slightly from the report's, as "
+    f"rounding on other hardware does: their accuracy is {render.percent(accuracy)}. "
+    "Images, Grad-CAM and embedding below use them; all metrics are the report's."
   ]
 
 
@@ -174,7 +174,7 @@ def training_curves(run: RunFiles) -> list[tuple[str, Any]]:
       charts.series_of(run.records, f"{split}/{name}", style, factor)
       for split, style in (("train", "s0 dash"), ("validation", "s1"))
     ]
-    description = f"{title} of train and validation by epoch; numbers below"
+    description = f"{title} of train and validation by epoch; values below"
     chart = charts.curves(lines, description, best_epoch=run.report["best_epoch"])
     found.append((title, chart))
   positive = bool(rate.values) and min(rate.values) > 0
@@ -224,7 +224,7 @@ def _splits(run: RunFiles) -> dict[str, Any]:
       }
     )
   labels = dict.fromkeys(label for split in splits for label in split["figures"])
-  for late in ("accuracy without twins", "accuracy with test-time augmentation"):
+  for late in ("deduplicated accuracy", "accuracy with test-time augmentation"):
     labels.setdefault(late)
   return {"splits": splits, "figure_labels": list(labels)}
 
@@ -233,21 +233,21 @@ def _sections(
   *, images: bool, checks: bool, surfaces: bool
 ) -> Sequence[tuple[str, str]]:
   return [
-    ("protocol", "What the figure is"),
-    ("figures", "Figures"),
+    ("protocol", "Protocol"),
+    ("metrics", "Metrics"),
     ("config", "Config"),
     ("training", "Training"),
     ("confusion", "Confusion"),
     ("classes", "Classes"),
     ("calibration", "Calibration"),
     *(
-      [("mistakes", "Mistakes"), ("grad-cam", "Grad-CAM"), ("embedding", "Embedding")]
+      [("mistakes", "Errors"), ("grad-cam", "Grad-CAM"), ("embedding", "Embedding")]
       if images
       else []
     ),
-    *([("map-checks", "Checks of the maps")] if checks else []),
+    *([("map-checks", "Checks of the saliency maps")] if checks else []),
     ("data", "Data"),
     *([("stored", "Loss surface")] if surfaces else []),
     ("invariance", "Batch invariance"),
-    ("not-run", "Not run"),
+    ("not-run", "Not computed"),
   ]

@@ -14,7 +14,7 @@ from emosynth_jax.report.run_files import RunFiles
 from emosynth_jax.training import epoch
 from emosynth_jax.utils import progress
 
-ONE_SEED = "One seed: nothing is known of the spread over seeds."
+ONE_SEED = "One seed: the variation over seeds is unknown."
 _NOT_RECORDED = "not recorded"
 
 
@@ -72,7 +72,7 @@ def protocol(run: RunFiles) -> list[tuple[str, str]]:
       + (f", averaged with decay {averaged}" if averaged else ""),
     ),
     ("Loss", config["loss"]["name"]),
-    ("Started from", started or "random parameters"),
+    ("Initialization", started or "random"),
   ]
   # Reports of earlier runs do not include the form.
   if counts := report.get("pixel_forms", {}).get(name):
@@ -93,21 +93,21 @@ def origin(run: RunFiles) -> list[tuple[str, Any]]:
 
   time = _NOT_RECORDED
   if run.seconds is not None:
-    time = f"{progress.clock(run.seconds)} for {len(run.records)} epochs, by the clock"
+    time = f"{progress.clock(run.seconds)} for {len(run.records)} epochs (wall clock)"
   packages = (trained or [evaluated])[-1]["packages"]
   return [
     ("Command", each("command") or _NOT_RECORDED),
     ("Commit", each("commit") or _NOT_RECORDED),
-    ("Evaluated at", [evaluated["commit"]]),
+    ("Evaluation commit", [evaluated["commit"]]),
     ("Hardware", listed(each("hardware")) or _NOT_RECORDED),
     ("Time", time),
-    ("Begun", listed(each("date")) or _NOT_RECORDED),
+    ("Started", listed(each("date")) or _NOT_RECORDED),
     ("Versions", ", ".join(f"{name} {number}" for name, number in packages.items())),
     ("Batch invariance", batch_invariance.describe(run.report["batch_invariance"])),
   ]
 
 
-def doubts(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
+def caveats(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
   """Caveats of the result, in sentences.
 
   Args:
@@ -122,31 +122,31 @@ def doubts(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
   found = []
   if not report["batch_invariance"]["passed"]:
     found.append(
-      "An image's answer depends on the other images of its batch: no figure on this "
-      "page can be trusted."
+      "An image's prediction depends on the other images of its batch: all metrics on "
+      "this page are invalid."
     )
   if run.reported_split == "validation":
     found.append(
-      "There is no test split: the epoch was chosen on the images of the headline, "
-      "which flatters it."
+      "There is no test split: the epoch was chosen on the reported split, so its "
+      "accuracy is biased upward."
     )
   if not epoch.is_last(report["epochs_trained"], report["best_epoch"], config):
     found.append(
-      f"The training had not ended at this evaluation: {report['epochs_trained']} of "
-      f"{config.num_epochs} epochs."
+      f"The run was evaluated before the end of training: {report['epochs_trained']} "
+      f"of {config.num_epochs} epochs."
     )
-  found += _doubts_of_origin(run)
+  found += _caveats_of_origin(run)
   if config.data.limit:
     found.append(
-      f"At most {_count(config.data.limit)} images of each split were taken: this is "
-      "no figure of the whole data set."
+      f"Each split was limited to {_count(config.data.limit)} images: these are not "
+      "results on the whole data set."
     )
   found.append(ONE_SEED)
-  twins = _twins_elsewhere(run, audit)
-  if "without_twins" not in report["splits"][run.reported_split] and twins:
+  duplicated = _near_duplicates_elsewhere(run, audit)
+  if "deduplicated" not in report["splits"][run.reported_split] and duplicated:
     found.append(
-      f"{_count(twins)} images of this split have a twin in another one, and accuracy "
-      "without them was not measured."
+      f"{_count(duplicated)} images of this split have a near-duplicate in another "
+      "split; the deduplicated accuracy was not computed."
     )
   return found
 
@@ -175,11 +175,11 @@ def not_run(
   workdir = run.workdir
   again = "The run's command with --mode=eval"
   rows = [("Other seeds", "The run's command with --seeds=0,1,2")]
-  if "without_twins" not in summary:
+  if "deduplicated" not in summary:
     rows.append(
       (
-        "Accuracy without twins of other splits",
-        f"{again} --config.evaluate_without_twins=True",
+        "Deduplicated accuracy",
+        f"{again} --config.evaluate_deduplicated=True",
       )
     )
   if audit is None:
@@ -194,7 +194,7 @@ def not_run(
   if not network:
     rows.append(
       (
-        "The network itself: hardest images, Grad-CAM, embedding",
+        "Hardest images, Grad-CAM, embedding",
         "This page's command without --noimages",
       )
     )
@@ -208,7 +208,7 @@ def not_run(
       rows.append((title, command + flag))
   for key, title, module, flag in (
     ("sanity", "Sanity check of Grad-CAM", "gradcam", " --sanity_check"),
-    ("deletion", "Deletion: do the pixels of Grad-CAM matter?", "deletion", ""),
+    ("deletion", "Deletion metric of Grad-CAM", "deletion", ""),
   ):
     if checks[key] is None:
       command = f"python -m emosynth_jax.analysis.{module} --workdir={workdir}"
@@ -216,33 +216,31 @@ def not_run(
   return rows
 
 
-def _doubts_of_origin(run: RunFiles) -> list[str]:
+def _caveats_of_origin(run: RunFiles) -> list[str]:
   trained, evaluated = run.report["trained_by"], run.report["evaluated_by"]
   commits = [line["commit"] for line in trained]
   found = []
   if not trained:
-    found.append(
-      "By which commit and on which machine the training ran is not recorded."
-    )
+    found.append("The commit and hardware of the training are not recorded.")
   dirty = sorted({commit for commit in commits if commit.endswith("+dirty")})
   if dirty:
     found.append(
-      "Trained by code with changes that no commit holds (+dirty): the commit does not "
-      "tell what ran."
+      "Trained with uncommitted changes (+dirty): the commit does not identify the "
+      "code."
     )
   if "unknown" in commits:
-    found.append("Trained by code whose commit is unknown.")
+    found.append("Trained with code of an unknown commit.")
   if len(set(commits)) > 1:
-    found.append("The training went on under another commit than it was begun with.")
+    found.append("The training was resumed with code of another commit.")
   if trained and evaluated["commit"] not in commits:
-    found.append("Evaluated by another commit than trained.")
+    found.append("Evaluated with code of another commit than trained.")
   return found
 
 
-def _twins_elsewhere(run: RunFiles, audit: Mapping[str, Any] | None) -> int:
+def _near_duplicates_elsewhere(run: RunFiles, audit: Mapping[str, Any] | None) -> int:
   if audit is None:
     return 0
-  return audit["splits"][run.reported_split]["images_with_twin"]["elsewhere"]
+  return audit["splits"][run.reported_split]["images_with_near_duplicate"]["elsewhere"]
 
 
 def _count(number: int) -> str:

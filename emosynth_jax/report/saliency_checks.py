@@ -23,7 +23,7 @@ def map_checks(run: RunFiles, variables_crc32: int | None = None) -> dict[str, A
 
   Returns:
     "sanity" and "deletion", each None or a table for the templates, and "left_out",
-    sentences on what was omitted and why.
+    sentences on omitted checks with reasons.
 
   Raises:
     ValueError: if a file is damaged.
@@ -40,7 +40,7 @@ def map_checks(run: RunFiles, variables_crc32: int | None = None) -> dict[str, A
     record = read_json(path)
     try:
       if reason := _other(run, record, variables_crc32):
-        found["left_out"].append(f"{file} is {reason}: left out.")
+        found["left_out"].append(f"{file} is {reason}: skipped.")
       else:
         found[name] = table(record)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -60,7 +60,7 @@ def _other(
   # Earlier versions wrote neither seed nor checksum.
   seed = record.get("training_seed", run.report["seed"])
   if seed != run.report["seed"]:
-    return f"of another run, of seed {seed} and not {run.report['seed']}"
+    return f"of another run, with seed {seed} instead of {run.report['seed']}"
   known = record.get("variables_crc32")
   if variables_crc32 is not None and known not in (None, variables_crc32):
     return "of other parameters than the best checkpoint's"

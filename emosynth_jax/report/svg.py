@@ -153,6 +153,6 @@ def dots(points: np.ndarray) -> str:
 
 
 def number(value: float) -> str:
-  """With two decimals, as far as they are needed."""
+  """Formats a coordinate with at most two decimals."""
   text = f"{value:.2f}".rstrip("0").rstrip(".")
   return "0" if text in ("-0", "") else text

@@ -16,7 +16,9 @@ from emosynth_jax.data.augmentation import augment
 from emosynth_jax.models import network_inputs
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
 from emosynth_jax.training import optimizers
+from emosynth_jax.training.own_parts import check_network, resolve_loss, resolve_model
 from emosynth_jax.training.state import TrainState, create_train_state
+from emosynth_jax.utils import own_code
 
 
 class Experiment(NamedTuple):
@@ -59,17 +61,18 @@ def build_experiment(
   """
   model_arguments = dict(config.model)
   model_arguments["dtype"] = jnp.dtype(model_arguments["dtype"])
-  loss_arguments = dict(config.loss)
-  loss_name = loss_arguments.pop("name")
+  loss, loss_arguments = resolve_loss(config)
 
-  check_types("config.model", config.model, models.defaults_of(config.model.name))
-  check_types("config.loss", config.loss, losses.defaults_of(loss_name))
+  network = resolve_model(config.model.name)
+  check_types("config.model", config.model, models.defaults_of(network))
+  check_types("config.loss", config.loss, losses.defaults_of(loss))
 
   # A sub-center loss has several columns of the last layer for each class.
   num_outputs = num_classes * loss_arguments.get("sub_centers", 1)
-  model = models.build_model(
-    model_arguments.pop("name"), num_classes=num_outputs, **model_arguments
-  )
+  model_name = model_arguments.pop("name")
+  model = models.build_model(network, num_classes=num_outputs, **model_arguments)
+  if own_code.is_own(model_name):
+    check_network(model, model_name, image_shape, num_outputs)
   if config.input.mean:
     model = NormalizedInputs(model, tuple(config.input.mean), tuple(config.input.std))
 
@@ -80,8 +83,8 @@ def build_experiment(
     mixup = functools.partial(augment.mixup, alpha=config.mixup_alpha)
   return Experiment(
     model=model,
-    loss=losses.get_loss(loss_name, **loss_arguments),
-    evaluation_logits=losses.get_evaluation_logits(loss_name, **loss_arguments),
+    loss=losses.get_loss(loss, **loss_arguments),
+    evaluation_logits=losses.get_evaluation_logits(loss, **loss_arguments),
     optimizer=optimizer,
     plateau=plateau,
     preprocess=network_inputs.build_preprocess(
@@ -100,10 +103,27 @@ def build_experiment(
       plateau=plateau,
       image_shape=image_shape,
       input_scale=config.input.scale,
-      init_loss_state=functools.partial(losses.init_state, loss_name, num_classes),
+      init_loss_state=functools.partial(losses.init_state, loss, num_classes),
       has_ema=config.ema_decay > 0,
     ),
   )
+
+
+def check_parts(config: ml_collections.ConfigDict) -> None:
+  """Checks the names and arguments of a config's network and loss, before any data.
+
+  Args:
+    config: a checked config.
+
+  Raises:
+    FileNotFoundError, ValueError: as `build_experiment`, whatever the data.
+  """
+  arguments = dict(config.model)
+  name = arguments.pop("name")
+  models.build_model(resolve_model(name), num_classes=2, **arguments)
+  loss, arguments = resolve_loss(config)
+  losses.get_evaluation_logits(loss, **arguments)
+  losses.init_state(loss, num_classes=2, dim=2)
 
 
 def create_state(experiment: Experiment, seed: int) -> TrainState:

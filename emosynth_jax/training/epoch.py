@@ -152,7 +152,7 @@ def raise_if_not_finite(
     return
   rate = learning_rate(state, config, schedule, step)
   raise NonFiniteError(
-    f"{what} at learning rate {rate:.3g}. What was saved before is kept under "
+    f"{what} at learning rate {rate:.3g}. Earlier checkpoints are kept in "
     f"{workdir / 'checkpoints'}. Try a lower config.optimizer.learning_rate or a "
     "config.optimizer.gradient_clip, in a new workdir."
   )

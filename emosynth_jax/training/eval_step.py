@@ -289,5 +289,6 @@ def check_invariance(
     dataset.labels[rows],
     max_images=_INVARIANCE_IMAGES,
     batch_size=batch_size,
-    dtype=jnp.dtype(experiment.model.dtype).name,
+    # A network of the user's need not have a dtype.
+    dtype=jnp.dtype(getattr(experiment.model, "dtype", jnp.float32)).name,
   )

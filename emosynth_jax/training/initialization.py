@@ -74,8 +74,8 @@ def init_from(
     checkpoints.close()
   if variables is None:
     raise FileNotFoundError(
-      f"config.init_from: {workdir} holds no best checkpoint; train there for an epoch "
-      "at least"
+      f"config.init_from: {workdir} has no best checkpoint; train it for at least one "
+      "epoch"
     )
   new = {"params": state.params, "batch_stats": state.batch_stats}
   old = variables._asdict()
@@ -88,7 +88,7 @@ def init_from(
       raise ValueError(
         f"config.init_from: the last layer has {columns} columns for {len(names)} "
         "classes (a sub-center loss): columns cannot be matched by class; use another "
-        "loss in one of the two runs, or start from random parameters"
+        "loss in one of the runs, or random initialization"
       )
   matches = spellings.matches(class_names, old_names)
   to = np.array([*matches], int)
@@ -106,8 +106,8 @@ def init_from(
   fresh = [name for i, name in enumerate(class_names) if i not in matches]
   unused = [name for k, name in enumerate(old_names) if k not in matches.values()]
   logging.info(
-    "Starting from the best checkpoint of %s. Classes taken over: %s; new: %s; left "
-    "behind: %s.",
+    "Initialized from the best checkpoint of %s. Classes transferred: %s; new: %s; "
+    "unused: %s.",
     workdir,
     ", ".join(taken) or "none",
     ", ".join(fresh) or "none",
@@ -146,16 +146,15 @@ def start_from_file(
   params = jax.tree.map(jnp.asarray, converted.variables["params"])
   batch_stats = jax.tree.map(jnp.asarray, converted.variables.get("batch_stats", {}))
   logging.info(
-    "Starting from %s. Left at their random initialisation: %s; in the file and not "
-    "used: %s.",
+    "Initialized from %s. Randomly initialized: %s; unused in the file: %s.",
     path,
     ", ".join(converted.kept) or "no layer",
     ", ".join(converted.unused) or "nothing",
   )
   if not isinstance(model, NormalizedInputs):
     logging.warning(
-      "config.input.mean is not set: published weights were trained on normalised "
-      "images; see docs/models.md."
+      "config.input.mean is not set: published weights expect normalized images; see "
+      "docs/models.md."
     )
   ema = None if state.ema is None else copy_for_ema(params, batch_stats)
   return state.replace(params=params, batch_stats=batch_stats, ema=ema)
@@ -210,9 +209,8 @@ def _check_same_network(
   ]
   if different:
     raise ValueError(
-      f"config.init_from: the network of {workdir} is another one: "
-      f"{'; '.join(different)}. Use the same config.model and images of the same size "
-      "and channels"
+      f"config.init_from: network mismatch with {workdir}: {'; '.join(different)}. "
+      "Use the same config.model and images of the same size and channels"
     )
 
 

@@ -65,8 +65,8 @@ def build_optimizer(
   if name == "adam":
     if weight_decay:
       raise ValueError(
-        f'optimizer.weight_decay: expected 0 for "adam", got {weight_decay}; "adamw" '
-        "has one"
+        f'optimizer.weight_decay: expected 0 for "adam", got {weight_decay}; use '
+        '"adamw"'
       )
     optimizer = optax.adam(learning_rate, b1=b1, b2=b2)
   elif name == "adamw":

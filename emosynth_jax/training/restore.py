@@ -13,6 +13,7 @@ from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.training import build
 from emosynth_jax.training.finite import check_finite
 from emosynth_jax.training.state import TrainState
+from emosynth_jax.workdir import own_parts
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
@@ -49,10 +50,11 @@ def load_best(
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
   workdir = pathlib.Path(workdir)
+  config = own_parts.of_run(config, workdir)
   if not (workdir / "checkpoints" / "best").is_dir():
     raise FileNotFoundError(
-      f"{workdir} holds no best checkpoint: train for an epoch at least "
-      "(--mode=train) with the same --workdir"
+      f"{workdir} has no best checkpoint: train for at least one epoch (--mode=train) "
+      "with the same --workdir"
     )
   if load is None:
     datasets = run_data.load_data(config, tuple(splits))

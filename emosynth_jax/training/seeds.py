@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 from absl import logging
 
-from emosynth_jax.config import defaults
+from emosynth_jax.config import defaults, renamed
 from emosynth_jax.parallel import concurrent_runs, distributed
 from emosynth_jax.training import epoch
 from emosynth_jax.utils import files
@@ -33,7 +33,7 @@ def run_seeds(
     workdir_of: a seed to its own workdir.
     run_one: `(config, workdir)` trains and evaluates in a workdir, and returns the
       report, or None if it was interrupted. Concurrent runs also get `devices` and
-      `stop`, as `train.train` takes them.
+      `stop`, as `train_loop.train` takes them.
     again: reruns finished ones too.
     groups_of: a function of the number of seeds to groups of devices, each of which
       runs one seed at a time; with fewer than two groups the seeds run sequentially.
@@ -64,7 +64,7 @@ def run_seeds(
       waiting.append(own)
     else:
       reports[own.seed] = report
-      logging.info("Seed %d in %s: finished before.", own.seed, workdir_of(own.seed))
+      logging.info("Seed %d in %s is already finished.", own.seed, workdir_of(own.seed))
   groups = groups_of(len(waiting)) if len(waiting) > 1 else ()
   if len(groups) > 1:
     found = concurrent_runs.run_side_by_side(
@@ -107,7 +107,7 @@ def finished_report(
   """
   path = pathlib.Path(workdir) / "report.json"
   try:
-    report = read_json(path, _NEEDED)
+    report = renamed.with_new_names(read_json(path, _NEEDED))
     done, best = report["epochs_trained"], report["best_epoch"]
     settings, invariant = report["config"], report["batch_invariance"]["passed"]
   except (FileNotFoundError, ValueError):

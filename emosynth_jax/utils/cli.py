@@ -23,15 +23,28 @@ _CHATTY = ("xla_bridge", "dataset_info")
 
 
 def define_traceback() -> None:
-  """Defines the flag --traceback, see `mistakes_in_one_line`."""
+  """Defines the flags --traceback, see `mistakes_in_one_line`, and --trust."""
+  define_trust()
   flags.DEFINE_bool(
-    "traceback", False, "Show where in the code an error about the input came from."
+    "traceback", False, "Show the traceback of an error about the input."
   )
 
 
 def define_data_dir() -> None:
   """Defines the flag --data_dir of a command that evaluates a trained run."""
-  flags.DEFINE_string("data_dir", None, "Where the data set is, if not where it was.")
+  flags.DEFINE_string(
+    "data_dir", None, "Data set directory, if it moved since training."
+  )
+
+
+def define_trust() -> None:
+  """Defines the flag --trust of a command that can run the code in a workdir."""
+  flags.DEFINE_bool(
+    "trust",
+    False,
+    "Run the Python code in a workdir that another user trained: a loss, network or "
+    "data set of their own. Read it first; it is then remembered as trusted.",
+  )
 
 
 def show_in_help(names: Iterable[str]) -> None:

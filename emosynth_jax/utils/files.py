@@ -80,7 +80,9 @@ def to_jsonable(value: Any, where: str = "value") -> Any:
       array = array.astype(np.float32)
     if array.dtype.kind in "biufU":
       return to_jsonable(array.tolist(), where)
-  raise TypeError(f"{where}: {type(value).__name__} has no form in JSON: {value!r}")
+  raise TypeError(
+    f"{where}: {type(value).__name__} is not JSON-serializable: {value!r}"
+  )
 
 
 class WriteError(OSError):

@@ -166,9 +166,9 @@ class Checkpoints:
       path = self._root / kind / str(step)
       if self._is_of_another_network(manager, step, like):
         raise CheckpointError(
-          f"the checkpoint {path} has other arrays than this network and optimiser: it "
-          "was saved for other images or classes, or by another version of the code. "
-          "Use another workdir."
+          f"the checkpoint {path} does not match this network and optimizer: it was "
+          "saved for other images or classes, or by another version of the code. Use "
+          "another workdir."
         )
       state, reason = None, ""
       try:
@@ -180,13 +180,12 @@ class Checkpoints:
         return state
       if self._read_only:
         logging.error(
-          "The checkpoint %s is damaged (%s). The one before it is used.", path, reason
+          "The checkpoint %s is damaged (%s). Using the previous one.", path, reason
         )
         continue
       place = self._root / "damaged" / f"{kind}-{step}"
       logging.error(
-        "The checkpoint %s is damaged (%s). It is moved to %s; the one before it is "
-        "used.",
+        "The checkpoint %s is damaged (%s). Moved it to %s; using the previous one.",
         path,
         reason,
         place,
@@ -201,9 +200,9 @@ class Checkpoints:
     # training and overwrite the other kind's checkpoints.
     if manager.all_steps() or any(self._root.glob(f"damaged/{kind}-*")):
       raise CheckpointError(
-        f"every checkpoint under {self._root / kind} is damaged; they are kept there "
-        f"or under {self._root / 'damaged'}. Start again in another workdir, or delete "
-        f"{self._root} to train this one from the beginning."
+        f"every checkpoint under {self._root / kind} is damaged; they are in it or in "
+        f"{self._root / 'damaged'}. Use another workdir, or delete {self._root} to "
+        "restart training."
       )
     return None
 
@@ -217,9 +216,10 @@ class Checkpoints:
     if different := distributed.differing([f"{seen}", f"{damaged}"]):
       steps = ", ".join(f"{kind} {steps or 'none'}" for kind, steps in seen.items())
       raise CheckpointError(
-        f"{self._root}: process {', '.join(map(str, different))} sees other "
-        f"checkpoints than process 0 (this one sees {steps}), as on a network file "
-        "system that lags behind; start again in a minute"
+        f"{self._root}: process "
+        f"{', '.join(map(str, different))} sees other checkpoints than "
+        f"process 0 (this one sees {steps}), possibly because of "
+        "a network file system's cache; retry in a minute"
       )
 
   def restore_variables(self, kind: str) -> Variables | None:

@@ -39,7 +39,7 @@ class MetricWriter:
       resume they hold the repeated steps twice.
 
   Raises:
-    ModuleNotFoundError: if TensorBoard is asked for and clu, TensorFlow or the package
+    ModuleNotFoundError: if TensorBoard is enabled and clu, TensorFlow or the package
       tensorboard is missing. An installed TensorFlow that fails is logged, and no
       events are written.
     ValueError: if a file is damaged before its last line.
@@ -171,7 +171,7 @@ class _JsonLines:
     step = operator.index(step)
     if step < max(self._last_step, 0):
       raise ValueError(
-        f"step {step} lies before the last record of {self._path}, at step "
+        f"step {step} is before the last record of {self._path}, at step "
         f"{self._last_step}: call rewind({step}) first, or write to another folder"
         if step >= 0
         else f"step: expected at least 0, got {step}"
@@ -225,7 +225,7 @@ def _whole_lines(path: pathlib.Path, content: bytes) -> Iterator[tuple[int, byte
     elif number < len(lines):
       raise ValueError(
         f"{path}, line {number}: expected a JSON object with an integer 'step', got "
-        f"{line[:80]!r}: mend the line or move the file away"
+        f"{line[:80]!r}: repair the line or move the file"
       )
 
 
@@ -259,8 +259,8 @@ def _require_tensorboard() -> None:
   for module in ("tensorflow", "tensorboard", "clu"):
     if importlib.util.find_spec(module) is None:
       raise ModuleNotFoundError(
-        f"TensorBoard events need the package {module!r}, which is not installed: "
-        "pip install -e '.[tensorboard]' in the checkout brings it",
+        f"TensorBoard events need the package {module!r}: pip install -e "
+        "'.[tensorboard]' in the checkout",
         name=module,
       )
 
@@ -273,7 +273,7 @@ def _open_tensorboard(workdir: pathlib.Path) -> Any:
 
     return metric_writers.SummaryWriter(os.fspath(workdir))
   except Exception:
-    _LOG.warning("no TensorBoard events: TensorFlow does not work", exc_info=True)
+    _LOG.warning("no TensorBoard events: TensorFlow cannot be imported", exc_info=True)
     return None
 
 
@@ -287,5 +287,5 @@ def open_writer(workdir: pathlib.Path, *, tensorboard: bool) -> MetricWriter | N
   try:
     return MetricWriter(workdir, tensorboard=tensorboard)
   except ModuleNotFoundError as error:
-    absl_logging.warning("%s. The run goes on without them.", error)
+    absl_logging.warning("%s. Training continues without them.", error)
     return MetricWriter(workdir)

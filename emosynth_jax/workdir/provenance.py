@@ -40,10 +40,10 @@ def provenance(devices: Sequence[Any] | None = None) -> dict[str, Any]:
 
   Returns:
     A dictionary with ``command``, ``commit`` (of the package's own checkout, with
-    "+dirty" if git status shows any change), ``packages`` (name to version, Python
-    among them), ``jax_backend``, ``device_kind``, ``device_count``, ``cpu_model``,
-    ``cpu_cores`` (those this process may use), ``hardware`` (the last five in words)
-    and ``date`` (UTC, ISO 8601).
+    "+dirty" if a tracked file differs from it or an imported module is not in it),
+    ``packages`` (name to version, Python among them), ``jax_backend``,
+    ``device_kind``, ``device_count``, ``cpu_model``, ``cpu_cores`` (those this process
+    may use), ``hardware`` (the last five in words) and ``date`` (UTC, ISO 8601).
   """
   backend = jax.default_backend()
   devices = jax.devices() if devices is None else devices
@@ -76,13 +76,28 @@ def _commit(file: pathlib.Path) -> str:
   # that checkout's commit.
   if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
     return "unknown"
-  status = _git(file.parent, "status", "--porcelain=v2", "--branch")
+  status = _git(file.parent, "status", "--porcelain=v2", "--branch", "-uno")
   lines = (status or "").splitlines()
   commits = [line.split()[-1] for line in lines if line.startswith("# branch.oid ")]
   if not commits or commits[0] == "(initial)":
     return "unknown"
-  dirty = any(not line.startswith("#") for line in lines)
+  dirty = any(not line.startswith("#") for line in lines) or _runs_untracked(file)
   return commits[0] + ("+dirty" if dirty else "")
+
+
+def _runs_untracked(file: pathlib.Path) -> bool:
+  """Returns whether a module of the checkout is imported that no commit has."""
+  root = (_git(file.parent, "rev-parse", "--show-toplevel") or "").strip()
+  if not root:
+    return False
+  others = _git(pathlib.Path(root), "ls-files", "--others", "-z", "--", "*.py") or ""
+  untracked = {str(pathlib.Path(root, name)) for name in others.split("\0") if name}
+  packages = {name.partition(".")[0] for name in ("emosynth_jax", "experiments")}
+  return any(
+    getattr(module, "__file__", None) in untracked
+    for name, module in list(sys.modules.items())
+    if name.partition(".")[0] in packages
+  )
 
 
 def _git(folder: pathlib.Path, *arguments: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -10,7 +11,7 @@ from typing import Any
 
 import ml_collections
 
-from emosynth_jax.config import defaults
+from emosynth_jax.config import defaults, renamed
 from emosynth_jax.data import fingerprints
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
@@ -24,7 +25,7 @@ from emosynth_jax.workdir import provenance
 _FREE_SETTINGS = (
   "data.data_dir",
   "data.test_split",
-  "evaluate_without_twins",
+  "evaluate_deduplicated",
   "num_epochs",
   "early_stop_patience",
   "eval_augment",
@@ -48,8 +49,8 @@ _LATER_SETTINGS = {
   "input.equalize": "none",
   "input.equalize_share": 0.5,
   "data.drop_duplicates": False,
-  "data.twins.max_distance": 12,
-  "data.twins.min_correlation": 0.9,
+  "data.near_duplicates.max_distance": 12,
+  "data.near_duplicates.min_correlation": 0.9,
   "optimizer.name": "adam",
   "optimizer.momentum": 0.9,
   "optimizer.weight_decay": 0.0,
@@ -87,7 +88,8 @@ def only_training_in(workdir: str | os.PathLike) -> Iterator[None]:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise ValueError(
-        f"another process trains in {workdir}: wait for it, or use another --workdir"
+        f"another process is training in {workdir}: wait for it, or use another "
+        "--workdir"
       ) from None
     yield
 
@@ -180,6 +182,8 @@ def keep_provenance(
   step: int,
   devices: Sequence[Any] | None = None,
   pixel_forms: Mapping[str, Mapping[str, int]] | None = None,
+  own_code: Mapping[str, Mapping[str, str]] | None = None,
+  config_file: str | None = None,
 ) -> None:
   """Adds a line to provenance.jsonl: the provenance of the run from `step` on.
 
@@ -188,12 +192,23 @@ def keep_provenance(
     step: the step from which it continues.
     devices: its devices, by default all.
     pixel_forms: of `fingerprints.form_counts`, of the run's splits; omitted if empty.
+    own_code: of `own_parts.hashes_of`; omitted if empty.
+    config_file: path of the command's config file, whose SHA-256 is recorded; None if
+      there is none.
   """
   path = pathlib.Path(workdir) / "provenance.jsonl"
   before = path.read_text() if path.exists() else ""
   record = {"step": step, **provenance.provenance(devices)}
   if pixel_forms:
     record["pixel_forms"] = pixel_forms
+  if own_code:
+    record["own_code"] = own_code
+  if config_file and pathlib.Path(config_file).is_file():
+    content = pathlib.Path(config_file).read_bytes()
+    record["config_file"] = {
+      "name": config_file,
+      "sha256": hashlib.sha256(content).hexdigest(),
+    }
   line = json.dumps(record, sort_keys=True)
   # Atomic: a truncated line would corrupt the file permanently.
   files.write_atomically(path, f"{before}{line}\n".encode())
@@ -269,7 +284,7 @@ def comparable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
   Returns:
     Path to setting.
   """
-  flat = _LATER_SETTINGS | defaults.flatten(settings)
+  flat = _LATER_SETTINGS | defaults.flatten(renamed.with_new_names(settings))
   if flat.get("plateau.patience") == 0:
     unused = ("factor", "min_improvement", "min_scale")
     flat = {k: v for k, v in flat.items() if k not in {f"plateau.{n}" for n in unused}}

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emosynth_jax.config import renamed
 from emosynth_jax.data import fingerprints
 from emosynth_jax.metrics import statistics
 from emosynth_jax.utils import text_table
@@ -30,7 +31,7 @@ _FIGURES = {
   "macro F1": ("macro", "f1"),
   "calibration error": ("expected_calibration_error",),
   "loss": ("loss",),
-  "accuracy without twins": ("without_twins", "accuracy"),
+  "deduplicated accuracy": ("deduplicated", "accuracy"),
   "accuracy with test-time augmentation": ("test_time_augmentation", "accuracy"),
 }
 
@@ -59,7 +60,7 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, float]:
 
   Returns:
     "accuracy", "balanced accuracy", "macro F1", "calibration error" and "loss", and
-    where the report has them "accuracy without twins" and "accuracy with test-time
+    where the report has them "deduplicated accuracy" and "accuracy with test-time
     augmentation"; all fractions, except the loss.
   """
   found = {label: _at(summary, path) for label, path in _FIGURES.items()}
@@ -140,8 +141,8 @@ def check_same_data(
       fingerprints.different_data(other[name], first[name]) for name in other
     ):
       raise ValueError(
-        f"{workdir} was trained on other data than {workdirs[0]}: seeds of one config "
-        "differ in nothing but the seed"
+        f"{workdir} was trained on different data than {workdirs[0]}: seeds of one "
+        "config must share the data"
       )
 
 
@@ -166,7 +167,7 @@ def compare(ours: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
   common = [seed for seed in ours["seeds"] if seed in others["seeds"]]
   if not common:
     raise ValueError(
-      f"no pair to compare: seeds {ours['seeds']} here, {others['seeds']} there"
+      f"no common seed to compare: seeds {ours['seeds']} here, {others['seeds']} there"
     )
   splits: dict[str, Any] = {}
   for name, split in ours["splits"].items():
@@ -175,7 +176,7 @@ def compare(ours: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
       continue
     data = [side["data"].get(name, {"num_examples": 0}) for side in (ours, others)]
     if fingerprints.different_data(*data):
-      raise ValueError(f"nothing to compare: the {name} split there has other images")
+      raise ValueError(f"not comparable: the {name} split there has other images")
     splits[name] = {}
     for label, figure in split["figures"].items():
       if label not in theirs["figures"]:
@@ -202,9 +203,9 @@ def read_summary(workdir: str | os.PathLike) -> dict[str, Any]:
   path = pathlib.Path(workdir) / "seeds.json"
   if not path.is_file():
     raise FileNotFoundError(
-      f"{path} is missing: --compare takes the folder of another command with --seeds"
+      f"{path} is missing: --compare expects the folder of another command with --seeds"
     )
-  return read_json(path)
+  return renamed.with_new_names(read_json(path))
 
 
 def _values_of(figure, seeds, wanted):
@@ -253,12 +254,13 @@ def format_summary(
     lines += text_table.align(rows)
   lines.append("")
   if len(summary["seeds"]) == 1:
-    lines.append("One seed: no deviation, and nothing is known of the spread.")
+    lines.append(
+      "One seed: no standard deviation; the variation over seeds is unknown."
+    )
   else:
     lines.append(
-      f"The deviation is that of the sample of {len(summary['seeds'])} seeds, with "
-      "n - 1; it is not the error of the mean, and says nothing of another sample of "
-      "images."
+      f"± is the sample standard deviation (n - 1) over {len(summary['seeds'])} "
+      "seeds, not the standard error; it does not cover the sampling of test images."
     )
   if comparison:
     lines += ["", *_comparison_lines(comparison, others)]
@@ -267,22 +269,22 @@ def format_summary(
 
 def _comparison_lines(comparison, others):
   seeds = comparison["seeds"]
-  lines = [f"Less {others}, paired by seeds {_listed(seeds)}:"]
+  lines = [f"Difference from {others}, paired by seeds {_listed(seeds)}:"]
   for name, figures in comparison["splits"].items():
     for label, difference in figures.items():
       text = f"{name}, {label}: {_number(label, difference['mean'], sign='+')}"
       if difference["low"] is not None:
         low, high = (_number(label, difference[k], sign="+") for k in ("low", "high"))
         p = difference["p_value"]
-        test = "no test, as all differences are equal" if p != p else f"p = {p:.2g}"
+        test = "no test: all differences are equal" if p != p else f"p = {p:.2g}"
         text += f", 95 % interval {low} to {high}, {test}"
       lines.append(text)
   if len(seeds) == 1:
-    lines.append("One pair: no interval. Chance alone may well be the reason.")
+    lines.append("One pair: no interval; the difference may be due to chance.")
   else:
     lines.append(
-      "Student's interval and two-sided test over the seeds; of so many figures, "
-      "some pass a test by chance."
+      "Student's t interval and two-sided test over seeds, not corrected for multiple "
+      "comparisons."
     )
   return lines
 

@@ -1,4 +1,4 @@
-"""Records of `margin_ablation`: a line for each member, and the common protocol."""
+"""Records of `margin_ablation`: one line per member, and the common protocol."""
 
 import json
 import pathlib
@@ -24,7 +24,7 @@ def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
       continue
     if not (isinstance(record, dict) and {"setting", "seed"} <= record.keys()):
       raise ValueError(
-        f"{path} holds no records of an ablation: {line[:60]}. Name another --workdir."
+        f"{path} has no records of an ablation: {line[:60]}. Use another --workdir."
       )
     records.append(record)
   return records
@@ -35,13 +35,12 @@ def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
   if path.exists():
     before = read_json(
       path,
-      remedy="name another --workdir, or delete the file if the settings are the same "
-      "as before",
+      remedy="use another --workdir, or delete the file if the settings are unchanged",
     )
     changed = [k for k in protocol if before.get(k) != protocol[k]]
     if changed:
       raise ValueError(
-        f"{path.parent} was begun with other settings: "
+        f"config mismatch with {path.parent}: "
         + ", ".join(f"{k} {before.get(k)!r}, now {protocol[k]!r}" for k in changed)
         + ". Name another --workdir."
       )

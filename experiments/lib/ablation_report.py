@@ -65,7 +65,7 @@ def compare(
     by_setting.setdefault(key, []).append(record)
   baseline = {r["seed"]: r for r in by_setting.get(json.dumps(_BASELINE), [])}
   if not baseline:
-    raise ValueError("no record of cross_entropy, which the others are compared with")
+    raise ValueError("no record of cross_entropy, the baseline of the comparison")
   chance = 1 / num_classes
   reference = [r["balanced_accuracy"] for r in baseline.values()]
   floor = chance + (sum(reference) / len(reference) - chance) / 4
@@ -116,7 +116,10 @@ def format_table(
   source = protocol.get("provenance", {})
   head = [
     ("data set", protocol["data_set"]),
-    ("split", f"{protocol['validation_images']} validation images, no test image"),
+    (
+      "split",
+      f"{protocol['validation_images']} validation images; test images are not used",
+    ),
     ("training", f"{protocol['train_images']} images, {protocol['epochs']} epochs"),
     ("network", protocol["network"]),
     ("seeds", ", ".join(sorted({str(row["seeds"]) for row in rows})) + " a setting"),
@@ -148,11 +151,12 @@ def format_table(
     )
   lines += [
     "",
-    "Percentages of the validation images, after the last epoch; ± is the deviation",
-    "over seeds. Differences from cross-entropy are paired by seed, their intervals",
-    "Student's, and p is corrected by Holm for the number of settings. Collapsed: a",
-    "seed whose balanced accuracy keeps less than a quarter of cross-entropy's lead",
-    "over chance.",
+    "Percent of the validation images, after the last epoch; ± is the standard",
+    "deviation over seeds. Differences from cross-entropy are paired by seed, with",
+    "Student's t intervals; p has Holm's correction for the number of settings. A seed",
+    "is collapsed if its balanced accuracy is above chance level by less than a "
+    "quarter",
+    "of cross-entropy's margin above it.",
   ]
   return "\n".join(lines) + "\n"
 

@@ -19,14 +19,14 @@ class Split(NamedTuple):
     name: name by the data set's authors.
     logits: float `(N, K)`.
     labels: int `(N,)`.
-    without_twins: a summary as `classification.summarize` has it, of the images without
+    deduplicated: a summary as `classification.summarize` has it, of the images without
       a near-duplicate in an earlier split; None if not requested, or if none is left.
   """
 
   name: str
   logits: np.ndarray
   labels: np.ndarray
-  without_twins: Mapping[str, Any] | None = None
+  deduplicated: Mapping[str, Any] | None = None
 
 
 def coverage(
@@ -78,14 +78,14 @@ def format_card(
   last, summary = splits[-1], summaries[-1]
   parts = [
     _accuracy(splits, summaries),
-    f"{last.name} by class, in per cent:",
+    f"{last.name} by class, in percent:",
     _classes(summary),
-    f"{last.name}, what each class is taken for most often, in per cent of its images:",
+    f"{last.name}, most frequent confusions of each class, in percent of its images:",
     _confusions(summary),
     f"Temperature {temperature:.3f}, fitted on {splits[0].name}'s "
     f"{len(splits[0].labels):,} images:",
     _calibration(splits, temperature),
-    "By least confidence:",
+    "By minimum confidence:",
     _coverage(splits, temperature),
   ]
   return "\n\n".join(parts) + "\n"
@@ -131,11 +131,11 @@ def _accuracy(splits: Sequence[Split], summaries: Sequence[Mapping[str, Any]]) -
     ["accuracy", *[percent(x["accuracy"]) for x in summaries]],
     ["balanced accuracy", *[percent(x["balanced_accuracy"]) for x in summaries]],
   ]
-  rest = [split.without_twins for split in splits]
+  rest = [split.deduplicated for split in splits]
   if any(rest):
     rows.append(
       [
-        "accuracy without images that have a twin in an earlier split",
+        "accuracy, deduplicated (without near-duplicates of earlier splits)",
         *[
           f"{percent(x['accuracy'])} of {x['num_examples']:,}" if x else "none"
           for x in rest
@@ -164,8 +164,8 @@ def _confusions(summary: Mapping[str, Any]) -> str:
     shares = 100 * counts / counts.sum()
     others = [j for j in np.argsort(-shares, kind="stable") if j != k and counts[j]]
     taken = ", ".join(f"{names[j]} {shares[j]:.0f}" for j in others[:3])
-    rows.append([names[k], f"{shares[k]:.0f}", taken or "nothing else"])
-  return _table(["", "right", "taken for"], rows)
+    rows.append([names[k], f"{shares[k]:.0f}", taken or "none"])
+  return _table(["", "right", "predicted as"], rows)
 
 
 def _calibration(splits: Sequence[Split], temperature: float) -> str:
@@ -186,9 +186,9 @@ def _calibration(splits: Sequence[Split], temperature: float) -> str:
 
 
 def _coverage(splits: Sequence[Split], temperature: float) -> str:
-  header, columns = ["least confidence"], []
+  header, columns = ["minimum confidence"], []
   for split in splits:
-    header += [f"{split.name}, faces with a label", "of these right"]
+    header += [f"{split.name}, faces with a label", "accuracy on these"]
     found = coverage(split.logits, split.labels, temperature)
     columns += [[percent(x, 1) for x in column] for column in zip(*found, strict=True)]
   rows = [

@@ -1,4 +1,4 @@
-"""Comparison tables: trains and evaluates each row, beside the claimed results.
+"""Comparison tables: trains and evaluates each row, and lists the claimed results.
 
 Every row is a run as by `emosynth_jax.main`, in its own folder under the table's, so
 that an interrupted table resumes row by row, and tables that share a row share its run.
@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from emosynth_jax import evaluate, train
+from emosynth_jax import evaluate, train_loop
 from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
 from emosynth_jax.training import seeds as training_seeds
@@ -49,14 +49,14 @@ def run_rows(
     folder = run_folder(workdir, row, seed)
     config = build_config(row, seed, scale, data_dir)
     report = training_seeds.finished_report(config, folder)
-    state = "to run" if report is None else "finished before"
+    state = "to run" if report is None else "already finished"
     logging.info(
       "Run %d of %d: %s, seed %d, in %s: %s.",
       *(i, len(todo), row.label, seed, folder, state),
     )
     if report is None:
       load = run_data.share(config)
-      if not train.train(config, folder, load=load):
+      if not train_loop.train(config, folder, load=load):
         raise SystemExit(1)
       report = files.to_jsonable(
         evaluate.evaluate_run(config, folder, load=load), "report"
@@ -93,17 +93,19 @@ def define_flags(seeds: int = 3) -> dict[str, Any]:
       "scale",
       "full",
       ["full", "small"],
-      "full: the config's own network, for a GPU. small: parts of the data, narrow "
-      "networks, few epochs, for two CPU cores.",
+      "full: the config's own network, for a GPU. small: subsets of the data, narrow "
+      "networks and few epochs, for two CPU cores.",
     ),
-    "seeds": flags.DEFINE_integer("seeds", seeds, "Seeds a row, counted from 0.", 1),
+    "seeds": flags.DEFINE_integer(
+      "seeds", seeds, "Number of seeds per row, from 0.", 1
+    ),
     "data_dir": flags.DEFINE_string(
-      "data_dir", None, "Where the data sets lie; by default where the configs say."
+      "data_dir", None, "Data set directory. By default the configs' own."
     ),
     "workdir": flags.DEFINE_string(
       "workdir",
       None,
-      "Output folder. By default runs/tables-SCALE, which tables share.",
+      "Output folder. By default runs/tables-SCALE, shared by all tables.",
     ),
   }
   cli.show_in_help(defined)
@@ -143,7 +145,7 @@ def main(
         curves_title = f"{data}, {split}, {scale} scale"
         path = output / f"{data}-{split}.png"
         comparison_report.plot_curves(own, workdir, seeds, split, curves_title, path)
-    logging.info("The table and its curves are in %s.", output)
+    logging.info("Wrote the table and its curves to %s.", output)
     return text
 
   return command(write, given)

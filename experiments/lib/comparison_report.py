@@ -37,15 +37,15 @@ def format_markdown(
   reports: Mapping[str, Sequence[dict[str, Any]]],
   protocol: Mapping[str, Any],
 ) -> str:
-  """Formats the table as Markdown, claimed beside measured."""
+  """Formats the table as Markdown, claimed and measured."""
   lines = [f"# {title}", ""]
   lines += [f"- {key}: {value}" for key, value in protocol.items()]
   lines += [
-    '- Percentages, but the loss (the thesis\'s "error"). Ours: mean ± deviation over',
-    "  the seeds, of the split named; the epoch was chosen on validation data.",
+    '- In percent, except the loss (the thesis\'s "error"). Measured: mean ± standard',
+    "  deviation over seeds, on the split above; the epoch was selected on validation.",
     "",
     "| row | "
-    + " | ".join(f"{m}, claimed | {m}, ours" for m in MEASURES)
+    + " | ".join(f"{m}, claimed | {m}, measured" for m in MEASURES)
     + " | note |",
     "|---|" + "---:|" * (2 * len(MEASURES)) + "---|",
   ]
@@ -70,7 +70,7 @@ def format_csv(
   """Writes one line per row: claimed, and measured with its standard deviation."""
   content = io.StringIO()
   writer = csv.writer(content, lineterminator="\n")
-  columns = [f"{m}_{k}" for m in MEASURES for k in ("claimed", "ours", "deviation")]
+  columns = [f"{m}_{k}" for m in MEASURES for k in ("claimed", "measured", "std")]
   writer.writerow(["row", "data", "variants", "seeds", *columns, "note"])
   for row in rows:
     own = reports.get(row.label, [])

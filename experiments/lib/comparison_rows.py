@@ -26,7 +26,7 @@ class Row(NamedTuple):
     note: source of the claim, or a caveat.
     settings: further changes to the config, as {"data.options.fold": 3}; they are part
       of the folder's name.
-    without_twins: whether to also report the deduplicated evaluation, without images
+    deduplicated: whether to also report the deduplicated evaluation, without images
       that have a near-duplicate in an earlier split.
   """
 
@@ -36,7 +36,7 @@ class Row(NamedTuple):
   claimed: Mapping[str, float] = {}
   note: str = ""
   settings: Mapping[str, Any] = {}
-  without_twins: bool = False
+  deduplicated: bool = False
 
 
 def claimed(
@@ -70,7 +70,7 @@ def build_config(row: Row, seed: int, scale: str, data_dir: str | None):
   variants = [*row.variants.split(","), "small" if scale == "small" else ""]
   config = module.get_config(",".join(filter(None, variants)))
   config.seed = seed
-  config.evaluate_without_twins = row.without_twins
+  config.evaluate_deduplicated = row.deduplicated
   if row.data in _SMALL_EPOCHS:
     config.batch_size = 96 if scale == "full" else 64
     config.num_epochs = 50

@@ -1,4 +1,4 @@
-"""Tables 5.1 to 5.3 as text, CSV and plot: claimed beside measured."""
+"""Tables 5.1 to 5.3 as text, CSV and plot: claimed and measured."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from experiments.lib.literature import Claim
 # The baseline first: differences are the second minus the first.
 LOSSES = {"cross-entropy": "ce", "MAM-SoftMax + SCE": "mam_sce"}
 
-_FIGURES = ("accuracy", "accuracy without twins", "balanced accuracy", "macro F1")
+_FIGURES = ("accuracy", "deduplicated accuracy", "balanced accuracy", "macro F1")
 # The two metrics with columns and a paired comparison.
 _COMPARED = _FIGURES[:2]
 
@@ -89,12 +89,12 @@ def format_markdown(
     Markdown.
   """
   lines = [f"# {title}", "", *(f"- {key}: {text}" for key, text in protocol.items())]
-  columns = "method|source|claimed|ours|ours without twins|protocol|pretrained|doubts"
+  columns = "method|source|claimed|measured|deduplicated|protocol|pretrained|caveats"
   lines += [
     "",
-    'Accuracy in per cent. "Claimed" is what the source prints, by whatever protocol;',
-    '"ours" is measured: mean ± standard deviation over the runs below. Only figures',
-    "of one protocol can be compared.",
+    'Accuracy in percent. "Claimed" is the published result, under its own protocol;',
+    '"measured" is the mean ± standard deviation over the runs below. Only results',
+    "under the same protocol are comparable.",
     "",
     _line(columns.split("|")),
     "|---|---|---:|---:|---:|---|---|---|",
@@ -103,7 +103,7 @@ def format_markdown(
     _line(
       [
         *(c.method, c.source, f"{c.accuracy:.2f}", "", ""),
-        *(c.protocol, c.pretrained, c.doubts),
+        *(c.protocol, c.pretrained, c.caveats),
       ]
     )
     for c in claims
@@ -112,8 +112,8 @@ def format_markdown(
   if not_run:
     lines += ["", f"Not run: {not_run}"]
   if runs:
-    lines += ["", "## Every run", "", *_run_lines(runs)]
-    lines += ["", "## Paired difference", "", *_paired_lines(runs)]
+    lines += ["", "## Runs", "", *_run_lines(runs)]
+    lines += ["", "## Paired differences", "", *_paired_lines(runs)]
   return "\n".join(lines) + "\n"
 
 
@@ -123,7 +123,7 @@ def _our_cells(runs, not_run) -> list[list[str]]:
     own = [run for run in runs if run.loss == loss]
     cells = [f"EmoSynthNet, {loss}", "this table's command", ""]
     if not own:
-      reason = "the data set is missing, see below" if not_run else "not yet run"
+      reason = "data set missing, see below" if not_run else "not yet run"
       rows.append([*cells, "not run", "", "", "", reason])
       continue
     figures = [_spread(mean_of(runs, loss, figure)) for figure in _COMPARED]
@@ -135,7 +135,7 @@ def _our_cells(runs, not_run) -> list[list[str]]:
     if counts := report.get("pixel_forms", {}).get(name):
       where += f", pixel form: {pixel_form.describe_counts(counts)}"
     if official.startswith("fold "):  # "fold 3 of 0..9, by subject"
-      where = f"one fold a run, {official.partition(', ')[2]}"
+      where = f"one fold per run, {official.partition(', ')[2]}"
     start = report["config"]["init_from"]
     rows.append(
       [
@@ -171,7 +171,7 @@ def _run_lines(runs) -> list[str]:
 
 def _paired_lines(runs) -> list[str]:
   baseline, ours = LOSSES
-  lines = [f"{ours} less {baseline}, in percentage points:", ""]
+  lines = [f"{ours} minus {baseline}, in percentage points:", ""]
   for figure in _COMPARED:
     pairs = list(pairs_of(runs, figure).values())
     if not pairs:
@@ -179,26 +179,30 @@ def _paired_lines(runs) -> list[str]:
     difference = paired_difference(pairs)
     text = f"- {figure}: {difference['mean']:+.2f}"
     if len(pairs) == 1:
-      lines.append(f"{text}, one pair: no interval, chance alone may be the reason")
+      lines.append(
+        f"{text}, one pair: no interval; the difference may be due to chance"
+      )
       continue
     p = difference["p_value"]
-    test = "no test, as all differences are equal" if p != p else f"p = {p:.2g}"
+    test = "no test: all differences are equal" if p != p else f"p = {p:.2g}"
     low, high = difference["low"], difference["high"]
     lines.append(
       f"{text}, 95 % interval {low:+.2f} to {high:+.2f}, {test} ({len(pairs)} pairs)"
     )
   if len(lines) == 2:
-    return ["No pair is complete."]
+    return ["No complete pair."]
   lines += [
     "",
-    "Student's interval and two-sided test. It speaks of the spread over these runs,",
-    "not over other images. Accuracy is the figure that the comparison is about; the",
-    "one without twins is a check of it, not a second chance.",
+    "Student's t interval and two-sided test. They cover the variation over these "
+    "runs,",
+    "not the sampling of test images. Accuracy is the primary metric of the "
+    "comparison;",
+    "deduplicated accuracy is a check of it.",
   ]
   if any("fold" in run.unit for run in runs):
     lines += [
-      "The folds share their training images, so the interval is too narrow: take it",
-      "as a description.",
+      "The folds share training images, so the interval is too narrow and only",
+      "descriptive.",
     ]
   return lines
 
@@ -213,14 +217,14 @@ def format_csv(claims: Sequence[Claim], runs: Sequence[Run]) -> str:
   """Writes one line per row of the table."""
   rows: list[list[Any]] = [
     [
-      *("method", "source", "claimed", "ours", "deviation", "runs"),
-      *("without_twins", "without_twins_deviation"),
-      *("protocol", "pretrained", "doubts"),
+      *("method", "source", "claimed", "measured", "std", "runs"),
+      *("deduplicated", "deduplicated_std"),
+      *("protocol", "pretrained", "caveats"),
     ]
   ]
   for c in claims:
     own = (c.method, c.source, c.accuracy, *[""] * 5)
-    rows.append([*own, c.protocol, c.pretrained, c.doubts])
+    rows.append([*own, c.protocol, c.pretrained, c.caveats])
   # As in the Markdown, with all digits.
   for loss, cells in zip(LOSSES, _our_cells(runs, ""), strict=True):
     accuracy, rest = (
@@ -238,16 +242,16 @@ def format_runs_csv(runs: Sequence[Run]) -> str:
   """Writes one line per run: metrics of every seed and fold, in percent."""
   columns = [figure.replace(" ", "_") for figure in _FIGURES]
   rows: list[list[Any]] = [
-    ["loss", "run", *columns, "twins_left_out", "best_epoch", "batch_invariant"]
+    ["loss", "run", *columns, "images_removed", "best_epoch", "batch_invariant"]
   ]
   for run in runs:
-    twins = run.split[1].get("without_twins") or {}
+    rest = run.split[1].get("deduplicated") or {}
     rows.append(
       [
         run.loss,
         run.unit,
         *(run.figures.get(figure, "") for figure in _FIGURES),
-        twins.get("num_left_out", ""),
+        rest.get("num_left_out", ""),
         run.report["best_epoch"],
         run.report["batch_invariance"]["passed"],
       ]
@@ -300,7 +304,7 @@ def describe_invariance(runs: Sequence[Run]) -> str:
     run.folder.name for run in runs if not run.report["batch_invariance"]["passed"]
   ]
   if failed:
-    return f"FAILED in {', '.join(failed)}: these figures mean nothing"
+    return f"FAILED in {', '.join(failed)}: these results are invalid"
   return f"passed in all {len(runs)} runs" if runs else "not run"
 
 

@@ -27,7 +27,7 @@ def measured_rows(
   folds: int = 0,
   settings: Mapping[str, Any] | None = None,
   init_from: str = "",
-  without_twins: bool = False,
+  deduplicated: bool = False,
 ) -> list[Row]:
   """Builds the rows to train.
 
@@ -37,7 +37,7 @@ def measured_rows(
     settings: changes to the config for both losses.
     init_from: workdir of the run to start from; "{loss}" in it stands for the loss's
       variant.
-    without_twins: as for `Row`.
+    deduplicated: as for `Row`.
 
   Returns:
     One row a loss and fold, the losses of a fold together.
@@ -51,7 +51,7 @@ def measured_rows(
       if init_from:
         own["init_from"] = init_from.replace("{loss}", variant)
       label = loss if fold is None else f"{loss}, fold {fold}"
-      rows.append(Row(label, data, variant, settings=own, without_twins=without_twins))
+      rows.append(Row(label, data, variant, settings=own, deduplicated=deduplicated))
   return rows
 
 
@@ -86,8 +86,8 @@ def collect(
     own = read_json(run.folder / "data.json")
     if data.setdefault(run.unit, own) != own:
       raise ValueError(
-        f"{run.folder} was trained on other data than its pair: delete the older of "
-        "the two, or use another --workdir"
+        f"{run.folder} was trained on different data than its pair: delete the older "
+        "of the two, or use another --workdir"
       )
   return runs
 
@@ -96,7 +96,7 @@ def define_flags(seeds: int = 3) -> dict[str, Any]:
   """Defines the flags of tables 5.1 to 5.3; `seeds` is a flag's default."""
   own = {
     "num_epochs": flags.DEFINE_integer(
-      "num_epochs", 0, "Epochs at most; 0: as many as the scale has.", 0
+      "num_epochs", 0, "Maximum number of epochs; 0 for the scale's default.", 0
     )
   }
   cli.show_in_help(own)
@@ -167,7 +167,7 @@ def write_table(
     folder.mkdir(parents=True, exist_ok=True)
     config = comparison_rows.build_config(rows[0], 0, scale, data_dir)
     protocol = {
-      "data set": f"{config.data.name}; nothing was chosen on the reported split",
+      "data set": f"{config.data.name}; the reported split was not used for selection",
       "epochs": f"at most {config.num_epochs}, batch {config.batch_size}",
       "class weights in the training loss": config.class_weights,
       "test-time augmentation": "none",
@@ -184,7 +184,7 @@ def write_table(
     face_report.plot_pairs(
       runs, f"{title}, {scale} scale", folder / f"{name}_pairs.png"
     )
-    logging.info("%d of %d runs are in %s.", len(runs), len(rows) * seeds, folder)
+    logging.info("Finished %d of %d runs, in %s.", len(runs), len(rows) * seeds, folder)
     return text
 
   reports = comparison.read_finished(rows, workdir, **where)

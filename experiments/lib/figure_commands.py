@@ -16,18 +16,18 @@ def command_of(
   output: pathlib.Path | None = None,
   data_dir: str | None = None,
 ) -> list[str]:
-  """Returns the command line that draws a figure, without the interpreter.
+  """Returns the command line that plots a figure, without the interpreter.
 
   Args:
     figure: of `thesis_figures.figures_of`.
     workdirs: of its runs, in the order of its rows.
     scale: "full" or "small".
     output: folder of the images; None for the default.
-    data_dir: folder of the data set that a figure without rows reads; None for the
+    data_dir: data set directory of a figure without rows; None for the
       default.
   """
   own = [f"--workdir={each}" for each in workdirs]
-  # The commands of the plane compare one run with others.
+  # Commands of a plane compare one run with others.
   if figure.kind in ("landscape", "curvature"):
     own[1:] = [f"--compare={','.join(map(str, workdirs[1:]))}"]
   if data_dir and not figure.rows:
@@ -49,19 +49,19 @@ def help_of(figure: Figure) -> str:
   number = figure.numbers[0]
   blocks = [f"{figure.name.capitalize()}: {figure.title}."]
 
-  blocks += ["To draw it:", _shell(command_of(figure, workdirs, "small"))]
+  blocks += ["To plot it:", _shell(command_of(figure, workdirs, "small"))]
   if figure.rows:
     both = ["-m", "experiments.all_figures", "--scale=small", f"--only={number}"]
-    blocks += ["To train its missing runs first, and draw it:", _shell(both)]
+    blocks += ["To train its missing runs and plot it:", _shell(both)]
   if figure.training:
-    blocks += ["To train such runs one by one:", *map(_shell, figure.training)]
+    blocks += ["To train its runs one by one:", *map(_shell, figure.training)]
 
   blocks += [textwrap.fill(note, 80) for note in figure.notes]
   return "\n\n".join(blocks) + "\n"
 
 
 def _shell(command: Sequence[str]) -> str:
-  """A command line for a shell, broken at its flags where it is long."""
+  """Formats a command line for a shell, with a line per flag if it is long."""
   words = ["python", *map(shlex.quote, command)]
   line = "  " + " ".join(words)
   if len(line) <= 80:

@@ -1,6 +1,6 @@
 """Names, origins and flags of the thesis's figures.
 
-Beside every image lies a text of the same name: the runs, seeds, commands and commits
+Every image has a text file of the same name, with the runs, seeds, commands and commits
 behind it.
 """
 
@@ -21,18 +21,18 @@ from emosynth_jax.workdir import record as run_record
 def paths_of_runs(
   path: pathlib.Path, runs: Sequence[run_files.RunFiles]
 ) -> list[pathlib.Path]:
-  """A picture's path for each of several runs.
+  """Returns an image path for each of several runs.
 
   Args:
-    path: without what tells a run.
+    path: without the run's suffix.
     runs: of any kind.
 
   Returns:
     The path with the run's data set (and fold), network, loss and seed in its name, and
-    where that doesn't tell it from the others its folder.
+    its folder if they are not unique.
 
   Raises:
-    ValueError: if a run is there twice.
+    ValueError: if a run is given twice.
   """
   names = []
   for run in runs:
@@ -53,13 +53,12 @@ def paths_of_runs(
 def tell_apart(
   names: Sequence[str], groups: Sequence[Sequence[run_files.RunFiles]], form: str
 ) -> list[str]:
-  """Names of groups of runs of which no two are equal.
+  """Makes the names of groups of runs unique.
 
   Args:
-    names: one a group.
+    names: one per group.
     groups: runs.
-    form: of a name and of what its group's first folder is called, for names that are
-      there more than once.
+    form: format of a duplicate name and the name of its group's first folder.
 
   Returns:
     The names, with their folders where they need them.
@@ -69,7 +68,7 @@ def tell_apart(
   """
   folders = [own[0].workdir.resolve() for own in groups]
   if twice := [folder for folder in folders if folders.count(folder) > 1]:
-    raise ValueError(f"--workdir: {twice[0]} is there twice")
+    raise ValueError(f"--workdir: {twice[0]} is given twice")
   common = os.path.commonpath(folders) if folders else ""
   endings = (
     [folder.name for folder in folders],
@@ -86,32 +85,32 @@ def tell_apart(
 
 
 def write_origin(path: pathlib.Path, workdirs: Sequence[str], text: str = "") -> None:
-  """Writes beside a picture by what it was made.
+  """Writes the text file of an image, with its command and runs.
 
   Args:
-    path: of the picture.
+    path: of the image.
     workdirs: the runs that it shows.
-    text: what else is to be said, first.
+    text: further text, placed first.
   """
   made = provenance.provenance()
   lines = [text] if text else []
-  lines.append(f"made by: {made['command']}\ncommit: {made['commit']}\n")
+  lines.append(f"command: {made['command']}\ncommit: {made['commit']}\n")
   lines += describe_runs(workdirs)
   content = "\n".join(lines) + "\n"
   files.write_atomically(path.with_suffix(".txt"), content.encode())
 
 
 def describe_runs(workdirs: Sequence[str]) -> list[str]:
-  """By what runs were trained, some lines each.
+  """Describes how runs were trained, in some lines each.
 
   Args:
     workdirs: the runs' folders.
 
   Returns:
-    A text for each.
+    A text per run.
 
   Raises:
-    FileNotFoundError: if one holds no run, or no epochs.
+    FileNotFoundError: if a folder has no run, or no epochs.
     ValueError: if one is damaged.
   """
   lines = []
@@ -144,7 +143,7 @@ def define_flags(*, images: int | None = None, points: int | None = None) -> Non
   flags.DEFINE_multi_string(
     "workdir",
     None,
-    "Folder of a trained run; may be given several times.",
+    "Workdir of a trained run; may be given several times.",
     required=True,
   )
   cli.define_traceback()
@@ -153,7 +152,11 @@ def define_flags(*, images: int | None = None, points: int | None = None) -> Non
   flags.DEFINE_enum(
     "split", "test", ["train", "validation", "test"], "Split of the images."
   )
-  flags.DEFINE_integer("images", images, "Images of the split at most; 0 for all.", 0)
+  flags.DEFINE_integer(
+    "images", images, "Maximum number of images of the split; 0 for all.", 0
+  )
   if points is not None:
-    flags.DEFINE_integer("points", points, "Points of the t-SNE at most; 0 for all.", 0)
+    flags.DEFINE_integer(
+      "points", points, "Maximum number of points of t-SNE; 0 for all.", 0
+    )
   cli.define_data_dir()

@@ -1,4 +1,4 @@
-"""Figures for which trained networks are run again: Grad-CAM, embeddings."""
+"""Figures that evaluate trained networks: Grad-CAM, embeddings."""
 
 import functools
 import pathlib
@@ -18,19 +18,18 @@ from emosynth_jax.training.restore import load_network
 from emosynth_jax.utils import progress
 from experiments.lib import figures
 
-# Of Grad-CAM: images at a time, and how many such batches between two lines on the
-# screen.
+# Of Grad-CAM: batch size, and number of batches between progress lines.
 _BATCH_SIZE, _BATCHES_A_CALL = 64, 8
 
 
 def draw_saliency(given: Any, path: pathlib.Path) -> None:
-  """Of each run: images, Grad-CAM, guided backpropagation and their product.
+  """Plots images, Grad-CAM, guided backpropagation and their product for each run.
 
   For each class one image that is classified well and one that is not.
 
   Args:
     given: the flags.
-    path: a PNG file; what tells the run is added to its name.
+    path: a PNG file; a suffix identifying the run is added to its name.
 
   Raises:
     FileNotFoundError, ValueError, CheckpointError: as `restore.load_network`.
@@ -71,7 +70,7 @@ def draw_saliency(given: Any, path: pathlib.Path) -> None:
 def _explain(
   explain: Callable[..., Any], images: np.ndarray, shared: tuple[Any, ...], label: str
 ) -> dict[str, np.ndarray]:
-  """The maps of many images, a few batches a call, with a line now and then."""
+  """Computes the maps of many images in batches, with progress lines."""
   total = len(images)
   batch_size = min(_BATCH_SIZE, total)
   program = jax.jit(functools.partial(explain, batch_size=batch_size))
@@ -88,17 +87,17 @@ def _explain(
 
 
 def draw_embeddings(given: Any, path: pathlib.Path) -> None:
-  """t-SNE of the runs' embeddings on the same images, and their separation as text.
+  """Plots t-SNE of the runs' embeddings on the same images; writes their separation.
 
   Args:
     given: the flags.
-    path: the PNG file; its text has the figures and paired differences.
+    path: the PNG file; its text file has the metrics and paired differences.
 
   Raises:
     FileNotFoundError, ValueError, CheckpointError: as `embedding_run.embed_runs`,
       before the first run is embedded.
   """
-  # Not only when the picture is done: a file may be missing.
+  # Checked before the plot: a file may be missing.
   figures.describe_runs(given.workdir)
   found = embedding_run.embed_runs(
     given.workdir,

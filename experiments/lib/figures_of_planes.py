@@ -34,7 +34,7 @@ def draw_curvature(given: Any, path: pathlib.Path) -> None:
     ValueError: for a grid of a single point.
   """
   if given.grid < 3:
-    raise ValueError(f"--grid: expected 3 or more points a side, got {given.grid}")
+    raise ValueError(f"--grid: expected at least 3 points per side, got {given.grid}")
   workdirs = [given.workdir, *given.compare]
   found = eigenvalues.maps_of(workdirs, given)
   curvature_plots.plot_ratios(found, path)

@@ -1,4 +1,4 @@
-"""Figures drawn of what finished runs wrote: curves by epoch, confusion matrices."""
+"""Figures of finished runs' files: training curves and confusion matrices."""
 
 import pathlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from emosynth_jax.utils import plotting
 from emosynth_jax.workdir import seed_summary
 from experiments.lib import figures
 
-# Panels of curves: what the axis says, its factor and the keys of metrics.jsonl.
+# Panels of curves: axis label, factor and keys of metrics.jsonl.
 FIT = (
   ("accuracy (%)", 100, ("train/accuracy", "validation/accuracy")),
   ("loss", 1, ("train/loss", "validation/loss")),
@@ -23,12 +23,13 @@ ACCURACIES = (
   ("validation accuracy (%)", 100, ("validation/accuracy",)),
 )
 _LOSSES = (
-  "Training: mean over an epoch, under augmentation and dropout, the loss each run's "
-  "own with its margin.\nValidation: after the epoch, without either, the loss "
-  "cross-entropy of the margin-free logits."
+  "Training: mean over an epoch, with augmentation and dropout; loss: each run's own, "
+  "with its margin.\n"
+  "Validation: after the epoch, without either; loss: cross-entropy of the "
+  "margin-free logits."
 )
 _TRAINING = (
-  "Training accuracy: mean over an epoch, under augmentation and dropout. Validation: "
+  "Training accuracy: mean over an epoch, with augmentation and dropout. Validation: "
   "after the epoch, without either."
 )
 
@@ -36,11 +37,11 @@ _TRAINING = (
 def draw_curves(
   workdirs: Sequence[str], path: pathlib.Path, panels: Sequence[Any] = FIT
 ) -> None:
-  """Curves by epoch: a row for each data set, a colour for each kind of run.
+  """Plots curves by epoch: one row per data set, one color per config.
 
-  Runs that differ in the seed alone are one kind, and their mean is drawn, as far as
-  all of them go; a single run is named with its seed. Training is dashed where a
-  panel has both. Two panels of accuracies have one scale.
+  Runs that differ only in the seed are averaged, over their common epochs; the label
+  of a single run has its seed. Training is dashed where a panel has both. Two panels
+  of accuracies share one scale.
 
   Args:
     workdirs: of runs that were evaluated.
@@ -81,7 +82,7 @@ def draw_curves(
           )
       axis.set_xlabel("epoch")
       axis.set_ylabel(name)
-      # Shared axes leave out the numbers of the second, which has words of its own.
+      # Shared axes have no tick labels on the second panel, which has its own label.
       axis.yaxis.set_tick_params(labelleft=True)
       axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
       plotting.clean(axis)
@@ -104,7 +105,7 @@ def _marker(i: int) -> str:
 def _kinds(
   runs: Sequence[run_files.RunFiles],
 ) -> dict[str, list[run_files.RunFiles]]:
-  """Runs of one config by a label that tells it from the others."""
+  """Groups runs by config, under distinct labels."""
   groups = config_groups.group_by_config(runs)
   for own in groups:
     seed_summary.check_same_data(
@@ -112,7 +113,7 @@ def _kinds(
     )
   configs = [own[0].report["config"] for own in groups]
   names = [f"{c['model']['name']}, {c['loss']['name']}" for c in configs]
-  # Two recipes of one network and loss are told by their folders.
+  # Recipes of one network and loss are distinguished by their folders.
   names = figures.tell_apart(names, groups, "{} ({})")
   return {
     f"{name}, {_describe_seeds(own)}": own
@@ -125,11 +126,11 @@ def _describe_seeds(runs: Sequence[run_files.RunFiles]) -> str:
 
 
 def draw_confusions(workdirs: Sequence[str], path: pathlib.Path) -> None:
-  """The confusion matrix of each run's reported split.
+  """Plots the confusion matrix of each run's reported split.
 
   Args:
     workdirs: of runs that were evaluated.
-    path: a PNG file; what tells the run is added to its name.
+    path: a PNG file; a suffix identifying the run is added to its name.
 
   Raises:
     FileNotFoundError, ValueError: as `run_files.read_run`; ValueError, too, for a run

@@ -1,4 +1,4 @@
-"""The figure of embeddings of two and three dimensions, by networks of its own.
+"""Figure of two- and three-dimensional embeddings of small networks trained for it.
 
 A small network whose embedding is drawn without a projection: in the plane, or as a
 direction in space. All losses of one seed start from the same parameters and see the
@@ -24,10 +24,10 @@ from experiments.lib import toy_embeddings
 def format_summary(
   summary: Mapping[str, Mapping[str, Any]], protocol: Mapping[str, Any]
 ) -> str:
-  """The table as text, which ends in a newline."""
+  """Formats the table as text that ends in a newline."""
   lines = [f"{key}: {value}" for key, value in protocol.items()]
   for dim, by_loss in summary.items():
-    lines += ["", f"{dim}-D embedding, mean ± deviation over the seeds"]
+    lines += ["", f"{dim}-D embedding, mean ± standard deviation over seeds"]
     rows = [["", *by_loss]]
     rows += [
       [figure, *(_with_deviation(own[figure], digits) for own in by_loss.values())]
@@ -54,10 +54,10 @@ def draw(
   class_names: Sequence[str],
   title: str,
 ) -> None:
-  """A row for each dimension, a column for each loss, of the first seed.
+  """Plots one row per dimension and one column per loss, of the first seed.
 
-  In two dimensions the embeddings as they are, with the directions of the classes'
-  weights as rays; in three their directions, on the unit sphere.
+  Two-dimensional embeddings are plotted directly, with the class weight directions as
+  rays; three-dimensional ones as directions on the unit sphere.
   """
   figure = plotting.new_figure(
     3.4 * len(toy_embeddings.LOSSES) + 1, 3.6 * len(toy_embeddings.DIMENSIONS) + 1.2
@@ -77,9 +77,10 @@ def draw(
         axis = figure.add_subplot(*position, projection="3d")
         _draw_sphere(axis, one.points, labels)
       axis.set_title(
-        f"{label}, {dim}-D\naccuracy {100 * one.figures['accuracy']:.1f} %, angle to "
-        f"own {one.figures['angle_to_own']:.1f}°,\nto the nearest other "
-        f"{one.figures['angle_to_other']:.1f}°",
+        f"{label}, {dim}-D\n"
+        f"accuracy {100 * one.figures['accuracy']:.1f} %, angle to own class mean "
+        f"{one.figures['angle_to_own']:.1f}°,\n"
+        f"to nearest other {one.figures['angle_to_other']:.1f}°",
         fontsize=8.5,
       )
   figure.legend(
@@ -131,7 +132,7 @@ def _draw_sphere(axis, points, labels):
         marker=embedding_plots.MARKERS[k % len(embedding_plots.MARKERS)],
         alpha=alpha,
         depthshade=False,
-        # The palest of the colours needs an edge on white.
+        # The lightest color needs an edge on white.
         edgecolor="#555555",
         linewidth=0.25,
       )
@@ -155,11 +156,11 @@ def _interval(figure: Mapping[str, Any], digits: int) -> str:
 
 
 def make_figure(given: Any, path: pathlib.Path) -> None:
-  """Trains, draws and writes what the flags ask for.
+  """Trains the networks, plots them and writes the results.
 
   Args:
     given: the flags.
-    path: the PNG file; the .txt, .json and .npz are beside it.
+    path: the PNG file; the .txt, .json and .npz files have the same stem.
   """
 
   def load(split, limit):
@@ -172,7 +173,7 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
   found = toy_embeddings.run_all(training, validation, seeds, given.epochs)
   provenance = run_provenance.provenance()
   protocol = {
-    "data": f"MNIST, {len(training)} of train; numbers of {len(validation)} held out",
+    "data": f"MNIST, {len(training)} of train; metrics of {len(validation)} held out",
     "training": f"Adam from {toy_embeddings.LEARNING_RATE} by a cosine, batches of "
     f"{toy_embeddings.BATCH_SIZE}, {given.epochs} epochs, no augmentation",
     "losses": "; ".join(
@@ -207,19 +208,22 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
     found,
     validation.labels,
     validation.class_names,
-    f"MNIST, {len(training):,} images of train; drawn: {len(validation):,} held out, "
-    f"seed {seeds[0]}",
+    f"MNIST, {len(training):,} images of train; plotted: {len(validation):,} held "
+    f"out, seed {seeds[0]}",
   )
   print(text, end="")
   print(f"{path.name}, .txt, .json and .npz are in {path.parent}")
 
 
 def define_flags() -> None:
-  """The flags of this command."""
-  flags.DEFINE_string("data_dir", "data/tfds", "Folder of the data sets.")
-  flags.DEFINE_integer("seeds", 3, "Number of seeds, counted from 0.", 1)
+  """Defines the command's flags."""
+  flags.DEFINE_string("data_dir", "data/tfds", "Data set directory.")
+  flags.DEFINE_integer("seeds", 3, "Number of seeds, from 0.", 1)
   flags.DEFINE_integer(
-    "images", 4000, "Training images, drawn by class.", toy_embeddings.BATCH_SIZE
+    "images",
+    4000,
+    "Number of training images, stratified by class.",
+    toy_embeddings.BATCH_SIZE,
   )
-  flags.DEFINE_integer("epochs", 15, "Epochs of training.", 1)
+  flags.DEFINE_integer("epochs", 15, "Number of training epochs.", 1)
   command_cli.define_traceback()

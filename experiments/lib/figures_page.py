@@ -1,4 +1,4 @@
-"""One page of all figures of the thesis: pictures, their runs, and what is missing."""
+"""HTML page of all figures of the thesis: images, their runs, and missing figures."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -14,20 +14,20 @@ def build(
   folder: pathlib.Path,
   made_by: Mapping[str, Any],
 ) -> str:
-  """The page's HTML, with the pictures in it.
+  """Renders the page, with embedded images.
 
   Args:
-    figures: all that there are.
-    records: by stem, as `all_figures.make_figure` gives them; a figure without one
-      was not asked for.
-    folder: of the pictures and of the texts beside them.
+    figures: all figures.
+    records: by stem, of `all_figures.make_figure`; a figure without one
+      was not requested.
+    folder: of the images and their text files.
     made_by: of `provenance.provenance`.
 
   Returns:
     The HTML.
 
   Raises:
-    ValueError: if a picture is damaged.
+    ValueError: if an image is damaged.
   """
   parts = [_part(figure, records.get(figure.stem, {}), folder) for figure in figures]
   drawn = [part for part in parts if part["pictures"]]
@@ -38,7 +38,7 @@ def build(
     {
       "kind": "emosynth_jax",
       "title": "Figures of the thesis, redrawn",
-      "sections": [*sections, *([("others", "Not here")] if others else [])],
+      "sections": [*sections, *([("others", "Missing figures")] if others else [])],
       "drawn": drawn,
       "others": others,
       "made_by": made_by,
@@ -47,16 +47,16 @@ def build(
 
 
 def _part(figure, record, folder):
-  # Somebody may have taken one away since.
+  # A file may have been removed since.
   shown = [
     path for name in record.get("pictures", ()) if (path := folder / name).exists()
   ]
-  # A picture's own, and what is said of all of a figure's pictures.
+  # The text of one image, and that of all images of the figure.
   texts = [path.with_suffix(".txt") for path in shown]
   texts = dict.fromkeys([*texts, folder / f"{figure.stem}.txt"] if shown else [])
-  state = record.get("state", "not asked for")
+  state = record.get("state", "not requested")
   if record.get("pictures") and not shown:
-    state = "drawn, but its pictures are gone"
+    state = "plotted, but its images are missing"
   return {
     "id": figure.stem,
     "short": ", ".join(figure.numbers),

@@ -10,7 +10,7 @@ give other accuracies (docs/protocols.md).
 
 from typing import NamedTuple
 
-UNKNOWN = "unknown to us"
+UNKNOWN = "unknown"
 
 # The tables of the thesis specify the split only as "test set".
 _TEST_SET = "test set; how the epoch was chosen: unknown to us"
@@ -25,7 +25,7 @@ class Claim(NamedTuple):
     accuracy: as claimed, in percent.
     protocol: split, and the split used to select the epoch.
     pretrained: data of the pretraining, or "no".
-    doubts: caveats for comparing the result with others.
+    caveats: caveats for comparing the result with others.
   """
 
   method: str
@@ -33,7 +33,7 @@ class Claim(NamedTuple):
   accuracy: float
   protocol: str = _TEST_SET
   pretrained: str = UNKNOWN
-  doubts: str = ""
+  caveats: str = ""
 
 
 FER2013 = (
@@ -44,9 +44,9 @@ FER2013 = (
     "28,709 / 7,178: PublicTest and PrivateTest together; how the epoch was chosen: "
     "not stated",
     "not stated",
-    "people score about 65 %, no audited single network from scratch, chosen on "
-    "PublicTest, has more than about 72.6 %; form of the images, deviation and seed "
-    "not stated; 19 % of PrivateTest have a twin in another split",
+    "human accuracy is about 65 %, no audited single network from scratch, chosen on "
+    "PublicTest, has more than about 72.6 %; pixel form, standard deviation and seeds "
+    "not stated; 19 % of PrivateTest have a near-duplicate in another split",
   ),
   Claim(
     "PAtt-Lite",
@@ -54,8 +54,7 @@ FER2013 = (
     92.50,
     _TEST_SET,
     "ImageNet (MobileNetV1)",
-    "its attention runs across the images of a batch: issue 6, where an author "
-    "confirms the oversight, and 13",
+    "attention across the images of a batch: issue 6 (confirmed by an author) and 13",
   ),
   Claim(
     "ResEmoteNet (not in the thesis)",
@@ -63,8 +62,8 @@ FER2013 = (
     79.79,
     _TEST_SET,
     UNKNOWN,
-    "issues 13, 16, 23, 34, 39: others get 58 to 72 %; 32, 40, 49: 90 % and more on "
-    "the files that the author shares; 42, 47: augmentation before the split",
+    "issues 13, 16, 23, 34, 39: reproductions have 58 to 72 %; 32, 40, 49: 90 % and "
+    "more on the author's files; 42, 47: augmentation before the split",
   ),
   Claim(
     "Ensemble of ResMaskingNet and 6 others",
@@ -80,8 +79,8 @@ FER2013 = (
     76.12,
     "test folder; epoch chosen on a validation folder (train.py)",
     "ImageNet (models.py)",
-    "ten crops averaged at test time, one seed (train.py); issue 6: others get 71.4 "
-    "and 71.6 with the tiny one",
+    "ten crops averaged at test time, one seed (train.py); issue 6: reproductions of "
+    "the tiny variant have 71.4 and 71.6",
   ),
   Claim("Segmentation VGG-19", "as the thesis quotes it, [125]", 75.97),
   Claim("Local learning, deep + BOW", "as the thesis quotes it, [69]", 75.42),
@@ -93,7 +92,7 @@ FER2013 = (
     74.14,
     "private test; epoch chosen by validation accuracy (README)",
     "ImageNet (issue 7)",
-    "issues 9, 41: others get 65.6 to 73.6",
+    "issues 9, 41: reproductions have 65.6 to 73.6",
   ),
   Claim(
     "ResNet18 with tricks",
@@ -111,8 +110,8 @@ FER2013 = (
     "PublicTest, ten crops averaged; rate and epoch chosen on PrivateTest "
     "(data/fer2013.py)",
     "no",
-    "no PrivateTest accuracy: the splits have changed places, and its notebook's "
-    "confusion matrix has PublicTest's class counts; others get 72.0 to 72.1",
+    "no PrivateTest accuracy: the splits are swapped, and the notebook's confusion "
+    "matrix has PublicTest's class counts; reproductions have 72.0 to 72.1",
   ),
   Claim("CNNs and BOVW + global SVM", "as the thesis quotes it, [122]", 73.25),
   Claim("ResNet50", "as the thesis quotes it, [127]", 73.20),
@@ -126,7 +125,7 @@ FER2013 = (
     "issue 27: about 72.6 where the epoch is chosen on PublicTest",
   ),
   Claim("SE-Net50", "as the thesis quotes it, [127]", 72.50),
-  Claim("CNN hyperparameter optimisation", "as the thesis quotes it, [78]", 72.16),
+  Claim("CNN hyperparameter optimization", "as the thesis quotes it, [78]", 72.16),
   Claim("Ad-Corre", "as the thesis quotes it, [74]", 72.03),
 )
 
@@ -139,7 +138,7 @@ RAF_DB = (
     94.76,
     "test; validation is a fifth of the augmented training images (issue 36)",
     UNKNOWN,
-    "issue 36: augmented, then split; issue 50: 36 % by its own checkpoint",
+    "issue 36: augmented, then split; issue 50: 36 % with its own checkpoint",
   ),
   Claim(
     "EmoSynthNet, MAM-SoftMax + SCE",
@@ -147,7 +146,7 @@ RAF_DB = (
     91.94,
     "test set of 3,068; how the epoch was chosen: not stated",
     "not stated",
-    "no deviation or seed stated; networks from scratch reach 80 to 85 %",
+    "standard deviation and seeds not stated; networks from scratch reach 80 to 85 %",
   ),
   Claim(
     "DDAMFN",
@@ -156,7 +155,7 @@ RAF_DB = (
     91.35,
     'the folder "val", on which the epoch was chosen (rafdb_train.py)',
     "faces (MS-Celeb-1M, issue 16)",
-    "issues 9, 17: others get 89.9 and 91.0; no seed",
+    "issues 9, 17: reproductions have 89.9 and 91.0; no seed",
   ),
   Claim("ViT-base + MAE", "as the thesis quotes it, [131]", 91.07),
   Claim("TransFER", "as the thesis quotes it, [132]", 90.91),
@@ -174,7 +173,7 @@ RAF_DB = (
     89.70,
     f"{_CHOSEN_ON_TEST} (rafdb.py)",
     "faces (MS-Celeb-1M)",
-    "issues 6, 22: others get 89.0; no seed was set, says the author",
+    "issues 6, 22: reproductions have 89.0; no seed set, according to the author",
   ),
   Claim("RUL (ResNet-18)", "as the thesis quotes it, [70]", 88.98),
   Claim("PSR (VGG-16)", "as the thesis quotes it, [128]", 88.98),
@@ -192,8 +191,8 @@ RAF_DB = (
     88.36,
     f"{_CHOSEN_ON_TEST} (main.py)",
     "faces (MS-Celeb-1M)",
-    "issue 10: no fixed seed, says the author; the same figure as the row above, in "
-    "the thesis",
+    "issue 10: no fixed seed, according to the author; the thesis has the same number "
+    "in the row above",
   ),
   Claim("DACL (ResNet-18)", "as the thesis quotes it, [116]", 87.78),
   Claim("MixAugment", "as the thesis quotes it, [134]", 87.54),
@@ -213,7 +212,7 @@ CK_PLUS = (
     "10 folds; by subject or by frame: not stated; last two frames and the first, "
     "contempt merged with neutral",
     "FER-2013 and RAF-DB",
-    "two frames of a sequence are nearly one image: folds by frame leak",
+    "frames of a sequence are near-duplicates: folds by frame leak",
   ),
   Claim(
     "PAtt-Lite",
@@ -221,7 +220,7 @@ CK_PLUS = (
     100.00,
     _FOLDS,
     "ImageNet (MobileNetV1)",
-    "its attention runs across the images of a batch: issues 6 and 13",
+    "attention across the images of a batch: issues 6 and 13",
   ),
   Claim(
     "ViT + SE",
@@ -253,6 +252,6 @@ CK_PLUS = (
     94.64,
     "10 folds; by subject or by frame: unknown to us",
     UNKNOWN,
-    "issues 18, 49: others get 88 to 90",
+    "issues 18, 49: reproductions have 88 to 90",
   ),
 )

@@ -1,4 +1,4 @@
-"""The thesis's figures: what each shows, its runs, its flags and notes."""
+"""The thesis's figures: title, runs, flags and notes of each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,11 +14,10 @@ class Figure(NamedTuple):
   """One image, or one command's images.
 
   Attributes:
-    numbers: the thesis's own; two figures may be drawn side by side.
+    numbers: the thesis's numbers; one plot may show two figures.
     kind: of `experiments.figure.KINDS`.
-    title: what it shows.
-    rows: the runs that are drawn, in this order; none if the figure trains networks
-      of its own.
+    title: description.
+    rows: the runs to plot, in this order; none if the figure trains its own networks.
     every_seed: whether all seeds are drawn, or the first alone.
     small: flags in the small scale.
     full: flags in the full scale.
@@ -42,17 +41,17 @@ class Figure(NamedTuple):
 
   @property
   def name(self) -> str:
-    """As in "figures 3.8 and 3.9"."""
+    """Numbers as text, for example "figures 3.8 and 3.9"."""
     return f"figure{'s' * (len(self.numbers) > 1)} " + " and ".join(self.numbers)
 
   @property
   def stem(self) -> str:
-    """Beginning of its files' names, as "figure_3_8"."""
+    """Prefix of its file names, for example "figure_3_8"."""
     return "figure_" + self.numbers[0].replace(".", "_")
 
 
 def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
-  """All of them, in the thesis's order.
+  """Returns all figures, in the thesis's order.
 
   Args:
     scale: "full" or "small", see `comparison_rows.build_config`.
@@ -62,9 +61,9 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
     The figures. Their rows are those of the tables, whose runs they share.
   """
   settings = {"num_epochs": face_epochs} if face_epochs else {}
-  fer2013 = face_tables.measured_rows("fer2013", settings=settings, without_twins=True)
-  raf_db = face_tables.measured_rows("raf_db", settings=settings, without_twins=True)
-  # One fold: a picture of all would be of ten networks.
+  fer2013 = face_tables.measured_rows("fer2013", settings=settings, deduplicated=True)
+  raf_db = face_tables.measured_rows("raf_db", settings=settings, deduplicated=True)
+  # One fold: all folds would be ten networks.
   ck_plus = face_tables.measured_rows("ck_plus", folds=1, settings=settings)
   cifar10 = [Row(f"EmoSynthNet, {v}", "cifar10", v) for v in ("ce", "mam")]
   # The thesis trains this network for 30 epochs.
@@ -92,7 +91,7 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       "Confusion matrices of EmoSynthNet on MNIST and CIFAR-10",
       _EMOSYNTHNET,
       notes=[
-        "An image for each run, of its reported split, with counts beside the shares.",
+        "An image for each run, of its reported split, with counts and percentages.",
       ],
     ),
     Figure(
@@ -101,9 +100,9 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       "Grad-CAM of EmoSynthNet on CIFAR-10, with its confidence",
       _EMOSYNTHNET[1:],
       notes=[
-        "An image for each run. The images are drawn by a fixed seed, one "
+        "An image for each run. The images are sampled with a fixed seed, one "
         "classified correctly and one misclassified of each class, with guided "
-        "backpropagation beside them.",
+        "backpropagation.",
       ],
     ),
     Figure(
@@ -114,7 +113,7 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       every_seed=True,
       notes=[
         "Training (3.8) on the left, validation (3.9) on the right. The runs are of "
-        "table 3.3. Seeds of one network are drawn as their mean.",
+        "table 3.3. Seeds of one network are averaged.",
       ],
     ),
     Figure(
@@ -134,17 +133,17 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       "Embeddings of two and three dimensions on MNIST, by loss",
       data="mnist",
       notes=[
-        "A small network whose embedding is drawn without a projection: in the "
-        "plane, or as a direction in space. Cross-entropy (softmax), MAM-SoftMax, "
+        "A small network whose embedding is plotted without projection: in the plane, "
+        "or as a direction in space. Cross-entropy (softmax), MAM-SoftMax, "
         "MAM-SoftMax with SCE, and ArcFace for reference, on a few thousand images; "
-        "two to three minutes on one core. All losses of one seed start from the "
-        "same parameters and see the same batches. The numbers are of validation "
-        "images, held out of train; nothing is chosen by them.",
+        "two to three minutes on one core. For one seed, all losses have the same "
+        "initialization and batches. Metrics are of validation images, held out of "
+        "train and not used for selection.",
         "Outputs: figure_4_2.png (the first seed), figure_4_2.txt and .json (all "
         "seeds), figure_4_2.npz (embeddings and the last layers' weights).",
-        "The last layer has no bias, as in the papers on angular margins, so that "
-        "the classes are separated by angle. The thesis does not describe its "
-        "network: the setting is this project's.",
+        "The last layer has no bias, as in the papers on angular margins, so that the "
+        "classes are separated by angle. The thesis does not describe its network: "
+        "the setting is this project's own.",
       ],
     ),
     Figure(
@@ -163,15 +162,14 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
     Figure(
       ("4.4",),
       "landscape",
-      "Contours of the loss around networks trained with two losses",
+      "Loss contours around networks trained with two losses",
       fer2013,
       small=["--grid=25", "--images=256"],
       full=["--grid=51", "--images=1024"],
       notes=[
-        "The flags are those of emosynth_jax.analysis.loss_landscape, whose files "
-        "stay in the workdirs; a landscape that is there is not computed again. "
-        "Directions, images, axes and levels are the same for all runs; the loss is "
-        "the margin-free cross-entropy for all.",
+        "The flags are those of emosynth_jax.analysis.loss_landscape, whose results "
+        "are cached in the workdirs. Directions, images, axes and levels are the same "
+        "for all runs; the loss is the margin-free cross-entropy for all.",
       ],
     ),
     Figure(
@@ -183,9 +181,8 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       full=["--grid=21", "--images=256", "--steps=30"],
       defaults={"grid": 21},
       notes=[
-        "The flags are those of emosynth_jax.analysis.curvature, whose files stay "
-        "in the workdirs; a map that is there is not computed again. The plane is "
-        "that of figure 4.4.",
+        "The flags are those of emosynth_jax.analysis.curvature, whose results are "
+        "cached in the workdirs. The plane is that of figure 4.4.",
       ],
     ),
     Figure(
@@ -197,8 +194,7 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       small=points,
       notes=[
         "The runs are of table 4.1; several seeds of each give paired differences. "
-        "The text beside the image has the separation of the classes, which t-SNE "
-        "does not show.",
+        "The .txt file has the class separation metrics, which t-SNE does not show.",
       ],
     ),
     Figure(
@@ -209,8 +205,8 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       every_seed=True,
       small=points,
       notes=[
-        "The runs are of table 5.1, the images PrivateTest's. The text beside the "
-        "image has the separation of the classes, which t-SNE does not show.",
+        "The runs are of table 5.1, the images PrivateTest's. The .txt file has the "
+        "class separation metrics, which t-SNE does not show.",
       ],
     ),
     Figure(
@@ -221,7 +217,7 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       every_seed=True,
       notes=[
         "The runs are of table 5.1; validation is PublicTest. Seeds of one loss are "
-        "drawn as their mean.",
+        "averaged.",
       ],
     ),
     Figure(
@@ -243,8 +239,8 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       defaults={"points": 0},
       notes=[
         "The runs are of table 5.2 and need your copy of the data. The thesis shows "
-        '"hard samples" separately and does not say which they are: here all test '
-        "images are drawn by default.",
+        '"hard samples" separately and does not define them: by default all test '
+        "images are plotted.",
       ],
     ),
     Figure(
@@ -263,7 +259,7 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       ck_plus,
       notes=[
         "The runs are of table 5.3, a fold each, and need your copy of the data. A "
-        "fold is a tenth of the subjects: table 5.3 has all of them together.",
+        "fold is a tenth of the subjects; table 5.3 combines all folds.",
       ],
     ),
     Figure(
@@ -283,9 +279,9 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       "Grad-CAM and guided Grad-CAM of faces",
       fer2013[1:],
       notes=[
-        "An image for each run. The images are drawn by a fixed seed, one "
+        "An image for each run. The images are sampled with a fixed seed, one "
         "classified correctly and one misclassified of each expression. "
-        "docs/analysis.md says what such maps can't show.",
+        "docs/analysis.md explains the limits of such maps.",
       ],
     ),
   ]
@@ -310,9 +306,9 @@ def choose(figures: Sequence[Figure], numbers: Sequence[str]) -> list[Figure]:
     Those figures, in their order.
 
   Raises:
-    ValueError: for a number that is none of theirs.
+    ValueError: for an unknown number.
   """
   known = [number for figure in figures for number in figure.numbers]
   if unknown := [number for number in numbers if number not in known]:
-    raise ValueError(f"there is no figure {unknown[0]!r}; there are {', '.join(known)}")
+    raise ValueError(f"no figure {unknown[0]!r}; available: {', '.join(known)}")
   return [f for f in figures if not numbers or set(numbers) & set(f.numbers)]

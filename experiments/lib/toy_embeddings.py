@@ -131,7 +131,7 @@ def build_trainer(
     for _ in range(epochs):
       state = run_epoch(state, images, labels, jnp.ones(num_classes), num_steps=steps)
     if (bad := int(state.totals["bad_step"])) >= 0:
-      raise ValueError(f"{loss}: step {bad} of seed {seed} was not finite")
+      raise ValueError(f"{loss}: non-finite loss at step {bad} of seed {seed}")
     points, logits = embeddings.compute_embeddings(
       grad_cam.flax_apply_fn(model, to_logits=to_logits),
       state.variables,

@@ -71,7 +71,7 @@ def test_a_map_that_points_at_the_pixel_differs_from_one_that_does_not():
   assert table["right"]["standard_error"] == pytest.approx(0.15 / np.sqrt(3))
   assert table["wrong"]["difference"] == pytest.approx(-0.6)
   text = deletion.format_table(table, 0.25)
-  assert "25 % of the pixels gone" in text
+  assert "25 % of the pixels deleted" in text
   assert "+0.600 ± 0.087" in text
 
 
@@ -118,7 +118,7 @@ def test_a_run_gets_its_table(tmp_path, monkeypatch, capsys):
     f"{record['best_epoch']}; commit {commit}"
   )
   assert record["computed_in"]["dtype"] == "float32"
-  assert list(record["falls"]) == ["maps 4 x 4", "random 6 x 6", "centre of the image"]
+  assert list(record["falls"]) == ["maps 4 x 4", "random 6 x 6", "center of the image"]
   assert (tmp_path / "deletion.txt").read_text() == capsys.readouterr().out
 
   # The middle four of sixteen pixels, by NumPy.
@@ -139,7 +139,7 @@ def test_a_run_gets_its_table(tmp_path, monkeypatch, capsys):
     return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
   expected = deletion.falls(probabilities, pixels, mask).mean()
-  found = record["falls"]["centre of the image"]["highest"]
+  found = record["falls"]["center of the image"]["highest"]
   assert found == pytest.approx(expected, rel=1e-3, abs=1e-6)
   with pytest.raises(ValueError, match="got 'nope'; tiny_maps has"):
     deletion.measure(types.SimpleNamespace(**vars(given) | {"layers": ["nope"]}))

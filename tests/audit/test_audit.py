@@ -45,7 +45,7 @@ def _dataset(split, images, labels):
 
 @pytest.fixture(scope="module")
 def datasets():
-  """Three splits with every kind of twin; `_WHAT` says which picture each shows."""
+  """Three splits with all kinds of duplicates; `_WHAT` names what each image shows."""
   a, b, c, d, e, f = _pictures(6)
   blank = np.full((32, 32, 1), 9, np.uint8)
   darker = (a * 0.8).astype(np.uint8)
@@ -63,8 +63,8 @@ _WHAT = "a a b c blank e|a/dark b d|a c/mirror blank f"
 @pytest.fixture(scope="module")
 def report(datasets):
   images = np.concatenate([dataset.images for dataset in datasets.values()])
-  twins = duplicates.find_twins(images)
-  return findings.describe_datasets(datasets, twins)
+  found = duplicates.find_duplicates(images)
+  return findings.describe_datasets(datasets, found)
 
 
 def _items():
@@ -98,7 +98,7 @@ def test_pairs_are_those_counted_one_by_one(report):
     assert {k: v for k, v in counts.items() if v} == dict(expected[kind])
 
 
-def test_images_with_a_twin_are_those_counted_one_by_one(report):
+def test_images_with_a_near_duplicate_are_those_counted_one_by_one(report):
   items = list(_items())
   for split, figures in report["splits"].items():
     expected = collections.Counter()
@@ -109,7 +109,7 @@ def test_images_with_a_twin_are_those_counted_one_by_one(report):
       if own == split:
         expected.update(others)
         expected["elsewhere"] += bool(others - {split})
-    assert figures["images_with_twin"] == {
+    assert figures["images_with_near_duplicate"] == {
       key: expected[key] for key in ("train", "validation", "test", "elsewhere")
     }
 
@@ -132,7 +132,7 @@ def test_pixel_forms_are_counted_by_split_where_they_are_known(datasets, report)
     )
   }
   images = np.concatenate([dataset.images for dataset in datasets.values()])
-  counted = findings.describe_datasets(marked, duplicates.find_twins(images))
+  counted = findings.describe_datasets(marked, duplicates.find_duplicates(images))
   assert counted["splits"]["train"]["pixel_forms"] == {
     "original": 3,
     "equalized": 2,
@@ -147,7 +147,7 @@ def test_pixel_forms_are_counted_by_split_where_they_are_known(datasets, report)
 
 
 def _text(report):
-  config = {"twins": {"max_distance": 12, "min_correlation": 0.9}}
+  config = {"near_duplicates": {"max_distance": 12, "min_correlation": 0.9}}
   return findings.format_report(
     {"data_set": "faces", "config": config, "unreadable_files": [], **report}
   )
@@ -187,16 +187,16 @@ def test_the_text_holds_the_figures(report):
   assert ["blank", "1", "0", "1"] in lines
   assert ["train", "and", "test", "3", "0", "1"] in lines
   assert ["of", "test", "3", "1", "0", "3", "(75.0", "%)"] in lines
-  assert ["of", "all", "twins", "2", "6"] in lines
+  assert ["any", "duplicates", "2", "6"] in lines
   assert "blank in test: folder/test_2.png" in text
   assert "at most 12 of 64 bits" in text
-  assert text.endswith("files that can't be decoded: none\n")
+  assert text.endswith("files that cannot be decoded: none\n")
 
 
 def _chosen(datasets, max_pairs):
   images = np.concatenate([dataset.images for dataset in datasets.values()])
-  twins = duplicates.find_twins(images)
-  return contact_sheet.choose_pairs(datasets, twins, max_pairs)
+  found = duplicates.find_duplicates(images)
+  return contact_sheet.choose_pairs(datasets, found, max_pairs)
 
 
 def test_one_pair_a_group_is_chosen_across_splits_and_the_weakest(datasets):
@@ -234,8 +234,8 @@ def test_the_sheet_shows_the_pixels(datasets, tmp_path, channels):
     name: _dataset(name, dataset.images.repeat(channels, axis=-1), dataset.labels)
     for name, dataset in datasets.items()
   }
-  contact_sheet.draw_pairs(coloured, pairs, tmp_path / "twins.png")
-  sheet = np.asarray(Image.open(tmp_path / "twins.png").convert("L"), float)
+  contact_sheet.draw_pairs(coloured, pairs, tmp_path / "near_duplicates.png")
+  sheet = np.asarray(Image.open(tmp_path / "near_duplicates.png").convert("L"), float)
   images = np.concatenate([dataset.images for dataset in datasets.values()])
   scale = round(112 / 32)
   shown = sheet[8 : 8 + 32 * scale : scale, 8 : 8 + 32 * scale : scale]
@@ -243,9 +243,11 @@ def test_the_sheet_shows_the_pixels(datasets, tmp_path, channels):
   assert np.abs(shown - images[pairs[0].first, ..., 0]).max() < 16
 
 
-def test_a_sheet_without_twins_says_so(datasets, tmp_path):
-  contact_sheet.draw_pairs(datasets, [], tmp_path / "twins.png")
-  assert np.asarray(Image.open(tmp_path / "twins.png").convert("L")).min() < 128
+def test_a_sheet_without_pairs_says_so(datasets, tmp_path):
+  contact_sheet.draw_pairs(datasets, [], tmp_path / "near_duplicates.png")
+  assert (
+    np.asarray(Image.open(tmp_path / "near_duplicates.png").convert("L")).min() < 128
+  )
 
 
 # Files.
@@ -290,7 +292,7 @@ def folder(tmp_path_factory):
   for i, picture in enumerate(pictures):
     split = ("train", "validation", "test")[i % 3]
     _save(root / split / ("happy", "sad")[i % 2] / f"{i}.png", picture)
-  Image.fromarray(pictures[0, ..., 0]).save(root / "test" / "sad" / "twin.jpg")
+  Image.fromarray(pictures[0, ..., 0]).save(root / "test" / "sad" / "copy.jpg")
   return root
 
 
@@ -314,14 +316,14 @@ def _run(folder, workdir, *further):
   )
 
 
-def test_the_command_writes_a_report_that_finds_the_twin(folder, tmp_path):
+def test_the_command_writes_a_report_that_finds_the_copy(folder, tmp_path):
   workdir = tmp_path / "audit"
   done = _run(folder, workdir)
   assert done.returncode == 0, done.stderr
   assert {path.name for path in workdir.iterdir()} == {
     "audit.json",
     "audit.txt",
-    "twins.png",
+    "near_duplicates.png",
   }
   report = json.loads((workdir / "audit.json").read_text())
   # All there is, although a training would leave it out.
@@ -329,7 +331,7 @@ def test_the_command_writes_a_report_that_finds_the_twin(folder, tmp_path):
   assert report["groups"] == [
     [
       {"split": "train", "source": "train/happy/0.png", "label": "happy"},
-      {"split": "test", "source": "test/sad/twin.jpg", "label": "sad"},
+      {"split": "test", "source": "test/sad/copy.jpg", "label": "sad"},
     ]
   ]
   assert report["pairs"]["near"]["train and test"] == 1
@@ -353,7 +355,7 @@ def test_damaged_files_are_all_named_and_the_command_fails(folder, tmp_path):
   assert "Traceback" not in done.stderr
   error = done.stderr.splitlines()[-1]
   assert "train/happy/0.png: cannot decode" in error
-  assert "In all, 2 files can't be decoded" in error
+  assert "2 files cannot be decoded" in error
   text = (tmp_path / "audit" / "audit.txt").read_text()
   assert "happy/0.png" in text
   assert "happy/6.png" in text
@@ -364,7 +366,8 @@ def test_damaged_files_are_all_named_and_the_command_fails(folder, tmp_path):
 @pytest.mark.parametrize(
   ("flag", "message"),
   [
-    ("--config.data.twins.max_bits=3", "no such setting"),
+    ("--config.data.near_duplicates.max_bits=3", "no such setting"),
+    # By its old name.
     ("--config.data.twins.max_distance=40", "expected 0..31 bits, got 40"),
   ],
 )

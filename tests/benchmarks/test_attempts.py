@@ -1,4 +1,4 @@
-"""What fails in a benchmark is a line, and the rest goes on."""
+"""A failure in a benchmark is one line, and the others continue."""
 
 import numpy as np
 import pytest
@@ -114,5 +114,5 @@ def test_whole_runs_go_on_after_one_that_fails(tmp_path, monkeypatch, capsys):
 
 def test_a_finished_run_is_not_timed_again(tmp_path):
   (tmp_path / "report.json").write_text("{}")
-  with pytest.raises(FileExistsError, match="holds a finished run"):
+  with pytest.raises(FileExistsError, match="has a finished run"):
     accelerator_runs.whole_run(accelerator_runs.DRY_RUN, "", tmp_path, tiny=True)

@@ -50,7 +50,7 @@ def test_part_of_a_batch_is_refused():
 def test_programs_that_differ_are_not_timed():
   ours = np.array([1.0, 2.0])
   told = landscape.check("losses", ours, ours * [1, 1 + 2e-5], 1e-3)
-  assert told == "losses: equal to PyTorch's but for 2.0e-05, relatively"
+  assert told == "losses: relative difference from PyTorch's 2.0e-05"
   for theirs in (ours * [1, 1.01], ours * np.nan):
     with pytest.raises(ValueError, match="in PyTorch"):
       landscape.check("losses", ours, theirs, 1e-3)

@@ -73,7 +73,7 @@ def test_pytorch_in_either_layout_has_the_network_that_comes_along():
 
 def test_a_network_that_pytorch_has_not_is_refused(source):
   pytest.importorskip("torch")
-  with pytest.raises(ValueError, match="there is no tiny of ours in PyTorch"):
+  with pytest.raises(ValueError, match="tiny has no PyTorch version"):
     latency_runtimes.build("PyTorch", bundle.read_bundle(source), threads=1)
 
 

@@ -41,13 +41,13 @@ def test_answers_are_read_for_the_same_images_only(tmp_path):
   package_answers.write(path, sources, labels, np.array([6, 0]))
   np.testing.assert_array_equal(package_answers.read(path, sources, labels), [6, 0])
 
-  with pytest.raises(ValueError, match="of other images or labels"):
+  with pytest.raises(ValueError, match="images or labels differ"):
     package_answers.read(path, sources[::-1], labels)
-  with pytest.raises(ValueError, match="of other images or labels"):
+  with pytest.raises(ValueError, match="images or labels differ"):
     package_answers.read(path, sources[:1], labels[:1])
-  with pytest.raises(ValueError, match="of other images or labels"):
+  with pytest.raises(ValueError, match="images or labels differ"):
     package_answers.read(path, sources, labels[::-1])
-  with pytest.raises(FileNotFoundError, match="--answers writes them"):
+  with pytest.raises(FileNotFoundError, match="write them with --answers"):
     package_answers.read(str(tmp_path / "absent.csv"), sources, labels)
   for text in ("", "source,label\n", "source,label,predicted\nline 2,3\n"):
     pathlib.Path(path).write_text(text)
@@ -72,7 +72,9 @@ def test_equalized_by_the_cumulative_histogram():
 def test_names_of_classes():
   labels = other_packages.to_labels(["Anger", "neutral"], fer2013.CLASS_NAMES)
   np.testing.assert_array_equal(labels, [0, 6])
-  with pytest.raises(ValueError, match="the package says 'bored', expected one of ang"):
+  with pytest.raises(
+    ValueError, match="the package returned 'bored', expected one of ang"
+  ):
     other_packages.to_labels(["bored"], fer2013.CLASS_NAMES)
 
 
@@ -137,7 +139,7 @@ def test_the_results(monkeypatch, capsys, tmp_path):
   assert "of data, cv2.equalizeHist applied: accuracy 17.50 %" in said  # 7 of 40
   # 33 of 40 less 7 of 40: all of class 3 are right in both.
   assert f"less {answers}: -65.00 points" in said
-  assert "only this one is correct on 0 images, only the other on 26" in said
+  assert "only this package is correct on 0 images, only the other on 26" in said
 
 
 def test_mistakes_are_one_line(monkeypatch, capsys, tmp_path):

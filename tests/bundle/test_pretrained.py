@@ -1,4 +1,4 @@
-"""The network that comes along: read, calibrated and exported as its file says.
+"""The included pretrained model: read, calibrated and exported as its file says.
 
 It needs no data, and pins no number of the weights, which may be replaced.
 """

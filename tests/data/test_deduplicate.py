@@ -38,7 +38,7 @@ def splits(pictures):
 
 
 def test_groups_join_the_same_pictures_of_all_splits(splits):
-  train, validation, test = deduplicate.twin_groups(list(splits.values()))
+  train, validation, test = deduplicate.duplicate_groups(list(splits.values()))
   assert (len(train), len(validation), len(test)) == (6, 3, 4)
   assert len(set(train)) == 6
   np.testing.assert_array_equal(np.isin(validation, train), [False, True, False])
@@ -49,23 +49,23 @@ def test_groups_join_the_same_pictures_of_all_splits(splits):
 
 def test_training_leaves_out_what_validation_and_test_show(splits):
   train, *others = splits.values()
-  rest = deduplicate.drop_twins(train, others)
+  rest = deduplicate.drop_duplicates(train, others)
   assert rest.sources == ("train 0", "train 4", "train 5")
   assert rest.split == "train"
   np.testing.assert_array_equal(rest.images, train.images[[0, 4, 5]])
-  # Without the test split, its twins stay.
-  assert len(deduplicate.drop_twins(train, others[:1])) == 5
+  # Without the test split, its near-duplicates stay.
+  assert len(deduplicate.drop_duplicates(train, others[:1])) == 5
 
 
 def test_nothing_left_to_train_on_is_an_error(pictures):
   train, test = _dataset("train", pictures[:2]), _dataset("test", pictures[:4])
-  with pytest.raises(ValueError, match="drop_duplicates leaves no image to train on"):
-    deduplicate.drop_twins(train, [test])
+  with pytest.raises(ValueError, match="drop_duplicates leaves no training image"):
+    deduplicate.drop_duplicates(train, [test])
 
 
 def test_evaluation_leaves_out_what_was_trained_or_chosen_on(splits):
   train, validation, test = splits.values()
-  summaries = deduplicate.evaluate_without_twins(
+  summaries = deduplicate.evaluate_deduplicated(
     lambda dataset: {"sources": dataset.sources},
     train,
     {"validation": validation, "test": test},
@@ -76,8 +76,8 @@ def test_evaluation_leaves_out_what_was_trained_or_chosen_on(splits):
   }
 
 
-def test_a_split_of_twins_alone_has_no_figures(splits, pictures):
-  summaries = deduplicate.evaluate_without_twins(
+def test_a_split_of_duplicates_alone_has_no_figures(splits, pictures):
+  summaries = deduplicate.evaluate_deduplicated(
     lambda dataset: pytest.fail("nothing to evaluate"),
     splits["train"],
     {"validation": _dataset("validation", pictures[:2])},
@@ -87,7 +87,7 @@ def test_a_split_of_twins_alone_has_no_figures(splits, pictures):
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-  """A config of drawn faces whose test split has two of the training faces."""
+  """A config of synthetic faces whose test split has two of the training faces."""
   load = synthetic_faces.load
 
   def leaky(data_dir, split, *, seed=0, num_examples=None):
@@ -102,7 +102,7 @@ def config(tmp_path, monkeypatch):
   return config
 
 
-def test_data_are_loaded_without_twins_where_the_config_says_so(config):
+def test_data_are_deduplicated_where_the_config_says_so(config):
   wanted = ("train", "validation", "test")
   assert len(run_data.load_data(config, wanted)["train"]) == 14
   config.data.drop_duplicates = True
@@ -115,17 +115,17 @@ def test_data_are_loaded_without_twins_where_the_config_says_so(config):
   assert list(alone) == ["train"]
   assert alone["train"].sources == loaded["train"].sources
   assert len(run_data.load_data(config, ("validation",))["validation"]) == 14
-  # A run that reports no test split has none to leave twins out for.
+  # A run that reports no test split has none whose near-duplicates to drop.
   config.data.test_split = ""
   assert len(run_data.load_data(config, ("train",))["train"]) == 14
 
 
 def test_the_configs_thresholds_are_those_chosen_on_faces_and_reach_the_search(config):
-  assert config.data.twins.to_dict() == {
+  assert config.data.near_duplicates.to_dict() == {
     "max_distance": duplicates.MAX_DISTANCE,
     "min_correlation": duplicates.MIN_CORRELATION,
   }
   config.data.drop_duplicates = True
-  config.data.twins.min_correlation = 2.0
+  config.data.near_duplicates.min_correlation = 2.0
   with pytest.raises(ValueError, match=r"min_correlation: .* got 2.0"):
     run_data.load_data(config, ("train",))

@@ -1,4 +1,4 @@
-"""Twins: known ones are found, others aren't, and the fast search misses nothing."""
+"""Known duplicates are found, others aren't, and the fast search misses nothing."""
 
 import cv2
 import imagehash
@@ -64,27 +64,27 @@ def test_a_changed_copy_is_found_and_nothing_else(pictures, change, mirrored):
   copies = np.stack([_CHANGES[change](picture) for picture in pictures[:20]])
   if mirrored:
     copies = copies[:, :, ::-1]
-  twins = duplicates.find_twins(np.concatenate([pictures, copies]))
-  found = {tuple(pair) for pair in twins.pairs.tolist()}
+  result = duplicates.find_duplicates(np.concatenate([pictures, copies]))
+  found = {tuple(pair) for pair in result.pairs.tolist()}
   known = {(i, 60 + i) for i in range(20)}
-  assert found <= known  # a pair of unrelated pictures would be a false twin
+  assert found <= known  # a pair of unrelated pictures would be a false match
   assert len(found) >= 18
-  assert twins.mirrored.tolist() == [mirrored] * len(found)
+  assert result.mirrored.tolist() == [mirrored] * len(found)
   # No pair of them has equal pixels.
-  np.testing.assert_array_equal(twins.exact, np.arange(80))
-  joined = [60 + i for i in range(20) if twins.groups[60 + i] == i]
+  np.testing.assert_array_equal(result.exact, np.arange(80))
+  joined = [60 + i for i in range(20) if result.groups[60 + i] == i]
   assert len(joined) == len(found)
 
 
-def test_unrelated_images_and_blank_ones_are_no_near_twins(pictures):
+def test_unrelated_images_and_blank_ones_are_no_near_duplicates(pictures):
   noise = np.random.default_rng(0).integers(0, 256, (20, 48, 48, 1), np.uint8)
   blank = np.full((3, 48, 48, 1), [[[[0]]], [[[5]]], [[[5]]]], np.uint8)
-  twins = duplicates.find_twins(np.concatenate([pictures, noise, blank]))
-  assert twins.pairs.shape == (0, 2)
+  result = duplicates.find_duplicates(np.concatenate([pictures, noise, blank]))
+  assert result.pairs.shape == (0, 2)
   # Blank images of the same value are equal, of course.
   expected = np.arange(83)
   expected[82] = 81
-  np.testing.assert_array_equal(twins.groups, expected)
+  np.testing.assert_array_equal(result.groups, expected)
 
 
 @settings(max_examples=40, deadline=None)
@@ -98,21 +98,21 @@ def test_equal_images_are_always_found(data):
   pool = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
   pool[0] = 7  # a blank one among them
   images = pool[kinds]
-  twins = duplicates.find_twins(images)
+  result = duplicates.find_duplicates(images)
   for i, image in enumerate(images):
     first = next(j for j, other in enumerate(images) if np.array_equal(image, other))
-    assert twins.exact[i] == first
-    assert twins.groups[i] == twins.groups[first]
+    assert result.exact[i] == first
+    assert result.groups[i] == result.groups[first]
 
 
-def test_a_twin_of_a_copy_is_a_twin_of_all_copies(pictures):
+def test_a_near_duplicate_of_a_copy_is_one_of_all_copies(pictures):
   images = np.stack(
     [pictures[3], pictures[5], _jpeg(pictures[3], 60), pictures[3], pictures[5]]
   )
-  twins = duplicates.find_twins(images)
-  np.testing.assert_array_equal(twins.exact, [0, 1, 2, 0, 1])
-  np.testing.assert_array_equal(twins.groups, [0, 1, 0, 0, 1])
-  np.testing.assert_array_equal(twins.pairs, [[0, 2]])
+  result = duplicates.find_duplicates(images)
+  np.testing.assert_array_equal(result.exact, [0, 1, 2, 0, 1])
+  np.testing.assert_array_equal(result.groups, [0, 1, 0, 0, 1])
+  np.testing.assert_array_equal(result.pairs, [[0, 2]])
 
 
 def test_the_order_of_images_changes_no_group(pictures):
@@ -125,8 +125,8 @@ def test_the_order_of_images_changes_no_group(pictures):
     + [pictures[:5, :, ::-1]]
   )
   order = np.random.default_rng(1).permutation(len(images))
-  groups = duplicates.find_twins(images).groups
-  shuffled = duplicates.find_twins(images[order]).groups
+  groups = duplicates.find_duplicates(images).groups
+  shuffled = duplicates.find_duplicates(images[order]).groups
   same = groups[:, None] == groups[None]
   np.testing.assert_array_equal(
     same[np.ix_(order, order)], shuffled[:, None] == shuffled[None]
@@ -220,9 +220,9 @@ def test_groups_are_connected_components(n, pairs):
 def test_a_symmetric_picture_counts_once(pictures):
   symmetric = pictures[0].copy()
   symmetric[:, 24:] = symmetric[:, :24][:, ::-1]
-  twins = duplicates.find_twins(np.stack([symmetric, _jpeg(symmetric, 50)]))
-  assert twins.pairs.tolist() == [[0, 1]]
-  assert twins.mirrored.tolist() == [False]
+  result = duplicates.find_duplicates(np.stack([symmetric, _jpeg(symmetric, 50)]))
+  assert result.pairs.tolist() == [[0, 1]]
+  assert result.mirrored.tolist() == [False]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_a_symmetric_picture_counts_once(pictures):
 )
 def test_what_is_no_image_is_refused(images, error, message):
   with pytest.raises(error, match=message):
-    duplicates.find_twins(images)
+    duplicates.find_duplicates(images)
 
 
 @pytest.mark.parametrize(
@@ -245,9 +245,9 @@ def test_what_is_no_image_is_refused(images, error, message):
 def test_thresholds_out_of_range_are_refused(pictures, thresholds):
   (name,) = thresholds
   with pytest.raises(ValueError, match=f"{name}: expected"):
-    duplicates.find_twins(pictures[:2], **thresholds)
+    duplicates.find_duplicates(pictures[:2], **thresholds)
 
 
-def test_no_images_have_no_twins():
-  twins = duplicates.find_twins(np.zeros((0, 8, 8, 1), np.uint8))
-  assert (len(twins.groups), len(twins.pairs)) == (0, 0)
+def test_no_images_have_no_duplicates():
+  result = duplicates.find_duplicates(np.zeros((0, 8, 8, 1), np.uint8))
+  assert (len(result.groups), len(result.pairs)) == (0, 0)

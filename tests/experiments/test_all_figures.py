@@ -14,7 +14,7 @@ import pytest
 import tiny_network
 
 from emosynth_jax import models
-from emosynth_jax import train as train_run
+from emosynth_jax import train_loop as train_run
 from emosynth_jax.metrics import plots
 from emosynth_jax.training import epoch
 from emosynth_jax.workdir import provenance
@@ -30,7 +30,7 @@ _FACES = Row("tiny", "synthetic_faces")
 
 @pytest.fixture
 def tiny(monkeypatch):
-  """The drawn faces with a network that compiles in no time, and one epoch of it."""
+  """Synthetic faces with a network that compiles fast, and one epoch."""
   monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
   for name in ("plot_curves", "plot_confusion_matrix", "plot_reliability"):
     monkeypatch.setattr(plots, name, lambda *_, **__: None)
@@ -183,7 +183,7 @@ def test_pictures_that_are_gone_are_told(tmp_path):
   records = {"figure_3_5": {"state": "drawn", "pictures": ["figure_3_5.png"]}}
   html = figures_page.build([figure], records, tmp_path, provenance.provenance())
   text = html_rules.text_of(html_rules.check(html))
-  assert "Curves. Drawn, but its pictures are gone" in text
+  assert "Curves. Plotted, but its images are missing" in text
 
 
 def test_the_command_says_what_is_not_run_and_why(tmp_path):

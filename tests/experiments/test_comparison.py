@@ -151,7 +151,7 @@ def test_markdown_sets_the_claim_beside_ours_and_says_what_was_not_run():
   assert trained[column : column + 2] == ["86.32", "81.00 ± 1.41"]
   column = header.index("f1, claimed")
   assert trained[column : column + 2] == ["86.00", "50.00 ± 0.00"]
-  assert waiting[header.index("accuracy, ours")] == "not run"
+  assert waiting[header.index("accuracy, measured")] == "not run"
   assert {len(row) for row in (quoted, trained, waiting)} == {len(header)}
   for fact in ("seeds: 0, 1", "hardware: 2 cores", "command: train", "commit: abc"):
     assert f"- {fact}" in lines
@@ -175,9 +175,9 @@ def test_csv_has_the_same_figures_for_programs():
   )
   assert (trained["row"], trained["seeds"]) == ("trained, twice", "2")
   assert float(trained["accuracy_claimed"]) == 90
-  assert float(trained["accuracy_ours"]) == pytest.approx(81)
-  assert float(trained["accuracy_deviation"]) == pytest.approx(2**0.5)
-  assert (waiting["seeds"], waiting["accuracy_ours"]) == ("0", "")
+  assert float(trained["accuracy_measured"]) == pytest.approx(81)
+  assert float(trained["accuracy_std"]) == pytest.approx(2**0.5)
+  assert (waiting["seeds"], waiting["accuracy_measured"]) == ("0", "")
 
 
 def test_curves_are_means_over_seeds_as_far_as_all_of_them_go(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import scipy.stats
 import tiny_network
 from PIL import Image
 
-from emosynth_jax import models, train
+from emosynth_jax import models, train_loop
 from emosynth_jax.metrics import plots
 from emosynth_jax.utils import files
 from experiments.lib import (
@@ -67,8 +67,8 @@ def _write_raf_db(root):
   listing.parent.mkdir()
   listing.write_text("".join(lines))
   images = root / "Image/aligned"
-  twin = (images / "train_00001_aligned.jpg").read_bytes()
-  (images / "test_00001_aligned.jpg").write_bytes(twin)
+  copy = (images / "train_00001_aligned.jpg").read_bytes()
+  (images / "test_00001_aligned.jpg").write_bytes(copy)
   return root
 
 
@@ -94,7 +94,7 @@ def raf_db(tmp_path_factory):
   """A table of RAF-DB: the data's folder, its workdir, rows and text."""
   root = _write_raf_db(tmp_path_factory.mktemp("raf_db"))
   workdir = tmp_path_factory.mktemp("tables")
-  rows = face_tables.measured_rows("raf_db", without_twins=True)
+  rows = face_tables.measured_rows("raf_db", deduplicated=True)
   return root, workdir, rows, _table(rows, workdir, root)
 
 
@@ -126,20 +126,20 @@ def test_the_table_has_the_runs_own_figures(raf_db):
   with (folder / "table_5_2.csv").open() as file:
     table = {row["method"]: row for row in csv.DictReader(file)}
   for loss in face_report.LOSSES:
-    for key, name in (("accuracy", "ours"), ("without_twins", "without_twins")):
+    for key, name in (("accuracy", "measured"), ("deduplicated", "deduplicated")):
       values = []
       for seed in range(2):
         summary = reports[loss, seed]
         # One of the 14 test images is in train.
-        assert summary["without_twins"]["num_left_out"] == 1
-        summary = summary if key == "accuracy" else summary["without_twins"]
+        assert summary["deduplicated"]["num_left_out"] == 1
+        summary = summary if key == "accuracy" else summary["deduplicated"]
         values.append(100 * summary["accuracy"])
-        column = key if key == "accuracy" else "accuracy_without_twins"
+        column = key if key == "accuracy" else "deduplicated_accuracy"
         assert float(runs[loss, f"seed {seed}"][column]) == pytest.approx(values[-1])
       own = table[f"EmoSynthNet, {loss}"]
       assert own["runs"] == "2"
       assert float(own[name]) == pytest.approx(np.mean(values))
-      deviation = "deviation" if name == "ours" else "without_twins_deviation"
+      deviation = "std" if name == "measured" else "deduplicated_std"
       assert float(own[deviation]) == pytest.approx(np.std(values, ddof=1))
       assert f" {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} |" in text
   assert (folder / "table_5_2_pairs.png").stat().st_size > 0
@@ -148,12 +148,12 @@ def test_the_table_has_the_runs_own_figures(raf_db):
   assert "passed in all 4 runs" in text
   assert "| DDAMFN |" in text
   assert table["DDAMFN"]["claimed"] == "91.35"
-  assert table["DDAMFN"]["ours"] == ""
+  assert table["DDAMFN"]["measured"] == ""
 
 
 def test_a_finished_table_trains_nothing_and_needs_no_data(raf_db, monkeypatch):
   _, workdir, rows, text = raf_db
-  monkeypatch.setattr(train, "train", None)
+  monkeypatch.setattr(train_loop, "train", None)
   assert _table(rows, workdir, "nowhere") == text
 
 
@@ -176,18 +176,18 @@ def test_a_run_counts_as_finished_only_at_its_end_and_with_its_settings(raf_db):
 
 def test_a_table_that_is_stopped_has_the_pairs_that_are_done(raf_db, monkeypatch):
   root, workdir, rows, text = raf_db
-  monkeypatch.setattr(train, "train", lambda config, folder, **_: False)
+  monkeypatch.setattr(train_loop, "train", lambda config, folder, **_: False)
   with pytest.raises(SystemExit):
     _table(rows, workdir, root, "stopped", seeds=3)
   stopped = (workdir / "stopped/stopped.md").read_text()
-  runs = text.partition("## Every run")[2]
+  runs = text.partition("## Runs")[2]
   assert runs
   # The third seed was not trained: all else is as in the table of two.
-  assert stopped.partition("## Every run")[2] == runs
+  assert stopped.partition("## Runs")[2] == runs
 
 
 def test_without_the_data_set_the_claims_stand_and_ours_is_not_run(tmp_path):
-  rows = face_tables.measured_rows("raf_db", without_twins=True)
+  rows = face_tables.measured_rows("raf_db", deduplicated=True)
   text = _table(rows, tmp_path, tmp_path / "nothing")
   assert text.count("| not run |") == 2
   assert "Not run: no RAF-DB at" in text
@@ -203,7 +203,7 @@ def test_ck_plus_is_fine_tuned_from_the_run_of_the_same_loss(raf_db, tmp_path):
   )
   root = _write_ck_plus(tmp_path / "data")
   text = _table(rows, tmp_path, root, "table_5_3", seeds=1)
-  assert "one fold a run, by subject; epoch chosen by" in text
+  assert "one fold per run, by subject; epoch chosen by" in text
   for variant in face_report.LOSSES.values():
     start = f"raf_db-{variant}-seed0"
     assert f"| yes, from {start} |" in text
@@ -222,7 +222,7 @@ def test_pairs_of_other_data_are_refused(raf_db):
   before = path.read_text()
   try:
     path.write_text("{}")
-    with pytest.raises(ValueError, match="mam_sce-seed1 was trained on other data"):
+    with pytest.raises(ValueError, match="mam_sce-seed1 was trained on different data"):
       face_tables.collect(rows, reports, workdir)
   finally:
     path.write_text(before)
@@ -280,7 +280,7 @@ def test_the_paired_difference_is_students(tmp_path):
     f"p = {test.pvalue:.2g} (3 pairs)"
   ) in text
   assert "| fold 2, seed 0 | 75.00 | 81.25 | +6.25 |" in text
-  assert "The folds share their training images" in text
+  assert "The folds share training images" in text
   # 50 images are those of one fold.
   assert "50 images" not in text
 
@@ -302,7 +302,7 @@ def test_runs_without_their_pair_are_shown_and_not_compared(tmp_path):
   text = face_report.format_markdown("T", (), runs, {})
   assert "| seed 1 | 75.00 |  |  |" in text
   assert "one pair: no interval" in text
-  assert "No pair is complete." in face_report.format_markdown("T", (), runs[:2], {})
+  assert "No complete pair." in face_report.format_markdown("T", (), runs[:2], {})
 
 
 def test_a_run_whose_answers_depend_on_the_batch_is_named(tmp_path):

@@ -77,7 +77,7 @@ def test_figures_are_chosen_by_any_of_their_numbers():
   assert [figure.stem for figure in chosen] == ["figure_3_8", "figure_5_1"]
   assert thesis_figures.choose(figures, []) == figures
   assert command.choose(["3.11", "--workdir=a"]).numbers == ("3.10", "3.11")
-  with pytest.raises(ValueError, match=r"no figure '3\.4'; there are 3\.5, 3\.6"):
+  with pytest.raises(ValueError, match=r"no figure '3\.4'; available: 3\.5, 3\.6"):
     thesis_figures.choose(figures, ["3.4"])
 
 
@@ -86,7 +86,7 @@ def test_figures_are_chosen_by_any_of_their_numbers():
   [
     ([], "expected the number of a figure as the first argument"),
     (["--workdir=a", "4.3"], "expected the number of a figure as the first argument"),
-    (["figure_4_3"], "there is no figure 'figure_4_3'; there are 3.5"),
+    (["figure_4_3"], "no figure 'figure_4_3'; available: 3.5"),
   ],
 )
 def test_a_missing_or_unknown_number_is_one_line(arguments, error, monkeypatch, capsys):

@@ -44,7 +44,7 @@ def test_a_landscape_has_its_levels_where_the_basin_is(drawn, tmp_path):
   labels = [text.get_text() for text in bar.get_yticklabels()]
   assert labels == ["1.5", "2", "3", "4", "5", "7"]
   surface = drawn["plane_surface.png"].axes[0]
-  assert surface.get_zlabel() == "cross-entropy, cut off at 9.7"
+  assert surface.get_zlabel() == "cross-entropy, clipped at 9.7"
   assert [text.get_text() for text in surface.get_zticklabels()] == labels
 
 

@@ -136,7 +136,7 @@ def test_accuracies_alone_have_a_panel_for_each_split(tmp_path, drawn):
   assert left.get_lines()[0].get_linestyle() == "-"
   # Training and validation are to be read off one scale.
   assert left.get_ylim() == right.get_ylim()
-  assert "under augmentation" in drawn[0][0].get_supxlabel()
+  assert "with augmentation" in drawn[0][0].get_supxlabel()
 
 
 def test_recipes_of_one_name_are_told_by_their_folders(tmp_path, drawn):
@@ -160,7 +160,7 @@ def test_what_is_no_mean_over_seeds_is_refused(tmp_path):
   for i, folder in enumerate("ab"):
     content = json.dumps({"test": {"images_crc32": i}})
     (tmp_path / folder / "data.json").write_text(content)
-  with pytest.raises(ValueError, match=r"b was trained on other data than .*a:"):
+  with pytest.raises(ValueError, match=r"b was trained on different data than .*a:"):
     figures_of_runs.draw_curves([one, other], tmp_path / "curves.png")
 
 
@@ -183,7 +183,7 @@ def test_no_run_takes_the_name_of_anothers_picture(tmp_path):
     "matrix-mnist-resnet-cross_entropy-seed0.png",
     "matrix-mnist-fold3-net-cross_entropy-seed0.png",
   ]
-  with pytest.raises(ValueError, match="resnet is there twice"):
+  with pytest.raises(ValueError, match="resnet is given twice"):
     figures.paths_of_runs(tmp_path / "matrix.png", [runs[2], runs[2]])
 
 
@@ -287,5 +287,5 @@ def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch)
 
 def test_a_curvature_map_of_one_point_is_refused(tmp_path):
   given = types.SimpleNamespace(grid=1)
-  with pytest.raises(ValueError, match="expected 3 or more points a side, got 1"):
+  with pytest.raises(ValueError, match="expected at least 3 points per side, got 1"):
     figures_of_planes.draw_curvature(given, tmp_path / "map.png")

@@ -121,7 +121,7 @@ def test_a_second_ablation_in_one_folder_is_refused(tmp_path, real_data):
       check=False,
     )
   assert done.returncode == 1
-  assert "another process trains in" in done.stderr
+  assert "another process is training in" in done.stderr
 
 
 def test_margin_of_a_users_file(tmp_path):
@@ -160,7 +160,7 @@ def test_a_margin_file_that_is_no_python_file_is_refused(tmp_path):
 def test_files_of_something_else_are_refused(tmp_path):
   records = tmp_path / "results.jsonl"
   records.write_text('{"step": 1}\n')
-  with pytest.raises(ValueError, match=r"results\.jsonl holds no records.*--workdir"):
+  with pytest.raises(ValueError, match=r"results\.jsonl has no records.*--workdir"):
     ablation_records.read_records(records)
   protocol = tmp_path / "protocol.json"
   protocol.write_text('{"epochs": 3')
@@ -251,7 +251,7 @@ def test_files_of_a_report(tmp_path):
   records[0]["commit"], records[1]["commit"] = "one", "two"
   text = ablation_report.write(records, _PROTOCOL, tmp_path)
   assert (tmp_path / "table.txt").read_text() == text
-  assert "12 validation images, no test image" in text
+  assert "12 validation images; test images are not used" in text
   # The other records are of the protocol's commit, which this one does not know.
   assert "commit    one, two, unknown" in text
   assert (tmp_path / "results.csv").read_text().splitlines()[:2] == [

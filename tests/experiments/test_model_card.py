@@ -68,8 +68,8 @@ def test_tables_are_scikit_learns():
   assert accuracy["accuracy"][1] == f"{expected:.2f} %"
   expected = 100 * oracle.balanced_accuracy_score(labels, predicted)
   assert accuracy["balanced accuracy"][1] == f"{expected:.2f} %"
-  twins = accuracy["accuracy without images that have a twin in an earlier split"]
-  assert twins == ["50.00 % of 1,234", "none"]
+  rest = accuracy["accuracy, deduplicated (without near-duplicates of earlier splits)"]
+  assert rest == ["50.00 % of 1,234", "none"]
   figures = oracle.precision_recall_fscore_support(labels, predicted)
   for name, row in zip(("precision", "recall", "f1"), figures[:3], strict=True):
     assert classes[name] == [f"{100 * x:.1f}" for x in row], name
@@ -130,7 +130,12 @@ def source(tmp_path, monkeypatch):
 
 
 def _main(monkeypatch, source, arguments=(), **changes):
-  given = {"source": source, "data_dir": None, "twins": True, "traceback": False}
+  given = {
+    "source": source,
+    "data_dir": None,
+    "deduplicated": True,
+    "traceback": False,
+  }
   monkeypatch.setattr(
     model_card.flags, "FLAGS", types.SimpleNamespace(**given | changes)
   )
@@ -147,11 +152,11 @@ def test_the_command_measures_any_bundle(source, monkeypatch, capsys):
   accuracy, *_ = _tables(said)
   assert accuracy[""] == ["validation", "PrivateTest"]
   assert accuracy["accuracy"][1] == f"{100 * right.mean():.2f} %"
-  rest = accuracy["accuracy without images that have a twin in an earlier split"]
+  rest = accuracy["accuracy, deduplicated (without near-duplicates of earlier splits)"]
   assert rest[1] == f"{100 * right[10:].mean():.2f} % of 30"
   assert said.startswith("tiny.safetensors: ")
-  _main(monkeypatch, source, twins=False)
-  assert "have a twin" not in capsys.readouterr().out
+  _main(monkeypatch, source, deduplicated=False)
+  assert "deduplicated" not in capsys.readouterr().out
 
 
 def test_mistakes_are_one_line(source, monkeypatch, capsys):
@@ -161,7 +166,7 @@ def test_mistakes_are_one_line(source, monkeypatch, capsys):
   load = run_data.load_data
   for replaced, arguments, message in (
     (load, ["tables.md"], "expected flags only"),
-    (refuse, [], "no data here. (--data_dir says where"),
+    (refuse, [], "no data here. Set --data_dir"),
   ):
     monkeypatch.setattr(run_data, "load_data", replaced)
     with pytest.raises(SystemExit):

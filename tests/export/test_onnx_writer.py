@@ -268,7 +268,7 @@ def test_a_network_is_written_as_it_is(name):
   (found,) = _run(written, images)
   (alone,) = _run(written, images[2:])
 
-  assert np.ptp(expected, axis=0).max() > 1e-3  # The images are told apart.
+  assert np.ptp(expected, axis=0).max() > 1e-3  # Outputs differ between images.
   atol = _TOLERANCE * np.abs(expected).max()
   np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
   np.testing.assert_allclose(alone, expected[2:], rtol=0, atol=atol)

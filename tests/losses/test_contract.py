@@ -63,8 +63,7 @@ ALL = pytest.mark.parametrize("case", CASES)
 # "middle" compiled in haste, as are the programs that a single test needs. That one is
 # compiled as users have it, whatever conftest.py asks for.
 SIZES = {
-  "small": (1, 2, jnp.bfloat16),
-  "pair": (1, 2, jnp.float32),
+  "small": (1, 2, jnp.float32),
   "low": (4, 3, jnp.bfloat16),
   "middle": (5, 7, jnp.float32),
 }

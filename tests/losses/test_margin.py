@@ -225,7 +225,7 @@ def test_psi_is_exact_at_its_joints():
 
 @pytest.mark.parametrize("margin", [1, 2, 3, 4])
 def test_psi_falls_up_to_an_angle_of_pi(margin):
-  """d psi / dc is m^2 at c = -1, as T_m' is at 1; with k = m it would be -m^2."""
+  """d psi / dc is m^2 at c = -1, as T_m' is at 1; with k = m it equals -m^2."""
   slope = jax.grad(lambda c: multiplicative_margin._multiple_angle(c, margin))(-1.0)
   assert float(slope) == pytest.approx(margin**2, rel=1e-5)
 

@@ -320,7 +320,7 @@ def test_a_label_out_of_range_is_refused(label):
   logits, labels = _draw(6, 8, 3)
   labels[2] = label
   statistics = _statistics(logits, labels, None, 3, 15)
-  with pytest.raises(ValueError, match=r"1 of 8 labels lie outside 0\.\.2"):
+  with pytest.raises(ValueError, match=r"1 of 8 are outside 0\.\.2"):
     classification.summarize(statistics, _names(3))
 
 

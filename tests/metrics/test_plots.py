@@ -70,7 +70,7 @@ def test_curves_are_the_records_in_per_cent_where_they_are_shares(tmp_path, draw
   )
   legend = [text.get_text() for text in accuracy.get_legend().get_texts()]
   assert legend == ["train", "validation", "chosen: epoch 5"]
-  # Told apart without colour.
+  # Distinguishable without color.
   styles = {_lines(loss)[split].get_linestyle() for split in ("train", "validation")}
   assert len(styles) == 2
 
@@ -99,7 +99,7 @@ def test_curves_of_one_epoch_and_of_few_columns(tmp_path, drawn):
 
 @pytest.mark.parametrize("records", [[], [{"epoch": 1}], [{"train/loss": 1.0}]])
 def test_curves_of_nothing_are_refused(tmp_path, records):
-  with pytest.raises(ValueError, match=r"no curve to draw: .*'epoch'.*train/loss"):
+  with pytest.raises(ValueError, match=r"records: expected .*'epoch'.*train/loss"):
     plots.plot_curves(records, tmp_path / "curves.png")
   assert not (tmp_path / "curves.png").exists()
 
@@ -234,8 +234,8 @@ def test_reliability_shows_accuracy_confidence_gap_and_share(tmp_path, drawn):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"count": [1, 2]}, r"one more of bin_edges .* got \[5, 2, 4, 4\]"),
-    ({"count": [0, 0, 0, 0]}, "a bin that holds examples, got none"),
+    ({"count": [1, 2]}, r"bin_edges to be one longer .* got lengths \[5, 2, 4, 4\]"),
+    ({"count": [0, 0, 0, 0]}, "a non-empty bin, got none"),
   ],
 )
 def test_a_bad_calibration_is_refused(tmp_path, change, message):

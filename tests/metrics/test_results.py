@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import types
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +74,7 @@ def test_the_table_names_protocol_totals_and_absent_classes():
     (line,) = [line for line in table.splitlines() if line.startswith(label)]
     assert line.split()[-2:] == [f"{100 * summary[key]:.2f}", "%"]
   assert f"{summary['loss']:.4f}" in table
-  assert table.endswith("not in the balanced accuracy: never seen\n")
+  assert table.endswith("excluded from balanced accuracy: never seen\n")
 
 
 def test_the_columns_of_the_table_line_up():
@@ -131,9 +132,12 @@ def test_the_report_is_strict_json_that_reads_back(tmp_path):
 @pytest.mark.parametrize(
   ("report", "message"),
   [
-    ({"a": {"b": [0, {1, 2}]}}, r"report\['a'\]\['b'\]\[1\]: set has no form in JSON"),
+    (
+      {"a": {"b": [0, {1, 2}]}},
+      r"report\['a'\]\['b'\]\[1\]: set is not JSON-serializable",
+    ),
     ({"a": {3: "x"}}, r"report\['a'\]: expected strings as keys, got 3"),
-    ({"a": np.array([1j])}, r"report\['a'\]: ndarray has no form"),
+    ({"a": np.array([1j])}, r"report\['a'\]: ndarray is not JSON-serializable"),
   ],
 )
 def test_what_json_cannot_hold_is_refused_and_the_old_report_stays(
@@ -207,10 +211,24 @@ def test_the_commit_is_that_of_the_packages_checkout(checkout, monkeypatch):
   assert provenance._commit(file) == commit
 
 
-@pytest.mark.parametrize("name", ["package/module.py", "package/new.py", "README"])
-def test_a_changed_or_new_file_makes_the_commit_dirty(checkout, name):
-  (checkout / name).write_text("x = 2\n")
+def test_a_changed_file_makes_the_commit_dirty(checkout):
+  (checkout / "README").write_text("untracked")
+  (checkout / "package" / "module.py").write_text("x = 2\n")
   commit = _git(checkout, "rev-parse", "HEAD")
+  assert provenance._commit(checkout / "package" / "module.py") == f"{commit}+dirty"
+
+
+def test_a_new_file_makes_the_commit_dirty_only_if_it_is_imported(
+  checkout, monkeypatch
+):
+  new = checkout / "package" / "new.py"
+  new.write_text("x = 2\n")
+  commit = _git(checkout, "rev-parse", "HEAD")
+  assert provenance._commit(checkout / "package" / "module.py") == commit
+
+  module = types.ModuleType("emosynth_jax.new")
+  module.__file__ = str(new.resolve())
+  monkeypatch.setitem(sys.modules, "emosynth_jax.new", module)
   assert provenance._commit(checkout / "package" / "module.py") == f"{commit}+dirty"
 
 

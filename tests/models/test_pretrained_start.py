@@ -78,7 +78,7 @@ def test_a_run_starts_from_the_file(tmp_path, caplog):
     started = initialization.start_from_file(
       config.pretrained.file, state, model=built.model, keep=("stem_conv",)
     )
-  assert "random initialisation: logits, stem_conv;" in caplog.text
+  assert "Randomly initialized: logits, stem_conv;" in caplog.text
   for layer in ("logits", "stem_conv"):
     jax.tree.map(
       np.testing.assert_array_equal, started.params[layer], state.params[layer]

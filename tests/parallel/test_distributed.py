@@ -123,7 +123,7 @@ def test_processes_with_other_settings_are_refused_in_all(told):
 def test_a_folder_that_is_not_shared_is_refused_in_all(told):
   assert _both(told, "folder") is None
   for number, own in enumerate(told[0]):
-    assert re.search(rf"own{number} is not one folder for all 2", own["folders"])
+    assert re.search(rf"own{number} is not shared by all 2", own["folders"])
   for name in ("one", "own0"):
     assert not list((told[1] / name).iterdir())
 
@@ -141,7 +141,7 @@ def test_the_first_process_computes_for_all(told):
   assert ["computed" in own for own in told[0]] == [True, False]
   first, second = (own["first_refuses"] for own in told[0])
   assert first == "ValueError: of the first"
-  assert re.search("the first process can't go on", second)
+  assert re.search("the first process failed", second)
   assert re.search(r"numbers of images \(2 and 3\)", _both(told, "first_of_other"))
 
 
@@ -152,10 +152,12 @@ def test_parts_of_two_processes_have_the_checksum_of_the_whole(told):
 
 
 def test_processes_that_read_other_data_are_refused_in_all(told):
-  start = "ValueError: config.data.data_dir: process 1 reads other data than process 0 "
+  start = (
+    "ValueError: config.data.data_dir: process 1 reads different data than process 0 "
+  )
   labels, stale = _both(told, "labels"), _both(told, "stale")
-  assert labels.startswith(f"{start}(process 1 has another train labels_crc32);")
-  assert stale.startswith(f"{start}(process 1 has another train num_examples, ")
+  assert labels.startswith(f"{start}(process 1 differs in train labels_crc32);")
+  assert stale.startswith(f"{start}(process 1 differs in train num_examples, ")
 
 
 def test_processes_that_see_other_checkpoints_are_refused_in_all(told):
@@ -245,7 +247,7 @@ def test_what_is_another_process_s_death_and_what_this_one_s_own(
   said = failures.describe if lost else failures.describe_own
   assert failures.reason_of(error) in said(error)
   assert said(error).startswith(
-    "process 0 of 2 " + ("has lost the others" if lost else "failed by itself")
+    "process 0 of 2" + (": lost connection" if lost else " failed (")
   )
 
 

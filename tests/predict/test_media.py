@@ -94,7 +94,7 @@ def test_a_webcam_is_a_number_that_is_no_file(tmp_path, monkeypatch):
   assert frame.error == "the file is empty"
   # There is none of this number on any machine.
   (frame,) = media.read_all(["99"])
-  assert (frame.source, frame.error) == ("webcam 99", "no frame can be read from it")
+  assert (frame.source, frame.error) == ("webcam 99", "no frame can be decoded")
 
 
 @pytest.mark.parametrize("arguments", [{"every": 0}, {"max_frames": -1}])
@@ -130,7 +130,7 @@ def test_what_the_libraries_read_is_taken_and_the_rest_counted(tmp_path):
   ]
   for frame in frames[:4]:
     np.testing.assert_allclose(frame.picture.mean((0, 1)), [250, 0, 0], atol=8)
-  assert frames[4].error == "HEIC images can't be read here; save it as JPEG or PNG"
+  assert frames[4].error == "HEIC is not supported; convert it to JPEG or PNG"
   assert +counts == {".txt": 2, "no suffix": 1, "drawn before": 1, "linked folder": 1}
   # A drawing that is named is read.
   (frame,) = media.read_all([str(tmp_path / "drawn" / "a.jfif.faces.png")])
@@ -140,8 +140,8 @@ def test_what_the_libraries_read_is_taken_and_the_rest_counted(tmp_path):
 def test_a_source_that_cannot_be_asked_for_ends_nothing(folder, monkeypatch):
   long = "a" * 300
   frames = list(media.read_all([long, "a\0b", str(folder / "a.png"), "9" * 40]))
-  assert frames[0].error == "it can't be read (File name too long)"
-  assert "can't be read" in frames[1].error
+  assert frames[0].error == "cannot be read (File name too long)"
+  assert "cannot be read" in frames[1].error
   assert frames[2].error == ""
   assert frames[3].error == "no such file, folder or webcam"
   assert not media.is_webcam("9" * 40)
@@ -159,13 +159,13 @@ def test_a_folder_that_cannot_be_read_is_told(folder, monkeypatch):
   monkeypatch.setattr(os, "scandir", refuse)
   frames = list(media.read_all([str(folder)]))
   assert frames[0].source == str(folder / "b")
-  assert frames[0].error == "this folder can't be read (Permission denied)"
+  assert frames[0].error == "this folder cannot be read (Permission denied)"
   assert [frame.name.name for frame in frames[1:]] == ["a.png", "empty.jpg", "text.png"]
   (frame,) = media.read_all([str(folder / "b")])
-  assert frame.error == "this folder can't be read (Permission denied)"
+  assert frame.error == "this folder cannot be read (Permission denied)"
 
 
 def test_a_link_to_nothing_is_told(tmp_path):
   (tmp_path / "a.png").symlink_to(tmp_path / "gone.png")
   (frame,) = media.read_all([str(tmp_path)])
-  assert frame.error == "it can't be read (No such file or directory)"
+  assert frame.error == "cannot be read (No such file or directory)"

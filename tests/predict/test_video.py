@@ -27,7 +27,7 @@ def test_a_damaged_video(tmp_path):
   path.write_bytes(b"no video" * 100)
   (frame,) = media.read_all([str(path)])
   assert frame.picture is None
-  assert frame.error == "no frame can be read from it"
+  assert frame.error == "no frame can be decoded"
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mkv"])
@@ -42,7 +42,7 @@ def test_a_film_that_is_cut_off_is_told(tmp_path, suffix):
   *frames, last = media.read_all([str(path)])
   assert 15 < len(frames) < 45
   assert [frame.number for frame in frames] == list(range(len(frames)))
-  assert last.error == (f"cut off or damaged: it ends after {len(frames)} of 60 frames")
+  assert last.error == (f"truncated or damaged: ends after {len(frames)} of 60 frames")
   assert last.picture is None
   # Who asks for few frames is not told of what comes later.
   few = list(media.read_all([str(path)], max_frames=3))
@@ -57,7 +57,7 @@ def test_a_film_that_is_cut_off_is_told(tmp_path, suffix):
     (50, 10.0, 60, 5.0, True),
     (50, 12.0, 60, 5.0, False),  # fewer a second than stated, up to the end
     (60, 8.0, 60, 5.0, False),  # more a second
-    (3550, 142.0, 3600, 25.0, False),  # sound goes on for two seconds
+    (3550, 142.0, 3600, 25.0, False),  # sound lasts two more seconds
     (89000, 3560.0, 90000, 25.0, True),  # forty seconds of an hour
     (5, 1.0, -1, 5.0, False),  # nothing is stated
     (5, 1.0, 60, 0.0, False),
@@ -137,7 +137,7 @@ def test_frames_that_are_left_out_are_not_converted(monkeypatch):
 def test_one_frame_that_cannot_be_decoded_ends_nothing(monkeypatch):
   _use(monkeypatch, FakeCapture(frames=3, rate=5.0, bad=[1]))
   frames = list(video.read_file(pathlib.Path("a.mp4"), _NAME))
-  assert [frame.error for frame in frames] == ["", "this frame can't be decoded", ""]
+  assert [frame.error for frame in frames] == ["", "the frame cannot be decoded", ""]
   assert frames[1].picture is None
   assert [frame.number for frame in frames] == [0, 1, 2]
 
@@ -158,7 +158,7 @@ def test_a_webcam_goes_by_the_clock_until_it_is_unplugged(monkeypatch, tmp_path)
   assert [frame.seconds for frame in frames] == [0, 0.5, 2.0, 2.25]
   assert {frame.source for frame in frames} == {"webcam 3"}
   assert {frame.name.name for frame in frames} == {"webcam3"}
-  assert last.error == "it stopped answering after 4 frames"
+  assert last.error == "the webcam stopped after 4 frames"
   assert last.source == "webcam 3"
   assert capture.is_released
 

@@ -23,7 +23,7 @@ FALLS = {
     "difference": 0.2429,
     "standard_error": 0.0187,
   },
-  "centre of the image": {
+  "center of the image": {
     "highest": 0.391,
     "lowest": 0.04,
     "difference": -0.351,
@@ -158,11 +158,15 @@ def write_audit(folder, report, *, elsewhere=4):
       "num_images": sum(counts.values()),
       "class_counts": counts,
       "blank_images": [],
-      "images_with_twin": {"validation": 1, "test": 2, "elsewhere": elsewhere},
+      "images_with_near_duplicate": {
+        "validation": 1,
+        "test": 2,
+        "elsewhere": elsewhere,
+      },
     }
   audit = {
     "data_set": "synthetic_faces",
-    "config": {"twins": {"max_distance": 12, "min_correlation": 0.9}},
+    "config": {"near_duplicates": {"max_distance": 12, "min_correlation": 0.9}},
     "audited_by": provenance(),
     "splits": splits,
     "pairs": {

@@ -39,13 +39,13 @@ def _write(run, name, files, **changes):
     ({"variables_crc32": 8}, None, None),
     ({"variables_crc32": 8}, 7, "of other parameters than the best checkpoint's"),
     ({"best_epoch": 77}, 7, "of epoch 77, the report of epoch"),
-    ({"training_seed": 4}, None, "of another run, of seed 4 and not 3"),
+    ({"training_seed": 4}, None, "of another run, with seed 4 instead of 3"),
     (
       {"training_loss": {"name": "cross_entropy"}},
       None,
-      "of loss cross_entropy and not mam_softmax",
+      "with loss cross_entropy instead of mam_softmax",
     ),
-    ({"model": "fer_vgg"}, None, "of network fer_vgg and not"),
+    ({"model": "fer_vgg"}, None, "with network fer_vgg instead of"),
   ],
 )
 def test_another_network_is_left_out_and_counts_as_not_run(run, changes, crc, reason):
@@ -83,7 +83,7 @@ def test_a_record_without_its_picture_is_said_to_be_there(run):
   _write(run, "loss_landscape", [])
   found, (left_out,) = loss_surface.stored_pictures(run)
   assert found == []
-  assert "loss_landscape.json has no picture beside it" in left_out
+  assert "loss_landscape.json has no plot" in left_out
   assert "emosynth_jax.analysis.loss_landscape with the same flags" in left_out
 
 

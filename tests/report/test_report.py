@@ -77,7 +77,7 @@ def test_the_headline_has_its_split_seed_and_interval(written, run):
   assert f"{100 * accuracy:.2f}" in header
   assert "test (PrivateTest), 24 images" in header
   assert "Seed 0, one run" in header
-  assert "nothing is known of the spread over seeds" in written
+  assert "the variation over seeds is unknown" in written
 
 
 def _images(written, section):
@@ -155,7 +155,7 @@ def test_the_embedding_has_all_images_and_its_numbers(written):
   assert every.get("d").count("h0") == _TOTAL
   _, text = _images(written, "embedding")
   assert "The 4 features before the last layer, of 24 images" in text
-  for figure in ("silhouette", "angle to the own class", "angular margin"):
+  for figure in ("silhouette", "angle to own class mean", "angular margin"):
     assert figure in text
 
 
@@ -165,7 +165,7 @@ def test_numbers_are_of_the_whole_split_whatever_is_drawn(run, tmp_path, written
   (every,) = [e for e in html_rules.parse(few).iter() if e.get("id") == "embedding-all"]
   assert every.get("d").count("h0") == 7
   _, text = _images(few, "embedding")
-  assert "of 24 images of test (PrivateTest); 7 of them, drawn at random" in text
+  assert "of 24 images of test (PrivateTest); 7 of them, sampled at random" in text
 
   def numbers(html):
     (table,) = [
@@ -174,7 +174,7 @@ def test_numbers_are_of_the_whole_split_whatever_is_drawn(run, tmp_path, written
       if "Separation" in html_rules.text_of(table)
     ]
     rows = [html_rules.text_of(row) for row in table.iter("tr")]
-    return [row for row in rows if not row.startswith("picture:")]
+    return [row for row in rows if not row.startswith("projection:")]
 
   assert numbers(few) == numbers(written)
   found = predictions.compute_answers(run[0], "test", data_dir=None, batch_size=7)
@@ -185,8 +185,8 @@ def test_numbers_are_of_the_whole_split_whatever_is_drawn(run, tmp_path, written
 
 def test_the_audit_and_what_was_not_run_are_told(written):
   _, data = _images(written, "data")
-  assert "6 groups of twins (13 images)" in data
-  assert "Accuracy without the images that have a twin in another split was not" in data
+  assert "6 groups of duplicates of any kind (13 images)" in data
+  assert "in another split, was not computed" in data
   _, not_run = _images(written, "not-run")
   assert "Loss landscape" in not_run
   assert "Other seeds" in not_run
@@ -199,7 +199,7 @@ def test_without_images_the_files_are_enough(run, tmp_path):
   file = report.write_page(_flags(workdir, images=False))
   assert file == workdir / "report.html"
   text = html_rules.text_of(html_rules.check(file.read_text()))
-  assert "The network itself: hardest images, Grad-CAM, embedding" in text
+  assert "Hardest images, Grad-CAM, embedding" in text
   with pytest.raises(FileNotFoundError, match="no best checkpoint"):
     report.write_page(_flags(workdir))
 
@@ -215,7 +215,7 @@ def test_answers_of_another_epoch_are_refused_and_others_said(run, tmp_path):
   made_up_run.write_json(workdir / "report.json", told)
   text = report.write_page(_flags(workdir)).read_text()
   accuracy = (run[2].argmax(1) == _dataset().labels).mean()
-  assert f"not quite the report&#39;s: {render.percent(accuracy)}" in text
+  assert f"their accuracy is {render.percent(accuracy)}" in text
   made_up_run.write_json(workdir / "report.json", told | {"best_epoch": 1})
   with pytest.raises(
     ValueError, match=r"is of epoch 1, the best checkpoint of epoch 2"
@@ -276,11 +276,11 @@ def test_flags_that_several_runs_take_no_notice_of_are_refused(tmp_path):
     made_up_run.write_run(workdir, loss=loss)
   given = _flags(*workdirs, audit="x", images=False, layer="y", embedded=0)
   with pytest.raises(
-    ValueError, match=r"^--audit, --noimages, --embedded, --layer: of no effect"
+    ValueError, match=r"^--audit, --noimages, --embedded, --layer: no effect"
   ):
     report.write_page(given)
   for name, value in (("mistakes", 1), ("data_dir", "x"), ("batch_size", 2)):
-    with pytest.raises(ValueError, match=f"^--{name}: of no effect on the page of 2"):
+    with pytest.raises(ValueError, match=f"^--{name}: no effect on a page of 2"):
       report.write_page(_flags(*workdirs, **{name: value}))
   assert not (workdirs[0] / "comparison.html").exists()
 

@@ -20,11 +20,14 @@ def test_a_run_is_what_its_files_say(tmp_path):
 
 def test_settings_that_came_later_have_their_defaults(tmp_path):
   report = made_up_run.write_run(tmp_path)
-  del report["config"]["pretrained"], report["config"]["data"]["twins"]
+  del report["config"]["pretrained"], report["config"]["data"]["near_duplicates"]
   (tmp_path / "report.json").write_text(json.dumps(report))
   config = run_files.read_run(tmp_path).report["config"]
   assert config["pretrained"] == {"file": "", "keep": []}
-  assert config["data"]["twins"] == {"max_distance": 12, "min_correlation": 0.9}
+  assert config["data"]["near_duplicates"] == {
+    "max_distance": 12,
+    "min_correlation": 0.9,
+  }
   # A loss's arguments are its own: no default's are put beside them.
   assert config["loss"] == {"name": "cross_entropy"}
 
@@ -58,17 +61,17 @@ def test_objects_that_lack_what_is_read_of_them_are_damaged(tmp_path):
   report = made_up_run.write_run(tmp_path / "run")
   run = run_files.read_run(tmp_path / "run")
   (tmp_path / "seeds.json").write_text("{}")
-  with pytest.raises(ValueError, match=r"seeds\.json is damaged \(without workdirs"):
+  with pytest.raises(ValueError, match=r"seeds\.json is damaged \(missing workdirs"):
     run_files.expand_workdirs([tmp_path])
   audit = made_up_run.write_audit(tmp_path, report)
   for path, holder in (("pairs", audit), ("blank_images", audit["splits"]["test"])):
     kept = holder.pop(path)
     (tmp_path / "audit.json").write_text(json.dumps(audit))
-    with pytest.raises(ValueError, match=rf"audit\.json is damaged \(without {path}"):
+    with pytest.raises(ValueError, match=rf"audit\.json is damaged \(missing {path}"):
       run_files.read_audit(tmp_path, run)
     holder[path] = kept
   (tmp_path / "run/report.json").write_text(json.dumps({**report, "splits": {}}))
-  with pytest.raises(ValueError, match=r"report\.json is damaged \(no split"):
+  with pytest.raises(ValueError, match=r"report\.json is damaged \(it has no split"):
     run_files.read_run(tmp_path / "run")
 
 
@@ -82,10 +85,10 @@ def test_a_folder_of_seeds_stands_for_its_runs(tmp_path):
     tmp_path / "many/seed1",
     tmp_path / "far",
   ]
-  with pytest.raises(ValueError, match=r"far is there twice"):
+  with pytest.raises(ValueError, match=r"far is given twice"):
     run_files.expand_workdirs([tmp_path / "many", tmp_path / "alone/../far"])
   (tmp_path / "far").rmdir()
-  with pytest.raises(FileNotFoundError, match=r"names .*far, which is not there"):
+  with pytest.raises(FileNotFoundError, match=r"lists .*far, which does not exist"):
     run_files.expand_workdirs([tmp_path / "many"])
 
 
@@ -97,7 +100,7 @@ def test_an_audit_must_be_of_the_runs_images(tmp_path):
   audit["splits"]["test"]["class_counts"]["angry"] += 1
   (tmp_path / "audit.json").write_text(json.dumps(audit))
   with pytest.raises(
-    ValueError, match=r"other data .* counted 5 angry, .* run 4 angry"
+    ValueError, match=r"different data .* has 5 angry, .* run 4 angry"
   ):
     run_files.read_audit(tmp_path, run)
   (tmp_path / "audit.json").write_text(json.dumps({"refused": "three damaged files"}))

@@ -1,4 +1,4 @@
-"""Protocol, doubts and omissions: each is there when it should be, and only then."""
+"""Protocol, caveats and omissions: each is there when it should be, and only then."""
 
 import json
 
@@ -30,11 +30,11 @@ def test_the_protocol_says_split_epoch_seed_and_loss(tmp_path):
   assert rows["Epoch"] == "2 of 3, chosen by validation accuracy"
   assert rows["Seeds"] == "3 (one run)"
   assert rows["Network"] == "emosynthnet, 1,234 parameters"
-  assert rows["Started from"] == "random parameters"
+  assert rows["Initialization"] == "random"
   assert "Limited to" not in rows
   config = {"init_from": "runs/other", "ema_decay": 0.9, "data.limit": 50}
   rows = dict(run_summary.protocol(_run(tmp_path / "b", config=config)))
-  assert rows["Started from"] == "runs/other"
+  assert rows["Initialization"] == "runs/other"
   assert rows["Network"].endswith("averaged with decay 0.9")
   assert rows["Limited to"] == "50 images of each split"
 
@@ -71,13 +71,13 @@ def test_the_origin_is_that_of_the_training(tmp_path):
   assert len(rows["Command"]) == 1
   rows = dict(run_summary.origin(_run(tmp_path / "b")))
   # Three epochs of 20.5 seconds.
-  assert rows["Time"] == "0:01:02 for 3 epochs, by the clock"
+  assert rows["Time"] == "0:01:02 for 3 epochs (wall clock)"
   rows = dict(run_summary.origin(_run(tmp_path / "c", trained_by=[])))
   assert rows["Commit"] == rows["Command"] == rows["Hardware"] == "not recorded"
 
 
 def test_a_sound_run_has_one_seed_and_no_other_doubt(tmp_path):
-  assert run_summary.doubts(_run(tmp_path)) == [run_summary.ONE_SEED]
+  assert run_summary.caveats(_run(tmp_path)) == [run_summary.ONE_SEED]
 
 
 def _invariance(**changes):
@@ -93,21 +93,21 @@ def _invariance(**changes):
 @pytest.mark.parametrize(
   ("changes", "expected"),
   [
-    ({"batch_invariance": _invariance(passed=False)}, "no figure on this page can be"),
-    ({"epochs_trained": 2}, "not ended at this evaluation: 2 of 3 epochs"),
-    ({"trained_by": []}, "is not recorded"),
-    ({"evaluated_by": made_up_run.provenance("e" * 40)}, "by another commit than"),
-    ({"config": {"data.limit": 2000}}, "At most 2,000 images of each split"),
+    ({"batch_invariance": _invariance(passed=False)}, "all metrics on this page are"),
+    ({"epochs_trained": 2}, "before the end of training: 2 of 3 epochs"),
+    ({"trained_by": []}, "are not recorded"),
+    ({"evaluated_by": made_up_run.provenance("e" * 40)}, "code of another commit than"),
+    ({"config": {"data.limit": 2000}}, "limited to 2,000 images"),
   ],
 )
 def test_each_doubt_has_its_reason(tmp_path, changes, expected):
-  found = run_summary.doubts(_run(tmp_path, **changes))
+  found = run_summary.caveats(_run(tmp_path, **changes))
   assert len(found) == 2
   assert expected in found[0]
 
 
 def test_doubts_of_commits(tmp_path):
-  def doubts(name, *commits):
+  def caveats(name, *commits):
     trained = [{"step": 0, **made_up_run.provenance(commit)} for commit in commits]
     run = _run(
       tmp_path / name,
@@ -116,14 +116,14 @@ def test_doubts_of_commits(tmp_path):
     )
     return [
       sentence
-      for sentence in run_summary.doubts(run)
+      for sentence in run_summary.caveats(run)
       if sentence != run_summary.ONE_SEED
     ]
 
-  assert [s for s in doubts("dirty", "a+dirty") if "+dirty" in s]
-  assert doubts("unknown", "unknown") == ["Trained by code whose commit is unknown."]
-  assert "went on under another commit" in doubts("two", "a", "b")[0]
-  assert doubts("same", "a", "a") == []
+  assert [s for s in caveats("dirty", "a+dirty") if "+dirty" in s]
+  assert caveats("unknown", "unknown") == ["Trained with code of an unknown commit."]
+  assert "resumed with code of another commit" in caveats("two", "a", "b")[0]
+  assert caveats("same", "a", "a") == []
 
 
 def test_without_a_test_split_the_headline_was_chosen_on(tmp_path):
@@ -132,22 +132,25 @@ def test_without_a_test_split_the_headline_was_chosen_on(tmp_path):
   (tmp_path / "report.json").write_text(json.dumps(report))
   run = run_files.read_run(tmp_path)
   assert run_summary.headline(run)["chosen_on"]
-  assert run_summary.doubts(run)[0].startswith(
+  assert run_summary.caveats(run)[0].startswith(
     "There is no test split: the epoch was chosen"
   )
 
 
-def test_twins_that_were_not_left_out_are_a_doubt(tmp_path):
+def test_a_missing_deduplicated_accuracy_is_a_doubt(tmp_path):
   report = made_up_run.write_run(tmp_path)
   audit = made_up_run.write_audit(tmp_path, report, elsewhere=4)
   run = run_files.read_run(tmp_path)
-  assert "4 images of this split have a twin" in run_summary.doubts(run, audit)[-1]
-  assert len(run_summary.doubts(run, None)) == 1
+  assert (
+    "4 images of this split have a near-duplicate"
+    in run_summary.caveats(run, audit)[-1]
+  )
+  assert len(run_summary.caveats(run, None)) == 1
   made_up_run.write_audit(tmp_path, report, elsewhere=0)
   none = run_files.read_audit(tmp_path, run)
-  assert len(run_summary.doubts(run, none)) == 1
-  run.report["splits"]["test"]["without_twins"] = {"accuracy": 0.6}
-  assert len(run_summary.doubts(run, audit)) == 1
+  assert len(run_summary.caveats(run, none)) == 1
+  run.report["splits"]["test"]["deduplicated"] = {"accuracy": 0.6}
+  assert len(run_summary.caveats(run, audit)) == 1
 
 
 def test_what_was_not_run_is_said_until_it_was(tmp_path):
@@ -158,15 +161,15 @@ def test_what_was_not_run_is_said_until_it_was(tmp_path):
   ]
   assert titles == [
     "Other seeds",
-    "Accuracy without twins of other splits",
+    "Deduplicated accuracy",
     "Audit of the data set",
     "Test-time augmentation",
-    "The network itself: hardest images, Grad-CAM, embedding",
+    "Hardest images, Grad-CAM, embedding",
     "Loss landscape",
     "Curvature",
     "Curvature over the landscape",
     "Sanity check of Grad-CAM",
-    "Deletion: do the pixels of Grad-CAM matter?",
+    "Deletion metric of Grad-CAM",
   ]
   settings = {
     "best_epoch": 2,
@@ -182,7 +185,7 @@ def test_what_was_not_run_is_said_until_it_was(tmp_path):
   for name in ("loss_landscape", "curvature", "curvature_map"):
     made_up_run.write_json(tmp_path / f"{name}.json", {"settings": settings})
   run.report["splits"]["test"] |= {
-    "without_twins": None,
+    "deduplicated": None,
     "test_time_augmentation": {"accuracy": 0.5},
   }
   both = {"sanity": {"rows": []}, "deletion": {"rows": []}}

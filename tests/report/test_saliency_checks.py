@@ -53,15 +53,15 @@ def test_both_tables_are_printed_with_what_they_are_of(tmp_path):
   ]
   assert _rows(falls) == [
     ["block4 3 x 3", "0.304", "0.061", "+0.243 ± 0.019"],
-    ["centre of the image", "0.391", "0.040", "\u22120.351 ± 0.020"],
+    ["center of the image", "0.391", "0.040", "\u22120.351 ± 0.020"],
   ]
   text = html_rules.text_of(section)
   # What lies beyond the image is no part of the map.
   assert "Grad-CAM of layer block5 has 12 x 12 pixels" in text
   assert "Sanity check, 64 images of PublicTest:" in text
   assert "Deletion, 1,256 images of PublicTest:" in text
-  assert "25 % of the pixels" in text
-  assert "is no proof that they show what was learned" in text
+  assert "25 % of pixels" in text
+  assert "is no evidence of what the network learned" in text
 
 
 def test_records_of_another_epoch_are_left_out_and_not_taken_for_run(tmp_path):
@@ -70,21 +70,21 @@ def test_records_of_another_epoch_are_left_out_and_not_taken_for_run(tmp_path):
   section = _section(root)
   assert not list(section.iter("table"))
   text = html_rules.text_of(section)
-  assert "gradcam.json is of epoch 1, the report of epoch 2: left out." in text
+  assert "gradcam.json is of epoch 1, the report of epoch 2: skipped." in text
   assert "deletion.json is of epoch 1" in text
   checks = saliency_checks.map_checks(run)
   not_run = [
     title for title, _ in run_summary.not_run(run, {}, network=True, checks=checks)
   ]
   assert "Sanity check of Grad-CAM" in not_run
-  assert "Deletion: do the pixels of Grad-CAM matter?" in not_run
+  assert "Deletion metric of Grad-CAM" in not_run
 
 
 @pytest.mark.parametrize(
   ("changes", "reason"),
   [
-    ({"training_seed": 7}, "of another run, of seed 7 and not 0: left out."),
-    ({"variables_crc32": 5}, "of other parameters than the best checkpoint's: left"),
+    ({"training_seed": 7}, "of another run, with seed 7 instead of 0: skipped."),
+    ({"variables_crc32": 5}, "of other parameters than the best checkpoint's: skipped"),
   ],
 )
 def test_records_of_another_network_are_left_out(tmp_path, changes, reason):

@@ -14,7 +14,7 @@ import pytest
 import tiny_config
 import tiny_network
 
-from emosynth_jax import losses, models, train
+from emosynth_jax import losses, models, train_loop
 from emosynth_jax.analysis.curvature import eigenvalues
 from emosynth_jax.analysis.loss_landscape import surface
 from emosynth_jax.models.ops import convolutions, layers, platforms
@@ -45,11 +45,11 @@ def _config(**changes):
 
 def test_a_run_on_all_devices():
   assert jax.device_count() == 8
-  assert train.train(_config(), _FOLDER / "data_8")
+  assert train_loop.train(_config(), _FOLDER / "data_8")
 
 
 def test_a_run_whose_devices_normalise_their_own_part_of_a_batch():
-  assert train.train(_config(batch_norm_groups=4), _FOLDER / "groups_8")
+  assert train_loop.train(_config(batch_norm_groups=4), _FOLDER / "groups_8")
 
 
 def test_two_runs_side_by_side_on_four_devices_each():
@@ -64,7 +64,7 @@ def test_two_runs_side_by_side_on_four_devices_each():
   def run(config, devices, stop):
     name = threading.current_thread().name
     threads[name] = devices
-    return train.train(config, _FOLDER / name, devices=devices, stop=stop)
+    return train_loop.train(config, _FOLDER / name, devices=devices, stop=stop)
 
   assert concurrent_runs.run_side_by_side(run, tasks, groups) == [True, True]
   assert sorted(threads) == ["four", "grain"]
@@ -243,10 +243,12 @@ def test_each_device_convolves_its_own_images_alone(layer):
 
 
 def test_a_batch_that_devices_cannot_share_is_refused(tmp_path):
-  with pytest.raises(ValueError, match=r"multiple of 8.*got 12; 8 or 16 would fit"):
-    train.train(_config(batch_size=12), tmp_path)
+  with pytest.raises(
+    ValueError, match=r"multiple of 8.*got 12; the nearest is 8 or 16"
+  ):
+    train_loop.train(_config(batch_size=12), tmp_path)
   with pytest.raises(ValueError, match=r"mesh\.model: expected a divisor of the 8"):
-    train.train(_config(mesh__model=3), tmp_path)
+    train_loop.train(_config(mesh__model=3), tmp_path)
 
 
 def test_a_model_group_that_lies_across_processes_is_refused():

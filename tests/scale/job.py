@@ -18,7 +18,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).parents[i]) for i in (1, 2)]
 def main() -> None:
   import tiny_network
 
-  from emosynth_jax import main, models, train
+  from emosynth_jax import main, models, train_loop
   from emosynth_jax.data.images import files as image_files
   from emosynth_jax.parallel import mesh
   from emosynth_jax.utils import progress
@@ -44,7 +44,7 @@ def main() -> None:
 
   progress.Progress.update = die
   image_files.read = count
-  train_one = train.train
+  train_one = train_loop.train
 
   def train_and_tell(*arguments, **keywords):
     try:
@@ -52,7 +52,7 @@ def main() -> None:
     finally:
       print("READS", json.dumps(reads), flush=True)
 
-  train.train = train_and_tell
+  train_loop.train = train_and_tell
   main.run()
 
 

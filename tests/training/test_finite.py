@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import models, train
+from emosynth_jax import models, train_loop
 from emosynth_jax.analysis import deletion, trained_run
 from emosynth_jax.analysis.embeddings import embeddings
 from emosynth_jax.analysis.gradcam import run as gradcam_run
@@ -36,7 +36,7 @@ def workdir(tmp_path_factory):
   config.batch_size, config.num_epochs = 7, 1
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    train.train(config, folder)
+    train_loop.train(config, folder)
     built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
     checkpoints = Checkpoints(folder, keep=2)
     state = checkpoints.restore("best", build.state_shapes(built))

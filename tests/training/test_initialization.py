@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import evaluate, models, train
+from emosynth_jax import evaluate, models, train_loop
 from emosynth_jax.config import defaults
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.training import build, initialization
@@ -94,7 +94,7 @@ def test_columns_follow_the_names_and_new_classes_stay_random(run, old, caplog):
   np.testing.assert_array_equal(
     state.params["Dense_0"]["kernel"], old.params["Dense_0"]["kernel"]
   )
-  for part in ("over: fear, angry;", "new: happy, neutral;", "left behind: sad."):
+  for part in ("transferred: fear, angry;", "new: happy, neutral;", "unused: sad."):
     assert part in caplog.text
 
 
@@ -122,7 +122,7 @@ def test_another_network_is_refused_by_its_first_layer(run, network, message):
   model = _MODEL if network else _MODEL | {"norm_order": "last"}
   with pytest.raises(ValueError, match=message) as error:
     _init(run, state=state, model=model)
-  assert f"the network of {run} is another one" in str(error.value)
+  assert f"the network of {run} network mismatch" in str(error.value)
 
 
 def test_what_only_changes_training_may_differ(run):
@@ -146,7 +146,7 @@ def test_a_folder_without_a_trained_run(tmp_path, run):
   assert not (tmp_path / "nowhere").exists()
   shutil.copytree(run, tmp_path / "run")
   shutil.rmtree(tmp_path / "run/checkpoints")
-  with pytest.raises(FileNotFoundError, match="holds no best checkpoint; train there"):
+  with pytest.raises(FileNotFoundError, match="has no best checkpoint; train it"):
     _init(tmp_path / "run")
   (tmp_path / "run/data.json").write_text("{")
   with pytest.raises(ValueError, match=r"data\.json is damaged"):
@@ -176,13 +176,13 @@ def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, monkeypatch):
   config.batch_size = 7
   config.num_epochs = 1
   config.steps_per_call = 1
-  assert train.train(config, tmp_path / "old")
+  assert train_loop.train(config, tmp_path / "old")
   second = config.copy_and_resolve_references()
   second.seed = 5
   second.init_from = str(tmp_path / "old")
   second.optimizer.learning_rate = 1e-9
   defaults.check_config(second)
-  assert train.train(second, tmp_path / "new")
+  assert train_loop.train(second, tmp_path / "new")
 
   built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
 
@@ -201,14 +201,14 @@ def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, monkeypatch):
   )
   shutil.rmtree(tmp_path / "old")
   second.num_epochs = 2
-  assert train.train(second, tmp_path / "new")
+  assert train_loop.train(second, tmp_path / "new")
   assert int(restore(tmp_path / "new", "last").epoch) == 2
   evaluate.evaluate_run(second, tmp_path / "new")
   report = (tmp_path / "new/report.txt").read_text()
   origins = re.findall(r"^started from +(.+)$", report, re.MULTILINE)
   assert origins == [str(tmp_path / "old")] * 2  # a split each
   with pytest.raises(FileNotFoundError, match=r"config\.init_from: expected"):
-    train.train(second, tmp_path / "another")
+    train_loop.train(second, tmp_path / "another")
 
 
 def test_runs_from_before_this_setting_go_on(tmp_path):

@@ -314,7 +314,7 @@ def test_no_sound_checkpoint_is_an_error_however_often_it_is_tried(workdir):
   ids=["classes", "width", "optimiser", "loss"],
 )
 def test_a_checkpoint_of_another_network_is_refused_and_stays(workdir, like):
-  with pytest.raises(CheckpointError, match="has other arrays than this network"):
+  with pytest.raises(CheckpointError, match="does not match this network"):
     _restore(workdir, like=like)
   assert _steps(workdir) == [1, 2]
   _assert_same(_restore(workdir), _state(2))

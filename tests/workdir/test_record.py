@@ -1,4 +1,4 @@
-"""What a workdir remembers of the run that it was begun with."""
+"""Config, data and provenance that a workdir records of its run."""
 
 import dataclasses
 import json
@@ -143,9 +143,9 @@ def test_a_network_that_meets_the_other_form_is_said_in_one_line(
   assert not caplog.records
   run_record.check_same_data({"test": _with_forms(faces, original=12)}, tmp_path)
   line = (
-    "Other pixel form: the network was trained on 2 original and 12 equalized images "
-    "and is evaluated (test) on 12 original and 2 equalized ones; results of the two "
-    "forms can't be compared (docs/data.md)."
+    "Pixel form mismatch: the network was trained on 2 original and 12 equalized "
+    "images and is evaluated (test) on 12 original and 2 equalized ones; results on "
+    "the two forms are not comparable (docs/data.md)."
   )
   assert [record.getMessage() for record in caplog.records] == [line]
 
@@ -187,7 +187,7 @@ def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path):
   try:
     assert holder.stdout.readline() == b"in\n"
     with (
-      pytest.raises(ValueError, match="another process trains in"),
+      pytest.raises(ValueError, match="another process is training in"),
       run_record.only_training_in(tmp_path),
     ):
       pass

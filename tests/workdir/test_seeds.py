@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 import tiny_network
 
-from emosynth_jax import evaluate, main, models, train
+from emosynth_jax import evaluate, main, models, train_loop
 from emosynth_jax.config import defaults
 from emosynth_jax.training import seeds
 from emosynth_jax.utils import files
@@ -34,7 +34,7 @@ def trained(tmp_path_factory):
   folder = tmp_path_factory.mktemp("seeds")
 
   def run_one(config, workdir):
-    assert train.train(config, workdir)
+    assert train_loop.train(config, workdir)
     return evaluate.evaluate_run(config, workdir)
 
   with pytest.MonkeyPatch.context() as patch:
@@ -204,7 +204,7 @@ def test_the_summary_has_each_figure_its_mean_and_its_sample_deviation(tmp_path)
   ):
     assert figures[label]["mean"] == pytest.approx(0.58 + shift)
     assert figures[label]["deviation"] == pytest.approx(np.std(accuracies, ddof=1))
-  assert "accuracy without twins" not in figures
+  assert "deduplicated accuracy" not in figures
   assert summary["seeds"] == [0, 1, 2]
   assert summary["config"] == {"batch_size": 3}
 
@@ -215,7 +215,7 @@ def test_the_summary_has_each_figure_its_mean_and_its_sample_deviation(tmp_path)
   assert ["deviation", *["7.21"] * 3, "0.00", "0.0721", "7.21"] in lines
   assert "test (PrivateTest), 50 images" in text
   assert "epochs 7, 8, 9 of seeds 0, 1, 2" in text
-  assert "sample of 3 seeds, with n - 1" in text
+  assert "(n - 1) over 3 seeds" in text
 
 
 def test_a_figure_that_not_every_report_has_is_left_out(tmp_path):
@@ -235,7 +235,7 @@ def test_one_seed_has_no_deviation_and_says_so(tmp_path):
     "deviation": None,
   }
   text = seed_summary.format_summary(summary)
-  assert "One seed: no deviation" in text
+  assert "One seed: no standard deviation" in text
   assert "\ndeviation" not in text
   comparison = seed_summary.compare(summary, _summarize(tmp_path, [0.4]))
   text = seed_summary.format_summary(summary, comparison, "others")
@@ -250,7 +250,9 @@ def test_seeds_of_other_data_are_not_averaged(tmp_path):
     (tmp_path / f"{seed}/data.json").write_text(
       json.dumps({"train": {"images_crc32": seed}})
     )
-  with pytest.raises(ValueError, match=r"1 was trained on other data than .*0: seeds"):
+  with pytest.raises(
+    ValueError, match=r"1 was trained on different data than .*0: seeds"
+  ):
     seed_summary.summarize(reports, [tmp_path / "0", tmp_path / "1"])
 
 
@@ -269,7 +271,7 @@ def test_a_comparison_pairs_the_seeds_that_both_have(tmp_path):
   assert found["p_value"] == pytest.approx(test.pvalue)
   text = seed_summary.format_summary(ours, comparison, "there")
   low, high = (f"{100 * end:+.2f}" for end in interval)
-  assert "Less there, paired by seeds 1, 2, 3:" in text
+  assert "Difference from there, paired by seeds 1, 2, 3:" in text
   assert (
     f"test, accuracy: +4.67, 95 % interval {low} to {high}, p = {test.pvalue:.2g}\n"
   ) in text
@@ -281,7 +283,7 @@ def test_differences_that_are_all_equal_have_no_test(tmp_path):
   ours, others = _summarize(tmp_path, [0.5, 0.75]), _summarize(tmp_path, [0.25, 0.5])
   comparison = seed_summary.compare(ours, others)
   assert math.isnan(comparison["splits"]["test"]["accuracy"]["p_value"])
-  assert "no test, as all differences are equal" in seed_summary.format_summary(
+  assert "no test: all differences are equal" in seed_summary.format_summary(
     ours, comparison, "there"
   )
 
@@ -289,7 +291,7 @@ def test_differences_that_are_all_equal_have_no_test(tmp_path):
 def test_what_cannot_be_compared(tmp_path):
   ours = _summarize(tmp_path, [0.5, 0.6])
   with pytest.raises(
-    ValueError, match=r"no pair to compare: seeds \[0, 1\] here, \[2\]"
+    ValueError, match=r"no common seed to compare: seeds \[0, 1\] here, \[2\]"
   ):
     seed_summary.compare(ours, _summarize(tmp_path, [0.5], first_seed=2))
   with pytest.raises(ValueError, match="the test split there has other images"):
@@ -316,5 +318,7 @@ def test_a_summary_is_read_from_its_folder(tmp_path):
 @pytest.mark.parametrize("texts", [["0", "0"], ["a"], ["-1"], ["1.5"], ["0", ""]])
 def test_wrong_seeds_on_the_command_line(texts):
   assert main.parse_seeds(["0", " 2"]) == [0, 2]
-  with pytest.raises(ValueError, match="--seeds: expected different whole numbers"):
+  with pytest.raises(
+    ValueError, match="--seeds: expected distinct non-negative integers"
+  ):
     main.parse_seeds(texts)

@@ -18,7 +18,7 @@ _OF_THE_NETWORK = ("probes", "broadening")
 
 
 def draw_all(given: Any) -> None:
-  """Computes and plots the curvature that the flags ask for."""
+  """Computes and plots the curvature with the flags."""
   idle = _OF_THE_PLANE if given.grid == 1 else _OF_THE_NETWORK
   cli.refuse_idle(given, idle, f"--grid={given.grid}")
   workdirs = [given.workdir, *given.compare]
@@ -59,16 +59,27 @@ def main(argv: list[str]) -> None:
 def define_flags() -> None:
   """The flags of this command."""
   cli.define_flags(split="train", images=256, batch_size=64)
-  flags.DEFINE_integer("grid", 1, "1 for the network alone, or points a side, odd.", 1)
-  flags.DEFINE_integer("steps", 40, "Products with the Hessian, at most.", 1)
-  flags.DEFINE_integer("probes", 4, "Random vectors of the spectral density.", 1)
+  flags.DEFINE_integer(
+    "grid",
+    1,
+    "Points along each side of the map, odd; 1 for the network's own point only.",
+    1,
+  )
+  flags.DEFINE_integer("steps", 40, "Maximum number of Hessian-vector products.", 1)
+  flags.DEFINE_integer(
+    "probes", 4, "Number of random probe vectors of the spectral density.", 1
+  )
   flags.DEFINE_float(
     "tolerance",
     0.01,
-    "Residual, as a share of its eigenvalue, that counts as converged.",
+    "Largest residual, relative to the eigenvalue, that counts as converged.",
     1e-5,
     0.5,
   )
   flags.DEFINE_float(
-    "broadening", 0.01, "Width of the density's Gaussians, of its range.", 1e-4, 1.0
+    "broadening",
+    0.01,
+    "Width of the density's Gaussians, as a fraction of the spectrum's range.",
+    1e-4,
+    1.0,
   )

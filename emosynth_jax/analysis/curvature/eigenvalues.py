@@ -175,7 +175,7 @@ def _stored_or_computed(
   settings = run.facts | settings
   stem = pathlib.Path(workdir) / file
   if stored := result_cache.read(stem, settings):
-    logging.info("%s has this already; nothing is computed again.", workdir)
+    logging.info("%s has a result of these settings, which is reused.", workdir)
     return stored
   began, tally = time.monotonic(), _Tally()
   bar = progress.Progress(first=0, total=total)

@@ -76,8 +76,8 @@ def spectral_density(
     num_points = max(2000, least)
   if num_points < least:
     raise ValueError(
-      f"num_points: expected at least {least}, so that Gaussians of a width of "
-      f"{broadening} of the range are seen; got {num_points}"
+      f"num_points: expected at least {least}, so that Gaussians of width "
+      f"{broadening} of the range are resolved; got {num_points}"
     )
   pairs = [lanczos.ritz(tridiagonal) for tridiagonal in tridiagonals]
   nodes = [values for values, _ in pairs]

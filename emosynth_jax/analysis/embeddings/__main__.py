@@ -28,23 +28,23 @@ def define_flags() -> None:
   flags.DEFINE_multi_string(
     "workdir",
     None,
-    "Folder of a trained run; may be given several times, the baseline first.",
+    "Workdir of a trained run; may be given several times, the baseline first.",
     required=True,
   )
   flags.DEFINE_enum(
-    "split", "validation", ["train", "validation", "test"], "Where the images are from."
+    "split", "validation", ["train", "validation", "test"], "Split of the images."
   )
   flags.DEFINE_integer(
-    "images", 10_000, "How many of its images, at most; 0 for all.", 0
+    "images", 10_000, "Maximum number of images of the split; 0 for all.", 0
   )
   flags.DEFINE_integer(
-    "points", 2000, "How many of those are drawn, at most; 0 for all.", 0
+    "points", 2000, "Maximum number of points in the plot; 0 for all.", 0
   )
-  flags.DEFINE_integer("batch_size", 256, "Images at a time.", 1)
+  flags.DEFINE_integer("batch_size", 256, "Batch size in images.", 1)
   flags.DEFINE_float(
-    "perplexity", None, "Of t-SNE; 30, or less for few points, by default."
+    "perplexity", None, "Perplexity of t-SNE. By default 30, or less for few points."
   )
-  flags.DEFINE_integer("seed", 0, "Of t-SNE.", 0)
+  flags.DEFINE_integer("seed", 0, "Seed of t-SNE.", 0)
   cli.define_data_dir()
   cli.define_traceback()
 

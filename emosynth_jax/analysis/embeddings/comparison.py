@@ -54,7 +54,7 @@ def group_runs(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
       if records[j]["settings"]["training_seed"] == settings["training_seed"]:
         raise ValueError(
           f"--workdir: {records[j]['settings']['workdir']} and {settings['workdir']} "
-          f"are the same kind of run with the same seed {settings['training_seed']}"
+          f"are runs of one config with the same seed {settings['training_seed']}"
         )
     own.append(i)
   return list(kinds.values())
@@ -118,7 +118,7 @@ def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
   official = f" ({first['official_split']})" if first["official_split"] else ""
   lines = [
     f"{first['data_set']}, {first['split']}{official}, {first['num_images']} of "
-    f"{first['of']} images; embeddings as they are, of the best epoch"
+    f"{first['of']} images; embeddings of the best epoch, not projected"
   ]
   heads = [
     f"{r['name']}, seed {r['settings']['training_seed']}, epoch "
@@ -157,11 +157,11 @@ def format_comparison(comparisons: Sequence[Mapping[str, Any]]) -> str:
   lines = []
   for one in comparisons:
     lines.append(
-      f"{one['name']} less {one['baseline']} (other settings: "
+      f"{one['name']} minus {one['baseline']} (other settings: "
       f"{', '.join(one['differs_in'])})"
     )
     if not one["seeds"]:
-      lines += ["  no common seed, so no pair to compare", ""]
+      lines += ["  no common seed: no paired comparison", ""]
       continue
     lines.append(f"  paired by seeds {', '.join(map(str, one['seeds']))}")
     rows = [["  figure", "mean", "95 % interval"]]
@@ -173,11 +173,11 @@ def format_comparison(comparisons: Sequence[Mapping[str, Any]]) -> str:
       rows.append([f"  {figure}", _number(figure, difference["mean"], "+"), interval])
     lines += text_table.align(rows)
     if len(one["seeds"]) == 1:
-      lines.append("  One pair: no interval. Chance alone may well be the reason.")
+      lines.append("  One pair: no interval; the difference may be due to chance.")
     else:
       lines.append(
-        "  Student's intervals over the seeds; of so many figures, some exclude 0 by "
-        "chance."
+        "  Student's t intervals over seeds, not corrected for multiple comparisons: "
+        "some exclude 0 by chance."
       )
     lines.append("")
   return "\n".join(lines)

@@ -179,8 +179,8 @@ def check_perplexity(perplexity: float | None, total: int) -> float:
     return min(_PERPLEXITY, (total - 1) / 3)
   if not 0 < perplexity < total:
     raise ValueError(
-      f"perplexity: expected a number in (0, {total}), as {total} points are drawn; "
-      f"got {perplexity}"
+      f"perplexity: expected a number in (0, {total}), for {total} points; got "
+      f"{perplexity}"
     )
   return perplexity
 
@@ -249,7 +249,9 @@ def check_embeddings(embeddings: Any) -> np.ndarray:
   if array.ndim != 2:
     raise ValueError(f"embeddings: expected (N, D), got shape {array.shape}")
   if bad := int((~np.isfinite(array)).any(axis=1).sum()):
-    raise ValueError(f"embeddings: expected finite ones, got {bad} rows that are not")
+    raise ValueError(
+      f"embeddings: expected finite values, got {bad} rows with NaN or infinity"
+    )
   return array.astype(np.float64)
 
 

@@ -31,8 +31,8 @@ COLOURS = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LAYERS = 8
 CAUTION = (
-  "t-SNE keeps who is near whom. Distances between clusters, their sizes and densities "
-  "mean nothing: read them from the numbers, which are of the embeddings themselves."
+  "t-SNE preserves neighborhoods only: distances between clusters, their sizes and "
+  "densities are not meaningful. The metrics are of the embeddings before projection."
 )
 
 
@@ -190,10 +190,10 @@ def describe(figures: Mapping[str, Any], kept: Mapping[str, float]) -> str:
   text = (
     f"accuracy {100 * number['accuracy']:.1f} %, silhouette "
     f"{number['silhouette']:.3f}, intra / inter {number['intra_inter_ratio']:.2f}\n"
-    f"angle to own centre {number['angle_to_own']:.1f}°, to the nearest other "
+    f"angle to own class mean {number['angle_to_own']:.1f}°, to the nearest other "
     f"{number['angle_to_other']:.1f}°\n"
-    f"of the picture: trustworthiness {number['trustworthiness']:.2f}"
+    f"of the projection: trustworthiness {number['trustworthiness']:.2f}"
   )
   if order == order:
-    text += f", order of\ncentre distances kept {order:.2f}"
+    text += f", rank correlation\nof class distances {order:.2f}"
   return text

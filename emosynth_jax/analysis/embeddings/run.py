@@ -176,7 +176,7 @@ def _embed(subject: _Subject, batch_size: int) -> Found:
 
 
 def draw_runs(path: Any, found: Sequence[Found]) -> None:
-  """Plots one run's t-SNE beside its principal components, or several runs' t-SNE.
+  """Plots one run's t-SNE and principal components, or several runs' t-SNE.
 
   Of several, a column for each kind of run and a row for each seed.
 
@@ -216,8 +216,9 @@ def draw_runs(path: Any, found: Sequence[Found]) -> None:
     path,
     rows,
     records[0]["class_names"],
-    title=f"{settings['data_set']}, {settings['official_split'] or settings['split']}: "
-    f"numbers of {settings['num_images']:,} images, {settings['num_points']:,} drawn",
+    title=f"{settings['data_set']}, "
+    f"{settings['official_split'] or settings['split']}: metrics of "
+    f"{settings['num_images']:,} images, {settings['num_points']:,} drawn",
   )
 
 
@@ -232,7 +233,7 @@ def write_run(workdir: Any, found: Found) -> None:
 
 
 def embed_all(given: Any) -> None:
-  """Computes, writes and draws what the flags ask for."""
+  """Embeds the runs with the flags; writes and plots the results."""
   workdirs = given.workdir
   found = embed_runs(
     workdirs,
@@ -263,7 +264,7 @@ def embed_all(given: Any) -> None:
       },
     )
   print(text, end="")
-  print("Pictures and numbers are in the workdirs: embeddings*.png, separation*.txt")
+  print("Plots and metrics are in the workdirs: embeddings*.png, separation*.txt")
 
 
 def main(argv: list[str]) -> None:

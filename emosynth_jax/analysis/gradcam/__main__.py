@@ -15,20 +15,24 @@ def define_flags() -> None:
   """The flags of this command."""
   from emosynth_jax.analysis.gradcam import network as gradcam_network
 
-  flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
+  flags.DEFINE_string("workdir", None, "Workdir of a trained run.", required=True)
   flags.DEFINE_string("layer", None, gradcam_network.LAYER_HELP)
   flags.DEFINE_enum(
-    "split", "validation", ["train", "validation", "test"], "Where the images are from."
+    "split", "validation", ["train", "validation", "test"], "Split of the images."
   )
-  flags.DEFINE_integer("images", 256, "How many of its images; 0 for all.", 0)
-  flags.DEFINE_integer("batch_size", 64, "Images at a time.", 1)
+  flags.DEFINE_integer("images", 256, "Number of images of the split; 0 for all.", 0)
+  flags.DEFINE_integer("batch_size", 64, "Batch size in images.", 1)
   flags.DEFINE_enum(
-    "target", "predicted", ["predicted", "label"], "The class that the maps are of."
+    "target",
+    "predicted",
+    ["predicted", "label"],
+    "Class that the maps explain: the predicted one or the label.",
   )
   flags.DEFINE_bool(
     "sanity_check",
     False,
-    "Also see how the maps change while layer after layer is put back to chance.",
+    "Also runs the sanity check: cascading randomization of the layers, from the last "
+    "to the first.",
   )
   cli.define_data_dir()
   cli.define_traceback()

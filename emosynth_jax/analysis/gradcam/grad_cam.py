@@ -124,7 +124,9 @@ def default_layer(shapes: Mapping[str, tuple[int, int, int]]) -> str:
   """
   names = [name for name, (h, w, _) in shapes.items() if h * w > 1]
   if not names:
-    raise ValueError(f"expected a layer with maps of several pixels, got {shapes}")
+    raise ValueError(
+      f"expected a layer with feature maps of more than one pixel, got {shapes}"
+    )
   return names[-1]
 
 
@@ -230,10 +232,10 @@ def _check_layer(recorded: jaxpr_interpreter.Trace, layer: str) -> None:
   if layer not in known:
     listed = ", ".join(f"{name} {shape}" for name, shape in known.items())
     raise ValueError(
-      f"layer: expected one of {listed or '(none has maps)'}; got {layer!r}"
+      f"layer: expected one of {listed or '(none has feature maps)'}; got {layer!r}"
     )
   if not jaxpr_interpreter.depends_on(recorded, layer):
     raise ValueError(
-      f"layer: the logits are not computed from {layer!r}, or by a way inside of a "
-      "loop or a jitted function that is not open to view"
+      f"layer: the logits do not depend on {layer!r}, or depend on it inside a loop "
+      "or jitted function that cannot be traced"
     )

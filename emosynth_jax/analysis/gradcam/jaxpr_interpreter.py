@@ -136,7 +136,7 @@ def evaluate_rectified(
       inputs = [v.val if isinstance(v, jex.Literal) else values[v] for v in eqn.invars]
       return _walk(eqn.params["jaxpr"], inputs, bind)
     raise ValueError(
-      f"apply_fn: an activation is inside of {eqn.primitive.name}, where its gradient "
+      f"apply_fn: an activation is inside {eqn.primitive.name}, where its gradient "
       "can't be replaced; unroll it"
     )
 

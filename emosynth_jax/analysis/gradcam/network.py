@@ -24,9 +24,9 @@ DEFAULT_LAYERS = {"emosynthnet": "block4"}
 
 # Help of the flag --layer.
 LAYER_HELP = (
-  "Layer of Grad-CAM; an unknown one lists those there are. By default "
+  "Layer of Grad-CAM; an unknown name lists the available ones. By default "
   + ", ".join(f"{layer} in {model}" for model, layer in DEFAULT_LAYERS.items())
-  + ", else the last of the network's inner arrays with maps of more than one pixel."
+  + ", else the last layer whose feature maps have more than one pixel."
 )
 
 

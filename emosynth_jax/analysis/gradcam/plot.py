@@ -90,7 +90,9 @@ def _draw_bar(figure) -> None:
   axis.imshow(overlay(np.full(shares.shape, 0.5), shares), extent=(0, 1, 0, 0.02))
   axis.set_yticks([])
   axis.set_xticks([0, 0.5, 1], ["0", "half", "its maximum"], fontsize=7.5)
-  axis.set_xlabel("Grad-CAM, each map by its own scale, on grey", fontsize=7.5)
+  axis.set_xlabel(
+    "Grad-CAM, each map on its own scale, over the gray image", fontsize=7.5
+  )
 
 
 def describe_layer(layer: str, shape: Sequence[int], margin: int) -> str:

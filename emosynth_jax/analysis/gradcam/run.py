@@ -29,7 +29,7 @@ from emosynth_jax.workdir import digests, provenance
 
 
 def explain_run(given: Any) -> None:
-  """Computes, writes and draws what the flags ask for."""
+  """Computes Grad-CAM with the flags; writes and plots the results."""
 
   network = load_network(given.workdir, given.split, given.data_dir, dtype="float32")
   config, experiment, state, dataset = network

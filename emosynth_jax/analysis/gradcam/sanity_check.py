@@ -82,7 +82,9 @@ def cascading_randomization(
   if {k: np.shape(v) for k, v in old.items()} != {
     k: np.shape(v) for k, v in new.items()
   }:
-    raise ValueError("fresh: expected the structure and shapes of variables")
+    raise ValueError(
+      "fresh: expected arrays of the same structure and shapes as variables"
+    )
   original = saliency(variables)
   correlations = {}
   for layer in reversed(layers):
@@ -213,7 +215,7 @@ def format_sanity(checked: Mapping[str, Any]) -> str:
   table, of = checked["sanity_check"], checked["sanity_check_of"]
   width = max(map(len, table))
   lines = [
-    "Rank correlation with the trained network's maps, layers put back to chance "
+    "Rank correlation with the trained network's maps under cascading randomization "
     f"(seed {of['fresh_seed']}), {of['num_images']} images, ± standard error"
   ]
   lines.append(f"{'down to':<{width}}{'Grad-CAM':>15}{'|guided b.|':>15}")

@@ -20,13 +20,13 @@ def main(argv: list[str]) -> None:
 
 
 def draw_all(given: Any) -> None:
-  """Computes and plots the loss that the flags ask for."""
+  """Computes and plots the loss landscape with the flags."""
   workdirs = [given.workdir, *given.compare]
   found = surface.landscapes_of(workdirs, given)
   file = surface.FILES[given.dimensions]
   for workdir, one in zip(workdirs, found, strict=True):
     landscape_plots.draw(pathlib.Path(workdir) / file, [one])
-    logging.info("The landscape of %s is in %s.*", one[0]["name"], file)
+    logging.info("Wrote the landscape of %s to %s.*", one[0]["name"], file)
   if given.compare:
     landscape_plots.draw(pathlib.Path(given.workdir) / f"{file}_comparison", found)
   for workdir, (record, arrays) in zip(workdirs, found, strict=True):
@@ -43,5 +43,7 @@ def draw_all(given: Any) -> None:
 def define_flags() -> None:
   """The flags of this command."""
   cli.define_flags(split="train", images=1024, batch_size=256)
-  flags.DEFINE_integer("grid", 51, "Points along each direction, odd.", 3)
-  flags.DEFINE_integer("dimensions", 2, "1 for a line, 2 for a plane.", 1, 2)
+  flags.DEFINE_integer("grid", 51, "Number of points along each direction, odd.", 3)
+  flags.DEFINE_integer(
+    "dimensions", 2, "Number of directions: 1 for a line, 2 for a plane.", 1, 2
+  )

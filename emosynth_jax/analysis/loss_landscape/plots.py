@@ -145,7 +145,7 @@ def plot_surfaces(axis, losses, titles, levels, path) -> None:
       side.set_major_locator(MaxNLocator(4))
     panel.set_zticks(np.log10(ticks), [f"{tick:g}" for tick in ticks])
     panel.set_zlabel(
-      "cross-entropy" + (f", cut off at {levels[-1]:.2g}" if above else "")
+      "cross-entropy" + (f", clipped at {levels[-1]:.2g}" if above else "")
     )
     panel.view_init(elev=32, azim=-55)
     panel.set_box_aspect(None, zoom=0.85)

@@ -38,8 +38,8 @@ def axis_coordinates(radius: float, size: int) -> np.ndarray:
     raise ValueError(f"range: expected a number above 0, got {radius}")
   if size < 3 or size % 2 == 0:
     raise ValueError(
-      "grid: expected an odd number from 3 on, so that the network is a point and has "
-      f"neighbours; got {size}"
+      "grid: expected an odd number from 3 on, so that the network is a grid point "
+      f"with neighbors; got {size}"
     )
   # Whole numbers first: the middle is then 0 and not a rounding error.
   steps = np.arange(size) - size // 2
@@ -145,7 +145,7 @@ def landscape_of(workdir: str, given: Any, run: Any = None) -> Found:
   settings = run.facts | cli.plane_settings(given) | {"dimensions": given.dimensions}
   stem = pathlib.Path(workdir) / FILES[given.dimensions]
   if stored := result_cache.read(stem, settings):
-    logging.info("%s has this landscape; nothing is computed again.", workdir)
+    logging.info("%s has a landscape of these settings, which is reused.", workdir)
     return stored
   began = time.monotonic()
   directions, raw = cli.directions_for(run.params, given, given.dimensions)

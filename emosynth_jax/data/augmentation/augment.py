@@ -169,8 +169,8 @@ def mixup(
   n = images.shape[0]
   if not jnp.issubdtype(labels.dtype, jnp.floating):
     raise TypeError(
-      "labels_onehot: expected floating class probabilities (jax.nn.one_hot makes "
-      f"them), got {labels.dtype}"
+      "labels_onehot: expected floating class probabilities (see jax.nn.one_hot), got "
+      f"{labels.dtype}"
     )
   if labels.ndim != 2 or labels.shape[0] != n or not labels.size:
     raise ValueError(f"labels_onehot: expected shape ({n}, K), got {labels.shape}")

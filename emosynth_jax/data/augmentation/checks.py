@@ -14,9 +14,7 @@ def as_images(images: ArrayLike) -> Array:
   """Checks for a floating array `(N, H, W, C)` without an empty axis."""
   images = jnp.asarray(images)
   if not jnp.issubdtype(images.dtype, jnp.floating):
-    raise TypeError(
-      f"images: expected a floating dtype (astype makes it one), got {images.dtype}"
-    )
+    raise TypeError(f"images: expected a floating dtype, got {images.dtype}")
   if images.ndim != 4 or 0 in images.shape:
     raise ValueError(
       f"images: expected shape (N, H, W, C) without a zero, got {images.shape}"

@@ -160,7 +160,7 @@ def _draw_upper_face(canvas, p):
   brow = np.maximum(brow, np.abs(bx) - 1.25 * p["eye_width"])
   _paint(patch, _cover(p, brow), p["brow_tone"] * p["skin_tone"])
 
-  # Furrows stand between the brows, lines lie across the forehead and the bridge.
+  # Furrows between the brows, lines across the forehead and the bridge.
   fy = y - p["eye_y"] + 0.15
   furrow = np.maximum(np.abs(side - 0.06) - 0.015, np.abs(fy) - 0.09)
   _paint(patch, 0.8 * p["furrow"] * _cover(p, furrow), dark)

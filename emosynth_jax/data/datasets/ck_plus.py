@@ -68,13 +68,13 @@ def load(
 
   Args:
     data_dir: the folder that holds `cohn-kanade-images/` and `Emotion/`, or `CK+48/`,
-      or is the latter, or in which that lies as `ck_plus` or `CK+`. Where both layouts
-      lie there, the authors' own is read.
+      or is the latter, or contains such a folder named `ck_plus` or `CK+`. If it has
+      both layouts, the authors' own is read.
     split: "test" is the fold itself, "validation" the next one (after the last comes
       the first), "train" all the others.
     protocol: "by_subject" splits the folds by subject, see `stratified_group_folds`.
       "by_frame_leaky" splits by single frames, as many papers do: neighbors in time of
-      a test frame are then in the training set, and the result says nothing about
+      a test frame are then in the training set, and the result does not generalize to
       unseen subjects. It exists to measure that leak.
     fold: the test fold, 0 to `folds` - 1.
     folds: the number of folds, 3 or more.
@@ -84,7 +84,7 @@ def load(
       centered square: the whole head and some background. "landmarks", a square around
       the 68 points in the authors' `Landmarks/`. "detector", a square around the most
       confident detection of `face_detector.py`, framed as FER-2013's images are. CK+48
-      is cropped already.
+      is already cropped.
 
   Returns:
     A `Dataset` of images `(N, image_size, image_size, channels)`.
@@ -105,7 +105,7 @@ def load(
   image_files.check_options(image_size, channels)
   root, is_ck48 = _find(pathlib.Path(data_dir))
   if is_ck48 and crop != "centre":
-    raise ValueError(f"crop: the faces of {root} are cropped already; got {crop!r}")
+    raise ValueError(f"crop: the images of {root} are already cropped; got {crop!r}")
   frames = (_ck48_frames if is_ck48 else _official_frames)(root)
   labels = np.array([CLASS_NAMES.index(frame.class_name) for frame in frames], np.int32)
   for name, count in zip(CLASS_NAMES, np.bincount(labels, minlength=7), strict=True):
@@ -152,8 +152,9 @@ def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
   raise FileNotFoundError(
     f"no CK+ at {data_dir} ({listing.describe(data_dir)}): looked for {_IMAGES}/ with "
     f"{_EMOTION}/, and for {_CK48}/, there and in its subfolders, ck_plus and CK+ "
-    "first. Researchers get the data set from its authors, by an agreement that they "
-    "sign: see https://www.jeffcohn.net/Resources/ (University of Pittsburgh). Unpack "
+    "first. The data set is available to researchers from its authors under a signed "
+    "agreement: see https://www.jeffcohn.net/Resources/ (University of Pittsburgh). "
+    "Unpack "
     "extended-cohn-kanade-images.zip and Emotion_labels.zip there, and Landmarks.zip "
     "for crop='landmarks'"
   )
@@ -203,7 +204,7 @@ def _sequence_images(
   """The frames of a labeled sequence, in order."""
   folder = root / _IMAGES / subject / sequence
   if not folder.is_dir():
-    raise FileNotFoundError(f"{folder} is missing, whose label is in {label}")
+    raise FileNotFoundError(f"{folder} is missing, but its label {label} exists")
   paths = listing.visible(folder)
   for path in paths:
     match = _FRAME.fullmatch(path.name)
@@ -211,7 +212,7 @@ def _sequence_images(
       raise ValueError(f"{path}: expected a frame {subject}_{sequence}_NUMBER.png")
   peak = folder / label.name.replace("_emotion.txt", ".png")
   if peak not in paths:
-    raise FileNotFoundError(f"{peak} is missing, the frame that {label} is about")
+    raise FileNotFoundError(f"{peak} is missing, the frame that {label} labels")
   if len(paths) < 3:
     raise ValueError(f"{folder}: expected 3 frames or more, got {len(paths)}")
   return paths
@@ -235,14 +236,14 @@ def _ck48_frames(root: pathlib.Path) -> list[_Frame]:
       if not match:
         raise ValueError(
           f"{path}: expected a frame SUBJECT_SEQUENCE_NUMBER.png, as in "
-          "S010_004_00000017.png: only the name tells who is on it"
+          "S010_004_00000017.png: the subject is read from the name"
         )
       if path.name in seen:
-        raise ValueError(f"{path}: the same frame is {seen[path.name]}")
+        raise ValueError(f"{path}: duplicate of the frame {seen[path.name]}")
       seen[path.name] = path
       frames.append(_Frame(path, class_name, match.group(1)))
   logging.warning(
-    "CK+48 has no neutral faces: class 'neutral' is contempt alone in %s", root
+    "CK+48 has no neutral faces: class 'neutral' consists of contempt only in %s", root
   )
   return frames
 
@@ -255,8 +256,8 @@ def _deal_out(
     subjects = np.array([frame.subject for frame in frames])
     return stratified_group_folds(labels, subjects, folds)
   logging.warning(
-    "CK+: by_frame_leaky puts frames of one sequence into training and test; its "
-    "figures say nothing about people never seen"
+    "CK+: by_frame_leaky puts frames of one sequence into training and test; results "
+    "do not generalize to unseen subjects"
   )
   # Each frame is a group of its own. A fixed shuffle, since in the order of the files a
   # sequence's two peak frames would never be in the same fold.
@@ -282,13 +283,13 @@ def _square_finder(
   if crop == "detector":
     detect = face_detector.build_detector()
 
-    def surest(image: np.ndarray, path: pathlib.Path) -> face_crop.Square:
+    def most_confident(image: np.ndarray, path: pathlib.Path) -> face_crop.Square:
       found = detect(image)
       if not found:
-        raise ValueError(f"{path}: the face detector sees no face in this image")
+        raise ValueError(f"{path}: the face detector found no face in this image")
       return face_detector.square_of(found[0])
 
-    return surest
+    return most_confident
 
   def find(image: np.ndarray, path: pathlib.Path) -> face_crop.Square:
     name = f"{path.stem}_landmarks.txt"

@@ -56,7 +56,7 @@ PROTOCOLS: dict[str, dict[str, tuple[str, ...]]] = {
 _ZIPS = ("fer2013.zip", "archive.zip")
 _TABLES = ("fer2013.csv", "icml_face_data.csv")
 _COLUMNS = ("emotion", "pixels", "Usage")
-# The usages that may stand in each of Kaggle's two folders.
+# The usages allowed in each of Kaggle's two folders.
 _FOLDERS = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}
 _NUMBERS = ("0", "1", "2", "3", "4", "5", "6")
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -72,8 +72,8 @@ def load(
 
   Args:
     data_dir: the zip, the CSV, the folder that holds `train/` and `test/`, or a
-      folder in which one of these lies, itself or in its subfolder `fer2013`. Where
-      several lie there, the first of `fer2013.zip`, `train/` with `test/`,
+      folder that contains one of these, itself or in its subfolder `fer2013`. If it
+      contains several, the first of `fer2013.zip`, `train/` with `test/`,
       `fer2013.csv`, `icml_face_data.csv` and `archive.zip` is read.
     split: "train" (Training), "validation" (PublicTest) or "test" (PrivateTest).
     protocol: "official", or "thesis_28709_7178", where "test" is PublicTest and
@@ -158,7 +158,7 @@ def _find(data_dir: pathlib.Path) -> pathlib.Path:
     "there and in its subfolders, fer2013 first. "
     "Get the zip from kaggle.com/datasets/msambare/fer2013, or icml_face_data.csv "
     "from Kaggle's 'Challenges in Representation Learning: Facial Expression "
-    "Recognition Challenge', and put it there as it is"
+    "Recognition Challenge', and put it there unchanged"
   )
 
 
@@ -182,7 +182,7 @@ def _load_table(
   path: pathlib.Path, usages: tuple[str, ...], file: IO[str], name: str
 ) -> _Rows:
   images, labels, sources = [], [], []
-  # NumPy before 2.3 only warns where text is no number, and returns what came before.
+  # NumPy before 2.3 only warns about invalid numbers, and returns those before them.
   with warnings.catch_warnings():
     warnings.simplefilter("error", DeprecationWarning)
     for line, emotion, pixels, usage in _table_rows(path, file):
@@ -220,13 +220,13 @@ def _table_rows(
       if len(row) != len(header):
         raise ValueError(
           f"{path}, line {reader.line_num}: expected {len(header)} columns, got "
-          f"{len(row)}; the file may be cut short"
+          f"{len(row)}; the file may be truncated"
         )
       emotion, pixels, usage = (row[i].strip() for i in indices)
       yield reader.line_num, emotion, pixels, usage
   except (csv.Error, UnicodeDecodeError) as error:
     raise ValueError(
-      f"{path}, near line {reader.line_num}: this is no CSV text ({error})"
+      f"{path}, near line {reader.line_num}: not a CSV file ({error})"
     ) from error
 
 
@@ -236,7 +236,7 @@ def _parse_pixels(text: str, where: str) -> np.ndarray:
   except (ValueError, DeprecationWarning) as error:
     bad = next((word for word in text.split() if not word.isdecimal()), "")
     raise ValueError(
-      f"{where}: pixels: expected whole numbers with spaces between, got {bad!r}"
+      f"{where}: pixels: expected integers separated by spaces, got {bad!r}"
     ) from error
   if pixels.size != SIDE * SIDE:
     raise ValueError(
@@ -326,9 +326,9 @@ def _select_files(
     if usage not in _FOLDERS[folder]:
       expected = " or ".join(f"{usage}_*" for usage in _FOLDERS[folder])
       raise ValueError(
-        f"{root}: {name}: expected a file name {expected}. Only the names tell "
-        "PublicTest (validation) from PrivateTest (test), and this copy of FER-2013 "
-        "has lost them; use kaggle.com/datasets/msambare/fer2013 or the CSV, or "
+        f"{root}: {name}: expected a file name {expected}. PublicTest (validation) "
+        "and PrivateTest (test) are distinguished by file names only, which this copy "
+        "of FER-2013 lacks; use kaggle.com/datasets/msambare/fer2013 or the CSV, or "
         "--config.data.options.protocol=thesis_28709_7178, which has one test split"
       )
     prefixes.add("/".join(parents))
@@ -347,7 +347,7 @@ def _select_files(
     )
   if len(prefixes) > 1:
     raise ValueError(
-      f"{root}: several copies of the data set, in "
+      f"{root}: several copies of the data set: "
       f"{', '.join(repr(prefix.strip('/')) for prefix in sorted(prefixes))}; keep one"
     )
   return files

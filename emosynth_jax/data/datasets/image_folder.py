@@ -71,7 +71,7 @@ def open_split(
   for label, folder in enumerate(folders[split]):
     files = listing.visible(folder)
     if not files:
-      raise ValueError(f"{folder}: this class has no image")
+      raise ValueError(f"{folder}: no image of this class")
     paths += files
     labels += [label] * len(files)
   return Dataset(
@@ -103,7 +103,7 @@ def _split_roots(root: pathlib.Path) -> dict[str, pathlib.Path]:
       others.append(folder)
     elif names[0] in roots:
       raise ValueError(
-        f"{root}: both {roots[names[0]].name}/ and {folder.name}/ are there; keep one"
+        f"{root}: both {roots[names[0]].name}/ and {folder.name}/ exist; keep one"
       )
     else:
       roots[names[0]] = folder
@@ -145,7 +145,7 @@ def _class_folders(
       missing = [name for i, name in enumerate(expected) if i not in matches]
       unknown = [n for i, n in enumerate(found) if i not in matches.values()]
       raise ValueError(
-        f"{roots[split]}: its class folders differ from those of {roots[first].name}/: "
+        f"{roots[split]}: class folders differ from those of {roots[first].name}/: "
         f"missing {missing}, unexpected {unknown}"
       )
     folders[split] = [roots[split] / found[matches[i]] for i in range(len(expected))]

@@ -53,8 +53,8 @@ def load(
 
   Args:
     data_dir: the folder that holds `EmoLabel/` and `Image/`, or `train/` and `test/`,
-      or a folder in which that one lies, as `basic`, `raf_db`, `RAF-DB` or `DATASET`
-      first. Where both layouts lie there, the authors' own is read.
+      or a folder that contains it, as `basic`, `raf_db`, `RAF-DB` or `DATASET` first.
+      If it has both layouts, the authors' own is read.
     split: "train" or "test"; RAF-DB has no validation split, and `load_splits` holds
       one out of train.
     image_size: side in pixels to which every image is resized; the aligned faces have
@@ -65,7 +65,7 @@ def load(
     A `Dataset` of images `(N, image_size, image_size, channels)`.
 
   Raises:
-    FileNotFoundError: neither layout is there; or an image that the list names.
+    FileNotFoundError: neither layout exists, or an image in the list is missing.
     ValueError: the split is unknown, a label is outside 1..7, a folder has another
       name, or a file is no image; the line or file is named.
   """
@@ -118,10 +118,9 @@ def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path | None]:
   raise FileNotFoundError(
     f"no RAF-DB at {data_dir} ({listing.describe(data_dir)}): looked for {_LISTS[0]} "
     f"with {_ALIGNED}/, and for train/ with test/, there and in its subfolders, "
-    "basic, raf_db, RAF-DB and DATASET first. "
-    "Researchers get the data set (Basic Emotion) from its authors: the terms and the "
-    "address to write to are at http://www.whdeng.cn/RAF/model1.html. Unpack the list "
-    "and the aligned images there"
+    "basic, raf_db, RAF-DB and DATASET first. The data set (Basic Emotion) is "
+    "available to researchers from its authors: terms and contact at "
+    "http://www.whdeng.cn/RAF/model1.html. Unpack the list and the aligned images there"
   )
 
 
@@ -153,7 +152,7 @@ def _listed_files(root: pathlib.Path, listed: pathlib.Path) -> _Files:
   try:
     lines = listed.read_text(encoding="utf-8-sig").splitlines()
   except UnicodeDecodeError as error:
-    raise ValueError(f"{listed}: this is no text ({error})") from error
+    raise ValueError(f"{listed}: not a text file ({error})") from error
 
   # A zip unpacked into a folder of its own has one folder more.
   aligned = root / _ALIGNED
@@ -173,13 +172,13 @@ def _listed_files(root: pathlib.Path, listed: pathlib.Path) -> _Files:
     if labels[0] not in LABELS:
       raise ValueError(f"{where}: label: expected 1..7, got {labels[0]!r}")
     if name in seen:
-      raise ValueError(f"{where}: {name} stands in line {seen[name]} already")
+      raise ValueError(f"{where}: {name} is already listed in line {seen[name]}")
     seen[name] = number
     files[split].append((aligned / f"{stem}_aligned.jpg", labels[0]))
   missing = [path for part in files.values() for path, _ in part if not path.is_file()]
   if missing:
     raise FileNotFoundError(
-      f"{missing[0]} is missing, which {listed.relative_to(root)} names"
+      f"{missing[0]} is missing, but listed in {listed.relative_to(root)}"
       + (f", and {len(missing) - 1} more of its images" if len(missing) > 1 else "")
       + ". Unpack the aligned images (aligned.zip) again"
     )

@@ -212,7 +212,7 @@ def load(
   stream = splits.index(split)
   for chunk, start in enumerate(range(0, num_examples, _CHUNK)):
     stop = min(start + _CHUNK, num_examples)
-    # The seed stands last: SeedSequence cuts a long one into 32-bit words, which must
+    # The seed is last: SeedSequence splits a long one into 32-bit words, which must
     # not be taken for a chunk.
     bits = np.random.Philox(np.random.SeedSequence((stream, chunk, seed)))
     images[start:stop, :, :, 0], labels[start:stop] = _draw(bits, stop - start)

@@ -162,8 +162,8 @@ def _newest_version(name: str, data_dir: pathlib.Path) -> pathlib.Path:
     raise FileNotFoundError(
       f"no data set {NAMES[name]!r} prepared in {data_dir} (looked for "
       f"{NAMES[name]}/<version>/dataset_info.json). Prepare it once, with the extra "
-      "'tfds' installed, which brings TensorFlow: python -m "
-      f"emosynth_jax.data.prepare {name} --data_dir={data_dir}"
+      f"'tfds' (TensorFlow) installed: python -m emosynth_jax.data.prepare {name} "
+      f"--data_dir={data_dir}"
     )
   return max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
 
@@ -182,8 +182,8 @@ def _open(folder: pathlib.Path, split: str):
     ) from error
   if file_format != "array_record":
     raise ValueError(
-      f"{folder}: prepared as {file_format}, which only TensorFlow reads; delete this "
-      "folder and prepare the data set with emosynth_jax.data.prepare"
+      f"{folder}: prepared as {file_format}, a format that only TensorFlow reads; "
+      "delete this folder and prepare the data set with emosynth_jax.data.prepare"
     )
   if split not in builder.info.splits:
     raise ValueError(

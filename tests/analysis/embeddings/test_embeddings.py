@@ -94,7 +94,7 @@ def test_few_or_equal_embeddings_have_places_too():
     ((np.zeros(5),), ValueError, r"expected \(N, D\), got shape \(5,\)"),
     ((np.zeros((5, 1)),), ValueError, r"D >= 2, got \(5, 1\)"),
     ((np.zeros((5, 2)), "umap"), ValueError, "tsne, pca; got 'umap'"),
-    ((np.full((5, 2), np.nan),), ValueError, "got 5 rows that are not"),
+    ((np.full((5, 2), np.nan),), ValueError, "got 5 rows with NaN"),
   ],
 )
 def test_what_has_no_place_is_refused(arguments, error, message):

@@ -109,7 +109,7 @@ def test_classes_that_are_points_and_embeddings_that_are_all_zero():
     (np.eye(3), [0, 1], ValueError, r"expected shape \(3,\), got \(2,\)"),
     (np.eye(3), [0.0, 1, 1], TypeError, "expected integers, got float64"),
     (np.eye(3, dtype=int), [0, 1, 1], TypeError, "expected floating, got int64"),
-    (np.full((3, 2), np.inf), [0, 1, 1], ValueError, "got 3 rows that are not"),
+    (np.full((3, 2), np.inf), [0, 1, 1], ValueError, "got 3 rows with NaN"),
   ],
 )
 def test_input_without_separation_is_refused(embeddings, labels, error, message):

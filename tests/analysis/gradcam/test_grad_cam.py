@@ -85,7 +85,7 @@ def test_a_layer_that_two_ways_lead_on_from():
 
 
 def test_each_class_is_found_where_its_pattern_is():
-  """Vertical stripes on the left speak for class 0, horizontal ones right for 1."""
+  """Vertical stripes (left) are evidence of class 0, horizontal ones (right) of 1."""
   stripes = np.zeros((1, 8, 8, 1), np.float32)
   stripes[0, :, 0:4:2, 0] = 1
   stripes[0, ::2, 5:, 0] = 1
@@ -184,7 +184,7 @@ def test_layers_are_listed_in_the_order_of_computation():
 def test_default_layer_is_the_last_that_says_where():
   shapes = {"a": (8, 8, 3), "b": (2, 1, 4), "c": (1, 1, 9)}
   assert grad_cam.default_layer(shapes) == "b"
-  with pytest.raises(ValueError, match="several pixels"):
+  with pytest.raises(ValueError, match="more than one pixel"):
     grad_cam.default_layer({"c": (1, 1, 9)})
 
 
@@ -203,7 +203,7 @@ def test_mistakes_are_named():
     cam(targets=jnp.array([0, 1, 1]))
   with pytest.raises(TypeError, match="targets: expected integers, got float32"):
     cam(targets=jnp.ones(2))
-  with pytest.raises(ValueError, match="logits are not computed from 'aside'"):
+  with pytest.raises(ValueError, match="logits do not depend on 'aside'"):
     cam("aside", apply_fn=lambda v, x: (linear(v, x)[0], {"aside": x + 1}))
   with pytest.raises(ValueError, match=r"logits of shape \(2, K\), got \(2,\)"):
     cam(apply_fn=lambda v, x: (x.sum((1, 2, 3)), {"maps": x}))

@@ -76,5 +76,5 @@ def test_mistakes_are_named():
   )
   with pytest.raises(ValueError, match=r"expected some of \['conv1', .* got 'conv'"):
     check(variables, ["conv"])
-  with pytest.raises(ValueError, match="fresh: expected the structure"):
+  with pytest.raises(ValueError, match="fresh: expected arrays"):
     check({"params": {}}, ["conv1"])

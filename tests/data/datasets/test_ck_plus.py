@@ -210,7 +210,7 @@ def test_ck48(tmp_path, parent, caplog):
   write_ck48(tmp_path / parent)
   with caplog.at_level(logging.WARNING):
     tests = all_tests(tmp_path)
-  assert "class 'neutral' is contempt alone" in caplog.text
+  assert "class 'neutral' consists of contempt only" in caplog.text
   people = [subjects(dataset) for dataset in tests]
   assert sum(map(len, people)) == len(set().union(*people)) == 12
   assert sum(map(len, tests)) == 72
@@ -218,7 +218,7 @@ def test_ck48(tmp_path, parent, caplog):
     codes = dataset.images[:, 0, 0, 0] // 10
     assert dataset.labels.tolist() == [FER_LABEL[int(code)] for code in codes]
   assert tests[0].class_names == fer2013.CLASS_NAMES
-  with pytest.raises(ValueError, match=r"crop: the faces of .* are cropped already"):
+  with pytest.raises(ValueError, match=r"crop: the images of .* are already cropped"):
     load(tmp_path, crop="landmarks")
 
 
@@ -226,9 +226,15 @@ def test_ck48(tmp_path, parent, caplog):
   ("name", "message"),
   [
     ("boredom/S005_001_00000003.png", "boredom: unknown class folder; .*sadness"),
-    ("anger/5.png", r"anger/5.png: expected a frame .* only the name tells"),
+    (
+      "anger/5.png",
+      r"anger/5.png: expected a frame .* the subject is read from the name",
+    ),
     ("anger/S005_001_00000003.jpg", r"00000003.jpg: expected a frame"),
-    ("anger/S005_001_00000003.png", r"S005_001_00000003.png: the same frame is .*png"),
+    (
+      "anger/S005_001_00000003.png",
+      r"S005_001_00000003.png: duplicate of the frame .*png",
+    ),
   ],
 )
 def test_malformed_ck48_is_refused_by_name(tmp_path, name, message):
@@ -263,13 +269,13 @@ def _rename(name):
       "cohn-kanade-images/S005/001/S005_001_00000004.png",
       pathlib.Path.unlink,
       FileNotFoundError,
-      r"S005_001_00000004.png is missing, the frame that .*_emotion.txt is about",
+      r"S005_001_00000004.png is missing, the frame that .*_emotion.txt labels",
     ),
     (
       "cohn-kanade-images/S005/001",
       _rename("009"),
       FileNotFoundError,
-      r"images/S005/001 is missing, whose label is in .*_emotion.txt",
+      r"images/S005/001 is missing, but its label .*_emotion.txt exists",
     ),
     (
       "cohn-kanade-images/S005/001/S005_001_00000002.png",

@@ -101,7 +101,7 @@ def test_classes_that_differ_between_splits(tmp_path):
   fill(tmp_path / "train", classes=("cat", "dog", "owl"))
   fill(tmp_path / "test", classes=("cat", "dogs", "owl"))
   with pytest.raises(
-    ValueError, match=r"test: its class .*missing \['dog'\], unexpected \['dogs'\]"
+    ValueError, match=r"test: class .*missing \['dog'\], unexpected \['dogs'\]"
   ):
     load(tmp_path, "train")
 
@@ -109,7 +109,7 @@ def test_classes_that_differ_between_splits(tmp_path):
 def test_empty_class(tmp_path):
   fill(tmp_path)
   (tmp_path / "bird").mkdir()
-  with pytest.raises(ValueError, match="bird: this class has no image"):
+  with pytest.raises(ValueError, match="bird: no image of this class"):
     load(tmp_path)
 
 
@@ -155,7 +155,7 @@ def test_folder_in_a_class_folder(tmp_path):
 def test_both_names_of_the_validation_folder(tmp_path):
   for folder in ("train", "val", "validation"):
     fill(tmp_path / folder)
-  with pytest.raises(ValueError, match=r"both val/ and validation/ are there"):
+  with pytest.raises(ValueError, match=r"both val/ and validation/ exist"):
     load(tmp_path)
 
 

@@ -141,7 +141,7 @@ def test_missing_data_set_says_where_to_apply(tmp_path):
     ("train_00099.jpg 1 2", r"line 29: expected 'train_NUMBER.jpg LABEL'"),
     ("valid_00099.jpg 1", r"line 29: expected 'train_NUMBER.jpg LABEL'"),
     ("train_00001 1", r"line 29: expected 'train_NUMBER.jpg LABEL'"),
-    ("train_00001.jpg 3", r"line 29: train_00001.jpg stands in line 1 already"),
+    ("train_00001.jpg 3", r"line 29: train_00001.jpg is already listed in line 1"),
   ],
 )
 def test_malformed_list_is_refused_with_its_line(tmp_path, line, message):
@@ -160,7 +160,7 @@ def test_list_with_carriage_returns_byte_order_mark_and_blank_end(tmp_path):
   listing.write_bytes(("\ufeff" + text + "\r\n").encode())
   assert len(raf_db.load(tmp_path, "test")) == 7
   listing.write_bytes(b"\xff\xfe\x00")
-  with pytest.raises(ValueError, match=r"list_patition_label.txt: this is no text"):
+  with pytest.raises(ValueError, match=r"list_patition_label.txt: not a text file"):
     raf_db.load(tmp_path, "test")
 
 

@@ -97,7 +97,7 @@ def test_ck_plus_crops_by_its_own_landmarks(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_ck_plus_crops_around_the_surest_face(tmp_path, monkeypatch, channels):
+def test_ck_plus_crops_around_the_most_confident_face(tmp_path, monkeypatch, channels):
   seen = [face_detector.Face(20, 10, 42, 32, 0.9), face_detector.Face(0, 0, 9, 9, 0.7)]
   monkeypatch.setattr(face_detector, "build_detector", lambda: lambda image: seen)
   write_ck_plus(tmp_path)
@@ -108,5 +108,5 @@ def test_ck_plus_crops_around_the_surest_face(tmp_path, monkeypatch, channels):
   for image in dataset.images:
     np.testing.assert_array_equal(image, np.repeat(expected, channels, axis=-1))
   seen.clear()
-  with pytest.raises(ValueError, match=r"\.png: the face detector sees no face"):
+  with pytest.raises(ValueError, match=r"\.png: the face detector found no face"):
     ck_plus.load(tmp_path, "test", **options)

@@ -36,7 +36,7 @@ def test_decoding_of_one_face():
   np.testing.assert_allclose(scores, [0.9], rtol=1e-6)
 
 
-def test_overlapping_boxes_are_one_face_and_the_surest_comes_first():
+def test_overlapping_boxes_are_one_face_and_the_most_confident_comes_first():
   centres, sizes, offsets = _maps()
   sizes[:] = np.log(5)
   for row, column, score in [(5, 5, 0.6), (5, 6, 0.8), (15, 20, 0.9), (10, 10, 0.4)]:

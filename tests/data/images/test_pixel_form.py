@@ -1,4 +1,4 @@
-"""Original and equalized images told apart, on made-up and on published images."""
+"""Classification of original and equalized images, synthetic and published."""
 
 import dataclasses
 import io

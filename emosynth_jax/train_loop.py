@@ -21,7 +21,7 @@ from emosynth_jax.training.programs import Programs, build_programs
 from emosynth_jax.training.state import TrainState
 from emosynth_jax.utils.progress import Progress
 from emosynth_jax.utils.stop_signal import StopSignal
-from emosynth_jax.workdir import metric_writer
+from emosynth_jax.workdir import metric_writer, own_parts
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
@@ -34,6 +34,7 @@ def train(
   devices: Sequence[Any] | None = None,
   stop: StopSignal | None = None,
   load: Callable[[jax.sharding.Mesh], run_data.RunData] | None = None,
+  config_file: str | None = None,
 ) -> bool:
   """Trains, or resumes from the last checkpoint in `workdir`.
 
@@ -47,6 +48,7 @@ def train(
     stop: an entered stop signal of the caller, if several trainings share it.
     load: loads the run's data, where others of the command share it; see
       `run_data.share`.
+    config_file: path of the config file, for the record.
 
   Returns:
     Whether the training is complete; False after SIGTERM or Ctrl-C, when a checkpoint
@@ -68,7 +70,7 @@ def train(
     stack.enter_context(distributed.held_by_first(run_record.only_training_in(workdir)))
     stop = stack.enter_context(StopSignal()) if stop is None else stop
     load = load or run_data.share(config)
-    is_whole = _train(config, workdir, began, devices, stop, load)
+    is_whole = _train(config, workdir, began, devices, stop, load, config_file)
   # Done after the signal handlers are restored: a signal in between would be lost.
   if is_whole and (number := distributed.largest(stop.number)[0]):
     logging.info(
@@ -90,6 +92,7 @@ def _train(
   devices: Sequence[Any] | None,
   stop: StopSignal,
   load: Callable[[jax.sharding.Mesh], run_data.RunData],
+  config_file: str | None,
 ) -> bool:
   run_record.check_same_config(config, workdir)
   run_record.check_readable(workdir)
@@ -97,7 +100,9 @@ def _train(
   # The test split too: an error in it is better reported now than after training.
   datasets, fingerprint = load(mesh)
   run_record.check_same_fingerprint(fingerprint, workdir)
-  run = build_programs(config, datasets, mesh)
+  # Read now, kept after the first steps: the files may be edited in between.
+  sources = {} if own_parts.hashes_of(workdir) else own_parts.read_sources(config)
+  run = build_programs(own_parts.of_run(config, workdir), datasets, mesh)
 
   with _open_outputs(config, workdir) as (checkpoints, writer):
     state = _restore_or_create(config, workdir, run, checkpoints, writer, datasets)
@@ -113,7 +118,10 @@ def _train(
         is_first_call = int(state.step) == first_step
         state = _take_steps(state, run, config, workdir)
         if is_first_call:
-          _keep_record(state, first_step, config, workdir, fingerprint, mesh, began)
+          own_code = sources, config_file
+          _keep_record(
+            state, first_step, config, workdir, fingerprint, mesh, began, own_code
+          )
         _show_progress(progress, state, run, config)
 
       # A stop or a due save in one process applies to all processes.
@@ -210,22 +218,27 @@ def _keep_record(
   fingerprint: dict[str, dict[str, Any]],
   mesh: jax.sharding.Mesh,
   began: float,
+  own_code: tuple[Mapping[str, own_parts.Source], str | None],
 ) -> None:
   """Writes the run's config, data and provenance once its first steps are taken.
 
-  Not before: settings that fail at once leave nothing behind.
+  Not earlier: settings that fail immediately should not create files.
   """
+  sources, config_file = own_code
   run_record.write_fingerprint(fingerprint, workdir)
   if distributed.is_first():
+    own_parts.keep(sources, workdir)
     run_record.keep_config(config, workdir)
     run_record.keep_provenance(
       workdir,
       step=first_step,
       devices=list(mesh.devices.flat),
       pixel_forms=fingerprints.form_counts(fingerprint),
+      own_code=own_parts.hashes_of(workdir),
+      config_file=config_file,
     )
   logging.info(
-    "First %d training steps done %.1f s after the start.",
+    "First %d training steps done after %.1f s (compilation included).",
     int(state.step) - first_step,
     time.monotonic() - began,
   )
@@ -292,4 +305,4 @@ def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:
     if failure is None:
       raise
     # The first error is the cause, and is reported last.
-    logging.error("What was being saved is lost (%s).", failures.reason_of(error))
+    logging.error("The save in progress failed (%s).", failures.reason_of(error))

@@ -15,7 +15,7 @@ import pytest
 import tiny_network
 from jax.experimental.compilation_cache import compilation_cache
 
-from emosynth_jax import data, evaluate, models, train
+from emosynth_jax import data, evaluate, models, train_loop
 from emosynth_jax.config import defaults
 from emosynth_jax.data import deduplicate, fingerprints, run_data
 from emosynth_jax.data.datasets import synthetic_faces
@@ -97,7 +97,7 @@ def whole(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("whole")
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    assert train.train(_config(), workdir)
+    assert train_loop.train(_config(), workdir)
   return workdir
 
 
@@ -115,9 +115,9 @@ def test_a_command_loads_and_checksums_each_split_once(tmp_path, monkeypatch):
 
   monkeypatch.setattr(data, "load_splits", count_load)
   monkeypatch.setattr(fingerprints, "fingerprint", count_checksums)
-  config = _config(num_epochs=1, evaluate_without_twins=True)
+  config = _config(num_epochs=1, evaluate_deduplicated=True)
   load = run_data.share(config)
-  assert train.train(config, tmp_path, load=load)
+  assert train_loop.train(config, tmp_path, load=load)
   report = evaluate.evaluate_run(config, tmp_path, load=load)
   assert set(report["splits"]) == {"validation", "test"}
   assert sorted(loaded) == sorted(checksummed) == ["test", "train", "validation"]
@@ -146,7 +146,7 @@ def _count_compilations(monkeypatch, config, workdir, **arguments):
   monkeypatch.setattr(epoch, "log", lambda *_, **__: compiled.append(0))
   jax.monitoring.register_event_duration_secs_listener(count)
   try:
-    assert train.train(config, workdir, **arguments)
+    assert train_loop.train(config, workdir, **arguments)
   finally:
     jax.monitoring.unregister_event_duration_listener(count)
   return compiled[:-1]
@@ -172,7 +172,7 @@ def test_nothing_compiles_after_the_first_epoch(tmp_path, monkeypatch, changes):
 
 def test_a_finished_run_stays_as_it_is(whole):
   before = (whole / "metrics.jsonl").read_bytes()
-  assert train.train(_config(), whole)
+  assert train_loop.train(_config(), whole)
   assert (whole / "metrics.jsonl").read_bytes() == before
 
 
@@ -186,10 +186,10 @@ def test_stopped_at_every_step_it_comes_to_the_same_end(whole, tmp_path, monkeyp
   )
   handler = signal.getsignal(signal.SIGTERM)
   for stops in range(1, 7):
-    assert not train.train(_config(), tmp_path)
+    assert not train_loop.train(_config(), tmp_path)
     assert signal.getsignal(signal.SIGTERM) == handler
     assert int(_restore(_config(), tmp_path, "last").step) == stops
-  assert train.train(_config(), tmp_path)
+  assert train_loop.train(_config(), tmp_path)
   _assert_same_run(_config(), tmp_path, whole)
 
 
@@ -202,7 +202,7 @@ def test_a_stop_after_the_last_step_begins_nothing_more(
 
   def run_one(own, workdir):
     begun.append(own.seed)
-    if not train.train(own, workdir):
+    if not train_loop.train(own, workdir):
       return None
     evaluated.append(own.seed)
     return {}
@@ -227,7 +227,7 @@ def test_a_stop_after_the_last_step_begins_nothing_more(
   assert (begun, evaluated) == ([0], [])
   assert not (tmp_path / "1").exists()
   # Nothing is lost: the same command finds the training whole.
-  assert train.train(config, tmp_path / "0")
+  assert train_loop.train(config, tmp_path / "0")
   _assert_same_run(config, tmp_path / "0", whole)
 
 
@@ -241,14 +241,14 @@ def test_a_failed_save_does_not_hide_why_the_run_failed(tmp_path, monkeypatch, c
   monkeypatch.setattr(progress.Progress, "update", break_down)
   monkeypatch.setattr(Checkpoints, "close", close)
   with pytest.raises(RuntimeError, match="the device broke"):
-    train.train(_config(), tmp_path)
-  assert "What was being saved is lost (a save broke too)" in caplog.text
+    train_loop.train(_config(), tmp_path)
+  assert "The save in progress failed (a save broke too)" in caplog.text
 
 
 def test_more_epochs_go_on_from_the_last_one(whole, tmp_path):
-  assert train.train(_config(num_epochs=1), tmp_path)
+  assert train_loop.train(_config(num_epochs=1), tmp_path)
   assert len(read_records(tmp_path / "metrics.jsonl")) == 1
-  assert train.train(_config(), tmp_path)
+  assert train_loop.train(_config(), tmp_path)
   _assert_same_run(_config(), tmp_path, whole)
 
 
@@ -256,7 +256,7 @@ def test_a_run_whose_loss_keeps_states_resumes_to_the_same_end(tmp_path, monkeyp
   # Two of them: a margin's running means and the class centres.
   config = _config(num_epochs=2)
   config.loss = {"name": "mam_softmax_class_ema+center_loss", "decay": 0.5}
-  assert train.train(config, tmp_path / "whole")
+  assert train_loop.train(config, tmp_path / "whole")
   with monkeypatch.context() as patch:
     patch.setattr(
       progress.Progress,
@@ -264,11 +264,11 @@ def test_a_run_whose_loss_keeps_states_resumes_to_the_same_end(tmp_path, monkeyp
       lambda *arguments, **keywords: os.kill(os.getpid(), signal.SIGTERM),
     )
     for _ in range(3):
-      assert not train.train(config, tmp_path / "stopped")
+      assert not train_loop.train(config, tmp_path / "stopped")
   margins, centres = _restore(config, tmp_path / "stopped", "last").loss_state
   assert np.any(margins)
   assert np.any(centres)
-  assert train.train(config, tmp_path / "stopped")
+  assert train_loop.train(config, tmp_path / "stopped")
   _assert_same_run(config, tmp_path / "stopped", tmp_path / "whole")
 
 
@@ -290,7 +290,7 @@ def test_a_run_trains_under_64_bits(tmp_path, pipeline):
   config = _config(num_epochs=1, data__pipeline=pipeline, **_MODERN)
   config.loss = {"name": "mam_softmax_class_ema+center_loss", "decay": 0.5}
   with jax.enable_x64(True):
-    assert train.train(config, tmp_path)
+    assert train_loop.train(config, tmp_path)
     report = evaluate.evaluate_run(config, tmp_path)
   assert np.isfinite(report["splits"]["test"]["loss"])
   state = _restore(config, tmp_path, "last")
@@ -303,7 +303,7 @@ def modern(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("modern")
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    assert train.train(_config(**_MODERN), workdir)
+    assert train_loop.train(_config(**_MODERN), workdir)
   return workdir
 
 
@@ -318,8 +318,8 @@ def test_a_scheduled_and_averaged_run_resumes_to_the_same_end(
       lambda *arguments, **keywords: os.kill(os.getpid(), signal.SIGTERM),
     )
     for _ in range(3):  # within the warm-up and at an epoch's end, in the second epoch
-      assert not train.train(config, tmp_path)
-  assert train.train(config, tmp_path)
+      assert not train_loop.train(config, tmp_path)
+  assert train_loop.train(config, tmp_path)
   _assert_same_run(config, tmp_path, modern)
 
 
@@ -383,7 +383,7 @@ def test_test_time_augmentation_is_reported_beside_the_plain_figure(modern):
   assert "averaged with decay 0.9" in text
 
 
-def test_figures_without_twins_stand_beside_those_with_them(whole, monkeypatch):
+def test_deduplicated_metrics_stand_beside_those_with_them(whole, monkeypatch):
   seen = []
 
   def find_groups(datasets, **thresholds):
@@ -393,13 +393,13 @@ def test_figures_without_twins_stand_beside_those_with_them(whole, monkeypatch):
     test[:4] = [*train[:3], validation[5]]
     return [train, validation, test]
 
-  monkeypatch.setattr(deduplicate, "twin_groups", find_groups)
+  monkeypatch.setattr(deduplicate, "duplicate_groups", find_groups)
   # It may be asked for after the training.
-  report = evaluate.evaluate_run(_config(evaluate_without_twins=True), whole)
+  report = evaluate.evaluate_run(_config(evaluate_deduplicated=True), whole)
   assert seen == [
     (["train", "validation", "test"], {"max_distance": 12, "min_correlation": 0.9})
   ]
-  rest = {name: s.pop("without_twins") for name, s in report["splits"].items()}
+  rest = {name: s.pop("deduplicated") for name, s in report["splits"].items()}
   assert [(s["num_left_out"], s["num_examples"]) for s in rest.values()] == [
     (0, 14),
     (4, 10),
@@ -409,7 +409,7 @@ def test_figures_without_twins_stand_beside_those_with_them(whole, monkeypatch):
     **report["splits"]["validation"],
   }
   text = (whole / "report.txt").read_text()
-  (figure,) = re.findall(r"accuracy without 4 twins +(\S+) %", text)
+  (figure,) = re.findall(r"accuracy, deduplicated \(4 images removed\) +(\S+) %", text)
   assert figure == f"{100 * rest['test']['accuracy']:.2f}"
   assert report["batch_invariance"]["passed"]
   assert report["batch_invariance"]["split"] == "validation"
@@ -432,7 +432,7 @@ def test_pixel_forms_are_recorded_reported_and_compared(
   original = {"original": 11, "equalized": 0, "unknown": 3}
   equalized = {"original": 0, "equalized": 11, "unknown": 3}
 
-  assert train.train(_config(num_epochs=1), tmp_path)
+  assert train_loop.train(_config(num_epochs=1), tmp_path)
   (line,) = run_record.read_provenance(tmp_path)
   counts = {"train": original, "validation": original, "test": equalized}
   assert line["pixel_forms"] == counts
@@ -468,31 +468,31 @@ def test_answers_that_depend_on_the_batch_end_in_an_error(whole, monkeypatch):
 
 def test_a_cosine_cannot_be_lengthened(modern):
   with pytest.raises(ValueError, match="num_epochs is 4, was 3"):
-    train.train(_config(**_MODERN | {"num_epochs": 4}), modern)
+    train_loop.train(_config(**_MODERN | {"num_epochs": 4}), modern)
 
 
 def test_a_damaged_last_checkpoint_costs_steps_and_no_result(whole, tmp_path, caplog):
   config = _config(checkpoint__minutes=0.0)  # saves after every step
-  assert train.train(_config(num_epochs=2, checkpoint__minutes=0.0), tmp_path)
+  assert train_loop.train(_config(num_epochs=2, checkpoint__minutes=0.0), tmp_path)
   folder = tmp_path / "checkpoints/last/4"
   for path in folder.rglob("*"):
     if path.is_file() and "digest" not in path.parts:
       path.write_bytes(b"")
-  assert train.train(config, tmp_path)
+  assert train_loop.train(config, tmp_path)
   assert "last/4 is damaged" in caplog.text
   _assert_same_run(config, tmp_path, whole)
 
 
 def test_settings_that_fail_at_once_bind_no_workdir(tmp_path):
   with pytest.raises(ValueError, match=r"config\.batch_size: .* 14 training images"):
-    train.train(_config(batch_size=15), tmp_path)
+    train_loop.train(_config(batch_size=15), tmp_path)
   with pytest.raises(ValueError, match="unknown loss"):
-    train.train(_config(loss__name="typing error"), tmp_path)
+    train_loop.train(_config(loss__name="typing error"), tmp_path)
   with pytest.raises(epoch.NonFiniteError, match="step 0: "):
-    train.train(_config(input__scale=3e38), tmp_path)
-  assert train.train(_config(num_epochs=1), tmp_path)
+    train_loop.train(_config(input__scale=3e38), tmp_path)
+  assert train_loop.train(_config(num_epochs=1), tmp_path)
   with pytest.raises(ValueError, match="batch_size is 5, was 7"):
-    train.train(_config(batch_size=5), tmp_path)
+    train_loop.train(_config(batch_size=5), tmp_path)
 
 
 def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
@@ -517,7 +517,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch
   with pytest.raises(
     epoch.NonFiniteError, match=r"step 4: validation loss nan at learning rate 0\.001"
   ):
-    train.train(config, tmp_path)
+    train_loop.train(config, tmp_path)
   assert len(read_records(tmp_path / "metrics.jsonl")) == 1
   assert int(_restore(config, tmp_path, "last").step) == 2
 
@@ -554,6 +554,6 @@ def test_a_run_goes_on_without_tensorboard_where_it_is_not_installed(
     writer = metric_writer.open_writer(tmp_path, tensorboard=True)
   writer.write(1, {"train/loss": 0.5})
   writer.close()
-  assert "'tensorflow', which is not installed" in caplog.text
-  assert "goes on without" in caplog.text
+  assert "need the package 'tensorflow'" in caplog.text
+  assert "continues without" in caplog.text
   assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1

@@ -1,0 +1,111 @@
+"""docs/extend.md, run as written from an empty folder, with the package as a wheel."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_PAGE = _ROOT / "docs" / "extend.md"
+
+
+def blocks() -> dict[str, str]:
+  """The files on the page, by the name in their first line."""
+  found = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", _PAGE.read_text(), re.S)
+  return dict(found)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+  """A folder with the package's wheel, unpacked, and nothing of the checkout."""
+  folder = tmp_path_factory.mktemp("wheel")
+  # A copy, since a build leaves its folders in the checkout.
+  shutil.copytree(
+    _ROOT / "emosynth_jax",
+    folder / "source" / "emosynth_jax",
+    ignore=shutil.ignore_patterns("__pycache__"),
+  )
+  for name in ("LICENSE", "README.md", "pyproject.toml", "setup.cfg"):
+    shutil.copy(_ROOT / name, folder / "source")
+  subprocess.run(
+    [
+      *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"),
+      *("--no-build-isolation", "--wheel-dir", folder, folder / "source"),
+    ],
+    check=True,
+    capture_output=True,
+  )
+  (wheel,) = folder.glob("emosynth_jax-*.whl")
+  zipfile.ZipFile(wheel).extractall(folder / "site")
+  return folder / "site"
+
+
+@pytest.fixture
+def run(installed, tmp_path):
+  for name, text in blocks().items():
+    (tmp_path / name).write_text(text)
+
+  def run(*arguments):
+    environment = os.environ | {
+      "PYTHONPATH": str(installed),
+      "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+    done = subprocess.run(
+      [sys.executable, *arguments],
+      cwd=tmp_path,
+      env=environment,
+      capture_output=True,
+      text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+  return run
+
+
+def test_every_file_on_the_page_is_short():
+  for name, text in blocks().items():
+    assert len(text.splitlines()) <= 40, name
+
+
+def test_the_page_uses_only_public_names():
+  for text in blocks().values():
+    assert not re.findall(r"(?:from|import) emosynth_jax\.", text)
+
+
+def test_a_training_from_python(run, tmp_path):
+  printed = run("my_training.py")
+  assert re.search(r"Run\('runs/mine', .*my_network\.py:Patches, .*2 epochs", printed)
+  own = tmp_path / "runs" / "mine" / "own_parts"
+  assert (own / "loss.name" / "my_losses.py").is_file()
+
+
+def test_a_train_step_by_hand(run):
+  loss = float(run("my_loop.py").split()[-1])
+  assert 0 < loss < 2  # ln 2 is that of chance.
+
+
+def test_all_own_parts_by_command(run, tmp_path):
+  (tmp_path / "config.py").write_text(
+    "from emosynth_jax.config import defaults\n\n"
+    "def get_config(variants=None):\n  return defaults.get_default_config()\n"
+  )
+  printed = run(
+    *("-m", "emosynth_jax.main", "--config=config.py", "--workdir=w"),
+    "--config.loss.name=mam_softmax+my_losses.py:sharpened",
+    "--config.loss.temperature=0.7",
+    "--config.loss.margin_fn=my_margin.py:gap",
+    "--config.loss.factor=0.3",
+    "--config.model.name=my_network.py:Patches",
+    "--config.model.features=8",
+    "--config.data.name=my_data.py:stripes",
+    "--config.data.options.side=12",
+    "--config.num_epochs=1",
+  )
+  for file in ("my_losses.py", "my_margin.py", "my_network.py", "my_data.py"):
+    assert re.search(rf"own code .*{file} \(SHA-256 [0-9a-f]{{12}}\)", printed)
