@@ -83,8 +83,7 @@ class Archive:
     except _DAMAGED as error:
       reason = str(error) or type(error).__name__
       raise ValueError(
-        f"{self._path}: {name}: cannot unpack this file ({reason}); download the zip "
-        "again"
+        f"{self._path}: {name}: cannot unpack ({reason}); download the zip again"
       ) from error
 
 
@@ -115,7 +114,7 @@ def open_zip(path: pathlib.Path) -> Iterator[Archive]:
     raise
   except _DAMAGED as error:
     raise ValueError(
-      f"{path}: this zip is damaged or cut short ({error}); download it again"
+      f"{path}: the zip is damaged or truncated ({error}); download it again"
     ) from error
   with archive:
     yield opened

@@ -104,7 +104,7 @@ def test_other_methods_are_read_and_their_damage_is_named(tmp_path, method):
 def test_what_is_no_zip_is_named(tmp_path, content):
   path = tmp_path / "x.zip"
   path.write_bytes(content)
-  with pytest.raises(ValueError, match=r"x\.zip: this zip is damaged or cut short"):
+  with pytest.raises(ValueError, match=r"x\.zip: the zip is damaged or truncated"):
     _read(path)
 
 

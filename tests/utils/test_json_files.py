@@ -64,6 +64,7 @@ _PARSERS = {
   "emosynth_jax/workdir/metric_writer.py",
   "emosynth_jax/workdir/record.py",
   "emosynth_jax/training/initialization.py",
+  "emosynth_jax/config/renamed.py",
   "experiments/lib/ablation_records.py",
 }
 
