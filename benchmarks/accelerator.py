@@ -29,7 +29,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from benchmarks import accelerator_runs, attempts
-from emosynth_jax.utils import cli
+from emosynth_jax.utils import cli, text_table
 
 # Of logits in bfloat16, relative to the largest in float32: eight bits through fifteen
 # layers.
@@ -304,7 +304,6 @@ def main(argv: list[str]) -> None:
   import jax
 
   jax.config.update("jax_platforms", "cpu")
-  from benchmarks import measure
   from emosynth_jax.workdir import provenance
 
   where = provenance.provenance()
@@ -326,7 +325,7 @@ def main(argv: list[str]) -> None:
         )
         rows.append(row)
         # After each part, as the next may end this process.
-        print(measure.format_rows(header, rows), flush=True)
+        print("\n".join(text_table.align([header, *rows])), flush=True)
   runs = {
     name: run for name, run in accelerator_runs.RUNS.items() if name in values.parts
   }

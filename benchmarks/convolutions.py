@@ -17,11 +17,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks import measure
 from emosynth_jax.models.ops import same_convolution, winograd
-from emosynth_jax.utils import cli
+from emosynth_jax.utils import cli, text_table
 from emosynth_jax.workdir import provenance
 
 # Kernel side, image side, input and output channels: EmoSynthNet's at 32x32.
@@ -113,20 +113,16 @@ def _call(program, *arrays):
   return jax.block_until_ready(program(*arrays))
 
 
-def main(argv: list[str]) -> None:
+def print_table(given: Any) -> None:
   """Prints the table."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
   made = provenance.provenance()
   print(f"{made['hardware']}; JAX {made['packages']['jax']}")
   print(f"{made['date']}, commit {made['commit']}, {made['command']}")
   rate = measure.product_rate()
   print(f"the product of two 2048 x 2048 matrices: {rate / 1e9:.0f} GFLOP/s")
   header = ["GFLOP/s of the reference form", "median", "best", "difference"]
-  values = flags.FLAGS
-  print(measure.format_rows(header, rows(values.batch, values.rounds)))
+  print("\n".join(text_table.align([header, *rows(given.batch, given.rounds)])))
 
 
 if __name__ == "__main__":
-  define_flags()
-  app.run(main)
+  cli.run(define_flags, print_table)

@@ -13,7 +13,7 @@ import tempfile
 
 from absl import app, flags
 
-from benchmarks import measure
+from emosynth_jax.utils import text_table
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
   epoch.log = log
   with tempfile.TemporaryDirectory() as workdir:
     train_loop.train(config, workdir)
-  print(measure.format_rows(["epoch", "MiB", "compiled"], rows))
+  print("\n".join(text_table.align([["epoch", "MiB", "compiled"], *rows])))
 
 
 if __name__ == "__main__":

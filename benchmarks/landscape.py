@@ -21,11 +21,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
 from benchmarks import landscape_torch
 from benchmarks.landscape_problem import Problem
-from emosynth_jax.utils import cli
+from emosynth_jax.utils import cli, text_table
 
 LANDSCAPE, CURVATURE = "landscape", "curvature map"
 
@@ -189,54 +189,47 @@ def rows_of(
   ]
 
 
-def main(argv: list[str]) -> None:
+def print_table(given: Any) -> None:
   """Prints the table."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  cli.use_compilation_cache()
   from benchmarks import cases, measure
   from benchmarks.throughput import load_torch
   from emosynth_jax.workdir import provenance
 
-  given = flags.FLAGS
   if given.data not in cases.DATA_SETS or given.width not in cases.WIDTHS:
-    cli.fail(
+    raise ValueError(
       f"--data, --width: expected some of {sorted(cases.DATA_SETS)} and "
       f"{cases.WIDTHS}; got {given.data!r} and {given.width!r}"
     )
   case = cases.Case(given.data, given.width, given.batch_size)
   forms = [form for form in given.forms if form]
   if unknown := set(forms) - {"eager", "channels_last"}:
-    cli.fail(f"--forms: unknown {sorted(unknown)}")
+    raise ValueError(f"--forms: unknown {sorted(unknown)}")
   if forms and load_torch() is None:
     logging.info("torch is not installed: only JAX is timed.")
     forms = []
   if forms and given.width == "tiny":
-    cli.fail(
+    raise ValueError(
       "--width=tiny is a dry run with a network that has no PyTorch version: add "
       "--forms= to time JAX only, or use --width=small"
     )
   rows, compared = [], []
-  try:
-    for task, images, points, grid in (
-      (LANDSCAPE, given.images, given.points, given.grid),
-      (
-        CURVATURE,
-        given.curvature_images,
-        given.curvature_points,
-        given.curvature_grid,
-      ),
-    ):
-      problem = Problem(case, images, points)
-      found, errors = candidates(task, problem, given.steps, forms)
-      compared += errors
-      logging.info("%s: timing", task)
-      own = rows_of(task, measure.alternate(found, given.rounds), points, grid)
-      for row in own:  # Printed now, as the next task takes long.
-        logging.info("%s", "  ".join(row))
-      rows += own
-  except ValueError as error:
-    cli.fail(error)
+  for task, images, points, grid in (
+    (LANDSCAPE, given.images, given.points, given.grid),
+    (
+      CURVATURE,
+      given.curvature_images,
+      given.curvature_points,
+      given.curvature_grid,
+    ),
+  ):
+    problem = Problem(case, images, points)
+    found, errors = candidates(task, problem, given.steps, forms)
+    compared += errors
+    logging.info("%s: timing", task)
+    own = rows_of(task, measure.alternate(found, given.rounds), points, grid)
+    for row in own:  # Printed now, as the next task takes long.
+      logging.info("%s", "  ".join(row))
+    rows += own
   made = provenance.provenance()
   print(f"{made['hardware']}; commit {made['commit']}; {case}")
   print(
@@ -246,9 +239,8 @@ def main(argv: list[str]) -> None:
   for line in compared:
     print(line)
   header = ("task", "program", "s/point", "s/grid", "ratio", "points timed")
-  print(measure.format_rows(header, rows))
+  print("\n".join(text_table.align([header, *rows])))
 
 
 if __name__ == "__main__":
-  define_flags()
-  app.run(main)
+  cli.run(define_flags, print_table)

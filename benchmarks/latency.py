@@ -19,12 +19,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks import attempts, latency_runtimes, measure
 from emosynth_jax import bundle
 from emosynth_jax.export import verify
-from emosynth_jax.utils import cli
+from emosynth_jax.utils import cli, text_table
 from emosynth_jax.workdir import provenance
 
 # Calls of a turn, and seconds before it, in which busy-waiting threads of the previous
@@ -33,18 +33,14 @@ _TURN, _PAUSE = 10, 0.3
 _REFERENCE = "JAX, jit"
 
 
-def main(argv: list[str]) -> None:
-  """Prints the table; invalid input exits with a one-line error."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  given = flags.FLAGS
-  with cli.mistakes_in_one_line(given.traceback, NotImplementedError, RuntimeError):
-    source = given.source or str(bundle.PRETRAINED)
-    threads = given.threads or latency_runtimes.all_cores()
-    if given.only:
-      answer_turns(given.only, source, threads=threads)
-    else:
-      measure_all(source, threads=threads, rounds=given.rounds)
+def compare(given: Any) -> None:
+  """Prints the table."""
+  source = given.source or str(bundle.PRETRAINED)
+  threads = given.threads or latency_runtimes.all_cores()
+  if given.only:
+    answer_turns(given.only, source, threads=threads)
+  else:
+    measure_all(source, threads=threads, rounds=given.rounds)
 
 
 def answer_turns(name: str, source: str, *, threads: int) -> None:
@@ -123,7 +119,7 @@ def measure_all(
   print(f"{provenance.provenance()['hardware']}; {threads} threads each")
   print(f"one image {shape}, {rounds} calls in turns of {_TURN}; logits against JAX's")
   header = ["", "median ms", "least", "90 %", "ratio", "first call", "difference"]
-  print(measure.format_rows(header, rows(seconds, ready)))
+  print("\n".join(text_table.align([header, *rows(seconds, ready)])))
 
 
 @contextlib.contextmanager
@@ -196,14 +192,14 @@ def define_flags() -> None:
     "threads", None, "Number of threads of each runtime. By default all cores.", 1
   )
   flags.DEFINE_string("only", None, "Internal: the runtime that this subprocess times.")
-  cli.define_traceback()
-
-
-def run() -> None:
-  """Entry point of the command line."""
-  define_flags()
-  app.run(main)
 
 
 if __name__ == "__main__":
-  run()
+  # The first call is timed, with its compilation.
+  cli.run(
+    define_flags,
+    compare,
+    NotImplementedError,
+    RuntimeError,
+    compilation_cache=False,
+  )

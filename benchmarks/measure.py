@@ -41,18 +41,3 @@ def product_rate(side: int = 2048, rounds: int = 5) -> float:
   run = lambda: jax.block_until_ready(product(matrix, matrix))  # noqa: E731
   run()
   return 2 * side**3 / min(alternate({"": run}, rounds)[""])
-
-
-def format_row(cells: Sequence[str], widths: Sequence[int]) -> str:
-  """A table's line: the first column left-aligned, the others right-aligned."""
-  return "  ".join(
-    f"{cell:<{width}}" if i == 0 else f"{cell:>{width}}"
-    for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-  ).rstrip()
-
-
-def format_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-  """A plain table, as wide as its cells."""
-  lines = [list(header), *map(list, rows)]
-  widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-  return "\n".join(format_row(line, widths) for line in lines)

@@ -22,9 +22,10 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks import package_answers
 from benchmarks.installed_size import installed_size
@@ -159,20 +160,16 @@ PACKAGES: dict[str, Callable[[], Classify]] = {
 WITH_FACES = {"emosynth_jax": "emosynth_jax[predict]"}
 
 
-def main(argv: list[str]) -> None:
-  """Prints the results of one package; invalid input exits with a one-line error."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  given = flags.FLAGS
-  with cli.mistakes_in_one_line(given.traceback):
-    measure(
-      given.package,
-      given.data_dir,
-      num_images=given.images,
-      equalize=given.equalize,
-      answers_file=given.answers,
-      baseline_file=given.baseline,
-    )
+def print_results(given: Any) -> None:
+  """Prints the results of one package."""
+  measure(
+    given.package,
+    given.data_dir,
+    num_images=given.images,
+    equalize=given.equalize,
+    answers_file=given.answers,
+    baseline_file=given.baseline,
+  )
 
 
 def measure(
@@ -301,9 +298,7 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "baseline", None, "Predictions of another package, for a paired comparison."
   )
-  cli.define_traceback()
 
 
 if __name__ == "__main__":
-  define_flags()
-  app.run(main)
+  cli.run(define_flags, print_results)

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image
 
 from emosynth_jax import data as loaders
@@ -49,18 +49,14 @@ def write_images(folder: pathlib.Path, number: int) -> None:
     Image.fromarray(rng.integers(0, 256, (_SIDE, _SIDE), np.uint8)).save(path)
 
 
-def main(argv: list[str]) -> None:
+def print_table(given: Any) -> None:
   """Prints the table."""
-  cli.expect_flags_only(argv)
-  given = flags.FLAGS
   epoch = given.images // given.batch_size
   if given.steps % _CALL or given.steps + _CALL > epoch:
-    cli.fail(
+    raise ValueError(
       f"--steps: expected a multiple of {_CALL} of at most {epoch - _CALL}, as an "
       f"epoch of {given.images} images has {epoch} steps; got {given.steps}"
     )
-  cli.start_logging()
-  cli.use_compilation_cache()
   config = defaults.get_default_config()
   config.model = {
     "name": "fer_vgg",
@@ -157,5 +153,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-  define_flags()
-  app.run(main)
+  cli.run(define_flags, print_table)

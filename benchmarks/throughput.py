@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from benchmarks import attempts
 from emosynth_jax.utils import cli
@@ -176,10 +176,8 @@ HEADER = ["", "images/s", "best", "ms/batch", "JAX / PyTorch", "GFLOP/s", "of pe
 
 def print_row(cells: list[str]) -> None:
   """Prints a line immediately: the process may be killed hours later."""
-  from benchmarks import measure
-
   # The longest name: "32x32x3 small, batch 512: torch_channels_last".
-  print(measure.format_row(cells, [46, *[13] * (len(cells) - 1)]), flush=True)
+  print(f"{cells[0]:46}", *(f"{cell:>14}" for cell in cells[1:]), flush=True)
 
 
 def compare(
@@ -288,25 +286,18 @@ def _start_once(command, environment):
   return seconds, int(memory)
 
 
-def main(argv: list[str]) -> None:
+def print_tables(given: Any) -> None:
   """Prints the tables."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  cli.use_compilation_cache()
-  values = flags.FLAGS
-  try:
-    chosen = selected(values.quick, values.data, values.width, values.batch)
-    if unknown := sorted(set(values.parts) - set(PARTS)):
-      raise ValueError(
-        f"--parts: expected some of {', '.join(PARTS)}; got {unknown[0]!r}"
-      )
-    torch_cases = load_torch()
-    known = list(torch_cases.FORMS) if torch_cases else []
-    forms = known if values.forms is None else [f for f in values.forms if f]
-    if torch_cases and (unknown := sorted(set(forms) - set(known))):
-      raise ValueError(f"--forms: expected of {', '.join(known)}; got {unknown[0]!r}")
-  except ValueError as error:
-    cli.fail(error)
+  chosen = selected(given.quick, given.data, given.width, given.batch)
+  if unknown := sorted(set(given.parts) - set(PARTS)):
+    raise ValueError(
+      f"--parts: expected some of {', '.join(PARTS)}; got {unknown[0]!r}"
+    )
+  torch_cases = load_torch()
+  known = list(torch_cases.FORMS) if torch_cases else []
+  forms = known if given.forms is None else [f for f in given.forms if f]
+  if torch_cases and (unknown := sorted(set(forms) - set(known))):
+    raise ValueError(f"--forms: expected of {', '.join(known)}; got {unknown[0]!r}")
 
   from emosynth_jax.workdir import provenance
 
@@ -317,19 +308,18 @@ def main(argv: list[str]) -> None:
   if torch_cases is None:
     print("torch is not installed (pip install -e '.[benchmark]'): only JAX is timed")
   failures: list[str] = []
-  if "training" in values.parts:
-    compare("training", chosen, torch_cases, forms, values.rounds, failures)
-  if "inference" in values.parts:
+  if "training" in given.parts:
+    compare("training", chosen, torch_cases, forms, given.rounds, failures)
+  if "inference" in given.parts:
     singles = [case._replace(batch=1) for case in chosen]
     every = list(dict.fromkeys(singles + chosen))
-    compare("inference", every, torch_cases, forms, values.rounds, failures)
-  if "augmentation" in values.parts:
-    augmentation(chosen, values.rounds, failures)
-  if "start" in values.parts:
+    compare("inference", every, torch_cases, forms, given.rounds, failures)
+  if "augmentation" in given.parts:
+    augmentation(chosen, given.rounds, failures)
+  if "start" in given.parts:
     start(chosen, torch_cases, forms if torch_cases else [], failures)
   attempts.end(failures)
 
 
 if __name__ == "__main__":
-  define_flags()
-  app.run(main)
+  cli.run(define_flags, print_tables)

@@ -3,29 +3,13 @@
   python -m emosynth_jax.main --config=configs/cifar10.py          # full width, GPU
   python -m emosynth_jax.main --config=configs/cifar10.py:small    # two CPU cores
 
-Variants, joined by commas, in this order: a network by its name (resnet18, vgg19, ...;
-EmoSynthNet without one); small; strong, a modern training recipe, or thesis, the recipe
-as printed in the thesis; the loss (ce, mse, sce, mam, mam_sce), which replaces
-cross-entropy.
+The variants after the colon: emosynth_jax/config/recipes/__init__.py.
 
 The epoch is selected on 10 % of the training split, held out by class; the test split
 is only reported. The data set is read from TFDS's array_record files under
 config.data.data_dir; `python -m emosynth_jax.data.prepare cifar10` creates them.
 """
 
-from emosynth_jax.config import defaults
-from emosynth_jax.config import variants as config_variants
+from emosynth_jax.config import recipes
 
-
-def get_config(variants=None):
-  config = defaults.get_default_config()
-  config.data.name = "cifar10"
-  config.data.data_dir = "data/tfds"
-  config_variants.update(config, config_variants.recipe())
-  small = {"model": config_variants.small_model, "num_epochs": 14}
-  variants_by_name = config_variants.all_variants() | {
-    "small": small,
-    "thesis": config_variants.thesis_variant(),
-    "strong": config_variants.strong_variant(cutout_side=8),
-  }
-  return config_variants.apply_variants(config, variants_by_name, variants)
+get_config = recipes.cifar10

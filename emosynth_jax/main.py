@@ -27,7 +27,7 @@ import traceback
 from absl import app, flags
 from ml_collections import config_flags
 
-from emosynth_jax.config import renamed
+from emosynth_jax.config import recipes, renamed
 from emosynth_jax.utils.cli import (
   define_trust,
   expect_flags_only,
@@ -179,7 +179,7 @@ def main(argv: list[str]) -> None:
 
 
 def _workdir(ending: str) -> pathlib.Path:
-  file = config_flags.get_config_filename(flags.FLAGS["config"])
+  file = recipes.typed(config_flags.get_config_filename(flags.FLAGS["config"]))
   return pathlib.Path(_WORKDIR.value or default_workdir(file, ending))
 
 
@@ -257,7 +257,14 @@ def run() -> None:
   flags.mark_flag_as_required("config")
   # ml_collections reads the overrides of --config from sys.argv.
   sys.argv = renamed.update_arguments(sys.argv)
-  app.run(_main_of_a_job, flags_parser=parse_config_flags)
+  app.run(_main_of_a_job, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+  """Parses the flags; --config also takes a recipe's name."""
+  with mistakes_in_one_line("--traceback" in argv):
+    argv = recipes.with_paths(argv)
+  return parse_config_flags(argv)
 
 
 def _main_of_a_job(argv: list[str]) -> None:

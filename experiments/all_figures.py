@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from emosynth_jax.utils import cli, files
 from emosynth_jax.utils.json_files import read_json
@@ -227,23 +227,17 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "output", None, "Output folder of the images. By default figures in the workdir."
   )
-  cli.define_traceback()
 
 
-def main(argv: list[str]) -> None:
-  """Reproduces the figures; exits with code 1 if one failed."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  cli.use_compilation_cache()
-  with cli.mistakes_in_one_line(flags.FLAGS.traceback):
-    records = make_all(flags.FLAGS)
-    for record in records:
-      reason = record.get("reason") or ", ".join(record["pictures"])
-      print(f"{record['figure']}: {record['state']}: {reason}")
+def report(given: Any) -> None:
+  """Reproduces the figures; exits with exit code 1 if one failed."""
+  records = make_all(given)
+  for record in records:
+    reason = record.get("reason") or ", ".join(record["pictures"])
+    print(f"{record['figure']}: {record['state']}: {reason}")
   if failed := [r["figure"] for r in records if r["state"] == FAILED]:
     cli.fail(f"{len(failed)} failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":
-  define_flags()
-  app.run(main)
+  cli.run(define_flags, report)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.curvature import command as curvature_command
@@ -134,16 +134,15 @@ def main() -> None:
   except ValueError as error:
     command_cli.fail(error)
 
-  before = set(flags.FLAGS)
-  define_flags(figure)
-  # absl's --help prints the main module's docstring, and the flags that it defines.
-  command_cli.show_in_help(sorted(set(flags.FLAGS) - before))
+  def define() -> None:
+    before = set(flags.FLAGS)
+    define_flags(figure)
+    # absl's --help prints the main module's docstring, and the flags that it defines.
+    command_cli.show_in_help(sorted(set(flags.FLAGS) - before))
+
   sys.modules["__main__"].__doc__ = figure_commands.help_of(figure)
-
-  def run(argv):
-    cli.run_command(argv, lambda given: draw(figure, given))
-
-  app.run(run, argv=[sys.argv[0], *arguments[1:]])
+  action = functools.partial(draw, figure)
+  cli.run(define, action, argv=[sys.argv[0], *arguments[1:]])
 
 
 if __name__ == "__main__":

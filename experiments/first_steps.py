@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from matplotlib import ticker
 
 from emosynth_jax.data import run_data
@@ -29,7 +29,7 @@ from emosynth_jax.data.images import pixel_form
 from emosynth_jax.parallel import mesh
 from emosynth_jax.training import build
 from emosynth_jax.training.programs import build_programs
-from emosynth_jax.utils import cli, files, plotting
+from emosynth_jax.utils import cli, files, plotting, text_table
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import provenance
 from experiments.lib import comparison_rows
@@ -92,10 +92,9 @@ def format_table(members: list[dict[str, Any]]) -> str:
     "weights; EmoSynthNet on FER-2013, Training, seed 0. ln 7 = 1.946 is that of equal",
     "probabilities. The second half of the steps shows whether a recipe learns.",
     "",
-    "| width | variant | pixels | steps | first | largest | mean of the second half |"
-    " hardware | commit |",
-    "|---:|---|---|---:|---:|---:|---:|---|---|",
   ]
+  columns = "width|variant|pixels|steps|first|largest|mean of the second half"
+  rows = [[*columns.split("|"), "hardware", "commit"]]
   for member in members:
     values = member["cross_entropy"]
     second_half = values[member["num_steps"] // 2 :]
@@ -103,11 +102,14 @@ def format_table(members: list[dict[str, Any]]) -> str:
     first, largest = (
       (f"{values[0]:.3f}", f"{max(values):.3f}") if values else ("not finite",) * 2
     )
-    lines.append(
-      f"| {member['width']:g} | {member['variant']} | {member['pixels']} | "
-      f"{len(values)} of {member['num_steps']} | {first} | {largest} | {mean} | "
-      f"{member['hardware']} | {member['commit']} |"
+    steps = f"{len(values)} of {member['num_steps']}"
+    rows.append(
+      [
+        *(f"{member['width']:g}", member["variant"], member["pixels"], steps),
+        *(first, largest, mean, member["hardware"], member["commit"]),
+      ]
     )
+  lines += text_table.markdown(rows, left=(1, 2, 7, 8))
   return "\n".join(lines) + "\n"
 
 
@@ -132,40 +134,35 @@ def plot_steps(members: list[dict[str, Any]], path: pathlib.Path) -> None:
   plotting.save(figure, path)
 
 
-def run(argv: list[str]) -> None:
+def run(given: Any) -> None:
   """Runs the missing steps and writes the table."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  cli.use_compilation_cache()
-  values = flags.FLAGS
-  folder = pathlib.Path(values.workdir)
-  with cli.mistakes_in_one_line(values.traceback):
-    widths = [float(width) for width in values.widths]
-    folder.mkdir(parents=True, exist_ok=True)
-    datasets, members = load(build_config(DEFAULT, 1.0, values.data_dir)), []
-    pixels = pixel_form.main_form(datasets["train"].form_counts) or "unknown"
+  folder = pathlib.Path(given.workdir)
+  widths = [float(width) for width in given.widths]
+  folder.mkdir(parents=True, exist_ok=True)
+  datasets, members = load(build_config(DEFAULT, 1.0, given.data_dir)), []
+  pixels = pixel_form.main_form(datasets["train"].form_counts) or "unknown"
 
-    for width in widths:
-      for variant in values.variants:
-        path = folder / f"{pixels}-{variant}-width{width:g}-{values.steps}steps.json"
-        if not path.exists():
-          config = build_config(variant, width, values.data_dir)
-          logging.info("Width %g, %s: %d steps", width, variant, values.steps)
-          member = {
-            "width": width,
-            "variant": variant,
-            "num_steps": values.steps,
-            "pixels": pixels,
-          }
-          member |= measure(config, datasets, values.steps)
-          files.write_report(path, member)
-        remedy = "delete it to measure again"
-        members.append(read_json(path, {"cross_entropy": [float]}, remedy=remedy))
+  for width in widths:
+    for variant in given.variants:
+      path = folder / f"{pixels}-{variant}-width{width:g}-{given.steps}steps.json"
+      if not path.exists():
+        config = build_config(variant, width, given.data_dir)
+        logging.info("Width %g, %s: %d steps", width, variant, given.steps)
+        member = {
+          "width": width,
+          "variant": variant,
+          "num_steps": given.steps,
+          "pixels": pixels,
+        }
+        member |= measure(config, datasets, given.steps)
+        files.write_report(path, member)
+      remedy = "delete it to measure again"
+      members.append(read_json(path, {"cross_entropy": [float]}, remedy=remedy))
 
-    table = format_table(members)
-    files.write_atomically(folder / "first_steps.md", table.encode())
-    plot_steps(members, folder / "first_steps.png")
-    print(table)
+  table = format_table(members)
+  files.write_atomically(folder / "first_steps.md", table.encode())
+  plot_steps(members, folder / "first_steps.png")
+  print(table)
 
 
 def load(config: ml_collections.ConfigDict) -> dict[str, Dataset]:
@@ -188,8 +185,8 @@ def measure(
   }
 
 
-if __name__ == "__main__":
-  cli.define_traceback()
+def define_flags() -> None:
+  """The flags of this command."""
   flags.DEFINE_string("workdir", "runs/first_steps", "Output folder.")
   flags.DEFINE_string("data_dir", "data", "Zip, CSV or folder of FER-2013.")
   flags.DEFINE_list(
@@ -204,4 +201,7 @@ if __name__ == "__main__":
   flags.DEFINE_integer(
     "steps", 100, "Number of steps of each run, at most one epoch.", 2
   )
-  app.run(run)
+
+
+if __name__ == "__main__":
+  cli.run(define_flags, run)

@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags, logging
+from absl import flags, logging
 
 from emosynth_jax import data, models
 from emosynth_jax.data.augmentation import augment
@@ -239,12 +239,8 @@ def define_flags() -> None:
   )
 
 
-def run(argv: list[str]) -> None:
-  """The command."""
-  given = flags.FLAGS
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  cli.use_compilation_cache()
+def run(given: Any) -> None:
+  """Trains the members, and writes the table and the plot."""
   if given.mapping == "devices":
     # One device per core: two concurrent small trainings are more efficient than one on
     # both cores.
@@ -252,63 +248,61 @@ def run(argv: list[str]) -> None:
   for flag in ("width", "learning_rate"):
     value = getattr(given, flag)
     if not 0 < value < math.inf:  # absl's bounds accept NaN
-      cli.fail(f"--{flag}: expected a number above 0, got {value}")
+      raise ValueError(f"--{flag}: expected a number above 0, got {value}")
   if given.grid == "mine" and not given.margin_file:
-    cli.fail("--grid=mine: requires --margin_file, which is added to cross-entropy")
+    raise ValueError(
+      "--grid=mine: requires --margin_file, which is added to cross-entropy"
+    )
   name = given.data
   workdir = pathlib.Path(given.workdir or f"runs/margin_ablation-{name}-{given.grid}")
-  try:
-    grid: list[dict[str, Any]] = list(ablation_grids.GRIDS[given.grid])
-    margin_hash = ""
-    if given.margin_file:
-      margin = ablation_grids.load_margin(given.margin_file)
-      content = pathlib.Path(given.margin_file).read_bytes()
-      margin_hash = hashlib.sha256(content).hexdigest()[:8]
-      grid.append(
-        {"loss": "mam_softmax", "margin_fn": margin, "kappa": ablation_grids.KAPPAS}
-      )
-    settings = ablation_members.expand_grid(grid)
-    training, validation = load_arrays(
-      name,
-      given.data_dir or {"mnist": "data/tfds", "fer2013": "data"}[name],
-      given.train_images,
-      given.validation_images,
+  grid: list[dict[str, Any]] = list(ablation_grids.GRIDS[given.grid])
+  margin_hash = ""
+  if given.margin_file:
+    margin = ablation_grids.load_margin(given.margin_file)
+    content = pathlib.Path(given.margin_file).read_bytes()
+    margin_hash = hashlib.sha256(content).hexdigest()[:8]
+    grid.append(
+      {"loss": "mam_softmax", "margin_fn": margin, "kappa": ablation_grids.KAPPAS}
     )
-    workdir.mkdir(parents=True, exist_ok=True)
-    protocol = {
-      "data_set": name,
-      "num_classes": len(training.class_names),
-      "train_images": len(training),
-      "validation_images": len(validation),
-      "network": f"fer_vgg, width {given.width}, dense (64,), input {_SIDE}x{_SIDE}",
-      "epochs": given.epochs,
-      "batch_size": _BATCH_SIZE,
-      "learning_rate": given.learning_rate,
-    }
-    ablation_records.keep_protocol(workdir / "protocol.json", protocol)
-    with run_record.only_training_in(workdir):
-      records = run_ablation(
-        settings,
-        training,
-        validation,
-        workdir,
-        seeds=given.seeds,
-        epochs=given.epochs,
-        width=given.width,
-        learning_rate=given.learning_rate,
-        mapping=given.mapping,
-        members_per_call=given.members_per_call,
-        flip=name == "fer2013",
-        margin_hash=margin_hash,
-      )
-    protocol = read_json(workdir / "protocol.json")
-    text = ablation_report.write(records, protocol, workdir)
-  except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
-    cli.fail(error)
+  settings = ablation_members.expand_grid(grid)
+  training, validation = load_arrays(
+    name,
+    given.data_dir or {"mnist": "data/tfds", "fer2013": "data"}[name],
+    given.train_images,
+    given.validation_images,
+  )
+  workdir.mkdir(parents=True, exist_ok=True)
+  protocol = {
+    "data_set": name,
+    "num_classes": len(training.class_names),
+    "train_images": len(training),
+    "validation_images": len(validation),
+    "network": f"fer_vgg, width {given.width}, dense (64,), input {_SIDE}x{_SIDE}",
+    "epochs": given.epochs,
+    "batch_size": _BATCH_SIZE,
+    "learning_rate": given.learning_rate,
+  }
+  ablation_records.keep_protocol(workdir / "protocol.json", protocol)
+  with run_record.only_training_in(workdir):
+    records = run_ablation(
+      settings,
+      training,
+      validation,
+      workdir,
+      seeds=given.seeds,
+      epochs=given.epochs,
+      width=given.width,
+      learning_rate=given.learning_rate,
+      mapping=given.mapping,
+      members_per_call=given.members_per_call,
+      flip=name == "fer2013",
+      margin_hash=margin_hash,
+    )
+  protocol = read_json(workdir / "protocol.json")
+  text = ablation_report.write(records, protocol, workdir)
   print(text)
   logging.info("Wrote results.csv, table.txt and ablation.png to %s.", workdir)
 
 
 if __name__ == "__main__":
-  define_flags()
-  app.run(run)
+  cli.run(define_flags, run)

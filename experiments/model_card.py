@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax import bundle
 from emosynth_jax.data import deduplicate, fingerprints, run_data
@@ -112,17 +112,11 @@ def _describe(network: bundle.Bundle, source: str) -> str:
   return f"{text}."
 
 
-def main(argv: list[str]) -> None:
-  """Prints the tables; invalid input exits with a one-line error."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  cli.use_compilation_cache()
-  given = flags.FLAGS
-  with cli.mistakes_in_one_line(given.traceback):
-    source = given.source or str(bundle.PRETRAINED)
-    print(
-      measure(source, data_dir=given.data_dir, deduplicated=given.deduplicated), end=""
-    )
+def print_tables(given: Any) -> None:
+  """Prints the tables."""
+  source = given.source or str(bundle.PRETRAINED)
+  text = measure(source, data_dir=given.data_dir, deduplicated=given.deduplicated)
+  print(text, end="")
 
 
 def define_flags() -> None:
@@ -139,9 +133,7 @@ def define_flags() -> None:
     "split. Needs the training split, and takes a minute.",
   )
   cli.define_data_dir()
-  cli.define_traceback()
 
 
 if __name__ == "__main__":
-  define_flags()
-  app.run(main)
+  cli.run(define_flags, print_tables)

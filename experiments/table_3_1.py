@@ -7,8 +7,6 @@ Outputs: table_3_1.md and .csv, and the curves. "Claimed" is what
 the thesis prints; "measured" is from this command's runs.
 """
 
-from absl import app
-
 from experiments.lib import comparison
 from experiments.lib.comparison_rows import Row
 
@@ -41,8 +39,4 @@ ROWS = [
 ]
 
 if __name__ == "__main__":
-  app.run(
-    comparison.main(
-      "table_3_1", "Table 3.1: MNIST and CIFAR-10", ROWS, comparison.define_flags()
-    )
-  )
+  comparison.run("table_3_1", "Table 3.1: MNIST and CIFAR-10", ROWS)

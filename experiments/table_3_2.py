@@ -8,16 +8,14 @@ forms: for ImageNet (224x224x3, 1000 classes, the original stem), the original s
 no training. Outputs: table_3_2.md and .csv.
 """
 
-import csv
-import io
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax import models
 from emosynth_jax.models import cost
-from emosynth_jax.utils import cli, files
+from emosynth_jax.utils import cli, files, text_table
 from emosynth_jax.workdir import provenance
 
 
@@ -95,58 +93,49 @@ def format_tables() -> tuple[str, str]:
     f"- command: {provenance.provenance()['command']}",
     f"- commit: {provenance.provenance()['commit']}",
     "",
-    "| network | form | parameters (M) | multiply-adds (G) | size (MiB) | depth |",
-    "|---|---|---:|---:|---:|---:|",
   ]
-  content = io.StringIO()
-  writer = csv.writer(content, lineterminator="\n")
-  writer.writerow(
+  header = "network|form|parameters (M)|multiply-adds (G)|size (MiB)|depth"
+  shown: list[list[Any]] = [header.split("|")]
+  exact: list[list[Any]] = [
     ["network", "form", "parameters", "multiply_adds", "mebibytes", "depth"]
-  )
+  ]
   for name, claimed in CLAIMED.items():
-    lines.append(
-      f"| {name} | claimed by the thesis | {claimed.parameters} | "
-      f"{claimed.flops:.3f} | {claimed.mebibytes} | {claimed.depth} |"
+    millions, billions, size, depth = claimed
+    shown.append(
+      [name, "claimed by the thesis", millions, f"{billions:.3f}", size, depth]
     )
-    writer.writerow(
-      [
-        name,
-        "claimed",
-        round(claimed.parameters * 1e6),
-        round(claimed.flops * 1e9),
-        claimed.mebibytes,
-        claimed.depth,
-      ]
+    exact.append(
+      [name, "claimed", round(millions * 1e6), round(billions * 1e9), size, depth]
     )
     for form, own in count_forms(name).items():
-      mebibytes = 4 * own.parameters / 2**20
-      lines.append(
-        f"| {name} | {form} | {own.parameters / 1e6:.2f} | "
-        f"{own.multiply_adds / 1e9:.3f} | {mebibytes:.0f} | {own.depth} |"
+      size = 4 * own.parameters / 2**20
+      millions, billions = own.parameters / 1e6, own.multiply_adds / 1e9
+      shown.append(
+        [name, form, f"{millions:.2f}", f"{billions:.3f}", f"{size:.0f}", own.depth]
       )
-      writer.writerow(
-        [name, form, own.parameters, own.multiply_adds, f"{mebibytes:.1f}", own.depth]
+      exact.append(
+        [name, form, own.parameters, own.multiply_adds, f"{size:.1f}", own.depth]
       )
-  return "\n".join(lines) + "\n\n" + _NOTES, content.getvalue()
+  lines += text_table.markdown(shown, left=(0, 1))
+  return "\n".join(lines) + "\n\n" + _NOTES, text_table.to_csv(exact)
 
 
-def main(argv: list[str]) -> None:
+def write(given: Any) -> None:
   """Writes and prints the table."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
   markdown, table = format_tables()
-  folder = pathlib.Path(flags.FLAGS.workdir) / "table_3_2"
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    files.write_atomically(folder / "table_3_2.md", markdown.encode())
-    files.write_atomically(folder / "table_3_2.csv", table.encode())
-  except OSError as error:
-    cli.fail(error)
+  folder = pathlib.Path(given.workdir) / "table_3_2"
+  folder.mkdir(parents=True, exist_ok=True)
+  files.write_atomically(folder / "table_3_2.md", markdown.encode())
+  files.write_atomically(folder / "table_3_2.csv", table.encode())
   print(markdown)
 
 
-if __name__ == "__main__":
+def define_flags() -> None:
+  """The flags of this command."""
   flags.DEFINE_string(
     "workdir", "runs/tables", "Output folder; the table goes to table_3_2 in it."
   )
-  app.run(main)
+
+
+if __name__ == "__main__":
+  cli.run(define_flags, write)

@@ -7,53 +7,20 @@ Outputs: table_3_3.md and .csv, and the curves of figures 3.8 and 3.9.
 "Claimed" is what the thesis prints; "measured" is from this command's runs.
 """
 
-from absl import app
-
 from experiments.lib import comparison
-from experiments.lib.comparison_rows import Row, claimed
+from experiments.lib.comparison_rows import network_rows
 
-ROWS = [
-  Row(
-    "MobileNetV2",
-    "cifar10",
-    "mobilenet_v2,ce",
-    claimed(77.23, 1.2, 78.3, 76.65, 0.77),
-  ),
-  Row(
-    "EfficientNetB0",
-    "cifar10",
-    "efficientnet_b0,ce",
-    claimed(81.26, 0.93, 82.24, 80.87, 0.81),
-  ),
-  Row(
-    "ResNet50",
-    "cifar10",
-    "resnet50,ce",
-    claimed(82.59, 1.10, 82.91, 82.21, 0.82),
-  ),
-  Row(
-    "DenseNet121",
-    "cifar10",
-    "densenet121,ce",
-    claimed(85.68, 0.85, 86.0, 85.34, 0.85),
-  ),
-  Row(
-    "VGG19",
-    "cifar10",
-    "vgg19,ce",
-    claimed(86.03, 1.05, 86.35, 85.78, 0.86),
-  ),
-  Row(
-    "EmoSynthNet",
-    "cifar10",
-    "ce",
-    claimed(86.32, 0.67, 87.03, 85.99, 0.86),
-  ),
-]
+ROWS = network_rows(
+  "cifar10",
+  {
+    "mobilenet_v2": (77.23, 1.2, 78.3, 76.65, 0.77),
+    "efficientnet_b0": (81.26, 0.93, 82.24, 80.87, 0.81),
+    "resnet50": (82.59, 1.10, 82.91, 82.21, 0.82),
+    "densenet121": (85.68, 0.85, 86.0, 85.34, 0.85),
+    "vgg19": (86.03, 1.05, 86.35, 85.78, 0.86),
+    "emosynthnet": (86.32, 0.67, 87.03, 85.99, 0.86),
+  },
+)
 
 if __name__ == "__main__":
-  app.run(
-    comparison.main(
-      "table_3_3", "Table 3.3: networks on CIFAR-10", ROWS, comparison.define_flags()
-    )
-  )
+  comparison.run("table_3_3", "Table 3.3: networks on CIFAR-10", ROWS)

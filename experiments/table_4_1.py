@@ -7,8 +7,6 @@ Outputs: table_4_1.md and .csv, and the curves. "Claimed" is what
 the thesis prints; "measured" is from this command's runs.
 """
 
-from absl import app
-
 from experiments.lib import comparison
 from experiments.lib.comparison_rows import Row
 
@@ -31,11 +29,4 @@ ROWS = [
 ]
 
 if __name__ == "__main__":
-  app.run(
-    comparison.main(
-      "table_4_1",
-      "Table 4.1: EmoSynthNet under three losses",
-      ROWS,
-      comparison.define_flags(),
-    )
-  )
+  comparison.run("table_4_1", "Table 4.1: EmoSynthNet under three losses", ROWS)

@@ -11,19 +11,7 @@ Outputs: table_5_1.md and .csv, table_5_1_runs.csv with every seed's metrics and
 table_5_1_pairs.png, rewritten after each run. Rerun an interrupted command to resume.
 """
 
-from absl import app
-
 from experiments.lib import face_tables, literature
 
 if __name__ == "__main__":
-  app.run(
-    face_tables.main(
-      "table_5_1",
-      "Table 5.1: FER-2013",
-      literature.FER2013,
-      lambda settings: face_tables.measured_rows(
-        "fer2013", settings=settings, deduplicated=True
-      ),
-      face_tables.define_flags(),
-    )
-  )
+  face_tables.run("table_5_1", "Table 5.1: FER-2013", literature.FER2013, "fer2013")

@@ -13,19 +13,7 @@ Outputs: table_5_2.md and .csv, table_5_2_runs.csv with every seed's metrics and
 table_5_2_pairs.png, rewritten after each run.
 """
 
-from absl import app
-
 from experiments.lib import face_tables, literature
 
 if __name__ == "__main__":
-  app.run(
-    face_tables.main(
-      "table_5_2",
-      "Table 5.2: RAF-DB",
-      literature.RAF_DB,
-      lambda settings: face_tables.measured_rows(
-        "raf_db", settings=settings, deduplicated=True
-      ),
-      face_tables.define_flags(),
-    )
-  )
+  face_tables.run("table_5_2", "Table 5.2: RAF-DB", literature.RAF_DB, "raf_db")

@@ -16,16 +16,19 @@ Outputs: table_5_3.md and .csv, table_5_3_runs.csv with every fold's metrics and
 table_5_3_pairs.png, rewritten after each run; table_5_3_fine_tuned with --init_from.
 """
 
-import functools
+from typing import Any
 
-from absl import app, flags
+from absl import flags
 
+from emosynth_jax.training import epoch
+from emosynth_jax.utils import cli
 from experiments.lib import face_tables, literature
 
 FOLDS = 10
 
 
-def _define_flags():
+def define_flags() -> None:
+  """The flags of this command."""
   flags.DEFINE_enum(
     "crop",
     "centre",
@@ -38,27 +41,23 @@ def _define_flags():
     "Workdir of a trained run of the same scale for initialization; {loss} in it is "
     "replaced by ce and mam_sce.",
   )
-  return face_tables.define_flags(seeds=1)
+  face_tables.define_flags(seeds=1)
 
 
-def _rows(settings):
-  if flags.FLAGS.crop != "centre":
-    settings = {**settings, "data.options.crop": flags.FLAGS.crop}
-  return face_tables.measured_rows(
-    "ck_plus", folds=FOLDS, settings=settings, init_from=flags.FLAGS.init_from
-  )
-
-
-def _run(argv, given):
-  start = " (fine-tuned)" if flags.FLAGS.init_from else ""
-  face_tables.main(
+def write(given: Any) -> None:
+  """Writes and prints the table."""
+  start = " (fine-tuned)" if given.init_from else ""
+  face_tables.write(
     "table_5_3_fine_tuned" if start else "table_5_3",
     f"Table 5.3: CK+{start}",
     literature.CK_PLUS,
-    _rows,
+    "ck_plus",
     given,
-  )(argv)
+    folds=FOLDS,
+    init_from=given.init_from,
+    settings={} if given.crop == "centre" else {"data.options.crop": given.crop},
+  )
 
 
 if __name__ == "__main__":
-  app.run(functools.partial(_run, given=_define_flags()))
+  cli.run(define_flags, write, epoch.NonFiniteError)

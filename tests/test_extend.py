@@ -8,6 +8,8 @@ import subprocess
 import sys
 import zipfile
 
+import numpy as np
+import PIL.Image
 import pytest
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -91,12 +93,9 @@ def test_a_train_step_by_hand(run):
 
 
 def test_all_own_parts_by_command(run, tmp_path):
-  (tmp_path / "config.py").write_text(
-    "from emosynth_jax.config import defaults\n\n"
-    "def get_config(variants=None):\n  return defaults.get_default_config()\n"
-  )
   printed = run(
-    *("-m", "emosynth_jax.main", "--config=config.py", "--workdir=w"),
+    *("-m", "emosynth_jax.console", "train"),
+    *("--config=synthetic_faces:ce", "--workdir=w", "--config.batch_size=64"),
     "--config.loss.name=mam_softmax+my_losses.py:sharpened",
     "--config.loss.temperature=0.7",
     "--config.loss.margin_fn=my_margin.py:gap",
@@ -109,3 +108,12 @@ def test_all_own_parts_by_command(run, tmp_path):
   )
   for file in ("my_losses.py", "my_margin.py", "my_network.py", "my_data.py"):
     assert re.search(rf"own code .*{file} \(SHA-256 [0-9a-f]{{12}}\)", printed)
+
+
+def test_faces_are_read_without_the_checkout(run, tmp_path):
+  face = np.random.default_rng(0).integers(0, 256, (48, 48), np.uint8)
+  PIL.Image.fromarray(face).save(tmp_path / "face.png")
+  printed = run("-m", "emosynth_jax.console", "predict", "face.png", "--faces=none")
+  assert re.search(
+    r"face\.png.*(angry|disgust|fear|happy|neutral|sad|surprise|uncer)", printed
+  )

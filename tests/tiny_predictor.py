@@ -3,7 +3,7 @@
 import numpy as np
 import tiny_network
 
-from emosynth_jax import bundle
+from emosynth_jax import bundle, models
 from emosynth_jax.config import defaults
 from emosynth_jax.data.images import face_detector
 
@@ -24,6 +24,14 @@ def create_bundle(state):
     temperature=TEMPERATURE,
     facts={},
   )
+
+
+def write_bundle(path, patch):
+  """Writes a bundle of the untrained tiny network, which gets its name."""
+  patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+  network = create_bundle(tiny_network.create_state())
+  bundle.write_bundle(path, network, dtype="float32")
+  return str(path)
 
 
 class FakeDetector:

@@ -1,16 +1,19 @@
 """Shared command-line code of the analyses: flags, errors, files of a workdir."""
 
+import functools
 import os
 import pathlib
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-from absl import flags
+from absl import flags, logging
 
-from emosynth_jax.analysis import directions, trained_run
-from emosynth_jax.utils import cli
+from emosynth_jax.analysis import directions, result_cache, trained_run
+from emosynth_jax.utils import cli, progress
+from emosynth_jax.workdir import provenance
 
 # The flags are registered for the main module, so that its --help lists them.
 flags.disclaim_key_flags()
@@ -74,28 +77,36 @@ def define_flags(*, split: str, images: int, batch_size: int) -> None:
     "devices, on a CPU over its cores.",
   )
   cli.define_data_dir()
-  cli.define_traceback()
 
 
-def run_command(argv: Sequence[str], action: Callable[[Any], None]) -> None:
-  """Runs a command; invalid input exits with a one-line error.
+def run(
+  define_flags: Callable[[], None], action: Callable[[Any], object], **app_options: Any
+) -> None:
+  """Runs a command as `utils.cli.run` does, in full precision.
 
   Args:
-    argv: the positional arguments.
+    define_flags: defines the command's own flags.
     action: takes the flags.
+    **app_options: further arguments of `absl.app.run`.
   """
-  cli.expect_flags_only(argv)
-  given = flags.FLAGS
-  cli.start_logging()
-  cli.use_compilation_cache()
+  precise = functools.partial(call_precisely, action)
+  cli.run(define_flags, precise, **app_options)
+
+
+def call_precisely(action: Callable[[Any], object], given: Any) -> None:
+  """Calls a command's action with matrix products in full precision.
+
+  Args:
+    action: takes the flags.
+    given: the flags.
+  """
   # Not every command has --mapping.
   if getattr(given, "mapping", "map") == "devices":
     # Before the backend starts; of no effect on accelerators.
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
   # Reduced-precision matrix products on a GPU would appear as curvature.
   jax.config.update("jax_default_matmul_precision", "highest")
-  with cli.mistakes_in_one_line(given.traceback):
-    action(given)
+  action(given)
 
 
 def refuse_idle(given: Any, names: Sequence[str], beside: str) -> None:
@@ -198,6 +209,66 @@ def load_runs(workdirs: Sequence[str], given: Any, *, count: int) -> list[Any]:
     for run in runs:
       directions.load_directions(given.directions, run.params, count)
   return runs
+
+
+def read_or_compute(
+  workdir: str,
+  given: Any,
+  run: Any,
+  *,
+  file: str,
+  settings: Mapping[str, Any],
+  compute: Callable[..., tuple[Any, ...]],
+  total: int,
+  unit: str = "point",
+  passes: Callable[[], float] = lambda: 1.0,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Reads a result of the same settings from a workdir, or computes and writes it.
+
+  Args:
+    workdir: the run's folder.
+    given: the flags.
+    run: the `trained_run.TrainedRun`, or None to load it.
+    file: name of the result's files, without ending.
+    settings: those beside the run's own.
+    compute: takes the run, and a function that is called with the number of units done;
+      returns the result's record and arrays, and the directions where there are any.
+    total: number of units.
+    unit: what they are called.
+    passes: over the images, for each unit so far.
+
+  Returns:
+    The record and the arrays.
+  """
+  if run is None:
+    run = trained_run.load_run(workdir, **run_arguments(given))
+  settings = run.facts | settings
+  stem = pathlib.Path(workdir) / file
+  if stored := result_cache.read(stem, settings):
+    logging.info("%s has a result of these settings, which is reused.", workdir)
+    return stored
+
+  began = time.monotonic()
+  bar = progress.Progress(first=0, total=total)
+  record, arrays, *raw = compute(
+    run,
+    lambda done: bar.update(
+      done,
+      f"{workdir}: {unit} {done}/{total}",
+      images_per_unit=round(run.facts["num_images"] * passes()),
+    ),
+  )
+  record = {
+    "settings": settings,
+    "name": run.name,
+    "num_classes": run.num_classes,
+    **record,
+    "seconds": round(time.monotonic() - began, 1),
+    "computed_in": computed_in("float32"),
+    "computed_by": provenance.provenance(),
+  }
+  result_cache.write(stem, record, arrays, *raw)
+  return record, arrays
 
 
 def refuse_twice(workdirs: Sequence[str | os.PathLike], flag: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.gradcam import grad_cam
@@ -26,7 +26,7 @@ from emosynth_jax.models.network_inputs import network_inputs
 from emosynth_jax.parallel import batched_map
 from emosynth_jax.training.restore import load_network
 from emosynth_jax.utils import cli as command_cli
-from emosynth_jax.utils import files, progress
+from emosynth_jax.utils import files, progress, text_table
 from emosynth_jax.workdir import digests, provenance
 
 # Side of the random map in pixels, similar to that of the maps it is compared with.
@@ -130,17 +130,21 @@ def compare_maps(
 
 def format_table(table: Mapping[str, Mapping[str, float]], share: float) -> str:
   """The table of `compare_maps` as text."""
-  lines = [
-    f"Drop of the predicted class's probability, {100 * share:g} % of the pixels "
-    "deleted",
-    f"{'map':<24}{'highest':>9}{'lowest':>9}   difference ± standard error",
-  ]
-  lines += [
-    f"{name:<24}{row['highest']:>9.3f}{row['lowest']:>9.3f}   "
-    f"{row['difference']:+.3f} ± {row['standard_error']:.3f}"
+  rows = [("map", "highest", "lowest", "difference ± standard error")]
+  rows += [
+    (
+      name,
+      f"{row['highest']:.3f}",
+      f"{row['lowest']:.3f}",
+      f"{row['difference']:+.3f} ± {row['standard_error']:.3f}",
+    )
     for name, row in table.items()
   ]
-  return "\n".join(lines) + "\n"
+  title = (
+    f"Drop of the predicted class's probability, {100 * share:g} % of the pixels "
+    "deleted"
+  )
+  return "\n".join([title, *text_table.align(rows), ""])
 
 
 def _maps_of_layers(
@@ -269,11 +273,6 @@ def measure(given: Any) -> None:
   print(text, end="")
 
 
-def main(argv: list[str]) -> None:
-  """Runs the command; invalid input exits with a one-line error."""
-  cli.run_command(argv, measure)
-
-
 def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_string("workdir", None, "Workdir of a trained run.", required=True)
@@ -292,14 +291,7 @@ def define_flags() -> None:
   flags.DEFINE_integer("images", 256, "Maximum number of images of the split.", 2)
   flags.DEFINE_integer("batch_size", 64, "Batch size in images.", 1)
   command_cli.define_data_dir()
-  command_cli.define_traceback()
-
-
-def run() -> None:
-  """Entry point of the command line."""
-  define_flags()
-  app.run(main)
 
 
 if __name__ == "__main__":
-  run()
+  cli.run(define_flags, measure)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from emosynth_jax.utils import npz
+from emosynth_jax.utils import errors, npz
 
 Array = jax.Array
 
@@ -70,8 +70,7 @@ def normalize_directions(
     Li et al., `Visualizing the Loss Landscape of Neural Nets
     <https://arxiv.org/abs/1712.09913>`_, 2018, section 4
   """
-  if vectors not in VECTORS:
-    raise ValueError(f"vectors: expected one of {', '.join(VECTORS)}; got {vectors!r}")
+  errors.check_choice("vectors", vectors, VECTORS)
 
   def one(direction, weights):
     if weights.ndim < 2 and vectors == "fixed":

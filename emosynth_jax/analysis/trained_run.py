@@ -18,6 +18,7 @@ from emosynth_jax import losses, models
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.models.network_inputs import network_inputs
 from emosynth_jax.training.restore import load_network
+from emosynth_jax.utils import errors
 from emosynth_jax.workdir import digests
 
 Array = jax.Array
@@ -85,8 +86,8 @@ def load_run(
     ValueError: for an argument out of its range, or data that is not the run's.
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
-  _check_choice("split", split, SPLITS)
-  _check_choice("batch_norm", batch_norm, BATCH_NORMS)
+  errors.check_choice("split", split, SPLITS)
+  errors.check_choice("batch_norm", batch_norm, BATCH_NORMS)
   if num_images < 1 or batch_size < 1:
     raise ValueError(
       f"expected at least 1 image and a batch of 1, got {num_images} and {batch_size}"
@@ -206,8 +207,3 @@ def _without_dropout(call, args, kwargs, context):
   if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
     return args[0] if args else kwargs["inputs"]
   return call(*args, **kwargs)
-
-
-def _check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
-  if value not in choices:
-    raise ValueError(f"{argument}: expected one of {', '.join(choices)}; got {value!r}")

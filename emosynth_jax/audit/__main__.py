@@ -11,39 +11,17 @@ holds the thresholds, and data other than faces may need others. No data set is 
 
 import pathlib
 import sys
+from typing import Any
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from emosynth_jax.config import renamed
 from emosynth_jax.utils import cli
 
 
-def main(argv: list[str]) -> None:
-  """Audits the data set of --config."""
-  from emosynth_jax.audit import audit
-
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  from emosynth_jax.config import defaults
-
-  given = flags.FLAGS
-  name = config_flags.get_config_filename(given["config"]).partition(":")[0]
-  workdir = pathlib.Path(
-    given.workdir or pathlib.Path("runs") / f"{pathlib.Path(name).stem}-audit"
-  )
-  try:
-    defaults.check_config(given.config)
-    audit.audit_config(given.config, workdir, max_pairs=given.max_pairs)
-  except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
-    if given.traceback:
-      raise
-    cli.fail(error)
-
-
 def define_flags() -> None:
-  """Defines the flags; not at import, as other commands define some of them."""
-
+  """The flags of this command."""
   config_flags.DEFINE_config_file(
     "config",
     None,
@@ -57,17 +35,23 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "max_pairs", 60, "Maximum number of pairs on the contact sheet.", 1
   )
-  cli.define_traceback()
   flags.mark_flag_as_required("config")
 
 
-def run() -> None:
-  """Entry point of the command line."""
-  define_flags()
-  # ml_collections reads the overrides of --config from sys.argv.
-  sys.argv = renamed.update_arguments(sys.argv)
-  app.run(main, flags_parser=cli.parse_config_flags)
+def audit_data(given: Any) -> None:
+  """Audits the data set of --config."""
+  from emosynth_jax.audit import audit
+  from emosynth_jax.config import defaults
+
+  name = config_flags.get_config_filename(given["config"]).partition(":")[0]
+  workdir = pathlib.Path(
+    given.workdir or pathlib.Path("runs") / f"{pathlib.Path(name).stem}-audit"
+  )
+  defaults.check_config(given.config)
+  audit.audit_config(given.config, workdir, max_pairs=given.max_pairs)
 
 
 if __name__ == "__main__":
-  run()
+  # ml_collections reads the overrides of --config from sys.argv.
+  sys.argv = renamed.update_arguments(sys.argv)
+  cli.run(define_flags, audit_data, flags_parser=cli.parse_config_flags)

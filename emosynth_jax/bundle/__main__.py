@@ -8,8 +8,11 @@ the probabilities, and the provenance. The temperature is fitted on the run's va
 split, on which the command also reports the effect of rounding to float16.
 """
 
-from absl import app, flags
+from typing import Any
 
+from absl import flags
+
+from emosynth_jax.bundle import make
 from emosynth_jax.bundle.format import DTYPES
 from emosynth_jax.utils import cli
 
@@ -20,16 +23,12 @@ def define_flags() -> None:
   flags.DEFINE_string("output", None, "File, NAME.safetensors.", required=True)
   flags.DEFINE_enum("dtype", "float16", list(DTYPES), "Data type of the parameters.")
   cli.define_data_dir()
-  cli.define_traceback()
 
 
-def run() -> None:
-  """Entry point of the command line."""
-  from emosynth_jax.bundle import make as make_bundle
-
-  define_flags()
-  app.run(make_bundle.main)
+def write_bundle(given: Any) -> None:
+  """Writes the bundle that the flags ask for."""
+  make.make(given.workdir, given.output, dtype=given.dtype, data_dir=given.data_dir)
 
 
 if __name__ == "__main__":
-  run()
+  cli.run(define_flags, write_bundle)

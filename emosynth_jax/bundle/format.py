@@ -20,7 +20,7 @@ import safetensors.numpy
 
 from emosynth_jax.bundle import checks as bundle_checks
 from emosynth_jax.config.stored import parse_config
-from emosynth_jax.utils import files
+from emosynth_jax.utils import errors, files
 from emosynth_jax.utils.json_files import parse_json
 
 FORMAT = "emosynth_jax.bundle/1"
@@ -135,8 +135,7 @@ def write_bundle(path: str | os.PathLike, bundle: Bundle, *, dtype: str) -> None
 
 def _to_tensors(variables: dict[str, Any], dtype: str) -> dict[str, np.ndarray]:
   """Arrays of a file, by path."""
-  if dtype not in DTYPES:
-    raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}; got {dtype!r}")
+  errors.check_choice("dtype", dtype, DTYPES)
   arrays = flax.traverse_util.flatten_dict(variables, sep="/")
   tensors = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
   for name, tensor in tensors.items():

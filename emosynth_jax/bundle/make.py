@@ -5,14 +5,12 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from absl import flags
 from scipy import special
 
 from emosynth_jax.bundle import calibrate
 from emosynth_jax.bundle.format import Bundle, round_variables, write_bundle
 from emosynth_jax.bundle.logits import SPLIT_BATCH, compile_logits
 from emosynth_jax.data import run_data
-from emosynth_jax.utils import cli
 from emosynth_jax.workdir import own_parts
 from emosynth_jax.workdir import record as run_record
 
@@ -92,13 +90,3 @@ def _load_validation(config: Any, workdir: str, data_dir: str | None) -> Any:
     ) from error
   run_record.check_same_data(datasets, workdir)
   return datasets["validation"]
-
-
-def main(argv: list[str]) -> None:
-  """Runs the command; invalid input exits with a one-line error."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  cli.use_compilation_cache()
-  given = flags.FLAGS
-  with cli.mistakes_in_one_line(given.traceback):
-    make(given.workdir, given.output, dtype=given.dtype, data_dir=given.data_dir)

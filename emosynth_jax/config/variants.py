@@ -1,6 +1,5 @@
 """Named variants of a config, given after the colon of `--config=FILE:NAMES`."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,86 +48,6 @@ def small_model(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return _SMALL_MODELS[config.model.name]
 
 
-def recipe(*, mirrored: bool = True) -> dict[str, Any]:
-  """The training recipe of every config, for EmoSynthNet of all widths.
-
-  AdamW with warm-up and cosine decay over the config's epochs, updates scaled by a
-  kernel's fan-in, averaged weights, and mild affine augmentation.
-  docs/results/recipe.md has the comparison.
-
-  Args:
-    mirrored: whether mirroring preserves the class.
-
-  Returns:
-    The changes to the default config.
-  """
-  return {
-    "class_weights": "none",
-    "optimizer": {
-      "name": "adamw",
-      "learning_rate": 2e-3,
-      "weight_decay": 0.02,
-      "base_fan_in": 256,
-    },
-    "schedule": {"name": "cosine", "warmup_epochs": 1.0, "final_scale": 0.0},
-    "plateau": {"patience": 0},
-    "early_stop_patience": 0,
-    "ema_decay": 0.999,
-    "augment": {
-      "zoom": 0.1,
-      "shear": 0.0,
-      "shift": 0.05,
-      "rotation": 8.0,
-      "flip": mirrored,
-    },
-    "num_epochs": 40,
-  }
-
-
-def thesis_variant(*, mirrored: bool = True, balanced: bool = False) -> dict[str, Any]:
-  """The training recipe as printed in the thesis (section 3.3.2).
-
-  Adam at 1e-3, multiplied by 0.1 after 5 epochs without a lower validation loss, 100
-  epochs without early stopping, the second input scale, 1/512, for the last quarter,
-  and "zoom, shear and flip of 0.2" as Keras's ImageDataGenerator means them: its shear
-  is in degrees, this project's a tangent.
-
-  Args:
-    mirrored: whether mirroring preserves the class.
-    balanced: whether the loss is weighted by class.
-
-  Returns:
-    The changes to a config.
-  """
-  return {
-    "class_weights": "balanced" if balanced else "none",
-    "optimizer": {
-      "name": "adam",
-      "learning_rate": 1e-3,
-      "b1": 0.9,
-      "weight_decay": 0.0,
-      "base_fan_in": 0,
-    },
-    "schedule": {"name": "constant", "warmup_epochs": 0.0},
-    "plateau": {"factor": 0.1, "patience": 5},
-    "early_stop_patience": 0,
-    "ema_decay": 0.0,
-    "input": {"scale": 1 / 255, "second_scale": 1 / 512, "second_scale_epoch": 75},
-    "augment": {
-      "zoom": 0.2,
-      "shear": math.tan(math.radians(0.2)),
-      "shift": 0.0,
-      "rotation": 0.0,
-      "flip": mirrored,
-      "crop_padding": 0,
-      "erasing_probability": 0.0,
-      "cutout_side": 0,
-    },
-    "mixup_alpha": 0.0,
-    "num_epochs": 100,
-  }
-
-
 def loss_variants() -> dict[str, dict]:
   """The losses that every config offers as a variant, as changes to the config."""
   return {
@@ -137,48 +56,6 @@ def loss_variants() -> dict[str, dict]:
     "sce": {"loss": {"name": "sce_loss"}},
     "mam": {"loss": {"name": "mam_softmax"}},
     "mam_sce": {"loss": {"name": "mam_softmax+sce_loss"}},
-  }
-
-
-def strong_variant(*, mirrored: bool = True, cutout_side: int) -> dict:
-  """Modern training recipe, under which a network is not undertrained.
-
-  SGD with Nesterov momentum, warm-up and cosine decay over the config's epochs, weight
-  decay on kernels, label smoothing, averaged weights, and random crops with cutout
-  instead of the thesis's zoom and shear.
-
-  Args:
-    mirrored: whether mirroring preserves the class.
-    cutout_side: in pixels.
-
-  Returns:
-    The changes to a config.
-  """
-  return {
-    "loss": {"name": "label_smoothing", "smoothing": 0.1},
-    "class_weights": "none",
-    "optimizer": {
-      "name": "sgd",
-      "learning_rate": 0.01,
-      "momentum": 0.9,
-      "weight_decay": 5e-4,
-      "base_fan_in": 0,
-    },
-    "schedule": {"name": "cosine", "warmup_epochs": 1.0, "final_scale": 0.0},
-    "plateau": {"patience": 0},
-    "early_stop_patience": 0,
-    "ema_decay": 0.999,
-    "input": {"second_scale_epoch": 0},
-    "augment": {
-      "zoom": 0.0,
-      "shear": 0.0,
-      "shift": 0.0,
-      "rotation": 0.0,
-      "flip": mirrored,
-      "crop_padding": 4,
-      "cutout_side": cutout_side,
-    },
-    "eval_augment": "flip" if mirrored else "none",
   }
 
 

@@ -21,6 +21,8 @@ import cv2
 import numpy as np
 from absl import logging
 from PIL import Image
+from scipy import sparse
+from scipy.sparse import csgraph
 
 MAX_DISTANCE = 12
 MIN_CORRELATION = 0.9
@@ -131,9 +133,7 @@ def exact_groups(images: np.ndarray) -> np.ndarray:
     int `(N,)`.
   """
   first: dict[bytes, int] = {}
-  digests = (
-    hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images
-  )
+  digests = (hashlib.sha256(image.tobytes()).digest() for image in images)
   groups = [first.setdefault(digest, i) for i, digest in enumerate(digests)]
   return np.array(groups, np.int64)
 
@@ -256,7 +256,7 @@ def aligned_correlations(
 
 
 def connected_groups(num_nodes: int, pairs: np.ndarray) -> np.ndarray:
-  """Groups of nodes that pairs join, directly or by others (union-find).
+  """Connected components of a graph.
 
   Args:
     num_nodes: N.
@@ -265,18 +265,12 @@ def connected_groups(num_nodes: int, pairs: np.ndarray) -> np.ndarray:
   Returns:
     int `(N,)`: for each node the lowest node of its group.
   """
-  parents = list(range(num_nodes))
-
-  def root(node):
-    while parents[node] != node:
-      parents[node] = parents[parents[node]]
-      node = parents[node]
-    return node
-
-  for a, b in np.asarray(pairs).tolist():
-    low, high = sorted((root(a), root(b)))
-    parents[high] = low
-  return np.array([root(node) for node in range(num_nodes)], np.int64)
+  first, second = np.asarray(pairs).T
+  edges = np.ones(len(first), bool), (first, second)
+  graph = sparse.coo_array(edges, shape=(num_nodes, num_nodes))
+  _, group = csgraph.connected_components(graph, directed=False)
+  _, lowest = np.unique(group, return_index=True)
+  return lowest[group]
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

@@ -8,38 +8,17 @@ the provenance, and the differences between the file's outputs and the network's
 splits of --splits. docs/export.md has the formats and measurements.
 """
 
-from absl import app, flags
+from typing import Any
 
+from absl import flags
+
+from emosynth_jax import bundle
+from emosynth_jax.export import export
 from emosynth_jax.utils import cli
-
-
-def main(argv: list[str]) -> None:
-  """Runs the command; invalid input exits with a one-line error."""
-  from emosynth_jax.export import export
-
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  cli.use_compilation_cache()
-  from emosynth_jax import bundle
-
-  given = flags.FLAGS
-  if given.workdir and given.bundle:
-    cli.fail("expected --workdir or --bundle, got both")
-  with cli.mistakes_in_one_line(given.traceback, NotImplementedError):
-    export.make(
-      given.workdir or given.bundle or str(bundle.PRETRAINED),
-      given.output,
-      format=given.format,
-      splits=given.splits,
-      data_dir=given.data_dir,
-      num_calibration_images=given.calibration_images,
-    )
 
 
 def define_flags() -> None:
   """The flags of this command."""
-  from emosynth_jax.export import export
-
   flags.DEFINE_string("workdir", None, "Workdir of a trained run.")
   flags.DEFINE_string(
     "bundle",
@@ -64,14 +43,21 @@ def define_flags() -> None:
     1,
   )
   cli.define_data_dir()
-  cli.define_traceback()
 
 
-def run() -> None:
-  """Entry point of the command line."""
-  define_flags()
-  app.run(main)
+def export_network(given: Any) -> None:
+  """Writes the file that the flags ask for."""
+  if given.workdir and given.bundle:
+    raise ValueError("expected --workdir or --bundle, got both")
+  export.make(
+    given.workdir or given.bundle or str(bundle.PRETRAINED),
+    given.output,
+    format=given.format,
+    splits=given.splits,
+    data_dir=given.data_dir,
+    num_calibration_images=given.calibration_images,
+  )
 
 
 if __name__ == "__main__":
-  run()
+  cli.run(define_flags, export_network, NotImplementedError)

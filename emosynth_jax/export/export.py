@@ -12,7 +12,7 @@ from emosynth_jax import bundle
 from emosynth_jax.data import run_data
 from emosynth_jax.export import int8, stablehlo, verify
 from emosynth_jax.export.onnx import writer as onnx_writer
-from emosynth_jax.utils import files
+from emosynth_jax.utils import errors, files
 from emosynth_jax.workdir import provenance
 from emosynth_jax.workdir import record as run_record
 
@@ -42,8 +42,7 @@ def export_network(
     ValueError: for an unknown format, or int8 without images.
     ModuleNotFoundError: if a package of the extra `export` is missing.
   """
-  if format not in FORMATS:
-    raise ValueError(f"format: expected one of {', '.join(FORMATS)}; got {format!r}")
+  errors.check_choice("format", format, FORMATS)
 
   function = stablehlo.build_function(network)
   if format == "stablehlo":

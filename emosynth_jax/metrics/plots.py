@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,13 +36,12 @@ def plot_curves(
   Raises:
     ValueError: if no record has an epoch and one of these values.
   """
-  rows = [record for record in records if "epoch" in record]
   known = [
     *(f"{split}/{name}" for name in ("loss", "accuracy") for split in _SPLITS),
     "learning_rate",
   ]
-  series = {key: _series(rows, key) for key in known}
-  if not any(len(epochs) for epochs, _ in series.values()):
+  lines = {key: series(records, key) for key in known}
+  if not any(len(epochs) for epochs, _ in lines.values()):
     raise ValueError(
       f"records: expected records with 'epoch' and any of {known}, got {len(records)} "
       f"records with {sorted({key for r in records for key in r})}"
@@ -55,7 +53,7 @@ def plot_curves(
   )
   for name, factor, label in (("loss", 1, "loss"), ("accuracy", 100, "accuracy (%)")):
     for split, (colour, style) in _SPLITS.items():
-      epochs, values = series[f"{split}/{name}"]
+      epochs, values = lines[f"{split}/{name}"]
       if len(epochs):
         marker = "o" if len(epochs) <= 40 else None
         axes[name].plot(
@@ -69,7 +67,7 @@ def plot_curves(
         )
     axes[name].set_ylabel(label)
     axes[name].tick_params(labelbottom=True)
-  epochs, values = series["learning_rate"]
+  epochs, values = lines["learning_rate"]
   if len(epochs):
     marker = "o" if len(epochs) == 1 else None
     axes["rate"].step(epochs, values, where="mid", color=plotting.GREEN, marker=marker)
@@ -154,7 +152,7 @@ def plot_confusion_matrix(
     # Zeros would clutter the matrix.
     if not counts[row, column]:
       continue
-    colour = _text_colour(image.to_rgba(share))
+    colour = plotting.text_color(image.to_rgba(share))
     for shift, text, align, points in (
       (-0.04, f"{share:.1f}", "bottom", 10),
       (0.1, f"{counts[row, column]:,}", "top", 7.5),
@@ -204,24 +202,8 @@ def plot_reliability(
   Raises:
     ValueError: if the lengths do not fit or all bins are empty.
   """
-  edges = np.asarray(calibration["bin_edges"], np.float64)
-  count = np.asarray(calibration["count"])
-  # None, the mark of an empty bin, becomes NaN.
-  confidence = np.asarray(calibration["confidence"], np.float64)
-  accuracy = np.asarray(calibration["accuracy"], np.float64)
-  lengths = [len(edges) - 1, len(count), len(confidence), len(accuracy)]
-  if len(set(lengths)) > 1:
-    raise ValueError(
-      "calibration: expected bin_edges to be one longer than count, confidence and "
-      f"accuracy, got lengths {[len(edges), *lengths[1:]]}"
-    )
-  if count.sum() == 0:
-    raise ValueError("calibration: expected a non-empty bin, got none")
-  filled = count > 0
-  confidence, accuracy = 100 * confidence[filled], 100 * accuracy[filled]
-  left, width = 100 * edges[:-1][filled], 100 * np.diff(edges)[filled]
-  share = count[filled] / count.sum()
-  error = float(np.sum(share * np.abs(accuracy - confidence)))
+  left, width, confidence, accuracy, share = occupied_bins(calibration)
+  error = float(np.sum(share * np.abs(accuracy - confidence))) / 100
 
   figure = plotting.new_figure(5.2, 6.2)
   top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
@@ -251,7 +233,7 @@ def plot_reliability(
     ha="right",
     bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.9},
   )
-  bottom.bar(left, 100 * share, color=_PALE_BLUE, **bars)
+  bottom.bar(left, share, color=_PALE_BLUE, **bars)
   bottom.set_ylabel("examples (%)")
   bottom.set_xlabel("confidence (%)")
   bottom.set_xlim(0, 100)
@@ -260,17 +242,51 @@ def plot_reliability(
   plotting.save(figure, path)
 
 
-def _series(rows: list[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
-  points = [(row["epoch"], float(row[key])) for row in rows if key in row]
-  values = [value if math.isfinite(value) else np.nan for _, value in points]
-  return np.array([epoch for epoch, _ in points]), np.array(values, np.float64)
+def series(
+  records: Sequence[Mapping[str, Any]], key: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """Epochs and values of a metric; records without it are skipped.
+
+  Args:
+    records: the lines of metrics.jsonl.
+    key: as "train/loss".
+
+  Returns:
+    `(N,)` each; values that are not finite are NaN.
+  """
+  rows = [record for record in records if "epoch" in record and key in record]
+  values = np.array([float(row[key]) for row in rows], np.float64)
+  values[~np.isfinite(values)] = np.nan
+  return np.array([row["epoch"] for row in rows]), values
 
 
-def _text_colour(background: np.ndarray) -> str:
-  """Black or white, whichever contrasts more by WCAG 2.1's relative luminance."""
-  channels = np.asarray(background[:3])
-  linear = np.where(
-    channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+def occupied_bins(calibration: Mapping[str, Sequence[Any]]) -> tuple[np.ndarray, ...]:
+  """Extracts the bins of a reliability diagram that hold examples.
+
+  Args:
+    calibration: as `plot_reliability` takes it.
+
+  Returns:
+    Left edges, widths, mean confidences, accuracies and shares of the examples, all in
+    percent.
+
+  Raises:
+    ValueError: if the lengths do not fit or all bins are empty.
+  """
+  # None, the mark of an empty bin, becomes NaN.
+  names = ("bin_edges", "count", "confidence", "accuracy")
+  edges, count, confidence, accuracy = (
+    100 * np.asarray(calibration[name], np.float64) for name in names
   )
-  # (L + 0.05) / 0.05 against 1.05 / (L + 0.05): equal at L = sqrt(0.0525) - 0.05.
-  return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"
+  lengths = [len(edges) - 1, len(count), len(confidence), len(accuracy)]
+  if len(set(lengths)) > 1:
+    raise ValueError(
+      "calibration: expected bin_edges to be one longer than count, confidence and "
+      f"accuracy, got lengths {[len(edges), *lengths[1:]]}"
+    )
+  if count.sum() == 0:
+    raise ValueError("calibration: expected a non-empty bin, got none")
+
+  shares = 100 * count / count.sum()
+  columns = (edges[:-1], np.diff(edges), confidence, accuracy, shares)
+  return tuple(column[count > 0] for column in columns)

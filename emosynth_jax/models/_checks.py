@@ -1,10 +1,16 @@
 """Argument checks of the comparison networks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 
 STEMS = ("small", "imagenet")
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+  """Checks that a value is one of `choices`."""
+  if value not in choices:
+    raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {value!r}")
 
 
 def check_network(
@@ -32,8 +38,7 @@ def check_network(
   for name, value in fractions.items():
     if not 0 <= value < 1:
       raise ValueError(f"{name}: expected [0, 1), got {value}")
-  if stem not in STEMS:
-    raise ValueError(f"stem: expected one of {STEMS}, got {stem!r}")
+  check_choice("stem", stem, STEMS)
   if images.ndim != 4 or min(images.shape[1:3]) < least_side:
     raise ValueError(
       "images: expected (N, height, width, channels) with sides of at least "

@@ -1,6 +1,5 @@
 """DenseNet121 (Huang et al., 2017)."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 
 from emosynth_jax.models._checks import check_network
 from emosynth_jax.models.ops import layers
-from emosynth_jax.models.ops.convolutions import Convolution
+from emosynth_jax.models.ops.convolutions import layers_of
 
 Array = jax.Array
 
@@ -91,14 +90,7 @@ class DenseNet121(nn.Module):
       stem=self.stem,
       least_side=8 if self.stem == "small" else 29,
     )
-    conv = functools.partial(Convolution, dtype=self.dtype)
-    norm = functools.partial(
-      nn.BatchNorm,
-      use_running_average=not train,
-      momentum=self.norm_momentum,
-      epsilon=self.norm_epsilon,
-      dtype=self.dtype,
-    )
+    conv, norm = layers_of(self, train=train)
     growth = max(1, round(_GROWTH * self.width))
     x = jnp.asarray(images, self.dtype)
     size, stride = (3, 1) if self.stem == "small" else (7, 2)

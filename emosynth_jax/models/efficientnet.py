@@ -1,6 +1,5 @@
 """EfficientNet-B0."""
 
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -8,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from emosynth_jax.models._checks import check_network
-from emosynth_jax.models.mobilenet_v2 import InvertedResidual, Stage, rounded
-from emosynth_jax.models.ops.convolutions import Convolution
+from emosynth_jax.models.mobilenet_v2 import Stage, apply_stages
+from emosynth_jax.models.ops.convolutions import layers_of
 
 Array = jax.Array
 
@@ -24,7 +23,6 @@ STAGES = (
   Stage(6, 5, 192, 4, 2),
   Stage(6, 3, 320, 1, 1),
 )
-_STEM_FEATURES = 32
 # The last convolution's channels, as a multiple of those of the last stage.
 _LAST_FACTOR = 4
 # Ratio of squeeze-excitation channels to a block's input channels.
@@ -97,38 +95,19 @@ class EfficientNetB0(nn.Module):
       },
       stem=self.stem,
     )
-    conv = functools.partial(Convolution, dtype=self.dtype)
-    norm = functools.partial(
-      nn.BatchNorm,
-      use_running_average=not train,
-      momentum=self.norm_momentum,
-      epsilon=self.norm_epsilon,
-      dtype=self.dtype,
+    conv, norm = layers_of(self, train=train)
+    x, out = apply_stages(
+      STAGES,
+      jnp.asarray(images, self.dtype),
+      width=self.width,
+      stem=self.stem,
+      activation=nn.swish,
+      conv=conv,
+      norm=norm,
+      squeeze_ratio=_SQUEEZE_RATIO,
+      drop_path_rate=self.drop_path_rate,
+      deterministic=not train,
     )
-    early_stride = 1 if self.stem == "small" else 2
-    x = jnp.asarray(images, self.dtype)
-    x = conv(rounded(_STEM_FEATURES * self.width), 3, early_stride, name="stem_conv")(x)
-    x = nn.swish(norm(name="stem_norm")(x))
-    out = {}
-    total, done = sum(stage.num_blocks for stage in STAGES), 0
-    for i, stage in enumerate(STAGES, start=1):
-      for j in range(1, stage.num_blocks + 1):
-        stride = early_stride if i == 2 else stage.stride
-        block = InvertedResidual(
-          rounded(stage.features * self.width),
-          stage,
-          stride if j == 1 else 1,
-          nn.swish,
-          conv,
-          norm,
-          squeeze=x.shape[-1] // _SQUEEZE_RATIO,
-          drop_path_rate=self.drop_path_rate * done / total,
-          deterministic=not train,
-          name=f"stage{i}_block{j}",
-        )
-        x = block(x)
-        done += 1
-      out[f"stage{i}"] = x
     x = conv(_LAST_FACTOR * x.shape[-1], 1, name="last_conv")(x)
     x = nn.swish(norm(name="last_norm")(x)).mean((1, 2))
     x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)

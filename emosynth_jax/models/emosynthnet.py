@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from emosynth_jax.models import _checks
 from emosynth_jax.models.ops import layers
 from emosynth_jax.models.ops.activations import elu
 from emosynth_jax.models.ops.transposed import upsample_nearest
@@ -193,10 +194,10 @@ class EmoSynthNet(nn.Module):
     for name in ("dropout_rate", "norm_momentum"):
       if not 0 <= getattr(self, name) < 1:
         raise ValueError(f"{name}: expected [0, 1), got {getattr(self, name)}")
-    _check_choice("norm_order", self.norm_order, NORM_ORDERS)
-    _check_choice("side_input", self.side_input, SIDE_INPUTS)
-    _check_choice("skip", self.skip, SKIPS)
-    _check_choice("synthesis", self.synthesis, SYNTHESES)
+    _checks.check_choice("norm_order", self.norm_order, NORM_ORDERS)
+    _checks.check_choice("side_input", self.side_input, SIDE_INPUTS)
+    _checks.check_choice("skip", self.skip, SKIPS)
+    _checks.check_choice("synthesis", self.synthesis, SYNTHESES)
     _check_images(images)
     images = jnp.asarray(images, self.dtype)
     side_length = images.shape[1] // 16 + 2
@@ -263,11 +264,6 @@ def _crop(x: Array, side: int) -> Array:
   """The central `side` x `side` pixels of `(N, H, W, C)`."""
   top, left = ((length - side) // 2 for length in x.shape[1:3])
   return x[:, top : top + side, left : left + side]
-
-
-def _check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
-  if value not in choices:
-    raise ValueError(f"{argument}: expected one of {choices}, got {value!r}")
 
 
 def _check_images(images: Array) -> None:

@@ -1,7 +1,7 @@
 """MobileNetV2, and the inverted residual block that EfficientNet uses too."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from emosynth_jax.models._checks import check_network
-from emosynth_jax.models.ops.convolutions import Convolution, he_depthwise
+from emosynth_jax.models.ops.convolutions import he_depthwise, layers_of
 
 Array = jax.Array
 
@@ -118,6 +118,63 @@ class InvertedResidual(nn.Module):
     return x + drop_path(y, deterministic=self.deterministic)
 
 
+def apply_stages(
+  stages: Sequence[Stage],
+  images: Array,
+  *,
+  width: float,
+  stem: str,
+  activation: Callable,
+  conv: Callable,
+  norm: Callable,
+  squeeze_ratio: int = 0,
+  drop_path_rate: float = 0.0,
+  deterministic: bool = True,
+) -> tuple[Array, dict[str, Array]]:
+  """Applies the first convolution and all stages of inverted residuals.
+
+  Args:
+    stages: the rows of the paper's table.
+    images: `(N, H, W, C)`, floating.
+    width: factor on the number of channels.
+    stem: "small" has stride 1 in the first convolution and in the second stage.
+    activation: after the convolutions.
+    conv: makes a convolution.
+    norm: makes a BatchNorm.
+    squeeze_ratio: ratio of a block's input channels to those of its
+      squeeze-excitation; 0 for none.
+    drop_path_rate: grows linearly to this from 0 at the first block.
+    deterministic: disables stochastic depth.
+
+  Returns:
+    The last feature maps, and those after each stage, "stage1" and so on.
+  """
+  early_stride = 1 if stem == "small" else 2
+  x = conv(rounded(_STEM_FEATURES * width), 3, early_stride, name="stem_conv")(images)
+  x = activation(norm(name="stem_norm")(x))
+  out = {}
+  total, done = sum(stage.num_blocks for stage in stages), 0
+  for i, stage in enumerate(stages, start=1):
+    for j in range(1, stage.num_blocks + 1):
+      stride = early_stride if i == 2 else stage.stride
+      block = InvertedResidual(
+        rounded(stage.features * width),
+        stage,
+        stride if j == 1 else 1,
+        activation,
+        conv,
+        norm,
+        squeeze=x.shape[-1] // squeeze_ratio if squeeze_ratio else 0,
+        drop_path_rate=drop_path_rate * done / total,
+        deterministic=deterministic,
+        name=f"stage{i}_block{j}",
+      )
+      x = block(x)
+      done += 1
+    out[f"stage{i}"] = x
+  return x, out
+
+
 class MobileNetV2(nn.Module):
   """Seventeen inverted residuals between a 3x3 convolution and one of 1x1.
 
@@ -173,33 +230,16 @@ class MobileNetV2(nn.Module):
       },
       stem=self.stem,
     )
-    conv = functools.partial(Convolution, dtype=self.dtype)
-    norm = functools.partial(
-      nn.BatchNorm,
-      use_running_average=not train,
-      momentum=self.norm_momentum,
-      epsilon=self.norm_epsilon,
-      dtype=self.dtype,
+    conv, norm = layers_of(self, train=train)
+    x, out = apply_stages(
+      STAGES,
+      jnp.asarray(images, self.dtype),
+      width=self.width,
+      stem=self.stem,
+      activation=nn.relu6,
+      conv=conv,
+      norm=norm,
     )
-    early_stride = 1 if self.stem == "small" else 2
-    x = jnp.asarray(images, self.dtype)
-    x = conv(rounded(_STEM_FEATURES * self.width), 3, early_stride, name="stem_conv")(x)
-    x = nn.relu6(norm(name="stem_norm")(x))
-    out = {}
-    for i, stage in enumerate(STAGES, start=1):
-      for j in range(1, stage.num_blocks + 1):
-        stride = early_stride if i == 2 else stage.stride
-        block = InvertedResidual(
-          rounded(stage.features * self.width),
-          stage,
-          stride if j == 1 else 1,
-          nn.relu6,
-          conv,
-          norm,
-          name=f"stage{i}_block{j}",
-        )
-        x = block(x)
-      out[f"stage{i}"] = x
     x = conv(rounded(_LAST_FEATURES * max(1.0, self.width)), 1, name="last_conv")(x)
     x = nn.relu6(norm(name="last_norm")(x)).mean((1, 2))
     x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)

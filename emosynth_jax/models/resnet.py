@@ -1,6 +1,5 @@
 """ResNet18 and ResNet50 (He et al., 2016)."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 
 from emosynth_jax.models._checks import check_network
 from emosynth_jax.models.ops import layers
-from emosynth_jax.models.ops.convolutions import Convolution
+from emosynth_jax.models.ops.convolutions import layers_of
 
 Array = jax.Array
 
@@ -98,14 +97,7 @@ class ResNet(nn.Module):
       fractions={"norm_momentum": self.norm_momentum},
       stem=self.stem,
     )
-    conv = functools.partial(Convolution, dtype=self.dtype)
-    norm = functools.partial(
-      nn.BatchNorm,
-      use_running_average=not train,
-      momentum=self.norm_momentum,
-      epsilon=self.norm_epsilon,
-      dtype=self.dtype,
-    )
+    conv, norm = layers_of(self, train=train)
     features = [max(1, round(f * self.width)) for f in _FEATURES]
     x = jnp.asarray(images, self.dtype)
     size, stride = (3, 1) if self.stem == "small" else (7, 2)

@@ -9,7 +9,7 @@ import numpy as np
 
 from emosynth_jax.models._checks import check_network
 from emosynth_jax.models.ops import layers
-from emosynth_jax.models.ops.convolutions import Convolution
+from emosynth_jax.models.ops.convolutions import layers_of
 
 Array = jax.Array
 
@@ -87,25 +87,14 @@ class VGG19(nn.Module):
       stem=self.stem,
       least_side=32,
     )
+    conv, norm = layers_of(self, train=train)
     x = jnp.asarray(images, self.dtype)
     out = {}
     for i, (features, num_convs) in enumerate(STAGES, start=1):
       features = max(1, round(features * self.width))
       for j in range(1, num_convs + 1):
-        conv = Convolution(
-          features, use_bias=True, dtype=self.dtype, name=f"conv{i}_{j}"
-        )
-        x = conv(x)
-        if self.norm:
-          norm = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=self.norm_momentum,
-            epsilon=self.norm_epsilon,
-            dtype=self.dtype,
-            name=f"norm{i}_{j}",
-          )
-          x = norm(x)
-        x = nn.relu(x)
+        x = conv(features, use_bias=True, name=f"conv{i}_{j}")(x)
+        x = nn.relu(norm(name=f"norm{i}_{j}")(x) if self.norm else x)
       x = out[f"stage{i}"] = layers.max_pool_2x2(x)
 
     if self.stem == "small":

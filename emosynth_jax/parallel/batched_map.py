@@ -9,6 +9,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
+from emosynth_jax.utils import errors
+
 # Not vmap: on a CPU, convolutions with batched weights take six times longer (see
 # benchmarks/ablation_mappings.py), and all networks would be in memory at once.
 MAPPINGS = ("map", "devices")
@@ -28,8 +30,7 @@ def compile_map(function: Callable[..., Any], mapping: str = "map") -> Callable:
   Raises:
     ValueError: for an unknown mapping.
   """
-  if mapping not in MAPPINGS:
-    raise ValueError(f"mapping: expected one of {', '.join(MAPPINGS)}; got {mapping!r}")
+  errors.check_choice("mapping", mapping, MAPPINGS)
 
   def in_turn(members, *shared):
     return lax.map(lambda member: function(member, *shared), members)

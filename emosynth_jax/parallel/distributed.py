@@ -19,7 +19,6 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from emosynth_jax.parallel import mesh
-from emosynth_jax.utils import crc32
 
 # Timeout in seconds for detecting a process that exited without notice. A broken
 # connection is detected at once.
@@ -213,28 +212,29 @@ def _check_same_size(size: int) -> None:
     )
 
 
-def crc32_of_rows(part: np.ndarray, start: int, row_bytes: int) -> int:
+def crc32_of_rows(part: np.ndarray, start: int) -> int:
   """CRC-32 of an array of which each process has a contiguous part.
+
+  The processes compute it in turn, each from the value of the part before its own.
 
   Args:
     part: this process's rows.
     start: the first one's number. The parts of all processes cover the array, and two
       parts are equal or disjoint.
-    row_bytes: size of one row, needed if a part is empty.
 
   Returns:
     `zlib.crc32` of the bytes of the whole.
   """
-  own = np.array([start, len(part), zlib.crc32(part.tobytes())], np.uint32)
-  every = np.asarray(multihost_utils.process_allgather(own)).reshape(-1, 3)
+  own = np.array([start, len(part)], np.uint32)
+  every = np.asarray(multihost_utils.process_allgather(own)).reshape(-1, 2)
   crc, end = 0, 0
-  for first, count, value in sorted({tuple(map(int, row)) for row in every}):
-    if count:
-      if first != end:
-        raise AssertionError(
-          f"rows {end} to {first} of the images belong to no process"
-        )
-      crc, end = crc32.combine(crc, value, count * row_bytes), first + count
+  for first, count in sorted({tuple(map(int, row)) for row in every if row[1]}):
+    if first != end:
+      raise AssertionError(f"rows {end} to {first} of the images belong to no process")
+    is_own = len(part) and first == start
+    value = np.uint32(zlib.crc32(part.tobytes(), crc) if is_own else 0)
+    crc = int(np.max(multihost_utils.process_allgather(value)))
+    end = first + count
   return crc
 
 

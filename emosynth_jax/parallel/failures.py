@@ -1,6 +1,7 @@
 """Failure handling of the processes of a job."""
 
 import os
+import re
 import sys
 import time
 from typing import NoReturn
@@ -13,20 +14,10 @@ from emosynth_jax.parallel import distributed
 # Error messages about a lost process, in lower case: from the sockets of Gloo and NCCL,
 # from NCCL itself, and from JAX's heartbeats and barriers. The status codes before the
 # texts are not specific: a broken device has INTERNAL, too.
-_SIGNS = (
-  "connection closed by peer",
-  "connection reset by peer",
-  "connection closed by remote peer",
-  "broken pipe",
-  "connection refused",
-  "socket closed",
-  "timed out waiting",
-  "connect timeout",
-  "remote process exited",
-  "coordination service",
-  "heartbeat",
-  "another task",
-  "barrier",
+_SIGNS = re.compile(
+  "connection (closed|reset|refused)|broken pipe|socket closed|connect timeout|"
+  "timed out waiting|remote process exited|coordination service|heartbeat|"
+  "another task|barrier"
 )
 
 
@@ -44,8 +35,7 @@ def is_lost(error: BaseException) -> bool:
     return False
   if not isinstance(error, (jax.errors.JaxRuntimeError, TimeoutError)):
     return False
-  text = str(error).lower()
-  return any(sign in text for sign in _SIGNS)
+  return _SIGNS.search(str(error).lower()) is not None
 
 
 def describe(error: BaseException) -> str:

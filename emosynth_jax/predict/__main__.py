@@ -16,6 +16,7 @@ from absl import app, flags
 
 from emosynth_jax.predict import output as predict_output
 from emosynth_jax.predict import predictor as predictor_module
+from emosynth_jax.predict import run
 from emosynth_jax.utils import cli
 
 
@@ -79,13 +80,6 @@ def define_flags() -> None:
   cli.define_traceback()
 
 
-def run() -> None:
-  """Entry point of the command line."""
-  from emosynth_jax.predict import run as predict_run
-
-  define_flags()
-  app.run(predict_run.main)
-
-
 if __name__ == "__main__":
-  run()
+  define_flags()
+  app.run(run.main)

@@ -14,6 +14,7 @@ from emosynth_jax.data.images import decoding, face_crop, face_detector
 from emosynth_jax.data.images import files as image_files
 from emosynth_jax.predict import media
 from emosynth_jax.predict.timing import Timing
+from emosynth_jax.utils import errors
 
 FACES = ("detect", "none")
 UNCERTAIN = "uncertain"
@@ -79,8 +80,7 @@ class Predictor:
       ValueError: for an argument out of its range, a damaged file, or a network of
         images that aren't square.
     """
-    if faces not in FACES:
-      raise ValueError(f"faces: expected one of {', '.join(FACES)}; got {faces!r}")
+    errors.check_choice("faces", faces, FACES)
     if not 0 <= min_confidence <= 1:
       raise ValueError(f"min_confidence: expected [0, 1], got {min_confidence}")
     if batch_size < 1:

@@ -12,29 +12,17 @@ paired by seed, and no network is run; with --paired two runs are also tested ag
 each other image by image. See docs/reports.md.
 """
 
-from absl import app, flags, logging
+from typing import Any
 
+from absl import flags, logging
+
+from emosynth_jax.analysis.gradcam import network as gradcam_network
+from emosynth_jax.report import report
 from emosynth_jax.utils import cli
-
-
-def main(argv: list[str]) -> None:
-  """Runs the command; invalid input exits with a one-line error."""
-  from emosynth_jax.report import report
-
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  cli.use_compilation_cache()
-  with cli.mistakes_in_one_line(flags.FLAGS.traceback):
-    file = report.write_page(flags.FLAGS)
-  logging.info("Wrote %s, %.1f MB.", file, file.stat().st_size / 1e6)
-  print(file)
 
 
 def define_flags() -> None:
   """The flags of this command."""
-  from emosynth_jax.analysis.gradcam import network as gradcam_network
-  from emosynth_jax.report import report
-
   flags.DEFINE_multi_string(
     "workdir",
     None,
@@ -87,14 +75,14 @@ def define_flags() -> None:
     1,
   )
   cli.define_data_dir()
-  cli.define_traceback()
 
 
-def run() -> None:
-  """Entry point of the command line."""
-  define_flags()
-  app.run(main)
+def write_page(given: Any) -> None:
+  """Writes the page that the flags ask for."""
+  file = report.write_page(given)
+  logging.info("Wrote %s, %.1f MB.", file, file.stat().st_size / 1e6)
+  print(file)
 
 
 if __name__ == "__main__":
-  run()
+  cli.run(define_flags, write_page)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import markupsafe
 import numpy as np
 
+from emosynth_jax.metrics import plots
 from emosynth_jax.report import svg
 
 # With more classes than this, names are omitted and colors repeat.
@@ -27,12 +28,8 @@ def series_of(
   records: Sequence[Mapping[str, Any]], key: str, style: str, factor: float = 1.0
 ) -> Series:
   """One value of a run's records by epoch; records without it are skipped."""
-  rows = [record for record in records if "epoch" in record and key in record]
-  return Series(
-    style,
-    [row["epoch"] for row in rows],
-    [factor * float(row[key]) for row in rows],
-  )
+  epochs, values = plots.series(records, key)
+  return Series(style, epochs.tolist(), (factor * values).tolist())
 
 
 def curves(
@@ -122,11 +119,9 @@ def reliability(
     height=330.0,
   )
   for style, calibration in calibrations:
-    edges, confidence, accuracy, _ = _bins(calibration)
+    left, width, confidence, accuracy, _ = plots.occupied_bins(calibration)
     if len(calibrations) == 1:
-      for (left, right), height in zip(edges, accuracy, strict=True):
-        x, y = chart.x(left), chart.y(height)
-        _add_bar(chart, x, y, chart.x(right))
+      _add_bars(chart, left, width, accuracy)
       for c, a in zip(confidence, accuracy, strict=True):
         place = svg.number(chart.x(c))
         path = f"M{place} {svg.number(chart.y(a))}V{svg.number(chart.y(c))}"
@@ -146,9 +141,8 @@ def reliability(
 
 def confidences(calibration: Mapping[str, Any], description: str) -> markupsafe.Markup:
   """Histogram of confidence: share of examples in each bin."""
-  edges, _, _, counts = _bins(calibration)
-  shares = 100 * counts / counts.sum()
-  y_ticks = svg.ticks(0, shares.max(), 3)
+  left, width, _, _, share = plots.occupied_bins(calibration)
+  y_ticks = svg.ticks(0, share.max(), 3)
   chart = svg.frame(
     description,
     x=(0, 100),
@@ -158,9 +152,7 @@ def confidences(calibration: Mapping[str, Any], description: str) -> markupsafe.
     x_label="confidence (%)",
     height=130.0,
   )
-  for (left, right), share in zip(edges, shares, strict=True):
-    x, y = chart.x(left), chart.y(share)
-    _add_bar(chart, x, y, chart.x(right))
+  _add_bars(chart, left, width, share)
   return svg.markup(chart.svg)
 
 
@@ -228,17 +220,21 @@ def interval(
   return svg.markup(strip)
 
 
-def _add_bar(chart: svg.Frame, left: float, top: float, right: float) -> None:
-  """A bar from 0 up, with a gap to its neighbors."""
-  svg.add(
-    chart.svg,
-    "rect",
-    class_="bar",
-    x=left + 0.5,
-    y=top,
-    width=right - left - 1,
-    height=chart.y(0) - top,
-  )
+def _add_bars(
+  chart: svg.Frame, left: np.ndarray, width: np.ndarray, height: np.ndarray
+) -> None:
+  """Bars from 0 up, with gaps between them."""
+  for start, wide, high in zip(left, width, height, strict=True):
+    x, y = chart.x(start), chart.y(high)
+    svg.add(
+      chart.svg,
+      "rect",
+      class_="bar",
+      x=x + 0.5,
+      y=y,
+      width=chart.x(start + wide) - x - 1,
+      height=chart.y(0) - y,
+    )
 
 
 def _log_ticks(values: Sequence[float]) -> tuple[list[float], tuple[float, float]]:
@@ -250,18 +246,6 @@ def _log_ticks(values: Sequence[float]) -> tuple[list[float], tuple[float, float
 
 def _power(tick: float) -> str:
   return f"1e{round(math.log10(tick))}".replace("-", "\u2212")
-
-
-def _bins(calibration: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
-  """Edges, confidences and accuracies (%) and counts of the non-empty bins."""
-  counts = np.asarray(calibration["count"])
-  filled = np.flatnonzero(counts)
-  edges = 100 * np.asarray(calibration["bin_edges"], np.float64)
-  # None, the mark of an empty bin, becomes NaN.
-  confidence = 100 * np.asarray(calibration["confidence"], np.float64)[filled]
-  accuracy = 100 * np.asarray(calibration["accuracy"], np.float64)[filled]
-  pairs = [(edges[i], edges[i + 1]) for i in filled]
-  return pairs, confidence, accuracy, counts[filled]
 
 
 def _name_places(

@@ -89,20 +89,10 @@ def group_by_config(runs: Sequence[RunFiles]) -> list[list[RunFiles]]:
   Raises:
     ValueError: if a group has a seed twice.
   """
-  groups: dict[str, list[RunFiles]] = {}
-  for run in runs:
-    settings = seed_summary.settings_of(run.report["config"])
-    key = repr(sorted((k, v) for k, v in settings.items() if k != "seed"))
-    groups.setdefault(key, []).append(run)
-  for members in groups.values():
-    found = [run.report["seed"] for run in members]
-    if twice := {seed for seed in found if found.count(seed) > 1}:
-      folders = ", ".join(str(run.workdir) for run in members)
-      raise ValueError(
-        f"{folders} have equal configs and the seed {min(twice)} twice; pairs need "
-        "different runs"
-      )
-  return list(groups.values())
+  groups = seed_summary.group_by_settings(
+    [run.report["config"] for run in runs], [run.workdir for run in runs]
+  )
+  return [[runs[i] for i in own] for own in groups]
 
 
 def differences(arms: Sequence[Arm]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Tables of a report, as rows of plain values for the templates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from emosynth_jax.config import defaults
 from emosynth_jax.metrics import statistics
 from emosynth_jax.report import charts
-from emosynth_jax.utils import files
+from emosynth_jax.utils import files, plotting
 
 # The ends of the scale of a confusion matrix, on paper and on a dark screen.
 _SCALES = {"l": ((255, 255, 255), (0, 76, 122)), "d": ((24, 27, 31), (124, 196, 240))}
@@ -132,22 +132,10 @@ def heat(share: float) -> str:
   parts = []
   for scheme, (low, high) in _SCALES.items():
     mixed = [round(a + share * (b - a)) for a, b in zip(low, high, strict=True)]
-    ink = "#000" if luminance(mixed) > 0.179 else "#fff"
+    ink = "#000" if plotting.text_color(np.divide(mixed, 255)) == "black" else "#fff"
     colour = "".join(f"{channel:02x}" for channel in mixed)
     parts.append(f"--{scheme}:#{colour};--{scheme}i:{ink}")
   return ";".join(parts)
-
-
-def luminance(colour: Sequence[float]) -> float:
-  """WCAG 2.1's relative luminance of a color of channels from 0 to 255.
-
-  Black and white have equal contrast to a luminance of sqrt(0.0525) - 0.05 = 0.179.
-  """
-  channels = np.asarray(colour, np.float64) / 255
-  linear = np.where(
-    channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
-  )
-  return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def _interval(successes: int, total: int) -> tuple[float, float] | None:

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from emosynth_jax.utils import errors
+
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 
@@ -62,6 +64,7 @@ def build_optimizer(
     Sutskever et al., `On the importance of initialization and momentum in deep
     learning <https://proceedings.mlr.press/v28/sutskever13.html>`_, 2013
   """
+  errors.check_choice("optimizer.name", name, OPTIMIZERS)
   if name == "adam":
     if weight_decay:
       raise ValueError(
@@ -73,14 +76,10 @@ def build_optimizer(
     optimizer = optax.adamw(
       learning_rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=is_kernel
     )
-  elif name == "sgd":
+  else:
     optimizer = optax.chain(
       optax.add_decayed_weights(weight_decay, mask=is_kernel),
       optax.sgd(learning_rate, momentum=momentum, nesterov=True),
-    )
-  else:
-    raise ValueError(
-      f"optimizer.name: expected one of {', '.join(OPTIMIZERS)}; got {name!r}"
     )
   if base_fan_in:
     optimizer = optax.chain(optimizer, scale_by_fan_in(base_fan_in))
@@ -161,10 +160,7 @@ def build_schedule(
     Loshchilov and Hutter, `SGDR <https://arxiv.org/abs/1608.03983>`_, 2017, of one
     period
   """
-  if name not in SCHEDULES:
-    raise ValueError(
-      f"schedule.name: expected one of {', '.join(SCHEDULES)}; got {name!r}"
-    )
+  errors.check_choice("schedule.name", name, SCHEDULES)
   total = num_epochs * steps_per_epoch
   warmup = round(warmup_epochs * steps_per_epoch)
   if num_epochs == 1:

@@ -1,14 +1,15 @@
 """Shared command-line code."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NoReturn
 
-from absl import flags, logging
+from absl import app, flags, logging
 
 from emosynth_jax.utils import config_files, errors
 
@@ -20,6 +21,54 @@ CLOSED_PIPE = 141
 
 # Libraries that log each of their steps.
 _CHATTY = ("xla_bridge", "dataset_info")
+
+
+def run(
+  define_flags: Callable[[], None],
+  action: Callable[[Any], object],
+  *mistakes: type[Exception],
+  compilation_cache: bool = True,
+  **app_options: Any,
+) -> None:
+  """Runs a command: defines and parses its flags, and calls its action with them.
+
+  Args:
+    define_flags: defines the command's own flags; --traceback is added.
+    action: takes the flags.
+    *mistakes: as `call` takes them.
+    compilation_cache: likewise.
+    **app_options: further arguments of `absl.app.run`.
+  """
+  define_flags()
+  define_traceback()
+  main = functools.partial(
+    call, action=action, mistakes=mistakes, compilation_cache=compilation_cache
+  )
+  app.run(main, **app_options)
+
+
+def call(
+  argv: Sequence[str],
+  action: Callable[[Any], object],
+  mistakes: Sequence[type[Exception]] = (),
+  *,
+  compilation_cache: bool = True,
+) -> None:
+  """Calls a command's action; invalid input exits with a one-line error.
+
+  Args:
+    argv: the positional arguments, of which none is expected.
+    action: takes the flags.
+    mistakes: further error types that the input of this command can cause.
+    compilation_cache: whether compiled programs are cached on disk.
+  """
+  expect_flags_only(argv)
+  start_logging()
+  if compilation_cache:
+    use_compilation_cache()
+
+  with mistakes_in_one_line(flags.FLAGS.traceback, *mistakes):
+    action(flags.FLAGS)
 
 
 def define_traceback() -> None:

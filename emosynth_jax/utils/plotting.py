@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import textwrap
+from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -49,3 +51,20 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     metadata={"Software": None},
   )
   files.write_atomically(path, content.getvalue())
+
+
+def text_color(background: Sequence[float] | np.ndarray) -> str:
+  """Black or white, whichever contrasts more by WCAG 2.1's relative luminance.
+
+  Args:
+    background: red, green and blue, from 0 to 1; further channels are ignored.
+
+  Returns:
+    "black" or "white".
+  """
+  channels = np.asarray(background[:3])
+  linear = np.where(
+    channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+  )
+  # (L + 0.05) / 0.05 against 1.05 / (L + 0.05): equal at L = sqrt(0.0525) - 0.05.
+  return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"

@@ -1,6 +1,9 @@
-"""Plain-text tables."""
+"""Tables as plain text, Markdown and CSV."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -17,3 +20,29 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
     "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
     for row in rows
   ]
+
+
+def markdown(rows: Sequence[Sequence[Any]], left: Collection[int] = (0,)) -> list[str]:
+  """Formats a Markdown table.
+
+  Args:
+    rows: rows with the same number of cells, the first one the header.
+    left: columns that are left-aligned; the others are right-aligned.
+
+  Returns:
+    A line for each row, and one for the alignment.
+  """
+  texts = [[str(cell).replace("|", "/") for cell in row] for row in rows]
+  lines = [
+    "".join(f"| {cell} " if cell else "| " for cell in row) + "|" for row in texts
+  ]
+  marks = ("---" if i in left else "---:" for i in range(len(rows[0])))
+  lines.insert(1, f"|{'|'.join(marks)}|")
+  return lines
+
+
+def to_csv(rows: Iterable[Sequence[Any]]) -> str:
+  """Formats rows as CSV."""
+  content = io.StringIO()
+  csv.writer(content, lineterminator="\n").writerows(rows)
+  return content.getvalue()

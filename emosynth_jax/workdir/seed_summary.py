@@ -52,6 +52,35 @@ def settings_of(settings: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
+def group_by_settings(
+  configs: Sequence[Mapping[str, Any]], workdirs: Sequence[str | os.PathLike]
+) -> list[list[int]]:
+  """Groups runs whose settings differ only in the seed.
+
+  Args:
+    configs: the settings of each run.
+    workdirs: their folders, for the message.
+
+  Returns:
+    The runs' indices; groups, and runs in them, in the order given.
+
+  Raises:
+    ValueError: if a group has a seed twice.
+  """
+  groups: dict[str, list[int]] = {}
+  for i, config in enumerate(configs):
+    settings = {k: v for k, v in settings_of(config).items() if k != "seed"}
+    own = groups.setdefault(repr(sorted(settings.items())), [])
+    for j in own:
+      if configs[j]["seed"] == config["seed"]:
+        raise ValueError(
+          f"{workdirs[j]} and {workdirs[i]} have equal configs and the seed "
+          f"{config['seed']} twice; pairs need different runs"
+        )
+    own.append(i)
+  return list(groups.values())
+
+
 def figures_of(summary: Mapping[str, Any]) -> dict[str, float]:
   """The metrics of one split of one report, by name, as far as available.
 

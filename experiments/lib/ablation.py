@@ -21,6 +21,7 @@ from emosynth_jax import losses
 from emosynth_jax.parallel import batched_map
 from emosynth_jax.training import eval_step, train_step
 from emosynth_jax.training import state as train_state
+from emosynth_jax.utils import errors
 from experiments.lib.ablation_members import Formula, Members
 
 Array = jax.Array
@@ -208,8 +209,7 @@ def compile_members(
   Raises:
     ValueError: for an unknown mapping.
   """
-  if mapping not in MAPPINGS:
-    raise ValueError(f"mapping: expected one of {', '.join(MAPPINGS)}; got {mapping!r}")
+  errors.check_choice("mapping", mapping, MAPPINGS)
   one = functools.partial(train_member, formulas=formulas, **arguments)
 
   if mapping == "vmap":

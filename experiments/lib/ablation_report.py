@@ -1,7 +1,5 @@
 """Report of the margin ablation: a CSV, a plain-text table and a plot."""
 
-import csv
-import io
 import json
 import math
 import pathlib
@@ -9,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from emosynth_jax.metrics import statistics
-from emosynth_jax.utils import files, plotting
+from emosynth_jax.utils import files, plotting, text_table
 
 _MEASURES = (
   "accuracy",
@@ -164,14 +162,12 @@ def format_table(
 def format_csv(records: Sequence[dict[str, Any]]) -> str:
   """Writes one line per member."""
   arguments = sorted({k for r in records for k in r["setting"]} - {"loss"})
-  content = io.StringIO()
-  writer = csv.writer(content, lineterminator="\n")
   # The first column holds the loss's name: a second one of that name would hide it.
   measures = ["validation_loss" if m == "loss" else m for m in _MEASURES]
-  writer.writerow(["loss", *arguments, "seed", *measures])
+  rows = [["loss", *arguments, "seed", *measures]]
   for record in records:
     setting = record["setting"]
-    writer.writerow(
+    rows.append(
       [
         setting["loss"],
         *(setting.get(name, "") for name in arguments),
@@ -179,7 +175,7 @@ def format_csv(records: Sequence[dict[str, Any]]) -> str:
         *(record[name] for name in _MEASURES),
       ]
     )
-  return content.getvalue()
+  return text_table.to_csv(rows)
 
 
 def plot(

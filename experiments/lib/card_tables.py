@@ -8,6 +8,7 @@ import numpy as np
 from scipy import special
 
 from emosynth_jax.metrics import calibration, classification
+from emosynth_jax.utils import text_table
 
 THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.8)
 
@@ -114,10 +115,7 @@ def summarize(
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-  lines = [header, *rows]
-  texts = ["".join(f"| {cell} " if cell else "| " for cell in x) + "|" for x in lines]
-  texts.insert(1, "|---" + "|---:" * (len(header) - 1) + "|")
-  return "\n".join(texts)
+  return "\n".join(text_table.markdown([header, *rows]))
 
 
 def percent(share: float | None, digits: int = 2) -> str:

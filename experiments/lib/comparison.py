@@ -5,7 +5,7 @@ that an interrupted table resumes row by row, and tables that share a row share 
 """
 
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags, logging
@@ -17,6 +17,9 @@ from emosynth_jax.training import seeds as training_seeds
 from emosynth_jax.utils import cli, files
 from experiments.lib import comparison_report
 from experiments.lib.comparison_rows import Row, build_config, run_folder
+
+# The flags are registered for the main module, so that its --help lists them.
+flags.disclaim_key_flags()
 
 
 def run_rows(
@@ -86,50 +89,39 @@ def read_finished(
   return reports
 
 
-def define_flags(seeds: int = 3) -> dict[str, Any]:
+def define_flags(seeds: int = 3) -> None:
   """Defines the common flags of the tables; `seeds` is a flag's default."""
-  defined = {
-    "scale": flags.DEFINE_enum(
-      "scale",
-      "full",
-      ["full", "small"],
-      "full: the config's own network, for a GPU. small: subsets of the data, narrow "
-      "networks and few epochs, for two CPU cores.",
-    ),
-    "seeds": flags.DEFINE_integer(
-      "seeds", seeds, "Number of seeds per row, from 0.", 1
-    ),
-    "data_dir": flags.DEFINE_string(
-      "data_dir", None, "Data set directory. By default the configs' own."
-    ),
-    "workdir": flags.DEFINE_string(
-      "workdir",
-      None,
-      "Output folder. By default runs/tables-SCALE, shared by all tables.",
-    ),
-  }
-  cli.show_in_help(defined)
-  return defined
+  flags.DEFINE_enum(
+    "scale",
+    "full",
+    ["full", "small"],
+    "full: the config's own network, for a GPU. small: subsets of the data, narrow "
+    "networks and few epochs, for two CPU cores.",
+  )
+  flags.DEFINE_integer("seeds", seeds, "Number of seeds per row, from 0.", 1)
+  flags.DEFINE_string(
+    "data_dir", None, "Data set directory. By default the configs' own."
+  )
+  flags.DEFINE_string(
+    "workdir",
+    None,
+    "Output folder. By default runs/tables-SCALE, shared by all tables.",
+  )
 
 
-def main(
-  name: str, title: str, rows: Sequence[Row], given: Mapping[str, Any]
-) -> Callable[[list[str]], None]:
-  """Builds the command of a table.
+def run(name: str, title: str, rows: Sequence[Row]) -> None:
+  """Runs the command of a table.
 
   Args:
     name: of its files, as "table_3_3".
     title: of the table.
     rows: its lines.
-    given: of `define_flags`.
-
-  Returns:
-    A function for `absl.app.run`.
   """
 
-  def write(workdir: pathlib.Path, where: Mapping[str, Any]) -> str:
-    seeds, scale = where["seeds"], where["scale"]
-    reports = run_rows(rows, workdir, **where)
+  def write(given: Any) -> None:
+    seeds, scale = given.seeds, given.scale
+    workdir = workdir_of(given)
+    reports = run_rows(rows, workdir, **selection_of(given))
     output = workdir / name
     output.mkdir(parents=True, exist_ok=True)
     text = comparison_report.format_markdown(
@@ -139,39 +131,24 @@ def main(
     files.write_atomically(
       output / f"{name}.csv", comparison_report.format_csv(rows, reports).encode()
     )
+
     for data in dict.fromkeys(row.data for row in rows if row.data):
       own = [row for row in rows if row.data == data]
       for split in ("train", "validation"):
         curves_title = f"{data}, {split}, {scale} scale"
         path = output / f"{data}-{split}.png"
         comparison_report.plot_curves(own, workdir, seeds, split, curves_title, path)
-    logging.info("Wrote the table and its curves to %s.", output)
-    return text
-
-  return command(write, given)
-
-
-def command(
-  write: Callable[[pathlib.Path, Mapping[str, Any]], str], given: Mapping[str, Any]
-) -> Callable[[list[str]], None]:
-  """Builds a table's command: reads flags, prints the table, errors as one line.
-
-  Args:
-    write: from the workdir and `run_rows`'s seeds, scale and data_dir to the table.
-    given: of `define_flags`.
-
-  Returns:
-    A function for `absl.app.run`.
-  """
-
-  def run(argv: list[str]) -> None:
-    cli.expect_flags_only(argv)
-    cli.start_logging()
-    cli.use_compilation_cache()
-    where = {name: given[name].value for name in ("seeds", "scale", "data_dir")}
-    workdir = pathlib.Path(given["workdir"].value or f"runs/tables-{where['scale']}")
-    with cli.mistakes_in_one_line(False, epoch.NonFiniteError):
-      text = write(workdir, where)
+    logging.info("The table and its curves are in %s.", output)
     print(text, end="")
 
-  return run
+  cli.run(define_flags, write, epoch.NonFiniteError)
+
+
+def selection_of(given: Any) -> dict[str, Any]:
+  """The arguments of `run_rows` in the flags."""
+  return {name: given[name].value for name in ("seeds", "scale", "data_dir")}
+
+
+def workdir_of(given: Any) -> pathlib.Path:
+  """The folder of the runs and tables."""
+  return pathlib.Path(given.workdir or f"runs/tables-{given.scale}")

@@ -1,13 +1,11 @@
 """Comparison table as text and CSV, and its curves."""
 
-import csv
-import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emosynth_jax.metrics import statistics
-from emosynth_jax.utils import plotting
+from emosynth_jax.utils import plotting, text_table
 from emosynth_jax.workdir import metric_writer
 from experiments.lib.comparison_rows import MEASURES, Row, run_folder
 
@@ -44,22 +42,24 @@ def format_markdown(
     '- In percent, except the loss (the thesis\'s "error"). Measured: mean ± standard',
     "  deviation over seeds, on the split above; the epoch was selected on validation.",
     "",
-    "| row | "
-    + " | ".join(f"{m}, claimed | {m}, measured" for m in MEASURES)
-    + " | note |",
-    "|---|" + "---:|" * (2 * len(MEASURES)) + "---|",
   ]
+  columns = [f"{m}, {whose}" for m in MEASURES for whose in ("claimed", "measured")]
+  table = [["row", *columns, "note"]]
   for row in rows:
     ours = summarize_row(reports[row.label]) if row.label in reports else {}
     cells = []
     for name in MEASURES:
       cells.append(f"{row.claimed[name]:.2f}" if name in row.claimed else "")
-      cells.append(_measured(ours[name]) if ours else "not run" if row.data else "")
-    lines.append(f"| {row.label} | {' | '.join(cells)} | {row.note} |")
+      cells.append(mean_text(ours[name]) if ours else "not run" if row.data else "")
+    table.append([row.label, *cells, row.note])
+  lines += text_table.markdown(table, left=(0, len(columns) + 1))
   return "\n".join(lines) + "\n"
 
 
-def _measured(figure: tuple[float, float]) -> str:
+def mean_text(figure: tuple[float, float] | None) -> str:
+  """A mean ± its deviation, which a single value has not; "" for None."""
+  if figure is None:
+    return ""
   mean, deviation = figure
   return f"{mean:.2f}" + (f" ± {deviation:.2f}" if deviation == deviation else "")
 
@@ -68,18 +68,16 @@ def format_csv(
   rows: Sequence[Row], reports: Mapping[str, Sequence[dict[str, Any]]]
 ) -> str:
   """Writes one line per row: claimed, and measured with its standard deviation."""
-  content = io.StringIO()
-  writer = csv.writer(content, lineterminator="\n")
   columns = [f"{m}_{k}" for m in MEASURES for k in ("claimed", "measured", "std")]
-  writer.writerow(["row", "data", "variants", "seeds", *columns, "note"])
+  lines: list[list[Any]] = [["row", "data", "variants", "seeds", *columns, "note"]]
   for row in rows:
     own = reports.get(row.label, [])
     ours = summarize_row(own) if own else {}
     cells: list[Any] = []
     for name in MEASURES:
       cells += [row.claimed.get(name, ""), *ours.get(name, ("", ""))]
-    writer.writerow([row.label, row.data, row.variants, len(own), *cells, row.note])
-  return content.getvalue()
+    lines.append([row.label, row.data, row.variants, len(own), *cells, row.note])
+  return text_table.to_csv(lines)
 
 
 def plot_curves(

@@ -8,6 +8,15 @@ from typing import Any, NamedTuple
 from emosynth_jax.config import defaults
 
 MEASURES = ("accuracy", "loss", "precision", "recall", "f1")
+# The networks of tables 3.3 and 3.4, as the thesis calls them.
+LABELS = {
+  "mobilenet_v2": "MobileNetV2",
+  "efficientnet_b0": "EfficientNetB0",
+  "resnet50": "ResNet50",
+  "densenet121": "DenseNet121",
+  "vgg19": "VGG19",
+  "emosynthnet": "EmoSynthNet",
+}
 
 
 # Changes of the small scale by data set; the others have them in their configs.
@@ -39,17 +48,25 @@ class Row(NamedTuple):
   deduplicated: bool = False
 
 
-def claimed(
-  accuracy: float, error: float, precision: float, recall: float, f1: float
-) -> dict[str, float]:
-  """A row of tables 3.3 and 3.4, where F1 is a fraction and "error" the loss."""
-  return {
-    "accuracy": accuracy,
-    "loss": error,
-    "precision": precision,
-    "recall": recall,
-    "f1": 100 * f1,
-  }
+def network_rows(
+  data: str, claims: Mapping[str, tuple[float, float, float, float, float]]
+) -> list[Row]:
+  """Rows of tables 3.3 and 3.4: networks on one data set with cross-entropy.
+
+  Args:
+    data: stem of a file in configs/.
+    claims: by variant, the thesis's accuracy, error (the loss), precision, recall, and
+      F1 as a fraction.
+
+  Returns:
+    A row each.
+  """
+  rows = []
+  for network, (*others, f1) in claims.items():
+    variants = "ce" if network == "emosynthnet" else f"{network},ce"
+    claimed = dict(zip(MEASURES, [*others, 100 * f1], strict=True))
+    rows.append(Row(LABELS[network], data, variants, claimed))
+  return rows
 
 
 def build_config(row: Row, seed: int, scale: str, data_dir: str | None):

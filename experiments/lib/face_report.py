@@ -1,7 +1,5 @@
 """Tables 5.1 to 5.3 as text, CSV and plot: claimed and measured."""
 
-import csv
-import io
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -10,8 +8,9 @@ from typing import Any, NamedTuple
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import statistics
 from emosynth_jax.metrics.table import describe_split
-from emosynth_jax.utils import plotting
+from emosynth_jax.utils import plotting, text_table
 from emosynth_jax.workdir import seed_summary
+from experiments.lib import comparison_report
 from experiments.lib.literature import Claim
 
 # The baseline first: differences are the second minus the first.
@@ -96,19 +95,16 @@ def format_markdown(
     '"measured" is the mean ± standard deviation over the runs below. Only results',
     "under the same protocol are comparable.",
     "",
-    _line(columns.split("|")),
-    "|---|---|---:|---:|---:|---|---|---|",
   ]
-  lines += [
-    _line(
-      [
-        *(c.method, c.source, f"{c.accuracy:.2f}", "", ""),
-        *(c.protocol, c.pretrained, c.caveats),
-      ]
-    )
+  rows = [
+    [
+      *(c.method, c.source, f"{c.accuracy:.2f}", "", ""),
+      *(c.protocol, c.pretrained, c.caveats),
+    ]
     for c in claims
   ]
-  lines += [_line(cells) for cells in _our_cells(runs, not_run)]
+  rows = [columns.split("|"), *rows, *_our_cells(runs, not_run)]
+  lines += text_table.markdown(rows, left=(0, 1, 5, 6, 7))
   if not_run:
     lines += ["", f"Not run: {not_run}"]
   if runs:
@@ -126,7 +122,9 @@ def _our_cells(runs, not_run) -> list[list[str]]:
       reason = "data set missing, see below" if not_run else "not yet run"
       rows.append([*cells, "not run", "", "", "", reason])
       continue
-    figures = [_spread(mean_of(runs, loss, figure)) for figure in _COMPARED]
+    figures = [
+      comparison_report.mean_text(mean_of(runs, loss, figure)) for figure in _COMPARED
+    ]
     (name, summary), report = own[0].split, own[0].report
     official = report["official_splits"][name]
     where = describe_split(name, official)
@@ -158,15 +156,15 @@ def _run_lines(runs) -> list[str]:
   header = ["run"]
   for figure in shown:
     header += [f"{figure}, {loss}" for loss in LOSSES] + ["difference"]
-  lines = [_line(header), "|---|" + "---:|" * (len(header) - 1)]
+  rows = [header]
   for unit in units:
     cells = [unit]
     for figure in shown:
       pair = [values.get((unit, loss), {}).get(figure) for loss in LOSSES]
       cells += ["" if value is None else f"{value:.2f}" for value in pair]
       cells.append("" if None in pair else f"{pair[1] - pair[0]:+.2f}")
-    lines.append(_line(cells))
-  return lines
+    rows.append(cells)
+  return text_table.markdown(rows)
 
 
 def _paired_lines(runs) -> list[str]:
@@ -235,7 +233,7 @@ def format_csv(claims: Sequence[Claim], runs: Sequence[Run]) -> str:
     )
     number = sum(run.loss == loss for run in runs)
     rows.append([*cells[:3], *accuracy, number, *rest, *cells[5:]])
-  return _csv(rows)
+  return text_table.to_csv(rows)
 
 
 def format_runs_csv(runs: Sequence[Run]) -> str:
@@ -256,7 +254,7 @@ def format_runs_csv(runs: Sequence[Run]) -> str:
         run.report["batch_invariance"]["passed"],
       ]
     )
-  return _csv(rows)
+  return text_table.to_csv(rows)
 
 
 def plot_pairs(runs: Sequence[Run], title: str, path: pathlib.Path) -> bool:
@@ -306,20 +304,3 @@ def describe_invariance(runs: Sequence[Run]) -> str:
   if failed:
     return f"FAILED in {', '.join(failed)}: these results are invalid"
   return f"passed in all {len(runs)} runs" if runs else "not run"
-
-
-def _spread(figure):
-  if figure is None:
-    return ""
-  mean, deviation = figure
-  return f"{mean:.2f}" + (f" ± {deviation:.2f}" if deviation == deviation else "")
-
-
-def _line(cells):
-  return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
-
-
-def _csv(rows):
-  content = io.StringIO()
-  csv.writer(content, lineterminator="\n").writerows(rows)
-  return content.getvalue()

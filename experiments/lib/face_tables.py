@@ -6,19 +6,24 @@ The reported split is not used for selection, and each image is evaluated once, 
 test-time augmentation.
 """
 
+import functools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags, logging
 
 from emosynth_jax.data import run_data
+from emosynth_jax.training import epoch
 from emosynth_jax.utils import cli, files
 from emosynth_jax.utils.json_files import read_json
 from experiments.lib import comparison, comparison_report, comparison_rows, face_report
 from experiments.lib.comparison_rows import Row
 from experiments.lib.face_report import LOSSES, Run
 from experiments.lib.literature import Claim
+
+# The flags are registered for the main module, so that its --help lists them.
+flags.disclaim_key_flags()
 
 
 def measured_rows(
@@ -92,43 +97,39 @@ def collect(
   return runs
 
 
-def define_flags(seeds: int = 3) -> dict[str, Any]:
+def define_flags(seeds: int = 3) -> None:
   """Defines the flags of tables 5.1 to 5.3; `seeds` is a flag's default."""
-  own = {
-    "num_epochs": flags.DEFINE_integer(
-      "num_epochs", 0, "Maximum number of epochs; 0 for the scale's default.", 0
-    )
-  }
-  cli.show_in_help(own)
-  return comparison.define_flags(seeds) | own
+  flags.DEFINE_integer(
+    "num_epochs", 0, "Maximum number of epochs; 0 for the scale's default.", 0
+  )
+  comparison.define_flags(seeds)
 
 
-def main(
-  name: str,
-  title: str,
-  claims: Sequence[Claim],
-  make_rows: Callable[[Mapping[str, Any]], Sequence[Row]],
-  given: Mapping[str, Any],
-) -> Callable[[list[str]], None]:
-  """Builds the command of a table.
+def write(
+  name: str, title: str, claims: Sequence[Claim], data: str, given: Any, **rows: Any
+) -> None:
+  """Writes and prints a table.
 
   Args:
     name: of its files, as "table_5_1".
     title: of the table.
     claims: published results.
-    make_rows: function of the settings of --num_epochs to the rows to train.
-    given: of `define_flags`.
-
-  Returns:
-    A function for `absl.app.run`.
+    data: stem of a file in configs/.
+    given: the flags.
+    **rows: further arguments of `measured_rows`.
   """
+  settings = dict(rows.pop("settings", {}))
+  if given.num_epochs:
+    settings["num_epochs"] = given.num_epochs
+  todo = measured_rows(data, settings=settings, **rows)
+  workdir, selection = comparison.workdir_of(given), comparison.selection_of(given)
+  print(write_table(name, title, claims, todo, workdir, **selection), end="")
 
-  def write(workdir: pathlib.Path, where: Mapping[str, Any]) -> str:
-    epochs = given["num_epochs"].value
-    rows = make_rows({"num_epochs": epochs} if epochs else {})
-    return write_table(name, title, claims, rows, workdir, **where)
 
-  return comparison.command(write, given)
+def run(name: str, title: str, claims: Sequence[Claim], data: str) -> None:
+  """Runs the command of a table, with the arguments of `write`."""
+  action = functools.partial(write, name, title, claims, data, deduplicated=True)
+  cli.run(define_flags, action, epoch.NonFiniteError)
 
 
 def write_table(

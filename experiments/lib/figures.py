@@ -146,7 +146,6 @@ def define_flags(*, images: int | None = None, points: int | None = None) -> Non
     "Workdir of a trained run; may be given several times.",
     required=True,
   )
-  cli.define_traceback()
   if images is None:
     return
   flags.DEFINE_enum(

@@ -15,7 +15,6 @@ from absl import flags
 
 from emosynth_jax import data
 from emosynth_jax.analysis.embeddings import plots as embedding_plots
-from emosynth_jax.utils import cli as command_cli
 from emosynth_jax.utils import files, npz, plotting, text_table
 from emosynth_jax.workdir import provenance as run_provenance
 from experiments.lib import toy_embeddings
@@ -226,4 +225,3 @@ def define_flags() -> None:
     toy_embeddings.BATCH_SIZE,
   )
   flags.DEFINE_integer("epochs", 15, "Number of training epochs.", 1)
-  command_cli.define_traceback()

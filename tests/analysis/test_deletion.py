@@ -7,15 +7,11 @@ import jax
 import numpy as np
 import pytest
 import tiny_network
+import tiny_workdir
 
-from emosynth_jax import models
 from emosynth_jax.analysis import deletion
 from emosynth_jax.config import defaults
-from emosynth_jax.data import run_data
-from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.training import build
-from emosynth_jax.workdir import record as run_record
-from emosynth_jax.workdir.checkpoints import Checkpoints
 
 
 def test_the_highest_pixels_and_the_higher_of_equal_ones():
@@ -76,30 +72,16 @@ def test_a_map_that_points_at_the_pixel_differs_from_one_that_does_not():
 
 
 def test_a_run_gets_its_table(tmp_path, monkeypatch, capsys):
-  images, labels = tiny_network.random_images(9)
-  dataset = Dataset(
-    images=np.asarray(images),
-    labels=np.asarray(labels, np.int32),
-    class_names=("angry", "sad", "fear"),
-    split="validation",
-    sources=("",) * 9,
-    official_split="PublicTest",
-  )
-  monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
-  monkeypatch.setattr(
-    run_data, "load_data", lambda config, splits, **_: dict.fromkeys(splits, dataset)
-  )
+  names = ("angry", "sad", "fear")
+  dataset = tiny_workdir.dataset(9, class_names=names)
+  tiny_workdir.install(monkeypatch, lambda config, split: dataset)
   config = defaults.get_default_config()
   config.model = {"name": "tiny_maps", "dtype": "float32"}
   built = build.build_experiment(
     config, image_shape=tiny_network.IMAGE_SHAPE, num_classes=3
   )
-  run_record.keep_config(config, tmp_path)
-  run_record.keep_fingerprint({"validation": dataset}, tmp_path)
-  checkpoints = Checkpoints(tmp_path, keep=1)
   state = build.create_state(built, 5)
-  checkpoints.save("best", state)
-  checkpoints.close()
+  tiny_workdir.write(tmp_path, config, state, {"validation": dataset})
   given = types.SimpleNamespace(
     workdir=str(tmp_path),
     layers=[],
@@ -122,7 +104,7 @@ def test_a_run_gets_its_table(tmp_path, monkeypatch, capsys):
   assert (tmp_path / "deletion.txt").read_text() == capsys.readouterr().out
 
   # The middle four of sixteen pixels, by NumPy.
-  pixels = np.asarray(images, np.float64) / 255
+  pixels = dataset.images.astype(np.float64) / 255
   mask = np.zeros((9, 4, 4), bool)
   mask[:, 1:3, 1:3] = True
   params = jax.device_get(state.variables["params"])

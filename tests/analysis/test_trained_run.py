@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
+import tiny_workdir
 from absl import flags
 from PIL import Image
 from plane_flags import plane_flags
 
-from emosynth_jax import models
 from emosynth_jax.analysis import cli, directions, trained_run
 from emosynth_jax.analysis.curvature import command as curvature_command
 from emosynth_jax.analysis.curvature import eigenvalues
@@ -21,33 +21,19 @@ from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
 from emosynth_jax.analysis.loss_landscape import surface
 from emosynth_jax.config import defaults
 from emosynth_jax.config.stored import read_config
-from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import batched_map
 from emosynth_jax.training.restore import load_network
 from emosynth_jax.workdir import record as run_record
-from emosynth_jax.workdir.checkpoints import Checkpoints
 
 
 def _dataset(seed):
-  images, labels = tiny_network.random_images(50, seed=seed)
-  return Dataset(
-    images=np.asarray(images),
-    labels=np.asarray(labels, np.int32),
-    class_names=("angry", "sad", "fear"),
-    split="train",
-    sources=("",) * 50,
-  )
+  return tiny_workdir.dataset(50, seed=seed, split="train")
 
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-
-  def load_data(config, splits, **_):
-    return {split: _dataset(config.data.seed) for split in splits}
-
-  monkeypatch.setattr(run_data, "load_data", load_data)
+  tiny_workdir.install(monkeypatch, lambda config, split: _dataset(config.data.seed))
 
 
 def _write_run(workdir, *, seed, loss="cross_entropy", data_seed=0):
@@ -64,18 +50,14 @@ def _write_run(workdir, *, seed, loss="cross_entropy", data_seed=0):
   # Statistics that are no batch's own.
   statistics = jax.tree.map(lambda x: x + 0.5, state.batch_stats)
   state = state.replace(batch_stats=statistics, best_epoch=jnp.int32(4))
-  run_record.keep_config(config, workdir)
-  run_record.keep_fingerprint({"train": _dataset(data_seed)}, workdir)
-  checkpoints = Checkpoints(workdir, keep=2)
-  checkpoints.save("best", state)
-  checkpoints.close()
+  tiny_workdir.write(workdir, config, state, {"train": _dataset(data_seed)})
 
 
 @pytest.fixture(scope="module")
 def workdirs(tmp_path_factory):
   folders = [tmp_path_factory.mktemp(name) for name in ("ce", "mam", "other")]
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+    tiny_workdir.install(patch)
     _write_run(folders[0], seed=0)
     _write_run(folders[1], seed=1, loss="mam_softmax")
     _write_run(folders[2], seed=1, data_seed=1)

@@ -8,30 +8,16 @@ import types
 import numpy as np
 import pytest
 import tiny_network
+import tiny_predictor
 
 from benchmarks import latency, latency_runtimes
-from emosynth_jax import bundle, models
-from emosynth_jax.config import defaults
+from emosynth_jax import bundle
+from emosynth_jax.utils import cli
 
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-  config = defaults.get_default_config()
-  config.model = {"name": "tiny", "features": 5, "dtype": "float32"}
-  state = tiny_network.create_state(seed=0)
-  path = tmp_path / "tiny.safetensors"
-  network = bundle.Bundle(
-    config=config,
-    class_names=("angry", "happy", "neutral"),
-    image_shape=tiny_network.IMAGE_SHAPE,
-    variables=state.evaluation_variables,
-    input_scale=1 / 255,
-    temperature=2.0,
-    facts={},
-  )
-  bundle.write_bundle(path, network, dtype="float32")
-  return str(path)
+  return tiny_predictor.write_bundle(tmp_path / "tiny.safetensors", monkeypatch)
 
 
 def _main(monkeypatch, arguments=(), **changes):
@@ -43,7 +29,12 @@ def _main(monkeypatch, arguments=(), **changes):
     "only": None,
   }
   monkeypatch.setattr(latency.flags, "FLAGS", types.SimpleNamespace(**given | changes))
-  latency.main(["latency", *arguments])
+  cli.call(
+    ["latency", *arguments],
+    latency.compare,
+    [NotImplementedError, RuntimeError],
+    compilation_cache=False,
+  )
 
 
 def test_runtimes_have_the_same_network(source):

@@ -11,6 +11,7 @@ from scipy import stats
 from benchmarks import other_packages, package_answers
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.datasets import fer2013
+from emosynth_jax.utils import cli
 
 
 def test_difference_of_a_published_table():
@@ -104,7 +105,11 @@ def _main(monkeypatch, arguments=(), **changes):
   monkeypatch.setattr(
     other_packages.flags, "FLAGS", types.SimpleNamespace(**given | changes)
   )
-  other_packages.main(["other_packages", *arguments])
+  cli.call(
+    ["other_packages", *arguments],
+    other_packages.print_results,
+    compilation_cache=False,
+  )
 
 
 def test_the_results(monkeypatch, capsys, tmp_path):

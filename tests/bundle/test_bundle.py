@@ -1,7 +1,6 @@
 """Calibrated once, written small, read again; what is damaged is refused."""
 
 import json
-import types
 
 import flax.traverse_util
 import numpy as np
@@ -9,14 +8,14 @@ import pytest
 import safetensors
 import safetensors.numpy
 import tiny_network
+import tiny_workdir
 from scipy import special
 
-from emosynth_jax import bundle, models
+from emosynth_jax import bundle
 from emosynth_jax.bundle import calibrate
 from emosynth_jax.bundle import make as make_bundle
 from emosynth_jax.config import defaults
 from emosynth_jax.data import run_data
-from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.training import eval_step
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
@@ -25,25 +24,12 @@ _CLASSES = ("angry", "happy", "neutral")
 
 
 def dataset(number=60):
-  images, labels = tiny_network.random_images(number)
-  return Dataset(
-    images=np.asarray(images),
-    labels=np.asarray(labels, np.int32),
-    class_names=_CLASSES,
-    split="validation",
-    sources=("",) * number,
-    official_split="PublicTest",
-  )
+  return tiny_workdir.dataset(number)
 
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-  monkeypatch.setattr(
-    run_data,
-    "load_data",
-    lambda config, splits, **rest: {s: dataset() for s in splits},
-  )
+  tiny_workdir.install(monkeypatch, lambda config, split: dataset())
 
 
 @pytest.fixture
@@ -63,11 +49,8 @@ def write_run(workdir):
   config = defaults.get_default_config()
   config.model = {"name": "tiny", "features": 5, "dtype": "float32"}
   config.data.data_dir = "/somebody/data"
-  run_record.keep_config(config, workdir)
+  tiny_workdir.write(workdir, config, tiny_network.create_state(seed=0))
   run_record.keep_provenance(workdir, step=0)
-  checkpoints = Checkpoints(workdir, keep=1)
-  checkpoints.save("best", tiny_network.create_state(seed=0))
-  checkpoints.close()
   return workdir
 
 
@@ -376,18 +359,9 @@ def test_arrays_of_another_network(workdir, tmp_path, change, message):
   assert "recreate it" in str(caught.value)
 
 
-def test_the_command_wants_a_suffix(workdir, monkeypatch, capsys):
-  given = types.SimpleNamespace(
-    workdir=str(workdir),
-    output="network.bin",
-    dtype="float16",
-    data_dir=None,
-    traceback=False,
-  )
-  monkeypatch.setattr(make_bundle.flags, "FLAGS", given)
-  with pytest.raises(SystemExit):
-    make_bundle.main(["bundle"])
-  assert "ends in .safetensors" in capsys.readouterr().err
+def test_a_bundle_wants_a_suffix(workdir):
+  with pytest.raises(ValueError, match=r"ends in \.safetensors"):
+    make_bundle.make(str(workdir), "network.bin", dtype="float16", data_dir=None)
 
 
 @pytest.mark.parametrize(

@@ -48,48 +48,40 @@ def test_a_validation_split_of_its_own_is_used(tmp_path):
   assert loaded["validation"].sources[0].startswith("val/")
 
 
-def test_fer2013_is_validated_on_public_test(tmp_path):
+@pytest.mark.parametrize(
+  ("options", "counts", "official"),
+  [
+    ({}, (28, 7, 14), ("Training", "PublicTest", "PrivateTest")),
+    (
+      {"protocol": "thesis_28709_7178"},
+      (21, 7, 21),
+      (
+        "Training less the held-out part",
+        "held out of Training",
+        "PublicTest and PrivateTest",
+      ),
+    ),
+  ],
+)
+def test_fer2013_is_validated_on_public_test_or_a_part_of_train(
+  tmp_path, options, counts, official
+):
   pixels = " ".join(["7"] * 48 * 48)
   rows = ["emotion,pixels,Usage"]
   for usage, count in (("Training", 4), ("PublicTest", 1), ("PrivateTest", 2)):
     rows += [f"{label},{pixels},{usage}" for label in range(7) for _ in range(count)]
   (tmp_path / "fer2013.csv").write_text("\n".join(rows))
-  loaded = data.load_splits(
-    "fer2013",
-    tmp_path,
-    ("train", "validation", "test"),
-    validation_fraction=0.5,
-    seed=0,
-  )
-  assert {split: len(part) for split, part in loaded.items()} == {
-    "train": 28,
-    "validation": 7,
-    "test": 14,
-  }
 
-
-def test_the_thesiss_split_of_fer2013_is_validated_on_a_part_of_train(tmp_path):
-  pixels = " ".join(["7"] * 48 * 48)
-  rows = ["emotion,pixels,Usage"]
-  for usage, count in (("Training", 4), ("PublicTest", 1), ("PrivateTest", 2)):
-    rows += [f"{label},{pixels},{usage}" for label in range(7) for _ in range(count)]
-  (tmp_path / "fer2013.csv").write_text("\n".join(rows))
   loaded = data.load_splits(
     "fer2013",
     tmp_path,
     ("train", "validation", "test"),
     validation_fraction=0.25,
     seed=0,
-    protocol="thesis_28709_7178",
+    **options,
   )
-  assert {split: len(part) for split, part in loaded.items()} == {
-    "train": 21,
-    "validation": 7,
-    "test": 21,
-  }
-  assert loaded["train"].official_split == "Training less the held-out part"
-  assert loaded["validation"].official_split == "held out of Training"
-  assert loaded["test"].official_split == "PublicTest and PrivateTest"
+  assert tuple(map(len, loaded.values())) == counts
+  assert tuple(part.official_split for part in loaded.values()) == official
 
 
 def test_only_the_asked_splits_are_read(tmp_path):

@@ -207,11 +207,12 @@ def test_the_command_says_what_is_not_run_and_why(tmp_path):
 
 def test_the_command_ends_with_1_where_a_figure_failed():
   code = (
-    "from absl import app; from experiments import all_figures as command;"
+    "from emosynth_jax.utils import cli;"
+    "from experiments import all_figures as command;"
     "records = [{'figure': 'figure 3.5', 'state': 'drawn', 'pictures': ['a.png']},"
     " {'figure': 'figure 5.8', 'state': 'failed', 'reason': 'no memory'}];"
     "command.make_all = lambda given: records;"
-    "command.define_flags(); app.run(command.main)"
+    "cli.run(command.define_flags, command.report)"
   )
   done = subprocess.run(
     [sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=False

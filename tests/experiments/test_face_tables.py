@@ -300,7 +300,7 @@ def test_runs_without_their_pair_are_shown_and_not_compared(tmp_path):
   runs = _runs(tmp_path, [0.5, 0.75], [0.625])
   assert face_report.pairs_of(runs, "accuracy") == {"seed 0": (50.0, 62.5)}
   text = face_report.format_markdown("T", (), runs, {})
-  assert "| seed 1 | 75.00 |  |  |" in text
+  assert "| seed 1 | 75.00 | | |" in text
   assert "one pair: no interval" in text
   assert "No complete pair." in face_report.format_markdown("T", (), runs[:2], {})
 

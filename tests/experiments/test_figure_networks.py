@@ -8,22 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
+import tiny_workdir
 from PIL import Image
 from plane_flags import plane_flags
 
-from emosynth_jax import models
 from emosynth_jax.analysis.curvature import eigenvalues
 from emosynth_jax.analysis.gradcam import grad_cam
 from emosynth_jax.analysis.gradcam import plot as gradcam_plot
 from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
 from emosynth_jax.analysis.loss_landscape import surface
 from emosynth_jax.config import defaults
-from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.training import build
 from emosynth_jax.utils import files, plotting
-from emosynth_jax.workdir import record as run_record
-from emosynth_jax.workdir.checkpoints import Checkpoints
 from experiments import figure
 from experiments.lib import figures_of_networks
 
@@ -46,13 +43,7 @@ def _dataset(split="train"):
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-  monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
-  monkeypatch.setattr(
-    run_data,
-    "load_data",
-    lambda config, splits, **_: {split: _dataset(split) for split in splits},
-  )
+  tiny_workdir.install(monkeypatch, lambda config, split: _dataset(split))
 
 
 @pytest.fixture
@@ -79,10 +70,7 @@ def _write_run(workdir, model, *, seed=0, loss="cross_entropy"):
   )
   state = build.create_state(built, 5 + seed).replace(best_epoch=jnp.int32(1))
   workdir.mkdir()
-  run_record.keep_config(config, workdir)
-  checkpoints = Checkpoints(workdir, keep=1)
-  checkpoints.save("best", state)
-  checkpoints.close()
+  tiny_workdir.write(workdir, config, state)
   (workdir / "metrics.jsonl").write_text('{"step": 1, "epoch": 1}\n')
   keys = ("chosen_on", "num_parameters", "evaluated_by", "batch_invariance")
   report = dict.fromkeys(keys) | {

@@ -5,13 +5,14 @@ import types
 import numpy as np
 import pytest
 import tiny_network
+import tiny_predictor
 from scipy import special
 from sklearn import metrics as oracle
 
-from emosynth_jax import bundle, models
-from emosynth_jax.config import defaults
+from emosynth_jax import bundle
 from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.utils import cli
 from experiments import model_card
 from experiments.lib import card_tables
 
@@ -112,34 +113,13 @@ def source(tmp_path, monkeypatch):
     return datasets
 
   monkeypatch.setattr(run_data, "load_data", load)
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-  config = defaults.get_default_config()
-  config.model = {"name": "tiny", "features": 5, "dtype": "float32"}
-  path = tmp_path / "tiny.safetensors"
-  network = bundle.Bundle(
-    config=config,
-    class_names=_CLASSES,
-    image_shape=tiny_network.IMAGE_SHAPE,
-    variables=tiny_network.create_state(seed=0).evaluation_variables,
-    input_scale=1 / 255,
-    temperature=2.0,
-    facts={},
-  )
-  bundle.write_bundle(path, network, dtype="float32")
-  return str(path)
+  return tiny_predictor.write_bundle(tmp_path / "tiny.safetensors", monkeypatch)
 
 
 def _main(monkeypatch, source, arguments=(), **changes):
-  given = {
-    "source": source,
-    "data_dir": None,
-    "deduplicated": True,
-    "traceback": False,
-  }
-  monkeypatch.setattr(
-    model_card.flags, "FLAGS", types.SimpleNamespace(**given | changes)
-  )
-  model_card.main(["model_card", *arguments])
+  given = {"source": source, "data_dir": None, "deduplicated": True, "traceback": False}
+  monkeypatch.setattr(cli.flags, "FLAGS", types.SimpleNamespace(**given | changes))
+  cli.call(["model_card", *arguments], model_card.print_tables)
 
 
 def test_the_command_measures_any_bundle(source, monkeypatch, capsys):

@@ -9,39 +9,25 @@ import onnx
 import onnxruntime
 import pytest
 import tiny_network
+import tiny_workdir
 from scipy import special
 
-from emosynth_jax import bundle, models
+from emosynth_jax import bundle
 from emosynth_jax.config import defaults
 from emosynth_jax.data import run_data
-from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.export import export, int8, stablehlo, verify
 from emosynth_jax.workdir import record as run_record
-from emosynth_jax.workdir.checkpoints import Checkpoints
 
 _CLASSES = ("angry", "happy", "neutral")
 
 
 def _dataset(split, number=60):
-  images, labels = tiny_network.random_images(number, seed=len(split))
-  return Dataset(
-    images=np.asarray(images),
-    labels=np.asarray(labels, np.int32),
-    class_names=_CLASSES,
-    split=split,
-    sources=("",) * number,
-    official_split={"validation": "PublicTest", "test": "PrivateTest"}.get(split, ""),
-  )
+  return tiny_workdir.dataset(number, seed=len(split), split=split)
 
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-  monkeypatch.setattr(
-    run_data,
-    "load_data",
-    lambda config, splits, **rest: {s: _dataset(s) for s in splits},
-  )
+  tiny_workdir.install(monkeypatch, lambda config, split: _dataset(split))
 
 
 @pytest.fixture
@@ -51,11 +37,8 @@ def workdir(tmp_path):
   config.model = {"name": "tiny", "features": 5, "dtype": "bfloat16"}
   # Judged by cosines, not by the network's own logits.
   config.loss = {"name": "cosface", "scale": 8.0}
-  run_record.keep_config(config, workdir)
+  tiny_workdir.write(workdir, config, tiny_network.create_state(seed=0))
   run_record.keep_provenance(workdir, step=0)
-  checkpoints = Checkpoints(workdir, keep=1)
-  checkpoints.save("best", tiny_network.create_state(seed=0))
-  checkpoints.close()
   return workdir
 
 

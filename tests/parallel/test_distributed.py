@@ -8,7 +8,6 @@ import re
 import socket
 import subprocess
 import sys
-import zlib
 
 import jax
 import numpy as np
@@ -16,7 +15,6 @@ import pytest
 import tiny_network
 
 from emosynth_jax.parallel import distributed, failures
-from emosynth_jax.utils import crc32
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
 
@@ -37,26 +35,6 @@ from emosynth_jax.workdir.checkpoints import Checkpoints
 )
 def test_a_job_of_several_processes_is_told_by_its_environment(environment, expected):
   assert distributed.is_cluster(environment) == expected
-
-
-@pytest.mark.parametrize("lengths", [(0, 5), (7, 0), (1, 1), (1000, 12345)])
-def test_checksums_of_two_parts_make_that_of_the_whole(lengths):
-  first, second = (np.random.default_rng(n).bytes(n) for n in lengths)
-  combined = crc32.combine(zlib.crc32(first), zlib.crc32(second), len(second))
-  assert combined == zlib.crc32(first + second)
-
-
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    (("host:1", None, None), r"expected all three or none, got \('host:1', None"),
-    ((None, 2, 0), "expected all three or none"),
-    (("host:1", 2, 2), "--process_id: expected 0 to 1, got 2"),
-  ],
-)
-def test_half_an_address_is_refused(arguments, message):
-  with pytest.raises(ValueError, match=message):
-    distributed.initialize(*arguments)
 
 
 def test_one_process_agrees_with_itself(tmp_path):

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_network
+import tiny_workdir
 
 from emosynth_jax import evaluate, models, train_loop
 from emosynth_jax.config import defaults
@@ -36,11 +37,7 @@ def _write_run(workdir, state, class_names=_OLD_CLASSES, pixel_forms=None):
     sources=("",),
     pixel_forms=pixel_forms,
   )
-  run_record.keep_config(_config(), workdir)
-  run_record.keep_fingerprint({"train": dataset}, workdir)
-  checkpoints = Checkpoints(workdir, keep=2)
-  checkpoints.save("best", state)
-  checkpoints.close()
+  tiny_workdir.write(workdir, _config(), state, {"train": dataset})
 
 
 @pytest.fixture(scope="module")

@@ -17,3 +17,12 @@ def test_names_stand_left_and_numbers_right():
 def test_rows_of_other_lengths_are_refused_rather_than_cut():
   with pytest.raises(ValueError, match="argument 2 is shorter"):
     text_table.align([["", "accuracy"], ["seed 0"]])
+
+
+def test_markdown_has_its_header_and_alignment():
+  rows = [["", "loss", "note"], ["a|b", 0.5, ""]]
+  assert text_table.markdown(rows, left=(0, 2)) == [
+    "| | loss | note |",
+    "|---|---:|---|",
+    "| a/b | 0.5 | |",
+  ]

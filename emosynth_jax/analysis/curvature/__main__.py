@@ -10,16 +10,8 @@ and .png. --compare adds a plot of several runs. Results that a workdir already 
 not recomputed, and results of other settings are kept (result_cache.py).
 """
 
-from absl import app
-
-
-def run() -> None:
-  """Entry point of the command line."""
-  from emosynth_jax.analysis.curvature import command as curvature_command
-
-  curvature_command.define_flags()
-  app.run(curvature_command.main)
-
+from emosynth_jax.analysis import cli
+from emosynth_jax.analysis.curvature import command
 
 if __name__ == "__main__":
-  run()
+  cli.run(command.define_flags, command.draw_all)

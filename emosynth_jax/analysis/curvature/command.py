@@ -51,11 +51,6 @@ def draw_all(given: Any) -> None:
     print(text.format(**record, error=error))
 
 
-def main(argv: list[str]) -> None:
-  """Computes and draws the curvature of --workdir and --compare."""
-  cli.run_command(argv, draw_all)
-
-
 def define_flags() -> None:
   """The flags of this command."""
   cli.define_flags(split="train", images=256, batch_size=64)

@@ -1,20 +1,15 @@
 """Eigenvalues of the loss's Hessian at a trained network, and over a plane."""
 
-import pathlib
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 
-from emosynth_jax.analysis import cli, result_cache, trained_run
+from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.curvature import hessian, lanczos, spectrum
 from emosynth_jax.analysis.loss_landscape import surface
 from emosynth_jax.parallel import batched_map
-from emosynth_jax.utils import progress
-from emosynth_jax.workdir import provenance
 
 Found = tuple[dict[str, Any], dict[str, Any]]
 
@@ -32,8 +27,9 @@ def spectrum_of(workdir: str, given: Any, run: Any = None) -> Found:
     "density", and "nodes" and "weights" of all probes, `(probes, steps)`, NaN where a
     probe ended early.
   """
+  tally = _Tally()
 
-  def compute(run, tally, report):
+  def compute(run, report):
     keys = jax.random.split(jax.random.key(given.seed), given.probes)
     chunk = jax.device_count() if given.mapping == "devices" else 1
     stack = batched_map.run_in_chunks(
@@ -61,8 +57,16 @@ def spectrum_of(workdir: str, given: Any, run: Any = None) -> Found:
     "broadening_share": given.broadening,
     "seed": given.seed,
   }
-  return _stored_or_computed(
-    workdir, given, run, "curvature", settings, compute, given.probes, "probe"
+  return cli.read_or_compute(
+    workdir,
+    given,
+    run,
+    file="curvature",
+    settings=settings,
+    compute=compute,
+    total=given.probes,
+    unit="probe",
+    passes=tally.mean,
   )
 
 
@@ -98,11 +102,11 @@ def map_of(workdir: str, given: Any, run: Any = None) -> Found:
     "smallest", "largest", "smallest_residual", "largest_residual", "ratio",
     "num_steps", "absolute_tolerance", "converged", each `(S, S)`.
   """
-
   axis = surface.axis_coordinates(given.range, given.grid)
   points = surface.grid_points(axis, 2)
+  tally = _Tally()
 
-  def compute(run, tally, report):
+  def compute(run, report):
     directions, raw = cli.directions_for(run.params, given, 2)
     n = run.facts["num_parameters"]
     probe = jax.random.normal(jax.random.key(given.seed), (n,))
@@ -140,8 +144,15 @@ def map_of(workdir: str, given: Any, run: Any = None) -> Found:
     "steps": given.steps,
     "tolerance": given.tolerance,
   }
-  return _stored_or_computed(
-    workdir, given, run, "curvature_map", settings, compute, len(points), "point"
+  return cli.read_or_compute(
+    workdir,
+    given,
+    run,
+    file="curvature_map",
+    settings=settings,
+    compute=compute,
+    total=len(points),
+    passes=tally.mean,
   )
 
 
@@ -165,37 +176,3 @@ class _Tally:
   def mean(self) -> float:
     """Products per point. Padding copies count in both numbers."""
     return self._products / max(self._points, 1)
-
-
-def _stored_or_computed(
-  workdir, given, run, file, settings, compute, total, unit
-) -> Found:
-  if run is None:
-    run = trained_run.load_run(workdir, **cli.run_arguments(given))
-  settings = run.facts | settings
-  stem = pathlib.Path(workdir) / file
-  if stored := result_cache.read(stem, settings):
-    logging.info("%s has a result of these settings, which is reused.", workdir)
-    return stored
-  began, tally = time.monotonic(), _Tally()
-  bar = progress.Progress(first=0, total=total)
-  record, arrays, *raw = compute(
-    run,
-    tally,
-    lambda done: bar.update(
-      done,
-      f"{workdir}: {unit} {done}/{total}",
-      images_per_unit=round(run.facts["num_images"] * tally.mean()),
-    ),
-  )
-  record = {
-    "settings": settings,
-    "name": run.name,
-    "num_classes": run.num_classes,
-    **record,
-    "seconds": round(time.monotonic() - began, 1),
-    "computed_in": cli.computed_in("float32"),
-    "computed_by": provenance.provenance(),
-  }
-  result_cache.write(stem, record, arrays, *raw)
-  return record, arrays

@@ -18,9 +18,11 @@ separation_comparison.json and .txt: the differences of every other kind of run 
 that differ in more than the seed) from the first run's kind, paired by seed.
 """
 
-from absl import app, flags
+from absl import flags
 
-from emosynth_jax.utils import cli
+from emosynth_jax.analysis import cli
+from emosynth_jax.analysis.embeddings import run
+from emosynth_jax.utils.cli import define_data_dir
 
 
 def define_flags() -> None:
@@ -45,17 +47,8 @@ def define_flags() -> None:
     "perplexity", None, "Perplexity of t-SNE. By default 30, or less for few points."
   )
   flags.DEFINE_integer("seed", 0, "Seed of t-SNE.", 0)
-  cli.define_data_dir()
-  cli.define_traceback()
-
-
-def run() -> None:
-  """Entry point of the command line."""
-  from emosynth_jax.analysis.embeddings import run as embedding_run
-
-  define_flags()
-  app.run(embedding_run.main)
+  define_data_dir()
 
 
 if __name__ == "__main__":
-  run()
+  cli.run(define_flags, run.embed_all)

@@ -1,6 +1,5 @@
 """Separation of several runs, side by side and paired by seed, as metrics and text."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,8 +39,7 @@ def group_runs(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
   """
   first = records[0]["settings"]
   cli.check_same_images([record["settings"] for record in records], "workdir")
-  kinds: dict[str, list[int]] = {}
-  for i, record in enumerate(records):
+  for record in records:
     settings = record["settings"]
     if record["class_names"] != records[0]["class_names"]:
       raise ValueError(
@@ -49,15 +47,10 @@ def group_runs(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
         f"{', '.join(record['class_names'])}, {first['workdir']} has "
         f"{', '.join(records[0]['class_names'])}"
       )
-    own = kinds.setdefault(json.dumps(_kind(record), sort_keys=True), [])
-    for j in own:
-      if records[j]["settings"]["training_seed"] == settings["training_seed"]:
-        raise ValueError(
-          f"--workdir: {records[j]['settings']['workdir']} and {settings['workdir']} "
-          f"are runs of one config with the same seed {settings['training_seed']}"
-        )
-    own.append(i)
-  return list(kinds.values())
+  return seed_summary.group_by_settings(
+    [record["config"] for record in records],
+    [record["settings"]["workdir"] for record in records],
+  )
 
 
 def compare(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from emosynth_jax.analysis.gradcam import jaxpr_interpreter
 from emosynth_jax.models.network_inputs import network_inputs
 from emosynth_jax.parallel import batched_map
+from emosynth_jax.utils import errors
 
 METHODS = ("tsne", "pca")
 _PERPLEXITY = 30.0
@@ -133,8 +134,7 @@ def project(
     Wattenberg et al., `How to Use t-SNE Effectively
     <https://distill.pub/2016/misread-tsne>`_, 2016
   """
-  if method not in METHODS:
-    raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {method!r}")
+  errors.check_choice("method", method, METHODS)
   embeddings = check_embeddings(embeddings)
   total, dim = embeddings.shape
   if total < 3 or dim < 2:

@@ -265,8 +265,3 @@ def embed_all(given: Any) -> None:
     )
   print(text, end="")
   print("Plots and metrics are in the workdirs: embeddings*.png, separation*.txt")
-
-
-def main(argv: list[str]) -> None:
-  """Runs the command; invalid input exits with a one-line error."""
-  cli.run_command(argv, embed_all)

@@ -6,15 +6,16 @@ Writes gradcam.npz (the maps of all images used) and gradcam.png into a trained 
 workdir; see emosynth_jax/analysis/gradcam/run.py.
 """
 
-from absl import app, flags
+from absl import flags
 
-from emosynth_jax.utils import cli
+from emosynth_jax.analysis import cli
+from emosynth_jax.analysis.gradcam import network as gradcam_network
+from emosynth_jax.analysis.gradcam import run
+from emosynth_jax.utils.cli import define_data_dir
 
 
 def define_flags() -> None:
   """The flags of this command."""
-  from emosynth_jax.analysis.gradcam import network as gradcam_network
-
   flags.DEFINE_string("workdir", None, "Workdir of a trained run.", required=True)
   flags.DEFINE_string("layer", None, gradcam_network.LAYER_HELP)
   flags.DEFINE_enum(
@@ -34,17 +35,8 @@ def define_flags() -> None:
     "Also runs the sanity check: cascading randomization of the layers, from the last "
     "to the first.",
   )
-  cli.define_data_dir()
-  cli.define_traceback()
-
-
-def run() -> None:
-  """Entry point of the command line."""
-  from emosynth_jax.analysis.gradcam import run as gradcam_run
-
-  define_flags()
-  app.run(gradcam_run.main)
+  define_data_dir()
 
 
 if __name__ == "__main__":
-  run()
+  cli.run(define_flags, run.explain_run)

@@ -136,8 +136,3 @@ def _stored_sanity(path: pathlib.Path, settings: Mapping[str, Any]) -> dict[str,
   except (OSError, ValueError, KeyError, TypeError):
     pass
   return found
-
-
-def main(argv: list[str]) -> None:
-  """Runs the command; invalid input exits with a one-line error."""
-  cli.run_command(argv, explain_run)

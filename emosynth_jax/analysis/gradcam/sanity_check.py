@@ -13,7 +13,7 @@ import scipy.stats
 
 from emosynth_jax.analysis.gradcam import jaxpr_interpreter
 from emosynth_jax.training import build
-from emosynth_jax.utils import progress
+from emosynth_jax.utils import progress, text_table
 
 
 def layers_in_order(
@@ -210,17 +210,15 @@ def format_sanity(checked: Mapping[str, Any]) -> str:
 
   def cell(mean, error):
     text = "-" if mean is None else f"{mean:.2f}"
-    return f"{text if error is None else f'{text} ± {error:.2f}':>15}"
+    return text if error is None else f"{text} ± {error:.2f}"
 
   table, of = checked["sanity_check"], checked["sanity_check_of"]
-  width = max(map(len, table))
-  lines = [
+  title = (
     "Rank correlation with the trained network's maps under cascading randomization "
     f"(seed {of['fresh_seed']}), {of['num_images']} images, ± standard error"
-  ]
-  lines.append(f"{'down to':<{width}}{'Grad-CAM':>15}{'|guided b.|':>15}")
+  )
+  rows = [["down to", "Grad-CAM", "|guided b.|"]]
   for layer, kinds in table.items():
     errors = of["standard_errors"][layer]
-    cells = (cell(mean, errors[kind]) for kind, mean in kinds.items())
-    lines.append(f"{layer:<{width}}{''.join(cells)}")
-  return "\n".join(lines)
+    rows.append([layer, *(cell(mean, errors[kind]) for kind, mean in kinds.items())])
+  return "\n".join([title, *text_table.align(rows)])

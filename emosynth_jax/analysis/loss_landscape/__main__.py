@@ -10,16 +10,8 @@ landscape that a workdir already has is not recomputed, and one of other setting
 kept (result_cache.py).
 """
 
-from absl import app
-
-
-def run() -> None:
-  """Entry point of the command line."""
-  from emosynth_jax.analysis.loss_landscape import command as landscape_command
-
-  landscape_command.define_flags()
-  app.run(landscape_command.main)
-
+from emosynth_jax.analysis import cli
+from emosynth_jax.analysis.loss_landscape import command
 
 if __name__ == "__main__":
-  run()
+  cli.run(command.define_flags, command.draw_all)

@@ -14,11 +14,6 @@ from emosynth_jax.analysis.loss_landscape import surface
 flags.disclaim_key_flags()
 
 
-def main(argv: list[str]) -> None:
-  """Computes and draws the landscapes of --workdir and --compare."""
-  cli.run_command(argv, draw_all)
-
-
 def draw_all(given: Any) -> None:
   """Computes and plots the loss landscape with the flags."""
   workdirs = [given.workdir, *given.compare]

@@ -1,19 +1,14 @@
 """Loss surface of a trained network along filter-normalized random directions."""
 
-import pathlib
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 
-from emosynth_jax.analysis import cli, result_cache, trained_run
+from emosynth_jax.analysis import cli
 from emosynth_jax.analysis import directions as of_params
 from emosynth_jax.parallel import batched_map
-from emosynth_jax.utils import progress
-from emosynth_jax.workdir import provenance
 
 # By the number of dimensions: a line and a plane are separate analyses.
 FILES = {1: "loss_line", 2: "loss_landscape"}
@@ -138,47 +133,38 @@ def landscape_of(workdir: str, given: Any, run: Any = None) -> Found:
     The content of loss_landscape.json, or of loss_line.json, and the arrays "axis",
     "loss", "accuracy".
   """
-
   axis = axis_coordinates(given.range, given.grid)
-  if run is None:
-    run = trained_run.load_run(workdir, **cli.run_arguments(given))
-  settings = run.facts | cli.plane_settings(given) | {"dimensions": given.dimensions}
-  stem = pathlib.Path(workdir) / FILES[given.dimensions]
-  if stored := result_cache.read(stem, settings):
-    logging.info("%s has a landscape of these settings, which is reused.", workdir)
-    return stored
-  began = time.monotonic()
-  directions, raw = cli.directions_for(run.params, given, given.dimensions)
   points = grid_points(axis, given.dimensions)
-  bar = progress.Progress(first=0, total=len(points))
-  values = compute_landscape(
+
+  def compute(run, report):
+    directions, raw = cli.directions_for(run.params, given, given.dimensions)
+    values = compute_landscape(
+      run,
+      directions,
+      points,
+      mapping=given.mapping,
+      chunk=max(1, 16 // jax.device_count()) * jax.device_count(),
+      report=report,
+    )
+    shape = (len(axis),) * given.dimensions
+    arrays = {"axis": axis} | {k: v.reshape(shape) for k, v in values.items()}
+    middle = (len(axis) // 2,) * given.dimensions
+    record = {
+      "loss_at_network": float(arrays["loss"][middle]),
+      "accuracy_at_network": float(arrays["accuracy"][middle]),
+      "non_finite_points": int((~np.isfinite(arrays["loss"])).sum()),
+    }
+    return record, arrays, raw
+
+  return cli.read_or_compute(
+    workdir,
+    given,
     run,
-    directions,
-    points,
-    mapping=given.mapping,
-    chunk=max(1, 16 // jax.device_count()) * jax.device_count(),
-    report=lambda done: bar.update(
-      done,
-      f"{workdir}: point {done}/{len(points)}",
-      images_per_unit=run.facts["num_images"],
-    ),
+    file=FILES[given.dimensions],
+    settings=cli.plane_settings(given) | {"dimensions": given.dimensions},
+    compute=compute,
+    total=len(points),
   )
-  shape = (len(axis),) * given.dimensions
-  arrays = {"axis": axis} | {k: v.reshape(shape) for k, v in values.items()}
-  middle = (len(axis) // 2,) * given.dimensions
-  record = {
-    "settings": settings,
-    "name": run.name,
-    "num_classes": run.num_classes,
-    "loss_at_network": float(arrays["loss"][middle]),
-    "accuracy_at_network": float(arrays["accuracy"][middle]),
-    "non_finite_points": int((~np.isfinite(arrays["loss"])).sum()),
-    "seconds": round(time.monotonic() - began, 1),
-    "computed_in": cli.computed_in("float32"),
-    "computed_by": provenance.provenance(),
-  }
-  result_cache.write(stem, record, arrays, raw)
-  return record, arrays
 
 
 def share_below(loss: np.ndarray, factor: float) -> float:

@@ -19,6 +19,7 @@ from emosynth_jax.data.augmentation.affine import (
   sample_affine,
 )
 from emosynth_jax.data.augmentation.erasing import cutout, random_erasing
+from emosynth_jax.utils import errors
 
 __all__ = [
   "AffineParameters",
@@ -123,8 +124,7 @@ def random_crop(
   n, height, width, channels = images.shape
   checks.check_integer("padding", padding, 0, min(height, width) - 1)
   modes = {"edge": "edge", "reflect": "reflect", "zero": "constant"}
-  if fill not in modes:
-    raise ValueError(f"fill: expected one of {', '.join(modes)}; got {fill!r}")
+  errors.check_choice("fill", fill, modes)
   if not padding:
     return images
   padded = jnp.pad(

@@ -1,6 +1,9 @@
 """Cross-validation: folds that keep groups whole and classes in proportion."""
 
+import warnings
+
 import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
 
 
 def stratified_group_folds(
@@ -8,15 +11,11 @@ def stratified_group_folds(
 ) -> np.ndarray:
   """Stratified group folds: keeps groups (such as subjects) whole, balances classes.
 
-  The groups are processed in the order of their class imbalance, the most imbalanced
-  first, ties by name. Each is assigned to the fold for which the class shares
-  `n_kf / n_k` vary least over the folds f (standard deviation over f, mean over the
-  classes k); ties go to the smallest fold, then to the first. This is the rule of
-  scikit-learn's `StratifiedGroupKFold` without shuffling, where rounding may break
-  ties; here ties are exact, so that the folds are the same in every run.
+  They are those of scikit-learn's `StratifiedGroupKFold` without shuffling, for the
+  examples sorted by group and label, so that their order makes no difference.
 
   Args:
-    labels: int `(N,)`, classes from 0.
+    labels: int `(N,)`.
     groups: `(N,)`, names or numbers.
     num_folds: F.
 
@@ -26,30 +25,21 @@ def stratified_group_folds(
   Raises:
     ValueError: if there are fewer than two folds, or fewer groups than folds.
   """
-  names, members = np.unique(groups, return_inverse=True)
-  if not 2 <= num_folds <= len(names):
+  num_groups = len(np.unique(groups))
+  if not 2 <= num_folds <= num_groups:
     raise ValueError(
-      f"folds: expected 2 to {len(names)}, the number of groups, got {num_folds}"
+      f"folds: expected 2 to {num_groups}, the number of groups, got {num_folds}"
     )
-  counts = np.zeros((len(names), int(labels.max()) + 1), np.int64)
-  np.add.at(counts, (members, labels), 1)
-  counts = counts[:, counts.any(axis=0)]
-  # F^2 times the variance: in whole numbers, so that equal is equal on any machine.
-  unevenness = counts.shape[1] * (counts**2).sum(axis=1) - counts.sum(axis=1) ** 2
-  held = np.zeros((num_folds, counts.shape[1]), np.int64)
-  fold_of_group = np.zeros(len(names), np.int64)
-  for group in np.argsort(-unevenness, kind="stable"):
-    more = counts[group]
-    totals = held.sum(axis=0) + more
-    # For each fold, the sum of squares over the folds if this one took the group.
-    squares = (held**2).sum(axis=0) + 2 * held * more + more**2
-    spread = np.sqrt(num_folds * squares - totals**2) / counts.sum(axis=0)
-    spread = spread.mean(axis=1)
-    best = np.flatnonzero(spread <= spread.min() * (1 + 1e-9))
-    fold = best[np.argmin(held[best].sum(axis=1))]
-    held[fold] += more
-    fold_of_group[group] = fold
-  return fold_of_group[members]
+  order = np.lexsort((labels, groups))
+  splits = StratifiedGroupKFold(num_folds).split(order, labels[order], groups[order])
+
+  folds = np.zeros(len(labels), np.int64)
+  with warnings.catch_warnings():
+    # Of a class with fewer examples than folds, which some folds then lack.
+    warnings.simplefilter("ignore", UserWarning)
+    for fold, (_, rows) in enumerate(splits):
+      folds[order[rows]] = fold
+  return folds
 
 
 def rows_of_split(

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
@@ -197,6 +197,34 @@ def _spread(x, stride, shape):
 def _check_kernel(kernel):
   if kernel.shape[0] != kernel.shape[1] or kernel.shape[0] % 2 == 0:
     raise ValueError(f"kernel: expected an odd square, got {kernel.shape[:2]}")
+
+
+class Normalized(Protocol):
+  """A network with BatchNorm, as the comparison networks are."""
+
+  dtype: Any
+  norm_momentum: float
+  norm_epsilon: float
+
+
+def layers_of(network: Normalized, *, train: bool) -> tuple[Callable, Callable]:
+  """The convolution and BatchNorm of a network, with its settings bound.
+
+  Args:
+    network: the module.
+    train: whether BatchNorm uses and updates the batch's statistics.
+
+  Returns:
+    `Convolution` and `nn.BatchNorm`, which take their remaining arguments.
+  """
+  norm = functools.partial(
+    nn.BatchNorm,
+    use_running_average=not train,
+    momentum=network.norm_momentum,
+    epsilon=network.norm_epsilon,
+    dtype=network.dtype,
+  )
+  return functools.partial(Convolution, dtype=network.dtype), norm
 
 
 class Convolution(nn.Module):

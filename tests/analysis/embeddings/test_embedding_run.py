@@ -7,19 +7,15 @@ import types
 import numpy as np
 import pytest
 import tiny_network
+import tiny_workdir
 from PIL import Image
 from sklearn import metrics
 
-from emosynth_jax import models
 from emosynth_jax.analysis.embeddings import comparison as embedding_comparison
 from emosynth_jax.analysis.embeddings import embeddings
 from emosynth_jax.analysis.embeddings import run as embedding_run
 from emosynth_jax.config import defaults
-from emosynth_jax.data import run_data
-from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.utils import plotting
-from emosynth_jax.workdir import record as run_record
-from emosynth_jax.workdir.checkpoints import Checkpoints
 
 _CLASSES = ("angry", "$sad$", "fear")
 
@@ -39,25 +35,12 @@ def _flags(workdirs, **changes):
 
 
 def _dataset(seed):
-  images, labels = tiny_network.random_images(50, seed=seed)
-  return Dataset(
-    images=np.asarray(images),
-    labels=np.asarray(labels, np.int32),
-    class_names=_CLASSES,
-    split="validation",
-    sources=("",) * 50,
-    official_split="PublicTest",
-  )
+  return tiny_workdir.dataset(50, seed=seed)
 
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-  monkeypatch.setattr(
-    run_data,
-    "load_data",
-    lambda config, splits, **_: {s: _dataset(config.data.seed) for s in splits},
-  )
+  tiny_workdir.install(monkeypatch, lambda config, split: _dataset(config.data.seed))
 
 
 def _write_run(workdir, *, seed, loss, data_seed=0):
@@ -68,21 +51,17 @@ def _write_run(workdir, *, seed, loss, data_seed=0):
   config.data.seed = data_seed
   # Where the data lies makes no other kind of run.
   config.data.data_dir = f"data-{seed}"
-  run_record.keep_config(config, workdir)
-  run_record.keep_fingerprint({"validation": _dataset(data_seed)}, workdir)
   # Another network for each loss and seed.
   state = tiny_network.create_state(seed=seed + 10 * (loss != "cross_entropy"))
-  checkpoints = Checkpoints(workdir, keep=1)
-  checkpoints.save("best", state)
-  checkpoints.close()
-  return workdir
+  data = {"validation": _dataset(data_seed)}
+  return tiny_workdir.write(workdir, config, state, data)
 
 
 @pytest.fixture(scope="module")
 def workdirs(tmp_path_factory):
   """Cross-entropy with seeds 0 and 1, MAM-SoftMax with 1, 0 and 2; other data."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+    tiny_workdir.install(patch)
     folders = [
       _write_run(tmp_path_factory.mktemp("run"), seed=seed, loss=loss)
       for loss, seeds in (("cross_entropy", (0, 1)), ("mam_softmax", (1, 0, 2)))
@@ -175,11 +154,11 @@ def test_one_pair_has_no_interval_and_none_is_said():
 
 
 def test_a_seed_twice_and_other_images_are_refused():
-  with pytest.raises(ValueError, match=r"ce-0 and ce-0 are runs of one config.*seed 0"):
+  with pytest.raises(ValueError, match=r"ce-0 and ce-0 have equal configs.*seed 0"):
     embedding_comparison.group_runs([_record(0, "ce"), _record(0, "ce")])
   with pytest.raises(ValueError, match=r"mam-0 has different images in its test split"):
     embedding_comparison.group_runs([_record(0, "ce"), _record(0, "mam", crc=8)])
-  with pytest.raises(ValueError, match=r"mam-0 has other labels in its test split"):
+  with pytest.raises(ValueError, match=r"mam-0 has different labels in its test split"):
     embedding_comparison.group_runs([_record(0, "ce"), _record(0, "mam", labels=8)])
   with pytest.raises(ValueError, match=r"mam-0 has the classes b, a, ce-0 has a, b"):
     embedding_comparison.group_runs(

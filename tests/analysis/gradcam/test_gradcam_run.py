@@ -9,23 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
+import tiny_workdir
 from matplotlib.text import Text
 
-from emosynth_jax import models
 from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.gradcam import grad_cam, sanity_check
 from emosynth_jax.analysis.gradcam import network as gradcam_network
 from emosynth_jax.analysis.gradcam import plot as gradcam_plot
 from emosynth_jax.analysis.gradcam import run as gradcam_run
 from emosynth_jax.config import defaults
-from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.training import build
 from emosynth_jax.training.restore import Network, load_network
 from emosynth_jax.utils import plotting
 from emosynth_jax.workdir import digests
 from emosynth_jax.workdir import record as run_record
-from emosynth_jax.workdir.checkpoints import Checkpoints
 
 _CLASSES = ("angry", "sad", "$fear$")
 
@@ -46,23 +44,12 @@ def _flags(workdir, **changes):
 
 
 def _dataset():
-  images, labels = tiny_network.random_images(11)
-  return Dataset(
-    images=np.asarray(images),
-    labels=np.asarray(labels, np.int32),
-    class_names=_CLASSES,
-    split="validation",
-    sources=("",) * 11,
-    official_split="PublicTest",
-  )
+  return tiny_workdir.dataset(11)
 
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
-  monkeypatch.setattr(
-    run_data, "load_data", lambda config, splits, **_: {s: _dataset() for s in splits}
-  )
+  tiny_workdir.install(monkeypatch, lambda config, split: _dataset())
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +61,12 @@ def run(tmp_path_factory):
   # Judged by cosines, not by the network's own logits.
   config.loss = {"name": "cosface", "scale": 8.0}
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
+    tiny_workdir.install(patch)
     built = build.build_experiment(
       config, image_shape=tiny_network.IMAGE_SHAPE, num_classes=3
     )
     state = build.create_state(built, 5)
-  run_record.keep_config(config, workdir)
-  run_record.keep_fingerprint({"validation": _dataset()}, workdir)
-  checkpoints = Checkpoints(workdir, keep=1)
-  checkpoints.save("best", state)
-  checkpoints.close()
+  tiny_workdir.write(workdir, config, state, {"validation": _dataset()})
   return workdir, state.variables, state.input_scale
 
 
@@ -201,10 +184,12 @@ def test_a_part_of_a_layer_reaches_as_far_beyond_the_image(layer, margin):
 
 
 def test_a_command_has_products_of_full_precision(monkeypatch):
+  changed = {}
+  monkeypatch.setattr(jax.config, "update", changed.__setitem__)
   ran = []
-  monkeypatch.setattr(cli, "run_command", lambda argv, action: ran.append(action))
-  gradcam_run.main(["gradcam"])
-  assert ran == [gradcam_run.explain_run]
+  cli.call_precisely(ran.append, types.SimpleNamespace(mapping="map"))
+  assert changed == {"jax_default_matmul_precision": "highest"}
+  assert len(ran) == 1
 
 
 def test_the_sanity_check_sees_every_class_of_a_sorted_split(run, monkeypatch):

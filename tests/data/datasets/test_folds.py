@@ -1,34 +1,11 @@
-"""Folds by group against scikit-learn, and the turns of a cross-validation."""
+"""Folds by group, and the turns of a cross-validation."""
 
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from sklearn.model_selection import StratifiedGroupKFold
 
 from emosynth_jax.data.datasets.folds import rows_of_split, stratified_group_folds
-
-
-def partition(folds, groups):
-  """The folds as sets of groups, whatever their numbers."""
-  return {frozenset(groups[folds == fold].tolist()) for fold in np.unique(folds)}
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_folds_are_those_of_scikit_learn(seed):
-  # Hundreds of examples in each group: no two are alike, and so no rounding decides.
-  rng = np.random.default_rng(seed)
-  counts = rng.integers(5, 200, (24, 4))
-  labels = np.concatenate([np.repeat(np.arange(4), row) for row in counts])
-  groups = np.repeat(np.arange(24), counts.sum(axis=1))
-  order = rng.permutation(len(labels))
-  labels, groups = labels[order], groups[order]
-  expected = np.zeros(len(labels), int)
-  splits = StratifiedGroupKFold(5).split(labels, labels, groups)
-  for fold, (_, rows) in enumerate(splits):
-    expected[rows] = fold
-  folds = stratified_group_folds(labels, groups, 5)
-  assert partition(folds, groups) == partition(expected, groups)
 
 
 def test_folds_by_hand():

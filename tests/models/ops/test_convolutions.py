@@ -159,29 +159,6 @@ def test_kernels_that_do_not_fit_are_refused():
     convolutions.depthwise_conv2d(images, jnp.zeros((3, 3, 3, 3)), 1)
 
 
-@pytest.mark.parametrize("maps_in", [3, 1])
-def test_other_platforms_get_the_plain_convolution(maps_in):
-  convolve = (
-    convolutions.strided_conv2d if maps_in == 3 else convolutions.depthwise_conv2d
-  )
-  inputs, kernel = jnp.zeros((2, 6, 6, 3)), jnp.zeros((3, 3, maps_in, 3))
-
-  def gradients(inputs, kernel):
-    return jax.grad(lambda x, k: jnp.sum(convolve(x, k, 2) ** 2), (0, 1))(
-      inputs, kernel
-    )
-
-  traced = jax.jit(gradients).trace(inputs, kernel)
-  found = {
-    platform: traced.lower(lowering_platforms=(platform,)).as_text()
-    for platform in ("cuda", "tpu", "cpu")
-  }
-  # The value, and a gradient each of inputs and kernel.
-  assert found["cuda"].count("stablehlo.convolution") == 3
-  assert found["tpu"].count("stablehlo.convolution") == 3
-  assert found["cpu"].count("stablehlo.convolution") == 0
-
-
 @pytest.mark.parametrize(
   ("arguments", "shape"),
   [

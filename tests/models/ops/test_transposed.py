@@ -100,26 +100,6 @@ def test_bfloat16_keeps_the_type_of_values_and_gradients(name):
     )
 
 
-@pytest.mark.parametrize("name", ["valid", "upsampled"])
-def test_other_platforms_get_the_plain_convolution(name):
-  inputs, kernel = jnp.zeros((2, 4, 4, 3)), jnp.zeros((3, 3, 3, 5))
-
-  def gradients(inputs, kernel):
-    return jax.grad(lambda x, k: jnp.sum(PAIRS[name][0](x, k) ** 2), (0, 1))(
-      inputs, kernel
-    )
-
-  traced = jax.jit(gradients).trace(inputs, kernel)
-  found = {
-    platform: traced.lower(lowering_platforms=(platform,)).as_text()
-    for platform in ("cuda", "tpu", "cpu")
-  }
-  # The value, and a gradient each of inputs and kernel.
-  assert found["cuda"].count("stablehlo.convolution") == 3
-  assert found["tpu"].count("stablehlo.convolution") == 3
-  assert found["cpu"].count("stablehlo.convolution") == 0
-
-
 def test_upsampling_repeats_pixels():
   inputs = _random(0, 2, 3, 4, 2, dtype=np.float32)
   expected = np.repeat(np.repeat(inputs, 2, axis=1), 2, axis=2)

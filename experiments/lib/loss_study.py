@@ -1,0 +1,259 @@
+"""The study of losses on few classes: which runs, and what they show.
+
+docs/notes/loss_study.md is the protocol, written before the first run.
+"""
+
+import json
+import math
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from emosynth_jax import losses
+from emosynth_jax.config import defaults, recipes
+from emosynth_jax.metrics import statistics
+
+# Learning rates of which each loss gets its own.
+RATES = (5e-4, 2e-3, 8e-3)
+# Seeds that no later stage uses.
+RATE_SEED = 100
+SCREEN_SEEDS = (0, 1)
+FEWEST_SEEDS, MOST_SEEDS = 5, 12
+EPOCHS = {"rates": 4, "screen": 10, "full": 20}
+# Losses that are compared at full length, whatever the screening finds.
+BASELINE = "cross_entropy"
+FIXED = ("mam_softmax", "sce_loss", "mam_softmax+sce_loss")
+NUM_CHOSEN = 5
+# Loss -> why it is not in the study.
+EXCLUDED = {
+  "supervised_contrastive": "it trains no last layer, and needs two views of an image",
+}
+# Points of accuracy within which a difference counts as none.
+EQUIVALENCE = 0.8
+
+
+class Run(NamedTuple):
+  """One training of the study."""
+
+  loss: str
+  stage: str
+  rate: float
+  seed: int
+
+  @property
+  def folder(self) -> pathlib.Path:
+    """Its folder, relative to the study's."""
+    return pathlib.Path(self.stage, self.loss, f"rate{self.rate:g}-seed{self.seed}")
+
+
+def arguments(num_steps: int) -> dict[str, dict[str, Any]]:
+  """The losses of the study, by name, with the arguments that have no default.
+
+  Args:
+    num_steps: steps of the whole training.
+
+  Returns:
+    Every loss of the library once, without its aliases and those of `EXCLUDED`, and the
+    thesis's joint loss.
+  """
+  required: dict[str, dict[str, Any]] = {
+    "deferred_reweighting": {"reweight_step": num_steps * 4 // 5},
+    "mixed_cross_entropy": {"total_steps": num_steps},
+    "small_loss_cross_entropy": {"noise_rate": 0.2, "warmup_steps": num_steps // 4},
+    "subcenter_arcface": {"sub_centers": 3},
+  }
+  names: dict[Any, str] = {}
+  for name, loss in losses.LOSSES.items():
+    # The first name of a function is its own.
+    names.setdefault(loss, name)
+  names = {loss: getattr(loss, "__name__", name) for loss, name in names.items()}
+  found = {name: required.get(name, {}) for name in names.values()}
+  for name in EXCLUDED:
+    del found[name]
+  return dict(sorted({**found, "mam_softmax+sce_loss": {}}.items()))
+
+
+def build_config(
+  run: Run,
+  *,
+  data_dir: str,
+  width: float = 0.125,
+  epochs: int | None = None,
+  limit: int = 0,
+) -> ml_collections.ConfigDict:
+  """Builds the config of a run.
+
+  Args:
+    run: the run.
+    data_dir: fer2013.csv or its folder, of original pixels.
+    width: of FerVGG.
+    epochs: instead of the stage's; for a rehearsal.
+    limit: images a split; 0 for all.
+
+  Returns:
+    A checked config.
+  """
+  config = recipes.fer2013("fer_vgg,small,ce")
+  config.model.width = width
+  config.num_epochs = epochs or EPOCHS[run.stage]
+  config.seed = run.seed
+  config.optimizer.learning_rate = run.rate
+  config.data.data_dir = data_dir
+  config.data.limit = limit
+  config.evaluate_deduplicated = run.stage == "full"
+  if run.stage == "rates":
+    # Held out of Training: neither PublicTest nor PrivateTest is read.
+    config.data.options.protocol = "thesis_28709_7178"
+    config.data.test_split = ""
+
+  steps = config.num_epochs * (28709 // config.batch_size)
+  config.loss = ml_collections.ConfigDict(
+    {"name": run.loss, **arguments(steps)[run.loss]}
+  )
+  defaults.check_config(config)
+  return config
+
+
+def rate_runs() -> list[Run]:
+  """The runs by which each loss gets its learning rate."""
+  return [
+    Run(loss, "rates", rate, RATE_SEED) for loss in arguments(1) for rate in RATES
+  ]
+
+
+def choose_rates(results: Mapping[Run, Mapping[str, Any]]) -> dict[str, float]:
+  """Chooses each loss's rate: the highest accuracy on the held-out training images.
+
+  Args:
+    results: of `rate_runs`, see `read_result`.
+
+  Returns:
+    Loss to rate; without a loss whose runs all diverged.
+  """
+  best: dict[str, tuple[float, float]] = {}
+  for run, result in results.items():
+    if result["state"] == "finished":
+      found = (result["validation"]["accuracy"], run.rate)
+      best[run.loss] = max(best.get(run.loss, (-1.0, 0.0)), found)
+  return {loss: rate for loss, (_, rate) in best.items()}
+
+
+def screen_runs(rates: Mapping[str, float]) -> list[Run]:
+  """The runs of the screening, one seed after the other."""
+  return [
+    Run(loss, "screen", rate, seed)
+    for seed in SCREEN_SEEDS
+    for loss, rate in rates.items()
+  ]
+
+
+def choose_losses(results: Mapping[Run, Mapping[str, Any]]) -> list[str]:
+  """Chooses the losses for full length: the best mean accuracy on PublicTest.
+
+  Args:
+    results: of `screen_runs`. A loss of which a run diverged is not chosen.
+
+  Returns:
+    `BASELINE`, the losses of `FIXED`, and the best of the others.
+  """
+  by_loss: dict[str, list[float]] = {}
+  for run, result in results.items():
+    finished = result["state"] == "finished"
+    accuracy = result["validation"]["accuracy"] if finished else -math.inf
+    by_loss.setdefault(run.loss, []).append(accuracy)
+  always = (BASELINE, *FIXED)
+  means = {
+    loss: sum(values) / len(values)
+    for loss, values in by_loss.items()
+    if loss not in always and min(values) > -math.inf
+  }
+  return [*always, *sorted(means, key=lambda loss: -means[loss])[:NUM_CHOSEN]]
+
+
+def full_runs(
+  chosen: Sequence[str], rates: Mapping[str, float], seeds: int
+) -> list[Run]:
+  """The runs at full length, one seed after the other."""
+  return [
+    Run(loss, "full", rates[loss], seed)
+    for seed in range(seeds)
+    for loss in chosen
+    if loss in rates
+  ]
+
+
+def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
+  """Reads what a run's folder says: finished with its metrics, diverged, or None."""
+  if (folder / "diverged.json").is_file():
+    return {"state": "diverged", **json.loads((folder / "diverged.json").read_text())}
+  if not (folder / "report.json").is_file():
+    return None
+  report = json.loads((folder / "report.json").read_text())
+  return {"state": "finished", "best_epoch": report["best_epoch"], **report["splits"]}
+
+
+def compare(
+  results: Mapping[Run, Mapping[str, Any]],
+  measure: Callable[[Mapping[str, Any]], float],
+) -> dict[str, dict[str, Any]]:
+  """Compares each loss with cross-entropy, paired by seed, with Holm's correction.
+
+  Args:
+    results: of `full_runs`.
+    measure: the metric of a finished result, in points.
+
+  Returns:
+    Loss to "mean", "std", "seeds", "diverged", "difference" (of
+    `statistics.paired_difference`), "p_holm" and "verdict": "better", "worse" (the
+    corrected p-value is below 0.05), "no difference" (the interval lies within
+    `EQUIVALENCE`), or "undecided".
+  """
+  values: dict[str, dict[int, float]] = {}
+  diverged: dict[str, int] = {}
+  for run, result in results.items():
+    values.setdefault(run.loss, {})
+    diverged.setdefault(run.loss, 0)
+    if result["state"] == "finished":
+      values[run.loss][run.seed] = measure(result)
+    else:
+      diverged[run.loss] += 1
+
+  baseline = values.get(BASELINE, {})
+  compared: dict[str, dict[str, Any]] = {}
+  for loss, by_seed in values.items():
+    mean, std = statistics.mean_and_deviation(list(by_seed.values()) or [math.nan])
+    row: dict[str, Any] = {"mean": mean, "std": std, "seeds": sorted(by_seed)}
+    row["diverged"] = diverged[loss]
+    pairs = sorted(set(by_seed) & set(baseline))
+    if loss != BASELINE and len(pairs) > 1:
+      row["difference"] = statistics.paired_difference(
+        [by_seed[seed] for seed in pairs], [baseline[seed] for seed in pairs]
+      )
+    compared[loss] = row
+
+  tested = [loss for loss, row in compared.items() if "difference" in row]
+  p_values = [compared[loss]["difference"]["p_value"] for loss in tested]
+  for loss, p_holm in zip(tested, statistics.holm(p_values), strict=True):
+    compared[loss] |= {
+      "p_holm": p_holm,
+      "verdict": _verdict(compared[loss]["difference"], p_holm),
+    }
+  return compared
+
+
+def _verdict(difference: Mapping[str, float], p_holm: float) -> str:
+  if p_holm < 0.05:
+    return "better" if difference["mean"] > 0 else "worse"
+  inside = -EQUIVALENCE < difference["low"] and difference["high"] < EQUIVALENCE
+  return "no difference" if inside else "undecided"
+
+
+def is_decided(compared: Mapping[str, Mapping[str, Any]]) -> bool:
+  """Returns whether every difference's interval is at most ±`EQUIVALENCE` wide."""
+  return all(
+    row["difference"]["high"] - row["difference"]["mean"] <= EQUIVALENCE
+    for row in compared.values()
+    if "difference" in row
+  )

@@ -1,0 +1,212 @@
+"""Which margins and losses help on seven classes: the study on all of FER-2013.
+
+  python -m experiments.loss_study --stage=rates --data_dir=data/fer2013.csv
+  python -m experiments.loss_study --stage=screen --data_dir=data/fer2013.csv
+  python -m experiments.loss_study --stage=full --data_dir=data/fer2013.csv
+  python -m experiments.loss_study --stage=report
+
+Each stage trains FerVGG at an eighth of its width on two CPU cores, and writes
+loss_study.md and loss_study.json into the study's folder; rerun a command to resume.
+Stages: "rates" gives each loss its learning rate on held-out training images; "screen"
+trains all losses with two seeds; "full" trains cross-entropy, the thesis's losses and
+the five best of the screening until the intervals are narrow enough. A loss whose
+training is not finite is counted as diverged. docs/notes/loss_study.md is the protocol.
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from absl import app, flags, logging
+
+from emosynth_jax import evaluate, train_loop
+from emosynth_jax.data import run_data
+from emosynth_jax.training import epoch
+from emosynth_jax.utils import cli, files
+from experiments.lib import loss_study
+
+_STAGE = flags.DEFINE_enum(
+  "stage",
+  "report",
+  ["rates", "screen", "full", "report"],
+  "Stage of the study; each needs the stages before it. report: only write the tables.",
+)
+_DATA_DIR = flags.DEFINE_string(
+  "data_dir", "data/fer2013.csv", "FER-2013 in original pixels: fer2013.csv."
+)
+_WORKDIR = flags.DEFINE_string("workdir", "runs/loss_study", "Folder of the study.")
+_WIDTH = flags.DEFINE_float("width", 0.125, "Width of FerVGG.", 0.0)
+_EPOCHS = flags.DEFINE_integer(
+  "epochs", 0, "Number of epochs instead of the stage's, for a rehearsal; 0: no change."
+)
+_LIMIT = flags.DEFINE_integer(
+  "limit", 0, "Number of images in each split, for a rehearsal; 0: all.", 0
+)
+_LOSSES = flags.DEFINE_list(
+  "losses", [], "Losses to train, for a rehearsal or a part of the study; all if empty."
+)
+
+
+def train(runs: list[loss_study.Run], workdir: pathlib.Path) -> None:
+  """Trains the runs that are not there yet; a training that diverges is recorded."""
+  runs = [run for run in runs if not _LOSSES.value or run.loss in _LOSSES.value]
+  loads: dict[tuple[str, str], Any] = {}
+  for number, run in enumerate(runs, start=1):
+    folder = workdir / run.folder
+    if loss_study.read_result(folder) is not None:
+      continue
+    logging.info("Run %d of %d: %s.", number, len(runs), run.folder)
+    config = loss_study.build_config(
+      run,
+      data_dir=_DATA_DIR.value,
+      width=_WIDTH.value,
+      epochs=_EPOCHS.value,
+      limit=_LIMIT.value,
+    )
+
+    # All runs of a stage read the data once.
+    load = loads.setdefault((run.stage, _DATA_DIR.value), run_data.share(config))
+    try:
+      if not train_loop.train(config, folder, load=load):
+        raise SystemExit(130)
+      evaluate.evaluate_run(config, folder, load=load)
+    except epoch.NonFiniteError as error:
+      logging.warning("%s diverged: %s", run.folder, error)
+      files.write_report(folder / "diverged.json", {"error": str(error)})
+
+
+def read(runs: list[loss_study.Run], workdir: pathlib.Path) -> dict[Any, Any]:
+  """The results that are there."""
+  found = {run: loss_study.read_result(workdir / run.folder) for run in runs}
+  return {run: result for run, result in found.items() if result is not None}
+
+
+def run_stage(stage: str, workdir: pathlib.Path) -> None:
+  """Trains a stage's runs.
+
+  Raises:
+    ValueError: if a stage before it is not complete.
+  """
+  if stage == "rates":
+    train(loss_study.rate_runs(), workdir)
+    return
+  rates = loss_study.choose_rates(_complete(loss_study.rate_runs(), workdir, "rates"))
+  if stage == "screen":
+    train(loss_study.screen_runs(rates), workdir)
+    return
+  screened = _complete(loss_study.screen_runs(rates), workdir, "screen")
+  chosen = loss_study.choose_losses(screened)
+  for seeds in range(loss_study.FEWEST_SEEDS, loss_study.MOST_SEEDS + 1):
+    runs = loss_study.full_runs(chosen, rates, seeds)
+    train(runs, workdir)
+    if loss_study.is_decided(loss_study.compare(read(runs, workdir), _accuracy)):
+      return
+
+
+def _complete(
+  runs: list[loss_study.Run], workdir: pathlib.Path, stage: str
+) -> dict[Any, Any]:
+  runs = [run for run in runs if not _LOSSES.value or run.loss in _LOSSES.value]
+  found = read(runs, workdir)
+  if missing := len(runs) - len(found):
+    raise ValueError(
+      f"--stage: {missing} of the {len(runs)} runs of the stage {stage} are missing in "
+      f"{workdir}; run --stage={stage} first"
+    )
+  return found
+
+
+def _accuracy(result: Mapping[str, Any]) -> float:
+  """Accuracy on PrivateTest in percent, the study's primary metric."""
+  return 100 * result["test"]["accuracy"]
+
+
+def write_report(workdir: pathlib.Path) -> str:
+  """Writes and returns the tables of what is there."""
+  rate_results = read(loss_study.rate_runs(), workdir)
+  rates = loss_study.choose_rates(rate_results)
+  screened = read(loss_study.screen_runs(rates), workdir)
+  chosen = loss_study.choose_losses(screened) if screened else []
+  runs = loss_study.full_runs(chosen, rates, loss_study.MOST_SEEDS)
+  full = read(runs, workdir)
+  lines = [
+    "# Losses on FER-2013, original pixels",
+    "",
+    f"FerVGG at {_WIDTH.value:g} of its width, by the protocol of "
+    "docs/notes/loss_study.md. Accuracies in percent.",
+    "",
+    "## Learning rates",
+    "",
+    "| loss | " + " | ".join(f"{rate:g}" for rate in loss_study.RATES) + " | chosen |",
+    "|---|" + "---:|" * (len(loss_study.RATES) + 1),
+  ]
+  for loss in dict.fromkeys(run.loss for run in rate_results):
+    cells = [
+      _cell(rate_results.get(loss_study.Run(loss, "rates", rate, loss_study.RATE_SEED)))
+      for rate in loss_study.RATES
+    ]
+    chosen_rate = f"{rates[loss]:g}" if loss in rates else "diverged"
+    lines.append(f"| {loss} | {' | '.join(cells)} | {chosen_rate} |")
+  lines += ["", "## Screening, PublicTest", "", "| loss | seeds |", "|---|---:|"]
+  for loss in dict.fromkeys(run.loss for run in screened):
+    cells = [_cell(result) for run, result in screened.items() if run.loss == loss]
+    lines.append(f"| {loss} | {', '.join(cells)} |")
+  lines += [
+    "",
+    "## Full length, PrivateTest",
+    "",
+    "| loss | accuracy | seeds | diverged | minus cross-entropy, 95 % CI | p (Holm) "
+    "| verdict |",
+    "|---|---:|---:|---:|---:|---:|---|",
+  ]
+  compared = loss_study.compare(full, _accuracy) if full else {}
+  for loss, row in compared.items():
+    difference = row.get("difference")
+    against = (
+      f"{difference['mean']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]"
+      if difference
+      else ""
+    )
+    p_holm = f"{row['p_holm']:.3f}" if difference else ""
+    lines.append(
+      f"| {loss} | {row['mean']:.2f} ± {row['std']:.2f} | {len(row['seeds'])} | "
+      f"{row['diverged']} | {against} | {p_holm} | {row.get('verdict', '')} |"
+    )
+  text = "\n".join(lines) + "\n"
+  workdir.mkdir(parents=True, exist_ok=True)
+  files.write_atomically(workdir / "loss_study.md", text.encode())
+  files.write_report(workdir / "loss_study.json", {"rates": rates, "full": compared})
+  return text
+
+
+def _cell(result: dict[str, Any] | None) -> str:
+  if result is None:
+    return "not run"
+  if result["state"] == "diverged":
+    return "diverged"
+  return f"{100 * result['validation']['accuracy']:.2f}"
+
+
+def main(argv: list[str]) -> None:
+  """Runs a stage and writes the tables."""
+  cli.expect_flags_only(argv)
+  cli.start_logging()
+  cli.use_compilation_cache()
+  workdir = pathlib.Path(_WORKDIR.value)
+  with cli.mistakes_in_one_line(_TRACEBACK.value):
+    if unknown := sorted(set(_LOSSES.value) - set(loss_study.arguments(1))):
+      raise ValueError(
+        f"--losses: unknown {', '.join(unknown)}; known: "
+        f"{', '.join(loss_study.arguments(1))}"
+      )
+    if _STAGE.value != "report":
+      run_stage(_STAGE.value, workdir)
+    print(write_report(workdir), end="")
+
+
+_TRACEBACK = flags.DEFINE_bool(
+  "traceback", False, "Show where in the code an error about the input came from."
+)
+
+if __name__ == "__main__":
+  app.run(main)

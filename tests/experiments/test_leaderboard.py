@@ -1,0 +1,87 @@
+import json
+
+import pytest
+
+from emosynth_jax.config import defaults
+from experiments.lib import leaderboard, literature
+
+
+@pytest.fixture
+def make_run(tmp_path):
+  def make(name, seed, accuracy, *, form="original", data_set="fer2013", **settings):
+    config = defaults.get_default_config()
+    config.seed = seed
+    config.data.name = data_set
+    for key, value in settings.items():
+      config[key] = value
+    split = {
+      "accuracy": accuracy,
+      "num_examples": 3589,
+      "class_names": ["a", "b"],
+      "deduplicated": {"accuracy": accuracy - 0.02},
+      "test_time_augmentation": {"accuracy": accuracy + 0.01},
+    }
+    report = {
+      "data_set": data_set,
+      "seed": seed,
+      "config": config.to_dict(),
+      "num_parameters": 1234567,
+      "chosen_on": "validation accuracy",
+      "best_epoch": 3,
+      "epochs_trained": 4,
+      "trained_by": [{"commit": "0123456789"}],
+      "evaluated_by": {"commit": "0123456789"},
+      "official_splits": {"validation": "PublicTest", "test": "PrivateTest"},
+      "pixel_forms": {"test": {form: 3574, "unknown": 15}},
+      "batch_invariance": {"passed": True},
+      "splits": {"validation": split, "test": split},
+    }
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "report.json").write_text(json.dumps(report))
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    return str(folder)
+
+  return make
+
+
+def test_seeds_of_a_configuration_are_one_entry_and_three_rank_before_one(make_run):
+  runs = [make_run(f"a{seed}", seed, 0.65 + 0.01 * seed) for seed in range(3)]
+  runs.append(make_run("b", 0, 0.9, ema_decay=0.5))
+  first, second = leaderboard.read_entries(runs)
+  assert first.seeds == (0, 1, 2)
+  assert first.accuracies == pytest.approx((65, 66, 67))
+  assert first.deduplicated == pytest.approx((63, 64, 65))
+  assert second.seeds == (0,)
+  # No test-time augmentation was asked for, whatever the report holds.
+  assert first.mirrored == ()
+
+
+def test_forms_of_pixels_are_never_one_entry(make_run):
+  runs = [make_run("a", 0, 0.6), make_run("b", 1, 0.7, form="equalized")]
+  assert [entry.form for entry in leaderboard.read_entries(runs)] == [
+    "equalized",
+    "original",
+  ]
+
+
+def test_the_page_has_means_claims_and_rules(make_run):
+  runs = [make_run(f"a{s}", s, 0.65 + 0.01 * s, eval_augment="flip") for s in range(3)]
+  page = leaderboard.format_page(
+    leaderboard.read_entries(runs),
+    literature.FER2013,
+    {"command": "python -m experiments.leaderboard", "commit": "fedcba9876"},
+  )
+  (row,) = [line for line in page.splitlines() if "1,234,567" in line]
+  assert "| 66.00 ± 1.00 | 67.00 ± 1.00 | 64.00 ± 1.00 | 0123456 |" in row
+  assert all(claim.method in page for claim in literature.FER2013)
+  assert "PrivateTest is\n  read once" in page
+
+
+def test_what_is_no_entry_is_refused(make_run):
+  with pytest.raises(ValueError, match="expected FER-2013, got mnist"):
+    leaderboard.read_entries([make_run("m", 0, 0.9, data_set="mnist")])
+  with pytest.raises(
+    ValueError, match="the seed 0 of one configuration is given twice"
+  ):
+    leaderboard.read_entries([make_run("a", 0, 0.6), make_run("b", 0, 0.6)])

@@ -1,0 +1,122 @@
+import math
+import pathlib
+
+import pytest
+
+from emosynth_jax import losses
+from experiments.lib import loss_study
+from experiments.lib.loss_study import Run
+
+
+def finished(accuracy, split="validation"):
+  return {"state": "finished", split: {"accuracy": accuracy}}
+
+
+DIVERGED = {"state": "diverged"}
+
+
+def test_every_loss_of_the_library_is_in_it_once():
+  found = loss_study.arguments(1000)
+  functions = [losses.LOSSES[name] for name in found if "+" not in name]
+  assert len(set(functions)) == len(functions)
+  left_out = {losses.LOSSES[name] for name in loss_study.EXCLUDED}
+  assert set(functions) | left_out == set(losses.LOSSES.values())
+  for name, arguments in found.items():
+    losses.get_loss(name, **arguments)
+
+
+@pytest.mark.parametrize("loss", ["subcenter_arcface", "mixed_cross_entropy"])
+def test_the_rates_are_chosen_without_public_and_private_test(loss):
+  config = loss_study.build_config(
+    Run(loss, "rates", 8e-3, loss_study.RATE_SEED), data_dir="data"
+  )
+  assert config.data.options.protocol == "thesis_28709_7178"
+  assert config.data.test_split == ""
+  assert config.optimizer.learning_rate == 8e-3
+  assert config.model.name == "fer_vgg"
+  assert loss_study.RATE_SEED not in range(loss_study.MOST_SEEDS)
+
+
+def test_only_loss_and_rate_differ_between_runs_of_a_seed():
+  one, other = (
+    loss_study.build_config(Run(loss, "full", 2e-3, 3), data_dir="data").to_dict()
+    for loss in ("arcface", "cross_entropy")
+  )
+  assert one.pop("loss") != other.pop("loss")
+  assert one == other
+
+
+def test_each_loss_gets_the_rate_of_its_best_accuracy():
+  results = {
+    Run("mse", "rates", 1.0, 0): finished(0.3),
+    Run("mse", "rates", 2.0, 0): finished(0.5),
+    Run("mse", "rates", 3.0, 0): DIVERGED,
+    Run("arcface", "rates", 1.0, 0): DIVERGED,
+  }
+  assert loss_study.choose_rates(results) == {"mse": 2.0}
+
+
+def test_the_best_of_the_screening_join_the_fixed_losses():
+  accuracies = dict.fromkeys("abcdefg", 0.0) | {"g": 0.9, "f": 0.8, "e": 0.7}
+  accuracies |= {"d": 0.6, "c": 0.5, "b": 0.4, "cross_entropy": 0.99, "sce_loss": 0.98}
+  results = {
+    Run(loss, "screen", 1.0, seed): finished(accuracy)
+    for loss, accuracy in accuracies.items()
+    for seed in (0, 1)
+  }
+  results[Run("g", "screen", 1.0, 1)] = DIVERGED
+  chosen = loss_study.choose_losses(results)
+  assert chosen == [
+    *("cross_entropy", "mam_softmax", "sce_loss", "mam_softmax+sce_loss"),
+    *("f", "e", "d", "c", "b"),
+  ]
+
+
+def full(**values):
+  return {
+    Run(loss, "full", 1.0, seed): DIVERGED if math.isnan(x) else finished(x, "test")
+    for loss, xs in values.items()
+    for seed, x in enumerate(xs)
+  }
+
+
+def accuracy(result):
+  return 100 * result["test"]["accuracy"]
+
+
+def test_verdicts():
+  base = [0.60, 0.61, 0.59, 0.60, 0.62]
+  noise = [0.001, -0.001, 0.002, -0.002, 0.0]
+  results = full(
+    cross_entropy=base,
+    higher=[x + 0.03 + e for x, e in zip(base, noise, strict=True)],
+    lower=[x - 0.03 + e for x, e in zip(base, noise, strict=True)],
+    same=[x + e for x, e in zip(base, noise, strict=True)],
+    noisy=[x + 30 * e for x, e in zip(base, noise, strict=True)],
+    gone=[math.nan, 0.5, 0.5, 0.5, math.nan],
+  )
+  compared = loss_study.compare(results, accuracy)
+  verdicts = {loss: row.get("verdict") for loss, row in compared.items()}
+  assert verdicts["cross_entropy"] is None
+  assert verdicts["higher"] == "better"
+  assert verdicts["lower"] == "worse"
+  assert verdicts["same"] == "no difference"
+  assert verdicts["noisy"] == "undecided"
+  assert compared["gone"]["diverged"] == 2
+  assert compared["gone"]["seeds"] == [1, 2, 3]
+  assert compared["higher"]["difference"]["mean"] == pytest.approx(3.0)
+  # Holm multiplies the smallest of five p-values by five.
+  smallest = min(
+    (row["difference"]["p_value"], row["p_holm"])
+    for row in compared.values()
+    if "difference" in row
+  )
+  assert smallest[1] == pytest.approx(5 * smallest[0])
+  assert not loss_study.is_decided(compared)
+  narrow = {loss: row for loss, row in compared.items() if loss in ("higher", "same")}
+  assert loss_study.is_decided(narrow)
+
+
+def test_folders_tell_stage_loss_rate_and_seed():
+  run = Run("mam_softmax+sce_loss", "full", 2e-3, 4)
+  assert run.folder == pathlib.Path("full", "mam_softmax+sce_loss", "rate0.002-seed4")

@@ -1,0 +1,48 @@
+"""A workdir of a tiny network that nobody trained, and its data."""
+
+import numpy as np
+import tiny_network
+
+from emosynth_jax import models
+from emosynth_jax.data import run_data
+from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir.checkpoints import Checkpoints
+
+CLASSES = ("angry", "happy", "neutral")
+
+
+def dataset(number, *, seed=1, split="validation", class_names=CLASSES):
+  """Random images; validation is called PublicTest and test PrivateTest."""
+  images, labels = tiny_network.random_images(number, seed=seed)
+  return Dataset(
+    images=np.asarray(images),
+    labels=np.asarray(labels, np.int32),
+    class_names=class_names,
+    split=split,
+    sources=("",) * number,
+    official_split={"validation": "PublicTest", "test": "PrivateTest"}.get(split, ""),
+  )
+
+
+def install(patch, load=None):
+  """Names the tiny networks; the data is that of `load(config, split)`."""
+  patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+  patch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
+  if load is not None:
+    patch.setattr(
+      run_data,
+      "load_data",
+      lambda config, splits, **_: {split: load(config, split) for split in splits},
+    )
+
+
+def write(workdir, config, state, data=None):
+  """Writes the config, the best checkpoint and the fingerprint of the data."""
+  run_record.keep_config(config, workdir)
+  if data is not None:
+    run_record.keep_fingerprint(data, workdir)
+  checkpoints = Checkpoints(workdir, keep=1)
+  checkpoints.save("best", state)
+  checkpoints.close()
+  return workdir
