@@ -6,8 +6,8 @@
 The variants after the colon: emosynth_jax/config/recipes/__init__.py.
 
 The epoch is selected on 10 % of the training split, held out by class; the test split
-is only reported. The data set is read from TFDS's array_record files under
-config.data.data_dir; `python -m emosynth_jax.data.prepare cifar10` creates them.
+is only reported. config.data.data_dir holds the Python version of its authors, or
+TFDS's array_record files, which `python -m emosynth_jax.data.prepare cifar10` creates.
 """
 
 from emosynth_jax.config import recipes

@@ -6,8 +6,11 @@
 The variants after the colon: emosynth_jax/config/recipes/__init__.py.
 
 The epoch is selected on 10 % of the training split, held out by class; the test split
-is only reported. The data set is read from TFDS's array_record files under
-config.data.data_dir; `python -m emosynth_jax.data.prepare svhn` creates them.
+is only reported. config.data.data_dir holds the .mat files of the data set's
+authors, or TFDS's array_record files, which `python -m emosynth_jax.data.prepare
+svhn` creates.
+The loss is weighted by class. --config.data.options.with_extra=True also trains on the
+531,131 easier images of the split extra.
 """
 
 from emosynth_jax.config import recipes

@@ -11,15 +11,20 @@ import jax
 import ml_collections
 from absl import logging
 
-from emosynth_jax.data import deduplicate, run_data
+from emosynth_jax.data import deduplicate, label_noise, run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import batch_invariance, plots
 from emosynth_jax.metrics.table import describe_split, format_table
+from emosynth_jax.metrics.votes import summarize_votes
 from emosynth_jax.parallel import distributed
 from emosynth_jax.parallel import mesh as meshes
 from emosynth_jax.training import test_time_augmentation
-from emosynth_jax.training.eval_step import build_evaluation, check_invariance
+from emosynth_jax.training.eval_step import (
+  build_evaluation,
+  check_invariance,
+  compute_logits,
+)
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import files
 from emosynth_jax.workdir import metric_writer, own_parts, provenance
@@ -87,6 +92,12 @@ def evaluate_run(
         ),
         **evaluate_views(dataset)(state),
       }
+  for name, dataset in datasets.items():
+    if dataset.votes is not None:
+      logits = compute_logits(
+        experiment, state, dataset, batch_size=config.eval_batch_size, mesh=mesh
+      )
+      summaries[name]["votes"] = summarize_votes(logits, dataset.votes)
   if config.evaluate_deduplicated:
     rest = deduplicate.evaluate_deduplicated(
       lambda dataset: evaluate(dataset)(state),
@@ -118,6 +129,7 @@ def evaluate_run(
       name: dataset.official_split for name, dataset in datasets.items()
     },
     "pixel_forms": {name: dataset.form_counts for name, dataset in datasets.items()},
+    "label_noise": _describe_label_noise(config, workdir),
     "batch_invariance": {"split": "validation", **invariance},
     "splits": summaries,
   }
@@ -126,6 +138,18 @@ def evaluate_run(
       _write_report(report, config, datasets, records, workdir)
   batch_invariance.require(invariance, f"{workdir / 'report.json'}")
   return report
+
+
+def _describe_label_noise(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> str:
+  """The noise of the run's training labels, with the number of changed ones."""
+  training = run_record.read_fingerprint(workdir).get("train", {})
+  return label_noise.describe(
+    **config.data.label_noise,
+    changed=training.get("labels_changed"),
+    total=training.get("num_examples", 0),
+  )
 
 
 def _load_training(
@@ -160,6 +184,7 @@ def _write_report(
         "data set": config.data.name,
         "split": describe_split(name, datasets[name].official_split),
         **_describe_form(datasets[name]),
+        **({"label noise": report["label_noise"]} if report["label_noise"] else {}),
         "epoch": f"{best_epoch}, chosen by {report['chosen_on']}",
         "model": f"{config.model.name}, {report['num_parameters']:,} parameters"
         + (f", averaged with decay {config.ema_decay}" if config.ema_decay else ""),

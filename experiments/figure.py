@@ -27,6 +27,7 @@ from experiments.lib import (
   figures_of_networks,
   figures_of_planes,
   figures_of_runs,
+  figures_of_samples,
   figures_of_toy_networks,
   thesis_figures,
 )
@@ -78,6 +79,7 @@ KINDS = {
   ),
   "landscape": Kind(landscape_command.define_flags, figures_of_planes.draw_landscape),
   "curvature": Kind(curvature_command.define_flags, figures_of_planes.draw_curvature),
+  "samples": Kind(figures_of_samples.define_flags, figures_of_samples.make_figure),
   "toy networks": Kind(
     figures_of_toy_networks.define_flags, figures_of_toy_networks.make_figure
   ),

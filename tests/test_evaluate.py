@@ -8,23 +8,29 @@ import tiny_network
 from sklearn.metrics import confusion_matrix
 
 from emosynth_jax import losses
-from emosynth_jax.metrics.table import describe_split
+from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.metrics.table import describe_split, format_table
+from emosynth_jax.parallel import mesh as meshes
 from emosynth_jax.training import build, eval_step
 
 _CLASS_NAMES = ("angry", "sad", "fear")
 _NUM_IMAGES = 100
 
 
+def _experiment(evaluation_logits=None):
+  return build.Experiment(
+    model=tiny_network.TinyNetwork(dropout_rate=0.5),
+    evaluation_logits=evaluation_logits
+    or losses.get_evaluation_logits("cross_entropy"),
+    **dict.fromkeys(
+      ("loss", "optimizer", "plateau", "augment", "mixup", "create_state")
+    ),
+  )
+
+
 def _build(batch_size, evaluation_logits=None):
   return eval_step.build_evaluate(
-    build.Experiment(
-      model=tiny_network.TinyNetwork(dropout_rate=0.5),
-      evaluation_logits=evaluation_logits
-      or losses.get_evaluation_logits("cross_entropy"),
-      **dict.fromkeys(
-        ("loss", "optimizer", "plateau", "augment", "mixup", "create_state")
-      ),
-    ),
+    _experiment(evaluation_logits),
     class_names=_CLASS_NAMES,
     batch_size=batch_size,
   )
@@ -103,6 +109,38 @@ def test_no_images_answer_depends_on_its_batch(state, data, order):
   np.testing.assert_allclose(_figures(other), _figures(whole), rtol=1e-5)
 
 
+def test_the_logits_of_a_split_are_those_of_its_images_in_order(state, data, expected):
+  dataset = Dataset(
+    images=np.asarray(data[0]),
+    labels=np.asarray(data[1], np.int32),
+    class_names=_CLASS_NAMES,
+    split="test",
+    sources=("",) * _NUM_IMAGES,
+  )
+  # 100 images are no multiple of 7: the last batch is filled up.
+  logits = eval_step.compute_logits(
+    _experiment(), state, dataset, batch_size=7, mesh=meshes.build_mesh(1)
+  )
+  np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_report_has_the_metrics_under_the_votes(state, data):
+  summary = _build(64)(state, *data)
+  assert "votes" not in format_table(summary)
+  summary["votes"] = {
+    "expected_accuracy": 0.625,
+    "highest_expected_accuracy": 0.8197,
+    "rater_agreement": None,
+    "kl_divergence": 0.4711,
+    "num_votes": 1000,
+  }
+  text = format_table(summary)
+  assert "expected accuracy under the votes  62.50 %" in text
+  assert "maximum (most frequent votes)    81.97 %" in text
+  assert "KL divergence from the votes        0.4711" in text
+  assert "raters" not in text
+
+
 def test_evaluation_leaves_the_state_as_it_is_and_repeats_itself(state, data):
   before = jax.tree.map(np.array, state)
   program = _build(7)
@@ -129,11 +167,11 @@ def test_the_states_input_scale_and_the_losss_own_logits_are_used(state, data):
   [
     ("test", "PrivateTest", "test (PrivateTest)"),
     ("test", "", "test"),
-    ("validation", "", "validation (the epoch was chosen on it)"),
+    ("validation", "", "validation (used for epoch selection)"),
     (
       "validation",
       "PublicTest",
-      "validation (PublicTest; the epoch was chosen on it)",
+      "validation (PublicTest; used for epoch selection)",
     ),
   ],
 )

@@ -9,6 +9,7 @@ from absl import logging
 
 from emosynth_jax.audit import contact_sheet, findings
 from emosynth_jax.data import duplicates, run_data
+from emosynth_jax.data.datasets import fer_plus
 from emosynth_jax.data.images import unreadable
 from emosynth_jax.utils import files as file_utils
 from emosynth_jax.workdir import provenance
@@ -34,6 +35,7 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
   # The audit includes the images that training would exclude.
   config = config.copy_and_resolve_references()
   config.data.drop_duplicates = False
+  config.data.label_noise.update({"rate": 0.0, "confusion": ()})
   began = time.monotonic()
   report = {
     "data_set": config.data.name,
@@ -59,6 +61,8 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
   images = np.concatenate([dataset.images for dataset in datasets.values()])
   found = duplicates.find_duplicates(images, **config.data.near_duplicates)
   report |= findings.describe_datasets(datasets, found)
+  if config.data.name == "fer2013":
+    report["fer_plus"] = fer_plus.compare_with_fer2013(config.data.data_dir)
   report["unreadable_files"] = []
   report["seconds"] = round(time.monotonic() - began, 1)
   file_utils.write_report(workdir / "audit.json", report)

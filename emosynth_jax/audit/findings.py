@@ -151,6 +151,12 @@ def format_report(report: Mapping[str, Any]) -> str:
     )
   for name, split in splits.items():
     lines += [f"blank in {name}: {source}" for source in split["blank_images"]]
+  for name, counts in (report.get("fer_plus") or {}).items():
+    share = 100 * counts["equal"] / counts["faces"] if counts["faces"] else 0.0
+    lines.append(
+      f"{name}: the label equals FER+'s majority for {counts['equal']:,} of "
+      f"{counts['faces']:,} images that have one ({share:.1f} %)"
+    )
   unreadable = report["unreadable_files"]
   lines.append(f"files that cannot be decoded: {len(unreadable) or 'none'}")
   return "\n".join(lines) + "\n"

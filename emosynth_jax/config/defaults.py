@@ -47,6 +47,12 @@ def get_default_config() -> ml_collections.ConfigDict:
   # validation or test. The search takes half a minute for 36,000 images, and its time
   # grows with the square of their number.
   data.drop_duplicates = False
+  # Label noise, of training labels alone: the symmetric rate, or the shares of classes
+  # that are confused, as "fear:surprise:0.2" (a list); and the seed of the images.
+  data.label_noise = ml_collections.ConfigDict()
+  data.label_noise.rate = 0.0
+  data.label_noise.confusion = ()
+  data.label_noise.seed = 0
   # Thresholds of a near-duplicate: bits of 64 in which perceptual hashes may differ,
   # and the minimum correlation of pixels. Chosen on faces; check them with an audit.
   data.near_duplicates = ml_collections.ConfigDict()
@@ -220,6 +226,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ("plateau.patience", 0),
     ("input.second_scale_epoch", 0),
     ("data.limit", 0),
+    ("data.label_noise.rate", 0),
+    ("data.label_noise.seed", 0),
   ):
     value = get(config, key)
     if not value >= least:

@@ -14,7 +14,14 @@ from emosynth_jax.data import splits as _splits
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.utils import own_code
 
-__all__ = ["LOADERS", "PHOTOGRAPHS", "Dataset", "from_arrays", "load_splits"]
+__all__ = [
+  "LOADERS",
+  "PHOTOGRAPHS",
+  "Dataset",
+  "from_arrays",
+  "load_splits",
+  "loader_options",
+]
 
 # Module of each data set; it is imported on request, so that a data set whose libraries
 # are missing or slow to import doesn't burden the others.
@@ -22,6 +29,7 @@ LOADERS = {
   "cifar10": "emosynth_jax.data.datasets.cifar10",
   "ck_plus": "emosynth_jax.data.datasets.ck_plus",
   "fer2013": "emosynth_jax.data.datasets.fer2013",
+  "fer_plus": "emosynth_jax.data.datasets.fer_plus",
   "image_folder": "emosynth_jax.data.datasets.image_folder",
   "mnist": "emosynth_jax.data.datasets.mnist",
   "raf_db": "emosynth_jax.data.datasets.raf_db",
@@ -30,7 +38,7 @@ LOADERS = {
 }
 
 # Data sets whose gray images are counted by pixel form, see `pixel_form.pixel_forms`.
-PHOTOGRAPHS = ("ck_plus", "fer2013", "raf_db")
+PHOTOGRAPHS = ("ck_plus", "fer2013", "fer_plus", "raf_db")
 
 
 def load_splits(
@@ -102,6 +110,25 @@ def load_splits(
   return {split: loaded[split] for split in splits}
 
 
+def loader_options(name: str) -> dict[str, inspect.Parameter]:
+  """Options of a data set's loader, by name.
+
+  Args:
+    name: a key of `LOADERS`, or a loader of one's own.
+  """
+  if own_code.is_own(name):
+    return _options_of(_own_loader(name))
+  return _options_of(importlib.import_module(LOADERS[name]).load)
+
+
+def _options_of(load: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+  return {
+    parameter.name: parameter
+    for parameter in inspect.signature(load).parameters.values()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+  }
+
+
 def _reader(
   name: str,
   data_dir: str | pathlib.Path,
@@ -118,11 +145,7 @@ def _reader(
     load = module.load
   else:
     raise ValueError(f"data set: expected one of {sorted(LOADERS)}, got {name!r}")
-  known = {
-    parameter.name: parameter
-    for parameter in inspect.signature(load).parameters.values()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-  }
+  known = _options_of(load)
   # A generated data set has a seed of its own, and it is the caller's.
   seeded = {"seed": seed} if "seed" in known else {}
   unknown = sorted(set(options) - (set(known) - set(seeded)))
@@ -217,4 +240,4 @@ def _has_validation(
     return image_folder.has_split(data_dir, "validation")
   if name == "fer2013":
     return importlib.import_module(LOADERS[name]).has_validation(**options)
-  return name in ("ck_plus", "synthetic_faces")
+  return name in ("ck_plus", "fer_plus", "synthetic_faces")

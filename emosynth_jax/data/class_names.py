@@ -1,30 +1,73 @@
-"""Names of expressions, as data sets spell them."""
+"""Class names of facial expressions as data sets spell them, in one table."""
 
 from collections.abc import Sequence
 
-# FER-2013's name of each class, and what other distributors call it.
-ALIASES = {
-  "angry": ("anger", "ang"),
-  "disgust": ("disgusted", "disgusting", "dis"),
+# FER-2013's names and order, which FER-2013, RAF-DB and CK+ share in this project.
+EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+# Other spellings, casefolded, by the name that this project uses.
+_ALIASES = {
+  "angry": ("anger", "angriness", "ang"),
+  "disgust": ("disgusted", "disgusting", "disgustion", "dis"),
   "fear": ("fearful", "afraid", "scared", "fea"),
-  "happy": ("happiness", "happily", "joy", "hap"),
+  "happy": ("happiness", "joy", "joyful", "smile", "smiling", "hap"),
   "sad": ("sadness",),
-  "surprise": ("surprised", "surprising", "sur"),
-  "neutral": ("neutrality", "normal", "neu"),
-  "contempt": ("contemptuous", "con"),
+  "surprise": ("surprised", "suprise", "suprised", "sur"),
+  "neutral": ("neutrality", "calm", "neu"),
+  "contempt": ("contemptuous", "comtempt"),
+  "not a face": ("nf", "not_a_face", "not-a-face"),
 }
-_CANONICAL = {
-  alias: name for name, aliases in ALIASES.items() for alias in (name, *aliases)
-}
+_CANONICAL = {alias: name for name, aliases in _ALIASES.items() for alias in aliases}
 
 
 def canonical(name: str) -> str:
-  """The usual name of a class: `happy` for Happiness; any other name as it is.
+  """The name of a class as this project spells it.
 
   Args:
-    name: of a class or its folder, in any case.
+    name: a class name in any case, such as "Anger", "HAPPINESS" or "sad".
+
+  Returns:
+    FER-2013's name ("angry", "happy", ...) or "contempt" where `name` is a spelling of
+    one; else `name` casefolded and without surrounding whitespace. Numbers are returned
+    as they are: their meaning differs between data sets.
   """
-  return _CANONICAL.get(name.strip().lower(), name)
+  folded = name.strip().casefold()
+  return _CANONICAL.get(folded, folded)
+
+
+def shared(
+  first: Sequence[str], second: Sequence[str]
+) -> tuple[list[tuple[int, int]], list[str], list[str]]:
+  """Pairs the classes of two data sets by their canonical names.
+
+  Args:
+    first: K class names, in label order.
+    second: L class names, in label order.
+
+  Returns:
+    The pairs (index into `first`, index into `second`) in the order of `first`, and the
+    names of either that have no partner.
+
+  Raises:
+    ValueError: if two names of one data set mean the same class.
+  """
+  rows, columns = _by_canonical(first), _by_canonical(second)
+  pairs = [(k, columns[name]) for name, k in rows.items() if name in columns]
+  return (
+    pairs,
+    [first[k] for name, k in rows.items() if name not in columns],
+    [second[k] for name, k in columns.items() if name not in rows],
+  )
+
+
+def _by_canonical(names: Sequence[str]) -> dict[str, int]:
+  """Label of each canonical name, in label order."""
+  found: dict[str, int] = {}
+  for label, name in enumerate(names):
+    other = found.setdefault(canonical(name), label)
+    if other != label:
+      raise ValueError(f"class names {names[other]!r} and {name!r} mean the same class")
+  return found
 
 
 def check_distinct(root: object, names: Sequence[str]) -> None:

@@ -25,6 +25,12 @@ class Dataset:
       add to `split`.
     pixel_forms: uint8 array `(N,)`, the form of each image according to
       `pixel_form.pixel_forms`; None if not determined.
+    votes: int array `(N, K)`, the raters' votes for each class, under which an
+      evaluation is reported; None if there are none.
+    soft_labels: float32 array `(N, K)`, class probabilities that training uses instead
+      of `labels`; None if there are none.
+    clean_labels: int32 array `(N,)`, the labels before label noise was added; None if
+      none was.
   """
 
   images: np.ndarray
@@ -34,6 +40,9 @@ class Dataset:
   sources: tuple[str, ...]
   official_split: str = ""
   pixel_forms: np.ndarray | None = None
+  votes: np.ndarray | None = None
+  soft_labels: np.ndarray | None = None
+  clean_labels: np.ndarray | None = None
 
   def __post_init__(self):
     if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -62,9 +71,18 @@ class Dataset:
       raise ValueError(
         f"pixel_forms: expected shape {self.labels.shape}, got {forms.shape}"
       )
+    for name in ("votes", "soft_labels"):
+      rows, shape = getattr(self, name), (len(self.labels), len(self.class_names))
+      if rows is not None and rows.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {rows.shape}")
 
   def __len__(self) -> int:
     return len(self.images)
+
+  @property
+  def targets(self) -> np.ndarray:
+    """What training learns: `soft_labels` if there are any, else `labels`."""
+    return self.labels if self.soft_labels is None else self.soft_labels
 
   @property
   def class_counts(self) -> np.ndarray:
@@ -96,6 +114,10 @@ class Dataset:
   ) -> "Dataset":
     """Selects the rows at `indices` `(M,)`, in that order; None keeps a name."""
     images = self.images
+
+    def rows_of(array: np.ndarray | None) -> np.ndarray | None:
+      return None if array is None else array[indices]
+
     return dataclasses.replace(
       self,
       images=images.take(indices)
@@ -105,5 +127,8 @@ class Dataset:
       split=split or self.split,
       sources=tuple(self.sources[i] for i in indices),
       official_split=self.official_split if official_split is None else official_split,
-      pixel_forms=None if self.pixel_forms is None else self.pixel_forms[indices],
+      pixel_forms=rows_of(self.pixel_forms),
+      votes=rows_of(self.votes),
+      soft_labels=rows_of(self.soft_labels),
+      clean_labels=rows_of(self.clean_labels),
     )

@@ -64,9 +64,21 @@ def fetch(dataset: Dataset, settings: ml_collections.ConfigDict, mesh: Mesh) -> 
   return dataset
 
 
-def place_split(mesh: Mesh, dataset: Dataset) -> tuple[jax.Array, jax.Array]:
-  """A split's images, sharded over the devices, and all its labels."""
-  labels = meshes.place(dataset.labels, meshes.replicated(mesh))
+def place_split(
+  mesh: Mesh, dataset: Dataset, *, training: bool = False
+) -> tuple[jax.Array, jax.Array]:
+  """A split's images, sharded over the devices, and all its labels.
+
+  Args:
+    mesh: of `mesh.build_mesh`.
+    dataset: the split.
+    training: takes `Dataset.targets` instead of the labels.
+
+  Returns:
+    The images and the labels.
+  """
+  labels = dataset.targets if training else dataset.labels
+  labels = meshes.place(labels, meshes.replicated(mesh))
   return meshes.place_images(mesh, dataset.images), labels
 
 

@@ -19,6 +19,7 @@ _TOLD_ALONE = (
   "class_names",
   "sample_crc32",
   "labels_crc32",
+  "soft_labels_crc32",
   "images_crc32",
 )
 
@@ -56,6 +57,12 @@ def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
       "sample_crc32": zlib.crc32(dataset.images[rows].tobytes()),
       "labels_crc32": zlib.crc32(dataset.labels.tobytes()),
     }
+    if dataset.soft_labels is not None:
+      found[name]["soft_labels_crc32"] = zlib.crc32(dataset.soft_labels.tobytes())
+    if dataset.clean_labels is not None:
+      found[name]["labels_changed"] = int(
+        np.sum(dataset.labels != dataset.clean_labels)
+      )
     if counts := dataset.form_counts:
       found[name]["pixel_forms"] = counts
     if not isinstance(dataset.images, LazyImages):

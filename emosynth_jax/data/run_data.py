@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from absl import logging
 
 from emosynth_jax import data
-from emosynth_jax.data import deduplicate, device_feed, fingerprints
+from emosynth_jax.data import deduplicate, device_feed, fingerprints, label_noise
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import distributed
 
@@ -94,7 +95,8 @@ def load_data(
   """Loads splits of the config's data set.
 
   With `data.drop_duplicates`, "train" excludes images that have a near-duplicate in the
-  run's other splits.
+  run's other splits. With `data.label_noise`, labels of "train" are changed, after all
+  draws and of no other split.
 
   Args:
     config: a checked config.
@@ -108,10 +110,27 @@ def load_data(
   Raises:
     ValueError: an error of the loader, or if every training image has a near-duplicate.
   """
-  if not (config.data.drop_duplicates and "train" in splits):
-    return _load(config, splits, lazily)
-  loaded = _load_deduplicated(config, lazily)
+  if config.data.drop_duplicates and "train" in splits:
+    loaded = _load_deduplicated(config, lazily)
+  else:
+    loaded = _load(config, splits, lazily)
+  if "train" in splits:
+    loaded["train"] = _with_label_noise(config, loaded["train"])
   return {split: loaded[split] for split in splits}
+
+
+def _with_label_noise(config: ml_collections.ConfigDict, training: Dataset) -> Dataset:
+  """The training split with the config's label noise, if any."""
+  settings = config.data.label_noise
+  if not settings.rate and not settings.confusion:
+    return training
+  matrix = label_noise.transition_matrix(
+    training.class_names, rate=settings.rate, confusion=settings.confusion
+  )
+  noisy = label_noise.add_label_noise(training, matrix, settings.seed)
+  changed = int(np.sum(noisy.labels != training.labels))
+  logging.info("Label noise: %d of %d training labels changed.", changed, len(noisy))
+  return noisy
 
 
 def _load_deduplicated(

@@ -61,6 +61,17 @@ def format_table(
     # Directly below the metric that it qualifies.
     label = f"accuracy, deduplicated ({rest['num_left_out']} images removed)"
     figures.insert(1, (label, _percent(rest["accuracy"])))
+  if votes := summary.get("votes"):
+    figures += [
+      ("expected accuracy under the votes", _percent(votes["expected_accuracy"])),
+      ("  maximum (most frequent votes)", _percent(votes["highest_expected_accuracy"])),
+      *(
+        [("  agreement of two raters", _percent(votes["rater_agreement"]))]
+        if votes["rater_agreement"] is not None
+        else []
+      ),
+      ("KL divergence from the votes", f"{votes['kl_divergence']:.4f}"),
+    ]
   digits = max(len(text) for _, text in figures)
   sections.append(_align([(label, f"{text:>{digits}}") for label, text in figures]))
   if augmented := summary.get("test_time_augmentation"):

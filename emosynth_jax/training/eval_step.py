@@ -262,6 +262,36 @@ def build_evaluation(
   return of_split
 
 
+def compute_logits(
+  experiment: build.Experiment,
+  state: TrainState,
+  dataset: Dataset,
+  *,
+  batch_size: int,
+  mesh: jax.sharding.Mesh,
+) -> np.ndarray:
+  """Evaluation logits of all images of a split.
+
+  Args:
+    experiment: the run's functions.
+    state: on the mesh.
+    dataset: the split.
+    batch_size: images at a time.
+    mesh: of `mesh.build_mesh`.
+
+  Returns:
+    float32 `(N, K)`, in every process.
+  """
+  program = _logits_program(experiment, mesh, shared=mesh)
+  size = min(batch_size, len(dataset))
+  size += -size % mesh.shape["data"]
+  batches = [
+    jax.device_get(program(state.evaluation_variables, state.input_scale, images))
+    for images, _, _ in device_feed.stream_in_order(dataset, size, mesh)
+  ]
+  return np.concatenate(batches)[: len(dataset)]
+
+
 def check_invariance(
   experiment: build.Experiment,
   state: TrainState,
@@ -271,15 +301,7 @@ def check_invariance(
   mesh: jax.sharding.Mesh | None = None,
 ) -> dict[str, Any]:
   """`batch_invariance.check_batch_invariance` of a network on a split."""
-  program = jax.jit(
-    functools.partial(
-      image_logits,
-      model=experiment.model,
-      evaluation_logits=experiment.evaluation_logits,
-      preprocess=experiment.preprocess,
-    ),
-    out_shardings=None if mesh is None else meshes.replicated(mesh),
-  )
+  program = _logits_program(experiment, mesh)
   # Only the images used are read.
   rows = np.arange(min(len(dataset), _INVARIANCE_IMAGES))
   rows = rows * len(dataset) // len(rows)
@@ -291,4 +313,29 @@ def check_invariance(
     batch_size=batch_size,
     # A network of the user's need not have a dtype.
     dtype=jnp.dtype(getattr(experiment.model, "dtype", jnp.float32)).name,
+  )
+
+
+def _logits_program(
+  experiment: build.Experiment,
+  mesh: jax.sharding.Mesh | None,
+  *,
+  shared: jax.sharding.Mesh | None = None,
+) -> Callable[..., Array]:
+  """`image_logits` of `(variables, input_scale, images)`, compiled.
+
+  Args:
+    experiment: the run's functions.
+    mesh: of the state.
+    shared: the mesh over which the images are split, None if they are not.
+  """
+  logits = functools.partial(
+    image_logits,
+    model=experiment.model,
+    evaluation_logits=experiment.evaluation_logits,
+    preprocess=experiment.preprocess,
+  )
+  return jax.jit(
+    on_mesh(shared, logits),
+    out_shardings=None if mesh is None else meshes.replicated(mesh),
   )

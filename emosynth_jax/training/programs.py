@@ -105,7 +105,7 @@ def build_programs(
       batch_sharding=meshes.batch_sharding(mesh),
       **arguments,
     )
-    arrays = device_feed.place_split(mesh, training)
+    arrays = device_feed.place_split(mesh, training, training=True)
 
     def take_steps(state, *, num_steps):
       return program(state, *arrays, weights, num_steps=num_steps)

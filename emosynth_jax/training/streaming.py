@@ -81,7 +81,7 @@ class StreamedSteps:
   def _batches(
     self, key: np.ndarray, step: int
   ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """This process's images of each batch from `step` on, and all its labels."""
+    """This process's images of each batch from `step` on, and all its targets."""
     draw = jax.jit(train_step.epoch_order, static_argnames=("num_images", "batch_size"))
     while True:
       first = step % self._steps_per_epoch
@@ -103,5 +103,5 @@ class StreamedSteps:
       for number, batch in enumerate(images, first):
         start = number * self._batch_size
         rows = order[start : start + self._batch_size]
-        yield batch, self._dataset.labels[rows]
+        yield batch, self._dataset.targets[rows]
         step += 1

@@ -46,16 +46,17 @@ def train_step(
   Args:
     state: before the step.
     images: uint8 `(N, H, W, C)`.
-    labels: int32 `(N,)`.
-    class_weights: float32 `(K,)`; each example's loss is multiplied by its class's,
-      or with mixup by the mean of its two classes' weights, mixed as the labels.
+    labels: int32 `(N,)`, or class probabilities, float32 `(N, K)`.
+    class_weights: float32 `(K,)`; each example's loss is multiplied by its class's, or
+      with class probabilities (mixup makes them too) by the mean under them.
     model: the network.
     loss: a loss of `losses.get_loss`; it takes the inputs that it needs.
     evaluation_logits: that of `losses.get_evaluation_logits`; the accuracy uses logits
       without the loss's margin.
     optimizer: turns gradients into updates.
     augment: `(key, uint8 images) -> float32 images`, in pixels.
-    mixup: `(key, images, one-hot labels) -> (images, label probabilities)`, or None.
+    mixup: `(key, images, class probabilities) -> (images, class probabilities)`, or
+      None.
     class_counts: int32 `(K,)`, training examples of each class, for losses that take
       them.
     schedule: function of the step to a factor of the updates, in addition to the
@@ -72,11 +73,15 @@ def train_step(
     jax.random.fold_in(key, state.step), 3
   )
   inputs, targets = augment(augment_key, images), labels
-  example_weights = class_weights[labels]
   if mixup is not None:
-    one_hot = jax.nn.one_hot(labels, class_weights.shape[0])
-    inputs, targets = mixup(mixup_key, inputs, one_hot)
-    example_weights = targets @ class_weights
+    if targets.ndim == 1:
+      targets = jax.nn.one_hot(targets, class_weights.shape[0])
+    inputs, targets = mixup(mixup_key, inputs, targets)
+  # The most probable class, by which the training accuracy is counted.
+  classes = labels if labels.ndim == 1 else jnp.argmax(labels, -1)
+  example_weights = (
+    class_weights[targets] if targets.ndim == 1 else (targets @ class_weights)
+  )
   inputs = inputs * state.input_scale
 
   def mean_loss(params):
@@ -135,7 +140,7 @@ def train_step(
     "loss": totals["loss"] + jnp.where(finite, value, 0),
     "cross_entropy": totals["cross_entropy"] + jnp.where(finite, cross_entropy, 0),
     "gradient_norm": totals["gradient_norm"] + jnp.where(finite, gradient_norm, 0),
-    "correct": totals["correct"] + jnp.sum(jnp.argmax(logits, -1) == labels),
+    "correct": totals["correct"] + jnp.sum(jnp.argmax(logits, -1) == classes),
     "count": totals["count"] + labels.shape[0],
     "steps": totals["steps"] + 1,
     "bad_step": jnp.where(first_bad, state.step, totals["bad_step"]),
@@ -178,7 +183,7 @@ def train_steps(
     state: before the steps.
     images: uint8 `(M', H, W, C)`, all the training images; those from M on are never
       drawn (see `mesh.place_images`).
-    labels: int32 `(M,)`.
+    labels: int32 `(M,)`, or class probabilities, float32 `(M, K)`.
     class_weights: float32 `(K,)`.
     num_steps: number of steps; they must not exceed the end of the epoch.
     batch_size: N.
@@ -218,7 +223,7 @@ def train_on_batches(
   Args:
     state: before the steps.
     images: uint8 `(T, N, H, W, C)`.
-    labels: int32 `(T, N)`.
+    labels: int32 `(T, N)`, or class probabilities, float32 `(T, N, K)`.
     class_weights: float32 `(K,)`.
     **step_arguments: those of `train_step`.
 

@@ -49,6 +49,9 @@ _LATER_SETTINGS = {
   "input.equalize": "none",
   "input.equalize_share": 0.5,
   "data.drop_duplicates": False,
+  "data.label_noise.rate": 0.0,
+  "data.label_noise.confusion": [],
+  "data.label_noise.seed": 0,
   "data.near_duplicates.max_distance": 12,
   "data.near_duplicates.min_correlation": 0.9,
   "optimizer.name": "adam",
@@ -108,6 +111,20 @@ def write_fingerprint(found: Mapping[str, Any], workdir: str | os.PathLike) -> N
     files.write_atomically(pathlib.Path(workdir) / "data.json", text.encode())
 
 
+def read_fingerprint(workdir: str | os.PathLike) -> dict[str, Any]:
+  """The fingerprint in a workdir's data.json, by split; empty if there is no such file.
+
+  Raises:
+    ValueError: if it is damaged.
+  """
+  path = pathlib.Path(workdir) / "data.json"
+  if not path.exists():
+    return {}
+  remedy = "delete it if config.data is that of the run, or use another --workdir"
+  found = read_json(path, remedy=remedy)
+  return read_json(path, dict.fromkeys(found, dict), remedy=remedy)
+
+
 def check_same_data(
   datasets: Mapping[str, Dataset], workdir: str | os.PathLike
 ) -> None:
@@ -138,7 +155,7 @@ def check_same_fingerprint(
     ValueError: if a split has other images, labels or classes.
   """
   path = pathlib.Path(workdir) / "data.json"
-  old = read_data(workdir) or {}
+  old = read_fingerprint(workdir)
   for name, new in found.items():
     if different := fingerprints.different_data(new, old.get(name, {})):
       raise ValueError(
@@ -149,20 +166,6 @@ def check_same_fingerprint(
   trained = fingerprints.form_counts({**old, **found}).get("train")
   for name, counts in fingerprints.form_counts(found).items():
     fingerprints.warn_of_other_form(trained, counts, f"evaluated ({name}) on")
-
-
-def read_data(workdir: str | os.PathLike) -> dict[str, Any] | None:
-  """The fingerprint in a workdir's data.json, by split; None if there is no such file.
-
-  Raises:
-    ValueError: if it is damaged.
-  """
-  path = pathlib.Path(workdir) / "data.json"
-  if not path.exists():
-    return None
-  remedy = "delete it if config.data is that of the run, or use another --workdir"
-  found = read_json(path, remedy=remedy)
-  return read_json(path, dict.fromkeys(found, dict), remedy=remedy)
 
 
 def _describe_forms(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
@@ -236,7 +239,7 @@ def check_readable(workdir: str | os.PathLike) -> None:
   Raises:
     ValueError: if data.json or provenance.jsonl is damaged.
   """
-  read_data(workdir)
+  read_fingerprint(workdir)
   read_provenance(workdir)
 
 

@@ -33,6 +33,7 @@ _FIGURES = {
   "loss": ("loss",),
   "deduplicated accuracy": ("deduplicated", "accuracy"),
   "accuracy with test-time augmentation": ("test_time_augmentation", "accuracy"),
+  "expected accuracy under the votes": ("votes", "expected_accuracy"),
 }
 
 

@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import flags
+from absl import flags, logging
 
 from emosynth_jax import data
 from emosynth_jax.analysis.embeddings import plots as embedding_plots
 from emosynth_jax.utils import files, npz, plotting, text_table
 from emosynth_jax.workdir import provenance as run_provenance
 from experiments.lib import toy_embeddings
+
+_TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 
 
 def format_summary(
@@ -159,12 +161,35 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
 
   Args:
     given: the flags.
-    path: the PNG file; the .txt, .json and .npz files have the same stem.
+    path: the PNG file of MNIST; the .txt, .json and .npz files have the same
+      stem, and those of another data set its name at the end.
+
+  Raises:
+    FileNotFoundError: if none of the data sets is there.
+    ValueError: for another data set.
   """
+  if unknown := [name for name in given.data if name not in _TITLES]:
+    raise ValueError(
+      f"--data: expected some of {', '.join(_TITLES)}, got {unknown[0]!r}"
+    )
+  missing = []
+  for name in given.data:
+    own = path if name == "mnist" else path.with_name(f"{path.stem}-{name}.png")
+    try:
+      _make_one(name, given, own)
+    except FileNotFoundError as error:
+      missing.append(error)
+      logging.warning("%s is not drawn: %s", name, error)
+  if missing and len(missing) == len(given.data):
+    raise missing[0]
+
+
+def _make_one(name: str, given: Any, path: pathlib.Path) -> None:
+  """The figure of one data set."""
 
   def load(split, limit):
     return data.load_splits(
-      "mnist", given.data_dir, (split,), validation_fraction=0.1, seed=0, limit=limit
+      name, given.data_dir, (split,), validation_fraction=0.1, seed=0, limit=limit
     )[split]
 
   training, validation = load("train", given.images), load("validation", 2000)
@@ -172,7 +197,8 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
   found = toy_embeddings.run_all(training, validation, seeds, given.epochs)
   provenance = run_provenance.provenance()
   protocol = {
-    "data": f"MNIST, {len(training)} of train; metrics of {len(validation)} held out",
+    "data": f"{_TITLES[name]}, {len(training)} of train; metrics of "
+    f"{len(validation)} held out",
     "training": f"Adam from {toy_embeddings.LEARNING_RATE} by a cosine, batches of "
     f"{toy_embeddings.BATCH_SIZE}, {given.epochs} epochs, no augmentation",
     "losses": "; ".join(
@@ -207,8 +233,8 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
     found,
     validation.labels,
     validation.class_names,
-    f"MNIST, {len(training):,} images of train; plotted: {len(validation):,} held "
-    f"out, seed {seeds[0]}",
+    f"{_TITLES[name]}, {len(training):,} images of train; plotted: "
+    f"{len(validation):,} held out, seed {seeds[0]}",
   )
   print(text, end="")
   print(f"{path.name}, .txt, .json and .npz are in {path.parent}")
@@ -217,6 +243,11 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
 def define_flags() -> None:
   """Defines the command's flags."""
   flags.DEFINE_string("data_dir", "data/tfds", "Data set directory.")
+  flags.DEFINE_list(
+    "data",
+    list(_TITLES),
+    "Data sets: mnist, cifar10 or both. One that is not there is left out.",
+  )
   flags.DEFINE_integer("seeds", 3, "Number of seeds, from 0.", 1)
   flags.DEFINE_integer(
     "images",

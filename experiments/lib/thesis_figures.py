@@ -75,6 +75,18 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
   points = ["--points=1000"]
   return [
     Figure(
+      ("3.4",),
+      "samples",
+      "Sample images of MNIST, SVHN and CIFAR-10",
+      data="mnist",
+      notes=[
+        "Two training images of each class, drawn with a fixed seed. --data takes any "
+        "other data set too, such as --data=fer2013:data or "
+        "--data=raf_db:data:channels=1,image_size=48. A data set that is not there is "
+        "left out, and the text beside the image says so.",
+      ],
+    ),
+    Figure(
       ("3.5",),
       "curves",
       "Accuracy and loss by epoch of EmoSynthNet on MNIST and CIFAR-10",
@@ -130,17 +142,19 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
     Figure(
       ("4.2",),
       "toy networks",
-      "Embeddings of two and three dimensions on MNIST, by loss",
+      "Embeddings of two and three dimensions on MNIST and CIFAR-10, by loss",
       data="mnist",
       notes=[
         "A small network whose embedding is plotted without projection: in the plane, "
         "or as a direction in space. Cross-entropy (softmax), MAM-SoftMax, "
         "MAM-SoftMax with SCE, and ArcFace for reference, on a few thousand images; "
-        "two to three minutes on one core. For one seed, all losses have the same "
-        "initialization and batches. Metrics are of validation images, held out of "
-        "train and not used for selection.",
+        "two to three minutes a data set on one core. The thesis's figure is on "
+        "CIFAR-10, of which so small a network learns little. For one seed, all losses "
+        "have the same initialization and batches. Metrics are of validation images, "
+        "held out of train and not used for selection.",
         "Outputs: figure_4_2.png (the first seed), figure_4_2.txt and .json (all "
-        "seeds), figure_4_2.npz (embeddings and the last layers' weights).",
+        "seeds), figure_4_2.npz (embeddings and the last layers' weights) of MNIST, "
+        "figure_4_2-cifar10.png and so on of CIFAR-10.",
         "The last layer has no bias, as in the papers on angular margins, so that the "
         "classes are separated by angle. The thesis does not describe its network: "
         "the setting is this project's own.",

@@ -56,7 +56,7 @@ class ToyNetwork(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> Any:
-    """Maps `(N, 32, 32, 1)` to logits `(N, K)` and "pre_logits" `(N, dim)`."""
+    """Maps `(N, 32, 32, C)` to logits `(N, K)` and "pre_logits" `(N, dim)`."""
     x = images
     for i, features in enumerate((16, 32, 64), start=1):
       x = layers.Conv(features, name=f"conv{i}")(layers.average_pool(x, 2, 2))

@@ -58,6 +58,8 @@ def test_every_row_has_a_valid_config_under_one_recipe(table, scale):
     # Printed in the thesis's tables 3.1, 3.3, 3.4 and 4.1.
     ("table_3_1", "cifar10", "resnet50,mse", 81.76),
     ("table_3_1", "mnist", "ce", 99.61),
+    # Derived from its text: 0.05 below EmoSynthNet's 99.63.
+    ("table_3_1", "mnist", "vgg19,mse", 99.58),
     ("table_3_3", "cifar10", "vgg19,ce", 86.03),
     ("table_4_1", "cifar10", "mam", 93.63),
     ("table_4_1", "mnist", "mse", 99.63),

@@ -80,18 +80,30 @@ _WEIGHTS = np.array([0.5, 1.0, 3.0], np.float32)
 
 
 @pytest.mark.parametrize(
-  ("clip", "scale", "input_scale", "weights", "mixup"),
+  ("clip", "scale", "input_scale", "weights", "mixup", "soft"),
   [
-    (0.0, 1.0, 1 / 255, np.ones(3, np.float32), None),
-    (0.05, 0.1, 1 / 512, _WEIGHTS, None),
-    (0.0, 1.0, 1 / 255, _WEIGHTS, _mix_with_next),
+    (0.0, 1.0, 1 / 255, np.ones(3, np.float32), None, False),
+    (0.05, 0.1, 1 / 512, _WEIGHTS, None, False),
+    (0.0, 1.0, 1 / 255, _WEIGHTS, _mix_with_next, False),
+    (0.0, 1.0, 1 / 255, _WEIGHTS, None, True),
+    (0.0, 1.0, 1 / 255, _WEIGHTS, _mix_with_next, True),
   ],
-  ids=["plain", "clipped, decayed, weighted", "mixed, weighted"],
+  ids=[
+    "plain",
+    "clipped, decayed, weighted",
+    "mixed, weighted",
+    "soft labels, weighted",
+    "soft labels, mixed, weighted",
+  ],
 )
 def test_steps_are_adam_on_the_weighted_mean_loss(
-  batch, clip, scale, input_scale, weights, mixup
+  batch, clip, scale, input_scale, weights, mixup, soft
 ):
   images, labels = batch
+  targets = np.eye(3, dtype=np.float32)[labels]
+  if soft:
+    # The most probable class is still the label.
+    targets = 0.6 * targets + 0.4 * np.float32([0.1, 0.4, 0.5])
   model = TinyNetwork()
   state = tiny_network.create_state(model, gradient_clip=clip)
   state = state.replace(
@@ -103,7 +115,8 @@ def test_steps_are_adam_on_the_weighted_mean_loss(
     functools.partial(train_step, **_arguments(optimizer=optimizer, mixup=mixup))
   )
 
-  inputs, targets = np.asarray(images, np.float32), np.eye(3, dtype=np.float32)[labels]
+  given = targets if soft else labels
+  inputs = np.asarray(images, np.float32)
   if mixup:
     inputs = 0.7 * inputs + 0.3 * np.concatenate([inputs[1:], inputs[:1]])
     targets = 0.7 * targets + 0.3 * np.concatenate([targets[1:], targets[:1]])
@@ -125,7 +138,7 @@ def test_steps_are_adam_on_the_weighted_mean_loss(
   second = jax.tree.map(np.zeros_like, params)
   loss_sum = norm_sum = correct = cross_entropy_sum = 0
   for t in range(1, 4):
-    state = step(state, images, labels, weights)
+    state = step(state, images, given, weights)
 
     (value, (logits, batch_stats, cross_entropy)), gradient = jax.value_and_grad(
       loss_of, has_aux=True

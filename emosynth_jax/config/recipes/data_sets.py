@@ -28,7 +28,11 @@ def mnist(variants: str | None = None) -> ml_collections.ConfigDict:
 def svhn(variants: str | None = None) -> ml_collections.ConfigDict:
   """Config of EmoSynthNet on SVHN, cropped digits (Netzer et al. 2011)."""
   data = {"name": "svhn", "data_dir": "data/tfds"}
-  return _make({"data": data}, variants, small_epochs=8, cutout_side=8, mirrored=False)
+  # A fifth of the digits are 1, a sixteenth are 9.
+  changes = {"data": data, "class_weights": "balanced"}
+  return _make(
+    changes, variants, small_epochs=8, cutout_side=8, mirrored=False, balanced=True
+  )
 
 
 def synthetic_faces(variants: str | None = None) -> ml_collections.ConfigDict:
@@ -43,12 +47,29 @@ def fer2013(variants: str | None = None) -> ml_collections.ConfigDict:
   return _make(changes, variants, small_epochs=12, balanced=True)
 
 
+def fer_plus(variants: str | None = None) -> ml_collections.ConfigDict:
+  """Config of EmoSynthNet on FER+ (Barsoum et al. 2016).
+
+  Two more variants: "votes" trains on the raters' votes, "seven" leaves out contempt.
+  """
+  options = {"labels": "majority", "num_classes": 8}
+  more: dict[str, Mapping[str, Any]] = {
+    "votes": {"data": {"options": {"labels": "votes"}}},
+    "seven": {"data": {"options": {"num_classes": 7}}},
+  }
+  changes = {"data": {"name": "fer_plus", "options": options}}
+  return _make(changes, variants, small_epochs=12, balanced=True, more=more)
+
+
 def raf_db(variants: str | None = None) -> ml_collections.ConfigDict:
   """Config of EmoSynthNet on RAF-DB, basic emotions (Li et al. 2017)."""
   # As FER-2013's images, so that a network of one can be used on the other.
   options = {"image_size": 48, "channels": 1}
+  # The thesis crops at random (chapter 5), by a size that it does not state.
   changes = _FACES | {"data": {"name": "raf_db", "options": options}}
-  return _make(changes, variants, small_epochs=30, balanced=True)
+  config = _make(changes, variants, small_epochs=30, balanced=True)
+  config.augment.crop_padding = 4  # whatever the variant
+  return config
 
 
 def ck_plus(variants: str | None = None) -> ml_collections.ConfigDict:
@@ -68,6 +89,7 @@ def _make(
   cutout_side: int = 12,
   mirrored: bool = True,
   balanced: bool = False,
+  more: Mapping[str, Mapping] = {},
 ) -> ml_collections.ConfigDict:
   """Makes a data set's config: the recipe, its own changes, and the variants."""
   config = defaults.get_default_config()
@@ -78,5 +100,5 @@ def _make(
     "thesis": training.thesis(balanced=balanced),
     "strong": training.strong(mirrored=mirrored, cutout_side=cutout_side),
   }
-  every = config_variants.all_variants() | own
+  every = config_variants.all_variants() | own | dict(more)
   return config_variants.apply_variants(config, every, variants)

@@ -4,7 +4,7 @@ import pathlib
 from typing import Any
 
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.data.datasets import tfds_records
+from emosynth_jax.data.datasets import _original_files, tfds_records
 
 CLASS_NAMES = (
   "airplane",
@@ -28,19 +28,23 @@ _EXPECTED: dict[str, Any] = {
 
 
 def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
-  """Reads one split of CIFAR-10 as TFDS has prepared it.
+  """Reads one split of CIFAR-10.
 
   Args:
-    data_dir: TFDS's data folder, which holds `cifar10/<version>`.
+    data_dir: TFDS's data folder, which holds `cifar10/<version>`; or a folder that
+      holds `cifar-10-batches-py/` or its files, or `cifar-10-python.tar.gz`, itself or
+      in its subfolder `cifar10`.
     split: "train" (50,000 images) or "test" (10,000).
 
   Returns:
     A `Dataset` of RGB images `(N, 32, 32, 3)`.
 
   Raises:
-    FileNotFoundError: the data set isn't prepared there.
+    FileNotFoundError: the data set isn't there.
     ValueError: the split is unknown or the data malformed.
   """
+  if (original := _load_original(data_dir, split)) is not None:
+    return original
   return tfds_records.read("cifar10", data_dir, split, **_EXPECTED)
 
 
@@ -53,4 +57,19 @@ def open_split(
     data_dir, split: as `load` takes them.
     share: see `tfds_records.open_split`.
   """
+  if (original := _load_original(data_dir, split)) is not None:
+    return original
   return tfds_records.open_split("cifar10", data_dir, split, share=share, **_EXPECTED)
+
+
+def _load_original(data_dir: str | pathlib.Path, split: str) -> Dataset | None:
+  """The split from its pickles; None if TFDS has prepared it, or they are missing."""
+  tfds_records.check_split_name("cifar10", split, COUNTS)
+  if tfds_records.is_prepared("cifar10", data_dir):
+    return None
+  found = _original_files.read_cifar10(pathlib.Path(data_dir), split)
+  if found is None:
+    return None
+  images, labels, sources = found
+  tfds_records.warn_if_partial(data_dir, split, len(images), COUNTS)
+  return Dataset(images, labels, CLASS_NAMES, split, tuple(sources))

@@ -29,6 +29,7 @@ from absl import logging
 
 from emosynth_jax.data import class_names, listing
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.datasets import _ckextended
 from emosynth_jax.data.datasets.fer2013 import CLASS_NAMES
 from emosynth_jax.data.datasets.folds import rows_of_split, stratified_group_folds
 from emosynth_jax.data.images import decoding, face_crop, face_detector
@@ -40,9 +41,10 @@ CODES = ("neutral", "angry", "neutral", "disgust", "fear", "happy", "sad", "surp
 FOLDERS = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
 NUM_FRAMES = 981  # Three of each of the 327 labeled sequences, in either layout.
 SPLITS = ("train", "validation", "test")
-PROTOCOLS = ("by_subject", "by_frame_leaky")
+PROTOCOLS = ("by_subject", "by_frame_leaky", "usage_leaky")
 CROPS = ("centre", "landmarks", "detector")
 
+_PLACES = ("", "ck_plus", "CK+")
 _IMAGES, _EMOTION, _CK48 = "cohn-kanade-images", "Emotion", "CK+48"
 _FRAME = re.compile(r"(S\d{3})_(\d{3})_(\d{8})\.png")
 
@@ -75,7 +77,9 @@ def load(
     protocol: "by_subject" splits the folds by subject, see `stratified_group_folds`.
       "by_frame_leaky" splits by single frames, as many papers do: neighbors in time of
       a test frame are then in the training set, and the result does not generalize to
-      unseen subjects. It exists to measure that leak.
+      unseen subjects. It exists to measure that leak. "usage_leaky" is for Kaggle's
+      `ckextended.csv` and its column Usage, beside the folder's other layouts: it names
+      no subjects, so that a test subject is in the training set too.
     fold: the test fold, 0 to `folds` - 1.
     folds: the number of folds, 3 or more.
     image_size: side in pixels to which every image is resized.
@@ -103,6 +107,18 @@ def load(
     if value not in known:
       raise ValueError(f"{name}: expected one of {list(known)}, got {value!r}")
   image_files.check_options(image_size, channels)
+  table = _find_table(pathlib.Path(data_dir))
+  if protocol == "usage_leaky":
+    if table is None:
+      raise FileNotFoundError(
+        f"no {_ckextended.FILE} at {data_dir}, which the protocol usage_leaky reads"
+      )
+    if crop != "centre":
+      raise ValueError(f"crop: the faces of {table} are cropped already; got {crop!r}")
+    logging.warning(
+      "CK+: %s names no subjects: its results say nothing about unseen ones", table
+    )
+    return _ckextended.load(table, split, image_size=image_size, channels=channels)
   root, is_ck48 = _find(pathlib.Path(data_dir))
   if is_ck48 and crop != "centre":
     raise ValueError(f"crop: the images of {root} are already cropped; got {crop!r}")
@@ -137,9 +153,19 @@ def load(
   ).with_pixel_forms()
 
 
+def _find_table(data_dir: pathlib.Path) -> pathlib.Path | None:
+  """Finds ckextended.csv."""
+  if data_dir.is_file() and data_dir.suffix == ".csv":
+    return data_dir
+  folders = listing.places(data_dir, _PLACES)
+  return next(
+    (f / _ckextended.FILE for f in folders if (f / _ckextended.FILE).is_file()), None
+  )
+
+
 def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
   """Finds the folder of either layout; also returns whether it is CK+48."""
-  folders = listing.places(data_dir, ("ck_plus", "CK+"))
+  folders = listing.places(data_dir, _PLACES)
   for folder in folders:
     if (folder / _IMAGES).is_dir() and (folder / _EMOTION).is_dir():
       return folder, False
@@ -149,6 +175,12 @@ def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
       for path in listing.visible(folder)
     ):
       return folder, True
+  if (table := _find_table(data_dir)) is not None:
+    raise ValueError(
+      f"{table} names no subjects, so that folds cannot be made of it: use "
+      "config.data.options.protocol=usage_leaky for its own split (results then say "
+      "nothing about unseen subjects), or CK+ from its authors"
+    )
   raise FileNotFoundError(
     f"no CK+ at {data_dir} ({listing.describe(data_dir)}): looked for {_IMAGES}/ with "
     f"{_EMOTION}/, and for {_CK48}/, there and in its subfolders, ck_plus and CK+ "

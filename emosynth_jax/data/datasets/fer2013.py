@@ -8,7 +8,7 @@ Goodfellow et al., "Challenges in Representation Learning", 2013
 - JPEG files in `train/<class>/Training_*.jpg` and
   `test/<class>/{PublicTest,PrivateTest}_*.jpg`, as Kaggle's msambare/fer2013 has
   them, zipped (`fer2013.zip`, `archive.zip`) or unpacked. A class folder has any of the
-  class's names (see `class_names.ALIASES`) or its label, 0 to 6. Copies whose file
+  class's names (see `class_names.canonical`) or its label, 0 to 6. Copies whose file
   names are lost have one test split, for the protocol "thesis_28709_7178" alone.
 
 A zip may hold a table as well.
@@ -185,7 +185,7 @@ def _load_table(
   # NumPy before 2.3 only warns about invalid numbers, and returns those before them.
   with warnings.catch_warnings():
     warnings.simplefilter("error", DeprecationWarning)
-    for line, emotion, pixels, usage in _table_rows(path, file):
+    for line, emotion, pixels, usage in _rows_of(path, file):
       where = f"{path}, line {line}"
       if usage not in USAGES.values():
         raise ValueError(
@@ -194,15 +194,19 @@ def _load_table(
       if emotion not in _NUMBERS:
         raise ValueError(f"{where}: emotion: expected 0..6, got {emotion!r}")
       if usage in usages:
-        images.append(_parse_pixels(pixels, where))
+        images.append(parse_pixels(pixels, where))
         labels.append(int(emotion))
         sources.append(f"{name} line {line}")
   return images, labels, sources
 
 
-def _table_rows(
-  path: pathlib.Path, file: IO[str]
-) -> Iterator[tuple[int, str, str, str]]:
+def table_rows(path: pathlib.Path) -> Iterator[tuple[int, str, str, str]]:
+  """Yields (line number, emotion, pixels, Usage) of each row of a file, stripped."""
+  with path.open(encoding="utf-8-sig", newline="") as file:
+    yield from _rows_of(path, file)
+
+
+def _rows_of(path: pathlib.Path, file: IO[str]) -> Iterator[tuple[int, str, str, str]]:
   """Yields (line number, emotion, pixels, Usage) of each row, stripped."""
   reader = csv.reader(file)
   try:
@@ -230,7 +234,8 @@ def _table_rows(
     ) from error
 
 
-def _parse_pixels(text: str, where: str) -> np.ndarray:
+def parse_pixels(text: str, where: str) -> np.ndarray:
+  """The image of a table's pixels column: uint8 `(48, 48, 1)`."""
   try:
     pixels = np.fromstring(text, dtype=np.int64, sep=" ")
   except (ValueError, DeprecationWarning) as error:

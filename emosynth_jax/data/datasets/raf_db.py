@@ -8,7 +8,7 @@ researchers on request; two layouts are supported:
   lines are `train_00001.jpg 5`, and the aligned faces
   `Image/aligned/train_00001_aligned.jpg`, themselves or in a folder `aligned` there;
 - the copies sorted into `train/<label>/*` and `test/<label>/*`, label 1 to 7 or a name
-  of the class (see `class_names.ALIASES`).
+  of the class (see `class_names.canonical`).
 
 Labels become FER-2013's classes by name, so that networks and reports of the two agree.
 Rows keep the order of the list; files are sorted by label and name.

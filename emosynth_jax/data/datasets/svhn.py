@@ -3,8 +3,10 @@
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.data.datasets import tfds_records
+from emosynth_jax.data.datasets import _original_files, tfds_records
 
 CLASS_NAMES = tuple("0123456789")
 COUNTS = {"train": 73257, "test": 26032, "extra": 531131}
@@ -16,31 +18,76 @@ _EXPECTED: dict[str, Any] = {
 }
 
 
-def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
-  """Reads one split of SVHN's cropped digits as TFDS has prepared them.
+def load(
+  data_dir: str | pathlib.Path, split: str, *, with_extra: bool = False
+) -> Dataset:
+  """Reads one split of SVHN's cropped digits.
 
   Args:
-    data_dir: TFDS's data folder, which holds `svhn_cropped/<version>`.
+    data_dir: TFDS's data folder, which holds `svhn_cropped/<version>`; or a folder that
+      holds `train_32x32.mat` and the others, itself or in its subfolder `svhn`.
     split: "train" (73,257 images), "test" (26,032) or "extra" (531,131 easier ones,
       1.6 GB in memory).
+    with_extra: whether "train" is train and extra together, 604,388 images.
 
   Returns:
     A `Dataset` of RGB images `(N, 32, 32, 3)`; the label of digit zero is 0.
 
   Raises:
-    FileNotFoundError: the data set isn't prepared there.
+    FileNotFoundError: the data set isn't there.
     ValueError: the split is unknown or the data malformed.
   """
+  if with_extra and split == "train":
+    return _join(load(data_dir, "train"), load(data_dir, "extra"))
+  if (original := _load_original(data_dir, split)) is not None:
+    return original
   return tfds_records.read("svhn", data_dir, split, **_EXPECTED)
 
 
 def open_split(
-  data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share
+  data_dir: str | pathlib.Path,
+  split: str,
+  *,
+  share: tfds_records.Share,
+  with_extra: bool = False,
 ) -> Dataset:
   """Like `load`, but reads each image on access.
 
+  Original files, and train with extra, are read as a whole.
+
   Args:
-    data_dir, split: as `load` takes them.
+    data_dir, split, with_extra: as `load` takes them.
     share: see `tfds_records.open_split`.
   """
+  if with_extra and split == "train":
+    return load(data_dir, split, with_extra=True)
+  if (original := _load_original(data_dir, split)) is not None:
+    return original
   return tfds_records.open_split("svhn", data_dir, split, share=share, **_EXPECTED)
+
+
+def _join(train: Dataset, extra: Dataset) -> Dataset:
+  return Dataset(
+    np.concatenate([train.images, extra.images]),
+    np.concatenate([train.labels, extra.labels]),
+    CLASS_NAMES,
+    "train",
+    (*train.sources, *extra.sources),
+    official_split="train and extra",
+  )
+
+
+def _load_original(data_dir: str | pathlib.Path, split: str) -> Dataset | None:
+  """The split from its .mat file; None if TFDS has prepared it, or it is missing."""
+  tfds_records.check_split_name("svhn", split, COUNTS)
+  if tfds_records.is_prepared("svhn", data_dir):
+    return None
+  paths = _original_files.find_files(
+    pathlib.Path(data_dir), ("", "svhn"), [[f"{split}_32x32.mat"]]
+  )
+  if paths is None:
+    return None
+  images, labels = _original_files.read_svhn(paths[0])
+  tfds_records.warn_if_partial(paths[0], split, len(images), COUNTS)
+  sources = tuple(f"{paths[0].name}[{i}]" for i in range(len(images)))
+  return Dataset(images, labels, CLASS_NAMES, split, sources)

@@ -15,6 +15,13 @@ from emosynth_jax.data.images.lazy import LazyImages
 # TFDS's name of each data set.
 NAMES = {"cifar10": "cifar10", "mnist": "mnist", "svhn": "svhn_cropped"}
 
+# The files in which the authors publish each data set; they are read as they are.
+ORIGINAL_FILES = {
+  "cifar10": "cifar-10-batches-py/ or cifar-10-python.tar.gz",
+  "mnist": "train-images-idx3-ubyte and the other three IDX files, gzipped or not",
+  "svhn": "train_32x32.mat and test_32x32.mat",
+}
+
 _RECORDS_AT_A_TIME = 1 << 16
 
 Share = Callable[[int, Callable[[range], np.ndarray]], np.ndarray]
@@ -104,6 +111,31 @@ def open_split(
   return Dataset(images, labels, tuple(class_names), split, sources)
 
 
+def is_prepared(name: str, data_dir: str | pathlib.Path) -> bool:
+  """Returns whether TFDS has prepared a data set in a folder."""
+  return bool(_versions(name, pathlib.Path(data_dir)))
+
+
+def warn_if_partial(
+  where: str | pathlib.Path, split: str, count: int, counts: Mapping[str, int]
+) -> None:
+  """Logs a warning if a split has another number of images than the whole data set."""
+  if count != counts[split]:
+    logging.warning(
+      "%s: %d images in split %r; the whole data set has %d",
+      where,
+      count,
+      split,
+      counts[split],
+    )
+
+
+def check_split_name(name: str, split: str, counts: Mapping[str, int]) -> None:
+  """Raises ValueError for a split that the data set does not have."""
+  if split not in counts:
+    raise ValueError(f"{name}: split: expected one of {list(counts)}, got {split!r}")
+
+
 def _checked_source(
   name: str,
   data_dir: str | pathlib.Path,
@@ -112,19 +144,11 @@ def _checked_source(
   class_names: Sequence[str],
   counts: Mapping[str, int],
 ):
-  if split not in counts:
-    raise ValueError(f"{name}: split: expected one of {list(counts)}, got {split!r}")
+  check_split_name(name, split, counts)
   folder = _newest_version(name, pathlib.Path(data_dir))
   source = _open(folder, split)
   _check_features(source.dataset_info.features, folder, image_shape, class_names)
-  if len(source) != counts[split]:
-    logging.warning(
-      "%s: %d images in split %r; the whole data set has %d",
-      folder,
-      len(source),
-      split,
-      counts[split],
-    )
+  warn_if_partial(folder, split, len(source), counts)
   return source
 
 
@@ -151,17 +175,22 @@ def _features(source, rows: Sequence[int]):
       yield tf_example_pb2.Example.FromString(record).features.feature
 
 
-def _newest_version(name: str, data_dir: pathlib.Path) -> pathlib.Path:
+def _versions(name: str, data_dir: pathlib.Path) -> list[pathlib.Path]:
   # A preparation that was cut short leaves a folder like 3.0.1.incompleteABCDEF.
-  versions = [
+  return [
     path.parent
     for path in (data_dir / NAMES[name]).glob("*/dataset_info.json")
     if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
   ]
+
+
+def _newest_version(name: str, data_dir: pathlib.Path) -> pathlib.Path:
+  versions = _versions(name, data_dir)
   if not versions:
     raise FileNotFoundError(
       f"no data set {NAMES[name]!r} prepared in {data_dir} (looked for "
-      f"{NAMES[name]}/<version>/dataset_info.json). Prepare it once, with the extra "
+      f"{NAMES[name]}/<version>/dataset_info.json), and none of its original files: "
+      f"{ORIGINAL_FILES[name]}. Put those there, or prepare it once, with the extra "
       f"'tfds' (TensorFlow) installed: python -m emosynth_jax.data.prepare {name} "
       f"--data_dir={data_dir}"
     )
