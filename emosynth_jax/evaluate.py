@@ -26,7 +26,7 @@ from emosynth_jax.training.eval_step import (
   compute_logits,
 )
 from emosynth_jax.training.restore import load_best
-from emosynth_jax.utils import files
+from emosynth_jax.utils import cli, files
 from emosynth_jax.workdir import metric_writer, own_parts, provenance
 from emosynth_jax.workdir import record as run_record
 
@@ -236,3 +236,7 @@ def _describe_own_code(workdir: pathlib.Path) -> dict[str, str]:
 
 def _each_once(records: list[dict[str, Any]], key: str) -> str:
   return ", ".join(dict.fromkeys(str(record[key]) for record in records)) or "unknown"
+
+
+if __name__ == "__main__":
+  cli.fail("this module is no command; run python -m emosynth_jax.main --config=...")

@@ -17,6 +17,7 @@ A run is data-parallel over all devices. In a multi-process job each process is 
 with the same command: see docs/scaling.md.
 """
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -24,16 +25,22 @@ import sys
 import time
 import traceback
 
-from absl import app, flags
+from absl import flags, logging
 from ml_collections import config_flags
 
+from emosynth_jax import __version__
 from emosynth_jax.config import recipes, renamed
+from emosynth_jax.config.command_line import (
+  apply_data_dir,
+  define_data_dir,
+  parse_config_flags,
+)
+from emosynth_jax.utils import cli, log_file, stop_signal
 from emosynth_jax.utils.cli import (
   define_trust,
   expect_flags_only,
   fail,
   mistakes_in_one_line,
-  parse_config_flags,
   show_in_help,
   start_logging,
   use_compilation_cache,
@@ -57,6 +64,7 @@ _WORKDIR = flags.DEFINE_string(
   "and seeds.json; by default each seed is in the folder of a single run, and the two "
   "files are in runs/...-seeds.",
 )
+_DATA_DIR = define_data_dir()
 _SEEDS = flags.DEFINE_list(
   "seeds",
   [],
@@ -138,6 +146,21 @@ def main(argv: list[str]) -> None:
   """Runs the requested mode."""
   expect_flags_only(argv)
   start_logging()
+  with stop_signal.StopSignal(ends_process=True) as stop:
+    # In the phases without a training there is nothing to save.
+    stop.at_once = lambda: None
+    _run_mode(stop)
+  if stop.number:
+    from emosynth_jax.parallel import distributed
+
+    # The other processes of a job must not be waited for.
+    if distributed.is_joined():
+      sys.exit(stop_signal.EXIT_CODE + stop.number)
+    stop_signal.end_process(stop.number)
+
+
+def _run_mode(stop: stop_signal.StopSignal) -> None:
+  logging.info("emosynth_jax %s", __version__)
   use_compilation_cache()
   # Imported after flag parsing: --help does not need it.
   from emosynth_jax.config import defaults
@@ -147,11 +170,15 @@ def main(argv: list[str]) -> None:
   from emosynth_jax.workdir import own_parts
 
   config = _CONFIG.value
+  apply_data_dir(config, _DATA_DIR.value)
   overridden = set(config_flags.get_override_values(flags.FLAGS["config"]))
   with mistakes_in_one_line(_TRACEBACK.value, epoch.NonFiniteError):
     config = defaults.without_foreign_arguments(config, overridden)
     defaults.check_config(config)
     _join_job()
+    if distributed.is_joined():
+      # The other processes have to hear of a stop.
+      stop.at_once = None
     try:
       seeds = parse_seeds(_SEEDS.value)
       distributed.check_same(
@@ -163,11 +190,11 @@ def main(argv: list[str]) -> None:
       build.check_parts(own)
       run_one = functools.partial(_run_one, load=run_data.share(own))
       if seeds:
-        _run_seeds(config, seeds, run_one)
+        _run_seeds(config, seeds, run_one, stop)
       elif _COMPARE.value:
         raise ValueError("--compare: requires --seeds")
       else:
-        run_one(config, _workdir(f"seed{config.seed}"), began=_START)
+        run_one(config, _workdir(f"seed{config.seed}"), began=_START, stop=stop)
     except (RuntimeError, TimeoutError) as error:
       if _TRACEBACK.value:
         raise
@@ -204,16 +231,27 @@ def _join_job() -> None:
 def _run_one(config, workdir, *, load, **where):
   """Trains and evaluates; returns the report, or None if training was interrupted."""
   from emosynth_jax import evaluate, train_loop
+  from emosynth_jax.parallel import distributed
 
-  if _MODE.value == "eval":
-    return evaluate.evaluate_run(config, workdir, devices=where.get("devices"))
+  is_eval = _MODE.value == "eval"
   file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
-  if not train_loop.train(config, workdir, load=load, config_file=file, **where):
+  if not is_eval and not train_loop.train(
+    config, workdir, load=load, config_file=file, **where
+  ):
     return None
-  return evaluate.evaluate_run(config, workdir, devices=where.get("devices"), load=load)
+  with contextlib.ExitStack() as stack:
+    if workdir.is_dir() and distributed.is_first():
+      stack.enter_context(log_file.kept_in(workdir))
+    logging.info("evaluating the best checkpoint of %s", workdir)
+    return evaluate.evaluate_run(
+      config,
+      workdir,
+      devices=where.get("devices"),
+      load=None if is_eval else load,
+    )
 
 
-def _run_seeds(config, seeds, run_one):
+def _run_seeds(config, seeds, run_one, stop):
   import jax
 
   from emosynth_jax.parallel import concurrent_runs, distributed
@@ -238,6 +276,7 @@ def _run_seeds(config, seeds, run_one):
     run_one,
     again=_MODE.value == "eval",
     groups_of=groups_of,
+    stop=stop,
   )
   if reports is None:
     return
@@ -255,9 +294,21 @@ def _run_seeds(config, seeds, run_one):
 def run() -> None:
   """Entry point of the command line."""
   flags.mark_flag_as_required("config")
+  if {"--help", "-help"} & set(sys.argv[1:]):
+    _print_settings()
   # ml_collections reads the overrides of --config from sys.argv.
   sys.argv = renamed.update_arguments(sys.argv)
-  app.run(_main_of_a_job, flags_parser=_parse)
+  cli.run_app(_main_of_a_job, stops_at_once=False, flags_parser=_parse)
+
+
+def _print_settings() -> None:
+  """Prints all settings with their defaults, before the flags."""
+  from emosynth_jax.config import defaults
+
+  print("Settings, with their defaults (emosynth_jax/config/defaults.py says more):\n")
+  for path, value in defaults.flatten(defaults.get_default_config().to_dict()).items():
+    print(f"  --config.{path}={value}")
+  print()
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -16,9 +16,10 @@ from emosynth_jax.data import fingerprints, run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import distributed, failures
 from emosynth_jax.parallel import mesh as meshes
-from emosynth_jax.training import epoch, initialization
+from emosynth_jax.training import build, epoch, initialization, run_header
 from emosynth_jax.training.programs import Programs, build_programs
 from emosynth_jax.training.state import TrainState
+from emosynth_jax.utils import cli, log_file
 from emosynth_jax.utils.progress import Progress
 from emosynth_jax.utils.stop_signal import StopSignal
 from emosynth_jax.workdir import metric_writer, own_parts
@@ -64,11 +65,13 @@ def train(
   """
   began = time.monotonic() if began is None else began
   workdir = pathlib.Path(workdir)
+  build.check_parts(own_parts.of_run(config, workdir))
   distributed.check_same(config.to_json(), "the config")
   distributed.check_shared_folder(workdir)
   with contextlib.ExitStack() as stack:
     stack.enter_context(distributed.held_by_first(run_record.only_training_in(workdir)))
     stop = stack.enter_context(StopSignal()) if stop is None else stop
+    stack.enter_context(_ending_at_once(stop, workdir))
     load = load or run_data.share(config)
     is_whole = _train(config, workdir, began, devices, stop, load, config_file)
   # Done after the signal handlers are restored: a signal in between would be lost.
@@ -79,6 +82,21 @@ def train(
     )
     return False
   return is_whole
+
+
+@contextlib.contextmanager
+def _ending_at_once(stop: StopSignal, workdir: pathlib.Path) -> Iterator[None]:
+  """Context in which a command that a signal ends at once leaves no empty workdir.
+
+  `_train` sets `stop.at_once` to None when there is something to save.
+  """
+  before = stop.at_once
+  if before is not None:
+    stop.at_once = lambda: run_record.remove_unstarted(workdir)
+  try:
+    yield
+  finally:
+    stop.at_once = before
 
 
 def _stopped_by(stop: StopSignal, number: int) -> str:
@@ -97,18 +115,26 @@ def _train(
   run_record.check_same_config(config, workdir)
   run_record.check_readable(workdir)
   mesh = meshes.build_mesh(config.mesh.model, devices)
+  run_header.log_start(config, workdir, mesh)
   # The test split too: an error in it is better reported now than after training.
   datasets, fingerprint = load(mesh)
   run_record.check_same_fingerprint(fingerprint, workdir)
   # Read now, kept after the first steps: the files may be edited in between.
   sources = {} if own_parts.hashes_of(workdir) else own_parts.read_sources(config)
   run = build_programs(own_parts.of_run(config, workdir), datasets, mesh)
+  run_header.log_run(config, run, datasets)
 
-  with _open_outputs(config, workdir) as (checkpoints, writer):
+  with contextlib.ExitStack() as stack:
+    checkpoints, writer = stack.enter_context(_open_outputs(config, workdir))
     state = _restore_or_create(config, workdir, run, checkpoints, writer, datasets)
     progress = Progress(
       first=int(state.step), total=config.num_epochs * run.steps_per_epoch
     )
+    stack.callback(progress.close)
+    # XLA's warnings of a slow compilation go to the log.
+    compiling = stack.enter_context(contextlib.ExitStack())
+    if distributed.is_first():
+      compiling.enter_context(log_file.native_errors_to(workdir))
     first_step = int(state.step)
     saved = epoch_began = time.monotonic()
 
@@ -122,17 +148,23 @@ def _train(
           _keep_record(
             state, first_step, config, workdir, fingerprint, mesh, began, own_code
           )
+          # From here on a stop saves first.
+          stop.at_once = None
         _show_progress(progress, state, run, config)
 
       # A stop or a due save in one process applies to all processes.
       is_late = time.monotonic() - saved > 60 * config.checkpoint.minutes
       stop_number, is_late = distributed.largest(stop.number, is_late)
 
-      if not run.steps_left(state):
+      if not run.steps_left(state) and not stop_number:
         state, epoch_began = _end_epoch(
           state, run, config, workdir, checkpoints, writer, epoch_began
         )
         saved = time.monotonic()
+        # The first validation compiled, and everything is compiled by now.
+        if int(state.epoch) == first_step // run.steps_per_epoch + 1:
+          progress.restart()
+        compiling.close()
         # A stop may have come during the validation.
         stop_number = distributed.largest(stop.number)[0]
       elif stop_number or is_late:
@@ -186,12 +218,15 @@ def _restore_or_create(
   state = initialization.restore_or_create(
     config, workdir, run.experiment, checkpoints, datasets["train"]
   )
+  state = run.place(state)
+
+  # A run that was stopped before an epoch's validation writes that epoch's record anew.
   step = int(state.step)
   digest = checkpoints.stored_records(step) if step else ""
   if writer is not None:
-    writer.rewind(step)
+    writer.rewind(step if run.steps_left(state) else step - 1)
     writer.check(num_epochs=int(state.epoch), digest=digest)
-  return run.place(state)
+  return state
 
 
 def _take_steps(
@@ -289,7 +324,8 @@ def _end_epoch(
   if writer is not None:
     writer.write(int(state.step), record)
     writer.write_timing(int(state.step), {"seconds": now - epoch_began})
-  checkpoints.save("last", state)
+  # In place of one before the validation.
+  checkpoints.save("last", state, replace=True)
   epoch.log(record, is_best=is_best)
   return state, now
 
@@ -306,3 +342,7 @@ def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:
       raise
     # The first error is the cause, and is reported last.
     logging.error("The save in progress failed (%s).", failures.reason_of(error))
+
+
+if __name__ == "__main__":
+  cli.fail("this module is no command; run python -m emosynth_jax.main --config=...")

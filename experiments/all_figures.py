@@ -205,9 +205,7 @@ def define_flags() -> None:
     "full: the config's own network, for a GPU. small: subsets of the data, narrow "
     "networks and few epochs, for two CPU cores.",
   )
-  flags.DEFINE_integer(
-    "seeds", 1, "Number of seeds, from 0, of curves and embeddings.", 1
-  )
+  cli.define_seeds(1, "Seeds of curves and embeddings.")
   flags.DEFINE_integer(
     "face_epochs",
     0,

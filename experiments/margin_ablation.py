@@ -1,7 +1,7 @@
 """Ablation over margin formula, scale, margin and seed, against cross-entropy.
 
   python -m experiments.margin_ablation --data=mnist --data_dir=data/tfds
-  python -m experiments.margin_ablation --data=fer2013 --grid=angular --seeds=3
+  python -m experiments.margin_ablation --data=fer2013 --grid=angular --seeds=0,1,2
   python -m experiments.margin_ablation --grid=mine --margin_file=my_margin.py
 
 Every member is a small VGG-like network trained on a part of the training split and
@@ -209,7 +209,7 @@ def define_flags() -> None:
     None,
     "Python file with a function margin(logits): added to the grid.",
   )
-  flags.DEFINE_integer("seeds", 5, "Number of seeds per setting, from 0.", 2)
+  cli.define_seeds(5, "Seeds of each setting.", least=2)
   flags.DEFINE_integer("epochs", 10, "Number of epochs.", 1)
   flags.DEFINE_integer(
     "train_images", 4000, "Number of training images, stratified by class.", 64

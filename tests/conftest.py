@@ -14,6 +14,9 @@ import pytest
 
 from emosynth_jax.utils import plotting
 
+# No test may write to the user's cache; those of the cache itself choose a folder.
+os.environ["EMOSYNTH_DATA_CACHE"] = "0"
+
 # scikit-learn would ask lscpu, and warn where a slim container has none.
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count()))
 

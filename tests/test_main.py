@@ -197,7 +197,8 @@ def interrupted(program, whole):
   for name, number, moment in _moments(workdir, log):
     process = program.start(*command, log=log)
     assert _interrupt(process, number, moment), f"{name}: {log.read_text()}"
-    assert process.returncode == (-9 if number == signal.SIGKILL else 0), name
+    # A shell reports 137 and 143, and ends a loop.
+    assert process.returncode == -number, name
     printed[name] = log.read_text()
   code, printed["end"] = program.run(*command)
   assert code == 0, printed["end"]
@@ -375,7 +376,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoints(
   ("flags", "parts"),
   [
     ([_CONFIG + ",mma"], ["expected one of", "'mam'", "'mma'"]),
-    ([_CONFIG, "--config.bach_size=3"], ["--config.bach_size=3", "bach_size"]),
+    ([_CONFIG, "--config.optimizer.lr=3"], ["lr=3", "optimizer.learning_rate?"]),
     ([_CONFIG, "--config.plateau.x.y=3"], ["--config.plateau.x.y=3", "x"]),
     ([_CONFIG, "--config.batch_size=many"], ["config.batch_size", "many"]),
     ([_CONFIG, "--learning_rate=3"], ["learning_rate"]),

@@ -189,6 +189,9 @@ def test_stopped_at_every_step_it_comes_to_the_same_end(whole, tmp_path, monkeyp
     assert not train_loop.train(_config(), tmp_path)
     assert signal.getsignal(signal.SIGTERM) == handler
     assert int(_restore(_config(), tmp_path, "last").step) == stops
+    # Two steps an epoch: the stop does not wait for the validation of the second one.
+    path = tmp_path / "metrics.jsonl"
+    assert len(read_records(path) if path.exists() else []) == (stops - 1) // 2
   assert train_loop.train(_config(), tmp_path)
   _assert_same_run(_config(), tmp_path, whole)
 
@@ -229,6 +232,40 @@ def test_a_stop_after_the_last_step_begins_nothing_more(
   # Nothing is lost: the same command finds the training whole.
   assert train_loop.train(config, tmp_path / "0")
   _assert_same_run(config, tmp_path / "0", whole)
+
+
+@pytest.mark.parametrize(
+  ("changes", "text"),
+  [
+    ({"loss": {"name": "arcfase"}}, "did you mean arcface"),
+    ({"data__name": "fer2012"}, "did you mean fer2013"),
+    ({"data__options": {"lazy": 1}}, "unknown option lazy"),
+    ({"model__wdth": 1}, "'wdth'"),
+    ({"init_from": "nowhere"}, "nowhere holds no best checkpoint"),
+    ({"pretrained__file": "nothing.npz"}, "no file nothing.npz"),
+  ],
+)
+def test_names_are_checked_before_any_data_is_read(tmp_path, changes, text):
+  with pytest.raises((ValueError, FileNotFoundError), match=text):
+    train_loop.train(_config(**changes), tmp_path / "run", load=None)
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_fails_before_its_first_steps_leaves_nothing(tmp_path):
+  def load(mesh):
+    assert (tmp_path / "run" / ".lock").exists()
+    raise ValueError("the data is damaged")
+
+  for folder in ("run", "run"):
+    with pytest.raises(ValueError, match="the data is damaged"):
+      train_loop.train(_config(), tmp_path / folder, load=load)
+    assert list(tmp_path.iterdir()) == []
+  # What a user has there stays.
+  (tmp_path / "run").mkdir()
+  (tmp_path / "run" / "notes.txt").write_text("mine")
+  with pytest.raises(ValueError, match="the data is damaged"):
+    train_loop.train(_config(), tmp_path / "run", load=load)
+  assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
 
 
 def test_a_failed_save_does_not_hide_why_the_run_failed(tmp_path, monkeypatch, caplog):
@@ -413,7 +450,7 @@ def test_deduplicated_metrics_stand_beside_those_with_them(whole, monkeypatch):
   assert figure == f"{100 * rest['test']['accuracy']:.2f}"
   assert report["batch_invariance"]["passed"]
   assert report["batch_invariance"]["split"] == "validation"
-  assert text.count("batch invariance  holds") == 2
+  assert text.count("batch invariance   holds") == 2
 
 
 def test_pixel_forms_are_recorded_reported_and_compared(

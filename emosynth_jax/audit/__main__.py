@@ -16,7 +16,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from emosynth_jax.config import renamed
+from emosynth_jax.config import command_line, renamed
 from emosynth_jax.utils import cli
 
 
@@ -29,6 +29,7 @@ def define_flags() -> None:
     lock_config=False,
     accept_new_attributes=True,
   )
+  command_line.define_data_dir()
   flags.DEFINE_string(
     "workdir", None, "Output folder of the audit. By default runs/NAME-audit."
   )
@@ -40,6 +41,7 @@ def define_flags() -> None:
 
 def audit_data(given: Any) -> None:
   """Audits the data set of --config."""
+  from emosynth_jax import data
   from emosynth_jax.audit import audit
   from emosynth_jax.config import defaults
 
@@ -47,11 +49,13 @@ def audit_data(given: Any) -> None:
   workdir = pathlib.Path(
     given.workdir or pathlib.Path("runs") / f"{pathlib.Path(name).stem}-audit"
   )
+  command_line.apply_data_dir(given.config, given.data_dir)
   defaults.check_config(given.config)
+  data.check_options(given.config.data.name, given.config.data.options)
   audit.audit_config(given.config, workdir, max_pairs=given.max_pairs)
 
 
 if __name__ == "__main__":
   # ml_collections reads the overrides of --config from sys.argv.
   sys.argv = renamed.update_arguments(sys.argv)
-  cli.run(define_flags, audit_data, flags_parser=cli.parse_config_flags)
+  cli.run(define_flags, audit_data, flags_parser=command_line.parse_config_flags)

@@ -11,6 +11,7 @@ from emosynth_jax.audit import contact_sheet, findings
 from emosynth_jax.data import duplicates, run_data
 from emosynth_jax.data.datasets import fer_plus
 from emosynth_jax.data.images import unreadable
+from emosynth_jax.training.run_header import describe_splits
 from emosynth_jax.utils import files as file_utils
 from emosynth_jax.workdir import provenance
 
@@ -31,7 +32,12 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
       then listed in audit.json and audit.txt.
   """
 
-  workdir.mkdir(parents=True, exist_ok=True)
+  logging.info(
+    "auditing %s from %s, results in %s",
+    config.data.name,
+    config.data.data_dir,
+    workdir,
+  )
   # The audit includes the images that training would exclude.
   config = config.copy_and_resolve_references()
   config.data.drop_duplicates = False
@@ -46,6 +52,7 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
     datasets = run_data.load_data(config, run_data.splits(config))
   except ValueError as error:
     logging.info("The loader failed; searching for damaged files.")
+    workdir.mkdir(parents=True, exist_ok=True)
     files = unreadable.find_unreadable(config.data.data_dir)
     report |= {"refused": str(error), "unreadable_files": files}
     file_utils.write_report(workdir / "audit.json", report)
@@ -58,6 +65,9 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
       f"{workdir / 'audit.txt'}"
     ) from error
 
+  workdir.mkdir(parents=True, exist_ok=True)
+  logging.info("data: %s", describe_splits(datasets))
+  logging.info("searching for near-duplicates")
   images = np.concatenate([dataset.images for dataset in datasets.values()])
   found = duplicates.find_duplicates(images, **config.data.near_duplicates)
   report |= findings.describe_datasets(datasets, found)

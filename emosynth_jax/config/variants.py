@@ -6,6 +6,7 @@ from typing import Any
 import ml_collections
 
 from emosynth_jax.config import defaults
+from emosynth_jax.utils.nearest import did_you_mean
 
 # Each network's changes in the `small` variants, for two CPU cores: widths with 6 to 25
 # million multiply-adds per training image. Dropout rates for millions of parameters
@@ -85,6 +86,7 @@ def apply_variants(
     if name not in variants:
       raise ValueError(
         f"config variant: expected one of {sorted(variants)}, got {name!r}"
+        f"{did_you_mean(name, variants)}"
       )
     update(config, variants[name])
   config.lock()

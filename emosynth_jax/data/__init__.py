@@ -5,7 +5,7 @@ import functools
 import importlib
 import inspect
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,13 @@ import numpy as np
 from emosynth_jax.data import splits as _splits
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.utils import own_code
+from emosynth_jax.utils.nearest import did_you_mean
 
 __all__ = [
   "LOADERS",
   "PHOTOGRAPHS",
   "Dataset",
+  "check_options",
   "from_arrays",
   "load_splits",
   "loader_options",
@@ -129,6 +131,19 @@ def _options_of(load: Callable[..., Any]) -> dict[str, inspect.Parameter]:
   }
 
 
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+  """Checks the name of a data set and its loader's options, without reading any data.
+
+  Args:
+    name: a key of `LOADERS`.
+    options: keyword arguments of its loader.
+
+  Raises:
+    ValueError: for an unknown name or option, or a missing one.
+  """
+  _reader(name, "", 0, dict(options), None)
+
+
 def _reader(
   name: str,
   data_dir: str | pathlib.Path,
@@ -144,7 +159,10 @@ def _reader(
     module = importlib.import_module(LOADERS[name])
     load = module.load
   else:
-    raise ValueError(f"data set: expected one of {sorted(LOADERS)}, got {name!r}")
+    raise ValueError(
+      f"data set: expected one of {sorted(LOADERS)}, got {name!r}"
+      f"{did_you_mean(str(name), LOADERS)}"
+    )
   known = _options_of(load)
   # A generated data set has a seed of its own, and it is the caller's.
   seeded = {"seed": seed} if "seed" in known else {}
@@ -159,6 +177,7 @@ def _reader(
     raise ValueError(
       f"{name}: {problem} {', '.join(unknown or missing)}; its options are "
       f"{sorted(set(known) - set(seeded))}"
+      f"{did_you_mean(unknown[0], known) if unknown else ''}"
     )
   if share is not None and hasattr(module, "open_split"):
     load = module.open_split

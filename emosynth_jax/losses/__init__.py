@@ -117,6 +117,7 @@ from emosynth_jax.losses.subcenter import (
   subcenter_arcface_logits,
   subcenter_cosine_logits,
 )
+from emosynth_jax.utils.nearest import did_you_mean
 
 __all__ = [
   "CLASSIFICATION_LOSSES",
@@ -317,16 +318,17 @@ def _resolve(name: str | Callable[..., Any]) -> Callable[..., Any]:
   if not plus:
     raise ValueError(
       f"unknown loss {name!r}; known: {', '.join(sorted(LOSSES))}, and margin+loss "
-      "for one of them after a margin"
+      f"for one of them after a margin{did_you_mean(str(name), LOSSES)}"
     )
   if margin not in MARGINS:
     raise ValueError(
       f"unknown margin {margin!r} in {name!r}; known: {', '.join(MARGINS)}"
+      f"{did_you_mean(margin, MARGINS)}"
     )
   if loss not in CLASSIFICATION_LOSSES:
     raise ValueError(
       f"no loss {loss!r} can follow a margin, as in {name!r}; known: "
-      f"{', '.join(CLASSIFICATION_LOSSES)}"
+      f"{', '.join(CLASSIFICATION_LOSSES)}{did_you_mean(loss, CLASSIFICATION_LOSSES)}"
     )
   return under_margin(MARGINS[margin], CLASSIFICATION_LOSSES[loss], name)
 
@@ -368,7 +370,7 @@ def get_loss(name: str | Callable[..., Any], **arguments: Any) -> Callable[..., 
   if unknown := sorted(set(arguments) - set(known)):
     raise ValueError(
       f"loss {name!r} takes no argument {', '.join(map(repr, unknown))}; known: "
-      f"{', '.join(known) or 'none'}"
+      f"{', '.join(known) or 'none'}{did_you_mean(unknown[0], known)}"
     )
   missing = [k for k, v in known.items() if v is inspect.Parameter.empty]
   if missing := sorted(set(missing) - set(arguments)):

@@ -15,6 +15,7 @@ from emosynth_jax.models.fer_vgg import FerVGG
 from emosynth_jax.models.mobilenet_v2 import MobileNetV2
 from emosynth_jax.models.resnet import ResNet18, ResNet50
 from emosynth_jax.models.vgg import VGG19
+from emosynth_jax.utils.nearest import did_you_mean
 
 MODELS: dict[str, Any] = {
   "all_cnn": AllCNN,
@@ -71,7 +72,10 @@ def build_model(
     ValueError: if the name or an argument is unknown; the message lists those known.
   """
   if not callable(name) and name not in MODELS:
-    raise ValueError(f"model: expected one of {sorted(MODELS)}, got {name!r}")
+    raise ValueError(
+      f"model: expected one of {sorted(MODELS)}, got {name!r}"
+      f"{did_you_mean(str(name), MODELS)}"
+    )
   network = name if callable(name) else MODELS[name]
   title = network.__name__ if callable(name) else name
 
@@ -91,6 +95,7 @@ def build_model(
       raise ValueError(
         f"model {title}: expected arguments {known}, got {argument!r}; a config "
         f"selects another network by a variant, as in --config=FILE.py:{title}"
+        f"{did_you_mean(argument, known)}"
       )
   # A flag has the type of the setting that it replaces: EmoSynthNet's width is a float.
   for argument, value in arguments.items():

@@ -1,6 +1,7 @@
 """Concurrent runs, each in a thread and on its own devices."""
 
 import concurrent.futures
+import contextlib
 import logging
 import queue
 import signal
@@ -43,6 +44,7 @@ def run_side_by_side(
   function: Callable[[Task, list[Any], StopSignal], Result | None],
   tasks: dict[str, Task],
   groups: Sequence[list[Any]],
+  stop: StopSignal | None = None,
 ) -> list[Result | None]:
   """Calls a function for each task on the next free group of devices.
 
@@ -55,6 +57,7 @@ def run_side_by_side(
       then.
     tasks: by name; the names prefix log lines.
     groups: of devices.
+    stop: an entered stop signal of the caller, if it has one.
 
   Returns:
     The results, in the order of the tasks; None for those that were not started.
@@ -72,16 +75,16 @@ def run_side_by_side(
     threading.current_thread().name = name
     group = free.get()
     try:
-      if stop.number:
+      if signals.number:
         return None
       # Default device for the intermediate arrays of a run, which are not placed
       # explicitly.
       with jax.default_device(group[0]):
-        return function(task, group, stop)
+        return function(task, group, signals)
     except BaseException as error:
       failures.append(error)
-      stop.reason = stop.reason or f"the failure of {name}"
-      stop.number = stop.number or signal.SIGTERM
+      signals.reason = signals.reason or f"the failure of {name}"
+      signals.number = signals.number or signal.SIGTERM
       return None
     finally:
       free.put(group)
@@ -93,7 +96,10 @@ def run_side_by_side(
     return True
 
   handler = absl_logging.get_absl_handler()
-  with StopSignal() as stop:
+  with contextlib.ExitStack() as stack:
+    signals = stack.enter_context(StopSignal()) if stop is None else stop
+    # One run may have something to save when another one has not begun.
+    at_once, signals.at_once = signals.at_once, None
     handler.addFilter(name_the_run)
     try:
       with concurrent.futures.ThreadPoolExecutor(len(groups)) as pool:
@@ -101,6 +107,7 @@ def run_side_by_side(
         results = [future.result() for future in futures]
     finally:
       handler.removeFilter(name_the_run)
+      signals.at_once = at_once
   if failures:
     raise failures[0]
   return results

@@ -12,7 +12,7 @@ and as a command, for image files, folders, videos and a webcam:
 Read docs/predict.md first, on the limits of such labels.
 """
 
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax.predict import output as predict_output
 from emosynth_jax.predict import predictor as predictor_module
@@ -82,4 +82,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
   define_flags()
-  app.run(run.main)
+  cli.run_app(run.main, stops_at_once=False)

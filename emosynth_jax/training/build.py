@@ -1,8 +1,9 @@
 """Builds the functions of a run from the names in its config."""
 
 import functools
+import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from emosynth_jax import losses, models
+from emosynth_jax import data, losses, models
 from emosynth_jax.config.types import check_types
 from emosynth_jax.data.augmentation import augment
 from emosynth_jax.models import network_inputs
@@ -64,8 +65,7 @@ def build_experiment(
   loss, loss_arguments = resolve_loss(config)
 
   network = resolve_model(config.model.name)
-  check_types("config.model", config.model, models.defaults_of(network))
-  check_types("config.loss", config.loss, losses.defaults_of(loss))
+  _check_types(config, network, loss)
 
   # A sub-center loss has several columns of the last layer for each class.
   num_outputs = num_classes * loss_arguments.get("sub_centers", 1)
@@ -109,21 +109,39 @@ def build_experiment(
   )
 
 
+def _check_types(config: ml_collections.ConfigDict, network: Any, loss: Any) -> None:
+  """Checks the types of a network's and a loss's arguments."""
+  check_types("config.model", config.model, models.defaults_of(network))
+  check_types("config.loss", config.loss, losses.defaults_of(loss))
+
+
 def check_parts(config: ml_collections.ConfigDict) -> None:
-  """Checks the names and arguments of a config's network and loss, before any data.
+  """Checks a config's names, their arguments and its files, before any data is read.
 
   Args:
     config: a checked config.
 
   Raises:
-    FileNotFoundError, ValueError: as `build_experiment`, whatever the data.
+    ValueError: for an unknown name or argument of a network, a loss or a data set.
+    FileNotFoundError: if what the run starts from does not exist.
   """
   arguments = dict(config.model)
   name = arguments.pop("name")
-  models.build_model(resolve_model(name), num_classes=2, **arguments)
-  loss, arguments = resolve_loss(config)
-  losses.get_evaluation_logits(loss, **arguments)
+  network = resolve_model(name)
+  loss, loss_arguments = resolve_loss(config)
+  _check_types(config, network, loss)
+  models.build_model(network, num_classes=2, **arguments)
+  losses.get_evaluation_logits(loss, **loss_arguments)
   losses.init_state(loss, num_classes=2, dim=2)
+  data.check_options(config.data.name, config.data.options)
+
+  start, weights = pathlib.Path(config.init_from), pathlib.Path(config.pretrained.file)
+  if config.init_from and not (start / "checkpoints" / "best").is_dir():
+    raise FileNotFoundError(
+      f"config.init_from: {start} holds no best checkpoint of a trained run"
+    )
+  if config.pretrained.file and not weights.is_file():
+    raise FileNotFoundError(f"config.pretrained.file: no file {weights}")
 
 
 def create_state(experiment: Experiment, seed: int) -> TrainState:

@@ -262,8 +262,11 @@ def restore_or_create(
   shapes = build.state_shapes(experiment)
   state = checkpoints.restore("last", shapes)
   if state is not None:
-    checkpoints.rewind(int(state.step))
-    _check_best(state, shapes, checkpoints, len(training) // config.batch_size)
+    steps_per_epoch = len(training) // config.batch_size
+    # A run that was stopped before an epoch's validation comes to its best one again.
+    is_validated = int(state.step) < (int(state.epoch) + 1) * steps_per_epoch
+    checkpoints.rewind(int(state.step) if is_validated else int(state.step) - 1)
+    _check_best(state, shapes, checkpoints, steps_per_epoch)
     logging.info("Resuming from step %d in %s.", state.step, workdir)
     return state
   checkpoints.rewind(0)

@@ -10,7 +10,7 @@ import ml_collections
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.training import build
+from emosynth_jax.training import build, run_header
 from emosynth_jax.training.finite import check_finite
 from emosynth_jax.training.state import TrainState
 from emosynth_jax.workdir import own_parts
@@ -121,5 +121,7 @@ def load_network(
     )
   if dtype is not None:
     config.model.dtype = dtype
+  run_header.log_reading(config, workdir, split)
   experiment, state, datasets = load_best(config, workdir, (split,))
+  run_header.log_network(state, datasets)
   return Network(config, experiment, state, datasets[split])

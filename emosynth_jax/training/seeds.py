@@ -13,6 +13,7 @@ from emosynth_jax.parallel import concurrent_runs, distributed
 from emosynth_jax.training import epoch
 from emosynth_jax.utils import files
 from emosynth_jax.utils.json_files import read_json
+from emosynth_jax.utils.stop_signal import StopSignal
 from emosynth_jax.workdir import seed_summary
 
 
@@ -24,6 +25,7 @@ def run_seeds(
   *,
   again: bool = False,
   groups_of: Callable[[int], Sequence[list[Any]]] = lambda count: (),
+  stop: StopSignal | None = None,
 ) -> list[dict[str, Any]] | None:
   """Runs seeds, sequentially or concurrently; for a finished one reads the report.
 
@@ -37,6 +39,8 @@ def run_seeds(
     again: reruns finished ones too.
     groups_of: a function of the number of seeds to groups of devices, each of which
       runs one seed at a time; with fewer than two groups the seeds run sequentially.
+    stop: an entered stop signal of the caller, which `run_one` also gets; None for one
+      of each training's own.
 
   Returns:
     The reports; None if a run was interrupted.
@@ -71,11 +75,12 @@ def run_seeds(
       lambda own, devices, stop: one(own, devices=devices, stop=stop),
       {f"seed {own.seed}": own for own in waiting},
       groups,
+      stop,
     )
     reports |= zip((own.seed for own in waiting), found, strict=True)
   else:
     for own in waiting:
-      reports[own.seed] = one(own)
+      reports[own.seed] = one(own, **({} if stop is None else {"stop": stop}))
       if reports[own.seed] is None:
         break
   if None in reports.values():

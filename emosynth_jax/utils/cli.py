@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import pathlib
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,16 +12,13 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from emosynth_jax.utils import config_files, errors
+from emosynth_jax.utils import errors, log_file, progress, stop_signal
 
 # Flags defined here belong to the command that requests them, also in --help.
 flags.disclaim_key_flags()
 
 # 128 plus the number of SIGPIPE.
 CLOSED_PIPE = 141
-
-# Libraries that log each of their steps.
-_CHATTY = ("xla_bridge", "dataset_info")
 
 
 def run(
@@ -44,7 +42,7 @@ def run(
   main = functools.partial(
     call, action=action, mistakes=mistakes, compilation_cache=compilation_cache
   )
-  app.run(main, **app_options)
+  run_app(main, **app_options)
 
 
 def call(
@@ -94,6 +92,41 @@ def define_trust() -> None:
     "Run the Python code in a workdir that another user trained: a loss, network or "
     "data set of their own. Read it first; it is then remembered as trusted.",
   )
+
+
+class _SeedsParser(flags.ArgumentParser):
+  """Parses "0,1,2" to the number of seeds, 3."""
+
+  syntactic_help = "seeds from 0 on, as 0,1,2"
+
+  def __init__(self, least: int):
+    self._least = least
+
+  def parse(self, argument: str | int) -> int:
+    texts = str(argument).split(",")
+    count = len(texts)
+    if [text.strip() for text in texts] != [str(i) for i in range(count)]:
+      meant = int(texts[0]) if count == 1 and texts[0].isdecimal() else 3
+      example = ",".join(map(str, range(max(meant, self._least))))
+      raise ValueError(f"expected a list of seeds from 0 on, as {example}")
+    if count < self._least:
+      raise ValueError(f"expected at least {self._least} seeds, as 0,1,2")
+    return count
+
+
+def define_seeds(count: int, text: str, *, least: int = 1) -> flags.FlagHolder:
+  """Defines --seeds, a list as 0,1,2, of a command that numbers its seeds from 0.
+
+  Args:
+    count: number of seeds by default.
+    text: what they are for.
+    least: minimum number.
+
+  Returns:
+    The flag, whose value is the number of seeds.
+  """
+  default = ",".join(map(str, range(count)))
+  return flags.DEFINE(_SeedsParser(least), "seeds", default, text)
 
 
 def show_in_help(names: Iterable[str]) -> None:
@@ -156,17 +189,8 @@ def _is_of_backend(error: BaseException) -> bool:
 
 
 def start_logging() -> None:
-  """Enables the project's log lines, and libraries' errors.
-
-  Except those of Orbax, which raises each of them as well, after several tracebacks.
-  """
-  logging.set_verbosity(logging.INFO)
-  logging.get_absl_handler().addFilter(
-    lambda record: (
-      "orbax" not in record.pathname
-      and (record.levelno >= 40 or not any(name in record.pathname for name in _CHATTY))
-    )
-  )
+  """Enables the project's log lines, and libraries' errors."""
+  log_file.start()
 
 
 def use_compilation_cache() -> None:
@@ -182,17 +206,39 @@ def use_compilation_cache() -> None:
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
-def parse_config_flags(argv: list[str]) -> list[str]:
-  """Parses flags, including --config; an error is one line."""
+def run_app(
+  main: Callable[[list[str]], Any], *, stops_at_once: bool = True, **arguments: Any
+) -> None:
+  """`app.run` for this project's commands.
+
+  --help exits with 0. Ctrl-C and SIGTERM end the command at once with one line, also a
+  shell's loop around it.
+
+  Args:
+    main: takes the arguments that are no flags.
+    stops_at_once: False for a command that handles these signals itself.
+    **arguments: of `app.run`.
+  """
   try:
-    arguments = flags.FLAGS(argv)
-    # A missing config file is an error only on access.
-    flags.FLAGS.config.is_locked  # noqa: B018
-    return arguments
-  except Exception as error:  # A config file is code, which may raise any error.
-    if "--traceback" in argv:
-      raise
-    fail(config_files.describe_error(error, argv))
+    with contextlib.ExitStack() as stack:
+      if stops_at_once:
+        stop = stack.enter_context(stop_signal.StopSignal(ends_process=True))
+        stop.at_once = lambda: None
+      app.run(main, **arguments)
+  except SystemExit as end:
+    if stops_at_once and stop.number and not end.code:
+      stop_signal.end_process(stop.number)
+    # absl exits with 1.
+    if end.code == 1 and _HELP & {each.lstrip("-") for each in sys.argv[1:]}:
+      sys.exit(0)
+    raise
+  except KeyboardInterrupt:
+    progress.close_all()
+    stop_signal.say("stopped by Ctrl-C")
+    stop_signal.end_process(signal.SIGINT)
+
+
+_HELP = {"help", "helpshort", "helpfull", "helpxml", "?"}
 
 
 def _end_after_a_closed_pipe() -> NoReturn:
@@ -205,6 +251,7 @@ def _end_after_a_closed_pipe() -> NoReturn:
 
 def fail(error: object) -> NoReturn:
   """Exits with one line instead of a traceback."""
+  progress.close_all()
   logging.flush()
   print(f"error: {error}", file=sys.stderr)
   sys.exit(1)

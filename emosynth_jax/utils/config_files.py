@@ -5,12 +5,6 @@ import re
 import runpy
 from collections.abc import Sequence
 
-# ml_collections' words for a section that is given one value.
-_SECTION = re.compile(r"flag --(config\.[\w.]+)=(.*?): Failed to parse .* as a Config")
-
-# Sections that select something by its name.
-_NAMED = ("config.data", "config.loss", "config.model", "config.optimizer")
-
 
 def describe_error(error: Exception, argv: Sequence[str]) -> str:
   """Describes an error of parsing the flags.
@@ -26,13 +20,6 @@ def describe_error(error: Exception, argv: Sequence[str]) -> str:
     return reason
 
   text = str(error).strip()
-  if found := _SECTION.search(text):
-    section, value = found.groups()
-    example = f"name={value}" if section in _NAMED else "SETTING=VALUE"
-    return (
-      f"--{section}={value}: {section} is a section of settings; set one of them, as "
-      f"in --{section}.{example}"
-    )
   if isinstance(error, AttributeError | KeyError):
     changes = " ".join(flag for flag in argv if flag.startswith("--config."))
     reason = text.partition(". Other fields")[0].strip("\"'")

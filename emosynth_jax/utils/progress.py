@@ -1,12 +1,29 @@
-"""Progress lines with throughput and ETA."""
+"""Progress with throughput and ETA: a bar on a terminal, lines elsewhere."""
 
+import collections
+import contextlib
+import os
+import shutil
+import sys
+import threading
 import time
+import weakref
 
+import tqdm
 from absl import logging
+
+# Calls over which the rate is averaged.
+_WINDOW = 20
+_OPEN: weakref.WeakSet = weakref.WeakSet()
 
 
 class Progress:
-  """Logs the progress of a run, at most every few seconds."""
+  """Progress of a computation that begins with a compilation.
+
+  On a terminal a bar; elsewhere a log line every few seconds. The lines also go to the
+  run's log. The rate is that of the last steps, and neither it nor the ETA contain the
+  first step, which compiles.
+  """
 
   def __init__(self, *, first: int, total: int, interval: float = 10.0):
     """Starts the clock.
@@ -16,13 +33,52 @@ class Progress:
       total: units in all.
       interval: seconds between lines.
     """
-    self._first = first
     self._total = total
     self._interval = interval
-    self._start = self._last = time.monotonic()
+    self._last_line = time.monotonic()
+    # Moments and units done at that time, of the last calls.
+    self._times: collections.deque[tuple[float, int]] = collections.deque(
+      maxlen=_WINDOW
+    )
+    self._bar: tqdm.tqdm | None = None
+    if first < total:
+      self._announce(first)
+
+  def _announce(self, first: int) -> None:
+    if not _is_terminal():
+      logging.info("compiling; %d of %d done", first, self._total)
+      return
+    # No thread of its own that watches the bars.
+    tqdm.tqdm.monitor_interval = 0
+    self._bar = tqdm.tqdm(
+      total=self._total,
+      initial=first,
+      desc=_own_name() + "compiling",
+      bar_format="{desc} |{bar:20}| {percentage:3.0f} %{postfix}",
+      file=sys.stderr,
+      leave=False,
+      # A terminal may not know its width.
+      ncols=shutil.get_terminal_size().columns,
+      mininterval=0,
+    )
+    _OPEN.add(self)
+    _clear_for_log_lines()
+    self._closed = threading.Event()
+    threading.Thread(target=self._keep_drawn, args=(self._bar,), daemon=True).start()
+
+  def _keep_drawn(self, bar: tqdm.tqdm) -> None:
+    """Draws the bar each second: after log lines, and while nothing is done yet."""
+    began = time.monotonic()
+    while not self._closed.wait(1.0):
+      with tqdm.tqdm.get_lock():
+        if self._closed.is_set():
+          return
+        if not self._times:
+          bar.postfix = clock(time.monotonic() - began)
+        bar.refresh()
 
   def update(self, done: int, text: str, *, images_per_unit: int) -> None:
-    """Logs a line if the last one is old enough.
+    """Shows progress; as a line only if the last one is old enough.
 
     Args:
       done: units done, those before the start included.
@@ -30,14 +86,89 @@ class Progress:
       images_per_unit: for the throughput.
     """
     now = time.monotonic()
-    if now - self._last < self._interval and done < self._total:
-      return
-    self._last = now
-    rate = (done - self._first) / max(now - self._start, 1e-9)
-    left = (self._total - done) / max(rate, 1e-9)
-    logging.info(
-      "%s | %.0f images/s | ETA %s", text, rate * images_per_unit, clock(left)
+    self._times.append((now, done))
+    measured = (
+      _own_name() * (self._bar is not None) + text,
+      self._measured(done, images_per_unit),
     )
+    if self._bar is not None:
+      with tqdm.tqdm.get_lock():
+        self._bar.n = done
+        self._bar.desc, self._bar.postfix = measured
+        self._bar.refresh()
+
+    if now - self._last_line >= self._interval or done >= self._total:
+      self._last_line = now
+      logging.get_absl_logger().info(
+        "%s",
+        " | ".join(filter(None, (text, measured[1]))),
+        extra={"file_only": self._bar is not None},
+      )
+    if done >= self._total:
+      self.close()
+
+  def _measured(self, done: int, images_per_unit: int) -> str:
+    """Throughput and ETA, from the second call on."""
+    (then, before), (now, _) = self._times[0], self._times[-1]
+    if done <= before:
+      return ""
+    rate = (done - before) / max(now - then, 1e-9)
+    eta = clock((self._total - done) / rate)
+    return f"{rate * images_per_unit:,.0f} images/s | ETA {eta}"
+
+  def restart(self) -> None:
+    """Excludes the time since the last call, as of a further compilation."""
+    done = self._times[-1][1] if self._times else None
+    self._times.clear()
+    if done is not None:
+      self._times.append((time.monotonic(), done))
+
+  def close(self) -> None:
+    """Removes the bar."""
+    bar, self._bar = self._bar, None
+    if bar is not None:
+      self._closed.set()
+      bar.close()
+      _OPEN.discard(self)
+
+  def clear(self) -> None:
+    """Clears the bar's line until it is drawn again."""
+    bar = self._bar
+    if bar is not None:
+      bar.clear()
+
+
+def close_all() -> None:
+  """Removes the bars of computations that failed."""
+  for each in list(_OPEN):
+    with contextlib.suppress(Exception):
+      each.close()
+
+
+def _is_terminal() -> bool:
+  try:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+  except (AttributeError, ValueError):
+    return False
+
+
+def _own_name() -> str:
+  """The name of a concurrent run's thread."""
+  thread = threading.current_thread()
+  return "" if thread is threading.main_thread() else f"{thread.name}: "
+
+
+def _clear_for_log_lines() -> None:
+  handler = logging.get_absl_handler()
+  handler.removeFilter(_clear_bars)
+  handler.addFilter(_clear_bars)
+
+
+def _clear_bars(record: object) -> bool:
+  if not getattr(record, "file_only", False):
+    for each in list(_OPEN):
+      each.clear()
+  return True
 
 
 def clock(seconds: float) -> str:

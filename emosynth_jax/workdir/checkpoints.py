@@ -99,7 +99,7 @@ class Checkpoints:
       for kind, number in (("last", keep), ("best", keep + 1))
     }
 
-  def save(self, kind: str, state: Any) -> None:
+  def save(self, kind: str, state: Any, *, replace: bool = False) -> None:
     """Saves `state` as the newest of its kind, in the background.
 
     It waits until all previous saves are on disk, so that at any time the best state
@@ -108,11 +108,15 @@ class Checkpoints:
     Args:
       kind: "last" or "best".
       state: what to save.
+      replace: replaces a checkpoint of the same step, instead of keeping it; between
+        the two the one before it is the last.
     """
     manager, step = self._managers[kind], int(state.step)
     self.wait()
     if step in manager.all_steps():
-      return
+      if not replace:
+        return
+      manager.delete(step)
     digest = self._digest_once(state)
     if kind == "last" and self._digest_records is not None:
       digest = digest | {_RECORDS: self._digest_records()}

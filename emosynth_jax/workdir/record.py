@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
+from absl import logging
 
 from emosynth_jax.config import defaults, renamed
 from emosynth_jax.data import fingerprints
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.parallel import distributed
-from emosynth_jax.utils import files
+from emosynth_jax.utils import files, log_file
 from emosynth_jax.utils.json_files import read_json, read_json_lines
 from emosynth_jax.workdir import provenance
 
@@ -86,15 +87,45 @@ def only_training_in(workdir: str | os.PathLike) -> Iterator[None]:
   """
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
-  with (workdir / ".lock").open("w") as file:
+  lock = workdir / ".lock"
+  with lock.open("w") as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+      # A training that failed may have removed the file in between.
+      if not os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):
+        raise BlockingIOError
+    except (BlockingIOError, FileNotFoundError):
       raise ValueError(
         f"another process is training in {workdir}: wait for it, or use another "
         "--workdir"
       ) from None
-    yield
+    try:
+      with log_file.kept_in(workdir):
+        yield
+    finally:
+      remove_unstarted(workdir)
+
+
+def remove_unstarted(workdir: str | os.PathLike) -> None:
+  """Removes what a training created that ended before its first steps.
+
+  That is the lock, the log and empty files and folders, and nothing else; nothing if
+  the workdir holds a run.
+  """
+  workdir = pathlib.Path(workdir)
+  if (workdir / "config.json").exists():
+    return
+  for name in (".lock", log_file.NAME):
+    (workdir / name).unlink(missing_ok=True)
+  for name in ("metrics.jsonl", "timing.jsonl"):
+    path = workdir / name
+    if path.is_file() and not path.stat().st_size:
+      path.unlink()
+  inner = sorted((workdir / "checkpoints").rglob("*"), reverse=True)
+  for folder in (*inner, workdir / "checkpoints", workdir):
+    # Only empty folders are removed.
+    with contextlib.suppress(OSError):
+      folder.rmdir()
 
 
 def keep_fingerprint(
@@ -273,6 +304,9 @@ def check_same_config(
       f"config mismatch with {path}: {'; '.join(different)}. Use the old settings, or "
       "another --workdir."
     )
+  for key in ("num_epochs", "early_stop_patience"):
+    if old.get(key) != new.get(key):
+      logging.info("%s is %s, was %s in %s", key, new.get(key), old.get(key), workdir)
 
 
 def comparable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def define_flags(seeds: int = 3) -> None:
     "full: the config's own network, for a GPU. small: subsets of the data, narrow "
     "networks and few epochs, for two CPU cores.",
   )
-  flags.DEFINE_integer("seeds", seeds, "Number of seeds per row, from 0.", 1)
+  cli.define_seeds(seeds, "Seeds of each row.")
   flags.DEFINE_string(
     "data_dir", None, "Data set directory. By default the configs' own."
   )

@@ -15,7 +15,7 @@ from absl import flags, logging
 
 from emosynth_jax import data
 from emosynth_jax.analysis.embeddings import plots as embedding_plots
-from emosynth_jax.utils import files, npz, plotting, text_table
+from emosynth_jax.utils import cli, files, npz, plotting, text_table
 from emosynth_jax.workdir import provenance as run_provenance
 from experiments.lib import toy_embeddings
 
@@ -248,7 +248,7 @@ def define_flags() -> None:
     list(_TITLES),
     "Data sets: mnist, cifar10 or both. One that is not there is left out.",
   )
-  flags.DEFINE_integer("seeds", 3, "Number of seeds, from 0.", 1)
+  cli.define_seeds(3, "Seeds of the networks.")
   flags.DEFINE_integer(
     "images",
     4000,

@@ -232,11 +232,11 @@ def test_runs_on_other_images_are_refused_before_anything_is_computed(
     (curvature_command.draw_all, {"grid": 1}),
     (curvature_command.draw_all, {}),
   ):
-    with pytest.raises(ValueError, match="has other images in its train split"):
+    with pytest.raises(ValueError, match="has different images in its train split"):
       draw(plane_flags(**given, **changes))
     with pytest.raises(InterruptedError):
       draw(plane_flags(**given | {"compare": [workdirs[1]]}, **changes))
-    with pytest.raises(ValueError, match=r"--compare: .* is there twice"):
+    with pytest.raises(ValueError, match=r"--compare: .* is given twice"):
       draw(plane_flags(**given | {"compare": [f"{workdirs[0]}/"]}, **changes))
 
 
@@ -254,7 +254,7 @@ def test_directions_that_do_not_fit_are_refused_before_anything_is_computed(
 def test_other_labels_of_the_same_images_are_refused():
   facts = {"images_crc32": 1, "labels_crc32": 2, "workdir": "a", "split": "train"}
   cli.check_same_images([facts, facts | {"workdir": "b"}], "compare")
-  with pytest.raises(ValueError, match="b has other labels in its train split than a"):
+  with pytest.raises(ValueError, match="b has different labels in its train split"):
     cli.check_same_images(
       [facts, facts | {"workdir": "b", "labels_crc32": 3}], "compare"
     )
@@ -266,7 +266,7 @@ def test_flags_without_effect_are_refused_if_they_were_given():
     flags.DEFINE_string(name, "as it is", "", flag_values=given)
   given(["command", "--vectors=normalized"])
   cli.refuse_idle(given, ("range",), "--grid=1")
-  with pytest.raises(ValueError, match="--vectors has no effect with --grid=1: leave"):
+  with pytest.raises(ValueError, match="--vectors has no effect with --grid=1: omit"):
     cli.refuse_idle(given, ("range", "vectors"), "--grid=1")
 
 

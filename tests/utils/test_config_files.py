@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from emosynth_jax.utils import cli
+from emosynth_jax.config import command_line
 
 _CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "synthetic_faces.py"
 
@@ -25,10 +25,10 @@ def parse(monkeypatch, capsys):
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "", flag_values=values)
     monkeypatch.setattr(
-      cli, "flags", types.SimpleNamespace(FLAGS=values, Error=flags.Error)
+      command_line, "flags", types.SimpleNamespace(FLAGS=values, Error=flags.Error)
     )
     with pytest.raises(SystemExit):
-      cli.parse_config_flags(["command", *arguments])
+      command_line.parse_config_flags(["command", *arguments])
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     return lines[0]
@@ -69,20 +69,20 @@ def test_a_folder_and_a_missing_file_are_named_in_one_line(parse, tmp_path):
 @pytest.mark.parametrize(
   ("change", "remedy"),
   [
-    ("--config.loss=arcface", "as in --config.loss.name=arcface"),
-    ("--config.model=resnet18", "as in --config.model.name=resnet18"),
-    ("--config.optimizer=sgd", "as in --config.optimizer.name=sgd"),
-    ("--config.augment=strong", "as in --config.augment.SETTING=VALUE"),
+    ("--config.loss=arcface", "--config.loss.name=..."),
+    ("--config.model=resnet18", "--config.model.name=..."),
+    ("--config.optimizer=sgd", "--config.optimizer.name=..."),
+    ("--config.augment=strong", "--config.augment."),
   ],
 )
 def test_a_section_that_is_given_a_value_says_how_to_set_it(parse, change, remedy):
   error = parse(f"--config={_CONFIG}", change)
-  assert error.startswith(f"error: {change}: ")
-  assert error.endswith(remedy)
+  assert error.startswith(f"error: {change.partition('=')[0]}: a section of settings")
+  assert remedy in error
 
 
 def test_other_settings_are_described_as_before(parse):
-  assert "no such setting in --config.lr=1" in parse(
+  assert "--config.lr=1: no such setting" in parse(
     f"--config={_CONFIG}", "--config.lr=1"
   )
   assert "invalid literal for int() with base 10: 'a'" in parse(

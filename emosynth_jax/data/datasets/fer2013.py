@@ -30,7 +30,7 @@ from typing import IO
 import numpy as np
 from absl import logging
 
-from emosynth_jax.data import archives, class_names, listing
+from emosynth_jax.data import archives, class_names, decoded_cache, listing
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import decoding, pixel_form
 
@@ -60,6 +60,16 @@ _COLUMNS = ("emotion", "pixels", "Usage")
 _FOLDERS = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}
 _NUMBERS = ("0", "1", "2", "3", "4", "5", "6")
 _SUFFIXES = (".jpg", ".jpeg", ".png")
+
+# The code that decides what is read, for the cache.
+_DECODED_BY = (
+  __file__,
+  archives.__file__,
+  class_names.__file__,
+  decoding.__file__,
+  listing.__file__,
+  pixel_form.__file__,
+)
 
 # Images, labels and sources.
 _Rows = tuple[list[np.ndarray], list[int], list[str]]
@@ -98,24 +108,30 @@ def load(
   path = _find(pathlib.Path(data_dir))
   is_thesis = "validation" not in PROTOCOLS[protocol]
   official_split = " and ".join(usages)
-  logging.info("FER-2013: reading %s from %s", official_split, path)
-  if path.suffix == ".csv":
-    with path.open(encoding="utf-8-sig", newline="") as file:
-      images, labels, sources = _load_table(path, usages, file, path.name)
-  elif path.is_dir():
-    images, labels, sources = _load_folder(path, usages, is_thesis)
-  else:
-    images, labels, sources = _load_zip(path, usages, is_thesis)
-  if not images:
-    raise ValueError(f"{path}: no {official_split} image in it")
-  dataset = Dataset(
-    images=np.stack(images),
-    labels=np.array(labels, np.int32),
-    class_names=CLASS_NAMES,
-    split=split,
-    sources=tuple(sources),
-    official_split=official_split,
-  ).with_pixel_forms()
+
+  def decode() -> Dataset:
+    logging.info("FER-2013: reading %s from %s", official_split, path)
+    if path.suffix == ".csv":
+      with path.open(encoding="utf-8-sig", newline="") as file:
+        images, labels, sources = _load_table(path, usages, file, path.name)
+    elif path.is_dir():
+      images, labels, sources = _load_folder(path, usages, is_thesis)
+    else:
+      images, labels, sources = _load_zip(path, usages, is_thesis)
+    if not images:
+      raise ValueError(f"{path}: no {official_split} image in it")
+    return Dataset(
+      images=np.stack(images),
+      labels=np.array(labels, np.int32),
+      class_names=CLASS_NAMES,
+      split=split,
+      sources=tuple(sources),
+      official_split=official_split,
+    ).with_pixel_forms()
+
+  dataset = decoded_cache.load_or_decode(
+    path, f"{protocol}: {split} ({official_split})", decode, _DECODED_BY
+  )
   for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
     if count == 0:
       raise ValueError(f"{path}: {official_split} has no image of class {name!r}")
