@@ -263,7 +263,8 @@ def test_a_full_disk_is_one_line_and_the_run_resumes(tmp_path):
     f"error: cannot write {tmp_path}/run/checkpoints: File too"
   )
   assert "Traceback" not in done.stdout
-  assert len(lines) < 12, done.stdout
+  # The header and the first epoch; there were 364 lines.
+  assert len(lines) < 20, done.stdout
   config = _config(num_epochs=3)
   config.model.features = 300
   assert train_loop.train(config, tmp_path / "run")

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 # From the ground up. A room imports rooms of lower layers and itself.
 LAYERS = (
-  {"losses", "utils"},
-  {"models", "config"},
+  {"utils"},
+  {"losses", "models", "config"},
   {"metrics", "parallel", "configs"},
   {"data"},
   {"workdir"},

@@ -65,6 +65,7 @@ _PARSERS = {
   "emosynth_jax/workdir/record.py",
   "emosynth_jax/training/initialization.py",
   "emosynth_jax/config/renamed.py",
+  "emosynth_jax/data/decoded_cache.py",
   "experiments/lib/ablation_records.py",
 }
 
