@@ -12,7 +12,7 @@ import numpy as np
 from emosynth_jax.config import variants
 from emosynth_jax.models import cost
 from emosynth_jax.training import build, eval_step
-from emosynth_jax.training.train_step import compile_train_steps
+from emosynth_jax.training.train_step import Run, compile_train_steps
 
 # The image shape and number of classes of the configs that are timed. "tiny" is for a
 # dry run, with another network that compiles quickly.
@@ -121,7 +121,7 @@ def training(
   """
   experiment = build_experiment(case, dtype)
   state = build.create_state(experiment, seed=0)
-  take_steps = compile_train_steps(
+  run = Run(
     model=experiment.model,
     loss=experiment.loss,
     evaluation_logits=experiment.evaluation_logits,
@@ -129,19 +129,18 @@ def training(
     augment=experiment.augment
     if augmented
     else lambda key, images: images.astype(jnp.float32),
-    mixup=None,
-    batch_size=case.batch,
+    class_weights=np.ones(case.num_classes, np.float32),
   )
+  take_steps = compile_train_steps(run, batch_size=case.batch)
   count = steps * case.batch
   arrays = jnp.asarray(case.images(count)), jnp.asarray(case.labels(count))
-  weights = jnp.ones(case.num_classes)
 
-  def run():
+  def take():
     nonlocal state
-    state = take_steps(state, *arrays, weights, num_steps=steps)
+    state = take_steps(state, *arrays, num_steps=steps)
     jax.block_until_ready(state)
 
-  return run
+  return take
 
 
 def inference(

@@ -50,7 +50,7 @@ def build_centerface(max_scale: float, max_side: int) -> Detect:
   from emosynth_jax.data.images import face_detector
 
   detect = face_detector.build_detector(max_scale=max_scale, max_side=max_side)
-  return lambda picture: [tuple(face) for face in detect(picture)]
+  return lambda picture: [tuple(face[:5]) for face in detect(picture)]
 
 
 def build_haar() -> Detect:

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.stats
 
 from emosynth_jax.metrics import statistics
+from emosynth_jax.utils import csv_rows
 
 _HEADER = ["source", "label", "predicted"]
 
@@ -25,9 +26,10 @@ def write(
   """
   pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
   with open(path, "w", encoding="utf-8", newline="") as file:
-    rows = csv.writer(file)
-    rows.writerow(_HEADER)
-    rows.writerows(zip(sources, labels.tolist(), predicted.tolist(), strict=True))
+    write_row = csv_rows.writer(file)
+    write_row(_HEADER)
+    for row in zip(sources, labels.tolist(), predicted.tolist(), strict=True):
+      write_row(row)
 
 
 def read(path: str, sources: Sequence[str], labels: np.ndarray) -> np.ndarray:
@@ -55,7 +57,8 @@ def read(path: str, sources: Sequence[str], labels: np.ndarray) -> np.ndarray:
       f"{path}: expected the columns {', '.join(_HEADER)} in every line; recreate it "
       "with --answers"
     )
-  expected = [[*x] for x in zip(sources, map(str, labels), strict=True)]
+  names = map(csv_rows.as_text, sources)
+  expected = [[*x] for x in zip(names, map(str, labels), strict=True)]
   if [row[:-1] for row in rows] != expected:
     raise ValueError(
       f"{path}: images or labels differ; use the same --data_dir and --images"

@@ -24,11 +24,11 @@ from PIL import Image
 
 from emosynth_jax import data as loaders
 from emosynth_jax.config import defaults
-from emosynth_jax.data import device_feed
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import build, streaming
 from emosynth_jax.training.train_step import (
+  Run,
   compile_train_on_batches,
   compile_train_steps,
 )
@@ -98,37 +98,35 @@ def print_table(given: Any) -> None:
 
 def _ways(config: Any, lazy: Dataset, batch_size: int) -> dict[str, Any]:
   """Functions of a number of steps to their time in seconds."""
-  mesh = meshes.build_mesh()
-  meshes.check_batch_size(mesh, batch_size)
+  placement = build_placement()
+  placement.check_batch_size(batch_size)
   built = build.build_experiment(config, image_shape=(_SIDE, _SIDE, 1), num_classes=2)
-  shardings = meshes.state_shardings(mesh, build.state_shapes(built))
-  weights = meshes.place(np.ones(2, np.float32), meshes.replicated(mesh))
-  arguments = {
-    "state_shardings": shardings,
-    "model": built.model,
-    "loss": built.loss,
-    "evaluation_logits": built.evaluation_logits,
-    "optimizer": built.optimizer,
-    "augment": built.augment,
-    "mixup": None,
-  }
+  shardings = placement.state(build.state_shapes(built))
+  run = Run(
+    model=built.model,
+    loss=built.loss,
+    evaluation_logits=built.evaluation_logits,
+    optimizer=built.optimizer,
+    augment=built.augment,
+    class_weights=np.ones(2, np.float32),
+  )
   whole = lazy.in_memory()
   resident = compile_train_steps(
-    batch_size=batch_size, batch_sharding=meshes.batch_sharding(mesh), **arguments
+    run, batch_size=batch_size, placement=placement, shardings=shardings
   )
-  arrays = device_feed.place_split(mesh, whole)
-  batches = compile_train_on_batches(**arguments)
+  arrays = placement.put_split(whole.images, whole.labels)
+  batches = compile_train_on_batches(run, placement=placement, shardings=shardings)
   streamed = functools.partial(
-    streaming.StreamedSteps, batch_size=batch_size, mesh=mesh
+    streaming.StreamedSteps, batch_size=batch_size, placement=placement
   )
   takes = {
     "on the device": lambda state, num_steps: resident(
-      state, *arrays, weights, num_steps=num_steps
+      state, *arrays, num_steps=num_steps
     ),
-    "in host memory": streamed(whole, batches, weights),
-    "as PNG files": streamed(lazy, batches, weights),
+    "in host memory": streamed(whole, batches),
+    "as PNG files": streamed(lazy, batches),
   }
-  first = meshes.place(build.create_state(built, 0), shardings)
+  first = placement.put(build.create_state(built, 0), shardings)
 
   def seconds(take, steps):
     state = take(jax.tree.map(jnp.copy, first), num_steps=_CALL)

@@ -112,6 +112,7 @@ def train(
   load = run_data.share(own)
   if not train_loop.train(config, workdir, load=load):
     raise KeyboardInterrupt(f"stopped; the state is in {workdir}")
+
   evaluate.evaluate_run(config, workdir, load=load)
   return load_run(workdir)
 

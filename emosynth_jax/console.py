@@ -66,6 +66,7 @@ def run() -> None:
   if name == "--version":
     print(emosynth_jax.__version__)
     return
+
   if name not in COMMANDS:
     near = difflib.get_close_matches(name, COMMANDS, n=2)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""

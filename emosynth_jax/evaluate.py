@@ -18,7 +18,7 @@ from emosynth_jax.metrics import batch_invariance, plots
 from emosynth_jax.metrics.table import describe_split, format_table
 from emosynth_jax.metrics.votes import summarize_votes
 from emosynth_jax.parallel import distributed
-from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.parallel.mesh import Placement, build_placement
 from emosynth_jax.training import test_time_augmentation
 from emosynth_jax.training.eval_step import (
   build_evaluation,
@@ -39,7 +39,7 @@ def evaluate_run(
   workdir: str | os.PathLike,
   *,
   devices: Sequence[Any] | None = None,
-  load: Callable[[jax.sharding.Mesh], run_data.RunData] | None = None,
+  load: Callable[[Placement], run_data.RunData] | None = None,
 ) -> dict[str, Any]:
   """Evaluates a run's best checkpoint and writes its report.
 
@@ -65,23 +65,24 @@ def evaluate_run(
   """
   workdir = pathlib.Path(workdir)
   run_record.check_same_config(config, workdir)
-  mesh = meshes.build_mesh(config.mesh.model, devices)
+  placement = build_placement(config.mesh.model, devices)
   splits = run_data.splits(config)[1:]
   built = own_parts.of_run(config, workdir)
 
   def load_splits() -> run_data.RunData:
     if load is None:
-      return run_data.load_run(built, mesh, splits)
-    return load(mesh).select(splits)
+      return run_data.load_run(built, placement, splits)
+    return load(placement).select(splits)
 
   experiment, state, datasets = load_best(config, workdir, splits, load=load_splits)
-  state = meshes.place(state, meshes.state_shardings(mesh, state))
+  state = placement.put(state, placement.state(state))
   first = datasets["validation"]
   evaluation = functools.partial(
-    build_evaluation, experiment, config, mesh, class_names=first.class_names
+    build_evaluation, experiment, config, placement, class_names=first.class_names
   )
   evaluate = evaluation()
   summaries = {name: evaluate(dataset)(state) for name, dataset in datasets.items()}
+
   if config.eval_augment != "none":
     evaluate_views = evaluation(augment=config.eval_augment)
     for name, dataset in datasets.items():
@@ -95,25 +96,26 @@ def evaluate_run(
   for name, dataset in datasets.items():
     if dataset.votes is not None:
       logits = compute_logits(
-        experiment, state, dataset, batch_size=config.eval_batch_size, mesh=mesh
+        experiment,
+        state,
+        dataset,
+        batch_size=config.eval_batch_size,
+        placement=placement,
       )
       summaries[name]["votes"] = summarize_votes(logits, dataset.votes)
   if config.evaluate_deduplicated:
     rest = deduplicate.evaluate_deduplicated(
       lambda dataset: evaluate(dataset)(state),
-      _load_training(built, workdir, mesh, load),
+      _load_training(built, workdir, placement, load),
       datasets,
       **config.data.near_duplicates,
     )
     for name, summary in rest.items():
       summaries[name]["deduplicated"] = summary
+
   invariance = check_invariance(
-    experiment, state, first, batch_size=config.eval_batch_size, mesh=mesh
+    experiment, state, first, batch_size=config.eval_batch_size, placement=placement
   )
-  evaluated_by = provenance.provenance(list(mesh.devices.flat))
-  # Recorded if a run was evaluated on another machine or with other code.
-  trained_by = run_record.read_provenance(workdir)
-  num_parameters = sum(x.size for x in jax.tree.leaves(state.params))
   records = metric_writer.read_records(workdir / "metrics.jsonl")
   report = {
     "data_set": config.data.name,
@@ -121,10 +123,11 @@ def evaluate_run(
     "best_epoch": int(state.best_epoch),
     "epochs_trained": records[-1]["epoch"] if records else 0,
     "seed": config.seed,
-    "num_parameters": num_parameters,
+    "num_parameters": sum(x.size for x in jax.tree.leaves(state.params)),
     "config": config.to_dict(),
-    "trained_by": trained_by,
-    "evaluated_by": evaluated_by,
+    # Recorded if a run was evaluated on another machine or with other code.
+    "trained_by": run_record.read_provenance(workdir),
+    "evaluated_by": provenance.provenance(list(placement.mesh.devices.flat)),
     "official_splits": {
       name: dataset.official_split for name, dataset in datasets.items()
     },
@@ -136,6 +139,7 @@ def evaluate_run(
   if distributed.is_first():
     with _DRAWING:
       _write_report(report, config, datasets, records, workdir)
+
   batch_invariance.require(invariance, f"{workdir / 'report.json'}")
   return report
 
@@ -155,12 +159,12 @@ def _describe_label_noise(
 def _load_training(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  mesh: jax.sharding.Mesh,
-  load: Callable[[jax.sharding.Mesh], run_data.RunData] | None,
+  placement: Placement,
+  load: Callable[[Placement], run_data.RunData] | None,
 ) -> Dataset:
   """Returns the training split, which is compared with those that are evaluated."""
   if load is not None:
-    return load(mesh).datasets["train"]
+    return load(placement).datasets["train"]
   training = run_data.load_data(config, ("train",), lazily=jax.process_count() > 1)
   run_record.check_same_data(training, workdir)
   return training["train"]

@@ -280,11 +280,13 @@ def _run_seeds(config, seeds, run_one, stop):
   )
   if reports is None:
     return
+
   summary = seed_summary.summarize(reports, [_workdir_of(seed) for seed in seeds])
   comparison = seed_summary.compare(summary, others) if others else None
   text = seed_summary.format_summary(summary, comparison, _COMPARE.value or "")
   if not distributed.is_first():
     return
+
   folder = _workdir("seeds")
   files.write_report(folder / "seeds.json", summary | {"comparison": comparison})
   files.write_atomically(folder / "seeds.txt", text.encode())

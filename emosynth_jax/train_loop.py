@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
 import ml_collections
 from absl import logging
 
 from emosynth_jax.data import fingerprints, run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import distributed, failures
-from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.parallel.mesh import Placement, build_placement
 from emosynth_jax.training import build, epoch, initialization, run_header
 from emosynth_jax.training.programs import Programs, build_programs
 from emosynth_jax.training.state import TrainState
@@ -34,7 +33,7 @@ def train(
   began: float | None = None,
   devices: Sequence[Any] | None = None,
   stop: StopSignal | None = None,
-  load: Callable[[jax.sharding.Mesh], run_data.RunData] | None = None,
+  load: Callable[[Placement], run_data.RunData] | None = None,
   config_file: str | None = None,
 ) -> bool:
   """Trains, or resumes from the last checkpoint in `workdir`.
@@ -68,12 +67,14 @@ def train(
   build.check_parts(own_parts.of_run(config, workdir))
   distributed.check_same(config.to_json(), "the config")
   distributed.check_shared_folder(workdir)
+
   with contextlib.ExitStack() as stack:
     stack.enter_context(distributed.held_by_first(run_record.only_training_in(workdir)))
     stop = stack.enter_context(StopSignal()) if stop is None else stop
     stack.enter_context(_ending_at_once(stop, workdir))
     load = load or run_data.share(config)
     is_whole = _train(config, workdir, began, devices, stop, load, config_file)
+
   # Done after the signal handlers are restored: a signal in between would be lost.
   if is_whole and (number := distributed.largest(stop.number)[0]):
     logging.info(
@@ -81,6 +82,7 @@ def train(
       _stopped_by(stop, number),
     )
     return False
+
   return is_whole
 
 
@@ -109,26 +111,29 @@ def _train(
   began: float,
   devices: Sequence[Any] | None,
   stop: StopSignal,
-  load: Callable[[jax.sharding.Mesh], run_data.RunData],
+  load: Callable[[Placement], run_data.RunData],
   config_file: str | None,
 ) -> bool:
   run_record.check_same_config(config, workdir)
   run_record.check_readable(workdir)
-  mesh = meshes.build_mesh(config.mesh.model, devices)
-  run_header.log_start(config, workdir, mesh)
+  placement = build_placement(config.mesh.model, devices)
+  run_header.log_start(config, workdir, placement.mesh)
   # The test split too: an error in it is better reported now than after training.
-  datasets, fingerprint = load(mesh)
+  datasets, fingerprint = load(placement)
   run_record.check_same_fingerprint(fingerprint, workdir)
+
   # Read now, kept after the first steps: the files may be edited in between.
   sources = {} if own_parts.hashes_of(workdir) else own_parts.read_sources(config)
-  run = build_programs(own_parts.of_run(config, workdir), datasets, mesh)
-  run_header.log_run(config, run, datasets)
+  own_code = sources, config_file
+  built = own_parts.of_run(config, workdir)
+  programs = build_programs(built, datasets, placement)
+  run_header.log_run(config, programs, datasets)
 
   with contextlib.ExitStack() as stack:
     checkpoints, writer = stack.enter_context(_open_outputs(config, workdir))
-    state = _restore_or_create(config, workdir, run, checkpoints, writer, datasets)
+    state = _restore_or_create(config, workdir, programs, checkpoints, writer, datasets)
     progress = Progress(
-      first=int(state.step), total=config.num_epochs * run.steps_per_epoch
+      first=int(state.step), total=config.num_epochs * programs.steps_per_epoch
     )
     stack.callback(progress.close)
     # XLA's warnings of a slow compilation go to the log.
@@ -140,29 +145,28 @@ def _train(
 
     while not epoch.is_finished(state, config):
       # No steps are left where a run resumes between an epoch's last one and its end.
-      if run.steps_left(state):
+      if programs.steps_left(state):
         is_first_call = int(state.step) == first_step
-        state = _take_steps(state, run, config, workdir)
+        state = _take_steps(state, programs, config, workdir)
         if is_first_call:
-          own_code = sources, config_file
           _keep_record(
-            state, first_step, config, workdir, fingerprint, mesh, began, own_code
+            state, programs, first_step, config, workdir, fingerprint, began, own_code
           )
           # From here on a stop saves first.
           stop.at_once = None
-        _show_progress(progress, state, run, config)
+        _show_progress(progress, state, programs, config)
 
       # A stop or a due save in one process applies to all processes.
       is_late = time.monotonic() - saved > 60 * config.checkpoint.minutes
       stop_number, is_late = distributed.largest(stop.number, is_late)
 
-      if not run.steps_left(state) and not stop_number:
+      if not programs.steps_left(state) and not stop_number:
         state, epoch_began = _end_epoch(
-          state, run, config, workdir, checkpoints, writer, epoch_began
+          state, programs, config, workdir, checkpoints, writer, epoch_began
         )
         saved = time.monotonic()
         # The first validation compiled, and everything is compiled by now.
-        if int(state.epoch) == first_step // run.steps_per_epoch + 1:
+        if int(state.epoch) == first_step // programs.steps_per_epoch + 1:
           progress.restart()
         compiling.close()
         # A stop may have come during the validation.
@@ -172,13 +176,9 @@ def _train(
         saved = time.monotonic()
 
       if stop_number:
-        checkpoints.wait()
-        logging.info(
-          "Interrupted by %s at step %d; rerun to resume.",
-          _stopped_by(stop, stop_number),
-          state.step,
-        )
+        _finish_interrupted(checkpoints, state, _stopped_by(stop, stop_number))
         return False
+
   return True
 
 
@@ -209,49 +209,49 @@ def _open_outputs(
 def _restore_or_create(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  run: Programs,
+  programs: Programs,
   checkpoints: Checkpoints,
   writer: metric_writer.MetricWriter | None,
   datasets: Mapping[str, Dataset],
 ) -> TrainState:
   """Returns the state to continue from; records of later steps are removed."""
   state = initialization.restore_or_create(
-    config, workdir, run.experiment, checkpoints, datasets["train"]
+    config, workdir, programs.experiment, checkpoints, datasets["train"]
   )
-  state = run.place(state)
+  state = programs.place(state)
 
   # A run that was stopped before an epoch's validation writes that epoch's record anew.
   step = int(state.step)
   digest = checkpoints.stored_records(step) if step else ""
   if writer is not None:
-    writer.rewind(step if run.steps_left(state) else step - 1)
+    writer.rewind(step if programs.steps_left(state) else step - 1)
     writer.check(num_epochs=int(state.epoch), digest=digest)
   return state
 
 
 def _take_steps(
   state: TrainState,
-  run: Programs,
+  programs: Programs,
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
 ) -> TrainState:
   """Takes the steps of one call of the compiled program, all of one epoch."""
-  left = run.steps_left(state)
-  if left == run.steps_per_epoch:
-    state = run.place(epoch.begin(state, config))
+  left = programs.steps_left(state)
+  if left == programs.steps_per_epoch:
+    state = programs.place(epoch.begin(state, config))
 
-  state = run.take_steps(state, num_steps=min(run.chunk, left))
-  epoch.raise_if_not_finite(state, config, workdir, schedule=run.schedule)
+  state = programs.take_steps(state, num_steps=min(programs.chunk, left))
+  epoch.raise_if_not_finite(state, config, workdir, schedule=programs.schedule)
   return state
 
 
 def _keep_record(
   state: TrainState,
+  programs: Programs,
   first_step: int,
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   fingerprint: dict[str, dict[str, Any]],
-  mesh: jax.sharding.Mesh,
   began: float,
   own_code: tuple[Mapping[str, own_parts.Source], str | None],
 ) -> None:
@@ -267,11 +267,12 @@ def _keep_record(
     run_record.keep_provenance(
       workdir,
       step=first_step,
-      devices=list(mesh.devices.flat),
+      devices=list(programs.placement.mesh.devices.flat),
       pixel_forms=fingerprints.form_counts(fingerprint),
       own_code=own_parts.hashes_of(workdir),
       config_file=config_file,
     )
+
   logging.info(
     "First %d training steps done after %.1f s (compilation included).",
     int(state.step) - first_step,
@@ -279,18 +280,24 @@ def _keep_record(
   )
 
 
+def _finish_interrupted(checkpoints: Checkpoints, state: TrainState, by: str) -> None:
+  """Waits for the last save, then says where the run resumes."""
+  checkpoints.wait()
+  logging.info("Interrupted by %s at step %d; rerun to resume.", by, state.step)
+
+
 def _show_progress(
   progress: Progress,
   state: TrainState,
-  run: Programs,
+  programs: Programs,
   config: ml_collections.ConfigDict,
 ) -> None:
   """Shows the epoch, the step and the mean loss of the epoch so far."""
-  done = run.steps_per_epoch - run.steps_left(state)
+  done = programs.steps_per_epoch - programs.steps_left(state)
   progress.update(
     int(state.step),
     f"epoch {int(state.epoch) + 1}/{config.num_epochs} "
-    f"step {done}/{run.steps_per_epoch} loss "
+    f"step {done}/{programs.steps_per_epoch} loss "
     f"{float(state.totals['loss']) / int(state.totals['steps']):.4f}",
     images_per_unit=config.batch_size,
   )
@@ -298,7 +305,7 @@ def _show_progress(
 
 def _end_epoch(
   state: TrainState,
-  run: Programs,
+  programs: Programs,
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   checkpoints: Checkpoints,
@@ -306,14 +313,14 @@ def _end_epoch(
   epoch_began: float,
 ) -> tuple[TrainState, float]:
   """Validates, records and saves; returns the state and when the next epoch began."""
-  summary = run.validate(state)
+  summary = programs.validate(state)
   epoch.raise_if_not_finite(
-    state, config, workdir, summary["loss"], schedule=run.schedule
+    state, config, workdir, summary["loss"], schedule=programs.schedule
   )
   state, record = epoch.end(
-    state, summary, config, run.experiment.plateau, run.schedule
+    state, summary, config, programs.experiment.plateau, programs.schedule
   )
-  state = run.place(state)
+  state = programs.place(state)
 
   is_best = int(state.best_epoch) == int(state.epoch)
   if is_best:
@@ -324,6 +331,7 @@ def _end_epoch(
   if writer is not None:
     writer.write(int(state.step), record)
     writer.write_timing(int(state.step), {"seconds": now - epoch_began})
+
   # In place of one before the validation.
   checkpoints.save("last", state, replace=True)
   epoch.log(record, is_best=is_best)

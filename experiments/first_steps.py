@@ -26,7 +26,7 @@ from matplotlib import ticker
 from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
-from emosynth_jax.parallel import mesh
+from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import build
 from emosynth_jax.training.programs import build_programs
 from emosynth_jax.utils import cli, files, plotting, text_table
@@ -64,7 +64,7 @@ def first_cross_entropies(
   Raises:
     ValueError: for more steps than an epoch has.
   """
-  run = build_programs(config, datasets, mesh.build_mesh(config.mesh.model))
+  run = build_programs(config, datasets, build_placement(config.mesh.model))
   if num_steps > run.steps_per_epoch:
     raise ValueError(
       f"--steps: expected at most the epoch's {run.steps_per_epoch}, got {num_steps}"

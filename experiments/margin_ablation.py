@@ -25,9 +25,11 @@ import math
 import os
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import cv2
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -114,37 +116,24 @@ def run_ablation(
   for setting in settings:
     ablation_members.check_values(setting, len(training.class_names))
   path = workdir / "results.jsonl"
-  records = ablation_records.read_records(path)
-  # Removes a truncated line, to which the next one would be appended.
-  lines = "".join(json.dumps(record) + "\n" for record in records)
-  files.write_atomically(path, lines.encode())
-  done = {ablation_records.key(record["setting"], record["seed"]) for record in records}
   # Ordered by setting first: settings are complete if the run is interrupted.
-  members = [(setting, seed) for setting in settings for seed in range(seeds)]
-  wanted = {
-    ablation_records.key(ablation_grids.describe(s, margin_hash), seed)
-    for s, seed in members
+  members = {
+    ablation_records.key(ablation_grids.describe(setting, margin_hash), seed): (
+      setting,
+      seed,
+    )
+    for setting in settings
+    for seed in range(seeds)
   }
-  todo = [
-    m
-    for m in members
-    if ablation_records.key(ablation_grids.describe(m[0], margin_hash), m[1])
-    not in done
-  ]
+  done = _read_done(path)
+  todo = [member for key, member in members.items() if key not in done]
+
   formulas = list(dict.fromkeys(ablation_members.formula_of(s)[0] for s in settings))
-  size = jax.device_count() if mapping == "devices" else 1
-  call = max(members_per_call or size, size) // size * size
   steps = len(training) // _BATCH_SIZE * epochs
   train_all = ablation.compile_members(
     mapping,
     formulas,
-    model=models.build_model(
-      "fer_vgg",
-      num_classes=len(training.class_names),
-      width=width,
-      dense_features=(64,),
-      dropout_rate=0.0,
-    ),
+    model=_build_network(width, len(training.class_names)),
     optimizer=optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
     # Faces are mirrored, digits are not.
     augment=functools.partial(augment.augment, shift=0.08, flip=flip),
@@ -156,41 +145,95 @@ def run_ablation(
   arrays = [
     (jnp.asarray(d.images), jnp.asarray(d.labels)) for d in (training, validation)
   ]
+
+  size = jax.device_count() if mapping == "devices" else 1
+  _train_members(
+    lambda members: train_all(
+      ablation_members.stack_members(members, formulas), *arrays
+    ),
+    todo,
+    path,
+    members_per_call=max(members_per_call or size, size) // size * size,
+    class_names=validation.class_names,
+    margin_hash=margin_hash,
+    images_per_member=steps * _BATCH_SIZE,
+  )
+  return [
+    r
+    for r in ablation_records.read_records(path)
+    if ablation_records.key(r["setting"], r["seed"]) in members
+  ]
+
+
+def _train_members(
+  train_all: Callable[[list[Any]], Any],
+  todo: list[tuple[dict[str, Any], int]],
+  path: pathlib.Path,
+  *,
+  members_per_call: int,
+  class_names: tuple[str, ...],
+  margin_hash: str,
+  images_per_member: int,
+) -> None:
+  """Trains settings and seeds call by call, and appends their records to `path`."""
   commit = provenance.provenance()["commit"]
   line = progress.Progress(first=0, total=len(todo))
-  for first in range(0, len(todo), call):
-    group = todo[first : first + call]
+  for first in range(0, len(todo), members_per_call):
+    group = todo[first : first + members_per_call]
     # An incomplete last call is padded with its last member.
-    padded = group + group[-1:] * (call - len(group))
+    padded = group + group[-1:] * (members_per_call - len(group))
+
     began = time.monotonic()
-    out = jax.device_get(
-      train_all(ablation_members.stack_members(padded, formulas), *arrays)
-    )
-    seconds = time.monotonic() - began
-    with files.writing(path), path.open("a") as file:
-      for i, (setting, seed) in enumerate(group):
-        own = jax.tree.map(lambda leaf, i=i: leaf[i], out)
-        record = {
-          "setting": ablation_grids.describe(setting, margin_hash),
-          "seed": seed,
-          **ablation_records.figures_of(own, validation.class_names),
-          "seconds": round(seconds / len(padded), 2),
-          "commit": commit,
-        }
-        file.write(json.dumps(files.to_jsonable(record)) + "\n")
-      file.flush()
-      os.fsync(file.fileno())
+    out = jax.device_get(train_all(padded))
+    common = {
+      "seconds": round((time.monotonic() - began) / len(padded), 2),
+      "commit": commit,
+    }
+    results = [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(len(group))]
+    records = [
+      {
+        "setting": ablation_grids.describe(setting, margin_hash),
+        "seed": seed,
+        **ablation_records.figures_of(result, class_names),
+        **common,
+      }
+      for (setting, seed), result in zip(group, results, strict=True)
+    ]
+    _append(path, records)
     line.update(
       first + len(group),
       f"member {first + len(group)}/{len(todo)}, "
       + ablation_report.label(ablation_grids.describe(group[-1][0])),
-      images_per_unit=steps * _BATCH_SIZE,
+      images_per_unit=images_per_member,
     )
-  return [
-    r
-    for r in ablation_records.read_records(path)
-    if ablation_records.key(r["setting"], r["seed"]) in wanted
-  ]
+
+
+def _build_network(width: float, num_classes: int) -> nn.Module:
+  return models.build_model(
+    "fer_vgg",
+    num_classes=num_classes,
+    width=width,
+    dense_features=(64,),
+    dropout_rate=0.0,
+  )
+
+
+def _read_done(path: pathlib.Path) -> set[Any]:
+  """The keys of the members in results.jsonl."""
+  records = ablation_records.read_records(path)
+  # Removes a truncated line, to which the next one would be appended.
+  lines = "".join(json.dumps(record) + "\n" for record in records)
+  files.write_atomically(path, lines.encode())
+  return {ablation_records.key(record["setting"], record["seed"]) for record in records}
+
+
+def _append(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
+  """Appends records to results.jsonl, and waits until they are on the disk."""
+  with files.writing(path), path.open("a") as file:
+    for record in records:
+      file.write(json.dumps(files.to_jsonable(record)) + "\n")
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def define_flags() -> None:

@@ -126,20 +126,20 @@ def test_evaluation_equalizes_before_the_views(state, views):
 
 def test_training_equalizes_and_random_evaluates_as_they_are(state):
   labels = jnp.arange(_TOTAL, dtype=jnp.int32) % 3
-  weights = jnp.ones(3)
 
   def train(equalize, images):
     built = _build(equalize)
-    step = functools.partial(
-      train_step.train_step,
+    run = train_step.Run(
       model=built.model,
       loss=built.loss,
       evaluation_logits=built.evaluation_logits,
       optimizer=built.optimizer,
       augment=built.augment,
-      mixup=None,
+      class_weights=np.ones(3, np.float32),
     )
-    return jax.jit(step)(state, jnp.asarray(images), labels, weights).params
+    batch = train_step.Batch(jnp.asarray(images), labels)
+    step = jax.jit(functools.partial(train_step.train_step, run=run))
+    return step(state, batch).params
 
   always = train("always", _images())
   jax.tree.map(

@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix
 from emosynth_jax import losses
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.metrics.table import describe_split, format_table
-from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import build, eval_step
 
 _CLASS_NAMES = ("angry", "sad", "fear")
@@ -119,7 +119,7 @@ def test_the_logits_of_a_split_are_those_of_its_images_in_order(state, data, exp
   )
   # 100 images are no multiple of 7: the last batch is filled up.
   logits = eval_step.compute_logits(
-    _experiment(), state, dataset, batch_size=7, mesh=meshes.build_mesh(1)
+    _experiment(), state, dataset, batch_size=7, placement=build_placement()
   )
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
 

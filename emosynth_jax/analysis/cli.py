@@ -104,6 +104,7 @@ def call_precisely(action: Callable[[Any], object], given: Any) -> None:
   if getattr(given, "mapping", "map") == "devices":
     # Before the backend starts; of no effect on accelerators.
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+
   # Reduced-precision matrix products on a GPU would appear as curvature.
   jax.config.update("jax_default_matmul_precision", "highest")
   action(given)
@@ -155,12 +156,14 @@ def plane_settings(given: Any) -> dict[str, Any]:
     "seed": given.seed,
     "vectors": given.vectors,
   }
+
   if given.directions:
     # By content: a file of this name may become another one.
     content = pathlib.Path(given.directions)
     if not content.is_file():
       raise FileNotFoundError(f"directions: {content} does not exist")
     settings["directions_crc32"] = zlib.crc32(content.read_bytes())
+
   return settings
 
 

@@ -19,7 +19,6 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 import numpy as np
 from absl import app, flags, logging
@@ -35,7 +34,7 @@ from emosynth_jax.data import (
   run_data,
 )
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.parallel.mesh import Placement, build_placement
 from emosynth_jax.training import build
 from emosynth_jax.training.eval_step import build_evaluation
 from emosynth_jax.training.restore import load_best
@@ -51,14 +50,14 @@ _IDENTITY = ("name", "options", "seed", "limit", "validation_fraction")
 
 
 class Run(NamedTuple):
-  """A trained network with its own split, on the devices of `mesh`."""
+  """A trained network with its own split, on the devices of `placement`."""
 
   workdir: pathlib.Path
   config: ml_collections.ConfigDict
   experiment: build.Experiment
   state: Any
   dataset: Dataset
-  mesh: jax.sharding.Mesh
+  placement: Placement
 
 
 class NotComparableError(ValueError):
@@ -136,7 +135,7 @@ def evaluate_on(run: Run, dataset: Dataset) -> dict[str, Any]:
       evaluation_logits=_restrict(experiment.evaluation_logits, columns)
     )
   evaluate = build_evaluation(
-    experiment, run.config, run.mesh, class_names=matched.class_names
+    experiment, run.config, run.placement, class_names=matched.class_names
   )(matched)
   return {
     **evaluate(run.state),
@@ -157,10 +156,10 @@ def load_run(workdir: str | os.PathLike, split: str) -> Run:
     raise ValueError(
       f"--split: {workdir} has {', '.join(run_data.splits(config)[1:])}; got {split!r}"
     )
-  mesh = meshes.build_mesh(config.mesh.model)
+  placement = build_placement(config.mesh.model)
   experiment, state, datasets = load_best(config, workdir, (split,))
-  state = meshes.place(state, meshes.state_shardings(mesh, state))
-  return Run(workdir, config, experiment, state, datasets[split], mesh)
+  state = placement.put(state, placement.state(state))
+  return Run(workdir, config, experiment, state, datasets[split], placement)
 
 
 def parse_data(text: str, flag: str = "--on") -> ml_collections.ConfigDict:

@@ -55,6 +55,7 @@ def highest(scores: np.ndarray, share: float, ties: np.ndarray) -> np.ndarray:
     )
   if not 0 < share < 1:
     raise ValueError(f"share: expected a number in (0, 1), got {share}")
+
   total = scores[0].size
   order = np.lexsort((ties.reshape(len(ties), -1), scores.reshape(len(scores), -1)))
   mask = np.zeros((len(scores), total), bool)
@@ -125,6 +126,7 @@ def compare_maps(
       "standard_error": float(pairs.std(ddof=1) / np.sqrt(len(pairs))),
     }
     report(number)
+
   return table
 
 
@@ -177,6 +179,7 @@ def _maps_of_layers(
     label = f"{name} {height - 2 * margin} x {width - 2 * margin}"
     found[label] = np.asarray(program(jnp.asarray(images)))
     report(number)
+
   return found
 
 
@@ -187,6 +190,7 @@ def measure(given: Any) -> None:
   config, experiment, state, dataset = network
   if len(dataset) < 2:
     raise ValueError(f"--split: expected at least 2 images, got {len(dataset)}")
+
   order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
   rows = np.sort(order[: given.images])
   images = np.asarray(
@@ -218,6 +222,7 @@ def measure(given: Any) -> None:
   )
   down, across = np.mgrid[:height, :width]
   nearness = -((down - (height - 1) / 2) ** 2 + (across - (width - 1) / 2) ** 2)
+
   # The maps of each layer, then the drops for each kind of map.
   bar = progress.Progress(first=0, total=2 * len(layers) + 2)
 

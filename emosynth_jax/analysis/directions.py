@@ -127,6 +127,7 @@ def load_directions(path: str | os.PathLike, params: Any, count: int) -> Any:
   path = pathlib.Path(path)
   if not path.is_file():
     raise FileNotFoundError(f"directions: {path} does not exist")
+
   stored = npz.read_npz(path)
   shapes = {name: leaf.shape for name, leaf in _named(params)}
   for name in sorted(shapes.keys() | stored.keys()):
@@ -141,6 +142,7 @@ def load_directions(path: str | os.PathLike, params: Any, count: int) -> Any:
       raise ValueError(
         f"directions: expected at least {count}, got {len(stored[name])} in {path}"
       )
+
   leaves = [jnp.asarray(stored[name][:count], jnp.float32) for name in shapes]
   return jax.tree.unflatten(jax.tree.structure(params), leaves)
 

@@ -52,6 +52,7 @@ def read(stem: pathlib.Path, settings: Mapping[str, Any]) -> Found | None:
       _copy(other, stem)
       logging.info("%s.json was restored from %s.json.", stem, other.name)
       return found
+
   return None
 
 

@@ -92,6 +92,7 @@ def load_run(
     raise ValueError(
       f"expected at least 1 image and a batch of 1, got {num_images} and {batch_size}"
     )
+
   # A second derivative in bfloat16 would be dominated by rounding.
   config, experiment, state, dataset = load_network(
     workdir, split, data_dir, dtype="float32"
@@ -188,6 +189,7 @@ def measure(
   # Flax's types of what `apply` returns depend on `mutable`, unknown to a checker.
   logits: Any
   out: Any
+
   if batch_norm == "running":
     logits, out = model.apply(variables, inputs, train=False)
   else:
@@ -195,6 +197,7 @@ def measure(
       (logits, out), _ = model.apply(
         variables, inputs, train=True, mutable=["batch_stats"]
       )
+
   available = models.last_layer(params, logits, out)
   logits = evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
   return {

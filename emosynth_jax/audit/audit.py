@@ -48,6 +48,7 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
     "config": config.to_dict()["data"],
     "audited_by": provenance.provenance(),
   }
+
   try:
     datasets = run_data.load_data(config, run_data.splits(config))
   except ValueError as error:

@@ -69,6 +69,7 @@ def choose_pairs(
   for same in copies.values():
     if len(same) > 1:
       consider(same, same, "exact", 0, 1.0)
+
   for (a, b), flip, distance, correlation in zip(
     found.pairs.tolist(),
     found.mirrored.tolist(),
@@ -116,6 +117,7 @@ def draw_pairs(
   draw = ImageDraw.Draw(sheet)
   if not pairs:
     draw.text((8, 8), "no near-duplicates", font=font, fill=_INK)
+
   for k, pair in enumerate(pairs):
     left, top = 8 + k % _COLUMNS * step_x, 8 + k // _COLUMNS * step_y
     shown = [rows[pair.first], rows[pair.second]]
@@ -134,6 +136,7 @@ def draw_pairs(
     if pair.kind != "exact":
       text += f": {pair.distance} bits, correlation {pair.correlation:.3f}"
     draw.text((left, top + picture[1] + 1 + 2 * _LINE), text, font=font, fill=_INK)
+
   content = io.BytesIO()
   # A palette: eight bits per pixel are sufficient here.
   sheet.quantize(64, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)

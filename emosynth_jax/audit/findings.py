@@ -43,6 +43,7 @@ def describe_datasets(
   names = list(datasets)
   split_of = np.repeat(np.arange(len(names)), [len(d) for d in datasets.values()])
   labels = np.concatenate([dataset.labels for dataset in datasets.values()])
+
   # (N, S): number of images in each split for each group, named by its first image.
   members = _count(found.groups, split_of, len(names))
   splits = {}
@@ -64,6 +65,7 @@ def describe_datasets(
         "elsewhere": int((np.delete(others, s, axis=1) > 0).any(axis=1).sum()),
       },
     }
+
   return {
     "splits": splits,
     "pairs": _count_pairs(found, split_of, names),
@@ -107,6 +109,7 @@ def format_report(report: Mapping[str, Any]) -> str:
     ],
   )
   forms = {name: split["pixel_forms"] for name, split in splits.items()}
+
   if any(forms.values()):
     lines += _table(
       ["images by pixel form", *splits],
@@ -115,6 +118,7 @@ def format_report(report: Mapping[str, Any]) -> str:
         for form in pixel_form.FORMS
       ],
     )
+
   lines += _table(
     ["pairs", *_KINDS],
     [
@@ -149,6 +153,7 @@ def format_report(report: Mapping[str, Any]) -> str:
     lines += _table(
       ["conflicting classes", "groups"], [*map(list, conflicts["by_classes"].items())]
     )
+
   for name, split in splits.items():
     lines += [f"blank in {name}: {source}" for source in split["blank_images"]]
   for name, counts in (report.get("fer_plus") or {}).items():
@@ -183,11 +188,13 @@ def _count_pairs(
     "mirrored": crossed[found.mirrored].sum(axis=0),
   }
   counts: dict[str, dict[str, int]] = {}
+
   for kind, table in tables.items():
     counts[kind] = {name: int(table[a, a]) for a, name in enumerate(names)}
     for a in range(len(names)):
       for b in range(a + 1, len(names)):
         counts[kind][f"{names[a]} and {names[b]}"] = int(table[a, b] + table[b, a])
+
   return counts
 
 

@@ -49,6 +49,7 @@ def read_workdir(workdir: str | os.PathLike, *, data_dir: str | None = None) -> 
     config.data.data_dir = data_dir
   path = workdir / "calibration.json"
   known = _read_calibrated(path, workdir) if path.is_file() else None
+
   if known is None:
     known = calibrate(config, workdir)
     try:
@@ -58,6 +59,7 @@ def read_workdir(workdir: str | os.PathLike, *, data_dir: str | None = None) -> 
         "The calibration could not be saved (%s); it will be recomputed next time.",
         error,
       )
+
   record, variables = known
   trained_by = run_record.read_provenance(workdir)
   return from_record(config, variables, record)._replace(
@@ -92,6 +94,7 @@ def calibrate(
       f"{error}. The validation split is needed once, to calibrate probabilities: set "
       "--data_dir to the data set directory."
     ) from error
+
   dataset = datasets["validation"]
   variables = jax.device_get(state.evaluation_variables)
   record = {
@@ -119,6 +122,7 @@ def calibrate(
     found.nll_before,
     found.nll_after,
   )
+
   return record | found._asdict(), variables
 
 
@@ -132,6 +136,7 @@ def _read_calibrated(
     from_record(None, {}, record)
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{path} is damaged ({error}): {remedy}") from error
+
   if not (workdir / "checkpoints" / "best").is_dir():
     return None
   checkpoints = Checkpoints(workdir, keep=1, read_only=True)
@@ -139,10 +144,12 @@ def _read_calibrated(
     restored = checkpoints.restore_variables("best")
   finally:
     checkpoints.close()
+
   variables = restored and {name: dict(x) for name, x in restored._asdict().items()}
   if variables:
     check_finite(variables, f"the best checkpoint of {workdir}")
   if not variables or digests.checksum(variables) != record["variables_crc32"]:
     logging.info("%s belongs to another epoch: recalibrating.", path)
     return None
+
   return record, variables

@@ -103,6 +103,7 @@ def check_arrays(bundle: Any) -> None:
     raise ValueError(f"{network} has {_listed(missing)}, the file hasn't")
   if unknown := sorted(found.keys() - wanted.keys()):
     raise ValueError(f"the file has {_listed(unknown)}, {network} hasn't")
+
   for name, array in found.items():
     if array.shape != wanted[name].shape:
       raise ValueError(

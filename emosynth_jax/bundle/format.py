@@ -75,6 +75,7 @@ def from_record(
     raise ValueError(
       f"class_names: expected a list of names, got {record['class_names']!r}"
     )
+
   return Bundle(
     config=config,
     class_names=class_names,
@@ -170,17 +171,20 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
   path = pathlib.Path(path)
   if not path.is_file():
     raise FileNotFoundError(f"no bundle at {path}")
+
   try:
     with safetensors.safe_open(path, "np") as file:
       metadata = file.metadata() or {}
       tensors = {name: file.get_tensor(name) for name in file.keys()}
   except (safetensors.SafetensorError, OSError, TypeError, KeyError) as error:
     raise ValueError(f"{path}: not a bundle, or damaged ({error})") from error
+
   if metadata.get("format") != FORMAT:
     raise ValueError(
       f"{path}: expected the format {FORMAT!r}, got {metadata.get('format')!r}; "
       "write bundles with python -m emosynth_jax.bundle"
     )
+
   try:
     header = parse_json(metadata["header"], "the header is damaged", {"config": dict})
     config = parse_config(header["config"])
@@ -192,6 +196,7 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
       f"{path}: damaged, or written by another version ({_reason(error)}); recreate "
       "it from its run with python -m emosynth_jax.bundle"
     ) from error
+
   return bundle
 
 

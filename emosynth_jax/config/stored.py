@@ -31,6 +31,7 @@ def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
     raise FileNotFoundError(
       f"--workdir: expected the folder of a trained run, but {path} is missing"
     )
+
   try:
     return parse_config(read_json(path))
   except ValueError as error:

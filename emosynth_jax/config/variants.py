@@ -89,6 +89,7 @@ def apply_variants(
         f"{did_you_mean(name, variants)}"
       )
     update(config, variants[name])
+
   config.lock()
   for path in defaults.OPEN_PARTS:
     defaults.get(config, path).unlock()
@@ -108,6 +109,7 @@ def _check_order(names):
       f"config variants: {','.join(names)}: strong and thesis are alternative "
       "recipes; choose one"
     )
+
   # A network and a loss are replaced as a whole; thesis has its own number of epochs.
   undone = {
     ("small", "network"),
@@ -116,6 +118,7 @@ def _check_order(names):
     ("loss", "strong"),
     ("loss", "thesis"),
   }
+
   for i, name in enumerate(names):
     for later in names[i + 1 :]:
       if (kind(name), kind(later)) in undone:

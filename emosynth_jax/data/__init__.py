@@ -6,41 +6,76 @@ import importlib
 import inspect
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from emosynth_jax.data import splits as _splits
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.utils import own_code
+from emosynth_jax.utils import errors, own_code
 from emosynth_jax.utils.nearest import did_you_mean
 
 __all__ = [
   "LOADERS",
-  "PHOTOGRAPHS",
   "Dataset",
+  "Loader",
   "check_options",
+  "find_loader",
   "from_arrays",
   "load_splits",
   "loader_options",
 ]
 
-# Module of each data set; it is imported on request, so that a data set whose libraries
-# are missing or slow to import doesn't burden the others.
+
+class Loader(NamedTuple):
+  """A data set's loader, and what is known of the data set without reading it.
+
+  Attributes:
+    module: imported on request, so that a data set whose libraries are missing or slow
+      to import doesn't burden the others; for a user's loader "file.py:function".
+    has_validation: whether it has its own validation split; None where that depends,
+      and `module.has_validation(data_dir, **options)` knows.
+    is_photographs: whether its gray images are counted by pixel form, see
+      `pixel_form.pixel_forms`.
+    is_mirrored_same: whether a mirrored image has the same label.
+  """
+
+  module: str
+  has_validation: bool | None = False
+  is_photographs: bool = False
+  is_mirrored_same: bool = True
+
+
+_IN = "emosynth_jax.data.datasets"
+
 LOADERS = {
-  "cifar10": "emosynth_jax.data.datasets.cifar10",
-  "ck_plus": "emosynth_jax.data.datasets.ck_plus",
-  "fer2013": "emosynth_jax.data.datasets.fer2013",
-  "fer_plus": "emosynth_jax.data.datasets.fer_plus",
-  "image_folder": "emosynth_jax.data.datasets.image_folder",
-  "mnist": "emosynth_jax.data.datasets.mnist",
-  "raf_db": "emosynth_jax.data.datasets.raf_db",
-  "svhn": "emosynth_jax.data.datasets.svhn",
-  "synthetic_faces": "emosynth_jax.data.datasets.synthetic_faces",
+  "cifar10": Loader(f"{_IN}.cifar10"),
+  "ck_plus": Loader(f"{_IN}.ck_plus", has_validation=True, is_photographs=True),
+  "fer2013": Loader(f"{_IN}.fer2013", has_validation=None, is_photographs=True),
+  "fer_plus": Loader(f"{_IN}.fer_plus", has_validation=True, is_photographs=True),
+  "image_folder": Loader(f"{_IN}.image_folder", has_validation=None),
+  "mnist": Loader(f"{_IN}.mnist", is_mirrored_same=False),
+  "raf_db": Loader(f"{_IN}.raf_db", is_photographs=True),
+  "svhn": Loader(f"{_IN}.svhn", is_mirrored_same=False),
+  "synthetic_faces": Loader(f"{_IN}.synthetic_faces", has_validation=True),
 }
 
-# Data sets whose gray images are counted by pixel form, see `pixel_form.pixel_forms`.
-PHOTOGRAPHS = ("ck_plus", "fer2013", "fer_plus", "raf_db")
+
+def find_loader(name: str) -> Loader:
+  """Looks up a data set by its name, a key of `LOADERS` or "file.py:function".
+
+  Raises:
+    ValueError: for an unknown name; the message lists the known ones.
+  """
+  if own_code.is_own(name):
+    has_validation = bool(getattr(own_code.load(name), "has_validation", False))
+    return Loader(name, has_validation=has_validation)
+  if name not in LOADERS:
+    raise ValueError(
+      f"data set: expected one of {sorted(LOADERS)}, got {name!r}"
+      f"{did_you_mean(str(name), LOADERS)}"
+    )
+  return LOADERS[name]
 
 
 def load_splits(
@@ -84,12 +119,14 @@ def load_splits(
     ValueError: for an unknown name, split or option, or an error of the loader.
     FileNotFoundError: the data set is missing; the message says how to get it.
   """
+  errors.expect_several("splits", splits)
   if limit < 0:
     raise ValueError(f"limit: expected 0 (all) or more, got {limit}")
   if not 0 <= validation_fraction < 1:
     raise ValueError(
       f"validation_fraction: expected a number in [0, 1), got {validation_fraction}"
     )
+
   read = _reader(name, data_dir, seed, options, share if lazily else None)
   hold_out = not _has_validation(name, data_dir, options)
   if hold_out and "validation" in splits and validation_fraction == 0:
@@ -97,6 +134,7 @@ def load_splits(
       f"{name} has no validation split; validation_fraction must be above 0 to hold "
       "one out of train"
     )
+
   loaded = {}
   for split in splits:
     if split in loaded:
@@ -107,6 +145,7 @@ def load_splits(
       )
     else:
       loaded[split] = read(split)
+
   if limit:
     loaded = {key: _splits.subset(value, limit, seed) for key, value in loaded.items()}
   return {split: loaded[split] for split in splits}
@@ -120,7 +159,7 @@ def loader_options(name: str) -> dict[str, inspect.Parameter]:
   """
   if own_code.is_own(name):
     return _options_of(_own_loader(name))
-  return _options_of(importlib.import_module(LOADERS[name]).load)
+  return _options_of(importlib.import_module(find_loader(name).module).load)
 
 
 def _options_of(load: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -155,15 +194,12 @@ def _reader(
   module: Any = None
   if own_code.is_own(name):
     load = _own_loader(name)
-  elif name in LOADERS:
-    module = importlib.import_module(LOADERS[name])
-    load = module.load
   else:
-    raise ValueError(
-      f"data set: expected one of {sorted(LOADERS)}, got {name!r}"
-      f"{did_you_mean(str(name), LOADERS)}"
-    )
+    module = importlib.import_module(find_loader(name).module)
+    load = module.load
+
   known = _options_of(load)
+
   # A generated data set has a seed of its own, and it is the caller's.
   seeded = {"seed": seed} if "seed" in known else {}
   unknown = sorted(set(options) - (set(known) - set(seeded)))
@@ -179,10 +215,12 @@ def _reader(
       f"{sorted(set(known) - set(seeded))}"
       f"{did_you_mean(unknown[0], known) if unknown else ''}"
     )
+
   if share is not None and hasattr(module, "open_split"):
     load = module.open_split
     if "share" in inspect.signature(load).parameters:
       options = options | {"share": share}
+
   return lambda split: load(data_dir, split, **options, **seeded)
 
 
@@ -239,6 +277,7 @@ def from_arrays(
   images, labels = np.asarray(images), np.asarray(labels)
   if not np.issubdtype(labels.dtype, np.integer):
     raise ValueError(f"labels: expected integers, got {labels.dtype}")
+
   return Dataset(
     images[..., None] if images.ndim == 3 else images,
     labels.astype(np.int32),
@@ -252,11 +291,8 @@ def _has_validation(
   name: str, data_dir: str | pathlib.Path, options: dict[str, Any]
 ) -> bool:
   """Returns whether the data set has its own validation split under these options."""
-  if own_code.is_own(name):
-    return bool(getattr(own_code.load(name), "has_validation", False))
-  if name == "image_folder":
-    image_folder = importlib.import_module(LOADERS[name])
-    return image_folder.has_split(data_dir, "validation")
-  if name == "fer2013":
-    return importlib.import_module(LOADERS[name]).has_validation(**options)
-  return name in ("ck_plus", "fer_plus", "synthetic_faces")
+  loader = find_loader(name)
+  if loader.has_validation is not None:
+    return loader.has_validation
+  module = importlib.import_module(loader.module)
+  return module.has_validation(data_dir, **options)

@@ -66,6 +66,7 @@ class Dataset:
         f"labels: expected 0..{len(self.class_names) - 1}, got "
         f"{self.labels.min()}..{self.labels.max()}"
       )
+
     forms = self.pixel_forms
     if forms is not None and forms.shape != self.labels.shape:
       raise ValueError(

@@ -64,6 +64,7 @@ def drop_duplicates(
       "config.data.drop_duplicates leaves no training image: each has a near-duplicate "
       "in another split"
     )
+
   return training.take(kept)
 
 
@@ -102,4 +103,5 @@ def evaluate_deduplicated(
       summaries[name] = {"num_left_out": left_out, **evaluate(dataset.take(kept))}
     else:
       summaries[name] = None
+
   return summaries

@@ -82,6 +82,7 @@ def find_duplicates(
     raise ValueError(
       f"min_correlation: expected a number in (0, 1], got {min_correlation}"
     )
+
   exact = exact_groups(images)
   searched = np.flatnonzero((exact == np.arange(len(images))) & ~is_blank(images))
   chosen = images[searched]
@@ -89,6 +90,7 @@ def find_duplicates(
   flipped = perceptual_hashes(chosen[:, :, ::-1])
   logging.info("Searching %d images for near-duplicates.", len(chosen))
   same = close_pairs(hashes, hashes, max_distance)
+
   # Both directions, since their rounding may differ slightly.
   mirror = np.concatenate(
     [
@@ -108,6 +110,7 @@ def find_duplicates(
     hashes[first] ^ np.where(mirrored, flipped[second], hashes[second])
   )
   keep = correlations >= min_correlation
+
   # A symmetric image can match both ways; it counts once, as not mirrored.
   key = first * len(chosen) + second
   keep &= ~(mirrored & np.isin(key, key[keep & ~mirrored]))
@@ -175,6 +178,7 @@ def perceptual_hashes(images: np.ndarray) -> np.ndarray:
     logging.log_every_n_seconds(
       logging.INFO, "Perceptual hashes: %d of %d images.", 5, i, len(images)
     )
+
   return np.packbits(bits.reshape(len(images), 64), axis=1).view(np.uint64)[:, 0]
 
 
@@ -213,6 +217,7 @@ def close_pairs(first: np.ndarray, second: np.ndarray, max_distance: int) -> np.
     logging.log_every_n_seconds(
       logging.INFO, "Pairs: %d of %d images compared with all.", 5, min(start, n), n
     )
+
   return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
 
 
@@ -252,6 +257,7 @@ def aligned_correlations(
     logging.log_every_n_seconds(
       logging.INFO, "Pixels: %d of %d pairs compared.", 5, k, len(pairs)
     )
+
   return correlations
 
 

@@ -67,6 +67,7 @@ def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
       found[name]["pixel_forms"] = counts
     if not isinstance(dataset.images, LazyImages):
       found[name]["images_crc32"] = zlib.crc32(dataset.images.tobytes())
+
   # Before the next collective, which not all would take part in if one had more images
   # than its devices hold.
   _check_one_data_set(found)
@@ -75,6 +76,7 @@ def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
     if isinstance(images, LazyImages) and images.is_held:
       part = images[images.held.start : images.held.stop]
       found[name]["images_crc32"] = distributed.crc32_of_rows(part, images.held.start)
+
   return found
 
 

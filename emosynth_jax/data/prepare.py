@@ -27,12 +27,14 @@ def prepare(name: str, data_dir: str) -> None:
     raise ValueError(
       f"data set: expected one of {sorted(tfds_records.NAMES)}, got {name!r}"
     )
+
   try:
     import tensorflow  # noqa: F401
   except ImportError as error:
     raise ModuleNotFoundError(
       "preparing a data set needs TensorFlow: pip install -e '.[tfds]' in the checkout"
     ) from error
+
   import tensorflow_datasets as tfds
 
   builder = tfds.builder(tfds_records.NAMES[name], data_dir=data_dir)

@@ -13,7 +13,9 @@ from absl import logging
 from emosynth_jax import data
 from emosynth_jax.data import deduplicate, device_feed, fingerprints, label_noise
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.images.lazy import LazyImages
 from emosynth_jax.parallel import distributed
+from emosynth_jax.parallel.mesh import Placement
 
 
 def splits(config: ml_collections.ConfigDict) -> tuple[str, ...]:
@@ -25,7 +27,7 @@ class RunData(NamedTuple):
   """Splits of a run as this process needs them, and what identifies them.
 
   Attributes:
-    datasets: the data set of each split, see `device_feed.fetch`.
+    datasets: the data set of each split, see `load_run`.
     fingerprint: of `fingerprints.fingerprint`.
   """
 
@@ -41,32 +43,62 @@ class RunData(NamedTuple):
 
 
 def load_run(
-  config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, names: Sequence[str]
+  config: ml_collections.ConfigDict, placement: Placement, names: Sequence[str]
 ) -> RunData:
   """Loads splits of a run: reads what this process needs of their images, once.
 
   Args:
     config: a checked config.
-    mesh: the run's devices.
+    placement: the run's.
     names: of the splits.
 
   Returns:
     Their data.
 
   Raises:
-    ValueError: as `load_data` and `device_feed.fetch`.
+    ValueError: as `load_data`, or if an image is damaged; it is named.
   """
   loaded = load_data(config, tuple(names), lazily=True)
   datasets = {
-    name: device_feed.fetch(dataset, config.data, mesh)
-    for name, dataset in loaded.items()
+    name: _fetch(dataset, config.data, placement) for name, dataset in loaded.items()
   }
   return RunData(datasets, fingerprints.fingerprint(datasets))
 
 
+def _fetch(
+  dataset: Dataset, settings: ml_collections.ConfigDict, placement: Placement
+) -> Dataset:
+  """Reads from disk what this process needs of a split from the start.
+
+  Args:
+    dataset: the split, its images perhaps `LazyImages`.
+    settings: `config.data`.
+    placement: the run's.
+
+  Returns:
+    The data set, with its images in memory; those of this process's devices if there
+    are others; none if the split is streamed and lies on disk. Images read as a whole
+    have their forms, see `data.Loader`.
+
+  Raises:
+    ValueError: an image is damaged; it is named.
+  """
+  if not isinstance(dataset.images, LazyImages):
+    return dataset
+  if not device_feed.is_resident(dataset, settings, placement):
+    return dataset
+  if jax.process_count() == 1:
+    whole = dataset.in_memory()
+    is_photographs = data.find_loader(settings.name).is_photographs
+    return whole.with_pixel_forms() if is_photographs else whole
+
+  dataset.images.hold(placement.own_rows(len(dataset)))
+  return dataset
+
+
 def share(
   config: ml_collections.ConfigDict,
-) -> Callable[[jax.sharding.Mesh], RunData]:
+) -> Callable[[Placement], RunData]:
   """Returns a loader of all splits of a run that loads them at its first call.
 
   For the trainings and evaluations of one command, of any seed, also from several
@@ -76,15 +108,15 @@ def share(
     config: a checked config.
 
   Returns:
-    The mesh to the data, see `load_run`; loaded once for each mesh.
+    The placement to the data, see `load_run`; loaded once for each.
   """
   lock, loaded = threading.Lock(), {}
 
-  def load(mesh: jax.sharding.Mesh) -> RunData:
+  def load(placement: Placement) -> RunData:
     with lock:
-      if mesh not in loaded:
-        loaded[mesh] = load_run(config, mesh, splits(config))
-      return loaded[mesh]
+      if placement not in loaded:
+        loaded[placement] = load_run(config, placement, splits(config))
+      return loaded[placement]
 
   return load
 
@@ -108,8 +140,15 @@ def load_data(
     The data set of each split.
 
   Raises:
-    ValueError: an error of the loader, or if every training image has a near-duplicate.
+    ValueError: an error of the loader, if every training image has a near-duplicate,
+      or if `eval_augment` mirrors images whose label depends on that.
   """
+  name = config.data.name
+  if config.eval_augment != "none" and not data.find_loader(name).is_mirrored_same:
+    raise ValueError(
+      f'config.eval_augment: expected "none" for {name}, got {config.eval_augment!r}: '
+      "a mirrored image may have another label"
+    )
   if config.data.drop_duplicates and "train" in splits:
     loaded = _load_deduplicated(config, lazily)
   else:
@@ -185,6 +224,7 @@ def class_weights(kind: str, dataset: Dataset) -> np.ndarray:
       f"class_weights: the class {empty!r} has no training image, so that its weight "
       'is undefined; use "none", or more images'
     )
+
   return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 
 

@@ -33,6 +33,7 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dat
     raise ValueError(
       f"cannot hold {fraction} out of {len(dataset)} images: no class has two images"
     )
+
   whole = dataset.official_split or dataset.split
   train = dataset.take(
     np.flatnonzero(~held), "train", f"{whole} less the held-out part"
@@ -61,6 +62,7 @@ def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
     raise ValueError(f"limit: expected a positive number of images, got {limit}")
   if limit >= len(dataset):
     return dataset
+
   # In whole numbers, so that equal remainders are equal: the lower label gets it.
   shares = limit * dataset.class_counts
   wanted = shares // len(dataset)

@@ -8,7 +8,6 @@ the provenance, and the differences between the file's outputs and the network's
 splits of --splits. docs/export.md has the formats and measurements.
 """
 
-import pathlib
 from typing import Any
 
 from absl import flags
@@ -51,8 +50,6 @@ def export_network(given: Any) -> None:
   if given.workdir and given.bundle:
     raise ValueError("expected --workdir or --bundle, got both")
   # Before the network is loaded.
-  if pathlib.Path(given.output).is_dir():
-    raise ValueError(f"--output: expected a file, but {given.output} is a folder")
   export.make(
     given.workdir or given.bundle or str(bundle.PRETRAINED),
     given.output,

@@ -12,7 +12,7 @@ from emosynth_jax import bundle
 from emosynth_jax.data import run_data
 from emosynth_jax.export import int8, stablehlo, verify
 from emosynth_jax.export.onnx import writer as onnx_writer
-from emosynth_jax.utils import errors, files
+from emosynth_jax.utils import errors, files, output_files
 from emosynth_jax.workdir import provenance
 from emosynth_jax.workdir import record as run_record
 
@@ -47,6 +47,7 @@ def export_network(
   function = stablehlo.build_function(network)
   if format == "stablehlo":
     return stablehlo.write_stablehlo(function, network.image_shape)
+
   verify.check_packages()
   model = onnx_writer.write_onnx(
     function,
@@ -61,6 +62,7 @@ def export_network(
     if calibration_images is None or not len(calibration_images):
       raise ValueError("onnx_int8 needs images of the training split to calibrate on")
     model = int8.quantize(model, calibration_images)
+
   return model.SerializeToString()
 
 
@@ -107,14 +109,15 @@ def make(
 
   Args:
     source: a bundle or a run's folder.
-    output: the file; its folder is made if missing.
+    output: the file, in an existing folder.
     format: one of `FORMATS`.
     splits: of `SPLITS`, on which the content is compared; if empty, on noise alone.
     data_dir: data set directory, if it moved since training; else None.
     num_calibration_images: of the training split, for "onnx_int8".
 
   Raises:
-    FileNotFoundError: if there is no network, or the data is missing.
+    FileNotFoundError: if there is no network, or the data or the output's folder is
+      missing.
     ValueError: for an argument out of its range, data that is not the run's, or a
       content whose outputs differ from the network's.
     ModuleNotFoundError: if a package of the extra `export` is missing.
@@ -122,20 +125,26 @@ def make(
     CheckpointError: if the run's checkpoints are damaged.
   """
 
+  errors.expect_several("splits", splits)
   for split in splits:
     if split not in SPLITS:
       raise ValueError(f"--splits: expected some of {', '.join(SPLITS)}; got {split!r}")
+  # Before what takes a minute.
+  for path in (output, f"{output}.json"):
+    output_files.check_output(path, "--output")
   network = bundle.read_network(source, data_dir=data_dir)
   if data_dir is not None:
     network.config.data.data_dir = data_dir
   is_quantized = format == "onnx_int8"
   datasets = _load(network, source, [*(["train"] if is_quantized else []), *splits])
   chosen = None
+
   if is_quantized:
     images = datasets["train"].images
     # The same images for every export of a network on this data.
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(images))
     chosen = images[np.sort(order[:num_calibration_images])]
+
   content = export_network(network, format, calibration_images=chosen)
   answer = verify.read_answer(content, format)
   expected = jax.jit(stablehlo.build_function(network))
@@ -148,6 +157,7 @@ def make(
     compared[dataset.official_split or split] = verify.compare(
       expected, answer, dataset.images, dataset.labels
     )
+
   for name, found in compared.items():
     print(f"{name}: {json.dumps(found)}")
   furthest = max(x["max_abs_difference"]["probability"] for x in compared.values())
@@ -157,7 +167,6 @@ def make(
       f"the network's by {furthest:.1e} (tolerance {TOLERANCE:g}); please report this "
       "with the output above"
     )
-  pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
   files.write_atomically(output, content)
   record = {
     "format": format,
@@ -178,6 +187,7 @@ def _load(network: Any, source: str, splits: Sequence[str]) -> dict[str, Any]:
   for split in splits:
     if split not in known:
       raise ValueError(f"--splits: the run has {', '.join(known)}; got {split!r}")
+
   try:
     datasets = run_data.load_data(network.config, tuple(splits))
   except FileNotFoundError as error:
@@ -185,6 +195,7 @@ def _load(network: Any, source: str, splits: Sequence[str]) -> dict[str, Any]:
       f"{error}. Set --data_dir to the data set directory, or --splits= to verify on "
       "noise only."
     ) from error
+
   if pathlib.Path(source).is_dir():
     run_record.check_same_data(datasets, pathlib.Path(source))
   return datasets

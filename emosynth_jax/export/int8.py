@@ -52,6 +52,7 @@ def quantize(
   properties = {p.key: p.value for p in model.metadata_props}
   # Suppresses the advice to fold constants and norms, which is done already.
   onnx.helper.set_model_props(prepared, properties | _PREPARED)
+
   with tempfile.TemporaryDirectory() as folder:
     source, target = (pathlib.Path(folder, name) for name in ("float", "int8"))
     onnx.save(prepared, source)
@@ -69,6 +70,7 @@ def quantize(
       op_types_to_quantize=_KINDS,
     )
     result = onnx.load(target)
+
   onnx.helper.set_model_props(result, properties)
   return result
 

@@ -83,12 +83,14 @@ def compare(
       for start in range(0, len(images), _BATCH)
     ]
     both.append([np.concatenate(part) for part in zip(*parts, strict=True)])
+
   (logits, probabilities), (others, other_probabilities) = both
   for whose, arrays in zip(("the network's", "the file's"), both, strict=True):
     if not all(np.isfinite(array).all() for array in arrays):
       raise ValueError(
         f"some of {whose} outputs on {len(images)} images are not finite"
       )
+
   predicted, other = logits.argmax(-1), others.argmax(-1)
   found = {
     "num_images": len(images),
@@ -101,4 +103,5 @@ def compare(
   if labels is not None:
     found["accuracy"] = float((predicted == labels).mean())
     found["accuracy_of_file"] = float((other == labels).mean())
+
   return found

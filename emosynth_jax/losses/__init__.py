@@ -314,6 +314,7 @@ def _resolve(name: str | Callable[..., Any]) -> Callable[..., Any]:
     return name
   if name in LOSSES:
     return LOSSES[name]
+
   margin, plus, loss = str(name).partition("+")
   if not plus:
     raise ValueError(
@@ -330,6 +331,7 @@ def _resolve(name: str | Callable[..., Any]) -> Callable[..., Any]:
       f"no loss {loss!r} can follow a margin, as in {name!r}; known: "
       f"{', '.join(CLASSIFICATION_LOSSES)}{did_you_mean(loss, CLASSIFICATION_LOSSES)}"
     )
+
   return under_margin(MARGINS[margin], CLASSIFICATION_LOSSES[loss], name)
 
 
@@ -372,9 +374,11 @@ def get_loss(name: str | Callable[..., Any], **arguments: Any) -> Callable[..., 
       f"loss {name!r} takes no argument {', '.join(map(repr, unknown))}; known: "
       f"{', '.join(known) or 'none'}{did_you_mean(unknown[0], known)}"
     )
+
   missing = [k for k, v in known.items() if v is inspect.Parameter.empty]
   if missing := sorted(set(missing) - set(arguments)):
     raise ValueError(f"loss {name!r} needs the argument {', '.join(missing)}")
+
   return functools.partial(loss, **arguments)
 
 
@@ -421,10 +425,12 @@ def get_evaluation_logits(
         "(N, K) by which the network is evaluated"
       )
     return _unchanged
+
   first = name.partition("+")[0]
   trained = MARGINS.get(first, LOSSES[first])
   if trained not in _MARGIN_FREE:
     return _unchanged
+
   margin_free = _MARGIN_FREE[trained]
   settings = hyperparameters(trained) | arguments
   return functools.partial(
@@ -462,6 +468,7 @@ def init_state(name: str | Callable[..., Any], num_classes: int, dim: int) -> An
         "to be the function (num_classes, dim) -> initial state"
       )
     return initial(num_classes, dim)
+
   states = [
     _INITIAL_STATES[part](num_classes, dim)
     for part in name.split("+")
@@ -469,4 +476,5 @@ def init_state(name: str | Callable[..., Any], num_classes: int, dim: int) -> An
   ]
   if not states:
     return None
+
   return states[0] if len(states) == 1 else tuple(states)

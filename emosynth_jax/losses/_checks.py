@@ -34,6 +34,7 @@ def as_float(name: str, array: ArrayLike, shape: tuple[str, ...]) -> Array:
     raise ValueError(
       f"{name}: expected shape {wanted} without a zero, got {array.shape}"
     )
+
   return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
@@ -105,6 +106,7 @@ def as_targets(labels: ArrayLike, like: Array, *, soft: bool = True) -> Array:
       f"labels: expected class probabilities of shape {(n, k)}, the shape of the "
       f"logits, got {labels.shape}"
     )
+
   if values is not None:
     values = values.astype(np.float64)
     # bfloat16 knows three digits.
@@ -114,6 +116,7 @@ def as_targets(labels: ArrayLike, like: Array, *, soft: bool = True) -> Array:
         f"got a minimum of {values.min():.3g} and sums of "
         f"{values.sum(axis=1).min():.3g}..{values.sum(axis=1).max():.3g}"
       )
+
   return labels.astype(like.dtype)
 
 

@@ -112,12 +112,14 @@ def under_margin(
       f"{name_of(loss)} takes {', '.join(loss_takes)}: only a loss of logits can "
       "follow a margin"
     )
+
   both = sorted(set(hyperparameters(margin)) & set(hyperparameters(loss)))
   if both:
     raise ValueError(
       f"{name_of(margin)} and {name_of(loss)} both take {', '.join(both)}: wrap one "
       "of them in a function that fixes it"
     )
+
   two_states = "state" in margin_inputs and "state" in loss_takes
   loss_inputs_left = tuple(i for i in loss_takes if i != "logits")
   signature = _joint_signature(margin, loss)

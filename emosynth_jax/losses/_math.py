@@ -41,6 +41,7 @@ def log_one_minus_p(logits: Array) -> Array:
     jnp.where(alone, 0.0, rest), axis=-1, keepdims=True
   ) - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
   others = jnp.where(alone, -1e30, others)
+
   # The inner `where` keeps the unused branch's infinite slope at p = 1 out of the
   # gradient.
   p = jnp.where(top, 0.0, jax.nn.softmax(logits))

@@ -22,6 +22,7 @@ def cosines_and_norms(
       f"weights: expected shape ({embeddings.shape[1]}, K) with K >= 2 for embeddings "
       f"of shape {embeddings.shape}, got {weights.shape}"
     )
+
   unit_embeddings, embedding_norms = _math.unit_and_norm(embeddings, axis=1)
   unit_weights, weight_norms = _math.unit_and_norm(weights, axis=0)
   cosines = _math.matmul(unit_embeddings, unit_weights)

@@ -116,6 +116,7 @@ def dynamically_weighted_balanced(
   doubt = p * (1.0 - p)
   if regularizer == "all":
     return _math.expectation(targets, weighted) + jnp.sum(doubt, axis=-1)
+
   return _math.expectation(targets, weighted + doubt)
 
 

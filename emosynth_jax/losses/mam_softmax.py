@@ -132,6 +132,7 @@ def mam_softmax_logits(
   if not callable(margin_fn):
     _checks.check_choice("margin_fn", margin_fn, MARGIN_FNS)
     margin_fn = MARGIN_FNS[margin_fn]
+
   _checks.check_number("kappa", kappa, low=0)
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
@@ -141,6 +142,7 @@ def mam_softmax_logits(
       f"margin_fn: expected margins of shape {logits.shape[:1]} for logits of shape "
       f"{logits.shape}, got {margins.shape}"
     )
+
   return logits - (kappa * margins)[:, None] * targets
 
 

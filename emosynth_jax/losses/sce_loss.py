@@ -62,6 +62,7 @@ def sce_loss(
   logits = _checks.as_logits(logits)
   targets = _checks.as_targets(labels, logits)
   ce = cross_entropy(logits, targets)
+
   # Detached here; so are the factors alpha and w, which are computed from them.
   y, p = jax.lax.stop_gradient((targets, jax.nn.softmax(logits)))
   alpha = jnp.sum(jnp.square(y - p), axis=-1)
@@ -71,10 +72,12 @@ def sce_loss(
     wrong = (1.0 - y) * p
   else:
     wrong = 1.0 - y - p
+
   # A class masked by a logit of -inf is none.
   wrong = jnp.where(jnp.isneginf(logits), 0.0, wrong)
   base = ce
   if reading == "box":
     log_p = _math.log_softmax(logits, targets)
     base = -jnp.sum(log_p, axis=-1) / math.log(10)
+
   return ce_weight * ce + sce_weight * alpha * jnp.linalg.norm(wrong, axis=-1) * base

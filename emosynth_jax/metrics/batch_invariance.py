@@ -66,6 +66,7 @@ def check_batch_invariance(
     "sorted_by_class": np.argsort(labels, kind="stable"),
     "one_at_a_time": np.arange(num_single) * num_images // num_single,
   }
+
   # A GPU's reduced-precision products have rounding errors of 1e-3, and the kernel may
   # depend on the shape.
   with jax.default_matmul_precision("highest"):
@@ -74,6 +75,7 @@ def check_batch_invariance(
       name: in_order(order, 1 if name == "one_at_a_time" else batch_size)
       for name, order in orders.items()
     }
+
   differences = {
     name: float(np.abs(others[name] - expected[order]).max())
     for name, order in orders.items()

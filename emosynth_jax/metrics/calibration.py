@@ -132,4 +132,5 @@ def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     )
   if not np.isfinite(logits).all():
     raise ValueError("logits: expected finite numbers")
+
   return logits.astype(np.float64), labels

@@ -117,6 +117,7 @@ def sum_statistics(
   parts = [statistics] if isinstance(statistics, Mapping) else list(statistics)
   if not parts:
     raise ValueError("statistics: expected those of at least one batch, got none")
+
   totals = [_sum_leading_axes(part) for part in parts]
   for total in totals[1:]:
     for name, value in total.items():
@@ -125,6 +126,7 @@ def sum_statistics(
           f"statistics differ in the shape of {name!r}: "
           f"{totals[0][name].shape} and {value.shape}"
         )
+
   return {name: np.sum([total[name] for total in totals], axis=0) for name in _RANKS}
 
 
@@ -236,6 +238,7 @@ def _check_batch(
     raise ValueError(f"num_bins: expected at least 1, got {num_bins}")
   if logits.ndim != 2 or logits.shape[1] != num_classes:
     raise ValueError(f"logits: expected shape (N, {num_classes}), got {logits.shape}")
+
   for name, array in (("labels", labels), ("mask", mask)):
     if array.shape != logits.shape[:1]:
       raise ValueError(f"{name}: expected shape {logits.shape[:1]}, got {array.shape}")
@@ -275,6 +278,7 @@ def _check_sums(
       f"labels: {count - confusion.sum()} of {count} are outside "
       f"0..{len(confusion) - 1}: check the labels or the number of classes"
     )
+
   return names
 
 

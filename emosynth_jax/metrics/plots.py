@@ -51,6 +51,7 @@ def plot_curves(
   axes = figure.subplot_mosaic(
     [["loss", "accuracy"], ["rate", "rate"]], height_ratios=[3.2, 1], sharex=True
   )
+
   for name, factor, label in (("loss", 1, "loss"), ("accuracy", 100, "accuracy (%)")):
     for split, (colour, style) in _SPLITS.items():
       epochs, values = lines[f"{split}/{name}"]
@@ -67,6 +68,7 @@ def plot_curves(
         )
     axes[name].set_ylabel(label)
     axes[name].tick_params(labelbottom=True)
+
   epochs, values = lines["learning_rate"]
   if len(epochs):
     marker = "o" if len(epochs) == 1 else None
@@ -76,25 +78,30 @@ def plot_curves(
       # Within less than a decade the axis would have one label or none.
       axes["rate"].set_ylim(values.min() / 4, values.max() * 4)
       axes["rate"].yaxis.set_minor_formatter(NullFormatter())
+
   axes["rate"].set_ylabel("learning rate")
   axes["rate"].set_xlabel("epoch")
   axes["rate"].xaxis.set_major_locator(MaxNLocator(integer=True))
   first, last = axes["rate"].get_xlim()
   if last - first < 1:  # a single epoch: no fractions of it as ticks
     axes["rate"].set_xlim(first - 1, last + 1)
+
   for axis in axes.values():
     plotting.clean(axis)
     if best_epoch is not None:
       axis.axvline(
         best_epoch, color=plotting.GREY, linewidth=1, linestyle=":", zorder=1
       )
+
   if best_epoch is not None:
     axes["accuracy"].plot(
       [], [], ":", color=plotting.GREY, label=f"chosen: epoch {best_epoch}"
     )
+
   for name in ("loss", "accuracy"):
     if axes[name].get_legend_handles_labels()[0]:
       axes[name].legend(frameon=False)
+
   plotting.save(figure, path)
 
 
@@ -132,6 +139,7 @@ def plot_confusion_matrix(
     raise TypeError(f"matrix: expected integer counts, got {counts.dtype}")
   if counts.min() < 0:
     raise ValueError(f"matrix: expected counts, got {counts.min()}")
+
   totals = counts.sum(axis=1, keepdims=True)
   shares = np.full(counts.shape, np.nan)
   np.divide(100 * counts, totals, out=shares, where=totals > 0)
@@ -147,6 +155,7 @@ def plot_confusion_matrix(
   bar = figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03)
   bar.set_label("% of the true class" + (" (count below)" if annotated else ""))
   bar.outline.set_visible(False)
+
   for row, column in np.ndindex(*counts.shape) if annotated else ():
     share = shares[row, column]
     # Zeros would clutter the matrix.
@@ -160,6 +169,7 @@ def plot_confusion_matrix(
       axis.text(
         column, row + shift, text, ha="center", va=align, fontsize=points, color=colour
       )
+
   for row in np.flatnonzero(totals[:, 0] == 0):
     axis.axhspan(row - 0.5, row + 0.5, fill=False, hatch="///", edgecolor="#bbbbbb")
   rotation = 45 if longest > 5 or not annotated else 0

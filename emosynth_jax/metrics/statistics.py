@@ -55,9 +55,11 @@ def paired_difference(
     )
   if not 0 < confidence < 1:
     raise ValueError(f"confidence: expected a number in (0, 1), got {confidence}")
+
   pairs = np.asarray([ours, baseline], np.float64)
   differences = pairs[0] - pairs[1]
   mean, deviation = mean_and_deviation(differences)
+
   # Differences that are equal but for the rounding of their terms (1951/3000 -
   # 1941/3000 and 2001/3000 - 1991/3000) would otherwise appear highly significant.
   if deviation <= 1e-14 * np.abs(pairs).max():
@@ -65,12 +67,14 @@ def paired_difference(
   n = len(differences)
   if n == 1:
     return {"mean": mean, "low": math.nan, "high": math.nan, "p_value": math.nan}
+
   error = deviation / math.sqrt(n)
   half = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1)) * error
   if error:
     p_value = float(2 * scipy.stats.t.sf(abs(mean) / error, n - 1))
   else:
     p_value = math.nan if mean else 1.0
+
   return {"mean": mean, "low": mean - half, "high": mean + half, "p_value": p_value}
 
 
@@ -196,6 +200,7 @@ def proportion_interval(
     raise ValueError(f"confidence: expected a number in (0, 1), got {confidence}")
   if total == 0:
     return math.nan, math.nan
+
   test = scipy.stats.binomtest(int(successes), int(total))
   interval = test.proportion_ci(confidence, method="wilson")
   return float(interval.low), float(interval.high)

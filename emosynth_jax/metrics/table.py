@@ -72,6 +72,7 @@ def format_table(
       ),
       ("KL divergence from the votes", f"{votes['kl_divergence']:.4f}"),
     ]
+
   digits = max(len(text) for _, text in figures)
   sections.append(_align([(label, f"{text:>{digits}}") for label, text in figures]))
   if augmented := summary.get("test_time_augmentation"):
@@ -81,11 +82,13 @@ def format_table(
       f"{_percent(augmented['accuracy'])}, balanced accuracy "
       f"{_percent(augmented['balanced_accuracy'])}, loss {augmented['loss']:.4f}"
     )
+
   if summary["absent_classes"]:
     sections.append(
       "Classes without examples in this split, excluded from balanced accuracy: "
       + ", ".join(summary["absent_classes"])
     )
+
   return "\n\n".join(sections) + "\n"
 
 

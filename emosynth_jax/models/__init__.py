@@ -86,6 +86,7 @@ def build_model(
       f"model {title}: expected the argument num_classes, the number of its outputs; "
       f"it takes {', '.join(sorted(accepted - _OF_FLAX)) or 'none'}"
     )
+
   known = sorted(accepted - {"num_classes"} - _OF_FLAX)
   # Every config has a dtype; a network need not.
   if callable(name) and "dtype" not in known:
@@ -97,11 +98,13 @@ def build_model(
         f"selects another network by a variant, as in --config=FILE.py:{title}"
         f"{did_you_mean(argument, known)}"
       )
+
   # A flag has the type of the setting that it replaces: EmoSynthNet's width is a float.
   for argument, value in arguments.items():
     wants_integer = parameters[argument].annotation in (int, "int")
     if wants_integer and isinstance(value, float) and value.is_integer():
       arguments[argument] = int(value)
+
   return network(num_classes=num_classes, **arguments)
 
 

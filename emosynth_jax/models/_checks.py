@@ -38,6 +38,7 @@ def check_network(
   for name, value in fractions.items():
     if not 0 <= value < 1:
       raise ValueError(f"{name}: expected [0, 1), got {value}")
+
   check_choice("stem", stem, STEMS)
   if images.ndim != 4 or min(images.shape[1:3]) < least_side:
     raise ValueError(

@@ -46,10 +46,12 @@ def _vgg(model, keys):
         names[f"norm{i}_{j}"] = f"features.{index + 1}"
       index += 3 if model.norm else 2  # Convolution, (norm,) ReLU.
     index += 1  # Max-pooling.
+
   if "head.fc.weight" in keys:  # timm
     dense, logits = ["pre_logits.fc1", "pre_logits.fc2"], "head.fc"
   else:
     dense, logits = ["classifier.0", "classifier.3"], "classifier.6"
+
   if model.stem == "imagenet":
     names |= {f"dense{i}": name for i, name in enumerate(dense, start=1)}
   return names | {"logits": logits}
@@ -75,6 +77,7 @@ def _densenet(model, keys):
     "last_norm": "features.norm5",
     "logits": "classifier",
   }
+
   for i, num_layers in enumerate(model.block_sizes, start=1):
     for part in ("conv", "norm"):
       names[f"transition{i}_{part}"] = f"features.transition{i}.{part}"
@@ -82,6 +85,7 @@ def _densenet(model, keys):
         for k in (1, 2):
           theirs = f"features.denseblock{i}.denselayer{j}.{part}{k}"
           names[f"block{i}_layer{j}/{part}{k}"] = theirs
+
   return names
 
 
@@ -105,6 +109,7 @@ def _timm_names(stages):
     "last_norm": "bn2",
     "logits": "classifier",
   }
+
   for ours, i, j, _, stage in _blocks(stages):
     parts = ["expand", "depthwise", "project"][stage.expansion == 1 :]
     convs = ["conv_pw", "conv_dw", "conv_pwl"]
@@ -115,6 +120,7 @@ def _timm_names(stages):
       names[f"{ours}/{part}_norm"] = f"blocks.{i}.{j}.bn{k}"
     for part in ("reduce", "expand"):
       names[f"{ours}/squeeze/{part}"] = f"blocks.{i}.{j}.se.conv_{part}"
+
   return names
 
 

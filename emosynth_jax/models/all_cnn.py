@@ -83,6 +83,7 @@ class AllCNN(nn.Module):
     x = jnp.asarray(images, self.dtype)
     x = nn.Dropout(self.input_dropout_rate, deterministic=not train)(x)
     out = {}
+
     for i, (features, size, stride) in enumerate(_LAYERS, start=1):
       conv = Convolution(
         max(1, round(features * self.width)),
@@ -99,6 +100,7 @@ class AllCNN(nn.Module):
       x = out[f"conv{i}"] = nn.relu(x)
       if stride > 1:
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+
     out["pre_logits"] = x = x.mean((1, 2))
     logits = nn.Dense(
       self.num_classes,

@@ -90,6 +90,7 @@ def _walk(program, inputs):
     if name == "platform_index":
       platforms = equation.params["platforms"]
       default_forms[equation.outvars[0]] = platforms.index(None)
+
     operands = [origin(variable) for variable in equation.invars]
     if name == "cond" and equation.invars[0] in default_forms:
       # Single convolutions, which gives the commonly reported count.
@@ -97,6 +98,7 @@ def _walk(program, inputs):
       parts = [equation.params["branches"][form].jaxpr]
     else:
       parts = list(_parts(equation))
+
     if parts:
       if name == "cond":
         operands = operands[1:]
@@ -111,7 +113,9 @@ def _walk(program, inputs):
         if kernel.depth < 0 and kernel.has_parameters:
           result = result._replace(depth=result.depth + 1)
       results = [result] * len(equation.outvars)
+
     origins.update(zip(equation.outvars, results, strict=True))
+
   return [origin(variable) for variable in program.outvars], total
 
 

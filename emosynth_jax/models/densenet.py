@@ -99,6 +99,7 @@ class DenseNet121(nn.Module):
     if self.stem == "imagenet":
       x = layers.max_pool_3x3(x, stride=2)
     out = {}
+
     for i, num_layers in enumerate(self.block_sizes, start=1):
       if i > 1:
         x = nn.relu(norm(name=f"transition{i - 1}_norm")(x))
@@ -110,6 +111,7 @@ class DenseNet121(nn.Module):
         )
         x = layer(x)
       out[f"stage{i}"] = x
+
     x = nn.relu(norm(name="last_norm")(x))
     out["pre_logits"] = x = x.mean((1, 2))
     logits = nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x)

@@ -118,4 +118,5 @@ class EfficientNetB0(nn.Module):
       dtype=jnp.float32,
       name="logits",
     )
+
     return head(x), out

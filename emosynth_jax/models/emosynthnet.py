@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from emosynth_jax.models import _checks
 from emosynth_jax.models.ops import layers
-from emosynth_jax.models.ops.activations import elu
 from emosynth_jax.models.ops.transposed import upsample_nearest
 
 Array = jax.Array
@@ -57,7 +56,8 @@ class Unit(nn.Module):
       dtype=self.dtype,
       name="norm",
     )
-    return norm(elu(x)) if self.norm_order == "last" else elu(norm(x))
+
+    return norm(layers.elu(x)) if self.norm_order == "last" else layers.elu(norm(x))
 
 
 class AnalysisBlock(nn.Module):
@@ -191,9 +191,11 @@ class EmoSynthNet(nn.Module):
       raise ValueError(
         f"dense_features: expected sizes of at least 1, got {self.dense_features}"
       )
+
     for name in ("dropout_rate", "norm_momentum"):
       if not 0 <= getattr(self, name) < 1:
         raise ValueError(f"{name}: expected [0, 1), got {getattr(self, name)}")
+
     _checks.check_choice("norm_order", self.norm_order, NORM_ORDERS)
     _checks.check_choice("side_input", self.side_input, SIDE_INPUTS)
     _checks.check_choice("skip", self.skip, SKIPS)
@@ -236,10 +238,11 @@ class EmoSynthNet(nn.Module):
           name=name,
         )
         return unit(x, train)
+
       layer = layers.Conv(
         features, dtype=self.dtype, transposed=True, upsampled=upsampled, name=name
       )
-      return elu(layer(x)) if self.synthesis == "elu" else layer(x)
+      return layers.elu(layer(x)) if self.synthesis == "elu" else layer(x)
 
     parts = [transposed(x, 512, "transposed1", False), out["side"]]
     if self.skip == "block3":
@@ -254,7 +257,8 @@ class EmoSynthNet(nn.Module):
     for i, size in enumerate(self.dense_features, start=1):
       kind = layers.DenseOfUpsampled if merge and i == 1 else nn.Dense
       dense = kind(size, kernel_init=_he_normal, dtype=self.dtype, name=f"dense{i}")
-      x = nn.Dropout(self.dropout_rate, deterministic=not train)(elu(dense(x)))
+      x = nn.Dropout(self.dropout_rate, deterministic=not train)(layers.elu(dense(x)))
+
     out["pre_logits"] = x
     logits = nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x)
     return logits, out

@@ -73,6 +73,7 @@ class FerVGG(nn.Module):
       raise ValueError(
         f"dense_features: expected sizes of at least 1, got {self.dense_features}"
       )
+
     x = jnp.asarray(images, self.dtype)
     out = {}
     for i, features in enumerate(_STAGES, start=1):
@@ -97,6 +98,7 @@ class FerVGG(nn.Module):
         name=f"dense{i}",
       )
       x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.relu(dense(x)))
+
     out["pre_logits"] = x
     logits = nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x)
     return logits, out

@@ -89,6 +89,7 @@ def convert(
     kept.add("logits")
   used, converted = set(), {}
   misfits: dict[str, str] = {}
+
   # Convolutions before the statistics, whose shapes follow theirs, for the message.
   for key, old in sorted(flat.items(), key=lambda item: item[0] < "params"):
     layer, leaf = key.split("/", 1)[1].rsplit("/", 1)
@@ -108,6 +109,7 @@ def convert(
         layer, f"{layer} ({name}): expected {old.shape}, got {new.shape} in Flax layout"
       )
     converted[key] = new.astype(np.float32)
+
   if misfits:
     raise ValueError(
       f"weights: {len(misfits)} of {len(layers)} layers have another shape: "
@@ -123,6 +125,7 @@ def convert(
       f"weights: {type(model).__name__} with these arguments has no layer for "
       f"{unused[:5]}{' and more' if len(unused) > 5 else ''}"
     )
+
   tree = flax.traverse_util.unflatten_dict(converted, sep="/")
   return Converted(tree, tuple(sorted(kept)), tuple(sorted(unused)))
 
@@ -158,6 +161,7 @@ def load_pretrained(
     raise ValueError(
       f"weights: expected a file that ends in one of {sorted(_READERS)}, got {path}"
     )
+
   state = _READERS[path.suffix](path)
   try:
     return convert(model, state, variables, keep=keep)
@@ -197,6 +201,7 @@ def _in_our_layout(model, layer, array, shape):
     if len(shape) == 4 and shape[2] == 1 and array.shape[2] == 3:
       return array.sum(2, keepdims=True)
     return array
+
   return array.T
 
 
@@ -226,6 +231,7 @@ def _read_torch(path):
       f"{path}: requires torch (extra oracle-models); or convert it to .npz or "
       ".safetensors, see docs/models.md"
     ) from error
+
   try:
     state = torch.load(path, map_location="cpu", weights_only=True)
   except Exception as error:  # Damaged pickles raise any error.
@@ -233,6 +239,7 @@ def _read_torch(path):
       f"{path}: damaged, or not a torch file with only a network's state_dict() "
       f"({type(error).__name__} above)"
     ) from error
+
   # Training scripts wrap the state dict.
   if not isinstance(state, Mapping):
     raise ValueError(f"{path}: expected a state_dict(), got {type(state).__name__}")

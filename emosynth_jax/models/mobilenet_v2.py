@@ -98,6 +98,7 @@ class InvertedResidual(nn.Module):
     if self.stage.expansion > 1:
       y = self.conv(channels, 1, name="expand_conv")(y)
       y = self.activation(self.norm(name="expand_norm")(y))
+
     depthwise = self.conv(
       channels,
       self.stage.kernel_size,
@@ -113,6 +114,7 @@ class InvertedResidual(nn.Module):
     y = self.norm(name="project_norm")(y)
     if self.stride > 1 or x.shape[-1] != self.features:
       return y
+
     # One draw per example: its whole branch is dropped.
     drop_path = nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3))
     return x + drop_path(y, deterministic=self.deterministic)
@@ -172,6 +174,7 @@ def apply_stages(
       x = block(x)
       done += 1
     out[f"stage{i}"] = x
+
   return x, out
 
 
@@ -250,4 +253,5 @@ class MobileNetV2(nn.Module):
       dtype=jnp.float32,
       name="logits",
     )
+
     return head(x), out

@@ -131,6 +131,7 @@ def build_preprocess(
       f'config.input.equalize: expected "none" for images of {num_channels} channels, '
       f"got {equalize!r}: only gray images are equalized"
     )
+
   return equalize_histogram if equalize == "always" else None
 
 

@@ -44,6 +44,7 @@ class NormalizedInputs(nn.Module):
           f"input.{name}: expected {channels} numbers, one a channel, got "
           f"{getattr(self, name)}"
         )
+
     if not min(self.std) > 0:
       raise ValueError(f"input.std: expected numbers above 0, got {self.std}")
     mean, std = (

@@ -37,14 +37,17 @@ class ResidualBlock(nn.Module):
       units = [(features, 1, 1), (features, 3, stride), (4 * features, 1, 1)]
     else:
       units = [(features, 3, stride), (features, 3, 1)]
+
     y = x
     for i, unit in enumerate(units, start=1):
       y = self.norm(name=f"norm{i}")(self.conv(*unit, name=f"conv{i}")(y))
       if i < len(units):
         y = nn.relu(y)
+
     if stride > 1 or x.shape[-1] != y.shape[-1]:
       x = self.conv(y.shape[-1], 1, stride, name="shortcut_conv")(x)
       x = self.norm(name="shortcut_norm")(x)
+
     return nn.relu(x + y)
 
 
@@ -106,6 +109,7 @@ class ResNet(nn.Module):
     if self.stem == "imagenet":
       x = layers.max_pool_3x3(x, stride=2)
     out = {}
+
     for i, num_blocks in enumerate(self.stage_sizes, start=1):
       for j in range(1, num_blocks + 1):
         block = ResidualBlock(
@@ -118,6 +122,7 @@ class ResNet(nn.Module):
         )
         x = block(x)
       out[f"stage{i}"] = x
+
     out["pre_logits"] = x = x.mean((1, 2))
     logits = nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x)
     return logits, out

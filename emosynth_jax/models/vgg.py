@@ -90,6 +90,7 @@ class VGG19(nn.Module):
     conv, norm = layers_of(self, train=train)
     x = jnp.asarray(images, self.dtype)
     out = {}
+
     for i, (features, num_convs) in enumerate(STAGES, start=1):
       features = max(1, round(features * self.width))
       for j in range(1, num_convs + 1):
@@ -106,6 +107,7 @@ class VGG19(nn.Module):
           size, kernel_init=_small_normal, dtype=self.dtype, name=f"dense{i}"
         )
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.relu(dense(x)))
+
     out["pre_logits"] = x
     head = nn.Dense(
       self.num_classes, kernel_init=_small_normal, dtype=jnp.float32, name="logits"

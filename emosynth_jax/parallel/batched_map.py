@@ -100,6 +100,7 @@ def mean_over_batches(function: Callable[[Any], Any], batches: Any) -> Any:
   if number == 1:
     # Outside of a loop XLA has faster convolutions on a CPU.
     return function(jax.tree.map(lambda x: x[0], batches))
+
   first = jax.eval_shape(function, jax.tree.map(lambda x: x[0], batches))
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
 

@@ -75,11 +75,13 @@ def initialize(
       "--coordinator_address, --num_processes and --process_id: expected all three or "
       f"none, got {given}"
     )
+
   if process_id is not None and num_processes is not None:
     if not 0 <= process_id < num_processes:
       raise ValueError(
         f"--process_id: expected 0 to {num_processes - 1}, got {process_id}"
       )
+
   # SIGTERM is handled by the training loop: this service would intercept it without
   # effect.
   jax.config.update("jax_enable_preemption_service", False)
@@ -97,10 +99,12 @@ def initialize(
       "Slurm, Open MPI, Kubernetes and TPU pods set --coordinator_address=HOST:PORT "
       "--num_processes=N --process_id=I"
     ) from error
+
   _connect()
   if not is_first():
     # One process logs the run; warnings and errors are logged by all.
     logging.set_verbosity(logging.WARNING)
+
   logging.info(
     "%d processes with %d devices in all.", jax.process_count(), jax.device_count()
   )
@@ -113,10 +117,10 @@ def _connect() -> None:
   computation of the first process, a compilation, a slow disk. Later exchanges wait.
   """
   largest(0)
-  grid = mesh.build_mesh()
-  ones = mesh.place(np.ones(jax.device_count()), mesh.split_rows(grid))
+  placement = mesh.build_placement()
+  ones = placement.put(np.ones(jax.device_count()), placement.rows)
   jax.block_until_ready(
-    jax.jit(lambda x: x.sum(), out_shardings=mesh.replicated(grid))(ones)
+    jax.jit(lambda x: x.sum(), out_shardings=placement.replicate)(ones)
   )
 
 
@@ -171,6 +175,7 @@ def from_first(
       result = compute().astype(np.int32)
     except (ValueError, OSError) as error:
       failure = error
+
   _raise_together(failure)
   return np.asarray(multihost_utils.broadcast_one_to_all(result)).astype(dtype)
 
@@ -191,6 +196,7 @@ def share(total: int, compute: Callable[[range], np.ndarray]) -> np.ndarray:
   count = jax.process_count()
   if count == 1:
     return compute(range(total))
+
   _check_same_size(total)
   size = -(-total // count)
   rows = range(total)[jax.process_index() * size : (jax.process_index() + 1) * size]
@@ -235,6 +241,7 @@ def crc32_of_rows(part: np.ndarray, start: int) -> int:
     value = np.uint32(zlib.crc32(part.tobytes(), crc) if is_own else 0)
     crc = int(np.max(multihost_utils.process_allgather(value)))
     end = first + count
+
   return crc
 
 
@@ -293,6 +300,7 @@ def check_shared_folder(folder: str | os.PathLike) -> None:
   if is_first():
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
+
   largest(0)
   # A network file system may show a new file a moment later.
   deadline = time.monotonic() + 10

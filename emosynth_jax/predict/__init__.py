@@ -12,7 +12,8 @@ such labels.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-  from emosynth_jax.predict.predictor import FACES, UNCERTAIN, Prediction, Predictor
+  from emosynth_jax.predict.labels import FACES, UNCERTAIN
+  from emosynth_jax.predict.predictor import Prediction, Predictor
 
 __all__ = ["FACES", "UNCERTAIN", "Prediction", "Predictor"]
 

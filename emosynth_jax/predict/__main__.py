@@ -15,8 +15,8 @@ Read docs/predict.md first, on the limits of such labels.
 from absl import flags
 
 from emosynth_jax.predict import output as predict_output
-from emosynth_jax.predict import predictor as predictor_module
 from emosynth_jax.predict import run
+from emosynth_jax.predict.labels import FACES
 from emosynth_jax.utils import cli
 
 
@@ -32,7 +32,7 @@ def define_flags() -> None:
   flags.DEFINE_enum(
     "faces",
     "detect",
-    list(predictor_module.FACES),
+    list(FACES),
     "detect: detect faces in each image. none: each image is one face crop.",
   )
   flags.DEFINE_float(
@@ -53,6 +53,9 @@ def define_flags() -> None:
     "max_scale",
     2.0,
     "Maximum factor by which smaller images are enlarged for face detection.",
+  )
+  flags.DEFINE_bool(
+    "upright", True, "Turn faces upright that are rotated in the image plane."
   )
   flags.DEFINE_integer("batch_size", 8, "Batch size of the classifier, in faces.", 1)
   flags.DEFINE_enum(

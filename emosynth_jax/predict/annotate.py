@@ -1,13 +1,17 @@
 """Annotation of images and videos with boxes and expressions."""
 
+import io
 import os
 import pathlib
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from emosynth_jax.utils import errors, files, output_files
 
 _SURE = (28, 126, 60)
 _UNSURE = (96, 96, 96)
@@ -34,6 +38,7 @@ def draw(picture: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
     for a tag on an image of less than 192x96 pixels. It depends on the image's shape
     alone.
   """
+  errors.expect_several("predictions", predictions)
   factor = _factor(*picture.shape[:2])
   image = Image.fromarray(picture.repeat(factor, axis=0).repeat(factor, axis=1))
   pen = ImageDraw.Draw(image)
@@ -58,6 +63,7 @@ def draw(picture: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
     x = max(0, min(left, width - tag_width))
     pen.rectangle((x, y, x + tag_width - 1, y + tag_height - 1), fill=colour)
     pen.text((x - x0 + line + 1, y - y0 + line + 1), text, font=font, fill=_PAPER)
+
   return np.asarray(image)
 
 
@@ -95,6 +101,7 @@ class Writer:
     Raises:
       NotADirectoryError: if `folder` is a file.
     """
+    errors.expect_several("inputs", inputs)
     self._folder = pathlib.Path(folder)
     if self._folder.exists() and not self._folder.is_dir():
       raise NotADirectoryError(f"{folder}: expected a folder, got a file")
@@ -117,29 +124,33 @@ class Writer:
     frames are repeated or dropped so that each is shown at its time.
 
     Args:
-      frame: the `media.Frame` of the image.
+      frame: the `frame.Frame` of the image.
       picture: uint8 `(H, W, 3)`, RGB.
 
     Raises:
-      OSError: if the file can't be written.
+      OSError: if the file can't be written, with ENAMETOOLONG if its name is too long
+        for the file system, though long names are shortened.
     """
     if frame.number is None:
       path = self._path(frame, ".faces.png")
-      part = _part(path)
-      Image.fromarray(picture).save(part)
-      os.replace(part, path)
+      content = io.BytesIO()
+      Image.fromarray(picture).save(content, "PNG")
+      files.write_atomically(path, content.getvalue())
       return
+
     if self._video is None or self._source != frame.source or frame.number == 0:
       self._end_video()
       self._video = _Video(self._path(frame, ".faces.mp4"), frame, picture)
       self._source = frame.source
+
     self._video.write(frame, picture)
 
   def _path(self, frame: Any, suffix: str) -> pathlib.Path:
     """Output path; a number is added if the name is taken or an input's."""
     # The old suffix stays part of the name, to distinguish a.jpg from a.png.
     path = self._folder / frame.name
-    name, number = path.name, 1
+    # Room for the suffix, a number, and the name while it is incomplete.
+    name, number = output_files.shorten(path.name, reserve=len(suffix) + 12), 1
     path = path.with_name(name + suffix)
     # Some file systems are case-insensitive.
     while str(path).casefold() in self._taken or self._is_input(path):
@@ -153,9 +164,9 @@ class Writer:
     return path.exists() and any(os.path.samefile(path, x) for x in self._inputs)
 
   def _end_video(self) -> None:
-    if self._video is not None:
-      self._video.end()
-    self._video = None
+    video, self._video = self._video, None
+    if video is not None:
+      video.end()
 
 
 class _Video:
@@ -174,17 +185,20 @@ class _Video:
       str(self._part), code, self._rate, (width, height)
     )
     if not self._writer.isOpened():
+      self._part.unlink(missing_ok=True)
       raise OSError(f"{path}: OpenCV can't write this video")
 
   def write(self, frame: Any, picture: np.ndarray) -> None:
     if picture.shape != self._shape:
       # OpenCV would silently drop it.
       picture = cv2.resize(picture, self._shape[1::-1])
+
     place = self._written
     if frame.seconds is not None and self._start is not None:
       place = round((frame.seconds - self._start) * self._rate)
     if place < self._written:
       return
+
     still = min(place - self._written, round(_LONGEST_STILL * self._rate))
     for _ in range(still if self._last is not None else 0):
       self._writer.write(self._last)
@@ -194,7 +208,27 @@ class _Video:
 
   def end(self) -> None:
     self._writer.release()
+    # OpenCV does not report a write that failed.
+    if not _is_whole(self._part, self._written):
+      self._part.unlink(missing_ok=True)
+      free = shutil.disk_usage(self._path.parent).free / 2**20
+      raise OSError(
+        f"{self._path}: the video could not be written completely; {free:.0f} MiB are "
+        "free on its disk"
+      )
     os.replace(self._part, self._path)
+
+
+def _is_whole(path: pathlib.Path, frames: int) -> bool:
+  """Returns whether a video has so many frames, and the last one can be read."""
+  capture: Any = cv2.VideoCapture(str(path))
+  try:
+    if round(capture.get(cv2.CAP_PROP_FRAME_COUNT)) != frames:
+      return False
+    capture.set(cv2.CAP_PROP_POS_FRAMES, frames - 1)
+    return capture.read()[0]
+  finally:
+    capture.release()
 
 
 def _part(path: pathlib.Path) -> pathlib.Path:

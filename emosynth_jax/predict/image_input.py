@@ -1,15 +1,20 @@
-"""Image decoding for prediction: transparent pixels are blended with white."""
+"""Images in the forms that callers have; transparent pixels are blended with white."""
 
-import io
+import os
+import pathlib
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from emosynth_jax.data.images import decoding
+from emosynth_jax.predict import sources
+
+ORDERS = ("rgb", "bgr")
 
 
 def decode(content: bytes, source: str) -> np.ndarray:
-  """Decodes an encoded image, as `data._images.decode` does, onto a white background.
+  """Decodes an encoded image, as `decoding.decode` does, onto a white background.
 
   The data sets drop alpha, which may reveal hidden colors; here an image with a cut-out
   face is decoded as viewers show it. The page in `web/` does the same.
@@ -22,15 +27,129 @@ def decode(content: bytes, source: str) -> np.ndarray:
     uint8 `(height, width, 3)`, RGB and upright.
 
   Raises:
-    ValueError: the bytes are no image, or a damaged one, or hold more than 8 bits a
-      channel.
+    ValueError: the bytes are empty, no image, or a damaged one, or hold more than 8
+      bits a channel.
   """
-  pixels = decoding.decode(content, source, 3)
-  with Image.open(io.BytesIO(content)) as image:
-    if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
-      return pixels
-    ImageOps.exif_transpose(image, in_place=True)
-    rgba = np.asarray(image.convert("RGBA")).astype(np.uint32)
-  colour, alpha = rgba[..., :3], rgba[..., 3:]
+  if not content:
+    raise ValueError(f"{source}: the file is empty")
+  try:
+    with decoding.reading(source):
+      return _to_rgb(decoding.open_upright(content, source))
+  except ValueError as error:
+    # HEIC and AVIF are one container, which begins with a list of what it holds.
+    if content[4:8] == b"ftyp" and b"avif" not in content[:64]:
+      if content[8:12] in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"mif1"):
+        raise ValueError(
+          f"{source}: HEIC is not supported; convert it to JPEG or PNG"
+        ) from error
+    raise
+
+
+def load(picture: Any, *, order: str = "rgb") -> np.ndarray:
+  """Converts an image, in any form that `predict.Predictor` takes, to an array.
+
+  Args:
+    picture: the path of an image file; its bytes, or the file opened as binary; a
+      Pillow image; or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)` of
+      NumPy, JAX or another library that NumPy converts, of uint8, or of floats in
+      [0, 1].
+    order: of an array's channels, "rgb" or, as OpenCV has them, "bgr".
+
+  Returns:
+    uint8 `(H, W, C)`, C 1 or 3, RGB; transparent pixels on white.
+
+  Raises:
+    TypeError: for another type or dtype.
+    ValueError: for an array of another shape or range, or a file that is no image.
+    OSError: if a file can't be read.
+  """
+  if isinstance(picture, str | os.PathLike):
+    return _read(os.fspath(picture))
+  if isinstance(picture, bytes | bytearray | memoryview):
+    return decode(bytes(picture), "image")
+  if isinstance(picture, Image.Image):
+    decoding.check_depth(picture, "image")
+    return _to_rgb(decoding.turn_upright(picture))
+  if hasattr(picture, "read"):
+    content = picture.read()
+    if not isinstance(content, bytes):
+      raise TypeError('image: expected a file opened as binary, with "rb"')
+    return decode(content, str(getattr(picture, "name", "image")))
+  if hasattr(picture, "__array__"):
+    return _from_array(np.asarray(picture), order)
+  raise TypeError(
+    "image: expected a path, the bytes or the open file of an image, a Pillow image or "
+    f"an array, got {type(picture).__name__}"
+  )
+
+
+def is_one(picture: Any) -> bool:
+  """Returns whether this is one image, in a form that `load` takes, and not several."""
+  if isinstance(picture, str | os.PathLike | bytes | bytearray | memoryview):
+    return True
+  if isinstance(picture, Image.Image) or hasattr(picture, "read"):
+    return True
+  shape = getattr(picture, "shape", None)
+  # Another array of three dimensions is several gray images.
+  return shape is not None and (
+    len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3, 4))
+  )
+
+
+def _read(name: str) -> np.ndarray:
+  path = pathlib.Path(name)
+  hint = "for a video, a stream or a webcam, call Predictor.video"
+  if sources.is_url(name):
+    raise ValueError(f"{name}: expected an image file; {hint}")
+  if path.is_dir():
+    raise IsADirectoryError(
+      f"{name!r}: expected an image file, got a folder; name its files, as in "
+      "predictor(pathlib.Path(folder).glob('*.jpg'))"
+    )
+  try:
+    return decode(path.read_bytes(), str(path))
+  except ValueError as error:
+    if str(error).endswith(decoding.UNKNOWN):
+      raise ValueError(f"{error}; {hint}") from error
+    raise
+
+
+def _from_array(array: np.ndarray, order: str) -> np.ndarray:
+  if array.dtype.kind in "fV":  # V: bfloat16 and similar types.
+    values = array.astype(np.float32)
+    if not ((values >= 0) & (values <= 1)).all():
+      raise ValueError(
+        f"image: expected floats in [0, 1], got {values.min():g} to {values.max():g}; "
+        "convert 0 to 255 with image.round().astype('uint8')"
+      )
+    array = np.rint(255 * values).astype(np.uint8)
+  if array.dtype != np.uint8:
+    raise TypeError(
+      f"image: expected uint8, or floats in [0, 1], got {array.dtype}; convert 0 to "
+      "255 with image.astype('uint8')"
+    )
+  if array.ndim == 2:
+    array = array[..., None]
+  if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or not array.size:
+    raise ValueError(
+      "image: expected the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got "
+      f"{array.shape}"
+    )
+  if array.shape[-1] == 1:
+    return array
+  if order == "bgr":
+    array = array[..., [2, 1, 0, 3][: array.shape[-1]]]
+  return _on_white(array) if array.shape[-1] == 4 else array
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+  if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    return _on_white(np.asarray(image.convert("RGBA")))
+  return decoding.to_array(image, 3)
+
+
+def _on_white(rgba: np.ndarray) -> np.ndarray:
+  rgba = rgba.astype(np.uint32)
+  color, alpha = rgba[..., :3], rgba[..., 3:]
   # Rounded to the nearest: the weight of white is an integer.
-  return ((colour * alpha + 127) // 255 + 255 - alpha).astype(np.uint8)
+  return ((color * alpha + 127) // 255 + 255 - alpha).astype(np.uint8)

@@ -1,34 +1,19 @@
-"""Reads images from files, folders, videos and a webcam."""
+"""Reads images from files, folders, videos, streams and a webcam."""
 
-import os
+import contextlib
 import pathlib
-import stat
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from emosynth_jax.data import listing
-from emosynth_jax.data.images import face_detector
-from emosynth_jax.predict import image_input, video
-from emosynth_jax.predict.video import Frame
-
-IMAGE_SUFFIXES = frozenset(
-  ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .gif .tif .tiff .webp .avif .jp2 .ppm "
-  ".pgm .pbm .pnm".split()
-)
-# Also taken from folders, so that they are not silently ignored.
-_HEIC_SUFFIXES = frozenset({".heic", ".heif"})
-VIDEO_SUFFIXES = frozenset(
-  ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .asf .3gp .3g2 .flv .mts .m2ts .ogv "
-  ".vob".split()
-)
-# The suffixes of annotate.py's outputs, which are not read from a folder.
-DRAWING_SUFFIXES = (".faces.png", ".faces.mp4")
+from emosynth_jax.data.images import decoding
+from emosynth_jax.predict import image_input, sources, video
+from emosynth_jax.predict.frame import Frame
 
 
 def read_all(
-  sources: Sequence[str],
+  paths: Sequence[str],
   *,
   every: int = 1,
   max_frames: int = 0,
@@ -36,169 +21,83 @@ def read_all(
 ) -> Iterator[Frame]:
   """Yields the images of all sources, in order.
 
-  In a folder and its subfolders, images and videos are selected by suffix and sorted by
-  name; names that begin with a dot, links to folders and outputs of annotate.py are
-  skipped. An unreadable source yields a frame with the error, and reading continues.
+  An unreadable source yields a frame with the error, and reading continues.
 
   Args:
-    sources: image files, video files, folders, or a webcam's number.
-    every: for videos and webcams, take one of every so many frames.
-    max_frames: maximum number of frames of each video and webcam; 0 for all.
-    passed_over: counts by suffix the files of a folder that are skipped, except names
-      with a leading dot.
+    paths: as `sources.find` takes them.
+    every: for videos, streams and webcams, take one of every so many frames.
+    max_frames: maximum number of frames of each of them; 0 for all.
+    passed_over: as for `sources.find`.
 
   Yields:
     Frames. Only the first frame or page of an animated or multi-page image.
 
   Raises:
+    TypeError: if `paths` is a single path.
     ValueError: for a number out of its range.
   """
+  found = sources.find(paths, passed_over)
+  yield from read_found(found, every=every, max_frames=max_frames)
+
+
+def read_found(
+  found: Iterator[sources.Source], *, every: int = 1, max_frames: int = 0
+) -> Iterator[Frame]:
+  """Yields the images of sources that `sources.find` found, as `read_all`."""
   if every < 1 or max_frames < 0:
     raise ValueError(
       f"every: expected at least 1, max_frames at least 0; got {every}, {max_frames}"
     )
-  passed_over = Counter() if passed_over is None else passed_over
-  for source in sources:
-    path = pathlib.Path(source)
-    name = pathlib.PurePath(path.name)
-    try:
-      mode = os.stat(source).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-      if _is_number(source):
-        yield from video.read_webcam(int(source), every=every, max_frames=max_frames)
-      else:
-        yield Frame(source, name, None, "no such file, folder or webcam")
-    except (OSError, ValueError) as error:
-      yield Frame(source, name, None, f"cannot be read ({_reason(error)})")
+  for source in found:
+    yield from _read(source, every, max_frames)
+
+
+def _read(source: sources.Source, every: int, max_frames: int) -> Iterator[Frame]:
+  path, name, kind, error = source
+  if error:
+    yield Frame(path, name, None, error)
+  elif kind == "webcam":
+    yield from video.read_webcam(int(path), every=every, max_frames=max_frames)
+  elif kind == "stream":
+    yield from video.read_stream(path, name, every=every, max_frames=max_frames)
+  elif kind == "video":
+    yield from video.read_file(
+      pathlib.Path(path), name, every=every, max_frames=max_frames
+    )
+  else:
+    yield from _read_image(source, every, max_frames)
+
+
+def _read_image(source: sources.Source, every: int, max_frames: int) -> Iterator[Frame]:
+  """An image file, or a video whose suffix doesn't say so."""
+  path, name, kind, _ = source
+  try:
+    if kind == "stdin":
+      content = sys.stdin.buffer.read()
     else:
-      if stat.S_ISDIR(mode):
-        yield from _read_folder(path, every, max_frames, passed_over)
-      elif stat.S_ISREG(mode):
-        yield from _read_file(path, name, every, max_frames)
-      else:
-        yield Frame(
-          source,
-          name,
-          None,
-          "no such file; webcams are given by their number, for example 0",
-        )
-
-
-def is_webcam(source: str) -> bool:
-  """Returns whether `read_all` interprets this as a webcam's number."""
-  return _is_number(source) and not os.path.lexists(source)
-
-
-def webcam_name(source: str) -> str:
-  """`Frame.source` of a webcam that was given as this source."""
-  return video.webcam_name(int(source))
-
-
-def decode(content: bytes, source: str) -> np.ndarray:
-  """Decodes an image file as `image_input.decode`, with hints on unsupported formats.
-
-  Args:
-    content: the bytes of the file.
-    source: the file's name in error messages.
-
-  Returns:
-    uint8 `(H, W, 3)`, RGB and upright.
-
-  Raises:
-    ValueError: the bytes are empty, no image, or a damaged one.
-  """
-  if not content:
-    raise ValueError(f"{source}: the file is empty")
-  try:
-    return image_input.decode(content, source)
-  except ValueError as error:
-    # HEIC and AVIF are one container, which begins with a list of what it holds.
-    if content[4:8] == b"ftyp" and b"avif" not in content[:64]:
-      if content[8:12] in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"mif1"):
-        raise ValueError(
-          f"{source}: HEIC is not supported; convert it to JPEG or PNG"
-        ) from error
-    raise
-
-
-def load(picture: np.ndarray | str | os.PathLike) -> np.ndarray:
-  """Reads an image file (transparent pixels on white), or checks an array.
-
-  Args:
-    picture: as `predict.Predictor` takes it.
-
-  Returns:
-    uint8 `(H, W, C)`, C 1 or 3.
-
-  Raises:
-    TypeError: if it is neither a path nor a uint8 array.
-    ValueError: for an array of another shape, or a file that is no image.
-    OSError: if the file can't be read.
-  """
-  if isinstance(picture, str | os.PathLike):
-    path = pathlib.Path(picture)
-    return decode(path.read_bytes(), str(path))
-  if isinstance(picture, np.ndarray) and picture.ndim == 2:
-    picture = picture[..., None]
-  face_detector.check_picture(picture)
-  return picture
-
-
-def _is_number(source: str) -> bool:
-  return source.isdecimal() and len(source) <= 3
-
-
-def _reason(error: Exception) -> str:
-  return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _read_folder(
-  folder: pathlib.Path, every: int, max_frames: int, passed_over: Counter[str]
-) -> Iterator[Frame]:
-  known = IMAGE_SUFFIXES | _HEIC_SUFFIXES | VIDEO_SUFFIXES
-  paths: list[pathlib.Path] = []
-  troubles: list[OSError] = []
-  for place, folders, files in os.walk(folder, onerror=troubles.append):
-    folders[:] = [name for name in folders if not listing.is_litter(name)]
-    passed_over["linked folder"] += sum(
-      os.path.islink(os.path.join(place, name)) for name in folders
-    )
-    for name in files:
-      path = pathlib.Path(place, name)
-      if listing.is_litter(name):
-        continue
-      if name.lower().endswith(DRAWING_SUFFIXES):
-        passed_over["drawn before"] += 1
-      elif path.suffix.lower() not in known:
-        passed_over[path.suffix.lower() or "no suffix"] += 1
-      elif path.exists() and not path.is_file():
-        passed_over["no file"] += 1
-      else:
-        paths.append(path)
-  for error in troubles:
-    path = pathlib.Path(error.filename)
-    reason = f"this folder cannot be read ({_reason(error)})"
-    yield Frame(str(path), pathlib.PurePath(path.name), None, reason)
-  if not paths and not troubles:
-    yield Frame(
-      str(folder),
-      pathlib.PurePath(folder.name),
-      None,
-      f"no image or video in this folder ({' '.join(sorted(known))})",
-    )
-  for path in sorted(paths):
-    yield from _read_file(path, path.relative_to(folder), every, max_frames)
-
-
-def _read_file(
-  path: pathlib.Path, name: pathlib.PurePath, every: int, max_frames: int
-) -> Iterator[Frame]:
-  if path.suffix.lower() in VIDEO_SUFFIXES:
-    yield from video.read_file(path, name, every=every, max_frames=max_frames)
+      content = pathlib.Path(path).read_bytes()
+    yield Frame(path, name, image_input.decode(content, path))
     return
-  try:
-    yield Frame(str(path), name, decode(path.read_bytes(), "image"))
   except OSError as error:
-    yield Frame(str(path), name, None, f"cannot be read ({_reason(error)})")
+    yield Frame(path, name, None, f"cannot be read ({sources.reason(error)})")
+    return
   except ValueError as error:
-    yield Frame(str(path), name, None, str(error).removeprefix("image: "))
+    trouble = str(error).removeprefix(f"{path}: ")
+  if kind == "image" or not trouble.endswith(decoding.UNKNOWN):
+    yield Frame(path, name, None, trouble)
+    return
+
+  with contextlib.ExitStack() as stack:
+    video_path = path
+    if kind == "stdin":
+      file = stack.enter_context(tempfile.NamedTemporaryFile())
+      file.write(content)
+      file.flush()
+      video_path = file.name
+    frames = video.read_file(
+      pathlib.Path(video_path), name, every=every, max_frames=max_frames
+    )
+    for frame in frames:
+      if frame.error == video.NO_FRAME:
+        frame = frame._replace(error=f"{trouble}, and no video")
+      yield frame._replace(source=path)

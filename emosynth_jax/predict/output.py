@@ -1,7 +1,6 @@
 """JSON and CSV output of emosynth_jax.predict."""
 
 import contextlib
-import csv
 import io
 import json
 import os
@@ -12,12 +11,13 @@ from typing import Any, TextIO
 
 from absl import logging
 
-from emosynth_jax.predict import media
-from emosynth_jax.predict import predictor as predictor_module
+from emosynth_jax.predict import sources
+from emosynth_jax.utils import csv_rows, output_files
 
 FORMATS = ("jsonl", "csv")
 _COLUMNS = (
-  "source frame seconds face left top right bottom detection_score label confidence"
+  "source frame seconds face left top right bottom detection_score angle label "
+  "confidence"
 ).split()
 # A file name may contain bytes that are not valid text, which are escaped for JSON.
 _TEXT: dict[str, Any] = {
@@ -26,7 +26,13 @@ _TEXT: dict[str, Any] = {
   "newline": "",
 }
 
-Write = Callable[[Any, Sequence[predictor_module.Prediction]], None]
+# Of a `frame.Frame` and its `predictor.Prediction`s.
+Write = Callable[[Any, Sequence[Any]], None]
+
+
+def writer(form: str, file: TextIO, class_names: Sequence[str]) -> Write:
+  """The writer of one of `FORMATS`; see `json_writer` and `csv_writer`."""
+  return csv_writer(file, class_names) if form == "csv" else json_writer(file)
 
 
 def json_writer(file: TextIO) -> Write:
@@ -36,10 +42,10 @@ def json_writer(file: TextIO) -> Write:
     file: output file; each line is flushed.
 
   Returns:
-    A function of a `media.Frame` and its predictions that writes their line.
+    A function of a `frame.Frame` and its predictions that writes their line.
   """
 
-  def write(frame: Any, predictions: Sequence[predictor_module.Prediction]) -> None:
+  def write(frame: Any, predictions: Sequence[Any]) -> None:
     record: dict[str, Any] = {"source": frame.source}
     if frame.number is not None:
       record |= {"frame": frame.number, "seconds": round(frame.seconds, 3)}
@@ -61,43 +67,48 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
     class_names: of the columns of probabilities, in the order of the predictions'.
 
   Returns:
-    A function of a `media.Frame` and its predictions that writes their rows: one with
-    an empty label if there is no face.
+    A function of a `frame.Frame` and its predictions that writes their rows: one with
+    an empty label if there is no face. Names that a spreadsheet would run as a formula
+    get an apostrophe, see `csv_rows.writer`.
   """
-  rows = csv.writer(file, lineterminator="\n")
-  rows.writerow([*_COLUMNS, *(f"p_{name}" for name in class_names), "error"])
+  write_row = csv_rows.writer(file)
+  write_row([*_COLUMNS, *(f"p_{name}" for name in class_names), "error"])
 
-  def write(frame: Any, predictions: Sequence[predictor_module.Prediction]) -> None:
+  def write(frame: Any, predictions: Sequence[Any]) -> None:
     seconds = None if frame.seconds is None else round(frame.seconds, 3)
     start = [frame.source, frame.number, seconds]
     for i, prediction in enumerate(predictions):
       face = _rounded(prediction)
-      rows.writerow(
+      write_row(
         [
           *start,
           i,
           *(face["box"] or [None] * 4),
           face["detection_score"],
+          face["angle"],
           face["label"],
           face["confidence"],
           *face["probabilities"].values(),
           None,
         ]
       )
+
     if not predictions:
       blank = [None] * (len(_COLUMNS) - len(start) + len(class_names))
-      rows.writerow([*start, *blank, frame.error or None])
+      write_row([*start, *blank, frame.error or None])
     file.flush()
 
   return write
 
 
-def _rounded(prediction: predictor_module.Prediction) -> dict[str, Any]:
+def _rounded(prediction: Any) -> dict[str, Any]:
   """Rounds for output: tenths of a pixel, and probabilities to five digits."""
   record = prediction._asdict()
   if prediction.box:
     record["box"] = [round(x, 1) for x in prediction.box]
     record["detection_score"] = round(prediction.detection_score or 0.0, 4)
+  if prediction.angle is not None:
+    record["angle"] = round(prediction.angle, 1)
   record["confidence"] = round(prediction.confidence, 5)
   record["probabilities"] = {
     name: round(p, 5) for name, p in prediction.probabilities.items()
@@ -116,13 +127,10 @@ def check_output(output: str, inputs: Sequence[str]) -> None:
     ValueError: if it is one of the inputs, or named like an image or a video.
     OSError: if it is a folder, or its folder does not exist.
   """
+  output_files.check_output(output, "--output")
   path = pathlib.Path(os.path.realpath(output))
-  if path.is_dir():
-    raise IsADirectoryError(f"--output: expected a file, {output} is a folder")
-  if not path.parent.is_dir():
-    raise FileNotFoundError(f"--output: no such folder: {path.parent}")
   # The content of a folder is not known yet.
-  if path.suffix.lower() in media.IMAGE_SUFFIXES | media.VIDEO_SUFFIXES:
+  if path.suffix.lower() in sources.IMAGE_SUFFIXES | sources.VIDEO_SUFFIXES:
     raise ValueError(f"--output: expected a .jsonl or .csv file, got {output}")
   for target in (path, _partial(path)):
     for source in inputs:
@@ -151,16 +159,19 @@ def open_lines(output: str | None) -> Iterator[TextIO]:
   if output is None:
     if isinstance(sys.stdout, io.TextIOWrapper):
       sys.stdout.reconfigure(**_TEXT)
-    yield sys.stdout
+    with output_files.naming("standard output"):
+      yield sys.stdout
     return
+
   path = pathlib.Path(os.path.realpath(output))
   if path.exists() and not path.is_file():
-    with open(path, "w", **_TEXT) as file:
+    with output_files.naming(path), open(path, "w", **_TEXT) as file:
       yield file
     return
+
   partial = _partial(path)
   try:
-    with open(partial, "w", **_TEXT) as file:
+    with output_files.naming(path), open(partial, "w", **_TEXT) as file:
       yield file
   except BaseException:
     if partial.exists() and partial.stat().st_size:
@@ -168,8 +179,9 @@ def open_lines(output: str | None) -> Iterator[TextIO]:
     else:
       partial.unlink(missing_ok=True)
     raise
+
   os.replace(partial, path)
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:
-  return path.with_name(path.name + ".partial")
+  return path.with_name(output_files.shorten(path.name, reserve=8) + ".partial")

@@ -1,6 +1,8 @@
 """Face detection and expression classification."""
 
+import functools
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -10,19 +12,18 @@ import numpy as np
 from scipy import special
 
 from emosynth_jax import bundle
-from emosynth_jax.data.images import decoding, face_crop, face_detector
+from emosynth_jax.data.images import decoding, face_detector
 from emosynth_jax.data.images import files as image_files
-from emosynth_jax.predict import media
+from emosynth_jax.predict import image_input, media, sources
+from emosynth_jax.predict.labels import FACES, UNCERTAIN
 from emosynth_jax.predict.timing import Timing
-from emosynth_jax.utils import errors
-
-FACES = ("detect", "none")
-UNCERTAIN = "uncertain"
+from emosynth_jax.utils import errors, forks
 
 # Maximum size in bytes of the images that wait for a full batch of faces.
 MAX_WAITING_BYTES = 256 * 2**20
 
-Picture = np.ndarray | str | os.PathLike
+# What `image_input.load` takes; too many types to list.
+Picture = Any
 
 
 class Prediction(NamedTuple):
@@ -35,6 +36,8 @@ class Prediction(NamedTuple):
     label: the most probable class, or "uncertain" below the minimum confidence.
     confidence: the calibrated probability of the most probable class.
     probabilities: of each class by name, calibrated; they sum to 1.
+    angle: of the head in the image plane, in degrees clockwise; None without a
+      detector.
   """
 
   box: tuple[float, float, float, float] | None
@@ -42,28 +45,35 @@ class Prediction(NamedTuple):
   label: str
   confidence: float
   probabilities: dict[str, float]
+  angle: float | None = None
 
 
 class Predictor:
-  """Detects and classifies faces, in batches of one size, compiled once."""
+  """Detects and classifies faces, in batches of one size, compiled once.
+
+  Threads may share a predictor. It can be pickled, with its network, for processes that
+  are started by spawn; in a forked one it raises RuntimeError.
+  """
 
   def __init__(
     self,
-    source: str | os.PathLike | None = None,
+    source: str | os.PathLike | bundle.Bundle | None = None,
     *,
     faces: str = "detect",
     min_confidence: float = 0.5,
     min_face_score: float = 0.5,
     max_side: int = 640,
     max_scale: float = 2.0,
+    upright: bool = True,
     batch_size: int = 8,
+    array_order: str = "rgb",
     data_dir: str | None = None,
   ):
     """Loads the network.
 
     Args:
-      source: a run's workdir, or a bundle (`emosynth_jax.bundle`); None for the
-        pretrained model that is included.
+      source: a run's workdir, or a bundle (`emosynth_jax.bundle`) or its file; None for
+        the pretrained model that is included.
       faces: "detect" runs the detector; "none" treats each image as one cropped face.
       min_confidence: minimum confidence for a label, in [0, 1]; below it the label is
         "uncertain".
@@ -71,7 +81,11 @@ class Predictor:
       max_side: images with a longer side of more pixels are shrunk to it before
         detection; see `face_detector.build_detector`.
       max_scale: smaller images are enlarged by up to this factor, to that side at most.
+      upright: faces that are turned in the image plane, as in a photograph that lies on
+        its side, are turned upright before they are classified.
       batch_size: faces at a time.
+      array_order: order of the channels of arrays, "rgb", or "bgr" as OpenCV reads
+        images. Files and Pillow images are not concerned.
       data_dir: data set directory of a workdir that is not calibrated yet, if it moved.
 
     Raises:
@@ -79,46 +93,79 @@ class Predictor:
       ModuleNotFoundError: if the detector's package isn't installed.
       ValueError: for an argument out of its range, a damaged file, or a network of
         images that aren't square.
+      RuntimeError: in a process that was forked after its parent used JAX.
     """
+    forks.check("Predictor")
     errors.check_choice("faces", faces, FACES)
     if not 0 <= min_confidence <= 1:
       raise ValueError(f"min_confidence: expected [0, 1], got {min_confidence}")
     if batch_size < 1:
       raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+    errors.check_choice("array_order", array_order, image_input.ORDERS)
     self._detect = None
     if faces == "detect":
       self._detect = face_detector.build_detector(
-        min_score=min_face_score, max_side=max_side, max_scale=max_scale
+        min_score=min_face_score,
+        max_side=max_side,
+        max_scale=max_scale,
+        upright=upright,
       )
-    self.network = bundle.read_network(source or bundle.PRETRAINED, data_dir=data_dir)
+    self.network = (
+      source
+      if isinstance(source, bundle.Bundle)
+      else bundle.read_network(source or bundle.PRETRAINED, data_dir=data_dir)
+    )
     height, width, _ = self.network.image_shape
     if height != width:
       raise ValueError(
         f"expected a network of square images, got {height}x{width}: faces are "
         "cropped as squares"
       )
+
     self._compute_logits = bundle.compile_logits(self.network, batch_size=batch_size)
     self._batch_size = batch_size
     self._min_confidence = min_confidence
+    self._array_order = array_order
     self._is_compiled = False
+    self._compiling = threading.Lock()
     self.timing = Timing()
+    self._arguments: dict[str, Any] = {
+      "faces": faces,
+      "min_confidence": min_confidence,
+      "min_face_score": min_face_score,
+      "max_side": max_side,
+      "max_scale": max_scale,
+      "upright": upright,
+      "batch_size": batch_size,
+      "array_order": array_order,
+    }
 
-  def __call__(self, picture: Picture) -> list[Prediction]:
-    """Predicts the expressions in an image.
+  def __reduce__(self) -> Any:
+    # The network itself, so that another process needs no file.
+    return functools.partial(type(self), self.network, **self._arguments), ()
+
+  def __call__(self, picture: Picture) -> list[Any]:
+    """Predicts the expressions in an image, or in several.
 
     Args:
-      picture: a file's path, or uint8 `(H, W, 3)` in RGB, `(H, W, 1)` or `(H, W)`.
+      picture: the path of an image file; its bytes, or the file opened as binary; a
+        Pillow image; an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)` of
+        NumPy or JAX, of uint8, or of floats in [0, 1]. Or a list of such, or an array
+        `(N, H, W)` or `(N, H, W, C)`.
 
     Returns:
-      A prediction for each face, by descending detection score; an empty list if there
-      is none.
+      Of one image, a `Prediction` for each face, by descending detection score; an
+      empty list if there is none. Of several, such a list for each.
 
     Raises:
-      TypeError: for an array that isn't uint8.
-      ValueError: for an array of another shape, or a file that is no image.
+      TypeError: for another type or dtype.
+      ValueError: for an array of another shape or range, or a file that is no image.
       OSError: if the file can't be read.
+      RuntimeError: in a forked process.
     """
-    return self.predict([picture])[0]
+    if image_input.is_one(picture):
+      return self.predict([picture])[0]
+    return self.predict(picture)
 
   def predict(
     self, pictures: Iterable[Picture], *, return_exceptions: bool = False
@@ -136,28 +183,77 @@ class Predictor:
     Raises:
       TypeError, ValueError, OSError: as `__call__`, for the first such image, which a
         note identifies.
+      TypeError: for a single image.
+      RuntimeError: in a forked process.
     """
-    errors: dict[int, Exception] = {}
+    forks.check("Predictor")
+    if image_input.is_one(pictures) or not hasattr(pictures, "__iter__"):
+      raise TypeError(
+        f"predict: expected several images, got one {type(pictures).__name__}; call "
+        "predictor(image), or predictor.predict([image])"
+      )
+    failed: dict[int, Exception] = {}
 
     def loaded() -> Iterator[tuple[int, np.ndarray | None]]:
       for i, picture in enumerate(pictures):
         try:
-          yield i, media.load(picture)
+          yield i, image_input.load(picture, order=self._array_order)
         except (TypeError, ValueError, OSError) as error:
           if not return_exceptions:
             error.add_note(
               f"in images[{i}]; set return_exceptions=True to continue with the others"
             )
             raise
-          errors[i] = error
+          failed[i] = error
           yield i, None
 
-    answers = self.stream(loaded(), keep_pictures=False)
-    return [errors.get(i, predictions) for i, _, predictions in answers]
+    answers = self._stream(loaded(), keep_pictures=False)
+    return [failed.get(i, predictions) for i, _, predictions in answers]
+
+  def video(
+    self,
+    source: str | os.PathLike | int,
+    *,
+    every: int = 1,
+    max_frames: int = 0,
+  ) -> Iterator[tuple[media.Frame, list[Prediction]]]:
+    """Yields the predictions for the frames of a video, a stream or a webcam.
+
+    Args:
+      source: a video file's path, an address as of rtsp:// or https://, or a webcam's
+        number.
+      every: take one of every so many frames.
+      max_frames: maximum number of frames; 0 for all.
+
+    Yields:
+      Frames, with their number and time in seconds, and the predictions for each. A
+      frame that can't be decoded has an error and no predictions.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if no frame can be decoded, or, after its frames, if the video is cut
+        off.
+      RuntimeError: in a forked process.
+    """
+    forks.check("Predictor")
+    path = str(source) if isinstance(source, int) else os.fspath(source)
+    if sources.missing([path]):
+      raise FileNotFoundError(f"{path}: no such video file")
+    if os.path.isdir(path):
+      raise IsADirectoryError(f"{path}: expected a video file, got a folder")
+    frames = media.read_all([path], every=every, max_frames=max_frames)
+    answers = self._stream(
+      ((frame, frame.picture) for frame in frames),
+      max_waiting=1 if sources.is_live(path) else None,
+    )
+    for frame, _, predictions in answers:
+      if frame.error and frame.number is None:
+        raise ValueError(f"{frame.source}: {frame.error}")
+      yield frame, predictions
 
   def stream(
     self,
-    pictures: Iterable[tuple[Any, np.ndarray | None]],
+    pictures: Iterable[tuple[Any, Picture | None]],
     *,
     max_waiting: int | None = None,
     keep_pictures: bool = True,
@@ -165,16 +261,46 @@ class Predictor:
     """Yields predictions for a stream of images, in order.
 
     Args:
-      pictures: pairs of any object, which is returned, and an image, uint8 `(H, W, C)`;
-        None is passed through.
+      pictures: pairs of any object, which is returned, and an image, as for
+        `__call__`; None is passed through.
       max_waiting: maximum number of images that wait for a full batch; 1 processes each
         image before the next, as for a webcam. By default eight batches, or
         `MAX_WAITING_BYTES` of pixels.
       keep_pictures: False drops the pixels once the faces are cropped.
 
     Yields:
-      The pair and its predictions; None in place of the image if it is not kept.
+      The pair, its image as uint8 `(H, W, C)` in RGB, and its predictions; None in
+      place of the image if it is not kept.
+
+    Raises:
+      TypeError, ValueError, OSError: as `__call__`.
+      RuntimeError: in a forked process.
     """
+    forks.check("Predictor")
+    if image_input.is_one(pictures):
+      raise TypeError(
+        "stream: expected pairs of an object and an image, got one "
+        f"{type(pictures).__name__}; call predictor(image)"
+      )
+    loaded = (
+      (
+        key,
+        None if picture is None else image_input.load(picture, order=self._array_order),
+      )
+      for key, picture in pictures
+    )
+    yield from self._stream(
+      loaded, max_waiting=max_waiting, keep_pictures=keep_pictures
+    )
+
+  def _stream(
+    self,
+    pictures: Iterable[tuple[Any, np.ndarray | None]],
+    *,
+    max_waiting: int | None = None,
+    keep_pictures: bool = True,
+  ) -> Iterator[tuple[Any, np.ndarray | None, list[Prediction]]]:
+    """As `stream`, of arrays in RGB."""
     if max_waiting is None:
       max_waiting = 8 * self._batch_size
     waiting: deque[tuple[Any, np.ndarray | None, list]] = deque()
@@ -193,15 +319,18 @@ class Predictor:
       ):
         yield from self._answer(waiting, crops)
         crops, held = [], 0
+
     yield from self._answer(waiting, crops)
 
   def warm_up(self) -> float:
     """Compiles the network's program if necessary; returns the time in seconds."""
-    if not self._is_compiled:
-      began = time.monotonic()
-      self._compute_logits(np.zeros((1, *self.network.image_shape), np.uint8))
-      self.timing.compilation = time.monotonic() - began
-      self._is_compiled = True
+    forks.check("Predictor")
+    with self._compiling:
+      if not self._is_compiled:
+        began = time.monotonic()
+        self._compute_logits(np.zeros((1, *self.network.image_shape), np.uint8))
+        self.timing.compilation = time.monotonic() - began
+        self._is_compiled = True
     return self.timing.compilation
 
   def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -218,13 +347,16 @@ class Predictor:
       TypeError: for another dtype.
       ValueError: for another shape.
     """
-    if images.dtype != np.uint8:
-      raise TypeError(f"images: expected uint8, got {images.dtype}")
+    forks.check("Predictor")
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+      kind = getattr(images, "dtype", type(images).__name__)
+      raise TypeError(f"images: expected a NumPy array of uint8, got {kind}")
     if images.ndim != 4 or images.shape[1:] != self.network.image_shape:
       raise ValueError(
         f"images: expected (M, {', '.join(map(str, self.network.image_shape))}), got "
         f"{images.shape}"
       )
+
     logits = self._compute_logits(images).astype(np.float64)
     return special.softmax(logits / self.network.temperature, axis=-1)
 
@@ -232,14 +364,21 @@ class Predictor:
     """Faces with their crops, as the network takes them."""
     if self._detect is None:
       return [(None, self._prepare(picture))]
-    began, before = time.monotonic(), self._detect.loading
+    began = time.monotonic()
     found = self._detect(picture)
-    loading = self._detect.loading - before
-    self.timing.loading += loading
-    self.timing.detection += time.monotonic() - began - loading
-    self.timing.pictures += 1
-    squares = [face_detector.square_of(face) for face in found]
-    crops = [self._prepare(face_crop.cut(picture, square)) for square in squares]
+    smallest = face_detector.smallest_face(
+      picture.shape,
+      max_side=self._arguments["max_side"],
+      max_scale=self._arguments["max_scale"],
+    )
+    if smallest > 4 * face_detector.SMALLEST:
+      self.timing.add_shrunk(smallest)
+    self.timing.add_detection(time.monotonic() - began, self._detect.loading)
+    upright = self._arguments["upright"]
+    crops = [
+      self._prepare(face_detector.cut_face(picture, face, upright=upright))
+      for face in found
+    ]
     return list(zip(found, crops, strict=True))
 
   def _prepare(self, picture: np.ndarray) -> np.ndarray:
@@ -253,9 +392,8 @@ class Predictor:
       self.warm_up()
       began = time.monotonic()
       rows = iter(self.probabilities(np.stack(crops)))
-      self.timing.classification += time.monotonic() - began
-      self.timing.faces += len(crops)
-      self.timing.batches += -(-len(crops) // self._batch_size)
+      batches = -(-len(crops) // self._batch_size)
+      self.timing.add_classification(time.monotonic() - began, len(crops), batches)
     while waiting:
       key, picture, found = waiting.popleft()
       yield key, picture, [self._prediction(face, next(rows)) for face in found]
@@ -270,4 +408,5 @@ class Predictor:
       label=names[best] if confidence >= self._min_confidence else UNCERTAIN,
       confidence=confidence,
       probabilities=dict(zip(names, map(float, probabilities), strict=True)),
+      angle=face and face.angle,
     )

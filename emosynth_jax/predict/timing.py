@@ -1,6 +1,9 @@
 """Timing of predictions, and its summary."""
 
+import threading
 from collections import Counter
+
+from absl import logging
 
 
 class Timing:
@@ -12,12 +15,50 @@ class Timing:
       they took `classification`.
     loading: of the detector, once for each shape of input.
     compilation: of the network's program, with its first call.
+    shrunk: number of images that were shrunk more than fourfold for the detector.
+    smallest_face: of the most shrunk one, the least height of a face that is found, in
+      pixels.
   """
 
   def __init__(self):
     self.pictures = self.faces = self.batches = 0
     self.detection = self.classification = 0.0
     self.loading = self.compilation = 0.0
+    self.shrunk, self.smallest_face = 0, 0.0
+    self._lock = threading.Lock()
+
+  def add_detection(self, seconds: float, loading: float) -> None:
+    """Counts an image.
+
+    Args:
+      seconds: of the detector's call.
+      loading: all that the detector has spent on loading so far, in any thread.
+    """
+    with self._lock:
+      new = loading - self.loading
+      self.loading = loading
+      self.detection += seconds - new
+      self.pictures += 1
+
+  def add_shrunk(self, smallest_face: float) -> None:
+    """Counts an image that was shrunk more than fourfold, and says so of the first."""
+    with self._lock:
+      is_first = not self.shrunk
+      self.shrunk += 1
+      self.smallest_face = max(self.smallest_face, smallest_face)
+    if is_first:
+      logging.warning(
+        "Large images are shrunk to find faces: in this one, faces of less than about "
+        "%.0f pixels may be missed; a larger max_side finds them.",
+        smallest_face,
+      )
+
+  def add_classification(self, seconds: float, faces: int, batches: int) -> None:
+    """Counts the faces that were classified together."""
+    with self._lock:
+      self.classification += seconds
+      self.faces += faces
+      self.batches += batches
 
 
 def describe(
@@ -34,7 +75,7 @@ def describe(
     seconds: time for reading and prediction, without one-time costs.
     timing: times of the parts.
     batch_size: faces at a time.
-    passed_over: as `media.read_all` counts it.
+    passed_over: as `sources.find` counts it.
 
   Returns:
     Lines.
@@ -45,6 +86,12 @@ def describe(
   ]
   if passed:
     lines.append(f"skipped in folders: {', '.join(passed)}")
+  if timing.shrunk:
+    lines.append(
+      f"shrunk more than fourfold for detection: {timing.shrunk} images, in which "
+      f"faces of less than about {timing.smallest_face:.0f} pixels may be missed; a "
+      "larger --max_side finds them"
+    )
   if counts["pictures"]:
     speed = [f"{counts['pictures'] / max(seconds, 1e-9):.1f} images/s"]
     if timing.pictures:
@@ -58,6 +105,7 @@ def describe(
         "filled"
       )
     lines.append(", ".join(speed))
+
   lines.append(
     f"excluded: compilation {timing.compilation:.1f} s, detector setup per image "
     f"shape {timing.loading:.1f} s. images/s includes decoding, not drawing"

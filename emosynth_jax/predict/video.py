@@ -4,35 +4,18 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
-import numpy as np
+
+from emosynth_jax.predict import sources
+from emosynth_jax.predict.frame import Frame
+
+NO_FRAME = "no frame can be decoded"
+_STOPPED = "the {} stopped after {} frames"
 
 # Default frame rate if a file or webcam reports none or an invalid one.
 _USUAL_RATE = 25.0
-
-
-class Frame(NamedTuple):
-  """An image, or the error that prevented reading it.
-
-  Attributes:
-    source: the file's path as given or found, or "webcam 0".
-    name: a relative path for outputs.
-    picture: uint8 `(H, W, 3)`, RGB and upright; None if unreadable.
-    error: the error if unreadable; "" otherwise.
-    number: of the frame in a video, from 0; None for an image.
-    seconds: its time in the video, or since a webcam's first frame; None for an image.
-    rate: frames a second of the video, as it states them; None for an image.
-  """
-
-  source: str
-  name: pathlib.PurePath
-  picture: np.ndarray | None
-  error: str = ""
-  number: int | None = None
-  seconds: float | None = None
-  rate: float | None = None
 
 
 def read_file(
@@ -62,15 +45,42 @@ def read_file(
       "OpenCV only opens videos with UTF-8 names; rename the file",
     )
     return
-  capture: Any = cv2.VideoCapture(str(path))
+  yield from _read_timed(str(path), str(path), name, every, max_frames)
+
+
+def read_stream(
+  address: str, name: pathlib.PurePath, *, every: int = 1, max_frames: int = 0
+) -> Iterator[Frame]:
+  """Yields the frames of a video or a camera at an address, as of rtsp:// or https://.
+
+  Args:
+    address: which OpenCV's FFmpeg opens.
+    name: for `Frame.name`.
+    every: as in `read_file`.
+    max_frames: as in `read_file`.
+
+  Yields:
+    Frames, as `read_file`. Their source is the address without its password. The end of
+    a camera's stream is an error, unless `max_frames` is reached.
+  """
+  yield from _read_timed(address, sources.shown(address), name, every, max_frames)
+
+
+def _read_timed(
+  device: str, source: str, name: pathlib.PurePath, every: int, max_frames: int
+) -> Iterator[Frame]:
+  """Yields frames with the times that a file or a stream states."""
+  capture: Any = cv2.VideoCapture(device)
   try:
     rate = _rate(capture)
     seconds: float | None = None
+    start = 0.0
 
     def clock() -> float:
-      nonlocal seconds
+      nonlocal seconds, start
       stated = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
       if seconds is None:
+        start = capture.get(cv2.CAP_PROP_PTS)
         seconds = stated if 0 <= stated < float("inf") else 0.0
       # Some containers report 0 for frames without a timestamp.
       elif seconds < stated < float("inf"):
@@ -79,24 +89,14 @@ def read_file(
         seconds += 1 / rate
       return seconds
 
-    frames = yield from _read(capture, str(path), name, clock, every, max_frames)
+    frames = yield from _read(capture, source, name, clock, every, max_frames)
     if frames is None:
       return
-    if not frames:
-      yield Frame(str(path), name, None, "no frame can be decoded")
-    elif is_cut_off(
-      frames,
-      (seconds or 0.0) + 1 / rate,
-      stated_frames=capture.get(cv2.CAP_PROP_FRAME_COUNT),
-      stated_rate=capture.get(cv2.CAP_PROP_FPS),
-    ):
-      yield Frame(
-        str(path),
-        name,
-        None,
-        f"truncated or damaged: ends after {frames} of "
-        f"{capture.get(cv2.CAP_PROP_FRAME_COUNT):.0f} frames",
-      )
+    error = _error_at_end(capture, frames, (seconds or 0.0) + 1 / rate, start)
+    if frames and sources.is_live(device):
+      error = _STOPPED.format("stream", frames)
+    if error:
+      yield Frame(source, name, None, error)
   finally:
     capture.release()
 
@@ -112,7 +112,7 @@ def read_webcam(number: int, *, every: int = 1, max_frames: int = 0) -> Iterator
   Yields:
     Frames. Their times are from the computer's clock.
   """
-  source, name = webcam_name(number), pathlib.PurePath(f"webcam{number}")
+  source, name = f"webcam {number}", pathlib.PurePath(f"webcam{number}")
   capture: Any = cv2.VideoCapture(number)
   try:
     began: float | None = None
@@ -125,15 +125,10 @@ def read_webcam(number: int, *, every: int = 1, max_frames: int = 0) -> Iterator
 
     frames = yield from _read(capture, source, name, clock, every, max_frames)
     if frames is not None:
-      error = f"the webcam stopped after {frames} frames"
-      yield Frame(source, name, None, error if frames else "no frame can be decoded")
+      error = _STOPPED.format("webcam", frames) if frames else NO_FRAME
+      yield Frame(source, name, None, error)
   finally:
     capture.release()
-
-
-def webcam_name(number: int) -> str:
-  """`Frame.source` of a webcam."""
-  return f"webcam {number}"
 
 
 def is_cut_off(
@@ -161,6 +156,40 @@ def is_cut_off(
     stated_frames - frames > allowed
     and stated_frames / stated_rate - seconds > allowed / stated_rate
   )
+
+
+def frames_from_start(stated_frames: float, start: float) -> float:
+  """Number of frames that a file states, from its first frame on.
+
+  A segment of a longer video may keep its times: Matroska's duration is the time at the
+  end, and the number that OpenCV derives from it counts from time zero. MP4's does not.
+
+  Args:
+    stated_frames: number of frames that OpenCV states.
+    start: time of the first frame on the file's clock, in frames.
+
+  Returns:
+    `stated_frames`, less `start` where the number can contain it.
+  """
+  return stated_frames - start if 0 < start < stated_frames else stated_frames
+
+
+def _error_at_end(capture: Any, frames: int, seconds: float, start: float) -> str:
+  """What is wrong with a file that ended; "" if nothing."""
+  if not frames:
+    codec = int(capture.get(cv2.CAP_PROP_FOURCC))
+    name = codec.to_bytes(4, "little", signed=True).decode("ascii", "replace").strip()
+    if not (capture.isOpened() and name.isprintable() and name):
+      return NO_FRAME
+    return (
+      f"{NO_FRAME}: it is damaged, or OpenCV can't decode its codec {name} here; then "
+      "convert it, as by ffmpeg -i FILE -c:v libx264 NEW.mp4"
+    )
+  stated = frames_from_start(capture.get(cv2.CAP_PROP_FRAME_COUNT), start)
+  rate = capture.get(cv2.CAP_PROP_FPS)
+  if is_cut_off(frames, seconds, stated_frames=stated, stated_rate=rate):
+    return f"truncated or damaged: ends after {frames} of {stated:.0f} frames"
+  return ""
 
 
 def _rate(capture: Any) -> float:
@@ -193,4 +222,5 @@ def _read(
       if taken == max_frames:
         return None
     index += 1
+
   return index

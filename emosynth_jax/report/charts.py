@@ -57,6 +57,7 @@ def curves(
   values = [v for one in series for v in one.values if math.isfinite(v)]
   if not values:
     return None
+
   last = max(epoch for one in series for epoch in one.epochs)
   first = min(epoch for one in series for epoch in one.epochs)
   if log:
@@ -64,6 +65,7 @@ def curves(
   else:
     y_ticks = svg.ticks(min(values), max(values))
     limits = (y_ticks[0], y_ticks[-1])
+
   pad = 0.5 if steps else 0.0
   x_ticks = [t for t in svg.ticks(first, last, 6, whole=True) if first <= t <= last]
   chart = svg.frame(
@@ -81,6 +83,7 @@ def curves(
     x, bottom, top = chart.x(best_epoch), chart.y(limits[0]), chart.y(limits[1])
     path = f"M{svg.number(x)} {svg.number(bottom)}V{svg.number(top)}"
     svg.add(chart.svg, "path", class_="mark", d=path)
+
   for one in series:
     points = [
       (chart.x(epoch), chart.y(value) if math.isfinite(value) else math.nan)
@@ -93,6 +96,7 @@ def curves(
     if len(points) <= 40 and len(series) <= 3 and not steps:
       path = svg.dots(np.asarray(points, np.float64).reshape(-1, 2))
       svg.add(chart.svg, "path", class_=f"dots {one.style}", d=path)
+
   return svg.markup(chart.svg)
 
 
@@ -118,6 +122,7 @@ def reliability(
     x_label="confidence (%)",
     height=330.0,
   )
+
   for style, calibration in calibrations:
     left, width, confidence, accuracy, _ = plots.occupied_bins(calibration)
     if len(calibrations) == 1:
@@ -134,6 +139,7 @@ def reliability(
       svg.add(chart.svg, "path", class_=f"line {style}", d=svg.line(points))
     path = svg.dots(np.asarray(points, np.float64).reshape(-1, 2))
     svg.add(chart.svg, "path", class_=f"dots {style}", d=path)
+
   diagonal = svg.line([(chart.x(0), chart.y(0)), (chart.x(100), chart.y(100))])
   svg.add(chart.svg, "path", class_="mark", d=diagonal)
   return svg.markup(chart.svg)
@@ -184,6 +190,7 @@ def embedding(
   of_class = [svg.dots(places[labels == k]) for k in range(len(class_names))]
   for k, path in enumerate(of_class):
     svg.add(whole, "path", class_=f"points s{k % COLOURS}", d=path)
+
   if len(class_names) <= COLOURS:
     for k, (x, y) in _name_places(places, labels, len(class_names)):
       svg.add(
@@ -195,12 +202,14 @@ def embedding(
         y=y,
         text_anchor="middle",
       )
+
   panels = []
   for k, name in enumerate(class_names):
     panel = svg.new(_SIDE, _SIDE, f"{name} among all classes")
     svg.add(panel, "use", class_="points faint", href="#embedding-all")
     svg.add(panel, "path", class_=f"points large s{k % COLOURS}", d=of_class[k])
     panels.append(svg.markup(panel))
+
   return svg.markup(whole), panels
 
 
@@ -258,9 +267,11 @@ def _name_places(
     if (labels == k).any()
   ]
   found: list[tuple[int, tuple[float, float]]] = []
+
   for k, x, y in sorted(medians, key=lambda place: place[2]):
     near = [b for _, (a, b) in found if abs(a - x) < 70]
     while any(abs(b - y) < _LINE for b in near):
       y = max(b for b in near if abs(b - y) < _LINE) + _LINE
     found.append((k, (float(x), min(float(y), _SIDE - 6))))
+
   return found

@@ -48,6 +48,7 @@ def build(
         f"{run.workdir} reports the split {run.reported_split}, {runs[0].workdir} "
         f"{split}: not comparable"
       )
+
   differences = config_groups.differences(arms)
   different, shared = config_groups.config_differences(arms)
   report = runs[0].report
@@ -84,6 +85,7 @@ def build(
     if several
     else None,
   }
+
   return render.render("comparison.html", context)
 
 
@@ -146,6 +148,7 @@ def curves(arms: Sequence[Arm]) -> list[tuple[str, Any]]:
     )
     if chart is not None:
       found.append((title, chart))
+
   return found
 
 
@@ -168,6 +171,7 @@ def class_rows(arms: Sequence[Arm], split: str) -> list[dict[str, Any]]:
       cell["best"] = len(arms) > 1 and cell["f1"] == best > 0
     support = first["per_class"][name]["support"]
     rows.append({"name": name, "support": support, "cells": cells})
+
   return rows
 
 
@@ -234,6 +238,7 @@ def _caveats(arms: Sequence[Arm]) -> list[str]:
         if sentence != run_summary.ONE_SEED:
           name = f"{arm.label}, seed {run.report['seed']}"
           about.setdefault(sentence, []).append(name)
+
   found = [
     sentence if len(names) == total else f"{'; '.join(names)}: {sentence}"
     for sentence, names in about.items()
@@ -244,6 +249,7 @@ def _caveats(arms: Sequence[Arm]) -> list[str]:
       f"One seed of {run_summary.listed(few)}: the variation over seeds is "
       "unknown, and a difference may be due to chance."
     )
+
   commits = {
     line["commit"] for a in arms for r in a.runs for line in r.report["trained_by"]
   }
@@ -256,6 +262,7 @@ def _caveats(arms: Sequence[Arm]) -> list[str]:
     found.append(
       f"The runs were trained on different hardware: {'; '.join(sorted(hardware))}."
     )
+
   return found
 
 

@@ -54,18 +54,21 @@ def group(runs: Sequence[RunFiles]) -> list[Arm]:
         f"{first.report['data_set']}: results on different data sets are not "
         "comparable"
       )
+
     names = [_class_names(one) for one in (run, first)]
     if names[0] != names[1]:
       raise ValueError(
         f"{run.workdir} has the classes {', '.join(names[0])}, {first.workdir} has "
         f"{', '.join(names[1])}"
       )
+
     for split in first.report["splits"]:
       if split in run.report["splits"] and _has_other_images(run, first, split):
         raise ValueError(
           f"{run.workdir} was evaluated on other images of its {split} split than "
           f"{first.workdir}: their results are not comparable"
         )
+
   sorted_runs = group_by_config(runs)
   return [
     Arm(
@@ -123,6 +126,7 @@ def differences(arms: Sequence[Arm]) -> list[dict[str, Any]]:
         if figure in TESTED
       ]
     found.append({"label": arm.label, "seeds": common, "rows": rows})
+
   every = [row for difference in found for row in difference["rows"]]
   p_values = [
     float("nan") if row["p_value"] is None else row["p_value"] for row in every
@@ -152,6 +156,7 @@ def config_differences(
       shared.append((path, values[0]))
     else:
       different.append((path, values))
+
   return different, shared
 
 

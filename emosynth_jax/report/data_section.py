@@ -28,6 +28,7 @@ def balance(run: RunFiles, audit: Mapping[str, Any] | None) -> dict[str, Any]:
     }
   else:
     counts = {name: split["class_counts"] for name, split in audit["splits"].items()}
+
   rows, totals = tables.class_balance(counts)
   return {"splits": list(counts), "rows": rows, "totals": totals}
 

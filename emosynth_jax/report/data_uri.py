@@ -29,6 +29,7 @@ def data_uri(pixels: np.ndarray) -> str:
     times = -(-_LEAST_SIDE // min(image.size))
     size = (times * image.width, times * image.height)
     image = image.resize(size, Image.Resampling.BICUBIC)
+
   content = io.BytesIO()
   image.save(content, "PNG", optimize=True)
   return _uri(content.getvalue())

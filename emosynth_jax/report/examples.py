@@ -93,12 +93,14 @@ def embedding(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
   drawn = np.random.Generator(np.random.PCG64(1)).permutation(len(rows))
   drawn = np.sort(drawn[: looks.num_embedded or len(rows)])
   logging.info("t-SNE of %d images.", len(drawn))
+
   try:
     numbers = separation.separation(features, labels)
     points = embeddings.project(features[drawn])
     faithful = embeddings.faithfulness(features[drawn], points, labels[drawn])
   except ValueError as error:
     return {"refused": str(error)}
+
   whole, panels = charts.embedding(
     points,
     labels[drawn],
@@ -114,6 +116,7 @@ def embedding(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
   rows_of_numbers += [
     (label, _written(faithful[key], "{:.2f}")) for key, label in _FAITHFULNESS.items()
   ]
+
   return {
     "refused": None,
     "dim": features.shape[1],

@@ -59,6 +59,7 @@ def stored_pictures(
       {"title": title, "note": note, **data_uri.png_file(file)}
       for title, file in present.items()
     ]
+
   return found, left_out
 
 
@@ -115,6 +116,7 @@ def _other(
     return (
       f"of epoch {settings['best_epoch']}, the report of epoch {report['best_epoch']}"
     )
+
   for key, found, expected in (
     ("seed", settings["training_seed"], report["seed"]),
     ("network", settings["model"], config["model"]["name"]),
@@ -122,11 +124,13 @@ def _other(
   ):
     if found != expected:
       return f"of another run, with {key} {_short(found)} instead of {_short(expected)}"
+
   known = settings.get("variables_crc32")
   if variables_crc32 is not None and known not in (None, variables_crc32):
     return "of other parameters than the best checkpoint's"
   if name == "loss_landscape" and settings.get("dimensions", 2) != 2:
     return "of a line; the plots of a plane in this folder may be of another network"
+
   return ""
 
 

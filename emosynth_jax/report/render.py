@@ -105,6 +105,7 @@ def _environment() -> jinja2.Environment:
     trim_blocks=True,
     lstrip_blocks=True,
   )
+
   for function in (
     percent,
     points,
@@ -118,4 +119,5 @@ def _environment() -> jinja2.Environment:
     setting,
   ):
     environment.filters[function.__name__] = function
+
   return environment

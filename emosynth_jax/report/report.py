@@ -11,7 +11,7 @@ from emosynth_jax.report import (
   run_files,
   run_page,
 )
-from emosynth_jax.utils import files
+from emosynth_jax.utils import files, output_files
 from emosynth_jax.workdir import provenance
 
 # Flags without effect for several runs, for which no network is run, with defaults.
@@ -41,6 +41,8 @@ def write_page(given: Any) -> pathlib.Path:
       without effect for several runs.
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
+  if given.output:
+    output_files.check_output(given.output, "--output")
   workdirs = run_files.expand_workdirs(given.workdir)
   if given.paired and len(workdirs) != 2:
     raise ValueError(f"--paired: expected two runs, got {len(workdirs)}")
@@ -56,7 +58,6 @@ def write_page(given: Any) -> pathlib.Path:
     paired = _pair(runs, given) if given.paired else None
     made_by = provenance.provenance()
     html = comparison_page.build(runs, made_by=made_by, paired=paired)
-  file.parent.mkdir(parents=True, exist_ok=True)
   files.write_atomically(file, html.encode())
   return file
 
@@ -93,6 +94,7 @@ def _page_of_one(run: Any, given: Any) -> str:
     audit = run_files.read_audit(given.audit, run)
   elif (run.workdir / "audit.json").exists():
     audit = run_files.read_audit(run.workdir, run)
+
   answered = None
   if given.images:
     answered = predictions.compute_answers(
@@ -101,6 +103,7 @@ def _page_of_one(run: Any, given: Any) -> str:
       data_dir=given.data_dir,
       batch_size=given.batch_size,
     )
+
   looks = examples.Looks(
     num_mistakes=given.mistakes,
     num_embedded=given.embedded,

@@ -93,11 +93,13 @@ def read_run(workdir: str | os.PathLike) -> RunFiles:
     )
   if not report["splits"]:
     raise ValueError(f"{workdir / 'report.json'} is damaged (it has no split)")
+
   default = files.to_jsonable(defaults.get_default_config().to_dict())
   report["config"] = _with_defaults(report["config"], default)
   records = metric_writer.read_records(workdir / "metrics.jsonl")
   timing = workdir / "timing.jsonl"
   lines = metric_writer.read_records(timing) if timing.exists() else []
+
   # The epochs of an interrupted run were timed in parts, some of which are missing.
   whole = len(lines) == len(records) and len(report["trained_by"]) <= 1
   data = workdir / "data.json"
@@ -139,9 +141,11 @@ def expand_workdirs(workdirs: Sequence[str | os.PathLike]) -> list[pathlib.Path]
           f"name in {workdir}"
         )
       found.append(there[0])
+
   resolved = [path.resolve() for path in found]
   if twice := [p for i, p in enumerate(resolved) if p in resolved[:i]]:
     raise ValueError(f"--workdir: {twice[0]} is given twice")
+
   return found
 
 
@@ -167,6 +171,7 @@ def read_audit(folder: str | os.PathLike, run: RunFiles) -> dict[str, Any]:
     raise ValueError(
       f"{path}: the audit could not load the data set: {audit['refused']}"
     )
+
   _check_keys(path, audit, _AUDIT_KEYS)
   for split in audit["splits"].values():
     _check_keys(path, split, _AUDITED_KEYS)
@@ -178,6 +183,7 @@ def read_audit(folder: str | os.PathLike, run: RunFiles) -> dict[str, Any]:
         f"{path} is of different data than {run.workdir}: in {name} it has "
         f"{_listed(counts)}, the run {_listed(own)}"
       )
+
   return audit
 
 

@@ -63,6 +63,7 @@ def build(
     caveats += check_answers(run, answered)
     images = examples.images(answered, looks)
     embedding = examples.embedding(answered, looks)
+
   crc32 = None
   if answered is not None:
     crc32 = digests.checksum(answered.network.state.evaluation_variables)
@@ -96,14 +97,7 @@ def build(
     "class_names": summary["class_names"],
     "confusion": tables.confusion(summary),
     "classes": tables.classes(summary),
-    "reliability": charts.reliability(
-      [("s1", summary["calibration"])],
-      "Reliability diagram; the values are in the table below",
-    ),
-    "confidences": charts.confidences(
-      summary["calibration"], "Fraction of images by confidence"
-    ),
-    "bins": tables.bins(summary["calibration"]),
+    **_calibration(summary["calibration"]),
     "images": images,
     "embedding": embedding,
     "checks": checks,
@@ -113,15 +107,7 @@ def build(
     "audit": data_section.findings(audit),
     "stored": surfaces,
     "stored_note": " ".join(left_out),
-    "invariance": report["batch_invariance"]
-    | {
-      "differences": [
-        (order.replace("_", " "), difference)
-        for order, difference in report["batch_invariance"][
-          "max_abs_difference_of_logits"
-        ].items()
-      ]
-    },
+    "invariance": _invariance(report["batch_invariance"]),
     "not_run": run_summary.not_run(
       run,
       audit,
@@ -130,6 +116,7 @@ def build(
       variables_crc32=crc32,
     ),
   }
+
   return render.render("run.html", context)
 
 
@@ -153,10 +140,12 @@ def check_answers(run: RunFiles, answered: predictions.Answers) -> list[str]:
       f"{run.workdir}: report.json is of epoch {run.report['best_epoch']}, the best "
       f"checkpoint of epoch {epoch}: evaluate the run again, with --mode=eval"
     )
+
   told = np.asarray(run.report["splits"][run.reported_split]["confusion_matrix"])
   found = predictions.confusion_matrix(answered)
   if told.shape == found.shape and (told == found).all():
     return []
+
   accuracy = (answered.predicted == answered.labels).mean()
   return [
     "Predictions recomputed for this page differ slightly from the report's, as "
@@ -177,6 +166,7 @@ def training_curves(run: RunFiles) -> list[tuple[str, Any]]:
     description = f"{title} of train and validation by epoch; values below"
     chart = charts.curves(lines, description, best_epoch=run.report["best_epoch"])
     found.append((title, chart))
+
   positive = bool(rate.values) and min(rate.values) > 0
   chart = charts.curves(
     [rate], "Learning rate by epoch", log=positive, steps=True, height=150.0
@@ -211,6 +201,27 @@ def _epochs(run: RunFiles) -> dict[str, Any]:
   }
 
 
+def _calibration(calibration: Mapping[str, Any]) -> dict[str, Any]:
+  """The charts of the calibration, and their numbers."""
+  return {
+    "reliability": charts.reliability(
+      [("s1", calibration)],
+      "Reliability diagram; the values are in the table below",
+    ),
+    "confidences": charts.confidences(calibration, "Fraction of images by confidence"),
+    "bins": tables.bins(calibration),
+  }
+
+
+def _invariance(invariance: Mapping[str, Any]) -> dict[str, Any]:
+  """The check of batch invariance, with the order of a difference in words."""
+  differences = invariance["max_abs_difference_of_logits"].items()
+  return {
+    **invariance,
+    "differences": [(order.replace("_", " "), value) for order, value in differences],
+  }
+
+
 def _splits(run: RunFiles) -> dict[str, Any]:
   splits = []
   for name, summary in run.report["splits"].items():
@@ -223,6 +234,7 @@ def _splits(run: RunFiles) -> dict[str, Any]:
         "interval": statistics.proportion_interval(hits, summary["num_examples"]),
       }
     )
+
   labels = dict.fromkeys(label for split in splits for label in split["figures"])
   for late in ("deduplicated accuracy", "accuracy with test-time augmentation"):
     labels.setdefault(late)

@@ -74,6 +74,7 @@ def protocol(run: RunFiles) -> list[tuple[str, str]]:
     ("Loss", config["loss"]["name"]),
     ("Initialization", started or "random"),
   ]
+
   # Reports of earlier runs do not include the form.
   if counts := report.get("pixel_forms", {}).get(name):
     rows.insert(2, ("Pixel form", pixel_form.describe_counts(counts)))
@@ -81,6 +82,7 @@ def protocol(run: RunFiles) -> list[tuple[str, str]]:
     rows.insert(
       1, ("Limited to", f"{_count(config['data']['limit'])} images of each split")
     )
+
   return rows
 
 
@@ -125,22 +127,26 @@ def caveats(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
       "An image's prediction depends on the other images of its batch: all metrics on "
       "this page are invalid."
     )
+
   if run.reported_split == "validation":
     found.append(
       "There is no test split: the epoch was chosen on the reported split, so its "
       "accuracy is biased upward."
     )
+
   if not epoch.is_last(report["epochs_trained"], report["best_epoch"], config):
     found.append(
       f"The run was evaluated before the end of training: {report['epochs_trained']} "
       f"of {config.num_epochs} epochs."
     )
+
   found += _caveats_of_origin(run)
   if config.data.limit:
     found.append(
       f"Each split was limited to {_count(config.data.limit)} images: these are not "
       "results on the whole data set."
     )
+
   found.append(ONE_SEED)
   duplicated = _near_duplicates_elsewhere(run, audit)
   if "deduplicated" not in report["splits"][run.reported_split] and duplicated:
@@ -148,6 +154,7 @@ def caveats(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
       f"{_count(duplicated)} images of this split have a near-duplicate in another "
       "split; the deduplicated accuracy was not computed."
     )
+
   return found
 
 
@@ -182,6 +189,7 @@ def not_run(
         f"{again} --config.evaluate_deduplicated=True",
       )
     )
+
   if audit is None:
     rows.append(
       (
@@ -189,6 +197,7 @@ def not_run(
         f"python -m emosynth_jax.audit --config=... --workdir={workdir}",
       )
     )
+
   if "test_time_augmentation" not in summary:
     rows.append(("Test-time augmentation", f"{again} --config.eval_augment=flip"))
   if not network:
@@ -198,6 +207,7 @@ def not_run(
         "This page's command without --noimages",
       )
     )
+
   for title, name, module, flag in (
     ("Loss landscape", "loss_landscape", "loss_landscape", ""),
     ("Curvature", "curvature", "curvature", ""),
@@ -206,6 +216,7 @@ def not_run(
     if not loss_surface.is_stored(run, name, variables_crc32):
       command = f"python -m emosynth_jax.analysis.{module} --workdir={workdir}"
       rows.append((title, command + flag))
+
   for key, title, module, flag in (
     ("sanity", "Sanity check of Grad-CAM", "gradcam", " --sanity_check"),
     ("deletion", "Deletion metric of Grad-CAM", "deletion", ""),
@@ -213,6 +224,7 @@ def not_run(
     if checks[key] is None:
       command = f"python -m emosynth_jax.analysis.{module} --workdir={workdir}"
       rows.append((title, command + flag))
+
   return rows
 
 
@@ -223,11 +235,13 @@ def _caveats_of_origin(run: RunFiles) -> list[str]:
   if not trained:
     found.append("The commit and hardware of the training are not recorded.")
   dirty = sorted({commit for commit in commits if commit.endswith("+dirty")})
+
   if dirty:
     found.append(
       "Trained with uncommitted changes (+dirty): the commit does not identify the "
       "code."
     )
+
   if "unknown" in commits:
     found.append("Trained with code of an unknown commit.")
   if len(set(commits)) > 1:

@@ -47,6 +47,7 @@ def map_checks(run: RunFiles, variables_crc32: int | None = None) -> dict[str, A
       raise ValueError(
         f"{path} is damaged ({type(error).__name__}: {error})"
       ) from error
+
   return found
 
 
@@ -57,13 +58,16 @@ def _other(
   epoch, reported = record["best_epoch"], run.report["best_epoch"]
   if epoch != reported:
     return f"of epoch {epoch}, the report of epoch {reported}"
+
   # Earlier versions wrote neither seed nor checksum.
   seed = record.get("training_seed", run.report["seed"])
   if seed != run.report["seed"]:
     return f"of another run, with seed {seed} instead of {run.report['seed']}"
+
   known = record.get("variables_crc32")
   if variables_crc32 is not None and known not in (None, variables_crc32):
     return "of other parameters than the best checkpoint's"
+
   return ""
 
 
@@ -72,6 +76,7 @@ def _sanity(record: Mapping[str, Any]) -> dict[str, Any] | None:
   checked = record["sanity_check"]
   if not checked:
     return None
+
   height, width, _ = record["layer_shape"]
   margin = record["margin"]
   # Earlier records used the first images, and do not state their number.

@@ -110,12 +110,15 @@ def frame(
       y=to_y(tick) + 4,
       text_anchor="end",
     )
+
   for tick in x_ticks:
     place = {"x": to_x(tick), "y": bottom + 16, "text_anchor": "middle"}
     add(svg, "text", f"{tick:g}", class_="tick", **place)
+
   if x_label:
     place = {"x": (_LEFT + WIDTH) / 2, "y": height - 4, "text_anchor": "middle"}
     add(svg, "text", x_label, class_="tick", **place)
+
   return Frame(svg, to_x, to_y)
 
 

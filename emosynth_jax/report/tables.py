@@ -40,6 +40,7 @@ def confusion(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
       )
     rows.append({"name": name, "support": total, "cells": cells})
+
   return rows
 
 
@@ -72,6 +73,7 @@ def classes(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         "strip": strip,
       }
     )
+
   return rows
 
 
@@ -124,6 +126,7 @@ def class_balance(
     }
     for name in names
   ]
+
   return rows, totals
 
 

@@ -11,6 +11,7 @@ import ml_collections
 import optax
 from absl import logging
 
+from emosynth_jax.config.settings import SELECTION_METRICS
 from emosynth_jax.training import optimizers
 from emosynth_jax.training.state import TrainState, zero_totals
 
@@ -78,19 +79,20 @@ def end(
     "train/gradient_norm": float(totals["gradient_norm"]) / int(totals["steps"]),
     "learning_rate": learning_rate(state, config, schedule, int(state.step) - 1),
   }
+
   # Not recorded for an epoch that was started by a version without this sum.
   if math.isnan(record["train/cross_entropy"]):
     del record["train/cross_entropy"]
-  validation = {
-    "loss": summary["loss"],
-    "accuracy": summary["accuracy"],
-    "balanced_accuracy": summary["balanced_accuracy"],
-    "f1_macro": summary["macro"]["f1"],
-    "expected_calibration_error": summary["expected_calibration_error"],
+  record |= {
+    f"validation/{name}": metric.value(summary)
+    for name, metric in SELECTION_METRICS.items()
   }
-  record |= {f"validation/{name}": figure for name, figure in validation.items()}
-  value = validation[config.selection_metric]
-  if config.selection_metric == "loss":
+  record["validation/expected_calibration_error"] = summary[
+    "expected_calibration_error"
+  ]
+
+  value = record[f"validation/{config.selection_metric}"]
+  if not SELECTION_METRICS[config.selection_metric].higher_is_better:
     value = -value
   # Compared in the stored precision: otherwise an equal value could count as better.
   value = jnp.float32(value)
@@ -150,6 +152,7 @@ def raise_if_not_finite(
     what = f"step {state.step}: validation loss {validation_loss}"
   else:
     return
+
   rate = learning_rate(state, config, schedule, step)
   raise NonFiniteError(
     f"{what} at learning rate {rate:.3g}. Earlier checkpoints are kept in "

@@ -17,7 +17,7 @@ from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.metrics import batch_invariance, classification
 from emosynth_jax.models.network_inputs import network_inputs
 from emosynth_jax.models.ops.platforms import on_mesh
-from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.parallel.mesh import Placement
 from emosynth_jax.training import build, test_time_augmentation
 from emosynth_jax.training.state import TrainState
 
@@ -99,12 +99,14 @@ def evaluate_batch(
   )
   if preprocess is not None:
     images = preprocess(images)
+
   if augment is None:
     logits = answer(images)
   else:
     logits = test_time_augmentation.mean_logits(
       answer, augment(images.astype(jnp.float32))
     )
+
   return classification.batch_statistics(logits, labels, mask, num_classes=num_classes)
 
 
@@ -126,10 +128,10 @@ def evaluate_images(
     variables: the network's.
     input_scale: factor from pixels to the network's input.
     images: uint8 `(M', H, W, C)`, of which those from M on are ignored (see
-      `mesh.place_images`).
+      `Placement.put_images`).
     labels: int32 `(M,)`.
     batch_size: B, images at a time; on several devices rounded up to their multiple.
-    batch_sharding: sharding of a batch, see `mesh.batch_sharding`.
+    batch_sharding: sharding of a batch, see `Placement.batch`.
     **arguments: those of `evaluate_batch`.
 
   Returns:
@@ -161,7 +163,7 @@ def build_evaluate(
   class_names: tuple[str, ...],
   batch_size: int,
   augment: str = "none",
-  mesh: jax.sharding.Mesh | None = None,
+  placement: Placement | None = None,
 ) -> Callable[[TrainState, Array, Array], dict[str, Any]]:
   """Builds the evaluation as a function of a state and a split.
 
@@ -170,7 +172,7 @@ def build_evaluate(
     class_names: K names in label order.
     batch_size: images at a time.
     augment: `config.eval_augment`.
-    mesh: mesh of the state and the split; None for the default device.
+    placement: of the state and the split; None for the default device.
 
   Returns:
     `(state, images, labels) -> summary`, see `classification.summarize`.
@@ -182,12 +184,12 @@ def build_evaluate(
     preprocess=experiment.preprocess,
     num_classes=len(class_names),
     batch_size=batch_size,
-    batch_sharding=None if mesh is None else meshes.batch_sharding(mesh),
+    batch_sharding=None if placement is None else placement.batch,
     augment=None if augment == "none" else test_time_augmentation.VIEWS[augment],
   )
   program = jax.jit(
-    on_mesh(mesh, statistics),
-    out_shardings=None if mesh is None else meshes.replicated(mesh),
+    on_mesh(None if placement is None else placement.mesh, statistics),
+    out_shardings=None if placement is None else placement.replicate,
   )
 
   def evaluate(state: TrainState, images: Array, labels: Array) -> dict[str, Any]:
@@ -200,7 +202,7 @@ def build_evaluate(
 def build_evaluation(
   experiment: build.Experiment,
   config: ml_collections.ConfigDict,
-  mesh: jax.sharding.Mesh,
+  placement: Placement,
   *,
   class_names: tuple[str, ...],
   augment: str = "none",
@@ -210,12 +212,12 @@ def build_evaluation(
   Args:
     experiment: the run's functions.
     config: the run's.
-    mesh: its devices.
+    placement: its own.
     class_names: K names in label order.
     augment: `config.eval_augment`.
 
   Returns:
-    A function that places a split and returns a function of a state on the mesh to the
+    A function that places a split and returns a function of a placed state to the
     summary, see `classification.summarize`.
   """
   batch_size = config.eval_batch_size
@@ -224,7 +226,7 @@ def build_evaluation(
     class_names=class_names,
     batch_size=batch_size,
     augment=augment,
-    mesh=mesh,
+    placement=placement,
   )
   statistics_of_batch = functools.partial(
     evaluate_batch,
@@ -235,15 +237,14 @@ def build_evaluation(
     augment=None if augment == "none" else test_time_augmentation.VIEWS[augment],
   )
   one_batch = jax.jit(
-    on_mesh(mesh, statistics_of_batch),
-    out_shardings=meshes.replicated(mesh),
+    on_mesh(placement.mesh, statistics_of_batch), out_shardings=placement.replicate
   )
 
   def streamed(dataset: Dataset, state: TrainState) -> dict[str, Any]:
     size = min(batch_size, len(dataset))
-    size += -size % mesh.shape["data"]
+    size += -size % placement.parts
     statistics: list[Any] = []
-    for batch in device_feed.stream_in_order(dataset, size, mesh):
+    for batch in device_feed.stream_in_order(dataset, size, placement):
       if statistics:
         # One batch at a time: otherwise batches would queue up in memory on slow
         # devices.
@@ -254,9 +255,9 @@ def build_evaluation(
     return classification.summarize(jax.device_get(statistics), class_names)
 
   def of_split(dataset: Dataset) -> Callable[[TrainState], dict[str, Any]]:
-    if not device_feed.is_resident(dataset, config.data, mesh):
+    if not device_feed.is_resident(dataset, config.data, placement):
       return functools.partial(streamed, dataset)
-    images, labels = device_feed.place_split(mesh, dataset)
+    images, labels = placement.put_split(dataset.images, dataset.labels)
     return lambda state: on_devices(state, images, labels)
 
   return of_split
@@ -268,7 +269,7 @@ def compute_logits(
   dataset: Dataset,
   *,
   batch_size: int,
-  mesh: jax.sharding.Mesh,
+  placement: Placement,
 ) -> np.ndarray:
   """Evaluation logits of all images of a split.
 
@@ -277,17 +278,17 @@ def compute_logits(
     state: on the mesh.
     dataset: the split.
     batch_size: images at a time.
-    mesh: of `mesh.build_mesh`.
+    placement: the run's devices.
 
   Returns:
     float32 `(N, K)`, in every process.
   """
-  program = _logits_program(experiment, mesh, shared=mesh)
+  program = _logits_program(experiment, placement, is_split=True)
   size = min(batch_size, len(dataset))
-  size += -size % mesh.shape["data"]
+  size += -size % placement.parts
   batches = [
     jax.device_get(program(state.evaluation_variables, state.input_scale, images))
-    for images, _, _ in device_feed.stream_in_order(dataset, size, mesh)
+    for images, _, _ in device_feed.stream_in_order(dataset, size, placement)
   ]
   return np.concatenate(batches)[: len(dataset)]
 
@@ -298,10 +299,11 @@ def check_invariance(
   dataset: Dataset,
   *,
   batch_size: int,
-  mesh: jax.sharding.Mesh | None = None,
+  placement: Placement | None = None,
 ) -> dict[str, Any]:
   """`batch_invariance.check_batch_invariance` of a network on a split."""
-  program = _logits_program(experiment, mesh)
+  program = _logits_program(experiment, placement)
+
   # Only the images used are read.
   rows = np.arange(min(len(dataset), _INVARIANCE_IMAGES))
   rows = rows * len(dataset) // len(rows)
@@ -318,16 +320,16 @@ def check_invariance(
 
 def _logits_program(
   experiment: build.Experiment,
-  mesh: jax.sharding.Mesh | None,
+  placement: Placement | None,
   *,
-  shared: jax.sharding.Mesh | None = None,
+  is_split: bool = False,
 ) -> Callable[..., Array]:
   """`image_logits` of `(variables, input_scale, images)`, compiled.
 
   Args:
     experiment: the run's functions.
-    mesh: of the state.
-    shared: the mesh over which the images are split, None if they are not.
+    placement: the state's devices.
+    is_split: whether the images are split over them.
   """
   logits = functools.partial(
     image_logits,
@@ -336,6 +338,6 @@ def _logits_program(
     preprocess=experiment.preprocess,
   )
   return jax.jit(
-    on_mesh(shared, logits),
-    out_shardings=None if mesh is None else meshes.replicated(mesh),
+    on_mesh(placement.mesh if placement and is_split else None, logits),
+    out_shardings=None if placement is None else placement.replicate,
   )

@@ -27,7 +27,7 @@ from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
 
 _LAST_LAYER = "logits"  # See models.build_model.
 # Settings of a network that may differ: they affect training, not the architecture.
-_FREE_SETTINGS = ("dropout_rate", "norm_momentum", "dtype")
+_TRAINING_ONLY = ("dropout_rate", "norm_momentum", "dtype")
 
 
 def init_from(
@@ -72,11 +72,13 @@ def init_from(
     variables = checkpoints.restore_variables("best")
   finally:
     checkpoints.close()
+
   if variables is None:
     raise FileNotFoundError(
       f"config.init_from: {workdir} has no best checkpoint; train it for at least one "
       "epoch"
     )
+
   new = {"params": state.params, "batch_stats": state.batch_stats}
   old = variables._asdict()
   check_finite(old, f"config.init_from: the best checkpoint of {workdir}")
@@ -90,6 +92,7 @@ def init_from(
         "classes (a sub-center loss): columns cannot be matched by class; use another "
         "loss in one of the runs, or random initialization"
       )
+
   matches = spellings.matches(class_names, old_names)
   to = np.array([*matches], int)
   of = np.array([*matches.values()], int)
@@ -151,11 +154,13 @@ def start_from_file(
     ", ".join(converted.kept) or "no layer",
     ", ".join(converted.unused) or "nothing",
   )
+
   if not isinstance(model, NormalizedInputs):
     logging.warning(
       "config.input.mean is not set: published weights expect normalized images; see "
       "docs/models.md."
     )
+
   ema = None if state.ema is None else copy_for_ema(params, batch_stats)
   return state.replace(params=params, batch_stats=batch_stats, ema=ema)
 
@@ -199,13 +204,14 @@ def _check_same_network(
     ]
     if shapes[0] != shapes[1]:
       different.append(f"{path} is {shapes[0]} there and {shapes[1]} here")
+
   if len(different) > 1:
     different[1:] = [f"{len(different) - 1} more arrays differ"]
   plain = json.loads(json.dumps(dict(new_model)))  # Tuples are lists, as in the file.
   different += [
     f"model.{key} is {old_model.get(key)!r} there and {plain.get(key)!r} here"
     for key in sorted(old_model.keys() | plain.keys())
-    if key not in _FREE_SETTINGS and old_model.get(key) != plain.get(key)
+    if key not in _TRAINING_ONLY and old_model.get(key) != plain.get(key)
   ]
   if different:
     raise ValueError(
@@ -270,6 +276,7 @@ def restore_or_create(
     logging.info("Resuming from step %d in %s.", state.step, workdir)
     return state
   checkpoints.rewind(0)
+
   state = build.create_state(experiment, config.seed)
   if config.init_from:
     state = init_from(
@@ -279,8 +286,10 @@ def restore_or_create(
       model=config.model.to_dict(),
       pixel_forms=training.form_counts,
     )
+
   if config.pretrained.file:
     state = start_from_file(
       config.pretrained.file, state, model=experiment.model, keep=config.pretrained.keep
     )
+
   return state

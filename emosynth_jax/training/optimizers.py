@@ -81,10 +81,12 @@ def build_optimizer(
       optax.add_decayed_weights(weight_decay, mask=is_kernel),
       optax.sgd(learning_rate, momentum=momentum, nesterov=True),
     )
+
   if base_fan_in:
     optimizer = optax.chain(optimizer, scale_by_fan_in(base_fan_in))
   if gradient_clip:
     return optax.chain(optax.clip_by_global_norm(gradient_clip), optimizer)
+
   return optimizer
 
 
@@ -170,6 +172,7 @@ def build_schedule(
       f"schedule.warmup_epochs: expected fewer than the {num_epochs} epochs of the "
       f"run, got {warmup_epochs}"
     )
+
   if name == "constant" and not warmup:
     return None
 

@@ -39,6 +39,7 @@ def resolve_loss(
     loss = parts[0]
   else:
     loss = _under_margin(parts, name)
+
   if own_code.is_own(arguments.get("margin_fn")):
     arguments = _bind_margin(loss, arguments)
   return loss, arguments
@@ -50,6 +51,7 @@ def _loss_part(name: str) -> str | Callable[..., Any]:
   function = own_code.load(name)
   if not inspect.isfunction(function):
     raise ValueError(f"{name}: expected a function, got {type(function).__name__}")
+
   guarded = own_code.guard(function, name)
 
   @functools.wraps(guarded)
@@ -87,6 +89,7 @@ def _under_margin(
         f"loss.name: the angular margin in {name!r} can't stand over a loss of one's "
         "own; call its function inside of the loss"
       )
+
   if isinstance(loss, str):
     if loss not in losses.CLASSIFICATION_LOSSES:
       raise ValueError(
@@ -94,6 +97,7 @@ def _under_margin(
         f"{', '.join(losses.CLASSIFICATION_LOSSES)}"
       )
     loss = losses.CLASSIFICATION_LOSSES[loss]
+
   return losses.under_margin(margin, loss, name)
 
 
@@ -113,11 +117,13 @@ def _bind_margin(
       f"{name}: expected a function of logits (N, K), with its hyperparameters after a "
       f"*; got {name.rpartition(':')[2]}{inspect.signature(formula)}"
     )
+
   of_loss = losses.hyperparameters(losses.get_loss(loss))
   if both := sorted(set(own) & set(of_loss)):
     raise ValueError(
       f"{name}: its hyperparameter {both[0]} is also one of the loss; rename it"
     )
+
   bound = {key: arguments[key] for key in own if key in arguments}
   others = {key: value for key, value in arguments.items() if key not in bound}
   return others | {
@@ -139,6 +145,7 @@ def resolve_model(name: str) -> str | Callable[..., nn.Module]:
       f"{name}: expected a class of flax.linen.Module, or a function that returns a "
       f"module, got {type(network).__name__}"
     )
+
   return network
 
 
@@ -161,6 +168,7 @@ def check_network(
     raise ValueError(
       f"{name}: expected a flax.linen.Module, got {type(model).__name__}"
     )
+
   folders = []
   if own_code.has_file(name):
     folders = [own_code.root_of(own_code.parse_name(name)[0])]
@@ -178,12 +186,14 @@ def check_network(
       f"{name}: expected the network to return (logits, "
       '{"pre_logits": embeddings}), got ' + type(result).__name__
     )
+
   logits, inner = result
   if getattr(logits, "shape", None) != (2, num_outputs):
     raise ValueError(
       f"{name}: expected logits of shape (2, {num_outputs}) for 2 images, got "
       f"{getattr(logits, 'shape', type(logits).__name__)}"
     )
+
   embeddings = inner.get("pre_logits") if isinstance(inner, dict) else None
   kernel = variables["params"].get("logits", {}).get("kernel")
   if embeddings is None or kernel is None or embeddings.ndim != 2:

@@ -9,11 +9,12 @@ import ml_collections
 
 from emosynth_jax.data import device_feed, run_data
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.parallel.mesh import Placement
 from emosynth_jax.training import build, optimizers, streaming
 from emosynth_jax.training.eval_step import build_evaluation
 from emosynth_jax.training.state import TrainState
 from emosynth_jax.training.train_step import (
+  Run,
   compile_train_on_batches,
   compile_train_steps,
 )
@@ -25,6 +26,7 @@ class Programs(NamedTuple):
   Attributes:
     experiment: the run's functions.
     schedule: of the learning rate, or None.
+    placement: the devices, and where arrays lie on them.
     place: places a state on the run's devices.
     take_steps: `(state, *, num_steps) -> state`, within an epoch.
     validate: `state -> summary`, see `classification.summarize`.
@@ -34,6 +36,7 @@ class Programs(NamedTuple):
 
   experiment: build.Experiment
   schedule: Callable[[jax.Array], jax.Array] | None
+  placement: Placement
   place: Callable[[TrainState], TrainState]
   take_steps: Callable[..., TrainState]
   validate: Callable[[TrainState], dict[str, Any]]
@@ -48,14 +51,14 @@ class Programs(NamedTuple):
 def build_programs(
   config: ml_collections.ConfigDict,
   datasets: Mapping[str, Dataset],
-  mesh: jax.sharding.Mesh,
+  placement: Placement,
 ) -> Programs:
   """Builds the programs; each is compiled at its first call.
 
   Args:
     config: a checked config.
-    datasets: "train" and "validation", as `device_feed.fetch` leaves them.
-    mesh: the run's devices.
+    datasets: "train" and "validation", as `run_data.load_run` leaves them.
+    placement: the run's.
 
   Returns:
     The programs.
@@ -69,7 +72,9 @@ def build_programs(
       f"config.batch_size: expected at most the {len(training)} training images, got "
       f"{config.batch_size}"
     )
-  meshes.check_batch_size(mesh, config.batch_size)
+
+  placement.check_batch_size(config.batch_size)
+
   experiment = build.build_experiment(
     config,
     image_shape=training.images.shape[1:],
@@ -79,53 +84,49 @@ def build_programs(
   schedule = optimizers.build_schedule(
     **config.schedule, num_epochs=config.num_epochs, steps_per_epoch=steps_per_epoch
   )
-  everywhere = meshes.replicated(mesh)
-  weights = meshes.place(
-    run_data.class_weights(config.class_weights, training), everywhere
+  run = Run(
+    model=experiment.model,
+    loss=experiment.loss,
+    evaluation_logits=experiment.evaluation_logits,
+    optimizer=experiment.optimizer,
+    augment=experiment.augment,
+    class_weights=run_data.class_weights(config.class_weights, training),
+    mixup=experiment.mixup,
+    class_counts=jnp.asarray(training.class_counts, jnp.int32),
+    schedule=schedule,
+    ema_decay=config.ema_decay,
+    batch_norm_groups=config.batch_norm_groups,
   )
-  shardings = meshes.state_shardings(mesh, build.state_shapes(experiment))
-  arguments = {
-    "state_shardings": shardings,
-    "model": experiment.model,
-    "loss": experiment.loss,
-    "evaluation_logits": experiment.evaluation_logits,
-    "class_counts": jnp.asarray(training.class_counts, jnp.int32),
-    "optimizer": experiment.optimizer,
-    "augment": experiment.augment,
-    "mixup": experiment.mixup,
-    "schedule": schedule,
-    "ema_decay": config.ema_decay,
-    "batch_norm_groups": config.batch_norm_groups,
-  }
+
+  shardings = placement.state(build.state_shapes(experiment))
   chunk = chunk_length(steps_per_epoch, config.steps_per_call)
   take_steps: Callable[..., TrainState]
-  if device_feed.is_resident(training, config.data, mesh):
+  if device_feed.is_resident(training, config.data, placement):
     program = compile_train_steps(
-      batch_size=config.batch_size,
-      batch_sharding=meshes.batch_sharding(mesh),
-      **arguments,
+      run, batch_size=config.batch_size, placement=placement, shardings=shardings
     )
-    arrays = device_feed.place_split(mesh, training, training=True)
+    arrays = placement.put_split(training.images, training.targets)
 
     def take_steps(state, *, num_steps):
-      return program(state, *arrays, weights, num_steps=num_steps)
+      return program(state, *arrays, num_steps=num_steps)
   else:
-    most = device_feed.max_steps_per_call(training, config.batch_size, mesh)
+    most = device_feed.max_steps_per_call(training, config.batch_size, placement)
     chunk = chunk_length(steps_per_epoch, min(chunk, most))
     take_steps = streaming.StreamedSteps(
       training,
-      compile_train_on_batches(**arguments),
-      weights,
+      compile_train_on_batches(run, placement=placement, shardings=shardings),
       batch_size=config.batch_size,
-      mesh=mesh,
+      placement=placement,
     )
+
   evaluation = build_evaluation(
-    experiment, config, mesh, class_names=training.class_names
+    experiment, config, placement, class_names=training.class_names
   )
   return Programs(
     experiment=experiment,
     schedule=schedule,
-    place=lambda state: meshes.place(state, shardings),
+    placement=placement,
+    place=lambda state: placement.put(state, shardings),
     take_steps=take_steps,
     validate=evaluation(validation),
     steps_per_epoch=steps_per_epoch,

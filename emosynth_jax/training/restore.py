@@ -56,12 +56,14 @@ def load_best(
       f"{workdir} has no best checkpoint: train for at least one epoch (--mode=train) "
       "with the same --workdir"
     )
+
   if load is None:
     datasets = run_data.load_data(config, tuple(splits))
     run_record.check_same_data(datasets, workdir)
   else:
     datasets, fingerprint = load()
     run_record.check_same_fingerprint(fingerprint, workdir)
+
   first = datasets[splits[0]]
   experiment = build.build_experiment(
     config,
@@ -73,6 +75,7 @@ def load_best(
     state = checkpoints.restore("best", build.state_shapes(experiment))
   finally:
     checkpoints.close()
+
   if state is None:
     raise FileNotFoundError(
       f"{checkpoints.path('best')} holds no checkpoint: no epoch was finished, or it "
@@ -119,6 +122,7 @@ def load_network(
     raise ValueError(
       f"--split: {workdir} has {', '.join(run_data.splits(config))}; got {split!r}"
     )
+
   if dtype is not None:
     config.model.dtype = dtype
   run_header.log_reading(config, workdir, split)

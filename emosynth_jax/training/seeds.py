@@ -69,6 +69,7 @@ def run_seeds(
     else:
       reports[own.seed] = report
       logging.info("Seed %d in %s is already finished.", own.seed, workdir_of(own.seed))
+
   groups = groups_of(len(waiting)) if len(waiting) > 1 else ()
   if len(groups) > 1:
     found = concurrent_runs.run_side_by_side(
@@ -83,6 +84,7 @@ def run_seeds(
       reports[own.seed] = one(own, **({} if stop is None else {"stop": stop}))
       if reports[own.seed] is None:
         break
+
   if None in reports.values():
     return None
   return [files.to_jsonable(reports[seed], "report") for seed in seeds]
@@ -117,6 +119,7 @@ def finished_report(
     settings, invariant = report["config"], report["batch_invariance"]["passed"]
   except (FileNotFoundError, ValueError):
     return None
+
   wanted = files.to_jsonable(config.to_dict())
   same = seed_summary.settings_of(settings) == seed_summary.settings_of(wanted)
   finished = same and invariant and epoch.is_last(done, best, config)

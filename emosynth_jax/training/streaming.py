@@ -5,11 +5,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from emosynth_jax.data import grain_pipeline
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.parallel import mesh as meshes
+from emosynth_jax.parallel.mesh import Placement
 from emosynth_jax.training import train_step
 from emosynth_jax.training.state import TrainState
 
@@ -24,25 +24,22 @@ class StreamedSteps:
     self,
     dataset: Dataset,
     program: Callable[..., TrainState],
-    class_weights: jax.Array,
     *,
     batch_size: int,
-    mesh: Mesh,
+    placement: Placement,
   ):
     """Creates the stream; nothing is read yet.
 
     Args:
       dataset: the training split.
       program: of `train_step.compile_train_on_batches`.
-      class_weights: float32 `(K,)`.
       batch_size: N.
-      mesh: of `mesh.build_mesh`.
+      placement: the run's.
     """
     self._dataset = dataset
     self._program = program
-    self._class_weights = class_weights
     self._batch_size = batch_size
-    self._mesh = mesh
+    self._placement = placement
     self._steps_per_epoch = len(dataset) // batch_size
     self._source: Iterator[tuple[np.ndarray, np.ndarray]] | None = None
     self._next_step = -1
@@ -55,14 +52,16 @@ class StreamedSteps:
       arrays = self._ahead[2]
     else:
       arrays = self._read(key, step, num_steps)
+
     self._ahead = None
-    state = self._program(state, *arrays, self._class_weights)
+    state = self._program(state, *arrays)
     # The program runs asynchronously now: prefetch the batches of the next call.
     done = step + num_steps
     left = -done % self._steps_per_epoch
     if left:
       count = min(num_steps, left)
       self._ahead = (done, count, self._read(key, done, count))
+
     return state
 
   def _read(self, key: np.ndarray, step: int, count: int) -> tuple[Any, Any]:
@@ -72,11 +71,11 @@ class StreamedSteps:
     self._next_step = step + count
     images, labels = (np.stack(part) for part in zip(*batches, strict=True))
     placed = jax.make_array_from_process_local_data(
-      NamedSharding(self._mesh, PartitionSpec(None, "data")),
+      NamedSharding(self._placement.mesh, PartitionSpec(None, "data")),
       images,
       (count, self._batch_size, *images.shape[2:]),
     )
-    return placed, meshes.place(labels, meshes.replicated(self._mesh))
+    return placed, self._placement.put(labels)
 
   def _batches(
     self, key: np.ndarray, step: int
@@ -97,7 +96,7 @@ class StreamedSteps:
         self._dataset.images,
         order,
         batch_size=self._batch_size,
-        part=meshes.own_rows(self._mesh, self._batch_size),
+        part=self._placement.own_rows(self._batch_size),
         first=first,
       )
       for number, batch in enumerate(images, first):

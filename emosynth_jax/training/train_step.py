@@ -2,17 +2,19 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
 from emosynth_jax import losses, models
 from emosynth_jax.models.ops.batch_norm_groups import normalize_in_groups
 from emosynth_jax.models.ops.platforms import on_mesh
+from emosynth_jax.parallel.mesh import Placement
 from emosynth_jax.training.state import TrainState, update_ema
 
 Array = jax.Array
@@ -21,23 +23,55 @@ Array = jax.Array
 _SHUFFLE, _STEP = 0, 1
 
 
-def train_step(
-  state: TrainState,
-  images: Array,
-  labels: Array,
-  class_weights: Array,
-  *,
-  model: nn.Module,
-  loss: Callable[..., Any],
-  evaluation_logits: Callable[..., Array],
-  optimizer: optax.GradientTransformation,
-  augment: Callable[[Array, Array], Array],
-  mixup: Callable[..., tuple[Array, Array]] | None,
-  class_counts: Array | None = None,
-  schedule: Callable[[Array], Array] | None = None,
-  ema_decay: float = 0.0,
-  batch_norm_groups: int = 1,
-) -> TrainState:
+class Batch(NamedTuple):
+  """Images and their labels.
+
+  Attributes:
+    images: uint8 `(N, H, W, C)`.
+    labels: int32 `(N,)`, or class probabilities, float32 `(N, K)`.
+  """
+
+  images: Array
+  labels: Array
+
+
+class Run(NamedTuple):
+  """What the steps of a run have in common.
+
+  Attributes:
+    model: the network.
+    loss: a loss of `losses.get_loss`; it takes the inputs that it needs.
+    evaluation_logits: that of `losses.get_evaluation_logits`; the accuracy uses logits
+      without the loss's margin.
+    optimizer: turns gradients into updates.
+    augment: `(key, uint8 images) -> float32 images`, in pixels.
+    class_weights: float32 `(K,)`; each example's loss is multiplied by its class's, or
+      with class probabilities (mixup makes them too) by the mean under them.
+    mixup: `(key, images, class probabilities) -> (images, class probabilities)`, or
+      None.
+    class_counts: int32 `(K,)`, training examples of each class, for losses that take
+      them.
+    schedule: function of the step to a factor of the updates, in addition to the
+      plateau's scale, or None.
+    ema_decay: that of `state.update_ema`, used if the state has averages.
+    batch_norm_groups: parts of the batch that BatchNorm normalizes separately, see
+      `normalize_in_groups`.
+  """
+
+  model: nn.Module
+  loss: Callable[..., Any]
+  evaluation_logits: Callable[..., Array]
+  optimizer: optax.GradientTransformation
+  augment: Callable[[Array, Array], Array]
+  class_weights: Array | np.ndarray
+  mixup: Callable[..., tuple[Array, Array]] | None = None
+  class_counts: Array | None = None
+  schedule: Callable[[Array], Array] | None = None
+  ema_decay: float = 0.0
+  batch_norm_groups: int = 1
+
+
+def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
   """Takes one step on one batch.
 
   A step with a non-finite loss or gradient changes only the totals, where it is
@@ -45,65 +79,18 @@ def train_step(
 
   Args:
     state: before the step.
-    images: uint8 `(N, H, W, C)`.
-    labels: int32 `(N,)`, or class probabilities, float32 `(N, K)`.
-    class_weights: float32 `(K,)`; each example's loss is multiplied by its class's, or
-      with class probabilities (mixup makes them too) by the mean under them.
-    model: the network.
-    loss: a loss of `losses.get_loss`; it takes the inputs that it needs.
-    evaluation_logits: that of `losses.get_evaluation_logits`; the accuracy uses logits
-      without the loss's margin.
-    optimizer: turns gradients into updates.
-    augment: `(key, uint8 images) -> float32 images`, in pixels.
-    mixup: `(key, images, class probabilities) -> (images, class probabilities)`, or
-      None.
-    class_counts: int32 `(K,)`, training examples of each class, for losses that take
-      them.
-    schedule: function of the step to a factor of the updates, in addition to the
-      plateau's scale, or None.
-    ema_decay: that of `train_state.update_ema`, used if the state has averages.
-    batch_norm_groups: parts of the batch that BatchNorm normalizes separately, see
-      `normalize_in_groups`.
+    batch: the images and labels.
+    run: what all steps have in common.
 
   Returns:
     The state after the step.
   """
-  key = jax.random.fold_in(jax.random.wrap_key_data(state.key), _STEP)
-  augment_key, mixup_key, dropout_key = jax.random.split(
-    jax.random.fold_in(key, state.step), 3
-  )
-  inputs, targets = augment(augment_key, images), labels
-  if mixup is not None:
-    if targets.ndim == 1:
-      targets = jax.nn.one_hot(targets, class_weights.shape[0])
-    inputs, targets = mixup(mixup_key, inputs, targets)
-  # The most probable class, by which the training accuracy is counted.
-  classes = labels if labels.ndim == 1 else jnp.argmax(labels, -1)
-  example_weights = (
-    class_weights[targets] if targets.ndim == 1 else (targets @ class_weights)
-  )
-  inputs = inputs * state.input_scale
+  inputs, targets, example_weights, dropout_key = _draw_inputs(state, batch, run)
 
   def mean_loss(params):
-    with normalize_in_groups(batch_norm_groups):
-      (logits, out), updates = model.apply(
-        {"params": params, "batch_stats": state.batch_stats},
-        inputs,
-        train=True,
-        mutable=["batch_stats"],
-        rngs={"dropout": dropout_key},
-      )
-    available = models.last_layer(params, logits, out)
-    values, loss_state = losses.call_loss(
-      loss,
-      **available,
-      labels=targets,
-      class_counts=class_counts,
-      step=state.step,
-      state=state.loss_state,
+    values, logits, batch_stats, loss_state = _forward(
+      params, state, inputs, targets, dropout_key, run
     )
-    logits = evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
-    batch_stats = updates.get("batch_stats", {})
     return jnp.mean(example_weights * values), (logits, batch_stats, loss_state)
 
   (value, (logits, batch_stats, loss_state)), gradients = jax.value_and_grad(
@@ -111,6 +98,7 @@ def train_step(
   )(state.params)
   gradient_norm = optax.tree.norm(gradients)
   finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
+
   # Without margin and class weights: comparable between losses.
   plain_loss = (
     optax.softmax_cross_entropy_with_integer_labels
@@ -119,36 +107,13 @@ def train_step(
   )
   cross_entropy = jnp.mean(plain_loss(logits, targets))
 
-  updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-  scale = state.plateau.scale
-  if schedule is not None:
-    scale = scale * schedule(state.step)
-  updates = jax.tree.map(lambda u: u * scale, updates)
-  params = optax.apply_updates(state.params, updates)
-  ema = state.ema
-  if ema is not None:
-    variables = {"params": params, "batch_stats": batch_stats}
-    ema = update_ema(ema, variables, decay=ema_decay, step=state.step)
+  params, opt_state, ema = _update(state, gradients, batch_stats, run)
   params, batch_stats, opt_state, loss_state, ema = jax.tree.map(
     lambda new, old: jnp.where(finite, new, old),
     (params, batch_stats, opt_state, loss_state, ema),
     (state.params, state.batch_stats, state.opt_state, state.loss_state, state.ema),
   )
-  totals = dict(state.totals)
-  first_bad = ~finite & (totals["bad_step"] < 0)
-  totals |= {
-    "loss": totals["loss"] + jnp.where(finite, value, 0),
-    "cross_entropy": totals["cross_entropy"] + jnp.where(finite, cross_entropy, 0),
-    "gradient_norm": totals["gradient_norm"] + jnp.where(finite, gradient_norm, 0),
-    "correct": totals["correct"] + jnp.sum(jnp.argmax(logits, -1) == classes),
-    "count": totals["count"] + labels.shape[0],
-    "steps": totals["steps"] + 1,
-    "bad_step": jnp.where(first_bad, state.step, totals["bad_step"]),
-    "bad_loss": jnp.where(first_bad, value, totals["bad_loss"]),
-    "bad_gradient_norm": jnp.where(
-      first_bad, gradient_norm, totals["bad_gradient_norm"]
-    ),
-  }
+
   new = state.replace(
     step=state.step + 1,
     params=params,
@@ -156,22 +121,137 @@ def train_step(
     opt_state=opt_state,
     loss_state=loss_state,
     ema=ema,
-    totals=totals,
+    totals=_add_to_totals(
+      state,
+      finite,
+      value=value,
+      cross_entropy=cross_entropy,
+      gradient_norm=gradient_norm,
+      correct=jnp.sum(jnp.argmax(logits, -1) == _classes(batch.labels)),
+      count=batch.labels.shape[0],
+    ),
   )
   # Under JAX_ENABLE_X64 sums and float constants would turn into 64 bits.
   return jax.tree.map(lambda x, old: x.astype(old.dtype), new, state)
+
+
+def _draw_inputs(
+  state: TrainState, batch: Batch, run: Run
+) -> tuple[Array, Array, Array, Array]:
+  """The network's inputs, the targets, the examples' weights, and dropout's key."""
+  key = jax.random.fold_in(jax.random.wrap_key_data(state.key), _STEP)
+  augment_key, mixup_key, dropout_key = jax.random.split(
+    jax.random.fold_in(key, state.step), 3
+  )
+
+  inputs, targets = run.augment(augment_key, batch.images), batch.labels
+  class_weights = jnp.asarray(run.class_weights)
+  if run.mixup is not None:
+    if targets.ndim == 1:
+      targets = jax.nn.one_hot(targets, class_weights.shape[0])
+    inputs, targets = run.mixup(mixup_key, inputs, targets)
+
+  example_weights = (
+    class_weights[targets] if targets.ndim == 1 else targets @ class_weights
+  )
+  return inputs * state.input_scale, targets, example_weights, dropout_key
+
+
+def _classes(labels: Array) -> Array:
+  """The labels, or the most probable classes, by which the accuracy is counted."""
+  return labels if labels.ndim == 1 else jnp.argmax(labels, -1)
+
+
+def _forward(
+  params: Any,
+  state: TrainState,
+  inputs: Array,
+  targets: Array,
+  dropout_key: Array,
+  run: Run,
+) -> tuple[Array, Array, Any, Any]:
+  """Each example's loss, the margin-free logits, and the new states they bring."""
+  with normalize_in_groups(run.batch_norm_groups):
+    (logits, out), updates = run.model.apply(
+      {"params": params, "batch_stats": state.batch_stats},
+      inputs,
+      train=True,
+      mutable=["batch_stats"],
+      rngs={"dropout": dropout_key},
+    )
+
+  available = models.last_layer(params, logits, out)
+  values, loss_state = losses.call_loss(
+    run.loss,
+    **available,
+    labels=targets,
+    class_counts=run.class_counts,
+    step=state.step,
+    state=state.loss_state,
+  )
+  logits = run.evaluation_logits(
+    **losses.select_inputs(run.evaluation_logits, **available)
+  )
+
+  return values, logits, updates.get("batch_stats", {}), loss_state
+
+
+def _update(
+  state: TrainState, gradients: Any, batch_stats: Any, run: Run
+) -> tuple[Any, Any, Any]:
+  """The parameters, the optimizer's state and the averages after an update."""
+  updates, opt_state = run.optimizer.update(gradients, state.opt_state, state.params)
+  scale = state.plateau.scale
+  if run.schedule is not None:
+    scale = scale * run.schedule(state.step)
+  updates = jax.tree.map(lambda u: u * scale, updates)
+  params = optax.apply_updates(state.params, updates)
+
+  ema = state.ema
+  if ema is not None:
+    variables = {"params": params, "batch_stats": batch_stats}
+    ema = update_ema(ema, variables, decay=run.ema_decay, step=state.step)
+
+  return params, opt_state, ema
+
+
+def _add_to_totals(
+  state: TrainState,
+  finite: Array,
+  *,
+  value: Array,
+  cross_entropy: Array,
+  gradient_norm: Array,
+  correct: Array,
+  count: int,
+) -> dict[str, Array]:
+  """The epoch's totals with a step's added, or the first step that is not finite."""
+  totals = dict(state.totals)
+  first_bad = ~finite & (totals["bad_step"] < 0)
+  return totals | {
+    "loss": totals["loss"] + jnp.where(finite, value, 0),
+    "cross_entropy": totals["cross_entropy"] + jnp.where(finite, cross_entropy, 0),
+    "gradient_norm": totals["gradient_norm"] + jnp.where(finite, gradient_norm, 0),
+    "correct": totals["correct"] + correct,
+    "count": totals["count"] + count,
+    "steps": totals["steps"] + 1,
+    "bad_step": jnp.where(first_bad, state.step, totals["bad_step"]),
+    "bad_loss": jnp.where(first_bad, value, totals["bad_loss"]),
+    "bad_gradient_norm": jnp.where(
+      first_bad, gradient_norm, totals["bad_gradient_norm"]
+    ),
+  }
 
 
 def train_steps(
   state: TrainState,
   images: Array,
   labels: Array,
-  class_weights: Array,
   *,
+  run: Run,
   num_steps: int,
   batch_size: int,
   batch_sharding: jax.sharding.NamedSharding | None = None,
-  **step_arguments: Any,
 ) -> TrainState:
   """Takes `num_steps` steps within the current epoch of `state.step`.
 
@@ -182,13 +262,12 @@ def train_steps(
   Args:
     state: before the steps.
     images: uint8 `(M', H, W, C)`, all the training images; those from M on are never
-      drawn (see `mesh.place_images`).
+      drawn (see `Placement.put_images`).
     labels: int32 `(M,)`, or class probabilities, float32 `(M, K)`.
-    class_weights: float32 `(K,)`.
+    run: what all steps have in common.
     num_steps: number of steps; they must not exceed the end of the epoch.
     batch_size: N.
-    batch_sharding: sharding of a batch, see `mesh.batch_sharding`.
-    **step_arguments: those of `train_step`.
+    batch_sharding: sharding of a batch, see `Placement.batch`.
 
   Returns:
     The state after the steps.
@@ -206,7 +285,7 @@ def train_steps(
       # Each device gathers the batch from its own part of the split; the results are
       # summed, which is little communication compared with the gradients.
       batch = lax.with_sharding_constraint(batch, batch_sharding)
-    return train_step(state, batch, labels[rows], class_weights, **step_arguments), None
+    return train_step(state, Batch(batch, labels[rows]), run=run), None
 
   return lax.scan(one_step, state, jnp.arange(num_steps))[0]
 
@@ -215,8 +294,8 @@ def train_on_batches(
   state: TrainState,
   images: Array,
   labels: Array,
-  class_weights: Array,
-  **step_arguments: Any,
+  *,
+  run: Run,
 ) -> TrainState:
   """Takes a step on each of some batches, as `train_steps` does on those it draws.
 
@@ -224,17 +303,16 @@ def train_on_batches(
     state: before the steps.
     images: uint8 `(T, N, H, W, C)`.
     labels: int32 `(T, N)`, or class probabilities, float32 `(T, N, K)`.
-    class_weights: float32 `(K,)`.
-    **step_arguments: those of `train_step`.
+    run: what all steps have in common.
 
   Returns:
     The state after T steps.
   """
 
   def one_step(state, batch):
-    return train_step(state, *batch, class_weights, **step_arguments), None
+    return train_step(state, batch, run=run), None
 
-  return lax.scan(one_step, state, (images, labels))[0]
+  return lax.scan(one_step, state, Batch(images, labels))[0]
 
 
 def epoch_order(key: Array, step: Array, *, num_images: int, batch_size: int) -> Array:
@@ -255,45 +333,53 @@ def epoch_order(key: Array, step: Array, *, num_images: int, batch_size: int) ->
 
 
 def compile_train_steps(
-  *, state_shardings: Any = None, **arguments: Any
+  run: Run,
+  *,
+  batch_size: int,
+  placement: Placement | None = None,
+  shardings: Any = None,
 ) -> Callable[..., TrainState]:
-  """`train_steps` with its plain arguments bound, jitted, its state donated.
+  """`train_steps` of a run, jitted, its state donated.
 
   Args:
-    state_shardings: sharding of the state, see `mesh.state_shardings`; None keeps its
-      placement.
-    **arguments: those of `train_steps` except the arrays and `num_steps`.
+    run: what all steps have in common.
+    batch_size: N.
+    placement: of the state and the images; None for the default device.
+    shardings: of the state, see `Placement.state`; None keeps its placement.
 
   Returns:
-    `(state, images, labels, class_weights, *, num_steps) -> state`.
+    `(state, images, labels, *, num_steps) -> state`.
   """
+  steps = functools.partial(
+    train_steps,
+    run=run,
+    batch_size=batch_size,
+    batch_sharding=None if placement is None else placement.batch,
+  )
   return jax.jit(
-    _on_mesh_of(state_shardings, functools.partial(train_steps, **arguments)),
+    on_mesh(None if placement is None else placement.mesh, steps),
     static_argnames="num_steps",
     donate_argnames="state",
-    out_shardings=state_shardings,
+    out_shardings=shardings,
   )
 
 
 def compile_train_on_batches(
-  *, state_shardings: Any = None, **arguments: Any
+  run: Run, *, placement: Placement | None = None, shardings: Any = None
 ) -> Callable[..., TrainState]:
   """Compiles `train_on_batches`, as `compile_train_steps` does.
 
   Args:
-    state_shardings: likewise.
-    **arguments: those of `train_step` except the state and the arrays.
+    run, placement, shardings: likewise.
 
   Returns:
-    `(state, images, labels, class_weights) -> state`.
+    `(state, images, labels) -> state`.
   """
   return jax.jit(
-    _on_mesh_of(state_shardings, functools.partial(train_on_batches, **arguments)),
+    on_mesh(
+      None if placement is None else placement.mesh,
+      functools.partial(train_on_batches, run=run),
+    ),
     donate_argnames="state",
-    out_shardings=state_shardings,
+    out_shardings=shardings,
   )
-
-
-def _on_mesh_of(state_shardings, function):
-  shardings = jax.tree.leaves(state_shardings)
-  return on_mesh(shardings[0].mesh if shardings else None, function)

@@ -162,6 +162,7 @@ def mistakes_in_one_line(
     errors.UserError,
     *also,
   )
+
   try:
     yield
     # Flushed here and not at exit, where a closed pipe could not be handled.

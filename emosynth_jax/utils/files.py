@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from emosynth_jax.utils.output_files import shorten
+
 # Of the operating system, as every library quotes them.
 _REFUSALS = (
   "No space left on device",
@@ -74,12 +76,14 @@ def to_jsonable(value: Any, where: str = "value") -> Any:
     return {str(key): to_jsonable(v, f"{where}[{key!r}]") for key, v in value.items()}
   if isinstance(value, list | tuple):
     return [to_jsonable(v, f"{where}[{i}]") for i, v in enumerate(value)]
+
   if hasattr(value, "__array__"):
     array = np.asarray(value)
     if array.dtype.kind == "V":  # bfloat16 and similar types
       array = array.astype(np.float32)
     if array.dtype.kind in "biufU":
       return to_jsonable(array.tolist(), where)
+
   raise TypeError(
     f"{where}: {type(value).__name__} is not JSON-serializable: {value!r}"
   )
@@ -124,7 +128,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     WriteError: if the disk is full or the file cannot be written.
   """
   path = pathlib.Path(path)
-  temporary = path.with_name(f".{path.name}.tmp")
+  temporary = path.with_name(f".{shorten(path.name, reserve=5)}.tmp")
   try:
     with writing(path):
       with temporary.open("wb") as file:
@@ -134,6 +138,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
       os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
+
   folder = os.open(path.parent, os.O_RDONLY)
   try:
     os.fsync(folder)  # the rename itself must survive a power failure

@@ -94,6 +94,7 @@ def parse_name(name: str) -> tuple[pathlib.Path, str]:
     if not path.is_file():
       raise FileNotFoundError(f"{name}: the file {source} does not exist")
     return path.resolve(), attribute
+
   return _file_of_module(name, source), attribute
 
 
@@ -153,6 +154,7 @@ def source_files(path: pathlib.Path) -> list[pathlib.Path]:
         for candidate in (stem.with_suffix(".py"), stem / "__init__.py")
         if candidate.is_file()
       ]
+
   return list(found)
 
 
@@ -200,6 +202,7 @@ def load(name: str) -> Any:
         "pass it to emosynth_jax.load again"
       )
     return _WITHOUT_FILE[name]
+
   path, attribute = parse_name(name)
   module = _import_file(path)
   if not hasattr(module, attribute):
@@ -208,6 +211,7 @@ def load(name: str) -> Any:
       f"{name}: {path.name} defines no {attribute!r}; it defines "
       f"{', '.join(public) or 'no function or class'}"
     )
+
   return getattr(module, attribute)
 
 
@@ -237,6 +241,7 @@ def _import_file(path: pathlib.Path) -> ModuleType:
     for key in own:
       sys.modules.pop(key, None)
     sys.modules.update(before)
+
   sys.modules[alias] = module
   return module
 
@@ -308,6 +313,7 @@ def describe(error: BaseException, folders: list[pathlib.Path]) -> str:
       "depend on an array; use jnp.where, jnp.maximum or jax.lax.cond "
       f"({type(error).__name__})"
     )
+
   frames = [
     frame
     for frame in traceback.extract_tb(error.__traceback__)
@@ -316,5 +322,6 @@ def describe(error: BaseException, folders: list[pathlib.Path]) -> str:
   ]
   if not frames:
     return text
+
   place = frames[-1]
   return f"{place.filename}:{place.lineno}: `{place.line}`: {text}"

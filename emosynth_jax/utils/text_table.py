@@ -1,9 +1,10 @@
 """Tables as plain text, Markdown and CSV."""
 
-import csv
 import io
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
+
+from emosynth_jax.utils import csv_rows
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -42,7 +43,9 @@ def markdown(rows: Sequence[Sequence[Any]], left: Collection[int] = (0,)) -> lis
 
 
 def to_csv(rows: Iterable[Sequence[Any]]) -> str:
-  """Formats rows as CSV."""
+  """Formats rows as CSV, see `csv_rows.writer`."""
   content = io.StringIO()
-  csv.writer(content, lineterminator="\n").writerows(rows)
+  write_row = csv_rows.writer(content)
+  for row in rows:
+    write_row(row)
   return content.getvalue()

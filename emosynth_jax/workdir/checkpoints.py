@@ -117,6 +117,8 @@ class Checkpoints:
       if not replace:
         return
       manager.delete(step)
+      return
+
     digest = self._digest_once(state)
     if kind == "last" and self._digest_records is not None:
       digest = digest | {_RECORDS: self._digest_records()}
@@ -174,11 +176,13 @@ class Checkpoints:
           "saved for other images or classes, or by another version of the code. Use "
           "another workdir."
         )
+
       state, reason = None, ""
       try:
         state = self._read(manager, step, like)
       except Exception as error:  # A damaged file may raise any error.
         reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
+
       # All processes skip a checkpoint that one process cannot read.
       if not distributed.largest(state is None)[0]:
         return state
@@ -187,6 +191,7 @@ class Checkpoints:
           "The checkpoint %s is damaged (%s). Using the previous one.", path, reason
         )
         continue
+
       place = self._root / "damaged" / f"{kind}-{step}"
       logging.error(
         "The checkpoint %s is damaged (%s). Moved it to %s; using the previous one.",
@@ -198,8 +203,10 @@ class Checkpoints:
         place.parent.mkdir(exist_ok=True)
         shutil.rmtree(place, ignore_errors=True)
         os.replace(path, place)
+
       distributed.largest(0)
       manager.reload()
+
     # Those found damaged earlier count too: a second attempt must not silently restart
     # training and overwrite the other kind's checkpoints.
     if manager.all_steps() or any(self._root.glob(f"damaged/{kind}-*")):
@@ -208,6 +215,7 @@ class Checkpoints:
         f"{self._root / 'damaged'}. Use another workdir, or delete {self._root} to "
         "restart training."
       )
+
     return None
 
   def _agree(self) -> None:
@@ -260,6 +268,7 @@ class Checkpoints:
         reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
       path = self._root / kind / str(step)
       logging.error("The checkpoint %s is damaged (%s).", path, reason)
+
     if manager.all_steps():
       raise CheckpointError(f"every checkpoint under {self._root / kind} is damaged")
     return None

@@ -176,12 +176,14 @@ class _JsonLines:
         if step >= 0
         else f"step: expected at least 0, got {step}"
       )
+
     record = {"step": step, **dict(sorted(scalars.items()))}
     line = json.dumps(files.to_jsonable(record), allow_nan=False)
     with files.writing(self._path), self._path.open("ab") as file:
       file.write(line.encode() + b"\n")
       file.flush()
       os.fsync(file.fileno())
+
     self._last_step = step
 
   def digest(self) -> str:

@@ -102,6 +102,7 @@ def read_sources(config: ml_collections.ConfigDict) -> dict[str, Source]:
         for file in own_code.source_files(path)
       },
     )
+
   return sources
 
 
@@ -115,6 +116,7 @@ def keep(sources: Mapping[str, Source], workdir: str | os.PathLike) -> None:
   folder = pathlib.Path(workdir) / FOLDER
   if not sources or (folder / _INDEX).exists():
     return
+
   for setting, source in sources.items():
     for path, content in source.contents.items():
       target = folder / setting / path
@@ -197,12 +199,14 @@ def without_code(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict
       f"the network {own['model.name']} is code of this run, and a bundle holds no "
       "code; emosynth_jax.export writes it as ONNX or StableHLO"
     )
+
   config = config.copy_and_resolve_references()
   with config.unlocked():
     if {"loss.name", "loss.margin_fn"} & {_split_setting(key)[0] for key in own}:
       config.loss = ml_collections.ConfigDict({"name": "cross_entropy"})
     if "data.name" in own:
       config.data.name = own["data.name"].rpartition(":")[2]
+
   return config
 
 
@@ -228,6 +232,7 @@ def _check(folder: pathlib.Path, entry: Mapping[str, Any]) -> None:
       raise ValueError(
         f"{path} was changed since the training: its SHA-256 is not the recorded one"
       )
+
   if entry["file"] not in entry["sha256"]:
     raise ValueError(f"{folder / entry['file']}: this run's own code is missing")
 
@@ -239,6 +244,7 @@ def _check(folder: pathlib.Path, entry: Mapping[str, Any]) -> None:
   if _is_trust_given():
     _trust(entry["sha256"].values())
     return
+
   raise ValueError(
     f"{unknown[0]} is Python code that this user has not trained with: read it, and "
     "repeat the command with --trust to run it"

@@ -116,6 +116,7 @@ def _git(folder: pathlib.Path, *arguments: str) -> str | None:
     )
   except (OSError, subprocess.SubprocessError):
     return None
+
   return done.stdout.decode(errors="replace")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 from absl import logging
 
-from emosynth_jax.config import defaults, renamed
+from emosynth_jax.config import defaults, renamed, settings
 from emosynth_jax.data import fingerprints
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
@@ -20,54 +20,6 @@ from emosynth_jax.parallel import distributed
 from emosynth_jax.utils import files, log_file
 from emosynth_jax.utils.json_files import read_json, read_json_lines
 from emosynth_jax.workdir import provenance
-
-# Settings that may differ between a run and its continuation: they change its cost, its
-# paths and its length, not what a step computes.
-_FREE_SETTINGS = (
-  "data.data_dir",
-  "data.test_split",
-  "evaluate_deduplicated",
-  "num_epochs",
-  "early_stop_patience",
-  "eval_augment",
-  "checkpoint.keep",
-  "checkpoint.minutes",
-  "steps_per_call",
-  "tensorboard",
-  # Placement of images and arrays: the same batches, and results up to rounding.
-  "data.pipeline",
-  "data.resident_gib",
-  "mesh.model",
-)
-
-# Settings added after runs were stored, with the value that those runs used.
-_LATER_SETTINGS = {
-  "init_from": "",
-  "pretrained.file": "",
-  "pretrained.keep": [],
-  "input.mean": [],
-  "input.std": [],
-  "input.equalize": "none",
-  "input.equalize_share": 0.5,
-  "data.drop_duplicates": False,
-  "data.label_noise.rate": 0.0,
-  "data.label_noise.confusion": [],
-  "data.label_noise.seed": 0,
-  "data.near_duplicates.max_distance": 12,
-  "data.near_duplicates.min_correlation": 0.9,
-  "optimizer.name": "adam",
-  "optimizer.momentum": 0.9,
-  "optimizer.weight_decay": 0.0,
-  "optimizer.base_fan_in": 0,
-  "schedule.name": "constant",
-  "schedule.warmup_epochs": 0.0,
-  "schedule.final_scale": 0.0,
-  "ema_decay": 0.0,
-  "augment.crop_padding": 0,
-  "augment.crop_fill": "edge",
-  "augment.cutout_side": 0,
-  "batch_norm_groups": 1,
-}
 
 
 def keep_config(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
@@ -194,6 +146,7 @@ def check_same_fingerprint(
         f"{', '.join(different)}{_describe_forms(new, old[name])}. Set "
         "config.data.data_dir to the data of this run, or use another --workdir."
       )
+
   trained = fingerprints.form_counts({**old, **found}).get("train")
   for name, counts in fingerprints.form_counts(found).items():
     fingerprints.warn_of_other_form(trained, counts, f"evaluated ({name}) on")
@@ -237,12 +190,14 @@ def keep_provenance(
     record["pixel_forms"] = pixel_forms
   if own_code:
     record["own_code"] = own_code
+
   if config_file and pathlib.Path(config_file).is_file():
     content = pathlib.Path(config_file).read_bytes()
     record["config_file"] = {
       "name": config_file,
       "sha256": hashlib.sha256(content).hexdigest(),
     }
+
   line = json.dumps(record, sort_keys=True)
   # Atomic: a truncated line would corrupt the file permanently.
   files.write_atomically(path, f"{before}{line}\n".encode())
@@ -292,12 +247,13 @@ def check_same_config(
   remedy = "delete it to continue with the settings of this command"
   old = comparable_settings(read_json(path, remedy=remedy))
   new = comparable_settings(json.loads(json.dumps(config.to_dict())))
+  free = settings.affecting("report", "cost")
   # A cosine ends with the last epoch: more epochs would change every step.
   bound = {"num_epochs"} if config.schedule.name == "cosine" else set()
   different = [
     f"{key} is {new.get(key)!r}, was {old.get(key)!r}"
     for key in sorted(old.keys() | new.keys())
-    if old.get(key) != new.get(key) and (key not in _FREE_SETTINGS or key in bound)
+    if old.get(key) != new.get(key) and (key not in free or key in bound)
   ]
   if different:
     raise ValueError(
@@ -309,19 +265,21 @@ def check_same_config(
       logging.info("%s is %s, was %s in %s", key, new.get(key), old.get(key), workdir)
 
 
-def comparable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+def comparable_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
   """A run's settings by path, in a form that is comparable between versions.
 
-  Settings added after the run was stored have the value that it used, and those of a
-  disabled plateau are omitted.
+  Settings added after the run was stored have their defaults, which keep its behavior,
+  and those of a disabled plateau are omitted.
 
   Args:
-    settings: a config's, as config.json or a report holds them.
+    stored: a config's, as config.json or a report holds them.
 
   Returns:
     Path to setting.
   """
-  flat = _LATER_SETTINGS | defaults.flatten(renamed.with_new_names(settings))
+  flat = files.to_jsonable(settings.closed_defaults()) | defaults.flatten(
+    renamed.with_new_names(stored)
+  )
   if flat.get("plateau.patience") == 0:
     unused = ("factor", "min_improvement", "min_scale")
     flat = {k: v for k, v in flat.items() if k not in {f"plateau.{n}" for n in unused}}

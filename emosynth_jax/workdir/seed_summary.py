@@ -5,24 +5,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emosynth_jax.config import renamed
+from emosynth_jax.config import renamed, settings
 from emosynth_jax.data import fingerprints
 from emosynth_jax.metrics import statistics
 from emosynth_jax.utils import text_table
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import record as run_record
-
-# Settings that do not affect a report.
-_FREE_SETTINGS = (
-  "data.data_dir",
-  "checkpoint.keep",
-  "checkpoint.minutes",
-  "steps_per_call",
-  "tensorboard",
-  "data.pipeline",
-  "data.resident_gib",
-  "mesh.model",
-)
 
 # Path of each metric in a split's summary; optional ones are last.
 _FIGURES = {
@@ -37,19 +25,20 @@ _FIGURES = {
 }
 
 
-def settings_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(stored: Mapping[str, Any]) -> dict[str, Any]:
   """The settings that affect a report, by their paths.
 
   Args:
-    settings: a config's, as a report holds them.
+    stored: a config's settings, as a report holds them.
 
   Returns:
     Path to setting, without data paths and settings that only affect cost.
   """
+  free = settings.affecting("cost")
   return {
     path: value
-    for path, value in run_record.comparable_settings(settings).items()
-    if path not in _FREE_SETTINGS
+    for path, value in run_record.comparable_settings(stored).items()
+    if path not in free
   }
 
 
@@ -137,6 +126,7 @@ def summarize(
       "num_examples": summary["num_examples"],
       "figures": figures,
     }
+
   commits = [line["commit"] for r in reports for line in r["trained_by"]]
   return {
     "data_set": first["data_set"],
@@ -199,6 +189,7 @@ def compare(ours: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
     raise ValueError(
       f"no common seed to compare: seeds {ours['seeds']} here, {others['seeds']} there"
     )
+
   splits: dict[str, Any] = {}
   for name, split in ours["splits"].items():
     theirs = others["splits"].get(name)
@@ -220,6 +211,7 @@ def compare(ours: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any
       if len(common) == 1:
         difference |= dict.fromkeys(("low", "high", "p_value"))
       splits[name][label] = difference
+
   return {"seeds": common, "splits": splits}
 
 
@@ -268,6 +260,7 @@ def format_summary(
     f"{_listed(summary['best_epochs'])} of seeds {_listed(summary['seeds'])}",
     f"commit {_listed(summary['commits'])}",
   ]
+
   for name, split in summary["splits"].items():
     official = f" ({split['official_split']})" if split["official_split"] else ""
     lines += ["", f"{name}{official}, {split['num_examples']} images"]
@@ -282,6 +275,7 @@ def format_summary(
       deviations = (_number(f, split["figures"][f]["deviation"]) for f in labels)
       rows.append(["deviation", *deviations])
     lines += text_table.align(rows)
+
   lines.append("")
   if len(summary["seeds"]) == 1:
     lines.append(
@@ -292,6 +286,7 @@ def format_summary(
       f"± is the sample standard deviation (n - 1) over {len(summary['seeds'])} "
       "seeds, not the standard error; it does not cover the sampling of test images."
     )
+
   if comparison:
     lines += ["", *_comparison_lines(comparison, others)]
   return "\n".join(lines) + "\n"
@@ -309,6 +304,7 @@ def _comparison_lines(comparison, others):
         test = "no test: all differences are equal" if p != p else f"p = {p:.2g}"
         text += f", 95 % interval {low} to {high}, {test}"
       lines.append(text)
+
   if len(seeds) == 1:
     lines.append("One pair: no interval; the difference may be due to chance.")
   else:
@@ -316,6 +312,7 @@ def _comparison_lines(comparison, others):
       "Student's t interval and two-sided test over seeds, not corrected for multiple "
       "comparisons."
     )
+
   return lines
 
 

@@ -152,20 +152,22 @@ def train_member(
   evaluation_logits = switched_evaluation_logits(
     formulas, member.formula, member.numbers
   )
+  run = train_step.Run(
+    model=model,
+    loss=switched_loss(formulas, member.formula, member.numbers),
+    evaluation_logits=evaluation_logits,
+    optimizer=optimizer,
+    augment=augment,
+    class_weights=jnp.ones(num_classes),
+    class_counts=jnp.bincount(labels, length=num_classes),
+  )
   run_epoch = functools.partial(
     train_step.train_steps,
     images=images,
     labels=labels,
-    class_weights=jnp.ones(num_classes),
+    run=run,
     num_steps=images.shape[0] // batch_size,
     batch_size=batch_size,
-    model=model,
-    loss=switched_loss(formulas, member.formula, member.numbers),
-    evaluation_logits=evaluation_logits,
-    class_counts=jnp.bincount(labels, length=num_classes),
-    optimizer=optimizer,
-    augment=augment,
-    mixup=None,
   )
 
   def one_epoch(state, _):

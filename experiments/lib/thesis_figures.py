@@ -50,6 +50,10 @@ class Figure(NamedTuple):
     return "figure_" + self.numbers[0].replace(".", "_")
 
 
+# Embeddings in a figure of small scale.
+_POINTS = ["--points=1000"]
+
+
 def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
   """Returns all figures, in the thesis's order.
 
@@ -65,14 +69,21 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
   raf_db = face_tables.measured_rows("raf_db", settings=settings, deduplicated=True)
   # One fold: all folds would be ten networks.
   ck_plus = face_tables.measured_rows("ck_plus", folds=1, settings=settings)
-  cifar10 = [Row(f"EmoSynthNet, {v}", "cifar10", v) for v in ("ce", "mam")]
   # The thesis trains this network for 30 epochs.
   epochs = {"num_epochs": 6 if scale == "small" else 30}
   all_cnn = [
     Row(f"All-CNN-C, {v}", "mnist", f"all_cnn,{v}", settings=epochs)
     for v in ("ce", "mam_sce")
   ]
-  points = ["--points=1000"]
+  return [
+    *_figures_of_networks(),
+    *_figures_of_losses(all_cnn, fer2013),
+    *_figures_of_faces(fer2013, raf_db, ck_plus),
+  ]
+
+
+def _figures_of_networks() -> list[Figure]:
+  """The figures of chapter 3."""
   return [
     Figure(
       ("3.4",),
@@ -139,6 +150,13 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
         "of table 3.4. Seeds of one network are drawn as their mean.",
       ],
     ),
+  ]
+
+
+def _figures_of_losses(all_cnn: list[Row], fer2013: list[Row]) -> list[Figure]:
+  """The figures of chapter 4."""
+  cifar10 = [Row(f"EmoSynthNet, {v}", "cifar10", v) for v in ("ce", "mam")]
+  return [
     Figure(
       ("4.2",),
       "toy networks",
@@ -205,19 +223,27 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       "t-SNE of the embeddings on CIFAR-10, softmax against MAM-SoftMax",
       cifar10,
       every_seed=True,
-      small=points,
+      small=_POINTS,
       notes=[
         "The runs are of table 4.1; several seeds of each give paired differences. "
         "The .txt file has the class separation metrics, which t-SNE does not show.",
       ],
     ),
+  ]
+
+
+def _figures_of_faces(
+  fer2013: list[Row], raf_db: list[Row], ck_plus: list[Row]
+) -> list[Figure]:
+  """The figures of chapter 5."""
+  return [
     Figure(
       ("5.1",),
       "embeddings",
       "t-SNE of the embeddings on FER-2013, softmax against MAM-SoftMax + SCE",
       fer2013,
       every_seed=True,
-      small=points,
+      small=_POINTS,
       notes=[
         "The runs are of table 5.1, the images PrivateTest's. The .txt file has the "
         "class separation metrics, which t-SNE does not show.",
@@ -249,7 +275,7 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       "t-SNE of the embeddings on RAF-DB, softmax against MAM-SoftMax + SCE",
       raf_db,
       every_seed=True,
-      small=points,
+      small=_POINTS,
       defaults={"points": 0},
       notes=[
         "The runs are of table 5.2 and need your copy of the data. The thesis shows "
@@ -282,7 +308,7 @@ def figures_of(scale: str, face_epochs: int = 0) -> list[Figure]:
       "t-SNE of the embeddings on CK+, one fold, softmax against MAM-SoftMax + SCE",
       ck_plus,
       every_seed=True,
-      small=points,
+      small=_POINTS,
       notes=[
         "The runs are of table 5.3, on one fold, and need your copy of the data.",
       ],

@@ -110,15 +110,15 @@ def build_trainer(
       input_scale=1 / 255,
     )
   )
-  run_epoch = train_step.compile_train_steps(
-    batch_size=BATCH_SIZE,
+  run = train_step.Run(
     model=model,
     loss=losses.get_loss(loss["name"], **arguments),
     evaluation_logits=evaluation_logits,
     optimizer=optimizer,
     augment=lambda key, images: images.astype(jnp.float32),
-    mixup=None,
+    class_weights=np.ones(num_classes, np.float32),
   )
+  run_epoch = train_step.compile_train_steps(run, batch_size=BATCH_SIZE)
 
   def to_logits(params, logits, out):
     available = models.last_layer(params, logits, out)
@@ -129,7 +129,7 @@ def build_trainer(
   def train(seed: int) -> Trained:
     state = create(jax.random.key(seed))
     for _ in range(epochs):
-      state = run_epoch(state, images, labels, jnp.ones(num_classes), num_steps=steps)
+      state = run_epoch(state, images, labels, num_steps=steps)
     if (bad := int(state.totals["bad_step"])) >= 0:
       raise ValueError(f"{loss}: non-finite loss at step {bad} of seed {seed}")
     points, logits = embeddings.compute_embeddings(

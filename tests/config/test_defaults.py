@@ -3,12 +3,13 @@
 import importlib.util
 import itertools
 import pathlib
+import re
 
 import ml_collections
 import pytest
 
 from emosynth_jax import losses, models
-from emosynth_jax.config import defaults, types
+from emosynth_jax.config import defaults, settings, types
 from emosynth_jax.config import variants as config_variants
 from emosynth_jax.training import build
 
@@ -95,11 +96,10 @@ def test_every_network_is_a_variant_with_a_small_form():
 
 @pytest.mark.parametrize("name", ["mnist", "svhn"])
 def test_digits_are_never_mirrored(name):
-  config = _get_config(name, "strong")
-  assert not config.augment.flip
-  config.eval_augment = "flip"
-  with pytest.raises(ValueError, match=f"expected \"none\" for {name}, got 'flip'"):
-    defaults.check_config(config)
+  for variants in (None, "strong", "thesis"):
+    config = _get_config(name, variants)
+    assert not config.augment.flip
+    assert config.eval_augment == "none"
 
 
 @pytest.mark.parametrize("name", ["fer2013", "raf_db", "ck_plus"])
@@ -213,7 +213,7 @@ def test_arguments_of_a_loss_a_model_or_a_loader_are_not_its_business():
   ("path", "value", "expected"),
   [
     ("seed", -1, "at least 0"),
-    ("seed", 2**32, "less than 2"),
+    ("seed", 2**32, "less than 4294967296"),
     ("data.seed", -1, "at least 0"),
     ("data.limit", -1, "at least 0"),
     ("data.test_split", "train", "one of"),
@@ -233,7 +233,7 @@ def test_arguments_of_a_loss_a_model_or_a_loader_are_not_its_business():
     ("optimizer.weight_decay", -1e-4, "at least 0"),
     ("schedule.name", "step", "one of"),
     ("schedule.warmup_epochs", -1.0, "at least 0"),
-    ("schedule.final_scale", 1.5, "from 0 to 1"),
+    ("schedule.final_scale", 1.5, "at least 0 and at most 1"),
     ("ema_decay", 1.0, "less than 1"),
     ("augment.crop_fill", "wrap", "one of"),
     ("eval_augment", "five_crop", "one of"),
@@ -256,11 +256,46 @@ def test_arguments_of_a_loss_a_model_or_a_loader_are_not_its_business():
     ("checkpoint.keep", 0, "at least 1"),
     ("checkpoint.minutes", -1.0, "at least 0"),
     ("steps_per_call", -1, "at least 0"),
+    ("mesh.model", 0, "at least 1"),
+    ("data.validation_fraction", 1.0, "less than 1"),
+    ("data.near_duplicates.min_correlation", 1.5, "at most 1"),
+    ("data.drop_duplicates", "yes", "True or False"),
+    ("model.width", 0.0, "more than 0"),
+    ("model.dense_features", (64, 0), "each value a whole number, at least 1"),
+    ("input.std", (0.5, float("nan")), "each value a number, more than 0"),
+    ("augment.rotation", 200.0, "at most 180"),
+    ("augment.flip", 1, "True or False"),
+    ("batch_size", True, "a whole number"),
+    ("init_from", None, "a string"),
   ],
 )
 def test_an_impossible_value_is_refused_by_name(path, value, expected):
   with pytest.raises(ValueError, match=rf"^config\.{path}: expected .*{expected}"):
     defaults.check_config(_with(path, value))
+
+
+def test_every_setting_is_declared_with_a_check_and_one_sentence_of_help():
+  values = defaults.flatten(defaults.get_default_config().to_dict())
+  assert set(values) == set(settings.SETTINGS)
+  for path, default, text in settings.describe():
+    setting = settings.SETTINGS[path]
+    assert values[path] == default, path
+    assert setting.check.accepts(default), path
+    assert not setting.check.accepts(None), path
+    assert setting.affects in settings.AFFECTS, path
+    # A sentence: no other one starts within it.
+    assert re.fullmatch(r"[A-Z\"](?:(?!\. [A-Z]).)+\.", setting.help), path
+    assert text.startswith(setting.help)
+    assert setting.check.describe() in text
+
+
+def test_an_argument_of_another_network_is_not_the_default_networks_business():
+  config = _get_config("mnist", "resnet18")
+  assert "dense_features" not in config.model
+  defaults.check_config(config)
+  config.model.dtype = "float16"
+  with pytest.raises(ValueError, match="dtype: expected one of"):
+    defaults.check_config(config)
 
 
 def test_a_part_that_became_a_value_is_refused():

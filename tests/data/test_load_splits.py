@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from emosynth_jax import data
+from emosynth_jax.config import defaults
+from emosynth_jax.data import run_data
 
 
 def write(root, splits, count=10):
@@ -138,10 +140,22 @@ def test_bad_arguments(tmp_path, arguments, message):
 
 
 def test_every_name_has_its_loader():
-  for name, module in data.LOADERS.items():
-    assert module == f"emosynth_jax.data.datasets.{name}"
+  for name, loader in data.LOADERS.items():
+    assert loader.module == f"emosynth_jax.data.datasets.{name}"
   with pytest.raises(FileNotFoundError, match="FER-2013"):
     data.load_splits("fer2013", "nowhere", ["test"], validation_fraction=0, seed=0)
+
+
+@pytest.mark.parametrize("name", ["mnist", "svhn"])
+def test_digits_are_never_mirrored(tmp_path, name):
+  config = defaults.get_default_config()
+  config.data.name, config.data.data_dir = name, str(tmp_path)
+  config.eval_augment = "flip"
+  with pytest.raises(ValueError, match=f"expected \"none\" for {name}, got 'flip'"):
+    run_data.load_data(config, ("test",))
+  config.eval_augment = "none"
+  with pytest.raises(FileNotFoundError):
+    run_data.load_data(config, ("test",))
 
 
 def test_synthetic_faces_take_the_seed_and_their_options():

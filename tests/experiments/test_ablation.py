@@ -67,19 +67,19 @@ def _one_by_one(setting, seed, arrays):
       init_loss_state=functools.partial(losses.init_state, setting["loss"], 3),
     )
   )(jax.random.key(seed))
-  run = train_step.compile_train_steps(
+  steps = train_step.Run(
     model=given["model"],
     loss=losses.get_loss(setting["loss"], **arguments),
     evaluation_logits=evaluation_logits,
     class_counts=jnp.bincount(labels, length=3),
     optimizer=given["optimizer"],
     augment=_augment,
-    mixup=None,
-    batch_size=_BATCH,
+    class_weights=np.ones(3, np.float32),
   )
+  run = train_step.compile_train_steps(steps, batch_size=_BATCH)
   for _ in range(_EPOCHS):
     state = state.replace(totals=train_state.zero_totals())
-    state = run(state, images, labels, jnp.ones(3), num_steps=len(images) // _BATCH)
+    state = run(state, images, labels, num_steps=len(images) // _BATCH)
   logits, out = jax.jit(functools.partial(given["model"].apply, train=False))(
     state.variables, test_images / 255
   )

@@ -154,6 +154,7 @@ def test_a_bundle_is_exported_without_data(workdir, tmp_path, monkeypatch):
 
 def test_what_differs_is_never_written(workdir, tmp_path, monkeypatch, capsys):
   output = tmp_path / "new" / "a.onnx"
+  output.parent.mkdir()
   written, record = _make(workdir, output, "onnx")
   right = verify.read_answer
 

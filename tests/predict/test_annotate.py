@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emosynth_jax.predict import Prediction, annotate, video
+from emosynth_jax.predict import Prediction, annotate
+from emosynth_jax.predict.frame import Frame
 
 _GREY = np.full((200, 300, 3), 128, np.uint8)
 
@@ -87,7 +88,7 @@ def test_boxes_are_enlarged_with_a_small_picture():
 
 def _frame(name, index=None):
   path = pathlib.PurePath(name)
-  return video.Frame(f"in/{name}", path, _GREY, "", index, None, 5.0)
+  return Frame(f"in/{name}", path, _GREY, "", index, None, 5.0)
 
 
 def test_images_keep_their_folders_and_no_name_is_used_twice(tmp_path):

@@ -71,7 +71,7 @@ def test_the_command_and_the_predictor_read_alike(tmp_path):
   path.write_bytes(_encode(Image.fromarray(_RGBA)))
   (frame,) = media.read_all([str(path)])
   np.testing.assert_array_equal(frame.picture, _on_white(_RGBA))
-  np.testing.assert_array_equal(media.load(path), _on_white(_RGBA))
+  np.testing.assert_array_equal(image_input.load(path), _on_white(_RGBA))
 
 
 def test_a_damaged_file_is_refused_by_name():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emosynth_jax.predict import media
+from emosynth_jax.predict import media, sources
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_file_that_is_named_is_read_whatever_its_suffix(folder):
 
 def test_missing_files_and_empty_folders(tmp_path):
   frames = list(media.read_all([str(tmp_path), str(tmp_path / "no.jpg")]))
-  assert "no image or video in this folder (.3g2 .3gp" in frames[0].error
+  assert "no image or video in this folder (.264 .265 .3g2" in frames[0].error
   assert frames[1].error == "no such file, folder or webcam"
 
 
@@ -86,10 +86,10 @@ def test_a_video(tmp_path):
 
 def test_a_webcam_is_a_number_that_is_no_file(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  assert media.is_webcam("0")
-  assert not media.is_webcam("face.jpg")
+  assert sources.is_webcam("0")
+  assert not sources.is_webcam("face.jpg")
   (tmp_path / "0").write_bytes(b"")
-  assert not media.is_webcam("0")
+  assert not sources.is_webcam("0")
   (frame,) = media.read_all(["0"])
   assert frame.error == "the file is empty"
   # There is none of this number on any machine.
@@ -144,7 +144,7 @@ def test_a_source_that_cannot_be_asked_for_ends_nothing(folder, monkeypatch):
   assert "cannot be read" in frames[1].error
   assert frames[2].error == ""
   assert frames[3].error == "no such file, folder or webcam"
-  assert not media.is_webcam("9" * 40)
+  assert not sources.is_webcam("9" * 40)
 
 
 def test_a_folder_that_cannot_be_read_is_told(folder, monkeypatch):

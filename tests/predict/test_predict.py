@@ -1,6 +1,7 @@
 """Predictions equal the evaluation; what is uncertain, what waits and what is lost."""
 
 import importlib.util
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from emosynth_jax.data import run_data
 from emosynth_jax.data.datasets import fer2013
 from emosynth_jax.data.images import decoding, face_detector
 from emosynth_jax.predict import predictor as predictor_module
+from emosynth_jax.predict import timing
 from emosynth_jax.training import eval_step
 
 _CLASSES = tiny_predictor.CLASSES
@@ -178,7 +180,7 @@ def test_one_unreadable_picture_loses_no_other(file, tmp_path):
   images = list(np.asarray(tiny_network.random_images(3)[0]))
   predictor = predict.Predictor(file, faces="none", batch_size=2)
   expected = predictor.predict(images)
-  mixed = [images[0], tmp_path / "no.jpg", images[1], np.zeros(3), images[2]]
+  mixed = [images[0], tmp_path / "no.jpg", images[1], np.zeros(3, int), images[2]]
   found = predictor.predict(mixed, return_exceptions=True)
   assert isinstance(found[1], FileNotFoundError)
   assert isinstance(found[3], TypeError)
@@ -187,7 +189,7 @@ def test_one_unreadable_picture_loses_no_other(file, tmp_path):
     assert one[0].confidence == pytest.approx(other[0].confidence)
   with pytest.raises(FileNotFoundError) as raised:
     predictor.predict(mixed)
-  assert "pictures[1]" in raised.value.__notes__[0]
+  assert "images[1]" in raised.value.__notes__[0]
 
 
 def test_pictures_that_wait_are_bounded_in_bytes(file, fake_detector, monkeypatch):
@@ -224,7 +226,12 @@ def test_the_detector_is_asked_as_the_arguments_say(file, monkeypatch):
 
   monkeypatch.setattr(face_detector, "build_detector", build)
   predict.Predictor(file, min_face_score=0.3, max_side=960, max_scale=3.0)
-  assert asked == {"min_score": 0.3, "max_side": 960, "max_scale": 3.0}
+  assert asked == {
+    "min_score": 0.3,
+    "max_side": 960,
+    "max_scale": 3.0,
+    "upright": True,
+  }
 
 
 def test_loading_the_detector_is_no_detection(file, monkeypatch):
@@ -241,17 +248,64 @@ def test_loading_the_detector_is_no_detection(file, monkeypatch):
   assert predictor.timing.detection < 0
 
 
+def test_a_face_on_its_side_is_read_as_the_upright_one(file, monkeypatch):
+  class Turned:
+    loading = 0.0
+    angle = 0.0
+
+    def __call__(self, picture):
+      return [face_detector.Face(8.0, 8.0, 24.0, 24.0, 0.9, self.angle)]
+
+  detector = Turned()
+  monkeypatch.setattr(face_detector, "build_detector", lambda **arguments: detector)
+  ramp = np.add.outer(7 * np.arange(32), np.arange(32)).astype(np.uint8)
+  turned = np.ascontiguousarray(np.rot90(ramp, -1))
+  upright = predict.Predictor(file, min_confidence=0)
+  plain = predict.Predictor(file, min_confidence=0, upright=False)
+  (expected,) = upright(ramp)
+  assert expected.angle == 0
+  detector.angle = 90.0
+  (found,), (as_it_is,) = upright(turned), plain(turned)
+  assert found.angle == as_it_is.angle == 90
+  wanted = list(expected.probabilities.values())
+  np.testing.assert_allclose(list(found.probabilities.values()), wanted, atol=0.02)
+  assert np.abs(np.subtract(list(as_it_is.probabilities.values()), wanted)).max() > 0.05
+
+
+def test_what_a_large_image_may_hide_is_said_once(file, fake_detector, monkeypatch):
+  said = []
+  monkeypatch.setattr(
+    timing.logging, "warning", lambda text, *words: said.append(text % words)
+  )
+  predictor = predict.Predictor(file)
+  for height, width in ((2560, 10), (10, 2561), (2570, 10), (640, 10)):
+    # Of a film as of images.
+    predictor(np.zeros((height, width, 3), np.uint8))
+  assert len(said) == 1
+  assert "faces of less than about 96 pixels may be missed" in said[0]
+  assert predictor.timing.shrunk == 2
+  assert predictor.timing.smallest_face == pytest.approx(24 * 2570 / 640)
+  counts = {"pictures": 4}
+  text = timing.describe(counts, 1.0, predictor.timing, 8, Counter())
+  assert "shrunk more than fourfold for detection: 2 images" in text
+  assert "a larger --max_side finds them" in text
+  # What is said can be helped by what is said.
+  larger = predict.Predictor(file, max_side=1280)
+  larger(np.zeros((2570, 10, 3), np.uint8))
+  assert larger.timing.shrunk == 0
+
+
 def test_what_is_no_picture(file, tmp_path):
   predictor = predict.Predictor(file, faces="none")
-  with pytest.raises(TypeError, match="image: expected a NumPy array of uint8"):
-    predictor(np.zeros((4, 4)))
-  with pytest.raises(ValueError, match="image: expected shape"):
-    predictor(np.zeros((4, 4, 4), np.uint8))
+  with pytest.raises(TypeError, match=r"expected uint8, or floats in .*, got int64"):
+    predictor(np.zeros((4, 4), int))
+  with pytest.raises(ValueError, match=r"expected the shape .*, got"):
+    predictor(np.zeros((1, 4, 4, 5), np.uint8))
   with pytest.raises(FileNotFoundError):
     predictor(tmp_path / "no.jpg")
   with pytest.raises(ValueError, match=r"images: expected \(M, 4, 4, 1\), got"):
     predictor.probabilities(np.zeros((1, 5, 4, 1), np.uint8))
-  with pytest.raises(TypeError, match="images: expected uint8"):
+  with pytest.raises(TypeError, match="images: expected a NumPy array of uint8"):
     predictor.probabilities(np.zeros((1, 4, 4, 1)))
 
 

@@ -53,6 +53,7 @@ def _run(monkeypatch, arguments, **changes):
     "min_face_score": 0.5,
     "max_side": 640,
     "max_scale": 2.0,
+    "upright": True,
     "batch_size": 2,
     "format": "jsonl",
     "output": None,

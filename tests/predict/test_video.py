@@ -80,7 +80,7 @@ class FakeCapture:
   def get(self, what):
     if what == cv2.CAP_PROP_POS_MSEC:
       return 1000 * self.stated[self.grabbed - 1] if self.stated else 0.0
-    return {cv2.CAP_PROP_FPS: self.rate, cv2.CAP_PROP_FRAME_COUNT: -1.0}[what]
+    return {cv2.CAP_PROP_FPS: self.rate, cv2.CAP_PROP_FRAME_COUNT: -1.0}.get(what, 0)
 
   def grab(self):
     self.grabbed += 1
@@ -179,4 +179,4 @@ def test_so_many_frames_of_a_webcam_are_no_error(monkeypatch, tmp_path):
 def test_a_film_whose_name_is_no_text(tmp_path):
   path = pathlib.Path("a\udcff.mp4")
   (frame,) = video.read_file(path, pathlib.PurePath(path.name))
-  assert "UTF-8 names only" in frame.error
+  assert "only opens videos with UTF-8 names" in frame.error

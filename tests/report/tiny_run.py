@@ -108,7 +108,7 @@ def write_page(workdir, folder):
       flags_of(
         workdir,
         audit=folder,
-        output=folder / "new" / "report.html",
+        output=folder / "report.html",
         mistakes=5,
         embedded=0,
         batch_size=10,

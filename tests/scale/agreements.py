@@ -73,7 +73,7 @@ def main() -> None:
     own = np.resize(images, (count, 4, 4, 1))
     lazy = LazyImages(lambda rows: own[rows], own.shape)
     if where == "held":
-      lazy.hold(mesh.own_rows(mesh.build_mesh(), count))
+      lazy.hold(mesh.build_placement().own_rows(count))
     labels = np.arange(count, dtype=np.int32) % 2
     labels[4] = label
     train = Dataset(

@@ -19,7 +19,7 @@ from emosynth_jax.analysis.curvature import eigenvalues
 from emosynth_jax.analysis.loss_landscape import surface
 from emosynth_jax.models.ops import convolutions, layers, platforms
 from emosynth_jax.parallel import concurrent_runs, mesh
-from emosynth_jax.training.train_step import compile_train_steps
+from emosynth_jax.training.train_step import Run, compile_train_steps
 from emosynth_jax.workdir import record as run_record
 
 _FOLDER = pathlib.Path(os.environ["SCALE_FOLDER"])
@@ -144,11 +144,10 @@ def test_a_failure_stops_the_runs_beside_it():
 
 
 def test_the_wide_kernel_and_its_moments_are_split_over_the_model_axis():
-  grid = mesh.build_mesh(2)
-  assert dict(grid.shape) == {"data": 4, "model": 2}
+  placement = mesh.build_placement(2)
+  assert dict(placement.mesh.shape) == {"data": 4, "model": 2}
   state = tiny_network.create_state()
-  shardings = mesh.state_shardings(grid, state)
-  state = mesh.place(state, shardings)
+  state = placement.put(state, placement.state(state))
   split = {
     jax.tree_util.keystr(path): leaf.addressable_shards[0].data.shape
     for path, leaf in jax.tree_util.tree_leaves_with_path(state)
@@ -163,40 +162,38 @@ def test_the_wide_kernel_and_its_moments_are_split_over_the_model_axis():
 
 
 def test_images_are_padded_and_split_and_the_padding_is_never_drawn():
-  grid = mesh.build_mesh()
+  placement = mesh.build_placement()
   images, _ = tiny_network.random_images(21)
-  placed = mesh.place_images(grid, np.asarray(images))
+  placed = placement.put_images(np.asarray(images))
   assert placed.shape == (24, 4, 4, 1)
   assert {shard.data.shape for shard in placed.addressable_shards} == {(3, 4, 4, 1)}
   np.testing.assert_array_equal(np.asarray(placed)[:21], images)
   assert not np.asarray(placed)[21:].any()
-  assert mesh.own_rows(grid, 21) == range(21)
+  assert placement.own_rows(21) == range(21)
 
 
 def test_no_device_ever_holds_the_whole_split():
   """The batch is found by each device in its own part: no gathering of all images."""
-  grid = mesh.build_mesh()
+  placement = mesh.build_placement()
   number = 8 * 100
   images, labels = tiny_network.random_images(number)
   state = tiny_network.create_state()
-  shardings = mesh.state_shardings(grid, state)
-  run = compile_train_steps(
-    state_shardings=shardings,
+  shardings = placement.state(state)
+  run = Run(
     model=tiny_network.TinyNetwork(),
     loss=losses.get_loss("cross_entropy"),
     evaluation_logits=losses.get_evaluation_logits("cross_entropy"),
     optimizer=tiny_network.build_optimizer(),
     augment=lambda key, x: x.astype(jnp.float32),
-    mixup=None,
-    batch_size=16,
-    batch_sharding=mesh.batch_sharding(grid),
+    class_weights=np.ones(3, np.float32),
   )
-  everywhere = mesh.replicated(grid)
-  program = run.lower(
-    mesh.place(state, shardings),
-    mesh.place_images(grid, np.asarray(images)),
-    mesh.place(labels, everywhere),
-    mesh.place(np.ones(3, np.float32), everywhere),
+  steps = compile_train_steps(
+    run, batch_size=16, placement=placement, shardings=shardings
+  )
+  program = steps.lower(
+    placement.put(state, shardings),
+    placement.put_images(np.asarray(images)),
+    placement.put(labels),
     num_steps=2,
   ).compile()
   text = program.as_text()
@@ -215,7 +212,7 @@ def test_no_device_ever_holds_the_whole_split():
 )
 def test_each_device_convolves_its_own_images_alone(layer):
   """CPU forms have loops over images, which are not to be those of all devices."""
-  grid = mesh.build_mesh()
+  placement = mesh.build_placement()
   images = jnp.asarray(np.random.default_rng(0).normal(size=(256, 16, 16, 48)), "f4")
   params = layer.init(jax.random.key(0), images[:1])
 
@@ -223,9 +220,9 @@ def test_each_device_convolves_its_own_images_alone(layer):
     squares = lambda p, x: jnp.sum(layer.apply(p, x) ** 2)  # noqa: E731
     return jax.grad(squares, argnums=(0, 1))(params, images)
 
-  everywhere, split = mesh.replicated(grid), mesh.split_rows(grid)
+  everywhere, split = placement.replicate, placement.rows
   program = jax.jit(
-    platforms.on_mesh(grid, gradients),
+    platforms.on_mesh(placement.mesh, gradients),
     in_shardings=(everywhere, split),
     out_shardings=(everywhere, split),
   )

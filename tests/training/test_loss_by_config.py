@@ -15,7 +15,7 @@ import tiny_network
 
 from emosynth_jax import losses
 from emosynth_jax.training.state import create_train_state
-from emosynth_jax.training.train_step import train_step
+from emosynth_jax.training.train_step import Batch, Run, train_step
 
 _NEEDED = {
   "deferred_reweighting": {"reweight_step": 80},
@@ -45,30 +45,29 @@ def _step(name, **arguments):
     input_scale=1 / 255,
     init_loss_state=functools.partial(losses.init_state, name, _NUM_CLASSES),
   )
-  step = functools.partial(
-    train_step,
+  run = Run(
     model=model,
     loss=losses.get_loss(name, **arguments),
     evaluation_logits=losses.get_evaluation_logits(name, **arguments),
     optimizer=optimizer,
     augment=lambda key, images: images.astype(jnp.float32),
-    mixup=None,
+    class_weights=np.ones(_NUM_CLASSES, np.float32),
     class_counts=jnp.array([5, 3, 2]),
   )
-  return create, step
+  return create, functools.partial(train_step, run=run)
 
 
 def _batch():
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (6, *tiny_network.IMAGE_SHAPE), dtype=np.uint8)
-  return jnp.asarray(images), jnp.array([0, 1, 2, 0, 1, 2]), jnp.ones(3)
+  return Batch(jnp.asarray(images), jnp.array([0, 1, 2, 0, 1, 2]))
 
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_every_loss_finds_its_inputs(name):
   create, step = _step(name, **_NEEDED.get(name, {}))
   state = jax.eval_shape(create, jax.random.key(0))
-  after = jax.eval_shape(step, state, *_batch())
+  after = jax.eval_shape(step, state, _batch())
   assert jax.tree.structure(after) == jax.tree.structure(state)
 
 
@@ -76,7 +75,7 @@ def test_every_loss_finds_its_inputs(name):
 def test_the_state_of_a_loss_moves_with_the_step(name):
   create, step = _step(name)
   before = jax.jit(create)(jax.random.key(0))
-  after = jax.jit(step)(before, *_batch())
+  after = jax.jit(step)(before, _batch())
   for old, new in zip(
     jax.tree.leaves(before.loss_state), jax.tree.leaves(after.loss_state), strict=True
   ):
@@ -87,7 +86,7 @@ def test_the_state_of_a_loss_moves_with_the_step(name):
 def test_a_cosine_margin_trains_the_last_layers_kernel_and_not_its_bias():
   create, step = _step("arcface", scale=16.0, margin=0.3)
   before = jax.jit(create)(jax.random.key(0))
-  after = jax.jit(step)(before, *_batch())
+  after = jax.jit(step)(before, _batch())
   old, new = before.params["logits"], after.params["logits"]
   assert np.abs(new["kernel"] - old["kernel"]).max() > 0
   np.testing.assert_array_equal(new["bias"], old["bias"])
@@ -97,7 +96,7 @@ def test_accuracy_in_training_is_counted_without_the_margin():
   # With so large a margin the label's logit is never the largest.
   create, step = _step("cosface", scale=1.0, margin=2.0)
   state = jax.jit(create)(jax.random.key(0))
-  images, _, weights = _batch()
+  images, _ = _batch()
   model = tiny_network.TinyNetwork()
   (_, out), _ = model.apply(
     state.variables,
@@ -111,7 +110,7 @@ def test_accuracy_in_training_is_counted_without_the_margin():
     kernel / np.linalg.norm(kernel, axis=0, keepdims=True)
   )
   labels = jnp.asarray(cosines.argmax(1), jnp.int32)
-  after = jax.jit(step)(state, images, labels, weights)
+  after = jax.jit(step)(state, Batch(images, labels))
   assert int(after.totals["correct"]) == len(labels)
 
 

@@ -14,6 +14,8 @@ from tiny_network import TinyNetwork
 from emosynth_jax import losses
 from emosynth_jax.training import state as train_state
 from emosynth_jax.training.train_step import (
+  Batch,
+  Run,
   compile_train_steps,
   train_step,
   train_steps,
@@ -33,7 +35,7 @@ def _mix_with_next(key, images, one_hot):
 
 
 def _arguments(**changes):
-  """The plain arguments of `train_step`, without anything random."""
+  """What the steps of a run have in common, without anything random."""
   return {
     "model": TinyNetwork(),
     "loss": losses.get_loss("cross_entropy"),
@@ -42,6 +44,16 @@ def _arguments(**changes):
     "augment": _no_augmentation,
     "mixup": None,
   } | changes
+
+
+def _step(**arguments):
+  """`train_step` as a function of the class weights too."""
+
+  def step(state, images, labels, class_weights):
+    run = Run(class_weights=class_weights, **arguments)
+    return train_step(state, Batch(images, labels), run=run)
+
+  return step
 
 
 def _random_arguments():
@@ -111,9 +123,7 @@ def test_steps_are_adam_on_the_weighted_mean_loss(
     input_scale=jnp.float32(input_scale),
   )
   optimizer = tiny_network.build_optimizer(gradient_clip=clip)
-  step = jax.jit(
-    functools.partial(train_step, **_arguments(optimizer=optimizer, mixup=mixup))
-  )
+  step = jax.jit(_step(**_arguments(optimizer=optimizer, mixup=mixup)))
 
   given = targets if soft else labels
   inputs = np.asarray(images, np.float32)
@@ -184,7 +194,7 @@ def test_the_cross_entropy_of_a_step_has_neither_margin_nor_weights(batch):
       "loss": losses.get_loss(name),
       "evaluation_logits": losses.get_evaluation_logits(name),
     }
-    step = jax.jit(functools.partial(train_step, **_arguments(**loss)))
+    step = jax.jit(_step(**_arguments(**loss)))
     totals[name] = step(tiny_network.create_state(), *batch, _WEIGHTS).totals
   plain, margin = totals.values()
   # Of the first step's logits, which no loss has changed yet.
@@ -194,7 +204,7 @@ def test_the_cross_entropy_of_a_step_has_neither_margin_nor_weights(batch):
 
 
 def test_a_step_is_a_function_of_its_arguments_alone(batch):
-  step = jax.jit(functools.partial(train_step, **_random_arguments()))
+  step = jax.jit(_step(**_random_arguments()))
   state = tiny_network.create_state(TinyNetwork(dropout_rate=0.4))
   before = jax.tree.map(np.array, state)
   once = step(state, *batch, _WEIGHTS)
@@ -204,7 +214,7 @@ def test_a_step_is_a_function_of_its_arguments_alone(batch):
 
 
 def test_a_step_is_the_same_without_jit(batch):
-  step = functools.partial(train_step, **_arguments())
+  step = _step(**_arguments())
   state = tiny_network.create_state()
   eager, compiled = (
     step(state, *batch, _WEIGHTS),
@@ -246,9 +256,7 @@ def test_no_two_uses_and_no_two_steps_share_a_random_stream(batch):
       return super().__call__(images, train=train)
 
   step = jax.jit(
-    functools.partial(
-      train_step, **_arguments(model=Dropped(), augment=spy_augment, mixup=spy_mixup)
-    )
+    _step(**_arguments(model=Dropped(), augment=spy_augment, mixup=spy_mixup))
   )
   for seed in (0, 1):
     state = step(tiny_network.create_state(seed=seed), *batch, _WEIGHTS)
@@ -284,8 +292,8 @@ class _NanGradient:
 def test_a_step_that_is_not_finite_changes_only_the_totals(
   batch, loss, input_scale, bad_loss
 ):
-  good = jax.jit(functools.partial(train_step, **_arguments()))
-  bad = jax.jit(functools.partial(train_step, **_arguments(loss=loss)))
+  good = jax.jit(_step(**_arguments()))
+  bad = jax.jit(_step(**_arguments(loss=loss)))
   state = good(tiny_network.create_state(), *batch, _WEIGHTS)
   after = bad(state.replace(input_scale=jnp.float32(input_scale)), *batch, _WEIGHTS)
 
@@ -325,7 +333,7 @@ def test_a_loss_gets_all_it_asks_for_and_its_state_goes_along(batch):
     )
 
   state = tiny_network.create_state().replace(loss_state=jnp.float32(0.5))
-  step = jax.jit(functools.partial(train_step, **arguments(loss)))
+  step = jax.jit(_step(**arguments(loss)))
   for _ in range(2):
     state = step(state, images, labels, np.ones(3, np.float32))
   # The logits are embeddings @ weights + bias, whose sum Adam moved by its first step:
@@ -338,7 +346,7 @@ def test_a_loss_gets_all_it_asks_for_and_its_state_goes_along(batch):
   def bad_loss(logits, state):
     return logits[:, 0] * np.nan, state + 1
 
-  bad_step = jax.jit(functools.partial(train_step, **arguments(bad_loss)))
+  bad_step = jax.jit(_step(**arguments(bad_loss)))
   after = bad_step(state, images, labels, np.ones(3, np.float32))
   assert int(after.totals["bad_step"]) == 2
   _assert_identical(after.loss_state, state.loss_state)
@@ -347,26 +355,28 @@ def test_a_loss_gets_all_it_asks_for_and_its_state_goes_along(batch):
 @pytest.fixture(scope="module")
 def run_steps():
   """Compiled steps over a data set, everything random on."""
-  return compile_train_steps(batch_size=3, **_random_arguments())
+  return compile_train_steps(
+    Run(class_weights=_WEIGHTS, **_random_arguments()), batch_size=3
+  )
 
 
 def test_steps_in_several_calls_are_the_steps_of_one(run_steps):
   model, data = TinyNetwork(dropout_rate=0.4), tiny_network.random_images(23)
   create = functools.partial(tiny_network.create_state, model)
-  whole = run_steps(create(), *data, _WEIGHTS, num_steps=7)
+  whole = run_steps(create(), *data, num_steps=7)
   parts = create()
   for count in (3, 3, 1):
-    parts = run_steps(parts, *data, _WEIGHTS, num_steps=count)
+    parts = run_steps(parts, *data, num_steps=count)
   assert int(parts.step) == 7
   _assert_identical(parts, whole)
-  other_seed = run_steps(create(seed=1), *data, _WEIGHTS, num_steps=7)
+  other_seed = run_steps(create(seed=1), *data, num_steps=7)
   assert _differ(other_seed.params, whole.params)
 
 
 def test_the_state_is_donated_and_the_data_set_is_not(run_steps):
   state = tiny_network.create_state(TinyNetwork(dropout_rate=0.4))
   data = tiny_network.random_images(23)
-  run_steps(state, *data, _WEIGHTS, num_steps=3)
+  run_steps(state, *data, num_steps=3)
   assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
   assert not any(array.is_deleted() for array in data)
 
@@ -394,10 +404,13 @@ def test_an_epoch_uses_every_image_at_most_once_in_an_order_of_its_own(
       train_steps,
       num_steps=1,
       batch_size=batch_size,
-      **_arguments(
-        model=_Uses(),
-        loss=lambda logits, labels: -batch_size * logits[:, 0],
-        optimizer=optax.sgd(1.0),
+      run=Run(
+        class_weights=np.ones(1, np.float32),
+        **_arguments(
+          model=_Uses(),
+          loss=lambda logits, labels: -batch_size * logits[:, 0],
+          optimizer=optax.sgd(1.0),
+        ),
       ),
     )
   )
@@ -415,7 +428,7 @@ def test_an_epoch_uses_every_image_at_most_once_in_an_order_of_its_own(
     for _ in range(3):
       steps = []
       for _ in range(num_images // batch_size):
-        state = count_uses(state, images, labels, jnp.ones(1))
+        state = count_uses(state, images, labels)
         new = np.asarray(state.params["logits"]["kernel"][:, 0])
         assert sum(new - uses) == batch_size
         assert set(new - uses) <= {0, 1}
@@ -436,10 +449,8 @@ def test_an_epoch_uses_every_image_at_most_once_in_an_order_of_its_own(
 
 def test_a_schedule_multiplies_the_updates_of_its_step(batch):
   scales = jnp.array([0.5, 0.0, 2.0])
-  scheduled = jax.jit(
-    functools.partial(train_step, **_arguments(schedule=lambda step: scales[step]))
-  )
-  plain = jax.jit(functools.partial(train_step, **_arguments()))
+  scheduled = jax.jit(_step(**_arguments(schedule=lambda step: scales[step])))
+  plain = jax.jit(_step(**_arguments()))
   state = other = tiny_network.create_state()
   for scale in scales:
     plateau = state.plateau._replace(scale=scale * 0.1)
@@ -454,7 +465,7 @@ def test_a_schedule_multiplies_the_updates_of_its_step(batch):
 
 
 def test_averages_of_the_variables_follow_every_good_step(batch):
-  step = jax.jit(functools.partial(train_step, **_arguments(ema_decay=0.15)))
+  step = jax.jit(_step(**_arguments(ema_decay=0.15)))
   state = tiny_network.create_state()
   state = state.replace(ema=train_state.copy_for_ema(state.params, state.batch_stats))
   expected = jax.tree.map(np.asarray, state.variables)
@@ -476,9 +487,7 @@ def test_smoothed_labels_are_mixed_as_plain_ones_are(batch):
     loss=losses.get_loss("label_smoothing", smoothing=0.3), mixup=_mix_with_next
   )
   state = tiny_network.create_state()
-  after = jax.jit(functools.partial(train_step, **arguments))(
-    state, images, labels, np.ones(3, np.float32)
-  )
+  after = jax.jit(_step(**arguments))(state, images, labels, np.ones(3, np.float32))
   one_hot = np.eye(3)[labels]
   mixed = 0.7 * one_hot + 0.3 * np.roll(one_hot, -1, axis=0)
   inputs = np.asarray(images, np.float32)

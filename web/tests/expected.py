@@ -117,7 +117,7 @@ def main() -> None:
   else:
     names = save_pictures(folder, portrait) + save_formats(folder, portrait)
     found = prepared_pixels()
-  predictor = predict.Predictor()
+  predictor = predict.Predictor(upright=False)
   answers = {name: predictor(folder / name) for name in names}
   if part == "page":
     crop = np.ascontiguousarray(portrait[70:180, 170:280])

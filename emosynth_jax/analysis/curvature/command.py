@@ -39,10 +39,12 @@ def draw_all(given: Any) -> None:
     line = "{name}: |smallest / largest| is {ratio_at_network:.4g} at the network"
     unsure = "{points_not_converged} of {points} points NOT converged"
     found = eigenvalues.maps_of(workdirs, given)
+
   for workdir, one in zip(workdirs, found, strict=True):
     draw([one], pathlib.Path(workdir) / f"{file}.png")
   if given.compare:
     draw(found, pathlib.Path(given.workdir) / f"{file}_comparison.png")
+
   for record, _ in found:
     sure = record.get("converged", not record.get("points_not_converged"))
     images = "; {settings[num_images]} images of {settings[split]}"

@@ -43,6 +43,7 @@ def spectrum_of(workdir: str, given: Any, run: Any = None) -> Found:
       chunk=chunk,
       report=report,
     )
+
     return spectrum.summarize(
       lanczos.unstack(stack),
       run.facts["num_parameters"],
@@ -128,6 +129,7 @@ def map_of(workdir: str, given: Any, run: Any = None) -> Found:
       name: np.array([getattr(e, name) for e in found]).reshape(shape)
       for name in lanczos.Extremes._fields
     }
+
     # The ratio is undefined for a zero Hessian; no NumPy warning is wanted.
     with np.errstate(divide="ignore", invalid="ignore"):
       arrays["ratio"] = np.abs(arrays["smallest"] / arrays["largest"])

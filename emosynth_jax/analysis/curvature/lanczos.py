@@ -111,6 +111,7 @@ def lanczos(
     raise ValueError(f"start: expected a vector, got the shape {start.shape}")
   if num_steps < 1:
     raise ValueError(f"num_steps: expected at least 1, got {num_steps}")
+
   size, dtype = min(num_steps, start.size), start.dtype
   threshold = _ROUNDING * jnp.finfo(dtype).eps
 
@@ -128,12 +129,14 @@ def lanczos(
     beta = jnp.linalg.norm(product)
     off_diagonal = carry["off_diagonal"].at[k].set(beta)
     broken_down = beta <= rounding
+
     # NaN compares as False and therefore ends the loop.
     going_on = (beta > rounding) & jnp.isfinite(beta) & (k + 1 < size)
     if tolerance:
       # A single Ritz value, of a vector near an eigenvector by chance, is not both
       # extremes.
       going_on &= ~((k > 0) & _have_converged(diagonal, off_diagonal, k, tolerance))
+
     return {
       "vector": product / jnp.where(beta > 0, beta, 1),
       "basis": basis,

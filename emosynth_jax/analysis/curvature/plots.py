@@ -51,6 +51,7 @@ def plot_densities(found: Sequence[Found], path: str | os.PathLike) -> None:
       parse_math=False,
     )
     plotting.clean(panel)
+
   panels[-1].set_xlabel("eigenvalue of the Hessian (dashed: the extreme ones)")
   plotting.save(figure, path)
 
@@ -80,6 +81,7 @@ def plot_ratios(found: Sequence[Found], path: str | os.PathLike) -> None:
     half = (axis[1] - axis[0]) / 2
     ends = axis[0] - half, axis[-1] + half
     panel.set_facecolor("#999999")
+
     # Each point as a square: contours would interpolate between few points.
     image = panel.imshow(
       ratio.T, origin="lower", extent=(*ends, *ends), cmap="RdBu_r", norm=norm
@@ -89,6 +91,7 @@ def plot_ratios(found: Sequence[Found], path: str | os.PathLike) -> None:
     for marker, where in marks.items():
       rows, columns = np.nonzero(where)
       panel.plot(axis[rows], axis[columns], marker, color="black", markersize=6)
+
     panel.plot(0, 0, "o", color="white", markeredgecolor="black", markersize=5)
     panel.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 5, 10]))
     panel.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 5, 10]))
@@ -98,6 +101,7 @@ def plot_ratios(found: Sequence[Found], path: str | os.PathLike) -> None:
       parse_math=False,
     )
     panel.set_xlabel("first direction")
+
   panels[0].set_ylabel("second direction")
   bar = figure.colorbar(image, ax=list(panels), fraction=0.046, pad=0.03, extend="both")
   bar.set_label("|smallest / largest eigenvalue|, white at 1")

@@ -71,6 +71,7 @@ def spectral_density(
     raise ValueError(
       f"broadening: expected a number from {_LEAST_BROADENING} on, got {broadening}"
     )
+
   least = int(np.ceil(_POINTS_A_SIGMA * (1 / broadening + 12))) + 1
   if num_points is None:
     num_points = max(2000, least)
@@ -79,12 +80,14 @@ def spectral_density(
       f"num_points: expected at least {least}, so that Gaussians of width "
       f"{broadening} of the range are resolved; got {num_points}"
     )
+
   pairs = [lanczos.ritz(tridiagonal) for tridiagonal in tridiagonals]
   nodes = [values for values, _ in pairs]
   weights = [vectors[0] ** 2 for _, vectors in pairs]
   every = np.concatenate(nodes)
   if not np.isfinite(every).all():
     raise ValueError("tridiagonals: expected finite numbers, got NaN or infinity")
+
   low, high = every.min(), every.max()
   # A single eigenvalue has no range.
   spread = high - low or max(abs(high), 1.0)
@@ -94,6 +97,7 @@ def spectral_density(
   for theta, tau in zip(nodes, weights, strict=True):
     z = (points[:, None] - theta[None, :]) / sigma
     density += np.exp(-(z**2) / 2) @ tau / (sigma * np.sqrt(2 * np.pi))
+
   return Density(points, density / len(nodes), nodes, weights, float(sigma))
 
 
@@ -121,6 +125,7 @@ def summarize(
     lanczos.extreme_eigenvalues(probe, tolerance=tolerance) for probe in probes
   ]
   density = spectral_density(probes, broadening=broadening)
+
   # Every Ritz value is inside the spectrum, so the outermost ones are the best.
   low = min(extremes, key=lambda e: e.smallest)
   high = max(extremes, key=lambda e: e.largest)
@@ -152,6 +157,7 @@ def summarize(
     "nodes": _padded(density.nodes),
     "weights": _padded(density.weights),
   }
+
   return record, arrays
 
 

@@ -47,6 +47,7 @@ def group_runs(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
         f"{', '.join(record['class_names'])}, {first['workdir']} has "
         f"{', '.join(records[0]['class_names'])}"
       )
+
   return seed_summary.group_by_settings(
     [record["config"] for record in records],
     [record["settings"]["workdir"] for record in records],
@@ -95,6 +96,7 @@ def compare(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         "figures": figures,
       }
     )
+
   return comparisons
 
 
@@ -133,6 +135,7 @@ def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
     for name in records[0]["projections"][method]
   ]
   lines += ["", *text_table.align(rows)]
+
   for i, record in enumerate(records, 1):
     per_class = record["separation"]["per_class"]
     names = [record["class_names"][k] for k in per_class["label"]]
@@ -142,6 +145,7 @@ def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
       cells = (_number(c, float(per_class[c][j])) for c in columns)
       rows.append([name, str(per_class["count"][j]), *cells])
     lines += ["", *text_table.align(rows)]
+
   return "\n".join(lines) + "\n"
 
 
@@ -156,6 +160,7 @@ def format_comparison(comparisons: Sequence[Mapping[str, Any]]) -> str:
     if not one["seeds"]:
       lines += ["  no common seed: no paired comparison", ""]
       continue
+
     lines.append(f"  paired by seeds {', '.join(map(str, one['seeds']))}")
     rows = [["  figure", "mean", "95 % interval"]]
     for figure, difference in one["figures"].items():
@@ -164,6 +169,7 @@ def format_comparison(comparisons: Sequence[Mapping[str, Any]]) -> str:
       ends = (_number(figure, end, "+") for end in (low, high))
       interval = " to ".join(ends) if known else "unknown"
       rows.append([f"  {figure}", _number(figure, difference["mean"], "+"), interval])
+
     lines += text_table.align(rows)
     if len(one["seeds"]) == 1:
       lines.append("  One pair: no interval; the difference may be due to chance.")
@@ -172,7 +178,9 @@ def format_comparison(comparisons: Sequence[Mapping[str, Any]]) -> str:
         "  Student's t intervals over seeds, not corrected for multiple comparisons: "
         "some exclude 0 by chance."
       )
+
     lines.append("")
+
   return "\n".join(lines)
 
 

@@ -141,9 +141,11 @@ def project(
     raise ValueError(
       f"embeddings: expected (N, D) with N >= 3 and D >= 2, got {embeddings.shape}"
     )
+
   perplexity = check_perplexity(perplexity, total)
   if not np.ptp(embeddings, axis=0).any():
     return np.zeros((total, 2), np.float32)
+
   points = PCA(2, svd_solver="full").fit_transform(embeddings)
   if method == "tsne":
     # The initial scale of van der Maaten, independent of the embeddings', with 1 % of
@@ -155,6 +157,7 @@ def project(
     # thousand steps, which takes a hundred times longer on a busy machine.
     with threadpool_limits(1):
       points = tsne.fit_transform(embeddings.astype(np.float32))
+
   return points.astype(np.float32)
 
 
@@ -182,6 +185,7 @@ def check_perplexity(perplexity: float | None, total: int) -> float:
       f"perplexity: expected a number in (0, {total}), for {total} points; got "
       f"{perplexity}"
     )
+
   return perplexity
 
 
@@ -219,6 +223,7 @@ def faithfulness(
     raise ValueError(
       f"points: expected ({len(embeddings)}, 2), at least 3; got {points.shape}"
     )
+
   # It is defined for less than half as many neighbors as points.
   neighbors = min(_NEIGHBORS, (len(points) - 1) // 2)
   classes = np.unique(labels)
@@ -233,6 +238,7 @@ def faithfulness(
     # Constant distances have no rank correlation.
     if all(np.ptp(d) > 0 for d in distances):
       correlation = float(scipy.stats.spearmanr(*distances).statistic)
+
   return {
     "trustworthiness": float(
       trustworthiness(embeddings, points, n_neighbors=neighbors)

@@ -83,6 +83,7 @@ def plot_embedding(
       f"labels: expected 0 to {len(class_names) - 1} for {len(class_names)} class "
       f"names, got {labels.min()} to {labels.max()}"
     )
+
   # In interleaved layers: otherwise the last class would cover the others.
   layer_of = np.random.Generator(np.random.PCG64(0)).integers(0, _LAYERS, len(labels))
   size = float(np.clip(9000 / max(len(labels), 1), 4, 26))
@@ -99,10 +100,12 @@ def plot_embedding(
         linewidth=0.25,
         alpha=0.85,
       )
+
   axis.set_aspect("equal", adjustable="datalim")
   axis.set_xticks([])
   axis.set_yticks([])
   axis.spines[:].set_color("#cccccc")
+
   if legend:
     handles = legend_handles(class_names)
     box = axis.legend(
@@ -155,6 +158,7 @@ def draw(
     plot_embedding(axis, panel.points, panel.labels, class_names, legend=False)
     axis.set_title(panel.title, fontsize=10, parse_math=False)
     axis.set_xlabel(panel.figures, fontsize=8.5, parse_math=False)
+
   legend = figure.legend(
     handles=legend_handles(class_names), loc="outside right center", frameon=False
   )

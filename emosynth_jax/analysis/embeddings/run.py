@@ -78,6 +78,7 @@ def embed_runs(
     if len(set(crcs)) == 1:
       one = one._replace(images=first.images)
     subjects.append(one)
+
   embedding_comparison.group_runs([subject.record for subject in subjects])
   return [_embed(subject, batch_size) for subject in subjects]
 
@@ -115,6 +116,7 @@ def _read(workdir, split, images, points, perplexity, seed, data_dir) -> _Subjec
     "best_epoch": int(state.best_epoch),
     "variables_crc32": digests.checksum(variables),
   }
+
   # Includes the training dtype, which distinguishes kinds of runs.
   own = read_config(workdir).to_dict()
   record = {
@@ -157,6 +159,7 @@ def _embed(subject: _Subject, batch_size: int) -> Found:
     **separation.separation(found, labels),
   }
   settings, kept = subject.record["settings"], {}
+
   for method in of_embeddings.METHODS:
     arrays[method] = of_embeddings.project(
       found[drawn],
@@ -167,6 +170,7 @@ def _embed(subject: _Subject, batch_size: int) -> Found:
     kept[method] = of_embeddings.faithfulness(
       found[drawn], arrays[method], labels[drawn]
     )
+
   record = subject.record | {
     "separation": figures,
     "projections": kept,
@@ -211,6 +215,7 @@ def draw_runs(path: Any, found: Sequence[Found]) -> None:
         for group in groups
       ]
       rows.append([panel(found[i[0]], "tsne", ": t-SNE") if i else None for i in own])
+
   settings = records[0]["settings"]
   embedding_plots.draw(
     path,
@@ -250,6 +255,7 @@ def embed_all(given: Any) -> None:
   for workdir, one in zip(workdirs, found, strict=True):
     write_run(workdir, one)
   text = embedding_comparison.format_runs(records)
+
   if len(found) > 1:
     text += "\n" + embedding_comparison.format_comparison(comparisons)
     folder = pathlib.Path(workdirs[0])
@@ -263,5 +269,6 @@ def embed_all(given: Any) -> None:
         "computed_by": records[0]["computed_by"],
       },
     )
+
   print(text, end="")
   print("Plots and metrics are in the workdirs: embeddings*.png, separation*.txt")

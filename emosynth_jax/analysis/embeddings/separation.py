@@ -72,26 +72,16 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
       f"{len(classes)} classes and {len(x)} images"
     )
 
-  def by_class(values):
-    return np.array([values[own == k].mean() for k in range(len(classes))])
+  def by_class(values, mean=np.mean):
+    return [float(mean(values[own == k])) for k in range(len(classes))]
 
   silhouettes = silhouette_samples(x, labels)
-  centres = np.stack([x[own == k].mean(axis=0) for k in range(len(classes))])
-  distances = np.linalg.norm(x - centres[own], axis=1)
-  pairs = np.triu_indices(len(classes), k=1)
-  between = np.linalg.norm(centres[pairs[0]] - centres[pairs[1]], axis=1).mean()
-  spread = (counts * ((centres - x.mean(axis=0)) ** 2).sum(axis=1)).sum()
-  with np.errstate(divide="ignore", invalid="ignore"):
-    ratio = float(distances.mean() / between)
-    fisher = float(spread / (distances**2).sum())
+  distances, of_distances = _distances(x, own, counts)
   angles = _angles(x, own, len(classes))
   return {
     "silhouette": float(silhouettes.mean()),
-    "silhouette_macro": float(by_class(silhouettes).mean()),
-    "intra_distance": float(distances.mean()),
-    "inter_distance": float(between),
-    "intra_inter_ratio": ratio,
-    "fisher_ratio": fisher,
+    "silhouette_macro": float(np.mean(by_class(silhouettes))),
+    **of_distances,
     **{name: _mean(angles[name]) for name in ("angle_to_own", "angle_to_other")},
     "angular_margin": _mean(angles["angle_to_other"] - angles["angle_to_own"]),
     "nearest_own": _mean(
@@ -105,15 +95,36 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     "per_class": {
       "label": classes.tolist(),
       "count": counts.tolist(),
-      "silhouette": by_class(silhouettes).tolist(),
-      "intra_distance": by_class(distances).tolist(),
-      **{
-        name: [_mean(angles[name][own == k]) for k in range(len(classes))]
-        for name in ("angle_to_own", "angle_to_other")
-      },
+      "silhouette": by_class(silhouettes),
+      "intra_distance": by_class(distances),
+      "angle_to_own": by_class(angles["angle_to_own"], _mean),
+      "angle_to_other": by_class(angles["angle_to_other"], _mean),
       "centre_angle": angles["centre_angle"].tolist(),
     },
     "zero_embeddings": int((~x.any(axis=1)).sum()),
+  }
+
+
+def _distances(
+  x: np.ndarray, own: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, dict[str, float]]:
+  """The distance of each image to its class's center, and the metrics of distance."""
+  centres = np.stack([x[own == k].mean(axis=0) for k in range(len(counts))])
+  distances = np.linalg.norm(x - centres[own], axis=1)
+
+  pairs = np.triu_indices(len(counts), k=1)
+  between = np.linalg.norm(centres[pairs[0]] - centres[pairs[1]], axis=1).mean()
+
+  spread = (counts * ((centres - x.mean(axis=0)) ** 2).sum(axis=1)).sum()
+  with np.errstate(divide="ignore", invalid="ignore"):
+    ratio = float(distances.mean() / between)
+    fisher = float(spread / (distances**2).sum())
+
+  return distances, {
+    "intra_distance": float(distances.mean()),
+    "inter_distance": float(between),
+    "intra_inter_ratio": ratio,
+    "fisher_ratio": fisher,
   }
 
 

@@ -169,6 +169,7 @@ def flax_apply_fn(
       # output.
       if len(path) > 1 and len(outputs) == 1 and isinstance(outputs[0], jax.Array)
     }
+
     return logits, layers | dict(out)
 
   return apply_fn
@@ -206,6 +207,7 @@ def upsample(maps: Array, size: tuple[int, int], *, margin: int = 0) -> Array:
     raise ValueError(
       f"margin: expected 0 or more and less than half of {maps.shape[1:]}, got {margin}"
     )
+
   inner = maps[:, margin : margin + height, margin : margin + width]
   return jax.image.resize(
     inner, (maps.shape[0], *size), method="bilinear", antialias=False

@@ -57,6 +57,7 @@ def trace(
     raise ValueError(
       f"apply_fn: expected logits of shape ({inputs.shape[0]}, K), got {logits.shape}"
     )
+
   # The leaves of a mapping are ordered by name.
   names = jax.tree.leaves({name: name for name in layers})
   found = dict(zip(names, closed.jaxpr.outvars[1:], strict=True))
@@ -135,6 +136,7 @@ def evaluate_rectified(
       values = dict(zip(one.jaxpr.invars, arguments, strict=True))
       inputs = [v.val if isinstance(v, jex.Literal) else values[v] for v in eqn.invars]
       return _walk(eqn.params["jaxpr"], inputs, bind)
+
     raise ValueError(
       f"apply_fn: an activation is inside {eqn.primitive.name}, where its gradient "
       "can't be replaced; unroll it"

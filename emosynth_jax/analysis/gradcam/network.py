@@ -72,6 +72,7 @@ def choose_layer(
   if layer not in shapes:
     listed = "\n".join(f"  {known} {shape}" for known, shape in shapes.items())
     raise ValueError(f"--layer: got {layer!r}; {config.model.name} has\n{listed}")
+
   return layer, shapes[layer], _margin(config.model.name, layer, shapes)
 
 

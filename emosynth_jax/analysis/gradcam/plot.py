@@ -50,6 +50,7 @@ def draw(
   upper, lower = halves[:, 0]
   upper.suptitle(title, fontsize=11, parse_math=False)
   blocks = upper.subfigures(1, 2, squeeze=False)[0]
+
   for side, heading in enumerate(("right", "wrong")):
     block = blocks[side]
     block.suptitle(f"classified {heading}", fontsize=10)
@@ -75,10 +76,12 @@ def draw(
       row[1].imshow(overlay(grey, found["grad_cam"][i]))
       row[2].imshow(signed(found["guided_backprop"][i]), cmap="gray", vmin=0, vmax=1)
       row[3].imshow(signed(found["guided_grad_cam"][i]), cmap="gray", vmin=0, vmax=1)
+
     for axis, name in zip(axes[-1], _COLUMNS, strict=True):
       axis.text(
         0.5, -0.06, name, transform=axis.transAxes, ha="center", va="top", fontsize=7.5
       )
+
   _draw_bar(lower)
   plotting.save(figure, path)
 

@@ -75,6 +75,7 @@ def explain_run(given: Any) -> None:
     "target": given.target,
   }
   sanity = _stored_sanity(folder / "gradcam.json", settings)
+
   if given.sanity_check:
     sanity = sanity_check.check_sanity(
       apply_fn,
@@ -83,6 +84,7 @@ def explain_run(given: Any) -> None:
       dataset.images[rows],
       found["targets"],
     )
+
   # Written after the check, which takes minutes: until then old results stay complete.
   npz.write_npz(
     folder / "gradcam.npz",

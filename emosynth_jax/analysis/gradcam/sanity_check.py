@@ -37,6 +37,7 @@ def layers_in_order(
     for v in eqn.invars:
       if not isinstance(v, jex.Literal):
         first_use.setdefault(v, i)
+
   leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
   # The inputs come after the variables and have no path.
   used = zip(leaves, recorded.jaxpr.jaxpr.invars[: len(leaves)], strict=True)
@@ -46,6 +47,7 @@ def layers_in_order(
     if names[0] == "params" and variable in first_use:
       layer = "/".join(names[1:-1][:depth])
       layers[layer] = min(layers.get(layer, first_use[variable]), first_use[variable])
+
   return sorted(layers, key=lambda layer: layers[layer])
 
 
@@ -85,6 +87,7 @@ def cascading_randomization(
     raise ValueError(
       "fresh: expected arrays of the same structure and shapes as variables"
     )
+
   original = saliency(variables)
   correlations = {}
   for layer in reversed(layers):
@@ -95,6 +98,7 @@ def cascading_randomization(
     old |= {path: new[path] for path in within}
     maps = saliency(flax.traverse_util.unflatten_dict(old))
     correlations[layer] = {k: rank_correlations(original[k], maps[k]) for k in original}
+
   return correlations
 
 
@@ -114,6 +118,7 @@ def rank_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
   first, second = np.asarray(first), np.asarray(second)
   if first.shape != second.shape:
     raise ValueError(f"maps: expected one shape, got {first.shape} and {second.shape}")
+
   ranks = [
     scipy.stats.rankdata(x.reshape(len(x), -1), axis=1).astype(np.float64)
     for x in (first, second)
@@ -221,4 +226,5 @@ def format_sanity(checked: Mapping[str, Any]) -> str:
   for layer, kinds in table.items():
     errors = of["standard_errors"][layer]
     rows.append([layer, *(cell(mean, errors[kind]) for kind, mean in kinds.items())])
+
   return "\n".join([title, *text_table.align(rows)])

@@ -22,6 +22,7 @@ def draw_all(given: Any) -> None:
   for workdir, one in zip(workdirs, found, strict=True):
     landscape_plots.draw(pathlib.Path(workdir) / file, [one])
     logging.info("Wrote the landscape of %s to %s.*", one[0]["name"], file)
+
   if given.compare:
     landscape_plots.draw(pathlib.Path(given.workdir) / f"{file}_comparison", found)
   for workdir, (record, arrays) in zip(workdirs, found, strict=True):

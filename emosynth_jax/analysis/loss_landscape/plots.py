@@ -48,6 +48,7 @@ def draw(
     path = stem.with_name(f"{stem.name}.png")
     plot_lines(axis, losses, accuracies, titles, path)
     return [path]
+
   paths = [stem.with_name(f"{stem.name}_{kind}.png") for kind in ("contour", "surface")]
   most = max(record.get("num_classes", _CLASSES) for record, _ in landscapes)
   levels = common_levels(losses, ceiling=_CEILING * float(np.log(max(most, 2))))
@@ -65,6 +66,7 @@ def plot_lines(axis, losses, accuracies, titles, path) -> None:
     style = {"linestyle": line, "color": colour, "label": title}
     top.plot(axis, losses[i], **style)
     bottom.plot(axis, 100 * accuracies[i], **style)
+
   top.set_yscale("log")
   top.set_ylabel("cross-entropy")
   bottom.set_ylabel("accuracy (%)")
@@ -106,6 +108,7 @@ def plot_contours(axis, losses, titles, levels, path) -> None:
     panel.set_aspect("equal")
     panel.set_title(title, fontsize=10, parse_math=False)
     panel.set_xlabel("first direction")
+
   panels[0].set_ylabel("second direction")
   bar = figure.colorbar(filled, ax=list(panels), fraction=0.046, pad=0.03)
   highest = max(float(loss.max()) for loss in losses)
@@ -138,6 +141,7 @@ def plot_surfaces(axis, losses, titles, levels, path) -> None:
     )
     panel.set_zlim(low, high)
     panel.set_title(title, fontsize=10, parse_math=False)
+
     # The rotated labels need space.
     panel.set_xlabel("first direction", labelpad=8)
     panel.set_ylabel("second direction", labelpad=8)
@@ -149,6 +153,7 @@ def plot_surfaces(axis, losses, titles, levels, path) -> None:
     )
     panel.view_init(elev=32, azim=-55)
     panel.set_box_aspect(None, zoom=0.85)
+
   plotting.save(figure, path)
 
 
@@ -171,6 +176,7 @@ def common_levels(
   finite = np.concatenate([np.ma.compressed(loss) for loss in losses])
   if not finite.size:
     raise ValueError("losses: expected a finite one, got none")
+
   low = max(float(finite.min()), 1e-3)
   # A flat plane still needs levels that ascend.
   high = max(min(float(finite.max()), max(ceiling, 5 * low)), low * 1.01)
@@ -198,6 +204,7 @@ def round_ticks(low: float, high: float) -> list[float]:
     found = [tick for tick in found if low <= tick <= high]
     if len(found) >= 5:
       return found
+
   if len(found) >= 3:
     return found
   # Less than a decade, where a linear scale's round numbers are as good.

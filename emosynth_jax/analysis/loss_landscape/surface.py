@@ -36,6 +36,7 @@ def axis_coordinates(radius: float, size: int) -> np.ndarray:
       "grid: expected an odd number from 3 on, so that the network is a grid point "
       f"with neighbors; got {size}"
     )
+
   # Whole numbers first: the middle is then 0 and not a rounding error.
   steps = np.arange(size) - size // 2
   return (radius * steps / (size // 2)).astype(np.float32)
@@ -154,6 +155,7 @@ def landscape_of(workdir: str, given: Any, run: Any = None) -> Found:
       "accuracy_at_network": float(arrays["accuracy"][middle]),
       "non_finite_points": int((~np.isfinite(arrays["loss"])).sum()),
     }
+
     return record, arrays, raw
 
   return cli.read_or_compute(

@@ -101,6 +101,7 @@ def sample_affine(
   checks.check_number("rotation", rotation, 0, 180)
   if not isinstance(flip, (bool, np.bool_)):
     raise TypeError(f"flip: expected True or False, got {flip!r}")
+
   u = jax.random.uniform(key, (n, 7), jnp.float32, -1, 1)
   return AffineParameters(
     zoom=1 + zoom * u[:, 0:2],
@@ -134,6 +135,7 @@ def affine_matrices(parameters: AffineParameters, height: int, width: int) -> Ar
   sine, cosine, shear = jnp.sin(angle), jnp.cos(angle), parameters.shear
   zoom_y, zoom_x = parameters.zoom[:, 0], parameters.zoom[:, 1]
   zoom_x = jnp.where(parameters.flip, -zoom_x, zoom_x)
+
   # Written out, since a GPU may take a matrix product in TF32, to three digits.
   yy, yx = (cosine + shear * sine) * zoom_y, sine * zoom_x
   xy, xx = (shear * cosine - sine) * zoom_y, cosine * zoom_x
@@ -167,6 +169,7 @@ def resample(images: ArrayLike, matrices: ArrayLike) -> Array:
     raise TypeError(f"matrices: expected a floating dtype, got {matrices.dtype}")
   if matrices.shape != (n, 2, 3):
     raise ValueError(f"matrices: expected shape {(n, 2, 3)}, got {matrices.shape}")
+
   matrices = matrices.astype(jnp.promote_types(matrices.dtype, jnp.float32))
   y = jnp.arange(height, dtype=matrices.dtype)[None, :, None]
   x = jnp.arange(width, dtype=matrices.dtype)[None, None, :]

@@ -74,6 +74,7 @@ def augment(
   images = jnp.asarray(images)
   if images.dtype != jnp.uint8:
     raise TypeError(f"images: expected uint8 pixels, got {images.dtype}")
+
   affine_key, erasing_key, crop_key, cutout_key = jax.random.split(key, 4)
   images = affine(
     affine_key,
@@ -86,6 +87,7 @@ def augment(
   )
   images = random_crop(crop_key, images, padding=crop_padding, fill=crop_fill)
   images = cutout(cutout_key, images, side=cutout_side)
+
   return random_erasing(
     erasing_key,
     images,
@@ -127,6 +129,7 @@ def random_crop(
   errors.check_choice("fill", fill, modes)
   if not padding:
     return images
+
   padded = jnp.pad(
     images, ((0, 0), (padding, padding), (padding, padding), (0, 0)), modes[fill]
   )
@@ -174,6 +177,7 @@ def mixup(
     )
   if labels.ndim != 2 or labels.shape[0] != n or not labels.size:
     raise ValueError(f"labels_onehot: expected shape ({n}, K), got {labels.shape}")
+
   checks.check_number("alpha", alpha, 0, above=True)
   partner_key, weight_key = jax.random.split(key)
   partner = jax.random.permutation(partner_key, n)

@@ -99,6 +99,7 @@ def random_erasing(
   checks.check_interval("aspect", aspect)
   if value is not None:
     checks.check_number("value", value)
+
   # With the share s and the aspect a the sides are sqrt(s H W a) and sqrt(s H W / a);
   # they fit where s H / W <= a <= H / (W s).
   shape = height / width
@@ -109,6 +110,7 @@ def random_erasing(
     )
   if not probability:
     return images
+
   place_key, fill_key = jax.random.split(key)
   u = jax.random.uniform(place_key, (5, n))
   share = area[0] + (area[1] - area[0]) * u[0]
@@ -133,4 +135,5 @@ def random_erasing(
     fill = noise.reshape(images.shape).astype(images.dtype)
   else:
     fill = jnp.full_like(images, value)
+
   return jnp.where(chosen & rows & columns, fill, images)

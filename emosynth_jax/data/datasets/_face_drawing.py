@@ -65,6 +65,7 @@ def _window(p, size, y, height, width):
   columns = left + np.arange(width, dtype=np.int32)
   index = (np.arange(len(rows))[:, None, None], rows, columns)
   x, y = _face_coordinates(p, rows.astype(np.float32), columns.astype(np.float32))
+
   # A turned head shows its features nearer to one side, and that side narrower.
   x = x - turn
   return index, x * (1 + 0.25 * p["yaw"] * x), y
@@ -135,6 +136,7 @@ def _draw_upper_face(canvas, p):
   lid = ey + upper * bow
   eye = np.maximum(-lid, ey - lower * bow)
   eye_cover = _cover(p, eye)
+
   # The socket's shadow, then white, iris and pupil, clipped by the lids.
   _paint(patch, 0.35 * _cover(p, eye - 0.05), dark)
   _paint(patch, eye_cover, 0.35 + 0.62 * p["skin_tone"])
@@ -194,6 +196,7 @@ def _draw_lower_face(canvas, p):
     np.abs(lit + 0.05 + 0.15 * (ny + 0.2)) - 0.02, np.abs(ny + 0.2) - 0.2
   )
   _paint(patch, 0.3 * _cover(p, ridge), dark)
+
   # Folds run from the wings of the nose past the corners of the mouth.
   fy = y - p["nose_y"]
   fold = side - p["nose_width"] - 0.06 - 0.55 * fy + 0.25 * fy * fy
@@ -208,6 +211,7 @@ def _draw_lower_face(canvas, p):
   bow = bow + rounded * (np.sqrt(bow) - bow)
   opening = np.maximum(p["opening"], 0)
   corner = p["corner"] + p["mouth_curve"]
+
   # Raised corners sink the middle too, or a smile would climb the nose.
   middle = y - p["mouth_y"] + corner * (along * along - 0.6)
   top = middle + (0.35 * opening + p["lip_raise"]) * bow
@@ -218,6 +222,7 @@ def _draw_lower_face(canvas, p):
   ends = np.abs(x) - half
   lips = np.maximum(np.maximum(-upper, lower), ends)
   _paint(patch, _cover(p, lips), p["lip_tone"] * p["skin_tone"])
+
   # A closed mouth keeps a dark line.
   inside = np.maximum(np.maximum(-top, bottom) - 0.016, ends)
   _paint(patch, _cover(p, inside), 0.25 * dark)

@@ -106,6 +106,7 @@ def load(
   ):
     if value not in known:
       raise ValueError(f"{name}: expected one of {list(known)}, got {value!r}")
+
   image_files.check_options(image_size, channels)
   table = _find_table(pathlib.Path(data_dir))
   if protocol == "usage_leaky":
@@ -122,11 +123,13 @@ def load(
   root, is_ck48 = _find(pathlib.Path(data_dir))
   if is_ck48 and crop != "centre":
     raise ValueError(f"crop: the images of {root} are already cropped; got {crop!r}")
+
   frames = (_ck48_frames if is_ck48 else _official_frames)(root)
   labels = np.array([CLASS_NAMES.index(frame.class_name) for frame in frames], np.int32)
   for name, count in zip(CLASS_NAMES, np.bincount(labels, minlength=7), strict=True):
     if count == 0:
       raise ValueError(f"{root}: no image of class {name!r}")
+
   if len(frames) != NUM_FRAMES:
     logging.warning(
       "CK+: %s gives %d images; the whole data set gives %d",
@@ -134,6 +137,7 @@ def load(
       len(frames),
       NUM_FRAMES,
     )
+
   rows = rows_of_split(_deal_out(frames, labels, protocol, folds), split, fold, folds)
   find_square = _square_finder(root, crop)
   images = np.empty((len(rows), image_size, image_size, channels), np.uint8)
@@ -142,6 +146,7 @@ def load(
     image = decoding.decode(path.read_bytes(), str(path), channels)
     image = face_crop.cut(image, find_square(image, path))
     images[i] = image_files.resize(image, image_size)
+
   logging.info("CK+: %d %s images from %s", len(rows), split, root)
   return Dataset(
     images=images,
@@ -169,6 +174,7 @@ def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
   for folder in folders:
     if (folder / _IMAGES).is_dir() and (folder / _EMOTION).is_dir():
       return folder, False
+
   for folder in [folder / name for folder in folders for name in ("", _CK48)]:
     if folder.is_dir() and any(
       path.is_dir() and class_names.canonical(path.name) == "contempt"
@@ -181,6 +187,7 @@ def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
       "config.data.options.protocol=usage_leaky for its own split (results then say "
       "nothing about unseen subjects), or CK+ from its authors"
     )
+
   raise FileNotFoundError(
     f"no CK+ at {data_dir} ({listing.describe(data_dir)}): looked for {_IMAGES}/ with "
     f"{_EMOTION}/, and for {_CK48}/, there and in its subfolders, ck_plus and CK+ "
@@ -209,11 +216,13 @@ def _official_frames(root: pathlib.Path) -> list[_Frame]:
       images = _sequence_images(root, folder.name, sequence.name, files[0])
       frames.append(_Frame(images[0], "neutral", folder.name))
       frames += [_Frame(path, class_name, folder.name) for path in images[-2:]]
+
   if not frames:
     raise ValueError(
       f"{root / _EMOTION}: no SUBJECT/SEQUENCE/*_emotion.txt in it; unpack "
       "Emotion_labels.zip again"
     )
+
   return frames
 
 
@@ -237,16 +246,19 @@ def _sequence_images(
   folder = root / _IMAGES / subject / sequence
   if not folder.is_dir():
     raise FileNotFoundError(f"{folder} is missing, but its label {label} exists")
+
   paths = listing.visible(folder)
   for path in paths:
     match = _FRAME.fullmatch(path.name)
     if not match or match.group(1, 2) != (subject, sequence):
       raise ValueError(f"{path}: expected a frame {subject}_{sequence}_NUMBER.png")
+
   peak = folder / label.name.replace("_emotion.txt", ".png")
   if peak not in paths:
     raise FileNotFoundError(f"{peak} is missing, the frame that {label} labels")
   if len(paths) < 3:
     raise ValueError(f"{folder}: expected 3 frames or more, got {len(paths)}")
+
   return paths
 
 
@@ -287,10 +299,12 @@ def _deal_out(
   if protocol == "by_subject":
     subjects = np.array([frame.subject for frame in frames])
     return stratified_group_folds(labels, subjects, folds)
+
   logging.warning(
     "CK+: by_frame_leaky puts frames of one sequence into training and test; results "
     "do not generalize to unseen subjects"
   )
+
   # Each frame is a group of its own. A fixed shuffle, since in the order of the files a
   # sequence's two peak frames would never be in the same fold.
   keys = np.random.PCG64(0).random_raw(len(frames))

@@ -105,6 +105,7 @@ def load(
     raise ValueError(
       f"split: expected one of {list(PROTOCOLS[protocol])}, got {split!r}"
     )
+
   path = _find(pathlib.Path(data_dir))
   is_thesis = "validation" not in PROTOCOLS[protocol]
   official_split = " and ".join(usages)
@@ -135,6 +136,7 @@ def load(
   for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
     if count == 0:
       raise ValueError(f"{path}: {official_split} has no image of class {name!r}")
+
   expected = sum(COUNTS[usage] for usage in usages)
   if len(dataset) != expected:
     logging.warning(
@@ -144,12 +146,13 @@ def load(
       official_split,
       expected,
     )
+
   counts = pixel_form.describe_counts(dataset.form_counts or {})
   logging.info("FER-2013: %s by pixel form: %s", official_split, counts)
   return dataset
 
 
-def has_validation(protocol: str = "official") -> bool:
+def has_validation(data_dir: str | pathlib.Path, protocol: str = "official") -> bool:
   """Returns whether the protocol has its own validation split."""
   return "validation" in PROTOCOLS.get(protocol, {})
 
@@ -168,6 +171,7 @@ def _find(data_dir: pathlib.Path) -> pathlib.Path:
     for name in (*_TABLES, *_ZIPS[1:]):
       if (folder / name).is_file():
         return folder / name
+
   raise FileNotFoundError(
     f"no FER-2013 at {data_dir} ({listing.describe(data_dir)}): looked for "
     "fer2013.zip, archive.zip, train/ with test/, fer2013.csv and icml_face_data.csv, "
@@ -259,15 +263,18 @@ def parse_pixels(text: str, where: str) -> np.ndarray:
     raise ValueError(
       f"{where}: pixels: expected integers separated by spaces, got {bad!r}"
     ) from error
+
   if pixels.size != SIDE * SIDE:
     raise ValueError(
       f"{where}: pixels: expected {SIDE * SIDE} (48x48) values, got {pixels.size}"
     )
+
   outside = (pixels < 0) | (pixels > 255)
   if outside.any():
     raise ValueError(
       f"{where}: pixels: expected 0..255, got {pixels[outside.argmax()]}"
     )
+
   return pixels.astype(np.uint8).reshape(SIDE, SIDE, 1)
 
 
@@ -312,6 +319,7 @@ def _load_files(
     images.append(image)
     labels.append(label)
     sources.append(name)
+
   return images, labels, sources
 
 
@@ -340,6 +348,7 @@ def _select_files(
       )
     if not file.lower().endswith(_SUFFIXES):
       raise ValueError(f"{root}: {name}: expected a .jpg or .png file")
+
     usage = file.partition("_")[0]
     if is_thesis and usage not in COUNTS:
       # One test split: no name has to tell PublicTest from PrivateTest.
@@ -352,6 +361,7 @@ def _select_files(
         "of FER-2013 lacks; use kaggle.com/datasets/msambare/fer2013 or the CSV, or "
         "--config.data.options.protocol=thesis_28709_7178, which has one test split"
       )
+
     prefixes.add("/".join(parents))
     files[usage].append((name, label))
     classes.setdefault((folder, label), class_name)
@@ -371,6 +381,7 @@ def _select_files(
       f"{root}: several copies of the data set: "
       f"{', '.join(repr(prefix.strip('/')) for prefix in sorted(prefixes))}; keep one"
     )
+
   return files
 
 

@@ -30,6 +30,7 @@ def stratified_group_folds(
     raise ValueError(
       f"folds: expected 2 to {num_groups}, the number of groups, got {num_folds}"
     )
+
   order = np.lexsort((labels, groups))
   splits = StratifiedGroupKFold(num_folds).split(order, labels[order], groups[order])
 
@@ -39,6 +40,7 @@ def stratified_group_folds(
     warnings.simplefilter("ignore", UserWarning)
     for fold, (_, rows) in enumerate(splits):
       folds[order[rows]] = fold
+
   return folds
 
 
@@ -66,6 +68,7 @@ def rows_of_split(
     )
   if not 0 <= fold < num_folds:
     raise ValueError(f"fold: expected 0..{num_folds - 1}, got {fold}")
+
   is_test, is_validation = folds == fold, folds == (fold + 1) % num_folds
   masks = {"test": is_test, "validation": is_validation}
   masks["train"] = ~(is_test | is_validation)

@@ -12,6 +12,7 @@ by name. Litter is ignored, see `listing.is_litter`.
 """
 
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,7 @@ def open_split(
       raise ValueError(f"{folder}: no image of this class")
     paths += files
     labels += [label] * len(files)
+
   return Dataset(
     images=image_files.lazily(paths, image_size, channels),
     labels=np.array(labels, np.int32),
@@ -83,9 +85,9 @@ def open_split(
   )
 
 
-def has_split(data_dir: str | pathlib.Path, split: str) -> bool:
-  """Returns whether the folder has a separate split of this name."""
-  return split in _split_roots(pathlib.Path(data_dir))
+def has_validation(data_dir: str | pathlib.Path, **options: Any) -> bool:
+  """Returns whether the folder has its own validation split, whatever the options."""
+  return "validation" in _split_roots(pathlib.Path(data_dir))
 
 
 def _split_roots(root: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -95,6 +97,7 @@ def _split_roots(root: pathlib.Path) -> dict[str, pathlib.Path]:
       f"no folder {root}; expected one that holds train/, validation/ and test/ with a "
       "folder of images for each class, or such class folders themselves"
     )
+
   roots: dict[str, pathlib.Path] = {}
   others = []
   for folder in [path for path in listing.visible(root) if path.is_dir()]:

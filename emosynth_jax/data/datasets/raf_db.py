@@ -93,6 +93,7 @@ def open_split(
   for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
     if count == 0:
       raise ValueError(f"{root}: {split} has no image of class {name!r}")
+
   if len(dataset) != COUNTS[split]:
     logging.warning(
       "RAF-DB: %s has %d %s images; the whole data set has %d",
@@ -101,6 +102,7 @@ def open_split(
       split,
       COUNTS[split],
     )
+
   return dataset
 
 
@@ -182,6 +184,7 @@ def _listed_files(root: pathlib.Path, listed: pathlib.Path) -> _Files:
       + (f", and {len(missing) - 1} more of its images" if len(missing) > 1 else "")
       + ". Unpack the aligned images (aligned.zip) again"
     )
+
   return files
 
 

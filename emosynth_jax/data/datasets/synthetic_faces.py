@@ -202,6 +202,7 @@ def load(
   splits = tuple(DEFAULT_NUM_EXAMPLES)
   if split not in splits:
     raise ValueError(f"split: expected one of {', '.join(splits)}, got {split!r}")
+
   seed = _integer("seed", seed, minimum=0)
   if num_examples is None:
     num_examples = DEFAULT_NUM_EXAMPLES[split]
@@ -216,6 +217,7 @@ def load(
     # not be taken for a chunk.
     bits = np.random.Philox(np.random.SeedSequence((stream, chunk, seed)))
     images[start:stop, :, :, 0], labels[start:stop] = _draw(bits, stop - start)
+
   return Dataset(
     images=images,
     labels=labels,

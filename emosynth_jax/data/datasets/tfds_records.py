@@ -194,6 +194,7 @@ def _newest_version(name: str, data_dir: pathlib.Path) -> pathlib.Path:
       f"'tfds' (TensorFlow) installed: python -m emosynth_jax.data.prepare {name} "
       f"--data_dir={data_dir}"
     )
+
   return max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
 
 
@@ -209,6 +210,7 @@ def _open(folder: pathlib.Path, split: str):
       f"{folder}: damaged: cannot read dataset_info.json or features.json ({error}); "
       "delete this folder and prepare the data set again"
     ) from error
+
   if file_format != "array_record":
     raise ValueError(
       f"{folder}: prepared as {file_format}, a format that only TensorFlow reads; "
@@ -218,6 +220,7 @@ def _open(folder: pathlib.Path, split: str):
     raise ValueError(
       f"{folder}: no split {split!r}; it has {list(builder.info.splits)}"
     )
+
   return builder.as_data_source(
     split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
   )

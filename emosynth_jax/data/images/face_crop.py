@@ -1,7 +1,9 @@
 """Square crops of photographs: the center, or around a box or landmarks."""
 
+import math
 import pathlib
 
+import cv2
 import numpy as np
 
 # Added on each side of a face's box, as a share of the box's longer side.
@@ -45,6 +47,7 @@ def around_landmarks(file: pathlib.Path, image: np.ndarray) -> Square:
     points = np.array(numbers).reshape(68, 2)
   except ValueError as error:
     raise ValueError(f"{file}: expected 68 lines of two numbers ({error})") from error
+
   (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
   height, width = image.shape[:2]
   # A chin may lie below the image, but most of a face is on it. NaN is refused too.
@@ -55,7 +58,37 @@ def around_landmarks(file: pathlib.Path, image: np.ndarray) -> Square:
       f"{file}: expected points on the {width}x{height} image, got x {left:g} to "
       f"{right:g} and y {top:g} to {bottom:g}"
     )
+
   return around(left, top, right, bottom)
+
+
+def cut_turned(image: np.ndarray, square: Square, angle: float) -> np.ndarray:
+  """Crops a square that is turned around its center, so that it comes out upright.
+
+  Args:
+    image: uint8 `(H, W, C)`.
+    square: in pixels of the image, before it is turned.
+    angle: in degrees clockwise.
+
+  Returns:
+    uint8 `(S, S, C)`, bilinear at the image's scale; outside of the image its border is
+    repeated.
+  """
+  left, top, side = square
+  size = max(1, round(side))
+  cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+  # From pixels of the crop to those of the image.
+  turn = np.array([[cosine, -sine], [sine, cosine]])
+  middle = np.array([left + side / 2 - 0.5, top + side / 2 - 0.5])
+  shift = middle - turn @ np.full(2, (size - 1) / 2)
+  crop = cv2.warpAffine(
+    image,
+    np.column_stack([turn, shift]),
+    (size, size),
+    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    borderMode=cv2.BORDER_REPLICATE,
+  )
+  return crop.reshape(size, size, image.shape[-1])
 
 
 def cut(image: np.ndarray, square: Square) -> np.ndarray:

@@ -64,6 +64,7 @@ def pixel_forms(images: np.ndarray) -> np.ndarray:
       "images: expected uint8 of shape (N, height, width, 1), got "
       f"{images.dtype} of shape {images.shape}"
     )
+
   parts = [
     _classify(_histograms(images[start : start + _CHUNK]))
     for start in range(0, len(images), _CHUNK)

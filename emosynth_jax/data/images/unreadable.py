@@ -33,6 +33,7 @@ def find_unreadable(data_dir: str | pathlib.Path) -> list[str]:
       problems.append(str(error))
     except OSError as error:
       problems.append(f"{name}: cannot read this file ({error})")
+
   return problems
 
 

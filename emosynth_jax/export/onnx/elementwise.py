@@ -36,10 +36,12 @@ def _arithmetic(graph, eqn, inputs):
     if name != "add":
       return result
     return windows.join(graph, "AveragePool", *inputs, result)
+
   left, right = inputs
   tensor, constant = (left, right) if isinstance(left, Tensor) else (right, left)
   if output_shape(eqn) != tensor.shape or eqn.outvars[0].aval.dtype != np.float32:
     return _elementwise(_ARITHMETIC[name])(graph, eqn, inputs)
+
   constant = graph.operand(constant)
   if name == "add":
     return graph.affine(tensor, shift=constant)
@@ -49,6 +51,7 @@ def _arithmetic(graph, eqn, inputs):
     if name == "sub":
       return graph.affine(tensor, shift=-constant)
     return graph.affine(tensor, divisor=constant)
+
   return _elementwise(_ARITHMETIC[name])(graph, eqn, inputs)
 
 
@@ -75,6 +78,7 @@ def _or(graph, eqn, inputs):
   at_least, is_nan = (
     graph.comparisons.get(x.name) if isinstance(x, Tensor) else None for x in inputs
   )
+
   # `(a >= b) | isnan(a)`, by which a maximum propagates NaN, equals `a >= b` if there
   # is no NaN.
   if (
@@ -84,6 +88,7 @@ def _or(graph, eqn, inputs):
     and is_nan.operands[0] is is_nan.operands[1] is at_least.operands[0]
   ):
     graph.comparisons[result.name] = at_least
+
   return result
 
 
@@ -91,6 +96,7 @@ def _select(graph, eqn, inputs):
   which, *cases = inputs
   if len(cases) != 2 or not isinstance(which, Tensor):
     raise NotImplementedError("a choice of other than two, or by a constant")
+
   compared = graph.comparisons.get(which.name)
   # Pooling by selections: `where(a >= b, a, b)`, the larger of two tensors; see `_or`.
   if (
@@ -103,6 +109,7 @@ def _select(graph, eqn, inputs):
     if not all(isinstance(x, Tensor) for x in cases):
       return result
     return windows.join(graph, "MaxPool", *cases, result)
+
   return _elementwise("Where")(graph, eqn, [which, *cases[::-1]])
 
 

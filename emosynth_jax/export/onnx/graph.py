@@ -104,6 +104,7 @@ class Graph:
       return value
     if value.shape[0] not in (1, self._batch_size) or (value != value[:1]).any():
       raise ValueError("a constant is not the same for every image")
+
     value = value[:1]
     return value.transpose(_TO_NCHW) if value.ndim == 4 else value
 
@@ -132,10 +133,12 @@ class Graph:
       made = _merge(self._linear[tensor.name], factor / divisor, shift)
       if made is not None:
         return Tensor(self._add_linear(made), tensor.shape)
+
     if tensor.name in self._affine:
       before = self._affine[tensor.name]
       shift = before.shift * factor / divisor + shift
       factor, tensor = before.factor * factor, before.source
+
     factor = factor / divisor
     name = tensor.name
     if (factor != 1).any():
@@ -219,12 +222,14 @@ class Graph:
     for name, tensor, _ in outputs:
       array = self.as_array(tensor)
       self._nodes.append(helper.make_node("Identity", [array], [name], name))
+
     needed = {name for name, _, _ in outputs}
     nodes: list[onnx.NodeProto] = []
     for node in reversed(self._nodes):
       if node.output[0] in needed:
         needed.update(node.input)
         nodes.append(node)
+
     graph = helper.make_graph(
       nodes[::-1],
       "emosynth_jax",

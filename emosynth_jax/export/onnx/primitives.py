@@ -35,6 +35,7 @@ def _reshape(graph, eqn, inputs):
         coordinate_transformation_mode="asymmetric",
       )
       return Tensor(name, shape)
+
   target = np.asarray([0, *shape[1:]], np.int64)  # 0: the input's size.
   return graph.from_array(graph.add("Reshape", [graph.as_array(tensor), target]), shape)
 
@@ -44,6 +45,7 @@ def _broadcast(graph, eqn, inputs):
   axes = eqn.params["broadcast_dimensions"]
   if not axes or axes[0] != 0:
     raise ValueError("an array is repeated along a new axis before that of the images")
+
   spread = [1] * len(shape)
   for axis, size in zip(axes, tensor.shape, strict=True):
     spread[axis] = size
@@ -51,6 +53,7 @@ def _broadcast(graph, eqn, inputs):
   if len(shape) != len(tensor.shape):
     target = np.asarray([0, *spread[1:]], np.int64)
     name = graph.add("Reshape", [name, target])
+
   if tuple(spread) != shape:
     name = graph.add("Expand", [name, np.asarray([1, *shape[1:]], np.int64)])
   result = graph.from_array(name, shape)
@@ -88,6 +91,7 @@ def _slice(graph, eqn, inputs):
   cut = [i for i, (a, b) in enumerate(zip(shape, tensor.shape, strict=True)) if a != b]
   if not cut:
     return tensor
+
   axes = tuple(map(tensor.axis, range(len(shape))))
   columns = (starts, ends, axes, strides)
   arrays = [np.asarray([column[i] for i in cut], np.int64) for column in columns]
@@ -95,6 +99,7 @@ def _slice(graph, eqn, inputs):
   if len(shape) == 4 and cut in ([1], [2]):
     (i,) = cut
     graph.windows[result.name] = Window(tensor, i, starts[i], 1, strides[i])
+
   return result
 
 
@@ -137,6 +142,7 @@ def _product(graph, eqn, inputs):
   last = (len(left.shape) - 1,) if isinstance(left, Tensor) else ()
   if any(batched) or contracted[0] != last or np.ndim(kernel) != 2:
     raise NotImplementedError("a product of other than an array's last axis")
+
   kernel = np.asarray(kernel)
   kernel = kernel.T if contracted[1] == (1,) else kernel
   if len(left.shape) == 2:
@@ -145,6 +151,7 @@ def _product(graph, eqn, inputs):
     kernel = kernel.T[:, :, None, None]
     name = graph.convolve(left, kernel, pads=[0] * 4, strides=[1] * 2, group=1)
     return Tensor(name, _shape(eqn))
+
   name = graph.add("MatMul", [graph.as_array(left), kernel])
   return graph.from_array(name, _shape(eqn))
 
@@ -163,6 +170,7 @@ def _convolve(graph, eqn, inputs):
     or set(params["lhs_dilation"]) != {1}
   ):
     raise NotImplementedError("a convolution of other than images with a constant")
+
   (top, bottom), (left, right) = params["padding"]
   name = graph.convolve(
     tensor,
@@ -184,12 +192,14 @@ def _pool(kind: str) -> Handler:
     dilations = {*params["base_dilation"], *params["window_dilation"]}
     if len(tensor.shape) != 4 or (window[0], window[3]) != (1, 1) or dilations != {1}:
       raise NotImplementedError("pooling of other than the pixels of images")
+
     (top, bottom), (left, right) = padding[1:3]
     pads = [int(x) for x in (top, left, bottom, right)]
     made = Pool(kind, tensor.name, list(window[1:3]), list(strides[1:3]), pads)
     result = Tensor(graph.pool(made), _shape(eqn))
     if kind == "MaxPool":
       return result
+
     return graph.affine(result, factor=np.array(window[1] * window[2], np.float32))
 
   return handle

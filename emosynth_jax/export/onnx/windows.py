@@ -28,11 +28,13 @@ def join(
   first, second = (graph.windows.get(x.name) for x in (left, right))
   if first is None or second is None:
     return result
+
   if first.start > second.start:
     first, second = second, first
   next_pixel = first._replace(start=first.start + first.size, size=1, kind="")
   if second != next_pixel or first.kind not in ("", kind):
     return result
+
   window = first._replace(size=first.size + 1, kind=kind)
   length = window.source.shape[window.axis]
   outputs = (length - window.size) // window.stride + 1
@@ -40,6 +42,7 @@ def join(
     result = Tensor(_add_pool(graph, window), result.shape)
     if kind == "AveragePool":
       result = graph.affine(result, factor=np.array(window.size, np.float32))
+
   graph.windows[result.name] = window
   return result
 
@@ -53,6 +56,7 @@ def _add_pool(graph: Graph, window: Window) -> str:
   shape, strides = [1, 1], [1, 1]
   shape[axis], strides[axis] = window.size, window.stride
   before = graph.pools.get(source)
+
   if (
     before is not None
     and (before.kind, before.shape[axis], before.strides[axis]) == (window.kind, 1, 1)
@@ -64,4 +68,5 @@ def _add_pool(graph: Graph, window: Window) -> str:
       before.strides[1 - axis],
     )
     pads = [a + b for a, b in zip(pads, before.pads, strict=True)]
+
   return graph.pool(Pool(window.kind, source, shape, strides, pads))

@@ -77,6 +77,7 @@ def write_onnx(
     if not isinstance(result, Tensor):
       raise ValueError(f"{name} does not depend on the images")
     outputs.append((name, result, variable.aval.dtype))
+
   model = graph.build((input_name, images.shape), outputs)
   onnx.helper.set_model_props(model, dict(metadata or {}))
   return model
@@ -93,6 +94,7 @@ def _fold(closed: jex.ClosedJaxpr) -> jex.ClosedJaxpr:
     else:
       kept.append(eqn)
       unknown.update(eqn.outvars)
+
   made = {v for eqn in folded for v in eqn.outvars}
   used = [v for eqn in kept for v in _variables(eqn.invars)]
   wanted = list(dict.fromkeys(v for v in [*used, *jaxpr.outvars] if v in made))
@@ -121,6 +123,7 @@ def _write(graph: Graph, closed: jex.ClosedJaxpr, arguments: Sequence[Any]) -> l
     else:
       results = _evaluate(jaxpr, eqn, inputs)
     values.update(zip(eqn.outvars, results, strict=True))
+
   return [read(v) for v in jaxpr.outvars]
 
 

@@ -63,6 +63,7 @@ def _normalize(layer: nn.BatchNorm, inputs: Array, groups: int) -> Array:
       f"batch_norm_groups: expected a divisor of the batch's {size} images, got "
       f"{groups}"
     )
+
   x = inputs.reshape(groups, size // groups, *inputs.shape[1:])
   axes = tuple(range(1, x.ndim - 1))
   # The statistics in float32, as flax has them, and in its form E[x^2] - E[x]^2.
@@ -70,12 +71,14 @@ def _normalize(layer: nn.BatchNorm, inputs: Array, groups: int) -> Array:
   mean = jnp.mean(wide, axes, keepdims=True)
   mean_of_squares = jnp.mean(jnp.square(wide), axes, keepdims=True)
   variance = jnp.maximum(mean_of_squares - jnp.square(mean), 0)
+
   for name, value in (("mean", mean), ("var", variance)):
     average = jnp.mean(value.reshape(groups, -1), axis=0)
     old: Any = layer.get_variable("batch_stats", name)
     layer.put_variable(
       "batch_stats", name, layer.momentum * old + (1 - layer.momentum) * average
     )
+
   factor = lax.rsqrt(variance + layer.epsilon)
   last = (1,) * (x.ndim - 1) + (-1,)
   if layer.use_scale:

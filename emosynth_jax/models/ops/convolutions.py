@@ -262,6 +262,7 @@ class Convolution(nn.Module):
       shape = (channels, self.features)
     else:
       shape = (size, size, channels, self.features)
+
     kernel = self.param("kernel", self.kernel_init, shape)
     inputs, kernel = nn.dtypes.promote_dtype(inputs, kernel, dtype=self.dtype)
     if self.depthwise:
@@ -272,7 +273,9 @@ class Convolution(nn.Module):
       x = conv2d(inputs, kernel)
     else:
       x = strided_conv2d(inputs, kernel, self.stride)
+
     if self.use_bias:
       bias = self.param("bias", nn.initializers.zeros_init(), shape[-1:])
       x = x + bias.astype(x.dtype)[None, None, None, :]
+
     return x

@@ -109,6 +109,7 @@ def _scattered_products(inputs, kernel, scale):
     padding = [(0, 0)] * products.ndim
     padding[axis] = (margin, margin)
     padded = jnp.pad(products, padding)
+
     # Output scale * a + phase takes tap t of the pixel a + (t - size + 1 + phase) //
     # scale of the inputs.
     phases = [
@@ -127,6 +128,7 @@ def _scattered_products(inputs, kernel, scale):
     stacked = jnp.stack(phases, axis=axis + 1)
     shape = (*stacked.shape[:axis], scale * length, *stacked.shape[axis + 2 :])
     products = stacked.reshape(shape)
+
   return products
 
 

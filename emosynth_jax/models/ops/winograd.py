@@ -57,6 +57,7 @@ def transforms(tile: int, size: int) -> Transforms:
       scale *= point - other
     kernel.append([point**i / scale for i in range(size)])
     inputs.append([*_polynomial(others), Fraction(0)])
+
   kernel.append([Fraction(i == size - 1) for i in range(size)])
   inputs.append(_polynomial(points))
   as_floats = lambda m: tuple(tuple(float(x) for x in row) for row in m)  # noqa: E731
@@ -121,6 +122,7 @@ def convolve(
   parts = _parts(inputs, pixels)
   if parts.shape[0] == 1:
     return convolve_part(inputs)
+
   devices, images = parts.shape[1:3]
   outputs = lax.map(
     lambda part: convolve_part(part.reshape(-1, *inputs.shape[1:])), parts
@@ -164,6 +166,7 @@ def kernel_gradient(
       jnp.zeros(shape, inputs.dtype),
       parts,
     )[0].sum(0)
+
   total = [list(row) for row in total.reshape(side, side, *total.shape[1:])]
   gradient = _two_sided(_transpose(matrices.kernel), total)
   return jnp.stack([jnp.stack(row) for row in gradient])

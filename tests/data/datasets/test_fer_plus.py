@@ -8,9 +8,7 @@ import pytest
 from PIL import Image
 
 from emosynth_jax import data
-from emosynth_jax.data import device_feed
 from emosynth_jax.data.datasets import fer2013, fer_plus
-from emosynth_jax.parallel import mesh as meshes
 
 _HEADER = (
   "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,"
@@ -113,10 +111,6 @@ def test_votes_are_soft_targets_of_training_alone(folder, labels):
     expected[0], expected[3] = np.eye(8)[6], np.eye(8)[7]
   np.testing.assert_allclose(train.soft_labels, expected, rtol=1e-6)
   assert train.targets is train.soft_labels
-  mesh = meshes.build_mesh(1)
-  _, placed = device_feed.place_split(mesh, train, training=True)
-  np.testing.assert_array_equal(placed, train.soft_labels)
-  np.testing.assert_array_equal(device_feed.place_split(mesh, train)[1], train.labels)
   # Raw votes, with the single ones, in the order of the classes.
   assert train.votes[2].tolist() == [9, 0, 0, 1, 0, 0, 0, 0]
 

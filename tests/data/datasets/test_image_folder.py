@@ -32,7 +32,7 @@ def test_split_folders(tmp_path, validation):
     assert dataset.split == split
     assert dataset.labels.tolist() == [0, 0, 1, 1]
     assert dataset.images[:, 0, 0, 0].tolist() == [grey, grey + 1, grey + 10, grey + 11]
-    assert image_folder.has_split(tmp_path, split)
+  assert image_folder.has_validation(tmp_path)
   assert load(tmp_path, "validation").sources[2] == f"{validation}/dog/0.png"
 
 
@@ -44,7 +44,7 @@ def test_bare_class_folders_are_the_training_split(tmp_path):
   dataset = load(tmp_path)
   assert dataset.class_names == ("C", "a", "b")
   assert len(dataset) == 6
-  assert not image_folder.has_split(tmp_path, "validation")
+  assert not image_folder.has_validation(tmp_path)
   with pytest.raises(FileNotFoundError, match="no split 'test'; it has train"):
     load(tmp_path, "test")
 

@@ -109,7 +109,7 @@ def test_splits_that_are_read_lazily_are_the_same(tmp_path, write):
     assert isinstance(lazy[split].images, LazyImages)
     read = lazy[split]
     if whole[split].pixel_forms is not None:
-      # Told from the pixels, so not before they are read; see device_feed.fetch.
+      # Told from the pixels, so not before they are read; see run_data.load_run.
       assert read.pixel_forms is None
       read = read.with_pixel_forms()
     given, expected = (dataclasses.asdict(each) for each in (read, whole[split]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from compilation import AS_USED
 
-from emosynth_jax.models.ops.activations import elu
+from emosynth_jax.models.ops.layers import elu
 
 _X = np.array([-50.0, -3.0, -1e-3, -1e-9, 0.0, 1e-9, 0.5, 7.0])
 # By hand: e^x - 1, and below 0 every derivative is e^x.

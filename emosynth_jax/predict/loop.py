@@ -1,0 +1,148 @@
+"""The loop of the command emosynth_jax.predict: reads, predicts and writes."""
+
+import contextlib
+import errno
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, TextIO
+
+from absl import logging
+
+from emosynth_jax.data.images import decoding
+from emosynth_jax.predict import annotate, media
+from emosynth_jax.predict import output as predict_output
+from emosynth_jax.predict import predictor as predictor_module
+from emosynth_jax.predict import sources as predict_sources
+from emosynth_jax.predict import timing as predict_timing
+from emosynth_jax.predict.progress import Progress
+from emosynth_jax.utils import stop_signal
+
+UNREADABLE = 2
+# Added to a signal's number, as in shells.
+STOPPED = 128
+
+
+def build_predictor(given: Any) -> predictor_module.Predictor:
+  """Builds the predictor from the flags; nothing is compiled yet.
+
+  Args:
+    given: the flags.
+
+  Returns:
+    The predictor.
+
+  Raises:
+    FileNotFoundError, ModuleNotFoundError, ValueError: as `predict.Predictor`.
+  """
+  return predictor_module.Predictor(
+    given.workdir or given.bundle,
+    faces=given.faces,
+    min_confidence=given.min_confidence,
+    min_face_score=given.min_face_score,
+    max_side=given.max_side,
+    max_scale=given.max_scale,
+    upright=given.upright,
+    batch_size=given.batch_size,
+    data_dir=given.data_dir,
+  )
+
+
+def predict_all(
+  predictor: predictor_module.Predictor,
+  given: Any,
+  sources: Sequence[str],
+  file: TextIO,
+) -> int:
+  """Predicts on all sources, writes the results and prints the speed.
+
+  On the first Ctrl-C or SIGTERM, images already read are processed, and no more are
+  read.
+
+  Args:
+    predictor: the predictor.
+    given: the flags.
+    sources: as `sources.find` takes them.
+    file: the output file.
+
+  Returns:
+    The exit code.
+  """
+  write = predict_output.writer(given.format, file, predictor.network.class_names)
+  passed_over: Counter[str] = Counter()
+  found = list(predict_sources.find(sources, passed_over))
+  frames = media.read_found(iter(found), every=given.every, max_frames=given.max_frames)
+  endless = None
+  if predict_sources.is_live(sources[-1]) and not given.max_frames:
+    endless = predict_sources.shown(sources[-1])
+  reported = set(predict_sources.missing(sources))
+  live = any(map(predict_sources.is_live, sources))
+  is_countable = not {source.kind for source in found} & {"video", "stream", "webcam"}
+  progress = Progress(
+    len(found) if is_countable else None,
+    is_alone=bool(given.output) or not sys.stdout.isatty(),
+  )
+  is_incomplete = False
+  counts = {"pictures": 0, "faces": 0, "uncertain": 0, "unreadable": 0}
+  began = time.monotonic()
+  drawing = 0.0
+  with contextlib.ExitStack() as stack:
+    writer = annotate.Writer(given.annotate, sources) if given.annotate else None
+    if writer:
+      stack.enter_context(writer)
+    stop = stack.enter_context(stop_signal.StopSignal())
+    stack.enter_context(progress)
+    stack.enter_context(warnings.catch_warnings())
+    decoding.log_warnings_by_file()
+
+    def read() -> Iterator[tuple[Any, Any]]:
+      nonlocal is_incomplete
+      for frame in frames:
+        if stop.number:
+          # A webcam is ended by an interrupt.
+          is_incomplete = frame.source != endless
+          return
+        yield frame._replace(picture=None), frame.picture
+
+    answers = predictor.stream(
+      read(),
+      max_waiting=1 if live else None,
+      keep_pictures=writer is not None,
+    )
+    for number, (frame, picture, predictions) in enumerate(answers, start=1):
+      timing = predictor.timing
+      once = timing.compilation + timing.loading
+      progress.update(number, time.monotonic() - began - once)
+      write(frame, predictions)
+      if frame.error:
+        counts["unreadable"] += 1
+        if frame.source not in reported:
+          logging.error("%s: %s", frame.source, frame.error)
+        continue
+      counts["pictures"] += 1
+      counts["faces"] += len(predictions)
+      counts["uncertain"] += sum(
+        prediction.label == predictor_module.UNCERTAIN for prediction in predictions
+      )
+      if writer and picture is not None:
+        start = time.monotonic()
+        try:
+          writer.write(frame, annotate.draw(picture, predictions))
+        except OSError as error:
+          if error.errno != errno.ENAMETOOLONG:
+            raise
+          counts["unreadable"] += 1
+          logging.error("%s: it was not drawn, as its name is too long", frame.source)
+        drawing += time.monotonic() - start
+  timing = predictor.timing
+  seconds = time.monotonic() - began - drawing - timing.compilation - timing.loading
+  print(
+    predict_timing.describe(counts, seconds, timing, given.batch_size, passed_over),
+    file=sys.stderr,
+  )
+  if is_incomplete:
+    print("stopped before all sources were processed", file=sys.stderr)
+    return STOPPED + stop.number
+  return UNREADABLE if counts["unreadable"] else 0
