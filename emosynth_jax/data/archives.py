@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from emosynth_jax.data.listing import is_litter
+from emosynth_jax.utils.listing import is_litter
 
 # What Python raises for a damaged zip, an encrypted file or an unknown method.
 _DAMAGED = (

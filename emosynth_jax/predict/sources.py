@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from emosynth_jax.data import listing
-from emosynth_jax.utils import errors
+from emosynth_jax.utils import errors, listing
 
 IMAGE_SUFFIXES = frozenset(
   ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .gif .tif .tiff .webp .avif .jp2 .ppm "

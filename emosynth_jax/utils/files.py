@@ -111,10 +111,12 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     cause = next((cause for cause in _REFUSALS if cause in str(error)), None)
     if cause is None:
       raise
-    raise WriteError(
+    refused = WriteError(
       f"cannot write {path}: {cause}. Make room there, or choose another folder, and "
       "rerun"
-    ) from error
+    )
+    refused.errno = getattr(error, "errno", None)
+    raise refused from error
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:

@@ -307,9 +307,9 @@ def test_a_part_that_became_a_value_is_refused():
 @pytest.mark.parametrize(
   ("section", "changes", "expected"),
   [
-    ("model", {"dense_features": ("a", "b")}, r"model\.dense_features: .*\(128, 64\)"),
+    ("model", {"dense_features": ("a", "b")}, r"model\.dense_features: .*whole number"),
     ("model", {"dense_features": 64}, r"model\.dense_features: .*, got 64"),
-    ("model", {"width": "wide"}, r"model\.width: expected a number, got 'wide'"),
+    ("model", {"width": "wide"}, r"model\.width: expected a number.*got 'wide'"),
     ("model", {"name": "resnet18", "norm_momentum": "a"}, r"model\.norm_momentum: "),
     ("loss", {"name": "arcface", "scale": "a"}, r"loss\.scale: expected a number"),
     ("loss", {"name": "arcface", "easy_margin": 3}, r"easy_margin: expected True or"),

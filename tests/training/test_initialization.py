@@ -119,7 +119,7 @@ def test_another_network_is_refused_by_its_first_layer(run, network, message):
   model = _MODEL if network else _MODEL | {"norm_order": "last"}
   with pytest.raises(ValueError, match=message) as error:
     _init(run, state=state, model=model)
-  assert f"the network of {run} network mismatch" in str(error.value)
+  assert f"network mismatch with {run}" in str(error.value)
 
 
 def test_what_only_changes_training_may_differ(run):

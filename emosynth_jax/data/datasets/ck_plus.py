@@ -27,13 +27,14 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from emosynth_jax.data import class_names, listing
+from emosynth_jax.data import class_names
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.datasets import _ckextended
 from emosynth_jax.data.datasets.fer2013 import CLASS_NAMES
 from emosynth_jax.data.datasets.folds import rows_of_split, stratified_group_folds
 from emosynth_jax.data.images import decoding, face_crop, face_detector
 from emosynth_jax.data.images import files as image_files
+from emosynth_jax.utils import listing
 
 # The codes of the emotion files as FER-2013's class names; 2 is contempt.
 CODES = ("neutral", "angry", "neutral", "disgust", "fear", "happy", "sad", "surprise")

@@ -30,9 +30,10 @@ from typing import IO
 import numpy as np
 from absl import logging
 
-from emosynth_jax.data import archives, class_names, decoded_cache, listing
+from emosynth_jax.data import archives, class_names, decoded_cache
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import decoding, pixel_form
+from emosynth_jax.utils import listing
 
 CLASS_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SIDE = 48

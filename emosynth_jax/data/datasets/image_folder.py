@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from emosynth_jax.data import class_names as spellings
-from emosynth_jax.data import listing
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import files as image_files
+from emosynth_jax.utils import listing
 
 _FOLDERS = {
   "train": ("train", "training"),

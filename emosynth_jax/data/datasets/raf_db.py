@@ -19,10 +19,11 @@ import pathlib
 import numpy as np
 from absl import logging
 
-from emosynth_jax.data import class_names, listing
+from emosynth_jax.data import class_names
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.datasets.fer2013 import CLASS_NAMES
 from emosynth_jax.data.images import files as image_files
+from emosynth_jax.utils import listing
 
 # RAF-DB's labels 1..7 in FER-2013's words.
 LABELS = {

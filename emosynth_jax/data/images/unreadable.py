@@ -9,8 +9,9 @@ import pathlib
 import zipfile
 from collections.abc import Callable, Iterator
 
-from emosynth_jax.data import archives, listing
+from emosynth_jax.data import archives
 from emosynth_jax.data.images import decoding
+from emosynth_jax.utils import listing
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
