@@ -1,14 +1,14 @@
-# The two commands of the README. Each makes the environment it needs.
+# The commands of the README. Each creates the virtual environment that it needs.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all check clean
+.PHONY: demo test test-all check docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m emosynth_jax.main --config=configs/synthetic_faces.py:small
 
-# In the order of tests/conftest.py, not the files of the most tests first.
+# In the order of tests/conftest.py.
 test: $(VENV)/installed
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
@@ -23,6 +23,14 @@ check: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy emosynth_jax configs experiments benchmarks tools
 
+# The documentation site, in site/. A broken link or anchor is an error.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or later is needed; name it as in: make demo PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
@@ -31,4 +39,4 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .ci/venv
+	rm -rf $(VENV) .ci/venv site

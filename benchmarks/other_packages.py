@@ -9,8 +9,8 @@ Each package runs in a separate environment, since their dependencies conflict. 
 package gets the cropped face, without its face detector, and scales it as its authors'
 code does: only the classifiers are compared. FER-2013 comes in two forms, original
 pixels (`fer2013.csv`) and histogram-equalized ones (Kaggle's `fer2013.zip`);
-`--equalize` applies `cv2.equalizeHist` to the images of either. docs/comparison.md has
-the results.
+`--equalize` applies `cv2.equalizeHist` to the images of either.
+docs/results/comparison.md has the results.
 
 Reported are accuracy with its 95 % confidence interval (Wilson), balanced accuracy, the
 CPU time of an image and of the import, the size of the package with its dependencies

@@ -11,8 +11,8 @@ A run is one of ten folds, --config.data.options.fold=0 to 9, each with a separa
 --workdir: the epoch is selected on one fold, another is reported, and no subject is in
 two folds. The result on CK+ is the mean over the ten. The thesis starts from networks
 trained on FER-2013 and RAF-DB: --config.init_from=WORKDIR of such a run with the same
-variants. docs/data.md describes the expected content of config.data.data_dir, and the
-labels of frames.
+variants. docs/guides/data.md describes the expected content of config.data.data_dir,
+and the labels of frames.
 """
 
 from emosynth_jax.config import recipes

@@ -13,7 +13,7 @@ seven, for FER-2013's classes, without contempt.
 
 The epoch is selected on PublicTest and PrivateTest is reported, both by majority, as
 Barsoum et al. do. config.data.data_dir holds fer2013new.csv beside fer2013.csv, or the
-folders that FER+'s script writes; docs/data.md has the protocol.
+folders that FER+'s script writes; docs/guides/data.md has the protocol.
 """
 
 from emosynth_jax.config import recipes

@@ -11,7 +11,7 @@ The epoch is selected on 10 % of the training split, held out by class; the test
 is only reported. The faces are converted to gray at FER-2013's 48x48, so that a network
 trained on one of FER-2013, RAF-DB and CK+ can be used on the others; the aligned faces
 are 100x100 in color, for which use --config.data.options.image_size=96 and .channels=3.
-docs/data.md describes the expected content of config.data.data_dir.
+docs/guides/data.md describes the expected content of config.data.data_dir.
 """
 
 from emosynth_jax.config import recipes

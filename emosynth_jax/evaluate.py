@@ -26,6 +26,7 @@ from emosynth_jax.training.eval_step import (
   compute_logits,
 )
 from emosynth_jax.training.restore import load_best
+from emosynth_jax.training.state import TrainState
 from emosynth_jax.utils import cli, files
 from emosynth_jax.workdir import metric_writer, own_parts, provenance
 from emosynth_jax.workdir import record as run_record
@@ -93,16 +94,16 @@ def evaluate_run(
         ),
         **evaluate_views(dataset)(state),
       }
+
   for name, dataset in datasets.items():
     if dataset.votes is not None:
       logits = compute_logits(
-        experiment,
-        state,
-        dataset,
+        *(experiment, state, dataset),
         batch_size=config.eval_batch_size,
         placement=placement,
       )
       summaries[name]["votes"] = summarize_votes(logits, dataset.votes)
+
   if config.evaluate_deduplicated:
     rest = deduplicate.evaluate_deduplicated(
       lambda dataset: evaluate(dataset)(state),
@@ -118,21 +119,12 @@ def evaluate_run(
   )
   records = metric_writer.read_records(workdir / "metrics.jsonl")
   report = {
-    "data_set": config.data.name,
-    "chosen_on": f"validation {config.selection_metric}",
-    "best_epoch": int(state.best_epoch),
-    "epochs_trained": records[-1]["epoch"] if records else 0,
-    "seed": config.seed,
-    "num_parameters": sum(x.size for x in jax.tree.leaves(state.params)),
-    "config": config.to_dict(),
-    # Recorded if a run was evaluated on another machine or with other code.
-    "trained_by": run_record.read_provenance(workdir),
+    **_describe_run(config, workdir, state, records),
     "evaluated_by": provenance.provenance(list(placement.mesh.devices.flat)),
     "official_splits": {
       name: dataset.official_split for name, dataset in datasets.items()
     },
     "pixel_forms": {name: dataset.form_counts for name, dataset in datasets.items()},
-    "label_noise": _describe_label_noise(config, workdir),
     "batch_invariance": {"split": "validation", **invariance},
     "splits": summaries,
   }
@@ -142,6 +134,27 @@ def evaluate_run(
 
   batch_invariance.require(invariance, f"{workdir / 'report.json'}")
   return report
+
+
+def _describe_run(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  state: TrainState,
+  records: list[dict[str, Any]],
+) -> dict[str, Any]:
+  """The part of the report that says what was trained, and by what."""
+  return {
+    "data_set": config.data.name,
+    "chosen_on": f"validation {config.selection_metric}",
+    "best_epoch": int(state.best_epoch),
+    "epochs_trained": records[-1]["epoch"] if records else 0,
+    "seed": config.seed,
+    "num_parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+    "config": config.to_dict(),
+    # Recorded if a run was evaluated on another machine or with other code.
+    "trained_by": run_record.read_provenance(workdir),
+    "label_noise": _describe_label_noise(config, workdir),
+  }
 
 
 def _describe_label_noise(

@@ -14,7 +14,7 @@ devices, and the command reports the metrics of each, their mean and standard de
 --compare=FOLDER compares them with those of another such command, paired by seed.
 
 A run is data-parallel over all devices. In a multi-process job each process is started
-with the same command: see docs/scaling.md.
+with the same command: see docs/guides/distributed.md.
 """
 
 import contextlib

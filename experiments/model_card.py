@@ -1,4 +1,4 @@
-"""Computes the tables of docs/model_card.md for any bundle or run, as Markdown.
+"""Computes the tables of docs/results/model_card.md for any bundle or run, as Markdown.
 
   python -m experiments.model_card --data_dir=data
   python -m experiments.model_card --source=FILE.safetensors --data_dir=data

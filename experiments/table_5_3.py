@@ -33,7 +33,7 @@ def define_flags() -> None:
     "crop",
     "centre",
     ["centre", "landmarks"],
-    "Crop of CK+ frames, see docs/data.md; CK+48 is already cropped.",
+    "Crop of CK+ frames, see docs/guides/data.md; CK+48 is already cropped.",
   )
   flags.DEFINE_string(
     "init_from",

@@ -344,9 +344,9 @@ def test_circles_of_sub_packages_are_found():
 
 
 def test_the_diagram_is_of_todays_imports(house):
-  path = _ROOT / "docs" / "architecture.svg"
+  path = _ROOT / "docs" / "notes" / "architecture.svg"
   assert path.read_text() == draw_architecture.draw(rooms_graph(house)), (
-    "docs/architecture.svg is out of date; run python -m tools.draw_architecture"
+    "docs/notes/architecture.svg is out of date; run python -m tools.draw_architecture"
   )
 
 
@@ -366,7 +366,7 @@ def test_a_room_without_a_place_in_the_diagram_is_an_error(house):
 
 
 def test_the_page_has_every_room_and_files_that_exist(house):
-  page = (_ROOT / "docs" / "architecture.md").read_text()
+  page = (_ROOT / "docs" / "notes" / "architecture.md").read_text()
   table = page[page.index("## Rooms") : page.index("## The path of an image")]
   listed = set(re.findall(r"^\| `([a-z_]+)(?:/|\.py)` \|", table, re.MULTILINE))
   assert listed == {room_of(module) for module in house} - {"emosynth_jax"}
@@ -382,7 +382,7 @@ def test_the_page_has_every_room_and_files_that_exist(house):
 
 
 def test_the_pages_numbers_are_of_the_files_that_it_lists():
-  page = (_ROOT / "docs" / "architecture.md").read_text()
+  page = (_ROOT / "docs" / "notes" / "architecture.md").read_text()
   walk = page[page.index("### From disk to the loss") : page.index("### From the loss")]
   holding, preparing = walk.split("These ")
   held = {f for f in re.findall(r"`([\w/]+\.py)`", holding) if "configs" not in f}

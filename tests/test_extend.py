@@ -1,4 +1,5 @@
-"""docs/extend.md, run as written from an empty folder, with the package as a wheel."""
+"""docs/guides/extend.md, run as written from an empty folder, with the package as a
+wheel."""
 
 import os
 import pathlib
@@ -13,7 +14,7 @@ import PIL.Image
 import pytest
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-_PAGE = _ROOT / "docs" / "extend.md"
+_PAGE = _ROOT / "docs" / "guides" / "extend.md"
 
 
 def blocks() -> dict[str, str]:

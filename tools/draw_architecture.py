@@ -1,4 +1,4 @@
-"""Draws docs/architecture.svg: the rooms of the project, and what imports what.
+"""Draws docs/notes/architecture.svg: the rooms of the project, and what imports what.
 
   python -m tools.draw_architecture
 
@@ -43,7 +43,7 @@ _ROOMS = {
 # one would cross another arrow or touch a box.
 _LANES = {("experiments", "bundle"): 2.7, ("experiments", "train_loop"): 0.5}
 
-_WIDTH = 900
+_WIDTH = 1000
 _COLUMN = 148
 _LEFT = 80
 _ROW = 86
@@ -246,10 +246,10 @@ def _free(wanted: float, layer: int) -> float:
 
 
 def main() -> None:
-  """Writes docs/architecture.svg."""
+  """Writes docs/notes/architecture.svg."""
   root = pathlib.Path(__file__).resolve().parents[1]
   graph = imports.rooms_graph(imports.read_modules(root))
-  (root / "docs" / "architecture.svg").write_text(draw(graph))
+  (root / "docs" / "notes" / "architecture.svg").write_text(draw(graph))
 
 
 if __name__ == "__main__":

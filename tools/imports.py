@@ -3,7 +3,7 @@
 A room is a package or a module right below `emosynth_jax`, or a top folder.
 
 The imports are read and not run. tests/test_architecture.py holds the rules, and
-`python -m tools.draw_architecture` draws docs/architecture.svg.
+`python -m tools.draw_architecture` draws docs/notes/architecture.svg.
 """
 
 import ast

@@ -22,7 +22,7 @@ except ModuleNotFoundError as error:
     "emosynth_jax[export,predict]"
   )
 
-_CARD = pathlib.Path(__file__).parents[1] / "docs" / "model_card.md"
+_CARD = pathlib.Path(__file__).parents[1] / "docs" / "results" / "model_card.md"
 
 
 def prepare_detector() -> onnx.ModelProto:

@@ -76,7 +76,7 @@ SETTINGS: dict[str, Setting] = {
     "",
     TEXT,
     "File of torchvision's or timm's weights (.safetensors, .npz or .pth) that "
-    'initializes the parameters, see docs/models.md; "" for none.',
+    'initializes the parameters, see docs/reference/models.md; "" for none.',
   ),
   "pretrained.keep": Setting(
     (),

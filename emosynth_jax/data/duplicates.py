@@ -9,7 +9,8 @@ Three filters, each applied to the pairs that pass the previous one:
 
 pHash alone would join many faces of the same pose and light; correlation alone, faces
 before a dark background, at a thousand times the cost. The choice of thresholds is
-documented in docs/fer2013_audit.md: they are for aligned faces, where two photographs
+documented in docs/results/fer2013_audit.md: they are for aligned faces, where two
+photographs
 of one person are not near-duplicates. Handwritten digits, for example, need stricter
 ones.
 """

@@ -143,7 +143,7 @@ def warn_of_other_form(
   if trained and counts and None not in forms and forms[0] != forms[1]:
     logging.warning(
       "Pixel form mismatch: the network was trained on %s images and is %s %s ones; "
-      "results on the two forms are not comparable (docs/data.md).",
+      "results on the two forms are not comparable (docs/guides/data.md).",
       pixel_form.describe_counts(trained),
       use,
       pixel_form.describe_counts(counts),

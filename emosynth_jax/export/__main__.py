@@ -5,7 +5,7 @@
 The file takes uint8 images `(N, height, width, channels)` for any N and gives "logits"
 and calibrated "probabilities". Beside it, FILE.json has the classes, the temperature,
 the provenance, and the differences between the file's outputs and the network's on the
-splits of --splits. docs/export.md has the formats and measurements.
+splits of --splits. docs/guides/export.md has the formats and measurements.
 """
 
 from typing import Any

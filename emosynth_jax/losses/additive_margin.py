@@ -28,7 +28,8 @@ def sm_softmax_logits(
   An offset on the label's logit, without angle or norm. For class probabilities, each
   class is reduced by its share, `margin y_k`. Equations 2.19-2.21 and 4.12-4.13.
 
-  On 7 classes margins of 0.5 to 2 trained as cross-entropy did (docs/ablations.md).
+  On 7 classes margins of 0.5 to 2 trained as cross-entropy did
+  (docs/results/ablations.md).
 
   Args:
     logits: unnormalized log-probabilities, floating `(N, K)`.
@@ -66,8 +67,8 @@ def cosface_logits(
   2.16, 2.23 and 2.27-2.29.
 
   On 7 classes scales of 4 to 30 with margins of 0 to 0.35 trained; the highest means
-  were at scales 4 and 8 (docs/ablations.md). The default scale is the paper's, for
-  thousands of classes.
+  were at scales 4 and 8 (docs/results/ablations.md). The default scale is the paper's,
+  for thousands of classes.
 
   Args:
     embeddings: floating `(N, D)`.
@@ -157,7 +158,7 @@ def dynamic_am_softmax_logits(
     this loss; reference 14.
 
   On 7 classes scales of 8 and 30 with a margin of 0.2 trained, 8 with the higher mean
-  (docs/ablations.md).
+  (docs/results/ablations.md).
 
   Args:
     embeddings: floating `(N, D)`.
@@ -210,8 +211,8 @@ def arcface_logits(
   together lowers the loss. With thousands of classes they cannot all be low; with few,
   all weights turn away from all embeddings, to about theta = pi - margin, where the
   label's slope is 0. On 7 classes margin 0.1 trained at scales 4 to 64, best at 4 to
-  16; margin 0.3 collapsed at scales 4 and 8 (docs/ablations.md). The defaults are the
-  paper's, for thousands of classes.
+  16; margin 0.3 collapsed at scales 4 and 8 (docs/results/ablations.md). The defaults
+  are the paper's, for thousands of classes.
 
   Args:
     embeddings: floating `(N, D)`.

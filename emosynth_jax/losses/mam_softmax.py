@@ -113,7 +113,7 @@ def mam_softmax_logits(
 
   On 7 classes `centered_max` and `box_repaired` trained with kappa 0.5 to 2, as
   cross-entropy did and with no better accuracy; the `printed_*` formulas collapse
-  (docs/ablations.md).
+  (docs/results/ablations.md).
 
   Args:
     logits: unnormalized log-probabilities, floating `(N, K)`.
@@ -160,7 +160,7 @@ def mam_softmax_class_count_logits(
 
   This project's interpretation: no class count enters the thesis's formulas. An empty
   class counts as one example. On 7 classes kappa 0.5 to 2 trained, with no better
-  accuracy than cross-entropy (docs/ablations.md).
+  accuracy than cross-entropy (docs/results/ablations.md).
 
   Args:
     logits: unnormalized log-probabilities, floating `(N, K)`.
@@ -203,7 +203,7 @@ def mam_softmax_class_ema_logits(
   gradient. A reading of "depends on the class distribution": the maximum of more
   examples is larger, so that rare classes get SMALLER margins, and an example's loss
   depends on its batch. On 7 classes kappa 0.5 to 2 trained, with no better accuracy
-  than cross-entropy (docs/ablations.md).
+  than cross-entropy (docs/results/ablations.md).
 
   Args:
     logits: unnormalized log-probabilities, floating `(N, K)`.

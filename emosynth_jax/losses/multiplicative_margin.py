@@ -78,7 +78,7 @@ def sphereface_logits(
 
   On 7 and on 10 classes margins of 2 and 4 trained under the default annealing, most of
   which a few hundred steps do not undo; without it (`lam_max=0`) the network shrinks
-  its embeddings to 0 at once and stays there (docs/ablations.md).
+  its embeddings to 0 at once and stays there (docs/results/ablations.md).
 
   Args:
     embeddings: floating `(N, D)`.
@@ -127,7 +127,7 @@ def l_softmax_logits(
 
   On 7 and on 10 classes margins of 2 and 4 trained under the default annealing, most of
   which a few hundred steps do not undo; without it (`lam_max=0`) the network shrinks
-  its embeddings to 0 at once and stays there (docs/ablations.md).
+  its embeddings to 0 at once and stays there (docs/results/ablations.md).
 
   Args:
     embeddings: floating `(N, D)`.

@@ -18,8 +18,8 @@ class FerVGG(nn.Module):
   """Four stages of two 3x3 convolutions, each with BatchNorm and ReLU.
 
   Reproductions from scratch reach about 72 % with it on FER-2013's original pixels
-  (docs/protocols.md). Every stage ends in 2x2 max-pooling; dense layers with dropout
-  follow.
+  (docs/guides/evaluation.md). Every stage ends in 2x2 max-pooling; dense layers with
+  dropout follow.
 
   References:
     Khaireddin and Chen, "Facial Emotion Recognition: State of the Art Performance on

@@ -229,7 +229,7 @@ def _read_torch(path):
   except ImportError as error:
     raise ImportError(
       f"{path}: requires torch (extra oracle-models); or convert it to .npz or "
-      ".safetensors, see docs/models.md"
+      ".safetensors, see docs/reference/models.md"
     ) from error
 
   try:

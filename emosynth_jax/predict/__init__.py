@@ -5,8 +5,8 @@
   predictor = Predictor()  # or of a run's workdir, or a bundle
   print(predictor("photograph.jpg"))
 
-The command is `python -m emosynth_jax.predict`. docs/predict.md explains the limits of
-such labels.
+The command is `python -m emosynth_jax.predict`. docs/guides/predict.md explains the
+limits of such labels.
 """
 
 from typing import TYPE_CHECKING, Any

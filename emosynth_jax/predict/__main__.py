@@ -9,7 +9,7 @@ and as a command, for image files, folders, videos and a webcam:
 
   python -m emosynth_jax.predict PATH... --annotate=DIR
 
-Read docs/predict.md first, on the limits of such labels.
+Read docs/guides/predict.md first, on the limits of such labels.
 """
 
 from absl import flags

@@ -9,7 +9,7 @@ report.json; the network is rerun for what the report does not contain: the hard
 images, Grad-CAM and the embedding of the reported split. A folder with a seeds.json
 stands for its seeds. For several runs, metrics are compared with the first run's,
 paired by seed, and no network is run; with --paired two runs are also tested against
-each other image by image. See docs/reports.md.
+each other image by image. See docs/guides/reports.md.
 """
 
 from typing import Any

@@ -158,7 +158,7 @@ def start_from_file(
   if not isinstance(model, NormalizedInputs):
     logging.warning(
       "config.input.mean is not set: published weights expect normalized images; see "
-      "docs/models.md."
+      "docs/reference/models.md."
     )
 
   ema = None if state.ema is None else copy_for_ema(params, batch_stats)

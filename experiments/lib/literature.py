@@ -5,7 +5,7 @@ Accuracies are as printed in the thesis's tables 5.1 to 5.3, or in the source gi
 was not necessarily checked. Cited addresses were read; code is cited with the file that
 was read. Issue numbers are those of the method's own repository. On FER-2013, claims
 are on original pixels as far as is known; the equalized images of Kaggle's folder copy
-give other accuracies (docs/protocols.md).
+give other accuracies (docs/guides/evaluation.md).
 """
 
 from typing import NamedTuple

@@ -321,7 +321,7 @@ def _figures_of_faces(
       notes=[
         "An image for each run. The images are sampled with a fixed seed, one "
         "classified correctly and one misclassified of each expression. "
-        "docs/analysis.md explains the limits of such maps.",
+        "docs/guides/analysis/index.md explains the limits of such maps.",
       ],
     ),
   ]

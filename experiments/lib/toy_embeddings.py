@@ -20,7 +20,8 @@ from emosynth_jax.training import state as train_state
 from emosynth_jax.training import train_step
 from emosynth_jax.utils import progress
 
-# ArcFace's scale and margin are among those that trained on MNIST in docs/ablations.md.
+# ArcFace's scale and margin are among those that trained on MNIST in
+# docs/results/ablations.md.
 LOSSES: dict[str, dict[str, Any]] = {
   "softmax": {"name": "cross_entropy"},
   "MAM-SoftMax": {"name": "mam_softmax"},

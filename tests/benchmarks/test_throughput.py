@@ -52,7 +52,8 @@ def test_cases_are_those_of_the_configs():
   assert str(case) == "48x48x1 small, batch 64"
   assert case.config().model.width == 0.125
   assert case.images(2).shape == (2, 48, 48, 1)
-  # docs/models.md: 1.355 G multiply-adds at 32x32x3 and full width, ten classes.
+  # docs/reference/models.md: 1.355 G multiply-adds at 32x32x3 and full width, ten
+  # classes.
   full = cases.Case("cifar10", "full", 64)
   assert round(cases.multiply_adds(full) / 1e9, 3) == 1.355
 

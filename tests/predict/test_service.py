@@ -1,4 +1,5 @@
-"""The web service of docs/predict.md, with eight clients at once and its limits."""
+"""The web service of docs/guides/predict.md, with eight clients at once and its
+limits."""
 
 import asyncio
 import io
@@ -19,7 +20,7 @@ from emosynth_jax.predict import predictor as predictor_module
 pytest.importorskip("fastapi", reason="fastapi of the extra serve is not installed")
 httpx = pytest.importorskip("httpx", reason="httpx of the extra serve is not installed")
 
-_PAGE = pathlib.Path(__file__).parents[2] / "docs" / "predict.md"
+_PAGE = pathlib.Path(__file__).parents[2] / "docs" / "guides" / "predict.md"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from emosynth_jax.report import report
 
 sync_api = pytest.importorskip(
   "playwright.sync_api",
-  reason="no playwright: python -m pip install playwright (docs/reports.md)",
+  reason="no playwright: python -m pip install playwright (docs/guides/reports.md)",
 )
 _CHROMIUM = os.environ.get("CHROMIUM") or next(
   filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
@@ -21,7 +21,7 @@ _CHROMIUM = os.environ.get("CHROMIUM") or next(
 pytestmark = pytest.mark.skipif(
   _CHROMIUM is None,
   reason="no Chromium: apt-get install chromium, or name one in "
-  "CHROMIUM (docs/reports.md)",
+  "CHROMIUM (docs/guides/reports.md)",
 )
 
 # Media, and the width of an A4 page less its margins at 96 pixels an inch.

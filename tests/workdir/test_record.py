@@ -145,7 +145,7 @@ def test_a_network_that_meets_the_other_form_is_said_in_one_line(
   line = (
     "Pixel form mismatch: the network was trained on 2 original and 12 equalized "
     "images and is evaluated (test) on 12 original and 2 equalized ones; results on "
-    "the two forms are not comparable (docs/data.md)."
+    "the two forms are not comparable (docs/guides/data.md)."
   )
   assert [record.getMessage() for record in caplog.records] == [line]
 

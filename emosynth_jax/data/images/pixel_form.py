@@ -1,8 +1,8 @@
 """Pixel form of gray images: original or histogram-equalized.
 
 FER-2013 is distributed in both forms, and results on one are not results on the other
-(docs/data.md). Each image is classified by its histogram of gray levels alone, so that
-a mixed set is counted image by image.
+(docs/guides/data.md). Each image is classified by its histogram of gray levels alone,
+so that a mixed set is counted image by image.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ import numpy as np
 FORMS = ("original", "equalized", "unknown")
 ORIGINAL, EQUALIZED, UNKNOWN = range(3)
 
-# Chosen on FER-2013's Training images of both forms, see docs/data.md. Levels by which
-# a rank may exceed its level, due to JPEG.
+# Chosen on FER-2013's Training images of both forms, see docs/guides/data.md. Levels by
+# which a rank may exceed its level, due to JPEG.
 _ABOVE = 4
 # Levels by which a rank may lie below, and the share of pixels that may lie further
 # below: in units of the crowding, and of all pixels.

@@ -1,8 +1,8 @@
 """Writes a function of images as an ONNX model, from its jaxpr.
 
 JAX records a function as a list of equations (a jaxpr). Those that depend on the images
-become ONNX nodes; the others are computed here and become constants. docs/export.md
-compares this with existing converters.
+become ONNX nodes; the others are computed here and become constants.
+docs/guides/export.md compares this with existing converters.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -378,7 +378,8 @@ def test_real_zip(real_data, caplog):
   )
   assert test.class_counts.tolist() == [491, 55, 528, 879, 594, 416, 626]
   assert not set(validation.sources) & set(test.sources)
-  # The zip's images are equalized (docs/data.md); one of PublicTest's is constant.
+  # The zip's images are equalized (docs/guides/data.md); one of PublicTest's is
+  # constant.
   assert test.form_counts == {"original": 0, "equalized": 3589, "unknown": 0}
   assert validation.form_counts == {"original": 0, "equalized": 3588, "unknown": 1}
   # Both together are the test folder of Kaggle's msambare/fer2013, 7,178 images.

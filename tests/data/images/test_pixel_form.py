@@ -185,7 +185,8 @@ def test_the_published_counts_of_the_table(fer2013_forms):
 
 
 def test_the_zip_is_equalized(real_data):
-  # PublicTest, which has one of the twelve constant images (docs/fer2013_audit.md).
+  # PublicTest, which has one of the twelve constant images
+  # (docs/results/fer2013_audit.md).
   with zipfile.ZipFile(real_data / "fer2013.zip") as archive:
     names = [name for name in archive.namelist() if "/PublicTest_" in name]
     images = [np.array(Image.open(io.BytesIO(archive.read(name)))) for name in names]
