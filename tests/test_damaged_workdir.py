@@ -21,7 +21,8 @@ from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
 
 def _flip(path):
   content = bytearray(path.read_bytes())
-  content[len(content) // 2] ^= 1
+  if content:
+    content[len(content) // 2] ^= 1
   path.write_bytes(content)
 
 
