@@ -117,7 +117,6 @@ class Checkpoints:
       if not replace:
         return
       manager.delete(step)
-      return
 
     digest = self._digest_once(state)
     if kind == "last" and self._digest_records is not None:
