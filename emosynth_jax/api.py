@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib.util
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from emosynth_jax import evaluate, train_loop
 from emosynth_jax.bundle import calibrate
 from emosynth_jax.bundle.format import Bundle
 from emosynth_jax.bundle.logits import SPLIT_BATCH, compile_logits
-from emosynth_jax.config import defaults
+from emosynth_jax.config import defaults, recipes
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
@@ -87,8 +86,8 @@ def train(
   """Trains, or resumes, and evaluates: what `emosynth_jax.main` does.
 
   Args:
-    config: a config, or the path of a config file with its variants, as in
-      "configs/fer2013.py:small". It is not changed.
+    config: a config, or a recipe or a config file with its variants, as in
+      "fer2013:small" and "configs/fer2013.py:small". It is not changed.
     workdir: folder for checkpoints, metrics and report.
     loss: a function of some of `losses.INPUTS`, or a name; None for the config's.
     model: a class of `flax.linen.Module`, or a name; None for the config's.
@@ -159,13 +158,7 @@ def load_run(
 def _read(config: ml_collections.ConfigDict | str | os.PathLike) -> Any:
   if isinstance(config, ml_collections.ConfigDict):
     return config
-  path, _, variants = os.fspath(config).partition(":")
-  spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
-  if spec is None or spec.loader is None or not pathlib.Path(path).is_file():
-    raise FileNotFoundError(f"config: the file {path} does not exist")
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module.get_config(variants or None)
+  return recipes.read(os.fspath(config))
 
 
 def _with_parts(

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "Evaluate the best checkpoint of a run again.",
   ),
   "report": ("emosynth_jax.report", (), "Make the page of one run or of several."),
+  "config": ("emosynth_jax.config", (), "Print the settings and what they mean."),
   "predict": ("emosynth_jax.predict", (), "Read faces in images and videos."),
   "audit": ("emosynth_jax.audit", (), "Find what is wrong with a data set."),
   "export": ("emosynth_jax.export", (), "Write a network as ONNX or StableHLO."),

@@ -300,24 +300,17 @@ def run() -> None:
     _print_settings()
   # ml_collections reads the overrides of --config from sys.argv.
   sys.argv = renamed.update_arguments(sys.argv)
-  cli.run_app(_main_of_a_job, stops_at_once=False, flags_parser=_parse)
+  cli.run_app(_main_of_a_job, stops_at_once=False, flags_parser=parse_config_flags)
 
 
 def _print_settings() -> None:
   """Prints all settings with their defaults, before the flags."""
   from emosynth_jax.config import defaults
 
-  print("Settings, with their defaults (emosynth_jax/config/defaults.py says more):\n")
+  print("Settings, with their defaults (`emosynth config` says what they mean):\n")
   for path, value in defaults.flatten(defaults.get_default_config().to_dict()).items():
     print(f"  --config.{path}={value}")
   print()
-
-
-def _parse(argv: list[str]) -> list[str]:
-  """Parses the flags; --config also takes a recipe's name."""
-  with mistakes_in_one_line("--traceback" in argv):
-    argv = recipes.with_paths(argv)
-  return parse_config_flags(argv)
 
 
 def _main_of_a_job(argv: list[str]) -> None:

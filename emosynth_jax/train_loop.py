@@ -65,6 +65,8 @@ def train(
   began = time.monotonic() if began is None else began
   workdir = pathlib.Path(workdir)
   build.check_parts(own_parts.of_run(config, workdir))
+  if not (workdir / "checkpoints" / "last").is_dir():
+    build.check_start(config)
   distributed.check_same(config.to_json(), "the config")
   distributed.check_shared_folder(workdir)
 

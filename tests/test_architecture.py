@@ -46,7 +46,7 @@ _LATE = {
 # Files that import by a string, and the table of names, or the alias, that it is for.
 _BY_STRING = {
   "emosynth_jax": "the public names, imported at first use",
-  "emosynth_jax.api": "a config file by its path",
+  "emosynth_jax.config.recipes": "a config file by its path",
   "emosynth_jax.console": "COMMANDS",
   "emosynth_jax.data": "LOADERS",
   "emosynth_jax.analysis.embedding_run": "the command's former name",

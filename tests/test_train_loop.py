@@ -241,7 +241,7 @@ def test_a_stop_after_the_last_step_begins_nothing_more(
     ({"data__name": "fer2012"}, "did you mean fer2013"),
     ({"data__options": {"lazy": 1}}, "unknown option lazy"),
     ({"model__wdth": 1}, "'wdth'"),
-    ({"init_from": "nowhere"}, "nowhere holds no best checkpoint"),
+    ({"init_from": "nowhere"}, "nowhere has no best checkpoint"),
     ({"pretrained__file": "nothing.npz"}, "no file nothing.npz"),
   ],
 )

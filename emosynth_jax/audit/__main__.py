@@ -43,11 +43,12 @@ def audit_data(given: Any) -> None:
   """Audits the data set of --config."""
   from emosynth_jax import data
   from emosynth_jax.audit import audit
-  from emosynth_jax.config import defaults
+  from emosynth_jax.config import defaults, recipes
   from emosynth_jax.data.images import decoding
 
   decoding.log_warnings_by_file()
-  name = config_flags.get_config_filename(given["config"]).partition(":")[0]
+  file = recipes.typed(config_flags.get_config_filename(given["config"]))
+  name = file.partition(":")[0]
   workdir = pathlib.Path(
     given.workdir or pathlib.Path("runs") / f"{pathlib.Path(name).stem}-audit"
   )

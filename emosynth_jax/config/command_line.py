@@ -5,7 +5,7 @@ from typing import Any
 
 from absl import flags
 
-from emosynth_jax.config import defaults
+from emosynth_jax.config import defaults, recipes
 from emosynth_jax.utils import config_files
 from emosynth_jax.utils.cli import fail
 from emosynth_jax.utils.nearest import did_you_mean
@@ -28,9 +28,13 @@ def apply_data_dir(config: Any, data_dir: str | None) -> None:
 
 
 def parse_config_flags(argv: list[str]) -> list[str]:
-  """Parses flags, including --config; an error is one line."""
+  """Parses flags, including --config, a file or a recipe's name.
+
+  An error is one line.
+  """
   _check_settings(argv)
   try:
+    argv = recipes.with_paths(argv)
     arguments = flags.FLAGS(argv)
     # A missing config file is an error only on access.
     flags.FLAGS.config.is_locked  # noqa: B018

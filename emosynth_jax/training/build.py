@@ -116,14 +116,14 @@ def _check_types(config: ml_collections.ConfigDict, network: Any, loss: Any) -> 
 
 
 def check_parts(config: ml_collections.ConfigDict) -> None:
-  """Checks a config's names, their arguments and its files, before any data is read.
+  """Checks a config's names and their arguments, before any data is read.
 
   Args:
     config: a checked config.
 
   Raises:
     ValueError: for an unknown name or argument of a network, a loss or a data set.
-    FileNotFoundError: if what the run starts from does not exist.
+    FileNotFoundError: if the user's own code is missing.
   """
   arguments = dict(config.model)
   name = arguments.pop("name")
@@ -135,10 +135,21 @@ def check_parts(config: ml_collections.ConfigDict) -> None:
   losses.init_state(loss, num_classes=2, dim=2)
   data.check_options(config.data.name, config.data.options)
 
+
+def check_start(config: ml_collections.ConfigDict) -> None:
+  """Checks that what a new run starts from is there; a resumed one does not need it.
+
+  Args:
+    config: a checked config.
+
+  Raises:
+    FileNotFoundError: for a folder without a trained run, or a missing file.
+  """
   start, weights = pathlib.Path(config.init_from), pathlib.Path(config.pretrained.file)
   if config.init_from and not (start / "checkpoints" / "best").is_dir():
     raise FileNotFoundError(
-      f"config.init_from: {start} holds no best checkpoint of a trained run"
+      f"config.init_from: expected the workdir of a trained run, but {start} has no "
+      "best checkpoint"
     )
   if config.pretrained.file and not weights.is_file():
     raise FileNotFoundError(f"config.pretrained.file: no file {weights}")

@@ -324,15 +324,16 @@ def _write_with(path, network, **changes):
   [
     (
       lambda params: params["logits"].update(kernel=np.zeros((5, 4))),
-      r"params/logits/kernel: expected \(5, 3\) of .* 'tiny', .* \(5, 4\)",
+      r"params/logits/kernel: expected \(5, 3\) of its config's network 'tiny', "
+      r"got \(5, 4\)",
     ),
     (
       lambda params: params.pop("logits"),
-      "network 'tiny' has params/logits/bias, params/logits/kernel, the file",
+      "network 'tiny' has params/logits/bias, params/logits/kernel, the file hasn't",
     ),
     (
       lambda params: params.update(more={"kernel": np.zeros(3)}),
-      "the file has params/more/kernel, its config's network 'tiny'",
+      "the file has params/more/kernel, its config's network 'tiny' hasn't",
     ),
     (
       lambda params: params["logits"].update(bias=np.array([0, np.nan, 0])),

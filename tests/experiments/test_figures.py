@@ -279,7 +279,7 @@ def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch)
   # All runs at once, so that all are read before the first is embedded.
   assert asked == [{"split": "test", "images": 4, "points": 4, "data_dir": "elsewhere"}]
   text = (tmp_path / "tsne.txt").read_text()
-  assert "net, mam_softmax less net, cross_entropy" in text
+  assert "net, mam_softmax minus net, cross_entropy" in text
   assert "-0.2500" in text
   assert "commit: abc123" in text
   assert len(drawn[0][0].axes) == 2

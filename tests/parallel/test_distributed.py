@@ -93,7 +93,7 @@ def _both(told, name):
 def test_processes_with_other_settings_are_refused_in_all(told):
   assert _both(told, "same") is None
   assert re.match(
-    r"ValueError: the config: process 1 has another", _both(told, "other")
+    r"ValueError: the config: process 1 differs from process 0", _both(told, "other")
   )
   assert _both(told, "differing") == [[1, [1]]]
 

@@ -202,7 +202,10 @@ def test_what_decays_in_a_network():
   ("arguments", "message"),
   [
     ({"name": "lion"}, "optimizer.name: expected one of adam, adamw, sgd; got 'lion'"),
-    ({"weight_decay": 0.1}, 'weight_decay: expected 0 for "adam", got 0.1; "adamw"'),
+    (
+      {"weight_decay": 0.1},
+      'weight_decay: expected 0 for "adam", got 0.1; use "adamw"',
+    ),
   ],
 )
 def test_an_optimizer_that_is_not_there_is_refused(arguments, message):

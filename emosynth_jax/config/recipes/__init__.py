@@ -7,7 +7,10 @@ thesis, the recipe as printed in the thesis; the loss (ce, mse, sce, mam, mam_sc
 
 import difflib
 import pathlib
+import runpy
 from collections.abc import Sequence
+
+import ml_collections
 
 from emosynth_jax.config.recipes.data_sets import (
   cifar10,
@@ -70,6 +73,28 @@ def with_paths(argv: Sequence[str]) -> list[str]:
     elif flag in ("--config", "-config") and i + 1 < len(argv):
       found[i + 1] = find(argv[i + 1])
   return found
+
+
+def read(config: str) -> ml_collections.ConfigDict:
+  """Makes the config that `find` finds.
+
+  Args:
+    config: "NAME:VARIANTS" of a recipe, or "FILE.py:VARIANTS".
+
+  Returns:
+    The config.
+
+  Raises:
+    FileNotFoundError: for a name of no recipe, or a missing file.
+    ValueError: for an unknown variant, or a file without `get_config`.
+  """
+  path, _, variants = find(config).partition(":")
+  if not pathlib.Path(path).is_file():
+    raise FileNotFoundError(f"config: the file {path} does not exist")
+  get_config = runpy.run_path(path).get("get_config")
+  if get_config is None:
+    raise ValueError(f"config: {path} has no function get_config")
+  return get_config(variants or None)
 
 
 def typed(config_file: str) -> str:

@@ -85,7 +85,7 @@ def test_runs_get_files_and_pairs_of_one_seed(workdirs, capsys, monkeypatch):
   embedding_run.embed_all(_flags(folders))
   text = capsys.readouterr().out
   assert "validation (PublicTest), 40 of 50 images" in text
-  assert "tiny, mam_softmax less tiny, cross_entropy (other settings: loss.name" in text
+  assert "tiny, mam_softmax minus tiny, cross_entropy (other settings: loss." in text
   assert "paired by seeds 0, 1" in text
   scores = []
   for folder in folders:
@@ -190,7 +190,7 @@ def test_runs_on_other_data_are_refused_before_anything_is_computed(
 def test_a_run_is_not_compared_with_itself(workdirs, monkeypatch):
   monkeypatch.setattr(embeddings, "compute_embeddings", _refuse_to_compute)
   folder = workdirs[0][0]
-  with pytest.raises(ValueError, match=f"--workdir: {folder.resolve()} is there twice"):
+  with pytest.raises(ValueError, match=f"--workdir: {folder.resolve()} is given twice"):
     embedding_run.embed_all(_flags([folder, f"{folder}/."]))
 
 

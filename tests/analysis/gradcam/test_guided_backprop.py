@@ -94,7 +94,7 @@ def test_what_cant_be_guided_is_refused():
   def in_a_loop(y):
     return lax.scan(lambda c, _: (jax.nn.relu(c), None), y, None, length=2)[0]
 
-  with pytest.raises(ValueError, match="an activation is inside of scan"):
+  with pytest.raises(ValueError, match="an activation is inside scan"):
     guided_backprop(weighted(in_a_loop), x, x)
   # Nothing was switched on that would stay on.
   gradient = jax.grad(lambda x: -jax.nn.relu(x).sum())(x)
