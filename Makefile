@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check docs clean
+.PHONY: demo test test-all check docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m emosynth_jax.main --config=configs/synthetic_faces.py:small
@@ -11,6 +11,11 @@ demo: $(VENV)/installed
 # In the order of tests/conftest.py.
 test: $(VENV)/installed
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+
+# What takes too long for every change as well: tests marked slow.
+test-all: $(VENV)/installed
+	EMOSYNTH_TEST_FULL=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile \
+	  --no-loadscope-reorder
 
 # Lint, formatting and types.
 check: $(VENV)/installed

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.training import build
 from emosynth_jax.utils import cli, own_code
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import metric_writer, own_parts
 
 
@@ -151,7 +151,7 @@ def load_run(
     workdir,
     config,
     metric_writer.read_records(workdir / "metrics.jsonl"),
-    json.loads(report.read_text()) if report.is_file() else None,
+    read_json(report) if report.is_file() else None,
   )
 
 

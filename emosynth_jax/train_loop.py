@@ -117,6 +117,7 @@ def _train(
   config_file: str | None,
 ) -> bool:
   run_record.check_same_config(config, workdir)
+  run_record.check_readable(workdir)
   placement = build_placement(config.mesh.model, devices)
   run_header.log_start(config, workdir, placement.mesh)
   # The test split too: an error in it is better reported now than after training.
@@ -189,7 +190,11 @@ def _open_outputs(
 ) -> Iterator[tuple[Checkpoints, metric_writer.MetricWriter | None]]:
   """Opens a run's checkpoints and metrics; None for these in all processes but one."""
   writer = metric_writer.open_writer(workdir, tensorboard=config.tensorboard)
-  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
+  checkpoints = Checkpoints(
+    workdir,
+    keep=config.checkpoint.keep,
+    digest_records=None if writer is None else writer.digest,
+  )
   failure: Exception | None = None
 
   try:
@@ -218,10 +223,11 @@ def _restore_or_create(
   state = programs.place(state)
 
   # A run that was stopped before an epoch's validation writes that epoch's record anew.
-  known = int(state.step) if programs.steps_left(state) else int(state.step) - 1
-  checkpoints.rewind(known)
+  step = int(state.step)
+  digest = checkpoints.stored_records(step) if step else ""
   if writer is not None:
-    writer.rewind(known)
+    writer.rewind(step if programs.steps_left(state) else step - 1)
+    writer.check(num_epochs=int(state.epoch), digest=digest)
   return state
 
 

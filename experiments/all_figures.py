@@ -15,7 +15,6 @@ figure.
 """
 
 import contextlib
-import json
 import pathlib
 import shlex
 import signal
@@ -28,6 +27,7 @@ from typing import Any
 from absl import flags, logging
 
 from emosynth_jax.utils import cli, files
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import provenance
 from experiments.lib import (
   comparison,
@@ -192,12 +192,7 @@ def read_records(output: pathlib.Path) -> dict[str, Mapping[str, Any]]:
   path = output / "figures.json"
   if not path.exists():
     return {}
-  try:
-    return dict(json.loads(path.read_text()))
-  except (ValueError, TypeError) as error:
-    raise ValueError(
-      f"{path} is damaged ({error}): delete it to regenerate the figures"
-    ) from error
+  return read_json(path, remedy="delete it to regenerate the figures")
 
 
 def define_flags() -> None:

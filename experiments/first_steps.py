@@ -11,7 +11,6 @@ minutes on two CPU cores.
 Outputs: first_steps.md, first_steps.json and first_steps.png.
 """
 
-import json
 import math
 import pathlib
 import time
@@ -31,6 +30,7 @@ from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import build
 from emosynth_jax.training.programs import build_programs
 from emosynth_jax.utils import cli, files, plotting, text_table
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import provenance
 from experiments.lib import comparison_rows
 
@@ -156,7 +156,8 @@ def run(given: Any) -> None:
         }
         member |= measure(config, datasets, given.steps)
         files.write_report(path, member)
-      members.append(json.loads(path.read_text()))
+      remedy = "delete it to measure again"
+      members.append(read_json(path, {"cross_entropy": [float]}, remedy=remedy))
 
   table = format_table(members)
   files.write_atomically(folder / "first_steps.md", table.encode())

@@ -39,6 +39,7 @@ from absl import flags, logging
 from emosynth_jax import data, models
 from emosynth_jax.data.augmentation import augment
 from emosynth_jax.utils import cli, files, progress
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import provenance
 from emosynth_jax.workdir import record as run_record
 from experiments.lib import (
@@ -228,7 +229,7 @@ def _read_done(path: pathlib.Path) -> set[Any]:
 
 def _append(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
   """Appends records to results.jsonl, and waits until they are on the disk."""
-  with path.open("a") as file:
+  with files.writing(path), path.open("a") as file:
     for record in records:
       file.write(json.dumps(files.to_jsonable(record)) + "\n")
     file.flush()
@@ -340,7 +341,7 @@ def run(given: Any) -> None:
       flip=name == "fer2013",
       margin_hash=margin_hash,
     )
-  protocol = json.loads((workdir / "protocol.json").read_text())
+  protocol = read_json(workdir / "protocol.json")
   text = ablation_report.write(records, protocol, workdir)
   print(text)
   logging.info("Wrote results.csv, table.txt and ablation.png to %s.", workdir)

@@ -53,6 +53,11 @@ def drawn(monkeypatch):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-  """Begins with the files that take longest, so that none is waited for at the end."""
+  """Begins with the files that take longest, and skips what is slow."""
+  if not os.environ.get("EMOSYNTH_TEST_FULL"):
+    slow = pytest.mark.skip(reason="slow: make test-all runs it")
+    for item in items:
+      if item.get_closest_marker("slow"):
+        item.add_marker(slow)
   longest = ("test_scale.py", "test_main.py")
   items.sort(key=lambda item: item.path.name not in longest)

@@ -135,6 +135,41 @@ def test_a_run_leaves_a_record_an_epoch_and_its_checkpoints(whole):
   assert float(last.input_scale) == pytest.approx(1 / 512)
 
 
+def _count_compilations(monkeypatch, config, workdir, **arguments):
+  """Programs that each epoch of a training compiled, by number of the epoch."""
+  compiled = [0]
+
+  def count(event, duration, **about):
+    if event == "/jax/core/compile/backend_compile_duration":
+      compiled[-1] += 1
+
+  monkeypatch.setattr(epoch, "log", lambda *_, **__: compiled.append(0))
+  jax.monitoring.register_event_duration_secs_listener(count)
+  try:
+    assert train_loop.train(config, workdir, **arguments)
+  finally:
+    jax.monitoring.unregister_event_duration_listener(count)
+  return compiled[:-1]
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {},
+    {"selection_metric": "loss", "data__pipeline": "grain"},
+    {"optimizer__name": "sgd", "schedule__name": "cosine", "plateau__patience": 0},
+  ],
+  ids=["plateau", "streamed", "schedule"],
+)
+def test_nothing_compiles_after_the_first_epoch(tmp_path, monkeypatch, changes):
+  config = _config(num_epochs=4, **changes)
+  # A cold start: else an earlier test's programs would be counted as compiled.
+  jax.clear_caches()
+  first, *later = _count_compilations(monkeypatch, config, tmp_path)
+  assert first > 0
+  assert later == [0, 0, 0]
+
+
 def test_a_finished_run_stays_as_it_is(whole):
   before = (whole / "metrics.jsonl").read_bytes()
   assert train_loop.train(_config(), whole)
@@ -284,6 +319,19 @@ _MODERN = {
   "augment__crop_padding": 2,
   "augment__cutout_side": 5,
 }
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "grain"])
+def test_a_run_trains_under_64_bits(tmp_path, pipeline):
+  """JAX_ENABLE_X64 is set by those who follow the losses in float64."""
+  config = _config(num_epochs=1, data__pipeline=pipeline, **_MODERN)
+  config.loss = {"name": "mam_softmax_class_ema+center_loss", "decay": 0.5}
+  with jax.enable_x64(True):
+    assert train_loop.train(config, tmp_path)
+    report = evaluate.evaluate_run(config, tmp_path)
+  assert np.isfinite(report["splits"]["test"]["loss"])
+  state = _restore(config, tmp_path, "last")
+  assert {leaf.dtype.itemsize for leaf in jax.tree.leaves(state)} == {4}
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from absl import logging
 
 from emosynth_jax.analysis import directions as of_params
 from emosynth_jax.utils import files, npz
+from emosynth_jax.utils.json_files import read_json
 
 # Files of one analysis, the record last: it marks the others as complete.
 _PICTURES = (".png", "_contour.png", "_surface.png")
@@ -131,11 +132,9 @@ def _read_same(stem: pathlib.Path, settings: Mapping[str, Any]) -> Found | None:
 def _record(stem: pathlib.Path) -> dict[str, Any] | None:
   """Reads a record; None if it is missing or damaged."""
   try:
-    record = json.loads(_with(stem, ".json").read_text())
+    return read_json(_with(stem, ".json"), {"settings": dict})
   except (OSError, ValueError):
     return None
-  whole = isinstance(record, dict) and isinstance(record.get("settings"), dict)
-  return record if whole else None
 
 
 def _same(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -1,6 +1,5 @@
 """Temperature calibration of a trained run, on its validation split."""
 
-import json
 import os
 import pathlib
 from typing import Any
@@ -12,8 +11,10 @@ from emosynth_jax.bundle.format import Bundle, from_record
 from emosynth_jax.bundle.logits import SPLIT_BATCH, compile_logits
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.metrics import calibration
+from emosynth_jax.training.finite import check_finite
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import files
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import digests, own_parts
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
@@ -129,14 +130,12 @@ def _read_calibrated(
   path: pathlib.Path, workdir: pathlib.Path
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
   """The stored calibration and its variables; None if it belongs to others."""
+  remedy = "delete it to calibrate again"
+  record = read_json(path, {"variables_crc32": int}, remedy=remedy)
   try:
-    record = json.loads(path.read_text())
     from_record(None, {}, record)
-    known = record["variables_crc32"]
   except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(
-      f"{path} is damaged ({error!r}): delete it to recalibrate"
-    ) from error
+    raise ValueError(f"{path} is damaged ({error}): {remedy}") from error
 
   if not (workdir / "checkpoints" / "best").is_dir():
     return None
@@ -147,7 +146,9 @@ def _read_calibrated(
     checkpoints.close()
 
   variables = restored and {name: dict(x) for name, x in restored._asdict().items()}
-  if not variables or digests.checksum(variables) != known:
+  if variables:
+    check_finite(variables, f"the best checkpoint of {workdir}")
+  if not variables or digests.checksum(variables) != record["variables_crc32"]:
     logging.info("%s belongs to another epoch: recalibrating.", path)
     return None
 

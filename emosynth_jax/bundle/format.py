@@ -21,6 +21,7 @@ import safetensors.numpy
 from emosynth_jax.bundle import checks as bundle_checks
 from emosynth_jax.config.stored import parse_config
 from emosynth_jax.utils import errors, files
+from emosynth_jax.utils.json_files import parse_json
 
 FORMAT = "emosynth_jax.bundle/1"
 DTYPES = ("float16", "float32")
@@ -75,16 +76,10 @@ def from_record(
       f"class_names: expected a list of names, got {record['class_names']!r}"
     )
 
-  height, width, channels = map(int, record["image_shape"])
-  if min(height, width, channels) < 1:
-    raise ValueError(
-      f"image_shape: expected positive sizes, got {record['image_shape']!r}"
-    )
-
   return Bundle(
     config=config,
     class_names=class_names,
-    image_shape=(height, width, channels),
+    image_shape=bundle_checks.read_shape(record),
     variables=variables,
     input_scale=bundle_checks.read_positive(record, "input_scale"),
     temperature=bundle_checks.read_positive(record, "temperature"),
@@ -181,7 +176,7 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
     with safetensors.safe_open(path, "np") as file:
       metadata = file.metadata() or {}
       tensors = {name: file.get_tensor(name) for name in file.keys()}
-  except (safetensors.SafetensorError, OSError) as error:
+  except (safetensors.SafetensorError, OSError, TypeError, KeyError) as error:
     raise ValueError(f"{path}: not a bundle, or damaged ({error})") from error
 
   if metadata.get("format") != FORMAT:
@@ -191,11 +186,12 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
     )
 
   try:
-    header = json.loads(metadata["header"])
+    header = parse_json(metadata["header"], "the header is damaged", {"config": dict})
     config = parse_config(header["config"])
+    bundle_checks.check_names(tensors)
     bundle = from_record(config, _to_variables(tensors), header)
     bundle_checks.check_arrays(bundle)
-  except (ValueError, KeyError, TypeError) as error:
+  except (ValueError, KeyError, TypeError, RecursionError) as error:
     raise ValueError(
       f"{path}: damaged, or written by another version ({_reason(error)}); recreate "
       "it from its run with python -m emosynth_jax.bundle"

@@ -6,6 +6,7 @@ from typing import Any
 from absl import flags
 
 from emosynth_jax.config import defaults, recipes
+from emosynth_jax.utils import config_files
 from emosynth_jax.utils.cli import fail
 from emosynth_jax.utils.nearest import did_you_mean
 
@@ -38,23 +39,10 @@ def parse_config_flags(argv: list[str]) -> list[str]:
     # A missing config file is an error only on access.
     flags.FLAGS.config.is_locked  # noqa: B018
     return arguments
-  except (flags.Error, OSError) as error:
+  except Exception as error:  # A config file is code, which may raise any error.
     if "--traceback" in argv:
       raise
-    # ml_collections quotes a whole traceback, whose last line says what is wrong.
-    fail(re.sub(r"^\w+Error: ", "", str(error).strip().splitlines()[-1].strip()))
-  except SyntaxError as error:
-    if "--traceback" in argv:
-      raise
-    fail(
-      f"--config: {error.filename}, line {error.lineno}: no Python file ({error.msg})"
-    )
-  except (AttributeError, KeyError) as error:
-    if "--traceback" in argv:
-      raise
-    changes = " ".join(flag for flag in argv if flag.startswith("--config."))
-    reason = str(error).partition(". Other fields")[0].strip("\"'")
-    fail(f"no such setting in {changes}: {reason}")
+    fail(config_files.describe_error(error, argv))
 
 
 def _check_settings(argv: list[str]) -> None:
@@ -71,6 +59,7 @@ def _check_settings(argv: list[str]) -> None:
       continue
     if name in sections or name in defaults.OPEN_PARTS:
       inner = sorted(each for each in known if each.startswith(f"{name}."))
+      inner.sort(key=lambda each: not each.endswith(".name"))
       fail(
         f"--config.{name}: a section of settings; name one of them, as "
         f"--config.{inner[0] if inner else f'{name}.NAME'}=..."

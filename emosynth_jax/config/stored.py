@@ -1,6 +1,5 @@
 """Reads configs stored by runs and bundles."""
 
-import json
 import os
 import pathlib
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import ml_collections
 
 from emosynth_jax.config import defaults, renamed
+from emosynth_jax.utils.json_files import read_json
 
 
 def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
@@ -33,7 +33,7 @@ def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
     )
 
   try:
-    return parse_config(json.loads(path.read_text()))
+    return parse_config(read_json(path))
   except ValueError as error:
     raise ValueError(f"{path} is damaged or of another version ({error})") from error
 
@@ -59,6 +59,8 @@ def parse_config(stored: dict[str, Any]) -> ml_collections.ConfigDict:
       holder[leaf] = ml_collections.ConfigDict(kept.pop(leaf))
     config.update(ml_collections.ConfigDict(stored))
     defaults.check_config(config)
+  except RecursionError as error:
+    raise ValueError("config: nested too deeply") from error
   except (ValueError, KeyError, AttributeError, TypeError) as error:
     raise ValueError(str(error)) from error
   return config

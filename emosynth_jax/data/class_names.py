@@ -7,13 +7,13 @@ EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"
 
 # Other spellings, casefolded, by the name that this project uses.
 _ALIASES = {
-  "angry": ("anger", "angriness"),
-  "disgust": ("disgusted", "disgusting", "disgustion"),
-  "fear": ("fearful", "afraid", "scared"),
-  "happy": ("happiness", "joy", "joyful", "smile", "smiling"),
+  "angry": ("anger", "angriness", "ang"),
+  "disgust": ("disgusted", "disgusting", "disgustion", "dis"),
+  "fear": ("fearful", "afraid", "scared", "fea"),
+  "happy": ("happiness", "joy", "joyful", "smile", "smiling", "hap"),
   "sad": ("sadness",),
-  "surprise": ("surprised", "suprise", "suprised"),
-  "neutral": ("neutrality", "calm"),
+  "surprise": ("surprised", "suprise", "suprised", "sur"),
+  "neutral": ("neutrality", "calm", "neu"),
   "contempt": ("contemptuous", "comtempt"),
   "not a face": ("nf", "not_a_face", "not-a-face"),
 }
@@ -68,3 +68,51 @@ def _by_canonical(names: Sequence[str]) -> dict[str, int]:
     if other != label:
       raise ValueError(f"class names {names[other]!r} and {name!r} mean the same class")
   return found
+
+
+def check_distinct(root: object, names: Sequence[str]) -> None:
+  """Checks that no two class folders are of one class.
+
+  Args:
+    root: the folder that holds them.
+    names: of the class folders.
+
+  Raises:
+    ValueError: naming both.
+  """
+  seen: dict[str, str] = {}
+  for name in names:
+    other = seen.setdefault(canonical(name), name)
+    if other != name:
+      raise ValueError(
+        f"{root}: two folders of the class {canonical(name)!r}, {other} and {name}; "
+        "keep one"
+      )
+
+
+def matches(names: Sequence[str], others: Sequence[str]) -> dict[int, int]:
+  """Matches the classes of two data sets by name.
+
+  Equal names match first, then names of the same class, as angry and Anger, where only
+  one on either side is left.
+
+  Args:
+    names: class names in label order.
+    others: likewise.
+
+  Returns:
+    Index in `names` to index in `others`, in the order of `names`.
+  """
+  found = {i: others.index(name) for i, name in enumerate(names) if name in others}
+  for i, name in enumerate(names):
+    like = [
+      [k for k, each in enumerate(side) if k not in taken and _same(each, name)]
+      for side, taken in ((names, found.keys()), (others, set(found.values())))
+    ]
+    if i not in found and len(like[0]) == len(like[1]) == 1:
+      found[i] = like[1][0]
+  return dict(sorted(found.items()))
+
+
+def _same(name: str, other: str) -> bool:
+  return canonical(name) == canonical(other)

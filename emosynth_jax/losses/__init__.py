@@ -143,6 +143,7 @@ __all__ = [
   "curricularface",
   "curricularface_logits",
   "curricularface_state",
+  "defaults_of",
   "deferred_reweighting",
   "double_am_softmax",
   "double_am_softmax_logits",
@@ -379,6 +380,21 @@ def get_loss(name: str | Callable[..., Any], **arguments: Any) -> Callable[..., 
     raise ValueError(f"loss {name!r} needs the argument {', '.join(missing)}")
 
   return functools.partial(loss, **arguments)
+
+
+def defaults_of(name: str | Callable[..., Any]) -> dict[str, Any]:
+  """The hyperparameters of the loss called `name` and their defaults.
+
+  Args:
+    name: the loss's name, as for `get_loss`.
+
+  Returns:
+    Name to default; `inspect.Parameter.empty` for one that must be given.
+
+  Raises:
+    ValueError: for an unknown name.
+  """
+  return hyperparameters(_resolve(name))
 
 
 def get_evaluation_logits(

@@ -78,6 +78,97 @@ def paired_difference(
   return {"mean": mean, "low": mean - half, "high": mean + half, "p_value": p_value}
 
 
+def mcnemar(ours: Sequence[bool], baseline: Sequence[bool]) -> dict[str, float]:
+  r"""McNemar's exact test of two classifiers on the same images.
+
+  Of the b images that only the first classifies correctly and the c that only the
+  second does, b is binomial with b + c trials of probability 1/2 where both have the
+  same accuracy. The two-sided p-value is :math:`\min(1, 2 P(X \le \min(b, c)))`.
+
+  Args:
+    ours: whether each of N images is classified correctly.
+    baseline: likewise, by the other classifier, paired by position.
+
+  Returns:
+    "only_ours" (b), "only_baseline" (c), and "p_value", 1 where b + c is 0. It covers
+    only the sampling of independent images, not the variation over seeds.
+
+  Raises:
+    ValueError: for lengths that differ, or no image.
+
+  References:
+    McNemar, "Note on the sampling error of the difference between correlated
+    proportions or percentages", 1947;
+    Dietterich, "Approximate Statistical Tests for Comparing Supervised Classification
+    Learning Algorithms", 1998
+  """
+  first, second = (np.asarray(each, bool) for each in (ours, baseline))
+  _check_pairs(first, second)
+  b, c = int((first & ~second).sum()), int((second & ~first).sum())
+  p_value = min(1.0, 2 * float(scipy.stats.binom.cdf(min(b, c), b + c, 0.5)))
+  return {"only_ours": b, "only_baseline": c, "p_value": p_value}
+
+
+def paired_bootstrap(
+  ours: Sequence[float],
+  baseline: Sequence[float],
+  *,
+  confidence: float = 0.95,
+  num_resamples: int = 10_000,
+  seed: int = 0,
+) -> dict[str, float]:
+  """Bootstrap confidence interval of a mean paired difference over images.
+
+  Images are drawn with replacement, each with both of its values; the interval is that
+  of the percentiles of the resamples' mean differences.
+
+  Args:
+    ours: N values, one an image, as 1 for right and 0 for wrong.
+    baseline: N values, paired with `ours` by position.
+    confidence: of the interval, in (0, 1).
+    num_resamples: number of resamples.
+    seed: of the draws.
+
+  Returns:
+    "mean", "low" and "high" of the difference. It covers only the sampling of
+    independent images, not the variation over seeds.
+
+  Raises:
+    ValueError: for lengths that differ, no image, values that are not finite, or a
+      confidence out of range.
+
+  References:
+    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13
+  """
+  first, second = (np.asarray(each, np.float64) for each in (ours, baseline))
+  _check_pairs(first, second)
+  if not 0 < confidence < 1:
+    raise ValueError(f"confidence: expected a number in (0, 1), got {confidence}")
+  if not (np.isfinite(first).all() and np.isfinite(second).all()):
+    raise ValueError("expected finite values")
+
+  # Equal differences are drawn together: their counts are multinomial.
+  differences, counts = np.unique(first - second, return_counts=True)
+  generator = np.random.Generator(np.random.PCG64(seed))
+  n = len(first)
+  drawn = generator.multinomial(n, counts / n, size=num_resamples)
+  means = drawn @ differences / n
+  tail = (1 - confidence) / 2
+  low, high = np.quantile(means, [tail, 1 - tail])
+  return {
+    "mean": float((first - second).mean()),
+    "low": float(low),
+    "high": float(high),
+  }
+
+
+def _check_pairs(ours: np.ndarray, baseline: np.ndarray) -> None:
+  if ours.ndim != 1 or ours.shape != baseline.shape or not len(ours):
+    raise ValueError(
+      f"expected pairs, at least one; got {ours.shape} and {baseline.shape} values"
+    )
+
+
 def proportion_interval(
   successes: int, total: int, confidence: float = 0.95
 ) -> tuple[float, float]:

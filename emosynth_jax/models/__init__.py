@@ -106,3 +106,26 @@ def build_model(
       arguments[argument] = int(value)
 
   return network(num_classes=num_classes, **arguments)
+
+
+def defaults_of(name: str | Callable[..., nn.Module]) -> dict[str, Any]:
+  """A network's arguments and their defaults.
+
+  Args:
+    name: as `build_model` takes it.
+
+  Returns:
+    Name to default, without `num_classes`; `inspect.Parameter.empty` for one that must
+    be given.
+
+  Raises:
+    ValueError: if the name is unknown; the message lists those known.
+  """
+  if not callable(name) and name not in MODELS:
+    raise ValueError(f"model: expected one of {sorted(MODELS)}, got {name!r}")
+  network = name if callable(name) else MODELS[name]
+  return {
+    parameter.name: parameter.default
+    for parameter in inspect.signature(network).parameters.values()
+    if parameter.name not in {"num_classes", *_OF_FLAX}
+  }

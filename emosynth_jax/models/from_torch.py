@@ -5,9 +5,7 @@ pixels in [0, 1] minus `IMAGENET_MEAN`, divided by `IMAGENET_STD`, per channel.
 """
 
 import pathlib
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +15,7 @@ import numpy as np
 
 from emosynth_jax.models._torch_names import torch_names
 from emosynth_jax.models.vgg import HEAD_SIDE, VGG19
+from emosynth_jax.utils import npz
 
 # Of ImageNet's training images in RGB, scaled to [0, 1]: used by nearly all published
 # weights of torchvision and timm.
@@ -216,17 +215,12 @@ def _read_safetensors(path):
     ) from error
   try:
     return safetensors.numpy.load_file(path)
-  except safetensors.SafetensorError as error:
+  except (safetensors.SafetensorError, OSError, KeyError, TypeError) as error:
     raise ValueError(f"{path}: damaged or not a safetensors file: {error}") from error
 
 
 def _read_npz(path):
-  try:
-    # numpy does not close a damaged file that it opened itself.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-      return dict(arrays)
-  except (ValueError, OSError, zipfile.BadZipFile) as error:
-    raise ValueError(f"{path}: damaged or not an npz file: {error}") from error
+  return npz.read_npz(path, problem=": damaged or not an npz file")
 
 
 def _read_torch(path):
@@ -240,17 +234,21 @@ def _read_torch(path):
 
   try:
     state = torch.load(path, map_location="cpu", weights_only=True)
-  except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+  except Exception as error:  # Damaged pickles raise any error.
     raise ValueError(
       f"{path}: damaged, or not a torch file with only a network's state_dict() "
       f"({type(error).__name__} above)"
     ) from error
 
   # Training scripts wrap the state dict.
+  if not isinstance(state, Mapping):
+    raise ValueError(f"{path}: expected a state_dict(), got {type(state).__name__}")
   for key in ("state_dict", "model"):
     if isinstance(state.get(key), Mapping):
       state = state[key]
-
+  arrays = {name: getattr(tensor, "numpy", None) for name, tensor in state.items()}
+  if wrong := [name for name, array in arrays.items() if array is None]:
+    raise ValueError(f"{path}: {wrong[0]}: expected an array")
   return {name: tensor.float().numpy() for name, tensor in state.items()}
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from emosynth_jax.utils import errors
+from emosynth_jax.utils import errors, listing
 
 IMAGE_SUFFIXES = frozenset(
   ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .gif .tif .tiff .webp .avif .jp2 .ppm "
@@ -177,14 +177,14 @@ def _find_in_folder(
   paths: list[pathlib.Path] = []
   troubles: list[OSError] = []
   for place, folders, files in os.walk(folder, onerror=troubles.append):
-    folders[:] = [name for name in folders if not name.startswith(".")]
+    folders[:] = [name for name in folders if not listing.is_litter(name)]
     passed_over["linked folder"] += sum(
       os.path.islink(os.path.join(place, name)) for name in folders
     )
     for name in files:
       path = pathlib.Path(place, name)
       suffix = path.suffix.lower()
-      if name.startswith("."):
+      if listing.is_litter(name):
         continue
       if name.lower().endswith(DRAWING_SUFFIXES):
         passed_over["drawn before"] += 1

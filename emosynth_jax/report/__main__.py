@@ -8,7 +8,8 @@ The page is one self-contained file, for screen, phone or print. Metrics are tho
 report.json; the network is rerun for what the report does not contain: the hardest
 images, Grad-CAM and the embedding of the reported split. A folder with a seeds.json
 stands for its seeds. For several runs, metrics are compared with the first run's,
-paired by seed, and no network is run. See docs/guides/reports.md.
+paired by seed, and no network is run; with --paired two runs are also tested against
+each other image by image. See docs/guides/reports.md.
 """
 
 from typing import Any
@@ -46,6 +47,12 @@ def define_flags() -> None:
     True,
     "Run the network, for the hardest images, Grad-CAM and the embedding. --noimages "
     "needs neither checkpoint nor data.",
+  )
+  flags.DEFINE_bool(
+    "paired",
+    False,
+    "For two runs, run both networks and test their difference over the images of the "
+    "reported split: McNemar's test and a paired bootstrap.",
   )
   flags.DEFINE_integer(
     "mistakes",

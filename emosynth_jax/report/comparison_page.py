@@ -20,13 +20,19 @@ _CURVES = (
 )
 
 
-def build(runs: Sequence[RunFiles], *, made_by: Mapping[str, Any]) -> str:
+def build(
+  runs: Sequence[RunFiles],
+  *,
+  made_by: Mapping[str, Any],
+  paired: Mapping[str, Any] | None = None,
+) -> str:
   """The HTML that compares runs.
 
   Args:
     runs: at least two, evaluated on the same images; runs whose configs differ only in
       the seed are one arm.
     made_by: of `provenance.provenance`.
+    paired: of `paired_images.compare`, of the second run against the first.
 
   Returns:
     The page.
@@ -51,7 +57,8 @@ def build(runs: Sequence[RunFiles], *, made_by: Mapping[str, Any]) -> str:
   context = {
     "kind": "Comparison of runs" if several else "Report of several seeds",
     "title": f"{report['data_set']}: {_title(arms)}",
-    "sections": _sections(several),
+    "sections": _sections(several, paired is not None),
+    "paired": paired,
     "made_by": made_by,
     "data_set": report["data_set"],
     "several": several,
@@ -271,11 +278,12 @@ def _title(arms: Sequence[Arm]) -> str:
   return (" against " if len(arms) == 2 else ", ").join(arm.label for arm in arms)
 
 
-def _sections(several: bool) -> list[tuple[str, str]]:
+def _sections(several: bool, paired: bool) -> list[tuple[str, str]]:
   return [
     ("protocol", "Protocol"),
     ("metrics", "Metrics"),
     *([("differences", "Differences")] if several else []),
+    *([("paired", "Image by image")] if paired else []),
     ("config", "Config"),
     ("training", "Training"),
     ("confusion", "Confusion"),

@@ -1,12 +1,12 @@
 """Loss landscape plots that other commands wrote to a run's workdir."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emosynth_jax.report import data_uri
 from emosynth_jax.report.run_files import RunFiles
 from emosynth_jax.utils import files as file_utils
+from emosynth_jax.utils.json_files import read_json
 
 # The plots of each record, by title.
 _PICTURES = {
@@ -101,12 +101,8 @@ def _settings(run: RunFiles, name: str) -> dict[str, Any] | None:
   path = run.workdir / f"{name}.json"
   if not path.is_file():
     return None
-  try:
-    settings = json.loads(path.read_text())["settings"]
-    missing = [key for key in _NEEDED if key not in settings]
-  except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"{path} is damaged ({error})") from error
-  if missing:
+  settings = read_json(path, {"settings": dict})["settings"]
+  if missing := [key for key in _NEEDED if key not in settings]:
     raise ValueError(f"{path} is damaged (without {', '.join(missing)})")
   return settings
 

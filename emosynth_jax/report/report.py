@@ -6,6 +6,7 @@ from typing import Any
 from emosynth_jax.report import (
   comparison_page,
   examples,
+  paired_images,
   predictions,
   run_files,
   run_page,
@@ -43,6 +44,8 @@ def write_page(given: Any) -> pathlib.Path:
   if given.output:
     output_files.check_output(given.output, "--output")
   workdirs = run_files.expand_workdirs(given.workdir)
+  if given.paired and len(workdirs) != 2:
+    raise ValueError(f"--paired: expected two runs, got {len(workdirs)}")
   if len(workdirs) > 1:
     _refuse_idle_flags(given, len(workdirs))
   runs = [run_files.read_run(workdir) for workdir in workdirs]
@@ -52,13 +55,31 @@ def write_page(given: Any) -> pathlib.Path:
     html = _page_of_one(runs[0], given)
   else:
     file = pathlib.Path(given.output or first / "comparison.html")
-    html = comparison_page.build(runs, made_by=provenance.provenance())
+    paired = _pair(runs, given) if given.paired else None
+    made_by = provenance.provenance()
+    html = comparison_page.build(runs, made_by=made_by, paired=paired)
   files.write_atomically(file, html.encode())
   return file
 
 
+def _pair(runs: list[run_files.RunFiles], given: Any) -> dict[str, Any]:
+  """The second run's network against the first's, image by image."""
+  baseline, ours = (
+    predictions.compute_answers(
+      run.workdir,
+      run.reported_split,
+      data_dir=given.data_dir,
+      batch_size=given.batch_size,
+    )
+    for run in runs
+  )
+  return paired_images.compare(ours, baseline)
+
+
 def _refuse_idle_flags(given: Any, number: int) -> None:
   idle = [name for name, value in _OF_ONE_RUN.items() if getattr(given, name) != value]
+  if given.paired:
+    idle = [name for name in idle if name not in ("data_dir", "batch_size")]
   if idle:
     listed = ", ".join("--noimages" if n == "images" else f"--{n}" for n in idle)
     raise ValueError(

@@ -1,6 +1,5 @@
 """Reads the files of a workdir for a report."""
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 from emosynth_jax.config import defaults, renamed
 from emosynth_jax.utils import files
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import metric_writer
 
 # Fields of a current report; one that lacks some was written by earlier code.
@@ -206,12 +206,7 @@ def _read_json(
 ) -> dict[str, Any]:
   if not path.is_file():
     raise FileNotFoundError(f"{path} is missing: {hint}")
-  try:
-    content = renamed.with_new_names(json.loads(path.read_text()))
-  except ValueError as error:
-    raise ValueError(f"{path} is damaged ({error})") from error
-  if not isinstance(content, dict):
-    raise ValueError(f"{path} is damaged (expected an object, got {content!r:.40})")
+  content = renamed.with_new_names(read_json(path))
   _check_keys(path, content, needed)
   return content
 

@@ -4,11 +4,11 @@ The sanity check is of `emosynth_jax.analysis.gradcam --sanity_check`, the delet
 `emosynth_jax.analysis.deletion`.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from emosynth_jax.report.run_files import RunFiles
+from emosynth_jax.utils.json_files import read_json
 
 SANITY_FILE, DELETION_FILE = "gradcam.json", "deletion.json"
 
@@ -37,8 +37,8 @@ def map_checks(run: RunFiles, variables_crc32: int | None = None) -> dict[str, A
     path = run.workdir / file
     if not path.is_file():
       continue
+    record = read_json(path)
     try:
-      record = json.loads(path.read_text())
       if reason := _other(run, record, variables_crc32):
         found["left_out"].append(f"{file} is {reason}: skipped.")
       else:

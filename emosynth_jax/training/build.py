@@ -3,7 +3,7 @@
 import functools
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -12,6 +12,7 @@ import ml_collections
 import optax
 
 from emosynth_jax import data, losses, models
+from emosynth_jax.config.types import check_types
 from emosynth_jax.data.augmentation import augment
 from emosynth_jax.models import network_inputs
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
@@ -63,12 +64,13 @@ def build_experiment(
   model_arguments["dtype"] = jnp.dtype(model_arguments["dtype"])
   loss, loss_arguments = resolve_loss(config)
 
+  network = resolve_model(config.model.name)
+  _check_types(config, network, loss)
+
   # A sub-center loss has several columns of the last layer for each class.
   num_outputs = num_classes * loss_arguments.get("sub_centers", 1)
   model_name = model_arguments.pop("name")
-  model = models.build_model(
-    resolve_model(model_name), num_classes=num_outputs, **model_arguments
-  )
+  model = models.build_model(network, num_classes=num_outputs, **model_arguments)
   if own_code.is_own(model_name):
     check_network(model, model_name, image_shape, num_outputs)
   if config.input.mean:
@@ -107,6 +109,12 @@ def build_experiment(
   )
 
 
+def _check_types(config: ml_collections.ConfigDict, network: Any, loss: Any) -> None:
+  """Checks the types of a network's and a loss's arguments."""
+  check_types("config.model", config.model, models.defaults_of(network))
+  check_types("config.loss", config.loss, losses.defaults_of(loss))
+
+
 def check_parts(config: ml_collections.ConfigDict) -> None:
   """Checks a config's names and their arguments, before any data is read.
 
@@ -119,9 +127,11 @@ def check_parts(config: ml_collections.ConfigDict) -> None:
   """
   arguments = dict(config.model)
   name = arguments.pop("name")
-  models.build_model(resolve_model(name), num_classes=2, **arguments)
-  loss, arguments = resolve_loss(config)
-  losses.get_evaluation_logits(loss, **arguments)
+  network = resolve_model(name)
+  loss, loss_arguments = resolve_loss(config)
+  _check_types(config, network, loss)
+  models.build_model(network, num_classes=2, **arguments)
+  losses.get_evaluation_logits(loss, **loss_arguments)
   losses.init_state(loss, num_classes=2, dim=2)
   data.check_options(config.data.name, config.data.options)
 

@@ -14,13 +14,16 @@ import ml_collections
 import numpy as np
 from absl import logging
 
+from emosynth_jax.data import class_names as spellings
 from emosynth_jax.data import fingerprints
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.models import from_torch
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
 from emosynth_jax.training import build
+from emosynth_jax.training.finite import check_finite
 from emosynth_jax.training.state import TrainState, copy_for_ema
-from emosynth_jax.workdir.checkpoints import Checkpoints
+from emosynth_jax.utils.json_files import read_json
+from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
 
 _LAST_LAYER = "logits"  # See models.build_model.
 # Settings of a network that may differ: they affect training, not the architecture.
@@ -37,9 +40,10 @@ def init_from(
 ) -> TrainState:
   """Transfers parameters and batch statistics from a trained run.
 
-  In the last layer the columns of the classes that both runs have, matched by name, are
-  transferred; those of other classes keep their initialization. The optimizer state is
-  reset, and averages of the variables start from the transferred values.
+  In the last layer the columns of the classes that both runs have, matched by name (see
+  `class_names.matches`), are transferred; those of other classes keep their
+  initialization. The optimizer state is reset, and averages of the variables start from
+  the transferred values.
 
   Args:
     workdir: the folder of the trained run.
@@ -77,6 +81,7 @@ def init_from(
 
   new = {"params": state.params, "batch_stats": state.batch_stats}
   old = variables._asdict()
+  check_finite(old, f"config.init_from: the best checkpoint of {workdir}")
   _check_same_network(workdir, _flatten(old), _flatten(new), old_model, model)
   params = dict(old["params"])
   for names, layers in ((old_names, old["params"]), (class_names, state.params)):
@@ -88,22 +93,28 @@ def init_from(
         "loss in one of the runs, or random initialization"
       )
 
-  common = [name for name in class_names if name in old_names]
-  to = np.array([class_names.index(name) for name in common], int)
-  of = np.array([old_names.index(name) for name in common], int)
+  matches = spellings.matches(class_names, old_names)
+  to = np.array([*matches], int)
+  of = np.array([*matches.values()], int)
   params[_LAST_LAYER] = jax.tree.map(
     lambda x, y: jnp.asarray(x).at[..., to].set(jnp.asarray(y)[..., of]),
     state.params[_LAST_LAYER],
     params[_LAST_LAYER],
   )
-  fresh = [name for name in class_names if name not in old_names]
+  taken = [
+    class_names[i]
+    + (f" (from {old_names[k]})" if class_names[i] != old_names[k] else "")
+    for i, k in matches.items()
+  ]
+  fresh = [name for i, name in enumerate(class_names) if i not in matches]
+  unused = [name for k, name in enumerate(old_names) if k not in matches.values()]
   logging.info(
     "Initialized from the best checkpoint of %s. Classes transferred: %s; new: %s; "
     "unused: %s.",
     workdir,
-    ", ".join(common) or "none",
+    ", ".join(taken) or "none",
     ", ".join(fresh) or "none",
-    ", ".join(name for name in old_names if name not in class_names) or "none",
+    ", ".join(unused) or "none",
   )
   ema = None if state.ema is None else copy_for_ema(params, old["batch_stats"])
   return state.replace(params=params, batch_stats=old["batch_stats"], ema=ema)
@@ -134,6 +145,7 @@ def start_from_file(
   converted = from_torch.load_pretrained(
     pathlib.Path(path), network, state.variables, keep=keep
   )
+  check_finite(converted.variables, f"config.pretrained.file: {path}")
   params = jax.tree.map(jnp.asarray, converted.variables["params"])
   batch_stats = jax.tree.map(jnp.asarray, converted.variables.get("batch_stats", {}))
   logging.info(
@@ -156,7 +168,10 @@ def start_from_file(
 def _read_run(workdir: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
   """The data's fingerprint and `config.model` of a trained run."""
   contents = []
-  for name in ("data.json", "config.json"):
+  for name, fields in (
+    ("data.json", {"train": {"class_names": [str]}}),
+    ("config.json", {"model": {"name": str}}),
+  ):
     path = workdir / name
     if not path.is_file():
       raise FileNotFoundError(
@@ -164,10 +179,9 @@ def _read_run(workdir: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
         "missing"
       )
     try:
-      contents.append(json.loads(path.read_text()))
+      contents.append(read_json(path, fields))
     except ValueError as error:
-      raise ValueError(f"config.init_from: {path} is damaged ({error})") from error
-
+      raise ValueError(f"config.init_from: {error}") from error
   data, config = contents
   return data, config["model"]
 
@@ -216,6 +230,29 @@ def _flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
   return flax.traverse_util.flatten_dict(dict(tree), sep="/")
 
 
+def _check_best(
+  state: TrainState, shapes: TrainState, checkpoints: Checkpoints, steps_per_epoch: int
+) -> None:
+  """Checks that the run's best checkpoint is there, before anything is trained."""
+  if not int(state.best_epoch):
+    return
+  step = int(state.best_epoch) * steps_per_epoch
+  try:
+    best = checkpoints.restore("best", shapes)
+  except CheckpointError:
+    best = None
+  if best is not None and int(best.step) == step:
+    return
+  if step == int(state.step):  # The last one is the best one.
+    checkpoints.save("best", state)
+    return
+  raise CheckpointError(
+    f"{checkpoints.path('best')} lacks a sound best checkpoint, of epoch "
+    f"{int(state.best_epoch)} (step {step}): restore it from a copy, or train in "
+    "another --workdir"
+  )
+
+
 def restore_or_create(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
@@ -223,11 +260,22 @@ def restore_or_create(
   checkpoints: Checkpoints,
   training: Dataset,
 ) -> TrainState:
-  """The state to start from."""
-  state = checkpoints.restore("last", build.state_shapes(experiment))
+  """The state to start from; best checkpoints of later steps are removed.
+
+  Raises:
+    CheckpointError: if the last checkpoints are damaged, or the best one is.
+  """
+  shapes = build.state_shapes(experiment)
+  state = checkpoints.restore("last", shapes)
   if state is not None:
+    steps_per_epoch = len(training) // config.batch_size
+    # A run that was stopped before an epoch's validation comes to its best one again.
+    is_validated = int(state.step) < (int(state.epoch) + 1) * steps_per_epoch
+    checkpoints.rewind(int(state.step) if is_validated else int(state.step) - 1)
+    _check_best(state, shapes, checkpoints, steps_per_epoch)
     logging.info("Resuming from step %d in %s.", state.step, workdir)
     return state
+  checkpoints.rewind(0)
 
   state = build.create_state(experiment, config.seed)
   if config.init_from:

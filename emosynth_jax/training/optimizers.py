@@ -1,5 +1,6 @@
 """Optimizers and learning rate schedules."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -211,12 +212,15 @@ def build_plateau(
   )
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def update_plateau(
   plateau: optax.GradientTransformationExtraArgs,
   state: optax.OptState,
-  validation_loss: float,
+  validation_loss: jax.Array | float,
 ) -> optax.OptState:
   """The plateau's state after an epoch.
+
+  Compiled once: outside of `jit`, optax's `lax.cond` would be compiled at each call.
 
   Args:
     plateau: as `build_plateau` makes it.

@@ -11,6 +11,7 @@ from emosynth_jax.config.stored import read_config
 from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.training import build, run_header
+from emosynth_jax.training.finite import check_finite
 from emosynth_jax.training.state import TrainState
 from emosynth_jax.workdir import own_parts
 from emosynth_jax.workdir import record as run_record
@@ -45,7 +46,7 @@ def load_best(
 
   Raises:
     FileNotFoundError: if the folder holds no best checkpoint, or the data is missing.
-    ValueError: for data that is not the run's.
+    ValueError: for data that is not the run's, or parameters that are not finite.
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
   workdir = pathlib.Path(workdir)
@@ -77,9 +78,10 @@ def load_best(
 
   if state is None:
     raise FileNotFoundError(
-      f"{workdir}: no epoch was finished, so there is no best checkpoint"
+      f"{checkpoints.path('best')} holds no checkpoint: no epoch was finished, or it "
+      "was deleted"
     )
-
+  check_finite(state.evaluation_variables, f"the best checkpoint of {workdir}")
   return BestCheckpoint(experiment, state, datasets)
 
 

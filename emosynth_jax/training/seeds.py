@@ -1,6 +1,5 @@
 """Runs several seeds of one config."""
 
-import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from emosynth_jax.config import defaults, renamed
 from emosynth_jax.parallel import concurrent_runs, distributed
 from emosynth_jax.training import epoch
 from emosynth_jax.utils import files
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.utils.stop_signal import StopSignal
 from emosynth_jax.workdir import seed_summary
 
@@ -90,6 +90,15 @@ def run_seeds(
   return [files.to_jsonable(reports[seed], "report") for seed in seeds]
 
 
+# Fields of report.json that tell whether a run is complete.
+_NEEDED = {
+  "epochs_trained": int,
+  "best_epoch": int,
+  "config": dict,
+  "batch_invariance": {"passed": bool},
+}
+
+
 def finished_report(
   config: ml_collections.ConfigDict, workdir: str | os.PathLike
 ) -> dict[str, Any] | None:
@@ -105,10 +114,10 @@ def finished_report(
   """
   path = pathlib.Path(workdir) / "report.json"
   try:
-    report = renamed.with_new_names(json.loads(path.read_text()))
+    report = renamed.with_new_names(read_json(path, _NEEDED))
     done, best = report["epochs_trained"], report["best_epoch"]
     settings, invariant = report["config"], report["batch_invariance"]["passed"]
-  except (FileNotFoundError, ValueError, KeyError):
+  except (FileNotFoundError, ValueError):
     return None
 
   wanted = files.to_jsonable(config.to_dict())

@@ -114,7 +114,7 @@ def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
     (state.params, state.batch_stats, state.opt_state, state.loss_state, state.ema),
   )
 
-  return state.replace(
+  new = state.replace(
     step=state.step + 1,
     params=params,
     batch_stats=batch_stats,
@@ -131,6 +131,8 @@ def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
       count=batch.labels.shape[0],
     ),
   )
+  # Under JAX_ENABLE_X64 sums and float constants would turn into 64 bits.
+  return jax.tree.map(lambda x, old: x.astype(old.dtype), new, state)
 
 
 def _draw_inputs(

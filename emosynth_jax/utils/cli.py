@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -172,6 +173,20 @@ def mistakes_in_one_line(
     if show_traceback:
       raise
     fail(error)
+  except (AssertionError, RuntimeError) as error:
+    if show_traceback or not _is_of_backend(error):
+      raise
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    fail(
+      f"JAX finds no device for JAX_PLATFORMS={platforms} ({error or 'none there'}): "
+      "unset it, or set JAX_PLATFORMS=cpu"
+    )
+
+
+def _is_of_backend(error: BaseException) -> bool:
+  """Returns whether JAX raised an error on its search for devices."""
+  frames = traceback.extract_tb(error.__traceback__)
+  return bool(frames) and frames[-1].filename.endswith("xla_bridge.py")
 
 
 def start_logging() -> None:

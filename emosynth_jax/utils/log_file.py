@@ -14,7 +14,7 @@ from absl import logging as absl_logging
 NAME = "log.txt"
 
 # Loggers of libraries that log each of their steps.
-_CHATTY = ("orbax", "xla_bridge", "dataset_info", "font_manager")
+_CHATTY = ("xla_bridge", "dataset_info", "font_manager")
 # XLA's warning that a compilation takes more than two minutes, between lines of stars.
 _SLOW_COMPILE = re.compile(
   r"^.*slow_operation_alarm.*\n(?:\s*\n)?(?:\*{8,}\n(?:[^*].*\n)*\*{8,}\n(?:\s*\n)?)?",
@@ -29,7 +29,12 @@ _is_separate = False
 
 
 def is_ours(record: logging.LogRecord) -> bool:
-  """Returns whether a log line is of this project, or a library's error."""
+  """Returns whether a log line is of this project, or a library's error.
+
+  Not those of Orbax, which raises each of them as well, after several tracebacks.
+  """
+  if "orbax" in record.pathname:
+    return False
   return record.levelno >= logging.ERROR or not any(
     name in record.pathname for name in _CHATTY
   )

@@ -12,11 +12,12 @@ on any number of processes and devices.
 import dataclasses
 import os
 import pathlib
+import re
 import shutil
 import sys
 import threading
 import weakref
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
 import jax
@@ -26,13 +27,16 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from emosynth_jax.parallel import distributed
-from emosynth_jax.utils import errors
+from emosynth_jax.utils import errors, files
 from emosynth_jax.workdir import digests
 
 # Orbax numbers saves by one counter per process, which it rereads within a save: of two
 # concurrent saves in two threads (concurrent seeds), one would wait for the other's
 # folders, for five minutes, and fail.
 _SAVE = threading.Lock()
+
+# Name of the records' digest; the arrays' names are paths, which begin with a dot.
+_RECORDS = "metrics.jsonl"
 
 
 class CheckpointError(errors.UserError):
@@ -55,7 +59,14 @@ class _Averages(NamedTuple):
 class Checkpoints:
   """The checkpoints of one workdir."""
 
-  def __init__(self, workdir: str | os.PathLike, *, keep: int, read_only: bool = False):
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    *,
+    keep: int,
+    read_only: bool = False,
+    digest_records: Callable[[], str] | None = None,
+  ):
     """Opens the checkpoints; nothing is written yet.
 
     Args:
@@ -63,11 +74,15 @@ class Checkpoints:
       keep: number of last checkpoints to keep.
       read_only: does not modify the folder, including unfinished saves and damaged
         checkpoints: for an evaluation during training.
+      digest_records: digest of the records up to now, which every last checkpoint
+        stores, see `stored_records`.
     """
+    self._digest_records = digest_records
     self._read_only = read_only
     self._digested: weakref.ref[Any] | None = None
     self._digests: dict[str, str] = {}
     self._root = pathlib.Path(workdir).resolve() / "checkpoints"
+    _silence_abandoned_tasks()
     self._managers = {
       kind: ocp.CheckpointManager(
         self._root / kind,
@@ -102,12 +117,13 @@ class Checkpoints:
       if not replace:
         return
       manager.delete(step)
-      return
 
     digest = self._digest_once(state)
+    if kind == "last" and self._digest_records is not None:
+      digest = digest | {_RECORDS: self._digest_records()}
     # The next step donates the state's buffers while the writer still reads them.
     state = jax.tree.map(jnp.copy, state)
-    with _SAVE:
+    with _SAVE, files.writing(self._root):
       manager.save(
         step,
         args=ocp.args.Composite(
@@ -116,6 +132,14 @@ class Checkpoints:
         ),
         force=True,
       )
+
+  def path(self, kind: str) -> pathlib.Path:
+    """The folder of a kind's checkpoints."""
+    return self._root / kind
+
+  def stored_records(self, step: int) -> str:
+    """The digest of the records at the last checkpoint of a step; "" if unknown."""
+    return _read_json(self._managers["last"], step).get(_RECORDS, "")
 
   def _digest_once(self, state: Any) -> dict[str, str]:
     # An epoch's end often saves one state as both kinds.
@@ -161,7 +185,6 @@ class Checkpoints:
       # All processes skip a checkpoint that one process cannot read.
       if not distributed.largest(state is None)[0]:
         return state
-      _silence_abandoned_readers()
       if self._read_only:
         logging.error(
           "The checkpoint %s is damaged (%s). Using the previous one.", path, reason
@@ -242,7 +265,6 @@ class Checkpoints:
         return variables
       except Exception as error:  # A damaged file may raise any error.
         reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
-      _silence_abandoned_readers()
       path = self._root / kind / str(step)
       logging.error("The checkpoint %s is damaged (%s).", path, reason)
 
@@ -266,15 +288,17 @@ class Checkpoints:
   def _is_of_another_network(self, manager, step: int, like: Any) -> bool:
     """Returns whether a checkpoint is intact but has other paths, shapes or types."""
     try:
-      paths = _read_digest(manager, step)
-      stored = jax.tree.leaves(manager.item_metadata(step)["state"].tree)
-      shapes = sorted(f"{array.dtype}{tuple(array.shape)}" for array in stored)
+      digest = _read_digest(manager, step)
+      stored = _forms(manager.item_metadata(step)["state"].tree)
     except Exception:  # It is damaged.
       return False
-    leaves = jax.tree_util.tree_leaves_with_path(_as_stored(like, paths))
-    return set(paths) != {jax.tree_util.keystr(path) for path, _ in leaves} or (
-      shapes != sorted(f"{leaf.dtype}{tuple(leaf.shape)}" for _, leaf in leaves)
-    )
+    # Two files tell the arrays; where they disagree, one of them is damaged.
+    told = {_plain(path): form for path, form in digests.forms(digest).items()}
+    if told.keys() != stored.keys() or any(
+      form and form != stored[path] for path, form in told.items()
+    ):
+      return False
+    return stored != _forms(_as_stored(like, digest))
 
   def rewind(self, step: int) -> None:
     """Deletes best checkpoints of steps after `step`, from which a run resumes.
@@ -289,19 +313,40 @@ class Checkpoints:
   def wait(self) -> None:
     """Waits until all saves are on disk."""
     for manager in self._managers.values():
-      manager.wait_until_finished()
+      with files.writing(self._root):
+        manager.wait_until_finished()
 
   def close(self) -> None:
     """Waits for saves and closes the folders."""
     for manager in self._managers.values():
-      manager.close()
+      with files.writing(self._root):
+        manager.close()
+
+
+def _read_json(manager, step: int) -> dict[str, str]:
+  """What is stored beside the arrays: their digests, and that of the records."""
+  return manager.restore(step, args=ocp.args.Composite(digest=ocp.args.JsonRestore()))[
+    "digest"
+  ]
 
 
 def _read_digest(manager, step: int) -> dict[str, str]:
   """The stored digest of each array, by its path."""
-  return manager.restore(step, args=ocp.args.Composite(digest=ocp.args.JsonRestore()))[
-    "digest"
-  ]
+  stored = _read_json(manager, step)
+  return {path: digest for path, digest in stored.items() if path != _RECORDS}
+
+
+def _forms(tree: Any) -> dict[str, str]:
+  """Dtype and shape of each array of a tree, by plain path."""
+  return {
+    _plain(jax.tree_util.keystr(path)): f"{leaf.dtype}{tuple(leaf.shape)}"
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def _plain(path: str) -> str:
+  """A path without its punctuation: Orbax makes dictionaries of named tuples."""
+  return "/".join(re.findall(r"\w+", path))
 
 
 def _as_stored(like: Any, paths: Container[str]) -> Any:
@@ -329,21 +374,26 @@ def _variables(fields: dict[str, Any]) -> Variables:
   return Variables(fields["params"], fields.get("batch_stats") or {})
 
 
-def _silence_abandoned_readers() -> None:
-  """Suppresses the tracebacks that would bury the report of a damaged checkpoint.
+def _silence_abandoned_tasks() -> None:
+  """Suppresses tracebacks that would bury the report of a damaged or failed checkpoint.
 
-  When one array fails, Orbax abandons the readers of all the others, each of which
-  would print a traceback when it is garbage-collected.
+  When one array fails, Orbax abandons the readers or writers of all the others, each of
+  which would print a traceback when it is garbage-collected.
   """
-  show = sys.unraisablehook
+  if sys.unraisablehook is not _show_unraisable:
+    global _shown_by
+    _shown_by = sys.unraisablehook
+    sys.unraisablehook = _show_unraisable
 
-  def hook(unraisable):
-    code = getattr(unraisable.object, "cr_code", None)
-    is_reader = "orbax" in getattr(code, "co_filename", "")
-    if not is_reader and "Event loop is closed" not in str(unraisable.exc_value):
-      show(unraisable)
 
-  sys.unraisablehook = hook
+_shown_by: Callable[[Any], Any] = sys.unraisablehook
+
+
+def _show_unraisable(unraisable: Any) -> None:
+  code = getattr(unraisable.object, "cr_code", None)
+  is_task = "orbax" in getattr(code, "co_filename", "")
+  if not is_task and "Event loop is closed" not in str(unraisable.exc_value):
+    _shown_by(unraisable)
 
 
 def _fields(state: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import concurrent.futures
 import hashlib
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ def compute(state: Any) -> dict[str, str]:
     state: a tree of arrays, of any shapes, perhaps on several processes.
 
   Returns:
-    The SHA-256 of each array's dtype, shape and bytes, by path.
+    The SHA-256 of each array's dtype, shape and bytes, then dtype and shape, by path.
   """
   leaves, _ = jax.tree_util.tree_flatten_with_path(state)
   # In threads, as hashing releases the GIL: at full width a state is 0.5 GB, and an
@@ -27,17 +28,30 @@ def compute(state: Any) -> dict[str, str]:
   with concurrent.futures.ThreadPoolExecutor() as threads:
     digests = {
       jax.tree_util.keystr(path): threads.submit(
-        _digest_array, np.ascontiguousarray(mesh.whole(leaf))
+        _digest_array, np.ascontiguousarray(mesh.whole(leaf)), tuple(leaf.shape)
       )
       for path, leaf in leaves
     }
     return {path: digest.result() for path, digest in digests.items()}
 
 
-def _digest_array(array: np.ndarray) -> str:
+def _digest_array(array: np.ndarray, shape: tuple[int, ...]) -> str:
+  # The shape of the contiguous array, which is (1,) for a scalar.
   digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
   digest.update(array.view(np.uint8).data if array.size else b"")
-  return digest.hexdigest()
+  return f"{digest.hexdigest()} {array.dtype}{shape}"
+
+
+def forms(stored: Mapping[str, str]) -> dict[str, str]:
+  """Dtype and shape of each array, by path, as `compute` appends them.
+
+  Args:
+    stored: of `compute`; those of earlier versions have none.
+
+  Returns:
+    By path, as "float32(3, 4)"; "" where it is not stored.
+  """
+  return {path: digest.partition(" ")[2] for path, digest in stored.items()}
 
 
 def check(state: Any, expected: dict[str, str]) -> None:
@@ -51,7 +65,12 @@ def check(state: Any, expected: dict[str, str]) -> None:
     ValueError: with the path of an array that differs.
   """
   found = compute(state)
-  if wrong := sorted(k for k in found if found[k] != expected.get(k)):
+
+  # Earlier versions stored no form beside the digest, which has it too.
+  def same(digest: str, other: str) -> bool:
+    return other in (digest, digest.partition(" ")[0])
+
+  if wrong := sorted(k for k in found if not same(found[k], expected.get(k, ""))):
     raise ValueError(f"the digest of {wrong[0]} does not match")
 
 

@@ -6,6 +6,7 @@ is byte-identical in every run of the same program, also if killed and resumed.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import logging
@@ -93,6 +94,22 @@ class MetricWriter:
     self._metrics.rewind(step)
     self._timing.rewind(step)
 
+  def digest(self) -> str:
+    """SHA-256 of metrics.jsonl; a checkpoint stores it, for `check`."""
+    return self._metrics.digest()
+
+  def check(self, *, num_epochs: int, digest: str = "") -> None:
+    """Checks metrics.jsonl, rewound to a checkpoint, against that checkpoint.
+
+    Args:
+      num_epochs: epochs done at the checkpoint, each of which has a record.
+      digest: `digest` at the checkpoint; "" if it is unknown.
+
+    Raises:
+      ValueError: if records are missing or were changed.
+    """
+    self._metrics.check(num_epochs, digest)
+
   def close(self) -> None:
     """Flushes the TensorBoard events; the JSON files are always flushed."""
     writer, self._tensorboard = self._tensorboard, None
@@ -162,12 +179,30 @@ class _JsonLines:
 
     record = {"step": step, **dict(sorted(scalars.items()))}
     line = json.dumps(files.to_jsonable(record), allow_nan=False)
-    with self._path.open("ab") as file:
+    with files.writing(self._path), self._path.open("ab") as file:
       file.write(line.encode() + b"\n")
       file.flush()
       os.fsync(file.fileno())
 
     self._last_step = step
+
+  def digest(self) -> str:
+    content = self._path.read_bytes() if self._path.exists() else b""
+    return hashlib.sha256(content).hexdigest()
+
+  def check(self, number: int, digest: str) -> None:
+    content = self._path.read_bytes() if self._path.exists() else b""
+    found = sum(1 for _ in _whole_lines(self._path, content))
+    if found != number:
+      problem = f"has records of {found} epochs, the last checkpoint is of {number}"
+    elif digest and digest != self.digest():
+      problem = "is not as it was at the last checkpoint"
+    else:
+      return
+    raise ValueError(
+      f"{self._path} {problem}: restore the file from a copy, or train in another "
+      "--workdir; --mode=eval still evaluates this one"
+    )
 
   def rewind(self, step: int | None) -> None:
     """Keeps the complete lines up to `step` (all of them for None)."""

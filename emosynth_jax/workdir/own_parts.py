@@ -18,6 +18,7 @@ from absl import flags, logging
 
 from emosynth_jax.config import defaults
 from emosynth_jax.utils import files, own_code
+from emosynth_jax.utils.json_files import read_json
 
 FOLDER = "own_parts"
 _INDEX = "index.json"
@@ -213,12 +214,8 @@ def _read_index(workdir: str | os.PathLike) -> dict[str, Any]:
   path = pathlib.Path(workdir) / FOLDER / _INDEX
   if not path.is_file():
     return {}
-  try:
-    index = json.loads(path.read_text())
-    for entry in index.values():
-      str(entry["name"]), str(entry["file"]), dict(entry["sha256"])
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ValueError(f"{path} is damaged ({error!r})") from error
+  entry = {"name": str, "file": str, "sha256": dict}
+  index = read_json(path, dict.fromkeys(read_json(path), entry))
   if unknown := sorted({_split_setting(key)[0] for key in index} - set(SETTINGS)):
     raise ValueError(f"{path} is damaged: unknown settings {unknown}")
   return index

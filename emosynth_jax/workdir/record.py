@@ -18,6 +18,7 @@ from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.parallel import distributed
 from emosynth_jax.utils import files, log_file
+from emosynth_jax.utils.json_files import read_json, read_json_lines
 from emosynth_jax.workdir import provenance
 
 
@@ -94,9 +95,17 @@ def write_fingerprint(found: Mapping[str, Any], workdir: str | os.PathLike) -> N
 
 
 def read_fingerprint(workdir: str | os.PathLike) -> dict[str, Any]:
-  """The content of a workdir's data.json; empty if there is none."""
+  """The fingerprint in a workdir's data.json, by split; empty if there is no such file.
+
+  Raises:
+    ValueError: if it is damaged.
+  """
   path = pathlib.Path(workdir) / "data.json"
-  return json.loads(path.read_text()) if path.exists() else {}
+  if not path.exists():
+    return {}
+  remedy = "delete it if config.data is that of the run, or use another --workdir"
+  found = read_json(path, remedy=remedy)
+  return read_json(path, dict.fromkeys(found, dict), remedy=remedy)
 
 
 def check_same_data(
@@ -195,10 +204,29 @@ def keep_provenance(
 
 
 def read_provenance(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-  """The lines of provenance.jsonl; empty if the workdir has no such file."""
+  """The lines of provenance.jsonl; empty if the workdir has no such file.
+
+  Raises:
+    ValueError: if a line is damaged.
+  """
   path = pathlib.Path(workdir) / "provenance.jsonl"
-  lines = path.read_text().splitlines() if path.exists() else []
-  return [json.loads(line) for line in lines]
+  if not path.exists():
+    return []
+  remedy = "restore it from a copy, or delete it"
+  lines = read_json_lines(path, {"step": int, "commit": str}, remedy=remedy)
+  if not lines:
+    raise ValueError(f"{path} is damaged (empty): {remedy}")
+  return lines
+
+
+def check_readable(workdir: str | os.PathLike) -> None:
+  """Checks the records of a workdir that a training reads only later, or at its end.
+
+  Raises:
+    ValueError: if data.json or provenance.jsonl is damaged.
+  """
+  read_fingerprint(workdir)
+  read_provenance(workdir)
 
 
 def check_same_config(
@@ -216,14 +244,8 @@ def check_same_config(
   path = pathlib.Path(workdir) / "config.json"
   if not path.exists():
     return
-
-  try:
-    old = comparable_settings(json.loads(path.read_text()))
-  except (ValueError, AttributeError):
-    raise ValueError(
-      f"{path} is damaged: delete it to continue with the settings of this command"
-    ) from None
-
+  remedy = "delete it to continue with the settings of this command"
+  old = comparable_settings(read_json(path, remedy=remedy))
   new = comparable_settings(json.loads(json.dumps(config.to_dict())))
   free = settings.affecting("report", "cost")
   # A cosine ends with the last epoch: more epochs would change every step.

@@ -1,6 +1,5 @@
 """Summary of several seeds of one config, and comparison with another config's."""
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from emosynth_jax.config import renamed, settings
 from emosynth_jax.data import fingerprints
 from emosynth_jax.metrics import statistics
 from emosynth_jax.utils import text_table
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import record as run_record
 
 # Path of each metric in a split's summary; optional ones are last.
@@ -106,7 +106,7 @@ def summarize(
     ValueError: if the seeds were not trained on the same data.
   """
   first = reports[0]
-  data = [json.loads((pathlib.Path(w) / "data.json").read_text()) for w in workdirs]
+  data = [read_json(pathlib.Path(w) / "data.json") for w in workdirs]
   check_same_data(data, workdirs)
   splits = {}
   for name, summary in first["splits"].items():
@@ -227,11 +227,7 @@ def read_summary(workdir: str | os.PathLike) -> dict[str, Any]:
     raise FileNotFoundError(
       f"{path} is missing: --compare expects the folder of another command with --seeds"
     )
-
-  try:
-    return renamed.with_new_names(json.loads(path.read_text()))
-  except ValueError as error:
-    raise ValueError(f"{path} is damaged ({error})") from error
+  return renamed.with_new_names(read_json(path))
 
 
 def _values_of(figure, seeds, wanted):

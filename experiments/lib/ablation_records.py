@@ -6,6 +6,7 @@ from typing import Any
 
 from emosynth_jax.metrics import classification
 from emosynth_jax.utils import files
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import provenance
 
 
@@ -32,13 +33,10 @@ def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
 def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
   """Writes the common protocol, or raises an error if the folder has another one."""
   if path.exists():
-    try:
-      before = dict(json.loads(path.read_text()))
-    except (TypeError, ValueError):
-      raise ValueError(
-        f"{path} is damaged: use another --workdir, or delete the file if the "
-        "settings are unchanged"
-      ) from None
+    before = read_json(
+      path,
+      remedy="use another --workdir, or delete the file if the settings are unchanged",
+    )
     changed = [k for k in protocol if before.get(k) != protocol[k]]
     if changed:
       raise ValueError(

@@ -7,7 +7,6 @@ test-time augmentation.
 """
 
 import functools
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from absl import flags, logging
 from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
 from emosynth_jax.utils import cli, files
+from emosynth_jax.utils.json_files import read_json
 from experiments.lib import comparison, comparison_report, comparison_rows, face_report
 from experiments.lib.comparison_rows import Row
 from experiments.lib.face_report import LOSSES, Run
@@ -88,7 +88,7 @@ def collect(
       runs.append(Run(row.label.partition(", fold")[0], unit, report, folder))
   data: dict[str, Any] = {}
   for run in runs:
-    own = json.loads((run.folder / "data.json").read_text())
+    own = read_json(run.folder / "data.json")
     if data.setdefault(run.unit, own) != own:
       raise ValueError(
         f"{run.folder} was trained on different data than its pair: delete the older "

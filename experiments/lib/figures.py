@@ -4,7 +4,6 @@ Every image has a text file of the same name, with the runs, seeds, commands and
 behind it.
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from absl import flags
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.report import run_files
 from emosynth_jax.utils import cli, files
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import metric_writer, provenance
 from emosynth_jax.workdir import record as run_record
 
@@ -116,7 +116,7 @@ def describe_runs(workdirs: Sequence[str]) -> list[str]:
   lines = []
   for workdir in map(pathlib.Path, workdirs):
     read_config(workdir)
-    config = json.loads((workdir / "config.json").read_text())
+    config = read_json(workdir / "config.json")
     epochs = len(metric_writer.read_records(workdir / "metrics.jsonl"))
     trained = run_record.read_provenance(workdir)
 

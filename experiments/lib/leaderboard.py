@@ -9,6 +9,7 @@ from emosynth_jax.config import renamed
 from emosynth_jax.metrics import statistics
 from emosynth_jax.report import run_files
 from emosynth_jax.utils import text_table
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import seed_summary
 from experiments.lib.literature import Claim
 
@@ -87,10 +88,7 @@ def _read_report(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / "report.json"
   if not path.is_file():
     raise FileNotFoundError(f"{path} is missing: the run is not finished")
-  try:
-    return renamed.with_new_names(json.loads(path.read_text()))
-  except ValueError as error:
-    raise ValueError(f"{path} is damaged ({error})") from error
+  return renamed.with_new_names(read_json(path))
 
 
 def _entry(reports: Sequence[Mapping[str, Any]]) -> Entry:

@@ -3,7 +3,6 @@
 docs/notes/loss_study.md is the protocol, written before the first run.
 """
 
-import json
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ import ml_collections
 from emosynth_jax import losses
 from emosynth_jax.config import defaults, recipes
 from emosynth_jax.metrics import statistics
+from emosynth_jax.utils.json_files import read_json
 
 # Learning rates of which each loss gets its own.
 RATES = (5e-4, 2e-3, 8e-3)
@@ -187,10 +187,11 @@ def full_runs(
 def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
   """Reads what a run's folder says: finished with its metrics, diverged, or None."""
   if (folder / "diverged.json").is_file():
-    return {"state": "diverged", **json.loads((folder / "diverged.json").read_text())}
+    return {"state": "diverged", **read_json(folder / "diverged.json")}
   if not (folder / "report.json").is_file():
     return None
-  report = json.loads((folder / "report.json").read_text())
+  fields = {"best_epoch": int, "splits": dict}
+  report = read_json(folder / "report.json", fields)
   return {"state": "finished", "best_epoch": report["best_epoch"], **report["splits"]}
 
 

@@ -266,9 +266,12 @@ def test_every_file_that_cannot_be_decoded_is_named(tmp_path):
   (tmp_path / "train" / "a" / "text.JPG").write_text("not an image")
   (tmp_path / "train" / "a" / ".hidden.png").write_text("left alone")
   (tmp_path / "notes.txt").write_text("left alone")
+  (tmp_path / "__MACOSX").mkdir()
+  (tmp_path / "__MACOSX" / "cut.png").write_text("left alone")
   with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
     archive.writestr("test/b/good.png", content)
     archive.writestr("test/b/empty.png", b"")
+    archive.writestr("__MACOSX/test/b/good.png", b"left alone")
   problems = unreadable.find_unreadable(tmp_path)
   assert len(problems) == 3
   for problem, name in zip(

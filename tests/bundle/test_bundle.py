@@ -281,7 +281,10 @@ def test_damaged_and_other_files(workdir, tmp_path):
     ("class_names", [], "class_names: expected a list of names"),
     ("class_names", [1, 2, 3], "class_names: expected a list of names"),
     ("image_shape", [4, 4, 0], "image_shape: expected positive sizes"),
-    ("image_shape", [4, 4], "damaged"),
+    ("image_shape", [4, 4], "image_shape: expected positive sizes"),
+    ("image_shape", [10**6, 10**6, 1], "image_shape: expected at most"),
+    ("temperature", 10**400, "temperature: expected a number above 0"),
+    ("input_scale", -(10**400), "input_scale: expected a number above 0"),
   ],
 )
 def test_a_header_that_can_not_be(workdir, tmp_path, field, value, message):
@@ -360,3 +363,46 @@ def test_arrays_of_another_network(workdir, tmp_path, change, message):
 def test_a_bundle_wants_a_suffix(workdir):
   with pytest.raises(ValueError, match=r"ends in \.safetensors"):
     make_bundle.make(str(workdir), "network.bin", dtype="float16", data_dir=None)
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("[" * 100_000, "recursion"),
+    ('{"config": ' + '{"a":' * 700 + "1" + "}" * 701, "damaged"),
+    ("[]", "content: expected an object"),
+    ('{"config": 3}', "config: expected an object"),
+  ],
+  ids=["nested", "nested config", "list", "no config"],
+)
+def test_a_header_of_any_json_is_refused(tmp_path, text, message):
+  path = tmp_path / "network.safetensors"
+  metadata = {"format": bundle.FORMAT, "header": text}
+  safetensors.numpy.save_file({"a": np.zeros(1)}, path, metadata)
+  with pytest.raises(ValueError, match=message) as caught:
+    bundle.read_bundle(path)
+  assert str(path) in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("names", "message"),
+  [
+    (["params"], "array 'params': expected a path as params/LAYER/kernel"),
+    (["weights/kernel"], "array 'weights/kernel': expected a path"),
+    (["params//kernel"], "array 'params//kernel': expected a path"),
+    (["params/logits"], "array 'params/logits': there is an array 'params/logits/"),
+    (["batch_stats"], "array 'batch_stats': expected a path"),
+  ],
+)
+def test_an_array_by_an_impossible_name_is_named(workdir, tmp_path, names, message):
+  network = calibrate.read_workdir(workdir)
+  path = tmp_path / "network.safetensors"
+  bundle.write_bundle(path, network, dtype="float32")
+  with safetensors.safe_open(path, "np") as file:
+    metadata = file.metadata()
+  more = {name: np.zeros(1, np.float32) for name in names}
+  safetensors.numpy.save_file(safetensors.numpy.load_file(path) | more, path, metadata)
+  with pytest.raises(ValueError, match=message) as caught:
+    bundle.read_bundle(path)
+  assert str(path) in str(caught.value)

@@ -9,8 +9,9 @@ import ml_collections
 import pytest
 
 from emosynth_jax import losses, models
-from emosynth_jax.config import defaults, settings
+from emosynth_jax.config import defaults, settings, types
 from emosynth_jax.config import variants as config_variants
+from emosynth_jax.training import build
 
 _CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 _FILES = sorted(path.stem for path in _CONFIGS.glob("*.py"))
@@ -301,3 +302,42 @@ def test_a_part_that_became_a_value_is_refused():
   config = _with("plateau", ml_collections.ConfigDict())
   with pytest.raises(ValueError, match=r"config.plateau: settings .* are missing"):
     defaults.check_config(config)
+
+
+@pytest.mark.parametrize(
+  ("section", "changes", "expected"),
+  [
+    ("model", {"dense_features": ("a", "b")}, r"model\.dense_features: .*whole number"),
+    ("model", {"dense_features": 64}, r"model\.dense_features: .*, got 64"),
+    ("model", {"width": "wide"}, r"model\.width: expected a number.*got 'wide'"),
+    ("model", {"name": "resnet18", "norm_momentum": "a"}, r"model\.norm_momentum: "),
+    ("loss", {"name": "arcface", "scale": "a"}, r"loss\.scale: expected a number"),
+    ("loss", {"name": "arcface", "easy_margin": 3}, r"easy_margin: expected True or"),
+  ],
+)
+def test_arguments_of_another_type_are_named(section, changes, expected):
+  config = defaults.get_default_config()
+  part = {} if "name" in changes else config[section].to_dict()
+  if section == "model":
+    part |= {"dtype": "float32"}
+  config[section] = ml_collections.ConfigDict(part | changes)
+  with pytest.raises(ValueError, match=expected):
+    _build(config)
+
+
+@pytest.mark.parametrize("key", ["mean", "std"])
+def test_words_for_numbers_are_named(key):
+  config = defaults.get_default_config()
+  config.input[key] = ("a",)
+  with pytest.raises(ValueError, match=rf"config\.input\.{key}: .*got \('a',\)"):
+    defaults.check_config(config)
+
+
+def _build(config):
+  defaults.check_config(config)
+  build.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
+
+
+def test_a_number_for_each_class_is_an_argument_too():
+  types.check_types("config.loss", {"alpha": (0.1, 0.9)}, {"alpha": 1.0})
+  types.check_types("config.loss", {"scale": 30, "steps": [1]}, {"scale": 1.0})

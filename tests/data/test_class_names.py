@@ -2,7 +2,14 @@
 
 import pytest
 
-from emosynth_jax.data.class_names import EXPRESSIONS, canonical, shared
+from emosynth_jax.data.class_names import (
+  _ALIASES,
+  EXPRESSIONS,
+  canonical,
+  check_distinct,
+  matches,
+  shared,
+)
 from emosynth_jax.data.datasets import ck_plus, fer2013, synthetic_faces
 
 
@@ -28,8 +35,8 @@ def test_canonical_names_stay_as_they_are():
   assert tuple(map(canonical, EXPRESSIONS)) == EXPRESSIONS
   assert fer2013.CLASS_NAMES == synthetic_faces.CLASS_NAMES == EXPRESSIONS
   # CK+48's folders, whose contempt is counted as neutral by that loader alone.
-  for folder, name in ck_plus.FOLDERS.items():
-    assert canonical(folder) == ("contempt" if folder == "contempt" else name)
+  names = {canonical(folder) for folder in ck_plus.FOLDERS}
+  assert names == {*EXPRESSIONS, "contempt"} - {"neutral"}
 
 
 def test_classes_are_paired_by_name_and_the_rest_is_listed():
@@ -43,3 +50,26 @@ def test_classes_are_paired_by_name_and_the_rest_is_listed():
 def test_two_spellings_of_one_class_in_a_data_set_are_an_error():
   with pytest.raises(ValueError, match="'anger' and 'Angry' mean the same class"):
     shared(("anger", "Angry"), EXPRESSIONS)
+
+
+def test_no_alias_is_of_two_classes():
+  names = [alias for name, others in _ALIASES.items() for alias in (name, *others)]
+  assert len(names) == len(set(names))
+
+
+def test_equal_names_match_before_similar_ones():
+  # happy is there itself, so that happiness is another class.
+  assert matches(["happy", "sad"], ["happiness", "happy", "Sadness"]) == {
+    0: 1,
+    1: 2,
+  }
+  # Two that could be it: none is.
+  assert matches(["joy"], ["happy", "happiness"]) == {}
+  assert matches(["happy", "joy"], ["happiness"]) == {}
+  assert matches(["a", "b"], ["b"]) == {1: 0}
+
+
+def test_two_folders_of_one_class_are_named():
+  check_distinct("root", ["angry", "Cat", "0"])
+  with pytest.raises(ValueError, match="root: two folders of the class 'sad', sad and"):
+    check_distinct("root", ["sad", "Sadness"])

@@ -95,3 +95,11 @@ def test_a_temperature_stays_within_its_bounds():
 def test_refusals(logits, labels, error, message):
   with pytest.raises(error, match=message):
     calibration.fit_temperature(logits, labels)
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
+  """Of the bins (b/15, (b+1)/15], 1/3 is in the fifth and 0.35 in the sixth."""
+  logits = np.log([[1 / 3, 1 / 3, 1 / 3], [0.35, 0.325, 0.325]])
+  # The first is right and the second wrong: in one bin, their gaps would cancel.
+  found = calibration.expected_calibration_error(logits, np.array([0, 1]), 1.0)
+  assert found == pytest.approx((2 / 3 + 0.35) / 2)

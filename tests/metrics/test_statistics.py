@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from emosynth_jax.metrics.statistics import (
   holm,
+  mcnemar,
   mean_and_deviation,
+  paired_bootstrap,
   paired_difference,
   proportion_interval,
 )
@@ -127,3 +129,71 @@ def test_a_proportion_of_nothing_and_mistakes():
     proportion_interval(4, 3)
   with pytest.raises(ValueError, match=r"confidence: expected .* got 95"):
     proportion_interval(1, 3, 95)
+
+
+def _paired(b, c, both=5, neither=3):
+  """Right and wrong of two classifiers, b images by the first alone."""
+  ours = [1] * b + [0] * c + [1] * both + [0] * neither
+  baseline = [0] * b + [1] * c + [1] * both + [0] * neither
+  return ours, baseline
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_scipys_binomial_test(b, c):
+  result = mcnemar(*_paired(b, c))
+  assert (result["only_ours"], result["only_baseline"]) == (b, c)
+  expected = scipy.stats.binomtest(b, b + c).pvalue if b + c else 1.0
+  assert result["p_value"] == pytest.approx(expected, rel=1e-10)
+
+
+def test_mcnemar_by_hand():
+  # 2 (1 + 6) / 2^6, P(X <= 1) of six coins, twice.
+  assert mcnemar(*_paired(5, 1))["p_value"] == pytest.approx(14 / 64)
+
+
+def test_paired_bootstrap_has_the_interval_of_the_normal_limit():
+  ours, baseline = _paired(220, 150, both=2500, neither=700)
+  found = paired_bootstrap(ours, baseline)
+  differences = np.subtract(ours, baseline)
+  error = differences.std() / math.sqrt(len(differences))
+  assert found["mean"] == pytest.approx(70 / 3570)
+  for name, sign in (("low", -1), ("high", 1)):
+    expected = 70 / 3570 + sign * scipy.stats.norm.ppf(0.975) * error
+    assert found[name] == pytest.approx(expected, abs=0.05 * error)
+
+
+def test_paired_bootstrap_draws_images_as_scipys_does():
+  rng = np.random.default_rng(0)
+  ours, baseline = rng.normal(0.3, 1, 40), rng.normal(0, 1, 40)
+  found = paired_bootstrap(ours, baseline, confidence=0.9, num_resamples=40_000)
+  reference = scipy.stats.bootstrap(
+    (ours, baseline),
+    lambda x, y, axis: (x - y).mean(axis=axis),
+    paired=True,
+    n_resamples=40_000,
+    confidence_level=0.9,
+    method="percentile",
+    rng=np.random.default_rng(1),
+  ).confidence_interval
+  np.testing.assert_allclose([found["low"], found["high"]], reference, atol=0.01)
+  assert paired_bootstrap(ours, baseline) == paired_bootstrap(ours, baseline)
+
+
+def test_equal_classifiers_have_no_difference():
+  ours, _ = _paired(3, 4)
+  assert paired_bootstrap(ours, ours) == {"mean": 0.0, "low": 0.0, "high": 0.0}
+  assert mcnemar(ours, ours)["p_value"] == 1.0
+
+
+@pytest.mark.parametrize("test", [mcnemar, paired_bootstrap])
+def test_what_is_not_paired_by_image_is_refused(test):
+  for ours, baseline in (([], []), ([1], [1, 0]), ([[1]], [[0]])):
+    with pytest.raises(ValueError, match="expected pairs, at least one"):
+      test(ours, baseline)
+
+
+def test_what_is_not_finite_has_no_bootstrap():
+  with pytest.raises(ValueError, match="expected finite values"):
+    paired_bootstrap([1.0, math.nan], [0.0, 1.0])
+  with pytest.raises(ValueError, match=r"confidence: expected a number in \(0, 1\)"):
+    paired_bootstrap([1.0], [0.0], confidence=1.0)

@@ -195,7 +195,7 @@ def test_lines_on_a_full_disk_are_an_error_that_names_them(tmp_path):
 def test_a_report_on_a_full_disk_is_an_error_that_names_it(tmp_path):
   path = tmp_path / "report.json"
   files.write_report(path, {"a": 1})
-  with pytest.raises(OSError, match=r"report\.json'"), _full_disk(1000):
+  with pytest.raises(OSError, match=r"report\.json"), _full_disk(1000):
     files.write_report(path, {"a": "b" * 5000})
   assert json.loads(path.read_text()) == {"a": 1}
   assert list(tmp_path.iterdir()) == [path]

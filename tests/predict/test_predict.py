@@ -99,6 +99,19 @@ def test_below_the_least_confidence_there_is_no_label(network, file):
     assert (prediction.label == "uncertain") == (confidence < least)
 
 
+def test_the_least_confidence_itself_is_enough_for_a_label(file):
+  images = list(np.asarray(tiny_network.random_images(4)[0]))
+  (sure,), *_ = predict.Predictor(file, faces="none").predict(images)
+  for least, expected in (
+    (sure.confidence, False),
+    (np.nextafter(sure.confidence, 1), True),
+  ):
+    predictor = predict.Predictor(file, faces="none", min_confidence=float(least))
+    (same,), *_ = predictor.predict(images)
+    assert same.confidence == sure.confidence
+    assert (same.label == "uncertain") == expected
+
+
 @pytest.fixture
 def fake_detector(monkeypatch):
   detector = tiny_predictor.FakeDetector()

@@ -4,19 +4,21 @@ import base64
 import io
 import re
 import shutil
+import types
 
 import html_rules
 import jax
 import made_up_run
 import numpy as np
 import pytest
+import scipy.stats
 import sklearn.metrics
 import tiny_network
 import tiny_run
 from PIL import Image
 
 from emosynth_jax.analysis.gradcam import grad_cam
-from emosynth_jax.report import predictions, render, report
+from emosynth_jax.report import paired_images, predictions, render, report
 from emosynth_jax.workdir import digests
 
 _TOTAL = tiny_run.TOTAL
@@ -281,3 +283,54 @@ def test_flags_that_several_runs_take_no_notice_of_are_refused(tmp_path):
     with pytest.raises(ValueError, match=f"^--{name}: no effect on a page of 2"):
       report.write_page(_flags(*workdirs, **{name: value}))
   assert not (workdirs[0] / "comparison.html").exists()
+
+
+def test_two_runs_are_tested_image_by_image(run, tmp_path, monkeypatch):
+  workdirs = [tmp_path / "a", tmp_path / "b"]
+  for workdir, loss in zip(workdirs, ("mse", "cross_entropy"), strict=True):
+    made_up_run.write_run(workdir, loss=loss)
+  labels = np.arange(12) % 3
+  # The first is wrong on five images, the second on the last of these.
+  wrong = {"a": [0, 1, 2, 3, 4], "b": [4]}
+
+  def answers(workdir, split, *, data_dir, batch_size):
+    guess = labels.copy()
+    guess[wrong[workdir.name]] += 1
+    dataset = types.SimpleNamespace(
+      images=np.zeros((12, 4, 4, 1), np.uint8), labels=labels, class_names=("a", "b")
+    )
+    network = types.SimpleNamespace(dataset=dataset)
+    return predictions.Answers(network, np.zeros((12, 1)), np.eye(4)[guess])
+
+  monkeypatch.setattr(predictions, "compute_answers", answers)
+  given = _flags(*workdirs, paired=True, batch_size=2, data_dir="x")
+  html = report.write_page(given).read_text()
+  text = html_rules.text_of(html_rules.check(html))
+  assert "on the same 12 images" in text
+  # Four coins that all fall alike: 2 / 2^4, of which the page has two digits.
+  assert "<td>4</td><td>0</td><td>0.12</td>" in html
+  found = paired_images.compare(
+    *(answers(w, "test", data_dir=None, batch_size=1) for w in reversed(workdirs))
+  )
+  assert (found["only_ours"], found["only_baseline"]) == (4, 0)
+  assert found["difference"] == pytest.approx(4 / 12)
+  assert found["p_value"] == pytest.approx(scipy.stats.binomtest(4, 4).pvalue)
+
+
+def test_image_by_image_takes_two_runs_on_the_same_images(run, tmp_path):
+  with pytest.raises(ValueError, match="--paired: expected two runs, got 1"):
+    report.write_page(_flags(run[0], paired=True))
+  labels = np.arange(3)
+  several = []
+  for value, classes in ((0, "abc"), (1, "abc"), (0, "abd")):
+    dataset = types.SimpleNamespace(
+      images=np.full((3, 4, 4, 1), value, np.uint8),
+      labels=labels,
+      class_names=tuple(classes),
+    )
+    network = types.SimpleNamespace(dataset=dataset)
+    several.append(predictions.Answers(network, np.zeros((3, 1)), np.eye(3)))
+  with pytest.raises(ValueError, match="other images or labels"):
+    paired_images.compare(several[0], several[1])
+  with pytest.raises(ValueError, match="other classes"):
+    paired_images.compare(several[0], several[2])

@@ -90,6 +90,7 @@ def flags_of(*workdirs, **changes):
     "output": None,
     "audit": None,
     "images": True,
+    "paired": False,
     "mistakes": 12,
     "embedded": 2000,
     "layer": None,

@@ -95,6 +95,14 @@ def test_columns_follow_the_names_and_new_classes_stay_random(run, old, caplog):
     assert part in caplog.text
 
 
+def test_columns_follow_other_names_of_the_classes(run, old, caplog):
+  with caplog.at_level(logging.INFO):
+    state = _init(run, ("Fearful", "Anger", "sadness"))
+  kernel = np.asarray(old.params["logits"]["kernel"])
+  np.testing.assert_array_equal(state.params["logits"]["kernel"], kernel[:, [2, 0, 1]])
+  assert "Fearful (from fear), Anger (from angry), sadness (from sad)" in caplog.text
+
+
 @pytest.mark.parametrize(
   ("network", "message"),
   [

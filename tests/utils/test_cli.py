@@ -90,3 +90,24 @@ def test_a_closed_pipe_is_no_mistake(code):
   os.close(writing)
   assert done.stderr == ""
   assert done.returncode == cli.CLOSED_PIPE
+
+
+@pytest.mark.parametrize("platform", ["cuda", "rocm", "nonsense", "tpu"])
+def test_a_platform_without_a_device_is_named(platform):
+  program = (
+    "from emosynth_jax.utils import cli\nimport jax\n"
+    "with cli.mistakes_in_one_line(False):\n  jax.devices()"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", program],
+    env={**os.environ, "JAX_PLATFORMS": platform},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  if done.returncode == 0:
+    pytest.skip(f"there is a {platform} here")
+  error = done.stderr.strip().splitlines()[-1]
+  assert error.startswith(f"error: JAX finds no device for JAX_PLATFORMS={platform} (")
+  assert error.endswith("unset it, or set JAX_PLATFORMS=cpu")
+  assert "Traceback" not in done.stderr

@@ -3,6 +3,7 @@
 import base64
 import concurrent.futures
 import functools
+import hashlib
 import json
 import logging
 import pathlib
@@ -16,6 +17,7 @@ import orbax.checkpoint as ocp
 import pytest
 import tiny_network
 
+from emosynth_jax.workdir import digests
 from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
 
 # Wide enough for an array file of its own: small arrays lie within the index.
@@ -147,7 +149,9 @@ def test_the_best_is_on_disk_before_a_last_that_speaks_of_it(tmp_path, monkeypat
 def test_rewinding_forgets_best_states_of_the_future_alone(tmp_path):
   _save(tmp_path, ("best", 4), ("last", 4), ("best", 8), keep=5)
   checkpoints = Checkpoints(tmp_path, keep=5)
-  checkpoints.rewind(6)
+  checkpoints.rewind(8)
+  assert _steps(tmp_path, "best") == [4, 8]
+  checkpoints.rewind(4)
   checkpoints.close()
   assert _steps(tmp_path, "best") == [4]
   assert _steps(tmp_path) == [4]
@@ -245,6 +249,33 @@ def test_no_damaged_file_changes_a_number(saved, tmp_path, damage, caplog):
     fallbacks += int(restored.step) == 1
     assert _is_reported(caplog, "last-2") == (int(restored.step) == 1)
   assert fallbacks >= 3
+
+
+@pytest.mark.parametrize(
+  "other",
+  [
+    jnp.zeros((2, 3), jnp.int32),
+    jnp.zeros((3, 2), jnp.float32),
+    jnp.zeros(6, jnp.float32),
+    jnp.zeros((2, 6), jnp.bfloat16),
+  ],
+)
+def test_equal_bytes_of_another_type_or_shape_have_another_digest(other):
+  (own,) = digests.compute([jnp.zeros((2, 3), jnp.float32)]).values()
+  (found,) = digests.compute([other]).values()
+  assert found.split()[0] != own.split()[0]
+  with pytest.raises(ValueError, match=r"the digest of .* does not match"):
+    digests.check([other], {"[0]": own})
+
+
+def test_digests_of_earlier_versions_are_read():
+  """They had no dtype and shape beside them; the hash, hashlib's here, has both."""
+  array = jnp.arange(3, dtype=jnp.int32)
+  digest = hashlib.sha256(b"int32(3,)" + np.asarray(array).tobytes()).hexdigest()
+  digests.check([array], {"[0]": digest})
+  digests.check([array], {"[0]": f"{digest} int32(3,)"})
+  with pytest.raises(ValueError, match="does not match"):
+    digests.check([array], {"[0]": digest[:-1]})
 
 
 def test_a_digest_that_belongs_to_other_arrays_is_damage(workdir, caplog):

@@ -311,3 +311,30 @@ def test_events_that_fail_later_do_not_stop_the_run(tmp_path, monkeypatch, caplo
   messages = [record.getMessage() for record in caplog.records]
   assert messages == ["TensorBoard events stop at step 1"]
   assert [record["step"] for record in _lines(tmp_path / "metrics.jsonl")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("step", "kept"), [(3, [2]), (4, [2, 4]), (5, [2, 4])])
+def test_the_record_of_the_step_itself_is_kept(tmp_path, step, kept):
+  with metric_writer.MetricWriter(tmp_path) as writer:
+    for each in (2, 4, 6):
+      writer.write(each, {"loss": 1.0})
+    writer.rewind(step)
+  records = metric_writer.read_records(tmp_path / "metrics.jsonl")
+  assert [record["step"] for record in records] == kept
+
+
+def test_records_are_compared_with_what_a_checkpoint_knows(tmp_path):
+  with metric_writer.MetricWriter(tmp_path) as writer:
+    writer.check(num_epochs=0)
+    writer.write(2, {"loss": 1.0})
+    digest = writer.digest()
+    writer.write(4, {"loss": 0.5})
+    writer.rewind(2)
+    writer.check(num_epochs=1, digest=digest)
+    writer.check(num_epochs=1)
+    with pytest.raises(ValueError, match=r"records of 1 epochs, the last .* of 2"):
+      writer.check(num_epochs=2, digest=digest)
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text().replace("1.0", "1.5"))
+    with pytest.raises(ValueError, match="is not as it was at the last checkpoint"):
+      writer.check(num_epochs=1, digest=digest)

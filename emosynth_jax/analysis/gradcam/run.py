@@ -10,7 +10,6 @@ Writes into the workdir:
 """
 
 import functools
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +24,7 @@ from emosynth_jax.analysis.gradcam import sanity_check
 from emosynth_jax.parallel import batched_map
 from emosynth_jax.training.restore import load_network
 from emosynth_jax.utils import files, npz, progress
+from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import digests, provenance
 
 
@@ -132,7 +132,7 @@ def _stored_sanity(path: pathlib.Path, settings: Mapping[str, Any]) -> dict[str,
   """An earlier sanity check of the same maps, which takes minutes, or None."""
   found: dict[str, Any] = {"sanity_check": None, "sanity_check_of": None}
   try:
-    stored = json.loads(path.read_text())
+    stored = read_json(path)
     if all(stored[key] == value for key, value in settings.items()):
       found = {key: stored[key] for key in found}
   except (OSError, ValueError, KeyError, TypeError):

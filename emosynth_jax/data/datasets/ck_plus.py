@@ -27,25 +27,19 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from emosynth_jax.data import class_names
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.datasets import _ckextended
 from emosynth_jax.data.datasets.fer2013 import CLASS_NAMES
 from emosynth_jax.data.datasets.folds import rows_of_split, stratified_group_folds
 from emosynth_jax.data.images import decoding, face_crop, face_detector
 from emosynth_jax.data.images import files as image_files
+from emosynth_jax.utils import listing
 
 # The codes of the emotion files as FER-2013's class names; 2 is contempt.
 CODES = ("neutral", "angry", "neutral", "disgust", "fear", "happy", "sad", "surprise")
-# The class folders of CK+48.
-FOLDERS = {
-  "anger": "angry",
-  "contempt": "neutral",
-  "disgust": "disgust",
-  "fear": "fear",
-  "happy": "happy",
-  "sadness": "sad",
-  "surprise": "surprise",
-}
+# The class folders of CK+48; any other name of a class is read too.
+FOLDERS = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
 NUM_FRAMES = 981  # Three of each of the 327 labeled sequences, in either layout.
 SPLITS = ("train", "validation", "test")
 PROTOCOLS = ("by_subject", "by_frame_leaky", "usage_leaky")
@@ -177,7 +171,7 @@ def _find_table(data_dir: pathlib.Path) -> pathlib.Path | None:
   """Finds ckextended.csv."""
   if data_dir.is_file() and data_dir.suffix == ".csv":
     return data_dir
-  folders = [data_dir / name for name in _PLACES]
+  folders = listing.places(data_dir, _PLACES)
   return next(
     (f / _ckextended.FILE for f in folders if (f / _ckextended.FILE).is_file()), None
   )
@@ -185,13 +179,16 @@ def _find_table(data_dir: pathlib.Path) -> pathlib.Path | None:
 
 def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
   """Finds the folder of either layout; also returns whether it is CK+48."""
-  folders = [data_dir / name for name in _PLACES]
+  folders = listing.places(data_dir, _PLACES)
   for folder in folders:
     if (folder / _IMAGES).is_dir() and (folder / _EMOTION).is_dir():
       return folder, False
 
   for folder in [folder / name for folder in folders for name in ("", _CK48)]:
-    if (folder / "contempt").is_dir():
+    if folder.is_dir() and any(
+      path.is_dir() and class_names.canonical(path.name) == "contempt"
+      for path in listing.visible(folder)
+    ):
       return folder, True
   if (table := _find_table(data_dir)) is not None:
     raise ValueError(
@@ -201,10 +198,11 @@ def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
     )
 
   raise FileNotFoundError(
-    f"no CK+ at {data_dir}: looked for {_IMAGES}/ with {_EMOTION}/, and for {_CK48}/, "
-    "there and in its subfolders ck_plus and CK+. The data set is available to "
-    "researchers from its authors under a signed agreement: see "
-    "https://www.jeffcohn.net/Resources/ (University of Pittsburgh). Unpack "
+    f"no CK+ at {data_dir} ({listing.describe(data_dir)}): looked for {_IMAGES}/ with "
+    f"{_EMOTION}/, and for {_CK48}/, there and in its subfolders, ck_plus and CK+ "
+    "first. The data set is available to researchers from its authors under a signed "
+    "agreement: see https://www.jeffcohn.net/Resources/ (University of Pittsburgh). "
+    "Unpack "
     "extended-cohn-kanade-images.zip and Emotion_labels.zip there, and Landmarks.zip "
     "for crop='landmarks'"
   )
@@ -215,7 +213,7 @@ def _official_frames(root: pathlib.Path) -> list[_Frame]:
   frames = []
   for folder in _folders(root / _EMOTION):
     for sequence in _folders(folder):
-      files = image_files.visible(sequence)
+      files = listing.visible(sequence)
       if not files:  # So it has no label.
         continue
       if len(files) > 1:
@@ -258,7 +256,7 @@ def _sequence_images(
   if not folder.is_dir():
     raise FileNotFoundError(f"{folder} is missing, but its label {label} exists")
 
-  paths = image_files.visible(folder)
+  paths = listing.visible(folder)
   for path in paths:
     match = _FRAME.fullmatch(path.name)
     if not match or match.group(1, 2) != (subject, sequence):
@@ -276,13 +274,17 @@ def _sequence_images(
 def _ck48_frames(root: pathlib.Path) -> list[_Frame]:
   frames: list[_Frame] = []
   seen: dict[str, pathlib.Path] = {}
-  for folder in _folders(root):
-    if folder.name not in FOLDERS:
+  folders = _folders(root)
+  class_names.check_distinct(root, [folder.name for folder in folders])
+  for folder in folders:
+    name = class_names.canonical(folder.name)
+    class_name = "neutral" if name == "contempt" else name
+    if class_name not in CLASS_NAMES:
       raise ValueError(
         f"{folder}: unknown class folder; expected {', '.join(FOLDERS)}. Read folders "
         "of other names with the data set 'image_folder'"
       )
-    for path in image_files.visible(folder):
+    for path in listing.visible(folder):
       match = _FRAME.fullmatch(path.name)
       if not match:
         raise ValueError(
@@ -292,8 +294,7 @@ def _ck48_frames(root: pathlib.Path) -> list[_Frame]:
       if path.name in seen:
         raise ValueError(f"{path}: duplicate of the frame {seen[path.name]}")
       seen[path.name] = path
-      frames.append(_Frame(path, FOLDERS[folder.name], match.group(1)))
-
+      frames.append(_Frame(path, class_name, match.group(1)))
   logging.warning(
     "CK+48 has no neutral faces: class 'neutral' consists of contempt only in %s", root
   )
@@ -354,4 +355,4 @@ def _square_finder(
 
 
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
-  return [path for path in image_files.visible(folder) if path.is_dir()]
+  return [path for path in listing.visible(folder) if path.is_dir()]

@@ -7,7 +7,11 @@ Goodfellow et al., "Challenges in Representation Learning", 2013
   `icml_face_data.csv` (emotion, Usage, pixels; the header has leading spaces);
 - JPEG files in `train/<class>/Training_*.jpg` and
   `test/<class>/{PublicTest,PrivateTest}_*.jpg`, as Kaggle's msambare/fer2013 has
-  them, zipped (`fer2013.zip`, `archive.zip`) or unpacked.
+  them, zipped (`fer2013.zip`, `archive.zip`) or unpacked. A class folder has any of the
+  class's names (see `class_names.canonical`) or its label, 0 to 6. Copies whose file
+  names are lost have one test split, for the protocol "thesis_28709_7178" alone.
+
+A zip may hold a table as well.
 
 The table holds the original gray levels, Kaggle's files are histogram-equalized: two
 data sets, whose results cannot be compared. The form is determined per image, from the
@@ -20,16 +24,16 @@ import collections
 import csv
 import pathlib
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
+from typing import IO
 
 import numpy as np
 from absl import logging
 
-from emosynth_jax.data import decoded_cache
+from emosynth_jax.data import archives, class_names, decoded_cache
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import decoding, pixel_form
+from emosynth_jax.utils import listing
 
 CLASS_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SIDE = 48
@@ -55,10 +59,18 @@ _TABLES = ("fer2013.csv", "icml_face_data.csv")
 _COLUMNS = ("emotion", "pixels", "Usage")
 # The usages allowed in each of Kaggle's two folders.
 _FOLDERS = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}
+_NUMBERS = ("0", "1", "2", "3", "4", "5", "6")
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 # The code that decides what is read, for the cache.
-_DECODED_BY = (__file__, decoding.__file__, pixel_form.__file__)
+_DECODED_BY = (
+  __file__,
+  archives.__file__,
+  class_names.__file__,
+  decoding.__file__,
+  listing.__file__,
+  pixel_form.__file__,
+)
 
 # Images, labels and sources.
 _Rows = tuple[list[np.ndarray], list[int], list[str]]
@@ -96,16 +108,18 @@ def load(
     )
 
   path = _find(pathlib.Path(data_dir))
+  is_thesis = "validation" not in PROTOCOLS[protocol]
   official_split = " and ".join(usages)
 
   def decode() -> Dataset:
     logging.info("FER-2013: reading %s from %s", official_split, path)
     if path.suffix == ".csv":
-      images, labels, sources = _load_table(path, usages)
+      with path.open(encoding="utf-8-sig", newline="") as file:
+        images, labels, sources = _load_table(path, usages, file, path.name)
     elif path.is_dir():
-      images, labels, sources = _load_folder(path, usages)
+      images, labels, sources = _load_folder(path, usages, is_thesis)
     else:
-      images, labels, sources = _load_zip(path, usages)
+      images, labels, sources = _load_zip(path, usages, is_thesis)
     if not images:
       raise ValueError(f"{path}: no {official_split} image in it")
     return Dataset(
@@ -118,7 +132,7 @@ def load(
     ).with_pixel_forms()
 
   dataset = decoded_cache.load_or_decode(
-    path, f"{split} ({official_split})", decode, _DECODED_BY
+    path, f"{protocol}: {split} ({official_split})", decode, _DECODED_BY
   )
   for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
     if count == 0:
@@ -150,73 +164,95 @@ def _find(data_dir: pathlib.Path) -> pathlib.Path:
     if data_dir.suffix not in (".zip", ".csv"):
       raise ValueError(f"{data_dir}: expected a .zip, a .csv or a folder")
     return data_dir
-
-  for folder in (data_dir, data_dir / "fer2013"):
+  for folder in listing.places(data_dir, ("fer2013",)):
     if (folder / _ZIPS[0]).is_file():
       return folder / _ZIPS[0]
-    if all((folder / name).is_dir() for name in _FOLDERS):
+    if _has_classes(folder):
       return folder
     for name in (*_TABLES, *_ZIPS[1:]):
       if (folder / name).is_file():
         return folder / name
 
   raise FileNotFoundError(
-    f"no FER-2013 at {data_dir}: looked for fer2013.zip, archive.zip, train/ with "
-    "test/, fer2013.csv and icml_face_data.csv, there and in its subfolder fer2013. "
+    f"no FER-2013 at {data_dir} ({listing.describe(data_dir)}): looked for "
+    "fer2013.zip, archive.zip, train/ with test/, fer2013.csv and icml_face_data.csv, "
+    "there and in its subfolders, fer2013 first. "
     "Get the zip from kaggle.com/datasets/msambare/fer2013, or icml_face_data.csv "
     "from Kaggle's 'Challenges in Representation Learning: Facial Expression "
     "Recognition Challenge', and put it there unchanged"
   )
 
 
-def _load_table(path: pathlib.Path, usages: tuple[str, ...]) -> _Rows:
+def _has_classes(folder: pathlib.Path) -> bool:
+  """Returns whether a folder has train/ and test/ with FER-2013's class folders."""
+  if not all((folder / name).is_dir() for name in _FOLDERS):
+    return False
+  names = [path.name for path in listing.visible(folder / "train") if path.is_dir()]
+  return folder.name == "fer2013" or any(_label_of(name) is not None for name in names)
+
+
+def _label_of(folder: str) -> int | None:
+  """The label of a class folder: by one of the class's names, or by its number."""
+  if folder in _NUMBERS:
+    return _NUMBERS.index(folder)
+  name = class_names.canonical(folder)
+  return CLASS_NAMES.index(name) if name in CLASS_NAMES else None
+
+
+def _load_table(
+  path: pathlib.Path, usages: tuple[str, ...], file: IO[str], name: str
+) -> _Rows:
   images, labels, sources = [], [], []
   # NumPy before 2.3 only warns about invalid numbers, and returns those before them.
   with warnings.catch_warnings():
     warnings.simplefilter("error", DeprecationWarning)
-    for line, emotion, pixels, usage in table_rows(path):
+    for line, emotion, pixels, usage in _rows_of(path, file):
       where = f"{path}, line {line}"
       if usage not in USAGES.values():
         raise ValueError(
           f"{where}: Usage: expected one of {list(USAGES.values())}, got {usage!r}"
         )
-      if emotion not in ("0", "1", "2", "3", "4", "5", "6"):
+      if emotion not in _NUMBERS:
         raise ValueError(f"{where}: emotion: expected 0..6, got {emotion!r}")
       if usage in usages:
         images.append(parse_pixels(pixels, where))
         labels.append(int(emotion))
-        sources.append(f"{path.name} line {line}")
-
+        sources.append(f"{name} line {line}")
   return images, labels, sources
 
 
 def table_rows(path: pathlib.Path) -> Iterator[tuple[int, str, str, str]]:
-  """Yields (line number, emotion, pixels, Usage) of each row, stripped."""
+  """Yields (line number, emotion, pixels, Usage) of each row of a file, stripped."""
   with path.open(encoding="utf-8-sig", newline="") as file:
-    reader = csv.reader(file)
-    try:
-      header = [name.strip() for name in next(reader, [])]
-      missing = [name for name in _COLUMNS if name not in header]
-      if missing:
-        raise ValueError(
-          f"{path}: missing column {', '.join(missing)}; expected "
-          f"{', '.join(_COLUMNS)} in any order, got {_shorten(', '.join(header))}"
-        )
-      indices = [header.index(name) for name in _COLUMNS]
-      for row in reader:
-        if not row:
-          continue
-        if len(row) != len(header):
-          raise ValueError(
-            f"{path}, line {reader.line_num}: expected {len(header)} columns, got "
-            f"{len(row)}; the file may be truncated"
-          )
-        emotion, pixels, usage = (row[i].strip() for i in indices)
-        yield reader.line_num, emotion, pixels, usage
-    except (csv.Error, UnicodeDecodeError) as error:
+    yield from _rows_of(path, file)
+
+
+def _rows_of(path: pathlib.Path, file: IO[str]) -> Iterator[tuple[int, str, str, str]]:
+  """Yields (line number, emotion, pixels, Usage) of each row, stripped."""
+  reader = csv.reader(file)
+  try:
+    header = [name.strip() for name in next(reader, [])]
+    missing = [name for name in _COLUMNS if name not in header]
+    if missing:
       raise ValueError(
-        f"{path}, near line {reader.line_num}: not a CSV file ({error})"
-      ) from error
+        f"{path}: missing column {', '.join(missing)}; expected "
+        f"{', '.join(_COLUMNS)} in any order, got {_shorten(', '.join(header))}"
+      )
+    indices = [header.index(name) for name in _COLUMNS]
+    for row in reader:
+      if not row:
+        continue
+      if len(row) != len(header):
+        raise ValueError(
+          f"{path}, line {reader.line_num}: expected {len(header)} columns, got "
+          f"{len(row)}; the file may be truncated"
+        )
+      emotion, pixels, usage = (row[i].strip() for i in indices)
+      yield reader.line_num, emotion, pixels, usage
+  except (csv.Error, UnicodeDecodeError) as error:
+    raise ValueError(
+      f"{path}, near line {reader.line_num}: not a CSV file ({error})"
+    ) from error
 
 
 def parse_pixels(text: str, where: str) -> np.ndarray:
@@ -243,35 +279,27 @@ def parse_pixels(text: str, where: str) -> np.ndarray:
   return pixels.astype(np.uint8).reshape(SIDE, SIDE, 1)
 
 
-def _load_zip(path: pathlib.Path, usages: tuple[str, ...]) -> _Rows:
-  try:
-    archive = zipfile.ZipFile(path)
-  except zipfile.BadZipFile as error:
-    raise ValueError(
-      f"{path}: the zip is damaged or truncated ({error}); download it again"
-    ) from error
-
-  def read(name: str) -> bytes:
-    try:
-      return archive.read(name)
-    # RuntimeError: encrypted, or packed by a method that Python doesn't know.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-      raise ValueError(
-        f"{path}: {name}: cannot unpack ({error}); download the zip again"
-      ) from error
-
-  with archive:
-    return _load_files(path, archive.namelist(), read, usages)
+def _load_zip(path: pathlib.Path, usages: tuple[str, ...], is_thesis: bool) -> _Rows:
+  with archives.open_zip(path) as archive:
+    names = archive.names
+    tables = [name for name in names if name.rpartition("/")[2] in _TABLES]
+    if tables and not any(name.lower().endswith(_SUFFIXES) for name in names):
+      with archive.open_text(tables[0]) as file:
+        return _load_table(path / tables[0], usages, file, tables[0])
+    return _load_files(path, names, archive.read, usages, is_thesis)
 
 
-def _load_folder(folder: pathlib.Path, usages: tuple[str, ...]) -> _Rows:
+def _load_folder(
+  folder: pathlib.Path, usages: tuple[str, ...], is_thesis: bool
+) -> _Rows:
   names = [
     path.relative_to(folder).as_posix()
     for name in _FOLDERS
-    for path in (folder / name).rglob("*")
-    if path.is_file()
+    for path in listing.visible_files(folder / name)
   ]
-  return _load_files(folder, names, lambda name: (folder / name).read_bytes(), usages)
+  return _load_files(
+    folder, names, lambda name: (folder / name).read_bytes(), usages, is_thesis
+  )
 
 
 def _load_files(
@@ -279,9 +307,10 @@ def _load_files(
   names: list[str],
   read: Callable[[str], bytes],
   usages: tuple[str, ...],
+  is_thesis: bool,
 ) -> _Rows:
   images, labels, sources = [], [], []
-  files = _select_files(root, names)
+  files = _select_files(root, names, is_thesis=is_thesis)
   for name, label in [file for usage in usages for file in files[usage]]:
     image = decoding.decode(read(name), f"{root}: {name}", channels=1)
     if image.shape != (SIDE, SIDE, 1):
@@ -296,7 +325,7 @@ def _load_files(
 
 
 def _select_files(
-  root: pathlib.Path, names: list[str]
+  root: pathlib.Path, names: list[str], *, is_thesis: bool
 ) -> dict[str, list[tuple[str, int]]]:
   """Files and labels of each usage, sorted by name.
 
@@ -305,40 +334,48 @@ def _select_files(
   """
   files = collections.defaultdict(list)
   prefixes = set()
+  classes: dict[tuple[str, int], str] = {}
   for name in sorted(names):
     *parents, folder, class_name, file = ("", "", *name.split("/"))
-    # Directories, and metadata files of macOS.
-    if not file or file.startswith(".") or "__MACOSX" in parents:
-      continue
     if folder not in _FOLDERS:
       if file.lower().endswith(_SUFFIXES) and {*parents, class_name} & set(_FOLDERS):
         raise ValueError(f"{root}: {name}: expected images in {{train,test}}/<class>/")
       continue
-    if class_name not in CLASS_NAMES:
+    label = _label_of(class_name)
+    if label is None:
       raise ValueError(
         f"{root}: {name}: unknown class folder {class_name!r}; expected one of "
-        f"{', '.join(CLASS_NAMES)}"
+        f"{', '.join(CLASS_NAMES)}, or a label 0..6"
       )
     if not file.lower().endswith(_SUFFIXES):
       raise ValueError(f"{root}: {name}: expected a .jpg or .png file")
 
     usage = file.partition("_")[0]
+    if is_thesis and usage not in COUNTS:
+      # One test split: no name has to tell PublicTest from PrivateTest.
+      usage = _FOLDERS[folder][-1]
     if usage not in _FOLDERS[folder]:
       expected = " or ".join(f"{usage}_*" for usage in _FOLDERS[folder])
       raise ValueError(
         f"{root}: {name}: expected a file name {expected}. PublicTest (validation) "
         "and PrivateTest (test) are distinguished by file names only, which this copy "
         "of FER-2013 lacks; use kaggle.com/datasets/msambare/fer2013 or the CSV, or "
-        "read these folders with the data set 'image_folder'"
+        "--config.data.options.protocol=thesis_28709_7178, which has one test split"
       )
 
     prefixes.add("/".join(parents))
-    files[usage].append((name, CLASS_NAMES.index(class_name)))
-
+    files[usage].append((name, label))
+    classes.setdefault((folder, label), class_name)
+    if classes[folder, label] != class_name:
+      raise ValueError(
+        f"{root}: {folder}/ has two folders of the class {CLASS_NAMES[label]!r}, "
+        f"{classes[folder, label]} and {class_name}; keep one"
+      )
   if not files:
+    found = ", ".join(sorted(names)[:3]) or "nothing"
     raise ValueError(
-      f"{root}: no image in train/<class>/ or test/<class>/; if it contains a CSV, "
-      "unpack it"
+      f"{root}: no image in train/<class>/ or test/<class>/, and no "
+      f"{' or '.join(_TABLES)}; found {found}"
     )
   if len(prefixes) > 1:
     raise ValueError(

@@ -2,11 +2,13 @@
 
 Two layouts are supported:
 
-    root/train/<class>/*   root/validation/<class>/* (or val)   root/test/<class>/*
-    root/<class>/*         one split, "train"
+    root/{train,validation,test}/<class>/*
+    root/<class>/*                           one split, "train"
 
-The class names are the sorted folder names, the same in every split; the images of a
-class are sorted by name. Files and folders whose name starts with a dot are ignored.
+"validation" is also read as "val", "valid" or "dev", "train" as "training", "test" as
+"testing". The class names are the sorted folder names, the same in every split, up to
+another spelling of an expression (see `class_names`); the images of a class are sorted
+by name. Litter is ignored, see `listing.is_litter`.
 """
 
 import pathlib
@@ -14,10 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from emosynth_jax.data import class_names as spellings
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import files as image_files
+from emosynth_jax.utils import listing
 
-_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
+_FOLDERS = {
+  "train": ("train", "training"),
+  "validation": ("validation", "valid", "val", "dev"),
+  "test": ("test", "testing"),
+}
 
 
 def load(
@@ -59,13 +67,12 @@ def open_split(
       f"{root}: no split {split!r}; it has {', '.join(roots)}. Put the class folders "
       f"of {split!r} in {root / split}"
     )
-
-  class_names = _class_names(roots)
+  class_names, folders = _class_folders(roots)
   paths, labels = [], []
-  for label, class_name in enumerate(class_names):
-    files = image_files.visible(roots[split] / class_name)
+  for label, folder in enumerate(folders[split]):
+    files = listing.visible(folder)
     if not files:
-      raise ValueError(f"{roots[split] / class_name}: no image of this class")
+      raise ValueError(f"{folder}: no image of this class")
     paths += files
     labels += [label] * len(files)
 
@@ -92,35 +99,57 @@ def _split_roots(root: pathlib.Path) -> dict[str, pathlib.Path]:
     )
 
   roots: dict[str, pathlib.Path] = {}
-  for split, names in _FOLDERS.items():
-    for name in names:
-      if (root / name).is_dir():
-        if split in roots:
-          raise ValueError(
-            f"{root}: both {roots[split].name}/ and {name}/ exist; keep one"
-          )
-        roots[split] = root / name
+  others = []
+  for folder in [path for path in listing.visible(root) if path.is_dir()]:
+    names = [k for k, known in _FOLDERS.items() if folder.name.lower() in known]
+    if not names:
+      others.append(folder)
+    elif names[0] in roots:
+      raise ValueError(
+        f"{root}: both {roots[names[0]].name}/ and {folder.name}/ exist; keep one"
+      )
+    else:
+      roots[names[0]] = folder
+  if roots:
+    _check_others(roots, others)
+    return {split: roots[split] for split in _FOLDERS if split in roots}
+  return {"train": root}
 
-  return roots or {"train": root}
+
+def _check_others(roots: dict[str, pathlib.Path], others: list[pathlib.Path]) -> None:
+  """Refuses a folder beside the splits that has their classes: it is one, misnamed."""
+  classes = {path.name for path in listing.visible(next(iter(roots.values())))}
+  for folder in others:
+    if len(classes & {path.name for path in listing.visible(folder)}) > 1:
+      known = ", ".join(f"{name}/" for names in _FOLDERS.values() for name in names)
+      raise ValueError(
+        f"{folder}: class folders, but its name is of no split ({known}): rename it, "
+        "or move it away"
+      )
 
 
-def _class_names(roots: dict[str, pathlib.Path]) -> tuple[str, ...]:
+def _class_folders(
+  roots: dict[str, pathlib.Path],
+) -> tuple[tuple[str, ...], dict[str, list[pathlib.Path]]]:
+  """The class names, and each split's class folders in that order."""
   names = {
-    split: tuple(path.name for path in image_files.visible(root) if path.is_dir())
+    split: [path.name for path in listing.visible(root) if path.is_dir()]
     for split, root in roots.items()
   }
   (first, expected), *others = names.items()
   if len(expected) < 2:
     raise ValueError(
-      f"{roots[first]}: expected two or more class folders, got {list(expected)}"
+      f"{roots[first]}: expected two or more class folders, got {expected}"
     )
-
+  folders = {first: [roots[first] / name for name in expected]}
   for split, found in others:
-    if found != expected:
+    matches = spellings.matches(expected, found)
+    if not len(matches) == len(expected) == len(found):
+      missing = [name for i, name in enumerate(expected) if i not in matches]
+      unknown = [n for i, n in enumerate(found) if i not in matches.values()]
       raise ValueError(
         f"{roots[split]}: class folders differ from those of {roots[first].name}/: "
-        f"missing {sorted(set(expected) - set(found))}, unexpected "
-        f"{sorted(set(found) - set(expected))}"
+        f"missing {missing}, unexpected {unknown}"
       )
-
-  return expected
+    folders[split] = [roots[split] / found[matches[i]] for i in range(len(expected))]
+  return tuple(expected), folders

@@ -4,9 +4,11 @@ Li, Deng and Du, "Reliable Crowdsourcing and Deep Locality-Preserving Learning f
 Expression Recognition in the Wild", CVPR 2017. The images are distributed to
 researchers on request; two layouts are supported:
 
-- the authors' own: `EmoLabel/list_patition_label.txt` (so spelled), whose lines are
-  `train_00001.jpg 5`, and the aligned faces `Image/aligned/train_00001_aligned.jpg`;
-- the copies sorted into `train/<label>/*` and `test/<label>/*`, label 1 to 7.
+- the authors' own: `EmoLabel/list_patition_label.txt` (so spelled, or rightly), whose
+  lines are `train_00001.jpg 5`, and the aligned faces
+  `Image/aligned/train_00001_aligned.jpg`, themselves or in a folder `aligned` there;
+- the copies sorted into `train/<label>/*` and `test/<label>/*`, label 1 to 7 or a name
+  of the class (see `class_names.canonical`).
 
 Labels become FER-2013's classes by name, so that networks and reports of the two agree.
 Rows keep the order of the list; files are sorted by label and name.
@@ -17,9 +19,11 @@ import pathlib
 import numpy as np
 from absl import logging
 
+from emosynth_jax.data import class_names
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.datasets.fer2013 import CLASS_NAMES
 from emosynth_jax.data.images import files as image_files
+from emosynth_jax.utils import listing
 
 # RAF-DB's labels 1..7 in FER-2013's words.
 LABELS = {
@@ -33,7 +37,12 @@ LABELS = {
 }
 COUNTS = {"train": 12271, "test": 3068}
 
-_LIST = pathlib.PurePath("EmoLabel", "list_patition_label.txt")
+_LISTS = (
+  pathlib.PurePath("EmoLabel", "list_patition_label.txt"),
+  pathlib.PurePath("EmoLabel", "list_partition_label.txt"),
+  pathlib.PurePath("list_patition_label.txt"),
+  pathlib.PurePath("list_partition_label.txt"),
+)
 _ALIGNED = pathlib.PurePath("Image", "aligned")
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -45,7 +54,7 @@ def load(
 
   Args:
     data_dir: the folder that holds `EmoLabel/` and `Image/`, or `train/` and `test/`,
-      or a folder that contains it as `basic`, `raf_db`, `RAF-DB` or `DATASET`.
+      or a folder that contains it, as `basic`, `raf_db`, `RAF-DB` or `DATASET` first.
       If it has both layouts, the authors' own is read.
     split: "train" or "test"; RAF-DB has no validation split, and `load_splits` holds
       one out of train.
@@ -72,9 +81,9 @@ def open_split(
   if split not in COUNTS:
     raise ValueError(f"split: expected one of {list(COUNTS)}, got {split!r}")
   image_files.check_options(image_size, channels)
-  root, is_listed = _find(pathlib.Path(data_dir))
+  root, listed = _find(pathlib.Path(data_dir))
   logging.info("RAF-DB: reading %s from %s", split, root)
-  files = (_listed_files if is_listed else _sorted_files)(root)[split]
+  files = (_listed_files(root, listed) if listed else _sorted_files(root))[split]
   dataset = Dataset(
     images=image_files.lazily([path for path, _ in files], image_size, channels),
     labels=np.array([CLASS_NAMES.index(LABELS[label]) for _, label in files], np.int32),
@@ -98,43 +107,63 @@ def open_split(
   return dataset
 
 
-def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, bool]:
-  """The folder of either layout, and whether it is the one with the list."""
+def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path | None]:
+  """The folder of either layout, and the authors' list if it is theirs."""
   names = ("", "basic", "raf_db", "raf_db/basic", "RAF-DB", "RAF-DB/basic", "DATASET")
-  folders = [data_dir / name for name in names]
+  folders = listing.places(data_dir, names)
   for folder in folders:
-    if (folder / _LIST).is_file():
-      return folder, True
-
+    for path in _LISTS:
+      if (folder / path).is_file():
+        return folder, folder / path
   for folder in folders:
-    if all((folder / split).is_dir() for split in COUNTS):
-      return folder, False
-
+    if _has_classes(folder):
+      return folder, None
   raise FileNotFoundError(
-    f"no RAF-DB at {data_dir}: looked for {_LIST} with {_ALIGNED}/, and for train/ "
-    "with test/, there and in its subfolders basic, raf_db, RAF-DB and DATASET. The "
-    "data set (Basic Emotion) is available to researchers from its authors: terms and "
-    "contact at http://www.whdeng.cn/RAF/model1.html. Unpack the list and the aligned "
-    "images there"
+    f"no RAF-DB at {data_dir} ({listing.describe(data_dir)}): looked for {_LISTS[0]} "
+    f"with {_ALIGNED}/, and for train/ with test/, there and in its subfolders, "
+    "basic, raf_db, RAF-DB and DATASET first. The data set (Basic Emotion) is "
+    "available to researchers from its authors: terms and contact at "
+    "http://www.whdeng.cn/RAF/model1.html. Unpack the list and the aligned images there"
   )
+
+
+def _has_classes(folder: pathlib.Path) -> bool:
+  """Returns whether a folder has train/ and test/ with RAF-DB's class folders."""
+  if not all((folder / split).is_dir() for split in COUNTS):
+    return False
+  names = [path.name for path in listing.visible(folder / "train")]
+  return folder.name in ("DATASET", "raf_db", "RAF-DB") or any(
+    _label_of(name) for name in names
+  )
+
+
+def _label_of(folder: str) -> str | None:
+  """RAF-DB's label of a class folder: its name, or by one of the class's names."""
+  if folder in LABELS:
+    return folder
+  name = class_names.canonical(folder)
+  return next((label for label, known in LABELS.items() if known == name), None)
 
 
 _Files = dict[str, list[tuple[pathlib.Path, str]]]
 
 
-def _listed_files(root: pathlib.Path) -> _Files:
+def _listed_files(root: pathlib.Path, listed: pathlib.Path) -> _Files:
   """Paths and labels of each split, as the authors' list has them."""
   files: _Files = {split: [] for split in COUNTS}
   seen: dict[str, int] = {}
   try:
-    lines = (root / _LIST).read_text(encoding="utf-8-sig").splitlines()
+    lines = listed.read_text(encoding="utf-8-sig").splitlines()
   except UnicodeDecodeError as error:
-    raise ValueError(f"{root / _LIST}: not a text file ({error})") from error
+    raise ValueError(f"{listed}: not a text file ({error})") from error
 
+  # A zip unpacked into a folder of its own has one folder more.
+  aligned = root / _ALIGNED
+  aligned = aligned / "aligned" if (aligned / "aligned").is_dir() else aligned
   for number, line in enumerate(lines, start=1):
     if not line.strip():
       continue
-    where = f"{root / _LIST}, line {number}"
+    where = f"{listed}, line {number}"
     name, *labels = line.split()
     stem, _, suffix = name.rpartition(".")
     split = name.partition("_")[0]
@@ -148,12 +177,11 @@ def _listed_files(root: pathlib.Path) -> _Files:
     if name in seen:
       raise ValueError(f"{where}: {name} is already listed in line {seen[name]}")
     seen[name] = number
-    files[split].append((root / _ALIGNED / f"{stem}_aligned.jpg", labels[0]))
-
+    files[split].append((aligned / f"{stem}_aligned.jpg", labels[0]))
   missing = [path for part in files.values() for path, _ in part if not path.is_file()]
   if missing:
     raise FileNotFoundError(
-      f"{missing[0]} is missing, but listed in {_LIST}"
+      f"{missing[0]} is missing, but listed in {listed.relative_to(root)}"
       + (f", and {len(missing) - 1} more of its images" if len(missing) > 1 else "")
       + ". Unpack the aligned images (aligned.zip) again"
     )
@@ -165,18 +193,21 @@ def _sorted_files(root: pathlib.Path) -> _Files:
   """Paths and labels of each split, as the folders have them."""
   files: _Files = {split: [] for split in COUNTS}
   for split, part in files.items():
-    for folder in image_files.visible(root / split):
-      if folder.name not in LABELS or not folder.is_dir():
+    folders = listing.visible(root / split)
+    class_names.check_distinct(root / split, [folder.name for folder in folders])
+    for folder in folders:
+      label = _label_of(folder.name)
+      if label is None or not folder.is_dir():
         raise ValueError(
-          f"{folder}: expected folders named by RAF-DB's labels 1..7; read folders of "
-          "other names with the data set 'image_folder'"
+          f"{folder}: expected folders named by RAF-DB's labels 1..7 or by its classes "
+          f"({', '.join(LABELS.values())}); read folders of other names with the data "
+          "set 'image_folder'"
         )
-      for path in image_files.visible(folder):
+      for path in listing.visible(folder):
         if path.suffix.lower() not in _SUFFIXES or path.is_dir():
           raise ValueError(f"{path}: expected a .jpg or .png file")
         prefix = path.name.partition("_")[0]
         if prefix in files and prefix != split:
           raise ValueError(f"{path}: an image of RAF-DB's {prefix} split in {split}/")
-        part.append((path, folder.name))
-
+        part.append((path, label))
   return files

@@ -11,11 +11,6 @@ from emosynth_jax.data.images import decoding
 from emosynth_jax.data.images.lazy import LazyImages
 
 
-def visible(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Files and folders of a folder but the hidden ones, sorted."""
-  return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
 def check_options(image_size: int, channels: int) -> None:
   """Checks the side and the number of channels."""
   if not isinstance(image_size, int) or isinstance(image_size, bool):

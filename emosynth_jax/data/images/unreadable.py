@@ -7,10 +7,11 @@ one pass.
 import functools
 import pathlib
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 
+from emosynth_jax.data import archives
 from emosynth_jax.data.images import decoding
+from emosynth_jax.utils import listing
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
@@ -31,23 +32,18 @@ def find_unreadable(data_dir: str | pathlib.Path) -> list[str]:
       decoding.decode(read(), name, channels=1)
     except ValueError as error:
       problems.append(str(error))
-    # RuntimeError: encrypted, or packed by a method that Python doesn't know.
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except OSError as error:
       problems.append(f"{name}: cannot read this file ({error})")
 
   return problems
 
 
 def _image_files(root: pathlib.Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-  paths = [root] if root.is_file() else sorted(root.rglob("*"))
-  for path in paths:
-    if path.name.startswith(".") or not path.is_file():
-      continue
+  for path in [root] if root.is_file() else listing.visible_files(root):
     if path.suffix.lower() in _SUFFIXES:
       yield str(path), path.read_bytes
     elif path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
-      with zipfile.ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-          file = pathlib.PurePosixPath(name)
-          if file.suffix.lower() in _SUFFIXES and not file.name.startswith("."):
+      with archives.open_zip(path) as archive:
+        for name in archive.names:
+          if pathlib.PurePosixPath(name).suffix.lower() in _SUFFIXES:
             yield f"{path}: {name}", functools.partial(archive.read, name)

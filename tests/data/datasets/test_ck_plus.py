@@ -225,7 +225,7 @@ def test_ck48(tmp_path, parent, caplog):
 @pytest.mark.parametrize(
   ("name", "message"),
   [
-    ("happiness/S005_001_00000003.png", "happiness: unknown class folder; .*sadness"),
+    ("boredom/S005_001_00000003.png", "boredom: unknown class folder; .*sadness"),
     (
       "anger/5.png",
       r"anger/5.png: expected a frame .* the subject is read from the name",
@@ -362,3 +362,17 @@ def test_litter_of_macos_is_ignored(tmp_path):
 def test_bad_options(official, options, message):
   with pytest.raises(ValueError, match=message):
     load(official, **options)
+
+
+def test_ck48_by_other_names_one_folder_deeper_and_with_litter(tmp_path):
+  write_ck48(tmp_path / "ck")
+  expected = all_tests(tmp_path)
+  for old, new in (("anger", "Angry"), ("contempt", "Contemptuous"), ("happy", "joy")):
+    (tmp_path / "ck" / old).rename(tmp_path / "ck" / new)
+  (tmp_path / "ck" / "joy" / "Thumbs.db").touch()
+  (tmp_path / "ck" / "__MACOSX").mkdir()
+  for dataset, other in zip(all_tests(tmp_path), expected, strict=True):
+    assert sorted(dataset.labels) == sorted(other.labels)
+  (tmp_path / "ck" / "anger").mkdir()
+  with pytest.raises(ValueError, match="two folders of the class 'angry', Angry and"):
+    load(tmp_path)

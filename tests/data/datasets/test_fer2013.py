@@ -323,13 +323,13 @@ def test_zip_with_flipped_bits_names_the_member(tmp_path):
       jpeg(np.zeros((48, 32), np.uint8)),
       "expected 48x48 pixels, got 32x48",
     ),
-    ("train/fearful/Training_9.jpg", b"", "unknown class folder 'fearful'"),
+    ("train/frightened/Training_9.jpg", b"", "unknown class folder 'frightened'"),
     ("train/fear/Training_9.txt", b"", r"expected a .jpg or .png file"),
     ("train/fear/sub/Training_9.jpg", b"", r"expected images in {train,test}/<class>/"),
     ("test/Training_9.jpg", b"", r"expected images in {train,test}/<class>/"),
     ("train/fear/PublicTest_9.jpg", b"", r"expected a file name Training_\*"),
     ("test/fear/Training_9.jpg", b"", r"PublicTest_\* or PrivateTest_\*"),
-    ("test/fear/im9.png", b"", r"PublicTest .* by file names only.*image_folder"),
+    ("test/fear/im9.png", b"", r"PublicTest .* by file names only.*thesis_28709"),
   ],
 )
 def test_malformed_file_is_refused_by_name(tmp_path, pack, name, content, message):
@@ -358,8 +358,10 @@ def test_zip_with_two_copies(tmp_path):
 
 
 def test_zip_of_something_else(tmp_path):
-  path = write_zip(tmp_path / "archive.zip", {"fer2013.csv": b"emotion,pixels,Usage"})
-  with pytest.raises(ValueError, match=r"no image in train/<class>/.*unpack it"):
+  path = write_zip(tmp_path / "archive.zip", {"notes/fer.txt": b"emotion"})
+  with pytest.raises(
+    ValueError, match=r"no image in train/<class>/.*found notes/fer\.txt"
+  ):
     fer2013.load(path, "train")
 
 
@@ -387,3 +389,101 @@ def test_real_zip(real_data, caplog):
   # Whatever else the process logs: a training of another test may have raised absl's
   # verbosity, and progress is no complaint.
   assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("pack", [write_zip, write_folder])
+@pytest.mark.parametrize(
+  "names",
+  [
+    ("anger", "disgusted", "Fear", "happiness", "sadness", "Surprised", "NEUTRAL"),
+    ("0", "1", "2", "3", "4", "5", "6"),
+  ],
+  ids=["words", "numbers"],
+)
+def test_class_folders_by_other_names(tmp_path, pack, names):
+  path = tmp_path / ("fer2013.zip" if pack is write_zip else "fer2013")
+  renamed = {}
+  for name, content in files().items():
+    split, class_name, file = name.split("/")
+    renamed[f"{split}/{names[CLASSES.index(class_name)]}/{file}"] = content
+  pack(path, renamed)
+  dataset = fer2013.load(tmp_path, "test")
+  rows = {name: label for split, label, name, _ in ROWS if split == "test"}
+  assert sorted(dataset.labels) == sorted(rows.values())
+  for source, label in zip(dataset.sources, dataset.labels, strict=True):
+    assert names[label] == source.split("/")[-2]
+
+
+def test_two_folders_of_one_class_are_refused(tmp_path):
+  content = {**files(), "train/anger/Training_7.jpg": files()[ROWS[0][2]]}
+  with pytest.raises(ValueError, match="two folders of the class 'angry', anger and"):
+    fer2013.load(write_folder(tmp_path / "fer2013", content), "train")
+
+
+@pytest.mark.parametrize("name", ["Thumbs.db", "desktop.ini", ".DS_Store"])
+@pytest.mark.parametrize("pack", [write_zip, write_folder])
+def test_litter_is_no_image(tmp_path, pack, name):
+  content = {**files(), f"train/angry/{name}": b"?", f"__MACOSX/train/fear/{name}": b""}
+  path = tmp_path / ("fer2013.zip" if pack is write_zip else "fer2013")
+  assert len(fer2013.load(pack(path, content), "train")) == 21
+
+
+def test_backslashes_separate_folders_in_a_zip(tmp_path):
+  content = {name.replace("/", "\\"): x for name, x in files().items()}
+  path = write_zip(tmp_path / "fer2013.zip", content)
+  dataset = fer2013.load(path, "train")
+  other = fer2013.load(write_zip(tmp_path / "archive.zip", files()), "train")
+  np.testing.assert_array_equal(dataset.images, other.images)
+
+
+@pytest.mark.parametrize("name", ["fer2013.csv", "challenge/icml_face_data.csv"])
+def test_a_table_in_a_zip_is_the_table(tmp_path, name):
+  table = write_table(tmp_path / "fer2013.csv", fer_table())
+  expected = fer2013.load(table, "test")
+  path = write_zip(tmp_path / "packed.zip", {name: table.read_bytes()})
+  dataset = fer2013.load(path, "test")
+  np.testing.assert_array_equal(dataset.images, expected.images)
+  np.testing.assert_array_equal(dataset.labels, expected.labels)
+  path = write_zip(tmp_path / "cut.zip", {name: table.read_bytes()[:-100]})
+  with pytest.raises(
+    ValueError, match=rf"cut\.zip/{name}, line 43: expected 3 columns"
+  ):
+    fer2013.load(path, "test")
+
+
+def test_a_damaged_table_in_a_zip_is_named(tmp_path):
+  table = write_table(tmp_path / "fer2013.csv", fer_table())
+  path = write_zip(tmp_path / "packed.zip", {"fer2013.csv": table.read_bytes()})
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 0x10
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match=r"packed\.zip: fer2013\.csv: cannot unpack"):
+    fer2013.load(path, "test")
+
+
+@pytest.mark.parametrize("pack", [write_zip, write_folder])
+def test_file_names_that_are_lost_leave_one_test_split(tmp_path, pack):
+  path = tmp_path / ("archive.zip" if pack is write_zip else "fer2013")
+  lost = {
+    "/".join([*name.split("/")[:2], f"im{i}.png"]): content
+    for i, (name, content) in enumerate(files().items())
+  }
+  pack(path, lost)
+  load = functools.partial(fer2013.load, path, protocol="thesis_28709_7178")
+  assert (len(load("train")), len(load("test"))) == (21, 21)
+  with pytest.raises(ValueError, match="protocol=thesis_28709_7178, which has one"):
+    fer2013.load(path, "train")
+
+
+def test_a_copy_in_a_folder_of_its_own_is_found(tmp_path):
+  write_folder(tmp_path / "archive (1)", files())
+  (tmp_path / "another" / "train").mkdir(parents=True)
+  (tmp_path / "another" / "test").mkdir()
+  assert len(fer2013.load(tmp_path, "train")) == 21
+
+
+def test_what_was_found_instead_is_said(tmp_path):
+  (tmp_path / "images").mkdir()
+  (tmp_path / "list.txt").touch()
+  with pytest.raises(FileNotFoundError, match=r"\(found images/, list\.txt\)"):
+    fer2013.load(tmp_path, "train")

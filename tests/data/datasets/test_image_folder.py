@@ -22,7 +22,7 @@ def load(root, split="train", size=8, channels=1):
   return image_folder.load(root, split, image_size=size, channels=channels)
 
 
-@pytest.mark.parametrize("validation", ["validation", "val"])
+@pytest.mark.parametrize("validation", ["validation", "val", "valid", "Valid"])
 def test_split_folders(tmp_path, validation):
   for grey, folder in ((10, "train"), (50, validation), (90, "test")):
     fill(tmp_path / folder, grey=grey)
@@ -155,7 +155,7 @@ def test_folder_in_a_class_folder(tmp_path):
 def test_both_names_of_the_validation_folder(tmp_path):
   for folder in ("train", "val", "validation"):
     fill(tmp_path / folder)
-  with pytest.raises(ValueError, match=r"both validation/ and val/ exist"):
+  with pytest.raises(ValueError, match=r"both val/ and validation/ exist"):
     load(tmp_path)
 
 
@@ -181,3 +181,47 @@ def test_bad_arguments(tmp_path, arguments, message):
   fill(tmp_path)
   with pytest.raises(ValueError, match=message):
     load(tmp_path, **arguments)
+
+
+@pytest.mark.parametrize("name", ["validate", "eval", "holdout", "test_images"])
+def test_a_split_by_an_unknown_name_is_refused(tmp_path, name):
+  """Otherwise validation would silently be held out of train."""
+  for folder in ("train", "test", name):
+    fill(tmp_path / folder)
+  (tmp_path / "notes").mkdir()
+  with pytest.raises(
+    ValueError, match=rf"{name}: class folders, but its name is of no"
+  ):
+    load(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("split", "folder"), [("train", "Training"), ("test", "Testing"), ("test", "TEST")]
+)
+def test_splits_in_another_case_or_form(tmp_path, split, folder):
+  for name in {"train", "test"} - {split}:
+    fill(tmp_path / name)
+  fill(tmp_path / folder, grey=50)
+  assert load(tmp_path, split).images[0, 0, 0, 0] == 50
+
+
+def test_expressions_may_be_spelled_differently_in_each_split(tmp_path):
+  fill(tmp_path / "train", ("Anger", "happy", "other"))
+  fill(tmp_path / "test", ("happiness", "other", "angry"), grey=50)
+  dataset = load(tmp_path, "test")
+  assert dataset.class_names == ("Anger", "happy", "other")
+  assert dataset.sources[::2] == (
+    "test/angry/0.png",
+    "test/happiness/0.png",
+    "test/other/0.png",
+  )
+  assert dataset.images[:, 0, 0, 0].tolist() == [70, 71, 50, 51, 60, 61]
+
+
+@pytest.mark.parametrize("name", ["Thumbs.db", "desktop.ini", "ehthumbs.db", "._1.png"])
+def test_litter_is_no_image(tmp_path, name):
+  fill(tmp_path)
+  (tmp_path / "cat" / name).write_bytes(b"?")
+  (tmp_path / "__MACOSX").mkdir()
+  assert load(tmp_path).class_names == ("cat", "dog")
+  assert len(load(tmp_path)) == 4

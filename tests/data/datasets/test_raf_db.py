@@ -188,7 +188,7 @@ def test_damaged_image_is_refused_by_name(tmp_path, write, content):
   ("name", "message"),
   [
     ("train/8/x.jpg", r"train/8: expected folders named by RAF-DB's labels 1..7"),
-    ("train/happy/x.jpg", r"train/happy: expected .*image_folder"),
+    ("train/bored/x.jpg", r"train/bored: expected .*image_folder"),
     ("train/1.jpg", r"train/1.jpg: expected folders"),
     ("train/1/x.txt", r"train/1/x.txt: expected a .jpg or .png file"),
     ("train/1/test_00001_aligned.jpg", r"an image of RAF-DB's test split in train/"),
@@ -222,3 +222,52 @@ def test_empty_class_and_litter(tmp_path):
 def test_bad_options(tmp_path, options, error, message):
   with pytest.raises(error, match=message):
     raf_db.load(tmp_path, "train", **options)
+
+
+@pytest.mark.parametrize(
+  "listing", ["EmoLabel/list_partition_label.txt", "list_patition_label.txt"]
+)
+@pytest.mark.parametrize("folder", ["", "RAF-DB copy"])
+def test_the_list_is_found_by_either_spelling_and_one_folder_deeper(
+  tmp_path, listing, folder
+):
+  root = write_official(tmp_path / folder)
+  (root / "EmoLabel" / "list_patition_label.txt").rename(root / listing)
+  dataset = raf_db.load(tmp_path, "test")
+  assert dataset.labels.tolist() == [
+    FER_LABEL[label] for name, label in ROWS if name.startswith("test")
+  ]
+
+
+def test_aligned_images_in_a_folder_of_their_own(tmp_path):
+  write_official(tmp_path)
+  (tmp_path / "Image" / "aligned").rename(tmp_path / "moved")
+  (tmp_path / "Image" / "aligned").mkdir()
+  (tmp_path / "moved").rename(tmp_path / "Image" / "aligned" / "aligned")
+  assert len(raf_db.load(tmp_path, "train")) == 21
+
+
+def test_folders_by_the_names_of_the_classes(tmp_path):
+  write_sorted(tmp_path)
+  expected = raf_db.load(tmp_path, "test")
+  names = ("Surprise", "fearful", "disgust", "Happiness", "sad", "anger", "neutral")
+  for split in ("train", "test"):
+    for label, name in enumerate(names, start=1):
+      (tmp_path / split / str(label)).rename(tmp_path / split / name)
+  dataset = raf_db.load(tmp_path, "test")
+  assert sorted(dataset.labels) == sorted(expected.labels)
+  assert {names[k - 1] for k in range(1, 8)} == {
+    source.split("/")[1] for source in dataset.sources
+  }
+  (tmp_path / "train" / "angry").mkdir()
+  with pytest.raises(ValueError, match="two folders of the class 'angry', anger and"):
+    raf_db.load(tmp_path, "train")
+
+
+def test_litter_of_windows_and_macos_is_no_image(tmp_path):
+  write_sorted(tmp_path)
+  for name in ("Thumbs.db", "desktop.ini"):
+    (tmp_path / "train" / name).touch()
+    (tmp_path / "train" / "1" / name).touch()
+  (tmp_path / "train" / "__MACOSX").mkdir()
+  assert len(raf_db.load(tmp_path, "train")) == 21

@@ -122,3 +122,17 @@ def test_a_network_takes_it_layer_by_layer():
   program = str(jax.make_jaxpr(functools.partial(run, 2))(variables, images))
   assert program.count("rsqrt") == len(variables["batch_stats"])
   assert program.count("[2,1,1,1,") >= len(variables["batch_stats"])
+
+
+@pytest.mark.parametrize("momentum", [0.3, 0.99])
+def test_running_statistics_decay_as_flaxs_do(momentum):
+  """Parts with equal images have the statistics of one of them."""
+  layer = nn.BatchNorm(use_running_average=False, momentum=momentum)
+  part = jax.random.normal(jax.random.key(0), (4, 2, 2, 3)) * 3 + 1
+  variables = layer.init(jax.random.key(1), part)
+  _, expected = layer.apply(variables, part, mutable=["batch_stats"])
+  with normalize_in_groups(2):
+    both = jnp.tile(part, (2, 1, 1, 1))
+    _, found = layer.apply(variables, both, mutable=["batch_stats"])
+  for name, value in found["batch_stats"].items():
+    np.testing.assert_allclose(value, expected["batch_stats"][name], rtol=1e-5)

@@ -1,0 +1,74 @@
+"""Memory and compilations over many epochs of a tiny training.
+
+  python -m benchmarks.epochs --epochs=200
+
+It trains on 14 synthetic faces, and prints the resident memory and the compiled
+programs so far, ten times over the run. Memory that grows with the epochs, or a program
+that is compiled after the first one, is a leak of the training loop.
+"""
+
+import pathlib
+import re
+import tempfile
+
+from absl import app, flags
+
+from emosynth_jax.utils import text_table
+
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+def define_flags() -> None:
+  """Defines the command's flags."""
+  flags.DEFINE_integer("epochs", 200, "Epochs of the training.", 10)
+
+
+def resident_memory() -> float:
+  """Resident memory of this process, in MiB (Linux)."""
+  status = pathlib.Path("/proc/self/status").read_text()
+  found = re.search(r"VmRSS:\s*(\d+) kB", status)
+  assert found is not None
+  return int(found[1]) / 1024
+
+
+def main(argv: list[str]) -> None:
+  """Trains and prints the table."""
+  del argv
+  import jax
+
+  from emosynth_jax import train_loop
+  from emosynth_jax.config import defaults
+  from emosynth_jax.training import epoch
+
+  config = defaults.get_default_config()
+  config.model.width, config.model.dense_features = 0.0625, (8, 8)
+  config.data.options.num_examples = 14
+  config.batch_size = 7
+  config.num_epochs = flags.FLAGS.epochs
+  config.early_stop_patience = 0
+
+  compiled = []
+
+  def count(event, duration_secs, **about):
+    if event == _COMPILED:
+      compiled.append(duration_secs)
+
+  jax.monitoring.register_event_duration_secs_listener(count)
+
+  rows = []
+  every = flags.FLAGS.epochs // 10
+
+  def log(record, *, is_best):
+    if record["epoch"] == 1 or record["epoch"] % every == 0:
+      memory = f"{resident_memory():.0f}"
+      rows.append([str(record["epoch"]), memory, str(len(compiled))])
+
+  epoch.log = log
+  with tempfile.TemporaryDirectory() as workdir:
+    train_loop.train(config, workdir)
+  print("\n".join(text_table.align([["epoch", "MiB", "compiled"], *rows])))
+
+
+if __name__ == "__main__":
+  define_flags()
+  app.run(main)

@@ -1,0 +1,49 @@
+"""Types of settings, checked against the type of their defaults."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def check_types(path: str, given: Mapping[str, Any], like: Mapping[str, Any]) -> None:
+  """Checks the types of settings against those of their defaults.
+
+  A whole number may stand for a float, as may one number for each class, and a list for
+  a tuple. A default of another type than a bool, a number or a tuple of these says
+  nothing.
+
+  Args:
+    path: where the settings are, as "config.model".
+    given: name to value; sections inside are skipped.
+    like: name to default.
+
+  Raises:
+    ValueError: naming the setting, what was expected and what was given.
+  """
+  for name, value in given.items():
+    if name in like and (wanted := _mismatch(value, like[name])):
+      raise ValueError(f"{path}.{name}: expected {wanted}, got {value!r}")
+
+
+def _mismatch(value: Any, default: Any) -> str:
+  """What was expected instead of the value; "" if it fits the default."""
+  if isinstance(default, bool):
+    return "" if isinstance(value, bool) else "True or False"
+  if isinstance(default, int):
+    fits = isinstance(value, int) and not isinstance(value, bool)
+    fits |= isinstance(value, float) and value.is_integer()
+    return "" if fits else "a whole number"
+  if isinstance(default, float):
+    numbers = value if isinstance(value, tuple | list) else [value]
+    return "" if all(map(_is_number, numbers)) else "a number"
+  if isinstance(default, tuple):
+    if not isinstance(value, tuple | list):
+      return f"values as in {default}"
+    wrong = [_mismatch(each, default[0]) for each in value] if default else []
+    return f"values as in {default}" if any(wrong) else ""
+  return ""
+
+
+def _is_number(value: Any) -> bool:
+  if isinstance(value, bool):
+    return False
+  return isinstance(value, int | float) or hasattr(value, "__array__")

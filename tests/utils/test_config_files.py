@@ -1,0 +1,91 @@
+"""--config names no config file, or a setting no value: one line says which and why."""
+
+import pathlib
+import sys
+import types
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from emosynth_jax.config import command_line
+
+_CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "synthetic_faces.py"
+
+# ml_collections loads a config file by a deprecated method.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
+
+
+@pytest.fixture
+def parse(monkeypatch, capsys):
+  """Parses a command line; returns the error, which must be one line."""
+
+  def run(*arguments):
+    monkeypatch.setattr(sys, "argv", ["command", *arguments])
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", flag_values=values)
+    monkeypatch.setattr(
+      command_line, "flags", types.SimpleNamespace(FLAGS=values, Error=flags.Error)
+    )
+    with pytest.raises(SystemExit):
+      command_line.parse_config_flags(["command", *arguments])
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+  return run
+
+
+@pytest.mark.parametrize(
+  ("content", "problem"),
+  [
+    # /etc/passwd
+    ("root:x:0:0:root:/root:/bin/bash\n", "got SyntaxError, line 1: invalid syntax"),
+    # Not listed there: other files that are no config.
+    ("x = 1\n", "got a file without it"),
+    ("import no_such_module\n", "got ModuleNotFoundError: No module named"),
+    ("def get_config(variants=None):\n  return {}['a']\n", "raised KeyError('a')"),
+    ("def get_config(variants=None):\n  return 5\n", "returned int, expected a Conf"),
+  ],
+)
+def test_a_file_that_is_no_config_is_named_in_one_line(
+  parse, tmp_path, content, problem
+):
+  path = tmp_path / "config.py"
+  path.write_text(content)
+  error = parse(f"--config={path}")
+  assert error.startswith(f"error: --config={path}: ")
+  assert problem in error
+
+
+def test_a_folder_and_a_missing_file_are_named_in_one_line(parse, tmp_path):
+  assert parse(f"--config={tmp_path}").startswith(
+    f"error: --config={tmp_path}: is a folder"
+  )
+  missing = tmp_path / "missing.py"
+  assert "no such file" in parse("--config", str(missing))
+
+
+@pytest.mark.parametrize(
+  ("change", "remedy"),
+  [
+    ("--config.loss=arcface", "--config.loss.name=..."),
+    ("--config.model=resnet18", "--config.model.name=..."),
+    ("--config.optimizer=sgd", "--config.optimizer.name=..."),
+    ("--config.augment=strong", "--config.augment."),
+  ],
+)
+def test_a_section_that_is_given_a_value_says_how_to_set_it(parse, change, remedy):
+  error = parse(f"--config={_CONFIG}", change)
+  assert error.startswith(f"error: {change.partition('=')[0]}: a section of settings")
+  assert remedy in error
+
+
+def test_other_settings_are_described_as_before(parse):
+  assert "--config.lr=1: no such setting" in parse(
+    f"--config={_CONFIG}", "--config.lr=1"
+  )
+  assert "invalid literal for int() with base 10: 'a'" in parse(
+    f"--config={_CONFIG}", "--config.batch_size=a"
+  )
+  assert "config variant: expected one of" in parse(f"--config={_CONFIG}:strange")

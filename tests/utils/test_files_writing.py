@@ -1,0 +1,77 @@
+"""A write that the file system refuses is one line that names the file."""
+
+import errno
+import os
+
+import pytest
+
+from emosynth_jax.utils import files
+from emosynth_jax.workdir import metric_writer
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO])
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_the_file_is_named_and_the_old_one_stays(tmp_path, monkeypatch, number, call):
+  path = tmp_path / "report.json"
+  path.write_text("before")
+
+  def refuse(*given):
+    raise OSError(number, os.strerror(number))
+
+  if call == "write":
+    monkeypatch.setattr(type(path), "open", refuse)
+  else:
+    monkeypatch.setattr(os, call, refuse)
+  with pytest.raises(files.WriteError) as caught:
+    files.write_atomically(path, b"after")
+  monkeypatch.undo()
+  assert str(caught.value).startswith(f"cannot write {path}: {os.strerror(number)}. ")
+  assert path.read_text() == "before"
+  assert [each.name for each in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_record_that_cannot_be_appended_is_named(tmp_path, monkeypatch):
+  writer = metric_writer.MetricWriter(tmp_path)
+
+  def refuse(number):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr(os, "fsync", refuse)
+  with pytest.raises(files.WriteError, match=r"metrics\.jsonl: No space left"):
+    writer.write(1, {"loss": 1.0})
+
+
+def test_what_other_libraries_say_of_a_full_disk_is_understood(tmp_path):
+  message = "OUT_OF_RANGE: Failed writing: [OS error 28: No space left on device]"
+  with pytest.raises(files.WriteError, match=f"cannot write {tmp_path}: No space"):
+    with files.writing(tmp_path):
+      raise ValueError(message)
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+  with pytest.raises(ValueError, match=r"^a bug$"), files.writing(tmp_path):
+    raise ValueError("a bug")
+
+
+def test_file_and_folder_are_on_disk_before_the_call_returns(tmp_path, monkeypatch):
+  """A rename survives a power failure once its folder is synchronized."""
+  calls = []
+  fsync, replace = os.fsync, os.replace
+
+  def note_fsync(number):
+    calls.append("folder" if os.path.isdir(f"/proc/self/fd/{number}") else "file")
+    fsync(number)
+
+  def note_replace(source, target):
+    calls.append("rename")
+    replace(source, target)
+
+  monkeypatch.setattr(os, "fsync", note_fsync)
+  monkeypatch.setattr(os, "replace", note_replace)
+  files.write_atomically(tmp_path / "a", b"content")
+  assert calls == ["file", "rename", "folder"]
+
+  calls.clear()
+  writer = metric_writer.MetricWriter(tmp_path)
+  writer.write(1, {"loss": 1.0})
+  assert calls == ["file"]
