@@ -151,10 +151,15 @@ def main(argv: list[str]) -> None:
     stop.at_once = lambda: None
     _run_mode(stop)
   if stop.number:
+    import jax
+
     from emosynth_jax.parallel import distributed
 
-    # The other processes of a job must not be waited for.
     if distributed.is_joined():
+      # The other processes are waited for only if they stop as well.
+      if stop.by_all:
+        jax.distributed.shutdown()
+        os._exit(stop_signal.EXIT_CODE + stop.number)
       sys.exit(stop_signal.EXIT_CODE + stop.number)
     stop_signal.end_process(stop.number)
 

@@ -178,6 +178,7 @@ def _train(
         saved = time.monotonic()
 
       if stop_number:
+        stop.number, stop.by_all = stop.number or stop_number, True
         _finish_interrupted(checkpoints, state, _stopped_by(stop, stop_number))
         return False
 

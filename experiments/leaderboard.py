@@ -9,38 +9,34 @@ table of their own. The rules for entries are on the page.
 """
 
 import pathlib
+from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax.utils import cli, files
 from emosynth_jax.workdir import provenance
 from experiments.lib import leaderboard, literature
 
-_WORKDIRS = flags.DEFINE_list(
-  "workdirs", [], "Folders of finished runs of FER-2013, separated by commas."
-)
-_OUTPUT = flags.DEFINE_string(
-  "output", "runs/leaderboard.md", "Markdown file to write."
-)
-_TRACEBACK = flags.DEFINE_bool(
-  "traceback", False, "Show where in the code an error about the input came from."
-)
+
+def define_flags() -> None:
+  """The flags of this command."""
+  flags.DEFINE_list(
+    "workdirs", [], "Folders of finished runs of FER-2013, separated by commas."
+  )
+  flags.DEFINE_string("output", "runs/leaderboard.md", "Markdown file to write.")
 
 
-def main(argv: list[str]) -> None:
+def make_page(given: Any) -> None:
   """Reads the runs and writes the page."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  with cli.mistakes_in_one_line(_TRACEBACK.value):
-    if not _WORKDIRS.value:
-      raise ValueError("--workdirs: expected at least one folder of a finished run")
-    entries = leaderboard.read_entries(_WORKDIRS.value)
-    page = leaderboard.format_page(entries, literature.FER2013, provenance.provenance())
-    output = pathlib.Path(_OUTPUT.value)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomically(output, page.encode())
-    print(f"{output}: {len(entries)} entries, {len(literature.FER2013)} claims")
+  if not given.workdirs:
+    raise ValueError("--workdirs: expected at least one folder of a finished run")
+  entries = leaderboard.read_entries(given.workdirs)
+  page = leaderboard.format_page(entries, literature.FER2013, provenance.provenance())
+  output = pathlib.Path(given.output)
+  output.parent.mkdir(parents=True, exist_ok=True)
+  files.write_atomically(output, page.encode())
+  print(f"{output}: {len(entries)} entries, {len(literature.FER2013)} claims")
 
 
 if __name__ == "__main__":
-  app.run(main)
+  cli.run(define_flags, make_page)

@@ -17,7 +17,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from emosynth_jax import evaluate, train_loop
 from emosynth_jax.data import run_data
@@ -25,47 +25,56 @@ from emosynth_jax.training import epoch
 from emosynth_jax.utils import cli, files
 from experiments.lib import loss_study
 
-_STAGE = flags.DEFINE_enum(
-  "stage",
-  "report",
-  ["rates", "screen", "full", "report"],
-  "Stage of the study; each needs the stages before it. report: only write the tables.",
-)
-_DATA_DIR = flags.DEFINE_string(
-  "data_dir", "data/fer2013.csv", "FER-2013 in original pixels: fer2013.csv."
-)
-_WORKDIR = flags.DEFINE_string("workdir", "runs/loss_study", "Folder of the study.")
-_WIDTH = flags.DEFINE_float("width", 0.125, "Width of FerVGG.", 0.0)
-_EPOCHS = flags.DEFINE_integer(
-  "epochs", 0, "Number of epochs instead of the stage's, for a rehearsal; 0: no change."
-)
-_LIMIT = flags.DEFINE_integer(
-  "limit", 0, "Number of images in each split, for a rehearsal; 0: all.", 0
-)
-_LOSSES = flags.DEFINE_list(
-  "losses", [], "Losses to train, for a rehearsal or a part of the study; all if empty."
-)
+
+def define_flags() -> None:
+  """The flags of this command."""
+  flags.DEFINE_enum(
+    "stage",
+    "report",
+    ["rates", "screen", "full", "report"],
+    "Stage of the study; each needs the stages before it. report: only write the "
+    "tables.",
+  )
+  flags.DEFINE_string(
+    "data_dir", "data/fer2013.csv", "FER-2013 in original pixels: fer2013.csv."
+  )
+  flags.DEFINE_string("workdir", "runs/loss_study", "Folder of the study.")
+  flags.DEFINE_float("width", 0.125, "Width of FerVGG.", 0.0)
+  flags.DEFINE_integer(
+    "epochs",
+    0,
+    "Number of epochs instead of the stage's, for a rehearsal; 0: no change.",
+    0,
+  )
+  flags.DEFINE_integer(
+    "limit", 0, "Number of images in each split, for a rehearsal; 0: all.", 0
+  )
+  flags.DEFINE_list(
+    "losses",
+    [],
+    "Losses to train, for a rehearsal or a part of the study; all if empty.",
+  )
 
 
-def train(runs: list[loss_study.Run], workdir: pathlib.Path) -> None:
+def train(runs: list[loss_study.Run], given: Any) -> None:
   """Trains the runs that are not there yet; a training that diverges is recorded."""
-  runs = [run for run in runs if not _LOSSES.value or run.loss in _LOSSES.value]
+  runs = [run for run in runs if not given.losses or run.loss in given.losses]
   loads: dict[tuple[str, str], Any] = {}
   for number, run in enumerate(runs, start=1):
-    folder = workdir / run.folder
+    folder = pathlib.Path(given.workdir) / run.folder
     if loss_study.read_result(folder) is not None:
       continue
     logging.info("Run %d of %d: %s.", number, len(runs), run.folder)
     config = loss_study.build_config(
       run,
-      data_dir=_DATA_DIR.value,
-      width=_WIDTH.value,
-      epochs=_EPOCHS.value,
-      limit=_LIMIT.value,
+      data_dir=given.data_dir,
+      width=given.width,
+      epochs=given.epochs,
+      limit=given.limit,
     )
 
     # All runs of a stage read the data once.
-    load = loads.setdefault((run.stage, _DATA_DIR.value), run_data.share(config))
+    load = loads.setdefault((run.stage, given.data_dir), run_data.share(config))
     try:
       if not train_loop.train(config, folder, load=load):
         raise SystemExit(130)
@@ -81,37 +90,38 @@ def read(runs: list[loss_study.Run], workdir: pathlib.Path) -> dict[Any, Any]:
   return {run: result for run, result in found.items() if result is not None}
 
 
-def run_stage(stage: str, workdir: pathlib.Path) -> None:
+def run_stage(given: Any) -> None:
   """Trains a stage's runs.
 
   Raises:
     ValueError: if a stage before it is not complete.
   """
-  if stage == "rates":
-    train(loss_study.rate_runs(), workdir)
+  if given.stage == "rates":
+    train(loss_study.rate_runs(), given)
     return
-  rates = loss_study.choose_rates(_complete(loss_study.rate_runs(), workdir, "rates"))
-  if stage == "screen":
-    train(loss_study.screen_runs(rates), workdir)
+  rates = loss_study.choose_rates(_complete(loss_study.rate_runs(), given, "rates"))
+
+  if given.stage == "screen":
+    train(loss_study.screen_runs(rates), given)
     return
-  screened = _complete(loss_study.screen_runs(rates), workdir, "screen")
+  screened = _complete(loss_study.screen_runs(rates), given, "screen")
+
   chosen = loss_study.choose_losses(screened)
   for seeds in range(loss_study.FEWEST_SEEDS, loss_study.MOST_SEEDS + 1):
     runs = loss_study.full_runs(chosen, rates, seeds)
-    train(runs, workdir)
-    if loss_study.is_decided(loss_study.compare(read(runs, workdir), _accuracy)):
+    train(runs, given)
+    finished = read(runs, pathlib.Path(given.workdir))
+    if loss_study.is_decided(loss_study.compare(finished, _accuracy)):
       return
 
 
-def _complete(
-  runs: list[loss_study.Run], workdir: pathlib.Path, stage: str
-) -> dict[Any, Any]:
-  runs = [run for run in runs if not _LOSSES.value or run.loss in _LOSSES.value]
-  found = read(runs, workdir)
+def _complete(runs: list[loss_study.Run], given: Any, stage: str) -> dict[Any, Any]:
+  runs = [run for run in runs if not given.losses or run.loss in given.losses]
+  found = read(runs, pathlib.Path(given.workdir))
   if missing := len(runs) - len(found):
     raise ValueError(
       f"--stage: {missing} of the {len(runs)} runs of the stage {stage} are missing in "
-      f"{workdir}; run --stage={stage} first"
+      f"{given.workdir}; run --stage={stage} first"
     )
   return found
 
@@ -121,7 +131,7 @@ def _accuracy(result: Mapping[str, Any]) -> float:
   return 100 * result["test"]["accuracy"]
 
 
-def write_report(workdir: pathlib.Path) -> str:
+def write_report(workdir: pathlib.Path, width: float) -> str:
   """Writes and returns the tables of what is there."""
   rate_results = read(loss_study.rate_runs(), workdir)
   rates = loss_study.choose_rates(rate_results)
@@ -132,7 +142,7 @@ def write_report(workdir: pathlib.Path) -> str:
   lines = [
     "# Losses on FER-2013, original pixels",
     "",
-    f"FerVGG at {_WIDTH.value:g} of its width, by the protocol of "
+    f"FerVGG at {width:g} of its width, by the protocol of "
     "docs/notes/loss_study.md. Accuracies in percent.",
     "",
     "## Learning rates",
@@ -187,26 +197,17 @@ def _cell(result: dict[str, Any] | None) -> str:
   return f"{100 * result['validation']['accuracy']:.2f}"
 
 
-def main(argv: list[str]) -> None:
+def run(given: Any) -> None:
   """Runs a stage and writes the tables."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  cli.use_compilation_cache()
-  workdir = pathlib.Path(_WORKDIR.value)
-  with cli.mistakes_in_one_line(_TRACEBACK.value):
-    if unknown := sorted(set(_LOSSES.value) - set(loss_study.arguments(1))):
-      raise ValueError(
-        f"--losses: unknown {', '.join(unknown)}; known: "
-        f"{', '.join(loss_study.arguments(1))}"
-      )
-    if _STAGE.value != "report":
-      run_stage(_STAGE.value, workdir)
-    print(write_report(workdir), end="")
+  if unknown := sorted(set(given.losses) - set(loss_study.arguments(1))):
+    raise ValueError(
+      f"--losses: unknown {', '.join(unknown)}; known: "
+      f"{', '.join(loss_study.arguments(1))}"
+    )
+  if given.stage != "report":
+    run_stage(given)
+  print(write_report(pathlib.Path(given.workdir), given.width), end="")
 
-
-_TRACEBACK = flags.DEFINE_bool(
-  "traceback", False, "Show where in the code an error about the input came from."
-)
 
 if __name__ == "__main__":
-  app.run(main)
+  cli.run(define_flags, run)

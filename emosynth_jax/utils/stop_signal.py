@@ -32,6 +32,7 @@ class StopSignal:
     reason: why it stops, if not for a signal.
     at_once: while not None, the first signal ends the process as well, after a call of
       this function; only with `ends_process`.
+    by_all: whether all processes of a job stop, at one step.
   """
 
   def __init__(
@@ -47,6 +48,7 @@ class StopSignal:
     self.number = 0
     self.reason = ""
     self.at_once: Callable[[], None] | None = None
+    self.by_all = False
     self._ends_process = ends_process
     self._announcement = announcement
     self._handled = self._received = 0
