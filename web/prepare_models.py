@@ -83,7 +83,7 @@ def write(folder: pathlib.Path, source: str | None) -> None:
 
   Args:
     folder: made if missing.
-    source: a bundle or a run's folder; None for the network that comes along.
+    source: a bundle or a run's folder; None for the included network.
 
   Raises:
     FileNotFoundError, ValueError: if there is no such network, or the page can't take

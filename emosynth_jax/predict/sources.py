@@ -42,7 +42,7 @@ class Source(NamedTuple):
     name: a relative path for outputs.
     kind: "image", "video", "unknown" (an image, or else a video), "stream", "webcam" or
       "stdin".
-    error: why it can't be read; "" if nothing speaks against it yet.
+    error: reason why it cannot be read; "" if none is known.
   """
 
   path: str

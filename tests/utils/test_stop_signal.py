@@ -52,7 +52,7 @@ def test_before_there_is_anything_to_save_one_signal_is_enough():
 
 
 def test_a_shell_reports_130_and_ends_its_loop():
-  # A shell goes on with its loop after an exit code alone, also 130.
+  # A shell continues its loop after an exit code alone, also 130.
   script = f"{sys.executable} -c '{_PROGRAM.format(at_once=True)}'; echo code $? >&2"
   loop = f"for i in 1 2; do {script}; done; echo second"
   process = subprocess.Popen(

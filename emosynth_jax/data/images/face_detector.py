@@ -228,7 +228,7 @@ def build_detector(
       then missed.
     max_scale: smaller images are enlarged by up to this factor, to that side at most,
       so that smaller faces are found.
-    upright: whether faces that are much turned are looked at once more, for
+    upright: whether strongly rotated faces are detected a second time, for
       `cut_face`.
 
   Returns:
@@ -308,7 +308,7 @@ def angles_of(landmarks: np.ndarray) -> np.ndarray:
   """Angles in the image plane of faces, by which an upright face fits them best.
 
   Least squares over rotations, scales and shifts (Umeyama 1991). Where the eyes of a
-  face that is upside down are not told apart, the direction to the mouth decides.
+  face that is upside down cannot be distinguished, the direction to the mouth decides.
 
   Args:
     landmarks: `(M, 5, 2)`, as `decode` returns them.
