@@ -189,7 +189,8 @@ def _run_mode(stop: stop_signal.StopSignal) -> None:
       distributed.check_same(
         f"{_MODE.value} {seeds} {_COMPARE.value} {config.to_json()}", "the command"
       )
-      # Training and evaluation, of all seeds, read the data once.
+      # Training and evaluation, of all seeds, read the data once; a command that only
+      # evaluates reads no training images.
       first = _workdir_of(seeds[0]) if seeds else _workdir(f"seed{config.seed}")
       own = own_parts.of_run(config, first)
       build.check_parts(own)
@@ -239,7 +240,9 @@ def _run_one(config, workdir, *, load, **where):
   from emosynth_jax.parallel import distributed
 
   is_eval = _MODE.value == "eval"
-  file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
+  filename = config_flags.get_config_filename(flags.FLAGS["config"])
+  # A recipe of the package is identified by its commit.
+  file = None if recipes.typed(filename) != filename else filename.partition(":")[0]
   if not is_eval and not train_loop.train(
     config, workdir, load=load, config_file=file, **where
   ):

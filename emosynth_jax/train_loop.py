@@ -64,7 +64,8 @@ def train(
   """
   began = time.monotonic() if began is None else began
   workdir = pathlib.Path(workdir)
-  build.check_parts(own_parts.of_run(config, workdir))
+  own = own_parts.of_run(config, workdir)
+  build.check_parts(own)
   if not (workdir / "checkpoints" / "last").is_dir():
     build.check_start(config)
   distributed.check_same(config.to_json(), "the config")
@@ -74,7 +75,7 @@ def train(
     stack.enter_context(distributed.held_by_first(run_record.only_training_in(workdir)))
     stop = stack.enter_context(StopSignal()) if stop is None else stop
     stack.enter_context(_ending_at_once(stop, workdir))
-    load = load or run_data.share(config)
+    load = load or run_data.share(own)
     is_whole = _train(config, workdir, began, devices, stop, load, config_file)
 
   # Done after the signal handlers are restored: a signal in between would be lost.
@@ -83,6 +84,7 @@ def train(
       "Interrupted by %s at the end of the training; rerun to evaluate.",
       _stopped_by(stop, number),
     )
+    stop.number, stop.by_all = stop.number or number, True
     return False
 
   return is_whole
@@ -264,8 +266,8 @@ def _keep_record(
   """
   sources, config_file = own_code
   run_record.write_fingerprint(fingerprint, workdir)
+  own_parts.keep(sources, workdir)
   if distributed.is_first():
-    own_parts.keep(sources, workdir)
     run_record.keep_config(config, workdir)
     run_record.keep_provenance(
       workdir,

@@ -40,7 +40,7 @@ from emosynth_jax.training.eval_step import build_evaluation
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import cli as command_cli
 from emosynth_jax.utils import files, text_table
-from emosynth_jax.workdir import provenance
+from emosynth_jax.workdir import own_parts, provenance
 from emosynth_jax.workdir import record as run_record
 
 # Options by which a loader resizes its images to what a network takes.
@@ -151,7 +151,7 @@ def load_run(workdir: str | os.PathLike, split: str) -> Run:
     FileNotFoundError, ValueError, CheckpointError: as `restore.load_best`.
   """
   workdir = pathlib.Path(workdir)
-  config = read_config(workdir)
+  config = own_parts.of_run(read_config(workdir), workdir)
   if split not in run_data.splits(config):
     raise ValueError(
       f"--split: {workdir} has {', '.join(run_data.splits(config)[1:])}; got {split!r}"
@@ -237,7 +237,7 @@ def evaluate_all(
   Raises:
     FileNotFoundError, ValueError, CheckpointError: as `load_run`, or as a loader.
   """
-  configs = [read_config(workdir) for workdir in workdirs]
+  configs = [own_parts.of_run(read_config(each), each) for each in workdirs]
   columns = name_columns([*(config.data for config in configs), *others])
   rows = []
   for workdir in workdirs:

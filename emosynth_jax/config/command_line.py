@@ -35,6 +35,9 @@ def parse_config_flags(argv: list[str]) -> list[str]:
   _check_settings(argv)
   try:
     argv = recipes.with_paths(argv)
+  except FileNotFoundError as error:
+    fail(error)
+  try:
     arguments = flags.FLAGS(argv)
     # A missing config file is an error only on access.
     flags.FLAGS.config.is_locked  # noqa: B018

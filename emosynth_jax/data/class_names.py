@@ -10,11 +10,11 @@ _ALIASES = {
   "angry": ("anger", "angriness", "ang"),
   "disgust": ("disgusted", "disgusting", "disgustion", "dis"),
   "fear": ("fearful", "afraid", "scared", "fea"),
-  "happy": ("happiness", "joy", "joyful", "smile", "smiling", "hap"),
+  "happy": ("happiness", "joy", "joyful", "smile", "smiling", "happily", "hap"),
   "sad": ("sadness",),
-  "surprise": ("surprised", "suprise", "suprised", "sur"),
-  "neutral": ("neutrality", "calm", "neu"),
-  "contempt": ("contemptuous", "comtempt"),
+  "surprise": ("surprised", "surprising", "suprise", "suprised", "sur"),
+  "neutral": ("neutrality", "normal", "calm", "neu"),
+  "contempt": ("contemptuous", "comtempt", "con"),
   "not a face": ("nf", "not_a_face", "not-a-face"),
 }
 _CANONICAL = {alias: name for name, aliases in _ALIASES.items() for alias in aliases}

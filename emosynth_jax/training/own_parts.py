@@ -32,7 +32,10 @@ def resolve_loss(
   """
   arguments = dict(config.loss)
   name = arguments.pop("name")
-  parts = [_loss_part(part) for part in str(name).split("+")]
+  first, *others = str(name).split("+")
+  # Of two parts the first is a margin, which returns logits.
+  parts = [_own_function(first) if others else _loss_part(first)]
+  parts += [_loss_part(part) for part in others]
   if not any(map(callable, parts)):
     loss = name
   elif len(parts) == 1:
@@ -45,21 +48,29 @@ def resolve_loss(
   return loss, arguments
 
 
-def _loss_part(name: str) -> str | Callable[..., Any]:
+def _own_function(name: str) -> str | Callable[..., Any]:
+  """The user's function whose errors name its file; a built-in name is left alone."""
   if not own_code.is_own(name):
     return name
   function = own_code.load(name)
   if not inspect.isfunction(function):
     raise ValueError(f"{name}: expected a function, got {type(function).__name__}")
+  return own_code.guard(function, name)
 
-  guarded = own_code.guard(function, name)
+
+def _loss_part(name: str) -> str | Callable[..., Any]:
+  """The user's loss, whose result is checked; a built-in name is left alone."""
+  guarded = _own_function(name)
+  if isinstance(guarded, str):
+    return guarded
 
   @functools.wraps(guarded)
   def loss(*args: Any, **kwargs: Any) -> Any:
     result = guarded(*args, **kwargs)
-    given = inspect.signature(function).bind(*args, **kwargs).arguments
+    given = inspect.signature(guarded).bind(*args, **kwargs).arguments
     values = result[0] if "state" in given and isinstance(result, tuple) else result
-    expected = jnp.shape(given["labels"])[:1]
+    # A loss without labels is refused by `losses.get_loss`.
+    expected = jnp.shape(given.get("labels", ()))[:1]
     if "labels" in given and jnp.shape(values) != expected:
       raise ValueError(
         f"{name}: expected one loss for each example, of shape {expected}, got shape "
@@ -98,7 +109,12 @@ def _under_margin(
       )
     loss = losses.CLASSIFICATION_LOSSES[loss]
 
-  return losses.under_margin(margin, loss, name)
+  composed = losses.under_margin(margin, loss, name)
+  # What a margin of embeddings, or of a state, has to say beside its function.
+  for attribute in ("evaluation_logits", "init_state"):
+    if hasattr(margin, attribute):
+      setattr(composed, attribute, getattr(margin, attribute))
+  return composed
 
 
 def _bind_margin(

@@ -108,13 +108,14 @@ class Checkpoints:
     Args:
       kind: "last" or "best".
       state: what to save.
-      replace: replaces a checkpoint of the same step, instead of keeping it; between
-        the two the one before it is the last.
+      replace: replaces a checkpoint of the same step, instead of keeping it. Between
+        the two the one before it is the last; without one before it, it is kept.
     """
     manager, step = self._managers[kind], int(state.step)
     self.wait()
     if step in manager.all_steps():
-      if not replace:
+      # A run that is killed between the two must have something to resume from.
+      if not replace or len(manager.all_steps()) == 1:
         return
       manager.delete(step)
 

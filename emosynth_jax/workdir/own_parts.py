@@ -17,6 +17,7 @@ import ml_collections
 from absl import flags, logging
 
 from emosynth_jax.config import defaults
+from emosynth_jax.parallel import distributed
 from emosynth_jax.utils import files, own_code
 from emosynth_jax.utils.json_files import read_json
 
@@ -107,12 +108,17 @@ def read_sources(config: ml_collections.ConfigDict) -> dict[str, Source]:
 
 
 def keep(sources: Mapping[str, Source], workdir: str | os.PathLike) -> None:
-  """Copies own parts into a workdir that has none yet, and trusts them from now on.
+  """Copies own parts into a workdir that has none yet, in the first process.
+
+  All processes of a job call it, and trust the code from now on.
 
   Args:
     sources: of `read_sources`.
     workdir: the run's folder.
   """
+  _trust(hash_ for source in sources.values() for hash_ in source.hashes.values())
+  if not distributed.is_first():
+    return
   folder = pathlib.Path(workdir) / FOLDER
   if not sources or (folder / _INDEX).exists():
     return
@@ -129,7 +135,6 @@ def keep(sources: Mapping[str, Source], workdir: str | os.PathLike) -> None:
   }
   text = json.dumps(index, indent=2, sort_keys=True) + "\n"
   files.write_atomically(folder / _INDEX, text.encode())
-  _trust(hash_ for source in sources.values() for hash_ in source.hashes.values())
 
 
 def hashes_of(workdir: str | os.PathLike) -> dict[str, dict[str, str]]:
@@ -278,16 +283,21 @@ def _trust_file() -> pathlib.Path:
   return pathlib.Path(state) / "emosynth_jax" / "trusted_code"
 
 
+# What this process has trained with, also where the file can't be written.
+_TRUSTED_HERE: set[str] = set()
+
+
 def _trusted() -> set[str]:
   try:
-    return set(_trust_file().read_text().split())
+    return _TRUSTED_HERE | set(_trust_file().read_text().split())
   except OSError:
-    return set()
+    return set(_TRUSTED_HERE)
 
 
 def _trust(hashes: Iterable[str]) -> None:
   """Adds code to what this user trusts."""
   new = sorted(set(hashes) - _trusted())
+  _TRUSTED_HERE.update(new)
   try:
     _trust_file().parent.mkdir(parents=True, exist_ok=True)
     with _trust_file().open("a") as file:

@@ -28,6 +28,12 @@ def test_files_stay_files():
   assert recipes.typed("configs/fer2013.py:small") == "configs/fer2013.py:small"
 
 
+def test_a_folder_of_data_hides_no_recipe(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "mnist").mkdir()
+  assert recipes.typed(recipes.find("mnist:small")) == "mnist:small"
+
+
 def test_a_mistyped_recipe_gets_the_nearest_names():
   with pytest.raises(
     FileNotFoundError, match=r"no recipe 'fer213'; did you mean fer2013"

@@ -40,6 +40,8 @@ def test_files_are_read_as_recipes_are(tmp_path):
   path = tmp_path / "mine.py"
   path.write_text("def get_config(variants):\n  return [variants]\n")
   assert recipes.read(f"{path}:a,b") == ["a,b"]
+  path.write_text("def get_config():\n  return 5\n")
+  assert recipes.read(str(path)) == 5
   path.write_text("x = 1\n")
   with pytest.raises(ValueError, match=r"mine\.py has no function get_config"):
     recipes.read(str(path))

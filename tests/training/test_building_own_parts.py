@@ -122,6 +122,21 @@ def test_an_own_loss_can_stand_under_a_built_in_margin(config):
   np.testing.assert_allclose(got, [2.0])
 
 
+def test_an_own_margin_can_stand_before_a_built_in_loss(config, tmp_path):
+  (tmp_path / "margins.py").write_text(
+    "def reduced(logits, labels, *, by=1.0):\n"
+    "  return logits - by * (labels[:, None] == 0)\n"
+  )
+  config.loss = {"name": "margins.py:reduced+cross_entropy", "by": 2.0}
+  logits, labels = jnp.array([[2.0, 0.0, 1.0]]), jnp.array([0])
+  # The same number off all logits of an example changes nothing.
+  np.testing.assert_allclose(
+    experiment(config).loss(logits, labels),
+    losses.cross_entropy(logits, labels),
+    rtol=1e-6,
+  )
+
+
 def test_an_own_network_is_built_with_its_arguments(config):
   config.model = {"name": "mine.py:Network", "dtype": "float32", "features": 6.0}
   built = experiment(config)

@@ -365,3 +365,26 @@ def test_saves_of_threads_wait_for_one_another(tmp_path, monkeypatch):
   for folder in folders:
     assert _steps(folder) == steps
     _assert_same(_restore(folder), _state(3))
+
+
+def _save_and_replace(workdir, *steps):
+  """Saves at each step, and then another state at the last one in its place."""
+  changed = _state(steps[-1])
+  changed = changed.replace(best_epoch=changed.best_epoch + 1)
+  checkpoints = Checkpoints(workdir, keep=2)
+  for step in steps:
+    checkpoints.save("last", _state(step))
+  checkpoints.save("last", changed, replace=True)
+  checkpoints.close()
+  return changed
+
+
+def test_a_checkpoint_is_replaced_where_there_is_one_before_it(tmp_path):
+  changed = _save_and_replace(tmp_path, 2, 3)
+  _assert_same(_restore(tmp_path), changed)
+
+
+def test_the_only_checkpoint_is_not_deleted_to_replace_it(tmp_path):
+  """A kill between the two would leave nothing to resume from."""
+  _save_and_replace(tmp_path, 3)
+  _assert_same(_restore(tmp_path), _state(3))

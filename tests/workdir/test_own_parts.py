@@ -48,6 +48,14 @@ def test_an_own_loss_under_a_margin_is_found_and_replaced(config, tmp_path):
   assert built.loss.name == f"mam_softmax+{copy}:loss"
 
 
+def test_what_was_trained_here_is_trusted_where_nothing_can_be_remembered(
+  config, tmp_path, monkeypatch
+):
+  monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
+  own_parts.keep(own_parts.read_sources(config), tmp_path / "run")
+  own_parts.of_run(config, tmp_path / "run")
+
+
 def test_a_second_training_does_not_replace_the_copy(config, tmp_path):
   own_parts.keep(own_parts.read_sources(config), tmp_path / "run")
   before = own_parts.hashes_of(tmp_path / "run")
@@ -59,6 +67,7 @@ def test_a_second_training_does_not_replace_the_copy(config, tmp_path):
 def test_code_of_another_user_is_not_run_without_trust(config, tmp_path, monkeypatch):
   own_parts.keep(own_parts.read_sources(config), tmp_path / "run")
   monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another user"))
+  monkeypatch.setattr(own_parts, "_TRUSTED_HERE", set())
   with pytest.raises(ValueError, match=r"own_parts.* is Python code.*--trust"):
     own_parts.of_run(config, tmp_path / "run")
   own_parts.trust_workdir(tmp_path / "run")

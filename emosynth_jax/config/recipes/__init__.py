@@ -51,7 +51,7 @@ def find(config: str) -> str:
     FileNotFoundError: for a name of no recipe; the nearest ones are named.
   """
   name = config.partition(":")[0]
-  if name.endswith(".py") or pathlib.Path(name).exists():
+  if name.endswith(".py") or pathlib.Path(name).is_file():
     return config
   if name not in __all__:
     near = difflib.get_close_matches(name, __all__, n=2)
@@ -94,7 +94,7 @@ def read(config: str) -> ml_collections.ConfigDict:
   get_config = runpy.run_path(path).get("get_config")
   if get_config is None:
     raise ValueError(f"config: {path} has no function get_config")
-  return get_config(variants or None)
+  return get_config(*([variants] if variants else []))
 
 
 def typed(config_file: str) -> str:
