@@ -22,6 +22,7 @@ from emosynth_jax.training import build
 from emosynth_jax.utils import cli, own_code
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import metric_writer, own_parts
+from emosynth_jax.workdir import record as run_record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +106,7 @@ def train(
   cli.start_logging()
   config = _with_parts(_read(config), loss, model, datasets)
   defaults.check_config(config)
+  run_record.check_same_config(config, workdir)
 
   own = own_parts.of_run(config, workdir)
   build.check_parts(own)
@@ -140,6 +142,7 @@ def load_run(
     FileNotFoundError: if the folder holds no run.
     ValueError: if its files are damaged, or hold code that is not trusted.
   """
+  cli.start_logging()
   workdir = pathlib.Path(workdir)
   if trust:
     own_parts.trust_workdir(workdir)

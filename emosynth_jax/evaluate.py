@@ -247,7 +247,12 @@ def _describe_own_code(workdir: pathlib.Path) -> dict[str, str]:
     for files_ in own_parts.hashes_of(workdir).values()
     for file, hash_ in files_.items()
   }
-  text = ", ".join(f"{file} (SHA-256 {hash_[:12]})" for file, hash_ in hashes.items())
+  text = ", ".join(
+    f"{file} (SHA-256 {hash_[:12]})"
+    if file.endswith(".py") or hash_ != own_parts.NO_SOURCE
+    else f"{file} (source not available)"
+    for file, hash_ in hashes.items()
+  )
   return {"own code": text} if text else {}
 
 

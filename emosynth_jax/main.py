@@ -303,19 +303,24 @@ def _run_seeds(config, seeds, run_one, stop):
 
 def run() -> None:
   """Entry point of the command line."""
-  flags.mark_flag_as_required("config")
-  if {"--help", "-help"} & set(sys.argv[1:]):
-    _print_settings()
   # ml_collections reads the overrides of --config from sys.argv.
   sys.argv = renamed.update_arguments(sys.argv)
-  cli.run_app(_main_of_a_job, stops_at_once=False, flags_parser=parse_config_flags)
+  try:
+    cli.run_app(_main_of_a_job, stops_at_once=False, flags_parser=parse_config_flags)
+  finally:
+    if {"--help", "-help"} & set(sys.argv[1:]):
+      with contextlib.suppress(BrokenPipeError):
+        _print_settings()
 
 
 def _print_settings() -> None:
   """Prints all settings with their defaults, before the flags."""
   from emosynth_jax.config import defaults
 
-  print("Settings, with their defaults (`emosynth config` says what they mean):\n")
+  print(
+    "\nSettings, with the package's defaults, which recipes change; `python -m "
+    "emosynth_jax.config RECIPE` prints a recipe's and what they mean:\n"
+  )
   for path, value in defaults.flatten(defaults.get_default_config().to_dict()).items():
     print(f"  --config.{path}={value}")
   print()

@@ -83,7 +83,7 @@ def test_the_page_uses_only_public_names():
 
 def test_a_training_from_python(run, tmp_path):
   printed = run("my_training.py")
-  assert re.search(r"Run\('runs/mine', .*my_network\.py:Patches, .*2 epochs", printed)
+  assert re.search(r"Run\('runs/mine', .*my_network\.py:Patches, .*20 epochs", printed)
   own = tmp_path / "runs" / "mine" / "own_parts"
   assert (own / "loss.name" / "my_losses.py").is_file()
 

@@ -36,7 +36,6 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "max_pairs", 60, "Maximum number of pairs on the contact sheet.", 1
   )
-  flags.mark_flag_as_required("config")
 
 
 def audit_data(given: Any) -> None:

@@ -33,6 +33,9 @@ def parse_config_flags(argv: list[str]) -> list[str]:
   An error is one line.
   """
   _check_settings(argv)
+  is_help = any(argument.lstrip("-").startswith("help") for argument in argv[1:])
+  if not is_help and not config_files.config_argument(argv):
+    fail("expected --config, as in --config=synthetic_faces:small")
   try:
     argv = recipes.with_paths(argv)
   except FileNotFoundError as error:

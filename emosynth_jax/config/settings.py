@@ -87,7 +87,7 @@ SETTINGS: dict[str, Setting] = {
   "data.name": Setting(
     "synthetic_faces",
     TEXT,
-    "Name of the data set; a wrong one is answered with the list of names.",
+    "Name of the data set; an unknown one lists the known ones.",
   ),
   "data.data_dir": Setting(
     "data",
@@ -170,7 +170,7 @@ SETTINGS: dict[str, Setting] = {
   "model.name": Setting(
     "emosynthnet",
     TEXT,
-    "Name of the network; a wrong one is answered with the list of names.",
+    "Name of the network; an unknown one lists the known ones.",
   ),
   "model.width": Setting(
     1.0, _positive, "Factor on the number of channels of every convolution."
@@ -214,8 +214,8 @@ SETTINGS: dict[str, Setting] = {
   "loss.name": Setting(
     "cross_entropy",
     TEXT,
-    "Name of the loss, beside which its own arguments stand; a wrong one is answered "
-    "with the list of names.",
+    "Name of the loss, whose arguments are settings of the same section; an unknown one "
+    "lists the known ones.",
   ),
   "class_weights": Setting(
     "none",

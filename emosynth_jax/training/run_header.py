@@ -25,7 +25,7 @@ def log_start(
   logging.info("loss: %s, seed %d", config.loss.name, config.seed)
   logging.info("device: %s", describe_devices(list(mesh.devices.flat)))
   logging.info("workdir: %s, log in %s", workdir, workdir / log_file.NAME)
-  logging.info("data: reading %s from %s", config.data.name, config.data.data_dir)
+  logging.info("data: %s, data directory %s", config.data.name, config.data.data_dir)
 
 
 def log_run(
@@ -39,7 +39,7 @@ def log_run(
   logging.info("data: %s", describe_splits(datasets))
   total = config.num_epochs * run.steps_per_epoch
   logging.info(
-    "steps: %s, in %d epochs of %s, batch size %d",
+    "steps: %s (epochs: %d, of %s steps), batch size %d",
     f"{total:,}",
     config.num_epochs,
     f"{run.steps_per_epoch:,}",

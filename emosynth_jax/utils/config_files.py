@@ -16,7 +16,7 @@ def describe_error(error: Exception, argv: Sequence[str]) -> str:
   Returns:
     What is wrong, where, and what to do.
   """
-  if reason := _file_error(_config_argument(argv)):
+  if reason := _file_error(config_argument(argv)):
     return reason
 
   text = str(error).strip()
@@ -30,7 +30,7 @@ def describe_error(error: Exception, argv: Sequence[str]) -> str:
   return re.sub(r"^\w+Error: ", "", last)
 
 
-def _config_argument(argv: Sequence[str]) -> str:
+def config_argument(argv: Sequence[str]) -> str:
   """The value of --config, "" if it is not given."""
   for i, argument in enumerate(argv):
     name, equals, value = argument.partition("=")

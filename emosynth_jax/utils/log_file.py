@@ -66,7 +66,10 @@ def start() -> None:
         _is_separate = True
   if sys.stderr is not None and sys.stderr.isatty():
     handler.setFormatter(_ScreenFormatter())
+  # Also in a notebook or a script, which `absl.app` does not start.
+  absl_logging.use_absl_handler()
   absl_logging.set_verbosity(absl_logging.INFO)
+  absl_logging.get_absl_logger().addFilter(is_ours)
   handler.addFilter(lambda record: is_ours(record) and not is_file_only(record))
 
 

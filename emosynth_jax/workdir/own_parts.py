@@ -28,6 +28,10 @@ _INDEX = "index.json"
 SETTINGS = ("loss.name", "loss.margin_fn", "model.name", "data.name")
 
 
+# SHA-256 of the source of a function whose source Python does not know.
+NO_SOURCE = hashlib.sha256(b"").hexdigest()
+
+
 class Source(NamedTuple):
   """The code of one own part.
 

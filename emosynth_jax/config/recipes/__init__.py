@@ -51,7 +51,8 @@ def find(config: str) -> str:
     FileNotFoundError: for a name of no recipe; the nearest ones are named.
   """
   name = config.partition(":")[0]
-  if name.endswith(".py") or pathlib.Path(name).is_file():
+  is_path = name.endswith(".py") or "/" in name or pathlib.Path(name).is_file()
+  if is_path:
     return config
   if name not in __all__:
     near = difflib.get_close_matches(name, __all__, n=2)
