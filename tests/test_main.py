@@ -380,7 +380,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoints(
     ([_CONFIG, "--config.plateau.x.y=3"], ["--config.plateau.x.y=3", "x"]),
     ([_CONFIG, "--config.batch_size=many"], ["config.batch_size", "many"]),
     ([_CONFIG, "--learning_rate=3"], ["learning_rate"]),
-    (["--config=configs/nowhere.py"], ["No such file", "configs/nowhere.py"]),
+    (["--config=configs/nowhere.py"], ["no such file", "configs/nowhere.py"]),
     (["--workdir=anywhere"], ["--config"]),
     ([_CONFIG, "extra"], ["flags only", "extra"]),
   ],

@@ -100,6 +100,7 @@ def test_a_page_is_made_of_one_run_and_of_both_seeds(workdir, tmp_path):
   given = {
     "output": str(tmp_path / "page.html"),
     "audit": None,
+    "paired": False,
     "images": False,
     "mistakes": 12,
     "embedded": 2000,

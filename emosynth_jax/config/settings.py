@@ -214,8 +214,8 @@ SETTINGS: dict[str, Setting] = {
   "loss.name": Setting(
     "cross_entropy",
     TEXT,
-    "Name of the loss, whose arguments are settings of the same section; an unknown one "
-    "lists the known ones.",
+    "Name of the loss, whose arguments are settings of the same section; an unknown "
+    "one lists the known ones.",
   ),
   "class_weights": Setting(
     "none",

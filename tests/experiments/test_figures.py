@@ -58,7 +58,9 @@ def _write_run(
     )
   )
   (folder / "provenance.jsonl").write_text(
-    json.dumps({"command": "python train", "commit": "abc123", "hardware": "a core"})
+    json.dumps(
+      {"step": 0, "command": "python train", "commit": "abc123", "hardware": "a core"}
+    )
   )
   summary = {
     "accuracy": 0.75,

@@ -23,6 +23,14 @@ with stop_signal.StopSignal(ends_process=True) as stop:
 """
 
 
+@pytest.fixture(autouse=True)
+def _interruptible():
+  """Undoes what the tests inherit where a shell runs them in the background."""
+  previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, previous)
+
+
 def _start(at_once, command=(sys.executable, "-c")):
   process = subprocess.Popen(
     [*command, _PROGRAM.format(at_once=at_once)],
