@@ -59,5 +59,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
       if item.get_closest_marker("slow"):
         item.add_marker(slow)
-  longest = ("test_scale.py", "test_main.py")
+  longest = (
+    "test_scale.py",
+    "test_main.py",
+    "test_all_figures.py",
+    "test_face_tables.py",
+    "test_emosynthnet.py",
+    "test_train_loop.py",
+  )
   items.sort(key=lambda item: item.path.name not in longest)
