@@ -18,7 +18,6 @@ from emosynth_jax.config import defaults, recipes
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.training import build
 from emosynth_jax.utils import cli, own_code
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import metric_writer, own_parts
@@ -108,9 +107,7 @@ def train(
   defaults.check_config(config)
   run_record.check_same_config(config, workdir)
 
-  own = own_parts.of_run(config, workdir)
-  build.check_parts(own)
-  load = run_data.share(own)
+  load = run_data.share(own_parts.of_run(config, workdir))
   if not train_loop.train(config, workdir, load=load):
     raise KeyboardInterrupt(f"stopped; the state is in {workdir}")
 

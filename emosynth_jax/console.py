@@ -6,11 +6,11 @@
 `emosynth COMMAND ...` does what `python -m MODULE ...` does.
 """
 
-import difflib
 import runpy
 import sys
 
 import emosynth_jax
+from emosynth_jax.utils.nearest import did_you_mean
 
 # Command -> module, arguments that come first, and what it does.
 COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -69,8 +69,7 @@ def run() -> None:
     return
 
   if name not in COMMANDS:
-    near = difflib.get_close_matches(name, COMMANDS, n=2)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    hint = did_you_mean(name, COMMANDS)
     print(f"error: there is no command {name!r}{hint}\n\n{describe()}", file=sys.stderr)
     sys.exit(2)
 

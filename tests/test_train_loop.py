@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_network
-from jax.experimental.compilation_cache import compilation_cache
+import tiny_workdir
 
 from emosynth_jax import data, evaluate, models, train_loop
 from emosynth_jax.config import defaults
@@ -36,20 +36,8 @@ from emosynth_jax.workdir.metric_writer import read_records
 
 @pytest.fixture(scope="module", autouse=True)
 def _compile_once(tmp_path_factory):
-  """Every run here compiles the same programs anew: from the second on, from disk."""
-  settings = {
-    "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("cache")),
-    "jax_persistent_cache_min_compile_time_secs": 0.0,
-    "jax_persistent_cache_min_entry_size_bytes": 0,
-  }
-  before = {name: getattr(jax.config, name) for name in settings}
-  for name, value in settings.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
-  yield
-  for name, value in before.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
+  with tiny_workdir.compiled_once(tmp_path_factory.mktemp("cache")):
+    yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,14 @@
 """A workdir of a tiny network that nobody trained, and its data."""
 
+import contextlib
+
+import jax
 import numpy as np
 import tiny_network
+from jax.experimental.compilation_cache import compilation_cache
 
 from emosynth_jax import models
-from emosynth_jax.data import run_data
+from emosynth_jax.data import fingerprints, run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
@@ -25,6 +29,24 @@ def dataset(number, *, seed=1, split="validation", class_names=CLASSES):
   )
 
 
+@contextlib.contextmanager
+def compiled_once(folder):
+  """Runs compile the same programs anew: here from the second on, from disk."""
+  settings = {
+    "jax_compilation_cache_dir": str(folder),
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": 0,
+  }
+  before = {name: getattr(jax.config, name) for name in settings}
+  for name, value in settings.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+  yield
+  for name, value in before.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+
+
 def install(patch, load=None):
   """Names the tiny networks; the data is that of `load(config, split)`."""
   patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
@@ -37,11 +59,16 @@ def install(patch, load=None):
     )
 
 
+def keep_fingerprint(data, workdir):
+  """Writes the fingerprint of data sets, by split."""
+  run_record.write_fingerprint(fingerprints.fingerprint(data), workdir)
+
+
 def write(workdir, config, state, data=None):
   """Writes the config, the best checkpoint and the fingerprint of the data."""
   run_record.keep_config(config, workdir)
   if data is not None:
-    run_record.keep_fingerprint(data, workdir)
+    keep_fingerprint(data, workdir)
   checkpoints = Checkpoints(workdir, keep=1)
   checkpoints.save("best", state)
   checkpoints.close()

@@ -80,13 +80,6 @@ def remove_unstarted(workdir: str | os.PathLike) -> None:
       folder.rmdir()
 
 
-def keep_fingerprint(
-  datasets: Mapping[str, Dataset], workdir: str | os.PathLike
-) -> None:
-  """Writes the data sets' fingerprint into a workdir, as data.json."""
-  write_fingerprint(fingerprints.fingerprint(datasets), workdir)
-
-
 def write_fingerprint(found: Mapping[str, Any], workdir: str | os.PathLike) -> None:
   """Writes a fingerprint into a workdir as data.json, in the first process."""
   text = json.dumps(found, indent=2, sort_keys=True) + "\n"

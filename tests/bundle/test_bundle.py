@@ -197,7 +197,7 @@ def test_without_its_data_a_file_of_float16_is_not_begun(
 
 
 def test_rounding_is_not_measured_on_other_data(workdir, tmp_path, monkeypatch):
-  run_record.keep_fingerprint({"validation": dataset()}, workdir)
+  tiny_workdir.keep_fingerprint({"validation": dataset()}, workdir)
   calibrate.read_workdir(workdir)
   path = tmp_path / "network.safetensors"
   make_bundle.make(str(workdir), str(path), dtype="float16", data_dir=None)

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import tiny_workdir
 
 from emosynth_jax.config import defaults
 from emosynth_jax.data import fingerprints
@@ -70,7 +71,7 @@ def test_other_data_are_refused_by_split_and_kind(tmp_path):
     for split in ("train", "validation")
   }
   run_record.check_same_data(data, tmp_path)
-  run_record.keep_fingerprint(data, tmp_path)
+  tiny_workdir.keep_fingerprint(data, tmp_path)
   run_record.check_same_data(data, tmp_path)
   # A part of the splits may be compared, and a split that was not there before.
   run_record.check_same_data({"validation": data["validation"]}, tmp_path)
@@ -111,7 +112,7 @@ def test_the_fingerprint_counts_forms_and_older_ones_without_them_are_accepted(
   assert fingerprints.form_counts(found) == {"train": counts}
   # A file of an earlier run, and one whose forms were told by another rule.
   for old in (faces, _with_forms(faces, original=9)):
-    run_record.keep_fingerprint({"train": old}, tmp_path)
+    tiny_workdir.keep_fingerprint({"train": old}, tmp_path)
     run_record.check_same_data({"train": train}, tmp_path)
   run_record.keep_provenance(tmp_path, step=3, pixel_forms={"train": counts})
   assert run_record.read_provenance(tmp_path)[0]["pixel_forms"] == {"train": counts}
@@ -119,14 +120,14 @@ def test_the_fingerprint_counts_forms_and_older_ones_without_them_are_accepted(
 
 def test_a_changed_form_is_refused_by_name(faces, tmp_path):
   brighter = dataclasses.replace(faces, images=faces.images ^ 1)
-  run_record.keep_fingerprint({"train": _with_forms(faces, original=14)}, tmp_path)
+  tiny_workdir.keep_fingerprint({"train": _with_forms(faces, original=14)}, tmp_path)
   message = (
     r"images_crc32 \(pixel form was 14 original, is 2 original and 12 equalized\). "
     r"Set config.data.data_dir to the data of this run"
   )
   with pytest.raises(ValueError, match=message):
     run_record.check_same_data({"train": _with_forms(brighter, 2)}, tmp_path)
-  run_record.keep_fingerprint({"train": faces}, tmp_path)
+  tiny_workdir.keep_fingerprint({"train": faces}, tmp_path)
   with pytest.raises(ValueError, match="form was not recorded, is 2 orig"):
     run_record.check_same_data({"train": _with_forms(brighter, 2)}, tmp_path)
   with pytest.raises(ValueError, match=r"images_crc32. Set config"):
@@ -136,7 +137,7 @@ def test_a_changed_form_is_refused_by_name(faces, tmp_path):
 def test_a_network_that_meets_the_other_form_is_said_in_one_line(
   faces, tmp_path, caplog
 ):
-  run_record.keep_fingerprint({"train": _with_forms(faces, original=2)}, tmp_path)
+  tiny_workdir.keep_fingerprint({"train": _with_forms(faces, original=2)}, tmp_path)
   # A test split that the run had none of; most of its images are of the same form.
   run_record.check_same_data({"test": _with_forms(faces, original=6)}, tmp_path)
   run_record.check_same_data({"test": faces}, tmp_path)

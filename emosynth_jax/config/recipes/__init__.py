@@ -5,7 +5,6 @@ EmoSynthNet without one); small, for two CPU cores; strong, a modern training re
 thesis, the recipe as printed in the thesis; the loss (ce, mse, sce, mam, mam_sce).
 """
 
-import difflib
 import pathlib
 import runpy
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from emosynth_jax.config.recipes.data_sets import (
   svhn,
   synthetic_faces,
 )
+from emosynth_jax.utils.nearest import did_you_mean
 
 __all__ = [
   "cifar10",
@@ -55,11 +55,9 @@ def find(config: str) -> str:
   if is_path:
     return config
   if name not in __all__:
-    near = difflib.get_close_matches(name, __all__, n=2)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise FileNotFoundError(
-      f"--config: there is no recipe {name!r}; {hint}The recipes are "
-      f"{', '.join(__all__)}; the name of a config file ends in .py"
+      f"--config: there is no recipe {name!r}{did_you_mean(name, __all__) or '.'} The "
+      f"recipes are {', '.join(__all__)}; the name of a config file ends in .py"
     )
   return f"{_BY_NAME}:{config}"
 
