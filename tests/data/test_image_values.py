@@ -63,12 +63,12 @@ def test_each_fold_leaves_out_its_images(dataset, path):
 )
 def test_a_file_of_other_images_is_refused(dataset, path, change, message):
   npz.write_npz(path, npz.read_npz(path) | change)
-  with pytest.raises(ValueError, match=f"config.data.soft_labels: .*{message}"):
+  with pytest.raises(ValueError, match=rf"config\.data\.soft_labels: .*{message}"):
     image_values.with_soft_labels(dataset, path)
 
 
 def test_what_is_missing_is_named(dataset, path, tmp_path):
-  with pytest.raises(FileNotFoundError, match="config.data.soft_labels: no file"):
+  with pytest.raises(FileNotFoundError, match="soft_labels: no file"):
     image_values.with_soft_labels(dataset, tmp_path / "none.npz")
   with pytest.raises(ValueError, match=r"left_out: expected one of \[0, 1, 2\].*got 3"):
     image_values.without_fold(dataset, path, 3)

@@ -1,4 +1,4 @@
-"""Distillation: teachers judge only what they have not seen, and the labels' mixture."""
+"""Distillation: teachers judge what they have not seen; labels and answers mix."""
 
 import types
 
