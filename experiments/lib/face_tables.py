@@ -17,7 +17,13 @@ from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
 from emosynth_jax.utils import cli, files
 from emosynth_jax.utils.json_files import read_json
-from experiments.lib import comparison, comparison_report, comparison_rows, face_report
+from experiments.lib import (
+  comparison,
+  comparison_report,
+  comparison_rows,
+  engines,
+  face_report,
+)
 from experiments.lib.comparison_rows import Row
 from experiments.lib.face_report import LOSSES, Run
 from experiments.lib.literature import Claim
@@ -123,7 +129,9 @@ def write(
     settings["num_epochs"] = given.num_epochs
   todo = measured_rows(data, settings=settings, **rows)
   workdir, selection = comparison.workdir_of(given), comparison.selection_of(given)
-  print(write_table(name, title, claims, todo, workdir, **selection), end="")
+  options = engines.options_of(given) if given.train else None
+  text = write_table(name, title, claims, todo, workdir, **selection, options=options)
+  print(text, end="")
 
 
 def run(name: str, title: str, claims: Sequence[Claim], data: str) -> None:
@@ -142,6 +150,7 @@ def write_table(
   seeds: int,
   scale: str,
   data_dir: str | None,
+  options: engines.Options | None = engines.LOCAL,
 ) -> str:
   """Trains the missing runs and rewrites the table after every run.
 
@@ -156,9 +165,10 @@ def write_table(
     seeds: as `comparison.run_rows` takes it, and so on.
     scale: likewise.
     data_dir: likewise.
+    options: likewise; None to train nothing.
 
   Returns:
-    The table in Markdown.
+    The table in Markdown; "" if only a shard of the runs was to be trained.
   """
   where: dict[str, Any] = {"seeds": seeds, "scale": scale, "data_dir": data_dir}
 
@@ -189,11 +199,18 @@ def write_table(
     return text
 
   reports = comparison.read_finished(rows, workdir, **where)
-  if sum(map(len, reports.values())) < len(rows) * seeds:
+  if options is not None and sum(map(len, reports.values())) < len(rows) * seeds:
     if missing := missing_data(rows[0], scale, data_dir):
       return write(reports, missing)
-    reports = comparison.run_rows(rows, workdir, **where, on_report=write)
-  return write(reports)
+    reports = comparison.run_rows(
+      rows,
+      workdir,
+      **where,
+      options=options,
+      # Jobs of several shards would write one file.
+      on_report=None if options.shard else write,
+    )
+  return "" if options is not None and options.shard else write(reports)
 
 
 def missing_data(row: Row, scale: str, data_dir: str | None) -> str:
