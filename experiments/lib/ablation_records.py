@@ -9,14 +9,26 @@ from emosynth_jax.utils import files
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import provenance
 
+# What records of a folder can differ in, beside setting and seed.
+AXES = ("epochs", "batch_size", "learning_rate")
+
 
 def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
   """Reads the finished members; a truncated line is skipped.
 
+  Of a member that was trained again, the last record counts. One of an earlier version
+  has the epochs, batch size and learning rate of the folder's protocol.
+
+  Args:
+    path: results.jsonl.
+
   Raises:
     ValueError: if the file holds something else.
   """
-  records: list[dict[str, Any]] = []
+  protocol = path.with_name("protocol.json")
+  common = read_json(protocol) if path.exists() and protocol.exists() else {}
+  common = {axis: common[axis] for axis in AXES if axis in common}
+  records: dict[str, dict[str, Any]] = {}
   for line in path.read_text().splitlines() if path.exists() else []:
     try:
       record = json.loads(line)
@@ -26,8 +38,9 @@ def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
       raise ValueError(
         f"{path} has no records of an ablation: {line[:60]}. Use another --workdir."
       )
-    records.append(record)
-  return records
+    record = common | record
+    records[key(record)] = record
+  return list(records.values())
 
 
 def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
@@ -37,11 +50,16 @@ def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
       path,
       remedy="use another --workdir, or delete the file if the settings are unchanged",
     )
-    changed = [k for k in protocol if before.get(k) != protocol[k]]
+    keys = dict.fromkeys([*before, *protocol])
+    changed = [
+      k
+      for k in keys
+      if k not in ("provenance", *AXES) and before.get(k) != protocol.get(k)
+    ]
     if changed:
       raise ValueError(
         f"config mismatch with {path.parent}: "
-        + ", ".join(f"{k} {before.get(k)!r}, now {protocol[k]!r}" for k in changed)
+        + ", ".join(f"{k} {before.get(k)!r}, now {protocol.get(k)!r}" for k in changed)
         + ". Name another --workdir."
       )
     return
@@ -49,7 +67,7 @@ def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
 
 
 def figures_of(out: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
-  """A member's metrics, after its last epoch.
+  """A member's metrics, after its last epoch and by epoch.
 
   Args:
     out: of `ablation.train_member`, on the host.
@@ -58,21 +76,43 @@ def figures_of(out: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, A
   Returns:
     By name, as a record holds them.
   """
-  bad_step = int(out["bad_step"])
-  record = {
-    "train_loss": float(out["loss"][-1]),
-    "train_accuracy": float(out["accuracy"][-1]),
-    "first_bad_step": bad_step,
+  bad_steps = [int(step) for step in out["bad_step"] if step >= 0]
+  curves = {
+    "train_loss": out["loss"],
+    "train_cross_entropy": out["cross_entropy"],
+    "train_accuracy": out["accuracy"],
   }
-  summary = classification.summarize(out["statistics"], class_names)
-  return record | {
-    "accuracy": summary["accuracy"],
-    "balanced_accuracy": summary["balanced_accuracy"],
-    "f1_macro": summary["macro"]["f1"],
-    "loss": summary["loss"],
+  record: dict[str, Any] = {
+    "train_loss": out["loss"][-1],
+    "train_accuracy": out["accuracy"][-1],
+    "first_bad_step": min(bad_steps, default=-1),
   }
 
+  statistics = out["statistics"]
+  is_by_epoch = statistics["count"].ndim == 2
+  if is_by_epoch:
+    by_epoch = [
+      classification.summarize({k: v[i] for k, v in statistics.items()}, class_names)
+      for i in range(len(out["loss"]))
+    ]
+    curves |= {k: [each[k] for each in by_epoch] for k in ("accuracy", "loss")}
+    summary = by_epoch[-1]
+  else:
+    summary = classification.summarize(statistics, class_names)
 
-def key(setting: dict[str, Any], seed: int) -> str:
-  """The key that identifies a member."""
-  return json.dumps([sorted(setting.items()), seed])
+  return files.to_jsonable(
+    record
+    | {
+      "accuracy": summary["accuracy"],
+      "balanced_accuracy": summary["balanced_accuracy"],
+      "f1_macro": summary["macro"]["f1"],
+      "loss": summary["loss"],
+      "curves": curves,
+    }
+  )
+
+
+def key(record: dict[str, Any]) -> str:
+  """The key that identifies a member: setting, seed, and the values of `AXES`."""
+  axes = [record.get(axis) for axis in AXES]
+  return json.dumps([sorted(record["setting"].items()), record["seed"], axes])

@@ -118,7 +118,7 @@ def format_table(
       "split",
       f"{protocol['validation_images']} validation images; test images are not used",
     ),
-    ("training", f"{protocol['train_images']} images, {protocol['epochs']} epochs"),
+    ("training", f"{protocol['train_images']} images"),
     ("network", protocol["network"]),
     ("seeds", ", ".join(sorted({str(row["seeds"]) for row in rows})) + " a setting"),
     ("hardware", source.get("hardware", "unknown")),
