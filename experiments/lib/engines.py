@@ -18,7 +18,7 @@ import socket
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -157,7 +157,10 @@ def select_shard(names: Sequence[str], options: Options) -> list[str]:
 
 
 def run_groups(
-  groups: Mapping[str, Any], run_group: Callable[[Any], Any], options: Options
+  groups: Mapping[str, Any],
+  run_group: Callable[[Any], Any],
+  options: Options,
+  variables: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, Any]]:
   """Runs independent groups.
 
@@ -165,6 +168,7 @@ def run_groups(
     groups: by name.
     run_group: does the work of a group.
     options: where.
+    variables: further environment variables of workers.
 
   Yields:
     Name and result of each group as it is done: in order with the local engine, in any
@@ -177,7 +181,7 @@ def run_groups(
   """
   errors.check_choice("engine", options.engine, ENGINES)
   if options.engine == "ray":
-    yield from _run_on_ray(groups, run_group, options)
+    yield from _run_on_ray(groups, run_group, options, variables or {})
     return
   for name, group in groups.items():
     yield name, run_group(group)
@@ -232,7 +236,10 @@ def supervise(
 
 
 def _run_on_ray(
-  groups: Mapping[str, Any], run_group: Callable[[Any], Any], options: Options
+  groups: Mapping[str, Any],
+  run_group: Callable[[Any], Any],
+  options: Options,
+  variables: Mapping[str, str],
 ) -> Iterator[tuple[str, Any]]:
   """`run_groups` by tasks of Ray, one each."""
   if not groups:
@@ -256,13 +263,20 @@ def _run_on_ray(
     ) from error
   try:
     num_gpus = _choose_gpus(ray.cluster_resources(), options)
-    _announce(ray.nodes(), options.num_cpus, num_gpus, len(groups))
+    at_once = count_at_once(ray.nodes(), options.num_cpus, num_gpus)
+    logging.info(
+      "Ray at %s: %d to run, %d at a time, each on %d CPU cores and %g GPUs.",
+      *(address, len(groups), min(at_once, len(groups)), options.num_cpus, num_gpus),
+    )
+    if not at_once:
+      _refuse_or_wait(address, options.num_cpus, num_gpus)
+    own = environment(os.environ, options.num_cpus, num_gpus)
     run = ray.remote(
       # Restarted here, where it is seen and counted.
       max_retries=0,
       num_cpus=options.num_cpus,
       num_gpus=num_gpus,
-      runtime_env={"env_vars": environment(os.environ, options.num_cpus, num_gpus)},
+      runtime_env={"env_vars": {**own, **variables}},
     )(_run_in_worker)
     # Shared by the groups: each machine fetches it once.
     function = ray.put(ray.cloudpickle.dumps(run_group))
@@ -359,33 +373,33 @@ def _choose_gpus(resources: Mapping[str, float], options: Options) -> float:
   return float(resources.get("GPU", 0) > 0 and os.environ.get("JAX_PLATFORMS") != "cpu")
 
 
-def _announce(
-  nodes: list[dict[str, Any]], num_cpus: int, num_gpus: float, num_groups: int
-) -> None:
-  """Says what runs where.
+def count_at_once(
+  nodes: Iterable[Mapping[str, Any]], num_cpus: int, num_gpus: float
+) -> int:
+  """The number of groups that a cluster runs at a time.
 
-  Raises:
-    ValueError: if no machine of the cluster has what a group needs.
+  Args:
+    nodes: its machines, of `ray.nodes`.
+    num_cpus: cores of a group.
+    num_gpus: its GPUs.
   """
-  alive = [node["Resources"] for node in nodes if node["Alive"]]
   at_once = 0
-  for resources in alive:
-    fitting = [resources.get("CPU", 0) // num_cpus]
-    if num_gpus:
-      fitting.append(resources.get("GPU", 0) // num_gpus)
-    at_once += int(min(fitting))
-  cpus, gpus = (sum(r.get(name, 0) for r in alive) for name in ("CPU", "GPU"))
-  logging.info(
-    "Ray: %d machine%s, %g CPU cores, %g GPUs; %d to run, %d at a time (%d CPU cores, "
-    "%g GPUs each).",
-    *(len(alive), "s" * (len(alive) != 1), cpus, gpus),
-    *(num_groups, min(at_once, num_groups), num_cpus, num_gpus),
-  )
-  if not at_once:
-    raise ValueError(
-      f"--num_cpus={num_cpus}, --num_gpus={num_gpus:g}: no machine of the Ray cluster "
-      f"has as many; it has {cpus:g} CPU cores and {gpus:g} GPUs"
-    )
+  for node in nodes:
+    if node["Alive"]:
+      resources = node["Resources"]
+      fitting = [resources.get("CPU", 0) // num_cpus]
+      if num_gpus:
+        fitting.append(resources.get("GPU", 0) // num_gpus)
+      at_once += int(min(fitting))
+  return at_once
+
+
+def _refuse_or_wait(address: str, num_cpus: int, num_gpus: float) -> None:
+  """Raises an error if no machine has what a group needs, and none will be added."""
+  problem = f"--num_cpus={num_cpus}, --num_gpus={num_gpus:g}: no machine has as many"
+  if address == "local":
+    raise ValueError(problem)
+  logging.warning("%s; waiting for one, if the Ray cluster adds machines.", problem)
 
 
 def _run_in_worker(
@@ -419,5 +433,5 @@ def _run_in_worker(
     os._exit(error.code if isinstance(error.code, int) else 1)
   except Exception as error:
     return Failure(
-      socket.gethostname(), failures.reason_of(error), traceback.format_exc()
+      socket.gethostname(), failures.reason_of(error, 500), traceback.format_exc()
     )
