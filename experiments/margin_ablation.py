@@ -45,6 +45,7 @@ from experiments.lib import (
   ablation_members,
   ablation_records,
   ablation_report,
+  ablation_weights,
 )
 from experiments.lib.ablation_groups import DataSource, Group, Program, Trained
 from experiments.lib.ablation_members import Member
@@ -75,8 +76,7 @@ def run_ablation(
   Returns:
     One record per member of the folder, those of other commands included.
   """
-  path = workdir / "results.jsonl"
-  done = _read_done(path)
+  done = _read_done(workdir)
   groups: list[Group] = []
   for program in programs:
     # Ordered by setting first: settings are complete if the run is interrupted.
@@ -87,36 +87,72 @@ def run_ablation(
       for seed in range(seeds)
     ]
     todo = [
-      m for m in members if ablation_records.key(_identity(program, m)) not in done
+      member
+      for member in members
+      if not _is_done(done.get(_key(program, member)), program, workdir)
     ]
     groups += ablation_groups.split_members(
       program, todo, members_per_call=members_per_call
     )
 
-  _train_groups(groups, path, engine)
-  return ablation_records.read_records(path)
+  _train_groups(groups, workdir, engine)
+  return ablation_records.read_records(workdir / "results.jsonl")
 
 
-def _train_groups(groups: list[Group], path: pathlib.Path, engine: Engine) -> None:
-  """Trains groups and appends their records to `path` as they are done."""
+def _train_groups(groups: list[Group], workdir: pathlib.Path, engine: Engine) -> None:
+  """Trains groups, and writes their weights and records as they are done."""
   commit = provenance.provenance()["commit"]
   total, done = sum(len(group.members) for group in groups), 0
   line = progress.Progress(first=0, total=total)
   for group, results in engine(groups):
-    identities = [_identity(group.program, member) for member in group.members]
-    _append(
-      path,
-      [
-        identity | result.record | {"commit": commit}
-        for identity, result in zip(identities, results, strict=True)
-      ],
-    )
+    records = [
+      identity | result.record | {"commit": commit}
+      for identity, result in _with_weights(group, results, workdir)
+    ]
+    _append(workdir / "results.jsonl", records)
     done += len(results)
     line.update(
       done,
-      f"member {done}/{total}, {ablation_report.label(identities[-1]['setting'])}",
+      f"member {done}/{total}, {ablation_report.label(records[-1]['setting'])}",
       images_per_unit=group.program.source.train_images * group.program.epochs,
     )
+
+
+def _with_weights(
+  group: Group, results: list[Trained], workdir: pathlib.Path
+) -> Iterator[tuple[dict[str, Any], Trained]]:
+  """Each result with what identifies its member, after writing its weights."""
+  for member, result in zip(group.members, results, strict=True):
+    identity = _identity(group.program, member)
+    if result.variables is not None:
+      training, _ = ablation_groups.load_arrays(group.program.source)
+      height, width, channels = training.images.shape[1:]
+      file = ablation_weights.file_of(identity, group.program)
+      ablation_weights.write(
+        workdir / file,
+        result.variables,
+        group.program,
+        member,
+        class_names=training.class_names,
+        image_shape=(height, width, channels),
+      )
+      identity["weights"] = file
+    yield identity, result
+
+
+def _is_done(
+  record: dict[str, Any] | None, program: Program, workdir: pathlib.Path
+) -> bool:
+  """Returns whether a member has been trained, with all that the program keeps."""
+  if record is None:
+    return False
+  if program.keeps_weights and not (workdir / record.get("weights", "-")).is_file():
+    return False
+  return not program.validates_each_epoch or "loss" in record.get("curves", ())
+
+
+def _key(program: Program, member: Member) -> str:
+  return ablation_records.key(_identity(program, member))
 
 
 def _identity(program: Program, member: Member) -> dict[str, Any]:
@@ -130,13 +166,14 @@ def _identity(program: Program, member: Member) -> dict[str, Any]:
   }
 
 
-def _read_done(path: pathlib.Path) -> set[str]:
-  """The keys of the members in results.jsonl."""
+def _read_done(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
+  """The records in results.jsonl, by key."""
+  path = workdir / "results.jsonl"
   records = ablation_records.read_records(path)
   # Removes a truncated line, to which the next one would be appended.
   lines = "".join(json.dumps(record) + "\n" for record in records)
   files.write_atomically(path, lines.encode())
-  return {ablation_records.key(record) for record in records}
+  return {ablation_records.key(record): record for record in records}
 
 
 def _append(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
@@ -267,6 +304,18 @@ def define_flags() -> None:
     "0 for the number of devices with --mapping=devices, else 1.",
     0,
   )
+  flags.DEFINE_bool(
+    "validation_curves",
+    False,
+    "Evaluate on the validation images after each epoch, for curves.csv.",
+  )
+  flags.DEFINE_bool(
+    "keep_weights",
+    False,
+    "Write each member's weights into WORKDIR/weights: a bundle, which "
+    "emosynth_jax.predict and others take as --workdir; of a network of the user's "
+    "own, .npz.",
+  )
   flags.DEFINE_string(
     "workdir", None, "Output folder. By default runs/margin_ablation-DATA-GRID."
   )
@@ -297,7 +346,17 @@ def run(given: Any) -> None:
   is_mirrored_same = data.find_loader(source.name).is_mirrored_same
   flip = is_mirrored_same if given.flip is None else given.flip
   programs = [
-    Program(source, model, settings, epochs, batch_size, flip, given.mapping)
+    Program(
+      source,
+      model,
+      settings,
+      epochs,
+      batch_size,
+      flip,
+      given.mapping,
+      validates_each_epoch=given.validation_curves,
+      keeps_weights=given.keep_weights,
+    )
     for epochs, batch_size in itertools.product(given.epochs, given.batch_size)
   ]
   protocol = {
@@ -317,6 +376,8 @@ def run(given: Any) -> None:
   workdir.mkdir(parents=True, exist_ok=True)
   ablation_records.keep_protocol(workdir / "protocol.json", protocol)
   with run_record.only_training_in(workdir):
+    own = [source.name, model["name"], *(v for s in settings for v in s.values())]
+    ablation_grids.keep_sources(workdir, own)
     records = run_ablation(
       programs,
       given.learning_rate,
@@ -327,7 +388,10 @@ def run(given: Any) -> None:
   protocol = read_json(workdir / "protocol.json")
   text = ablation_report.write(records, protocol, workdir)
   print(text)
-  logging.info("Wrote results.csv, table.txt and ablation.png to %s.", workdir)
+  logging.info(
+    "Wrote results.csv, curves.csv, table.txt, ablation.png and curves.png to %s.",
+    workdir,
+  )
 
 
 def _settings(given: Any) -> list[dict[str, Any]]:

@@ -4,12 +4,12 @@ import ast
 import hashlib
 import inspect
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from emosynth_jax import losses
 from emosynth_jax.training import own_parts
-from emosynth_jax.utils import own_code
+from emosynth_jax.utils import files, own_code
 from emosynth_jax.utils.nearest import did_you_mean
 
 KAPPAS = [0.5, 1.0, 2.0]
@@ -182,11 +182,34 @@ def describe_name(name: Any) -> Any:
   for part in name.split("+"):
     if own_code.is_own(part):
       path, attribute = own_code.parse_name(part)
-      part = f"{path.name}:{attribute}@{_hash_of(path)}"
+      part = f"{path.name}:{attribute}@{hash_of(path)}"
     parts.append(part)
   return "+".join(parts)
 
 
-def _hash_of(path: pathlib.Path) -> str:
+def hash_of(path: pathlib.Path) -> str:
+  """The hash of a file of own code and of the modules beside it that it imports."""
   contents = b"".join(file.read_bytes() for file in own_code.source_files(path))
   return hashlib.sha256(contents).hexdigest()[:8]
+
+
+def keep_sources(workdir: pathlib.Path, names: Iterable[Any]) -> None:
+  """Copies own code into `own_parts/HASH`, the hash that records name.
+
+  Args:
+    workdir: the ablation's folder.
+    names: of `absolute`; anything else is skipped.
+  """
+  parts = {
+    part
+    for name in names
+    if own_code.is_own(name)
+    for part in name.split("+")
+    if own_code.is_own(part)
+  }
+  for path in {own_code.parse_name(part)[0] for part in parts}:
+    root, folder = own_code.root_of(path), workdir / "own_parts" / hash_of(path)
+    for file in own_code.source_files(path):
+      target = folder / file.relative_to(root)
+      target.parent.mkdir(parents=True, exist_ok=True)
+      files.write_atomically(target, file.read_bytes())
