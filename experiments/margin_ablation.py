@@ -40,12 +40,14 @@ from emosynth_jax.workdir import provenance
 from emosynth_jax.workdir import record as run_record
 from experiments.lib import (
   ablation,
+  ablation_engines,
   ablation_grids,
   ablation_groups,
   ablation_members,
   ablation_records,
   ablation_report,
   ablation_weights,
+  engines,
 )
 from experiments.lib.ablation_groups import DataSource, Group, Program, Trained
 from experiments.lib.ablation_members import Member
@@ -62,6 +64,7 @@ def run_ablation(
   seeds: int,
   members_per_call: int = 0,
   engine: Engine = ablation_groups.run_in_turn,
+  shard: tuple[int, int] | None = None,
 ) -> list[dict[str, Any]]:
   """Trains the missing members of a folder.
 
@@ -72,11 +75,15 @@ def run_ablation(
     seeds: number of seeds, counted from 0.
     members_per_call: members of one group, see --members_per_call.
     engine: trains the groups.
+    shard: index and number of equal parts of the members, of which one is trained; None
+      for all.
 
   Returns:
     One record per member of the folder, those of other commands included.
   """
-  done = _read_done(workdir)
+  path = ablation_records.file_of(workdir, shard)
+  done = _read_done(workdir, path)
+  index, count = shard or (0, 1)
   groups: list[Group] = []
   for program in programs:
     # Ordered by setting first: settings are complete if the run is interrupted.
@@ -88,18 +95,23 @@ def run_ablation(
     ]
     todo = [
       member
-      for member in members
+      for member in members[index::count]
       if not _is_done(done.get(_key(program, member)), program, workdir)
     ]
     groups += ablation_groups.split_members(
       program, todo, members_per_call=members_per_call
     )
 
-  _train_groups(groups, workdir, engine)
-  return ablation_records.read_records(workdir / "results.jsonl")
+  _train_groups(groups, path, engine)
+  settings = [s for program in programs for s in program.settings]
+  return ablation_records.read_folder(workdir, _described(settings))
 
 
-def _train_groups(groups: list[Group], workdir: pathlib.Path, engine: Engine) -> None:
+def _described(settings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+  return [ablation_grids.describe(setting) for setting in settings]
+
+
+def _train_groups(groups: list[Group], path: pathlib.Path, engine: Engine) -> None:
   """Trains groups, and writes their weights and records as they are done."""
   commit = provenance.provenance()["commit"]
   total, done = sum(len(group.members) for group in groups), 0
@@ -107,9 +119,9 @@ def _train_groups(groups: list[Group], workdir: pathlib.Path, engine: Engine) ->
   for group, results in engine(groups):
     records = [
       identity | result.record | {"commit": commit}
-      for identity, result in _with_weights(group, results, workdir)
+      for identity, result in _with_weights(group, results, path.parent)
     ]
-    _append(workdir / "results.jsonl", records)
+    _append(path, records)
     done += len(results)
     line.update(
       done,
@@ -166,14 +178,13 @@ def _identity(program: Program, member: Member) -> dict[str, Any]:
   }
 
 
-def _read_done(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
-  """The records in results.jsonl, by key."""
-  path = workdir / "results.jsonl"
+def _read_done(workdir: pathlib.Path, path: pathlib.Path) -> dict[str, dict[str, Any]]:
+  """The records of a folder, by key; `path` is the file that this process writes."""
   records = ablation_records.read_records(path)
   # Removes a truncated line, to which the next one would be appended.
   lines = "".join(json.dumps(record) + "\n" for record in records)
   files.write_atomically(path, lines.encode())
-  return {ablation_records.key(record): record for record in records}
+  return {ablation_records.key(r): r for r in ablation_records.read_folder(workdir)}
 
 
 def _append(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
@@ -319,18 +330,49 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "workdir", None, "Output folder. By default runs/margin_ablation-DATA-GRID."
   )
+  engines.define_flags("member")
 
 
 def run(given: Any) -> None:
-  """Trains the members, and writes the table and the plot."""
+  """Trains the missing members, and writes the table and the plot."""
+  options = engines.options_of(given)
+  settings = _settings(given)
+  short = _short_name(given.data)
+  workdir = pathlib.Path(given.workdir or f"runs/margin_ablation-{short}-{given.grid}")
+  if given.train:
+    _train(given, settings, workdir, options)
+    if options.shard:
+      logging.info("The shard is finished; --notrain writes the table of all.")
+      return
+
+  records = ablation_records.read_folder(workdir, _described(settings))
+  if not records:
+    raise ValueError(f"--notrain: {workdir} has no finished members")
+  protocol = read_json(workdir / "protocol.json")
+  text = ablation_report.write(records, protocol, workdir)
+  print(text)
+  logging.info(
+    "Wrote results.csv, curves.csv, table.txt, ablation.png and curves.png to %s.",
+    workdir,
+  )
+
+
+def _train(
+  given: Any,
+  settings: list[dict[str, Any]],
+  workdir: pathlib.Path,
+  options: engines.Options,
+) -> None:
+  """Checks the flags and trains the missing members."""
+  is_local = options.engine == "local"
   if given.mapping == "devices":
     # One device per core: two concurrent small trainings are more efficient than one on
-    # both cores.
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    # both cores. Groups of Ray are split for its workers.
+    cores = provenance.cpu_cores() if is_local else options.num_cpus
+    jax.config.update("jax_num_cpu_devices", cores)
   if given.width is not None and not 0 < given.width < math.inf:  # absl accepts NaN
     raise ValueError(f"--width: expected a number above 0, got {given.width}")
 
-  settings = _settings(given)
   source = _data_source(given)
   model = _network(given)
   training, validation = ablation_groups.load_arrays(source)
@@ -371,27 +413,22 @@ def run(given: Any) -> None:
   if flip != is_mirrored_same:
     protocol["flip"] = flip
 
-  short = _short_name(given.data)
-  workdir = pathlib.Path(given.workdir or f"runs/margin_ablation-{short}-{given.grid}")
   workdir.mkdir(parents=True, exist_ok=True)
   ablation_records.keep_protocol(workdir / "protocol.json", protocol)
-  with run_record.only_training_in(workdir):
+  # Jobs of several shards write to files of their own.
+  locked = "shard-{}-of-{}".format(*options.shard) if options.shard else ""
+  with run_record.only_training_in(workdir / locked):
     own = [source.name, model["name"], *(v for s in settings for v in s.values())]
     ablation_grids.keep_sources(workdir, own)
-    records = run_ablation(
+    run_ablation(
       programs,
       given.learning_rate,
       workdir,
       seeds=given.seeds,
       members_per_call=given.members_per_call,
+      engine=ablation_engines.engine_of(options),
+      shard=options.shard,
     )
-  protocol = read_json(workdir / "protocol.json")
-  text = ablation_report.write(records, protocol, workdir)
-  print(text)
-  logging.info(
-    "Wrote results.csv, curves.csv, table.txt, ablation.png and curves.png to %s.",
-    workdir,
-  )
 
 
 def _settings(given: Any) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 
 from emosynth_jax.utils import own_code
+from emosynth_jax.workdir import provenance
 from experiments.lib import ablation_groups, ablation_report, engines
 from experiments.lib.ablation_groups import Group, Trained
 
@@ -66,8 +67,10 @@ def own_files(group: Group) -> Files:
 
 
 def run_parcel(parcel: Parcel) -> list[Trained]:
-  """Trains a group on any machine; see `ablation_groups.run_group`."""
-  return ablation_groups.run_group(open_parcel(parcel))
+  """Trains a group on any machine, which its records name."""
+  results = ablation_groups.run_group(open_parcel(parcel))
+  hardware = {"hardware": provenance.provenance()["hardware"]}
+  return [result._replace(record=result.record | hardware) for result in results]
 
 
 def open_parcel(parcel: Parcel) -> Group:

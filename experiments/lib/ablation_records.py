@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emosynth_jax.metrics import classification
@@ -41,6 +42,40 @@ def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
     record = common | record
     records[key(record)] = record
   return list(records.values())
+
+
+def file_of(workdir: pathlib.Path, shard: tuple[int, int] | None) -> pathlib.Path:
+  """The file of records that a process writes: one of its own for each shard."""
+  suffix = "-{}-of-{}".format(*shard) if shard else ""
+  return workdir / f"results{suffix}.jsonl"
+
+
+def read_folder(
+  workdir: pathlib.Path, settings: Sequence[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
+  """Reads the finished members of a folder, of all shards.
+
+  Args:
+    workdir: the folder.
+    settings: as records have them, in the order of the result, in which other settings
+      follow. Members may be finished in any order.
+
+  Returns:
+    The records, ordered by setting, values of `AXES` and seed.
+  """
+  records: dict[str, dict[str, Any]] = {}
+  for path in sorted(workdir.glob("results*.jsonl")):
+    records |= {key(record): record for record in read_records(path)}
+  if not settings:
+    return list(records.values())
+
+  def place(record: dict[str, Any]) -> tuple[Any, ...]:
+    known = record["setting"] in settings
+    index = settings.index(record["setting"]) if known else len(settings)
+    axes = [record.get(axis) or 0 for axis in AXES]
+    return index, axes, record["seed"] if known else 0
+
+  return sorted(records.values(), key=place)
 
 
 def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:

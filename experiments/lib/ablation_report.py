@@ -329,9 +329,14 @@ def write(
   """
   rows = compare(records, protocol["num_classes"])
   # A run that was resumed after a change of the code lists both.
-  first = protocol.get("provenance", {}).get("commit", "unknown")
-  commits = dict.fromkeys(record.get("commit", first) for record in records)
-  text = format_table(rows, protocol, ", ".join(commits))
+  source = {"commit": "unknown", "hardware": "unknown"}
+  source |= protocol.get("provenance", {})
+  commits, hardware = (
+    ", ".join(dict.fromkeys(record.get(key, source[key]) for record in records))
+    for key in ("commit", "hardware")
+  )
+  protocol = dict(protocol, provenance=source | {"hardware": hardware})
+  text = format_table(rows, protocol, commits)
   files.write_atomically(workdir / "results.csv", format_csv(records).encode())
   files.write_atomically(workdir / "table.txt", text.encode())
   plot(rows, protocol, workdir / "ablation.png")

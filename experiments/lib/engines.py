@@ -94,11 +94,11 @@ def define_flags(unit: str) -> None:
     "its machines. By default $RAY_ADDRESS, or a cluster of this machine that ends "
     "with the command.",
   )
-  flags.DEFINE_integer("num_cpus", 1, f"With --engine=ray: CPU cores of one {unit}.", 1)
+  flags.DEFINE_integer("num_cpus", 1, "With --engine=ray: CPU cores of each worker.", 1)
   flags.DEFINE_float(
     "num_gpus",
     None,
-    f"With --engine=ray: GPUs of one {unit}, 0.5 for two on one GPU. By default 1 if "
+    "With --engine=ray: GPUs of each worker, 0.5 for two on one GPU. By default 1 if "
     "the cluster has any, else 0.",
     0,
   )
