@@ -18,6 +18,7 @@ import socket
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -255,7 +256,9 @@ def _run_on_ray(
 
   address = options.address or os.environ.get("RAY_ADDRESS") or "local"
   try:
-    with tempfile.TemporaryDirectory() as empty:
+    with tempfile.TemporaryDirectory() as empty, warnings.catch_warnings():
+      # The forked process of Ray's is replaced at once.
+      warnings.filterwarnings("ignore", r"os\.fork\(\)", RuntimeWarning)
       ray.init(address, **_init_arguments(address, empty))
   except (ConnectionError, RuntimeError, ValueError) as error:
     raise errors.UserError(
@@ -265,7 +268,7 @@ def _run_on_ray(
     num_gpus = _choose_gpus(ray.cluster_resources(), options)
     at_once = count_at_once(ray.nodes(), options.num_cpus, num_gpus)
     logging.info(
-      "Ray at %s: %d to run, %d at a time, each on %d CPU cores and %g GPUs.",
+      "Ray at %s: %d to run, %d at a time, each with num_cpus=%d, num_gpus=%g.",
       *(address, len(groups), min(at_once, len(groups)), options.num_cpus, num_gpus),
     )
     if not at_once:
