@@ -256,11 +256,12 @@ def _run_on_ray(
 
   address = options.address or os.environ.get("RAY_ADDRESS") or "local"
   try:
+    _check_address(address)
     with tempfile.TemporaryDirectory() as empty, warnings.catch_warnings():
       # The forked process of Ray's is replaced at once.
       warnings.filterwarnings("ignore", r"os\.fork\(\)", RuntimeWarning)
       ray.init(address, **_init_arguments(address, empty))
-  except (ConnectionError, RuntimeError, ValueError) as error:
+  except (OSError, RuntimeError, ValueError) as error:
     raise errors.UserError(
       f"--engine=ray: no Ray cluster at {address} ({failures.reason_of(error)})"
     ) from error
@@ -317,6 +318,13 @@ def _run_on_ray(
   finally:
     # The tasks of this driver end with it, and so does a cluster of its own.
     ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+  """Raises an OSError if nothing answers, which Ray would wait for by the hour."""
+  if match := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address):
+    with socket.create_connection((match[1].strip("[]"), int(match[2])), timeout=10):
+      pass
 
 
 def _init_arguments(address: str, empty: str) -> dict[str, Any]:

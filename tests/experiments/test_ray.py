@@ -23,7 +23,11 @@ ray = pytest.importorskip(
   "ray", reason="Ray is not installed: pip install 'emosynth_jax[ray]'"
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+  pytest.mark.slow,
+  # Of a cluster's start; the forked process is replaced at once.
+  pytest.mark.filterwarnings(r"ignore:os\.fork:RuntimeWarning"),
+]
 
 _TESTS = pathlib.Path(__file__).resolve().parents[1]
 
