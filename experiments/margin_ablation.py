@@ -110,11 +110,12 @@ def _train_groups(groups: list[Group], workdir: pathlib.Path, engine: Engine) ->
       for identity, result in _with_weights(group, results, workdir)
     ]
     _append(workdir / "results.jsonl", records)
+    training, _ = ablation_groups.load_arrays(group.program.source)
     done += len(results)
     line.update(
       done,
       f"member {done}/{total}, {ablation_report.label(records[-1]['setting'])}",
-      images_per_unit=group.program.source.train_images * group.program.epochs,
+      images_per_unit=len(training) * group.program.epochs,
     )
 
 
@@ -419,7 +420,7 @@ def _data_source(given: Any) -> DataSource:
     known = getattr(recipes, given.data)().data
     data_dir = given.data_dir or known.data_dir
     options = known.options.to_dict()
-  options |= _options(given.data_option)
+  options |= _options("--data_option", given.data_option)
   data.check_options(given.data, options)
   return DataSource(
     name=ablation_grids.absolute(given.data),
@@ -437,16 +438,18 @@ def _network(given: Any) -> dict[str, Any]:
     model |= {"width": 0.125, "dense_features": (64,), "dropout_rate": 0.0}
   if given.width is not None:
     model["width"] = given.width
-  return model | _options(given.model_option)
+  model |= _options("--model_option", given.model_option)
+  ablation_groups.check_network(model)
+  return model
 
 
-def _options(texts: list[str]) -> dict[str, Any]:
+def _options(flag: str, texts: list[str]) -> dict[str, Any]:
   """Parses NAME=VALUE."""
   options = {}
   for text in texts:
     name, equals, value = text.partition("=")
     if not equals:
-      raise ValueError(f"expected NAME=VALUE, as image_size=48, got {text!r}")
+      raise ValueError(f"{flag}: expected NAME=VALUE, as image_size=48, got {text!r}")
     options[name.strip()] = ablation_grids.parse_value(value)
   return options
 

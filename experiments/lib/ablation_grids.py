@@ -127,7 +127,7 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
   """
   name, equals, values = text.partition("=")
   if not (equals and name.strip().isidentifier() and values.strip()):
-    raise ValueError(f"expected NAME=VALUE,VALUE, as kappa=0.5,1, got {text!r}")
+    raise ValueError(f"--vary: expected NAME=VALUE,VALUE, as kappa=0.5,1, got {text!r}")
   return name.strip(), [parse_value(value) for value in values.split(",")]
 
 
