@@ -345,6 +345,27 @@ def test_commands_of_the_published_tables_are_understood():
     assert given.grid in path.name
 
 
+def test_the_guides_commands_and_formulas_are_understood(tmp_path, monkeypatch):
+  page = (_RESULTS.parent / "guides" / "ablations.md").read_text()
+  monkeypatch.chdir(tmp_path)
+  code = re.search(r"```python\n# (\S+)\n(.*?)```", page, re.DOTALL)
+  (tmp_path / code[1]).write_text(code[2])
+  extend = (_RESULTS.parent / "guides" / "extend.md").read_text()
+  code = re.search(r"```python\n# (my_losses.py)\n(.*?)```", extend, re.DOTALL)
+  (tmp_path / code[1]).write_text(code[2])
+
+  lines = page.replace("\\\n", "").splitlines()
+  start = "python -m experiments.margin_ablation "
+  commands = [line.removeprefix(start) for line in lines if line.startswith(start)]
+  assert len(commands) == 2
+  for command in commands:
+    settings = margin_ablation._settings(_parse(*command.split()))
+    for setting in settings:
+      ablation_members.check_values(setting, 7)
+  # Cross-entropy, two factors of a formula, the other one, and two losses.
+  assert len(settings) == 1 + 2 + 1 + 2
+
+
 def test_a_margin_has_the_classes_of_the_data(parts):
   setting = {"loss": "mam_softmax", "margin_fn": f"{parts}:by_class"}
   ablation_members.check_values(setting, 3)
@@ -513,6 +534,11 @@ def test_verdicts():
 def test_a_comparison_needs_cross_entropy():
   with pytest.raises(ValueError, match="cross_entropy"):
     ablation_report.compare(_members(focal=[0.5, 0.6]), 4)
+
+
+def test_nothing_collapses_where_cross_entropy_is_at_chance():
+  rows = ablation_report.compare(_members(cross_entropy=[0.2, 0.24], mse=[0.2, 0.1]), 4)
+  assert [row["verdict"] for row in rows] == ["baseline", "no difference shown"]
 
 
 def test_seeds_without_a_partner_are_left_out():
