@@ -46,7 +46,8 @@ def write(
 def _lines(found: list[tuple[dict[str, Any], list[dict[str, Any]]]]) -> list[Any]:
   """One line for each member and epoch."""
   validation = {"accuracy": "validation_accuracy", "loss": "validation_loss"}
-  lines = [["setting", "seed", "epoch", *(validation.get(m, m) for m in _MEASURES)]]
+  names = [validation.get(measure, measure) for measure in _MEASURES]
+  lines: list[list[Any]] = [["setting", "seed", "epoch", *names]]
   for row, records in found:
     for record in records:
       curves = record["curves"]

@@ -7,7 +7,6 @@ import pathlib
 import pickle
 import re
 
-import flax.traverse_util
 import jax
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ import tiny_network
 from absl import flags
 
 from emosynth_jax import bundle
-from emosynth_jax.utils import npz
 from emosynth_jax.workdir import record as run_record
 from experiments import margin_ablation
 from experiments.lib import (
@@ -181,14 +179,15 @@ def test_curves_end_with_the_members_result(workdir):
 
 
 def test_weights_of_a_member_give_its_accuracy(workdir, parts):
+  """Loads them as docs/guides/ablations.md does."""
   record = next(r for r in _records(workdir) if "gap" in str(r["setting"]))
-  arrays = npz.read_npz(workdir / record["weights"])
-  variables = flax.traverse_util.unflatten_dict(arrays, sep="/")
   validation = ablation_groups.own_code.load(f"{parts}:levels")("", "validation")
-  logits, _ = tiny_network.TinyNetwork().apply(
-    variables, validation.images / np.float32(255), train=False
-  )
-  accuracy = np.mean(np.argmax(logits, -1) == validation.labels)
+  page = (_RESULTS.parent / "guides" / "ablations.md").read_text()
+  (code,) = re.findall(r"^```python\n(import flax.*?)^```", page, re.DOTALL | re.M)
+  code = re.sub(r'"runs/.*\.npz"', repr(str(workdir / record["weights"])), code)
+  names = {"Patches": tiny_network.TinyNetwork, "images": validation.images}
+  exec(code.replace("num_classes=7", "num_classes=3"), names)
+  accuracy = np.mean(np.argmax(names["logits"], -1) == validation.labels)
   assert accuracy == record["accuracy"]
 
 
@@ -302,6 +301,7 @@ def test_flags_become_programs_and_members(parts, tmp_path, untrained):
   [
     (["--margins=PARTS:gapp"], r"parts\.py defines no 'gapp'; it defines .*gap"),
     (["--margins=PARTS:levels"], r"expected a function of logits \(N, K\)"),
+    (["--margins=centred_max"], "got 'centred_max'.*did you mean centered_max"),
     (["--margins=gone.py:gap"], r"the file gone\.py does not exist"),
     (
       ["--margins=PARTS:gap", "--vary=facor=1"],
