@@ -122,11 +122,12 @@ def _train_groups(groups: list[Group], path: pathlib.Path, engine: Engine) -> No
       for identity, result in _with_weights(group, results, path.parent)
     ]
     _append(path, records)
+    training, _ = ablation_groups.load_arrays(group.program.source)
     done += len(results)
     line.update(
       done,
       f"member {done}/{total}, {ablation_report.label(records[-1]['setting'])}",
-      images_per_unit=group.program.source.train_images * group.program.epochs,
+      images_per_unit=len(training) * group.program.epochs,
     )
 
 
@@ -224,6 +225,54 @@ def _define_list(name: str, default: str, text: str, kind: Any) -> None:
 
 def define_flags() -> None:
   """Defines the command's flags; not at import."""
+  _define_data_and_network()
+  _define_losses()
+  cli.define_seeds(5, "Seeds of each setting.", least=2)
+  _define_list("epochs", "10", "Number of epochs; several are tried in turn.", int)
+  _define_list("batch_size", "64", "Batch size; several are tried in turn.", int)
+  _define_list(
+    "learning_rate",
+    "4e-3",
+    "Initial learning rate of Adam, with cosine decay to 0; several are tried.",
+    float,
+  )
+  flags.DEFINE_integer(
+    "train_images", 4000, "Number of training images, stratified by class.", 64
+  )
+  flags.DEFINE_integer(
+    "validation_images", 3000, "Number of validation images, stratified by class.", 1
+  )
+  flags.DEFINE_enum(
+    "mapping",
+    "devices",
+    ablation.MAPPINGS,
+    "Execution of the members; benchmarks/ablation_mappings.py compares the choices.",
+  )
+  flags.DEFINE_integer(
+    "members_per_call",
+    0,
+    "Number of members per call, rounded down to a multiple of the number of devices; "
+    "0 for the number of devices with --mapping=devices, else 1.",
+    0,
+  )
+  flags.DEFINE_bool(
+    "validation_curves",
+    False,
+    "Evaluate on the validation images after each epoch, for curves.csv.",
+  )
+  flags.DEFINE_bool(
+    "keep_weights",
+    False,
+    "Write each member's weights into WORKDIR/weights: as a bundle, which "
+    "emosynth_jax.predict takes as --bundle; of a network of the user's own as .npz.",
+  )
+  flags.DEFINE_string(
+    "workdir", None, "Output folder. By default runs/margin_ablation-DATA-GRID."
+  )
+  engines.define_flags("member")
+
+
+def _define_data_and_network() -> None:
   flags.DEFINE_string(
     "data",
     "mnist",
@@ -264,14 +313,17 @@ def define_flags() -> None:
     "Mirror images with probability 0.5; by default where a mirrored image has the "
     "same label, which is not so for digits.",
   )
+
+
+def _define_losses() -> None:
   flags.DEFINE_enum(
     "grid", "thesis", sorted(ablation_grids.GRIDS), "Grid of losses to train."
   )
   flags.DEFINE_list(
     "margins",
     [],
-    "Margin formulas as file.py:function, added to the grid; their own arguments and "
-    "kappa are tried at the values of --vary.",
+    "Margin formulas as file.py:function, added to the grid under mam_softmax; their "
+    "own arguments and kappa are tried at the values of --vary.",
   )
   flags.DEFINE_list(
     "losses", [], "Losses by name or as file.py:function, added to the grid."
@@ -287,50 +339,6 @@ def define_flags() -> None:
     None,
     "File with a function margin(logits): --margins=FILE:margin.",
   )
-  cli.define_seeds(5, "Seeds of each setting.", least=2)
-  _define_list("epochs", "10", "Number of epochs; several are tried in turn.", int)
-  _define_list("batch_size", "64", "Batch size; several are tried in turn.", int)
-  _define_list(
-    "learning_rate",
-    "4e-3",
-    "Initial learning rate of Adam, with cosine decay to 0; several are tried.",
-    float,
-  )
-  flags.DEFINE_integer(
-    "train_images", 4000, "Number of training images, stratified by class.", 64
-  )
-  flags.DEFINE_integer(
-    "validation_images", 3000, "Number of validation images, stratified by class.", 1
-  )
-  flags.DEFINE_enum(
-    "mapping",
-    "devices",
-    ablation.MAPPINGS,
-    "Execution of the members; benchmarks/ablation_mappings.py compares the choices.",
-  )
-  flags.DEFINE_integer(
-    "members_per_call",
-    0,
-    "Number of members per call, rounded down to a multiple of the number of devices; "
-    "0 for the number of devices with --mapping=devices, else 1.",
-    0,
-  )
-  flags.DEFINE_bool(
-    "validation_curves",
-    False,
-    "Evaluate on the validation images after each epoch, for curves.csv.",
-  )
-  flags.DEFINE_bool(
-    "keep_weights",
-    False,
-    "Write each member's weights into WORKDIR/weights: a bundle, which "
-    "emosynth_jax.predict and others take as --workdir; of a network of the user's "
-    "own, .npz.",
-  )
-  flags.DEFINE_string(
-    "workdir", None, "Output folder. By default runs/margin_ablation-DATA-GRID."
-  )
-  engines.define_flags("member")
 
 
 def run(given: Any) -> None:
@@ -456,11 +464,12 @@ def _data_source(given: Any) -> DataSource:
     known = getattr(recipes, given.data)().data
     data_dir = given.data_dir or known.data_dir
     options = known.options.to_dict()
-  options |= _options(given.data_option)
+  options |= _options("--data_option", given.data_option)
   data.check_options(given.data, options)
   return DataSource(
     name=ablation_grids.absolute(given.data),
-    data_dir=data_dir,
+    # A worker of another engine may have another working directory.
+    data_dir=str(pathlib.Path(data_dir).resolve()),
     options=options,
     train_images=given.train_images,
     validation_images=given.validation_images,
@@ -474,16 +483,18 @@ def _network(given: Any) -> dict[str, Any]:
     model |= {"width": 0.125, "dense_features": (64,), "dropout_rate": 0.0}
   if given.width is not None:
     model["width"] = given.width
-  return model | _options(given.model_option)
+  model |= _options("--model_option", given.model_option)
+  ablation_groups.check_network(model)
+  return model
 
 
-def _options(texts: list[str]) -> dict[str, Any]:
+def _options(flag: str, texts: list[str]) -> dict[str, Any]:
   """Parses NAME=VALUE."""
   options = {}
   for text in texts:
     name, equals, value = text.partition("=")
     if not equals:
-      raise ValueError(f"expected NAME=VALUE, as image_size=48, got {text!r}")
+      raise ValueError(f"{flag}: expected NAME=VALUE, as image_size=48, got {text!r}")
     options[name.strip()] = ablation_grids.parse_value(value)
   return options
 

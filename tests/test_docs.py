@@ -31,9 +31,10 @@ _PAGES = sorted(
     _ROOT / "experiments/README.md",
   ]
 )
-# Pages whose Python has a test of its own: tests/test_extend.py and
-# tests/losses/test_by_name.py. models.md needs a file of weights, see below.
-_TESTED_ELSEWHERE = ("extend.md", "losses.md", "models.md")
+# Pages whose Python has a test of its own: tests/test_extend.py,
+# tests/losses/test_by_name.py and tests/experiments/test_margin_ablation.py. models.md
+# needs a file of weights, see below.
+_TESTED_ELSEWHERE = ("ablations.md", "extend.md", "losses.md", "models.md")
 
 
 def _fences(page, *languages):

@@ -150,19 +150,9 @@ def train_member(
     - "variables" with `returns_variables`.
   """
   images, labels = training
-  # Only the optimizer's rate: the loop has no validation for a schedule.
-  constant_rate = optax.contrib.reduce_on_plateau()
   optimizer = build_optimizer(member.learning_rate)
-  state = train_state.create_train_state(
-    jax.random.key(member.seed),
-    model=model,
-    optimizer=optimizer,
-    plateau=constant_rate,
-    image_shape=tuple(images.shape[1:]),  # type: ignore[arg-type]
-    input_scale=1 / 255,
-    init_loss_state=lambda dim: tuple(
-      _init_loss_state(formula, num_classes, dim) for formula in formulas
-    ),
+  state = _create_state(
+    member, tuple(images.shape[1:]), formulas, model, optimizer, num_classes
   )
   evaluation_logits = switched_evaluation_logits(
     formulas, member.formula, member.numbers
@@ -198,18 +188,10 @@ def train_member(
 
   def one_epoch(state, _):
     state = run_epoch(state.replace(totals=train_state.zero_totals()))
-    totals = state.totals
-    # The totals leave such steps out: the mean of the others is not the epoch's.
-    is_finite = totals["bad_step"] < 0
-    means = {k: totals[k] / totals["steps"] for k in ("loss", "cross_entropy")}
-    record = {
-      **{k: jnp.where(is_finite, mean, jnp.nan) for k, mean in means.items()},
-      "accuracy": totals["correct"] / totals["count"],
-      "bad_step": totals["bad_step"],
-    }
-    return state, record | (
-      {"statistics": evaluate(state)} if validates_each_epoch else {}
-    )
+    record = _epoch_means(state.totals)
+    if validates_each_epoch:
+      record["statistics"] = evaluate(state)
+    return state, record
 
   state, record = lax.scan(one_epoch, state, None, length=num_epochs)
   if not validates_each_epoch:
@@ -217,6 +199,42 @@ def train_member(
   if returns_variables:
     record["variables"] = state.variables
   return record
+
+
+def _create_state(
+  member: Members,
+  image_shape: tuple[int, ...],
+  formulas: Sequence[Formula],
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  num_classes: int,
+) -> train_state.TrainState:
+  """A member's state before the first step, with the loss state of each formula."""
+  # Only the optimizer's rate: the loop has no validation for a schedule.
+  constant_rate = optax.contrib.reduce_on_plateau()
+  return train_state.create_train_state(
+    jax.random.key(member.seed),
+    model=model,
+    optimizer=optimizer,
+    plateau=constant_rate,
+    image_shape=image_shape,  # type: ignore[arg-type]
+    input_scale=1 / 255,
+    init_loss_state=lambda dim: tuple(
+      _init_loss_state(formula, num_classes, dim) for formula in formulas
+    ),
+  )
+
+
+def _epoch_means(totals: dict[str, Array]) -> dict[str, Any]:
+  """The means of an epoch's totals, and its first step that is not finite."""
+  # The totals leave such steps out: the mean of the others is not the epoch's.
+  is_finite = totals["bad_step"] < 0
+  means = {k: totals[k] / totals["steps"] for k in ("loss", "cross_entropy")}
+  return {
+    **{k: jnp.where(is_finite, mean, jnp.nan) for k, mean in means.items()},
+    "accuracy": totals["correct"] / totals["count"],
+    "bad_step": totals["bad_step"],
+  }
 
 
 def compile_members(

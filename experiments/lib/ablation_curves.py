@@ -1,5 +1,6 @@
 """Curves of an ablation's members by epoch: a CSV and a plot."""
 
+import itertools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from emosynth_jax.utils import files, plotting, text_table
 
 # More lines than this have the color of their verdict, and no names.
-_MAX_NAMED = 12
+_MAX_NAMED = 10
 
 _PANELS = {
   "train_accuracy": "accuracy, training (%)",
@@ -45,7 +46,8 @@ def write(
 def _lines(found: list[tuple[dict[str, Any], list[dict[str, Any]]]]) -> list[Any]:
   """One line for each member and epoch."""
   validation = {"accuracy": "validation_accuracy", "loss": "validation_loss"}
-  lines = [["setting", "seed", "epoch", *(validation.get(m, m) for m in _MEASURES)]]
+  names = [validation.get(measure, measure) for measure in _MEASURES]
+  lines: list[list[Any]] = [["setting", "seed", "epoch", *names]]
   for row, records in found:
     for record in records:
       curves = record["curves"]
@@ -66,7 +68,7 @@ def mean_curve(records: list[dict[str, Any]], measure: str) -> np.ndarray | None
 def _plot(
   found: list[tuple[dict[str, Any], list[dict[str, Any]]]], path: pathlib.Path
 ) -> None:
-  """Plots the means over seeds, one line a setting, cross-entropy in black."""
+  """Plots the means over seeds, one line a setting, cross-entropy's in black."""
   measures = [
     m
     for m in _PANELS
@@ -78,15 +80,16 @@ def _plot(
   by_verdict = {"better": plotting.GREEN, "no difference shown": plotting.GREY}
 
   for axis, measure in zip(panels, measures, strict=True):
-    for row, records in found:
+    styles = itertools.cycle(("-", "--", ":"))
+    for i, (row, records) in enumerate(found):
       curve = mean_curve(records, measure)
       if curve is None:
         continue
       is_baseline = row["setting"] == {"loss": "cross_entropy"}
       verdict = row["verdict"] if row["verdict"] in by_verdict else "worse"
-      style: dict[str, Any] = {"linewidth": 1.2, "label": row["label"]}
+      style: dict[str, Any] = {"color": f"C{i}", "label": row["label"]}
       if is_baseline:
-        style |= {"color": "black", "linewidth": 2, "zorder": 3}
+        style |= {"color": "black", "linestyle": next(styles), "zorder": 3}
       elif not is_named:
         style |= {"color": by_verdict.get(verdict, plotting.ORANGE), "alpha": 0.7}
       scale = 100 if measure.endswith("accuracy") else 1

@@ -80,6 +80,13 @@ def entries(
   taken: set[str] = set()
   known: dict[str, Any] = {}
 
+  for name in margins:
+    if not own_code.is_own(name) and name not in losses.MARGIN_FNS:
+      raise ValueError(
+        f"--margins: expected file.py:function or one of "
+        f"{', '.join(losses.MARGIN_FNS)}, got {name!r}"
+        f"{did_you_mean(name, losses.MARGIN_FNS)}"
+      )
   parts = [{"loss": "mam_softmax", "margin_fn": absolute(name)} for name in margins]
   parts += [{"loss": absolute(name)} for name in names]
   for part in parts:
@@ -127,7 +134,7 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
   """
   name, equals, values = text.partition("=")
   if not (equals and name.strip().isidentifier() and values.strip()):
-    raise ValueError(f"expected NAME=VALUE,VALUE, as kappa=0.5,1, got {text!r}")
+    raise ValueError(f"--vary: expected NAME=VALUE,VALUE, as kappa=0.5,1, got {text!r}")
   return name.strip(), [parse_value(value) for value in values.split(",")]
 
 

@@ -23,7 +23,12 @@ from emosynth_jax.data import splits
 from emosynth_jax.data.augmentation import augment
 from emosynth_jax.training import own_parts
 from emosynth_jax.utils import own_code
-from experiments.lib import ablation, ablation_members, ablation_records
+from experiments.lib import (
+  ablation,
+  ablation_grids,
+  ablation_members,
+  ablation_records,
+)
 from experiments.lib.ablation_members import Formula, Member
 
 _EVAL_BATCH_SIZE = 512
@@ -137,8 +142,7 @@ def run_group(group: Group) -> list[Trained]:
   Raises:
     FileNotFoundError, ValueError: as `data.load_splits`, or for the user's own code.
   """
-  key = json.dumps(group.program)
-  train_all, class_names = _compile_program(key)
+  train_all, class_names = _compile_program(_key(group.program))
   members = group.members
   # The last group of a program is padded with its last member; with the mapping
   # "devices" all are, if this process has more devices.
@@ -175,6 +179,19 @@ def run_in_turn(groups: Iterable[Group]) -> Iterator[tuple[Group, list[Trained]]
     yield group, run_group(group)
 
 
+def _key(description: Program | DataSource) -> str:
+  """A description in JSON, and the versions of the user's own code in it."""
+  if isinstance(description, Program):
+    names = [description.source.name, description.model["name"]]
+    names += [value for setting in description.settings for value in setting.values()]
+  else:
+    names = [description.name]
+  versions = sorted(
+    {ablation_grids.describe_name(n) for n in names if own_code.is_own(n)}
+  )
+  return json.dumps([description, versions])
+
+
 @functools.lru_cache(maxsize=4)
 def _compile_program(
   key: str,
@@ -182,9 +199,9 @@ def _compile_program(
   """The compiled program of members, and the names of the classes.
 
   Args:
-    key: a `Program` in JSON.
+    key: of a `Program`.
   """
-  source, *others = json.loads(key)
+  source, *others = json.loads(key)[0]
   program = Program(DataSource(*source), *others)
   training, validation = load_arrays(program.source)
   num_classes = len(training.class_names)
@@ -232,12 +249,12 @@ def load_arrays(source: DataSource) -> tuple[data.Dataset, data.Dataset]:
   Raises:
     FileNotFoundError, ValueError: as `data.load_splits`.
   """
-  return _load_arrays(json.dumps(source))
+  return _load_arrays(_key(source))
 
 
 @functools.lru_cache(maxsize=2)
 def _load_arrays(key: str) -> tuple[data.Dataset, data.Dataset]:
-  source = DataSource(*json.loads(key))
+  source = DataSource(*json.loads(key)[0])
   loaded = data.load_splits(
     source.name,
     source.data_dir,
@@ -282,15 +299,30 @@ def build_network(arguments: dict[str, Any], training: data.Dataset) -> nn.Modul
     ValueError: for an unknown name or argument, or a network of the user's that does
       not return what a network does.
   """
-  others = _tuples(arguments)
-  name, num_classes = others.pop("name"), len(training.class_names)
-  model = models.build_model(
-    own_parts.resolve_model(name), num_classes=num_classes, **others
-  )
+  name, num_classes = arguments["name"], len(training.class_names)
+  model = _build(arguments, num_classes)
   if own_code.is_own(name):
     height, width, channels = training.images.shape[1:]
     own_parts.check_network(model, name, (height, width, channels), num_classes)
   return model
+
+
+def check_network(arguments: dict[str, Any]) -> None:
+  """Checks a network's name and arguments, before any data is read.
+
+  Args:
+    arguments: `Program.model`.
+
+  Raises:
+    FileNotFoundError, ValueError: as `build_network`.
+  """
+  _build(arguments, num_classes=2)
+
+
+def _build(arguments: dict[str, Any], num_classes: int) -> nn.Module:
+  others = _tuples(arguments)
+  network = own_parts.resolve_model(others.pop("name"))
+  return models.build_model(network, num_classes=num_classes, **others)
 
 
 def _tuples(arguments: dict[str, Any]) -> dict[str, Any]:

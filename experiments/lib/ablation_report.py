@@ -58,7 +58,7 @@ def compare(
   without it is left out.
 
   A seed has collapsed if its balanced accuracy is above chance by less than 1/4 of the
-  excess of cross-entropy's, averaged over the seeds.
+  excess of cross-entropy's, averaged over the seeds, if that is above chance.
 
   Args:
     records: one per member, of `margin_ablation.run_ablation`.
@@ -112,7 +112,9 @@ def _row(
   """The row of a setting's members, each with its cross-entropy by seed."""
   chance = 1 / num_classes
   reference = [r["balanced_accuracy"] for r in baseline.values()]
-  floor = chance + (sum(reference) / len(reference) - chance) / 4
+  excess = sum(reference) / len(reference) - chance
+  # Where cross-entropy itself is at chance, nothing can collapse.
+  floor = chance + excess / 4 if excess > 0 else -math.inf
 
   accuracies = [m["accuracy"] for m in members]
   mean, deviation = statistics.mean_and_deviation(accuracies)

@@ -265,6 +265,10 @@ def _run_on_ray(
     raise errors.UserError(
       f"--engine=ray: no Ray cluster at {address} ({failures.reason_of(error)})"
     ) from error
+  # Of a lost machine, Ray prints the last lines of its log to standard output, where a
+  # table goes; the warning here says which group it was.
+  if hasattr(ray._private.worker, "print_to_stdstream"):
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
   try:
     num_gpus = _choose_gpus(ray.cluster_resources(), options)
     at_once = count_at_once(ray.nodes(), options.num_cpus, num_gpus)
