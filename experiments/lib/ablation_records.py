@@ -57,23 +57,25 @@ def read_folder(
 
   Args:
     workdir: the folder.
-    settings: as records have them, in the order of the result, in which other settings
-      follow. Members may be finished in any order.
+    settings: of this command, as records have them.
 
   Returns:
-    The records, ordered by setting, values of `AXES` and seed.
+    The records by setting, values of `AXES` and seed, whatever order they were finished
+    in: this command's settings in its own order, others in that of the files.
   """
   records: dict[str, dict[str, Any]] = {}
   for path in sorted(workdir.glob("results*.jsonl")):
     records |= {key(record): record for record in read_records(path)}
-  if not settings:
-    return list(records.values())
+  found: list[Mapping[str, Any]] = []
+  for record in records.values():
+    if record["setting"] not in found:
+      found.append(record["setting"])
+  known = iter([setting for setting in settings if setting in found])
+  order = [next(known) if setting in settings else setting for setting in found]
 
   def place(record: dict[str, Any]) -> tuple[Any, ...]:
-    known = record["setting"] in settings
-    index = settings.index(record["setting"]) if known else len(settings)
     axes = [record.get(axis) or 0 for axis in AXES]
-    return index, axes, record["seed"] if known else 0
+    return order.index(record["setting"]), axes, record["seed"]
 
   return sorted(records.values(), key=place)
 
