@@ -53,6 +53,7 @@ _BY_STRING = {
   "emosynth_jax.utils.config_files": "a user's config file",
   "emosynth_jax.utils.own_code": "the user's own files",
   "experiments.lib.comparison_rows": "configs by name",
+  "experiments.lib.engines": "Ray, an optional package",
   "benchmarks.cases": "configs by name",
 }
 

@@ -39,8 +39,8 @@ class Run(NamedTuple):
 
   @property
   def name(self) -> str:
-    """Its name in messages."""
-    return f"{self.row.label}, seed {self.seed}"
+    """Its name in messages: that of its folder."""
+    return self.folder().name
 
   def build_config(self):
     """Its config."""
@@ -83,7 +83,7 @@ def train(run: Run) -> tuple[dict[str, Any], bytes]:
 
 
 def _train_in(run: Run, folder: pathlib.Path) -> dict[str, Any]:
-  logging.info("%s, in %s.", run.name, folder)
+  logging.info("%s, seed %d, in %s.", run.row.label, run.seed, folder)
   config = run.build_config()
   load = run_data.share(config)
   if not train_loop.train(config, folder, load=load):

@@ -268,10 +268,13 @@ def write_table(
     for row in {row.data: row for row in (*before, rows[0])}.values():
       if missing := missing_data(row, scale, data_dir):
         return write(reports, missing)
-    first = comparison.run_rows(before, workdir, **where, options=options)
-    if sum(map(len, first.values())) < len(before) * seeds:
-      logging.info("Submit again when all runs are finished that these start from.")
-      return ""
+    # One data set after the other: its runs start from those before.
+    for data in dict.fromkeys(row.data for row in before):
+      own = [row for row in before if row.data == data]
+      found = comparison.run_rows(own, workdir, **where, options=options)
+      if sum(map(len, found.values())) < len(own) * seeds:
+        logging.info("Submit again when all runs on %s are finished.", data)
+        return ""
     reports = comparison.run_rows(
       rows,
       workdir,
