@@ -121,11 +121,16 @@ def options_of(given: Any) -> Options:
   """The options in the flags.
 
   Raises:
+    ModuleNotFoundError: without Ray.
+    UserError: if no Ray cluster answers.
     ValueError: for options of Ray with another engine, or a shard that is none.
   """
   if given.engine == "ray":
     # The workers' devices are not the driver's, which itself computes next to nothing.
     jax.config.update("jax_platforms", "cpu")
+    # Before anything is written.
+    _import_ray()
+    _check_address(_address_of(given.address))
   else:
     for name in ("address", "num_cpus", "num_gpus"):
       if given[name].present:
@@ -245,26 +250,16 @@ def _run_on_ray(
   """`run_groups` by tasks of Ray, one each."""
   if not groups:
     return
-  # Before its import, which reads it.
-  os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+  ray = _import_ray()
+  address = _address_of(options.address)
+  _check_address(address)
   try:
-    ray = importlib.import_module("ray")
-  except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-      f"--engine=ray: {error}; pip install 'emosynth_jax[ray]'"
-    ) from error
-
-  address = options.address or os.environ.get("RAY_ADDRESS") or "local"
-  try:
-    _check_address(address)
     with tempfile.TemporaryDirectory() as empty, warnings.catch_warnings():
       # The forked process of Ray's is replaced at once.
       warnings.filterwarnings("ignore", r"os\.fork\(\)", RuntimeWarning)
       ray.init(address, **_init_arguments(address, empty))
   except (OSError, RuntimeError, ValueError) as error:
-    raise errors.UserError(
-      f"--engine=ray: no Ray cluster at {address} ({failures.reason_of(error)})"
-    ) from error
+    raise _no_cluster(address, error) from error
   # Of a lost machine, Ray prints the last lines of its log to standard output, where a
   # table goes; the warning here says which group it was.
   if hasattr(ray._private.worker, "print_to_stdstream"):
@@ -324,11 +319,34 @@ def _run_on_ray(
     ray.shutdown()
 
 
+def _import_ray() -> Any:
+  # Before its import, which reads it.
+  os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+  try:
+    return importlib.import_module("ray")
+  except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+      f"--engine=ray: {error}; pip install 'emosynth_jax[ray]'"
+    ) from error
+
+
+def _address_of(given: str | None) -> str:
+  return given or os.environ.get("RAY_ADDRESS") or "local"
+
+
 def _check_address(address: str) -> None:
-  """Raises an OSError if nothing answers, which Ray would wait for by the hour."""
+  """Raises an error if nothing answers, which Ray would wait for by the quarter hour."""
   if match := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address):
-    with socket.create_connection((match[1].strip("[]"), int(match[2])), timeout=10):
-      pass
+    host, port = match[1].strip("[]"), int(match[2])
+    try:
+      socket.create_connection((host, port), timeout=10).close()
+    except OSError as error:
+      raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> errors.UserError:
+  reason = failures.reason_of(error)
+  return errors.UserError(f"--engine=ray: no Ray cluster at {address} ({reason})")
 
 
 def _init_arguments(address: str, empty: str) -> dict[str, Any]:
