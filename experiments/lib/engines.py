@@ -335,7 +335,7 @@ def _address_of(given: str | None) -> str:
 
 
 def _check_address(address: str) -> None:
-  """Raises an error if nothing answers, which Ray would wait for by the quarter hour."""
+  """Raises an error if nothing answers, which Ray would wait for."""
   if match := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address):
     host, port = match[1].strip("[]"), int(match[2])
     try:
