@@ -52,8 +52,8 @@ _BY_STRING = {
   "emosynth_jax.analysis.embedding_run": "the command's former name",
   "emosynth_jax.utils.config_files": "a user's config file",
   "emosynth_jax.utils.own_code": "the user's own files",
-  "experiments.lib.ablation_grids": "a user's file of margins",
   "experiments.lib.comparison_rows": "configs by name",
+  "experiments.lib.engines": "Ray, an optional package",
   "benchmarks.cases": "configs by name",
 }
 

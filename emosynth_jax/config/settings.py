@@ -108,7 +108,10 @@ SETTINGS: dict[str, Setting] = {
     "the training seed, so that runs of several seeds use the same splits.",
   ),
   "data.limit": Setting(
-    0, whole(0), "Maximum number of images of each split, stratified by class; 0: all."
+    0,
+    whole(0),
+    "Maximum number of images of each split, stratified by class, at least one of each "
+    "class; 0: all.",
   ),
   "data.test_split": Setting(
     "test",

@@ -105,7 +105,8 @@ def load_splits(
     validation_fraction: the part of "train" to hold out where the data set has no
       validation split, in [0, 1); 0 holds nothing out.
     seed: of the draws (the held-out part, the limit) and of a generated data set.
-    limit: maximum number of images per split, stratified by class; 0 means all.
+    limit: maximum number of images per split, stratified by class, see
+      `splits.subset`; 0 means all.
     lazily: leaves the images on disk until they are accessed (see `LazyImages`), where
       each is a file or record of its own.
     share: by which several processes read the labels, see `tfds_records.open_split`; of

@@ -1,6 +1,7 @@
 """Stratified subsets of a data set: held-out validation splits and small subsets."""
 
 import numpy as np
+from absl import logging
 
 from emosynth_jax.data.dataset import Dataset
 
@@ -45,7 +46,9 @@ def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
   """Draws `limit` images, each class in proportion to its size.
 
   The classes' exact shares `limit * n_k / N` are rounded down, and the images still
-  missing go to the largest remainders (Hamilton's method).
+  missing go to the largest remainders (Hamilton's method). A class that would lose all
+  its images keeps one, of the class with the most; `official_split` then says so. With
+  fewer images than classes, the rarest ones are absent, which a warning names.
 
   Args:
     dataset: the whole.
@@ -68,11 +71,21 @@ def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
   wanted = shares // len(dataset)
   order = np.argsort(-(shares % len(dataset)), kind="stable")
   wanted[order[: limit - wanted.sum()]] += 1
+
   whole = dataset.official_split or dataset.split
-  return dataset.take(
-    np.flatnonzero(_draw(dataset, wanted, seed)),
-    official_split=f"{limit} of the {len(dataset)} images of {whole}",
-  )
+  how = f"{limit} of the {len(dataset)} images of {whole}"
+  lost = (wanted == 0) & (dataset.class_counts > 0)
+  if lost.any() and limit >= np.count_nonzero(dataset.class_counts):
+    wanted[lost] = 1
+    for _ in range(np.count_nonzero(lost)):
+      wanted[np.argmax(wanted)] -= 1
+    how += ", at least one of each class"
+  elif lost.any():
+    names = ", ".join(dataset.class_names[k] for k in np.flatnonzero(lost))
+    logging.warning("%s: too few for all classes; there is none of %s.", how, names)
+    how += f", none of {names}"
+
+  return dataset.take(np.flatnonzero(_draw(dataset, wanted, seed)), official_split=how)
 
 
 def _draw(dataset: Dataset, wanted: np.ndarray, seed: int) -> np.ndarray:

@@ -62,7 +62,7 @@ def build_experiment(
   """
   model_arguments = dict(config.model)
   model_arguments["dtype"] = jnp.dtype(model_arguments["dtype"])
-  loss, loss_arguments = resolve_loss(config)
+  loss, loss_arguments = resolve_loss(config.loss)
 
   network = resolve_model(config.model.name)
   _check_types(config, network, loss)
@@ -128,7 +128,7 @@ def check_parts(config: ml_collections.ConfigDict) -> None:
   arguments = dict(config.model)
   name = arguments.pop("name")
   network = resolve_model(name)
-  loss, loss_arguments = resolve_loss(config)
+  loss, loss_arguments = resolve_loss(config.loss)
   _check_types(config, network, loss)
   models.build_model(network, num_classes=2, **arguments)
   losses.get_evaluation_logits(loss, **loss_arguments)

@@ -95,7 +95,10 @@ def define_trust() -> None:
 
 
 class _SeedsParser(flags.ArgumentParser):
-  """Parses "0,1,2" to the number of seeds, 3."""
+  """Parses "0,1,2" to the number of seeds, 3.
+
+  Commands of earlier versions, which result tables quote, have the number itself.
+  """
 
   syntactic_help = "seeds from 0 on, as 0,1,2"
 
@@ -105,9 +108,13 @@ class _SeedsParser(flags.ArgumentParser):
   def parse(self, argument: str | int) -> int:
     texts = str(argument).split(",")
     count = len(texts)
-    if [text.strip() for text in texts] != [str(i) for i in range(count)]:
-      meant = int(texts[0]) if count == 1 and texts[0].isdecimal() else 3
-      example = ",".join(map(str, range(max(meant, self._least))))
+    # No list from 0 on, so that it can only be a number of seeds.
+    is_number = count == 1 and texts[0].isdecimal() and int(texts[0]) > 0
+    if is_number:
+      count = int(texts[0])
+      logging.warning("--seeds=%d: taken as %d seeds, from 0 on.", count, count)
+    elif [text.strip() for text in texts] != [str(i) for i in range(count)]:
+      example = ",".join(map(str, range(max(3, self._least))))
       raise ValueError(f"expected a list of seeds from 0 on, as {example}")
     if count < self._least:
       raise ValueError(f"expected at least {self._least} seeds, as 0,1,2")

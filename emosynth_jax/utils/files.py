@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -122,6 +123,8 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
   """Replaces a file atomically: a kill leaves the old or the new one.
 
+  Several processes may do so at the same time, as the jobs of an array.
+
   Args:
     path: the file; its folder must exist.
     content: the file's whole content.
@@ -130,7 +133,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     WriteError: if the disk is full or the file cannot be written.
   """
   path = pathlib.Path(path)
-  temporary = path.with_name(f".{shorten(path.name, reserve=5)}.tmp")
+  suffix = f"-{secrets.token_hex(4)}.tmp"
+  temporary = path.with_name(f".{shorten(path.name, reserve=len(suffix))}{suffix}")
   try:
     with writing(path):
       with temporary.open("wb") as file:

@@ -63,7 +63,28 @@ def test_subset_has_each_class_in_proportion(labels, limit, seed):
   assert rows(part) == sorted(set(rows(part)))
   np.testing.assert_array_equal(part.labels, whole.labels[rows(part)])
   shares = len(part) * whole.class_counts / len(whole)
-  assert (np.abs(part.class_counts - shares) < 1).all()
+  present = whole.class_counts > 0
+  # A class with a share below one image may lose all; it keeps one.
+  if limit >= present.sum():
+    assert (part.class_counts[present] >= 1).all()
+  if (shares[present] >= 1).all():
+    assert (np.abs(part.class_counts - shares) < 1).all()
+
+
+@pytest.mark.parametrize(
+  ("counts", "limit", "expected", "said"),
+  [
+    # Every class has a share of an image, and gets what Hamilton's method gives it.
+    ((300, 60, 30), 13, (10, 2, 1), "13 of the 390 images of train"),
+    ((300, 3, 3), 10, (8, 1, 1), "at least one of each class"),
+    ((300, 0, 3), 4, (3, 0, 1), "at least one of each class"),
+    ((300, 2, 3), 2, (2, 0, 0), "none of class 1, class 2"),
+  ],
+)
+def test_a_small_subset_keeps_rare_classes(counts, limit, expected, said):
+  part = splits.subset(make(np.repeat([0, 1, 2], counts), classes=3), limit, 0)
+  assert tuple(part.class_counts) == expected
+  assert part.official_split.endswith(said)
 
 
 def test_the_seed_alone_decides():

@@ -30,6 +30,19 @@ def test_the_file_is_named_and_the_old_one_stays(tmp_path, monkeypatch, number, 
   assert [each.name for each in tmp_path.iterdir()] == ["report.json"]
 
 
+def test_two_processes_may_replace_a_file_at_the_same_time(tmp_path, monkeypatch):
+  path, fsync = tmp_path / "protocol.json", os.fsync
+
+  def write_in_between(number):
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.write_atomically(path, b"other")
+
+  monkeypatch.setattr(os, "fsync", write_in_between)
+  files.write_atomically(path, b"own")
+  assert path.read_bytes() == b"own"
+  assert [each.name for each in tmp_path.iterdir()] == ["protocol.json"]
+
+
 def test_a_record_that_cannot_be_appended_is_named(tmp_path, monkeypatch):
   writer = metric_writer.MetricWriter(tmp_path)
 
