@@ -140,6 +140,10 @@ class Predictor:
       "array_order": array_order,
     }
 
+  def __repr__(self) -> str:
+    """Names the network and what is done about faces."""
+    return f"Predictor({self.network}, faces={self._arguments['faces']!r})"
+
   def __reduce__(self) -> Any:
     # The network itself, so that another process needs no file.
     return functools.partial(type(self), self.network, **self._arguments), ()
