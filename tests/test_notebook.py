@@ -1,6 +1,7 @@
-"""What a notebook needs: classes that are in no file, and objects that print short."""
+"""Notebooks: classes that are in no file, objects that print short, bar and log."""
 
 import linecache
+import logging
 import sys
 import types
 
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 import tiny_network
 import tiny_predictor
+from absl import logging as absl_logging
 
 from emosynth_jax import models
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.predict.predictor import Predictor
-from emosynth_jax.utils import own_code
+from emosynth_jax.utils import log_file, own_code, progress
 from emosynth_jax.workdir import own_parts
 
 _CLASS = """
@@ -72,3 +74,67 @@ def test_a_network_prints_no_parameters(monkeypatch):
   )
   assert repr(network) == shown
   assert repr(Predictor(network, faces="none")) == f"Predictor({shown}, faces='none')"
+
+
+class _Handle:
+  """An output that is replaced in place, as IPython.display.display returns it."""
+
+  def __init__(self, shown):
+    self._shown = shown
+
+  def update(self, form, *, raw):
+    assert raw
+    self._shown.append(form)
+
+
+@pytest.fixture
+def outputs(monkeypatch):
+  """The forms of the one output that a notebook's process shows."""
+  shown = []
+
+  def display(form, *, raw, display_id):
+    assert raw
+    assert display_id
+    assert not shown
+    shown.append(form)
+    return _Handle(shown)
+
+  ipython, functions = types.ModuleType("IPython"), types.ModuleType("IPython.display")
+  ipython.get_ipython = lambda: types.SimpleNamespace(kernel=object())
+  functions.display = display
+  monkeypatch.setitem(sys.modules, "IPython", ipython)
+  monkeypatch.setitem(sys.modules, "IPython.display", functions)
+  return shown
+
+
+def test_a_notebook_has_a_bar_that_is_replaced(outputs, monkeypatch, caplog):
+  now = [100.0]
+  monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+  caplog.set_level(logging.INFO, logger="absl")
+  bar = progress.Progress(first=0, total=40, interval=1.0)
+  for done in range(1, 41):
+    now[0] += 0.125
+    bar.update(done, f"loss < {done}", images_per_unit=2)
+
+  texts = [form["text/plain"] for form in outputs]
+  assert texts[0] == "  0 % compiling"
+  assert texts[-1] == "100 % loss < 40 | 16 images/s | ETA 0:00:00"
+  # One of four updates, and the last one.
+  assert len(texts) == 12
+  assert '<progress value="1.0000" max="1">' in outputs[-1]["text/html"]
+  assert "loss &lt; 40" in outputs[-1]["text/html"]
+  # The lines in between are for log.txt.
+  assert caplog.records
+  assert all(record.file_only for record in caplog.records)
+
+
+@pytest.mark.usefixtures("outputs")
+def test_a_notebooks_log_is_output_in_plain_lines(capsys, monkeypatch):
+  root = logging.getLogger()
+  monkeypatch.setattr(root, "handlers", [])
+  for _ in range(2):  # Each call of ej.train starts it.
+    log_file.start()
+  absl_logging.info("parameters: %d", 5)
+  absl_logging.get_absl_logger().info("step 3", extra={"file_only": True})
+  absl_logging.warning("few images")
+  assert capsys.readouterr() == ("parameters: 5\nwarning: few images\n", "")

@@ -183,6 +183,8 @@ class WandB:
   ):
     is_new = not (workdir / _WANDB_FILE).is_file()
     self._run = _open_wandb(config, workdir)
+    upload = f"offline; to upload: wandb sync {workdir}/wandb/offline-run-*"
+    logging.info("Weights & Biases: %s", self._run.url or upload)
 
     # Those that the run lacks, which an offline one cannot tell.
     if is_new or config.wandb.mode == "online":
@@ -227,10 +229,9 @@ def _open_wandb(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Any
 
   wanted = config.wandb
   path = workdir / _WANDB_FILE
-  is_online = wanted.mode == "online"
   run = wandb.init(
     id=read_json(path, {"id": str})["id"] if path.is_file() else None,
-    resume="allow" if is_online else None,
+    resume="allow" if wanted.mode == "online" else None,
     mode=wanted.mode,
     project=wanted.project or os.environ.get("WANDB_PROJECT", "emosynth_jax"),
     entity=wanted.entity or None,
@@ -245,8 +246,4 @@ def _open_wandb(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Any
     settings=wandb.Settings(console="off", silent=True),
   )
   files.write_atomically(path, f'{{"id": "{run.id}"}}\n'.encode())
-  logging.info(
-    "Weights & Biases: %s",
-    run.url if is_online else f"offline; to upload: wandb sync {workdir}/wandb/*-run-*",
-  )
   return run
