@@ -131,7 +131,8 @@ def test_a_notebook_has_a_bar_that_is_replaced(outputs, monkeypatch, caplog):
 @pytest.mark.usefixtures("outputs")
 def test_a_notebooks_log_is_output_in_plain_lines(capsys, monkeypatch):
   root = logging.getLogger()
-  monkeypatch.setattr(root, "handlers", [])
+  # Something else logs there already, as IPython's kernel does.
+  monkeypatch.setattr(root, "handlers", [logging.StreamHandler(sys.stderr)])
   for _ in range(2):  # Each call of ej.train starts it.
     log_file.start()
   absl_logging.info("parameters: %d", 5)

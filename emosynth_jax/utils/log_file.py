@@ -82,17 +82,17 @@ def start() -> None:
         )
         handler.python_handler.stream = sys.stderr
         _is_separate = True
-  absl_logging.set_verbosity(absl_logging.INFO)
-  absl_logging.get_absl_logger().addFilter(is_ours)
-  if notebook.is_running():
-    logging.getLogger().addHandler(_NOTEBOOK_HANDLER)
-    return
-
   if sys.stderr is not None and sys.stderr.isatty():
     handler.setFormatter(_ScreenFormatter())
-  # Also in a script, which `absl.app` does not start, and whose flags absl would miss.
+  # Also in a notebook or a script, which `absl.app` does not start, and of which absl
+  # would say that its flags are missing.
   absl_logging.use_absl_handler()
   setattr(absl_logging, "_warn_preinit_stderr", False)  # noqa: B010
+  if notebook.is_running():
+    logging.getLogger().removeHandler(handler)
+    logging.getLogger().addHandler(_NOTEBOOK_HANDLER)
+  absl_logging.set_verbosity(absl_logging.INFO)
+  absl_logging.get_absl_logger().addFilter(is_ours)
   handler.addFilter(_is_for_screen)
 
 

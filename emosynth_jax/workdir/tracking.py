@@ -183,8 +183,12 @@ class WandB:
   ):
     is_new = not (workdir / _WANDB_FILE).is_file()
     self._run = _open_wandb(config, workdir)
-    upload = f"offline; to upload: wandb sync {workdir}/wandb/offline-run-*"
-    logging.info("Weights & Biases: %s", self._run.url or upload)
+    logging.info(
+      "Weights & Biases: %s",
+      f"offline; to upload: wandb sync {workdir}/wandb/offline-run-*"
+      if config.wandb.mode == "offline"
+      else self._run.url,
+    )
 
     # Those that the run lacks, which an offline one cannot tell.
     if is_new or config.wandb.mode == "online":
