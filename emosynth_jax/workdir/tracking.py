@@ -7,6 +7,7 @@ before, is continued, or begun with those records.
 
 import contextlib
 import importlib.util
+import json
 import os
 import pathlib
 import time
@@ -23,7 +24,7 @@ from emosynth_jax.workdir import seed_summary
 # Step and scalars.
 Record = tuple[int, Mapping[str, float]]
 
-# In the workdir: the id of its Weights & Biases run.
+# In the workdir: the id of its Weights & Biases run, and the step that it lacks first.
 _WANDB_FILE = "wandb.json"
 
 
@@ -181,24 +182,28 @@ class WandB:
     workdir: pathlib.Path,
     records: Sequence[Record],
   ):
-    is_new = not (workdir / _WANDB_FILE).is_file()
-    self._run = _open_wandb(config, workdir)
+    self._file = workdir / _WANDB_FILE
+    self._run, kept = _open_wandb(config, workdir)
+    is_online = config.wandb.mode == "online"
+    # Where an online run ends, its server knows.
+    self._next = self._run.step if is_online else kept.get("next_step", 0)
     logging.info(
       "Weights & Biases: %s",
-      f"offline; to upload: wandb sync {workdir}/wandb/offline-run-*"
-      if config.wandb.mode == "offline"
-      else self._run.url,
+      self._run.url
+      if is_online
+      else f"offline; to upload: wandb sync {workdir}/wandb/offline-run-*",
     )
 
-    # Those that the run lacks, which an offline one cannot tell.
-    if is_new or config.wandb.mode == "online":
-      for step, scalars in records:
-        self.log(step, scalars)
+    for step, scalars in records:
+      self.log(step, scalars)
 
   def log(self, step: int, scalars: Mapping[str, float]) -> None:
     """See `Tracker`; the run keeps what it has of a step that is repeated."""
-    if step >= self._run.step:
-      self._run.log(dict(scalars), step=step, commit=True)
+    if step < self._next:
+      return
+    self._run.log(dict(scalars), step=step, commit=True)
+    self._next = step + 1
+    _keep_wandb(self._file, self._run, self._next)
 
   def close(self, exit_code: int) -> None:
     """See `Tracker`."""
@@ -220,21 +225,24 @@ def log_report(
   if config.wandb.mode == "disabled" or not (workdir / _WANDB_FILE).is_file():
     return
   with failing_softly("Weights & Biases"):
-    run = _open_wandb(config, workdir)
+    run, _ = _open_wandb(config, workdir)
     for split, summary in summaries.items():
       for name, value in seed_summary.figures_of(summary).items():
         run.summary[f"report/{split}/{name.replace(' ', '_')}"] = value
     run.finish()
 
 
-def _open_wandb(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Any:
-  """The run whose id is in the workdir; without one, a new run, whose id is kept."""
+def _open_wandb(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> tuple[Any, dict[str, Any]]:
+  """The run whose id is in the workdir, or else a new one; and what is kept of it."""
   import wandb
 
   wanted = config.wandb
   path = workdir / _WANDB_FILE
+  kept = read_json(path, {"id": str, "next_step": int}) if path.is_file() else {}
   run = wandb.init(
-    id=read_json(path, {"id": str})["id"] if path.is_file() else None,
+    id=kept.get("id"),
     resume="allow" if wanted.mode == "online" else None,
     mode=wanted.mode,
     project=wanted.project or os.environ.get("WANDB_PROJECT", "emosynth_jax"),
@@ -249,5 +257,11 @@ def _open_wandb(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Any
     # The workdir has the log.
     settings=wandb.Settings(console="off", silent=True),
   )
-  files.write_atomically(path, f'{{"id": "{run.id}"}}\n'.encode())
-  return run
+  if not kept:
+    _keep_wandb(path, run, 0)
+  return run, kept
+
+
+def _keep_wandb(path: pathlib.Path, run: Any, next_step: int) -> None:
+  text = json.dumps({"id": run.id, "next_step": next_step}) + "\n"
+  files.write_atomically(path, text.encode())

@@ -234,7 +234,8 @@ def test_an_offline_run_has_settings_names_and_records(tmp_path, offline):
 def test_a_resumed_run_continues_the_run_of_its_workdir(tmp_path, offline):
   _write(_config(), tmp_path, (2, 4))
   _write(offline, tmp_path, (6,), after=4)
-  _write(offline, tmp_path, (8,), after=6)
+  # Killed before the checkpoint of step 6, which is repeated.
+  _write(offline, tmp_path, (6, 8), after=4)
   first, second = _sessions(tmp_path)
   # Tracked from step 6 on, with what was recorded before; then no step twice.
   assert list(_rows(first)) == [2, 4, 6]
