@@ -28,7 +28,7 @@ from emosynth_jax.training.eval_step import (
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.training.state import TrainState
 from emosynth_jax.utils import cli, files
-from emosynth_jax.workdir import metric_writer, own_parts, provenance
+from emosynth_jax.workdir import metric_writer, own_parts, provenance, tracking
 from emosynth_jax.workdir import record as run_record
 
 # Reports of concurrent seeds are drawn one at a time: matplotlib is not thread-safe.
@@ -131,6 +131,7 @@ def evaluate_run(
   if distributed.is_first():
     with _DRAWING:
       _write_report(report, config, datasets, records, workdir)
+    tracking.log_report(config, workdir, summaries)
 
   batch_invariance.require(invariance, f"{workdir / 'report.json'}")
   return report

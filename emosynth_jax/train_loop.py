@@ -20,8 +20,8 @@ from emosynth_jax.training.programs import Programs, build_programs
 from emosynth_jax.training.state import TrainState
 from emosynth_jax.utils import cli, log_file
 from emosynth_jax.utils.progress import Progress
-from emosynth_jax.utils.stop_signal import StopSignal
-from emosynth_jax.workdir import metric_writer, own_parts
+from emosynth_jax.utils.stop_signal import EXIT_CODE, StopSignal
+from emosynth_jax.workdir import metric_writer, own_parts, tracking
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
@@ -68,6 +68,7 @@ def train(
   build.check_parts(own)
   if not (workdir / "checkpoints" / "last").is_dir():
     build.check_start(config)
+  tracking.check(config)
   distributed.check_same(config.to_json(), "the config")
   distributed.check_shared_folder(workdir)
 
@@ -156,6 +157,8 @@ def _train(
           _keep_record(
             state, programs, first_step, config, workdir, fingerprint, began, own_code
           )
+          if writer is not None:
+            writer.start_tracking()
           # From here on a stop saves first.
           stop.at_once = None
         _show_progress(progress, state, programs, config)
@@ -182,6 +185,8 @@ def _train(
       if stop_number:
         stop.number, stop.by_all = stop.number or stop_number, True
         _finish_interrupted(checkpoints, state, _stopped_by(stop, stop_number))
+        if writer is not None:
+          writer.close(exit_code=EXIT_CODE + stop_number)
         return False
 
   return True
@@ -192,7 +197,7 @@ def _open_outputs(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> Iterator[tuple[Checkpoints, metric_writer.MetricWriter | None]]:
   """Opens a run's checkpoints and metrics; None for these in all processes but one."""
-  writer = metric_writer.open_writer(workdir, tensorboard=config.tensorboard)
+  writer = metric_writer.open_writer(config, workdir)
   checkpoints = Checkpoints(
     workdir,
     keep=config.checkpoint.keep,
@@ -208,7 +213,7 @@ def _open_outputs(
   finally:
     _close(checkpoints, failure)
     if writer is not None:
-      writer.close()
+      writer.close(exit_code=0 if failure is None else 1)
 
 
 def _restore_or_create(
@@ -334,8 +339,7 @@ def _end_epoch(
   # With the saves of the epoch before it, so that all epochs add up to the run.
   now = time.monotonic()
   if writer is not None:
-    writer.write(int(state.step), record)
-    writer.write_timing(int(state.step), {"seconds": now - epoch_began})
+    writer.write(int(state.step), record, timing={"seconds": now - epoch_began})
 
   # In place of one before the validation.
   checkpoints.save("last", state, replace=True)

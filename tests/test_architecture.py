@@ -40,7 +40,7 @@ _LATE = {
   # A mistyped name is answered before JAX and OpenCV are imported.
   "emosynth_jax.predict.run": {"emosynth_jax"},
   "emosynth_jax.utils.cli": {"jax"},
-  "emosynth_jax.workdir.metric_writer": {"clu"},
+  "emosynth_jax.workdir.tracking": {"tensorboardX", "wandb"},
 }
 
 # Files that import by a string, and the table of names, or the alias, that it is for.

@@ -4,11 +4,11 @@ import dataclasses
 import functools
 import importlib.util
 import json
-import logging
 import os
 import re
 import signal
 
+import event_files
 import jax
 import numpy as np
 import pytest
@@ -28,7 +28,6 @@ from emosynth_jax.training import (
   seeds,
 )
 from emosynth_jax.utils import progress
-from emosynth_jax.workdir import metric_writer
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 from emosynth_jax.workdir.metric_writer import read_records
@@ -182,6 +181,44 @@ def test_stopped_at_every_step_it_comes_to_the_same_end(whole, tmp_path, monkeyp
     assert len(read_records(path) if path.exists() else []) == (stops - 1) // 2
   assert train_loop.train(_config(), tmp_path)
   _assert_same_run(_config(), tmp_path, whole)
+
+
+@event_files.needs_tensorboardx
+def test_event_files_of_a_resumed_run_show_each_epoch_once(tmp_path, monkeypatch):
+  config = _config(tensorboard=True)
+  with monkeypatch.context() as patch:
+    # Killed after the second epoch's record, before its checkpoint.
+    patch.setattr(Checkpoints, "save", _save_until_step_4)
+    with pytest.raises(OSError, match="disk full"):
+      train_loop.train(config, tmp_path)
+  assert len(read_records(tmp_path / "metrics.jsonl")) == 2
+  assert train_loop.train(config, tmp_path)
+
+  records = read_records(tmp_path / "metrics.jsonl")
+  shown = event_files.curves_of(tmp_path)
+  assert len(records) == 3
+  for name in ("train/loss", "validation/accuracy"):
+    steps, values = zip(*shown[name], strict=True)
+    assert steps == (2, 4, 6), name
+    assert values == pytest.approx([record[name] for record in records]), name
+  assert [step for step, _ in shown["seconds"]] == [2, 4, 6]
+
+
+def _save_until_step_4(self, kind, state, **options):
+  if kind == "last" and int(state.step) == 4:
+    raise OSError("disk full")
+  return _SAVE(self, kind, state, **options)
+
+
+_SAVE = Checkpoints.save
+
+
+def test_a_missing_tracking_package_is_said_before_data_is_read(tmp_path, monkeypatch):
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+  monkeypatch.setattr(data, "load_splits", None)
+  with pytest.raises(ModuleNotFoundError, match=r"config\.wandb\.mode: the package"):
+    train_loop.train(_config(wandb__mode="offline"), tmp_path / "new")
+  assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("moment", ["validation", "last save"])
@@ -564,21 +601,3 @@ def test_a_call_takes_a_divisor_of_the_epoch(steps_per_epoch, steps_per_call, ex
   if not steps_per_call and jax.default_backend() != "cpu":
     expected = steps_per_epoch
   assert programs.chunk_length(steps_per_epoch, steps_per_call) == expected
-
-
-def test_a_run_goes_on_without_tensorboard_where_it_is_not_installed(
-  tmp_path, monkeypatch, caplog
-):
-  find_spec = importlib.util.find_spec
-  monkeypatch.setattr(
-    importlib.util,
-    "find_spec",
-    lambda name, *rest: None if name == "tensorflow" else find_spec(name, *rest),
-  )
-  with caplog.at_level(logging.WARNING):
-    writer = metric_writer.open_writer(tmp_path, tensorboard=True)
-  writer.write(1, {"train/loss": 0.5})
-  writer.close()
-  assert "need the package 'tensorflow'" in caplog.text
-  assert "continues without" in caplog.text
-  assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1

@@ -440,8 +440,40 @@ SETTINGS: dict[str, Setting] = {
   "tensorboard": Setting(
     False,
     FLAG,
-    "Whether to write TensorBoard event files beside metrics.jsonl, which imports "
-    "TensorFlow.",
+    "Whether to write TensorBoard event files into the workdir, without TensorFlow; "
+    "the extra tensorboard.",
+    "cost",
+  ),
+  "wandb.mode": Setting(
+    "disabled",
+    one_of(("disabled", "offline", "online")),
+    'Tracking with Weights & Biases: "online", or "offline" in the workdir\'s folder '
+    "wandb, to upload later; the extra wandb.",
+    "cost",
+  ),
+  "wandb.project": Setting(
+    "",
+    TEXT,
+    'Project of Weights & Biases; "" for WANDB_PROJECT, or else emosynth_jax.',
+    "cost",
+  ),
+  "wandb.entity": Setting(
+    "",
+    TEXT,
+    'User or team of Weights & Biases; "" for WANDB_ENTITY, or else the default one.',
+    "cost",
+  ),
+  "wandb.group": Setting(
+    "",
+    TEXT,
+    'Group of the run in Weights & Biases, as of several seeds; "" for WANDB_RUN_GROUP '
+    "or none.",
+    "cost",
+  ),
+  "wandb.name": Setting(
+    "",
+    TEXT,
+    'Name of the run in Weights & Biases; "" for WANDB_NAME, or else the workdir.',
     "cost",
   ),
 }

@@ -80,6 +80,14 @@ class Dataset:
   def __len__(self) -> int:
     return len(self.images)
 
+  def __repr__(self) -> str:
+    """Names the split, its size and its classes, without the pixels."""
+    shape = "x".join(map(str, self.images.shape[1:]))
+    return (
+      f"Dataset({self.split!r}, {len(self):,} images of {shape}, "
+      f"{len(self.class_names)} classes: {', '.join(self.class_names)})"
+    )
+
   @property
   def targets(self) -> np.ndarray:
     """What training learns: `soft_labels` if there are any, else `labels`."""

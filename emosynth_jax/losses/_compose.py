@@ -7,7 +7,7 @@ arguments are its hyperparameters. The signature thus specifies all that a calle
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 from jax import Array
 
@@ -85,6 +85,18 @@ def call_loss(loss: Callable[..., Any], **available: Any) -> tuple[Array, Any]:
   inputs = select_inputs(loss, **available)
   result = loss(**inputs)
   return result if "state" in inputs else (result, available.get("state"))
+
+
+@overload
+def under_margin(
+  margin: Callable[..., Array], loss: Callable[..., Array], name: str | None = None
+) -> Callable[..., Array]: ...
+
+
+@overload
+def under_margin(
+  margin: Callable[..., Any], loss: Callable[..., Any], name: str | None = None
+) -> Callable[..., Any]: ...
 
 
 def under_margin(

@@ -17,7 +17,7 @@ from emosynth_jax.models.resnet import ResNet18, ResNet50
 from emosynth_jax.models.vgg import VGG19
 from emosynth_jax.utils.nearest import did_you_mean
 
-MODELS: dict[str, Any] = {
+MODELS: dict[str, type[nn.Module]] = {
   "all_cnn": AllCNN,
   "densenet121": DenseNet121,
   "efficientnet_b0": EfficientNetB0,

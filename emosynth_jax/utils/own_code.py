@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib.util
 import inspect
+import linecache
 import pathlib
 import sys
 import traceback
@@ -43,7 +44,7 @@ def name_of(part: Any) -> str:
 def _source_file(part: Any) -> pathlib.Path | None:
   try:
     path = pathlib.Path(inspect.getsourcefile(part) or "")
-  except TypeError:
+  except (OSError, TypeError):  # OSError: a class of a notebook.
     return None
   # A notebook's cells have names of files that do not exist, or are temporary.
   module = sys.modules.get(getattr(part, "__module__", ""), None)
@@ -58,10 +59,23 @@ def has_file(name: str) -> bool:
 
 def source_text(name: str) -> str:
   """Returns the source of code without a file, "" where Python does not know it."""
+  part = load(name)
   try:
-    return inspect.getsource(load(name))
+    return inspect.getsource(part)
   except (OSError, TypeError):
-    return ""
+    return _class_source(part)
+
+
+def _class_source(part: Any) -> str:
+  """The source of a notebook's class: Python knows that of its methods alone."""
+  for member in getattr(part, "__dict__", {}).values():
+    code = getattr(inspect.unwrap(member), "__code__", None)
+    cell = "".join(linecache.getlines(code.co_filename)) if code else ""
+    with contextlib.suppress(SyntaxError):
+      for node in ast.walk(ast.parse(cell)):
+        if isinstance(node, ast.ClassDef) and node.name == part.__name__:
+          return f"{ast.get_source_segment(cell, node)}\n"
+  return ""
 
 
 def is_own(name: Any) -> bool:
