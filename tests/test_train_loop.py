@@ -231,6 +231,10 @@ def test_a_stop_after_the_last_step_begins_nothing_more(
     ({"model__wdth": 1}, "'wdth'"),
     ({"init_from": "nowhere"}, "nowhere has no best checkpoint"),
     ({"pretrained__file": "nothing.npz"}, "no file nothing.npz"),
+    (
+      {"data__label_noise": {"rate": 0.0, "confusion": ("a:b",), "seed": 0}},
+      "got 'a:b",
+    ),
   ],
 )
 def test_names_are_checked_before_any_data_is_read(tmp_path, changes, text):

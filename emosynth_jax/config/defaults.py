@@ -70,6 +70,24 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
       f"{config.init_from!r}; set one of them"
     )
 
+  if config.data.label_noise.rate and config.data.label_noise.confusion:
+    raise ValueError(
+      "config.data.label_noise: expected rate (symmetric noise) or confusion, got both"
+    )
+
+  if config.optimizer.name == "adam" and config.optimizer.weight_decay:
+    raise ValueError(
+      'config.optimizer.weight_decay: expected 0 for "adam", got '
+      f'{config.optimizer.weight_decay}; use "adamw"'
+    )
+
+  # Of a single epoch, at most half is warm-up.
+  if 1 < config.num_epochs <= config.schedule.warmup_epochs:
+    raise ValueError(
+      f"config.schedule.warmup_epochs: expected fewer than config.num_epochs, "
+      f"{config.num_epochs}, got {config.schedule.warmup_epochs}"
+    )
+
   if config.schedule.name == "cosine" and config.plateau.patience:
     raise ValueError(
       "config.plateau.patience: expected 0 (off) beside a cosine schedule, got "

@@ -50,7 +50,7 @@ class RunFiles(NamedTuple):
     workdir: the run's folder.
     report: report.json; settings added since the run have their defaults, which keep
       its behavior.
-    records: metrics.jsonl, one dictionary an epoch.
+    records: metrics.jsonl, one dictionary an epoch; some may be missing.
     seconds: wall-clock time of the epochs, from timing.jsonl; None without it.
     data: data.json, see `fingerprints.fingerprint`; None without it.
   """
@@ -66,6 +66,11 @@ class RunFiles(NamedTuple):
     """The split of the headline: the last, not used for selection if possible."""
     return list(self.report["splits"])[-1]
 
+  @property
+  def missing_epochs(self) -> str:
+    """The epochs without a record, as `metric_writer.missing_epochs` lists them."""
+    return metric_writer.missing_epochs(self.records, self.report["epochs_trained"])
+
 
 def read_run(workdir: str | os.PathLike) -> RunFiles:
   """Reads the files of an evaluated run.
@@ -77,7 +82,7 @@ def read_run(workdir: str | os.PathLike) -> RunFiles:
     The run.
 
   Raises:
-    FileNotFoundError: if there is no report.json or no metrics.jsonl.
+    FileNotFoundError: if there is no report.json.
     ValueError: if a file is damaged, or the report was written by earlier code.
   """
   workdir = pathlib.Path(workdir)
@@ -96,12 +101,14 @@ def read_run(workdir: str | os.PathLike) -> RunFiles:
 
   default = files.to_jsonable(defaults.get_default_config().to_dict())
   report["config"] = _with_defaults(report["config"], default)
-  records = metric_writer.read_records(workdir / "metrics.jsonl")
+  records = metric_writer.read_epochs(workdir / "metrics.jsonl")
   timing = workdir / "timing.jsonl"
   lines = metric_writer.read_records(timing) if timing.exists() else []
 
   # The epochs of an interrupted run were timed in parts, some of which are missing.
   whole = len(lines) == len(records) and len(report["trained_by"]) <= 1
+  if metric_writer.missing_epochs(records, report["epochs_trained"]):
+    whole = False
   data = workdir / "data.json"
   return RunFiles(
     workdir=workdir,

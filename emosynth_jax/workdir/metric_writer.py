@@ -13,7 +13,7 @@ import logging
 import operator
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from absl import logging as absl_logging
 
 from emosynth_jax.parallel import distributed
 from emosynth_jax.utils import files
+from emosynth_jax.utils.json_files import parse_json
 
 _LOG = logging.getLogger(__name__)
 
@@ -150,13 +151,81 @@ def read_records(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     ValueError: if a line other than the last is damaged.
   """
   path = pathlib.Path(path)
+  lines = _whole_lines(path, path.read_bytes())
   return [
-    {
-      name: float(value) if isinstance(value, str) else value
-      for name, value in json.loads(line).items()
-    }
-    for _, line in _whole_lines(path, path.read_bytes())
+    _numbers_of(line, f"{path}, line {number} is damaged")
+    for number, (_, line) in enumerate(lines, start=1)
   ]
+
+
+def read_epochs(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+  """Reads the records of metrics.jsonl, one an epoch; none if there is no such file.
+
+  Args:
+    path: the file, as `read_records` takes it.
+
+  Returns:
+    One dictionary an epoch, by ascending "epoch"; see `missing_epochs`.
+
+  Raises:
+    ValueError: if a line other than the last is damaged.
+  """
+  if not pathlib.Path(path).exists():
+    return []
+  records = read_records(path)
+  before = 0
+  for number, record in enumerate(records, start=1):
+    epoch = record.get("epoch")
+    if not isinstance(epoch, int) or epoch <= before:
+      raise ValueError(
+        f"{path}, line {number} is damaged (epoch: expected more than {before}, got "
+        f"{epoch!r})"
+      )
+    before = epoch
+  return records
+
+
+def missing_epochs(
+  records: Sequence[Mapping[str, Any]], num_epochs: int | None = None
+) -> str:
+  """The epochs without a record, in words, as "1 to 3, 7".
+
+  Args:
+    records: of `read_epochs`.
+    num_epochs: epochs that the run has finished; by default those of the records.
+
+  Returns:
+    The text; "" if each epoch has a record.
+  """
+  found = [record["epoch"] for record in records]
+  last = max(found, default=0) if num_epochs is None else num_epochs
+  gaps: list[list[int]] = []
+  for epoch in sorted(set(range(1, last + 1)) - set(found)):
+    if gaps and epoch == gaps[-1][-1] + 1:
+      gaps[-1].append(epoch)
+    else:
+      gaps.append([epoch])
+  return ", ".join(f"{gap[0]} to {gap[-1]}" if gap[1:] else f"{gap[0]}" for gap in gaps)
+
+
+def digest_of(path: str | os.PathLike[str]) -> str:
+  """SHA-256 of a file; that of an empty one if there is none."""
+  path = pathlib.Path(path)
+  return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
+
+
+def _numbers_of(line: bytes, problem: str) -> dict[str, Any]:
+  """A record, with non-finite numbers as floats."""
+  record = {}
+  for name, value in parse_json(line, problem).items():
+    try:
+      # JSON has no NaN: it is a string.
+      record[name] = float(value) if isinstance(value, str) else value + 0
+    except (ValueError, TypeError):
+      raise ValueError(
+        f"{problem} ({name}: expected a number, got {value!r:.40})"
+      ) from None
+  return record
 
 
 class _JsonLines:
@@ -187,8 +256,7 @@ class _JsonLines:
     self._last_step = step
 
   def digest(self) -> str:
-    content = self._path.read_bytes() if self._path.exists() else b""
-    return hashlib.sha256(content).hexdigest()
+    return digest_of(self._path)
 
   def check(self, number: int, digest: str) -> None:
     content = self._path.read_bytes() if self._path.exists() else b""
@@ -234,10 +302,9 @@ def _whole_lines(path: pathlib.Path, content: bytes) -> Iterator[tuple[int, byte
 def _step_of(line: bytes) -> int | None:
   """The step of a record, or None if the line is not a record."""
   try:
-    step = json.loads(line)["step"]
-  except (ValueError, TypeError, KeyError):
+    return parse_json(line, "", {"step": int})["step"]
+  except ValueError:
     return None
-  return step if isinstance(step, int) else None
 
 
 def _scalars(values: Mapping[str, Any]) -> dict[str, float]:

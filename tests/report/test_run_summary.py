@@ -106,6 +106,34 @@ def test_each_doubt_has_its_reason(tmp_path, changes, expected):
   assert expected in found[0]
 
 
+@pytest.mark.parametrize(
+  ("damage", "missing"),
+  [
+    (lambda lines: lines[:2], "3"),
+    (lambda lines: [*lines[:2], lines[2][:20]], "3"),
+    (lambda lines: lines[1:], "1"),
+    (lambda lines: lines[1:2], "1, 3"),
+    (lambda lines: [], "1 to 3"),
+    (None, "1 to 3"),
+  ],
+  ids=["cut", "cut in a line", "first", "middle only", "emptied", "deleted"],
+)
+def test_epochs_without_a_record_are_named(tmp_path, damage, missing):
+  run = _run(tmp_path)
+  assert run.missing_epochs == ""
+  path = tmp_path / "metrics.jsonl"
+  if damage is None:
+    path.unlink()
+  else:
+    path.write_text("".join(damage(path.read_text().splitlines(keepends=True))))
+  run = run_files.read_run(tmp_path)
+  assert run_summary.caveats(run)[0].startswith(
+    f"metrics.jsonl has no record of epochs {missing}: curves"
+  )
+  # The epochs whose times are known are not all of them.
+  assert run.seconds is None
+
+
 def test_doubts_of_commits(tmp_path):
   def caveats(name, *commits):
     trained = [{"step": 0, **made_up_run.provenance(commit)} for commit in commits]
