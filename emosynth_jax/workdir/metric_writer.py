@@ -20,7 +20,7 @@ import numpy as np
 from absl import logging as absl_logging
 
 from emosynth_jax.parallel import distributed
-from emosynth_jax.utils import files
+from emosynth_jax.utils import files, output_files
 from emosynth_jax.utils.json_files import parse_json
 
 _LOG = logging.getLogger(__name__)
@@ -248,7 +248,7 @@ class _JsonLines:
 
     record = {"step": step, **dict(sorted(scalars.items()))}
     line = json.dumps(files.to_jsonable(record), allow_nan=False)
-    with files.writing(self._path), self._path.open("ab") as file:
+    with output_files.writing(self._path), self._path.open("ab") as file:
       file.write(line.encode() + b"\n")
       file.flush()
       os.fsync(file.fileno())
