@@ -184,6 +184,39 @@ def test_stopped_at_every_step_it_comes_to_the_same_end(whole, tmp_path, monkeyp
   _assert_same_run(_config(), tmp_path, whole)
 
 
+def test_killed_before_an_epochs_last_save_it_comes_to_the_same_end(
+  whole, tmp_path, monkeypatch
+):
+  """The epoch's record and best are there; what resumes is from before both."""
+  config = _config()
+  with monkeypatch.context() as patch:
+    # Stopped after the last step of the first epoch, before its validation.
+    stops = iter([False, True])
+    patch.setattr(
+      progress.Progress,
+      "update",
+      lambda *_, **__: next(stops) and os.kill(os.getpid(), signal.SIGTERM),
+    )
+    assert not train_loop.train(config, tmp_path)
+
+  save = Checkpoints.save
+
+  def break_down(self, kind, state, *, replace=False):
+    if replace:
+      raise KeyboardInterrupt
+    save(self, kind, state)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Checkpoints, "save", break_down)
+    with pytest.raises(KeyboardInterrupt):
+      train_loop.train(config, tmp_path)
+  assert [r["epoch"] for r in read_records(tmp_path / "metrics.jsonl")] == [1]
+  assert int(_restore(config, tmp_path, "last").epoch) == 0
+  assert int(_restore(config, tmp_path, "best").epoch) == 1
+  assert train_loop.train(config, tmp_path)
+  _assert_same_run(config, tmp_path, whole)
+
+
 @pytest.mark.parametrize("moment", ["validation", "last save"])
 def test_a_stop_after_the_last_step_begins_nothing_more(
   whole, tmp_path, monkeypatch, moment

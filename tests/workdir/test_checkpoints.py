@@ -156,6 +156,12 @@ def test_rewinding_forgets_best_states_of_the_future_alone(tmp_path):
   assert _steps(tmp_path, "best") == [4]
   assert _steps(tmp_path) == [4]
   _assert_same(_restore(tmp_path, "best"), _state(4))
+  # Epochs may have one step.
+  _save(tmp_path, ("best", 5))
+  checkpoints = Checkpoints(tmp_path, keep=5)
+  checkpoints.rewind(4)
+  checkpoints.close()
+  assert _steps(tmp_path, "best") == [4]
   # The run comes to step 8 again.
   _save(tmp_path, ("best", 8))
   assert _steps(tmp_path, "best") == [4, 8]
