@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
 import json
 import logging
 import operator
@@ -199,13 +200,13 @@ def missing_epochs(
   """
   found = [record["epoch"] for record in records]
   last = max(found, default=0) if num_epochs is None else num_epochs
-  gaps: list[list[int]] = []
-  for epoch in sorted(set(range(1, last + 1)) - set(found)):
-    if gaps and epoch == gaps[-1][-1] + 1:
-      gaps[-1].append(epoch)
-    else:
-      gaps.append([epoch])
-  return ", ".join(f"{gap[0]} to {gap[-1]}" if gap[1:] else f"{gap[0]}" for gap in gaps)
+  # Never one by one: the number is a file's word.
+  gaps = [
+    (before + 1, after - 1)
+    for before, after in itertools.pairwise([0, *found, last + 1])
+    if before + 1 < after
+  ]
+  return ", ".join(f"{a} to {b}" if a < b else f"{a}" for a, b in gaps)
 
 
 def digest_of(path: str | os.PathLike[str]) -> str:
@@ -220,8 +221,9 @@ def _numbers_of(line: bytes, problem: str) -> dict[str, Any]:
   for name, value in parse_json(line, problem).items():
     try:
       # JSON has no NaN: it is a string.
-      record[name] = float(value) if isinstance(value, str) else value + 0
-    except (ValueError, TypeError):
+      number = float(value)
+      record[name] = number if isinstance(value, str) else value
+    except (ValueError, TypeError, OverflowError):
       raise ValueError(
         f"{problem} ({name}: expected a number, got {value!r:.40})"
       ) from None

@@ -367,8 +367,9 @@ def test_records_are_compared_with_what_a_checkpoint_knows(tmp_path):
     writer.rewind(2)
     writer.check(num_epochs=1, digest=digest)
     writer.check(num_epochs=1)
-    with pytest.raises(ValueError, match=r"records of 1 epochs, the last .* of 2"):
-      writer.check(num_epochs=2, digest=digest)
+    for number in (0, 2):
+      with pytest.raises(ValueError, match=rf"of 1 epochs, the last .* of {number}:"):
+        writer.check(num_epochs=number, digest=digest)
     path = tmp_path / "metrics.jsonl"
     path.write_text(path.read_text().replace("1.0", "1.5"))
     with pytest.raises(ValueError, match="is not as it was at the last checkpoint"):
