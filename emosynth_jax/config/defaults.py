@@ -36,6 +36,9 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ValueError: naming the setting, what was expected and what was given.
   """
   _check_keys(config, get_default_config(), "config")
+  for part, needed in (("model", ("name", "dtype")), ("loss", ("name",))):
+    if missing := [key for key in needed if key not in config[part]]:
+      raise ValueError(f"config.{part}: settings {missing} are missing")
   for path, setting in SETTINGS.items():
     section, _, key = path.rpartition(".")
     # Another network does not have the default one's arguments.

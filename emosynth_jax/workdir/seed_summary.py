@@ -104,12 +104,18 @@ def summarize(
     "mean" and "deviation" (of the sample, with n - 1; None for a single seed).
 
   Raises:
-    ValueError: if the seeds were not trained on the same data.
+    ValueError: if the seeds were not trained on the same data or report other splits.
   """
   first = reports[0]
   data = [read_json(pathlib.Path(w) / "data.json", {"*": dict}) for w in workdirs]
   check_same_data(data, workdirs)
   splits = {}
+  for report, workdir in zip(reports, workdirs, strict=True):
+    if report["splits"].keys() != first["splits"].keys():
+      raise ValueError(
+        f"{workdir} reports {_listed(report['splits'])}, {workdirs[0]} "
+        f"{_listed(first['splits'])}: seeds of one config must share the splits"
+      )
   for name, summary in first["splits"].items():
     figures = {}
     each = [figures_of(report["splits"][name]) for report in reports]

@@ -233,6 +233,11 @@ def test_a_missing_setting_is_refused():
   del config.plateau.patience
   with pytest.raises(ValueError, match=r"config.plateau: settings \['patience'\] are"):
     defaults.check_config(config)
+  for part, key in (("model", "name"), ("model", "dtype"), ("loss", "name")):
+    config = defaults.get_default_config()
+    del config[part][key]
+    with pytest.raises(ValueError, match=rf"config.{part}: settings \['{key}'\] are"):
+      defaults.check_config(config)
 
 
 def test_arguments_of_a_loss_a_model_or_a_loader_are_not_its_business():
@@ -254,6 +259,8 @@ def test_arguments_of_a_loss_a_model_or_a_loader_are_not_its_business():
     ("class_weights", "inverse", "one of"),
     ("optimizer.learning_rate", 0.0, "more than 0"),
     ("optimizer.learning_rate", float("nan"), "more than 0"),
+    ("optimizer.learning_rate", float("inf"), "more than 0"),
+    ("num_epochs", 10**30, "at least 1"),
     ("optimizer.b1", 1.0, "less than 1"),
     ("optimizer.b2", -0.1, "at least 0"),
     ("optimizer.gradient_clip", -1.0, "at least 0"),

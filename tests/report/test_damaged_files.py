@@ -121,6 +121,9 @@ def test_a_summary_of_seeds(tmp_path):
   summary = seed_summary.summarize(reports, folders)
   path = tmp_path / "seeds.json"
   content = json.loads(json.dumps(summary | {"config": {}}, default=str))
+  del reports[1]["splits"]["test"]
+  with pytest.raises(ValueError, match=r"1 reports validation, .*0 validation, test:"):
+    seed_summary.summarize(reports, folders)
 
   def read():
     found = seed_summary.read_summary(tmp_path)
