@@ -25,8 +25,7 @@ from emosynth_jax.training.eval_step import (
   check_invariance,
   compute_logits,
 )
-from emosynth_jax.training.restore import load_best
-from emosynth_jax.training.state import TrainState
+from emosynth_jax.training.restore import BestCheckpoint, count_epochs, load_best
 from emosynth_jax.utils import cli, files
 from emosynth_jax.workdir import metric_writer, own_parts, provenance, tracking
 from emosynth_jax.workdir import record as run_record
@@ -75,7 +74,8 @@ def evaluate_run(
       return run_data.load_run(built, placement, splits)
     return load(placement).select(splits)
 
-  experiment, state, datasets = load_best(config, workdir, splits, load=load_splits)
+  best = load_best(config, workdir, splits, load=load_splits)
+  experiment, state, datasets = best
   state = placement.put(state, placement.state(state))
   first = datasets["validation"]
   evaluation = functools.partial(
@@ -117,9 +117,9 @@ def evaluate_run(
   invariance = check_invariance(
     experiment, state, first, batch_size=config.eval_batch_size, placement=placement
   )
-  records = metric_writer.read_records(workdir / "metrics.jsonl")
+  records = metric_writer.read_epochs(workdir / "metrics.jsonl")
   report = {
-    **_describe_run(config, workdir, state, records),
+    **_describe_run(config, workdir, best, records),
     "evaluated_by": provenance.provenance(list(placement.mesh.devices.flat)),
     "official_splits": {
       name: dataset.official_split for name, dataset in datasets.items()
@@ -140,17 +140,17 @@ def evaluate_run(
 def _describe_run(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  state: TrainState,
+  best: BestCheckpoint,
   records: list[dict[str, Any]],
 ) -> dict[str, Any]:
   """The part of the report that says what was trained, and by what."""
   return {
     "data_set": config.data.name,
     "chosen_on": f"validation {config.selection_metric}",
-    "best_epoch": int(state.best_epoch),
-    "epochs_trained": records[-1]["epoch"] if records else 0,
+    "best_epoch": int(best.state.best_epoch),
+    "epochs_trained": count_epochs(workdir, best, records),
     "seed": config.seed,
-    "num_parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+    "num_parameters": sum(x.size for x in jax.tree.leaves(best.state.params)),
     "config": config.to_dict(),
     # Recorded if a run was evaluated on another machine or with other code.
     "trained_by": run_record.read_provenance(workdir),
@@ -195,6 +195,13 @@ def _write_report(
   summaries, best_epoch = report["splits"], report["best_epoch"]
   trained_by, evaluated_by = report["trained_by"], report["evaluated_by"]
   files.write_report(workdir / "report.json", report)
+  missing = metric_writer.missing_epochs(records, report["epochs_trained"])
+  if missing:
+    logging.warning(
+      "%s has no record of epochs %s; the curves omit them.",
+      workdir / "metrics.jsonl",
+      missing,
+    )
   text = "\n\n".join(
     format_table(
       summary,
@@ -204,6 +211,7 @@ def _write_report(
         **_describe_form(datasets[name]),
         **({"label noise": report["label_noise"]} if report["label_noise"] else {}),
         "epoch": f"{best_epoch}, chosen by {report['chosen_on']}",
+        **({"missing records": f"of epochs {missing}"} if missing else {}),
         "model": f"{config.model.name}, {report['num_parameters']:,} parameters"
         + (f", averaged with decay {config.ema_decay}" if config.ema_decay else ""),
         "loss": config.loss.name,
@@ -224,7 +232,8 @@ def _write_report(
 
   name, summary = list(summaries.items())[-1]
   title = f"{config.data.name}, {name}: accuracy {100 * summary['accuracy']:.2f} %"
-  plots.plot_curves(records, workdir / "curves.png", best_epoch=best_epoch)
+  if records:
+    plots.plot_curves(records, workdir / "curves.png", best_epoch=best_epoch)
   plots.plot_confusion_matrix(
     summary["confusion_matrix"],
     summary["class_names"],

@@ -122,6 +122,8 @@ def _train(
   run_record.check_same_config(config, workdir)
   run_record.check_readable(workdir)
   placement = build_placement(config.mesh.model, devices)
+  # Here too, before the data is read.
+  placement.check_batch_size(config.batch_size)
   run_header.log_start(config, workdir, placement.mesh)
   # The test split too: an error in it is better reported now than after training.
   datasets, fingerprint = load(placement)

@@ -221,6 +221,39 @@ def test_a_missing_tracking_package_is_said_before_data_is_read(tmp_path, monkey
   assert not (tmp_path / "new").exists()
 
 
+def test_killed_before_an_epochs_last_save_it_comes_to_the_same_end(
+  whole, tmp_path, monkeypatch
+):
+  """The epoch's record and best are there; what resumes is from before both."""
+  config = _config()
+  with monkeypatch.context() as patch:
+    # Stopped after the last step of the first epoch, before its validation.
+    stops = iter([False, True])
+    patch.setattr(
+      progress.Progress,
+      "update",
+      lambda *_, **__: next(stops) and os.kill(os.getpid(), signal.SIGTERM),
+    )
+    assert not train_loop.train(config, tmp_path)
+
+  save = Checkpoints.save
+
+  def break_down(self, kind, state, *, replace=False):
+    if replace:
+      raise KeyboardInterrupt
+    save(self, kind, state)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Checkpoints, "save", break_down)
+    with pytest.raises(KeyboardInterrupt):
+      train_loop.train(config, tmp_path)
+  assert [r["epoch"] for r in read_records(tmp_path / "metrics.jsonl")] == [1]
+  assert int(_restore(config, tmp_path, "last").epoch) == 0
+  assert int(_restore(config, tmp_path, "best").epoch) == 1
+  assert train_loop.train(config, tmp_path)
+  _assert_same_run(config, tmp_path, whole)
+
+
 @pytest.mark.parametrize("moment", ["validation", "last save"])
 def test_a_stop_after_the_last_step_begins_nothing_more(
   whole, tmp_path, monkeypatch, moment
@@ -268,6 +301,10 @@ def test_a_stop_after_the_last_step_begins_nothing_more(
     ({"model__wdth": 1}, "'wdth'"),
     ({"init_from": "nowhere"}, "nowhere has no best checkpoint"),
     ({"pretrained__file": "nothing.npz"}, "no file nothing.npz"),
+    (
+      {"data__label_noise": {"rate": 0.0, "confusion": ("a:b",), "seed": 0}},
+      "got 'a:b",
+    ),
   ],
 )
 def test_names_are_checked_before_any_data_is_read(tmp_path, changes, text):

@@ -200,7 +200,7 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
     bundle_checks.check_names(tensors)
     bundle = from_record(config, _to_variables(tensors), header)
     bundle_checks.check_arrays(bundle)
-  except (ValueError, KeyError, TypeError, RecursionError) as error:
+  except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
     raise ValueError(
       f"{path}: damaged, or written by another version ({_reason(error)}); recreate "
       "it from its run with python -m emosynth_jax.bundle"

@@ -159,7 +159,8 @@ SETTINGS: dict[str, Setting] = {
   ),
   "data.near_duplicates.max_distance": Setting(
     12,
-    whole(0),
+    # As `duplicates.find_duplicates`: the hashes of other images differ in 32 bits.
+    whole(0, below=32),
     "Number of the 64 bits in which perceptual hashes of near-duplicates may differ; "
     "chosen on faces, check it with an audit.",
   ),

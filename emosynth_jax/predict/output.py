@@ -159,19 +159,19 @@ def open_lines(output: str | None) -> Iterator[TextIO]:
   if output is None:
     if isinstance(sys.stdout, io.TextIOWrapper):
       sys.stdout.reconfigure(**_TEXT)
-    with output_files.naming("standard output"):
+    with output_files.writing("standard output"):
       yield sys.stdout
     return
 
   path = pathlib.Path(os.path.realpath(output))
   if path.exists() and not path.is_file():
-    with output_files.naming(path), open(path, "w", **_TEXT) as file:
+    with output_files.writing(path), open(path, "w", **_TEXT) as file:
       yield file
     return
 
   partial = _partial(path)
   try:
-    with output_files.naming(path), open(partial, "w", **_TEXT) as file:
+    with output_files.writing(path), open(partial, "w", **_TEXT) as file:
       yield file
   except BaseException:
     if partial.exists() and partial.stat().st_size:

@@ -140,6 +140,12 @@ def caveats(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
       f"of {config.num_epochs} epochs."
     )
 
+  if run.missing_epochs:
+    found.append(
+      f"metrics.jsonl has no record of epochs {run.missing_epochs}: curves and the "
+      "values by epoch omit them."
+    )
+
   found += _caveats_of_origin(run)
   if config.data.limit:
     found.append(

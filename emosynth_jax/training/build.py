@@ -13,6 +13,7 @@ import optax
 
 from emosynth_jax import data, losses, models
 from emosynth_jax.config.types import check_types
+from emosynth_jax.data import label_noise
 from emosynth_jax.data.augmentation import augment
 from emosynth_jax.models import network_inputs
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
@@ -122,7 +123,8 @@ def check_parts(config: ml_collections.ConfigDict) -> None:
     config: a checked config.
 
   Raises:
-    ValueError: for an unknown name or argument of a network, a loss or a data set.
+    ValueError: for an unknown name or argument of a network, a loss or a data set, or
+      label noise that makes no sense.
     FileNotFoundError: if the user's own code is missing.
   """
   arguments = dict(config.model)
@@ -134,6 +136,8 @@ def check_parts(config: ml_collections.ConfigDict) -> None:
   losses.get_evaluation_logits(loss, **loss_arguments)
   losses.init_state(loss, num_classes=2, dim=2)
   data.check_options(config.data.name, config.data.options)
+  noise = config.data.label_noise
+  label_noise.check_settings(rate=noise.rate, confusion=noise.confusion)
 
 
 def check_start(config: ml_collections.ConfigDict) -> None:

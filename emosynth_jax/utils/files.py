@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 import pathlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from emosynth_jax.utils.output_files import shorten
-
-# Of the operating system, as every library quotes them.
-_REFUSALS = (
-  "No space left on device",
-  "Disk quota exceeded",
-  "File too large",
-  "File name too long",
-  "Read-only file system",
-  "Permission denied",
-  "Input/output error",
-  "Not a directory",
-  "Is a directory",
-)
+from emosynth_jax.utils.output_files import shorten, writing
 
 
 def write_report(path: str | os.PathLike[str], report: Mapping[str, Any]) -> None:
@@ -88,36 +74,6 @@ def to_jsonable(value: Any, where: str = "value") -> Any:
   raise TypeError(
     f"{where}: {type(value).__name__} is not JSON-serializable: {value!r}"
   )
-
-
-class WriteError(OSError):
-  """Raised if a file cannot be written, with a message that names it."""
-
-
-@contextlib.contextmanager
-def writing(path: str | os.PathLike[str]) -> Iterator[None]:
-  """Context in which a write that the file system refuses is told in one line.
-
-  Args:
-    path: what is written, for the message.
-
-  Raises:
-    WriteError: for a full disk and the like, whatever library reports it.
-  """
-  try:
-    yield
-  except WriteError:
-    raise
-  except Exception as error:
-    cause = next((cause for cause in _REFUSALS if cause in str(error)), None)
-    if cause is None:
-      raise
-    refused = WriteError(
-      f"cannot write {path}: {cause}. Make room there, or choose another folder, and "
-      "rerun"
-    )
-    refused.errno = getattr(error, "errno", None)
-    raise refused from error
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:

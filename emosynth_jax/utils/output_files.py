@@ -6,6 +6,19 @@ import pathlib
 import zlib
 from collections.abc import Iterator
 
+# Of the operating system, as every library quotes them.
+_REFUSALS = (
+  "No space left on device",
+  "Disk quota exceeded",
+  "File too large",
+  "File name too long",
+  "Read-only file system",
+  "Permission denied",
+  "Input/output error",
+  "Not a directory",
+  "Is a directory",
+)
+
 
 def check_output(path: str | os.PathLike[str], flag: str) -> None:
   """Checks, before the work, that an output file can be written.
@@ -44,12 +57,40 @@ def shorten(name: str, *, reserve: int = 0) -> str:
   return content[: 255 - reserve - len(end)].decode("utf-8", "ignore") + end
 
 
+class WriteError(OSError):
+  """Raised if a file cannot be written, with a message that names it."""
+
+
 @contextlib.contextmanager
-def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-  """Context in which an error of writing, such as of a full disk, names the file."""
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+  """Context in which a write that the file system refuses is told in one line.
+
+  Args:
+    path: what is written, for the message.
+
+  Raises:
+    WriteError: for a full disk and the like, whatever library reports it. An error that
+      names a file of another folder is left as it is.
+  """
   try:
     yield
-  except OSError as error:
-    if error.filename is not None or error.errno is None:
+  except WriteError:
+    raise
+  except Exception as error:
+    cause = next((cause for cause in _REFUSALS if cause in str(error)), None)
+    if cause is None or _names_another_folder(error, path):
       raise
-    raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
+    refused = WriteError(
+      f"cannot write {path}: {cause}. Make room there, or choose another folder, and "
+      "rerun"
+    )
+    refused.errno = getattr(error, "errno", None)
+    raise refused from error
+
+
+def _names_another_folder(error: Exception, path: str | os.PathLike[str]) -> bool:
+  named = getattr(error, "filename", None)
+  if named is None or isinstance(named, int):
+    return False
+  own = os.path.dirname(os.path.abspath(path))
+  return os.path.commonpath([own, os.path.abspath(os.fsdecode(named))]) != own

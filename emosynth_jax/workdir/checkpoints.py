@@ -27,7 +27,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from emosynth_jax.parallel import distributed
-from emosynth_jax.utils import errors, files
+from emosynth_jax.utils import errors, output_files
 from emosynth_jax.workdir import digests
 
 # Orbax numbers saves by one counter per process, which it rereads within a save: of two
@@ -124,7 +124,7 @@ class Checkpoints:
       digest = digest | {_RECORDS: self._digest_records()}
     # The next step donates the state's buffers while the writer still reads them.
     state = jax.tree.map(jnp.copy, state)
-    with _SAVE, files.writing(self._root):
+    with _SAVE, output_files.writing(self._root):
       manager.save(
         step,
         args=ocp.args.Composite(
@@ -141,6 +141,16 @@ class Checkpoints:
   def stored_records(self, step: int) -> str:
     """The digest of the records at the last checkpoint of a step; "" if unknown."""
     return _read_json(self._managers["last"], step).get(_RECORDS, "")
+
+  def newest_records(self) -> str:
+    """The digest of the records at the newest last checkpoint; "" if unknown."""
+    step = self._managers["last"].latest_step()
+    if step is None:
+      return ""
+    try:
+      return self.stored_records(step)
+    except Exception:  # A damaged file may raise any error.
+      return ""
 
   def _digest_once(self, state: Any) -> dict[str, str]:
     # An epoch's end often saves one state as both kinds.
@@ -314,13 +324,13 @@ class Checkpoints:
   def wait(self) -> None:
     """Waits until all saves are on disk."""
     for manager in self._managers.values():
-      with files.writing(self._root):
+      with output_files.writing(self._root):
         manager.wait_until_finished()
 
   def close(self) -> None:
     """Waits for saves and closes the folders."""
     for manager in self._managers.values():
-      with files.writing(self._root):
+      with output_files.writing(self._root):
         manager.close()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import operator
 import os
@@ -19,7 +20,8 @@ import ml_collections
 import numpy as np
 
 from emosynth_jax.parallel import distributed
-from emosynth_jax.utils import files
+from emosynth_jax.utils import files, output_files
+from emosynth_jax.utils.json_files import parse_json
 from emosynth_jax.workdir import tracking
 
 
@@ -159,13 +161,82 @@ def read_records(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     ValueError: if a line other than the last is damaged.
   """
   path = pathlib.Path(path)
+  lines = _whole_lines(path, path.read_bytes())
   return [
-    {
-      name: float(value) if isinstance(value, str) else value
-      for name, value in json.loads(line).items()
-    }
-    for _, line in _whole_lines(path, path.read_bytes())
+    _numbers_of(line, f"{path}, line {number} is damaged")
+    for number, (_, line) in enumerate(lines, start=1)
   ]
+
+
+def read_epochs(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+  """Reads the records of metrics.jsonl, one an epoch; none if there is no such file.
+
+  Args:
+    path: the file, as `read_records` takes it.
+
+  Returns:
+    One dictionary an epoch, by ascending "epoch"; see `missing_epochs`.
+
+  Raises:
+    ValueError: if a line other than the last is damaged.
+  """
+  if not pathlib.Path(path).exists():
+    return []
+  records = read_records(path)
+  before = 0
+  for number, record in enumerate(records, start=1):
+    epoch = record.get("epoch")
+    if not isinstance(epoch, int) or epoch <= before:
+      raise ValueError(
+        f"{path}, line {number} is damaged (epoch: expected more than {before}, got "
+        f"{epoch!r})"
+      )
+    before = epoch
+  return records
+
+
+def missing_epochs(
+  records: Sequence[Mapping[str, Any]], num_epochs: int | None = None
+) -> str:
+  """The epochs without a record, in words, as "1 to 3, 7".
+
+  Args:
+    records: of `read_epochs`.
+    num_epochs: epochs that the run has finished; by default those of the records.
+
+  Returns:
+    The text; "" if each epoch has a record.
+  """
+  found = [record["epoch"] for record in records]
+  last = max(found, default=0) if num_epochs is None else num_epochs
+  # Never one by one: the number is a file's word.
+  gaps = [
+    (before + 1, after - 1)
+    for before, after in itertools.pairwise([0, *found, last + 1])
+    if before + 1 < after
+  ]
+  return ", ".join(f"{a} to {b}" if a < b else f"{a}" for a, b in gaps)
+
+
+def digest_of(path: str | os.PathLike[str]) -> str:
+  """SHA-256 of a file; that of an empty one if there is none."""
+  path = pathlib.Path(path)
+  return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
+
+
+def _numbers_of(line: bytes, problem: str) -> dict[str, Any]:
+  """A record, with non-finite numbers as floats."""
+  record = {}
+  for name, value in parse_json(line, problem).items():
+    try:
+      # JSON has no NaN: it is a string.
+      number = float(value)
+      record[name] = number if isinstance(value, str) else value
+    except (ValueError, TypeError, OverflowError):
+      raise ValueError(
+        f"{problem} ({name}: expected a number, got {value!r:.40})"
+      ) from None
+  return record
 
 
 class _JsonLines:
@@ -188,7 +259,7 @@ class _JsonLines:
 
     record = {"step": step, **dict(sorted(scalars.items()))}
     line = json.dumps(files.to_jsonable(record), allow_nan=False)
-    with files.writing(self._path), self._path.open("ab") as file:
+    with output_files.writing(self._path), self._path.open("ab") as file:
       file.write(line.encode() + b"\n")
       file.flush()
       os.fsync(file.fileno())
@@ -199,8 +270,7 @@ class _JsonLines:
     return read_records(self._path) if self._path.exists() else []
 
   def digest(self) -> str:
-    content = self._path.read_bytes() if self._path.exists() else b""
-    return hashlib.sha256(content).hexdigest()
+    return digest_of(self._path)
 
   def check(self, number: int, digest: str) -> None:
     content = self._path.read_bytes() if self._path.exists() else b""
@@ -246,10 +316,9 @@ def _whole_lines(path: pathlib.Path, content: bytes) -> Iterator[tuple[int, byte
 def _step_of(line: bytes) -> int | None:
   """The step of a record, or None if the line is not a record."""
   try:
-    step = json.loads(line)["step"]
-  except (ValueError, TypeError, KeyError):
+    return parse_json(line, "", {"step": int})["step"]
+  except ValueError:
     return None
-  return step if isinstance(step, int) else None
 
 
 def _scalars(values: Mapping[str, Any]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from emosynth_jax.metrics import statistics
 from emosynth_jax.report import run_files
 from emosynth_jax.utils import text_table
 from emosynth_jax.utils.json_files import read_json
-from emosynth_jax.workdir import seed_summary
+from emosynth_jax.workdir import report_fields, seed_summary
 from experiments.lib.literature import Claim
 
 RULES = """\
@@ -88,7 +88,9 @@ def _read_report(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / "report.json"
   if not path.is_file():
     raise FileNotFoundError(f"{path} is missing: the run is not finished")
-  return renamed.with_new_names(read_json(path))
+  report = renamed.with_new_names(read_json(path))
+  report_fields.check_report(report, f"{path} is damaged")
+  return report
 
 
 def _entry(reports: Sequence[Mapping[str, Any]]) -> Entry:

@@ -188,8 +188,8 @@ def test_curves_are_means_over_seeds_as_far_as_all_of_them_go(tmp_path, monkeypa
     folder = comparison_rows.run_folder(tmp_path, row, seed)
     folder.mkdir()
     lines = [
-      json.dumps({"step": i, "validation/accuracy": value}) + "\n"
-      for i, value in enumerate(curve)
+      json.dumps({"step": i, "epoch": i, "validation/accuracy": value}) + "\n"
+      for i, value in enumerate(curve, start=1)
     ]
     (folder / "metrics.jsonl").write_text("".join(lines))
   saved = []
@@ -204,3 +204,7 @@ def test_curves_are_means_over_seeds_as_far_as_all_of_them_go(tmp_path, monkeypa
   assert line.get_label() == "net"
   assert list(line.get_xdata()) == [1, 2]
   assert list(line.get_ydata()) == pytest.approx([55, 75])
+  # Without the first record, the second one's value would be drawn in its place.
+  (folder / "metrics.jsonl").write_text(lines[1])
+  with pytest.raises(ValueError, match=r"metrics\.jsonl has no record of epochs 1$"):
+    comparison_report.plot_curves([row], tmp_path, 2, "validation", "title", path)

@@ -4,6 +4,7 @@ import json
 import pathlib
 import types
 
+import made_up_run
 import numpy as np
 import pytest
 
@@ -62,23 +63,15 @@ def _write_run(
       {"step": 0, "command": "python train", "commit": "abc123", "hardware": "a core"}
     )
   )
-  summary = {
-    "accuracy": 0.75,
-    "confusion_matrix": [[2, 0], [1, 1]],
-    "class_names": ["angry", "sad"],
-  }
-  report = dict.fromkeys(
-    ("chosen_on", "num_parameters", "evaluated_by", "batch_invariance"), None
-  ) | {
-    "data_set": data_set,
-    "best_epoch": 1,
-    "epochs_trained": len(accuracies),
-    "seed": seed,
-    "config": config,
-    "trained_by": [],
-    "official_splits": {"validation": "", "test": "PrivateTest"},
-    "splits": {"validation": summary, "test": summary},
-  }
+  summary = made_up_run.summary([[2, 0], [1, 1]], class_names=("angry", "sad"))
+  report = made_up_run.report_of(
+    config,
+    best_epoch=1,
+    epochs_trained=len(accuracies),
+    trained_by=[],
+    official_splits={"validation": "", "test": "PrivateTest"},
+    splits={"validation": summary, "test": summary},
+  )
   (folder / "report.json").write_text(json.dumps(report))
   return str(folder)
 

@@ -6,6 +6,7 @@ import made_up_run
 import pytest
 import scipy.stats
 
+from emosynth_jax.config import defaults
 from emosynth_jax.report import data_section, run_files, run_summary
 
 
@@ -80,20 +81,15 @@ def test_a_sound_run_has_one_seed_and_no_other_doubt(tmp_path):
   assert run_summary.caveats(_run(tmp_path)) == [run_summary.ONE_SEED]
 
 
-def _invariance(**changes):
-  found = {
-    "split": "validation",
-    "max_abs_difference_of_logits": {"shuffled": 0.0},
-    "num_images": 8,
-    "tolerance": 1e-4,
-  }
-  return found | changes
+def _failed():
+  config = defaults.get_default_config().to_dict()
+  return made_up_run.report_of(config)["batch_invariance"] | {"passed": False}
 
 
 @pytest.mark.parametrize(
   ("changes", "expected"),
   [
-    ({"batch_invariance": _invariance(passed=False)}, "all metrics on this page are"),
+    ({"batch_invariance": _failed()}, "all metrics on this page are"),
     ({"epochs_trained": 2}, "before the end of training: 2 of 3 epochs"),
     ({"trained_by": []}, "are not recorded"),
     ({"evaluated_by": made_up_run.provenance("e" * 40)}, "code of another commit than"),
@@ -104,6 +100,34 @@ def test_each_doubt_has_its_reason(tmp_path, changes, expected):
   found = run_summary.caveats(_run(tmp_path, **changes))
   assert len(found) == 2
   assert expected in found[0]
+
+
+@pytest.mark.parametrize(
+  ("damage", "missing"),
+  [
+    (lambda lines: lines[:2], "3"),
+    (lambda lines: [*lines[:2], lines[2][:20]], "3"),
+    (lambda lines: lines[1:], "1"),
+    (lambda lines: lines[1:2], "1, 3"),
+    (lambda lines: [], "1 to 3"),
+    (None, "1 to 3"),
+  ],
+  ids=["cut", "cut in a line", "first", "middle only", "emptied", "deleted"],
+)
+def test_epochs_without_a_record_are_named(tmp_path, damage, missing):
+  run = _run(tmp_path)
+  assert run.missing_epochs == ""
+  path = tmp_path / "metrics.jsonl"
+  if damage is None:
+    path.unlink()
+  else:
+    path.write_text("".join(damage(path.read_text().splitlines(keepends=True))))
+  run = run_files.read_run(tmp_path)
+  assert run_summary.caveats(run)[0].startswith(
+    f"metrics.jsonl has no record of epochs {missing}: curves"
+  )
+  # The epochs whose times are known are not all of them.
+  assert run.seconds is None
 
 
 def test_doubts_of_commits(tmp_path):
