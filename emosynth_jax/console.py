@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
   "evaluate": (
     "emosynth_jax.main",
     ("--mode=eval",),
-    "Evaluate a run again, by its --config and --workdir.",
+    "Evaluate the run in --workdir again.",
   ),
   "report": ("emosynth_jax.report", (), "Write an HTML report of one or several runs."),
   "config": ("emosynth_jax.config", (), "Print the settings and what they mean."),

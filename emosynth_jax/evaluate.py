@@ -15,7 +15,7 @@ from emosynth_jax.data import deduplicate, label_noise, run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import batch_invariance, plots
-from emosynth_jax.metrics.table import describe_split, format_table
+from emosynth_jax.metrics.table import describe_split, format_report
 from emosynth_jax.metrics.votes import summarize_votes
 from emosynth_jax.parallel import distributed
 from emosynth_jax.parallel.mesh import Placement, build_placement
@@ -194,31 +194,31 @@ def _write_report(
   summaries, best_epoch = report["splits"], report["best_epoch"]
   trained_by, evaluated_by = report["trained_by"], report["evaluated_by"]
   files.write_report(workdir / "report.json", report)
-  text = "\n\n".join(
-    format_table(
-      summary,
-      protocol={
-        "data set": config.data.name,
-        "split": describe_split(name, datasets[name].official_split),
-        **_describe_form(datasets[name]),
-        **({"label noise": report["label_noise"]} if report["label_noise"] else {}),
-        "epoch": f"{best_epoch}, chosen by {report['chosen_on']}",
-        "model": f"{config.model.name}, {report['num_parameters']:,} parameters"
-        + (f", averaged with decay {config.ema_decay}" if config.ema_decay else ""),
-        "loss": config.loss.name,
-        "initialization": config.init_from or config.pretrained.file or "random",
-        "seed": config.seed,
-        "hardware": _each_once(trained_by, "hardware"),
-        "command": _each_once(trained_by, "command"),
-        "commit": _each_once(trained_by, "commit"),
-        **_describe_own_code(workdir),
-        "evaluation commit": _each_once([evaluated_by], "commit"),
-        "batch invariance": batch_invariance.describe(report["batch_invariance"]),
-      },
-    )
-    for name, summary in summaries.items()
-  )
-  files.write_atomically(workdir / "report.txt", (text + "\n").encode())
+  protocol = {
+    "data set": config.data.name,
+    **({"label noise": report["label_noise"]} if report["label_noise"] else {}),
+    "epoch": f"{best_epoch}, chosen by {report['chosen_on']}",
+    "model": f"{config.model.name}, {report['num_parameters']:,} parameters"
+    + (f", averaged with decay {config.ema_decay}" if config.ema_decay else ""),
+    "loss": config.loss.name,
+    "initialization": config.init_from or config.pretrained.file or "random",
+    "seed": config.seed,
+    "hardware": _each_once(trained_by, "hardware"),
+    "command": _each_once(trained_by, "command"),
+    "commit": _each_once(trained_by, "commit"),
+    **_describe_own_code(workdir),
+    "evaluation commit": _each_once([evaluated_by], "commit"),
+    "batch invariance": batch_invariance.describe(report["batch_invariance"]),
+  }
+  of_split = {
+    name: {
+      "split": describe_split(name, dataset.official_split),
+      **_describe_form(dataset),
+    }
+    for name, dataset in datasets.items()
+  }
+  text = format_report(summaries, protocol, of_split)
+  files.write_atomically(workdir / "report.txt", text.encode())
   print(text)
 
   name, summary = list(summaries.items())[-1]

@@ -49,7 +49,7 @@ class _ScreenFormatter(logging.Formatter):
 
 
 def start() -> None:
-  """Shows log lines on standard error: plain ones on a terminal, else with the time.
+  """Shows log lines on standard error, as plain text; a run's log.txt has the times.
 
   Libraries in C++ write to descriptor 2, and Python from here on to a duplicate of it,
   so that `native_errors_to` can tell the two apart.
@@ -64,8 +64,7 @@ def start() -> None:
         )
         handler.python_handler.stream = sys.stderr
         _is_separate = True
-  if sys.stderr is not None and sys.stderr.isatty():
-    handler.setFormatter(_ScreenFormatter())
+  handler.setFormatter(_ScreenFormatter())
   # Also in a notebook or a script, which `absl.app` does not start.
   absl_logging.use_absl_handler()
   absl_logging.set_verbosity(absl_logging.INFO)
