@@ -75,6 +75,9 @@ def protocol(run: RunFiles) -> list[tuple[str, str]]:
     ("Initialization", started or "random"),
   ]
 
+  if noise := report.get("label_noise"):
+    rows.insert(2, ("Label noise", noise))
+
   # Reports of earlier runs do not include the form.
   if counts := report.get("pixel_forms", {}).get(name):
     rows.insert(2, ("Pixel form", pixel_form.describe_counts(counts)))
@@ -146,6 +149,9 @@ def caveats(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
       f"Each split was limited to {_count(config.data.limit)} images: these are not "
       "results on the whole data set."
     )
+
+  if noise := report.get("label_noise"):
+    found.append(f"Labels of the training split were changed: {noise}.")
 
   found.append(ONE_SEED)
   duplicated = _near_duplicates_elsewhere(run, audit)
