@@ -41,6 +41,7 @@ def evaluate_run(
   *,
   devices: Sequence[Any] | None = None,
   load: Callable[[Placement], run_data.RunData] | None = None,
+  print_report: bool = True,
 ) -> dict[str, Any]:
   """Evaluates a run's best checkpoint and writes its report.
 
@@ -53,6 +54,7 @@ def evaluate_run(
     devices: devices for the evaluation, all by default.
     load: loads the run's data, where a training of the command shares it; see
       `run_data.share`.
+    print_report: whether the text of report.txt is also printed.
 
   Returns:
     The report. In a multi-process job all processes call this and get it, and the first
@@ -130,7 +132,10 @@ def evaluate_run(
   }
   if distributed.is_first():
     with _DRAWING:
-      _write_report(report, config, datasets, records, workdir)
+      text = _write_report(report, config, datasets, records, workdir)
+      if print_report:
+        print(text)
+      logging.info("Wrote the report and its plots to %s.", workdir)
 
   batch_invariance.require(invariance, f"{workdir / 'report.json'}")
   return report
@@ -189,8 +194,8 @@ def _write_report(
   datasets: dict[str, Dataset],
   records: list[dict[str, Any]],
   workdir: pathlib.Path,
-) -> None:
-  """Writes report.json, its text and its plots, and prints the text."""
+) -> str:
+  """Writes report.json, its text and its plots; returns the text."""
   summaries, best_epoch = report["splits"], report["best_epoch"]
   trained_by, evaluated_by = report["trained_by"], report["evaluated_by"]
   files.write_report(workdir / "report.json", report)
@@ -219,7 +224,6 @@ def _write_report(
   }
   text = format_report(summaries, protocol, of_split)
   files.write_atomically(workdir / "report.txt", text.encode())
-  print(text)
 
   name, summary = list(summaries.items())[-1]
   title = f"{config.data.name}, {name}: accuracy {100 * summary['accuracy']:.2f} %"
@@ -231,7 +235,7 @@ def _write_report(
     title,
   )
   plots.plot_reliability(summary["calibration"], workdir / "reliability.png", title)
-  logging.info("Wrote the report and its plots to %s.", workdir)
+  return text
 
 
 def _describe_form(dataset: Dataset) -> dict[str, str]:

@@ -77,7 +77,10 @@ def test_every_page_that_the_code_names_exists():
 
 def test_every_page_is_in_the_navigation():
   text = (_ROOT / "mkdocs.yml").read_text()
-  pages = {str(p.relative_to(_ROOT / "docs")) for p in (_ROOT / "docs").rglob("*.md")}
+  docs = _ROOT / "docs"
+  pages = {str(path.relative_to(docs)) for path in docs.rglob("*.md")}
+  # A notebook becomes a page.
+  pages |= {f"notebooks/{path.stem}.md" for path in docs.glob("notebooks/*.ipynb")}
   assert pages == set(re.findall(r"[\w/]+\.md$", text, re.M))
 
 

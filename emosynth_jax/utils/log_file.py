@@ -55,6 +55,11 @@ def start() -> None:
   so that `native_errors_to` can tell the two apart.
   """
   global _is_separate
+  # Also in a notebook or a script, which `absl.app` does not start. First, since it
+  # removes a handler of Python's standard error, which would show each line again.
+  absl_logging.use_absl_handler()
+  # There absl would add a warning that no flags were parsed.
+  absl_logging._warn_preinit_stderr = False  # type: ignore[attr-defined]
   handler = absl_logging.get_absl_handler()
   if sys.stderr is sys.__stderr__ and not _is_separate:
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -65,8 +70,6 @@ def start() -> None:
         handler.python_handler.stream = sys.stderr
         _is_separate = True
   handler.setFormatter(_ScreenFormatter())
-  # Also in a notebook or a script, which `absl.app` does not start.
-  absl_logging.use_absl_handler()
   absl_logging.set_verbosity(absl_logging.INFO)
   absl_logging.get_absl_logger().addFilter(is_ours)
   handler.addFilter(lambda record: is_ours(record) and not is_file_only(record))

@@ -47,7 +47,7 @@ def name_of(part: Any) -> str:
 def _source_file(part: Any) -> pathlib.Path | None:
   try:
     path = pathlib.Path(inspect.getsourcefile(part) or "")
-  except TypeError:
+  except (OSError, TypeError):  # OSError: a class of a notebook.
     return None
   # A notebook's cells have names of files that do not exist, or are temporary.
   module = sys.modules.get(getattr(part, "__module__", ""), None)
