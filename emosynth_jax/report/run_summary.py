@@ -186,7 +186,7 @@ def not_run(
   """
   summary = run.report["splits"][run.reported_split]
   workdir = run.workdir
-  again = "The run's command with --mode=eval"
+  again = f"python -m emosynth_jax.main --mode=eval --workdir={workdir}"
   rows = [("Other seeds", "The run's command with --seeds=0,1,2")]
   if "deduplicated" not in summary:
     rows.append(
