@@ -70,7 +70,10 @@ def run() -> None:
 
   if name not in COMMANDS:
     hint = did_you_mean(name, COMMANDS)
-    print(f"error: there is no command {name!r}{hint}\n\n{describe()}", file=sys.stderr)
+    print(
+      f"error: there is no command {name!r}{hint or '; --help lists them'}",
+      file=sys.stderr,
+    )
     sys.exit(2)
 
   module, first, _ = COMMANDS[name]

@@ -41,6 +41,8 @@ def parse_config_flags(argv: list[str]) -> list[str]:
   except (FileNotFoundError, ValueError) as error:
     fail(error)
   if not is_help and not config_files.config_argument(argv):
+    if config_files.argument_of(argv, "mode") == "eval":
+      fail("expected --workdir, the folder of a trained run, as in --workdir=runs/mam")
     fail("expected --config, as in --config=synthetic_faces:small")
   try:
     arguments = flags.FLAGS(argv)

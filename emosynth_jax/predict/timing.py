@@ -105,8 +105,8 @@ def describe(
       each = 1000 * timing.classification / timing.faces
       fill = timing.faces / (timing.batches * batch_size)
       speed.append(
-        f"classification {each:.1f} ms/face in batches of {batch_size}, {fill:.0%} "
-        "filled"
+        f"classification {each:.1f} ms/face in batches of {batch_size}, "
+        f"{100 * fill:.0f} % filled"
       )
     lines.append(", ".join(speed))
 
