@@ -99,11 +99,7 @@ def evaluate_run(
 
   for name, dataset in datasets.items():
     if dataset.votes is not None:
-      logits = compute_logits(
-        *(experiment, state, dataset),
-        batch_size=config.eval_batch_size,
-        placement=placement,
-      )
+      logits = _compute_logits(experiment, state, dataset, config, placement)
       summaries[name]["votes"] = summarize_votes(logits, dataset.votes)
 
   if config.evaluate_deduplicated:
@@ -132,13 +128,24 @@ def evaluate_run(
   }
   if distributed.is_first():
     with _DRAWING:
-      text = _write_report(report, config, datasets, records, workdir)
-      if print_report:
-        print(text)
-      logging.info("Wrote the report and its plots to %s.", workdir)
+      _write_report(report, config, datasets, records, workdir, print_it=print_report)
 
   batch_invariance.require(invariance, f"{workdir / 'report.json'}")
   return report
+
+
+def _compute_logits(
+  experiment: Any,
+  state: TrainState,
+  dataset: Dataset,
+  config: ml_collections.ConfigDict,
+  placement: Placement,
+) -> Any:
+  return compute_logits(
+    *(experiment, state, dataset),
+    batch_size=config.eval_batch_size,
+    placement=placement,
+  )
 
 
 def _describe_run(
@@ -194,8 +201,10 @@ def _write_report(
   datasets: dict[str, Dataset],
   records: list[dict[str, Any]],
   workdir: pathlib.Path,
-) -> str:
-  """Writes report.json, its text and its plots; returns the text."""
+  *,
+  print_it: bool,
+) -> None:
+  """Writes report.json, its text and its plots; may print the text."""
   summaries, best_epoch = report["splits"], report["best_epoch"]
   trained_by, evaluated_by = report["trained_by"], report["evaluated_by"]
   files.write_report(workdir / "report.json", report)
@@ -224,6 +233,8 @@ def _write_report(
   }
   text = format_report(summaries, protocol, of_split)
   files.write_atomically(workdir / "report.txt", text.encode())
+  if print_it:
+    print(text)
 
   name, summary = list(summaries.items())[-1]
   title = f"{config.data.name}, {name}: accuracy {100 * summary['accuracy']:.2f} %"
@@ -235,7 +246,7 @@ def _write_report(
     title,
   )
   plots.plot_reliability(summary["calibration"], workdir / "reliability.png", title)
-  return text
+  logging.info("Wrote the report and its plots to %s.", workdir)
 
 
 def _describe_form(dataset: Dataset) -> dict[str, str]:

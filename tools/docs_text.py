@@ -66,7 +66,8 @@ def notebook_to_markdown(
   Returns:
     Markdown, and the plots by the names that it links to.
   """
-  parts, plots = [], {}
+  parts: list[str] = []
+  plots: dict[str, bytes] = {}
   for cell in notebook["cells"]:
     text = "".join(cell["source"])
     if cell["cell_type"] == "markdown":

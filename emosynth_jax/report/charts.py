@@ -173,7 +173,7 @@ def confidences(
     if len(found) == 1:
       _add_bars(chart, left, width, share)
       continue
-    points = []
+    points: list[tuple[float, float]] = []
     for start, wide, high in zip(left, width, share, strict=True):
       if not points or points[-1][0] < start - 1e-9:
         # An empty bin before this one, or the first.

@@ -11,17 +11,10 @@ from emosynth_jax.utils import cli
 from emosynth_jax.workdir import checkpoints
 
 
-@pytest.mark.parametrize(
-  "module",
-  [
-    "emosynth_jax.analysis.gradcam",
-    "emosynth_jax.analysis.loss_landscape",
-    "emosynth_jax.analysis.curvature",
-  ],
-)
-def test_help_lists_the_flags_that_commands_share(module):
+def test_help_lists_the_flags_that_commands_share():
+  # The other analyses define them by the same function.
   done = subprocess.run(
-    [sys.executable, "-m", module, "--help"],
+    [sys.executable, "-m", "emosynth_jax.analysis.gradcam", "--help"],
     capture_output=True,
     text=True,
     check=False,
