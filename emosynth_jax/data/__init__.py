@@ -13,7 +13,7 @@ import numpy as np
 from emosynth_jax.data import splits as _splits
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.utils import errors, own_code
-from emosynth_jax.utils.nearest import did_you_mean
+from emosynth_jax.utils.nearest import or_known
 
 __all__ = [
   "LOADERS",
@@ -71,10 +71,7 @@ def find_loader(name: str) -> Loader:
     has_validation = bool(getattr(own_code.load(name), "has_validation", False))
     return Loader(name, has_validation=has_validation)
   if name not in LOADERS:
-    raise ValueError(
-      f"data set: expected one of {sorted(LOADERS)}, got {name!r}"
-      f"{did_you_mean(str(name), LOADERS)}"
-    )
+    raise ValueError(f"unknown data set {name!r}{or_known(str(name), sorted(LOADERS))}")
   return LOADERS[name]
 
 
@@ -211,10 +208,10 @@ def _reader(
   )
   if unknown or missing:
     problem = "unknown option" if unknown else "missing option"
+    options_of_it = sorted(set(known) - set(seeded))
     raise ValueError(
-      f"{name}: {problem} {', '.join(unknown or missing)}; its options are "
-      f"{sorted(set(known) - set(seeded))}"
-      f"{did_you_mean(unknown[0], known) if unknown else ''}"
+      f"{name}: {problem} {', '.join(unknown or missing)}"
+      f"{or_known(unknown[0] if unknown else '', options_of_it)}"
     )
 
   if share is not None and hasattr(module, "open_split"):

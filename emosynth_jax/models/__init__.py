@@ -15,7 +15,7 @@ from emosynth_jax.models.fer_vgg import FerVGG
 from emosynth_jax.models.mobilenet_v2 import MobileNetV2
 from emosynth_jax.models.resnet import ResNet18, ResNet50
 from emosynth_jax.models.vgg import VGG19
-from emosynth_jax.utils.nearest import did_you_mean
+from emosynth_jax.utils.nearest import or_known
 
 MODELS: dict[str, type[nn.Module]] = {
   "all_cnn": AllCNN,
@@ -72,10 +72,7 @@ def build_model(
     ValueError: if the name or an argument is unknown; the message lists those known.
   """
   if not callable(name) and name not in MODELS:
-    raise ValueError(
-      f"model: expected one of {sorted(MODELS)}, got {name!r}"
-      f"{did_you_mean(str(name), MODELS)}"
-    )
+    raise ValueError(f"unknown model {name!r}{or_known(str(name), sorted(MODELS))}")
   network = name if callable(name) else MODELS[name]
   title = network.__name__ if callable(name) else name
 
@@ -94,9 +91,9 @@ def build_model(
   for argument in arguments:
     if argument not in known:
       raise ValueError(
-        f"model {title}: expected arguments {known}, got {argument!r}; a config "
-        f"selects another network by a variant, as in --config=FILE.py:{title}"
-        f"{did_you_mean(argument, known)}"
+        f"model {title} takes no argument {argument!r}"
+        f"{or_known(argument, known)}. A config selects another network by a variant, "
+        f"as --config=FILE.py:{title}"
       )
 
   # A flag has the type of the setting that it replaces: EmoSynthNet's width is a float.
@@ -122,7 +119,7 @@ def defaults_of(name: str | Callable[..., nn.Module]) -> dict[str, Any]:
     ValueError: if the name is unknown; the message lists those known.
   """
   if not callable(name) and name not in MODELS:
-    raise ValueError(f"model: expected one of {sorted(MODELS)}, got {name!r}")
+    raise ValueError(f"unknown model {name!r}{or_known(str(name), sorted(MODELS))}")
   network = name if callable(name) else MODELS[name]
   return {
     parameter.name: parameter.default

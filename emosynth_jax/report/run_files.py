@@ -73,8 +73,8 @@ def read_run(workdir: str | os.PathLike) -> RunFiles:
   workdir = pathlib.Path(workdir)
   report = _read_json(
     workdir / "report.json",
-    "expected the workdir of an evaluated run. Finish its training, or evaluate it "
-    "with emosynth_jax.main and the run's --config and --workdir and --mode=eval",
+    "expected the workdir of an evaluated run. Finish its training, or evaluate it by "
+    f"python -m emosynth_jax.main --mode=eval --workdir={workdir}",
   )
   if missing := [key for key in _REPORT_KEYS if key not in report]:
     raise ValueError(

@@ -65,7 +65,7 @@ _NOTEBOOK_HANDLER.addFilter(_is_for_screen)
 
 
 def start() -> None:
-  """Shows log lines on standard error: plain ones on a terminal, else with the time.
+  """Shows log lines on standard error, as plain text; a run's log.txt has the times.
 
   In a notebook they are plain lines of the cell's output.
 
@@ -73,6 +73,11 @@ def start() -> None:
   so that `native_errors_to` can tell the two apart.
   """
   global _is_separate
+  # Also in a notebook or a script, which `absl.app` does not start. First, since it
+  # removes a handler of Python's standard error, which would show each line again.
+  absl_logging.use_absl_handler()
+  # There absl would add a warning that no flags were parsed.
+  setattr(absl_logging, "_warn_preinit_stderr", False)  # noqa: B010
   handler = absl_logging.get_absl_handler()
   if sys.stderr is sys.__stderr__ and not _is_separate:
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -82,12 +87,7 @@ def start() -> None:
         )
         handler.python_handler.stream = sys.stderr
         _is_separate = True
-  if sys.stderr is not None and sys.stderr.isatty():
-    handler.setFormatter(_ScreenFormatter())
-  # Also in a notebook or a script, which `absl.app` does not start, and of which absl
-  # would say that its flags are missing.
-  absl_logging.use_absl_handler()
-  setattr(absl_logging, "_warn_preinit_stderr", False)  # noqa: B010
+  handler.setFormatter(_ScreenFormatter())
   if notebook.is_running():
     logging.getLogger().removeHandler(handler)
     logging.getLogger().addHandler(_NOTEBOOK_HANDLER)

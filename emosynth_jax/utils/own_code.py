@@ -9,6 +9,7 @@ import inspect
 import linecache
 import pathlib
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -21,6 +22,9 @@ _EXPECTED = (OSError, KeyboardInterrupt, SystemExit, GeneratorExit)
 # Code without a file, as of a notebook: objects of this process, by "python:name".
 _WITHOUT_FILE: dict[str, Any] = {}
 _PROCESS = "python"
+
+# Files that are being imported, and by which thread.
+_IMPORTING: set[tuple[pathlib.Path, int]] = set()
 
 
 def name_of(part: Any) -> str:
@@ -243,15 +247,25 @@ def _import_file(path: pathlib.Path) -> ModuleType:
   if alias in sys.modules:
     return sys.modules[alias]
 
+  running = (path, threading.get_ident())
+  if running in _IMPORTING:
+    raise ValueError(
+      f"{path.name} is imported for its own part, and runs this line again: put what "
+      'the script does under `if __name__ == "__main__":`, or the part into another '
+      "file"
+    )
+
   dotted = ".".join(path.relative_to(root).with_suffix("").parts)
   own = {_dotted(file, root) for file in source_files(path)}
   before = {key: sys.modules.pop(key) for key in own if key in sys.modules}
+  _IMPORTING.add(running)
   try:
     with _first_on_path(root):
       module = importlib.import_module(dotted)
   except Exception as error:
     raise ValueError(describe(error, [root])) from error
   finally:
+    _IMPORTING.discard(running)
     for key in own:
       sys.modules.pop(key, None)
     sys.modules.update(before)

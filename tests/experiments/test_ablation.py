@@ -181,8 +181,8 @@ def test_expand_grid_makes_all_combinations_once():
 @pytest.mark.parametrize(
   ("entry", "message"),
   [
-    ({"loss": "arcfase"}, "unknown loss 'arcfase'; known"),
-    ({"loss": "arcface", "kappa": [1.0]}, "takes no argument 'kappa'; known"),
+    ({"loss": "arcfase"}, "unknown loss 'arcfase'; did"),
+    ({"loss": "arcface", "kappa": [1.0]}, "takes no argument 'kappa'. Known"),
   ],
 )
 def test_expand_grid_refuses_what_no_loss_knows(entry, message):

@@ -100,7 +100,7 @@ def test_json_lines(monkeypatch, capsys, file, pictures, fake_detector, tmp_path
   assert face["box"] == [8.0, 0.0, 16.0, 8.0]
   assert face["detection_score"] == 0.8
   assert set(face["probabilities"]) == set(tiny_predictor.CLASSES)
-  assert "2 pictures, 4 faces" in err
+  assert "2 images, 4 faces" in err
   assert "1 unreadable" in err
   assert "ms/face" in err
   assert "excluded: compilation" in err

@@ -2,12 +2,13 @@
 
 import json
 
+import html_rules
 import made_up_run
 import pytest
 import scipy.stats
 
 from emosynth_jax.config import defaults
-from emosynth_jax.report import data_section, run_files, run_summary
+from emosynth_jax.report import data_section, run_files, run_page, run_summary
 
 
 def _run(folder, **changes):
@@ -94,6 +95,10 @@ def _failed():
     ({"trained_by": []}, "are not recorded"),
     ({"evaluated_by": made_up_run.provenance("e" * 40)}, "code of another commit than"),
     ({"config": {"data.limit": 2000}}, "limited to 2,000 images"),
+    (
+      {"label_noise": "symmetric, 20 %"},
+      "Labels of the training split were changed: s",
+    ),
   ],
 )
 def test_each_doubt_has_its_reason(tmp_path, changes, expected):
@@ -215,3 +220,33 @@ def test_what_was_not_run_is_said_until_it_was(tmp_path):
   both = {"sanity": {"rows": []}, "deletion": {"rows": []}}
   found = run_summary.not_run(run, {"any": "audit"}, network=True, checks=both)
   assert [title for title, _ in found] == ["Other seeds"]
+
+
+def test_votes_of_raters_and_label_noise_are_on_the_page(tmp_path):
+  noise = "training only, symmetric, 20 %, seed 0: 4 of 20 labels changed"
+  votes = {
+    "expected_accuracy": 0.61,
+    "highest_expected_accuracy": 0.875,
+    "rater_agreement": None,
+    "kl_divergence": 0.25,
+    "num_votes": 1200,
+  }
+  test = made_up_run.summary([[3, 1, 0], [0, 2, 1], [1, 0, 2]]) | {"votes": votes}
+  run = _run(tmp_path, test=test, label_noise=noise)
+  assert dict(run_summary.protocol(run))["Label noise"] == noise
+  html = run_page.build(
+    run, audit=None, answered=None, looks=None, made_by=made_up_run.provenance()
+  )
+  page = html_rules.check(html)
+  rows = [[html_rules.text_of(cell) for cell in row] for row in page.iter("tr")]
+  # Of validation, which has no votes, and of test.
+  for row in (
+    ["expected accuracy", "\u2013", "61.00 %"],
+    ["highest possible", "\u2013", "87.50 %"],
+    ["agreement of two raters", "\u2013", "\u2013"],
+    ["KL divergence from the votes", "\u2013", "0.2500"],
+    ["votes", "\u2013", "1,200"],
+    ["Epoch", "selected, 2", "last, 3"],
+    ["train loss", "0.5000", "0.3333"],
+  ):
+    assert row in rows, row

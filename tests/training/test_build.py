@@ -66,9 +66,12 @@ def test_shapes_are_those_of_the_state_that_is_created():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"model__name": "vgg"}, r"expected one of \['all_cnn', .*'emosynthnet'.*'vgg'"),
+    ({"model__name": "vgg"}, r"unknown model 'vgg'; did .*Known: all_cnn.*emosynthnet"),
     ({"model__depth": 3}, "'depth'"),
-    ({"loss__name": "crossentropy"}, "unknown loss 'crossentropy'; known: .*focal"),
+    (
+      {"loss__name": "crossentropy"},
+      "unknown loss 'crossentropy'; did you mean cross_entropy.*Known: .*focal",
+    ),
     ({"loss__gamma": 2.0}, "'cross_entropy' takes no argument 'gamma'"),
   ],
 )
