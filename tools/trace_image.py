@@ -36,7 +36,7 @@ class _Files:
     name = self._name(frame)
     if event == "return":
       function = frame.f_code.co_name
-      if (name, function) == ("emosynth_jax/losses/_compose.py", "call_loss"):
+      if (name, function) == ("emosynth_jax/losses/_inputs.py", "call_loss"):
         threading.setprofile(None)
         sys.setprofile(None)
         raise _LossComputed

@@ -1,16 +1,12 @@
 """Argument checks of the comparison networks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import jax
 
+from emosynth_jax.utils import errors
+
 STEMS = ("small", "imagenet")
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-  """Checks that a value is one of `choices`."""
-  if value not in choices:
-    raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {value!r}")
 
 
 def check_network(
@@ -39,7 +35,7 @@ def check_network(
     if not 0 <= value < 1:
       raise ValueError(f"{name}: expected [0, 1), got {value}")
 
-  check_choice("stem", stem, STEMS)
+  errors.check_choice("stem", stem, STEMS)
   if images.ndim != 4 or min(images.shape[1:3]) < least_side:
     raise ValueError(
       "images: expected (N, height, width, channels) with sides of at least "

@@ -16,8 +16,7 @@ from emosynth_jax.data import device_feed
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.metrics import batch_invariance, classification
 from emosynth_jax.models.network_inputs import network_inputs
-from emosynth_jax.models.ops.platforms import on_mesh
-from emosynth_jax.parallel.mesh import Placement
+from emosynth_jax.parallel.mesh import Placement, on_mesh
 from emosynth_jax.training import build, test_time_augmentation
 from emosynth_jax.training.state import TrainState
 
@@ -188,7 +187,7 @@ def build_evaluate(
     augment=None if augment == "none" else test_time_augmentation.VIEWS[augment],
   )
   program = jax.jit(
-    on_mesh(None if placement is None else placement.mesh, statistics),
+    on_mesh(placement, statistics),
     out_shardings=None if placement is None else placement.replicate,
   )
 
@@ -237,7 +236,7 @@ def build_evaluation(
     augment=None if augment == "none" else test_time_augmentation.VIEWS[augment],
   )
   one_batch = jax.jit(
-    on_mesh(placement.mesh, statistics_of_batch), out_shardings=placement.replicate
+    on_mesh(placement, statistics_of_batch), out_shardings=placement.replicate
   )
 
   def streamed(dataset: Dataset, state: TrainState) -> dict[str, Any]:
@@ -338,6 +337,6 @@ def _logits_program(
     preprocess=experiment.preprocess,
   )
   return jax.jit(
-    on_mesh(placement.mesh if placement and is_split else None, logits),
+    on_mesh(placement if is_split else None, logits),
     out_shardings=None if placement is None else placement.replicate,
   )
