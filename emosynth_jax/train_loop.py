@@ -12,7 +12,6 @@ import ml_collections
 from absl import logging
 
 from emosynth_jax.data import fingerprints, run_data
-from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import distributed, failures
 from emosynth_jax.parallel.mesh import Placement, build_placement
 from emosynth_jax.training import build, epoch, initialization, run_header
@@ -122,20 +121,18 @@ def _train(
   run_record.check_readable(workdir)
   placement = build_placement(config.mesh.model, devices)
   run_header.log_start(config, workdir, placement.mesh)
-  # The test split too: an error in it is better reported now than after training.
-  datasets, fingerprint = load(placement)
-  run_record.check_same_fingerprint(fingerprint, workdir)
-
   # Read now, kept after the first steps: the files may be edited in between.
   sources = {} if own_parts.hashes_of(workdir) else own_parts.read_sources(config)
   own_code = sources, config_file
   built = own_parts.of_run(config, workdir)
-  programs = build_programs(built, datasets, placement)
-  run_header.log_run(config, programs, datasets)
+  # The test split too: an error in it is better reported now than after training.
+  programs = build_programs(built, placement, load)
+  run_record.check_same_fingerprint(programs.data.fingerprint, workdir)
+  run_header.log_run(config, programs)
 
   with contextlib.ExitStack() as stack:
     checkpoints, writer = stack.enter_context(_open_outputs(config, workdir))
-    state = _restore_or_create(config, workdir, programs, checkpoints, writer, datasets)
+    state = _restore_or_create(config, workdir, programs, checkpoints, writer)
     progress = Progress(
       first=int(state.step), total=config.num_epochs * programs.steps_per_epoch
     )
@@ -153,9 +150,7 @@ def _train(
         is_first_call = int(state.step) == first_step
         state = _take_steps(state, programs, config, workdir)
         if is_first_call:
-          _keep_record(
-            state, programs, first_step, config, workdir, fingerprint, began, own_code
-          )
+          _keep_record(state, programs, first_step, config, workdir, began, own_code)
           # From here on a stop saves first.
           stop.at_once = None
         _show_progress(progress, state, programs, config)
@@ -217,12 +212,9 @@ def _restore_or_create(
   programs: Programs,
   checkpoints: Checkpoints,
   writer: metric_writer.MetricWriter | None,
-  datasets: Mapping[str, Dataset],
 ) -> TrainState:
   """Returns the state to continue from; records of later steps are removed."""
-  state = initialization.restore_or_create(
-    config, workdir, programs.experiment, checkpoints, datasets["train"]
-  )
+  state = initialization.restore_or_create(config, workdir, programs, checkpoints)
   state = programs.place(state)
 
   # A run that was stopped before an epoch's validation writes that epoch's record anew.
@@ -256,7 +248,6 @@ def _keep_record(
   first_step: int,
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  fingerprint: dict[str, dict[str, Any]],
   began: float,
   own_code: tuple[Mapping[str, own_parts.Source], str | None],
 ) -> None:
@@ -265,6 +256,7 @@ def _keep_record(
   Not earlier: settings that fail immediately should not create files.
   """
   sources, config_file = own_code
+  fingerprint = programs.data.fingerprint
   run_record.write_fingerprint(fingerprint, workdir)
   own_parts.keep(sources, workdir)
   if distributed.is_first():

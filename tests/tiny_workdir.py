@@ -8,7 +8,7 @@ import tiny_network
 from jax.experimental.compilation_cache import compilation_cache
 
 from emosynth_jax import models
-from emosynth_jax.data import fingerprints, run_data
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
@@ -61,7 +61,7 @@ def install(patch, load=None):
 
 def keep_fingerprint(data, workdir):
   """Writes the fingerprint of data sets, by split."""
-  run_record.write_fingerprint(fingerprints.fingerprint(data), workdir)
+  run_record.write_fingerprint(run_data.fingerprint(data), workdir)
 
 
 def write(workdir, config, state, data=None):

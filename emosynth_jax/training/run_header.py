@@ -28,15 +28,13 @@ def log_start(
   logging.info("data: %s, data directory %s", config.data.name, config.data.data_dir)
 
 
-def log_run(
-  config: ml_collections.ConfigDict, run: Programs, datasets: Mapping[str, Dataset]
-) -> None:
+def log_run(config: ml_collections.ConfigDict, run: Programs) -> None:
   """Logs the sizes of network, data and training."""
   params = build.state_shapes(run.experiment).params
   logging.info(
     "parameters: %s", f"{sum(math.prod(x.shape) for x in jax.tree.leaves(params)):,}"
   )
-  logging.info("data: %s", describe_splits(datasets))
+  logging.info("data: %s", describe_splits(run.data.datasets))
   total = config.num_epochs * run.steps_per_epoch
   logging.info(
     "steps: %s (epochs: %d, of %s steps), batch size %d",
