@@ -389,5 +389,6 @@ def test_the_pages_numbers_are_of_the_files_that_it_lists():
   others = set(re.findall(r"`([\w/]+\.py)`", preparing))
   assert not held & others
   assert preparing.startswith(f"{len(held)} files hold the image")
+  assert len(held) <= 20
   assert f"{len(others)} more" in preparing
   assert f"{len(held) + len(others)} files in all" in preparing
