@@ -75,7 +75,7 @@ def train(
     stop = stack.enter_context(StopSignal()) if stop is None else stop
     stack.enter_context(_ending_at_once(stop, workdir))
     load = load or run_data.share(own)
-    is_whole = _train(config, workdir, began, devices, stop, load, config_file)
+    is_whole = _train(config, own, workdir, began, devices, stop, load, config_file)
 
   # Done after the signal handlers are restored: a signal in between would be lost.
   if is_whole and (number := distributed.largest(stop.number)[0]):
@@ -110,6 +110,7 @@ def _stopped_by(stop: StopSignal, number: int) -> str:
 
 def _train(
   config: ml_collections.ConfigDict,
+  own: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   began: float,
   devices: Sequence[Any] | None,
@@ -124,9 +125,8 @@ def _train(
   # Read now, kept after the first steps: the files may be edited in between.
   sources = {} if own_parts.hashes_of(workdir) else own_parts.read_sources(config)
   own_code = sources, config_file
-  built = own_parts.of_run(config, workdir)
   # The test split too: an error in it is better reported now than after training.
-  programs = build_programs(built, placement, load)
+  programs = build_programs(own, placement, load)
   run_record.check_same_fingerprint(programs.data.fingerprint, workdir)
   run_header.log_run(config, programs)
 

@@ -39,7 +39,6 @@ def _create_zeros(experiment, seed):
 
 
 def test_the_page_lists_the_files_that_a_training_calls(tmp_path, monkeypatch):
-  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
   _write_zip(tmp_path / "fer2013.zip")
   config = recipes.fer2013("small")
   config.data.data_dir = str(tmp_path)

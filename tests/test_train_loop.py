@@ -47,16 +47,8 @@ def _tiny_model(monkeypatch):
 
 def _config(**changes):
   """Three epochs of two steps."""
-  config = defaults.get_default_config()
-  config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
-  config.data.options.num_examples = 14
-  config.batch_size = 7
-  config.num_epochs = 3
-  config.steps_per_call = 1
-  config.input.second_scale_epoch = 2
-  for path, value in changes.items():
-    parent, _, key = path.rpartition("__")
-    (config[parent] if parent else config)[key] = value
+  settings = {"num_epochs": 3, "steps_per_call": 1, "input__second_scale_epoch": 2}
+  config = tiny_workdir.config(**settings | changes)
   defaults.check_config(config)
   return config
 

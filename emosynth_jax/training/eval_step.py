@@ -178,13 +178,9 @@ def build_evaluate(
   """
   statistics = functools.partial(
     evaluate_images,
-    model=experiment.model,
-    evaluation_logits=experiment.evaluation_logits,
-    preprocess=experiment.preprocess,
-    num_classes=len(class_names),
+    **_arguments(experiment, class_names, augment),
     batch_size=batch_size,
     batch_sharding=None if placement is None else placement.batch,
-    augment=None if augment == "none" else test_time_augmentation.VIEWS[augment],
   )
   program = jax.jit(
     on_mesh(placement, statistics),
@@ -196,6 +192,19 @@ def build_evaluate(
     return classification.summarize(jax.device_get(batches), class_names)
 
   return evaluate
+
+
+def _arguments(
+  experiment: build.Experiment, class_names: tuple[str, ...], augment: str
+) -> dict[str, Any]:
+  """What `evaluate_batch` takes besides arrays."""
+  return {
+    "model": experiment.model,
+    "evaluation_logits": experiment.evaluation_logits,
+    "preprocess": experiment.preprocess,
+    "num_classes": len(class_names),
+    "augment": None if augment == "none" else test_time_augmentation.VIEWS[augment],
+  }
 
 
 def build_evaluation(
@@ -228,12 +237,7 @@ def build_evaluation(
     placement=placement,
   )
   statistics_of_batch = functools.partial(
-    evaluate_batch,
-    model=experiment.model,
-    evaluation_logits=experiment.evaluation_logits,
-    preprocess=experiment.preprocess,
-    num_classes=len(class_names),
-    augment=None if augment == "none" else test_time_augmentation.VIEWS[augment],
+    evaluate_batch, **_arguments(experiment, class_names, augment)
   )
   one_batch = jax.jit(
     on_mesh(placement, statistics_of_batch), out_shardings=placement.replicate

@@ -1,4 +1,4 @@
-"""Files on disk: strict JSON reports and atomic writes."""
+"""Files on disk: names checked before the work, strict JSON reports, atomic writes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import json
 import math
 import os
 import pathlib
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-
-from emosynth_jax.utils.output_files import shorten
 
 # Of the operating system, as every library quotes them.
 _REFUSALS = (
@@ -26,6 +25,43 @@ _REFUSALS = (
   "Not a directory",
   "Is a directory",
 )
+
+
+def check_output(path: str | os.PathLike[str], flag: str) -> None:
+  """Checks, before the work, that an output file can be written.
+
+  Args:
+    path: the file.
+    flag: name of the flag that gave it, for the error.
+
+  Raises:
+    OSError: if it is a folder, or its folder does not exist or can't be written to.
+  """
+  target = pathlib.Path(os.path.realpath(path))
+  if target.is_dir():
+    raise IsADirectoryError(f"{flag}: expected a file, {path} is a folder")
+  if not target.parent.is_dir():
+    raise FileNotFoundError(f"{flag}: no such folder: {target.parent}")
+  if not os.access(target if target.exists() else target.parent, os.W_OK):
+    raise PermissionError(f"{flag}: no permission to write {path}")
+
+
+def shorten(name: str, *, reserve: int = 0) -> str:
+  """Shortens a file name to the 255 bytes that file systems allow.
+
+  Args:
+    name: the name, without folders.
+    reserve: bytes that are left for what is added to it.
+
+  Returns:
+    The name, or its beginning with a checksum of the whole, so that different names
+    stay different.
+  """
+  content = os.fsencode(name)
+  if len(content) <= 255 - reserve:
+    return name
+  end = f"~{zlib.crc32(content):08x}"
+  return content[: 255 - reserve - len(end)].decode("utf-8", "ignore") + end
 
 
 def write_report(path: str | os.PathLike[str], report: Mapping[str, Any]) -> None:
@@ -117,6 +153,20 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     )
     refused.errno = getattr(error, "errno", None)
     raise refused from error
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+  """Context in which an error of writing that names no file names this one.
+
+  Unlike `writing` it may be around other work, whose errors are left alone.
+  """
+  try:
+    yield
+  except OSError as error:
+    if error.filename is not None or error.errno is None:
+      raise
+    raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
