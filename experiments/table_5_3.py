@@ -2,6 +2,8 @@
 
   python -m experiments.table_5_3                              # a GPU
   python -m experiments.table_5_3 --scale=small --data_dir=data    # two CPU cores
+  python -m experiments.table_5_3 --crop=landmarks \\
+      --pretrain=fer2013,raf_db                                # fine-tuned twice
   python -m experiments.table_5_3 --scale=small --crop=landmarks \\
       --init_from=runs/tables-small/fer2013-{loss}-seed0   # fine-tuned, see table_5_1
 
@@ -13,7 +15,8 @@ available from its authors: without it, the table has the claims, and the reason
 there is no measurement.
 
 Outputs: table_5_3.md and .csv, table_5_3_runs.csv with every fold's metrics and
-table_5_3_pairs.png, rewritten after each run; table_5_3_fine_tuned with --init_from.
+table_5_3_pairs.png, rewritten after each run; table_5_3_fine_tuned with --init_from,
+table_5_3_pretrained with --pretrain.
 """
 
 from typing import Any
@@ -39,9 +42,9 @@ def define_flags() -> None:
     "init_from",
     "",
     "Workdir of a trained run of the same scale for initialization; {loss} in it is "
-    "replaced by ce and mam_sce.",
+    "replaced by ce and mam_sce, {seed} by the seed.",
   )
-  face_tables.define_flags(seeds=1)
+  face_tables.define_flags(seeds=1, pretraining=["fer2013", "raf_db"])
 
 
 def write(given: Any) -> None:

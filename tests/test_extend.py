@@ -33,7 +33,7 @@ def installed(tmp_path_factory):
     folder / "source" / "emosynth_jax",
     ignore=shutil.ignore_patterns("__pycache__"),
   )
-  for name in ("LICENSE", "README.md", "pyproject.toml", "setup.cfg"):
+  for name in ("LICENSE", "README.md", "pyproject.toml", "setup.cfg", "setup.py"):
     shutil.copy(_ROOT / name, folder / "source")
   subprocess.run(
     [
@@ -42,6 +42,8 @@ def installed(tmp_path_factory):
     ],
     check=True,
     capture_output=True,
+    env=os.environ
+    | {"GITHUB_SERVER_URL": "https://host.example", "GITHUB_REPOSITORY": "us/this"},
   )
   (wheel,) = folder.glob("emosynth_jax-*.whl")
   zipfile.ZipFile(wheel).extractall(folder / "site")
@@ -69,6 +71,13 @@ def run(installed, tmp_path):
     return done.stdout
 
   return run
+
+
+def test_the_wheel_has_the_addresses_of_its_host(installed):
+  (metadata,) = installed.glob("emosynth_jax-*.dist-info/METADATA")
+  text = metadata.read_text()
+  assert "Project-URL: Source, https://host.example/us/this\n" in text
+  assert "Project-URL: Issues, https://host.example/us/this/issues\n" in text
 
 
 def test_every_file_on_the_page_is_short():

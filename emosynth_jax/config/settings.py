@@ -139,6 +139,21 @@ SETTINGS: dict[str, Setting] = {
     whole(0),
     "Seed of the training images that get another label.",
   ),
+  "data.soft_labels": Setting(
+    "",
+    TEXT,
+    "File of class probabilities of the training images, which training learns instead "
+    'of their labels, see experiments.distillation; "" for none.',
+  ),
+  "data.folds.file": Setting(
+    "",
+    TEXT,
+    "File with a fold of each training image, of which data.folds.left_out is not "
+    'trained on, see experiments.distillation; "" to train on all.',
+  ),
+  "data.folds.left_out": Setting(
+    0, whole(0), "Fold of data.folds.file that is left out of training."
+  ),
   "data.near_duplicates.max_distance": Setting(
     12,
     whole(0),

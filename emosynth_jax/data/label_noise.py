@@ -76,7 +76,8 @@ def add_label_noise(dataset: Dataset, matrix: np.ndarray, seed: int) -> Dataset:
   if dataset.soft_labels is not None:
     raise ValueError(
       "config.data.label_noise changes labels, but training uses class probabilities; "
-      "with FER+ use config.data.options.labels=majority"
+      "with FER+ use config.data.options.labels=majority, else no "
+      "config.data.soft_labels"
     )
   # Raw bits of the generator, which NumPy promises never to change.
   generator = np.random.PCG64(seed)

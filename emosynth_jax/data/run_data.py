@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 
 from emosynth_jax import data
-from emosynth_jax.data import deduplicate, device_feed, label_noise
+from emosynth_jax.data import deduplicate, device_feed, image_values, label_noise
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images.lazy import LazyImages
 from emosynth_jax.parallel import distributed
@@ -204,8 +204,9 @@ def load_data(
   """Loads splits of the config's data set.
 
   With `data.drop_duplicates`, "train" excludes images that have a near-duplicate in the
-  run's other splits. With `data.label_noise`, labels of "train" are changed, after all
-  draws and of no other split.
+  run's other splits. With `data.folds`, it excludes one fold. `data.soft_labels`
+  replaces what training learns, and `data.label_noise` changes labels of "train", after
+  all draws and of no other split.
 
   Args:
     config: a checked config.
@@ -231,8 +232,20 @@ def load_data(
   else:
     loaded = _load(config, splits, lazily)
   if "train" in splits:
-    loaded["train"] = _with_label_noise(config, loaded["train"])
+    loaded["train"] = _training(config, loaded["train"])
   return {split: loaded[split] for split in splits}
+
+
+def _training(config: ml_collections.ConfigDict, training: Dataset) -> Dataset:
+  """The training split with the folds, soft labels and label noise of the config."""
+  settings = config.data
+  if settings.folds.file:
+    training = image_values.without_fold(
+      training, settings.folds.file, settings.folds.left_out
+    )
+  if settings.soft_labels:
+    training = image_values.with_soft_labels(training, settings.soft_labels)
+  return _with_label_noise(config, training)
 
 
 def _with_label_noise(config: ml_collections.ConfigDict, training: Dataset) -> Dataset:

@@ -34,7 +34,7 @@ class Row(NamedTuple):
     claimed: results of the thesis, some of `MEASURES`, in percent except "loss".
     note: source of the claim, or a caveat.
     settings: further changes to the config, as {"data.options.fold": 3}; they are part
-      of the folder's name.
+      of the folder's name. "{seed}" in a text stands for the run's seed.
     deduplicated: whether to also report the deduplicated evaluation, without images
       that have a near-duplicate in an earlier split.
   """
@@ -94,7 +94,7 @@ def build_config(row: Row, seed: int, scale: str, data_dir: str | None):
     if scale == "small":
       config.num_epochs = _SMALL_EPOCHS[row.data]
       config.data.limit = _SMALL_IMAGES[row.data]
-  for path, value in row.settings.items():
+  for path, value in _settings(row, seed).items():
     part, _, key = path.rpartition(".")
     (defaults.get(config, part) if part else config)[key] = value
   if data_dir:
@@ -103,11 +103,19 @@ def build_config(row: Row, seed: int, scale: str, data_dir: str | None):
   return config
 
 
-def run_folder(workdir: pathlib.Path, row: Row, seed: int) -> pathlib.Path:
-  """Folder of a row's run with a seed."""
+def run_folder(workdir: pathlib.Path, row: Row, seed: int | str) -> pathlib.Path:
+  """Folder of a row's run with a seed; for the seed "{seed}" a pattern of it."""
   parts = [row.data, *filter(None, row.variants.split(","))]
-  for path, value in row.settings.items():
+  for path, value in _settings(row, seed).items():
     # Only the last part of a path: the run records all of it.
     value = pathlib.PurePath(value).name if isinstance(value, str) else value
     parts.append(f"{path.rpartition('.')[2]}_{value}")
   return workdir / "-".join([*parts, f"seed{seed}"])
+
+
+def _settings(row: Row, seed: int | str) -> dict[str, Any]:
+  """A row's settings, for one seed."""
+  return {
+    path: value.replace("{seed}", str(seed)) if isinstance(value, str) else value
+    for path, value in row.settings.items()
+  }

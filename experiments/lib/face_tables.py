@@ -41,7 +41,7 @@ def measured_rows(
     folds: number of folds of the data set's cross-validation; 0 if there is none.
     settings: changes to the config for both losses.
     init_from: workdir of the run to start from; "{loss}" in it stands for the loss's
-      variant.
+      variant, "{seed}" for the seed.
     deduplicated: as for `Row`.
 
   Returns:
@@ -58,6 +58,31 @@ def measured_rows(
       label = loss if fold is None else f"{loss}, fold {fold}"
       rows.append(Row(label, data, variant, settings=own, deduplicated=deduplicated))
   return rows
+
+
+def pretraining_rows(
+  data_sets: Sequence[str], workdir: pathlib.Path
+) -> tuple[list[Row], str]:
+  """Builds the rows that train a network on one data set after the other.
+
+  Each loss has a chain of its own: a run starts from the run of the same loss and seed
+  on the data set before. The first is a run of that data set's own table.
+
+  Args:
+    data_sets: stems of files in configs/, in the order of training.
+    workdir: holds the runs.
+
+  Returns:
+    The rows in the order of training, and the `init_from` of what comes after them.
+  """
+  rows: list[Row] = []
+  init_from = ""
+  for data in data_sets:
+    rows += measured_rows(data, init_from=init_from, deduplicated=True)
+    settings = {"init_from": init_from} if init_from else {}
+    pattern = Row(data, data, "{loss}", settings=settings)
+    init_from = str(comparison_rows.run_folder(workdir, pattern, "{seed}"))
+  return rows, init_from
 
 
 def collect(
@@ -97,8 +122,28 @@ def collect(
   return runs
 
 
-def define_flags(seeds: int = 3) -> None:
-  """Defines the flags of tables 5.1 to 5.3; `seeds` is a flag's default."""
+def define_flags(seeds: int = 3, pretraining: Sequence[str] = ()) -> None:
+  """Defines the flags of tables 5.1 to 5.3.
+
+  Args:
+    seeds: a flag's default.
+    pretraining: stems of the files in configs/ that --pretrain accepts; without any,
+      the table has no such flag.
+  """
+  if pretraining:
+    flags.DEFINE_list(
+      "pretrain",
+      [],
+      f"Data sets to train on before, in this order: {','.join(pretraining)} in the "
+      "thesis. Their runs start from each other by loss and seed, and are those of "
+      "their own tables in the same --workdir. The table's name then ends in "
+      "_pretrained.",
+    )
+    flags.register_validator(
+      "pretrain",
+      lambda names: set(names) <= set(pretraining) and len(set(names)) == len(names),
+      message=f"expected some of {', '.join(pretraining)}, each once",
+    )
   flags.DEFINE_integer(
     "num_epochs", 0, "Maximum number of epochs; 0 for the scale's default.", 0
   )
@@ -121,15 +166,31 @@ def write(
   settings = dict(rows.pop("settings", {}))
   if given.num_epochs:
     settings["num_epochs"] = given.num_epochs
-  todo = measured_rows(data, settings=settings, **rows)
   workdir, selection = comparison.workdir_of(given), comparison.selection_of(given)
-  print(write_table(name, title, claims, todo, workdir, **selection), end="")
+
+  before: list[Row] = []
+  if names := "pretrain" in given and given.pretrain:
+    if rows.get("init_from"):
+      raise ValueError("--pretrain and --init_from exclude each other: give one")
+    before, rows["init_from"] = pretraining_rows(names, workdir)
+    name, title = f"{name}_pretrained", f"{title}, pretrained on {' and '.join(names)}"
+
+  todo = measured_rows(data, settings=settings, **rows)
+  text = write_table(name, title, claims, todo, workdir, before=before, **selection)
+  print(text, end="")
 
 
-def run(name: str, title: str, claims: Sequence[Claim], data: str) -> None:
-  """Runs the command of a table, with the arguments of `write`."""
+def run(
+  name: str,
+  title: str,
+  claims: Sequence[Claim],
+  data: str,
+  pretraining: Sequence[str] = (),
+) -> None:
+  """Runs the command of a table, with the arguments of `write` and `define_flags`."""
+  define = functools.partial(define_flags, pretraining=pretraining)
   action = functools.partial(write, name, title, claims, data, deduplicated=True)
-  cli.run(define_flags, action, epoch.NonFiniteError)
+  cli.run(define, action, epoch.NonFiniteError)
 
 
 def write_table(
@@ -142,6 +203,7 @@ def write_table(
   seeds: int,
   scale: str,
   data_dir: str | None,
+  before: Sequence[Row] = (),
 ) -> str:
   """Trains the missing runs and rewrites the table after every run.
 
@@ -156,6 +218,7 @@ def write_table(
     seeds: as `comparison.run_rows` takes it, and so on.
     scale: likewise.
     data_dir: likewise.
+    before: of `pretraining_rows`, which the rows start from.
 
   Returns:
     The table in Markdown.
@@ -190,8 +253,11 @@ def write_table(
 
   reports = comparison.read_finished(rows, workdir, **where)
   if sum(map(len, reports.values())) < len(rows) * seeds:
-    if missing := missing_data(rows[0], scale, data_dir):
-      return write(reports, missing)
+    # One row a data set.
+    for row in {row.data: row for row in (*before, rows[0])}.values():
+      if missing := missing_data(row, scale, data_dir):
+        return write(reports, missing)
+    comparison.run_rows(before, workdir, **where)
     reports = comparison.run_rows(rows, workdir, **where, on_report=write)
   return write(reports)
 

@@ -32,7 +32,7 @@ def tiny():
     patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
     for name in ("plot_curves", "plot_confusion_matrix", "plot_reliability"):
       patch.setattr(plots, name, lambda *_, **__: None)
-    for name in ("raf_db", "ck_plus"):
+    for name in ("fer2013", "raf_db", "ck_plus"):
       module = importlib.import_module(f"configs.{name}")
 
       def get_config(variants, real=module.get_config):
@@ -87,6 +87,18 @@ def _write_ck_plus(root):
       path.parent.mkdir(parents=True)
       path.write_text(f"   {code}.0000000e+00\n")
   return root
+
+
+def _write_fer2013(root):
+  """fer2013.csv, with five images of each class for training."""
+  rng = np.random.default_rng(2)
+  lines = ["emotion,pixels,Usage"]
+  for usage, count in (("Training", 35), ("PublicTest", 14), ("PrivateTest", 14)):
+    for row in range(count):
+      pixels = " ".join(map(str, _noise(rng, 12).ravel()))
+      lines.append(f"{row % 7},{pixels},{usage}")
+  root.mkdir(parents=True, exist_ok=True)
+  (root / "fer2013.csv").write_text("\n".join(lines) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -196,23 +208,38 @@ def test_without_the_data_set_the_claims_stand_and_ours_is_not_run(tmp_path):
   assert not (tmp_path / "table_5_2/table_5_2_pairs.png").exists()
 
 
-def test_ck_plus_is_fine_tuned_from_the_run_of_the_same_loss(raf_db, tmp_path):
-  _, workdir, _, _ = raf_db
-  rows = face_tables.measured_rows(
-    "ck_plus", folds=1, init_from=f"{workdir}/raf_db-{{loss}}-seed0"
-  )
-  root = _write_ck_plus(tmp_path / "data")
-  text = _table(rows, tmp_path, root, "table_5_3", seeds=1)
+def test_ck_plus_starts_from_fer2013_and_raf_db_by_loss_and_seed(tmp_path):
+  root, workdir = tmp_path / "data", tmp_path / "tables"
+  _write_fer2013(root)
+  _write_raf_db(root)
+  _write_ck_plus(root)
+  before, start = face_tables.pretraining_rows(["fer2013", "raf_db"], workdir)
+  rows = face_tables.measured_rows("ck_plus", folds=1, init_from=start)
+  text = _table(rows, workdir, root, "table_5_3", seeds=1, before=before)
+
   assert "one fold per run, by subject; epoch chosen by" in text
-  for variant in face_report.LOSSES.values():
-    start = f"raf_db-{variant}-seed0"
-    assert f"| yes, from {start} |" in text
-    folder = tmp_path / f"ck_plus-{variant}-fold_0-init_from_{start}-seed0"
-    config = json.loads((folder / "config.json").read_text())
-    assert config["init_from"] == f"{workdir}/{start}"
-    assert config["data"]["options"]["fold"] == 0
   assert "| fold 0, seed 0 |" in text
   assert "one pair: no interval" in text
+  for variant in face_report.LOSSES.values():
+    first = f"fer2013-{variant}-seed0"
+    second = f"raf_db-{variant}-init_from_{first}-seed0"
+    assert f"| yes, from {second} |" in text
+    folder = workdir / f"ck_plus-{variant}-fold_0-init_from_{second}-seed0"
+    config = json.loads((folder / "config.json").read_text())
+    assert config["init_from"] == f"{workdir}/{second}"
+    assert config["data"]["options"]["fold"] == 0
+    config = json.loads((workdir / second / "config.json").read_text())
+    assert config["init_from"] == f"{workdir}/{first}"
+    assert config["data"]["name"] == "raf_db"
+
+
+def test_without_the_data_to_start_from_nothing_is_trained(raf_db, tmp_path):
+  root, _, _, _ = raf_db
+  before, start = face_tables.pretraining_rows(["fer2013"], tmp_path)
+  rows = face_tables.measured_rows("raf_db", init_from=start, deduplicated=True)
+  text = _table(rows, tmp_path, root, before=before)
+  assert "Not run: no FER-2013 at" in text
+  assert not list(tmp_path.glob("*-seed*"))
 
 
 def test_pairs_of_other_data_are_refused(raf_db):

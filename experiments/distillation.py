@@ -1,0 +1,181 @@
+"""Trains a network on the probabilities of out-of-fold teachers.
+
+  python -m experiments.distillation --config=fer2013:fer_vgg,small,strong \\
+      --config.data.data_dir=data/fer2013.csv --config.model.width=0.5 \\
+      --teacher=model.width=0.25,num_epochs=40 --workdir=runs/distilled
+
+The training split is divided into folds, near-duplicates together. A teacher is trained
+without each fold and evaluated on it. The student learns, for each image, a mixture of
+its label and the probabilities of the teacher that has not seen it. Epochs are selected
+on the validation split, which is the same for all; only the student reads the test
+split. With --folds=0 there are no teachers: --average_duplicates alone gives all
+near-duplicates the mean of their labels.
+
+Outputs: folds.npz, teacherN/ (workdirs), student/ (a workdir) and soft_labels.npz,
+which any other config uses by --config.data.soft_labels. Rerun an interrupted command
+to resume.
+"""
+
+import pathlib
+import sys
+from typing import Any
+
+import ml_collections
+import numpy as np
+from absl import flags, logging
+from ml_collections import config_flags
+
+from emosynth_jax import evaluate, train_loop
+from emosynth_jax.config import command_line, defaults, renamed
+from emosynth_jax.data import deduplicate, image_values, run_data
+from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.datasets import folds
+from emosynth_jax.training import epoch
+from emosynth_jax.training import seeds as training_seeds
+from emosynth_jax.utils import cli, npz
+from experiments.lib import distillation
+
+
+def define_flags() -> None:
+  """The flags of this command."""
+  config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Config file or recipe of the student, with variants after a colon.",
+    lock_config=False,
+    accept_new_attributes=True,
+  )
+  command_line.define_data_dir()
+  flags.DEFINE_string("workdir", "runs/distilled", "Output folder.")
+  flags.DEFINE_integer("folds", 3, "Number of folds and teachers; 0 for none.", 0)
+  flags.DEFINE_list(
+    "teacher",
+    [],
+    "Settings in which the teachers differ from the student, as model.width=0.25.",
+  )
+  flags.DEFINE_float(
+    "weight", 0.7, "Weight of the teachers beside the label.", 0.0, 1.0
+  )
+  flags.DEFINE_float(
+    "temperature", 1.0, "Number by which the teachers' logits are divided.", 1e-3
+  )
+  flags.DEFINE_bool(
+    "average_duplicates",
+    False,
+    "Whether near-duplicates of the training split have the mean of their labels.",
+  )
+
+
+def run(given: Any) -> None:
+  """Trains the teachers and the student."""
+  workdir, config = pathlib.Path(given.workdir), given.config
+  command_line.apply_data_dir(config, given.data_dir)
+  defaults.check_config(config)
+  _check_flags(given)
+
+  workdir.mkdir(parents=True, exist_ok=True)
+  training = run_data.load_data(config, ("train",))["train"]
+  groups = _read_or_choose_folds(training, config, given.folds, workdir)
+
+  logits = np.zeros((len(training), len(training.class_names)), np.float32)
+  for fold in range(given.folds):
+    own = distillation.teacher_config(
+      config, given.teacher, workdir / distillation.FOLDS, fold
+    )
+    folder = distillation.teacher_folder(workdir, fold)
+    _train(own, folder, f"teacher {fold + 1} of {given.folds}")
+    rows = np.flatnonzero(groups["folds"] == fold)
+    logits[rows] = distillation.left_out_logits(own, folder, training.take(rows))
+
+  size = len(training.class_names)
+  one_hot = np.eye(size)[training.labels]
+  labels = (
+    distillation.average_labels(training.labels, groups["duplicates"], size)
+    if given.average_duplicates
+    else one_hot
+  )
+  weight = given.weight if given.folds else 0.0
+  soft = distillation.blend(
+    labels, logits, weight=weight, temperature=given.temperature
+  )
+  path = workdir / distillation.SOFT_LABELS
+  image_values.write_values(path, training, {image_values.SOFT_LABELS: soft})
+  if given.folds:
+    right = np.mean(logits.argmax(axis=1) == training.labels)
+    logging.info("Teachers on the images they have not seen: %.2f %%.", 100 * right)
+
+  config.data.soft_labels = str(path)
+  _train(config, workdir / distillation.STUDENT, "student")
+
+
+def _check_flags(given: Any) -> None:
+  config = given.config
+  if config.data.soft_labels or config.data.folds.file:
+    raise ValueError(
+      "config.data.soft_labels, config.data.folds.file: this command sets them; leave "
+      "them empty"
+    )
+  if given.folds == 1 or not (given.folds or given.average_duplicates):
+    raise ValueError(
+      f"--folds: expected 2 or more, or 0 with --average_duplicates; got {given.folds}"
+    )
+
+
+def _read_or_choose_folds(
+  training: Dataset,
+  config: ml_collections.ConfigDict,
+  num_folds: int,
+  workdir: pathlib.Path,
+) -> dict[str, np.ndarray]:
+  """The near-duplicates and the folds of the training split, chosen at the first run.
+
+  Returns:
+    "duplicates" and, if there are folds, "folds": int `(N,)` each.
+  """
+  path = workdir / distillation.FOLDS
+  if path.exists():
+    found = npz.read_npz(path)
+    if found["sources"].tolist() != list(training.sources) or num_folds != int(
+      found["num_folds"]
+    ):
+      raise ValueError(
+        f"{path} is of other training images or of another --folds; use another "
+        "--workdir"
+      )
+    return found
+
+  logging.info("Searching the training split for near-duplicates.")
+  thresholds = config.data.near_duplicates
+  (groups,) = deduplicate.duplicate_groups([training], **thresholds)
+  values = {"duplicates": groups}
+  if num_folds:
+    values[image_values.FOLDS] = folds.stratified_group_folds(
+      training.labels, groups, num_folds
+    )
+  image_values.write_values(
+    path, training, values | {"num_folds": np.asarray(num_folds)}
+  )
+  return values
+
+
+def _train(config: ml_collections.ConfigDict, folder: pathlib.Path, name: str) -> None:
+  """Trains and evaluates a network, unless that is done."""
+  if training_seeds.finished_report(config, folder) is not None:
+    logging.info("%s: already finished, in %s.", name, folder)
+    return
+  logging.info("%s, in %s.", name, folder)
+  load = run_data.share(config)
+  if not train_loop.train(config, folder, load=load):
+    raise SystemExit(1)
+  evaluate.evaluate_run(config, folder, load=load)
+
+
+if __name__ == "__main__":
+  # ml_collections reads the overrides of --config from sys.argv.
+  sys.argv = renamed.update_arguments(sys.argv)
+  cli.run(
+    define_flags,
+    run,
+    epoch.NonFiniteError,
+    flags_parser=command_line.parse_config_flags,
+  )

@@ -1,0 +1,137 @@
+"""Distillation from out-of-fold teachers, and averaged labels of near-duplicates.
+
+A teacher that was trained on an image has memorized its label. Here each image's
+teacher was trained without it and without its near-duplicates, which share its fold.
+
+References:
+  Hinton, Vinyals and Dean (2015), "Distilling the Knowledge in a Neural Network",
+  arXiv:1503.02531; out-of-fold predictions as in Wolpert (1992), "Stacked
+  Generalization", Neural Networks 5.
+"""
+
+import ast
+import pathlib
+from collections.abc import Sequence
+
+import ml_collections
+import numpy as np
+import scipy.special
+
+from emosynth_jax.config import defaults, variants
+from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.parallel.mesh import build_placement
+from emosynth_jax.training import eval_step
+from emosynth_jax.training.restore import load_best
+
+# Files and folders of a distillation.
+FOLDS, SOFT_LABELS, STUDENT = "folds.npz", "soft_labels.npz", "student"
+
+
+def teacher_folder(workdir: pathlib.Path, fold: int) -> pathlib.Path:
+  """The workdir of the teacher that is trained without a fold."""
+  return workdir / f"teacher{fold}"
+
+
+def teacher_config(
+  config: ml_collections.ConfigDict,
+  changes: Sequence[str],
+  folds_file: pathlib.Path,
+  fold: int,
+) -> ml_collections.ConfigDict:
+  """The config of a teacher.
+
+  Args:
+    config: the student's.
+    changes: settings of the teachers, as "model.width=0.25".
+    folds_file: see `image_values.without_fold`.
+    fold: the fold that it is not trained on.
+
+  Returns:
+    A checked config. Teachers have different seeds, and the test split is not read.
+
+  Raises:
+    ValueError: for a change that is no setting.
+  """
+  teacher = config.copy_and_resolve_references()
+  teacher.seed = config.seed + fold
+  known = defaults.flatten(teacher.to_dict())
+  for change in changes:
+    path, equals, text = change.partition("=")
+    if not equals or path not in known:
+      raise ValueError(
+        f"--teacher: expected SETTING=VALUE such as model.width=0.25, got {change!r}"
+      )
+    section, _, key = path.rpartition(".")
+    holder = defaults.get(teacher, section) if section else teacher
+    holder[key] = _parse(text)
+  left_out = {"file": str(folds_file), "left_out": fold}
+  variants.update(teacher, {"data": {"folds": left_out, "test_split": ""}})
+  defaults.check_config(teacher)
+  return teacher
+
+
+def _parse(text: str):
+  """A number, tuple or truth value as Python writes it, else the text itself."""
+  try:
+    return ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    return text
+
+
+def average_labels(
+  labels: np.ndarray, groups: np.ndarray, num_classes: int
+) -> np.ndarray:
+  """Class probabilities of images, equal for near-duplicates.
+
+  Args:
+    labels: int `(N,)`.
+    groups: int `(N,)`, the group of near-duplicates of each image.
+    num_classes: K.
+
+  Returns:
+    float64 `(N, K)`: the share of each label in the image's group.
+  """
+  _, rows = np.unique(groups, return_inverse=True)
+  counts = np.zeros((rows.max() + 1, num_classes))
+  np.add.at(counts, (rows, labels), 1)
+  return (counts / counts.sum(axis=1, keepdims=True))[rows]
+
+
+def left_out_logits(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path, dataset: Dataset
+) -> np.ndarray:
+  """A teacher's logits of the images that it was not trained on.
+
+  Args:
+    config: the teacher's.
+    workdir: its workdir.
+    dataset: M training images.
+
+  Returns:
+    float32 `(M, K)`.
+  """
+  placement = build_placement()
+  experiment, state, _ = load_best(config, workdir, ("validation",))
+  return eval_step.compute_logits(
+    *(experiment, placement.put(state, placement.state(state)), dataset),
+    batch_size=config.eval_batch_size,
+    placement=placement,
+  )
+
+
+def blend(
+  labels: np.ndarray, logits: np.ndarray, *, weight: float, temperature: float
+) -> np.ndarray:
+  """The probabilities that the student learns.
+
+  Args:
+    labels: `(N, K)`, probabilities of the labels.
+    logits: `(N, K)`, of the teachers.
+    weight: of the teachers, in [0, 1].
+    temperature: by which the teachers' logits are divided.
+
+  Returns:
+    float32 `(N, K)`: `(1 - weight) labels + weight softmax(logits / temperature)`.
+  """
+  taught = scipy.special.softmax(logits.astype(np.float64) / temperature, axis=1)
+  return ((1 - weight) * labels + weight * taught).astype(np.float32)

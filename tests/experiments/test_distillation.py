@@ -1,0 +1,120 @@
+"""Distillation: teachers judge what they have not seen; labels and answers mix."""
+
+import types
+
+import numpy as np
+import pytest
+import scipy.special
+
+from emosynth_jax.config import recipes
+from emosynth_jax.data import image_values, run_data
+from emosynth_jax.utils import npz
+from experiments import distillation as command
+from experiments.lib import distillation
+
+
+def _flags(workdir, **changes):
+  config = recipes.synthetic_faces("small")
+  config.data.options.num_examples = 60
+  given = {"folds": 3, "teacher": [], "weight": 0.25, "temperature": 2.0}
+  given |= {"average_duplicates": False, "data_dir": None, "workdir": str(workdir)}
+  return types.SimpleNamespace(config=config, **(given | changes))
+
+
+@pytest.fixture
+def trained(monkeypatch):
+  """The configs that were trained, by workdir; a teacher's logits are its number."""
+  found = {}
+
+  def train(config, folder, _):
+    found[folder.name] = config.copy_and_resolve_references()
+
+  def logits(config, folder, dataset):
+    del config
+    seen = run_data.load_data(found[folder.name], ("train",))["train"]
+    assert not set(seen.sources) & set(dataset.sources)
+    size = len(dataset.class_names)
+    return np.tile(np.arange(size, dtype=np.float32), (len(dataset), 1)) * (
+      1 + int(folder.name.removeprefix("teacher"))
+    )
+
+  monkeypatch.setattr(command, "_train", train)
+  monkeypatch.setattr(distillation, "left_out_logits", logits)
+  return found
+
+
+def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(trained, tmp_path):
+  given = _flags(tmp_path, teacher=["model.width=0.0625", "num_epochs=2"])
+  command.run(given)
+
+  assert list(trained) == ["teacher0", "teacher1", "teacher2", "student"]
+  found = npz.read_npz(tmp_path / "folds.npz")
+  whole = run_data.load_data(recipes_config(), ("train",))["train"]
+  size = len(whole.class_names)
+  steps = np.arange(size)[None, :] * (1 + found["folds"][:, None])
+  expected = 0.75 * np.eye(size)[whole.labels]
+  expected += 0.25 * scipy.special.softmax(steps / 2.0, axis=1)
+  soft = npz.read_npz(tmp_path / "soft_labels.npz")["soft_labels"]
+  np.testing.assert_allclose(soft, expected, atol=1e-6)
+
+  for fold in range(3):
+    teacher = trained[f"teacher{fold}"]
+    assert (teacher.model.width, teacher.num_epochs) == (0.0625, 2)
+    # Only the student reads the test split.
+    assert teacher.data.test_split == ""
+    assert teacher.seed == fold
+  student = trained["student"]
+  assert student.data.test_split == "test"
+  learned = run_data.load_data(student, ("train",))["train"]
+  np.testing.assert_allclose(learned.targets, expected, atol=1e-6)
+
+  # A second start keeps the folds, and refuses others.
+  command.run(_flags(tmp_path, teacher=["num_epochs=2"]))
+  with pytest.raises(ValueError, match="of another --folds; use another --workdir"):
+    command.run(_flags(tmp_path, folds=2))
+
+
+def recipes_config():
+  """The config of `_flags`."""
+  return _flags("").config
+
+
+def test_near_duplicates_share_a_fold_and_a_label(trained, monkeypatch, tmp_path):
+  groups = np.arange(60) // 4
+  monkeypatch.setattr(
+    command.deduplicate, "duplicate_groups", lambda *_, **__: [groups]
+  )
+  command.run(_flags(tmp_path, folds=2))
+  folds = npz.read_npz(tmp_path / "folds.npz")["folds"].reshape(-1, 4)
+  assert (folds == folds[:, :1]).all()
+  assert set(folds.ravel()) == {0, 1}
+
+  command.run(_flags(tmp_path / "plain", folds=0, average_duplicates=True))
+  file = tmp_path / "plain/soft_labels.npz"
+  train = run_data.load_data(recipes_config(), ("train",))["train"]
+  soft = image_values.with_soft_labels(train, file).soft_labels
+  one_hot = np.eye(soft.shape[1])[train.labels].reshape(15, 4, -1)
+  expected = np.repeat(one_hot.mean(axis=1), 4, axis=0)
+  np.testing.assert_allclose(soft, expected, atol=1e-6)
+
+
+def test_labels_of_near_duplicates_are_averaged():
+  labels, groups = np.array([0, 2, 2, 1, 2]), np.array([5, 5, 9, 7, 5])
+  third = [1 / 3, 0, 2 / 3]
+  expected = [third, third, [0, 0, 1], [0, 1, 0], third]
+  found = distillation.average_labels(labels, groups, 3)
+  np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"teacher": ["model.widht=1"]}, "--teacher: .* got 'model.widht=1'"),
+    ({"folds": 1}, "--folds: expected 2 or more"),
+    ({"folds": 0}, "0 with --average_duplicates"),
+  ],
+)
+def test_what_is_mistyped_is_named(trained, tmp_path, changes, message):
+  with pytest.raises(ValueError, match=message):
+    command.run(_flags(tmp_path, **changes))
+  assert not trained
