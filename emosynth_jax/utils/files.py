@@ -11,8 +11,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 # Of the operating system, as every library quotes them.
 _REFUSALS = (
   "No space left on device",
@@ -114,9 +112,9 @@ def to_jsonable(value: Any, where: str = "value") -> Any:
     return [to_jsonable(v, f"{where}[{i}]") for i, v in enumerate(value)]
 
   if hasattr(value, "__array__"):
-    array = np.asarray(value)
+    array = value.__array__()  # NumPy is not imported: a mistyped name needs none.
     if array.dtype.kind == "V":  # bfloat16 and similar types
-      array = array.astype(np.float32)
+      array = array.astype("float32")
     if array.dtype.kind in "biufU":
       return to_jsonable(array.tolist(), where)
 
