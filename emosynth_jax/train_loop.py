@@ -12,7 +12,6 @@ import ml_collections
 from absl import logging
 
 from emosynth_jax.data import fingerprints, run_data
-from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import distributed, failures
 from emosynth_jax.parallel.mesh import Placement, build_placement
 from emosynth_jax.training import build, epoch, initialization, run_header
@@ -77,7 +76,7 @@ def train(
     stop = stack.enter_context(StopSignal()) if stop is None else stop
     stack.enter_context(_ending_at_once(stop, workdir))
     load = load or run_data.share(own)
-    is_whole = _train(config, workdir, began, devices, stop, load, config_file)
+    is_whole = _train(config, own, workdir, began, devices, stop, load, config_file)
 
   # Done after the signal handlers are restored: a signal in between would be lost.
   if is_whole and (number := distributed.largest(stop.number)[0]):
@@ -112,6 +111,7 @@ def _stopped_by(stop: StopSignal, number: int) -> str:
 
 def _train(
   config: ml_collections.ConfigDict,
+  own: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   began: float,
   devices: Sequence[Any] | None,
@@ -125,20 +125,17 @@ def _train(
   # Here too, before the data is read.
   placement.check_batch_size(config.batch_size)
   run_header.log_start(config, workdir, placement.mesh)
-  # The test split too: an error in it is better reported now than after training.
-  datasets, fingerprint = load(placement)
-  run_record.check_same_fingerprint(fingerprint, workdir)
-
   # Read now, kept after the first steps: the files may be edited in between.
   sources = {} if own_parts.hashes_of(workdir) else own_parts.read_sources(config)
   own_code = sources, config_file
-  built = own_parts.of_run(config, workdir)
-  programs = build_programs(built, datasets, placement)
-  run_header.log_run(config, programs, datasets)
+  # The test split too: an error in it is better reported now than after training.
+  programs = build_programs(own, placement, load)
+  run_record.check_same_fingerprint(programs.data.fingerprint, workdir)
+  run_header.log_run(config, programs)
 
   with contextlib.ExitStack() as stack:
     checkpoints, writer = stack.enter_context(_open_outputs(config, workdir))
-    state = _restore_or_create(config, workdir, programs, checkpoints, writer, datasets)
+    state = _restore_or_create(config, workdir, programs, checkpoints, writer)
     progress = Progress(
       first=int(state.step), total=config.num_epochs * programs.steps_per_epoch
     )
@@ -156,9 +153,7 @@ def _train(
         is_first_call = int(state.step) == first_step
         state = _take_steps(state, programs, config, workdir)
         if is_first_call:
-          _keep_record(
-            state, programs, first_step, config, workdir, fingerprint, began, own_code
-          )
+          _keep_record(state, programs, first_step, config, workdir, began, own_code)
           if writer is not None:
             writer.start_tracking()
           # From here on a stop saves first.
@@ -224,12 +219,9 @@ def _restore_or_create(
   programs: Programs,
   checkpoints: Checkpoints,
   writer: metric_writer.MetricWriter | None,
-  datasets: Mapping[str, Dataset],
 ) -> TrainState:
   """Returns the state to continue from; records of later steps are removed."""
-  state = initialization.restore_or_create(
-    config, workdir, programs.experiment, checkpoints, datasets["train"]
-  )
+  state = initialization.restore_or_create(config, workdir, programs, checkpoints)
   state = programs.place(state)
 
   # A run that was stopped before an epoch's validation writes that epoch's record anew.
@@ -263,7 +255,6 @@ def _keep_record(
   first_step: int,
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  fingerprint: dict[str, dict[str, Any]],
   began: float,
   own_code: tuple[Mapping[str, own_parts.Source], str | None],
 ) -> None:
@@ -272,6 +263,7 @@ def _keep_record(
   Not earlier: settings that fail immediately should not create files.
   """
   sources, config_file = own_code
+  fingerprint = programs.data.fingerprint
   run_record.write_fingerprint(fingerprint, workdir)
   own_parts.keep(sources, workdir)
   if distributed.is_first():

@@ -34,7 +34,7 @@ from absl import flags, logging
 
 from emosynth_jax import data
 from emosynth_jax.config import recipes
-from emosynth_jax.utils import cli, files, output_files, own_code, progress
+from emosynth_jax.utils import cli, files, own_code, progress
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import provenance
 from emosynth_jax.workdir import record as run_record
@@ -190,7 +190,7 @@ def _read_done(workdir: pathlib.Path, path: pathlib.Path) -> dict[str, dict[str,
 
 def _append(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
   """Appends records to results.jsonl, and waits until they are on the disk."""
-  with output_files.writing(path), path.open("a") as file:
+  with files.writing(path), path.open("a") as file:
     for record in records:
       file.write(json.dumps(files.to_jsonable(record)) + "\n")
     file.flush()

@@ -48,7 +48,7 @@ _BY_STRING = {
   "emosynth_jax": "the public names, imported at first use",
   "emosynth_jax.config.recipes": "a config file by its path",
   "emosynth_jax.console": "COMMANDS",
-  "emosynth_jax.data": "LOADERS",
+  "emosynth_jax.data.loaders": "LOADERS",
   "emosynth_jax.analysis.embedding_run": "the command's former name",
   "emosynth_jax.utils.config_files": "a user's config file",
   "emosynth_jax.utils.own_code": "the user's own files",
@@ -389,5 +389,6 @@ def test_the_pages_numbers_are_of_the_files_that_it_lists():
   others = set(re.findall(r"`([\w/]+\.py)`", preparing))
   assert not held & others
   assert preparing.startswith(f"{len(held)} files hold the image")
+  assert len(held) <= 20
   assert f"{len(others)} more" in preparing
   assert f"{len(held) + len(others)} files in all" in preparing

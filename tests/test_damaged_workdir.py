@@ -14,7 +14,6 @@ import tiny_network
 import tiny_workdir
 
 from emosynth_jax import evaluate, models, train_loop
-from emosynth_jax.config import defaults
 from emosynth_jax.report import run_files
 from emosynth_jax.training import build, restore
 from emosynth_jax.utils import errors
@@ -38,14 +37,7 @@ _DAMAGES = {
 
 def _config(**changes):
   """Two epochs of two steps."""
-  config = defaults.get_default_config()
-  config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
-  config.data.options.num_examples = 14
-  config.batch_size = 7
-  config.num_epochs = 2
-  for name, value in changes.items():
-    config[name] = value
-  return config
+  return tiny_workdir.config(**{"num_epochs": 2} | changes)
 
 
 @pytest.fixture(scope="module", autouse=True)

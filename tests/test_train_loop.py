@@ -17,7 +17,7 @@ import tiny_workdir
 
 from emosynth_jax import data, evaluate, models, train_loop
 from emosynth_jax.config import defaults
-from emosynth_jax.data import deduplicate, fingerprints, run_data
+from emosynth_jax.data import deduplicate, run_data
 from emosynth_jax.data.datasets import synthetic_faces
 from emosynth_jax.training import (
   build,
@@ -46,16 +46,8 @@ def _tiny_model(monkeypatch):
 
 def _config(**changes):
   """Three epochs of two steps."""
-  config = defaults.get_default_config()
-  config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
-  config.data.options.num_examples = 14
-  config.batch_size = 7
-  config.num_epochs = 3
-  config.steps_per_call = 1
-  config.input.second_scale_epoch = 2
-  for path, value in changes.items():
-    parent, _, key = path.rpartition("__")
-    (config[parent] if parent else config)[key] = value
+  settings = {"num_epochs": 3, "steps_per_call": 1, "input__second_scale_epoch": 2}
+  config = tiny_workdir.config(**settings | changes)
   defaults.check_config(config)
   return config
 
@@ -90,7 +82,7 @@ def whole(tmp_path_factory):
 
 def test_a_command_loads_and_checksums_each_split_once(tmp_path, monkeypatch):
   loaded, checksummed = [], []
-  load_splits, fingerprint = data.load_splits, fingerprints.fingerprint
+  load_splits, fingerprint = data.load_splits, run_data.fingerprint
 
   def count_load(name, data_dir, splits, **options):
     loaded.extend(splits)
@@ -101,7 +93,7 @@ def test_a_command_loads_and_checksums_each_split_once(tmp_path, monkeypatch):
     return fingerprint(datasets)
 
   monkeypatch.setattr(data, "load_splits", count_load)
-  monkeypatch.setattr(fingerprints, "fingerprint", count_checksums)
+  monkeypatch.setattr(run_data, "fingerprint", count_checksums)
   config = _config(num_epochs=1, evaluate_deduplicated=True)
   load = run_data.share(config)
   assert train_loop.train(config, tmp_path, load=load)
@@ -440,9 +432,9 @@ def test_validation_report_and_fine_tuning_take_the_averages(modern, tmp_path):
   judge = eval_step.build_evaluate(
     built, class_names=splits["train"].class_names, batch_size=14
   )
+  validation = splits["validation"]
   of_plain, of_averages = (
-    judge(state, *run_data.on_device(splits["validation"]))
-    for state in (plain, averaged)
+    judge(state, validation.images, validation.labels) for state in (plain, averaged)
   )
   assert of_plain["loss"] != pytest.approx(of_averages["loss"], rel=1e-4)
   records = read_records(modern / "metrics.jsonl")

@@ -20,7 +20,7 @@ from typing import Any
 
 from jax import Array
 
-from emosynth_jax.losses._compose import (
+from emosynth_jax.losses._inputs import (
   INPUTS,
   call_loss,
   hyperparameters,
@@ -58,6 +58,7 @@ from emosynth_jax.losses.classification import (
   label_smoothing,
   mse,
   poly,
+  sce_loss,
 )
 from emosynth_jax.losses.contrastive import supervised_contrastive
 from emosynth_jax.losses.cosine import (
@@ -106,7 +107,6 @@ from emosynth_jax.losses.noise_robust import (
   symmetric_cross_entropy,
   truncated_generalized_cross_entropy,
 )
-from emosynth_jax.losses.sce_loss import sce_loss
 from emosynth_jax.losses.scheduled import (
   mixed_cross_entropy,
   sample_ratio,

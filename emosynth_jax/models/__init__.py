@@ -76,8 +76,7 @@ def build_model(
   network = name if callable(name) else MODELS[name]
   title = network.__name__ if callable(name) else name
 
-  parameters = inspect.signature(network).parameters
-  accepted = set(parameters)
+  accepted = set(inspect.signature(network).parameters)
   if "num_classes" not in accepted:
     raise ValueError(
       f"model {title}: expected the argument num_classes, the number of its outputs; "
@@ -95,12 +94,6 @@ def build_model(
         f"{or_known(argument, known)}. A config selects another network by a variant, "
         f"as --config=FILE.py:{title}"
       )
-
-  # A flag has the type of the setting that it replaces: EmoSynthNet's width is a float.
-  for argument, value in arguments.items():
-    wants_integer = parameters[argument].annotation in (int, "int")
-    if wants_integer and isinstance(value, float) and value.is_integer():
-      arguments[argument] = int(value)
 
   return network(num_classes=num_classes, **arguments)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from emosynth_jax.data.images import decoding
 from emosynth_jax.predict import image_input, sources, video
 from emosynth_jax.predict.frame import Frame
-from emosynth_jax.utils import output_files
+from emosynth_jax.utils import files
 
 
 def read_all(
@@ -92,7 +92,7 @@ def _read_image(source: sources.Source, every: int, max_frames: int) -> Iterator
     video_path = path
     if kind == "stdin":
       file = stack.enter_context(tempfile.NamedTemporaryFile())
-      with output_files.writing(file.name):
+      with files.writing(file.name):
         file.write(content)
         file.flush()
       video_path = file.name

@@ -37,7 +37,7 @@ class RunFiles(NamedTuple):
       its behavior.
     records: metrics.jsonl, one dictionary an epoch; some may be missing.
     seconds: wall-clock time of the epochs, from timing.jsonl; None without it.
-    data: data.json, see `fingerprints.fingerprint`; None without it.
+    data: data.json, see `run_data.fingerprint`; None without it.
   """
 
   workdir: pathlib.Path

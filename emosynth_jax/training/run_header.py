@@ -28,9 +28,7 @@ def log_start(
   logging.info("data: %s, data directory %s", config.data.name, config.data.data_dir)
 
 
-def log_run(
-  config: ml_collections.ConfigDict, run: Programs, datasets: Mapping[str, Dataset]
-) -> None:
+def log_run(config: ml_collections.ConfigDict, run: Programs) -> None:
   """Logs the sizes of network, data and training.
 
   The table of all parameters is for log.txt; the screen has their number.
@@ -42,7 +40,7 @@ def log_run(
     parameter_overview.get_parameter_overview(params, include_stats=False),
     extra={"file_only": True},
   )
-  logging.info("data: %s", describe_splits(datasets))
+  logging.info("data: %s", describe_splits(run.data.datasets))
   total = config.num_epochs * run.steps_per_epoch
   logging.info(
     "steps: %s (epochs: %d, of %s steps), batch size %d",

@@ -27,7 +27,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from emosynth_jax.parallel import distributed
-from emosynth_jax.utils import errors, output_files
+from emosynth_jax.utils import errors, files
 from emosynth_jax.workdir import digests
 
 # Orbax numbers saves by one counter per process, which it rereads within a save: of two
@@ -124,7 +124,7 @@ class Checkpoints:
       digest = digest | {_RECORDS: self._digest_records()}
     # The next step donates the state's buffers while the writer still reads them.
     state = jax.tree.map(jnp.copy, state)
-    with _SAVE, output_files.writing(self._root):
+    with _SAVE, files.writing(self._root):
       manager.save(
         step,
         args=ocp.args.Composite(
@@ -324,13 +324,13 @@ class Checkpoints:
   def wait(self) -> None:
     """Waits until all saves are on disk."""
     for manager in self._managers.values():
-      with output_files.writing(self._root):
+      with files.writing(self._root):
         manager.wait_until_finished()
 
   def close(self) -> None:
     """Waits for saves and closes the folders."""
     for manager in self._managers.values():
-      with output_files.writing(self._root):
+      with files.writing(self._root):
         manager.close()
 
 

@@ -20,7 +20,7 @@ import ml_collections
 import numpy as np
 
 from emosynth_jax.parallel import distributed
-from emosynth_jax.utils import files, output_files
+from emosynth_jax.utils import files
 from emosynth_jax.utils.json_files import parse_json
 from emosynth_jax.workdir import tracking
 
@@ -259,7 +259,7 @@ class _JsonLines:
 
     record = {"step": step, **dict(sorted(scalars.items()))}
     line = json.dumps(files.to_jsonable(record), allow_nan=False)
-    with output_files.writing(self._path), self._path.open("ab") as file:
+    with files.writing(self._path), self._path.open("ab") as file:
       file.write(line.encode() + b"\n")
       file.flush()
       os.fsync(file.fileno())

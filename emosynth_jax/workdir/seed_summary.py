@@ -99,7 +99,7 @@ def summarize(
   Returns:
     A dictionary as seeds.json holds it: "data_set", "chosen_on", "seeds",
     "best_epochs", "workdirs", "commits", "config" (without the seed), "data" (the
-    data's fingerprint, see `fingerprints.fingerprint`) and "splits": of each split
+    data's fingerprint, see `run_data.fingerprint`) and "splits": of each split
     "official_split", "num_examples" and "figures", by name with "values" (one a seed),
     "mean" and "deviation" (of the sample, with n - 1; None for a single seed).
 

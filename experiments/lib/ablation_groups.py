@@ -19,8 +19,8 @@ import numpy as np
 import optax
 
 from emosynth_jax import data, models
-from emosynth_jax.data import splits
 from emosynth_jax.data.augmentation import augment
+from emosynth_jax.data.dataset import subset
 from emosynth_jax.training import own_parts
 from emosynth_jax.utils import own_code
 from experiments.lib import (
@@ -265,7 +265,7 @@ def _load_arrays(key: str) -> tuple[data.Dataset, data.Dataset]:
   )
   limits = {"train": source.train_images, "validation": source.validation_images}
   training, validation = (
-    _resize(splits.subset(loaded[split], limit, _DATA_SEED), source.side)
+    _resize(subset(loaded[split], limit, _DATA_SEED), source.side)
     for split, limit in limits.items()
   )
   return training, validation

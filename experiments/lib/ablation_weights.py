@@ -11,7 +11,7 @@ import ml_collections
 from emosynth_jax import bundle
 from emosynth_jax.config.defaults import get_default_config
 from emosynth_jax.utils import npz, own_code
-from emosynth_jax.utils.output_files import shorten
+from emosynth_jax.utils.files import shorten
 from emosynth_jax.workdir import own_parts
 from experiments.lib import ablation_records, ablation_report
 from experiments.lib.ablation_groups import Program

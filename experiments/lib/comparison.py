@@ -131,8 +131,8 @@ def read_finished(
   return _by_label(runs, {name: run.finished_report() for name, run in runs.items()})
 
 
-def define_flags(seeds: int = 3) -> None:
-  """Defines the common flags of the tables; `seeds` is a flag's default."""
+def define_scale() -> None:
+  """The flag --scale of the tables and figures."""
   flags.DEFINE_enum(
     "scale",
     "full",
@@ -140,6 +140,11 @@ def define_flags(seeds: int = 3) -> None:
     "full: the config's own network, for a GPU. small: subsets of the data, narrow "
     "networks and few epochs, for two CPU cores.",
   )
+
+
+def define_flags(seeds: int = 3) -> None:
+  """Defines the common flags of the tables; `seeds` is a flag's default."""
+  define_scale()
   cli.define_seeds(seeds, "Seeds of each row.")
   flags.DEFINE_string(
     "data_dir", None, "Data set directory. By default the configs' own."

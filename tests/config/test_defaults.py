@@ -380,5 +380,5 @@ def _build(config):
 
 
 def test_a_number_for_each_class_is_an_argument_too():
-  types.check_types("config.loss", {"alpha": (0.1, 0.9)}, {"alpha": 1.0})
-  types.check_types("config.loss", {"scale": 30, "steps": [1]}, {"scale": 1.0})
+  types.as_typed("config.loss", {"alpha": (0.1, 0.9)}, {"alpha": 1.0})
+  types.as_typed("config.loss", {"scale": 30, "steps": [1]}, {"scale": 1.0})

@@ -71,7 +71,5 @@ def test_the_page_has_means_claims_and_rules(make_run):
 def test_what_is_no_entry_is_refused(make_run):
   with pytest.raises(ValueError, match="expected FER-2013, got mnist"):
     leaderboard.read_entries([make_run("m", 0, 0.9, data_set="mnist")])
-  with pytest.raises(
-    ValueError, match="the seed 0 of one configuration is given twice"
-  ):
+  with pytest.raises(ValueError, match="equal configs and the seed 0 twice"):
     leaderboard.read_entries([make_run("a", 0, 0.6), make_run("b", 0, 0.6)])

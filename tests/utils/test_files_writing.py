@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from emosynth_jax.utils import files, output_files
+from emosynth_jax.utils import files
 from emosynth_jax.workdir import metric_writer
 
 
@@ -25,7 +25,7 @@ def test_the_file_is_named_and_the_old_one_stays(tmp_path, monkeypatch, number, 
     monkeypatch.setattr(type(path), "open", refuse)
   else:
     monkeypatch.setattr(os, call, refuse)
-  with pytest.raises(output_files.WriteError) as caught:
+  with pytest.raises(files.WriteError) as caught:
     files.write_atomically(path, b"after")
   monkeypatch.undo()
   assert str(caught.value).startswith(f"cannot write {path}: {os.strerror(number)}. ")
@@ -53,16 +53,14 @@ def test_a_record_that_cannot_be_appended_is_named(tmp_path, monkeypatch):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
   monkeypatch.setattr(os, "fsync", refuse)
-  with pytest.raises(output_files.WriteError, match=r"metrics\.jsonl: No space left"):
+  with pytest.raises(files.WriteError, match=r"metrics\.jsonl: No space left"):
     writer.write(1, {"loss": 1.0})
 
 
 def test_what_other_libraries_say_of_a_full_disk_is_understood(tmp_path):
   message = "OUT_OF_RANGE: Failed writing: [OS error 28: No space left on device]"
-  with pytest.raises(
-    output_files.WriteError, match=f"cannot write {tmp_path}: No space"
-  ):
-    with output_files.writing(tmp_path):
+  with pytest.raises(files.WriteError, match=f"cannot write {tmp_path}: No space"):
+    with files.writing(tmp_path):
       raise ValueError(message)
 
 
@@ -71,18 +69,16 @@ def test_an_error_that_names_what_is_read_stays_as_it_is(tmp_path, name):
   """Predictions are written while images are read."""
   error = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "in/x.png"))
   with pytest.raises(PermissionError, match=r"x\.png"):
-    with output_files.writing(tmp_path / "out" / "a.jsonl"):
+    with files.writing(tmp_path / "out" / "a.jsonl"):
       raise error
   error.filename = os.fsencode(tmp_path / "out" / name)
-  with pytest.raises(
-    output_files.WriteError, match=r"cannot write .*out/a\.jsonl: Per"
-  ):
-    with output_files.writing(tmp_path / "out" / "a.jsonl"):
+  with pytest.raises(files.WriteError, match=r"cannot write .*out/a\.jsonl: Per"):
+    with files.writing(tmp_path / "out" / "a.jsonl"):
       raise error
 
 
 def test_other_errors_stay_what_they_are(tmp_path):
-  with pytest.raises(ValueError, match=r"^a bug$"), output_files.writing(tmp_path):
+  with pytest.raises(ValueError, match=r"^a bug$"), files.writing(tmp_path):
     raise ValueError("a bug")
 
 
@@ -110,7 +106,7 @@ def test_file_and_folder_are_on_disk_before_the_call_returns(tmp_path, monkeypat
   assert calls == ["file"]
 
 
-# Files that open others to write; the first four in `output_files.writing`.
+# Files that open others to write; the first four in `files.writing`.
 _WRITERS = {
   "emosynth_jax/utils/files.py": "all whole files",
   "emosynth_jax/workdir/metric_writer.py": "a record after the others",

@@ -10,23 +10,16 @@ import numpy as np
 import pytest
 import scipy.stats
 import tiny_network
+import tiny_workdir
 
 from emosynth_jax import evaluate, main, models, train_loop
-from emosynth_jax.config import defaults
 from emosynth_jax.training import seeds
 from emosynth_jax.utils import files
 from emosynth_jax.workdir import seed_summary
 
 
 def _config(**changes):
-  config = defaults.get_default_config()
-  config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
-  config.data.options.num_examples = 14
-  config.batch_size = 7
-  config.num_epochs = 1
-  for key, value in changes.items():
-    config[key] = value
-  return config
+  return tiny_workdir.config(**{"num_epochs": 1} | changes)
 
 
 @pytest.fixture(scope="module")
