@@ -393,7 +393,7 @@ def test_a_mistake_on_the_command_line_is_one_error(program, flags, parts):
 @pytest.mark.parametrize(
   ("flags", "parts"),
   [
-    (["--config.model.wdth=1"], ["'wdth'", "'width'"]),
+    (["--config.model.wdth=1"], ["'wdth'", "did you mean width?"]),
     (["--config.optimizer.b1=1"], ["config.optimizer.b1", "less than 1, got 1"]),
   ],
 )

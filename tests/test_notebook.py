@@ -133,6 +133,10 @@ def test_a_notebooks_log_is_output_in_plain_lines(capsys, monkeypatch):
   root = logging.getLogger()
   # Something else logs there already, as IPython's kernel does.
   monkeypatch.setattr(root, "handlers", [logging.StreamHandler(sys.stderr)])
+  # absl removes such a handler at the first start in a process.
+  monkeypatch.setattr(
+    absl_logging, "_attempted_to_remove_stderr_stream_handlers", False
+  )
   for _ in range(2):  # Each call of ej.train starts it.
     log_file.start()
   absl_logging.info("parameters: %d", 5)

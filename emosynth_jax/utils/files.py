@@ -177,7 +177,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
   """
   path = pathlib.Path(path)
   suffix = f"-{secrets.token_hex(4)}.tmp"
-  temporary = path.with_name(f".{shorten(path.name, reserve=len(suffix))}{suffix}")
+  temporary = path.with_name(f".{shorten(path.name, reserve=1 + len(suffix))}{suffix}")
   try:
     with writing(path):
       with temporary.open("wb") as file:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from emosynth_jax.utils import own_code
+from emosynth_jax.utils import files, own_code
 from emosynth_jax.workdir import provenance
 from experiments.lib import ablation_groups, ablation_report, engines
 from experiments.lib.ablation_groups import Group, Trained
@@ -68,12 +68,12 @@ def own_files(group: Group) -> Files:
 
 def run_parcel(parcel: Parcel) -> list[Trained]:
   """Trains a group on any machine, which its records name."""
-  results = ablation_groups.run_group(open_parcel(parcel))
+  results = ablation_groups.run_group(unpack(parcel))
   hardware = {"hardware": provenance.provenance()["hardware"]}
   return [result._replace(record=result.record | hardware) for result in results]
 
 
-def open_parcel(parcel: Parcel) -> Group:
+def unpack(parcel: Parcel) -> Group:
   """A group whose user's files are on this machine.
 
   Args:
@@ -84,7 +84,7 @@ def open_parcel(parcel: Parcel) -> Group:
   """
   if all(_is_here(path, content) for path, content in parcel.files):
     return parcel.group
-  root = _unpack(parcel.files).name
+  root = _write_copies(parcel.files).name
 
   def with_copies(leaf: Any) -> Any:
     if isinstance(leaf, str):
@@ -101,11 +101,11 @@ def _is_here(path: str, content: bytes) -> bool:
 
 
 @functools.lru_cache(maxsize=4)
-def _unpack(files: Files) -> tempfile.TemporaryDirectory:
+def _write_copies(sources: Files) -> tempfile.TemporaryDirectory:
   """Writes files below a folder that lasts as long as this process."""
   folder = tempfile.TemporaryDirectory(prefix="emosynth-")
-  for path, content in files:
+  for path, content in sources:
     copy = pathlib.Path(folder.name + path)
     copy.parent.mkdir(parents=True, exist_ok=True)
-    copy.write_bytes(content)
+    files.write_atomically(copy, content)
   return folder

@@ -186,10 +186,10 @@ def test_a_groups_own_files_travel_with_it(tmp_path):
     str(file),
   ]
   # On the same machine, the files themselves; on another one, copies.
-  assert ablation_engines.open_parcel(parcel) is group
+  assert ablation_engines.unpack(parcel) is group
   content = file.read_bytes()
   file.write_text("# another version\n")
-  copied = ablation_engines.open_parcel(parcel)
+  copied = ablation_engines.unpack(parcel)
   loss, margin = copied.members[0].setting.values()
   copy = margin.removesuffix(":gap")
   assert copy != str(file)
@@ -199,7 +199,7 @@ def test_a_groups_own_files_travel_with_it(tmp_path):
   with open(copy, "rb") as found:
     assert found.read() == content
   # One folder for all groups of a process, which keeps its compiled programs.
-  assert ablation_engines.open_parcel(parcel) == copied
+  assert ablation_engines.unpack(parcel) == copied
 
 
 def test_shards_of_an_ablation_have_a_file_each_and_one_table(tmp_path):

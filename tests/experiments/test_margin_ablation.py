@@ -314,7 +314,10 @@ def test_flags_become_programs_and_members(parts, tmp_path, untrained):
     (["--losses=deferred_reweighting"], "needs a value of reweight_step"),
     ([], "requires --margins or --losses"),
     (["--losses=focal", "--batch_size=32"], "at most the 24 training images, got 32"),
-    (["--losses=focal", "--model_option=feature=3"], "expected arguments.*'feature'"),
+    (
+      ["--losses=focal", "--model_option=feature=3"],
+      "no argument 'feature'; did you mean features",
+    ),
     (["--losses=focal", "--data_option=side=3"], "unknown option side"),
     (["--losses=focal", "--model_option=features"], "--model_option: expected NAME"),
   ],

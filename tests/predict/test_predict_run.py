@@ -105,7 +105,7 @@ def test_json_lines(monkeypatch, capsys, file, pictures, fake_detector, tmp_path
   assert "ms/face" in err
   assert "excluded: compilation" in err
   # Two batches of two faces.
-  assert "in batches of 2, 100% filled" in err
+  assert "in batches of 2, 100 % filled" in err
   drawn = sorted(path.name for path in (tmp_path / "drawn").iterdir())
   assert drawn == ["a.png.faces.png", "c.png.faces.png"]
 

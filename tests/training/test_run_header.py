@@ -27,8 +27,11 @@ def test_the_screen_has_the_number_of_parameters_and_the_log_their_table(
   with caplog.at_level(logging.INFO):
     run_header.log_run(
       config,
-      types.SimpleNamespace(experiment=built, steps_per_epoch=2),
-      {"train": train},
+      types.SimpleNamespace(
+        experiment=built,
+        steps_per_epoch=2,
+        data=types.SimpleNamespace(datasets={"train": train}),
+      ),
     )
 
   shown = [r.getMessage() for r in caplog.records if not log_file.is_file_only(r)]

@@ -65,6 +65,7 @@ _PARSERS = {
   "emosynth_jax/training/initialization.py",
   "emosynth_jax/config/renamed.py",
   "experiments/lib/ablation_records.py",
+  "experiments/lib/ablation_groups.py",  # keys of its own
 }
 
 
