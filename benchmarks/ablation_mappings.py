@@ -56,7 +56,11 @@ def main(argv: list[str]) -> None:
   if not count:
     cli.fail(f"--members: expected at least {jax.device_count()}, one per device")
   members = ablation_members.stack_members(
-    [(settings[i % len(settings)], i) for i in range(count)], formulas
+    [
+      ablation_members.Member(settings[i % len(settings)], seed=i, learning_rate=1e-3)
+      for i in range(count)
+    ],
+    formulas,
   )
   programs, compilation = {}, {}
   for mapping in ablation.MAPPINGS:
@@ -70,7 +74,7 @@ def main(argv: list[str]) -> None:
         dense_features=(64,),
         dropout_rate=0.0,
       ),
-      optimizer=optax.adam(1e-3),
+      build_optimizer=optax.adam,
       augment=lambda key, images: images.astype(jnp.float32),
       num_classes=7,
       num_epochs=1,

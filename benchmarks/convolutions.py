@@ -7,7 +7,7 @@ Values, and gradients with respect to the kernel, of stride-1 SAME convolutions 
 float32, in turn: XLA's convolution, and Winograd's algorithm with each tile, with the
 largest difference between the two. GFLOP/s count the multiply-adds of the direct form,
 padding included, for all forms. The choice in
-`emosynth_jax/models/ops/same_convolution.py` is based on these.
+`emosynth_jax/models/ops/unit_stride.py` is based on these.
 """
 
 import functools
@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import measure
-from emosynth_jax.models.ops import same_convolution, winograd
+from emosynth_jax.models.ops import unit_stride, winograd
 from emosynth_jax.utils import cli, text_table
 from emosynth_jax.workdir import provenance
 
@@ -53,8 +53,8 @@ def forms(size: int, batch: int, side: int) -> dict[str, dict[str, Any]]:
     `(inputs, kernel) -> outputs` of the first, `(inputs, cotangent) -> gradient` of the
     second; "XLA" among them.
   """
-  kernel_gradient = functools.partial(same_convolution.plain_kernel_gradient, size)
-  values: dict[str, Any] = {"XLA": same_convolution.plain}
+  kernel_gradient = functools.partial(unit_stride.plain_kernel_gradient, size)
+  values: dict[str, Any] = {"XLA": unit_stride.plain}
   gradients: dict[str, Any] = {"XLA": kernel_gradient}
   for tile, of_size in winograd.TILES:
     if of_size != size or (tile == 4 and side < 8):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
   from emosynth_jax.api import Run, train
   from emosynth_jax.api import load_run as load
   from emosynth_jax.config.defaults import get_default_config
+  from emosynth_jax.config.recipes import read as get_config
   from emosynth_jax.predict.predictor import Prediction, Predictor
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ __all__ = [
   "Predictor",
   "Run",
   "data",
+  "get_config",
   "get_default_config",
   "load",
   "losses",
@@ -39,6 +41,7 @@ _LAZY = {
   "Predictor": ("emosynth_jax.predict", "Predictor"),
   "Run": ("emosynth_jax.api", "Run"),
   "data": ("emosynth_jax.data", ""),
+  "get_config": ("emosynth_jax.config.recipes", "read"),
   "get_default_config": ("emosynth_jax.config.defaults", "get_default_config"),
   "load": ("emosynth_jax.api", "load_run"),
   "losses": ("emosynth_jax.losses", ""),

@@ -111,7 +111,7 @@ def train(
   if not train_loop.train(config, workdir, load=load):
     raise KeyboardInterrupt(f"stopped; the state is in {workdir}")
 
-  evaluate.evaluate_run(config, workdir, load=load)
+  evaluate.evaluate_run(config, workdir, load=load, print_report=False)
   return load_run(workdir)
 
 

@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
   "evaluate": (
     "emosynth_jax.main",
     ("--mode=eval",),
-    "Evaluate a run again, by its --config and --workdir.",
+    "Evaluate the run in --workdir again.",
   ),
   "report": ("emosynth_jax.report", (), "Write an HTML report of one or several runs."),
   "config": ("emosynth_jax.config", (), "Print the settings and what they mean."),
@@ -70,7 +70,10 @@ def run() -> None:
 
   if name not in COMMANDS:
     hint = did_you_mean(name, COMMANDS)
-    print(f"error: there is no command {name!r}{hint}\n\n{describe()}", file=sys.stderr)
+    print(
+      f"error: there is no command {name!r}{hint or '; --help lists them'}",
+      file=sys.stderr,
+    )
     sys.exit(2)
 
   module, first, _ = COMMANDS[name]

@@ -15,7 +15,7 @@ from emosynth_jax.data import deduplicate, label_noise, run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import batch_invariance, plots
-from emosynth_jax.metrics.table import describe_split, format_table
+from emosynth_jax.metrics.table import describe_split, format_report
 from emosynth_jax.metrics.votes import summarize_votes
 from emosynth_jax.parallel import distributed
 from emosynth_jax.parallel.mesh import Placement, build_placement
@@ -25,10 +25,10 @@ from emosynth_jax.training.eval_step import (
   check_invariance,
   compute_logits,
 )
-from emosynth_jax.training.restore import load_best
+from emosynth_jax.training.restore import BestCheckpoint, count_epochs, load_best
 from emosynth_jax.training.state import TrainState
 from emosynth_jax.utils import cli, files
-from emosynth_jax.workdir import metric_writer, own_parts, provenance
+from emosynth_jax.workdir import metric_writer, own_parts, provenance, tracking
 from emosynth_jax.workdir import record as run_record
 
 # Reports of concurrent seeds are drawn one at a time: matplotlib is not thread-safe.
@@ -41,6 +41,7 @@ def evaluate_run(
   *,
   devices: Sequence[Any] | None = None,
   load: Callable[[Placement], run_data.RunData] | None = None,
+  print_report: bool = True,
 ) -> dict[str, Any]:
   """Evaluates a run's best checkpoint and writes its report.
 
@@ -53,6 +54,7 @@ def evaluate_run(
     devices: devices for the evaluation, all by default.
     load: loads the run's data, where a training of the command shares it; see
       `run_data.share`.
+    print_report: whether the text of report.txt is also printed.
 
   Returns:
     The report. In a multi-process job all processes call this and get it, and the first
@@ -75,7 +77,8 @@ def evaluate_run(
       return run_data.load_run(built, placement, splits)
     return load(placement).select(splits)
 
-  experiment, state, datasets = load_best(config, workdir, splits, load=load_splits)
+  best = load_best(config, workdir, splits, load=load_splits)
+  experiment, state, datasets = best
   state = placement.put(state, placement.state(state))
   first = datasets["validation"]
   evaluation = functools.partial(
@@ -97,11 +100,7 @@ def evaluate_run(
 
   for name, dataset in datasets.items():
     if dataset.votes is not None:
-      logits = compute_logits(
-        *(experiment, state, dataset),
-        batch_size=config.eval_batch_size,
-        placement=placement,
-      )
+      logits = _compute_logits(experiment, state, dataset, config, placement)
       summaries[name]["votes"] = summarize_votes(logits, dataset.votes)
 
   if config.evaluate_deduplicated:
@@ -117,9 +116,9 @@ def evaluate_run(
   invariance = check_invariance(
     experiment, state, first, batch_size=config.eval_batch_size, placement=placement
   )
-  records = metric_writer.read_records(workdir / "metrics.jsonl")
+  records = metric_writer.read_epochs(workdir / "metrics.jsonl")
   report = {
-    **_describe_run(config, workdir, state, records),
+    **_describe_run(config, workdir, best, records),
     "evaluated_by": provenance.provenance(list(placement.mesh.devices.flat)),
     "official_splits": {
       name: dataset.official_split for name, dataset in datasets.items()
@@ -130,26 +129,41 @@ def evaluate_run(
   }
   if distributed.is_first():
     with _DRAWING:
-      _write_report(report, config, datasets, records, workdir)
+      _write_report(report, config, datasets, records, workdir, print_it=print_report)
+    tracking.log_report(config, workdir, summaries)
 
   batch_invariance.require(invariance, f"{workdir / 'report.json'}")
   return report
 
 
+def _compute_logits(
+  experiment: Any,
+  state: TrainState,
+  dataset: Dataset,
+  config: ml_collections.ConfigDict,
+  placement: Placement,
+) -> Any:
+  return compute_logits(
+    *(experiment, state, dataset),
+    batch_size=config.eval_batch_size,
+    placement=placement,
+  )
+
+
 def _describe_run(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  state: TrainState,
+  best: BestCheckpoint,
   records: list[dict[str, Any]],
 ) -> dict[str, Any]:
   """The part of the report that says what was trained, and by what."""
   return {
     "data_set": config.data.name,
     "chosen_on": f"validation {config.selection_metric}",
-    "best_epoch": int(state.best_epoch),
-    "epochs_trained": records[-1]["epoch"] if records else 0,
+    "best_epoch": int(best.state.best_epoch),
+    "epochs_trained": count_epochs(workdir, best, records),
     "seed": config.seed,
-    "num_parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+    "num_parameters": sum(x.size for x in jax.tree.leaves(best.state.params)),
     "config": config.to_dict(),
     # Recorded if a run was evaluated on another machine or with other code.
     "trained_by": run_record.read_provenance(workdir),
@@ -189,41 +203,53 @@ def _write_report(
   datasets: dict[str, Dataset],
   records: list[dict[str, Any]],
   workdir: pathlib.Path,
+  *,
+  print_it: bool,
 ) -> None:
-  """Writes report.json, its text and its plots, and prints the text."""
+  """Writes report.json, its text and its plots; may print the text."""
   summaries, best_epoch = report["splits"], report["best_epoch"]
   trained_by, evaluated_by = report["trained_by"], report["evaluated_by"]
   files.write_report(workdir / "report.json", report)
-  text = "\n\n".join(
-    format_table(
-      summary,
-      protocol={
-        "data set": config.data.name,
-        "split": describe_split(name, datasets[name].official_split),
-        **_describe_form(datasets[name]),
-        **({"label noise": report["label_noise"]} if report["label_noise"] else {}),
-        "epoch": f"{best_epoch}, chosen by {report['chosen_on']}",
-        "model": f"{config.model.name}, {report['num_parameters']:,} parameters"
-        + (f", averaged with decay {config.ema_decay}" if config.ema_decay else ""),
-        "loss": config.loss.name,
-        "initialization": config.init_from or config.pretrained.file or "random",
-        "seed": config.seed,
-        "hardware": _each_once(trained_by, "hardware"),
-        "command": _each_once(trained_by, "command"),
-        "commit": _each_once(trained_by, "commit"),
-        **_describe_own_code(workdir),
-        "evaluation commit": _each_once([evaluated_by], "commit"),
-        "batch invariance": batch_invariance.describe(report["batch_invariance"]),
-      },
+  missing = metric_writer.missing_epochs(records, report["epochs_trained"])
+  if missing:
+    logging.warning(
+      "%s has no record of epochs %s; the curves omit them.",
+      workdir / "metrics.jsonl",
+      missing,
     )
-    for name, summary in summaries.items()
-  )
-  files.write_atomically(workdir / "report.txt", (text + "\n").encode())
-  print(text)
+  protocol = {
+    "data set": config.data.name,
+    **({"label noise": report["label_noise"]} if report["label_noise"] else {}),
+    "epoch": f"{best_epoch}, chosen by {report['chosen_on']}",
+    **({"missing records": f"of epochs {missing}"} if missing else {}),
+    "model": f"{config.model.name}, {report['num_parameters']:,} parameters"
+    + (f", averaged with decay {config.ema_decay}" if config.ema_decay else ""),
+    "loss": config.loss.name,
+    "initialization": config.init_from or config.pretrained.file or "random",
+    "seed": config.seed,
+    "hardware": _each_once(trained_by, "hardware"),
+    "command": _each_once(trained_by, "command"),
+    "commit": _each_once(trained_by, "commit"),
+    **_describe_own_code(workdir),
+    "evaluation commit": _each_once([evaluated_by], "commit"),
+    "batch invariance": batch_invariance.describe(report["batch_invariance"]),
+  }
+  of_split = {
+    name: {
+      "split": describe_split(name, dataset.official_split),
+      **_describe_form(dataset),
+    }
+    for name, dataset in datasets.items()
+  }
+  text = format_report(summaries, protocol, of_split)
+  files.write_atomically(workdir / "report.txt", text.encode())
+  if print_it:
+    print(text)
 
   name, summary = list(summaries.items())[-1]
   title = f"{config.data.name}, {name}: accuracy {100 * summary['accuracy']:.2f} %"
-  plots.plot_curves(records, workdir / "curves.png", best_epoch=best_epoch)
+  if records:
+    plots.plot_curves(records, workdir / "curves.png", best_epoch=best_epoch)
   plots.plot_confusion_matrix(
     summary["confusion_matrix"],
     summary["class_names"],

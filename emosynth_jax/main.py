@@ -2,8 +2,7 @@
 
   python -m emosynth_jax.main --config=configs/synthetic_faces.py:small
   python -m emosynth_jax.main --config=configs/fer2013.py:mam --workdir=runs/mam
-  python -m emosynth_jax.main --config=configs/fer2013.py:mam --workdir=runs/mam \\
-      --mode=eval
+  python -m emosynth_jax.main --workdir=runs/mam --mode=eval
 
 Rerun the same command to resume an interrupted run. Settings are overridden as in
 --config.optimizer.learning_rate=3e-4; each config file documents its variants, which
@@ -81,7 +80,7 @@ _MODE = flags.DEFINE_enum(
   "train",
   ["train", "eval"],
   "train: train or resume training, then evaluate the best checkpoint. eval: only "
-  "evaluate the best checkpoint in the workdir.",
+  "evaluate the best checkpoint in the workdir, of which --config may then be omitted.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed",

@@ -12,7 +12,6 @@ import ml_collections
 from absl import logging
 
 from emosynth_jax.data import fingerprints, run_data
-from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import distributed, failures
 from emosynth_jax.parallel.mesh import Placement, build_placement
 from emosynth_jax.training import build, epoch, initialization, run_header
@@ -20,8 +19,8 @@ from emosynth_jax.training.programs import Programs, build_programs
 from emosynth_jax.training.state import TrainState
 from emosynth_jax.utils import cli, log_file
 from emosynth_jax.utils.progress import Progress
-from emosynth_jax.utils.stop_signal import StopSignal
-from emosynth_jax.workdir import metric_writer, own_parts
+from emosynth_jax.utils.stop_signal import EXIT_CODE, StopSignal
+from emosynth_jax.workdir import metric_writer, own_parts, tracking
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
@@ -68,6 +67,7 @@ def train(
   build.check_parts(own)
   if not (workdir / "checkpoints" / "last").is_dir():
     build.check_start(config)
+  tracking.check(config)
   distributed.check_same(config.to_json(), "the config")
   distributed.check_shared_folder(workdir)
 
@@ -76,7 +76,7 @@ def train(
     stop = stack.enter_context(StopSignal()) if stop is None else stop
     stack.enter_context(_ending_at_once(stop, workdir))
     load = load or run_data.share(own)
-    is_whole = _train(config, workdir, began, devices, stop, load, config_file)
+    is_whole = _train(config, own, workdir, began, devices, stop, load, config_file)
 
   # Done after the signal handlers are restored: a signal in between would be lost.
   if is_whole and (number := distributed.largest(stop.number)[0]):
@@ -111,6 +111,7 @@ def _stopped_by(stop: StopSignal, number: int) -> str:
 
 def _train(
   config: ml_collections.ConfigDict,
+  own: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   began: float,
   devices: Sequence[Any] | None,
@@ -121,21 +122,20 @@ def _train(
   run_record.check_same_config(config, workdir)
   run_record.check_readable(workdir)
   placement = build_placement(config.mesh.model, devices)
+  # Here too, before the data is read.
+  placement.check_batch_size(config.batch_size)
   run_header.log_start(config, workdir, placement.mesh)
-  # The test split too: an error in it is better reported now than after training.
-  datasets, fingerprint = load(placement)
-  run_record.check_same_fingerprint(fingerprint, workdir)
-
   # Read now, kept after the first steps: the files may be edited in between.
   sources = {} if own_parts.hashes_of(workdir) else own_parts.read_sources(config)
   own_code = sources, config_file
-  built = own_parts.of_run(config, workdir)
-  programs = build_programs(built, datasets, placement)
-  run_header.log_run(config, programs, datasets)
+  # The test split too: an error in it is better reported now than after training.
+  programs = build_programs(own, placement, load)
+  run_record.check_same_fingerprint(programs.data.fingerprint, workdir)
+  run_header.log_run(config, programs)
 
   with contextlib.ExitStack() as stack:
     checkpoints, writer = stack.enter_context(_open_outputs(config, workdir))
-    state = _restore_or_create(config, workdir, programs, checkpoints, writer, datasets)
+    state = _restore_or_create(config, workdir, programs, checkpoints, writer)
     progress = Progress(
       first=int(state.step), total=config.num_epochs * programs.steps_per_epoch
     )
@@ -153,9 +153,9 @@ def _train(
         is_first_call = int(state.step) == first_step
         state = _take_steps(state, programs, config, workdir)
         if is_first_call:
-          _keep_record(
-            state, programs, first_step, config, workdir, fingerprint, began, own_code
-          )
+          _keep_record(state, programs, first_step, config, workdir, began, own_code)
+          if writer is not None:
+            writer.start_tracking()
           # From here on a stop saves first.
           stop.at_once = None
         _show_progress(progress, state, programs, config)
@@ -182,6 +182,8 @@ def _train(
       if stop_number:
         stop.number, stop.by_all = stop.number or stop_number, True
         _finish_interrupted(checkpoints, state, _stopped_by(stop, stop_number))
+        if writer is not None:
+          writer.close(exit_code=EXIT_CODE + stop_number)
         return False
 
   return True
@@ -192,7 +194,7 @@ def _open_outputs(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> Iterator[tuple[Checkpoints, metric_writer.MetricWriter | None]]:
   """Opens a run's checkpoints and metrics; None for these in all processes but one."""
-  writer = metric_writer.open_writer(workdir, tensorboard=config.tensorboard)
+  writer = metric_writer.open_writer(config, workdir)
   checkpoints = Checkpoints(
     workdir,
     keep=config.checkpoint.keep,
@@ -208,7 +210,7 @@ def _open_outputs(
   finally:
     _close(checkpoints, failure)
     if writer is not None:
-      writer.close()
+      writer.close(exit_code=0 if failure is None else 1)
 
 
 def _restore_or_create(
@@ -217,12 +219,9 @@ def _restore_or_create(
   programs: Programs,
   checkpoints: Checkpoints,
   writer: metric_writer.MetricWriter | None,
-  datasets: Mapping[str, Dataset],
 ) -> TrainState:
   """Returns the state to continue from; records of later steps are removed."""
-  state = initialization.restore_or_create(
-    config, workdir, programs.experiment, checkpoints, datasets["train"]
-  )
+  state = initialization.restore_or_create(config, workdir, programs, checkpoints)
   state = programs.place(state)
 
   # A run that was stopped before an epoch's validation writes that epoch's record anew.
@@ -256,7 +255,6 @@ def _keep_record(
   first_step: int,
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  fingerprint: dict[str, dict[str, Any]],
   began: float,
   own_code: tuple[Mapping[str, own_parts.Source], str | None],
 ) -> None:
@@ -265,6 +263,7 @@ def _keep_record(
   Not earlier: settings that fail immediately should not create files.
   """
   sources, config_file = own_code
+  fingerprint = programs.data.fingerprint
   run_record.write_fingerprint(fingerprint, workdir)
   own_parts.keep(sources, workdir)
   if distributed.is_first():
@@ -334,8 +333,7 @@ def _end_epoch(
   # With the saves of the epoch before it, so that all epochs add up to the run.
   now = time.monotonic()
   if writer is not None:
-    writer.write(int(state.step), record)
-    writer.write_timing(int(state.step), {"seconds": now - epoch_began})
+    writer.write(int(state.step), record, timing={"seconds": now - epoch_began})
 
   # In place of one before the validation.
   checkpoints.save("last", state, replace=True)

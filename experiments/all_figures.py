@@ -198,13 +198,7 @@ def read_records(output: pathlib.Path) -> dict[str, Mapping[str, Any]]:
 def define_flags() -> None:
   """Defines the command's flags."""
   flags.DEFINE_list("only", [], "Figure numbers, for example 3.5,5.3; by default all.")
-  flags.DEFINE_enum(
-    "scale",
-    "full",
-    ["full", "small"],
-    "full: the config's own network, for a GPU. small: subsets of the data, narrow "
-    "networks and few epochs, for two CPU cores.",
-  )
+  comparison.define_scale()
   cli.define_seeds(1, "Seeds of curves and embeddings.")
   flags.DEFINE_integer(
     "face_epochs",

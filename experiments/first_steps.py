@@ -64,7 +64,9 @@ def first_cross_entropies(
   Raises:
     ValueError: for more steps than an epoch has.
   """
-  run = build_programs(config, datasets, build_placement(config.mesh.model))
+  data = run_data.RunData(dict(datasets), {})
+  placement = build_placement(config.mesh.model)
+  run = build_programs(config, placement, lambda _: data)
   if num_steps > run.steps_per_epoch:
     raise ValueError(
       f"--steps: expected at most the epoch's {run.steps_per_epoch}, got {num_steps}"

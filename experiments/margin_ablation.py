@@ -1,230 +1,191 @@
-"""Ablation over margin formula, scale, margin and seed, against cross-entropy.
+"""Ablation over losses, margins, scales and seeds, against cross-entropy.
 
-  python -m experiments.margin_ablation --data=mnist --data_dir=data/tfds
-  python -m experiments.margin_ablation --data=fer2013 --grid=angular --seeds=0,1,2
-  python -m experiments.margin_ablation --grid=mine --margin_file=my_margin.py
+  python -m experiments.margin_ablation --data=synthetic_faces --grid=angular
+  python -m experiments.margin_ablation --data=fer2013 --grid=thesis --seeds=0,1,2
+  python -m experiments.margin_ablation --grid=mine \\
+      --margins=my_margin.py:gap,my_margin.py:spread --vary=factor=0.3,0.5
 
-Every member is a small VGG-like network trained on a part of the training split and
-evaluated, after its last epoch, on validation images (FER-2013: PublicTest; MNIST: held
-out of train). No test image is read. Members of one seed are paired: they have the same
-initialization, batches and augmentation. Rerun the same command to resume.
+Every member is a network trained on a part of the training split and evaluated, after
+its last epoch, on validation images (the data set's own, or held out of train). No test
+image is read. Members of one seed are paired: they have the same initialization,
+batches and augmentation. The table has every member of the workdir. Rerun the same
+command to resume.
 
-A custom margin formula is a function in a user's file, logits (N, K) to margins (N,):
+A margin formula of one's own is a function of logits (N, K) that returns margins (N,);
+arguments with a default are settings, which --vary tries:
 
-  import jax, jax.numpy as jnp
+  import jax
 
-  def margin(logits):
+  def gap(logits, factor=0.5):
     top = jax.lax.top_k(logits, 2)[0]
-    return jax.lax.stop_gradient(0.5 * (top[:, 0] - top[:, 1]))
+    return jax.lax.stop_gradient(factor * (top[:, 0] - top[:, 1]))
 """
 
-import functools
-import hashlib
+import itertools
 import json
 import math
 import os
 import pathlib
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import cv2
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
 from absl import flags, logging
 
-from emosynth_jax import data, models
-from emosynth_jax.data.augmentation import augment
-from emosynth_jax.utils import cli, files, progress
+from emosynth_jax import data
+from emosynth_jax.config import recipes
+from emosynth_jax.utils import cli, files, own_code, progress
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import provenance
 from emosynth_jax.workdir import record as run_record
 from experiments.lib import (
   ablation,
+  ablation_engines,
   ablation_grids,
+  ablation_groups,
   ablation_members,
   ablation_records,
   ablation_report,
+  ablation_weights,
+  engines,
 )
+from experiments.lib.ablation_groups import DataSource, Group, Program, Trained
+from experiments.lib.ablation_members import Member
 
-# Both data sets at one size, so that they share programs, and the CPU time is limited.
-_SIDE = 32
-_BATCH_SIZE = 64
-
-
-def load_arrays(
-  name: str, data_dir: str, train_images: int, validation_images: int
-) -> tuple[data.Dataset, data.Dataset]:
-  """Loads the training and validation part, 32x32."""
-  parts = []
-  for split, limit in (("train", train_images), ("validation", validation_images)):
-    loaded = data.load_splits(
-      name, data_dir, (split,), validation_fraction=0.1, seed=0, limit=limit
-    )[split]
-    if loaded.images.shape[1] != _SIDE:
-      images = np.stack(
-        [
-          cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-          for image in loaded.images
-        ]
-      )
-      images = images.reshape(*images.shape[:3], -1)
-      loaded = data.Dataset(
-        images, loaded.labels, loaded.class_names, split, loaded.sources
-      )
-    parts.append(loaded)
-  return parts[0], parts[1]
+# An engine trains groups and returns each with its results, in any order.
+Engine = Callable[[Iterable[Group]], Iterator[tuple[Group, list[Trained]]]]
 
 
 def run_ablation(
-  settings: list[dict[str, Any]],
-  training: data.Dataset,
-  validation: data.Dataset,
+  programs: list[Program],
+  learning_rates: list[float],
   workdir: pathlib.Path,
   *,
   seeds: int,
-  epochs: int,
-  width: float,
-  learning_rate: float,
-  mapping: str,
   members_per_call: int = 0,
-  flip: bool = False,
-  margin_hash: str = "",
+  engine: Engine = ablation_groups.run_in_turn,
+  shard: tuple[int, int] | None = None,
 ) -> list[dict[str, Any]]:
-  """Trains the missing members.
+  """Trains the missing members of a folder.
 
   Args:
-    settings: as `ablation_members.expand_grid` returns them.
-    training: the images to train on.
-    validation: the images to evaluate on.
+    programs: of one data set and network; each trains its settings.
+    learning_rates: of the first step, each with each setting.
     workdir: folder of results.jsonl, with one line per member.
     seeds: number of seeds, counted from 0.
-    epochs: passes over the training images.
-    width: factor on the network's channels.
-    learning_rate: of the first step.
-    mapping: one of `ablation.MAPPINGS`.
-    members_per_call: members of one call, see --members_per_call.
-    flip: whether images are mirrored with probability 0.5.
-    margin_hash: of the user's margin file.
+    members_per_call: members of one group, see --members_per_call.
+    engine: trains the groups.
+    shard: index and number of equal parts of the members, of which one is trained; None
+      for all.
 
   Returns:
-    One record per member.
+    One record per member of the folder, those of other commands included.
   """
-  for setting in settings:
-    ablation_members.check_values(setting, len(training.class_names))
-  path = workdir / "results.jsonl"
-  # Ordered by setting first: settings are complete if the run is interrupted.
-  members = {
-    ablation_records.key(ablation_grids.describe(setting, margin_hash), seed): (
-      setting,
-      seed,
+  path = ablation_records.file_of(workdir, shard)
+  done = _read_done(workdir, path)
+  index, count = shard or (0, 1)
+  groups: list[Group] = []
+  for program in programs:
+    # Ordered by setting first: settings are complete if the run is interrupted.
+    members = [
+      Member(setting, seed, rate)
+      for rate in learning_rates
+      for setting in program.settings
+      for seed in range(seeds)
+    ]
+    todo = [
+      member
+      for member in members[index::count]
+      if not _is_done(done.get(_key(program, member)), program, workdir)
+    ]
+    groups += ablation_groups.split_members(
+      program, todo, members_per_call=members_per_call
     )
-    for setting in settings
-    for seed in range(seeds)
-  }
-  done = _read_done(path)
-  todo = [member for key, member in members.items() if key not in done]
 
-  formulas = list(dict.fromkeys(ablation_members.formula_of(s)[0] for s in settings))
-  steps = len(training) // _BATCH_SIZE * epochs
-  train_all = ablation.compile_members(
-    mapping,
-    formulas,
-    model=_build_network(width, len(training.class_names)),
-    optimizer=optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
-    # Faces are mirrored, digits are not.
-    augment=functools.partial(augment.augment, shift=0.08, flip=flip),
-    num_classes=len(training.class_names),
-    num_epochs=epochs,
-    batch_size=_BATCH_SIZE,
-    eval_batch_size=512,
-  )
-  arrays = [
-    (jnp.asarray(d.images), jnp.asarray(d.labels)) for d in (training, validation)
-  ]
-
-  size = jax.device_count() if mapping == "devices" else 1
-  _train_members(
-    lambda members: train_all(
-      ablation_members.stack_members(members, formulas), *arrays
-    ),
-    todo,
-    path,
-    members_per_call=max(members_per_call or size, size) // size * size,
-    class_names=validation.class_names,
-    margin_hash=margin_hash,
-    images_per_member=steps * _BATCH_SIZE,
-  )
-  return [
-    r
-    for r in ablation_records.read_records(path)
-    if ablation_records.key(r["setting"], r["seed"]) in members
-  ]
+  _train_groups(groups, path, engine)
+  settings = [s for program in programs for s in program.settings]
+  return ablation_records.read_folder(workdir, _described(settings))
 
 
-def _train_members(
-  train_all: Callable[[list[Any]], Any],
-  todo: list[tuple[dict[str, Any], int]],
-  path: pathlib.Path,
-  *,
-  members_per_call: int,
-  class_names: tuple[str, ...],
-  margin_hash: str,
-  images_per_member: int,
-) -> None:
-  """Trains settings and seeds call by call, and appends their records to `path`."""
+def _described(settings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+  return [ablation_grids.describe(setting) for setting in settings]
+
+
+def _train_groups(groups: list[Group], path: pathlib.Path, engine: Engine) -> None:
+  """Trains groups, and writes their weights and records as they are done."""
   commit = provenance.provenance()["commit"]
-  line = progress.Progress(first=0, total=len(todo))
-  for first in range(0, len(todo), members_per_call):
-    group = todo[first : first + members_per_call]
-    # An incomplete last call is padded with its last member.
-    padded = group + group[-1:] * (members_per_call - len(group))
-
-    began = time.monotonic()
-    out = jax.device_get(train_all(padded))
-    common = {
-      "seconds": round((time.monotonic() - began) / len(padded), 2),
-      "commit": commit,
-    }
-    results = [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(len(group))]
+  total, done = sum(len(group.members) for group in groups), 0
+  line = progress.Progress(first=0, total=total)
+  for group, results in engine(groups):
     records = [
-      {
-        "setting": ablation_grids.describe(setting, margin_hash),
-        "seed": seed,
-        **ablation_records.figures_of(result, class_names),
-        **common,
-      }
-      for (setting, seed), result in zip(group, results, strict=True)
+      identity | result.record | {"commit": commit}
+      for identity, result in _with_weights(group, results, path.parent)
     ]
     _append(path, records)
+    training, _ = ablation_groups.load_arrays(group.program.source)
+    done += len(results)
     line.update(
-      first + len(group),
-      f"member {first + len(group)}/{len(todo)}, "
-      + ablation_report.label(ablation_grids.describe(group[-1][0])),
-      images_per_unit=images_per_member,
+      done,
+      f"member {done}/{total}, {ablation_report.label(records[-1]['setting'])}",
+      images_per_unit=len(training) * group.program.epochs,
     )
 
 
-def _build_network(width: float, num_classes: int) -> nn.Module:
-  return models.build_model(
-    "fer_vgg",
-    num_classes=num_classes,
-    width=width,
-    dense_features=(64,),
-    dropout_rate=0.0,
-  )
+def _with_weights(
+  group: Group, results: list[Trained], workdir: pathlib.Path
+) -> Iterator[tuple[dict[str, Any], Trained]]:
+  """Each result with what identifies its member, after writing its weights."""
+  for member, result in zip(group.members, results, strict=True):
+    identity = _identity(group.program, member)
+    if result.variables is not None:
+      training, _ = ablation_groups.load_arrays(group.program.source)
+      height, width, channels = training.images.shape[1:]
+      file = ablation_weights.file_of(identity, group.program)
+      ablation_weights.write(
+        workdir / file,
+        result.variables,
+        group.program,
+        member,
+        class_names=training.class_names,
+        image_shape=(height, width, channels),
+      )
+      identity["weights"] = file
+    yield identity, result
 
 
-def _read_done(path: pathlib.Path) -> set[Any]:
-  """The keys of the members in results.jsonl."""
+def _is_done(
+  record: dict[str, Any] | None, program: Program, workdir: pathlib.Path
+) -> bool:
+  """Returns whether a member has been trained, with all that the program keeps."""
+  if record is None:
+    return False
+  if program.keeps_weights and not (workdir / record.get("weights", "-")).is_file():
+    return False
+  return not program.validates_each_epoch or "loss" in record.get("curves", ())
+
+
+def _key(program: Program, member: Member) -> str:
+  return ablation_records.key(_identity(program, member))
+
+
+def _identity(program: Program, member: Member) -> dict[str, Any]:
+  """What identifies a member in its record."""
+  return {
+    "setting": ablation_grids.describe(member.setting),
+    "seed": member.seed,
+    "epochs": program.epochs,
+    "batch_size": program.batch_size,
+    "learning_rate": member.learning_rate,
+  }
+
+
+def _read_done(workdir: pathlib.Path, path: pathlib.Path) -> dict[str, dict[str, Any]]:
+  """The records of a folder, by key; `path` is the file that this process writes."""
   records = ablation_records.read_records(path)
   # Removes a truncated line, to which the next one would be appended.
   lines = "".join(json.dumps(record) + "\n" for record in records)
   files.write_atomically(path, lines.encode())
-  return {ablation_records.key(record["setting"], record["seed"]) for record in records}
+  return {ablation_records.key(r): r for r in ablation_records.read_folder(workdir)}
 
 
 def _append(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
@@ -236,33 +197,50 @@ def _append(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
     os.fsync(file.fileno())
 
 
+class _ListParser(flags.ArgumentParser):
+  """Parses numbers above 0, as "32,64"."""
+
+  def __init__(self, kind: type[int] | type[float]):
+    self._kind = kind
+    self.syntactic_help = "numbers above 0, separated by commas"
+
+  def parse(self, argument: Any) -> list[Any]:
+    if isinstance(argument, list):
+      return argument
+    try:
+      values = [self._kind(text) for text in str(argument).split(",")]
+    except ValueError:
+      values = []
+    if not values or not all(0 < value < math.inf for value in values):
+      kind = "whole numbers" if self._kind is int else "numbers"
+      raise ValueError(f"expected {kind} above 0, separated by commas")
+    return list(dict.fromkeys(values))
+
+
+def _define_list(name: str, default: str, text: str, kind: Any) -> None:
+  flags.DEFINE(
+    _ListParser(kind), name, default, text, serializer=flags.CsvListSerializer(",")
+  )
+
+
 def define_flags() -> None:
   """Defines the command's flags; not at import."""
-  flags.DEFINE_enum("data", "mnist", ["mnist", "fer2013"], "Data set.")
-  flags.DEFINE_string(
-    "data_dir",
-    None,
-    "Data set directory. By default data/tfds for MNIST and data for FER-2013.",
-  )
-  flags.DEFINE_enum(
-    "grid", "thesis", sorted(ablation_grids.GRIDS), "Grid of losses to train."
-  )
-  flags.DEFINE_string(
-    "margin_file",
-    None,
-    "Python file with a function margin(logits): added to the grid.",
-  )
+  _define_data_and_network()
+  _define_losses()
   cli.define_seeds(5, "Seeds of each setting.", least=2)
-  flags.DEFINE_integer("epochs", 10, "Number of epochs.", 1)
+  _define_list("epochs", "10", "Number of epochs; several are tried in turn.", int)
+  _define_list("batch_size", "64", "Batch size; several are tried in turn.", int)
+  _define_list(
+    "learning_rate",
+    "4e-3",
+    "Initial learning rate of Adam, with cosine decay to 0; several are tried.",
+    float,
+  )
   flags.DEFINE_integer(
     "train_images", 4000, "Number of training images, stratified by class.", 64
   )
   flags.DEFINE_integer(
     "validation_images", 3000, "Number of validation images, stratified by class.", 1
-  )
-  flags.DEFINE_float("width", 0.125, "Width multiplier of the network.", 0.01)
-  flags.DEFINE_float(
-    "learning_rate", 4e-3, "Initial learning rate of Adam, with cosine decay to 0.", 0
   )
   flags.DEFINE_enum(
     "mapping",
@@ -277,74 +255,268 @@ def define_flags() -> None:
     "0 for the number of devices with --mapping=devices, else 1.",
     0,
   )
+  flags.DEFINE_bool(
+    "validation_curves",
+    False,
+    "Evaluate on the validation images after each epoch, for curves.csv.",
+  )
+  flags.DEFINE_bool(
+    "keep_weights",
+    False,
+    "Write each member's weights into WORKDIR/weights: as a bundle, which "
+    "emosynth_jax.predict takes as --bundle; of a network of the user's own as .npz.",
+  )
   flags.DEFINE_string(
     "workdir", None, "Output folder. By default runs/margin_ablation-DATA-GRID."
+  )
+  engines.define_flags("member")
+
+
+def _define_data_and_network() -> None:
+  flags.DEFINE_string(
+    "data",
+    "mnist",
+    f"Data set: {', '.join(data.LOADERS)}, or the user's own as file.py:function. "
+    "synthetic_faces is drawn, the others are read.",
+  )
+  flags.DEFINE_string(
+    "data_dir", None, "Data set directory; by default that of the data set's config."
+  )
+  flags.DEFINE_multi_string(
+    "data_option",
+    [],
+    "Option of the data set, as image_size=48; can be repeated.",
+  )
+  flags.DEFINE_string(
+    "model",
+    "fer_vgg",
+    "Network, by name, or the user's own as file.py:class. fer_vgg has dense layers "
+    "of 64 and no dropout here.",
+  )
+  flags.DEFINE_float(
+    "width",
+    None,
+    "Width multiplier of the network; 0.125 for fer_vgg by default.",
+    0.01,
+  )
+  flags.DEFINE_multi_string(
+    "model_option",
+    [],
+    "Argument of the network, as features=32; can be repeated.",
+  )
+  flags.DEFINE_integer(
+    "side", 32, "Side of the images, in pixels; 0 leaves them as they are.", 0
+  )
+  flags.DEFINE_bool(
+    "flip",
+    None,
+    "Mirror images with probability 0.5; by default where a mirrored image has the "
+    "same label, which is not so for digits.",
+  )
+
+
+def _define_losses() -> None:
+  flags.DEFINE_enum(
+    "grid", "thesis", sorted(ablation_grids.GRIDS), "Grid of losses to train."
+  )
+  flags.DEFINE_list(
+    "margins",
+    [],
+    "Margin formulas as file.py:function, added to the grid under mam_softmax; their "
+    "own arguments and kappa are tried at the values of --vary.",
+  )
+  flags.DEFINE_list(
+    "losses", [], "Losses by name or as file.py:function, added to the grid."
+  )
+  flags.DEFINE_multi_string(
+    "vary",
+    [],
+    "Values of an argument of --margins and --losses, as factor=0.3,0.5; can be "
+    "repeated. kappa is 0.5, 1 and 2 by default.",
+  )
+  flags.DEFINE_string(
+    "margin_file",
+    None,
+    "File with a function margin(logits): --margins=FILE:margin.",
   )
 
 
 def run(given: Any) -> None:
-  """Trains the members, and writes the table and the plot."""
-  if given.mapping == "devices":
-    # One device per core: two concurrent small trainings are more efficient than one on
-    # both cores.
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-  for flag in ("width", "learning_rate"):
-    value = getattr(given, flag)
-    if not 0 < value < math.inf:  # absl's bounds accept NaN
-      raise ValueError(f"--{flag}: expected a number above 0, got {value}")
-  if given.grid == "mine" and not given.margin_file:
-    raise ValueError(
-      "--grid=mine: requires --margin_file, which is added to cross-entropy"
-    )
-  name = given.data
-  workdir = pathlib.Path(given.workdir or f"runs/margin_ablation-{name}-{given.grid}")
-  grid: list[dict[str, Any]] = list(ablation_grids.GRIDS[given.grid])
-  margin_hash = ""
-  if given.margin_file:
-    margin = ablation_grids.load_margin(given.margin_file)
-    content = pathlib.Path(given.margin_file).read_bytes()
-    margin_hash = hashlib.sha256(content).hexdigest()[:8]
-    grid.append(
-      {"loss": "mam_softmax", "margin_fn": margin, "kappa": ablation_grids.KAPPAS}
-    )
-  settings = ablation_members.expand_grid(grid)
-  training, validation = load_arrays(
-    name,
-    given.data_dir or {"mnist": "data/tfds", "fer2013": "data"}[name],
-    given.train_images,
-    given.validation_images,
-  )
-  workdir.mkdir(parents=True, exist_ok=True)
-  protocol = {
-    "data_set": name,
-    "num_classes": len(training.class_names),
-    "train_images": len(training),
-    "validation_images": len(validation),
-    "network": f"fer_vgg, width {given.width}, dense (64,), input {_SIDE}x{_SIDE}",
-    "epochs": given.epochs,
-    "batch_size": _BATCH_SIZE,
-    "learning_rate": given.learning_rate,
-  }
-  ablation_records.keep_protocol(workdir / "protocol.json", protocol)
-  with run_record.only_training_in(workdir):
-    records = run_ablation(
-      settings,
-      training,
-      validation,
-      workdir,
-      seeds=given.seeds,
-      epochs=given.epochs,
-      width=given.width,
-      learning_rate=given.learning_rate,
-      mapping=given.mapping,
-      members_per_call=given.members_per_call,
-      flip=name == "fer2013",
-      margin_hash=margin_hash,
-    )
+  """Trains the missing members, and writes the table and the plot."""
+  options = engines.options_of(given)
+  settings = _settings(given)
+  short = _short_name(given.data)
+  workdir = pathlib.Path(given.workdir or f"runs/margin_ablation-{short}-{given.grid}")
+  if given.train:
+    _train(given, settings, workdir, options)
+    if options.shard:
+      logging.info("The shard is finished; --notrain writes the table of all.")
+      return
+
+  records = ablation_records.read_folder(workdir, _described(settings))
+  if not records:
+    raise ValueError(f"--notrain: {workdir} has no finished members")
   protocol = read_json(workdir / "protocol.json")
   text = ablation_report.write(records, protocol, workdir)
   print(text)
-  logging.info("Wrote results.csv, table.txt and ablation.png to %s.", workdir)
+  logging.info(
+    "Wrote results.csv, curves.csv, table.txt, ablation.png and curves.png to %s.",
+    workdir,
+  )
+
+
+def _train(
+  given: Any,
+  settings: list[dict[str, Any]],
+  workdir: pathlib.Path,
+  options: engines.Options,
+) -> None:
+  """Checks the flags and trains the missing members."""
+  is_local = options.engine == "local"
+  if given.mapping == "devices":
+    # One device per core: two concurrent small trainings are more efficient than one on
+    # both cores. Groups of Ray are split for its workers.
+    cores = provenance.cpu_cores() if is_local else options.num_cpus
+    jax.config.update("jax_num_cpu_devices", cores)
+  if given.width is not None and not 0 < given.width < math.inf:  # absl accepts NaN
+    raise ValueError(f"--width: expected a number above 0, got {given.width}")
+
+  source = _data_source(given)
+  model = _network(given)
+  training, validation = ablation_groups.load_arrays(source)
+  ablation_groups.build_network(model, training)
+  for setting in settings:
+    ablation_members.check_values(setting, len(training.class_names))
+  if len(training) < max(given.batch_size):
+    raise ValueError(
+      f"--batch_size: expected at most the {len(training)} training images, got "
+      f"{max(given.batch_size)}"
+    )
+
+  is_mirrored_same = data.find_loader(source.name).is_mirrored_same
+  flip = is_mirrored_same if given.flip is None else given.flip
+  programs = [
+    Program(
+      source,
+      model,
+      settings,
+      epochs,
+      batch_size,
+      flip,
+      given.mapping,
+      validates_each_epoch=given.validation_curves,
+      keeps_weights=given.keep_weights,
+    )
+    for epochs, batch_size in itertools.product(given.epochs, given.batch_size)
+  ]
+  protocol = {
+    "data_set": ablation_grids.describe_name(source.name),
+    "num_classes": len(training.class_names),
+    "train_images": len(training),
+    "validation_images": len(validation),
+    "network": _describe_network(model, training),
+  }
+  if source.options:
+    protocol["data_options"] = source.options
+  if flip != is_mirrored_same:
+    protocol["flip"] = flip
+
+  workdir.mkdir(parents=True, exist_ok=True)
+  ablation_records.keep_protocol(workdir / "protocol.json", protocol)
+  # Jobs of several shards write to files of their own.
+  locked = "shard-{}-of-{}".format(*options.shard) if options.shard else ""
+  with run_record.only_training_in(workdir / locked):
+    own = [source.name, model["name"], *(v for s in settings for v in s.values())]
+    ablation_grids.keep_sources(workdir, own)
+    run_ablation(
+      programs,
+      given.learning_rate,
+      workdir,
+      seeds=given.seeds,
+      members_per_call=given.members_per_call,
+      engine=ablation_engines.engine_of(options),
+      shard=options.shard,
+    )
+
+
+def _settings(given: Any) -> list[dict[str, Any]]:
+  """The settings of the grid, --margins, --losses and --vary."""
+  margins = list(given.margins)
+  if given.margin_file:
+    margins.append(f"{given.margin_file}:margin")
+  if given.grid == "mine" and not (margins or given.losses):
+    raise ValueError(
+      "--grid=mine: requires --margins or --losses, which are added to cross-entropy"
+    )
+  axes = dict(ablation_grids.parse_axis(text) for text in given.vary)
+  return ablation_members.expand_grid(
+    [
+      *ablation_grids.GRIDS[given.grid],
+      *ablation_grids.entries(margins, given.losses, axes),
+    ]
+  )
+
+
+def _data_source(given: Any) -> DataSource:
+  data.find_loader(given.data)
+  data_dir, options = given.data_dir or "data", {}
+  if given.data in recipes.__all__:
+    known = getattr(recipes, given.data)().data
+    data_dir = given.data_dir or known.data_dir
+    options = known.options.to_dict()
+  options |= _options("--data_option", given.data_option)
+  data.check_options(given.data, options)
+  return DataSource(
+    name=ablation_grids.absolute(given.data),
+    # A worker of another engine may have another working directory.
+    data_dir=str(pathlib.Path(data_dir).resolve()),
+    options=options,
+    train_images=given.train_images,
+    validation_images=given.validation_images,
+    side=given.side,
+  )
+
+
+def _network(given: Any) -> dict[str, Any]:
+  model: dict[str, Any] = {"name": ablation_grids.absolute(given.model)}
+  if given.model == "fer_vgg":
+    model |= {"width": 0.125, "dense_features": (64,), "dropout_rate": 0.0}
+  if given.width is not None:
+    model["width"] = given.width
+  model |= _options("--model_option", given.model_option)
+  ablation_groups.check_network(model)
+  return model
+
+
+def _options(flag: str, texts: list[str]) -> dict[str, Any]:
+  """Parses NAME=VALUE."""
+  options = {}
+  for text in texts:
+    name, equals, value = text.partition("=")
+    if not equals:
+      raise ValueError(f"{flag}: expected NAME=VALUE, as image_size=48, got {text!r}")
+    options[name.strip()] = ablation_grids.parse_value(value)
+  return options
+
+
+def _describe_network(model: dict[str, Any], training: data.Dataset) -> str:
+  height, width = training.images.shape[1:3]
+  arguments = dict(model)
+  parts = [str(ablation_grids.describe_name(arguments.pop("name")))]
+  if model["name"] == "fer_vgg":
+    parts += [
+      f"width {arguments.pop('width')}",
+      f"dense {arguments.pop('dense_features')}",
+    ]
+    if not arguments["dropout_rate"]:
+      arguments.pop("dropout_rate")
+  parts += [f"{key} {value}" for key, value in sorted(arguments.items())]
+  return ", ".join([*parts, f"input {height}x{width}"])
+
+
+def _short_name(name: str) -> str:
+  """A name that can be a folder's: of own code, the function's."""
+  return name.rpartition(":")[2] if own_code.is_own(name) else name
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 from absl import flags
 
 from emosynth_jax import bundle
-from emosynth_jax.data import deduplicate, fingerprints, run_data
+from emosynth_jax.data import deduplicate, run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.utils import cli
@@ -84,7 +84,7 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
   tables = card_tables.format_card(splits, network.class_names, network.temperature)
   forms = [
     f"{splits[i].name}: {pixel_form.describe_counts(found['pixel_forms'])}"
-    for i, found in enumerate(fingerprints.fingerprint(datasets).values())
+    for i, found in enumerate(run_data.fingerprint(datasets).values())
     if found.get("pixel_forms")
   ]
   parts = [_describe(network, source), tables]

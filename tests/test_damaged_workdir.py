@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,8 @@ import pytest
 import tiny_network
 import tiny_workdir
 
-from emosynth_jax import models, train_loop
-from emosynth_jax.config import defaults
+from emosynth_jax import evaluate, models, train_loop
+from emosynth_jax.report import run_files
 from emosynth_jax.training import build, restore
 from emosynth_jax.utils import errors
 from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
@@ -36,14 +37,7 @@ _DAMAGES = {
 
 def _config(**changes):
   """Two epochs of two steps."""
-  config = defaults.get_default_config()
-  config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
-  config.data.options.num_examples = 14
-  config.batch_size = 7
-  config.num_epochs = 2
-  for name, value in changes.items():
-    config[name] = value
-  return config
+  return tiny_workdir.config(**{"num_epochs": 2} | changes)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -140,6 +134,24 @@ def test_damaged_records_are_refused_by_name(workdir, whole, name, damage):
   may_pass = damage == "deleted" and name != "metrics.jsonl"
   may_pass |= damage == "one bit" and name == "provenance.jsonl"
   assert may_pass or str(workdir / name) in error
+
+
+@pytest.mark.parametrize(
+  ("damage", "missing"), [("cut", "2"), ("emptied", "1 to 2"), ("deleted", "1 to 2")]
+)
+def test_an_evaluation_says_which_records_are_missing(
+  workdir, damage, missing, drawn, caplog
+):
+  _DAMAGES[damage](workdir / "metrics.jsonl")
+  report = evaluate.evaluate_run(_config(), workdir)
+  # As the last checkpoint knows, whatever is left of the records.
+  assert report["epochs_trained"] == 2
+  text = (workdir / "report.txt").read_text()
+  assert re.search(rf"^missing records +of epochs {missing}$", text, re.MULTILINE)
+  assert f"metrics.jsonl has no record of epochs {missing};" in caplog.text
+  assert ("curves.png" in drawn) == (damage == "cut")
+  run = run_files.read_run(workdir)
+  assert run.missing_epochs == missing
 
 
 def test_a_record_with_another_number_is_refused(workdir):

@@ -10,12 +10,14 @@ import re
 import shlex
 import subprocess
 import sys
+import types
 
 import cv2
 import jax
 import numpy as np
 import pytest
 
+import emosynth_jax as ej
 from emosynth_jax import losses, models
 from emosynth_jax.config import defaults
 from emosynth_jax.data.datasets import synthetic_faces
@@ -31,9 +33,12 @@ _PAGES = sorted(
     _ROOT / "experiments/README.md",
   ]
 )
-# Pages whose Python has a test of its own: tests/test_extend.py and
-# tests/losses/test_by_name.py. models.md needs a file of weights, see below.
-_TESTED_ELSEWHERE = ("extend.md", "losses.md", "models.md")
+# Pages whose Python has a test of its own: tests/test_extend.py,
+# tests/losses/test_by_name.py, tests/experiments/test_margin_ablation.py, and below:
+# models.md needs a file of weights, sweeps.md an optional package.
+_TESTED_ELSEWHERE = (
+  *("ablations.md", "extend.md", "losses.md", "models.md", "sweeps.md"),
+)
 
 
 def _fences(page, *languages):
@@ -77,7 +82,10 @@ def test_every_page_that_the_code_names_exists():
 
 def test_every_page_is_in_the_navigation():
   text = (_ROOT / "mkdocs.yml").read_text()
-  pages = {str(p.relative_to(_ROOT / "docs")) for p in (_ROOT / "docs").rglob("*.md")}
+  docs = _ROOT / "docs"
+  pages = {str(path.relative_to(docs)) for path in docs.rglob("*.md")}
+  # A notebook becomes a page.
+  pages |= {f"notebooks/{path.stem}.md" for path in docs.glob("notebooks/*.ipynb")}
   assert pages == set(re.findall(r"[\w/]+\.md$", text, re.M))
 
 
@@ -165,6 +173,28 @@ def test_the_snippet_of_the_models_page_runs():
   assert embeddings.shape == (2, 512)
 
 
+def test_the_study_of_the_sweeps_page_finds_the_best_trial(monkeypatch, tmp_path):
+  pytest.importorskip("optuna", reason="no Optuna: pip install 'emosynth_jax[optuna]'")
+
+  def train(config, workdir):
+    defaults.check_config(config)
+    assert not config.data.test_split
+    accuracy = 1 - config.loss.margin
+    report = {"splits": {"validation": {"accuracy": accuracy}}}
+    return types.SimpleNamespace(report=report)
+
+  monkeypatch.setattr(ej, "train", train)
+  monkeypatch.chdir(tmp_path)
+  (code,) = _fences(_ROOT / "docs/guides/sweeps.md", "python")
+  for count in (20, 40):
+    names = {}
+    exec(code, names)
+    # A second start continues the study.
+    margins = [trial.params["margin"] for trial in names["study"].trials]
+    assert len(margins) == count
+    assert names["study"].best_params["margin"] == min(margins)
+
+
 def _commands():
   """Module, arguments and page of each `python -m` line in a shell block."""
   found = []
@@ -232,9 +262,9 @@ def _with_settings(arguments):
 def test_configs_have_the_settings_that_are_shown():
   seen = 0
   for module, arguments, _ in _commands():
-    if module in ("emosynth_jax.main", "emosynth_jax.audit") and "..." not in str(
-      arguments
-    ):
+    # An evaluation reads the run's own config.
+    has_config = "..." not in str(arguments) and "--mode=eval" not in arguments
+    if module in ("emosynth_jax.main", "emosynth_jax.audit") and has_config:
       defaults.check_config(_with_settings(arguments))
       seen += 1
   assert seen > 15

@@ -8,12 +8,25 @@ import tiny_network
 from jax.experimental.compilation_cache import compilation_cache
 
 from emosynth_jax import models
-from emosynth_jax.data import fingerprints, run_data
+from emosynth_jax.config import defaults
+from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
 CLASSES = ("angry", "happy", "neutral")
+
+
+def config(**changes):
+  """The config of epochs of two steps of a tiny network; "__" is a dot in a name."""
+  config = defaults.get_default_config()
+  config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
+  config.data.options.num_examples = 14
+  config.batch_size = 7
+  for path, value in changes.items():
+    parent, _, key = path.rpartition("__")
+    (config[parent] if parent else config)[key] = value
+  return config
 
 
 def dataset(number, *, seed=1, split="validation", class_names=CLASSES):
@@ -61,7 +74,7 @@ def install(patch, load=None):
 
 def keep_fingerprint(data, workdir):
   """Writes the fingerprint of data sets, by split."""
-  run_record.write_fingerprint(fingerprints.fingerprint(data), workdir)
+  run_record.write_fingerprint(run_data.fingerprint(data), workdir)
 
 
 def write(workdir, config, state, data=None):

@@ -1,6 +1,9 @@
 """Text transforms of the documentation site, without its dependencies."""
 
+import base64
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _SECTION = re.compile(
   r"^(Args|Attributes|Returns|Yields|Raises|References|Examples?):$", re.MULTILINE
@@ -49,6 +52,42 @@ def _without_colons(section: str) -> str:
   pieces = body.split("`")
   pieces[::2] = [re.sub(r":(?=\s)", "&#58;", piece) for piece in pieces[::2]]
   return f"{title}\n{'`'.join(pieces)}"
+
+
+def notebook_to_markdown(
+  notebook: Mapping[str, Any], name: str
+) -> tuple[str, dict[str, bytes]]:
+  """Converts a notebook with its stored outputs to a page.
+
+  Args:
+    notebook: the JSON of the .ipynb file.
+    name: of the file, without its ending.
+
+  Returns:
+    Markdown, and the plots by the names that it links to.
+  """
+  parts: list[str] = []
+  plots: dict[str, bytes] = {}
+  for cell in notebook["cells"]:
+    text = "".join(cell["source"])
+    if cell["cell_type"] == "markdown":
+      parts.append(text)
+      continue
+    parts.append(f"```python\n{text}\n```")
+    for output in cell["outputs"]:
+      data = output.get("data", {})
+      if "image/png" in data:
+        plot = f"{name}-{len(plots)}.png"
+        plots[plot] = base64.b64decode("".join(data["image/png"]))
+        parts.append(f"![Output of the cell above]({plot})")
+      else:
+        printed = "".join(output.get("text", data.get("text/plain", "")))
+        parts.append(f"```text\n{printed.rstrip()}\n```")
+
+  title, *rest = parts[0].splitlines()
+  download = f'<a href="{name}.ipynb" download>Download this notebook</a>'
+  parts[0] = "\n".join([title, "", download, *rest])
+  return "\n\n".join(parts) + "\n", plots
 
 
 def find_external_request(text: str) -> str | None:

@@ -10,6 +10,7 @@ import inspect
 import pathlib
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -36,9 +37,8 @@ class _Files:
     name = self._name(frame)
     if event == "return":
       function = frame.f_code.co_name
-      if (name, function) == ("emosynth_jax/losses/_compose.py", "call_loss"):
-        threading.setprofile(None)
-        sys.setprofile(None)
+      if (name, function) == ("emosynth_jax/losses/_inputs.py", "call_loss"):
+        _stop()
         raise _LossComputed
       return
     # The body of a module or a class is no function.
@@ -64,20 +64,37 @@ class _Files:
     return False
 
 
-def main() -> None:
-  """Runs the training up to its first loss and prints the files."""
+def _stop() -> None:
+  threading.setprofile(None)
+  sys.setprofile(None)
+
+
+def trace(training: Callable[[], object]) -> list[str]:
+  """Calls a training up to its first loss.
+
+  Args:
+    training: a function without arguments.
+
+  Returns:
+    The files below `configs/` and `emosynth_jax/` that it runs, by path.
+  """
   files = _Files()
   threading.setprofile(files)
   sys.setprofile(files)
   try:
-    command.run()
+    training()
   except _LossComputed:
     pass
   finally:
-    threading.setprofile(None)
-    sys.setprofile(None)
-  print("\n".join(files.found))
-  print(f"{len(files.found)} files")
+    _stop()
+  return list(files.found)
+
+
+def main() -> None:
+  """Prints the files of the training that the flags describe."""
+  found = trace(command.run)
+  print("\n".join(found))
+  print(f"{len(found)} files")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,15 @@ class Bundle(NamedTuple):
   temperature: float
   facts: dict[str, Any]
 
+  def __repr__(self) -> str:
+    """Names the network and its sizes, without the parameters."""
+    leaves = flax.traverse_util.flatten_dict(self.variables["params"]).values()
+    return (
+      f"Bundle({self.config.model.name}, {sum(x.size for x in leaves):,} parameters, "
+      f"images of {'x'.join(map(str, self.image_shape))}, "
+      f"{len(self.class_names)} classes: {', '.join(self.class_names)})"
+    )
+
 
 def from_record(
   config: Any, variables: dict[str, Any], record: dict[str, Any]
@@ -191,7 +200,7 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
     bundle_checks.check_names(tensors)
     bundle = from_record(config, _to_variables(tensors), header)
     bundle_checks.check_arrays(bundle)
-  except (ValueError, KeyError, TypeError, RecursionError) as error:
+  except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
     raise ValueError(
       f"{path}: damaged, or written by another version ({_reason(error)}); recreate "
       "it from its run with python -m emosynth_jax.bundle"

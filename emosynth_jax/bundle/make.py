@@ -11,7 +11,7 @@ from emosynth_jax.bundle import calibrate
 from emosynth_jax.bundle.format import Bundle, round_variables, write_bundle
 from emosynth_jax.bundle.logits import SPLIT_BATCH, compile_logits
 from emosynth_jax.data import run_data
-from emosynth_jax.utils import output_files
+from emosynth_jax.utils import files
 from emosynth_jax.workdir import own_parts
 from emosynth_jax.workdir import record as run_record
 
@@ -64,7 +64,7 @@ def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None
   """
   if pathlib.Path(output).suffix != ".safetensors":
     raise ValueError(f"--output: expected a name that ends in .safetensors: {output!r}")
-  output_files.check_output(output, "--output")
+  files.check_output(output, "--output")
   network = calibrate.read_workdir(workdir, data_dir=data_dir)
   dataset_config = network.config
   network = network._replace(config=own_parts.without_code(network.config))

@@ -1,6 +1,7 @@
 """What a setting may be: checks of a value, and their description."""
 
 import numbers
+import sys
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ def number(
   at_most: float | None = None,
   below: float | None = None,
 ) -> Check:
-  """A number in an interval; not a number (NaN) is outside of each."""
+  """A finite number in an interval; not a number (NaN) is outside of each."""
   return _in_interval("a number", numbers.Real, at_least, above, at_most, below)
 
 
@@ -66,8 +67,13 @@ def _in_interval(kind, type_, at_least, above, at_most, below):
   words = " and ".join(f"{name} {bound}" for name, bound, _ in limits)
   described = f"{kind}, {words}" if words else kind
 
+  # What floats and arrays hold; Python's whole numbers have no limit.
+  most = sys.float_info.max if type_ is numbers.Real else 2**63 - 1
+
   def accepts(value):
     is_number = isinstance(value, type_) and not isinstance(value, bool | np.bool_)
-    return is_number and all(holds(value) for _, _, holds in limits)
+    return (
+      is_number and abs(value) <= most and all(holds(value) for _, _, holds in limits)
+    )
 
   return Check(accepts, lambda: described)

@@ -1,13 +1,15 @@
 """Flags of the commands that take a config."""
 
+import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 
-from emosynth_jax.config import defaults, recipes
+from emosynth_jax.config import defaults, of_workdir, recipes, stored
 from emosynth_jax.utils import config_files
-from emosynth_jax.utils.cli import fail
+from emosynth_jax.utils.cli import describe_flag_error, fail
 from emosynth_jax.utils.nearest import did_you_mean
 
 # Flags defined here belong to the command that requests them, also in --help.
@@ -34,12 +36,14 @@ def parse_config_flags(argv: list[str]) -> list[str]:
   """
   _check_settings(argv)
   is_help = any(argument.lstrip("-").startswith("help") for argument in argv[1:])
-  if not is_help and not config_files.config_argument(argv):
-    fail("expected --config, as in --config=synthetic_faces:small")
   try:
-    argv = recipes.with_paths(argv)
-  except FileNotFoundError as error:
+    argv = recipes.with_paths(with_stored_config(argv))
+  except (FileNotFoundError, ValueError) as error:
     fail(error)
+  if not is_help and not config_files.config_argument(argv):
+    if config_files.argument_of(argv, "mode") == "eval":
+      fail("expected --workdir, the folder of a trained run, as in --workdir=runs/mam")
+    fail("expected --config, as in --config=synthetic_faces:small")
   try:
     arguments = flags.FLAGS(argv)
     # A missing config file is an error only on access.
@@ -48,7 +52,28 @@ def parse_config_flags(argv: list[str]) -> list[str]:
   except Exception as error:  # A config file is code, which may raise any error.
     if "--traceback" in argv:
       raise
+    if isinstance(error, flags.Error) and not str(error).startswith("flag --config"):
+      fail(describe_flag_error(error))
     fail(config_files.describe_error(error, argv))
+
+
+def with_stored_config(argv: Sequence[str]) -> list[str]:
+  """Adds --config to a command with --mode=eval alone: that of the run in --workdir.
+
+  Raises:
+    FileNotFoundError: if the folder holds no run.
+    ValueError: if its config is damaged, or it is a folder of seeds without --seeds.
+  """
+  workdir = config_files.argument_of(argv, "workdir")
+  is_eval = config_files.argument_of(argv, "mode") == "eval"
+  if not is_eval or not workdir or config_files.config_argument(argv):
+    return list(argv)
+
+  run = of_workdir.find_run(workdir)
+  if run != pathlib.Path(workdir) and not config_files.argument_of(argv, "seeds"):
+    raise ValueError(f"--workdir: {workdir} has several seeds; add --seeds, as 0,1,2")
+  stored.read_config(run)
+  return [argv[0], f"--config={of_workdir.__file__}:{workdir}", *argv[1:]]
 
 
 def _check_settings(argv: list[str]) -> None:

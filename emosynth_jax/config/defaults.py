@@ -36,6 +36,9 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ValueError: naming the setting, what was expected and what was given.
   """
   _check_keys(config, get_default_config(), "config")
+  for part, needed in (("model", ("name", "dtype")), ("loss", ("name",))):
+    if missing := [key for key in needed if key not in config[part]]:
+      raise ValueError(f"config.{part}: settings {missing} are missing")
   for path, setting in SETTINGS.items():
     section, _, key = path.rpartition(".")
     # Another network does not have the default one's arguments.
@@ -68,6 +71,24 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       "config.pretrained.file: cannot be combined with config.init_from, which is "
       f"{config.init_from!r}; set one of them"
+    )
+
+  if config.data.label_noise.rate and config.data.label_noise.confusion:
+    raise ValueError(
+      "config.data.label_noise: expected rate (symmetric noise) or confusion, got both"
+    )
+
+  if config.optimizer.name == "adam" and config.optimizer.weight_decay:
+    raise ValueError(
+      'config.optimizer.weight_decay: expected 0 for "adam", got '
+      f'{config.optimizer.weight_decay}; use "adamw"'
+    )
+
+  # Of a single epoch, at most half is warm-up.
+  if 1 < config.num_epochs <= config.schedule.warmup_epochs:
+    raise ValueError(
+      f"config.schedule.warmup_epochs: expected fewer than config.num_epochs, "
+      f"{config.num_epochs}, got {config.schedule.warmup_epochs}"
     )
 
   if config.schedule.name == "cosine" and config.plateau.patience:

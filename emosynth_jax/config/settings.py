@@ -108,7 +108,10 @@ SETTINGS: dict[str, Setting] = {
     "the training seed, so that runs of several seeds use the same splits.",
   ),
   "data.limit": Setting(
-    0, whole(0), "Maximum number of images of each split, stratified by class; 0: all."
+    0,
+    whole(0),
+    "Maximum number of images of each split, stratified by class, at least one of each "
+    "class; 0: all.",
   ),
   "data.test_split": Setting(
     "test",
@@ -156,7 +159,8 @@ SETTINGS: dict[str, Setting] = {
   ),
   "data.near_duplicates.max_distance": Setting(
     12,
-    whole(0),
+    # As `duplicates.find_duplicates`: the hashes of other images differ in 32 bits.
+    whole(0, below=32),
     "Number of the 64 bits in which perceptual hashes of near-duplicates may differ; "
     "chosen on faces, check it with an audit.",
   ),
@@ -437,8 +441,40 @@ SETTINGS: dict[str, Setting] = {
   "tensorboard": Setting(
     False,
     FLAG,
-    "Whether to write TensorBoard event files beside metrics.jsonl, which imports "
-    "TensorFlow.",
+    "Whether to write TensorBoard event files into the workdir, without TensorFlow; "
+    "the extra tensorboard.",
+    "cost",
+  ),
+  "wandb.mode": Setting(
+    "disabled",
+    one_of(("disabled", "offline", "online")),
+    'Tracking with Weights & Biases: "online", or "offline" in the workdir\'s folder '
+    "wandb, to upload later; the extra wandb.",
+    "cost",
+  ),
+  "wandb.project": Setting(
+    "",
+    TEXT,
+    'Project of Weights & Biases; "" for WANDB_PROJECT, or else emosynth_jax.',
+    "cost",
+  ),
+  "wandb.entity": Setting(
+    "",
+    TEXT,
+    'User or team of Weights & Biases; "" for WANDB_ENTITY, or else the default one.',
+    "cost",
+  ),
+  "wandb.group": Setting(
+    "",
+    TEXT,
+    'Group of the run in Weights & Biases, as of several seeds; "" for WANDB_RUN_GROUP '
+    "or none.",
+    "cost",
+  ),
+  "wandb.name": Setting(
+    "",
+    TEXT,
+    'Name of the run in Weights & Biases; "" for WANDB_NAME, or else the workdir.',
     "cost",
   ),
 }

@@ -61,8 +61,9 @@ def parse_config(stored: dict[str, Any]) -> ml_collections.ConfigDict:
     defaults.check_config(config)
   except RecursionError as error:
     raise ValueError("config: nested too deeply") from error
-  except (ValueError, KeyError, AttributeError, TypeError) as error:
-    raise ValueError(str(error)) from error
+  except (ArithmeticError, ValueError, KeyError, AttributeError, TypeError) as error:
+    # ml_collections writes several lines.
+    raise ValueError(" ".join(str(error).split())) from error
   return config
 
 

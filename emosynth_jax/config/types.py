@@ -4,24 +4,34 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def check_types(path: str, given: Mapping[str, Any], like: Mapping[str, Any]) -> None:
+def as_typed(
+  path: str, given: Mapping[str, Any], like: Mapping[str, Any]
+) -> dict[str, Any]:
   """Checks the types of settings against those of their defaults.
 
   A whole number may stand for a float, as may one number for each class, and a list for
   a tuple. A default of another type than a bool, a number or a tuple of these says
-  nothing.
+  nothing. A float without a fraction may stand for a whole number and becomes one: a
+  flag has the type of the setting that it replaces, as another network's width.
 
   Args:
     path: where the settings are, as "config.model".
     given: name to value; sections inside are skipped.
     like: name to default.
 
+  Returns:
+    The settings.
+
   Raises:
     ValueError: naming the setting, what was expected and what was given.
   """
+  typed = dict(given)
   for name, value in given.items():
     if name in like and (wanted := _mismatch(value, like[name])):
       raise ValueError(f"{path}.{name}: expected {wanted}, got {value!r}")
+    if isinstance(value, float) and _is_whole_type(like.get(name)):
+      typed[name] = int(value)
+  return typed
 
 
 def _mismatch(value: Any, default: Any) -> str:
@@ -41,6 +51,10 @@ def _mismatch(value: Any, default: Any) -> str:
     wrong = [_mismatch(each, default[0]) for each in value] if default else []
     return f"values as in {default}" if any(wrong) else ""
   return ""
+
+
+def _is_whole_type(default: Any) -> bool:
+  return isinstance(default, int) and not isinstance(default, bool)
 
 
 def _is_number(value: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import ml_collections
 
 from emosynth_jax.config import defaults
-from emosynth_jax.utils.nearest import did_you_mean
+from emosynth_jax.utils.nearest import or_known
 
 # Each network's changes in the `small` variants, for two CPU cores: widths with 6 to 25
 # million multiply-adds per training image. Dropout rates for millions of parameters
@@ -85,8 +85,7 @@ def apply_variants(
   for name in chosen:
     if name not in variants:
       raise ValueError(
-        f"config variant: expected one of {sorted(variants)}, got {name!r}"
-        f"{did_you_mean(name, variants)}"
+        f"unknown config variant {name!r}{or_known(name, sorted(variants))}"
       )
     update(config, variants[name])
 

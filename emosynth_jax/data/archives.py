@@ -1,29 +1,14 @@
 """Reads zips strictly: an error names the zip and the file in it."""
 
 import io
-import lzma
 import pathlib
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
 from emosynth_jax.utils.listing import is_litter
-
-# What Python raises for a damaged zip, an encrypted file or an unknown method.
-_DAMAGED = (
-  zipfile.BadZipFile,
-  zlib.error,
-  lzma.LZMAError,
-  struct.error,
-  EOFError,
-  RuntimeError,  # NotImplementedError is one.
-  OSError,
-  ValueError,
-  OverflowError,
-)
+from emosynth_jax.utils.npz import DAMAGED_ZIP
 
 # More than any image file of a data set has; a small file may inflate to a thousand
 # times its size.
@@ -80,7 +65,7 @@ class Archive:
   def _errors_of(self, name: str) -> Iterator[None]:
     try:
       yield
-    except _DAMAGED as error:
+    except DAMAGED_ZIP as error:
       reason = str(error) or type(error).__name__
       raise ValueError(
         f"{self._path}: {name}: cannot unpack ({reason}); download the zip again"
@@ -112,7 +97,7 @@ def open_zip(path: pathlib.Path) -> Iterator[Archive]:
     opened = Archive(path, archive)
   except FileNotFoundError:
     raise
-  except _DAMAGED as error:
+  except DAMAGED_ZIP as error:
     raise ValueError(
       f"{path}: the zip is damaged or truncated ({error}); download it again"
     ) from error

@@ -1,11 +1,17 @@
-"""The one type that every loader returns."""
+"""Splits of data sets: the type that loaders return, loaded by name, or drawn."""
 
 import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from absl import logging
 
+from emosynth_jax.data import loaders
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.data.images.lazy import LazyImages
+from emosynth_jax.utils import errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +86,14 @@ class Dataset:
   def __len__(self) -> int:
     return len(self.images)
 
+  def __repr__(self) -> str:
+    """Names the split, its size and its classes, without the pixels."""
+    shape = "x".join(map(str, self.images.shape[1:]))
+    return (
+      f"Dataset({self.split!r}, {len(self):,} images of {shape}, "
+      f"{len(self.class_names)} classes: {', '.join(self.class_names)})"
+    )
+
   @property
   def targets(self) -> np.ndarray:
     """What training learns: `soft_labels` if there are any, else `labels`."""
@@ -133,3 +147,215 @@ class Dataset:
       soft_labels=rows_of(self.soft_labels),
       clean_labels=rows_of(self.clean_labels),
     )
+
+
+def from_arrays(
+  images: np.ndarray,
+  labels: np.ndarray,
+  class_names: Sequence[str],
+  *,
+  split: str = "train",
+) -> Dataset:
+  """Makes a data set of arrays, as a loader returns it.
+
+  Args:
+    images: uint8 `(N, height, width)` or `(N, height, width, channels)`, gray levels or
+      RGB of 0 to 255.
+    labels: integers `(N,)`, indices into `class_names`.
+    class_names: one name for each class.
+    split: "train", "validation" or "test".
+
+  Returns:
+    The data set; its images are named by their rows.
+
+  Raises:
+    ValueError: for arrays of another shape or type, or labels out of range.
+  """
+  images, labels = np.asarray(images), np.asarray(labels)
+  if not np.issubdtype(labels.dtype, np.integer):
+    raise ValueError(f"labels: expected integers, got {labels.dtype}")
+
+  return Dataset(
+    images[..., None] if images.ndim == 3 else images,
+    labels.astype(np.int32),
+    tuple(class_names),
+    split,
+    tuple(f"{split}[{row}]" for row in range(len(images))),
+  )
+
+
+def load_splits(
+  name: str,
+  data_dir: str | pathlib.Path,
+  splits: Sequence[str],
+  *,
+  validation_fraction: float,
+  seed: int,
+  limit: int = 0,
+  lazily: bool = False,
+  share: Callable[..., Any] = lambda total, compute: compute(range(total)),
+  **options: Any,
+) -> dict[str, Dataset]:
+  """Loads the requested splits of a data set.
+
+  If a data set has no validation split of its own, one is held out of its training
+  split, stratified by class; "train" is then always the remainder, even if "validation"
+  is not requested, so that two calls with the same seed cannot leak.
+
+  Args:
+    name: a key of `loaders.LOADERS`, or a user's loader as "file.py:function": a
+      function of `(data_dir, split)` that returns a `Dataset`. With the attribute
+      `has_validation` it also has a validation split of its own.
+    data_dir: data set directory; see its loader.
+    splits: of "train", "validation", "test"; only these are read.
+    validation_fraction: the part of "train" to hold out where the data set has no
+      validation split, in [0, 1); 0 holds nothing out.
+    seed: of the draws (the held-out part, the limit) and of a generated data set.
+    limit: maximum number of images per split, stratified by class; 0 means all.
+    lazily: leaves the images on disk until they are accessed (see `LazyImages`), where
+      each is a file or record of its own.
+    share: by which several processes read the labels, see `tfds_records.open_split`; of
+      effect where labels are read lazily.
+    **options: keyword arguments of the data set's loader.
+
+  Returns:
+    The data set of each requested split.
+
+  Raises:
+    ValueError: for an unknown name, split or option, or an error of the loader.
+    FileNotFoundError: the data set is missing; the message says how to get it.
+  """
+  errors.expect_several("splits", splits)
+  if limit < 0:
+    raise ValueError(f"limit: expected 0 (all) or more, got {limit}")
+  if not 0 <= validation_fraction < 1:
+    raise ValueError(
+      f"validation_fraction: expected a number in [0, 1), got {validation_fraction}"
+    )
+
+  load = loaders.bind_loader(name, data_dir, options, seed, share if lazily else None)
+  holds_out = not loaders.has_validation(name, data_dir, options)
+  if holds_out and "validation" in splits and validation_fraction == 0:
+    raise ValueError(
+      f"{name} has no validation split; validation_fraction must be above 0 to hold "
+      "one out of train"
+    )
+
+  loaded = {}
+  for split in splits:
+    if split in loaded:
+      continue
+    if holds_out and validation_fraction and split in ("train", "validation"):
+      whole = _load_split(load, name, "train")
+      loaded["train"], loaded["validation"] = hold_out(whole, validation_fraction, seed)
+    else:
+      loaded[split] = _load_split(load, name, split)
+
+  if limit:
+    loaded = {key: subset(value, limit, seed) for key, value in loaded.items()}
+  return {split: loaded[split] for split in splits}
+
+
+def _load_split(load: Callable[..., Dataset], name: str, split: str) -> Dataset:
+  """A split of the loader called `name`, which may be a user's."""
+  loaded = load(split)
+  if not isinstance(loaded, Dataset):
+    raise ValueError(
+      f"{name}: expected a data.Dataset (data.from_arrays makes one), got "
+      f"{type(loaded).__name__}"
+    )
+  return dataclasses.replace(loaded, split=split)
+
+
+def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+  """Splits a data set into a training and a validation part.
+
+  Each class `k` of `n_k` images gives `round(fraction * n_k)` of them, drawn at random:
+  at least one where `n_k` is 2 or more, and never all. Both parts keep the order of the
+  whole.
+
+  Args:
+    dataset: the whole.
+    fraction: the part to hold out, in (0, 1).
+    seed: of the draw; the same seed gives the same parts, everywhere.
+
+  Returns:
+    `(train, validation)`, disjoint and together the whole.
+
+  Raises:
+    ValueError: the fraction is outside (0, 1), or a part would be empty.
+  """
+  if not 0 < fraction < 1:
+    raise ValueError(f"fraction: expected a number in (0, 1), got {fraction}")
+  wanted = np.rint(fraction * dataset.class_counts).astype(int)
+  # Where n_k is 0 or 1, the upper bound 0 takes precedence over the lower bound.
+  wanted = np.clip(wanted, 1, np.maximum(dataset.class_counts - 1, 0))
+  held = _draw(dataset, wanted, seed)
+  if not 0 < held.sum() < len(dataset):
+    raise ValueError(
+      f"cannot hold {fraction} out of {len(dataset)} images: no class has two images"
+    )
+
+  whole = dataset.official_split or dataset.split
+  train = dataset.take(
+    np.flatnonzero(~held), "train", f"{whole} less the held-out part"
+  )
+  return train, dataset.take(np.flatnonzero(held), "validation", f"held out of {whole}")
+
+
+def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
+  """Draws `limit` images, each class in proportion to its size.
+
+  The classes' exact shares `limit * n_k / N` are rounded down, and the images still
+  missing go to the largest remainders (Hamilton's method). A class that would lose all
+  its images keeps one, of the class with the most; `official_split` then says so. With
+  fewer images than classes, the rarest ones are absent, which a warning names.
+
+  Args:
+    dataset: the whole.
+    limit: how many images; the whole is returned where it has no more.
+    seed: of the draw.
+
+  Returns:
+    The part, in the order of the whole.
+
+  Raises:
+    ValueError: `limit` is not positive.
+  """
+  if limit <= 0:
+    raise ValueError(f"limit: expected a positive number of images, got {limit}")
+  if limit >= len(dataset):
+    return dataset
+
+  # In whole numbers, so that equal remainders are equal: the lower label gets it.
+  shares = limit * dataset.class_counts
+  wanted = shares // len(dataset)
+  order = np.argsort(-(shares % len(dataset)), kind="stable")
+  wanted[order[: limit - wanted.sum()]] += 1
+
+  whole = dataset.official_split or dataset.split
+  how = f"{limit} of the {len(dataset)} images of {whole}"
+  lost = (wanted == 0) & (dataset.class_counts > 0)
+  if lost.any() and limit >= np.count_nonzero(dataset.class_counts):
+    wanted[lost] = 1
+    for _ in range(np.count_nonzero(lost)):
+      wanted[np.argmax(wanted)] -= 1
+    how += ", at least one of each class"
+  elif lost.any():
+    names = ", ".join(dataset.class_names[k] for k in np.flatnonzero(lost))
+    logging.warning("%s: too few for all classes; there is none of %s.", how, names)
+    how += f", none of {names}"
+
+  return dataset.take(np.flatnonzero(_draw(dataset, wanted, seed)), official_split=how)
+
+
+def _draw(dataset: Dataset, wanted: np.ndarray, seed: int) -> np.ndarray:
+  """Marks `wanted[k]` random images of each class `k`: bool `(N,)`."""
+  # NumPy promises never to change a bit generator's raw stream; what `Generator` makes
+  # of it may change with any release, and the held-out images with it.
+  keys = np.random.PCG64(seed).random_raw(len(dataset))
+  drawn = np.zeros(len(dataset), bool)
+  for label, count in enumerate(wanted):
+    members = np.flatnonzero(dataset.labels == label)
+    drawn[members[np.argsort(keys[members])[:count]]] = True
+  return drawn

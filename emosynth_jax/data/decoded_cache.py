@@ -22,6 +22,7 @@ from absl import logging
 
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.utils import npz
+from emosynth_jax.utils.json_files import parse_json
 
 # Files whose time is more recent may still change without their time changing.
 _RECENT_SECONDS = 2.0
@@ -146,7 +147,7 @@ def _read(entry: pathlib.Path, key: str) -> Dataset | None:
   """The entry's data, None if there is none of this key or it is damaged."""
   try:
     arrays = npz.read_npz(entry)
-    facts = json.loads(str(arrays["facts"]))
+    facts = parse_json(str(arrays["facts"]), "facts")
     if facts["key"] != key:
       return None
     metadata = {name: facts[name] for name in _METADATA}

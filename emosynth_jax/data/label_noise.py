@@ -55,6 +55,19 @@ def transition_matrix(
   return matrix + np.diag(np.maximum(1 - sums, 0))
 
 
+def check_settings(*, rate: float, confusion: Sequence[str]) -> None:
+  """Checks settings of label noise as far as possible without the data's classes.
+
+  Args:
+    rate, confusion: as for `transition_matrix`.
+
+  Raises:
+    ValueError: as `transition_matrix`, but for an unknown class.
+  """
+  named = {part.strip() for entry in confusion for part in str(entry).split(":")[:2]}
+  transition_matrix(sorted(named), rate=rate, confusion=confusion)
+
+
 def add_label_noise(dataset: Dataset, matrix: np.ndarray, seed: int) -> Dataset:
   """Changes labels in exact numbers.
 

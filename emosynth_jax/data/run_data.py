@@ -1,27 +1,35 @@
-"""The data of a run: the splits that its config names, loaded."""
+"""The data of a run: the splits that its config names, and their fingerprint."""
 
+import json
 import threading
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from absl import logging
 
 from emosynth_jax import data
-from emosynth_jax.data import (
-  deduplicate,
-  device_feed,
-  fingerprints,
-  image_values,
-  label_noise,
-)
+from emosynth_jax.data import deduplicate, device_feed, image_values, label_noise
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images.lazy import LazyImages
 from emosynth_jax.parallel import distributed
 from emosynth_jax.parallel.mesh import Placement
+
+# The part of a fingerprint that a process computes without the others.
+_TOLD_ALONE = (
+  "num_examples",
+  "class_names",
+  "sample_crc32",
+  "labels_crc32",
+  "soft_labels_crc32",
+  "images_crc32",
+)
+
+# Number of sampled images that identify a split whose images are not all in memory.
+_SAMPLE = 64
 
 
 def splits(config: ml_collections.ConfigDict) -> tuple[str, ...]:
@@ -34,7 +42,7 @@ class RunData(NamedTuple):
 
   Attributes:
     datasets: the data set of each split, see `load_run`.
-    fingerprint: of `fingerprints.fingerprint`.
+    fingerprint: of `fingerprint`.
   """
 
   datasets: dict[str, Dataset]
@@ -68,7 +76,7 @@ def load_run(
   datasets = {
     name: _fetch(dataset, config.data, placement) for name, dataset in loaded.items()
   }
-  return RunData(datasets, fingerprints.fingerprint(datasets))
+  return RunData(datasets, fingerprint(datasets))
 
 
 def _fetch(
@@ -100,6 +108,69 @@ def _fetch(
 
   dataset.images.hold(placement.own_rows(len(dataset)))
   return dataset
+
+
+def fingerprint(datasets: Mapping[str, Dataset]) -> dict[str, dict[str, Any]]:
+  """Computes the fingerprint of data sets: sizes and checksums of each split.
+
+  It is the same in a job of any number of processes, all of which call this alike. A
+  split that stays on disk has no checksum of all its images, only that of a sample.
+  It includes the counts of the images' forms where these are known.
+
+  Args:
+    datasets: some of the splits.
+
+  Returns:
+    Counts and checksums by split and name.
+
+  Raises:
+    ValueError: in all processes of a job, if they do not read the same data.
+  """
+  found: dict[str, dict[str, Any]] = {}
+  for name, dataset in datasets.items():
+    count = min(_SAMPLE, len(dataset))
+    rows = np.arange(count) * len(dataset) // max(count, 1)
+    found[name] = {
+      "num_examples": len(dataset),
+      "class_names": list(dataset.class_names),
+      "sample_crc32": zlib.crc32(dataset.images[rows].tobytes()),
+      "labels_crc32": zlib.crc32(dataset.labels.tobytes()),
+    }
+    if dataset.soft_labels is not None:
+      found[name]["soft_labels_crc32"] = zlib.crc32(dataset.soft_labels.tobytes())
+    if dataset.clean_labels is not None:
+      found[name]["labels_changed"] = int(
+        np.sum(dataset.labels != dataset.clean_labels)
+      )
+    if counts := dataset.form_counts:
+      found[name]["pixel_forms"] = counts
+    if not isinstance(dataset.images, LazyImages):
+      found[name]["images_crc32"] = zlib.crc32(dataset.images.tobytes())
+
+  # Before the next collective, which not all would take part in if one had more images
+  # than its devices hold.
+  _check_one_data_set(found)
+  for name, dataset in datasets.items():
+    images: Any = dataset.images
+    if isinstance(images, LazyImages) and images.is_held:
+      part = images[images.held.start : images.held.stop]
+      found[name]["images_crc32"] = distributed.crc32_of_rows(part, images.held.start)
+
+  return found
+
+
+def _check_one_data_set(found: Mapping[str, Mapping[str, Any]]) -> None:
+  """Checks that all processes read the same data, by their local fingerprints."""
+  keys = [(name, key) for name in found for key in _TOLD_ALONE]
+  texts = [json.dumps(found[name].get(key)) for name, key in keys]
+  if different := distributed.differing(texts):
+    process, places = next(iter(different.items()))
+    what = ", ".join(f"{keys[i][0]} {keys[i][1]}" for i in places)
+    raise ValueError(
+      f"config.data.data_dir: process {', '.join(map(str, different))} reads "
+      f"different data than process 0 (process {process} differs in {what}); give "
+      "all processes the same data"
+    )
 
 
 def share(
@@ -245,8 +316,3 @@ def class_weights(kind: str, dataset: Dataset) -> np.ndarray:
     )
 
   return (counts.sum() / (len(counts) * counts)).astype(np.float32)
-
-
-def on_device(dataset: Dataset) -> tuple[jax.Array, jax.Array]:
-  """The images and labels of a split as arrays on the device."""
-  return jnp.asarray(dataset.images), jnp.asarray(dataset.labels)

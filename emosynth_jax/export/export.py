@@ -12,7 +12,7 @@ from emosynth_jax import bundle
 from emosynth_jax.data import run_data
 from emosynth_jax.export import int8, stablehlo, verify
 from emosynth_jax.export.onnx import writer as onnx_writer
-from emosynth_jax.utils import errors, files, output_files
+from emosynth_jax.utils import errors, files
 from emosynth_jax.workdir import provenance
 from emosynth_jax.workdir import record as run_record
 
@@ -131,7 +131,7 @@ def make(
       raise ValueError(f"--splits: expected some of {', '.join(SPLITS)}; got {split!r}")
   # Before what takes a minute.
   for path in (output, f"{output}.json"):
-    output_files.check_output(path, "--output")
+    files.check_output(path, "--output")
   network = bundle.read_network(source, data_dir=data_dir)
   if data_dir is not None:
     network.config.data.data_dir = data_dir

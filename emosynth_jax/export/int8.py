@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 
+from emosynth_jax.utils import files
+
 # Images at a time in the calibration; onnxruntime keeps statistics of each batch.
 _BATCH = 64
 _KINDS = ["Conv", "Gemm"]
@@ -53,7 +55,7 @@ def quantize(
   # Suppresses the advice to fold constants and norms, which is done already.
   onnx.helper.set_model_props(prepared, properties | _PREPARED)
 
-  with tempfile.TemporaryDirectory() as folder:
+  with tempfile.TemporaryDirectory() as folder, files.writing(folder):
     source, target = (pathlib.Path(folder, name) for name in ("float", "int8"))
     onnx.save(prepared, source)
     quantization.quantize_static(

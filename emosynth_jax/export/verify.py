@@ -23,7 +23,7 @@ def check_packages() -> None:
     import onnxruntime  # noqa: F401
   except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-      f"{error.name} is not installed: pip install 'emosynth_jax[export]'"
+      f"{error.name} is not installed: pip install -e '.[export]' in the checkout"
     ) from error
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from jax import Array
 
-from emosynth_jax.losses._compose import (
+from emosynth_jax.losses._inputs import (
   INPUTS,
   call_loss,
   hyperparameters,
@@ -58,6 +58,7 @@ from emosynth_jax.losses.classification import (
   label_smoothing,
   mse,
   poly,
+  sce_loss,
 )
 from emosynth_jax.losses.contrastive import supervised_contrastive
 from emosynth_jax.losses.cosine import (
@@ -106,7 +107,6 @@ from emosynth_jax.losses.noise_robust import (
   symmetric_cross_entropy,
   truncated_generalized_cross_entropy,
 )
-from emosynth_jax.losses.sce_loss import sce_loss
 from emosynth_jax.losses.scheduled import (
   mixed_cross_entropy,
   sample_ratio,
@@ -117,7 +117,7 @@ from emosynth_jax.losses.subcenter import (
   subcenter_arcface_logits,
   subcenter_cosine_logits,
 )
-from emosynth_jax.utils.nearest import did_you_mean
+from emosynth_jax.utils.nearest import or_known
 
 __all__ = [
   "CLASSIFICATION_LOSSES",
@@ -318,18 +318,17 @@ def _resolve(name: str | Callable[..., Any]) -> Callable[..., Any]:
   margin, plus, loss = str(name).partition("+")
   if not plus:
     raise ValueError(
-      f"unknown loss {name!r}; known: {', '.join(sorted(LOSSES))}, and margin+loss "
-      f"for one of them after a margin{did_you_mean(str(name), LOSSES)}"
+      f"unknown loss {name!r}{or_known(str(name), sorted(LOSSES))}, and margin+loss "
+      "for one of them after a margin"
     )
   if margin not in MARGINS:
     raise ValueError(
-      f"unknown margin {margin!r} in {name!r}; known: {', '.join(MARGINS)}"
-      f"{did_you_mean(margin, MARGINS)}"
+      f"unknown margin {margin!r} in {name!r}{or_known(margin, MARGINS)}"
     )
   if loss not in CLASSIFICATION_LOSSES:
     raise ValueError(
-      f"no loss {loss!r} can follow a margin, as in {name!r}; known: "
-      f"{', '.join(CLASSIFICATION_LOSSES)}{did_you_mean(loss, CLASSIFICATION_LOSSES)}"
+      f"no loss {loss!r} can follow a margin, as in {name!r}"
+      f"{or_known(loss, CLASSIFICATION_LOSSES)}"
     )
 
   return under_margin(MARGINS[margin], CLASSIFICATION_LOSSES[loss], name)
@@ -371,8 +370,8 @@ def get_loss(name: str | Callable[..., Any], **arguments: Any) -> Callable[..., 
   known = hyperparameters(loss)
   if unknown := sorted(set(arguments) - set(known)):
     raise ValueError(
-      f"loss {name!r} takes no argument {', '.join(map(repr, unknown))}; known: "
-      f"{', '.join(known) or 'none'}{did_you_mean(unknown[0], known)}"
+      f"loss {name!r} takes no argument {', '.join(map(repr, unknown))}"
+      f"{or_known(unknown[0], known)}"
     )
 
   missing = [k for k, v in known.items() if v is inspect.Parameter.empty]

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks
+from emosynth_jax.losses import _inputs
 from emosynth_jax.losses._angle import MAX_MARGIN, add_angle, sine
-from emosynth_jax.losses._compose import under_margin
+from emosynth_jax.losses._inputs import under_margin
 from emosynth_jax.losses.classification import cross_entropy
 from emosynth_jax.losses.cosine import cosines_and_norms
+from emosynth_jax.utils import arguments
 
 # As in AdaFace's published code: the range to which norms are clipped, and the epsilon
 # added to their standard deviation.
@@ -66,12 +67,12 @@ def curricularface_logits(
     Huang et al., `CurricularFace: Adaptive Curriculum Learning Loss for Deep Face
     Recognition <https://arxiv.org/abs/2004.00288>`_, 2020
   """
-  _checks.check_number("scale", scale, low=0)
-  _checks.check_number("margin", margin, low=0, high=MAX_MARGIN)
-  _checks.check_number("decay", decay, low=0, high=1)
+  arguments.check_number("scale", scale, low=0)
+  arguments.check_number("margin", margin, low=0, high=MAX_MARGIN)
+  arguments.check_number("decay", decay, low=0, high=1)
   cosines, _, _ = cosines_and_norms(embeddings, weights)
-  t = _checks.as_state("t", state, ())
-  is_label = _checks.as_mask(labels, cosines)
+  t = _inputs.as_state("t", state, ())
+  is_label = _inputs.as_mask(labels, cosines)
 
   # A label out of range has no cosine.
   of_label = jnp.sum(jnp.where(is_label, cosines, 0.0))
@@ -140,16 +141,16 @@ def magface(
     Meng et al., `MagFace: A Universal Representation for Face Recognition and Quality
     Assessment <https://arxiv.org/abs/2103.06627>`_, 2021
   """
-  _checks.check_number("scale", scale, low=0)
-  _checks.check_number("min_norm", min_norm, low=1e-3)
-  _checks.check_number("max_norm", max_norm, low=1e-3)
-  _checks.check_order("min_norm", min_norm, "max_norm", max_norm)
-  _checks.check_number("min_margin", min_margin, low=0, high=MAX_MARGIN)
-  _checks.check_number("max_margin", max_margin, low=0, high=MAX_MARGIN)
-  _checks.check_order("min_margin", min_margin, "max_margin", max_margin)
-  _checks.check_number("norm_weight", norm_weight, low=0)
+  arguments.check_number("scale", scale, low=0)
+  arguments.check_number("min_norm", min_norm, low=1e-3)
+  arguments.check_number("max_norm", max_norm, low=1e-3)
+  arguments.check_order("min_norm", min_norm, "max_norm", max_norm)
+  arguments.check_number("min_margin", min_margin, low=0, high=MAX_MARGIN)
+  arguments.check_number("max_margin", max_margin, low=0, high=MAX_MARGIN)
+  arguments.check_order("min_margin", min_margin, "max_margin", max_margin)
+  arguments.check_number("norm_weight", norm_weight, low=0)
   cosines, norms, _ = cosines_and_norms(embeddings, weights)
-  is_label = _checks.as_mask(labels, cosines)
+  is_label = _inputs.as_mask(labels, cosines)
 
   norms = jnp.clip(norms, min_norm, max_norm)
   slope = (max_margin - min_margin) / jnp.maximum(max_norm - min_norm, 1e-6)
@@ -207,13 +208,13 @@ def adaface_logits(
     Kim et al., `AdaFace: Quality Adaptive Margin for Face Recognition
     <https://arxiv.org/abs/2204.00964>`_, 2022
   """
-  _checks.check_number("scale", scale, low=0)
-  _checks.check_number("margin", margin, low=0, high=math.pi)
-  _checks.check_number("concentration", concentration, low=0)
-  _checks.check_number("decay", decay, low=0, high=1)
+  arguments.check_number("scale", scale, low=0)
+  arguments.check_number("margin", margin, low=0, high=math.pi)
+  arguments.check_number("concentration", concentration, low=0)
+  arguments.check_number("decay", decay, low=0, high=1)
   cosines, norms, _ = cosines_and_norms(embeddings, weights)
-  state = _checks.as_state("norm statistics", state, (2,))
-  is_label = _checks.as_mask(labels, cosines)
+  state = _inputs.as_state("norm statistics", state, (2,))
+  is_label = _inputs.as_mask(labels, cosines)
 
   norms = jax.lax.stop_gradient(jnp.clip(norms, _LEAST_NORM, _LARGEST_NORM))
   deviation = jnp.sqrt(

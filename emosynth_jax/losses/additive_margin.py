@@ -13,11 +13,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks
+from emosynth_jax.losses import _inputs
 from emosynth_jax.losses._angle import MAX_MARGIN, add_angle
-from emosynth_jax.losses._compose import under_margin
+from emosynth_jax.losses._inputs import under_margin
 from emosynth_jax.losses.classification import cross_entropy
 from emosynth_jax.losses.cosine import cosines_and_norms
+from emosynth_jax.utils import arguments
 
 
 def sm_softmax_logits(
@@ -46,9 +47,9 @@ def sm_softmax_logits(
     Liang et al., `Soft-Margin Softmax for Deep Classification
     <https://doi.org/10.1007/978-3-319-70096-0_43>`_, 2017
   """
-  _checks.check_number("margin", margin, low=0)
-  logits = _checks.as_logits(logits)
-  return logits - margin * _checks.as_targets(labels, logits)
+  arguments.check_number("margin", margin, low=0)
+  logits = _inputs.as_logits(logits)
+  return logits - margin * _inputs.as_targets(labels, logits)
 
 
 def cosface_logits(
@@ -93,10 +94,10 @@ def cosface_logits(
     Wang et al., `Additive Margin Softmax for Face Verification
     <https://arxiv.org/abs/1801.05599>`_, 2018
   """
-  _checks.check_number("scale", scale, low=0)
-  _checks.check_number("margin", margin, low=0)
+  arguments.check_number("scale", scale, low=0)
+  arguments.check_number("margin", margin, low=0)
   cosines, _, _ = cosines_and_norms(embeddings, weights)
-  is_label = _checks.as_mask(labels, cosines)
+  is_label = _inputs.as_mask(labels, cosines)
   return scale * jnp.where(is_label, cosines - margin, cosines)
 
 
@@ -133,10 +134,10 @@ def double_am_softmax_logits(
     Zhou et al., `Double Additive Margin Softmax Loss for Face Recognition
     <https://doi.org/10.3390/app10010060>`_, 2020 (reference 63 of the thesis)
   """
-  _checks.check_number("scale", scale, low=0)
-  _checks.check_number("margin", margin, low=0)
+  arguments.check_number("scale", scale, low=0)
+  arguments.check_number("margin", margin, low=0)
   cosines, _, _ = cosines_and_norms(embeddings, weights)
-  is_label = _checks.as_mask(labels, cosines)
+  is_label = _inputs.as_mask(labels, cosines)
   return scale * jnp.where(is_label, cosines - margin, cosines + margin)
 
 
@@ -178,11 +179,11 @@ def dynamic_am_softmax_logits(
     Zhou et al., `Dynamic Margin Softmax Loss for Speaker Verification
     <https://doi.org/10.21437/Interspeech.2020-1106>`_, 2020
   """
-  _checks.check_number("scale", scale, low=0)
-  _checks.check_number("margin", margin, low=0)
-  _checks.check_number("lam", lam, low=1e-6)
+  arguments.check_number("scale", scale, low=0)
+  arguments.check_number("margin", margin, low=0)
+  arguments.check_number("lam", lam, low=1e-6)
   cosines, _, _ = cosines_and_norms(embeddings, weights)
-  is_label = _checks.as_mask(labels, cosines)
+  is_label = _inputs.as_mask(labels, cosines)
   margins = jax.lax.stop_gradient(margin * jnp.exp(1.0 - cosines) / lam)
   return scale * jnp.where(is_label, cosines - margins, cosines)
 
@@ -233,10 +234,10 @@ def arcface_logits(
     Deng et al., `ArcFace: Additive Angular Margin Loss for Deep Face Recognition
     <https://arxiv.org/abs/1801.07698>`_, 2018
   """
-  _checks.check_number("scale", scale, low=0)
-  _checks.check_number("margin", margin, low=0, high=MAX_MARGIN)
+  arguments.check_number("scale", scale, low=0)
+  arguments.check_number("margin", margin, low=0, high=MAX_MARGIN)
   cosines, _, _ = cosines_and_norms(embeddings, weights)
-  is_label = _checks.as_mask(labels, cosines)
+  is_label = _inputs.as_mask(labels, cosines)
   shifted = add_angle(cosines, margin, easy_margin)
   return scale * jnp.where(is_label, shifted, cosines)
 

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks, _math
+from emosynth_jax.losses import _inputs
 from emosynth_jax.losses.classification import cross_entropy
+from emosynth_jax.losses.cosine import matmul
+from emosynth_jax.utils import arguments
 
 
 def center_loss(
@@ -48,17 +50,17 @@ def center_loss(
     Wen et al., `A Discriminative Feature Learning Approach for Deep Face Recognition
     <https://doi.org/10.1007/978-3-319-46478-7_31>`_, 2016
   """
-  _checks.check_number("center_weight", center_weight, low=0)
-  _checks.check_number("center_rate", center_rate, low=0, high=1)
-  logits = _checks.as_logits(logits)
-  embeddings = _checks.as_embeddings(embeddings, logits)
+  arguments.check_number("center_weight", center_weight, low=0)
+  arguments.check_number("center_rate", center_rate, low=0, high=1)
+  logits = _inputs.as_logits(logits)
+  embeddings = _inputs.as_embeddings(embeddings, logits)
   k, d = logits.shape[1], embeddings.shape[1]
-  centers = _checks.as_state("centres", state, (k, d))
-  is_label = _checks.as_mask(labels, logits).astype(embeddings.dtype)
-  offsets = embeddings - jax.lax.stop_gradient(_math.matmul(is_label, centers))
+  centers = _inputs.as_state("centres", state, (k, d))
+  is_label = _inputs.as_mask(labels, logits).astype(embeddings.dtype)
+  offsets = embeddings - jax.lax.stop_gradient(matmul(is_label, centers))
   pull = 0.5 * jnp.sum(jnp.square(offsets), axis=-1)
   count = jnp.sum(is_label, axis=0)[:, None]
-  towards = _math.matmul(is_label.T, offsets) / (1.0 + count)
+  towards = matmul(is_label.T, offsets) / (1.0 + count)
   new_centers = jax.lax.stop_gradient(centers + center_rate * towards)
   losses = cross_entropy(logits, labels) + center_weight * pull
   return losses, new_centers.astype(centers.dtype)

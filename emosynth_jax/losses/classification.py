@@ -1,15 +1,22 @@
-"""Standard classification losses of logits and labels.
+"""Classification losses of logits and labels: the standard ones and the thesis's.
 
-All except `mse` are linear in the labels: the loss of class probabilities y is
-`sum_k y_k loss(k)`.
+All except `mse` and `sce_loss` are linear in the labels: the loss of class
+probabilities y is `sum_k y_k loss(k)`. Their logarithms of probabilities are for other
+losses too.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks, _math
+from emosynth_jax.losses import _inputs
+from emosynth_jax.utils import arguments, errors
+
+# What the thesis's SCE loss may mean, see `sce_loss`.
+SCE_READINGS = ("batch", "box", "example", "intent")
 
 
 def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
@@ -40,9 +47,9 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
     Goodfellow et al., `Deep Learning <https://www.deeplearningbook.org>`_, 2016,
     section 6.2.2
   """
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
-  return -_math.expectation(targets, jax.nn.log_softmax(logits))
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
+  return -expectation(targets, jax.nn.log_softmax(logits))
 
 
 def mse(logits: ArrayLike, labels: ArrayLike) -> Array:
@@ -68,8 +75,8 @@ def mse(logits: ArrayLike, labels: ArrayLike) -> Array:
     Brier, "Verification of Forecasts Expressed in Terms of Probability",
     Monthly Weather Review 78, 1950
   """
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
   errors = jnp.square(targets - jax.nn.softmax(logits))
   return jnp.sum(errors, axis=-1) / jnp.sum(~jnp.isneginf(logits), axis=-1)
 
@@ -99,8 +106,8 @@ def binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
     Goodfellow et al., `Deep Learning <https://www.deeplearningbook.org>`_, 2016,
     section 6.2.2.2
   """
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
   unused = jnp.isneginf(logits) & (targets == 0)
   logits = jnp.where(unused, 0.0, logits)
   terms = targets * jax.nn.log_sigmoid(logits)
@@ -134,13 +141,13 @@ def label_smoothing(
     Szegedy et al., `Rethinking the Inception Architecture for Computer Vision
     <https://arxiv.org/abs/1512.00567>`_, 2015
   """
-  _checks.check_number("smoothing", smoothing, low=0, high=1)
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
+  arguments.check_number("smoothing", smoothing, low=0, high=1)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
   present = (~jnp.isneginf(logits)).astype(logits.dtype)
   uniform = present / jnp.sum(present, axis=-1, keepdims=True)
   smoothed = (1.0 - smoothing) * targets + smoothing * uniform
-  return -_math.expectation(smoothed, _math.log_softmax(logits, smoothed))
+  return -expectation(smoothed, log_softmax(logits, smoothed))
 
 
 def focal(
@@ -175,13 +182,13 @@ def focal(
     Lin et al., `Focal Loss for Dense Object Detection
     <https://arxiv.org/abs/1708.02002>`_, 2017
   """
-  _checks.check_number("gamma", gamma, low=0)
-  _checks.check_number("alpha", alpha, low=0)
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
-  fading = jnp.exp(gamma * _math.log_one_minus_p(logits))
-  log_p = _math.log_softmax(logits, targets)
-  return -alpha * _math.expectation(targets, fading * log_p)
+  arguments.check_number("gamma", gamma, low=0)
+  arguments.check_number("alpha", alpha, low=0)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
+  fading = jnp.exp(gamma * log_one_minus_p(logits))
+  log_p = log_softmax(logits, targets)
+  return -alpha * expectation(targets, fading * log_p)
 
 
 def poly(
@@ -210,9 +217,119 @@ def poly(
     Leng et al., `PolyLoss: A Polynomial Expansion Perspective of Classification Loss
     Functions <https://arxiv.org/abs/2204.12511>`_, 2022
   """
-  _checks.check_number("epsilon", epsilon, low=-1)
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
-  first_term = jnp.exp(_math.log_one_minus_p(logits))
-  log_p = _math.log_softmax(logits, targets)
-  return _math.expectation(targets, epsilon * first_term - log_p)
+  arguments.check_number("epsilon", epsilon, low=-1)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
+  first_term = jnp.exp(log_one_minus_p(logits))
+  log_p = log_softmax(logits, targets)
+  return expectation(targets, epsilon * first_term - log_p)
+
+
+def sce_loss(
+  logits: ArrayLike,
+  labels: ArrayLike,
+  *,
+  reading: str = "batch",
+  ce_weight: float | Array = 0.5,
+  sce_weight: float | Array = 0.5,
+) -> Array:
+  """The thesis's SCE loss (not `symmetric_cross_entropy`, which has the same acronym).
+
+  With `p = softmax(logits)`, targets y and CE the cross-entropy:
+
+    loss_i = ce_weight CE_i + sce_weight stop_gradient(alpha w_i) L_i
+
+    batch:    alpha = mean_i sum_k (y_ik - p_ik)^2, w_i = |(1 - y_i) - p_i|_2, L = CE
+    example:  alpha of each example by itself; near a scaled `focal` of gamma 2
+    intent:   w_i = |(1 - y_i) p_i|_2, 0 for a correct prediction, as the text describes
+    box:      L_i = -sum_k log10 p_ik, over all classes, as the box of figure 4.1
+              prints it; for documentation: its minimum is the uniform distribution
+
+  Equations 4.3-4.6. The printed formula lacks its minus sign and is unbounded below;
+  "batch" is the repaired version. Its w rises as the predictions get better, from 2.83
+  to 3.16 at K = 10, the reverse of what the text says; "intent" does not. The
+  factors carry no gradient: if they did, at K = 2 the product would have the wrong
+  gradient sign below p_y = 0.175.
+
+  Warning: except for "example", alpha is a mean over the batch, so that an example's
+  loss depends on its batch, padding included.
+
+  Args:
+    logits: unnormalized log-probabilities, floating `(N, K)`.
+    labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
+    reading: which of the thesis's statements is meant.
+    ce_weight: the weight of cross-entropy.
+    sce_weight: the weight of the weighted cross-entropy; 0 leaves `ce_weight` CE.
+
+  Returns:
+    The loss of each example, `(N,)`.
+
+  Raises:
+    TypeError, ValueError: as `cross_entropy` does, and for an unknown reading or a
+      negative weight.
+  """
+  errors.check_choice("reading", reading, SCE_READINGS)
+  arguments.check_number("ce_weight", ce_weight, low=0)
+  arguments.check_number("sce_weight", sce_weight, low=0)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
+  ce = cross_entropy(logits, targets)
+
+  # Detached here; so are the factors alpha and w, which are computed from them.
+  y, p = jax.lax.stop_gradient((targets, jax.nn.softmax(logits)))
+  alpha = jnp.sum(jnp.square(y - p), axis=-1)
+  if reading != "example":
+    alpha = jnp.mean(alpha)
+  if reading == "intent":
+    wrong = (1.0 - y) * p
+  else:
+    wrong = 1.0 - y - p
+
+  # A class masked by a logit of -inf is none.
+  wrong = jnp.where(jnp.isneginf(logits), 0.0, wrong)
+  base = ce
+  if reading == "box":
+    log_p = log_softmax(logits, targets)
+    base = -jnp.sum(log_p, axis=-1) / math.log(10)
+
+  return ce_weight * ce + sce_weight * alpha * jnp.linalg.norm(wrong, axis=-1) * base
+
+
+def expectation(targets: Array, values: Array) -> Array:
+  """`sum_k targets_k values_k` `(N,)`, where a class of probability 0 contributes 0.
+
+  A class masked by a logit of -inf has a logarithm of -inf, and 0 * -inf is NaN.
+  """
+  return jnp.sum(jnp.where(targets == 0, 0.0, targets * values), axis=-1)
+
+
+def log_softmax(logits: Array, targets: Array) -> Array:
+  """`log softmax(logits)`, `(N, K)`, with 0 at masked classes that no target names.
+
+  A class is masked by a logit of -inf. The losses weigh its logarithm with a target of
+  0, but 0 * -inf is NaN, in values and in gradients. Where a masked class is the label
+  its logarithm stays -inf: so does the loss not stay finite.
+  """
+  unused = jnp.isneginf(logits) & (targets == 0)
+  return jnp.where(unused, 0.0, jax.nn.log_softmax(logits))
+
+
+def log_one_minus_p(logits: Array) -> Array:
+  """`log(1 - softmax(logits))`, `(N, K)`, exact where the probability rounds to 1.
+
+  Only the largest probability of a row can exceed 1/2. Its complement is the sum of
+  the others, taken as a logsumexp; for the rest `log1p(-p)` loses nothing. Where all
+  others are masked by logits of -inf, it is -1e30 instead of -inf.
+  """
+  top = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
+  rest = jnp.where(top, -jnp.inf, logits)
+  alone = jnp.all(jnp.isneginf(rest), axis=-1, keepdims=True)
+  others = jax.nn.logsumexp(
+    jnp.where(alone, 0.0, rest), axis=-1, keepdims=True
+  ) - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+  others = jnp.where(alone, -1e30, others)
+
+  # The inner `where` keeps the unused branch's infinite slope at p = 1 out of the
+  # gradient.
+  p = jnp.where(top, 0.0, jax.nn.softmax(logits))
+  return jnp.where(top, others, jnp.log1p(-p))

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks, _math
+from emosynth_jax.losses import _inputs
 from emosynth_jax.losses.classification import cross_entropy
+from emosynth_jax.losses.cosine import matmul, unit_and_norm
+from emosynth_jax.utils import arguments
 
 
 def supervised_contrastive(
@@ -51,17 +53,17 @@ def supervised_contrastive(
     Khosla et al., `Supervised Contrastive Learning
     <https://arxiv.org/abs/2004.11362>`_, 2020
   """
-  _checks.check_number("ce_weight", ce_weight, low=0)
-  _checks.check_number("contrastive_weight", contrastive_weight, low=0)
-  _checks.check_number("temperature", temperature, low=1e-3)
-  logits = _checks.as_logits(logits)
-  embeddings = _checks.as_embeddings(embeddings, logits)
-  is_label = _checks.as_mask(labels, logits).astype(embeddings.dtype)
+  arguments.check_number("ce_weight", ce_weight, low=0)
+  arguments.check_number("contrastive_weight", contrastive_weight, low=0)
+  arguments.check_number("temperature", temperature, low=1e-3)
+  logits = _inputs.as_logits(logits)
+  embeddings = _inputs.as_embeddings(embeddings, logits)
+  is_label = _inputs.as_mask(labels, logits).astype(embeddings.dtype)
 
-  unit, _ = _math.unit_and_norm(embeddings, axis=1)
-  similarities = _math.matmul(unit, unit.T) / temperature
+  unit, _ = unit_and_norm(embeddings, axis=1)
+  similarities = matmul(unit, unit.T) / temperature
   itself = jnp.eye(len(unit), dtype=bool)
-  positives = jnp.where(itself, 0.0, _math.matmul(is_label, is_label.T))
+  positives = jnp.where(itself, 0.0, matmul(is_label, is_label.T))
   count = jnp.sum(positives, axis=-1)
   alone = count == 0
 

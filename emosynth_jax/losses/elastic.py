@@ -5,11 +5,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks
+from emosynth_jax.losses import _inputs
 from emosynth_jax.losses._angle import MAX_MARGIN, add_angle
-from emosynth_jax.losses._compose import under_margin
+from emosynth_jax.losses._inputs import under_margin
 from emosynth_jax.losses.classification import cross_entropy
 from emosynth_jax.losses.cosine import cosines_and_norms
+from emosynth_jax.utils import arguments
 
 
 def draw_margins(
@@ -31,7 +32,7 @@ def draw_margins(
     sigma: the standard deviation.
     sort_margins: whether the smaller cosine gets the larger margin.
   """
-  _checks.as_step(step)
+  _inputs.as_step(step)
   key = jax.random.fold_in(jax.random.key(0), jnp.asarray(step).astype(jnp.uint32))
   noise = jax.random.normal(key, label_cosines.shape, jnp.float32)
   if sort_margins:
@@ -51,7 +52,7 @@ def _cosines_labels_margins(
 ) -> tuple[Array, Array, Array]:
   """Cosines `(N, K)`, the labels' mask `(N, K)` and margins `(N, 1)`."""
   cosines, _, _ = cosines_and_norms(embeddings, weights)
-  is_label = _checks.as_mask(labels, cosines)
+  is_label = _inputs.as_mask(labels, cosines)
   of_label = jnp.sum(jnp.where(is_label, cosines, 0.0), axis=-1)
   margins = draw_margins(of_label, step, margin, sigma, sort_margins)
   return cosines, is_label, margins[:, None]
@@ -97,9 +98,9 @@ def elastic_cosface_logits(
     Boutros et al., `ElasticFace: Elastic Margin Loss for Deep Face Recognition
     <https://arxiv.org/abs/2109.09416>`_, 2022
   """
-  _checks.check_number("scale", scale, low=0)
-  _checks.check_number("margin", margin, low=0)
-  _checks.check_number("sigma", sigma, low=0)
+  arguments.check_number("scale", scale, low=0)
+  arguments.check_number("margin", margin, low=0)
+  arguments.check_number("sigma", sigma, low=0)
   cosines, is_label, margins = _cosines_labels_margins(
     embeddings, weights, labels, step, margin, sigma, sort_margins
   )
@@ -145,9 +146,9 @@ def elastic_arcface_logits(
     Boutros et al., `ElasticFace: Elastic Margin Loss for Deep Face Recognition
     <https://arxiv.org/abs/2109.09416>`_, 2022
   """
-  _checks.check_number("scale", scale, low=0)
-  _checks.check_number("margin", margin, low=0, high=MAX_MARGIN)
-  _checks.check_number("sigma", sigma, low=0)
+  arguments.check_number("scale", scale, low=0)
+  arguments.check_number("margin", margin, low=0, high=MAX_MARGIN)
+  arguments.check_number("sigma", sigma, low=0)
   cosines, is_label, margins = _cosines_labels_margins(
     embeddings, weights, labels, step, margin, sigma, sort_margins
   )

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks, _math
+from emosynth_jax.losses import _inputs
+from emosynth_jax.losses.classification import expectation
+from emosynth_jax.utils import arguments
 
 
 def ramp(
@@ -43,9 +45,9 @@ def ramp(
     Wu and Liu, `Robust Truncated Hinge Loss Support Vector Machines
     <https://doi.org/10.1198/016214507000000617>`_, 2007
   """
-  _checks.check_number("ceiling", ceiling, low=0)
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
+  arguments.check_number("ceiling", ceiling, low=0)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
 
   # The largest other logit: the second of the row at its top, the first elsewhere.
   top = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
@@ -53,7 +55,7 @@ def ramp(
   second = jnp.max(jnp.where(top, -jnp.inf, logits), axis=-1, keepdims=True)
   margins = logits - jnp.where(top, second, first)
 
-  return _math.expectation(targets, jnp.clip(1.0 - margins, 0.0, ceiling))
+  return expectation(targets, jnp.clip(1.0 - margins, 0.0, ceiling))
 
 
 def unhinged(logits: ArrayLike, labels: ArrayLike) -> Array:
@@ -84,8 +86,8 @@ def unhinged(logits: ArrayLike, labels: ArrayLike) -> Array:
     van Rooyen et al., `Learning with Symmetric Label Noise: The Importance of Being
     Unhinged <https://arxiv.org/abs/1505.07634>`_, 2015
   """
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
 
   # z_k - mean_{j != k} z_j = K / (K - 1) (z_k - mean_j z_j).
   present = ~jnp.isneginf(logits)
@@ -93,4 +95,4 @@ def unhinged(logits: ArrayLike, labels: ArrayLike) -> Array:
   centered = logits - jnp.mean(logits, axis=-1, keepdims=True, where=present)
   margins = count / jnp.maximum(count - 1, 1) * centered
 
-  return _math.expectation(targets, 1.0 - margins)
+  return expectation(targets, 1.0 - margins)

@@ -6,10 +6,16 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks, _math
-from emosynth_jax.losses._compose import under_margin
-from emosynth_jax.losses.classification import cross_entropy
-from emosynth_jax.losses.cosine import cosines_and_norms
+from emosynth_jax.losses import _inputs
+from emosynth_jax.losses._inputs import under_margin
+from emosynth_jax.losses.classification import (
+  cross_entropy,
+  expectation,
+  log_one_minus_p,
+  log_softmax,
+)
+from emosynth_jax.losses.cosine import cosines_and_norms, matmul
+from emosynth_jax.utils import arguments, errors
 
 
 def _as_costs(name: str, costs: ArrayLike, shape: tuple[int, ...]) -> Array:
@@ -58,15 +64,13 @@ def real_world_weight_cross_entropy(
     Ho and Wookey, `The Real-World-Weight Cross-Entropy Loss Function
     <https://arxiv.org/abs/2001.00570>`_, 2020
   """
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
   k = logits.shape[-1]
   misses = _as_costs("fn_weights", fn_weights, (k,))[None, :] * targets
   alarms = _as_costs("fp_weights", fp_weights, (k, k)) * (1.0 - jnp.eye(k))
-  missed = _math.expectation(misses, _math.log_softmax(logits, targets))
-  false_alarms = _math.expectation(
-    _math.matmul(targets, alarms), _math.log_one_minus_p(logits)
-  )
+  missed = expectation(misses, log_softmax(logits, targets))
+  false_alarms = expectation(matmul(targets, alarms), log_one_minus_p(logits))
   return -missed - false_alarms
 
 
@@ -105,19 +109,19 @@ def dynamically_weighted_balanced(
     Learning and Confidence Calibration of Deep Neural Networks
     <https://doi.org/10.1109/TNNLS.2020.3047335>`_, 2021
   """
-  _checks.check_choice("regularizer", regularizer, ("target", "all"))
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
-  counts = _checks.as_class_counts(class_counts, logits.shape[-1])
+  errors.check_choice("regularizer", regularizer, ("target", "all"))
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
+  counts = _inputs.as_class_counts(class_counts, logits.shape[-1])
   log_weight = jnp.log(jnp.log(jnp.max(counts) / counts) + 1.0)[None, :]
-  log_p = _math.log_softmax(logits, targets)
+  log_p = log_softmax(logits, targets)
   p = jnp.exp(log_p)
   weighted = -jnp.exp((1.0 - p) * log_weight) * log_p
   doubt = p * (1.0 - p)
   if regularizer == "all":
-    return _math.expectation(targets, weighted) + jnp.sum(doubt, axis=-1)
+    return expectation(targets, weighted) + jnp.sum(doubt, axis=-1)
 
-  return _math.expectation(targets, weighted + doubt)
+  return expectation(targets, weighted + doubt)
 
 
 def logit_adjustment(
@@ -152,9 +156,9 @@ def logit_adjustment(
     Menon et al., `Long-Tail Learning via Logit Adjustment
     <https://arxiv.org/abs/2007.07314>`_, 2021
   """
-  _checks.check_number("tau", tau, low=0)
-  logits = _checks.as_logits(logits)
-  counts = _checks.as_class_counts(class_counts, logits.shape[-1])
+  arguments.check_number("tau", tau, low=0)
+  logits = _inputs.as_logits(logits)
+  counts = _inputs.as_class_counts(class_counts, logits.shape[-1])
   log_prior = jnp.log(counts / jnp.sum(counts))[None, :]
   return cross_entropy(logits + tau * log_prior, labels)
 
@@ -229,18 +233,18 @@ def deferred_reweighting(
     Cui et al., `Class-Balanced Loss Based on Effective Number of Samples
     <https://arxiv.org/abs/1901.05555>`_, 2019
   """
-  _checks.check_number("reweight_step", reweight_step, low=0)
-  _checks.check_number("beta", beta, low=0, high=1)
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
-  counts = _checks.as_class_counts(class_counts, logits.shape[-1])
+  arguments.check_number("reweight_step", reweight_step, low=0)
+  arguments.check_number("beta", beta, low=0, high=1)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
+  counts = _inputs.as_class_counts(class_counts, logits.shape[-1])
 
   inverse = 1.0 / _effective_number(counts, beta)
   weights = logits.shape[-1] * inverse / jnp.sum(inverse)
-  weights = jnp.where(_checks.as_step(step) >= reweight_step, weights, 1.0)
+  weights = jnp.where(_inputs.as_step(step) >= reweight_step, weights, 1.0)
 
-  log_p = _math.log_softmax(logits, targets)
-  return -_math.expectation(targets, weights[None, :] * log_p)
+  log_p = log_softmax(logits, targets)
+  return -expectation(targets, weights[None, :] * log_p)
 
 
 def _effective_number(counts: Array, beta: float | Array) -> Array:
@@ -288,11 +292,11 @@ def ldam_logits(
     Cao et al., `Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss
     <https://arxiv.org/abs/1906.07413>`_, 2019
   """
-  _checks.check_number("scale", scale, low=0)
-  _checks.check_number("max_margin", max_margin, low=0)
+  arguments.check_number("scale", scale, low=0)
+  arguments.check_number("max_margin", max_margin, low=0)
   cosines, _, _ = cosines_and_norms(embeddings, weights)
-  is_label = _checks.as_mask(labels, cosines)
-  counts = _checks.as_class_counts(class_counts, cosines.shape[-1])
+  is_label = _inputs.as_mask(labels, cosines)
+  counts = _inputs.as_class_counts(class_counts, cosines.shape[-1])
   margins = max_margin * (jnp.min(counts) / counts)[None, :] ** 0.25
   return scale * jnp.where(is_label, cosines - margins, cosines)
 

@@ -21,9 +21,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks
-from emosynth_jax.losses._compose import under_margin
+from emosynth_jax.losses import _inputs
+from emosynth_jax.losses._inputs import under_margin
 from emosynth_jax.losses.classification import cross_entropy
+from emosynth_jax.utils import arguments, errors
 
 # The margin's upper bound and the constant under its logarithm, of both statements.
 MAX_MARGIN = 4.0
@@ -130,12 +131,12 @@ def mam_softmax_logits(
       another shape, or a negative kappa.
   """
   if not callable(margin_fn):
-    _checks.check_choice("margin_fn", margin_fn, MARGIN_FNS)
+    errors.check_choice("margin_fn", margin_fn, MARGIN_FNS)
     margin_fn = MARGIN_FNS[margin_fn]
 
-  _checks.check_number("kappa", kappa, low=0)
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
+  arguments.check_number("kappa", kappa, low=0)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
   margins = jnp.asarray(margin_fn(logits))
   if margins.shape != logits.shape[:1]:
     raise ValueError(
@@ -175,11 +176,11 @@ def mam_softmax_class_count_logits(
   Raises:
     TypeError, ValueError: as `cross_entropy` does, and for counts of another shape.
   """
-  _checks.check_number("kappa", kappa, low=0)
-  _checks.check_number("count_power", count_power, low=0)
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
-  counts = _checks.as_class_counts(class_counts, logits.shape[-1])
+  arguments.check_number("kappa", kappa, low=0)
+  arguments.check_number("count_power", count_power, low=0)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
+  counts = _inputs.as_class_counts(class_counts, logits.shape[-1])
   rarity = (jnp.max(counts) / counts) ** count_power
   margins = kappa * rarity[None, :] * centered_max(logits)[:, None]
   return logits - jnp.clip(margins, 0.0, MAX_MARGIN) * targets
@@ -218,11 +219,11 @@ def mam_softmax_class_ema_logits(
   Raises:
     TypeError, ValueError: as `cross_entropy` does, and for a state of another shape.
   """
-  _checks.check_number("kappa", kappa, low=0)
-  _checks.check_number("decay", decay, low=0, high=1)
-  logits = _checks.as_logits(logits)
-  state = _checks.as_state("margins", state, logits.shape[1:])
-  is_label = _checks.as_mask(labels, logits)
+  arguments.check_number("kappa", kappa, low=0)
+  arguments.check_number("decay", decay, low=0, high=1)
+  logits = _inputs.as_logits(logits)
+  state = _inputs.as_state("margins", state, logits.shape[1:])
+  is_label = _inputs.as_mask(labels, logits)
   tops = jnp.max(_centered(logits), axis=-1)[:, None]
   of_class = _clipped_log(
     jnp.max(jnp.where(is_label, tops, -jnp.inf), axis=0) + EPSILON

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks
-from emosynth_jax.losses._compose import under_margin
+from emosynth_jax.losses import _inputs
+from emosynth_jax.losses._inputs import under_margin
 from emosynth_jax.losses.classification import cross_entropy
 from emosynth_jax.losses.cosine import cosines_and_norms
+from emosynth_jax.utils import arguments
 
 
 def _multiple_angle(cosines: Array, margin: int) -> Array:
@@ -44,12 +45,12 @@ def _annealed_psi(
   lam_decay: float | Array,
 ) -> Array:
   """`(lam c + psi) / (1 + lam)` at the label, c elsewhere; lam falls with the step."""
-  margin = _checks.as_integer("margin", margin, low=1)
-  _checks.check_number("lam_min", lam_min, low=0)
-  _checks.check_number("lam_max", lam_max, low=0)
-  _checks.check_number("lam_decay", lam_decay, low=0)
-  is_label = _checks.as_mask(labels, cosines)
-  lam = jnp.maximum(lam_min, lam_max / (1.0 + lam_decay * _checks.as_step(step)))
+  margin = arguments.as_integer("margin", margin, low=1)
+  arguments.check_number("lam_min", lam_min, low=0)
+  arguments.check_number("lam_max", lam_max, low=0)
+  arguments.check_number("lam_decay", lam_decay, low=0)
+  is_label = _inputs.as_mask(labels, cosines)
+  lam = jnp.maximum(lam_min, lam_max / (1.0 + lam_decay * _inputs.as_step(step)))
   blended = (lam * cosines + _multiple_angle(cosines, margin)) / (1.0 + lam)
   return jnp.where(is_label, blended, cosines)
 

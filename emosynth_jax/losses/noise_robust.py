@@ -4,8 +4,14 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks, _math
-from emosynth_jax.losses.classification import cross_entropy
+from emosynth_jax.losses import _inputs
+from emosynth_jax.losses.classification import (
+  cross_entropy,
+  expectation,
+  log_one_minus_p,
+  log_softmax,
+)
+from emosynth_jax.utils import arguments, errors
 
 # Replaces log 0 in reverse cross-entropy: log 1e-4.
 LOG_ZERO = -9.210340371976182
@@ -32,10 +38,10 @@ def mean_absolute_error(logits: ArrayLike, labels: ArrayLike) -> Array:
     Ghosh et al., `Robust Loss Functions under Label Noise for Deep Neural Networks
     <https://arxiv.org/abs/1712.09482>`_, 2017
   """
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
   # The complement of a probability near 1 is exact as a logarithm.
-  return _math.expectation(targets, jnp.exp(_math.log_one_minus_p(logits)))
+  return expectation(targets, jnp.exp(log_one_minus_p(logits)))
 
 
 def reverse_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
@@ -82,11 +88,11 @@ def normalized_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
     Ma et al., `Normalized Loss Functions for Deep Learning with Noisy Labels
     <https://arxiv.org/abs/2006.13554>`_, 2020
   """
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
-  log_p = _math.log_softmax(logits, targets)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
+  log_p = log_softmax(logits, targets)
   total = jnp.minimum(jnp.sum(log_p, axis=-1), -1e-12)
-  return _math.expectation(targets, log_p) / total
+  return expectation(targets, log_p) / total
 
 
 _ACTIVE = {"ce": cross_entropy, "nce": normalized_cross_entropy}
@@ -126,10 +132,10 @@ def active_passive(
     Ma et al., `Normalized Loss Functions for Deep Learning with Noisy Labels
     <https://arxiv.org/abs/2006.13554>`_, 2020
   """
-  _checks.check_choice("active", active, _ACTIVE)
-  _checks.check_choice("passive", passive, _PASSIVE)
-  _checks.check_number("active_weight", active_weight, low=0)
-  _checks.check_number("passive_weight", passive_weight, low=0)
+  errors.check_choice("active", active, _ACTIVE)
+  errors.check_choice("passive", passive, _PASSIVE)
+  arguments.check_number("active_weight", active_weight, low=0)
+  arguments.check_number("passive_weight", passive_weight, low=0)
   return active_weight * _ACTIVE[active](logits, labels) + passive_weight * _PASSIVE[
     passive
   ](logits, labels)
@@ -165,8 +171,8 @@ def symmetric_cross_entropy(
     Wang et al., `Symmetric Cross Entropy for Robust Learning with Noisy Labels
     <https://arxiv.org/abs/1908.06112>`_, 2019
   """
-  _checks.check_number("forward_weight", forward_weight, low=0)
-  _checks.check_number("reverse_weight", reverse_weight, low=0)
+  arguments.check_number("forward_weight", forward_weight, low=0)
+  arguments.check_number("reverse_weight", reverse_weight, low=0)
   forward = cross_entropy(logits, labels)
   return forward_weight * forward + reverse_weight * reverse_cross_entropy(
     logits, labels
@@ -205,10 +211,10 @@ def generalized_cross_entropy(
     Zhang and Sabuncu, `Generalized Cross Entropy Loss for Training Deep Neural
     Networks with Noisy Labels <https://arxiv.org/abs/1805.07836>`_, 2018
   """
-  _checks.check_number("q", q, low=0, high=1)
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
-  return _math.expectation(targets, _box_cox(_math.log_softmax(logits, targets), q))
+  arguments.check_number("q", q, low=0, high=1)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
+  return expectation(targets, _box_cox(log_softmax(logits, targets), q))
 
 
 def truncated_generalized_cross_entropy(
@@ -242,11 +248,11 @@ def truncated_generalized_cross_entropy(
     Zhang and Sabuncu, `Generalized Cross Entropy Loss for Training Deep Neural
     Networks with Noisy Labels <https://arxiv.org/abs/1805.07836>`_, 2018
   """
-  _checks.check_number("q", q, low=0, high=1)
-  _checks.check_number("threshold", threshold, low=0, high=1)
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
-  log_p = _math.log_softmax(logits, targets)
+  arguments.check_number("q", q, low=0, high=1)
+  arguments.check_number("threshold", threshold, low=0, high=1)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
+  log_p = log_softmax(logits, targets)
   log_threshold = jnp.log(jnp.asarray(threshold, log_p.dtype))
   log_p = jnp.where(log_p <= log_threshold, log_threshold, log_p)
-  return _math.expectation(targets, _box_cox(log_p, q))
+  return expectation(targets, _box_cox(log_p, q))

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks
+from emosynth_jax.losses import _inputs
 from emosynth_jax.losses.classification import cross_entropy
+from emosynth_jax.utils import arguments
 
 
 def mixed_cross_entropy(
@@ -42,11 +43,11 @@ def mixed_cross_entropy(
     Li and Lu, `Mixed Cross Entropy Loss for Neural Machine Translation
     <https://arxiv.org/abs/2106.15880>`_, 2021
   """
-  _checks.check_number("total_steps", total_steps, low=1)
-  _checks.check_number("max_mix", max_mix, low=0, high=1)
-  logits = _checks.as_logits(logits)
-  targets = _checks.as_targets(labels, logits)
-  share = max_mix * jnp.minimum(_checks.as_step(step) / total_steps, 1.0)
+  arguments.check_number("total_steps", total_steps, low=1)
+  arguments.check_number("max_mix", max_mix, low=0, high=1)
+  logits = _inputs.as_logits(logits)
+  targets = _inputs.as_targets(labels, logits)
+  share = max_mix * jnp.minimum(_inputs.as_step(step) / total_steps, 1.0)
   predicted = jnp.argmax(logits, axis=-1)
   return (1.0 - share) * cross_entropy(logits, targets) + share * cross_entropy(
     logits, jax.nn.one_hot(predicted, logits.shape[-1], dtype=logits.dtype)
@@ -72,9 +73,9 @@ def sample_ratio(
     Han et al., `Co-teaching: Robust Training of Deep Neural Networks with Extremely
     Noisy Labels <https://arxiv.org/abs/1804.06872>`_, 2018
   """
-  _checks.check_number("noise_rate", noise_rate, low=0, high=1)
-  _checks.check_number("warmup_steps", warmup_steps, low=1)
-  return 1.0 - noise_rate * jnp.minimum(_checks.as_step(step) / warmup_steps, 1.0)
+  arguments.check_number("noise_rate", noise_rate, low=0, high=1)
+  arguments.check_number("warmup_steps", warmup_steps, low=1)
+  return 1.0 - noise_rate * jnp.minimum(_inputs.as_step(step) / warmup_steps, 1.0)
 
 
 def small_loss_cross_entropy(

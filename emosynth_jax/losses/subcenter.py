@@ -4,18 +4,19 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.losses import _checks
+from emosynth_jax.losses import _inputs
 from emosynth_jax.losses._angle import MAX_MARGIN, add_angle
-from emosynth_jax.losses._compose import under_margin
+from emosynth_jax.losses._inputs import under_margin
 from emosynth_jax.losses.classification import cross_entropy
 from emosynth_jax.losses.cosine import cosines_and_norms
+from emosynth_jax.utils import arguments
 
 
 def _nearest_cosines(
   embeddings: ArrayLike, weights: ArrayLike, sub_centers: int
 ) -> Array:
   """The largest cosine of each class `(N, K)`, over its C columns of `(D, K C)`."""
-  sub_centers = _checks.as_integer("sub_centers", sub_centers, low=1)
+  sub_centers = arguments.as_integer("sub_centers", sub_centers, low=1)
   cosines, _, _ = cosines_and_norms(embeddings, weights)
   num_classes, remainder = divmod(cosines.shape[1], sub_centers)
   if remainder or num_classes < 2:
@@ -45,7 +46,7 @@ def subcenter_cosine_logits(
   Returns:
     Logits `(N, K)`.
   """
-  _checks.check_number("scale", scale, low=0)
+  arguments.check_number("scale", scale, low=0)
   return scale * _nearest_cosines(embeddings, weights, sub_centers)
 
 
@@ -85,10 +86,10 @@ def subcenter_arcface_logits(
     Deng et al., `Sub-center ArcFace: Boosting Face Recognition by Large-scale Noisy Web
     Faces <https://doi.org/10.1007/978-3-030-58621-8_43>`_, 2020
   """
-  _checks.check_number("scale", scale, low=0)
-  _checks.check_number("margin", margin, low=0, high=MAX_MARGIN)
+  arguments.check_number("scale", scale, low=0)
+  arguments.check_number("margin", margin, low=0, high=MAX_MARGIN)
   cosines = _nearest_cosines(embeddings, weights, sub_centers)
-  is_label = _checks.as_mask(labels, cosines)
+  is_label = _inputs.as_mask(labels, cosines)
   return scale * jnp.where(is_label, add_angle(cosines, margin), cosines)
 
 

@@ -233,16 +233,10 @@ def plot_reliability(
   )
   top.set_ylabel("accuracy (%)")
   top.set_ylim(0, 100)
-  figure.suptitle(plotting.wrap_title(title, 5.2), fontsize=11, parse_math=False)
+  lines = [plotting.wrap_title(title, 5.2)] if title else []
+  lines.append(f"expected calibration error {error:.2f} %")
+  figure.suptitle("\n".join(lines), fontsize=11, parse_math=False)
   top.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
-  top.text(
-    0.97,
-    0.04,
-    f"expected calibration error {error:.2f} %",
-    transform=top.transAxes,
-    ha="right",
-    bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.9},
-  )
   bottom.bar(left, share, color=_PALE_BLUE, **bars)
   bottom.set_ylabel("examples (%)")
   bottom.set_xlabel("confidence (%)")

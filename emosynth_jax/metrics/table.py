@@ -23,6 +23,25 @@ def describe_split(name: str, official_split: str) -> str:
   return f"{name} ({text})" if text else name
 
 
+def format_report(
+  summaries: Mapping[str, Mapping[str, Any]],
+  protocol: Mapping[str, Any],
+  of_split: Mapping[str, Mapping[str, Any]],
+) -> str:
+  """Formats the evaluation of a run: its protocol once, then a table for each split.
+
+  Args:
+    summaries: by split, from `classification.summarize`.
+    protocol: what all splits share, label to value.
+    of_split: by split, what belongs to it alone, as its official name.
+
+  Returns:
+    Lines that end in a newline.
+  """
+  tables = [format_table(summaries[name], of_split[name]) for name in summaries]
+  return "\n\n".join([_align(list(protocol.items())) + "\n", *tables])
+
+
 def format_table(
   summary: Mapping[str, Any], protocol: Mapping[str, Any] | None = None
 ) -> str:

@@ -15,9 +15,9 @@ from emosynth_jax.models.fer_vgg import FerVGG
 from emosynth_jax.models.mobilenet_v2 import MobileNetV2
 from emosynth_jax.models.resnet import ResNet18, ResNet50
 from emosynth_jax.models.vgg import VGG19
-from emosynth_jax.utils.nearest import did_you_mean
+from emosynth_jax.utils.nearest import or_known
 
-MODELS: dict[str, Any] = {
+MODELS: dict[str, type[nn.Module]] = {
   "all_cnn": AllCNN,
   "densenet121": DenseNet121,
   "efficientnet_b0": EfficientNetB0,
@@ -72,15 +72,11 @@ def build_model(
     ValueError: if the name or an argument is unknown; the message lists those known.
   """
   if not callable(name) and name not in MODELS:
-    raise ValueError(
-      f"model: expected one of {sorted(MODELS)}, got {name!r}"
-      f"{did_you_mean(str(name), MODELS)}"
-    )
+    raise ValueError(f"unknown model {name!r}{or_known(str(name), sorted(MODELS))}")
   network = name if callable(name) else MODELS[name]
   title = network.__name__ if callable(name) else name
 
-  parameters = inspect.signature(network).parameters
-  accepted = set(parameters)
+  accepted = set(inspect.signature(network).parameters)
   if "num_classes" not in accepted:
     raise ValueError(
       f"model {title}: expected the argument num_classes, the number of its outputs; "
@@ -94,16 +90,10 @@ def build_model(
   for argument in arguments:
     if argument not in known:
       raise ValueError(
-        f"model {title}: expected arguments {known}, got {argument!r}; a config "
-        f"selects another network by a variant, as in --config=FILE.py:{title}"
-        f"{did_you_mean(argument, known)}"
+        f"model {title} takes no argument {argument!r}"
+        f"{or_known(argument, known)}. A config selects another network by a variant, "
+        f"as --config=FILE.py:{title}"
       )
-
-  # A flag has the type of the setting that it replaces: EmoSynthNet's width is a float.
-  for argument, value in arguments.items():
-    wants_integer = parameters[argument].annotation in (int, "int")
-    if wants_integer and isinstance(value, float) and value.is_integer():
-      arguments[argument] = int(value)
 
   return network(num_classes=num_classes, **arguments)
 
@@ -122,7 +112,7 @@ def defaults_of(name: str | Callable[..., nn.Module]) -> dict[str, Any]:
     ValueError: if the name is unknown; the message lists those known.
   """
   if not callable(name) and name not in MODELS:
-    raise ValueError(f"model: expected one of {sorted(MODELS)}, got {name!r}")
+    raise ValueError(f"unknown model {name!r}{or_known(str(name), sorted(MODELS))}")
   network = name if callable(name) else MODELS[name]
   return {
     parameter.name: parameter.default

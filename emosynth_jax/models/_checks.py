@@ -1,45 +1,36 @@
 """Argument checks of the comparison networks."""
 
-from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
+
+from emosynth_jax.utils import errors
 
 STEMS = ("small", "imagenet")
 
 
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-  """Checks that a value is one of `choices`."""
-  if value not in choices:
-    raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {value!r}")
-
-
 def check_network(
-  images: jax.Array,
-  *,
-  width: float,
-  fractions: Mapping[str, float],
-  stem: str = "small",
-  least_side: int = 1,
+  network: Any, images: jax.Array, *fractions: str, least_side: int = 1
 ) -> None:
-  """Checks the arguments and the images' shape.
+  """Checks a network's arguments and the images' shape.
 
   Args:
-    images: the network's input.
-    width: factor on the number of channels.
-    fractions: arguments that have to be in [0, 1), by name.
-    stem: one of `STEMS`.
+    network: the module; its `width` has to be above 0 and its `stem`, if it has one,
+      one of `STEMS`.
+    images: its input.
+    *fractions: names of its arguments that have to be in [0, 1).
     least_side: the smallest side of an image.
 
   Raises:
     ValueError: naming the argument, what was expected and what was given.
   """
-  if not width > 0:
-    raise ValueError(f"width: expected more than 0, got {width}")
-  for name, value in fractions.items():
-    if not 0 <= value < 1:
-      raise ValueError(f"{name}: expected [0, 1), got {value}")
+  if not network.width > 0:
+    raise ValueError(f"width: expected more than 0, got {network.width}")
+  for name in fractions:
+    if not 0 <= getattr(network, name) < 1:
+      raise ValueError(f"{name}: expected [0, 1), got {getattr(network, name)}")
 
-  check_choice("stem", stem, STEMS)
+  errors.check_choice("stem", getattr(network, "stem", "small"), STEMS)
   if images.ndim != 4 or min(images.shape[1:3]) < least_side:
     raise ValueError(
       "images: expected (N, height, width, channels) with sides of at least "

@@ -71,15 +71,7 @@ class AllCNN(nn.Module):
     Raises:
       ValueError: if an argument is out of its range or the images' shape does not fit.
     """
-    check_network(
-      images,
-      width=self.width,
-      fractions={
-        "input_dropout_rate": self.input_dropout_rate,
-        "dropout_rate": self.dropout_rate,
-      },
-      least_side=9,
-    )
+    check_network(self, images, "input_dropout_rate", "dropout_rate", least_side=9)
     x = jnp.asarray(images, self.dtype)
     x = nn.Dropout(self.input_dropout_rate, deterministic=not train)(x)
     out = {}

@@ -83,13 +83,8 @@ class DenseNet121(nn.Module):
     Raises:
       ValueError: if an argument is out of its range or the images' shape does not fit.
     """
-    check_network(
-      images,
-      width=self.width,
-      fractions={"drop_rate": self.drop_rate, "norm_momentum": self.norm_momentum},
-      stem=self.stem,
-      least_side=8 if self.stem == "small" else 29,
-    )
+    least_side = 8 if self.stem == "small" else 29
+    check_network(self, images, "drop_rate", "norm_momentum", least_side=least_side)
     conv, norm = layers_of(self, train=train)
     growth = max(1, round(_GROWTH * self.width))
     x = jnp.asarray(images, self.dtype)

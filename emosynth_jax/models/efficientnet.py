@@ -85,16 +85,7 @@ class EfficientNetB0(nn.Module):
     Raises:
       ValueError: if an argument is out of its range or the images' shape does not fit.
     """
-    check_network(
-      images,
-      width=self.width,
-      fractions={
-        "dropout_rate": self.dropout_rate,
-        "drop_path_rate": self.drop_path_rate,
-        "norm_momentum": self.norm_momentum,
-      },
-      stem=self.stem,
-    )
+    check_network(self, images, "dropout_rate", "drop_path_rate", "norm_momentum")
     conv, norm = layers_of(self, train=train)
     x, out = apply_stages(
       STAGES,

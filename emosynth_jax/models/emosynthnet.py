@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from emosynth_jax.models import _checks
 from emosynth_jax.models.ops import layers
-from emosynth_jax.models.ops.transposed import upsample_nearest
+from emosynth_jax.models.ops.unit_stride import upsample_nearest
+from emosynth_jax.utils import errors
 
 Array = jax.Array
 
@@ -196,10 +196,10 @@ class EmoSynthNet(nn.Module):
       if not 0 <= getattr(self, name) < 1:
         raise ValueError(f"{name}: expected [0, 1), got {getattr(self, name)}")
 
-    _checks.check_choice("norm_order", self.norm_order, NORM_ORDERS)
-    _checks.check_choice("side_input", self.side_input, SIDE_INPUTS)
-    _checks.check_choice("skip", self.skip, SKIPS)
-    _checks.check_choice("synthesis", self.synthesis, SYNTHESES)
+    errors.check_choice("norm_order", self.norm_order, NORM_ORDERS)
+    errors.check_choice("side_input", self.side_input, SIDE_INPUTS)
+    errors.check_choice("skip", self.skip, SKIPS)
+    errors.check_choice("synthesis", self.synthesis, SYNTHESES)
     _check_images(images)
     images = jnp.asarray(images, self.dtype)
     side_length = images.shape[1] // 16 + 2

@@ -60,15 +60,7 @@ class FerVGG(nn.Module):
     Raises:
       ValueError: if a number is out of its range or the images' shape does not fit.
     """
-    check_network(
-      images,
-      width=self.width,
-      fractions={
-        "dropout_rate": self.dropout_rate,
-        "norm_momentum": self.norm_momentum,
-      },
-      least_side=16,
-    )
+    check_network(self, images, "dropout_rate", "norm_momentum", least_side=16)
     if not self.dense_features or min(self.dense_features) < 1:
       raise ValueError(
         f"dense_features: expected sizes of at least 1, got {self.dense_features}"

@@ -94,12 +94,7 @@ class ResNet(nn.Module):
     Raises:
       ValueError: if an argument is out of its range or the images' shape does not fit.
     """
-    check_network(
-      images,
-      width=self.width,
-      fractions={"norm_momentum": self.norm_momentum},
-      stem=self.stem,
-    )
+    check_network(self, images, "norm_momentum")
     conv, norm = layers_of(self, train=train)
     features = [max(1, round(f * self.width)) for f in _FEATURES]
     x = jnp.asarray(images, self.dtype)

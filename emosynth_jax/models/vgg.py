@@ -77,16 +77,7 @@ class VGG19(nn.Module):
     Raises:
       ValueError: if an argument is out of its range or the images' shape does not fit.
     """
-    check_network(
-      images,
-      width=self.width,
-      fractions={
-        "dropout_rate": self.dropout_rate,
-        "norm_momentum": self.norm_momentum,
-      },
-      stem=self.stem,
-      least_side=32,
-    )
+    check_network(self, images, "dropout_rate", "norm_momentum", least_side=32)
     conv, norm = layers_of(self, train=train)
     x = jnp.asarray(images, self.dtype)
     out = {}

@@ -56,9 +56,9 @@ def describe_own(error: BaseException) -> str:
   )
 
 
-def reason_of(error: BaseException) -> str:
-  """An error's first line, shortened."""
-  return (str(error).strip().splitlines() or [repr(error)])[0][:200]
+def reason_of(error: BaseException, length: int = 200) -> str:
+  """An error's first line, shortened to a length."""
+  return (str(error).strip().splitlines() or [repr(error)])[0][:length]
 
 
 def leave(code: int) -> NoReturn:

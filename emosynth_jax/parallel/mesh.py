@@ -6,7 +6,8 @@ random keys (by position in the batch) and sums over the whole batch.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -202,3 +203,26 @@ def whole(array: jax.Array) -> np.ndarray:
     if not array.is_fully_replicated:
       return np.asarray(multihost_utils.process_allgather(array, tiled=True))
   return np.asarray(array)
+
+
+def on_mesh(
+  placement: Placement | None, function: Callable[..., Any]
+) -> Callable[..., Any]:
+  """Makes the number of devices that share a batch known to a function's CPU forms.
+
+  Args:
+    placement: of the batch; None for a single device.
+    function: to be compiled.
+
+  Returns:
+    The function, traced with the mesh around it.
+  """
+  if placement is None:
+    return function
+
+  @functools.wraps(function)
+  def traced(*arguments, **keywords):
+    with jax.sharding.use_abstract_mesh(placement.mesh.abstract_mesh):
+      return function(*arguments, **keywords)
+
+  return traced

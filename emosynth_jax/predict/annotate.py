@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from emosynth_jax.utils import errors, files, output_files
+from emosynth_jax.utils import errors, files
 
 _SURE = (28, 126, 60)
 _UNSURE = (96, 96, 96)
@@ -150,7 +150,7 @@ class Writer:
     # The old suffix stays part of the name, to distinguish a.jpg from a.png.
     path = self._folder / frame.name
     # Room for the suffix, a number, and the name while it is incomplete.
-    name, number = output_files.shorten(path.name, reserve=len(suffix) + 12), 1
+    name, number = files.shorten(path.name, reserve=len(suffix) + 12), 1
     path = path.with_name(name + suffix)
     # Some file systems are case-insensitive.
     while str(path).casefold() in self._taken or self._is_input(path):

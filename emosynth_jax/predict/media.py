@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from emosynth_jax.data.images import decoding
 from emosynth_jax.predict import image_input, sources, video
 from emosynth_jax.predict.frame import Frame
+from emosynth_jax.utils import files
 
 
 def read_all(
@@ -91,8 +92,9 @@ def _read_image(source: sources.Source, every: int, max_frames: int) -> Iterator
     video_path = path
     if kind == "stdin":
       file = stack.enter_context(tempfile.NamedTemporaryFile())
-      file.write(content)
-      file.flush()
+      with files.writing(file.name):
+        file.write(content)
+        file.flush()
       video_path = file.name
     frames = video.read_file(
       pathlib.Path(video_path), name, every=every, max_frames=max_frames

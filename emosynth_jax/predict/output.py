@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from absl import logging
 
 from emosynth_jax.predict import sources
-from emosynth_jax.utils import csv_rows, output_files
+from emosynth_jax.utils import csv_rows, files
 
 FORMATS = ("jsonl", "csv")
 _COLUMNS = (
@@ -127,7 +127,7 @@ def check_output(output: str, inputs: Sequence[str]) -> None:
     ValueError: if it is one of the inputs, or named like an image or a video.
     OSError: if it is a folder, or its folder does not exist.
   """
-  output_files.check_output(output, "--output")
+  files.check_output(output, "--output")
   path = pathlib.Path(os.path.realpath(output))
   # The content of a folder is not known yet.
   if path.suffix.lower() in sources.IMAGE_SUFFIXES | sources.VIDEO_SUFFIXES:
@@ -159,19 +159,19 @@ def open_lines(output: str | None) -> Iterator[TextIO]:
   if output is None:
     if isinstance(sys.stdout, io.TextIOWrapper):
       sys.stdout.reconfigure(**_TEXT)
-    with output_files.naming("standard output"):
+    with files.writing("standard output"):
       yield sys.stdout
     return
 
   path = pathlib.Path(os.path.realpath(output))
   if path.exists() and not path.is_file():
-    with output_files.naming(path), open(path, "w", **_TEXT) as file:
+    with files.writing(path), open(path, "w", **_TEXT) as file:
       yield file
     return
 
   partial = _partial(path)
   try:
-    with output_files.naming(path), open(partial, "w", **_TEXT) as file:
+    with files.writing(path), open(partial, "w", **_TEXT) as file:
       yield file
   except BaseException:
     if partial.exists() and partial.stat().st_size:
@@ -184,4 +184,4 @@ def open_lines(output: str | None) -> Iterator[TextIO]:
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:
-  return path.with_name(output_files.shorten(path.name, reserve=8) + ".partial")
+  return path.with_name(files.shorten(path.name, reserve=8) + ".partial")

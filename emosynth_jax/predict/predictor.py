@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 from scipy import special
@@ -140,9 +140,24 @@ class Predictor:
       "array_order": array_order,
     }
 
+  def __repr__(self) -> str:
+    """Names the network and what is done about faces."""
+    return f"Predictor({self.network}, faces={self._arguments['faces']!r})"
+
   def __reduce__(self) -> Any:
     # The network itself, so that another process needs no file.
     return functools.partial(type(self), self.network, **self._arguments), ()
+
+  @overload
+  def __call__(self, picture: str | os.PathLike | bytes) -> list[Prediction]: ...
+
+  @overload
+  def __call__(
+    self, picture: list[Any] | tuple[Any, ...]
+  ) -> list[list[Prediction]]: ...
+
+  @overload
+  def __call__(self, picture: Picture) -> list[Any]: ...
 
   def __call__(self, picture: Picture) -> list[Any]:
     """Predicts the expressions in an image, or in several.
@@ -166,6 +181,16 @@ class Predictor:
     if image_input.is_one(picture):
       return self.predict([picture])[0]
     return self.predict(picture)
+
+  @overload
+  def predict(
+    self, pictures: Iterable[Picture], *, return_exceptions: Literal[False] = False
+  ) -> list[list[Prediction]]: ...
+
+  @overload
+  def predict(
+    self, pictures: Iterable[Picture], *, return_exceptions: bool
+  ) -> list[list[Prediction] | Exception]: ...
 
   def predict(
     self, pictures: Iterable[Picture], *, return_exceptions: bool = False

@@ -80,7 +80,10 @@ def describe(
   Returns:
     Lines.
   """
-  lines = [", ".join(f"{number} {name}" for name, number in counts.items())]
+  lines = [
+    f"{_count(counts['pictures'], 'image')}, {_count(counts['faces'], 'face')}, "
+    f"{counts['uncertain']} uncertain, {counts['unreadable']} unreadable"
+  ]
   passed = [
     f"{number} {suffix}" for suffix, number in passed_over.most_common() if number
   ]
@@ -88,7 +91,8 @@ def describe(
     lines.append(f"skipped in folders: {', '.join(passed)}")
   if timing.shrunk:
     lines.append(
-      f"shrunk more than fourfold for detection: {timing.shrunk} images, in which "
+      "shrunk more than fourfold for detection: "
+      f"{_count(timing.shrunk, 'image')}, in which "
       f"faces of less than about {timing.smallest_face:.0f} pixels may be missed; a "
       "larger --max_side finds them"
     )
@@ -101,8 +105,8 @@ def describe(
       each = 1000 * timing.classification / timing.faces
       fill = timing.faces / (timing.batches * batch_size)
       speed.append(
-        f"classification {each:.1f} ms/face in batches of {batch_size}, {fill:.0%} "
-        "filled"
+        f"classification {each:.1f} ms/face in batches of {batch_size}, "
+        f"{100 * fill:.0f} % filled"
       )
     lines.append(", ".join(speed))
 
@@ -111,3 +115,7 @@ def describe(
     f"shape {timing.loading:.1f} s. images/s includes decoding, not drawing"
   )
   return "\n".join(lines)
+
+
+def _count(number: int, name: str) -> str:
+  return f"{number:,} {name}{'s' * (number != 1)}"

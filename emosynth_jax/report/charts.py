@@ -39,7 +39,6 @@ def curves(
   best_epoch: int | None = None,
   log: bool = False,
   steps: bool = False,
-  height: float = 220.0,
 ) -> markupsafe.Markup | None:
   """Line chart over the epochs; with few points each is a dot.
 
@@ -49,7 +48,6 @@ def curves(
     best_epoch: marked by a line, if given.
     log: whether the values, all positive, are on a logarithmic scale.
     steps: whether a value holds for its whole epoch.
-    height: of the chart.
 
   Returns:
     The chart; None if no value is finite.
@@ -66,18 +64,17 @@ def curves(
     y_ticks = svg.ticks(min(values), max(values))
     limits = (y_ticks[0], y_ticks[-1])
 
-  pad = 0.5 if steps else 0.0
   x_ticks = [t for t in svg.ticks(first, last, 6, whole=True) if first <= t <= last]
   chart = svg.frame(
     description,
-    x=(first - pad, last + pad) if last > first else (first - 1, last + 1),
+    # The same for steps and points, so that charts side by side share their axis.
+    x=(first - 0.5, last + 0.5),
     y=limits,
     x_ticks=x_ticks,
     y_ticks=y_ticks,
     x_label="epoch",
-    height=height,
     log_y=log,
-    format_tick=_power if log else "{:g}".format,
+    format_tick=_power if log else None,
   )
   if best_epoch is not None:
     x, bottom, top = chart.x(best_epoch), chart.y(limits[0]), chart.y(limits[1])
@@ -145,10 +142,24 @@ def reliability(
   return svg.markup(chart.svg)
 
 
-def confidences(calibration: Mapping[str, Any], description: str) -> markupsafe.Markup:
-  """Histogram of confidence: share of examples in each bin."""
-  left, width, _, _, share = plots.occupied_bins(calibration)
-  y_ticks = svg.ticks(0, share.max(), 3)
+def confidences(
+  calibrations: Sequence[tuple[str, Mapping[str, Any]]],
+  description: str,
+  *,
+  height: float = 130.0,
+) -> markupsafe.Markup:
+  """Histogram of confidence: share of examples in each bin.
+
+  Args:
+    calibrations: as `reliability` takes them; bars for one network, steps for several.
+    description: alternative text.
+    height: of the chart.
+
+  Returns:
+    The chart, with the axis of `reliability`.
+  """
+  found = [(style, plots.occupied_bins(each)) for style, each in calibrations]
+  y_ticks = svg.ticks(0, max(bins[-1].max() for _, bins in found), 3)
   chart = svg.frame(
     description,
     x=(0, 100),
@@ -156,9 +167,21 @@ def confidences(calibration: Mapping[str, Any], description: str) -> markupsafe.
     x_ticks=[0, 20, 40, 60, 80, 100],
     y_ticks=y_ticks,
     x_label="confidence (%)",
-    height=130.0,
+    height=height,
   )
-  _add_bars(chart, left, width, share)
+  for style, (left, width, _, _, share) in found:
+    if len(found) == 1:
+      _add_bars(chart, left, width, share)
+      continue
+    points: list[tuple[float, float]] = []
+    for start, wide, high in zip(left, width, share, strict=True):
+      if not points or points[-1][0] < start - 1e-9:
+        # An empty bin before this one, or the first.
+        points += [(points[-1][0] if points else start, 0.0), (start, 0.0)]
+      points += [(start, high), (start + wide, high)]
+    points.append((points[-1][0], 0.0))
+    path = svg.line([(chart.x(x), chart.y(y)) for x, y in points])
+    svg.add(chart.svg, "path", class_=f"line {style}", d=path)
   return svg.markup(chart.svg)
 
 
@@ -182,9 +205,10 @@ def embedding(
   """
   low, high = points.min(axis=0), points.max(axis=0)
   scale = (_SIDE - 20) / max(float((high - low).max()), 1e-9)
-  # One scale for both axes, and y upwards.
-  places = (points - (low + high) / 2) * [scale, -scale] + _SIDE / 2
-  whole = svg.new(_SIDE, _SIDE, description)
+  # One scale for both axes, y upwards, and no higher than the points need.
+  height = max(float((high - low)[1]) * scale + 20, _SIDE / 3)
+  places = (points - (low + high) / 2) * [scale, -scale] + [_SIDE / 2, height / 2]
+  whole = svg.new(_SIDE, height, description)
   definitions = svg.add(whole, "defs")
   svg.add(definitions, "path", id="embedding-all", d=svg.dots(places))
   of_class = [svg.dots(places[labels == k]) for k in range(len(class_names))]
@@ -192,7 +216,7 @@ def embedding(
     svg.add(whole, "path", class_=f"points s{k % COLOURS}", d=path)
 
   if len(class_names) <= COLOURS:
-    for k, (x, y) in _name_places(places, labels, len(class_names)):
+    for k, (x, y) in _name_places(places, labels, len(class_names), height):
       svg.add(
         whole,
         "text",
@@ -205,7 +229,7 @@ def embedding(
 
   panels = []
   for k, name in enumerate(class_names):
-    panel = svg.new(_SIDE, _SIDE, f"{name} among all classes")
+    panel = svg.new(_SIDE, height, f"{name} among all classes")
     svg.add(panel, "use", class_="points faint", href="#embedding-all")
     svg.add(panel, "path", class_=f"points large s{k % COLOURS}", d=of_class[k])
     panels.append(svg.markup(panel))
@@ -258,7 +282,7 @@ def _power(tick: float) -> str:
 
 
 def _name_places(
-  places: np.ndarray, labels: np.ndarray, num_classes: int
+  places: np.ndarray, labels: np.ndarray, num_classes: int, height: float
 ) -> list[tuple[int, tuple[float, float]]]:
   """Positions of the class names: at their medians, moved down on collision."""
   medians = [
@@ -272,6 +296,6 @@ def _name_places(
     near = [b for _, (a, b) in found if abs(a - x) < 70]
     while any(abs(b - y) < _LINE for b in near):
       y = max(b for b in near if abs(b - y) < _LINE) + _LINE
-    found.append((k, (float(x), min(float(y), _SIDE - 6))))
+    found.append((k, (float(x), min(float(y), height - 6))))
 
   return found

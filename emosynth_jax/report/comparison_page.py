@@ -78,15 +78,25 @@ def build(
     "curves": curves(arms),
     "confusions": [tables.confusion(summary) for summary in summaries],
     "classes": class_rows(arms, split),
-    "reliability": charts.reliability(
-      [(_style(i), s["calibration"]) for i, s in enumerate(summaries)],
-      "Reliability diagram of each config, seeds pooled",
-    )
-    if several
-    else None,
+    **(_calibration([summary["calibration"] for summary in summaries])),
   }
 
   return render.render("comparison.html", context)
+
+
+def _calibration(calibrations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  """The charts of the calibration of each arm, one above the other."""
+  styled = [(_style(i), each) for i, each in enumerate(calibrations)]
+  return {
+    "reliability": charts.reliability(
+      styled, "Reliability diagram of each config, seeds pooled"
+    ),
+    "confidences": charts.confidences(
+      styled,
+      "Fraction of images by confidence of each config, seeds pooled",
+      height=330.0,
+    ),
+  }
 
 
 def pooled(arm: Arm, split: str) -> dict[str, Any]:
@@ -144,7 +154,6 @@ def curves(arms: Sequence[Arm]) -> list[tuple[str, Any]]:
       f"{title} by epoch of {labels}",
       log=log,
       steps=key == "learning_rate",
-      height=150.0 if key == "learning_rate" else 220.0,
     )
     if chart is not None:
       found.append((title, chart))
@@ -288,5 +297,5 @@ def _sections(several: bool, paired: bool) -> list[tuple[str, str]]:
     ("training", "Training"),
     ("confusion", "Confusion"),
     ("classes", "Classes"),
-    *([("calibration", "Calibration")] if several else []),
+    ("calibration", "Calibration"),
   ]

@@ -11,7 +11,7 @@ from emosynth_jax.report import (
   run_files,
   run_page,
 )
-from emosynth_jax.utils import files, output_files
+from emosynth_jax.utils import files
 from emosynth_jax.workdir import provenance
 
 # Flags without effect for several runs, for which no network is run, with defaults.
@@ -42,7 +42,7 @@ def write_page(given: Any) -> pathlib.Path:
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
   if given.output:
-    output_files.check_output(given.output, "--output")
+    files.check_output(given.output, "--output")
   workdirs = run_files.expand_workdirs(given.workdir)
   if given.paired and len(workdirs) != 2:
     raise ValueError(f"--paired: expected two runs, got {len(workdirs)}")

@@ -1,5 +1,6 @@
 """Reads the files of a workdir for a report."""
 
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -7,8 +8,8 @@ from typing import Any, NamedTuple
 
 from emosynth_jax.config import defaults, renamed
 from emosynth_jax.utils import files
-from emosynth_jax.utils.json_files import read_json
-from emosynth_jax.workdir import metric_writer
+from emosynth_jax.utils.json_files import check_fields, read_json
+from emosynth_jax.workdir import metric_writer, report_fields
 
 # Fields of a current report; one that lacks some was written by earlier code.
 _REPORT_KEYS = (
@@ -26,22 +27,6 @@ _REPORT_KEYS = (
   "splits",
 )
 
-# Fields of an audit, and of each of its splits, that a report shows.
-_AUDIT_KEYS = (
-  "splits",
-  "pairs",
-  "config",
-  "label_conflicts",
-  "unreadable_files",
-  "audited_by",
-)
-_AUDITED_KEYS = (
-  "num_images",
-  "class_counts",
-  "blank_images",
-  "images_with_near_duplicate",
-)
-
 
 class RunFiles(NamedTuple):
   """A finished run, as read from its files.
@@ -50,9 +35,9 @@ class RunFiles(NamedTuple):
     workdir: the run's folder.
     report: report.json; settings added since the run have their defaults, which keep
       its behavior.
-    records: metrics.jsonl, one dictionary an epoch.
+    records: metrics.jsonl, one dictionary an epoch; some may be missing.
     seconds: wall-clock time of the epochs, from timing.jsonl; None without it.
-    data: data.json, see `fingerprints.fingerprint`; None without it.
+    data: data.json, see `run_data.fingerprint`; None without it.
   """
 
   workdir: pathlib.Path
@@ -66,6 +51,11 @@ class RunFiles(NamedTuple):
     """The split of the headline: the last, not used for selection if possible."""
     return list(self.report["splits"])[-1]
 
+  @property
+  def missing_epochs(self) -> str:
+    """The epochs without a record, as `metric_writer.missing_epochs` lists them."""
+    return metric_writer.missing_epochs(self.records, self.report["epochs_trained"])
+
 
 def read_run(workdir: str | os.PathLike) -> RunFiles:
   """Reads the files of an evaluated run.
@@ -77,38 +67,42 @@ def read_run(workdir: str | os.PathLike) -> RunFiles:
     The run.
 
   Raises:
-    FileNotFoundError: if there is no report.json or no metrics.jsonl.
+    FileNotFoundError: if there is no report.json.
     ValueError: if a file is damaged, or the report was written by earlier code.
   """
   workdir = pathlib.Path(workdir)
   report = _read_json(
     workdir / "report.json",
-    "expected the workdir of an evaluated run. Finish its training, or evaluate it "
-    "with emosynth_jax.main and the run's --config and --workdir and --mode=eval",
+    "expected the workdir of an evaluated run. Finish its training, or evaluate it by "
+    f"python -m emosynth_jax.main --mode=eval --workdir={workdir}",
   )
   if missing := [key for key in _REPORT_KEYS if key not in report]:
     raise ValueError(
       f"{workdir / 'report.json'} was written by an earlier version, without "
       f"{', '.join(missing)}: evaluate the run again, with --mode=eval"
     )
-  if not report["splits"]:
-    raise ValueError(f"{workdir / 'report.json'} is damaged (it has no split)")
+  report_fields.check_report(report, f"{workdir / 'report.json'} is damaged")
 
   default = files.to_jsonable(defaults.get_default_config().to_dict())
   report["config"] = _with_defaults(report["config"], default)
-  records = metric_writer.read_records(workdir / "metrics.jsonl")
+  records = metric_writer.read_epochs(workdir / "metrics.jsonl")
   timing = workdir / "timing.jsonl"
   lines = metric_writer.read_records(timing) if timing.exists() else []
+  for number, line in enumerate(lines, start=1):
+    if not math.isfinite(line.get("seconds", math.nan)):
+      raise ValueError(f"{timing}, line {number} is damaged (seconds: not a number)")
 
   # The epochs of an interrupted run were timed in parts, some of which are missing.
   whole = len(lines) == len(records) and len(report["trained_by"]) <= 1
+  if metric_writer.missing_epochs(records, report["epochs_trained"]):
+    whole = False
   data = workdir / "data.json"
   return RunFiles(
     workdir=workdir,
     report=report,
     records=records,
     seconds=sum(line["seconds"] for line in lines) if whole else None,
-    data=_read_json(data, "") if data.exists() else None,
+    data=_read_json(data, "", {"*": dict}) if data.exists() else None,
   )
 
 
@@ -130,7 +124,7 @@ def expand_workdirs(workdirs: Sequence[str | os.PathLike]) -> list[pathlib.Path]
     if not (workdir / "seeds.json").exists():
       found.append(workdir)
       continue
-    for seed in _read_json(workdir / "seeds.json", "", ("workdirs",))["workdirs"]:
+    for seed in _read_json(workdir / "seeds.json", "", {"workdirs": [str]})["workdirs"]:
       # The path as given to the command, or beside seeds.json, which may have been
       # moved.
       places = [pathlib.Path(seed), workdir / pathlib.Path(seed).name]
@@ -172,9 +166,7 @@ def read_audit(folder: str | os.PathLike, run: RunFiles) -> dict[str, Any]:
       f"{path}: the audit could not load the data set: {audit['refused']}"
     )
 
-  _check_keys(path, audit, _AUDIT_KEYS)
-  for split in audit["splits"].values():
-    _check_keys(path, split, _AUDITED_KEYS)
+  report_fields.check_audit(audit, f"{path} is damaged")
   for name, summary in run.report["splits"].items():
     counts = audit["splits"].get(name, {}).get("class_counts")
     own = {label: row["support"] for label, row in summary["per_class"].items()}
@@ -202,20 +194,13 @@ def _with_defaults(
 
 
 def _read_json(
-  path: pathlib.Path, hint: str, needed: Sequence[str] = ()
+  path: pathlib.Path, hint: str, fields: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
   if not path.is_file():
     raise FileNotFoundError(f"{path} is missing: {hint}")
   content = renamed.with_new_names(read_json(path))
-  _check_keys(path, content, needed)
+  check_fields(content, f"{path} is damaged", fields or {})
   return content
-
-
-def _check_keys(
-  path: pathlib.Path, content: Mapping[str, Any], needed: Sequence[str]
-) -> None:
-  if missing := [key for key in needed if key not in content]:
-    raise ValueError(f"{path} is damaged (missing {', '.join(missing)})")
 
 
 def _listed(counts: Mapping[str, int] | None) -> str:

@@ -92,6 +92,7 @@ def build(
     "settings": sorted(defaults.flatten(config).items()),
     "curves": training_curves(run),
     **_epochs(run),
+    "votes": _votes(run),
     **_splits(run),
     "absent": summary["absent_classes"],
     "class_names": summary["class_names"],
@@ -168,9 +169,7 @@ def training_curves(run: RunFiles) -> list[tuple[str, Any]]:
     found.append((title, chart))
 
   positive = bool(rate.values) and min(rate.values) > 0
-  chart = charts.curves(
-    [rate], "Learning rate by epoch", log=positive, steps=True, height=150.0
-  )
+  chart = charts.curves([rate], "Learning rate by epoch", log=positive, steps=True)
   found.append(("Learning rate", chart))
   return [(title, chart) for title, chart in found if chart is not None]
 
@@ -189,7 +188,18 @@ def _epochs(run: RunFiles) -> dict[str, Any]:
       return f"{record[key]:.2e}"
     return render.figure(record[key], key.partition("/")[2])
 
+  by_epoch = {record["epoch"]: record for record in run.records}
+  selected, last = run.report["best_epoch"], max(by_epoch, default=0)
+  shown = [epoch for epoch in dict.fromkeys((selected, last)) if epoch in by_epoch]
   return {
+    "selected_epochs": [
+      (f"selected, {epoch}" if epoch == selected else f"last, {epoch}")
+      for epoch in shown
+    ],
+    "selected_values": [
+      (label, [cell(by_epoch[epoch], key) for epoch in shown])
+      for label, key in columns.items()
+    ],
     "epoch_labels": list(columns),
     "epochs": [
       {
@@ -201,6 +211,28 @@ def _epochs(run: RunFiles) -> dict[str, Any]:
   }
 
 
+def _votes(run: RunFiles) -> list[tuple[str, list[str]]]:
+  """Metrics under the raters' votes, a row each: label and text by split."""
+  splits = [summary.get("votes") for summary in run.report["splits"].values()]
+  if not any(splits):
+    return []
+  rows = (
+    ("expected accuracy", "expected_accuracy", render.percent),
+    ("highest possible", "highest_expected_accuracy", render.percent),
+    ("agreement of two raters", "rater_agreement", render.percent),
+    ("KL divergence from the votes", "kl_divergence", render.decimal),
+    ("votes", "num_votes", render.count),
+  )
+
+  def cell(votes, key, form):
+    value = (votes or {}).get(key)
+    return "\u2013" if value is None else form(value)
+
+  return [
+    (label, [cell(votes, key, form) for votes in splits]) for label, key, form in rows
+  ]
+
+
 def _calibration(calibration: Mapping[str, Any]) -> dict[str, Any]:
   """The charts of the calibration, and their numbers."""
   return {
@@ -208,7 +240,9 @@ def _calibration(calibration: Mapping[str, Any]) -> dict[str, Any]:
       [("s1", calibration)],
       "Reliability diagram; the values are in the table below",
     ),
-    "confidences": charts.confidences(calibration, "Fraction of images by confidence"),
+    "confidences": charts.confidences(
+      [("s1", calibration)], "Fraction of images by confidence"
+    ),
     "bins": tables.bins(calibration),
   }
 

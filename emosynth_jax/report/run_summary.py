@@ -75,6 +75,9 @@ def protocol(run: RunFiles) -> list[tuple[str, str]]:
     ("Initialization", started or "random"),
   ]
 
+  if noise := report.get("label_noise"):
+    rows.insert(2, ("Label noise", noise))
+
   # Reports of earlier runs do not include the form.
   if counts := report.get("pixel_forms", {}).get(name):
     rows.insert(2, ("Pixel form", pixel_form.describe_counts(counts)))
@@ -140,12 +143,21 @@ def caveats(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
       f"of {config.num_epochs} epochs."
     )
 
+  if run.missing_epochs:
+    found.append(
+      f"metrics.jsonl has no record of epochs {run.missing_epochs}: curves and the "
+      "values by epoch omit them."
+    )
+
   found += _caveats_of_origin(run)
   if config.data.limit:
     found.append(
       f"Each split was limited to {_count(config.data.limit)} images: these are not "
       "results on the whole data set."
     )
+
+  if noise := report.get("label_noise"):
+    found.append(f"Labels of the training split were changed: {noise}.")
 
   found.append(ONE_SEED)
   duplicated = _near_duplicates_elsewhere(run, audit)
@@ -180,7 +192,7 @@ def not_run(
   """
   summary = run.report["splits"][run.reported_split]
   workdir = run.workdir
-  again = "The run's command with --mode=eval"
+  again = f"python -m emosynth_jax.main --mode=eval --workdir={workdir}"
   rows = [("Other seeds", "The run's command with --seeds=0,1,2")]
   if "deduplicated" not in summary:
     rows.append(

@@ -43,7 +43,7 @@ def map_checks(run: RunFiles, variables_crc32: int | None = None) -> dict[str, A
         found["left_out"].append(f"{file} is {reason}: skipped.")
       else:
         found[name] = table(record)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
       raise ValueError(
         f"{path} is damaged ({type(error).__name__}: {error})"
       ) from error

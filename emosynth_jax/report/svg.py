@@ -67,7 +67,7 @@ def frame(
   y_ticks: Sequence[float],
   x_label: str = "",
   height: float = 220.0,
-  format_tick: Callable[[float], str] = lambda tick: f"{tick:g}",
+  format_tick: Callable[[float], str] | None = None,
   log_y: bool = False,
 ) -> Frame:
   """A chart with horizontal lines at the ticks of y and none of x.
@@ -80,13 +80,14 @@ def frame(
     y_ticks: where lines are drawn, with their values to the left.
     x_label: below the values.
     height: of the chart.
-    format_tick: of y's values.
+    format_tick: of y's values; None for as many decimals as one of them needs.
     log_y: whether y is on a logarithmic scale.
 
   Returns:
     The chart.
   """
   svg = new(WIDTH, height, description)
+  format_tick = format_tick or same_decimals(y_ticks)
   bottom = height - _BOTTOM
 
   def scale_y(value):
@@ -132,6 +133,12 @@ def ticks(
     low, high
   )
   return [float(tick) for tick in found]
+
+
+def same_decimals(values: Sequence[float]) -> Callable[[float], str]:
+  """A format with as many decimals for all values as one of them needs."""
+  decimals = max((len(f"{v:g}".partition(".")[2]) for v in values), default=0)
+  return f"{{:.{decimals}f}}".format
 
 
 def line(points: Sequence[tuple[float, float]]) -> str:

@@ -11,7 +11,7 @@ from emosynth_jax.report import charts
 from emosynth_jax.utils import files, plotting
 
 # The ends of the scale of a confusion matrix, on paper and on a dark screen.
-_SCALES = {"l": ((255, 255, 255), (0, 76, 122)), "d": ((24, 27, 31), (124, 196, 240))}
+_SCALES = {"l": ((255, 255, 255), (0, 76, 122)), "d": ((30, 33, 41), (124, 196, 240))}
 
 
 def confusion(summary: Mapping[str, Any]) -> list[dict[str, Any]]:

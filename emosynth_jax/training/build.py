@@ -12,7 +12,8 @@ import ml_collections
 import optax
 
 from emosynth_jax import data, losses, models
-from emosynth_jax.config.types import check_types
+from emosynth_jax.config.types import as_typed
+from emosynth_jax.data import label_noise
 from emosynth_jax.data.augmentation import augment
 from emosynth_jax.models import network_inputs
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
@@ -60,12 +61,10 @@ def build_experiment(
     ValueError: for an unknown name or argument; the message lists the known ones. Or
       for equalization of images of several channels.
   """
-  model_arguments = dict(config.model)
-  model_arguments["dtype"] = jnp.dtype(model_arguments["dtype"])
-  loss, loss_arguments = resolve_loss(config)
-
+  loss, loss_arguments = resolve_loss(config.loss)
   network = resolve_model(config.model.name)
-  _check_types(config, network, loss)
+  model_arguments = _model_arguments(config, network, loss)
+  model_arguments["dtype"] = jnp.dtype(model_arguments["dtype"])
 
   # A sub-center loss has several columns of the last layer for each class.
   num_outputs = num_classes * loss_arguments.get("sub_centers", 1)
@@ -109,10 +108,12 @@ def build_experiment(
   )
 
 
-def _check_types(config: ml_collections.ConfigDict, network: Any, loss: Any) -> None:
-  """Checks the types of a network's and a loss's arguments."""
-  check_types("config.model", config.model, models.defaults_of(network))
-  check_types("config.loss", config.loss, losses.defaults_of(loss))
+def _model_arguments(
+  config: ml_collections.ConfigDict, network: Any, loss: Any
+) -> dict[str, Any]:
+  """A network's arguments, their types and those of the loss's checked."""
+  as_typed("config.loss", config.loss, losses.defaults_of(loss))
+  return as_typed("config.model", config.model, models.defaults_of(network))
 
 
 def check_parts(config: ml_collections.ConfigDict) -> None:
@@ -122,18 +123,20 @@ def check_parts(config: ml_collections.ConfigDict) -> None:
     config: a checked config.
 
   Raises:
-    ValueError: for an unknown name or argument of a network, a loss or a data set.
+    ValueError: for an unknown name or argument of a network, a loss or a data set, or
+      label noise that makes no sense.
     FileNotFoundError: if the user's own code is missing.
   """
-  arguments = dict(config.model)
-  name = arguments.pop("name")
-  network = resolve_model(name)
-  loss, loss_arguments = resolve_loss(config)
-  _check_types(config, network, loss)
+  network = resolve_model(config.model.name)
+  loss, loss_arguments = resolve_loss(config.loss)
+  arguments = _model_arguments(config, network, loss)
+  del arguments["name"]
   models.build_model(network, num_classes=2, **arguments)
   losses.get_evaluation_logits(loss, **loss_arguments)
   losses.init_state(loss, num_classes=2, dim=2)
   data.check_options(config.data.name, config.data.options)
+  noise = config.data.label_noise
+  label_noise.check_settings(rate=noise.rate, confusion=noise.confusion)
 
 
 def check_start(config: ml_collections.ConfigDict) -> None:

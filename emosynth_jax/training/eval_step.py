@@ -16,8 +16,7 @@ from emosynth_jax.data import device_feed
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.metrics import batch_invariance, classification
 from emosynth_jax.models.network_inputs import network_inputs
-from emosynth_jax.models.ops.platforms import on_mesh
-from emosynth_jax.parallel.mesh import Placement
+from emosynth_jax.parallel.mesh import Placement, on_mesh
 from emosynth_jax.training import build, test_time_augmentation
 from emosynth_jax.training.state import TrainState
 
@@ -179,16 +178,12 @@ def build_evaluate(
   """
   statistics = functools.partial(
     evaluate_images,
-    model=experiment.model,
-    evaluation_logits=experiment.evaluation_logits,
-    preprocess=experiment.preprocess,
-    num_classes=len(class_names),
+    **_arguments(experiment, class_names, augment),
     batch_size=batch_size,
     batch_sharding=None if placement is None else placement.batch,
-    augment=None if augment == "none" else test_time_augmentation.VIEWS[augment],
   )
   program = jax.jit(
-    on_mesh(None if placement is None else placement.mesh, statistics),
+    on_mesh(placement, statistics),
     out_shardings=None if placement is None else placement.replicate,
   )
 
@@ -197,6 +192,19 @@ def build_evaluate(
     return classification.summarize(jax.device_get(batches), class_names)
 
   return evaluate
+
+
+def _arguments(
+  experiment: build.Experiment, class_names: tuple[str, ...], augment: str
+) -> dict[str, Any]:
+  """What `evaluate_batch` takes besides arrays."""
+  return {
+    "model": experiment.model,
+    "evaluation_logits": experiment.evaluation_logits,
+    "preprocess": experiment.preprocess,
+    "num_classes": len(class_names),
+    "augment": None if augment == "none" else test_time_augmentation.VIEWS[augment],
+  }
 
 
 def build_evaluation(
@@ -229,15 +237,10 @@ def build_evaluation(
     placement=placement,
   )
   statistics_of_batch = functools.partial(
-    evaluate_batch,
-    model=experiment.model,
-    evaluation_logits=experiment.evaluation_logits,
-    preprocess=experiment.preprocess,
-    num_classes=len(class_names),
-    augment=None if augment == "none" else test_time_augmentation.VIEWS[augment],
+    evaluate_batch, **_arguments(experiment, class_names, augment)
   )
   one_batch = jax.jit(
-    on_mesh(placement.mesh, statistics_of_batch), out_shardings=placement.replicate
+    on_mesh(placement, statistics_of_batch), out_shardings=placement.replicate
   )
 
   def streamed(dataset: Dataset, state: TrainState) -> dict[str, Any]:
@@ -338,6 +341,6 @@ def _logits_program(
     preprocess=experiment.preprocess,
   )
   return jax.jit(
-    on_mesh(placement.mesh if placement and is_split else None, logits),
+    on_mesh(placement if is_split else None, logits),
     out_shardings=None if placement is None else placement.replicate,
   )

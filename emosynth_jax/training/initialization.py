@@ -16,11 +16,11 @@ from absl import logging
 
 from emosynth_jax.data import class_names as spellings
 from emosynth_jax.data import fingerprints
-from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.models import from_torch
 from emosynth_jax.models.normalized_inputs import NormalizedInputs
 from emosynth_jax.training import build
 from emosynth_jax.training.finite import check_finite
+from emosynth_jax.training.programs import Programs
 from emosynth_jax.training.state import TrainState, copy_for_ema
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
@@ -256,19 +256,19 @@ def _check_best(
 def restore_or_create(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  experiment: build.Experiment,
+  programs: Programs,
   checkpoints: Checkpoints,
-  training: Dataset,
 ) -> TrainState:
   """The state to start from; best checkpoints of later steps are removed.
 
   Raises:
     CheckpointError: if the last checkpoints are damaged, or the best one is.
   """
+  experiment, training = programs.experiment, programs.data.datasets["train"]
   shapes = build.state_shapes(experiment)
   state = checkpoints.restore("last", shapes)
   if state is not None:
-    steps_per_epoch = len(training) // config.batch_size
+    steps_per_epoch = programs.steps_per_epoch
     # A run that was stopped before an epoch's validation comes to its best one again.
     is_validated = int(state.step) < (int(state.epoch) + 1) * steps_per_epoch
     checkpoints.rewind(int(state.step) if is_validated else int(state.step) - 1)

@@ -2,27 +2,26 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 
 from emosynth_jax import losses
 from emosynth_jax.utils import own_code
 
 
 def resolve_loss(
-  config: ml_collections.ConfigDict,
+  settings: Mapping[str, Any],
 ) -> tuple[str | Callable[..., Any], dict[str, Any]]:
-  """Looks up a config's loss, as a name or, for the user's own, as a function.
+  """Looks up a loss, as a name or, for the user's own, as a function.
 
   Args:
-    config: a config with `loss.name`, its hyperparameters, and `loss.margin_fn` where
-      the loss takes one. The last may be the user's function of logits; its own
-      hyperparameters then stand beside it.
+    settings: as `config.loss`: the loss's name under "name", its hyperparameters, and
+      "margin_fn" where it takes one. The last may be the user's function of logits; its
+      own hyperparameters then stand beside it.
 
   Returns:
     What `losses.get_loss` takes.
@@ -30,7 +29,7 @@ def resolve_loss(
   Raises:
     FileNotFoundError, ValueError: for own code that can't be loaded, or is no loss.
   """
-  arguments = dict(config.loss)
+  arguments = dict(settings)
   name = arguments.pop("name")
   first, *others = str(name).split("+")
   # Of two parts the first is a margin, which returns logits.
@@ -126,14 +125,7 @@ def _bind_margin(
   if not inspect.isfunction(formula):
     raise ValueError(f"{name}: expected a function, got {type(formula).__name__}")
 
-  parameters = inspect.signature(formula).parameters
-  own = [k for k, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
-  if len(parameters) - len(own) != 1:
-    raise ValueError(
-      f"{name}: expected a function of logits (N, K), with its hyperparameters after a "
-      f"*; got {name.rpartition(':')[2]}{inspect.signature(formula)}"
-    )
-
+  own = margin_hyperparameters(formula, name)
   of_loss = losses.hyperparameters(losses.get_loss(loss))
   if both := sorted(set(own) & set(of_loss)):
     raise ValueError(
@@ -142,9 +134,50 @@ def _bind_margin(
 
   bound = {key: arguments[key] for key in own if key in arguments}
   others = {key: value for key, value in arguments.items() if key not in bound}
-  return others | {
-    "margin_fn": functools.partial(own_code.guard(formula, name), **bound)
-  }
+  guarded = own_code.guard(formula, name)
+
+  def margin_fn(logits: jax.Array) -> Any:
+    margins = guarded(logits, **bound)
+    if jnp.shape(margins) != logits.shape[:1]:
+      raise ValueError(
+        f"{name}: expected one margin for each example, of shape {logits.shape[:1]} "
+        f"for logits of shape {logits.shape}, got shape {jnp.shape(margins)}"
+      )
+    return margins
+
+  return others | {"margin_fn": margin_fn}
+
+
+def margin_hyperparameters(formula: Callable[..., Any], name: str) -> dict[str, Any]:
+  """The hyperparameters of a margin formula and their defaults.
+
+  Args:
+    formula: a function of logits; further parameters with a default, or keyword-only,
+      are its hyperparameters.
+    name: its name in the settings, for messages.
+
+  Returns:
+    Name to default; `inspect.Parameter.empty` for one that must be given.
+
+  Raises:
+    ValueError: for a function of anything else.
+  """
+  parameters = list(inspect.signature(formula).parameters.values())
+  logits, own = parameters[:1], parameters[1:]
+  keyword_only = inspect.Parameter.KEYWORD_ONLY
+  by_name = (keyword_only, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+  is_margin = len(logits) == 1 and all(
+    each.kind in by_name
+    and (each.kind is keyword_only or each.default is not each.empty)
+    for each in own
+  )
+  if not is_margin or logits[0].kind is keyword_only:
+    raise ValueError(
+      f"{name}: expected a function of logits (N, K), its hyperparameters with a "
+      f"default or after a *; got {name.rpartition(':')[2]}{inspect.signature(formula)}"
+    )
+
+  return {each.name: each.default for each in own}
 
 
 def resolve_model(name: str) -> str | Callable[..., nn.Module]:

@@ -1,6 +1,6 @@
 """Compiled programs of a run, bound to its data and devices."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import ml_collections
 
 from emosynth_jax.data import device_feed, run_data
-from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel.mesh import Placement
 from emosynth_jax.training import build, optimizers, streaming
 from emosynth_jax.training.eval_step import build_evaluation
@@ -24,6 +23,7 @@ class Programs(NamedTuple):
   """Programs of the training loop.
 
   Attributes:
+    data: the run's splits and their fingerprint.
     experiment: the run's functions.
     schedule: of the learning rate, or None.
     placement: the devices, and where arrays lie on them.
@@ -34,6 +34,7 @@ class Programs(NamedTuple):
     chunk: number of steps per call.
   """
 
+  data: run_data.RunData
   experiment: build.Experiment
   schedule: Callable[[jax.Array], jax.Array] | None
   placement: Placement
@@ -50,23 +51,24 @@ class Programs(NamedTuple):
 
 def build_programs(
   config: ml_collections.ConfigDict,
-  datasets: Mapping[str, Dataset],
   placement: Placement,
+  load: Callable[[Placement], run_data.RunData],
 ) -> Programs:
-  """Builds the programs; each is compiled at its first call.
+  """Loads a run's data and builds its programs; each is compiled at its first call.
 
   Args:
     config: a checked config.
-    datasets: "train" and "validation", as `run_data.load_run` leaves them.
     placement: the run's.
+    load: loads the data as `run_data.load_run` does, "train" and "validation" at least.
 
   Returns:
     The programs.
 
   Raises:
-    ValueError: for settings that do not match the data or the devices.
+    ValueError: for settings that do not match the data or the devices, and as `load`.
   """
-  training, validation = datasets["train"], datasets["validation"]
+  data = load(placement)
+  training, validation = data.datasets["train"], data.datasets["validation"]
   if config.batch_size > len(training):
     raise ValueError(
       f"config.batch_size: expected at most the {len(training)} training images, got "
@@ -123,6 +125,7 @@ def build_programs(
     experiment, config, placement, class_names=training.class_names
   )
   return Programs(
+    data=data,
     experiment=experiment,
     schedule=schedule,
     placement=placement,

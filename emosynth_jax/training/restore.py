@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -15,7 +15,8 @@ from emosynth_jax.training.finite import check_finite
 from emosynth_jax.training.state import TrainState
 from emosynth_jax.workdir import own_parts
 from emosynth_jax.workdir import record as run_record
-from emosynth_jax.workdir.checkpoints import Checkpoints
+from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
+from emosynth_jax.workdir.metric_writer import digest_of
 
 
 class BestCheckpoint(NamedTuple):
@@ -83,6 +84,40 @@ def load_best(
     )
   check_finite(state.evaluation_variables, f"the best checkpoint of {workdir}")
   return BestCheckpoint(experiment, state, datasets)
+
+
+def count_epochs(
+  workdir: str | os.PathLike,
+  best: BestCheckpoint,
+  records: Sequence[Mapping[str, Any]],
+) -> int:
+  """Number of epochs that a run has finished, also where records are missing.
+
+  The last checkpoint knows it; it is read if metrics.jsonl is not as it was then.
+
+  Args:
+    workdir: the run's folder.
+    best: its best checkpoint.
+    records: of `metric_writer.read_epochs`.
+
+  Returns:
+    The number.
+  """
+  workdir = pathlib.Path(workdir)
+  known = max([int(best.state.best_epoch), *(record["epoch"] for record in records)])
+  if not (workdir / "checkpoints" / "last").is_dir():
+    return known
+
+  checkpoints = Checkpoints(workdir, keep=1, read_only=True)
+  try:
+    if checkpoints.newest_records() == digest_of(workdir / "metrics.jsonl"):
+      return known
+    last = checkpoints.restore("last", build.state_shapes(best.experiment))
+  except CheckpointError:
+    return known
+  finally:
+    checkpoints.close()
+  return known if last is None else max(known, int(last.epoch))
 
 
 class Network(NamedTuple):

@@ -1,6 +1,5 @@
 """The first lines of a training: what is trained, on what and where."""
 
-import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from collections.abc import Mapping
 import jax
 import ml_collections
 from absl import logging
+from clu import parameter_overview
 
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel import distributed
@@ -28,15 +28,19 @@ def log_start(
   logging.info("data: %s, data directory %s", config.data.name, config.data.data_dir)
 
 
-def log_run(
-  config: ml_collections.ConfigDict, run: Programs, datasets: Mapping[str, Dataset]
-) -> None:
-  """Logs the sizes of network, data and training."""
+def log_run(config: ml_collections.ConfigDict, run: Programs) -> None:
+  """Logs the sizes of network, data and training.
+
+  The table of all parameters is for log.txt; the screen has their number.
+  """
   params = build.state_shapes(run.experiment).params
-  logging.info(
-    "parameters: %s", f"{sum(math.prod(x.shape) for x in jax.tree.leaves(params)):,}"
+  logging.info("parameters: %s", f"{parameter_overview.count_parameters(params):,}")
+  logging.get_absl_logger().info(
+    "parameters by name:\n%s",
+    parameter_overview.get_parameter_overview(params, include_stats=False),
+    extra={"file_only": True},
   )
-  logging.info("data: %s", describe_splits(datasets))
+  logging.info("data: %s", describe_splits(run.data.datasets))
   total = config.num_epochs * run.steps_per_epoch
   logging.info(
     "steps: %s (epochs: %d, of %s steps), batch size %d",

@@ -14,7 +14,7 @@ from emosynth_jax.training import epoch
 from emosynth_jax.utils import files
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.utils.stop_signal import StopSignal
-from emosynth_jax.workdir import seed_summary
+from emosynth_jax.workdir import report_fields, seed_summary
 
 
 def run_seeds(
@@ -116,6 +116,7 @@ def finished_report(
   try:
     report = renamed.with_new_names(read_json(path, _NEEDED))
     done, best = report["epochs_trained"], report["best_epoch"]
+    report_fields.check_report(report, f"{path} is damaged")
     settings, invariant = report["config"], report["batch_invariance"]["passed"]
   except (FileNotFoundError, ValueError):
     return None

@@ -13,8 +13,7 @@ from jax import lax
 
 from emosynth_jax import losses, models
 from emosynth_jax.models.ops.batch_norm_groups import normalize_in_groups
-from emosynth_jax.models.ops.platforms import on_mesh
-from emosynth_jax.parallel.mesh import Placement
+from emosynth_jax.parallel.mesh import Placement, on_mesh
 from emosynth_jax.training.state import TrainState, update_ema
 
 Array = jax.Array
@@ -357,7 +356,7 @@ def compile_train_steps(
     batch_sharding=None if placement is None else placement.batch,
   )
   return jax.jit(
-    on_mesh(None if placement is None else placement.mesh, steps),
+    on_mesh(placement, steps),
     static_argnames="num_steps",
     donate_argnames="state",
     out_shardings=shardings,
@@ -376,10 +375,7 @@ def compile_train_on_batches(
     `(state, images, labels) -> state`.
   """
   return jax.jit(
-    on_mesh(
-      None if placement is None else placement.mesh,
-      functools.partial(train_on_batches, run=run),
-    ),
+    on_mesh(placement, functools.partial(train_on_batches, run=run)),
     donate_argnames="state",
     out_shardings=shardings,
   )

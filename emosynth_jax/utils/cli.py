@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import pathlib
+import re
 import signal
 import sys
 import traceback
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 
 from emosynth_jax.utils import errors, log_file, progress, stop_signal
+from emosynth_jax.utils.nearest import did_you_mean
 
 # Flags defined here belong to the command that requests them, also in --help.
 flags.disclaim_key_flags()
@@ -95,7 +97,10 @@ def define_trust() -> None:
 
 
 class _SeedsParser(flags.ArgumentParser):
-  """Parses "0,1,2" to the number of seeds, 3."""
+  """Parses "0,1,2" to the number of seeds, 3.
+
+  Commands of earlier versions, which result tables quote, have the number itself.
+  """
 
   syntactic_help = "seeds from 0 on, as 0,1,2"
 
@@ -105,9 +110,13 @@ class _SeedsParser(flags.ArgumentParser):
   def parse(self, argument: str | int) -> int:
     texts = str(argument).split(",")
     count = len(texts)
-    if [text.strip() for text in texts] != [str(i) for i in range(count)]:
-      meant = int(texts[0]) if count == 1 and texts[0].isdecimal() else 3
-      example = ",".join(map(str, range(max(meant, self._least))))
+    # No list from 0 on, so that it can only be a number of seeds.
+    is_number = count == 1 and texts[0].isdecimal() and int(texts[0]) > 0
+    if is_number:
+      count = int(texts[0])
+      logging.warning("--seeds=%d: taken as %d seeds, from 0 on.", count, count)
+    elif [text.strip() for text in texts] != [str(i) for i in range(count)]:
+      example = ",".join(map(str, range(max(3, self._least))))
       raise ValueError(f"expected a list of seeds from 0 on, as {example}")
     if count < self._least:
       raise ValueError(f"expected at least {self._least} seeds, as 0,1,2")
@@ -225,7 +234,7 @@ def run_app(
       if stops_at_once:
         stop = stack.enter_context(stop_signal.StopSignal(ends_process=True))
         stop.at_once = lambda: None
-      app.run(main, **arguments)
+      app.run(main, **{"flags_parser": _parse_flags, **arguments})
   except SystemExit as end:
     if stops_at_once and stop.number and not end.code:
       stop_signal.end_process(stop.number)
@@ -237,6 +246,27 @@ def run_app(
     progress.close_all()
     stop_signal.say("stopped by Ctrl-C")
     stop_signal.end_process(signal.SIGINT)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+  """Parses the flags; an error is one line."""
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as error:
+    fail(describe_flag_error(error))
+
+
+def describe_flag_error(error: Exception) -> str:
+  """Describes an error of parsing the flags in one line: what is wrong, what to do."""
+  if isinstance(error, flags.UnrecognizedFlagError):
+    name = error.flagname.partition("=")[0]
+    known = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])]
+    hint = did_you_mean(name, known).replace("mean ", "mean --").replace("or ", "or --")
+    return f"--{name}: no such flag{hint or '; --help lists the flags'}"
+
+  text = " ".join(str(error).split()).removeprefix("flag ")
+  missing = re.match(r"--(\w+)=None: Flag --\1 must have a value other than None", text)
+  return f"expected --{missing[1]}; --help lists the flags" if missing else text
 
 
 _HELP = {"help", "helpshort", "helpfull", "helpxml", "?"}

@@ -32,9 +32,14 @@ def describe_error(error: Exception, argv: Sequence[str]) -> str:
 
 def config_argument(argv: Sequence[str]) -> str:
   """The value of --config, "" if it is not given."""
+  return argument_of(argv, "config")
+
+
+def argument_of(argv: Sequence[str], flag: str) -> str:
+  """The value of a flag before the flags are parsed, "" if it is not given."""
   for i, argument in enumerate(argv):
     name, equals, value = argument.partition("=")
-    if name in ("--config", "-config"):
+    if name in (f"--{flag}", f"-{flag}"):
       return value if equals else "".join(argv[i + 1 : i + 2])
   return ""
 

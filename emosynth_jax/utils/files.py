@@ -1,4 +1,4 @@
-"""Files on disk: strict JSON reports and atomic writes."""
+"""Files on disk: names checked before the work, strict JSON reports, atomic writes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import json
 import math
 import os
 import pathlib
+import secrets
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-import numpy as np
-
-from emosynth_jax.utils.output_files import shorten
 
 # Of the operating system, as every library quotes them.
 _REFUSALS = (
@@ -26,6 +24,43 @@ _REFUSALS = (
   "Not a directory",
   "Is a directory",
 )
+
+
+def check_output(path: str | os.PathLike[str], flag: str) -> None:
+  """Checks, before the work, that an output file can be written.
+
+  Args:
+    path: the file.
+    flag: name of the flag that gave it, for the error.
+
+  Raises:
+    OSError: if it is a folder, or its folder does not exist or can't be written to.
+  """
+  target = pathlib.Path(os.path.realpath(path))
+  if target.is_dir():
+    raise IsADirectoryError(f"{flag}: expected a file, {path} is a folder")
+  if not target.parent.is_dir():
+    raise FileNotFoundError(f"{flag}: no such folder: {target.parent}")
+  if not os.access(target if target.exists() else target.parent, os.W_OK):
+    raise PermissionError(f"{flag}: no permission to write {path}")
+
+
+def shorten(name: str, *, reserve: int = 0) -> str:
+  """Shortens a file name to the 255 bytes that file systems allow.
+
+  Args:
+    name: the name, without folders.
+    reserve: bytes that are left for what is added to it.
+
+  Returns:
+    The name, or its beginning with a checksum of the whole, so that different names
+    stay different.
+  """
+  content = os.fsencode(name)
+  if len(content) <= 255 - reserve:
+    return name
+  end = f"~{zlib.crc32(content):08x}"
+  return content[: 255 - reserve - len(end)].decode("utf-8", "ignore") + end
 
 
 def write_report(path: str | os.PathLike[str], report: Mapping[str, Any]) -> None:
@@ -78,9 +113,9 @@ def to_jsonable(value: Any, where: str = "value") -> Any:
     return [to_jsonable(v, f"{where}[{i}]") for i, v in enumerate(value)]
 
   if hasattr(value, "__array__"):
-    array = np.asarray(value)
+    array = value.__array__()  # NumPy is not imported: a mistyped name needs none.
     if array.dtype.kind == "V":  # bfloat16 and similar types
-      array = array.astype(np.float32)
+      array = array.astype("float32")
     if array.dtype.kind in "biufU":
       return to_jsonable(array.tolist(), where)
 
@@ -101,7 +136,8 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     path: what is written, for the message.
 
   Raises:
-    WriteError: for a full disk and the like, whatever library reports it.
+    WriteError: for a full disk and the like, whatever library reports it. An error that
+      names a file of another folder is left as it is.
   """
   try:
     yield
@@ -109,7 +145,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     raise
   except Exception as error:
     cause = next((cause for cause in _REFUSALS if cause in str(error)), None)
-    if cause is None:
+    if cause is None or _names_another_folder(error, path):
       raise
     refused = WriteError(
       f"cannot write {path}: {cause}. Make room there, or choose another folder, and "
@@ -119,8 +155,18 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     raise refused from error
 
 
+def _names_another_folder(error: Exception, path: str | os.PathLike[str]) -> bool:
+  named = getattr(error, "filename", None)
+  if named is None or isinstance(named, int):
+    return False
+  own = os.path.dirname(os.path.abspath(path))
+  return os.path.commonpath([own, os.path.abspath(os.fsdecode(named))]) != own
+
+
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
   """Replaces a file atomically: a kill leaves the old or the new one.
+
+  Several processes may do so at the same time, as the jobs of an array.
 
   Args:
     path: the file; its folder must exist.
@@ -130,7 +176,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     WriteError: if the disk is full or the file cannot be written.
   """
   path = pathlib.Path(path)
-  temporary = path.with_name(f".{shorten(path.name, reserve=5)}.tmp")
+  suffix = f"-{secrets.token_hex(4)}.tmp"
+  temporary = path.with_name(f".{shorten(path.name, reserve=1 + len(suffix))}{suffix}")
   try:
     with writing(path):
       with temporary.open("wb") as file:

@@ -6,7 +6,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-# Type of a field, fields of an object in it, or the type of the values of a list.
+# Type of a field, fields of an object in it, or the type of the values of a list; see
+# `read_json`.
 Fields = Mapping[str, Any]
 
 _NAMES = {
@@ -27,7 +28,9 @@ def read_json(
   Args:
     path: the file.
     fields: fields that it must have: name to type, or to the fields of an object in
-      it. A list of one type stands for a list of such values. Others are not looked at.
+      it. A list of one type stands for a list of such values, a tuple for any one of
+      several types or strings, and the name "*" for all fields that are there. Others
+      are not looked at.
     remedy: what to do about a damaged file, after the message.
 
   Returns:
@@ -75,26 +78,65 @@ def parse_json(
   except (ValueError, RecursionError) as error:
     reason = "empty" if not text.strip() else str(error) or type(error).__name__
     raise ValueError(f"{problem} ({reason}){end}") from error
-  if wrong := _mismatch(content, fields or {}, ""):
-    raise ValueError(f"{problem} ({wrong}){end}")
+  check_fields(content, problem, fields or {}, remedy=remedy)
   return content
+
+
+def check_fields(
+  content: Any, problem: str, fields: Fields, *, remedy: str = ""
+) -> None:
+  """Checks the fields of a parsed object.
+
+  Args:
+    content: the object.
+    problem: as `parse_json` takes it.
+    fields: as `read_json` takes them.
+    remedy: likewise.
+
+  Raises:
+    ValueError: if one is missing or of another type.
+  """
+  if wrong := _mismatch(content, fields, ""):
+    raise ValueError(f"{problem} ({wrong}){f': {remedy}' if remedy else ''}")
 
 
 def _mismatch(value: Any, wanted: Any, where: str) -> str:
   """What is wrong with a value; "" if nothing is."""
+  if isinstance(wanted, tuple):
+    # Of several, the first is the usual one.
+    problems = [_mismatch(value, each, where) for each in wanted]
+    return "" if "" in problems else problems[0]
   kind = wanted if isinstance(wanted, type) else dict
   if isinstance(wanted, list):
     kind = list
-  fits = isinstance(value, int | float if kind is float else kind)
-  if not fits or (isinstance(value, bool) and kind is not bool):
+  if isinstance(wanted, str) or wanted is None:
+    fits = value == wanted
+    kind = type(wanted)
+  else:
+    fits = _is_of(value, kind)
+  if not fits:
     got = "nothing" if value is None else f"{value!r:.40}"
-    return f"{where or 'content'}: expected {_NAMES[kind]}, got {got}"
+    return f"{where or 'content'}: expected {_NAMES.get(kind, 'nothing')}, got {got}"
+
   parts: list[tuple[str, Any, Any]] = []
   if isinstance(wanted, Mapping):
     dotted = f"{where}." if where else ""
-    if missing := [name for name in wanted if name not in value]:
+    named = {name: each for name, each in wanted.items() if name != "*"}
+    if missing := [name for name in named if name not in value]:
       return f"{dotted}{missing[0]}: missing"
-    parts = [(f"{dotted}{name}", value[name], wanted[name]) for name in wanted]
+    parts = [(f"{dotted}{name}", value[name], named[name]) for name in named]
+    if "*" in wanted:
+      parts += [(f"{dotted}{name}", each, wanted["*"]) for name, each in value.items()]
   elif isinstance(wanted, list):
     parts = [(f"{where}[{i}]", each, wanted[0]) for i, each in enumerate(value)]
   return next(filter(None, (_mismatch(v, w, name) for name, v, w in parts)), "")
+
+
+def _is_of(value: Any, kind: type) -> bool:
+  """Returns whether a value is of a type; numbers are whole ones too."""
+  if isinstance(value, bool):
+    return kind is bool
+  if kind in (int, float) and isinstance(value, int):
+    # JSON's whole numbers have no limit; arrays' have.
+    return -(2**63) <= value < 2**63
+  return isinstance(value, kind)

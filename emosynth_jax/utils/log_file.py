@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 from absl import logging as absl_logging
 
+from emosynth_jax.utils import notebook
+
 NAME = "log.txt"
 
 # Loggers of libraries that log each of their steps.
@@ -40,6 +42,15 @@ def is_ours(record: logging.LogRecord) -> bool:
   )
 
 
+def is_file_only(record: logging.LogRecord) -> bool:
+  """Returns whether a line is for the file: on a terminal the bar stands for it."""
+  return getattr(record, "file_only", False)
+
+
+def _is_for_screen(record: logging.LogRecord) -> bool:
+  return is_ours(record) and not is_file_only(record)
+
+
 class _ScreenFormatter(logging.Formatter):
   """The message alone; a warning says that it is one."""
 
@@ -48,13 +59,25 @@ class _ScreenFormatter(logging.Formatter):
     return f"warning: {text}" if record.levelno == logging.WARNING else text
 
 
+_NOTEBOOK_HANDLER = notebook.LogHandler()
+_NOTEBOOK_HANDLER.setFormatter(_ScreenFormatter())
+_NOTEBOOK_HANDLER.addFilter(_is_for_screen)
+
+
 def start() -> None:
-  """Shows log lines on standard error: plain ones on a terminal, else with the time.
+  """Shows log lines on standard error, as plain text; a run's log.txt has the times.
+
+  In a notebook they are plain lines of the cell's output.
 
   Libraries in C++ write to descriptor 2, and Python from here on to a duplicate of it,
   so that `native_errors_to` can tell the two apart.
   """
   global _is_separate
+  # Also in a notebook or a script, which `absl.app` does not start. First, since it
+  # removes a handler of Python's standard error, which would show each line again.
+  absl_logging.use_absl_handler()
+  # There absl would add a warning that no flags were parsed.
+  setattr(absl_logging, "_warn_preinit_stderr", False)  # noqa: B010
   handler = absl_logging.get_absl_handler()
   if sys.stderr is sys.__stderr__ and not _is_separate:
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -64,18 +87,13 @@ def start() -> None:
         )
         handler.python_handler.stream = sys.stderr
         _is_separate = True
-  if sys.stderr is not None and sys.stderr.isatty():
-    handler.setFormatter(_ScreenFormatter())
-  # Also in a notebook or a script, which `absl.app` does not start.
-  absl_logging.use_absl_handler()
+  handler.setFormatter(_ScreenFormatter())
+  if notebook.is_running():
+    logging.getLogger().removeHandler(handler)
+    logging.getLogger().addHandler(_NOTEBOOK_HANDLER)
   absl_logging.set_verbosity(absl_logging.INFO)
   absl_logging.get_absl_logger().addFilter(is_ours)
-  handler.addFilter(lambda record: is_ours(record) and not is_file_only(record))
-
-
-def is_file_only(record: logging.LogRecord) -> bool:
-  """Returns whether a line is for the file: on a terminal the bar stands for it."""
-  return getattr(record, "file_only", False)
+  handler.addFilter(_is_for_screen)
 
 
 @contextlib.contextmanager

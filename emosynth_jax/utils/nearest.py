@@ -43,6 +43,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
   return f"; did you mean {' or '.join(names)}?" if names else ""
 
 
+def or_known(name: str, known: Iterable[str]) -> str:
+  """The end of a message about an unknown name: the nearest names, then all of them.
+
+  Args:
+    name: as it was given.
+    known: the names to choose from.
+
+  Returns:
+    As "; did you mean mam_softmax? Known: arcface, mam_softmax".
+  """
+  names = list(known)
+  return f"{did_you_mean(name, names) or '.'} Known: {', '.join(names) or 'none'}"
+
+
 def _similarity(name: str, known: str) -> float:
   section, _, leaf = name.rpartition(".")
   known_section, _, known_leaf = known.rpartition(".")

@@ -16,6 +16,19 @@ import numpy as np
 
 from emosynth_jax.utils import files
 
+# What Python raises for a damaged zip, an encrypted file or an unknown method.
+DAMAGED_ZIP = (
+  zipfile.BadZipFile,
+  zlib.error,
+  lzma.LZMAError,
+  struct.error,
+  EOFError,
+  RuntimeError,  # NotImplementedError is one.
+  OSError,
+  ValueError,
+  OverflowError,
+)
+
 # More than the arrays of any file that is read here, and less than a machine has.
 MAX_BYTES = 8 * 2**30
 
@@ -63,21 +76,13 @@ def read_npz(
         name = info.filename.removesuffix(".npy")
         arrays[name] = _read_array(archive.read(info))
       return arrays
-  # Python's readers of zips and NumPy's of arrays raise any of these.
+  # NumPy's reader of arrays raises the others.
   except (
-    OSError,
-    ValueError,
-    EOFError,
+    *DAMAGED_ZIP,
     KeyError,
-    RuntimeError,
-    OverflowError,
     SyntaxError,
     TypeError,
-    struct.error,
     tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
   ) as error:
     where = f"{name}: " if name else ""
     reason = (str(error) or type(error).__name__).splitlines()[0]

@@ -6,8 +6,10 @@ import functools
 import hashlib
 import importlib.util
 import inspect
+import linecache
 import pathlib
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -20,6 +22,9 @@ _EXPECTED = (OSError, KeyboardInterrupt, SystemExit, GeneratorExit)
 # Code without a file, as of a notebook: objects of this process, by "python:name".
 _WITHOUT_FILE: dict[str, Any] = {}
 _PROCESS = "python"
+
+# Files that are being imported, and by which thread.
+_IMPORTING: set[tuple[pathlib.Path, int]] = set()
 
 
 def name_of(part: Any) -> str:
@@ -43,7 +48,7 @@ def name_of(part: Any) -> str:
 def _source_file(part: Any) -> pathlib.Path | None:
   try:
     path = pathlib.Path(inspect.getsourcefile(part) or "")
-  except TypeError:
+  except (OSError, TypeError):  # OSError: a class of a notebook.
     return None
   # A notebook's cells have names of files that do not exist, or are temporary.
   module = sys.modules.get(getattr(part, "__module__", ""), None)
@@ -58,10 +63,23 @@ def has_file(name: str) -> bool:
 
 def source_text(name: str) -> str:
   """Returns the source of code without a file, "" where Python does not know it."""
+  part = load(name)
   try:
-    return inspect.getsource(load(name))
+    return inspect.getsource(part)
   except (OSError, TypeError):
-    return ""
+    return _class_source(part)
+
+
+def _class_source(part: Any) -> str:
+  """The source of a notebook's class: Python knows that of its methods alone."""
+  for member in getattr(part, "__dict__", {}).values():
+    code = getattr(inspect.unwrap(member), "__code__", None)
+    cell = "".join(linecache.getlines(code.co_filename)) if code else ""
+    with contextlib.suppress(SyntaxError):
+      for node in ast.walk(ast.parse(cell)):
+        if isinstance(node, ast.ClassDef) and node.name == part.__name__:
+          return f"{ast.get_source_segment(cell, node)}\n"
+  return ""
 
 
 def is_own(name: Any) -> bool:
@@ -229,15 +247,25 @@ def _import_file(path: pathlib.Path) -> ModuleType:
   if alias in sys.modules:
     return sys.modules[alias]
 
+  running = (path, threading.get_ident())
+  if running in _IMPORTING:
+    raise ValueError(
+      f"{path.name} is imported for its own part, and runs this line again: put what "
+      'the script does under `if __name__ == "__main__":`, or the part into another '
+      "file"
+    )
+
   dotted = ".".join(path.relative_to(root).with_suffix("").parts)
   own = {_dotted(file, root) for file in source_files(path)}
   before = {key: sys.modules.pop(key) for key in own if key in sys.modules}
+  _IMPORTING.add(running)
   try:
     with _first_on_path(root):
       module = importlib.import_module(dotted)
   except Exception as error:
     raise ValueError(describe(error, [root])) from error
   finally:
+    _IMPORTING.discard(running)
     for key in own:
       sys.modules.pop(key, None)
     sys.modules.update(before)

@@ -1,4 +1,4 @@
-"""Progress with throughput and ETA: a bar on a terminal, lines elsewhere."""
+"""Progress with throughput and ETA: a bar on a terminal or in a notebook, or lines."""
 
 import collections
 import contextlib
@@ -12,17 +12,21 @@ import weakref
 import tqdm
 from absl import logging
 
+from emosynth_jax.utils import notebook
+
 # Calls over which the rate is averaged.
 _WINDOW = 20
+# Minimum between two updates of a notebook's cell.
+_SECONDS_IN_CELL = 0.5
 _OPEN: weakref.WeakSet = weakref.WeakSet()
 
 
 class Progress:
   """Progress of a computation that begins with a compilation.
 
-  On a terminal a bar; elsewhere a log line every few seconds. The lines also go to the
-  run's log. The rate is that of the last steps, and neither it nor the ETA contain the
-  first step, which compiles.
+  On a terminal or in a notebook a bar; elsewhere a log line every few seconds. The
+  lines also go to the run's log. The rate is that of the last steps, and neither it nor
+  the ETA contain the first step, which compiles.
   """
 
   def __init__(self, *, first: int, total: int, interval: float = 10.0):
@@ -41,10 +45,15 @@ class Progress:
       maxlen=_WINDOW
     )
     self._bar: tqdm.tqdm | None = None
+    self._cell: notebook.Bar | None = None
+    self._last_shown = 0.0
     if first < total:
       self._announce(first)
 
   def _announce(self, first: int) -> None:
+    if notebook.is_running():
+      self._cell = notebook.Bar(_own_name() + "compiling")
+      return
     if not _is_terminal():
       logging.info("compiling; %d of %d done", first, self._total)
       return
@@ -87,22 +96,24 @@ class Progress:
     """
     now = time.monotonic()
     self._times.append((now, done))
-    measured = (
-      _own_name() * (self._bar is not None) + text,
-      self._measured(done, images_per_unit),
-    )
+    is_drawn = self._bar is not None or self._cell is not None
+    measured = _own_name() * is_drawn + text, self._measured(done, images_per_unit)
     if self._bar is not None:
       with tqdm.tqdm.get_lock():
         self._bar.n = done
         self._bar.desc, self._bar.postfix = measured
         self._bar.refresh()
+    if self._cell is not None:
+      if now - self._last_shown >= _SECONDS_IN_CELL or done >= self._total:
+        self._last_shown = now
+        self._cell.show(" | ".join(filter(None, measured)), done / self._total)
 
     if now - self._last_line >= self._interval or done >= self._total:
       self._last_line = now
       logging.get_absl_logger().info(
         "%s",
         " | ".join(filter(None, (text, measured[1]))),
-        extra={"file_only": self._bar is not None},
+        extra={"file_only": is_drawn},
       )
     if done >= self._total:
       self.close()

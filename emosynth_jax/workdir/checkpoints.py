@@ -142,6 +142,16 @@ class Checkpoints:
     """The digest of the records at the last checkpoint of a step; "" if unknown."""
     return _read_json(self._managers["last"], step).get(_RECORDS, "")
 
+  def newest_records(self) -> str:
+    """The digest of the records at the newest last checkpoint; "" if unknown."""
+    step = self._managers["last"].latest_step()
+    if step is None:
+      return ""
+    try:
+      return self.stored_records(step)
+    except Exception:  # A damaged file may raise any error.
+      return ""
+
   def _digest_once(self, state: Any) -> dict[str, str]:
     # An epoch's end often saves one state as both kinds.
     if self._digested is None or self._digested() is not state:

@@ -1,4 +1,4 @@
-"""Records of a run on disk: metrics.jsonl, timing.jsonl and TensorBoard events.
+"""Records of a run on disk: metrics.jsonl and timing.jsonl.
 
 Deterministic values go to metrics.jsonl, timings to timing.jsonl, so that metrics.jsonl
 is byte-identical in every run of the same program, also if killed and resumed.
@@ -6,23 +6,23 @@ is byte-identical in every run of the same program, also if killed and resumed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import importlib.util
+import itertools
 import json
-import logging
 import operator
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import ml_collections
 import numpy as np
-from absl import logging as absl_logging
 
 from emosynth_jax.parallel import distributed
 from emosynth_jax.utils import files
-
-_LOG = logging.getLogger(__name__)
+from emosynth_jax.utils.json_files import parse_json
+from emosynth_jax.workdir import tracking
 
 
 class MetricWriter:
@@ -34,50 +34,73 @@ class MetricWriter:
 
   Args:
     workdir: folder of the files; made if missing.
-    tensorboard: also write TensorBoard events, through clu. This imports
-      TensorFlow, so it is off by default. Event files cannot be rewound: after a
-      resume they hold the repeated steps twice.
+    open_trackers: opens what also shows the records, given those there are, see
+      `tracking.open_trackers`; at `start_tracking` or the first record.
 
   Raises:
-    ModuleNotFoundError: if TensorBoard is enabled and clu, TensorFlow or the package
-      tensorboard is missing. An installed TensorFlow that fails is logged, and no
-      events are written.
     ValueError: if a file is damaged before its last line.
   """
 
-  def __init__(self, workdir: str | os.PathLike[str], *, tensorboard: bool = False):
-    self._workdir = pathlib.Path(workdir)
-    self._tensorboard = None
-    if tensorboard:
-      _require_tensorboard()
-    self._workdir.mkdir(parents=True, exist_ok=True)
-    self._metrics = _JsonLines(self._workdir / "metrics.jsonl")
-    self._timing = _JsonLines(self._workdir / "timing.jsonl")
-    if tensorboard:
-      self._tensorboard = _open_tensorboard(self._workdir)
+  def __init__(
+    self,
+    workdir: str | os.PathLike[str],
+    *,
+    open_trackers: Callable[[Sequence[tracking.Record]], list[tracking.Tracker]]
+    | None = None,
+  ):
+    workdir = pathlib.Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    self._metrics = _JsonLines(workdir / "metrics.jsonl")
+    self._timing = _JsonLines(workdir / "timing.jsonl")
+    self._open_trackers = open_trackers
+    self._trackers: list[tracking.Tracker] = []
 
-  def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-    """Appends deterministic values to metrics.jsonl.
+  def write(
+    self,
+    step: int,
+    metrics: Mapping[str, Any],
+    timing: Mapping[str, Any] | None = None,
+  ) -> None:
+    """Appends deterministic values to metrics.jsonl, and timings to timing.jsonl.
 
     Args:
       step: the step they belong to, not before that of the last record.
       metrics: name to scalar: a number, a NumPy or a JAX array with one value.
         Non-finite values are written as the strings NaN, Infinity and -Infinity.
+      timing: the same of timings; None for no line of them.
 
     Raises:
       TypeError: if a value is not a number.
       ValueError: if a value has several elements, a name is ``step``, or the step
         lies before that of the last record.
     """
-    scalars = _scalars(metrics)
+    self.start_tracking()
+    scalars, seconds = _scalars(metrics), _scalars(timing or {})
     self._metrics.append(step, scalars)
-    self._write_events(step, scalars)
+    if timing is not None:
+      self._timing.append(step, seconds)
+    self._track(operator.index(step), scalars | seconds)
 
-  def write_timing(self, step: int, values: Mapping[str, Any]) -> None:
-    """Appends timings to timing.jsonl; otherwise as `write`."""
-    scalars = _scalars(values)
-    self._timing.append(step, scalars)
-    self._write_events(step, scalars)
+  def start_tracking(self) -> None:
+    """Opens the trackers, unless they are open."""
+    open_trackers, self._open_trackers = self._open_trackers, None
+    if open_trackers is not None:
+      self._trackers = open_trackers(self._records())
+
+  def _records(self) -> list[tracking.Record]:
+    """What both files hold, by step."""
+    found: dict[int, dict[str, float]] = {}
+    for lines in (self._metrics, self._timing):
+      for record in lines.read():
+        found.setdefault(record.pop("step"), {}).update(record)
+    return sorted(found.items())
+
+  def _track(self, step: int, scalars: Mapping[str, float]) -> None:
+    for tracker in list(self._trackers):
+      with tracking.failing_softly(f"{type(tracker).__name__}, step {step}"):
+        tracker.log(step, scalars)
+        continue
+      self._trackers.remove(tracker)
 
   def rewind(self, step: int) -> None:
     """Drops the records after `step` from both files; -1 drops all.
@@ -110,30 +133,18 @@ class MetricWriter:
     """
     self._metrics.check(num_epochs, digest)
 
-  def close(self) -> None:
-    """Flushes the TensorBoard events; the JSON files are always flushed."""
-    writer, self._tensorboard = self._tensorboard, None
-    if writer is not None:
-      try:
-        writer.close()
-      except Exception:
-        _LOG.warning("TensorBoard events could not be closed", exc_info=True)
+  def close(self, exit_code: int = 0) -> None:
+    """Ends the tracking, as of a process with that exit code."""
+    trackers, self._trackers = self._trackers, []
+    for tracker in trackers:
+      with tracking.failing_softly(type(tracker).__name__):
+        tracker.close(exit_code)
 
   def __enter__(self) -> MetricWriter:
     return self
 
   def __exit__(self, *exc_info: object) -> None:
     self.close()
-
-  def _write_events(self, step: int, scalars: Mapping[str, float]) -> None:
-    if self._tensorboard is None:
-      return
-    try:
-      self._tensorboard.write_scalars(operator.index(step), scalars)
-      self._tensorboard.flush()
-    except Exception:  # a side output must not end a training run
-      _LOG.warning("TensorBoard events stop at step %d", step, exc_info=True)
-      self._tensorboard = None
 
 
 def read_records(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -150,13 +161,82 @@ def read_records(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     ValueError: if a line other than the last is damaged.
   """
   path = pathlib.Path(path)
+  lines = _whole_lines(path, path.read_bytes())
   return [
-    {
-      name: float(value) if isinstance(value, str) else value
-      for name, value in json.loads(line).items()
-    }
-    for _, line in _whole_lines(path, path.read_bytes())
+    _numbers_of(line, f"{path}, line {number} is damaged")
+    for number, (_, line) in enumerate(lines, start=1)
   ]
+
+
+def read_epochs(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+  """Reads the records of metrics.jsonl, one an epoch; none if there is no such file.
+
+  Args:
+    path: the file, as `read_records` takes it.
+
+  Returns:
+    One dictionary an epoch, by ascending "epoch"; see `missing_epochs`.
+
+  Raises:
+    ValueError: if a line other than the last is damaged.
+  """
+  if not pathlib.Path(path).exists():
+    return []
+  records = read_records(path)
+  before = 0
+  for number, record in enumerate(records, start=1):
+    epoch = record.get("epoch")
+    if not isinstance(epoch, int) or epoch <= before:
+      raise ValueError(
+        f"{path}, line {number} is damaged (epoch: expected more than {before}, got "
+        f"{epoch!r})"
+      )
+    before = epoch
+  return records
+
+
+def missing_epochs(
+  records: Sequence[Mapping[str, Any]], num_epochs: int | None = None
+) -> str:
+  """The epochs without a record, in words, as "1 to 3, 7".
+
+  Args:
+    records: of `read_epochs`.
+    num_epochs: epochs that the run has finished; by default those of the records.
+
+  Returns:
+    The text; "" if each epoch has a record.
+  """
+  found = [record["epoch"] for record in records]
+  last = max(found, default=0) if num_epochs is None else num_epochs
+  # Never one by one: the number is a file's word.
+  gaps = [
+    (before + 1, after - 1)
+    for before, after in itertools.pairwise([0, *found, last + 1])
+    if before + 1 < after
+  ]
+  return ", ".join(f"{a} to {b}" if a < b else f"{a}" for a, b in gaps)
+
+
+def digest_of(path: str | os.PathLike[str]) -> str:
+  """SHA-256 of a file; that of an empty one if there is none."""
+  path = pathlib.Path(path)
+  return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
+
+
+def _numbers_of(line: bytes, problem: str) -> dict[str, Any]:
+  """A record, with non-finite numbers as floats."""
+  record = {}
+  for name, value in parse_json(line, problem).items():
+    try:
+      # JSON has no NaN: it is a string.
+      number = float(value)
+      record[name] = number if isinstance(value, str) else value
+    except (ValueError, TypeError, OverflowError):
+      raise ValueError(
+        f"{problem} ({name}: expected a number, got {value!r:.40})"
+      ) from None
+  return record
 
 
 class _JsonLines:
@@ -186,9 +266,11 @@ class _JsonLines:
 
     self._last_step = step
 
+  def read(self) -> list[dict[str, Any]]:
+    return read_records(self._path) if self._path.exists() else []
+
   def digest(self) -> str:
-    content = self._path.read_bytes() if self._path.exists() else b""
-    return hashlib.sha256(content).hexdigest()
+    return digest_of(self._path)
 
   def check(self, number: int, digest: str) -> None:
     content = self._path.read_bytes() if self._path.exists() else b""
@@ -234,10 +316,9 @@ def _whole_lines(path: pathlib.Path, content: bytes) -> Iterator[tuple[int, byte
 def _step_of(line: bytes) -> int | None:
   """The step of a record, or None if the line is not a record."""
   try:
-    step = json.loads(line)["step"]
-  except (ValueError, TypeError, KeyError):
+    return parse_json(line, "", {"step": int})["step"]
+  except ValueError:
     return None
-  return step if isinstance(step, int) else None
 
 
 def _scalars(values: Mapping[str, Any]) -> dict[str, float]:
@@ -256,38 +337,11 @@ def _scalars(values: Mapping[str, Any]) -> dict[str, float]:
   return scalars
 
 
-def _require_tensorboard() -> None:
-  # clu imports all three; TensorFlow no longer brings TensorBoard with it.
-  for module in ("tensorflow", "tensorboard", "clu"):
-    if importlib.util.find_spec(module) is None:
-      raise ModuleNotFoundError(
-        f"TensorBoard events need the package {module!r}: pip install -e "
-        "'.[tensorboard]' in the checkout",
-        name=module,
-      )
-
-
-def _open_tensorboard(workdir: pathlib.Path) -> Any:
-  """clu's writer of event files, or None where TensorFlow does not work."""
-  try:
-    # Imported here: clu.metric_writers imports TensorFlow, which takes seconds.
-    from clu import metric_writers
-
-    return metric_writers.SummaryWriter(os.fspath(workdir))
-  except Exception:
-    _LOG.warning("no TensorBoard events: TensorFlow cannot be imported", exc_info=True)
-    return None
-
-
-def open_writer(workdir: pathlib.Path, *, tensorboard: bool) -> MetricWriter | None:
-  """The run's metric writer, without TensorBoard events if they are unavailable.
-
-  None in all processes except the first, which writes them.
-  """
+def open_writer(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> MetricWriter | None:
+  """The run's metric writer; None in all processes except the first, which writes."""
   if not distributed.is_first():
     return None
-  try:
-    return MetricWriter(workdir, tensorboard=tensorboard)
-  except ModuleNotFoundError as error:
-    absl_logging.warning("%s. Training continues without them.", error)
-    return MetricWriter(workdir)
+  open_trackers = functools.partial(tracking.open_trackers, config, workdir)
+  return MetricWriter(workdir, open_trackers=open_trackers)

@@ -47,8 +47,8 @@ def provenance(devices: Sequence[Any] | None = None) -> dict[str, Any]:
   """
   backend = jax.default_backend()
   devices = jax.devices() if devices is None else devices
-  cpu_model, cpu_cores = _cpu_model(), _cpu_cores()
-  processor = f"{cpu_model}, {cpu_cores} core{'s' if cpu_cores != 1 else ''}"
+  cpu_model, num_cores = _cpu_model(), cpu_cores()
+  processor = f"{cpu_model}, {num_cores} core{'s' if num_cores != 1 else ''}"
   kind = devices[0].device_kind
   accelerator = f"{len(devices)} x {kind} ({backend}); "
   return {
@@ -64,18 +64,21 @@ def provenance(devices: Sequence[Any] | None = None) -> dict[str, Any]:
     "device_kind": kind,
     "device_count": len(devices),
     "cpu_model": cpu_model,
-    "cpu_cores": cpu_cores,
+    "cpu_cores": num_cores,
     "hardware": processor if backend == "cpu" else accelerator + processor,
     "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
   }
 
 
 def _commit(file: pathlib.Path) -> str:
-  """The commit of the checkout that tracks `file`."""
+  """The commit of the checkout that tracks `file`.
+
+  For a copy of a checkout, as a Ray worker gets it, $EMOSYNTH_COMMIT says which.
+  """
   # A package inside another checkout (such as in a virtual environment) is unrelated to
   # that checkout's commit.
   if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
-    return "unknown"
+    return os.environ.get("EMOSYNTH_COMMIT", "unknown")
   status = _git(file.parent, "status", "--porcelain=v2", "--branch", "-uno")
   lines = (status or "").splitlines()
   commits = [line.split()[-1] for line in lines if line.startswith("# branch.oid ")]
@@ -138,7 +141,8 @@ def _cpu_model() -> str:
   return platform.processor() or platform.machine() or "unknown"
 
 
-def _cpu_cores() -> int:
+def cpu_cores() -> int:
+  """The number of CPU cores that this process may use."""
   if hasattr(os, "sched_getaffinity"):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1

@@ -13,7 +13,7 @@ import ml_collections
 from absl import logging
 
 from emosynth_jax.config import defaults, renamed, settings
-from emosynth_jax.data import fingerprints
+from emosynth_jax.data import fingerprints, run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.parallel import distributed
@@ -116,7 +116,7 @@ def check_same_data(
   path = pathlib.Path(workdir) / "data.json"
   # Collective: all processes exchange checksums.
   if distributed.largest(path.exists())[0]:
-    check_same_fingerprint(fingerprints.fingerprint(datasets), workdir)
+    check_same_fingerprint(run_data.fingerprint(datasets), workdir)
 
 
 def check_same_fingerprint(

@@ -11,6 +11,7 @@ from emosynth_jax.metrics import statistics
 from emosynth_jax.utils import text_table
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import record as run_record
+from emosynth_jax.workdir import report_fields
 
 # Path of each metric in a split's summary; optional ones are last.
 _FIGURES = {
@@ -98,17 +99,23 @@ def summarize(
   Returns:
     A dictionary as seeds.json holds it: "data_set", "chosen_on", "seeds",
     "best_epochs", "workdirs", "commits", "config" (without the seed), "data" (the
-    data's fingerprint, see `fingerprints.fingerprint`) and "splits": of each split
+    data's fingerprint, see `run_data.fingerprint`) and "splits": of each split
     "official_split", "num_examples" and "figures", by name with "values" (one a seed),
     "mean" and "deviation" (of the sample, with n - 1; None for a single seed).
 
   Raises:
-    ValueError: if the seeds were not trained on the same data.
+    ValueError: if the seeds were not trained on the same data or report other splits.
   """
   first = reports[0]
-  data = [read_json(pathlib.Path(w) / "data.json") for w in workdirs]
+  data = [read_json(pathlib.Path(w) / "data.json", {"*": dict}) for w in workdirs]
   check_same_data(data, workdirs)
   splits = {}
+  for report, workdir in zip(reports, workdirs, strict=True):
+    if report["splits"].keys() != first["splits"].keys():
+      raise ValueError(
+        f"{workdir} reports {_listed(report['splits'])}, {workdirs[0]} "
+        f"{_listed(first['splits'])}: seeds of one config must share the splits"
+      )
   for name, summary in first["splits"].items():
     figures = {}
     each = [figures_of(report["splits"][name]) for report in reports]
@@ -227,7 +234,9 @@ def read_summary(workdir: str | os.PathLike) -> dict[str, Any]:
     raise FileNotFoundError(
       f"{path} is missing: --compare expects the folder of another command with --seeds"
     )
-  return renamed.with_new_names(read_json(path))
+  summary = renamed.with_new_names(read_json(path))
+  report_fields.check_seeds(summary, f"{path} is damaged")
+  return summary
 
 
 def _values_of(figure, seeds, wanted):

@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 
 from emosynth_jax import losses
 from emosynth_jax.parallel import batched_map
-from emosynth_jax.training import eval_step, train_step
+from emosynth_jax.training import eval_step, own_parts, train_step
 from emosynth_jax.training import state as train_state
 from emosynth_jax.utils import errors
 from experiments.lib.ablation_members import Formula, Members
@@ -47,9 +47,8 @@ def switched_loss(
 
   def loss(logits, embeddings, weights, labels, class_counts, step, state):
     def branch(index):
-      bound = losses.get_loss(
-        formulas[index].loss, **_arguments(formulas[index], numbers)
-      )
+      name, arguments = _resolve(formulas[index], numbers)
+      bound = losses.get_loss(name, **arguments)
 
       def call():
         values, new = losses.call_loss(
@@ -87,7 +86,8 @@ def switched_evaluation_logits(
 
   def evaluation_logits(logits, embeddings, weights):
     def branch(f):
-      function = losses.get_evaluation_logits(f.loss, **_arguments(f, numbers))
+      name, arguments = _resolve(f, numbers)
+      function = losses.get_evaluation_logits(name, **arguments)
       available = {"logits": logits, "embeddings": embeddings, "weights": weights}
       return lambda: function(**losses.select_inputs(function, **available))
 
@@ -96,9 +96,15 @@ def switched_evaluation_logits(
   return evaluation_logits
 
 
-def _arguments(formula: Formula, numbers: Array) -> dict[str, Any]:
+def _resolve(formula: Formula, numbers: Array) -> tuple[Any, dict[str, Any]]:
+  """The loss of a formula, and its arguments, as `losses.get_loss` takes them."""
   values = {name: numbers[i] for i, name in enumerate(formula.numbers)}
-  return dict(formula.fixed) | values
+  return own_parts.resolve_loss({"name": formula.loss, **dict(formula.fixed), **values})
+
+
+def _init_loss_state(formula: Formula, num_classes: int, dim: int) -> Any:
+  name, _ = own_parts.resolve_loss({"name": formula.loss, **dict(formula.fixed)})
+  return losses.init_state(name, num_classes, dim)
 
 
 def train_member(
@@ -108,12 +114,14 @@ def train_member(
   *,
   formulas: Sequence[Formula],
   model: nn.Module,
-  optimizer: optax.GradientTransformation,
+  build_optimizer: Callable[[ArrayLike], optax.GradientTransformation],
   augment: Callable[[Array, Array], Array],
   num_classes: int,
   num_epochs: int,
   batch_size: int,
   eval_batch_size: int,
+  validates_each_epoch: bool = False,
+  returns_variables: bool = False,
 ) -> dict[str, Any]:
   """Trains one network from its seed and evaluates it after the last epoch.
 
@@ -123,31 +131,28 @@ def train_member(
     validation: likewise, the images to evaluate on.
     formulas: the program's.
     model: the network.
-    optimizer: turns gradients into updates.
+    build_optimizer: the member's learning rate to its optimizer.
     augment: `(key, uint8 images) -> float32 images`.
     num_classes: K.
     num_epochs: passes over the training images.
     batch_size: N.
     eval_batch_size: images at a time in the evaluation.
+    validates_each_epoch: whether it is evaluated after each epoch.
+    returns_variables: whether the results have the network's last variables.
 
   Returns:
-    "loss" and "accuracy" `(num_epochs,)`, the training's mean by epoch, "bad_step",
-    the first step with a non-finite loss or gradient (-1: none), and "statistics",
-    those of `classification.batch_statistics` by batch of the validation.
+    - "loss", "cross_entropy" (without margin) and "accuracy", `(num_epochs,)`, the
+      training's mean by epoch; NaN for an epoch with a step that is not finite,
+    - "bad_step" `(num_epochs,)`, the first step of an epoch with a non-finite loss or
+      gradient (-1: none); such a step leaves the network as it is,
+    - "statistics", those of `classification.batch_statistics` by batch of the
+      validation; with `validates_each_epoch` by epoch and batch,
+    - "variables" with `returns_variables`.
   """
   images, labels = training
-  # Only the optimizer's rate: the loop has no validation for a schedule.
-  constant_rate = optax.contrib.reduce_on_plateau()
-  state = train_state.create_train_state(
-    jax.random.key(member.seed),
-    model=model,
-    optimizer=optimizer,
-    plateau=constant_rate,
-    image_shape=tuple(images.shape[1:]),  # type: ignore[arg-type]
-    input_scale=1 / 255,
-    init_loss_state=lambda dim: tuple(
-      losses.init_state(formula.loss, num_classes, dim) for formula in formulas
-    ),
+  optimizer = build_optimizer(member.learning_rate)
+  state = _create_state(
+    member, tuple(images.shape[1:]), formulas, model, optimizer, num_classes
   )
   evaluation_logits = switched_evaluation_logits(
     formulas, member.formula, member.numbers
@@ -170,27 +175,66 @@ def train_member(
     batch_size=batch_size,
   )
 
+  def evaluate(state):
+    return eval_step.evaluate_images(
+      state.variables,
+      state.input_scale,
+      *validation,
+      model=model,
+      evaluation_logits=evaluation_logits,
+      num_classes=num_classes,
+      batch_size=eval_batch_size,
+    )
+
   def one_epoch(state, _):
-    fresh = train_state.zero_totals()
-    kept = {k: v for k, v in state.totals.items() if k.startswith("bad_")}
-    state = run_epoch(state.replace(totals=fresh | kept))
-    totals = state.totals
-    return state, {
-      "loss": totals["loss"] / totals["steps"],
-      "accuracy": totals["correct"] / totals["count"],
-    }
+    state = run_epoch(state.replace(totals=train_state.zero_totals()))
+    record = _epoch_means(state.totals)
+    if validates_each_epoch:
+      record["statistics"] = evaluate(state)
+    return state, record
 
   state, record = lax.scan(one_epoch, state, None, length=num_epochs)
-  statistics = eval_step.evaluate_images(
-    state.variables,
-    state.input_scale,
-    *validation,
+  if not validates_each_epoch:
+    record["statistics"] = evaluate(state)
+  if returns_variables:
+    record["variables"] = state.variables
+  return record
+
+
+def _create_state(
+  member: Members,
+  image_shape: tuple[int, ...],
+  formulas: Sequence[Formula],
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  num_classes: int,
+) -> train_state.TrainState:
+  """A member's state before the first step, with the loss state of each formula."""
+  # Only the optimizer's rate: the loop has no validation for a schedule.
+  constant_rate = optax.contrib.reduce_on_plateau()
+  return train_state.create_train_state(
+    jax.random.key(member.seed),
     model=model,
-    evaluation_logits=evaluation_logits,
-    num_classes=num_classes,
-    batch_size=eval_batch_size,
+    optimizer=optimizer,
+    plateau=constant_rate,
+    image_shape=image_shape,  # type: ignore[arg-type]
+    input_scale=1 / 255,
+    init_loss_state=lambda dim: tuple(
+      _init_loss_state(formula, num_classes, dim) for formula in formulas
+    ),
   )
-  return record | {"bad_step": state.totals["bad_step"], "statistics": statistics}
+
+
+def _epoch_means(totals: dict[str, Array]) -> dict[str, Any]:
+  """The means of an epoch's totals, and its first step that is not finite."""
+  # The totals leave such steps out: the mean of the others is not the epoch's.
+  is_finite = totals["bad_step"] < 0
+  means = {k: totals[k] / totals["steps"] for k in ("loss", "cross_entropy")}
+  return {
+    **{k: jnp.where(is_finite, mean, jnp.nan) for k, mean in means.items()},
+    "accuracy": totals["correct"] / totals["count"],
+    "bad_step": totals["bad_step"],
+  }
 
 
 def compile_members(

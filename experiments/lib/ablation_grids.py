@@ -1,13 +1,16 @@
-"""Grids of `margin_ablation`, and loading of a user's margin formula."""
+"""Grids of `margin_ablation`: the built-in ones, and losses and formulas by name."""
 
-import importlib.util
+import ast
+import hashlib
 import inspect
 import pathlib
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
+from emosynth_jax import losses
+from emosynth_jax.training import own_parts
+from emosynth_jax.utils import files, own_code
+from emosynth_jax.utils.nearest import did_you_mean
 
 KAPPAS = [0.5, 1.0, 2.0]
 
@@ -47,56 +50,173 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
       "lam_max": 0.0,
     },
   ],
-  # Only the formula of --margin_file.
+  # Only what --margins and --losses add.
   "mine": [{"loss": "cross_entropy"}],
 }
 
 
-def load_margin(path: str) -> Callable:
-  """Loads the function `margin` of a Python file.
+def entries(
+  margins: Sequence[str],
+  names: Sequence[str],
+  axes: Mapping[str, list[Any]],
+) -> list[dict[str, Any]]:
+  """Grid entries of margin formulas and losses.
 
   Args:
-    path: the file.
+    margins: formulas as "file.py:function" or of `losses.MARGIN_FNS`; each is trained
+      as MAM-SoftMax's.
+    names: losses of `losses.get_loss`, or the user's as "file.py:function".
+    axes: values to try of arguments, for each formula and loss that takes them. A
+      formula's kappa is tried at `KAPPAS` otherwise.
 
   Returns:
-    The function, tested on logits of two examples.
+    One entry each, as `ablation_members.expand_grid` takes them.
 
   Raises:
-    FileNotFoundError, ValueError: if there is none, or it fails.
+    FileNotFoundError, ValueError: for code that can't be loaded, or an argument that
+      none of them takes, or that is missing.
   """
-  if not pathlib.Path(path).is_file():
-    raise FileNotFoundError(f"--margin_file: no file {path}")
-  spec = importlib.util.spec_from_file_location("margin_file", path)
-  if spec is None or spec.loader is None:
-    raise ValueError(f"--margin_file: expected a Python file, NAME.py, got {path}")
-  module = importlib.util.module_from_spec(spec)
-  try:
-    spec.loader.exec_module(module)
-  except (Exception, SystemExit) as error:
-    raise ValueError(f"--margin_file: {path} does not run: {error!r}") from error
-  function = getattr(module, "margin", None)
-  if not callable(function) or len(inspect.signature(function).parameters) != 1:
+  found: list[dict[str, Any]] = []
+  taken: set[str] = set()
+  known: dict[str, Any] = {}
+
+  for name in margins:
+    if not own_code.is_own(name) and name not in losses.MARGIN_FNS:
+      raise ValueError(
+        f"--margins: expected file.py:function or one of "
+        f"{', '.join(losses.MARGIN_FNS)}, got {name!r}"
+        f"{did_you_mean(name, losses.MARGIN_FNS)}"
+      )
+  parts = [{"loss": "mam_softmax", "margin_fn": absolute(name)} for name in margins]
+  parts += [{"loss": absolute(name)} for name in names]
+  for part in parts:
+    arguments = arguments_of(part)
+    known |= arguments
+    own = {k: _typed(v, arguments[k]) for k, v in axes.items() if k in arguments}
+    taken |= set(own)
+    default = {"kappa": KAPPAS} if "margin_fn" in part else {}
+    missing = [k for k, v in arguments.items() if v is inspect.Parameter.empty]
+    if missing := [k for k in missing if k not in own]:
+      raise ValueError(
+        f"{part.get('margin_fn', part['loss'])} needs a value of {missing[0]}, as in "
+        f"--vary={missing[0]}=0.1,0.2"
+      )
+    found.append(part | default | own)
+
+  if unknown := sorted(set(axes) - taken):
     raise ValueError(
-      f"--margin_file: expected a function margin(logits) in {path}, logits (N, K) to "
-      "margins (N,)"
+      f"--vary: no formula or loss of --margins and --losses takes {unknown[0]!r}; "
+      f"known: {', '.join(sorted(known)) or 'none'}{did_you_mean(unknown[0], known)}"
     )
-  try:
-    shape = jax.eval_shape(function, jnp.zeros((2, 7))).shape
-  except Exception as error:
-    raise ValueError(
-      f"--margin_file: margin of {path} fails for logits of shape (2, 7): {error}"
-    ) from error
-  if shape != (2,):
-    raise ValueError(
-      f"--margin_file: margin of {path} should return shape (2,) for logits of shape "
-      f"(2, 7), got {shape}"
-    )
-  return function
+  return found
 
 
-def describe(setting: dict[str, Any], margin_hash: str = "") -> dict[str, Any]:
-  """Converts a setting to plain values, for the records."""
-  return {
-    key: f"margin_file {margin_hash}" if callable(value) else value
-    for key, value in setting.items()
+def arguments_of(part: Mapping[str, Any]) -> dict[str, Any]:
+  """The arguments of a loss and of its margin formula, and their defaults.
+
+  Args:
+    part: the loss's name under "loss", and "margin_fn" where it has a formula.
+  """
+  own = {}
+  formula = part.get("margin_fn", "")
+  if own_code.is_own(formula):
+    own = own_parts.margin_hyperparameters(own_code.load(formula), formula)
+  loss, _ = own_parts.resolve_loss({"name": part["loss"]})
+  known = {k: v for k, v in losses.defaults_of(loss).items() if k != "margin_fn"}
+  return known | own
+
+
+def parse_axis(text: str) -> tuple[str, list[Any]]:
+  """Parses the values to try of an argument, as "kappa=0.5,1".
+
+  Raises:
+    ValueError: for text of another form.
+  """
+  name, equals, values = text.partition("=")
+  if not (equals and name.strip().isidentifier() and values.strip()):
+    raise ValueError(f"--vary: expected NAME=VALUE,VALUE, as kappa=0.5,1, got {text!r}")
+  return name.strip(), [parse_value(value) for value in values.split(",")]
+
+
+def parse_value(text: str) -> Any:
+  """Parses a number, True, False or None; any other text is itself."""
+  try:
+    return ast.literal_eval(text.strip())
+  except (ValueError, SyntaxError):
+    return text.strip()
+
+
+def _typed(values: list[Any], default: Any) -> list[Any]:
+  """Values whose integers are floats where the default is one."""
+  if isinstance(default, float):
+    return [float(v) if type(v) is int else v for v in values]
+  return values
+
+
+def absolute(name: str) -> str:
+  """The name of own code with its file's absolute path; others are left alone.
+
+  Args:
+    name: as "file.py:function", also a part of "margin+loss".
+  """
+  parts = []
+  for part in name.split("+"):
+    if own_code.is_own(part):
+      path, attribute = own_code.parse_name(part)
+      part = f"{path}:{attribute}"
+    parts.append(part)
+  return "+".join(parts)
+
+
+def describe(setting: Mapping[str, Any]) -> dict[str, Any]:
+  """A setting as records have it: own code by file, function and hash.
+
+  Args:
+    setting: one of `ablation_members.expand_grid`.
+  """
+  return {key: describe_name(value) for key, value in setting.items()}
+
+
+def describe_name(name: Any) -> Any:
+  """The name of own code as "file.py:function@hash", of it and what it imports beside.
+
+  Args:
+    name: of `absolute`; anything else is returned as it is.
+  """
+  if not own_code.is_own(name):
+    return name
+  parts = []
+  for part in name.split("+"):
+    if own_code.is_own(part):
+      path, attribute = own_code.parse_name(part)
+      part = f"{path.name}:{attribute}@{hash_of(path)}"
+    parts.append(part)
+  return "+".join(parts)
+
+
+def hash_of(path: pathlib.Path) -> str:
+  """The hash of a file of own code and of the modules beside it that it imports."""
+  contents = b"".join(file.read_bytes() for file in own_code.source_files(path))
+  return hashlib.sha256(contents).hexdigest()[:8]
+
+
+def keep_sources(workdir: pathlib.Path, names: Iterable[Any]) -> None:
+  """Copies own code into `own_parts/HASH`, the hash that records name.
+
+  Args:
+    workdir: the ablation's folder.
+    names: of `absolute`; anything else is skipped.
+  """
+  parts = {
+    part
+    for name in names
+    if own_code.is_own(name)
+    for part in name.split("+")
+    if own_code.is_own(part)
   }
+  for path in {own_code.parse_name(part)[0] for part in parts}:
+    root, folder = own_code.root_of(path), workdir / "own_parts" / hash_of(path)
+    for file in own_code.source_files(path):
+      target = folder / file.relative_to(root)
+      target.parent.mkdir(parents=True, exist_ok=True)
+      files.write_atomically(target, file.read_bytes())

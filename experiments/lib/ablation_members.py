@@ -11,6 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from emosynth_jax import losses
+from emosynth_jax.training import own_parts
+from emosynth_jax.utils import own_code
 
 Array = jax.Array
 
@@ -36,11 +38,27 @@ class Members(NamedTuple):
     formula: int32 `(M,)`, indices into the program's formulas.
     numbers: float32 `(M, P)`, the values of the formula's numbers, then zeros.
     seed: uint32 `(M,)`.
+    learning_rate: float32 `(M,)`.
   """
 
   formula: ArrayLike
   numbers: Array
   seed: ArrayLike
+  learning_rate: ArrayLike
+
+
+class Member(NamedTuple):
+  """One training, in plain values.
+
+  Attributes:
+    setting: one of `expand_grid`.
+    seed: of the initialization, the batches and the augmentation.
+    learning_rate: of the first step.
+  """
+
+  setting: Mapping[str, Any]
+  seed: int
+  learning_rate: float
 
 
 def expand_grid(grid: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -64,8 +82,8 @@ def expand_grid(grid: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
     for values in itertools.product(*choices):
       setting = dict(zip(entry, values, strict=True))
-      arguments = {k: v for k, v in setting.items() if k != "loss"}
-      losses.get_loss(setting["loss"], **arguments)
+      name, arguments = _resolve(setting)
+      losses.get_loss(name, **arguments)
       if setting not in settings:
         settings.append(setting)
   return settings
@@ -83,24 +101,30 @@ def check_values(setting: Mapping[str, Any], num_classes: int) -> None:
   Raises:
     TypeError, ValueError: as the loss does.
   """
-  arguments = {k: v for k, v in setting.items() if k != "loss"}
+  name, arguments = _resolve(setting)
   jax.eval_shape(
-    functools.partial(losses.call_loss, losses.get_loss(setting["loss"], **arguments)),
+    functools.partial(losses.call_loss, losses.get_loss(name, **arguments)),
     logits=jnp.zeros((2, num_classes)),
     embeddings=jnp.zeros((2, 1)),
     weights=jnp.zeros((1, num_classes)),
     labels=jnp.zeros(2, jnp.int32),
     class_counts=jnp.ones(num_classes),
     step=jnp.int32(0),
-    state=losses.init_state(setting["loss"], num_classes, 1),
+    state=losses.init_state(name, num_classes, 1),
   )
+
+
+def _resolve(setting: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+  arguments = {k: v for k, v in setting.items() if k != "loss"}
+  return own_parts.resolve_loss({"name": setting["loss"], **arguments})
 
 
 def formula_of(setting: Mapping[str, Any]) -> tuple[Formula, tuple[float, ...]]:
   """Splits a setting into its formula and its numbers.
 
   A float is data of the program; anything else (a reading's name, the integer margin of
-  SphereFace, a margin function) is part of the formula.
+  SphereFace) is part of the formula, and so are all arguments of the user's own code,
+  which may have a Python branch on them.
 
   Args:
     setting: one of `expand_grid`.
@@ -109,19 +133,18 @@ def formula_of(setting: Mapping[str, Any]) -> tuple[Formula, tuple[float, ...]]:
     The formula and the values of its numbers.
   """
   arguments = sorted((k, v) for k, v in setting.items() if k != "loss")
-  fixed = tuple((k, v) for k, v in arguments if not isinstance(v, float))
-  numbers = tuple((k, v) for k, v in arguments if isinstance(v, float))
+  is_own = any(own_code.is_own(value) for value in setting.values())
+  numbers = tuple((k, v) for k, v in arguments if isinstance(v, float) and not is_own)
+  fixed = tuple(each for each in arguments if each not in numbers)
   formula = Formula(setting["loss"], fixed, tuple(k for k, _ in numbers))
   return formula, tuple(v for _, v in numbers)
 
 
-def stack_members(
-  members: Sequence[tuple[Mapping[str, Any], int]], formulas: Sequence[Formula]
-) -> Members:
+def stack_members(members: Sequence[Member], formulas: Sequence[Formula]) -> Members:
   """Converts members to arrays.
 
   Args:
-    members: pairs of a setting and a seed.
+    members: of the program's formulas.
     formulas: those of the program.
 
   Returns:
@@ -129,12 +152,13 @@ def stack_members(
   """
   width = max(len(formula.numbers) for formula in formulas)
   indices, rows = [], []
-  for setting, _ in members:
-    formula, numbers = formula_of(setting)
+  for member in members:
+    formula, numbers = formula_of(member.setting)
     indices.append(formulas.index(formula))
     rows.append(numbers + (0.0,) * (width - len(numbers)))
   return Members(
     formula=np.asarray(indices, np.int32),
     numbers=jnp.asarray(rows, jnp.float32).reshape(len(members), width),
-    seed=np.asarray([seed for _, seed in members], np.uint32),
+    seed=np.asarray([member.seed for member in members], np.uint32),
+    learning_rate=np.asarray([member.learning_rate for member in members], np.float32),
   )

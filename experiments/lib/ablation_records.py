@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emosynth_jax.metrics import classification
@@ -9,14 +10,26 @@ from emosynth_jax.utils import files
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import provenance
 
+# What records of a folder can differ in, beside setting and seed.
+AXES = ("epochs", "batch_size", "learning_rate")
+
 
 def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
   """Reads the finished members; a truncated line is skipped.
 
+  Of a member that was trained again, the last record counts. One of an earlier version
+  has the epochs, batch size and learning rate of the folder's protocol.
+
+  Args:
+    path: results.jsonl.
+
   Raises:
     ValueError: if the file holds something else.
   """
-  records: list[dict[str, Any]] = []
+  protocol = path.with_name("protocol.json")
+  common = read_json(protocol) if path.exists() and protocol.exists() else {}
+  common = {axis: common[axis] for axis in AXES if axis in common}
+  records: dict[str, dict[str, Any]] = {}
   for line in path.read_text().splitlines() if path.exists() else []:
     try:
       record = json.loads(line)
@@ -26,8 +39,45 @@ def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
       raise ValueError(
         f"{path} has no records of an ablation: {line[:60]}. Use another --workdir."
       )
-    records.append(record)
-  return records
+    record = common | record
+    records[key(record)] = record
+  return list(records.values())
+
+
+def file_of(workdir: pathlib.Path, shard: tuple[int, int] | None) -> pathlib.Path:
+  """The file of records that a process writes: one of its own for each shard."""
+  suffix = "-{}-of-{}".format(*shard) if shard else ""
+  return workdir / f"results{suffix}.jsonl"
+
+
+def read_folder(
+  workdir: pathlib.Path, settings: Sequence[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
+  """Reads the finished members of a folder, of all shards.
+
+  Args:
+    workdir: the folder.
+    settings: of this command, as records have them.
+
+  Returns:
+    The records by setting, values of `AXES` and seed, whatever order they were finished
+    in: this command's settings in its own order, others in that of the files.
+  """
+  records: dict[str, dict[str, Any]] = {}
+  for path in sorted(workdir.glob("results*.jsonl")):
+    records |= {key(record): record for record in read_records(path)}
+  found: list[Mapping[str, Any]] = []
+  for record in records.values():
+    if record["setting"] not in found:
+      found.append(record["setting"])
+  known = iter([setting for setting in settings if setting in found])
+  order = [next(known) if setting in settings else setting for setting in found]
+
+  def place(record: dict[str, Any]) -> tuple[Any, ...]:
+    axes = [record.get(axis) or 0 for axis in AXES]
+    return order.index(record["setting"]), axes, record["seed"]
+
+  return sorted(records.values(), key=place)
 
 
 def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
@@ -37,11 +87,16 @@ def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
       path,
       remedy="use another --workdir, or delete the file if the settings are unchanged",
     )
-    changed = [k for k in protocol if before.get(k) != protocol[k]]
+    keys = dict.fromkeys([*before, *protocol])
+    changed = [
+      k
+      for k in keys
+      if k not in ("provenance", *AXES) and before.get(k) != protocol.get(k)
+    ]
     if changed:
       raise ValueError(
         f"config mismatch with {path.parent}: "
-        + ", ".join(f"{k} {before.get(k)!r}, now {protocol[k]!r}" for k in changed)
+        + ", ".join(f"{k} {before.get(k)!r}, now {protocol.get(k)!r}" for k in changed)
         + ". Name another --workdir."
       )
     return
@@ -49,7 +104,7 @@ def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
 
 
 def figures_of(out: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
-  """A member's metrics, after its last epoch.
+  """A member's metrics, after its last epoch and by epoch.
 
   Args:
     out: of `ablation.train_member`, on the host.
@@ -58,21 +113,43 @@ def figures_of(out: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, A
   Returns:
     By name, as a record holds them.
   """
-  bad_step = int(out["bad_step"])
-  record = {
-    "train_loss": float(out["loss"][-1]),
-    "train_accuracy": float(out["accuracy"][-1]),
-    "first_bad_step": bad_step,
+  bad_steps = [int(step) for step in out["bad_step"] if step >= 0]
+  curves = {
+    "train_loss": out["loss"],
+    "train_cross_entropy": out["cross_entropy"],
+    "train_accuracy": out["accuracy"],
   }
-  summary = classification.summarize(out["statistics"], class_names)
-  return record | {
-    "accuracy": summary["accuracy"],
-    "balanced_accuracy": summary["balanced_accuracy"],
-    "f1_macro": summary["macro"]["f1"],
-    "loss": summary["loss"],
+  record: dict[str, Any] = {
+    "train_loss": out["loss"][-1],
+    "train_accuracy": out["accuracy"][-1],
+    "first_bad_step": min(bad_steps, default=-1),
   }
 
+  statistics = out["statistics"]
+  is_by_epoch = statistics["count"].ndim == 2
+  if is_by_epoch:
+    by_epoch = [
+      classification.summarize({k: v[i] for k, v in statistics.items()}, class_names)
+      for i in range(len(out["loss"]))
+    ]
+    curves |= {k: [each[k] for each in by_epoch] for k in ("accuracy", "loss")}
+    summary = by_epoch[-1]
+  else:
+    summary = classification.summarize(statistics, class_names)
 
-def key(setting: dict[str, Any], seed: int) -> str:
-  """The key that identifies a member."""
-  return json.dumps([sorted(setting.items()), seed])
+  return files.to_jsonable(
+    record
+    | {
+      "accuracy": summary["accuracy"],
+      "balanced_accuracy": summary["balanced_accuracy"],
+      "f1_macro": summary["macro"]["f1"],
+      "loss": summary["loss"],
+      "curves": curves,
+    }
+  )
+
+
+def key(record: dict[str, Any]) -> str:
+  """The key that identifies a member: setting, seed, and the values of `AXES`."""
+  axes = [record.get(axis) for axis in AXES]
+  return json.dumps([sorted(record["setting"].items()), record["seed"], axes])

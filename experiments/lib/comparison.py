@@ -4,19 +4,19 @@ Every row is a run as by `emosynth_jax.main`, in its own folder under the table'
 that an interrupted table resumes row by row, and tables that share a row share its run.
 """
 
+import contextlib
 import pathlib
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import flags, logging
 
-from emosynth_jax import evaluate, train_loop
-from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
-from emosynth_jax.training import seeds as training_seeds
 from emosynth_jax.utils import cli, files
-from experiments.lib import comparison_report
-from experiments.lib.comparison_rows import Row, build_config, run_folder
+from experiments.lib import comparison_report, comparison_runs, engines
+from experiments.lib.comparison_rows import Row
+from experiments.lib.comparison_runs import Run
 
 # The flags are registered for the main module, so that its --help lists them.
 flags.disclaim_key_flags()
@@ -29,6 +29,7 @@ def run_rows(
   seeds: int,
   scale: str,
   data_dir: str | None,
+  options: engines.Options = engines.LOCAL,
   on_report: Callable[[dict[str, list[dict[str, Any]]]], object] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
   """Trains and evaluates the missing runs.
@@ -40,33 +41,80 @@ def run_rows(
       next seed, so that an incomplete table has pairs.
     scale: as `build_config` takes it.
     data_dir: as `build_config` takes it.
-    on_report: is called with the reports so far after each new one.
+    options: where, and which of the runs.
+    on_report: is called with the reports so far, of earlier commands and after each
+      new one.
 
   Returns:
     The reports of each trained row by its label, one per seed; a run that was
     interrupted by a signal ends the command.
   """
-  todo = [(row, seed) for seed in range(seeds) for row in rows if row.data]
-  reports: dict[str, list[dict[str, Any]]] = {}
-  for i, (row, seed) in enumerate(todo, start=1):
-    folder = run_folder(workdir, row, seed)
-    config = build_config(row, seed, scale, data_dir)
-    report = training_seeds.finished_report(config, folder)
-    state = "to run" if report is None else "already finished"
-    logging.info(
-      "Run %d of %d: %s, seed %d, in %s: %s.",
-      *(i, len(todo), row.label, seed, folder, state),
-    )
-    if report is None:
-      load = run_data.share(config)
-      if not train_loop.train(config, folder, load=load):
-        raise SystemExit(1)
-      report = files.to_jsonable(
-        evaluate.evaluate_run(config, folder, load=load), "report"
-      )
-    reports.setdefault(row.label, []).append(report)
+  runs = {run.name: run for run in _list_runs(rows, workdir, seeds, scale, data_dir)}
+  found = {name: run.finished_report() for name, run in runs.items()}
+  todo = [name for name in engines.select_shard(list(runs), options) if not found[name]]
+  finished = len(runs) - list(found.values()).count(None)
+  logging.info(
+    "%d of %d runs are finished; to run: %d.", finished, len(runs), len(todo)
+  )
+
+  def report() -> None:
     if on_report is not None:
-      on_report(reports)
+      on_report(_by_label(runs, found))
+
+  if finished:
+    report()
+  with _visible_workdir(workdir, options) as token:
+    groups = {
+      name: runs[name]._replace(
+        token=token, is_begun=(runs[name].folder() / "config.json").exists()
+      )
+      for name in todo
+    }
+    for i, (name, (own, archive)) in enumerate(
+      engines.run_groups(groups, comparison_runs.train, options), start=1
+    ):
+      if archive:
+        comparison_runs.unpack(archive, runs[name].folder())
+      found[name] = own
+      logging.info("Finished %d of %d: %s.", i, len(todo), name)
+      report()
+  return _by_label(runs, found)
+
+
+@contextlib.contextmanager
+def _visible_workdir(workdir: pathlib.Path, options: engines.Options) -> Iterator[str]:
+  """Context with the name of a file in the workdir, for workers to look for."""
+  if options.engine == "local":
+    yield ""
+    return
+  workdir.mkdir(parents=True, exist_ok=True)
+  with tempfile.NamedTemporaryFile(dir=workdir, prefix=".driver-") as file:
+    yield pathlib.Path(file.name).name
+
+
+def _list_runs(
+  rows: Sequence[Row],
+  workdir: pathlib.Path,
+  seeds: int,
+  scale: str,
+  data_dir: str | None,
+) -> list[Run]:
+  return [
+    Run(row, seed, scale, data_dir, workdir)
+    for seed in range(seeds)
+    for row in rows
+    if row.data
+  ]
+
+
+def _by_label(
+  runs: Mapping[str, Run], found: Mapping[str, dict[str, Any] | None]
+) -> dict[str, list[dict[str, Any]]]:
+  """The reports of each row, in order of the seeds."""
+  reports: dict[str, list[dict[str, Any]]] = {}
+  for name, run in runs.items():
+    if (report := found[name]) is not None:
+      reports.setdefault(run.row.label, []).append(report)
   return reports
 
 
@@ -79,18 +127,12 @@ def read_finished(
   data_dir: str | None,
 ) -> dict[str, list[dict[str, Any]]]:
   """The existing reports of `run_rows`, with the same arguments."""
-  reports: dict[str, list[dict[str, Any]]] = {}
-  for row in rows:
-    for seed in range(seeds) if row.data else ():
-      config = build_config(row, seed, scale, data_dir)
-      report = training_seeds.finished_report(config, run_folder(workdir, row, seed))
-      if report is not None:
-        reports.setdefault(row.label, []).append(report)
-  return reports
+  runs = {run.name: run for run in _list_runs(rows, workdir, seeds, scale, data_dir)}
+  return _by_label(runs, {name: run.finished_report() for name, run in runs.items()})
 
 
-def define_flags(seeds: int = 3) -> None:
-  """Defines the common flags of the tables; `seeds` is a flag's default."""
+def define_scale() -> None:
+  """The flag --scale of the tables and figures."""
   flags.DEFINE_enum(
     "scale",
     "full",
@@ -98,6 +140,11 @@ def define_flags(seeds: int = 3) -> None:
     "full: the config's own network, for a GPU. small: subsets of the data, narrow "
     "networks and few epochs, for two CPU cores.",
   )
+
+
+def define_flags(seeds: int = 3) -> None:
+  """Defines the common flags of the tables; `seeds` is a flag's default."""
+  define_scale()
   cli.define_seeds(seeds, "Seeds of each row.")
   flags.DEFINE_string(
     "data_dir", None, "Data set directory. By default the configs' own."
@@ -107,6 +154,7 @@ def define_flags(seeds: int = 3) -> None:
     None,
     "Output folder. By default runs/tables-SCALE, shared by all tables.",
   )
+  engines.define_flags("run")
 
 
 def run(name: str, title: str, rows: Sequence[Row]) -> None:
@@ -120,8 +168,14 @@ def run(name: str, title: str, rows: Sequence[Row]) -> None:
 
   def write(given: Any) -> None:
     seeds, scale = given.seeds, given.scale
-    workdir = workdir_of(given)
-    reports = run_rows(rows, workdir, **selection_of(given))
+    workdir, selection = workdir_of(given), selection_of(given)
+    if given.train:
+      options = engines.options_of(given)
+      reports = run_rows(rows, workdir, **selection, options=options)
+      if options.shard:
+        return
+    else:
+      reports = read_finished(rows, workdir, **selection)
     output = workdir / name
     output.mkdir(parents=True, exist_ok=True)
     text = comparison_report.format_markdown(

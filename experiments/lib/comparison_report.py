@@ -104,9 +104,7 @@ def plot_curves(
     curves = [
       [
         100 * record[f"{split}/accuracy"]
-        for record in metric_writer.read_records(
-          run_folder(workdir, row, seed) / "metrics.jsonl"
-        )
+        for record in _read_all_epochs(run_folder(workdir, row, seed))
       ]
       for seed in range(seeds)
     ]
@@ -121,6 +119,17 @@ def plot_curves(
   figure.suptitle(title, fontsize=11)
   plotting.clean(axis)
   plotting.save(figure, path)
+
+
+def _read_all_epochs(folder: pathlib.Path) -> list[dict[str, Any]]:
+  """A run's records, of which none may be missing: values are averaged by place."""
+  path = folder / "metrics.jsonl"
+  records = metric_writer.read_epochs(path)
+  if not records:
+    raise ValueError(f"{path} has no record of an epoch")
+  if missing := metric_writer.missing_epochs(records):
+    raise ValueError(f"{path} has no record of epochs {missing}")
+  return records
 
 
 def protocol(

@@ -274,7 +274,7 @@ def plot_pairs(runs: Sequence[Run], title: str, path: pathlib.Path) -> bool:
     return False
   baseline, ours = LOSSES
   figure = plotting.new_figure(8, 1.6 + 0.28 * max(map(len, found.values())))
-  axes = figure.subplots(1, len(found), squeeze=False)[0]
+  axes = figure.subplots(1, len(found), squeeze=False, sharex=True, sharey=True)[0]
   for axis, (label, pairs) in zip(axes, found.items(), strict=True):
     places = range(len(pairs))
     values = [theirs[1] - theirs[0] for theirs in pairs.values()]
@@ -288,9 +288,9 @@ def plot_pairs(runs: Sequence[Run], title: str, path: pathlib.Path) -> bool:
     )
     name = "mean, 95 %\ninterval" if reach else "mean"
     axis.set_yticks([*places, place], [*pairs, name])
-    axis.invert_yaxis()
-    axis.set_xlabel(f"{label},\n{ours} less {baseline} (points)")
+    axis.set_xlabel(f"{label},\n{ours} minus {baseline} (points)")
     plotting.clean(axis)
+  axes[0].invert_yaxis()
   figure.suptitle(title, fontsize=11)
   plotting.save(figure, path)
   return True

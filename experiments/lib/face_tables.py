@@ -17,7 +17,13 @@ from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
 from emosynth_jax.utils import cli, files
 from emosynth_jax.utils.json_files import read_json
-from experiments.lib import comparison, comparison_report, comparison_rows, face_report
+from experiments.lib import (
+  comparison,
+  comparison_report,
+  comparison_rows,
+  engines,
+  face_report,
+)
 from experiments.lib.comparison_rows import Row
 from experiments.lib.face_report import LOSSES, Run
 from experiments.lib.literature import Claim
@@ -167,6 +173,7 @@ def write(
   if given.num_epochs:
     settings["num_epochs"] = given.num_epochs
   workdir, selection = comparison.workdir_of(given), comparison.selection_of(given)
+  options = engines.options_of(given) if given.train else None
 
   before: list[Row] = []
   if names := "pretrain" in given and given.pretrain:
@@ -176,7 +183,9 @@ def write(
     name, title = f"{name}_pretrained", f"{title}, pretrained on {' and '.join(names)}"
 
   todo = measured_rows(data, settings=settings, **rows)
-  text = write_table(name, title, claims, todo, workdir, before=before, **selection)
+  text = write_table(
+    *(name, title, claims, todo, workdir), before=before, options=options, **selection
+  )
   print(text, end="")
 
 
@@ -204,6 +213,7 @@ def write_table(
   scale: str,
   data_dir: str | None,
   before: Sequence[Row] = (),
+  options: engines.Options | None = engines.LOCAL,
 ) -> str:
   """Trains the missing runs and rewrites the table after every run.
 
@@ -219,9 +229,10 @@ def write_table(
     scale: likewise.
     data_dir: likewise.
     before: of `pretraining_rows`, which the rows start from.
+    options: as `comparison.run_rows` takes it; None to train nothing.
 
   Returns:
-    The table in Markdown.
+    The table in Markdown; "" if only a shard of the runs was to be trained.
   """
   where: dict[str, Any] = {"seeds": seeds, "scale": scale, "data_dir": data_dir}
 
@@ -252,14 +263,27 @@ def write_table(
     return text
 
   reports = comparison.read_finished(rows, workdir, **where)
-  if sum(map(len, reports.values())) < len(rows) * seeds:
+  if options is not None and sum(map(len, reports.values())) < len(rows) * seeds:
     # One row a data set.
     for row in {row.data: row for row in (*before, rows[0])}.values():
       if missing := missing_data(row, scale, data_dir):
         return write(reports, missing)
-    comparison.run_rows(before, workdir, **where)
-    reports = comparison.run_rows(rows, workdir, **where, on_report=write)
-  return write(reports)
+    # One data set after the other: its runs start from those before.
+    for data in dict.fromkeys(row.data for row in before):
+      own = [row for row in before if row.data == data]
+      found = comparison.run_rows(own, workdir, **where, options=options)
+      if sum(map(len, found.values())) < len(own) * seeds:
+        logging.info("Submit again when all runs on %s are finished.", data)
+        return ""
+    reports = comparison.run_rows(
+      rows,
+      workdir,
+      **where,
+      options=options,
+      # Jobs of several shards would write one file.
+      on_report=None if options.shard else write,
+    )
+  return "" if options is not None and options.shard else write(reports)
 
 
 def missing_data(row: Row, scale: str, data_dir: str | None) -> str:

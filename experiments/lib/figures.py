@@ -117,7 +117,10 @@ def describe_runs(workdirs: Sequence[str]) -> list[str]:
   for workdir in map(pathlib.Path, workdirs):
     read_config(workdir)
     config = read_json(workdir / "config.json")
-    epochs = len(metric_writer.read_records(workdir / "metrics.jsonl"))
+    records = metric_writer.read_epochs(workdir / "metrics.jsonl")
+    if not records:
+      raise FileNotFoundError(f"{workdir / 'metrics.jsonl'} has no record of an epoch")
+    epochs = records[-1]["epoch"]
     trained = run_record.read_provenance(workdir)
 
     def each_once(key, trained=trained):

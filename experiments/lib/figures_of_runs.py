@@ -50,9 +50,15 @@ def draw_curves(
 
   Raises:
     FileNotFoundError, ValueError: as `run_files.read_run`; ValueError, too, for a run
-      that is there twice, and for seeds that were not trained on the same data.
+      that is there twice or lacks records, and for seeds that were not trained on the
+      same data.
   """
   runs = [run_files.read_run(workdir) for workdir in workdirs]
+  for run in runs:
+    if run.missing_epochs:
+      raise ValueError(
+        f"{run.workdir / 'metrics.jsonl'} has no record of epochs {run.missing_epochs}"
+      )
   data_sets = list(dict.fromkeys(run.report["data_set"] for run in runs))
   figure = plotting.new_figure(9.5, 3.1 * len(data_sets) + 0.6)
   axes = figure.subplots(

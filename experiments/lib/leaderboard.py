@@ -1,6 +1,5 @@
 """The leaderboard of FER-2013: entries of finished runs, and published claims."""
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from emosynth_jax.metrics import statistics
 from emosynth_jax.report import run_files
 from emosynth_jax.utils import text_table
 from emosynth_jax.utils.json_files import read_json
-from emosynth_jax.workdir import seed_summary
+from emosynth_jax.workdir import report_fields, seed_summary
 from experiments.lib.literature import Claim
 
 RULES = """\
@@ -67,20 +66,23 @@ def read_entries(workdirs: Sequence[str]) -> list[Entry]:
     FileNotFoundError, ValueError: for a folder without a finished run, or a run of
       another data set or without a test split.
   """
-  groups: dict[str, list[Mapping[str, Any]]] = {}
+  # Of each form of the reported pixels, the folders and reports.
+  by_form: dict[str, list[tuple[pathlib.Path, Mapping[str, Any]]]] = {}
   for folder in run_files.expand_workdirs(workdirs):
     report = _read_report(folder)
     if report["data_set"] != "fer2013":
       raise ValueError(f"{folder}: expected FER-2013, got {report['data_set']}")
     if "test" not in report["splits"]:
       raise ValueError(f"{folder}: the run reports no test split")
-    settings = seed_summary.settings_of(report["config"])
-    settings.pop("seed")
-    key = json.dumps([settings, _form(report)], sort_keys=True)
-    groups.setdefault(key, []).append(report)
-  entries = [
-    _entry(sorted(group, key=lambda r: r["seed"])) for group in groups.values()
-  ]
+    by_form.setdefault(_form(report), []).append((folder, report))
+
+  entries = []
+  for runs in by_form.values():
+    folders, reports = zip(*runs, strict=True)
+    configs = [report["config"] for report in reports]
+    for group in seed_summary.group_by_settings(configs, folders):
+      seeds = sorted((reports[i] for i in group), key=lambda r: r["seed"])
+      entries.append(_entry(seeds))
   return sorted(entries, key=lambda e: (len(e.seeds) < 3, -_mean(e.accuracies)))
 
 
@@ -88,13 +90,13 @@ def _read_report(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / "report.json"
   if not path.is_file():
     raise FileNotFoundError(f"{path} is missing: the run is not finished")
-  return renamed.with_new_names(read_json(path))
+  report = renamed.with_new_names(read_json(path))
+  report_fields.check_report(report, f"{path} is damaged")
+  return report
 
 
 def _entry(reports: Sequence[Mapping[str, Any]]) -> Entry:
   seeds = tuple(report["seed"] for report in reports)
-  if len(set(seeds)) < len(seeds):
-    raise ValueError(f"the seed {seeds[0]} of one configuration is given twice")
   config = reports[0]["config"]
   width = config["model"].get("width")
   found = [seed_summary.figures_of(report["splits"]["test"]) for report in reports]

@@ -368,7 +368,7 @@ def test_damaged_files_are_all_named_and_the_command_fails(folder, tmp_path):
   [
     ("--config.data.near_duplicates.max_bits=3", "no such setting"),
     # By its old name.
-    ("--config.data.twins.max_distance=40", "expected 0..31 bits, got 40"),
+    ("--config.data.twins.max_distance=40", "at least 0 and less than 32, got 40"),
   ],
 )
 def test_a_mistake_in_flags_takes_one_line(folder, tmp_path, flag, message):

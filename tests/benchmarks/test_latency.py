@@ -104,4 +104,4 @@ def test_mistakes_are_one_line(source, monkeypatch, capsys):
   monkeypatch.setitem(sys.modules, "onnxruntime", None)
   with pytest.raises(SystemExit):
     _main(monkeypatch, source=source)
-  assert "emosynth_jax[export]" in capsys.readouterr().err
+  assert "'.[export]'" in capsys.readouterr().err

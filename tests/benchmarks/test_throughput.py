@@ -81,8 +81,7 @@ def test_time_to_a_target_counts_the_epochs_until_then(tmp_path):
   epochs = [(0.9, 20.0), (0.95, 10.0), (0.99, 9.0)]
   with MetricWriter(tmp_path) as writer:
     for step, (accuracy, seconds) in enumerate(epochs):
-      writer.write(step, {"validation/accuracy": accuracy})
-      writer.write_timing(step, {"seconds": seconds})
+      writer.write(step, {"validation/accuracy": accuracy}, {"seconds": seconds})
   found = accelerator_runs.describe(tmp_path, 0.94)
   assert found.startswith("94 % on validation after 30.0 s, 39.0 s of epochs")
   assert "99.5 % not reached" in accelerator_runs.describe(tmp_path, 0.995)

@@ -17,6 +17,7 @@ from emosynth_jax.bundle import make as make_bundle
 from emosynth_jax.config import defaults
 from emosynth_jax.data import run_data
 from emosynth_jax.training import eval_step
+from emosynth_jax.utils import files
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
@@ -383,6 +384,28 @@ def test_a_header_of_any_json_is_refused(tmp_path, text, message):
     bundle.read_bundle(path)
   assert str(path) in str(caught.value)
   assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("model", "message"),
+  [
+    ({"dtype": "float32"}, r"config\.model: settings \['name'\] are missing"),
+    ({"name": "fer_vgg", "dtype": "float32", "width": 10**400}, r"model\.width: expec"),
+    (
+      {"name": "fer_vgg", "dtype": "float32", "dense_features": [10**400]},
+      r"model\.dense_features: .* whole number",
+    ),
+  ],
+)
+def test_a_header_of_an_impossible_network_is_refused(tmp_path, model, message):
+  config = files.to_jsonable(defaults.get_default_config().to_dict()) | {"model": model}
+  text = json.dumps({"config": config})
+  path = tmp_path / "network.safetensors"
+  metadata = {"format": bundle.FORMAT, "header": text}
+  safetensors.numpy.save_file({"params/a": np.zeros(1)}, path, metadata)
+  with pytest.raises(ValueError, match=message) as caught:
+    bundle.read_bundle(path)
+  assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize(

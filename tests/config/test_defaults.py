@@ -172,10 +172,43 @@ def test_a_cosine_beside_a_plateau_is_refused():
     defaults.check_config(_with("schedule.name", "cosine"))
 
 
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    (
+      {"data.label_noise.rate": 0.1, "data.label_noise.confusion": ("a:b:0.1",)},
+      r"config\.data\.label_noise: expected rate \(.*\) or confusion, got both",
+    ),
+    (
+      {"optimizer.name": "adam", "optimizer.weight_decay": 1e-4},
+      r"config\.optimizer\.weight_decay: expected 0 for \"adam\", got 0\.0001;",
+    ),
+    (
+      {"num_epochs": 3, "schedule.warmup_epochs": 3.0},
+      r"config\.schedule\.warmup_epochs: expected fewer than .*num_epochs, 3, got 3",
+    ),
+  ],
+)
+def test_settings_that_contradict_each_other_are_refused(changes, message):
+  config = defaults.get_default_config()
+  config.update_from_flattened_dict(changes)
+  with pytest.raises(ValueError, match=message):
+    defaults.check_config(config)
+
+
+def test_settings_that_suit_each_other_pass():
+  config = defaults.get_default_config()
+  config.data.label_noise.confusion = ("a:b:0.1",)
+  config.optimizer.update({"name": "adamw", "weight_decay": 1e-4})
+  # A run of one epoch has a warm-up of half an epoch, whatever it is set to.
+  config.update({"num_epochs": 1, "schedule": {"warmup_epochs": 3.0}})
+  defaults.check_config(config)
+
+
 @pytest.mark.parametrize("names", ["mma", "small,mma", "Mam"])
 def test_an_unknown_variant_lists_the_known_ones(names):
-  known = r"\['all_cnn', 'ce', .*, 'small', 'strong', 'thesis', 'vgg19'\]"
-  with pytest.raises(ValueError, match=rf"expected one of {known}, got"):
+  known = "all_cnn, ce, .*, small, strong, thesis, vgg19"
+  with pytest.raises(ValueError, match=f"did you mean mam.* Known: {known}"):
     _get_config("mnist", names)
 
 
@@ -200,6 +233,11 @@ def test_a_missing_setting_is_refused():
   del config.plateau.patience
   with pytest.raises(ValueError, match=r"config.plateau: settings \['patience'\] are"):
     defaults.check_config(config)
+  for part, key in (("model", "name"), ("model", "dtype"), ("loss", "name")):
+    config = defaults.get_default_config()
+    del config[part][key]
+    with pytest.raises(ValueError, match=rf"config.{part}: settings \['{key}'\] are"):
+      defaults.check_config(config)
 
 
 def test_arguments_of_a_loss_a_model_or_a_loader_are_not_its_business():
@@ -221,6 +259,8 @@ def test_arguments_of_a_loss_a_model_or_a_loader_are_not_its_business():
     ("class_weights", "inverse", "one of"),
     ("optimizer.learning_rate", 0.0, "more than 0"),
     ("optimizer.learning_rate", float("nan"), "more than 0"),
+    ("optimizer.learning_rate", float("inf"), "more than 0"),
+    ("num_epochs", 10**30, "at least 1"),
     ("optimizer.b1", 1.0, "less than 1"),
     ("optimizer.b2", -0.1, "at least 0"),
     ("optimizer.gradient_clip", -1.0, "at least 0"),
@@ -259,6 +299,7 @@ def test_arguments_of_a_loss_a_model_or_a_loader_are_not_its_business():
     ("mesh.model", 0, "at least 1"),
     ("data.validation_fraction", 1.0, "less than 1"),
     ("data.near_duplicates.min_correlation", 1.5, "at most 1"),
+    ("data.near_duplicates.max_distance", 32, "less than 32"),
     ("data.drop_duplicates", "yes", "True or False"),
     ("model.width", 0.0, "more than 0"),
     ("model.dense_features", (64, 0), "each value a whole number, at least 1"),
@@ -339,5 +380,5 @@ def _build(config):
 
 
 def test_a_number_for_each_class_is_an_argument_too():
-  types.check_types("config.loss", {"alpha": (0.1, 0.9)}, {"alpha": 1.0})
-  types.check_types("config.loss", {"scale": 30, "steps": [1]}, {"scale": 1.0})
+  types.as_typed("config.loss", {"alpha": (0.1, 0.9)}, {"alpha": 1.0})
+  types.as_typed("config.loss", {"scale": 30, "steps": [1]}, {"scale": 1.0})

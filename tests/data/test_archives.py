@@ -31,7 +31,9 @@ def test_names_are_sorted_without_folders_and_litter(tmp_path):
   path = _write(tmp_path / "x.zip", dict.fromkeys(names, b"content"))
   with archives.open_zip(path) as archive:
     assert archive.names == ["a/1.png", "b/2.png"]
-    assert archive.read("a/1.png") == b"content"
+    assert archive.read("a/1.png", max_bytes=7) == b"content"
+    with pytest.raises(ValueError, match="expected at most 6 bytes, it unpacks to 7"):
+      archive.read("a/1.png", max_bytes=6)
 
 
 def test_a_file_that_inflates_too_far_is_refused_before(tmp_path, monkeypatch):

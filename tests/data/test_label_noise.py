@@ -98,10 +98,10 @@ def test_a_run_gets_noise_in_its_training_labels_alone():
   for name in ("validation", "test"):
     np.testing.assert_array_equal(clean[name].labels, noisy[name].labels)
     assert noisy[name].clean_labels is None
-  found = fingerprints.fingerprint(noisy)
+  found = run_data.fingerprint(noisy)
   assert found["train"]["labels_changed"] == changed
   assert fingerprints.different_data(
-    found["train"], fingerprints.fingerprint(clean)["train"]
+    found["train"], run_data.fingerprint(clean)["train"]
   ) == ["labels_crc32"]
 
 

@@ -8,7 +8,6 @@ import statistics
 
 import pytest
 
-from emosynth_jax.utils import plotting
 from experiments.lib import comparison_report, comparison_rows
 from experiments.lib.comparison_rows import Row
 
@@ -182,25 +181,23 @@ def test_csv_has_the_same_figures_for_programs():
   assert (waiting["seeds"], waiting["accuracy_measured"]) == ("0", "")
 
 
-def test_curves_are_means_over_seeds_as_far_as_all_of_them_go(tmp_path, monkeypatch):
+def test_curves_are_means_over_seeds_as_far_as_all_of_them_go(tmp_path, drawn):
   row = Row("net", "cifar10", "ce")
   for seed, curve in enumerate([(0.5, 0.7, 0.9), (0.6, 0.8)]):
     folder = comparison_rows.run_folder(tmp_path, row, seed)
     folder.mkdir()
     lines = [
-      json.dumps({"step": i, "validation/accuracy": value}) + "\n"
-      for i, value in enumerate(curve)
+      json.dumps({"step": i, "epoch": i, "validation/accuracy": value}) + "\n"
+      for i, value in enumerate(curve, start=1)
     ]
     (folder / "metrics.jsonl").write_text("".join(lines))
-  saved = []
-  monkeypatch.setattr(
-    plotting, "save", lambda figure, path: saved.append((figure, path))
-  )
   path = tmp_path / "curves.png"
   comparison_report.plot_curves([row], tmp_path, 2, "validation", "title", path)
-  ((figure, where),) = saved
-  (line,) = figure.axes[0].lines
-  assert where == path
+  (line,) = drawn["curves.png"].axes[0].lines
   assert line.get_label() == "net"
   assert list(line.get_xdata()) == [1, 2]
   assert list(line.get_ydata()) == pytest.approx([55, 75])
+  # Without the first record, the second one's value would be drawn in its place.
+  (folder / "metrics.jsonl").write_text(lines[1])
+  with pytest.raises(ValueError, match=r"metrics\.jsonl has no record of epochs 1$"):
+    comparison_report.plot_curves([row], tmp_path, 2, "validation", "title", path)

@@ -5,6 +5,7 @@ import types
 
 import jax
 import jax.numpy as jnp
+import made_up_run
 import numpy as np
 import pytest
 import tiny_network
@@ -72,17 +73,9 @@ def _write_run(workdir, model, *, seed=0, loss="cross_entropy"):
   workdir.mkdir()
   tiny_workdir.write(workdir, config, state)
   (workdir / "metrics.jsonl").write_text('{"step": 1, "epoch": 1}\n')
-  keys = ("chosen_on", "num_parameters", "evaluated_by", "batch_invariance")
-  report = dict.fromkeys(keys) | {
-    "data_set": config.data.name,
-    "best_epoch": 1,
-    "epochs_trained": 1,
-    "seed": seed,
-    "config": files.to_jsonable(config.to_dict()),
-    "trained_by": [],
-    "official_splits": {},
-    "splits": {"test": {}},
-  }
+  report = made_up_run.report_of(
+    files.to_jsonable(config.to_dict()), best_epoch=1, epochs_trained=1
+  )
   (workdir / "report.json").write_text(json.dumps(report))
   return state
 

@@ -4,13 +4,14 @@ import json
 import pathlib
 import types
 
+import made_up_run
 import numpy as np
 import pytest
 
 from emosynth_jax.analysis.embeddings import run as embedding_run
 from emosynth_jax.config import defaults
 from emosynth_jax.report import run_files
-from emosynth_jax.utils import files, plotting
+from emosynth_jax.utils import files
 from experiments.lib import (
   figures,
   figures_of_networks,
@@ -62,41 +63,23 @@ def _write_run(
       {"step": 0, "command": "python train", "commit": "abc123", "hardware": "a core"}
     )
   )
-  summary = {
-    "accuracy": 0.75,
-    "confusion_matrix": [[2, 0], [1, 1]],
-    "class_names": ["angry", "sad"],
-  }
-  report = dict.fromkeys(
-    ("chosen_on", "num_parameters", "evaluated_by", "batch_invariance"), None
-  ) | {
-    "data_set": data_set,
-    "best_epoch": 1,
-    "epochs_trained": len(accuracies),
-    "seed": seed,
-    "config": config,
-    "trained_by": [],
-    "official_splits": {"validation": "", "test": "PrivateTest"},
-    "splits": {"validation": summary, "test": summary},
-  }
+  summary = made_up_run.summary([[2, 0], [1, 1]], class_names=("angry", "sad"))
+  report = made_up_run.report_of(
+    config,
+    best_epoch=1,
+    epochs_trained=len(accuracies),
+    trained_by=[],
+    official_splits={"validation": "", "test": "PrivateTest"},
+    splits={"validation": summary, "test": summary},
+  )
   (folder / "report.json").write_text(json.dumps(report))
   return str(folder)
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-  """The figures that were saved."""
-  saved = []
-  monkeypatch.setattr(
-    plotting, "save", lambda figure, path: saved.append((figure, path))
-  )
-  return saved
 
 
 def test_a_single_epoch_has_no_fractions(tmp_path, drawn):
   _write_run(tmp_path / "one", accuracies=[0.5])
   figures_of_runs.draw_curves([tmp_path / "one"], tmp_path / "curves.png")
-  for axis in drawn[0][0].axes:
+  for axis in drawn["curves.png"].axes:
     low, high = axis.get_xlim()
     assert [tick for tick in axis.get_xticks() if low <= tick <= high] == [1]
 
@@ -109,7 +92,7 @@ def test_curves_are_means_over_the_seeds_of_one_kind(tmp_path, drawn):
     _write_run(tmp_path / "d", data_set="svhn", accuracies=[0.1, 0.3]),
   ]
   figures_of_runs.draw_curves(workdirs, tmp_path / "curves.png")
-  axes = drawn[0][0].axes
+  axes = drawn["curves.png"].axes
   assert len(axes) == 4
   train, validation, other_train, other = axes[0].get_lines()
   # Per cent, as far as both seeds go.
@@ -132,13 +115,13 @@ def test_accuracies_alone_have_a_panel_for_each_split(tmp_path, drawn):
   figures_of_runs.draw_curves(
     [workdir], tmp_path / "curves.png", figures_of_runs.ACCURACIES
   )
-  left, right = drawn[0][0].axes
+  left, right = drawn["curves.png"].axes
   np.testing.assert_allclose(left.get_lines()[0].get_ydata(), [10, 20])
   np.testing.assert_allclose(right.get_lines()[0].get_ydata(), [20, 40])
   assert left.get_lines()[0].get_linestyle() == "-"
   # Training and validation are to be read off one scale.
   assert left.get_ylim() == right.get_ylim()
-  assert "with augmentation" in drawn[0][0].get_supxlabel()
+  assert "with augmentation" in drawn["curves.png"].get_supxlabel()
 
 
 def test_recipes_of_one_name_are_told_by_their_folders(tmp_path, drawn):
@@ -148,9 +131,11 @@ def test_recipes_of_one_name_are_told_by_their_folders(tmp_path, drawn):
     _write_run(folder, accuracies=[accuracy], batch_size=i + 1)
   workdirs = [str(tmp_path / str(i) / "ce") for i in range(3)]
   figures_of_runs.draw_curves(workdirs, tmp_path / "curves.png")
-  lines = drawn[0][0].axes[0].get_lines()[1::2]
+  lines = drawn["curves.png"].axes[0].get_lines()[1::2]
   assert [line.get_ydata().tolist() for line in lines] == [[20], [40], [60]]
-  names = [text.get_text() for text in drawn[0][0].axes[1].get_legend().get_texts()]
+  names = [
+    text.get_text() for text in drawn["curves.png"].axes[1].get_legend().get_texts()
+  ]
   assert names == [f"net, cross_entropy ({i}-ce), seed 0" for i in range(3)]
 
 
@@ -195,11 +180,16 @@ def test_each_matrix_is_named_by_its_run(tmp_path, drawn):
     _write_run(tmp_path / "b", loss="mam_softmax+sce_loss", seed=3, accuracies=[0.2]),
   ]
   figures_of_runs.draw_confusions(workdirs, tmp_path / "matrix.png")
-  assert [path.name for _, path in drawn] == [
+  assert [*drawn] == [
     "matrix-mnist-net-cross_entropy-seed0.png",
     "matrix-mnist-net-mam_softmax-sce_loss-seed3.png",
   ]
-  title = drawn[0][0].axes[0].get_title().replace("\n", " ")
+  title = (
+    drawn["matrix-mnist-net-cross_entropy-seed0.png"]
+    .axes[0]
+    .get_title()
+    .replace("\n", " ")
+  )
   assert title == "mnist, PrivateTest: net, cross_entropy, seed 0, accuracy 75.00 %"
   assert (tmp_path / "matrix-mnist-net-cross_entropy-seed0.txt").exists()
 
@@ -284,7 +274,7 @@ def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch)
   assert "net, mam_softmax minus net, cross_entropy" in text
   assert "-0.2500" in text
   assert "commit: abc123" in text
-  assert len(drawn[0][0].axes) == 2
+  assert len(drawn["tsne.png"].axes) == 2
 
 
 def test_a_curvature_map_of_one_point_is_refused(tmp_path):

@@ -50,7 +50,7 @@ def test_an_unknown_name_lists_the_known():
 def test_an_unknown_argument_lists_the_loss_s_own():
   with pytest.raises(ValueError, match=r"mam_softmax.*'kapa'.*margin_fn, kappa"):
     get_loss("mam_softmax", kapa=2.0)
-  with pytest.raises(ValueError, match=r"'mse'.*'margin'; known: none"):
+  with pytest.raises(ValueError, match=r"'mse'.*'margin'\. Known: none"):
     get_loss("mse", margin=2.0)
   with pytest.raises(ValueError, match=r"'logits'"):
     get_loss("mse", logits=1)

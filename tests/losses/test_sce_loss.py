@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 
 from emosynth_jax.losses import cross_entropy, sce_loss
-from emosynth_jax.losses.sce_loss import READINGS
+from emosynth_jax.losses.classification import SCE_READINGS
 
 
 def reference(z, y, a, b, reading):
@@ -28,7 +28,7 @@ def reference(z, y, a, b, reading):
   return a * ce + factor * base, a * ce_grad + factor[:, None] * base_grad
 
 
-@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("reading", SCE_READINGS)
 @pytest.mark.parametrize(("a", "b"), [(0.5, 0.5), (0.3, 2.0)])
 def test_value_and_gradient(data, reading, a, b):
   for labels, y in ((data.labels, data.y), (data.soft, data.soft.astype(float))):
@@ -43,7 +43,7 @@ def test_value_and_gradient(data, reading, a, b):
     np.testing.assert_allclose(got_grad, grad, atol=3e-5)
 
 
-@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("reading", SCE_READINGS)
 def test_no_sce_weight_leaves_cross_entropy(data, reading):
   np.testing.assert_allclose(
     sce_loss(data.logits, data.labels, reading=reading, ce_weight=0.25, sce_weight=0.0),

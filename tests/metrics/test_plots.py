@@ -228,7 +228,8 @@ def test_reliability_shows_accuracy_confidence_gap_and_share(tmp_path, drawn):
   np.testing.assert_allclose([bar.get_height() for bar in bottom.patches], [10, 30, 60])
   np.testing.assert_allclose(_lines(top)["mean confidence"].get_xdata(), [40, 60, 90])
   # .1 * 10 + .3 * 10 + .6 * 10, by hand
-  assert top.texts[0].get_text() == "expected calibration error 10.00 %"
+  title = drawn[0].get_suptitle()
+  assert title == "title\nexpected calibration error 10.00 %"
 
 
 @pytest.mark.parametrize(

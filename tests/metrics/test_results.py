@@ -306,3 +306,10 @@ def test_the_command_is_the_one_typed_and_git_may_be_missing(tmp_path):
   python = pathlib.Path(sys.executable).name
   assert origin["command"] == f"{python} -m program '--config=a b.py:small'"
   assert origin["commit"] == "unknown"
+
+
+def test_a_copy_of_a_checkout_has_the_commit_that_it_is_told(tmp_path, monkeypatch):
+  monkeypatch.delenv("EMOSYNTH_COMMIT", raising=False)
+  assert provenance._commit(tmp_path / "module.py") == "unknown"
+  monkeypatch.setenv("EMOSYNTH_COMMIT", "abc+dirty")
+  assert provenance._commit(tmp_path / "module.py") == "abc+dirty"

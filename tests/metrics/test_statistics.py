@@ -193,7 +193,8 @@ def test_what_is_not_paired_by_image_is_refused(test):
 
 
 def test_what_is_not_finite_has_no_bootstrap():
-  with pytest.raises(ValueError, match="expected finite values"):
-    paired_bootstrap([1.0, math.nan], [0.0, 1.0])
+  for pair in (([1.0, math.nan], [0.0, 1.0]), ([0.0, 1.0], [1.0, math.inf])):
+    with pytest.raises(ValueError, match="expected finite values"):
+      paired_bootstrap(*pair)
   with pytest.raises(ValueError, match=r"confidence: expected a number in \(0, 1\)"):
     paired_bootstrap([1.0], [0.0], confidence=1.0)

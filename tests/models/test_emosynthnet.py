@@ -312,7 +312,9 @@ def test_refuses_numbers_out_of_range(argument, value):
 
 
 def test_refuses_an_unknown_network_or_argument():
-  with pytest.raises(ValueError, match=r"expected one of .*'emosynthnet'.*'vgg'"):
+  with pytest.raises(ValueError, match=r"unknown model 'vgg'.* Known: .*emosynthnet"):
     build_model("vgg", num_classes=7)
-  with pytest.raises(ValueError, match=r"expected arguments .*'width'.*, got 'widht'"):
+  with pytest.raises(
+    ValueError, match=r"no argument 'widht'; did you mean width.* Known: .*width"
+  ):
     build_model("emosynthnet", num_classes=7, widht=0.5)

@@ -23,7 +23,7 @@ from emosynth_jax.predict import run as predict_run
 from emosynth_jax.predict.frame import Frame
 from emosynth_jax.predict.predictor import Prediction
 from emosynth_jax.report import report
-from emosynth_jax.utils import csv_rows, output_files
+from emosynth_jax.utils import csv_rows, files
 
 # A mistake in a name is answered before what is heavy is imported.
 
@@ -128,7 +128,7 @@ def test_an_export_whose_record_cannot_be_written_is_refused_first(tmp_path):
 def test_an_output_without_permission(tmp_path, monkeypatch):
   monkeypatch.setattr(os, "access", lambda path, mode: False)
   with pytest.raises(PermissionError, match="--output: no permission to write"):
-    output_files.check_output(tmp_path / "a", "--output")
+    files.check_output(tmp_path / "a", "--output")
 
 
 # A spreadsheet runs a cell that begins with "=".

@@ -285,7 +285,7 @@ def test_what_a_large_image_may_hide_is_said_once(file, fake_detector, monkeypat
   assert "faces of less than about 96 pixels may be missed" in said[0]
   assert predictor.timing.shrunk == 2
   assert predictor.timing.smallest_face == pytest.approx(24 * 2570 / 640)
-  counts = {"pictures": 4}
+  counts = {"pictures": 4, "faces": 0, "uncertain": 0, "unreadable": 0}
   text = timing.describe(counts, 1.0, predictor.timing, 8, Counter())
   assert "shrunk more than fourfold for detection: 2 images" in text
   assert "a larger --max_side finds them" in text

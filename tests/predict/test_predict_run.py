@@ -100,12 +100,12 @@ def test_json_lines(monkeypatch, capsys, file, pictures, fake_detector, tmp_path
   assert face["box"] == [8.0, 0.0, 16.0, 8.0]
   assert face["detection_score"] == 0.8
   assert set(face["probabilities"]) == set(tiny_predictor.CLASSES)
-  assert "2 pictures, 4 faces" in err
+  assert "2 images, 4 faces" in err
   assert "1 unreadable" in err
   assert "ms/face" in err
   assert "excluded: compilation" in err
   # Two batches of two faces.
-  assert "in batches of 2, 100% filled" in err
+  assert "in batches of 2, 100 % filled" in err
   drawn = sorted(path.name for path in (tmp_path / "drawn").iterdir())
   assert drawn == ["a.png.faces.png", "c.png.faces.png"]
 

@@ -115,12 +115,26 @@ def test_several_networks_are_lines_of_accuracy():
 
 
 def test_confidences_are_shares_of_all_images():
-  chart = charts.confidences(_calibration(), "Shares")
+  chart = charts.confidences([("s1", _calibration())], "Shares")
   y = _axis(chart, 1)
   heights = [float(bar.get("height")) for bar in _of_class(chart, "bar")]
   np.testing.assert_allclose(
     heights, [y(0) - y(share) for share in (10, 20, 70)], atol=0.05
   )
+  # Of several networks as steps, from 0 and back to it.
+  both = [("s0", _calibration()), ("s1 dash", _calibration())]
+  several = charts.confidences(both, "Shares of two")
+  assert not _of_class(several, "bar")
+  line, other = _of_class(several, "line")
+  assert line.get("d") == other.get("d")
+  places = np.array(_points(line.get("d")))
+  expected = [y(share) for share in (0, 0, 10, 10, 20, 20, 70, 70, 0)]
+  np.testing.assert_allclose(places[:, 1], expected, atol=0.05)
+
+
+def test_values_of_an_axis_have_the_same_decimals():
+  assert list(map(svg.same_decimals([1.8, 2.0, 2.2]), [1.8, 2.0])) == ["1.8", "2.0"]
+  assert svg.same_decimals([0.0, 20.0])(20.0) == "20"
 
 
 def test_every_point_of_an_embedding_is_drawn_in_its_class():

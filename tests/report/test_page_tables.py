@@ -52,7 +52,7 @@ def test_text_and_lines_stand_out_in_both_schemes():
   for scheme in schemes:
     colours = dict(re.findall(r"--(\w+): (#\w+)", scheme))
     for ground in ("paper", "panel"):
-      for ink in ("ink", "soft", "warn"):
+      for ink in ("ink", "soft", "warn", "accent"):
         assert _contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
     for k in range(10):
       assert _contrast(colours[f"s{k}"], colours["paper"]) >= 3, k

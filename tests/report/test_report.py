@@ -200,6 +200,7 @@ def test_without_images_the_files_are_enough(run, tmp_path):
   assert file == workdir / "report.html"
   text = html_rules.text_of(html_rules.check(file.read_text()))
   assert "Hardest images, Grad-CAM, embedding" in text
+  assert "Under the votes" not in text
   with pytest.raises(FileNotFoundError, match="no best checkpoint"):
     report.write_page(_flags(workdir))
 

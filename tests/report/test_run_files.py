@@ -61,13 +61,13 @@ def test_objects_that_lack_what_is_read_of_them_are_damaged(tmp_path):
   report = made_up_run.write_run(tmp_path / "run")
   run = run_files.read_run(tmp_path / "run")
   (tmp_path / "seeds.json").write_text("{}")
-  with pytest.raises(ValueError, match=r"seeds\.json is damaged \(missing workdirs"):
+  with pytest.raises(ValueError, match=r"seeds\.json is damaged \(workdirs: missing"):
     run_files.expand_workdirs([tmp_path])
   audit = made_up_run.write_audit(tmp_path, report)
   for path, holder in (("pairs", audit), ("blank_images", audit["splits"]["test"])):
     kept = holder.pop(path)
     (tmp_path / "audit.json").write_text(json.dumps(audit))
-    with pytest.raises(ValueError, match=rf"audit\.json is damaged \(missing {path}"):
+    with pytest.raises(ValueError, match=rf"audit\.json is damaged .*{path}: missing"):
       run_files.read_audit(tmp_path, run)
     holder[path] = kept
   (tmp_path / "run/report.json").write_text(json.dumps({**report, "splits": {}}))

@@ -2,11 +2,13 @@
 
 import json
 
+import html_rules
 import made_up_run
 import pytest
 import scipy.stats
 
-from emosynth_jax.report import data_section, run_files, run_summary
+from emosynth_jax.config import defaults
+from emosynth_jax.report import data_section, run_files, run_page, run_summary
 
 
 def _run(folder, **changes):
@@ -80,30 +82,57 @@ def test_a_sound_run_has_one_seed_and_no_other_doubt(tmp_path):
   assert run_summary.caveats(_run(tmp_path)) == [run_summary.ONE_SEED]
 
 
-def _invariance(**changes):
-  found = {
-    "split": "validation",
-    "max_abs_difference_of_logits": {"shuffled": 0.0},
-    "num_images": 8,
-    "tolerance": 1e-4,
-  }
-  return found | changes
+def _failed():
+  config = defaults.get_default_config().to_dict()
+  return made_up_run.report_of(config)["batch_invariance"] | {"passed": False}
 
 
 @pytest.mark.parametrize(
   ("changes", "expected"),
   [
-    ({"batch_invariance": _invariance(passed=False)}, "all metrics on this page are"),
+    ({"batch_invariance": _failed()}, "all metrics on this page are"),
     ({"epochs_trained": 2}, "before the end of training: 2 of 3 epochs"),
     ({"trained_by": []}, "are not recorded"),
     ({"evaluated_by": made_up_run.provenance("e" * 40)}, "code of another commit than"),
     ({"config": {"data.limit": 2000}}, "limited to 2,000 images"),
+    (
+      {"label_noise": "symmetric, 20 %"},
+      "Labels of the training split were changed: s",
+    ),
   ],
 )
 def test_each_doubt_has_its_reason(tmp_path, changes, expected):
   found = run_summary.caveats(_run(tmp_path, **changes))
   assert len(found) == 2
   assert expected in found[0]
+
+
+@pytest.mark.parametrize(
+  ("damage", "missing"),
+  [
+    (lambda lines: lines[:2], "3"),
+    (lambda lines: [*lines[:2], lines[2][:20]], "3"),
+    (lambda lines: lines[1:], "1"),
+    (lambda lines: lines[1:2], "1, 3"),
+    (lambda lines: [], "1 to 3"),
+    (None, "1 to 3"),
+  ],
+  ids=["cut", "cut in a line", "first", "middle only", "emptied", "deleted"],
+)
+def test_epochs_without_a_record_are_named(tmp_path, damage, missing):
+  run = _run(tmp_path)
+  assert run.missing_epochs == ""
+  path = tmp_path / "metrics.jsonl"
+  if damage is None:
+    path.unlink()
+  else:
+    path.write_text("".join(damage(path.read_text().splitlines(keepends=True))))
+  run = run_files.read_run(tmp_path)
+  assert run_summary.caveats(run)[0].startswith(
+    f"metrics.jsonl has no record of epochs {missing}: curves"
+  )
+  # The epochs whose times are known are not all of them.
+  assert run.seconds is None
 
 
 def test_doubts_of_commits(tmp_path):
@@ -191,3 +220,33 @@ def test_what_was_not_run_is_said_until_it_was(tmp_path):
   both = {"sanity": {"rows": []}, "deletion": {"rows": []}}
   found = run_summary.not_run(run, {"any": "audit"}, network=True, checks=both)
   assert [title for title, _ in found] == ["Other seeds"]
+
+
+def test_votes_of_raters_and_label_noise_are_on_the_page(tmp_path):
+  noise = "training only, symmetric, 20 %, seed 0: 4 of 20 labels changed"
+  votes = {
+    "expected_accuracy": 0.61,
+    "highest_expected_accuracy": 0.875,
+    "rater_agreement": None,
+    "kl_divergence": 0.25,
+    "num_votes": 1200,
+  }
+  test = made_up_run.summary([[3, 1, 0], [0, 2, 1], [1, 0, 2]]) | {"votes": votes}
+  run = _run(tmp_path, test=test, label_noise=noise)
+  assert dict(run_summary.protocol(run))["Label noise"] == noise
+  html = run_page.build(
+    run, audit=None, answered=None, looks=None, made_by=made_up_run.provenance()
+  )
+  page = html_rules.check(html)
+  rows = [[html_rules.text_of(cell) for cell in row] for row in page.iter("tr")]
+  # Of validation, which has no votes, and of test.
+  for row in (
+    ["expected accuracy", "\u2013", "61.00 %"],
+    ["highest possible", "\u2013", "87.50 %"],
+    ["agreement of two raters", "\u2013", "\u2013"],
+    ["KL divergence from the votes", "\u2013", "0.2500"],
+    ["votes", "\u2013", "1,200"],
+    ["Epoch", "selected, 2", "last, 3"],
+    ["train loss", "0.5000", "0.3333"],
+  ):
+    assert row in rows, row

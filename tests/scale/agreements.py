@@ -20,7 +20,7 @@ def main() -> None:
   import numpy as np
   import tiny_network
 
-  from emosynth_jax.data import fingerprints
+  from emosynth_jax.data import run_data
   from emosynth_jax.data.dataset import Dataset
   from emosynth_jax.data.images.lazy import LazyImages
   from emosynth_jax.parallel import distributed, failures, mesh
@@ -83,7 +83,7 @@ def main() -> None:
       split="train",
       sources=tuple(map(str, range(count))),
     )
-    return fingerprints.fingerprint({"train": train})["train"]
+    return run_data.fingerprint({"train": train})["train"]
 
   tell("held", lambda: fingerprint("held"))
   tell("memory", lambda: fingerprint("memory"))

@@ -17,7 +17,7 @@ import tiny_network
 from emosynth_jax import losses, models, train_loop
 from emosynth_jax.analysis.curvature import eigenvalues
 from emosynth_jax.analysis.loss_landscape import surface
-from emosynth_jax.models.ops import convolutions, layers, platforms
+from emosynth_jax.models.ops import convolutions, layers
 from emosynth_jax.parallel import concurrent_runs, mesh
 from emosynth_jax.training.train_step import Run, compile_train_steps
 from emosynth_jax.workdir import record as run_record
@@ -222,7 +222,7 @@ def test_each_device_convolves_its_own_images_alone(layer):
 
   everywhere, split = placement.replicate, placement.rows
   program = jax.jit(
-    platforms.on_mesh(placement.mesh, gradients),
+    mesh.on_mesh(placement, gradients),
     in_shardings=(everywhere, split),
     out_shardings=(everywhere, split),
   )

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
+import tiny_workdir
 
 from emosynth_jax import models, train_loop
 from emosynth_jax.analysis import deletion, trained_run
 from emosynth_jax.analysis.embeddings import embeddings
 from emosynth_jax.analysis.gradcam import run as gradcam_run
 from emosynth_jax.bundle import calibrate
-from emosynth_jax.config import defaults
 from emosynth_jax.report import predictions
 from emosynth_jax.training import build, finite, initialization, restore
 from emosynth_jax.workdir.checkpoints import Checkpoints
@@ -30,10 +30,7 @@ def test_an_array_that_is_not_finite_is_named(value):
 def workdir(tmp_path_factory):
   """A run whose best checkpoint has NaN in a kernel."""
   folder = tmp_path_factory.mktemp("nan")
-  config = defaults.get_default_config()
-  config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
-  config.data.options.num_examples = 14
-  config.batch_size, config.num_epochs = 7, 1
+  config = tiny_workdir.config(num_epochs=1)
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
     train_loop.train(config, folder)

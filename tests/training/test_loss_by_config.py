@@ -139,7 +139,10 @@ except ValueError as error:
       ("mam_softmax+sce_loss", "reading=intent", "kappa=2"),
       "mam_softmax+sce_loss {'kappa': 2, 'reading': 'intent'}",
     ),
-    (("arcface", "marginn=.3"), "takes no argument 'marginn'; known: scale, margin"),
+    (
+      ("arcface", "marginn=.3"),
+      "takes no argument 'marginn'; did you mean margin? Known: scale, margin",
+    ),
   ],
 )
 def test_names_and_arguments_come_from_the_command_line(settings, said):

@@ -113,7 +113,7 @@ def test_each_is_known_where_names_are_checked_and_listed():
     "gray", "", ("validation",), validation_fraction=0.5, seed=0, sides=2
   )
   np.testing.assert_array_equal(loaded["validation"].images[:2, 0, 0, 0], [50, 150])
-  with pytest.raises(ValueError, match=r"known: .*squared_logits"):
+  with pytest.raises(ValueError, match=r"Known: .*squared_logits"):
     losses.get_loss("squared_logit")
-  with pytest.raises(ValueError, match=r"expected one of .*'tiny'"):
+  with pytest.raises(ValueError, match=r"Known: .*tiny"):
     models.build_model("tinier", num_classes=3)

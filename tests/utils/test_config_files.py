@@ -1,6 +1,7 @@
 """--config names no config file, or a setting no value: one line says which and why."""
 
 import pathlib
+import runpy
 import sys
 import types
 
@@ -8,7 +9,8 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from emosynth_jax.config import command_line
+from emosynth_jax.config import command_line, defaults
+from emosynth_jax.workdir import record
 
 _CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "synthetic_faces.py"
 
@@ -88,4 +90,30 @@ def test_other_settings_are_described_as_before(parse):
   assert "invalid literal for int() with base 10: 'a'" in parse(
     f"--config={_CONFIG}", "--config.batch_size=a"
   )
-  assert "config variant: expected one of" in parse(f"--config={_CONFIG}:strange")
+  assert (
+    "unknown config variant 'strange'; did you mean strong? Known: all_cnn"
+    in parse(f"--config={_CONFIG}:strange")
+  )
+
+
+def test_an_evaluation_without_config_takes_that_of_the_run(tmp_path):
+  for name in ("run", "seeds/seed0", "seeds/seed1"):
+    config = defaults.get_default_config()
+    config.seed = 7 if name == "run" else int(name[-1])
+    record.keep_config(config, tmp_path / name)
+
+  def seed(workdir, *arguments):
+    argv = ["main", "--mode", "eval", f"--workdir={tmp_path / workdir}", *arguments]
+    _, config, *rest = command_line.with_stored_config(argv)
+    assert rest == argv[1:]
+    path, _, workdir = config.removeprefix("--config=").partition(":")
+    return runpy.run_path(path)["get_config"](workdir).seed
+
+  assert seed("run") == 7
+  assert seed("seeds", "--seeds=0,1") == 0
+  with pytest.raises(ValueError, match="seeds has several seeds; add --seeds"):
+    seed("seeds")
+  with pytest.raises(FileNotFoundError, match="expected the folder of a trained run"):
+    seed("nothing")
+  training = ["main", "--workdir", str(tmp_path / "run")]
+  assert command_line.with_stored_config(training) == training

@@ -1,7 +1,10 @@
 """A write that the file system refuses is one line that names the file."""
 
+import ast
 import errno
 import os
+import pathlib
+import re
 
 import pytest
 
@@ -30,6 +33,19 @@ def test_the_file_is_named_and_the_old_one_stays(tmp_path, monkeypatch, number, 
   assert [each.name for each in tmp_path.iterdir()] == ["report.json"]
 
 
+def test_two_processes_may_replace_a_file_at_the_same_time(tmp_path, monkeypatch):
+  path, fsync = tmp_path / "protocol.json", os.fsync
+
+  def write_in_between(number):
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.write_atomically(path, b"other")
+
+  monkeypatch.setattr(os, "fsync", write_in_between)
+  files.write_atomically(path, b"own")
+  assert path.read_bytes() == b"own"
+  assert [each.name for each in tmp_path.iterdir()] == ["protocol.json"]
+
+
 def test_a_record_that_cannot_be_appended_is_named(tmp_path, monkeypatch):
   writer = metric_writer.MetricWriter(tmp_path)
 
@@ -46,6 +62,19 @@ def test_what_other_libraries_say_of_a_full_disk_is_understood(tmp_path):
   with pytest.raises(files.WriteError, match=f"cannot write {tmp_path}: No space"):
     with files.writing(tmp_path):
       raise ValueError(message)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", ".a.jsonl.tmp", "a.jsonl/b", "a"])
+def test_an_error_that_names_what_is_read_stays_as_it_is(tmp_path, name):
+  """Predictions are written while images are read."""
+  error = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "in/x.png"))
+  with pytest.raises(PermissionError, match=r"x\.png"):
+    with files.writing(tmp_path / "out" / "a.jsonl"):
+      raise error
+  error.filename = os.fsencode(tmp_path / "out" / name)
+  with pytest.raises(files.WriteError, match=r"cannot write .*out/a\.jsonl: Per"):
+    with files.writing(tmp_path / "out" / "a.jsonl"):
+      raise error
 
 
 def test_other_errors_stay_what_they_are(tmp_path):
@@ -75,3 +104,35 @@ def test_file_and_folder_are_on_disk_before_the_call_returns(tmp_path, monkeypat
   writer = metric_writer.MetricWriter(tmp_path)
   writer.write(1, {"loss": 1.0})
   assert calls == ["file"]
+
+
+# Files that open others to write; the first four in `files.writing`.
+_WRITERS = {
+  "emosynth_jax/utils/files.py": "all whole files",
+  "emosynth_jax/workdir/metric_writer.py": "a record after the others",
+  "experiments/margin_ablation.py": "a record after the others",
+  "emosynth_jax/predict/output.py": "a line after the others",
+  "emosynth_jax/data/decoded_cache.py": "what may fail; a warning says so",
+  "emosynth_jax/utils/log_file.py": "standard error",
+  "emosynth_jax/workdir/record.py": "a lock, of no content",
+  "emosynth_jax/workdir/own_parts.py": "what may fail; the file of trusted folders",
+}
+
+
+def test_no_other_file_writes_by_itself():
+  root = pathlib.Path(__file__).resolve().parents[2]
+  found = set()
+  for path in (
+    p for top in ("emosynth_jax", "experiments") for p in root.glob(f"{top}/**/*.py")
+  ):
+    for call in ast.walk(ast.parse(path.read_text())):
+      if not isinstance(call, ast.Call):
+        continue
+      name = ast.unparse(call.func).rpartition(".")[2]
+      modes = {str(a.value) for a in call.args if isinstance(a, ast.Constant)}
+      opens = name in ("open", "fdopen") and any(
+        re.fullmatch("[wax]b?", mode) for mode in modes
+      )
+      if opens or name in ("write_text", "write_bytes"):
+        found.add(path.relative_to(root).as_posix())
+  assert found == _WRITERS.keys()

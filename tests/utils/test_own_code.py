@@ -119,3 +119,16 @@ def test_code_of_this_process_is_named_by_its_file_or_kept(folder):
   assert "return 5" in own_code.source_text(name)
   with pytest.raises(ValueError, match=r"python:gone was defined in a Python session"):
     own_code.load("python:gone")
+
+
+def test_a_script_that_loads_its_own_part_says_what_to_do(folder):
+  (folder / "script.py").write_text(
+    "from emosynth_jax.utils import own_code\n"
+    "\ndef part():\n  pass\n"
+    "\nown_code.load('script.py:part')\n"
+  )
+  with pytest.raises(
+    ValueError, match=r"under `if __name__ == \"__main__\":`"
+  ) as raised:
+    own_code.load("script.py:part")
+  assert str(raised.value).count("script.py:6") == 1

@@ -86,6 +86,14 @@ def test_a_caller_s_process_survives_and_gets_its_handlers_back():
   assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
 
 
+def test_the_first_signal_is_the_one_that_is_reported():
+  with StopSignal() as stop:
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+      signal.raise_signal(signal.SIGINT)
+  assert stop.number == signal.SIGTERM
+
+
 def test_a_caller_s_second_interrupt_has_its_usual_effect():
   with StopSignal() as stop:
     signal.raise_signal(signal.SIGINT)

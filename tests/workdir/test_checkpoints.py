@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 import pytest
 import tiny_network
 
+from emosynth_jax.training.state import copy_for_ema
 from emosynth_jax.workdir import digests
 from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
 
@@ -156,6 +157,12 @@ def test_rewinding_forgets_best_states_of_the_future_alone(tmp_path):
   assert _steps(tmp_path, "best") == [4]
   assert _steps(tmp_path) == [4]
   _assert_same(_restore(tmp_path, "best"), _state(4))
+  # Epochs may have one step.
+  _save(tmp_path, ("best", 5))
+  checkpoints = Checkpoints(tmp_path, keep=5)
+  checkpoints.rewind(4)
+  checkpoints.close()
+  assert _steps(tmp_path, "best") == [4]
   # The run comes to step 8 again.
   _save(tmp_path, ("best", 8))
   assert _steps(tmp_path, "best") == [4, 8]
@@ -286,6 +293,34 @@ def test_a_digest_that_belongs_to_other_arrays_is_damage(workdir, caplog):
   digest.write_text(json.dumps(content))
   _assert_same(_restore(workdir), _state(1))
   assert _is_reported(caplog, "last-2")
+  assert name in caplog.text
+
+
+@pytest.mark.parametrize("is_averaged", [False, True])
+def test_variables_are_checked_by_their_digests_too(tmp_path, is_averaged, caplog):
+  """As analyses and fine-tuning read them."""
+  states = []
+  for step in (1, 2):
+    state = _state(step)
+    if is_averaged:
+      state = state.replace(ema=copy_for_ema(state.params, state.batch_stats))
+    states.append(state)
+  checkpoints = Checkpoints(tmp_path, keep=2)
+  for state in states:
+    checkpoints.save("best", state)
+  checkpoints.wait()
+  found = checkpoints.restore_variables("best")
+  _assert_same(found.params, states[1].params)
+  _assert_same(found.batch_stats, states[1].batch_stats)
+
+  digest = tmp_path / "checkpoints/best/2/digest/metadata"
+  content = json.loads(digest.read_text())
+  part = ".ema['params']" if is_averaged else ".params"
+  name = f"{part}['logits']['bias']"
+  content[name] = content[name][::-1]
+  digest.write_text(json.dumps(content))
+  _assert_same(checkpoints.restore_variables("best").params, states[0].params)
+  checkpoints.close()
   assert name in caplog.text
 
 

@@ -1,15 +1,12 @@
-"""metrics.jsonl and timing.jsonl: kills, resumes, and the optional TensorBoard."""
+"""metrics.jsonl and timing.jsonl: kills and resumes."""
 
-import importlib.util
 import json
-import logging
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import textwrap
-import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,16 +25,20 @@ def _run(folder: pathlib.Path, first: int = 0, last: int = 6) -> None:
     writer.rewind(first - 1)
     for step in range(first, last + 1):
       writer.write(step, {"train/loss": jnp.float32(1) / (step + 3)})
-      writer.write(step, {"validation/loss": np.float32(0.1) * step, "epoch": step})
-      writer.write_timing(step, {"seconds": 0.25 * step})
+      writer.write(
+        step,
+        {"validation/loss": np.float32(0.1) * step, "epoch": step},
+        {"seconds": 0.25 * step},
+      )
 
 
 def test_a_record_is_a_line_with_its_step_first_and_its_names_sorted(tmp_path):
   with metric_writer.MetricWriter(tmp_path / "new" / "folder") as writer:
     writer.write(
-      3, {"loss": 0.5, "accuracy": np.float32(0.1), "examples": jnp.int32(7)}
+      np.int64(3),
+      {"loss": 0.5, "accuracy": np.float32(0.1), "examples": jnp.int32(7)},
+      {"seconds": 1.5},
     )
-    writer.write_timing(np.int64(3), {"seconds": 1.5})
   # 0.1 in float32 is this double exactly: nothing is rounded on the way.
   assert (tmp_path / "new/folder/metrics.jsonl").read_bytes() == (
     b'{"step": 3, "accuracy": 0.10000000149011612, "examples": 7, "loss": 0.5}\n'
@@ -116,7 +117,11 @@ def test_rewind_to_minus_one_empties_and_a_late_step_changes_nothing(tmp_path):
   writer.write(0, {"loss": 1.0})
 
 
-def test_a_cut_at_every_byte_is_repaired_and_resumes_to_the_same_file(tmp_path):
+def test_a_cut_at_every_byte_is_repaired_and_resumes_to_the_same_file(
+  tmp_path, monkeypatch
+):
+  # Thousands of writes need not reach the disk.
+  monkeypatch.setattr(os, "fsync", lambda number: None)
   _run(tmp_path / "whole", last=3)
   whole = (tmp_path / "whole" / "metrics.jsonl").read_bytes()
   cut_folder = tmp_path / "cut"
@@ -223,94 +228,35 @@ def test_a_rewind_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
   assert sorted(os.listdir(tmp_path)) == ["metrics.jsonl", "timing.jsonl"]
 
 
-def test_by_default_no_tensorflow_is_imported(tmp_path):
-  script = textwrap.dedent(f"""
-    import sys
-    from emosynth_jax.workdir import metric_writer
-    with metric_writer.MetricWriter({str(tmp_path)!r}) as writer:
-      writer.write(0, {{"loss": 1.0}})
-    assert "tensorflow" not in sys.modules
-    assert "clu.metric_writers" not in sys.modules
-  """)
-  subprocess.run([sys.executable, "-c", script], check=True)
+@pytest.mark.parametrize(
+  ("line", "reason"),
+  [
+    ('{"step": 2, "epoch": 2, "loss": "OaN"}', "loss: expected a number, got 'OaN'"),
+    ('{"step": 2, "epoch": 2, "loss": [1]}', r"loss: expected a number, got \[1\]"),
+    ('{"step": 2, "epoch": 2, "loss": null}', "loss: expected a number, got None"),
+    ('{"step": 2, "epnch": 2}', "epoch: expected more than 1, got None"),
+    ('{"step": 2, "epoch": 1}', "epoch: expected more than 1, got 1"),
+    ('{"step": 2, "epoch": 2.5}', r"epoch: expected more than 1, got 2\.5"),
+    ("[" * 100_000, "expected a JSON object"),
+  ],
+)
+def test_a_damaged_record_is_named_by_its_line(tmp_path, line, reason):
+  path = tmp_path / "metrics.jsonl"
+  lines = ['{"step": 1, "epoch": 1}', line, '{"step": 3, "epoch": 3}']
+  path.write_text("".join(f"{each}\n" for each in lines))
+  with pytest.raises(ValueError, match=rf"metrics\.jsonl, line 2.*{reason}"):
+    metric_writer.read_epochs(path)
 
 
-@pytest.mark.parametrize("missing", ["tensorflow", "tensorboard", "clu"])
-def test_a_missing_package_is_one_clear_error(tmp_path, monkeypatch, missing):
-  monkeypatch.setattr(
-    importlib.util, "find_spec", lambda name, *_: None if name == missing else object()
-  )
-  with pytest.raises(
-    ModuleNotFoundError, match=rf"'{missing}': pip install -e.*'\.\[tensorboard\]'"
-  ):
-    metric_writer.MetricWriter(tmp_path / "run", tensorboard=True)
-  assert not (tmp_path / "run").exists()
+def test_epochs_without_a_record_are_listed(tmp_path):
+  def missing(epochs, number=None):
+    return metric_writer.missing_epochs([{"epoch": e} for e in epochs], number)
 
-
-class _FakeEvents:
-  """What clu.metric_writers.SummaryWriter offers, kept in memory."""
-
-  def __init__(self, logdir, fail_at=None):
-    self.records, self.fail_at, self.closed = [], fail_at, False
-
-  def write_scalars(self, step, scalars):
-    if self.fail_at is not None and step >= self.fail_at:
-      raise RuntimeError("TensorFlow is broken")
-    self.records.append((step, dict(scalars)))
-
-  def flush(self):
-    pass
-
-  def close(self):
-    self.closed = True
-
-
-def _install(monkeypatch, summary_writer):
-  module = types.ModuleType("clu.metric_writers")
-  module.SummaryWriter = summary_writer
-  clu = types.ModuleType("clu")
-  clu.metric_writers = module
-  monkeypatch.setitem(sys.modules, "clu", clu)
-  monkeypatch.setitem(sys.modules, "clu.metric_writers", module)
-  monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: object())
-
-
-def test_tensorboard_gets_both_kinds_of_record(tmp_path, monkeypatch):
-  events = _FakeEvents(tmp_path)
-  _install(monkeypatch, lambda logdir: events)
-  with metric_writer.MetricWriter(tmp_path, tensorboard=True) as writer:
-    writer.write(2, {"loss": jnp.float32(0.5)})
-    writer.write_timing(2, {"seconds": 3.0})
-  assert events.records == [(2, {"loss": 0.5}), (2, {"seconds": 3.0})]
-  assert events.closed
-
-
-def test_a_broken_tensorflow_does_not_stop_the_run(tmp_path, monkeypatch, caplog):
-  def broken(logdir):
-    raise ImportError("libcudart.so.13: cannot open shared object file")
-
-  _install(monkeypatch, broken)
-  with (
-    caplog.at_level(logging.WARNING),
-    metric_writer.MetricWriter(tmp_path, tensorboard=True) as writer,
-  ):
-    writer.write(0, {"loss": 0.5})
-  assert "TensorFlow cannot be imported" in caplog.text
-  assert _lines(tmp_path / "metrics.jsonl") == [{"step": 0, "loss": 0.5}]
-
-
-def test_events_that_fail_later_do_not_stop_the_run(tmp_path, monkeypatch, caplog):
-  events = _FakeEvents(tmp_path, fail_at=1)
-  _install(monkeypatch, lambda logdir: events)
-  with (
-    caplog.at_level(logging.WARNING),
-    metric_writer.MetricWriter(tmp_path, tensorboard=True) as writer,
-  ):
-    for step in range(3):
-      writer.write(step, {"loss": 0.5})
-  messages = [record.getMessage() for record in caplog.records]
-  assert messages == ["TensorBoard events stop at step 1"]
-  assert [record["step"] for record in _lines(tmp_path / "metrics.jsonl")] == [0, 1, 2]
+  assert missing([1, 2, 3]) == missing([1, 2, 3], 3) == missing([]) == ""
+  assert missing([1, 2, 3], 4) == "4"
+  assert missing([2, 6]) == "1, 3 to 5"
+  assert missing([], 7) == "1 to 7"
+  assert metric_writer.read_epochs(tmp_path / "metrics.jsonl") == []
 
 
 @pytest.mark.parametrize(("step", "kept"), [(3, [2]), (4, [2, 4]), (5, [2, 4])])
@@ -332,8 +278,9 @@ def test_records_are_compared_with_what_a_checkpoint_knows(tmp_path):
     writer.rewind(2)
     writer.check(num_epochs=1, digest=digest)
     writer.check(num_epochs=1)
-    with pytest.raises(ValueError, match=r"records of 1 epochs, the last .* of 2"):
-      writer.check(num_epochs=2, digest=digest)
+    for number in (0, 2):
+      with pytest.raises(ValueError, match=rf"of 1 epochs, the last .* of {number}:"):
+        writer.check(num_epochs=number, digest=digest)
     path = tmp_path / "metrics.jsonl"
     path.write_text(path.read_text().replace("1.0", "1.5"))
     with pytest.raises(ValueError, match="is not as it was at the last checkpoint"):

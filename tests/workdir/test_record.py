@@ -11,7 +11,7 @@ import pytest
 import tiny_workdir
 
 from emosynth_jax.config import defaults
-from emosynth_jax.data import fingerprints
+from emosynth_jax.data import fingerprints, run_data
 from emosynth_jax.data.datasets import synthetic_faces
 from emosynth_jax.workdir import record as run_record
 
@@ -108,7 +108,7 @@ def test_the_fingerprint_counts_forms_and_older_ones_without_them_are_accepted(
 ):
   train = _with_forms(faces, original=10)
   counts = {"original": 10, "equalized": 4, "unknown": 0}
-  found = fingerprints.fingerprint({"train": train, "test": faces})
+  found = run_data.fingerprint({"train": train, "test": faces})
   assert fingerprints.form_counts(found) == {"train": counts}
   # A file of an earlier run, and one whose forms were told by another rule.
   for old in (faces, _with_forms(faces, original=9)):
@@ -152,7 +152,7 @@ def test_a_network_that_meets_the_other_form_is_said_in_one_line(
 
   # The splits of one run, as a training finds them.
   caplog.clear()
-  found = fingerprints.fingerprint(
+  found = run_data.fingerprint(
     {
       "train": _with_forms(faces, original=2),
       "validation": _with_forms(faces, original=0),

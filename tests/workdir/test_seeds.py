@@ -5,27 +5,21 @@ import json
 import math
 
 import jax
+import made_up_run
 import numpy as np
 import pytest
 import scipy.stats
 import tiny_network
+import tiny_workdir
 
 from emosynth_jax import evaluate, main, models, train_loop
-from emosynth_jax.config import defaults
 from emosynth_jax.training import seeds
 from emosynth_jax.utils import files
 from emosynth_jax.workdir import seed_summary
 
 
 def _config(**changes):
-  config = defaults.get_default_config()
-  config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
-  config.data.options.num_examples = 14
-  config.batch_size = 7
-  config.num_epochs = 1
-  for key, value in changes.items():
-    config[key] = value
-  return config
+  return tiny_workdir.config(**{"num_epochs": 1} | changes)
 
 
 @pytest.fixture(scope="module")
@@ -91,16 +85,11 @@ def test_a_report_of_other_settings_is_none(trained, changes):
 )
 def test_a_report_from_before_the_end_is_none(tmp_path, done, best, patience, expected):
   config = _config(num_epochs=10, early_stop_patience=patience)
-  report = {
-    "config": config.to_dict(),
-    "best_epoch": best,
-    "epochs_trained": done,
-    "batch_invariance": {"passed": True},
-  }
+  report = made_up_run.report_of(config.to_dict(), best_epoch=best, epochs_trained=done)
   files.write_report(tmp_path / "report.json", report)
   assert (seeds.finished_report(config, tmp_path) is not None) == expected
   # Nor is one whose figures hang on the order of the images.
-  report["batch_invariance"] = {"passed": False}
+  report["batch_invariance"]["passed"] = False
   files.write_report(tmp_path / "report.json", report)
   assert seeds.finished_report(config, tmp_path) is None
 

@@ -43,7 +43,7 @@ function clear() {
   shown = lastBlob = null;
   cards.clear();
   stage.hidden = true;
-  canvas.setAttribute("aria-label", "No picture");
+  canvas.setAttribute("aria-label", "No image");
 }
 
 /** Shows an error, and no answer of before beside it. */
@@ -54,7 +54,7 @@ function fail(error) {
 }
 
 function label() {
-  canvas.setAttribute("aria-label", `The picture. ${words()}`);
+  canvas.setAttribute("aria-label", `The image. ${words()}`);
 }
 
 /** An answer with the picture that it is of, always both. */
@@ -248,7 +248,7 @@ try {
   const about = await ask("load");
   get("about").textContent = describeNetwork(about);
   get("card").hidden = !about.has_card;
-  announce("Ready: choose a picture or start the camera.");
+  announce("Ready: choose an image or start the camera.");
   file.disabled = false;
   cameraButton.disabled = false;
 } catch (error) {

@@ -33,7 +33,7 @@ export async function read(blob, name) {
     // Numbers as they are in the file, as in Python; only the camera's turn is undone.
     bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
   } catch {
-    throw new Error(`${name} is no picture that this browser can read.`);
+    throw new Error(`${name} is no image that this browser can read.`);
   }
   const [width, height] = sizeWithin(bitmap.width, bitmap.height);
   const picture = pixelsOf(bitmap, width, height);

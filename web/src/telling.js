@@ -24,7 +24,7 @@ function guessOf(face, classNames, leastConfidence, withShares) {
  */
 export function tell({ faces, classNames }, leastConfidence, withShares) {
   if (!faces.length) {
-    return "No face found. If the picture is one cropped face, tick the box above.";
+    return "No face found. If the image is one cropped face, tick the box above.";
   }
   const each = faces.map((face, i) => {
     const guess = guessOf(face, classNames, leastConfidence, withShares);
@@ -37,8 +37,8 @@ export function tell({ faces, classNames }, leastConfidence, withShares) {
 export function describeNetwork(about) {
   const { network, data_set: data, class_names: names, accuracy } = about;
   const right = accuracy
-    ? ` Of the ${accuracy.num_examples.toLocaleString("en")} images of ` +
-      `${accuracy.split} it names ${(100 * accuracy.share).toFixed(1)} % as labelled.`
+    ? ` Accuracy on the ${accuracy.num_examples.toLocaleString("en")} images of ` +
+      `${accuracy.split}: ${(100 * accuracy.share).toFixed(1)} %.`
     : "";
   return (
     `The network: ${network}, trained on ${data}: ${names.join(", ")}.${right} ` +

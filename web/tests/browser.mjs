@@ -82,7 +82,7 @@ export const phone = {
 };
 
 export async function take(page, file) {
-  await page.getByLabel("Choose a picture").setInputFiles(file);
+  await page.getByLabel("Choose an image").setInputFiles(file);
   await page
     .getByRole("status")
     .filter({ hasText: /face/i })

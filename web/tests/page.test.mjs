@@ -123,7 +123,7 @@ for (const [device, options] of [
     assert.match(told, new RegExp(`^2 faces\\. Face 1: ${first.label}, \\d+ %\\. Face 2:`));
     assert.match(
       await page.locator("#picture").getAttribute("aria-label"),
-      /^The picture\. 2 faces/,
+      /^The image\. 2 faces/,
     );
     assert.equal(await page.getByRole("listitem").count(), 2);
     const button = page.getByRole("button", { name: "Show what mattered, face 1" });
@@ -223,9 +223,9 @@ test("what is no picture leaves no answer; one is dropped; one has no face", asy
   await take(page, join(pictures, "one.png"));
   const blank = join(pictures, "blank.html");
   writeFileSync(blank, "<p>no picture</p>");
-  await page.getByLabel("Choose a picture").setInputFiles(blank);
+  await page.getByLabel("Choose an image").setInputFiles(blank);
   const alert = page.getByRole("alert");
-  await alert.filter({ hasText: "blank.html is no picture" }).waitFor();
+  await alert.filter({ hasText: "blank.html is no image" }).waitFor();
   assert.equal(await page.locator(".face").count(), 0);
   assert.equal(await page.locator("#picture").isVisible(), false);
   await page.evaluate(async () => {

@@ -21,7 +21,7 @@ from emosynth_jax.config.recipes.data_sets import (
   svhn,
   synthetic_faces,
 )
-from emosynth_jax.utils.nearest import did_you_mean
+from emosynth_jax.utils.nearest import or_known
 
 __all__ = [
   "cifar10",
@@ -56,8 +56,8 @@ def find(config: str) -> str:
     return config
   if name not in __all__:
     raise FileNotFoundError(
-      f"--config: there is no recipe {name!r}{did_you_mean(name, __all__) or '.'} The "
-      f"recipes are {', '.join(__all__)}; the name of a config file ends in .py"
+      f"--config: there is no recipe {name!r}{or_known(name, __all__)}; the name of a "
+      "config file ends in .py"
     )
   return f"{_BY_NAME}:{config}"
 

@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from emosynth_jax.data.augmentation import checks
+from emosynth_jax.utils import arguments
 
 
 class AffineParameters(NamedTuple):
@@ -49,7 +49,7 @@ def affine(
     TypeError: for images that aren't floating, or an argument of the wrong type.
     ValueError: for the wrong rank, an empty axis, or an argument out of its range.
   """
-  images = checks.as_images(images)
+  images = as_images(images)
   n, height, width, _ = images.shape
   parameters = sample_affine(
     key, n, zoom=zoom, shear=shear, shift=shift, rotation=rotation, flip=flip
@@ -95,10 +95,10 @@ def sample_affine(
     TypeError: for a range that is no number, or a `flip` that is no bool.
     ValueError: for a range out of its interval.
   """
-  checks.check_number("zoom", zoom, 0, 1)
-  checks.check_number("shear", shear, 0)
-  checks.check_number("shift", shift, 0, 1)
-  checks.check_number("rotation", rotation, 0, 180)
+  arguments.check_number("zoom", zoom, 0, 1, is_static=True)
+  arguments.check_number("shear", shear, 0, is_static=True)
+  arguments.check_number("shift", shift, 0, 1, is_static=True)
+  arguments.check_number("rotation", rotation, 0, 180, is_static=True)
   if not isinstance(flip, (bool, np.bool_)):
     raise TypeError(f"flip: expected True or False, got {flip!r}")
 
@@ -163,7 +163,7 @@ def resample(images: ArrayLike, matrices: ArrayLike) -> Array:
     TypeError: for images or matrices that aren't floating.
     ValueError: for the wrong shape, or an empty axis.
   """
-  images, matrices = checks.as_images(images), jnp.asarray(matrices)
+  images, matrices = as_images(images), jnp.asarray(matrices)
   n, height, width, channels = images.shape
   if not jnp.issubdtype(matrices.dtype, jnp.floating):
     raise TypeError(f"matrices: expected a floating dtype, got {matrices.dtype}")
@@ -200,3 +200,15 @@ def resample(images: ArrayLike, matrices: ArrayLike) -> Array:
 
   above, below = blend_sideways(upper), blend_sideways(lower)
   return (above + down * (below - above)).astype(images.dtype)
+
+
+def as_images(images: ArrayLike) -> Array:
+  """Checks for a floating array `(N, H, W, C)` without an empty axis."""
+  images = jnp.asarray(images)
+  if not jnp.issubdtype(images.dtype, jnp.floating):
+    raise TypeError(f"images: expected a floating dtype, got {images.dtype}")
+  if images.ndim != 4 or 0 in images.shape:
+    raise ValueError(
+      f"images: expected shape (N, H, W, C) without a zero, got {images.shape}"
+    )
+  return images

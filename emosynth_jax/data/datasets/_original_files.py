@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import scipy.io
 
+from emosynth_jax.utils.npz import check_size
+
 _GZIP = b"\x1f\x8b"
 _PART = 1 << 26  # bytes read at a time
 _CIFAR_ARCHIVE = "cifar-10-python.tar.gz"
@@ -152,6 +154,8 @@ def read_svhn(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     ValueError: the file is malformed.
   """
   try:
+    for name, shape, _ in scipy.io.whosmat(path):
+      check_size(math.prod(shape), name)
     content = scipy.io.loadmat(path, variable_names=("X", "y"))
   # SciPy raises a type of its own for each kind of damage.
   except Exception as error:
@@ -195,8 +199,9 @@ def _read_idx(
   sizes = np.frombuffer(header[4:], ">u4").astype(int).tolist()
   if tuple(sizes[1:]) != shape or len(sizes) != rank:
     raise ValueError(f"{path}: expected items of shape {shape}, got {tuple(sizes[1:])}")
-  # In parts: a damaged header never decides how much is allocated.
   expected = math.prod(sizes)
+  check_size(expected, f"{path}")
+  # In parts: a damaged header never decides how much is allocated.
   content = b""
   while len(content) <= expected and (part := file.read(_PART)):
     content += part
@@ -269,6 +274,7 @@ def _unpack(archive: pathlib.Path, names: Sequence[str]) -> list[bytes]:
       for member in tar:
         name = pathlib.PurePosixPath(member.name).name
         if name in names and member.isfile():
+          check_size(member.size, f"{archive}: {name}")
           file = tar.extractfile(member)
           contents[name] = file.read() if file else b""
   except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:

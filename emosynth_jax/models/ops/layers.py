@@ -11,9 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from emosynth_jax.models.ops import transposed as transposed_convolutions
-from emosynth_jax.models.ops.platforms import fast_on_cpu
-from emosynth_jax.models.ops.same_convolution import conv2d
+from emosynth_jax.models.ops import unit_stride
 
 Array = jax.Array
 
@@ -51,11 +49,11 @@ class Conv(nn.Module):
     )
 
     if self.upsampled:
-      convolve = transposed_convolutions.conv_transpose_upsampled
+      convolve = unit_stride.conv_transpose_upsampled
     elif self.transposed:
-      convolve = transposed_convolutions.conv_transpose_valid
+      convolve = unit_stride.conv_transpose_valid
     else:
-      convolve = conv2d
+      convolve = unit_stride.conv2d
 
     return convolve(inputs, kernel) + bias[None, None, None, :]
 
@@ -82,7 +80,7 @@ class DenseOfUpsampled(nn.Module):
     inputs, kernel, bias = nn.dtypes.promote_dtype(
       inputs, kernel, bias, dtype=self.dtype
     )
-    product = transposed_convolutions.flat_product_upsampled(inputs, kernel)
+    product = unit_stride.flat_product_upsampled(inputs, kernel)
     return product + bias[None, :]
 
 
@@ -153,7 +151,7 @@ def average_pool(inputs: Array, window: int, stride: int) -> Array:
   if window <= stride:
     return by_slices(inputs)
   by_products = functools.partial(_pool_by_products, window=window, stride=stride)
-  return fast_on_cpu(by_products, by_slices)(inputs)
+  return unit_stride.fast_on_cpu(by_products, by_slices)(inputs)
 
 
 def _pool_by_slices(inputs, window, stride):

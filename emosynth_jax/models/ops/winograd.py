@@ -9,8 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from emosynth_jax.models.ops.platforms import by_device
-
 Array = jax.Array
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -238,3 +236,21 @@ def _parts(array, pixels):
     images = n  # No suitable divisor.
   parts = array.reshape(devices, n // images, images, *array.shape[2:])
   return parts.swapaxes(0, 1)
+
+
+def by_device(batch: Array) -> Array:
+  """Reshapes a batch to one part per device, see `on_mesh`.
+
+  A loop over a sharded axis would be executed in full on every device. A loop over the
+  images of a part runs on each device's own images.
+
+  Args:
+    batch: `(N, ...)`.
+
+  Returns:
+    `(D, N / D, ...)`; D is 1 if no mesh is known or N is not a multiple of it.
+  """
+  devices = jax.sharding.get_abstract_mesh().shape.get("data", 1)
+  if batch.shape[0] % devices:
+    devices = 1
+  return batch.reshape(devices, batch.shape[0] // devices, *batch.shape[1:])

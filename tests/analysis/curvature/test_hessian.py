@@ -7,7 +7,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from emosynth_jax.analysis.curvature import hessian, lanczos
-from emosynth_jax.models.ops import same_convolution
+from emosynth_jax.models.ops import unit_stride
 
 _STEPS = 200
 
@@ -33,7 +33,7 @@ def _measure(params, constants, batch):
   images, labels = batch
   x = images * params["scale"][None] + constants["shift"]
   x = jax.nn.elu(
-    same_convolution.conv2d(x, params["conv"]) + params["bias"][None, None, None]
+    unit_stride.conv2d(x, params["conv"]) + params["bias"][None, None, None]
   )
   x = jnp.tanh(x.mean(axis=(1, 2)) @ params["dense"])
   logits = x @ params["logits"] + params["shift"][None]

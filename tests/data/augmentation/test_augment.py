@@ -10,8 +10,13 @@ import pytest
 from scipy import stats
 
 from emosynth_jax.data.augmentation.affine import affine
-from emosynth_jax.data.augmentation.augment import augment, mixup, random_crop
-from emosynth_jax.data.augmentation.erasing import cutout, random_erasing
+from emosynth_jax.data.augmentation.augment import (
+  augment,
+  cutout,
+  mixup,
+  random_crop,
+  random_erasing,
+)
 
 EVERYTHING = dict(zoom=0.2, shear=0.2, shift=0.1, rotation=15.0, flip=True)
 

@@ -13,6 +13,7 @@ import scipy.io
 
 from emosynth_jax import data
 from emosynth_jax.data.datasets import cifar10, ck_plus, mnist, svhn
+from emosynth_jax.utils import npz
 
 ROWS = 6
 LABELS = np.array([0, 9, 3, 1, 0, 7])
@@ -216,7 +217,7 @@ def test_a_damaged_batch_of_cifar10_is_named(tmp_path, content, message):
     # The header promises 3 TiB.
     (
       struct.pack(">4B3I", 0, 0, 8, 3, 2**32 - 1, 28, 28),
-      "expected 3367254359280 bytes .* got 0",
+      "expected at most 8589934592 bytes, got 3367254359280",
     ),
   ],
 )
@@ -246,6 +247,38 @@ def test_a_damaged_file_of_svhn_is_named(tmp_path):
   (tmp_path / "train_32x32.mat").write_bytes(b"MATLAB 7.3 MAT-file" + bytes(600))
   with pytest.raises(ValueError, match=r"train_32x32.mat: not a readable MATLAB"):
     svhn.load(tmp_path, "train")
+
+
+def _svhn_of_many(folder):
+  """A .mat file whose header promises 3 TiB (MATLAB's format, tables 1-2 and 1-5)."""
+  path = folder / "train_32x32.mat"
+  images = _random(32, 32, 3).transpose(1, 2, 3, 0)
+  scipy.io.savemat(path, {"X": images, "y": LABELS + 1})
+  content = path.read_bytes()
+  sizes = struct.pack("<4i", 32, 32, 3, 6)
+  assert content.count(sizes) == 1
+  path.write_bytes(content.replace(sizes, struct.pack("<4i", 32, 32, 3, 2**30)))
+  return svhn, path
+
+
+def _cifar10_of_many(folder):
+  """An archive whose header says that a member has 4 GiB."""
+  path = folder / "cifar-10-python.tar.gz"
+  info = tarfile.TarInfo("cifar-10-batches-py/test_batch")
+  info.size = 2**32
+  path.write_bytes(gzip.compress(info.tobuf(tarfile.USTAR_FORMAT) + bytes(1024)))
+  return cifar10, path
+
+
+@pytest.mark.parametrize("write", [_svhn_of_many, _cifar10_of_many])
+def test_a_size_that_a_file_only_claims_is_not_allocated(tmp_path, monkeypatch, write):
+  module, path = write(tmp_path)
+  monkeypatch.setattr(npz, "MAX_BYTES", 2**31)
+  monkeypatch.setattr(scipy.io, "loadmat", pytest.fail)
+  monkeypatch.setattr(tarfile.TarFile, "extractfile", pytest.fail)
+  message = rf"{path}: .*expected at most 2147483648 bytes, got \d+"
+  with pytest.raises(ValueError, match=message):
+    module.load(tmp_path, "train" if module is svhn else "test")
 
 
 def test_what_is_missing_is_named(tmp_path):

@@ -313,7 +313,7 @@ def test_arguments_out_of_range(fake, arguments):
 
 def test_without_the_package_it_is_named(monkeypatch):
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-  with pytest.raises(ModuleNotFoundError, match=r"emosynth_jax\[predict\]"):
+  with pytest.raises(ModuleNotFoundError, match=r"'\.\[predict\]'"):
     face_detector.build_detector()
 
 

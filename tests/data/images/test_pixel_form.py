@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emosynth_jax.data import splits
-from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.dataset import Dataset, hold_out, subset
 from emosynth_jax.data.datasets import fer2013
 from emosynth_jax.data.images import pixel_form
 
@@ -137,8 +136,8 @@ def test_every_part_of_a_data_set_keeps_the_forms_of_its_images():
   assert whole.in_memory().form_counts == whole.form_counts
   parts = [
     whole.take(np.array([30, 3, 31])),
-    splits.subset(whole, 10, seed=0),
-    *splits.hold_out(whole, 0.3, seed=0),
+    subset(whole, 10, seed=0),
+    *hold_out(whole, 0.3, seed=0),
   ]
   for part in parts:
     # The first twenty images are the originals; a source is a number of one.

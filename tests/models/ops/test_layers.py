@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from emosynth_jax.models.ops import layers, same_convolution
+from emosynth_jax.models.ops import layers, unit_stride
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -41,7 +41,7 @@ def _assert_same(fast, plain, *arguments, tolerance=1e-5):
 def test_conv2d_equals_the_plain_convolution(side, channels, features, size):
   inputs = _random(0, 3, side, side, channels)
   kernel = _random(1, size, size, channels, features)
-  _assert_same(same_convolution.conv2d, _plain_conv, inputs, kernel)
+  _assert_same(unit_stride.conv2d, _plain_conv, inputs, kernel)
 
 
 def test_conv2d_gradient_in_a_loop():
@@ -54,7 +54,7 @@ def test_conv2d_gradient_in_a_loop():
 
     return lax.scan(step, kernel, None, length=4)[0]
 
-  found = jax.jit(descend, static_argnums=0)(same_convolution.conv2d, kernel)
+  found = jax.jit(descend, static_argnums=0)(unit_stride.conv2d, kernel)
   expected = jax.jit(descend, static_argnums=0)(_plain_conv, kernel)
   np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -70,19 +70,19 @@ def test_conv2d_has_second_derivatives_by_reverse_over_reverse():
     return jax.grad(lambda k: jnp.vdot(jax.grad(loss)(k), direction))(kernel)
 
   np.testing.assert_allclose(
-    curvature(same_convolution.conv2d), curvature(_plain_conv), rtol=1e-4, atol=1e-4
+    curvature(unit_stride.conv2d), curvature(_plain_conv), rtol=1e-4, atol=1e-4
   )
 
 
 def test_conv2d_in_bfloat16_keeps_the_type_of_its_gradients():
   inputs = _random(0, 2, 6, 6, 3).astype(jnp.bfloat16)
   kernel = _random(1, 3, 3, 3, 4).astype(jnp.bfloat16)
-  _assert_same(same_convolution.conv2d, _plain_conv, inputs, kernel, tolerance=0.05)
+  _assert_same(unit_stride.conv2d, _plain_conv, inputs, kernel, tolerance=0.05)
 
 
 def test_conv2d_refuses_an_even_kernel():
   with pytest.raises(ValueError, match=r"odd square, got \(2, 2\)"):
-    same_convolution.conv2d(jnp.zeros((1, 4, 4, 1)), jnp.zeros((2, 2, 1, 1)))
+    unit_stride.conv2d(jnp.zeros((1, 4, 4, 1)), jnp.zeros((2, 2, 1, 1)))
 
 
 @pytest.mark.parametrize(

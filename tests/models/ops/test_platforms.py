@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from emosynth_jax.models.ops import convolutions, same_convolution, transposed
+from emosynth_jax.models.ops import convolutions, unit_stride
 
 
 @pytest.mark.parametrize(
@@ -18,9 +18,9 @@ from emosynth_jax.models.ops import convolutions, same_convolution, transposed
       lambda x, k: convolutions.depthwise_conv2d(x, k, 2),
       [(2, 6, 6, 3), (3, 3, 1, 3)],
     ),
-    (transposed.conv_transpose_valid, [(2, 4, 4, 3), (3, 3, 3, 5)]),
-    (transposed.conv_transpose_upsampled, [(2, 4, 4, 3), (3, 3, 3, 5)]),
-    (same_convolution.conv2d, [(8, 12, 12, 48), (3, 3, 48, 50)]),
+    (unit_stride.conv_transpose_valid, [(2, 4, 4, 3), (3, 3, 3, 5)]),
+    (unit_stride.conv_transpose_upsampled, [(2, 4, 4, 3), (3, 3, 3, 5)]),
+    (unit_stride.conv2d, [(8, 12, 12, 48), (3, 3, 48, 50)]),
   ],
   ids=["strided", "depthwise", "valid", "upsampled", "same"],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from emosynth_jax.models.ops import transposed
+from emosynth_jax.models.ops import unit_stride
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -30,12 +30,12 @@ def _flat(inputs, kernel):
 
 
 PAIRS = {
-  "valid": (transposed.conv_transpose_valid, _lax_transposed),
+  "valid": (unit_stride.conv_transpose_valid, _lax_transposed),
   "upsampled": (
-    transposed.conv_transpose_upsampled,
+    unit_stride.conv_transpose_upsampled,
     lambda inputs, kernel: _lax_transposed(_repeat(inputs), kernel),
   ),
-  "flat": (transposed.flat_product_upsampled, _flat),
+  "flat": (unit_stride.flat_product_upsampled, _flat),
 }
 
 
@@ -103,11 +103,11 @@ def test_bfloat16_keeps_the_type_of_values_and_gradients(name):
 def test_upsampling_repeats_pixels():
   inputs = _random(0, 2, 3, 4, 2, dtype=np.float32)
   expected = np.repeat(np.repeat(inputs, 2, axis=1), 2, axis=2)
-  np.testing.assert_array_equal(transposed.upsample_nearest(inputs), expected)
+  np.testing.assert_array_equal(unit_stride.upsample_nearest(inputs), expected)
 
 
 @pytest.mark.parametrize(
-  "function", [transposed.conv_transpose_valid, transposed.conv_transpose_upsampled]
+  "function", [unit_stride.conv_transpose_valid, unit_stride.conv_transpose_upsampled]
 )
 def test_an_even_kernel_is_refused(function):
   with pytest.raises(ValueError, match=r"odd square, got \(2, 2\)"):

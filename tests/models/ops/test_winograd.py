@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from emosynth_jax.models.ops import same_convolution, winograd
+from emosynth_jax.models.ops import unit_stride, winograd
 
 # What is compared runs once: compiling it costs more.
 _QUICK = {"xla_backend_optimization_level": 0}
@@ -70,12 +70,12 @@ def wide():
 
 def test_conv2d_takes_the_forms_where_maps_are_many(wide):
   inputs, kernel = wide
-  assert same_convolution._value_form(inputs.shape, kernel.shape) is not None
-  assert same_convolution._kernel_gradient_form(inputs.shape, 50, 3) is not None
-  assert same_convolution._kernel_gradient_form(inputs.shape, 50, 5) is not None
-  assert same_convolution._value_form((8, 12, 12, 3), (3, 3, 3, 50)) is None
-  assert same_convolution._value_form((1, 4, 4, 48), (3, 3, 48, 48)) is None
-  assert same_convolution._value_form((8, 12, 12, 48), (5, 5, 48, 48)) is None
+  assert unit_stride._value_form(inputs.shape, kernel.shape) is not None
+  assert unit_stride._kernel_gradient_form(inputs.shape, 50, 3) is not None
+  assert unit_stride._kernel_gradient_form(inputs.shape, 50, 5) is not None
+  assert unit_stride._value_form((8, 12, 12, 3), (3, 3, 3, 50)) is None
+  assert unit_stride._value_form((1, 4, 4, 48), (3, 3, 48, 48)) is None
+  assert unit_stride._value_form((8, 12, 12, 48), (5, 5, 48, 48)) is None
 
 
 def test_gradients_and_second_derivatives_of_conv2d_in_float64(wide):
@@ -97,7 +97,7 @@ def test_gradients_and_second_derivatives_of_conv2d_in_float64(wide):
 
     return _run(compute, inputs, kernel)
 
-  found, expected = all_of(same_convolution.conv2d), all_of(_plain)
+  found, expected = all_of(unit_stride.conv2d), all_of(_plain)
   for got, want in zip(found, expected, strict=True):
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-12 * np.abs(want).max())
 
@@ -106,12 +106,12 @@ def test_rounding_in_float32(wide):
   inputs, kernel = wide
   exact = _run(_plain, inputs, kernel)[0]
   rounded = inputs.astype(jnp.float32), kernel.astype(jnp.float32)
-  found = _run(same_convolution.conv2d, *rounded)[0]
+  found = _run(unit_stride.conv2d, *rounded)[0]
   assert found.dtype == jnp.float32
   np.testing.assert_allclose(found, exact, rtol=0, atol=2e-6 * np.abs(exact).max())
 
 
 def test_bfloat16_has_no_digits_to_lose(wide):
   arguments = [jax.ShapeDtypeStruct(a.shape, jnp.bfloat16) for a in wide]
-  traced = jax.jit(same_convolution.conv2d).trace(*arguments)
+  traced = jax.jit(unit_stride.conv2d).trace(*arguments)
   assert traced.lower().as_text().count("stablehlo.convolution") == 1

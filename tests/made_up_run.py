@@ -68,6 +68,43 @@ def provenance(commit="a" * 40, **changes):
   return found | changes
 
 
+def report_of(config, **changes):
+  """A report of a run with these settings, of three epochs.
+
+  Args:
+    config: the settings, as `ConfigDict.to_dict` has them.
+    **changes: of the report.
+  """
+  report = {
+    "data_set": config["data"]["name"],
+    "chosen_on": "validation accuracy",
+    "best_epoch": 2,
+    "epochs_trained": 3,
+    "seed": config["seed"],
+    "num_parameters": 1234,
+    "config": config,
+    "trained_by": [{"step": 0, **provenance()}],
+    "evaluated_by": provenance(),
+    "official_splits": {"validation": "PublicTest", "test": "PrivateTest"},
+    "batch_invariance": {
+      "split": "validation",
+      "passed": True,
+      "num_images": 8,
+      "batch_size": 2,
+      "num_images_one_at_a_time": 4,
+      "max_abs_difference_of_logits": {"shuffled": 0.0, "one_at_a_time": 1e-6},
+      "max_abs_logit": 3.0,
+      "tolerance": 3e-4,
+      "changed_predictions": 0,
+    },
+    "splits": {
+      "validation": summary([[3, 1, 0], [0, 3, 0], [1, 0, 2]]),
+      "test": summary([[3, 1, 0], [0, 2, 1], [1, 0, 2]]),
+    },
+  }
+  return report | changes
+
+
 def write_run(
   workdir, *, seed=0, loss="cross_entropy", test=None, data=7, config=None, **changes
 ):
@@ -95,36 +132,9 @@ def write_run(
     part, _, leaf = path.rpartition(".")
     holder = defaults.get(settings, part) if part else settings
     holder[leaf] = value
-  validation = summary([[3, 1, 0], [0, 3, 0], [1, 0, 2]])
-  invariance = {
-    "split": "validation",
-    "passed": True,
-    "num_images": 8,
-    "batch_size": 2,
-    "num_images_one_at_a_time": 4,
-    "max_abs_difference_of_logits": {"shuffled": 0.0, "one_at_a_time": 1e-6},
-    "max_abs_logit": 3.0,
-    "tolerance": 3e-4,
-    "changed_predictions": 0,
-  }
-  report = {
-    "data_set": settings.data.name,
-    "chosen_on": "validation accuracy",
-    "best_epoch": 2,
-    "epochs_trained": 3,
-    "seed": seed,
-    "num_parameters": 1234,
-    "config": settings.to_dict(),
-    "trained_by": [{"step": 0, **provenance()}],
-    "evaluated_by": provenance(),
-    "official_splits": {"validation": "PublicTest", "test": "PrivateTest"},
-    "batch_invariance": invariance,
-    "splits": {
-      "validation": validation,
-      "test": test or summary([[3, 1, 0], [0, 2, 1], [1, 0, 2]]),
-    },
-  }
-  report = {**report, **changes}
+  report = report_of(settings.to_dict(), **changes)
+  if test:
+    report["splits"]["test"] = test
   files.write_report(workdir / "report.json", report)
   records = [
     {
