@@ -174,7 +174,7 @@ def test_the_snippet_of_the_models_page_runs():
 
 
 def test_the_study_of_the_sweeps_page_finds_the_best_trial(monkeypatch, tmp_path):
-  pytest.importorskip("optuna", reason="no Optuna: pip install 'emosynth_jax[optuna]'")
+  pytest.importorskip("optuna", reason="no Optuna: pip install -e '.[optuna]'")
 
   def train(config, workdir):
     defaults.check_config(config)

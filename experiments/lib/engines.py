@@ -86,7 +86,7 @@ def define_flags(unit: str) -> None:
     "local",
     ENGINES,
     f"local: each {unit} in this process. ray: on the workers of a Ray cluster, by "
-    "default one of this machine (pip install 'emosynth_jax[ray]').",
+    "default one of this machine (pip install -e '.[ray]').",
   )
   flags.DEFINE_string(
     "address",
@@ -326,7 +326,7 @@ def _import_ray() -> Any:
     return importlib.import_module("ray")
   except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-      f"--engine=ray: {error}; pip install 'emosynth_jax[ray]'"
+      f"--engine=ray: {error}; pip install -e '.[ray]'"
     ) from error
 
 

@@ -82,7 +82,7 @@ def test_ray_is_asked_for_only_where_it_is_used(monkeypatch):
   monkeypatch.setitem(sys.modules, "ray", None)
   options = engines.Options("ray")
   assert list(engines.run_groups({}, len, options)) == []
-  with pytest.raises(ModuleNotFoundError, match=r"--engine=ray.*emosynth_jax\[ray\]"):
+  with pytest.raises(ModuleNotFoundError, match=r"--engine=ray.*'\.\[ray\]'"):
     list(engines.run_groups({"a": "x"}, len, options))
 
 

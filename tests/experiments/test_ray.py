@@ -20,7 +20,7 @@ from experiments.lib.ablation_groups import DataSource, Program
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 ray = pytest.importorskip(
-  "ray", reason="Ray is not installed: pip install 'emosynth_jax[ray]'"
+  "ray", reason="Ray is not installed: pip install -e '.[ray]'"
 )
 
 pytestmark = [
