@@ -1,6 +1,9 @@
 """How the tests' programs are compiled. Imports no JAX, which reads XLA_FLAGS."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Most of the tests' time is compilation, of programs that then run once.
 _HASTE = (
@@ -24,3 +27,16 @@ def xla_flags(*flags: str, haste: bool = True) -> str:
   given = os.environ.get("XLA_FLAGS", "").split()
   outer = [flag for flag in given if flag not in _HASTE]
   return " ".join([*(_HASTE if haste else ()), *outer, *flags])
+
+
+def cache_folder() -> str:
+  """Compiled programs of this process and the commands that it starts.
+
+  A worker of xdist has its own within the folder of the process that started it: an
+  entry is not written atomically.
+  """
+  if "EMOSYNTH_TEST_CACHE" not in os.environ:
+    os.environ["EMOSYNTH_TEST_CACHE"] = folder = tempfile.mkdtemp(prefix="emosynth-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+  worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+  return os.path.join(os.environ["EMOSYNTH_TEST_CACHE"], worker)

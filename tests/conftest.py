@@ -9,6 +9,11 @@ import compilation
 # takes AS_USED, which are compiled as users have them.
 os.environ["XLA_FLAGS"] = compilation.xla_flags()
 
+# Tests compile many programs more than once. Nothing is taken from the user's cache.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = compilation.cache_folder()
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
+
 import jax
 import pytest
 

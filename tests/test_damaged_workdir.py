@@ -40,12 +40,6 @@ def _config(**changes):
   return tiny_workdir.config(**{"num_epochs": 2} | changes)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compile_once(tmp_path_factory):
-  with tiny_workdir.compiled_once(tmp_path_factory.mktemp("cache")):
-    yield
-
-
 @pytest.fixture(autouse=True)
 def _tiny_model(monkeypatch):
   monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)

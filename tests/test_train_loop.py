@@ -33,12 +33,6 @@ from emosynth_jax.workdir.checkpoints import Checkpoints
 from emosynth_jax.workdir.metric_writer import read_records
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compile_once(tmp_path_factory):
-  with tiny_workdir.compiled_once(tmp_path_factory.mktemp("cache")):
-    yield
-
-
 @pytest.fixture(autouse=True)
 def _tiny_model(monkeypatch):
   monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)

@@ -1,11 +1,7 @@
 """A workdir of a tiny network that nobody trained, and its data."""
 
-import contextlib
-
-import jax
 import numpy as np
 import tiny_network
-from jax.experimental.compilation_cache import compilation_cache
 
 from emosynth_jax import models
 from emosynth_jax.config import defaults
@@ -40,24 +36,6 @@ def dataset(number, *, seed=1, split="validation", class_names=CLASSES):
     sources=("",) * number,
     official_split={"validation": "PublicTest", "test": "PrivateTest"}.get(split, ""),
   )
-
-
-@contextlib.contextmanager
-def compiled_once(folder):
-  """Runs compile the same programs anew: here from the second on, from disk."""
-  settings = {
-    "jax_compilation_cache_dir": str(folder),
-    "jax_persistent_cache_min_compile_time_secs": 0.0,
-    "jax_persistent_cache_min_entry_size_bytes": 0,
-  }
-  before = {name: getattr(jax.config, name) for name in settings}
-  for name, value in settings.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
-  yield
-  for name, value in before.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
 
 
 def install(patch, load=None):

@@ -23,6 +23,7 @@ def test_the_grids_time_is_a_points_times_their_number():
   ]
 
 
+@pytest.mark.slow
 def test_the_losses_are_those_at_the_points():
   problem = landscape_problem.Problem(_CASE, images=8, points=2)
   found = landscape.landscape(problem)()

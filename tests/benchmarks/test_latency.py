@@ -80,6 +80,7 @@ def test_a_process_has_the_cores_that_were_asked_for():
   assert done.stdout.split() == ["1", "1"]
 
 
+@pytest.mark.slow
 def test_the_command_with_a_process_for_each_runtime(capsys):
   names = ("onnxruntime, onnx", "JAX, jit")
   latency.measure_all(str(bundle.PRETRAINED), threads=1, rounds=12, names=names)

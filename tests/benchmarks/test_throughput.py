@@ -109,6 +109,7 @@ def test_accelerator_says_a_mistake_in_one_line(flags, message):
   assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_dry_run_of_the_whole_epoch_without_transfers():
   failures = []
   row = accelerator.throughput("tiny", "tiny", 4, 2, 1, failures)

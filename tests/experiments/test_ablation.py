@@ -121,6 +121,7 @@ def test_members_of_one_program_are_the_trainings_one_by_one(arrays):
     assert (own["bad_step"] == -1).all()
 
 
+@pytest.mark.slow
 def test_every_mapping_trains_alike(arrays):
   settings = ablation_members.expand_grid(_GRID[:2])
   formulas = _formulas(settings)

@@ -19,9 +19,7 @@ from experiments.lib import ablation_engines, ablation_records, engines
 from experiments.lib.ablation_groups import DataSource, Program
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-ray = pytest.importorskip(
-  "ray", reason="Ray is not installed: pip install -e '.[ray]'"
-)
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
 
 pytestmark = [
   pytest.mark.slow,

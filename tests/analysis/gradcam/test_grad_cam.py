@@ -250,6 +250,7 @@ def test_networks_have_layers(name, expected):
   assert maps.shape == (2, *shapes[layer][:2])
 
 
+@pytest.mark.slow
 def test_a_network_with_normalised_inputs_has_the_same_layer():
   network = models.build_model("emosynthnet", num_classes=3, width=0.05)
   assert network.merge_upsampling
