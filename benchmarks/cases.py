@@ -1,4 +1,4 @@
-"""Benchmark cases: EmoSynthNet with the project's training step and evaluation."""
+"""Benchmark cases: a network with the project's training step and evaluation."""
 
 import functools
 import importlib
@@ -11,6 +11,7 @@ import numpy as np
 
 from emosynth_jax.config import variants
 from emosynth_jax.models import cost
+from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import build, eval_step
 from emosynth_jax.training.train_step import Run, compile_train_steps
 
@@ -22,6 +23,8 @@ DATA_SETS: dict[str, tuple[tuple[int, int, int], int]] = {
   "tiny": ((32, 32, 1), 3),
 }
 WIDTHS = ("full", "small", "tiny")
+# Those with a PyTorch version.
+NETWORKS = ("emosynthnet", "fer_vgg")
 
 
 class Case(NamedTuple):
@@ -29,13 +32,16 @@ class Case(NamedTuple):
 
   Attributes:
     data: one of `DATA_SETS`; the images are random, of its shape.
-    width: one of `WIDTHS`: the config as it is, its variant `small`, or a dry run's.
+    width: one of `WIDTHS`: the config as it is, its variant `small`, or a dry run's; or
+      a number, the small variant's with this factor on the channels.
     batch: images of a step.
+    network: one of `NETWORKS`.
   """
 
   data: str
   width: str
   batch: int
+  network: str = "emosynthnet"
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -49,7 +55,9 @@ class Case(NamedTuple):
 
   def __str__(self) -> str:
     sides = "x".join(map(str, self.image_shape))
-    return f"{sides} {self.width}, batch {self.batch}"
+    width = f"x{self.width}" if is_factor(self.width) else self.width
+    name = "" if self.network == "emosynthnet" else f"{self.network} "
+    return f"{sides} {name}{width}, batch {self.batch}"
 
   def config(self) -> Any:
     """The project's config, with PyTorch's plain Adam on cross-entropy."""
@@ -68,7 +76,12 @@ class Case(NamedTuple):
     name = "synthetic_faces" if self.data == "tiny" else self.data
     module = importlib.import_module(f"configs.{name}")
     if self.width != "tiny":
-      return module.get_config(None if self.width == "full" else self.width)
+      names = [] if self.network == "emosynthnet" else [self.network]
+      names += [] if self.width == "full" else ["small"]
+      config = module.get_config(",".join(names) or None)
+      if is_factor(self.width):
+        config.model.width = float(self.width)
+      return config
     config = module.get_config("fer_vgg,small")
     config.model.width, config.model.dense_features = 1 / 64, (4,)
     return config
@@ -81,6 +94,14 @@ class Case(NamedTuple):
   def labels(self, count: int) -> np.ndarray:
     """Random labels, int32 `(count,)`."""
     return np.random.default_rng(1).integers(0, self.num_classes, count, np.int32)
+
+
+def is_factor(width: str) -> bool:
+  """Whether a width is a factor on the channels, a number above 0 and at most 1."""
+  try:
+    return 0 < float(width) <= 1
+  except ValueError:
+    return False
 
 
 def build_experiment(case: Case, dtype: str = "float32") -> build.Experiment:
@@ -105,10 +126,16 @@ def multiply_adds(case: Case) -> int:
   return cost.count(build_experiment(case).model, case.image_shape).multiply_adds
 
 
+def _devices(batch):
+  """All devices, or one where they can't share the batch evenly."""
+  devices = jax.devices()
+  return devices[:1] if batch % len(devices) else devices
+
+
 def training(
   case: Case, steps: int, *, augmented: bool = False, dtype: str = "float32"
 ) -> Callable[[], None]:
-  """Compiles the training step, as in a run of the config.
+  """Compiles the training step, as in a run of the config on all devices.
 
   Args:
     case: the network and the batch.
@@ -131,9 +158,14 @@ def training(
     else lambda key, images: images.astype(jnp.float32),
     class_weights=np.ones(case.num_classes, np.float32),
   )
-  take_steps = compile_train_steps(run, batch_size=case.batch)
+  placement = build_placement(devices=_devices(case.batch))
+  shardings = placement.state(build.state_shapes(experiment))
+  take_steps = compile_train_steps(
+    run, batch_size=case.batch, placement=placement, shardings=shardings
+  )
   count = steps * case.batch
-  arrays = jnp.asarray(case.images(count)), jnp.asarray(case.labels(count))
+  arrays = placement.put_split(case.images(count), case.labels(count))
+  state = placement.put(state, shardings)
 
   def take():
     nonlocal state
@@ -146,7 +178,7 @@ def training(
 def inference(
   case: Case, calls: int, *, dtype: str = "float32"
 ) -> Callable[[], np.ndarray]:
-  """Compiles the evaluation of images on the host, to logits on the host.
+  """Compiles the evaluation of images on the host, to logits there, on all devices.
 
   Args:
     case: the network and the batch.
@@ -166,11 +198,12 @@ def inference(
       preprocess=experiment.preprocess,
     )
   )
-  images = case.images(case.batch)
+  placement = build_placement(devices=_devices(case.batch))
+  images, known = case.images(case.batch), placement.put(known)
 
   def run():
     for _ in range(calls):
-      logits = np.asarray(program(known, scale, images))
+      logits = np.asarray(program(known, scale, placement.put_images(images)))
     return logits
 
   return run

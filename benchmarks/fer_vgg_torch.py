@@ -1,4 +1,4 @@
-"""FerVGG in PyTorch, with the weights of the included pretrained model."""
+"""FerVGG in PyTorch, with weights of the JAX network. Imports no JAX."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +10,14 @@ from torch import nn
 
 
 class FerVGG(nn.Module):
-  """`emosynth_jax.models.FerVGG` for inference, with sizes taken from its weights."""
+  """`emosynth_jax.models.FerVGG`, with sizes taken from its weights."""
 
-  def __init__(self, variables: Mapping[str, Any]):
-    """Builds the network.
+  def __init__(self, variables: Mapping[str, Any], dropout_rate: float = 0.0):
+    """Builds the network, in evaluation mode.
 
     Args:
       variables: of the JAX network, "params" and "batch_stats".
+      dropout_rate: rate after each hidden dense layer.
     """
     super().__init__()
     params, statistics = variables["params"], variables["batch_stats"]
@@ -30,6 +31,7 @@ class FerVGG(nn.Module):
       self.stages.append(nn.Sequential(*layers, nn.MaxPool2d(2)))
     depth = sum(name.startswith("dense") for name in params)
     self.dense = nn.ModuleList(_linear(params[f"dense{i + 1}"]) for i in range(depth))
+    self.dropout = nn.Dropout(dropout_rate)
     self.logits = _linear(params["logits"])
     self.eval()
 
@@ -41,12 +43,12 @@ class FerVGG(nn.Module):
     # The JAX network flattens channels last.
     x = x.permute(0, 2, 3, 1).flatten(1)
     for dense in self.dense:
-      x = F.relu(dense(x))
+      x = self.dropout(F.relu(dense(x)))
     return self.logits(x)
 
 
 def _tensor(array: Any) -> nn.Parameter:
-  return nn.Parameter(torch.from_numpy(np.array(array)), requires_grad=False)
+  return nn.Parameter(torch.from_numpy(np.array(array)))
 
 
 def _convolution(layer: Mapping[str, Any]) -> nn.Conv2d:
@@ -59,8 +61,8 @@ def _convolution(layer: Mapping[str, Any]) -> nn.Conv2d:
 def _norm(layer: Mapping[str, Any], statistics: Mapping[str, Any]) -> nn.BatchNorm2d:
   norm = nn.BatchNorm2d(len(layer["scale"]))  # Both have epsilon 1e-5.
   norm.weight, norm.bias = _tensor(layer["scale"]), _tensor(layer["bias"])
-  norm.running_mean = torch.from_numpy(np.array(statistics["mean"]))
-  norm.running_var = torch.from_numpy(np.array(statistics["var"]))
+  norm.running_mean = _tensor(statistics["mean"]).detach()
+  norm.running_var = _tensor(statistics["var"]).detach()
   return norm
 
 

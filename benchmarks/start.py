@@ -23,7 +23,10 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "data", "fer2013", "Config of JAX's program, see benchmarks/cases.py."
   )
-  flags.DEFINE_string("width", "small", "Width of JAX's network: full or small.")
+  flags.DEFINE_string("network", "emosynthnet", "JAX's network.")
+  flags.DEFINE_string(
+    "width", "small", "Width of JAX's network: full, small or a factor."
+  )
   flags.DEFINE_integer("batch", 64, "Batch size of JAX's program.", 1)
   flags.DEFINE_string(
     "program", None, "File of PyTorch's program, instead of the three flags above."
@@ -42,10 +45,13 @@ def memory_peak() -> int:
 
 def _jax(values):
   from benchmarks import cases
+  from emosynth_jax.parallel import cpu_devices
   from emosynth_jax.utils import cli
 
+  cpu_devices.split_cores(values.batch)
   cli.use_compilation_cache()
-  return cases.training(cases.Case(values.data, values.width, values.batch), 1)
+  case = cases.Case(values.data, values.width, values.batch, values.network)
+  return cases.training(case, 1)
 
 
 def _torch(values):

@@ -1,12 +1,14 @@
-"""Throughput benchmark of EmoSynthNet in JAX and PyTorch, in one run.
+"""Throughput benchmark of networks in JAX and PyTorch, in one run.
 
   python -m benchmarks.throughput --quick    # :small on FER-2013's shape, minutes
-  python -m benchmarks.throughput            # everything; hours on two cores
+  python -m benchmarks.throughput            # EmoSynthNet; hours on two cores
+  python -m benchmarks.throughput --network=fer_vgg --width=0.125,0.25,0.5
 
-Training steps and inference, JAX and PyTorch programs in turn (eager, channels-last,
-torch.compile), after comparing their logits with shared weights: medians, best rounds
-and the medians of the rounds' ratios; time to the first step and peak memory in a fresh
-process; augmentation on and off; all relative to the machine's matrix product rate.
+Training steps and inference, JAX on all devices (of a CPU one for each core) and PyTorch
+programs in turn (eager, channels-last, torch.compile), after comparing their logits with
+shared weights: medians, best rounds and the medians of the rounds' ratios; time to the
+first step and peak memory in a fresh process; augmentation on and off; all relative to
+the machine's matrix product rate.
 Images are random: no data set is read. Without torch (`pip install -e '.[benchmark]'`)
 only the JAX half is printed. A case's rows are printed when it is measured; a failure
 is reported in one line, the rest continues, and the exit code is 1.
@@ -20,12 +22,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags, logging
 
-from benchmarks import attempts
+from benchmarks import attempts, cases
+from emosynth_jax.parallel import cpu_devices
 from emosynth_jax.utils import cli
 
 PARTS = ("training", "inference", "augmentation", "start")
@@ -41,7 +44,14 @@ def define_flags() -> None:
   flags.DEFINE_list(
     "data", ["cifar10", "fer2013"], "Data sets whose image shapes are benchmarked."
   )
-  flags.DEFINE_list("width", ["full", "small"], "Widths.")
+  flags.DEFINE_list(
+    "network", ["emosynthnet"], f"Networks, of {', '.join(cases.NETWORKS)}."
+  )
+  flags.DEFINE_list(
+    "width",
+    ["full", "small"],
+    "Widths: of the config, of its variant small, or factors on the channels.",
+  )
   flags.DEFINE_list("batch", ["64", "512"], "Batch sizes; inference also uses 1.")
   flags.DEFINE_list("parts", list(PARTS), f"Of {', '.join(PARTS)}.")
   flags.DEFINE_list("forms", None, "PyTorch forms; by default all, empty for none.")
@@ -60,21 +70,27 @@ def load_torch() -> Any:
 
 
 def selected(
-  quick: bool, data: list[str], widths: list[str], batches: list[str]
+  quick: bool,
+  data: list[str],
+  widths: list[str],
+  batches: list[str],
+  networks: Sequence[str] = ("emosynthnet",),
 ) -> list[Any]:
   """Parses the cases of the flags.
 
   Raises:
-    ValueError: for a name that is none of `cases.DATA_SETS` or `cases.WIDTHS`, or a
-      batch that is not a number from 1.
+    ValueError: for a name that is none of `cases.DATA_SETS` or `cases.NETWORKS`, a
+      width that is none of `cases.WIDTHS` and no factor, or a batch that is not a
+      number from 1.
   """
-  from benchmarks import cases
-
   if quick:
     data, widths, batches = ["fer2013"], ["small"], ["64"]
+    networks = ["emosynthnet"]
+  named = [width for width in widths if not cases.is_factor(width)]
   for flag, given, known in (
     ("data", data, cases.DATA_SETS),
-    ("width", widths, cases.WIDTHS),
+    ("network", networks, cases.NETWORKS),
+    ("width", named, cases.WIDTHS),
   ):
     if unknown := sorted(set(given) - set(known)):
       raise ValueError(
@@ -84,7 +100,8 @@ def selected(
     if not batch.isdecimal() or int(batch) < 1:
       raise ValueError(f"--batch: expected numbers from 1, got {batch!r}")
   return [
-    cases.Case(d, w, int(b)) for d, w, b in itertools.product(data, widths, batches)
+    cases.Case(d, w, int(b), n)
+    for n, d, w, b in itertools.product(networks, data, widths, batches)
   ]
 
 
@@ -109,8 +126,6 @@ def candidates(
   Returns:
     The programs by name, JAX first.
   """
-  from benchmarks import cases
-
   if torch_cases is None:
     forms = []
   if part == "training" and forms:
@@ -150,7 +165,7 @@ def rows(
       training.
     rate: FLOP/s of the machine's matrix products.
   """
-  from benchmarks import cases, measure
+  from benchmarks import measure
 
   operations = 2 * cases.multiply_adds(case) * passes * images
   lines = []
@@ -199,7 +214,7 @@ def compare(
   print_row(HEADER)
   for case in cases_:
     logging.info("%s, %s", part, case)
-    small = case.width == "small"
+    small = case.width != "full"
     # At least two, as XLA unrolls a loop of one step, and real runs have loops.
     count = (50 if small else 5) if case.batch == 1 else 2
     with attempts.in_one_line(f"{part}, {case}", failures):
@@ -212,7 +227,7 @@ def compare(
 
 def augmentation(cases_: list[Any], rounds: int, failures: list[str]) -> None:
   """Prints the table of the step with the config's augmentation and without."""
-  from benchmarks import cases, measure
+  from benchmarks import measure
 
   print()
   print_row(["augmentation", "off, ms", "on, ms", "of the step"])
@@ -256,7 +271,7 @@ def start(
 def _start_command(case, framework, torch_cases, folder):
   command = [sys.executable, "-m", "benchmarks.start", f"--framework={framework}"]
   if framework == "jax":
-    sizes = {"data": case.data, "width": case.width, "batch": case.batch}
+    sizes = case._asdict()
     return [*command, *(f"--{name}={value}" for name, value in sizes.items())]
   # Here, since JAX initializes the weights, which must not count for PyTorch.
   path = os.path.join(folder, "program.pt")
@@ -288,7 +303,8 @@ def _start_once(command, environment):
 
 def print_tables(given: Any) -> None:
   """Prints the tables."""
-  chosen = selected(given.quick, given.data, given.width, given.batch)
+  chosen = selected(given.quick, given.data, given.width, given.batch, given.network)
+  cpu_devices.split_cores(max(case.batch for case in chosen))
   if unknown := sorted(set(given.parts) - set(PARTS)):
     raise ValueError(
       f"--parts: expected some of {', '.join(PARTS)}; got {unknown[0]!r}"

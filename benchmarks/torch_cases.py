@@ -6,7 +6,9 @@ has the PyTorch programs.
 
 import os
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import numpy as np
 import torch
 
@@ -21,32 +23,34 @@ _TOLERANCE = 1e-4
 
 
 def describe(case: Case) -> torch_programs.Program:
-  """A case for PyTorch, with the JAX network's initial weights.
-
-  Raises:
-    ValueError: if the case has another network than EmoSynthNet.
-  """
+  """A case for PyTorch, with the JAX network's initial weights."""
   config = case.config()
-  if config.model.name != "emosynthnet":
-    raise ValueError(
-      f"{case}: expected EmoSynthNet, the only network with a PyTorch version, got "
-      f"{config.model.name}"
-    )
-  side = case.image_shape[0]
-  return torch_programs.Program(
-    network={
+  side, dropout_rate = case.image_shape[0], float(config.model.dropout_rate)
+  network: dict[str, Any] = {"dropout_rate": dropout_rate}
+  state: dict[str, Any]
+  if config.model.name == "fer_vgg":
+    state = jax.tree.map(_tensor, cases.variables(case))
+  else:
+    state = from_flax(cases.variables(case), side)
+    network |= {
       "side": side,
       "channels": case.image_shape[2],
       "num_classes": case.num_classes,
       "width": float(config.model.width),
       "dense_features": tuple(config.model.dense_features),
-      "dropout_rate": float(config.model.dropout_rate),
-    },
-    state=from_flax(cases.variables(case), side),
+    }
+  return torch_programs.Program(
+    name=config.model.name,
+    network=network,
+    state=state,
     learning_rate=float(config.optimizer.learning_rate),
     scale=float(config.input.scale),
     batch=case.batch,
   )
+
+
+def _tensor(array):
+  return torch.from_numpy(np.array(array))
 
 
 def _tensors(case, count):

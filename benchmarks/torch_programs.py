@@ -1,4 +1,4 @@
-"""Training and inference of EmoSynthNet in PyTorch, without JAX.
+"""Training and inference of a network in PyTorch, without JAX.
 
 Nothing here imports JAX, since the startup of a PyTorch process is timed.
 """
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.emosynthnet_torch import EmoSynthNet, load_weights
+from benchmarks.fer_vgg_torch import FerVGG
 
 FORMS = ("eager", "channels_last", "compile")
 
@@ -20,15 +21,18 @@ class Program(NamedTuple):
   """A network with its weights and training settings.
 
   Attributes:
-    network: the arguments of `EmoSynthNet`.
-    state: its state dict, without batch counters.
+    name: one of `cases.NETWORKS`.
+    network: the arguments of `EmoSynthNet`, or those of `FerVGG` but its weights.
+    state: the state dict of `EmoSynthNet`, without batch counters, or the variables of
+      `FerVGG`.
     learning_rate: of Adam.
     scale: factor from pixels to the network's input.
     batch: images of a step.
   """
 
+  name: str
   network: dict[str, Any]
-  state: dict[str, torch.Tensor]
+  state: dict[str, Any]
   learning_rate: float
   scale: float
   batch: int
@@ -47,8 +51,12 @@ def build(program: Program, form: str) -> torch.nn.Module:
   Raises:
     ValueError: if the weights are those of other layers.
   """
-  model: torch.nn.Module = EmoSynthNet(**program.network)
-  load_weights(model, program.state)
+  model: torch.nn.Module
+  if program.name == "fer_vgg":
+    model = FerVGG(program.state, **program.network)
+  else:
+    model = EmoSynthNet(**program.network)
+    load_weights(model, program.state)
   if form != "eager":
     model = model.to(memory_format=torch.channels_last)
   if form == "compile":

@@ -17,7 +17,7 @@ from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import batch_invariance, plots
 from emosynth_jax.metrics.table import describe_split, format_report
 from emosynth_jax.metrics.votes import summarize_votes
-from emosynth_jax.parallel import distributed
+from emosynth_jax.parallel import cpu_devices, distributed
 from emosynth_jax.parallel.mesh import Placement, build_placement
 from emosynth_jax.training import test_time_augmentation
 from emosynth_jax.training.eval_step import (
@@ -66,6 +66,7 @@ def evaluate_run(
     BatchDependenceError: if an image's logits depend on its batch; the report is
       written nevertheless, and states it.
   """
+  cpu_devices.split_cores(config.batch_size)  # As in training, to the last digit.
   workdir = pathlib.Path(workdir)
   run_record.check_same_config(config, workdir)
   placement = build_placement(config.mesh.model, devices)

@@ -261,14 +261,15 @@ def _run_one(config, workdir, *, load, **where):
 def _run_seeds(config, seeds, run_one, stop):
   import jax
 
-  from emosynth_jax.parallel import concurrent_runs, distributed
+  from emosynth_jax.parallel import concurrent_runs, cpu_devices, distributed
   from emosynth_jax.training import seeds as training_seeds
   from emosynth_jax.utils import files
   from emosynth_jax.workdir import seed_summary
 
   def groups_of(count):
-    # In a multi-process job each seed runs on all processes.
-    if jax.process_count() > 1:
+    # Each seed runs on all the cores of a CPU, as it does alone, and in a multi-process
+    # job on all processes.
+    if cpu_devices.split_cores(config.batch_size) or jax.process_count() > 1:
       return ()
     return concurrent_runs.device_groups(
       jax.devices(), count, config.batch_size, config.mesh.model

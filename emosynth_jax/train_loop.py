@@ -12,7 +12,7 @@ import ml_collections
 from absl import logging
 
 from emosynth_jax.data import fingerprints, run_data
-from emosynth_jax.parallel import distributed, failures
+from emosynth_jax.parallel import cpu_devices, distributed, failures
 from emosynth_jax.parallel.mesh import Placement, build_placement
 from emosynth_jax.training import build, epoch, initialization, run_header
 from emosynth_jax.training.programs import Programs, build_programs
@@ -62,6 +62,7 @@ def train(
     CheckpointError: if no checkpoint can be used, see `Checkpoints.restore`.
   """
   began = time.monotonic() if began is None else began
+  cpu_devices.split_cores(config.batch_size)
   workdir = pathlib.Path(workdir)
   own = own_parts.of_run(config, workdir)
   build.check_parts(own)

@@ -34,6 +34,7 @@ from absl import flags, logging
 
 from emosynth_jax import data
 from emosynth_jax.config import recipes
+from emosynth_jax.parallel import cpu_devices
 from emosynth_jax.utils import cli, files, own_code, progress
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import provenance
@@ -376,7 +377,7 @@ def _train(
   if given.mapping == "devices":
     # One device per core: two concurrent small trainings are more efficient than one on
     # both cores. Groups of Ray are split for its workers.
-    cores = provenance.cpu_cores() if is_local else options.num_cpus
+    cores = cpu_devices.cpu_cores() if is_local else options.num_cpus
     jax.config.update("jax_num_cpu_devices", cores)
   if given.width is not None and not 0 < given.width < math.inf:  # absl accepts NaN
     raise ValueError(f"--width: expected a number above 0, got {given.width}")

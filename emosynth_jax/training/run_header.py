@@ -1,6 +1,5 @@
 """The first lines of a training: what is trained, on what and where."""
 
-import os
 import pathlib
 from collections.abc import Mapping
 
@@ -10,7 +9,7 @@ from absl import logging
 from clu import parameter_overview
 
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.parallel import distributed
+from emosynth_jax.parallel import cpu_devices, distributed
 from emosynth_jax.training import build
 from emosynth_jax.training.programs import Programs
 from emosynth_jax.training.state import TrainState
@@ -93,7 +92,7 @@ def describe_devices(devices: list) -> str:
   kind = first.device_kind if first.platform != "cpu" else "cpu"
   text = f"{len(devices)} {kind}"
   if first.platform == "cpu":
-    text += f" ({os.cpu_count()} cores)"
+    text += f" ({cpu_devices.cpu_cores()} cores)"
   if (processes := jax.process_count()) > 1:
     text += f", process {jax.process_index()} of {processes}"
   return text if distributed.is_first() else f"{text}, which writes nothing"

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 import emosynth_jax
+from emosynth_jax.parallel import cpu_devices
 
 # Other packages whose version can change a result.
 _PACKAGES = (
@@ -47,7 +48,7 @@ def provenance(devices: Sequence[Any] | None = None) -> dict[str, Any]:
   """
   backend = jax.default_backend()
   devices = jax.devices() if devices is None else devices
-  cpu_model, num_cores = _cpu_model(), cpu_cores()
+  cpu_model, num_cores = _cpu_model(), cpu_devices.cpu_cores()
   processor = f"{cpu_model}, {num_cores} core{'s' if num_cores != 1 else ''}"
   kind = devices[0].device_kind
   accelerator = f"{len(devices)} x {kind} ({backend}); "
@@ -139,10 +140,3 @@ def _cpu_model() -> str:
     if line.startswith("model name"):
       return line.partition(":")[2].strip()
   return platform.processor() or platform.machine() or "unknown"
-
-
-def cpu_cores() -> int:
-  """The number of CPU cores that this process may use."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 from absl import flags, logging
 
-from emosynth_jax.parallel import failures
+from emosynth_jax.parallel import cpu_devices, failures
 from emosynth_jax.utils import cli, errors
 from emosynth_jax.workdir import provenance
 
@@ -361,7 +361,7 @@ def _init_arguments(address: str, empty: str) -> dict[str, Any]:
     return arguments | {
       "include_dashboard": False,
       # The cores that this process may use, not all of the machine.
-      "num_cpus": provenance.cpu_cores(),
+      "num_cpus": cpu_devices.cpu_cores(),
     }
   # Every machine runs the driver's code, and not a checkout of its own: with a working
   # directory, Ray does not add the driver's folder to the workers' search path.

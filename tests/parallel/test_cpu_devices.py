@@ -1,0 +1,63 @@
+"""Tests of emosynth_jax.parallel.cpu_devices."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from emosynth_jax.parallel import cpu_devices
+
+
+@pytest.mark.parametrize(
+  ("batch_size", "cores", "expected"),
+  [
+    (64, 2, 2),
+    (64, 1, 1),
+    (64, 8, 4),  # 16 images each.
+    (128, 6, 4),  # 5 and 6 do not divide it.
+    (90, 16, 5),
+    (97, 16, 1),
+    (16, 2, 1),
+    (1, 2, 1),
+  ],
+)
+def test_number_of_devices(batch_size, cores, expected):
+  assert cpu_devices.count_for(batch_size, cores) == expected
+
+
+def _devices(code: str, **variables: str) -> list[str]:
+  """What a process prints that is free to choose its devices, line by line."""
+  environment = {
+    k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
+  }
+  lines = (
+    "import jax",
+    "from emosynth_jax.parallel import cpu_devices",
+    "cpu_devices.cpu_cores = lambda: 4",
+    *code.splitlines(),
+    "print(len(jax.devices()))",
+  )
+  return subprocess.run(
+    [sys.executable, "-c", "\n".join(lines)],
+    env=environment | {"JAX_PLATFORMS": "cpu"} | variables,
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout.split()
+
+
+def test_devices_of_a_process():
+  assert _devices("print(cpu_devices.split_cores(64))") == ["True", "4"]
+
+
+def test_the_users_number_stays():
+  split = "print(cpu_devices.split_cores(64))"
+  assert _devices(split, JAX_NUM_CPU_DEVICES="3") == ["False", "3"]
+  flag = "--xla_force_host_platform_device_count=2"
+  assert _devices(split, XLA_FLAGS=flag) == ["False", "2"]
+
+
+def test_devices_in_use_stay():
+  code = "jax.numpy.ones(2) + 1\nprint(cpu_devices.split_cores(64))"
+  assert _devices(code) == ["False", "1"]
