@@ -11,7 +11,7 @@ import numpy as np
 
 from emosynth_jax.config import variants
 from emosynth_jax.models import cost
-from emosynth_jax.parallel.mesh import build_placement
+from emosynth_jax.parallel.mesh import build_placement, on_mesh
 from emosynth_jax.training import build, eval_step
 from emosynth_jax.training.train_step import Run, compile_train_steps
 
@@ -190,15 +190,14 @@ def inference(
   """
   experiment = build_experiment(case, dtype)
   known, scale = variables(case), jnp.float32(case.config().input.scale)
-  program = jax.jit(
-    functools.partial(
-      eval_step.image_logits,
-      model=experiment.model,
-      evaluation_logits=experiment.evaluation_logits,
-      preprocess=experiment.preprocess,
-    )
-  )
   placement = build_placement(devices=_devices(case.batch))
+  answer = functools.partial(
+    eval_step.image_logits,
+    model=experiment.model,
+    evaluation_logits=experiment.evaluation_logits,
+    preprocess=experiment.preprocess,
+  )
+  program = jax.jit(on_mesh(placement, answer))
   images, known = case.images(case.batch), placement.put(known)
 
   def run():

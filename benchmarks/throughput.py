@@ -4,11 +4,11 @@
   python -m benchmarks.throughput            # EmoSynthNet; hours on two cores
   python -m benchmarks.throughput --network=fer_vgg --width=0.125,0.25,0.5
 
-Training steps and inference, JAX on all devices (of a CPU one for each core) and PyTorch
-programs in turn (eager, channels-last, torch.compile), after comparing their logits with
-shared weights: medians, best rounds and the medians of the rounds' ratios; time to the
-first step and peak memory in a fresh process; augmentation on and off; all relative to
-the machine's matrix product rate.
+Training steps and inference, JAX on all devices (of a CPU one for each core) and
+PyTorch programs in turn (eager, channels-last, torch.compile), after comparing their
+logits with shared weights: medians, best rounds and the medians of the rounds' ratios;
+time to the first step and peak memory in a fresh process; augmentation on and off; all
+relative to the machine's matrix product rate.
 Images are random: no data set is read. Without torch (`pip install -e '.[benchmark]'`)
 only the JAX half is printed. A case's rows are printed when it is measured; a failure
 is reported in one line, the rest continues, and the exit code is 1.

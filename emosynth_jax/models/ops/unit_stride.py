@@ -66,7 +66,7 @@ def check_kernel(kernel: Array) -> None:
 
 
 class _Form(NamedTuple):
-  """A form for a CPU: Winograd's tile, 0 for products of rows, and pixels at a time."""
+  """A Winograd form: its tile, and the number of pixels processed at a time."""
 
   tile: int
   pixels: int
@@ -77,20 +77,13 @@ def _value_form(inputs_shape, kernel_shape) -> _Form | None:
 
   Measured on two cores, batch 64, in GFLOP/s of the plain form's operation count: 3x3
   with 192 channels at side 16, 530 against XLA's 230; 256 at 8, 650 against 190 to 350;
-  64 at 32, 270 against 220. On one core of another machine: 32 at 12, 115 against 85,
-  at 24 105 against 95, at 48 90 against 94. Winograd's is slower for fewer channels
-  (the cost of a channel's transform does not depend on their number), and for 5x5 (330
-  against 290). Products of rows, on that core: 8 channels at 48, 36 against 20; 16 at
-  24, 59 against 50; 5x5 with 12 at 24, 62 against 29; slower from 24 channels on.
+  64 at 32, 270 against 220. XLA is faster for few channels (the cost of a channel's
+  transform does not depend on their number) and for 5x5 (330 against 290).
   """
   size, _, channels, features = kernel_shape
   n, height, width, _ = inputs_shape
-  if n * height * width < 1024 or min(height, width) < 2:
-    return None
-  if max(channels, features) <= 16 and size in (3, 5):
-    return _Form(0, 4608)
-  fewest = 32 if max(height, width) <= 24 else 48
-  if size == 3 and min(channels, features) >= fewest:
+  enough = n * height * width >= 1024 and min(height, width) >= 2
+  if size == 3 and min(channels, features) >= 48 and enough:
     return _Form(2, 4096)
   return None
 
@@ -100,18 +93,12 @@ def _kernel_gradient_form(inputs_shape, features, size) -> _Form | None:
 
   Measured as above: 3x3 with 192 channels at side 16, 480 against 150 (400 with tile
   2); 256 at 8, 460 against 230; 64 at 32, 200 against 80; 5x5 with 96 at 16, 290
-  against 200. On one core of another machine: 3x3 with 32 channels at side 24, 70
-  against 63, at 12 74 against 68; products of rows with 8 at 48, 32 against 27, 16 at
-  48, 54 against 44.
+  against 200.
   """
   n, height, width, channels = inputs_shape
-  if n * height * width < 1024 or size not in (3, 5):
+  if min(channels, features) < 48 or n * height * width < 1024 or size not in (3, 5):
     return None
-  if max(channels, features) <= 16 and height * width >= 1024:
-    return _Form(0, 9216)
   fits = size == 3 and min(height, width) >= 8 and height % 4 == width % 4 == 0
-  if min(channels, features) < (32 if fits else 48):
-    return None
   return _Form(4 if fits else 2, 2048)
 
 
@@ -145,63 +132,8 @@ def conv2d(inputs: Array, kernel: Array) -> Array:
   form = _value_form(inputs.shape, kernel.shape)
   if form is None or not _is_exact(inputs):
     return plain(inputs, kernel)
-  fast = functools.partial(_convolve, form=form)
+  fast = functools.partial(winograd.convolve, **form._asdict())
   return lax.platform_dependent(inputs, kernel, cpu=fast, default=plain)
-
-
-def _convolve(inputs, kernel, *, form):
-  if form.tile:
-    return winograd.convolve(inputs, kernel, **form._asdict())
-  return row_products(inputs, kernel, pixels=form.pixels)
-
-
-def side_by_side(inputs: Array, size: int) -> Array:
-  """The pixels under a row of a kernel, next to each other, all rows padded.
-
-  Args:
-    inputs: `(N, H, W, C)`.
-    size: k.
-
-  Returns:
-    `(N, H + k - 1, W, k C)`.
-  """
-  margin, width = size // 2, inputs.shape[2]
-  padded = jnp.pad(inputs, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-  return jnp.concatenate([padded[:, :, j : j + width] for j in range(size)], axis=-1)
-
-
-def row_products(inputs: Array, kernel: Array, *, pixels: int) -> Array:
-  """`conv2d` of few channels, as one product for all rows of the kernel.
-
-  The pixels under a row of the kernel are placed side by side and multiplied by each of
-  its rows at once; the products of neighboring rows are then added. The product is k
-  times as wide in both channels as that of a single place, and an array is copied k
-  times, not k^2 times as for patches.
-
-  Args:
-    inputs: `(N, H, W, C)`, floating.
-    kernel: `(k, k, C, F)` of the same type.
-    pixels: approximate N H W processed at a time.
-
-  Returns:
-    `(N, H, W, F)`.
-  """
-  size, _, channels, features = kernel.shape
-  # (k C, k F): the inputs of a row, and the outputs by the kernel's row.
-  wide = kernel.transpose(1, 2, 0, 3).reshape(size * channels, size * features)
-
-  def convolve_part(inputs):
-    height = inputs.shape[1]
-    products = side_by_side(inputs, size) @ wide
-    return functools.reduce(
-      lambda x, y: x + y,
-      (
-        products[:, i : i + height, :, i * features : (i + 1) * features]
-        for i in range(size)
-      ),
-    )
-
-  return winograd.map_parts(convolve_part, inputs, features, pixels)
 
 
 def _conv2d_forward(inputs, kernel):
@@ -245,13 +177,9 @@ def _adjoint(cotangent, kernel):
   """Input gradient on a CPU: the convolution with the mirrored kernel."""
   swapped = (*kernel.shape[:2], *kernel.shape[:1:-1])
   form = _value_form(cotangent.shape, swapped)
-  fast = form is not None and _is_exact(cotangent)
-  if fast and form.tile:
+  if form is not None and _is_exact(cotangent):
     return winograd.convolve(cotangent, kernel, adjoint=True, **form._asdict())
-  mirrored = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-  if fast:
-    return row_products(cotangent, mirrored, pixels=form.pixels)
-  return plain(cotangent, mirrored)
+  return plain(cotangent, kernel[::-1, ::-1].transpose(0, 1, 3, 2))
 
 
 def _adjoint_forward(cotangent, kernel):
@@ -275,45 +203,9 @@ def _kernel_gradient(size, inputs, cotangent):
   of the batch, and the batch that of the channels.
   """
   form = _kernel_gradient_form(inputs.shape, cotangent.shape[3], size)
-  if form is None or not _is_exact(inputs):
-    return plain_kernel_gradient(size, inputs, cotangent)
-  if form.tile:
+  if form is not None and _is_exact(inputs):
     return winograd.kernel_gradient(inputs, cotangent, size=size, **form._asdict())
-  return row_kernel_gradient(size, inputs, cotangent, pixels=form.pixels)
-
-
-def row_kernel_gradient(
-  size: int, inputs: Array, cotangent: Array, *, pixels: int
-) -> Array:
-  """Gradient of `conv2d` with respect to its kernel, for few channels.
-
-  One product of the inputs, those of a kernel's row side by side, with the cotangents
-  of the k rows of outputs that they contribute to.
-
-  Args:
-    size: k.
-    inputs: `(N, H, W, C)`.
-    cotangent: `(N, H, W, F)`, of the outputs.
-    pixels: approximate N H W processed at a time.
-
-  Returns:
-    `(k, k, C, F)`.
-  """
-  margin = size // 2
-  channels, features = inputs.shape[3], cotangent.shape[3]
-
-  def gradient_of(inputs, cotangent):
-    rows = side_by_side(inputs, size)
-    height = rows.shape[1]
-    padded = jnp.pad(cotangent, ((0, 0), (2 * margin, 2 * margin), (0, 0), (0, 0)))
-    spread = jnp.concatenate(
-      [padded[:, size - 1 - i : size - 1 - i + height] for i in range(size)], -1
-    )
-    return jnp.einsum("nhwc,nhwf->cf", rows, spread)
-
-  shape = size * channels, size * features
-  total = winograd.sum_parts(gradient_of, inputs, cotangent, shape, pixels)
-  return total.reshape(size, channels, size, features).transpose(2, 0, 1, 3)
+  return plain_kernel_gradient(size, inputs, cotangent)
 
 
 def plain_kernel_gradient(size: int, inputs: Array, cotangent: Array) -> Array:

@@ -1,7 +1,7 @@
 """Winograd convolutions, with fewer multiplications, for CPUs."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -117,7 +117,15 @@ def convolve(
       :, : inputs.shape[1], : inputs.shape[2]
     ]
 
-  return map_parts(convolve_part, inputs, features, pixels)
+  parts = _parts(inputs, pixels)
+  if parts.shape[0] == 1:
+    return convolve_part(inputs)
+
+  devices, images = parts.shape[1:3]
+  outputs = lax.map(
+    lambda part: convolve_part(part.reshape(-1, *inputs.shape[1:])), parts
+  ).reshape(-1, devices, images, *inputs.shape[1:3], features)
+  return outputs.swapaxes(0, 1).reshape(*inputs.shape[:3], features)
 
 
 def kernel_gradient(
@@ -144,67 +152,22 @@ def kernel_gradient(
     # One batched product is faster than separate products, with the sum over the rows.
     return jnp.einsum("utc,utf->ucf", _stack(tiles), _stack(spread))
 
-  shape = side * side, inputs.shape[3], cotangent.shape[3]
-  total = sum_parts(gradient_of, inputs, cotangent, shape, pixels)
-  grid = [list(row) for row in total.reshape(side, side, *total.shape[1:])]
-  gradient = _two_sided(_transpose(matrices.kernel), grid)
-  return jnp.stack([jnp.stack(row) for row in gradient])
-
-
-def map_parts(
-  function: Callable[[Array], Array], inputs: Array, features: int, pixels: int
-) -> Array:
-  """Applies a function of images to some images at a time, on each device to its own.
-
-  Args:
-    function: maps `(n, H, W, C)` to `(n, H, W, F)`, each image by itself.
-    inputs: `(N, H, W, C)`.
-    features: F.
-    pixels: approximate n H W.
-
-  Returns:
-    `(N, H, W, F)`.
-  """
-  parts = _parts(inputs, pixels)
-  if parts.shape[0] == 1:
-    return function(inputs)
-
-  devices, images = parts.shape[1:3]
-  outputs = lax.map(
-    lambda part: function(part.reshape(-1, *inputs.shape[1:])), parts
-  ).reshape(-1, devices, images, *inputs.shape[1:3], features)
-  return outputs.swapaxes(0, 1).reshape(*inputs.shape[:3], features)
-
-
-def sum_parts(
-  function: Callable[[Array, Array], Array],
-  inputs: Array,
-  cotangent: Array,
-  shape: tuple[int, ...],
-  pixels: int,
-) -> Array:
-  """Sums a function of images over parts of a batch, on each device over its own.
-
-  Args:
-    function: of `(n, H, W, C)` and `(n, H, W, F)`, a sum over the images.
-    inputs: `(N, H, W, C)`.
-    cotangent: `(N, H, W, F)`.
-    shape: of the sum.
-    pixels: approximate n H W.
-
-  Returns:
-    The sum.
-  """
   parts = _parts(inputs, pixels), _parts(cotangent, pixels)
   if parts[0].shape[0] == 1:
-    return function(inputs, cotangent)
+    total = gradient_of(inputs, cotangent)
+  else:
+    # A sum for each device, or they would communicate at every iteration.
+    of_devices = jax.vmap(gradient_of)
+    shape = parts[0].shape[1], side * side, inputs.shape[3], cotangent.shape[3]
+    total = lax.scan(
+      lambda total, part: (total + of_devices(*part), None),
+      jnp.zeros(shape, inputs.dtype),
+      parts,
+    )[0].sum(0)
 
-  # A sum for each device, or they would communicate at every iteration.
-  of_devices = jax.vmap(function)
-  zeros = jnp.zeros((parts[0].shape[1], *shape), inputs.dtype)
-  return lax.scan(lambda total, part: (total + of_devices(*part), None), zeros, parts)[
-    0
-  ].sum(0)
+  total = [list(row) for row in total.reshape(side, side, *total.shape[1:])]
+  gradient = _two_sided(_transpose(matrices.kernel), total)
+  return jnp.stack([jnp.stack(row) for row in gradient])
 
 
 def _transpose(matrix):
