@@ -24,7 +24,7 @@ def log_start(
   logging.info("network: %s, %s", config.model.name, config.model.dtype)
   logging.info("loss: %s, seed %d", config.loss.name, config.seed)
   logging.info("device: %s", describe_devices(list(mesh.devices.flat)))
-  logging.info("workdir: %s, log in %s", workdir, workdir / log_file.NAME)
+  logging.info("workdir: %s (log in %s)", workdir, log_file.NAME)
   logging.info("data: %s, data directory %s", config.data.name, config.data.data_dir)
 
 

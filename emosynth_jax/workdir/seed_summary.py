@@ -272,7 +272,7 @@ def format_summary(
 
   for name, split in summary["splits"].items():
     official = f" ({split['official_split']})" if split["official_split"] else ""
-    lines += ["", f"{name}{official}, {split['num_examples']} images"]
+    lines += ["", f"{name}{official}, {split['num_examples']:,} images"]
     labels = list(split["figures"])
     rows = [["seed", *labels]]
     for i, seed in enumerate(summary["seeds"]):
