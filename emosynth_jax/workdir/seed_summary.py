@@ -285,15 +285,16 @@ def format_summary(
       rows.append(["deviation", *deviations])
     lines += text_table.align(rows)
 
-  lines.append("")
+  lines += ["", "All metrics are in percent, except the loss."]
   if len(summary["seeds"]) == 1:
     lines.append(
       "One seed: no standard deviation; the variation over seeds is unknown."
     )
   else:
     lines.append(
-      f"± is the sample standard deviation (n - 1) over {len(summary['seeds'])} "
-      "seeds, not the standard error; it does not cover the sampling of test images."
+      "The deviation is the sample standard deviation (n - 1) over "
+      f"{len(summary['seeds'])} seeds, not the standard error; it does not cover the "
+      "sampling of test images."
     )
 
   if comparison:
