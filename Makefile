@@ -7,6 +7,7 @@ BIN = $(VENV)/bin
 
 demo: $(VENV)/installed
 	$(BIN)/python -m emosynth_jax.main --config=configs/synthetic_faces.py:small
+	@echo "For the commands above and of the README: . $(BIN)/activate"
 
 # In the order of tests/conftest.py.
 test: $(VENV)/installed

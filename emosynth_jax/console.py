@@ -29,6 +29,11 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
   "prepare": ("emosynth_jax.data.prepare", (), "Download and prepare a data set."),
   "gradcam": ("emosynth_jax.analysis.gradcam", (), "Draw Grad-CAM of a run."),
   "deletion": ("emosynth_jax.analysis.deletion", (), "Test Grad-CAM by deletion."),
+  "cross_dataset": (
+    "emosynth_jax.analysis.cross_dataset",
+    (),
+    "Evaluate runs on each other's data sets.",
+  ),
   "embeddings": ("emosynth_jax.analysis.embeddings", (), "Draw a run's embeddings."),
   "landscape": (
     "emosynth_jax.analysis.loss_landscape",

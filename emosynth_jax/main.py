@@ -20,6 +20,7 @@ import contextlib
 import functools
 import os
 import pathlib
+import shlex
 import sys
 import time
 import traceback
@@ -199,7 +200,9 @@ def _run_mode(stop: stop_signal.StopSignal) -> None:
       elif _COMPARE.value:
         raise ValueError("--compare: requires --seeds")
       else:
-        run_one(config, _workdir(f"seed{config.seed}"), began=_START, stop=stop)
+        workdir = _workdir(f"seed{config.seed}")
+        if run_one(config, workdir, began=_START, stop=stop) is not None:
+          _log_next(workdir)
     except (RuntimeError, TimeoutError) as error:
       if _TRACEBACK.value:
         raise
@@ -299,6 +302,19 @@ def _run_seeds(config, seeds, run_one, stop):
   files.write_report(folder / "seeds.json", summary | {"comparison": comparison})
   files.write_atomically(folder / "seeds.txt", text.encode())
   print(text, end="")
+  _log_next(folder)
+
+
+def _log_next(folder: pathlib.Path) -> None:
+  """Logs what can be done with a finished run, or with the folder of its seeds."""
+  from emosynth_jax.parallel import distributed
+
+  if not distributed.is_first():
+    return
+  workdir = shlex.quote(f"--workdir={folder}")
+  logging.info("HTML report: emosynth report %s", workdir)
+  if not _SEEDS.value:
+    logging.info("prediction: emosynth predict photo.jpg %s", workdir)
 
 
 def run() -> None:

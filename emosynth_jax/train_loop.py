@@ -302,7 +302,7 @@ def _show_progress(
   progress.update(
     int(state.step),
     f"epoch {int(state.epoch) + 1}/{config.num_epochs} "
-    f"step {done}/{programs.steps_per_epoch} loss "
+    f"step {done:,}/{programs.steps_per_epoch:,} loss "
     f"{float(state.totals['loss']) / int(state.totals['steps']):.4f}",
     images_per_unit=config.batch_size,
   )

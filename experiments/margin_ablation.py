@@ -390,7 +390,7 @@ def _train(
     ablation_members.check_values(setting, len(training.class_names))
   if len(training) < max(given.batch_size):
     raise ValueError(
-      f"--batch_size: expected at most the {len(training)} training images, got "
+      f"--batch_size: expected at most the {len(training):,} training images, got "
       f"{max(given.batch_size)}"
     )
 

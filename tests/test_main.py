@@ -294,6 +294,7 @@ def test_evaluating_again_writes_the_same_report(program, whole):
   for name in ("report.txt", "curves.png", "confusion_matrix.png", "reliability.png"):
     assert (workdir / name).stat().st_size > 0
   assert "accuracy" in text
+  assert f"HTML report: emosynth report --workdir={workdir}\n" in text
 
 
 def test_evaluating_before_training_is_one_error(program):
@@ -325,6 +326,8 @@ def test_a_finished_seed_is_read_and_summed_up(program, whole):
   assert code == 0, text
   assert "is already finished" in text
   assert "One seed: no standard deviation" in text
+  # Once for all seeds.
+  assert text.count("HTML report: ") == 1
   assert (folder / "seed0/report.json").read_bytes() == before
   summary = json.loads((folder / "seeds.json").read_text())
   accuracy = json.loads(before)["splits"]["test"]["accuracy"]

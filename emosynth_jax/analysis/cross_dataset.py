@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
 from emosynth_jax.analysis import cli
 from emosynth_jax.config import defaults
@@ -384,7 +384,7 @@ def define_flags() -> None:
 def run() -> None:
   """Entry point of the command line."""
   define_flags()
-  app.run(main)
+  command_cli.run_app(main)
 
 
 if __name__ == "__main__":

@@ -250,9 +250,9 @@ def measure(given: Any) -> None:
   )
   made = provenance.provenance()
   text = (
-    f"{config.data.name}, {dataset.official_split or given.split}, {len(rows)} images; "
-    f"{config.model.name}, {config.loss.name}, seed {config.seed}, epoch "
-    f"{int(state.best_epoch)}; commit {made['commit']}\n"
+    f"{config.data.name}, {dataset.official_split or given.split}, "
+    f"{len(rows):,} images; {config.model.name}, {config.loss.name}, "
+    f"seed {config.seed}, epoch {int(state.best_epoch)}; commit {made['commit']}\n"
     + format_table(table, given.share)
   )
   folder = pathlib.Path(given.workdir)

@@ -135,7 +135,7 @@ def format_report(report: Mapping[str, Any]) -> str:
       [
         f"of {name}",
         *(counts[other] for other in splits),
-        f"{counts['elsewhere']} "
+        f"{counts['elsewhere']:,} "
         f"({100 * counts['elsewhere'] / splits[name]['num_images']:.1f} %)",
       ]
       for name, counts in duplicated.items()
@@ -236,5 +236,10 @@ def _list_groups(
 
 def _table(header: list[Any], rows: list[list[Any]]) -> list[str]:
   """Formats aligned lines, the first column left-aligned; ends with an empty line."""
-  lines = text_table.align([[str(cell) for cell in row] for row in [header, *rows]])
+  lines = text_table.align(
+    [
+      [f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row]
+      for row in [header, *rows]
+    ]
+  )
   return [lines[0], "-" * len(lines[0]), *lines[1:], ""]

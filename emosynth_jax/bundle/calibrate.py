@@ -114,11 +114,12 @@ def calibrate(
   record["accuracy"] = float((logits.argmax(-1) == dataset.labels).mean())
   found = calibration.fit_temperature(logits, dataset.labels)
   logging.info(
-    "Temperature %.3f, fitted on %d images of %s: negative log-likelihood %.4f "
+    "Temperature %.3f, fitted on %s images of %s%s: negative log-likelihood %.4f "
     "before, %.4f after.",
     found.temperature,
-    found.num_examples,
-    dataset.official_split or dataset.split,
+    f"{found.num_examples:,}",
+    dataset.split,
+    dataset.official_split and f" ({dataset.official_split})",
     found.nll_before,
     found.nll_after,
   )

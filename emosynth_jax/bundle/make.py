@@ -1,6 +1,5 @@
 """Writes a run's bundle, and measures the effect of rounding."""
 
-import json
 import pathlib
 from typing import Any
 
@@ -73,7 +72,13 @@ def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None
     dataset = _load_validation(dataset_config, workdir, data_dir)
     rounding = measure_rounding(network, rounded, dataset)
     network.facts["rounding"] = rounding
-    print("float16 on the validation split:", json.dumps(rounding, indent=2))
+    print(
+      f"float16 on the validation split: {rounding['num_examples']:,} images; "
+      f"accuracy {100 * rounding['accuracy_float16']:.2f} %, in float32 "
+      f"{100 * rounding['accuracy_float32']:.2f} %; "
+      f"{rounding['changed_predictions']:,} predictions changed; probabilities differ "
+      f"by up to {rounding['max_abs_change_of_a_probability']:.1e}"
+    )
 
   write_bundle(output, network, dtype=dtype)
   size = pathlib.Path(output).stat().st_size

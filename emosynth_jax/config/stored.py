@@ -28,8 +28,10 @@ def read_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
   """
   path = pathlib.Path(workdir) / "config.json"
   if not path.is_file():
+    one = next(iter(sorted(path.parent.glob("*/config.json"))), None)
+    hint = f"; choose one of the runs in it, as {one.parent}" if one else ""
     raise FileNotFoundError(
-      f"--workdir: expected the folder of a trained run, but {path} is missing"
+      f"--workdir: expected the folder of a trained run, but {path} is missing{hint}"
     )
 
   try:

@@ -293,7 +293,7 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dat
   held = _draw(dataset, wanted, seed)
   if not 0 < held.sum() < len(dataset):
     raise ValueError(
-      f"cannot hold {fraction} out of {len(dataset)} images: no class has two images"
+      f"cannot hold {fraction} out of {len(dataset):,} images: no class has two images"
     )
 
   whole = dataset.official_split or dataset.split
@@ -334,7 +334,7 @@ def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
   wanted[order[: limit - wanted.sum()]] += 1
 
   whole = dataset.official_split or dataset.split
-  how = f"{limit} of the {len(dataset)} images of {whole}"
+  how = f"{limit:,} of the {len(dataset):,} images of {whole}"
   lost = (wanted == 0) & (dataset.class_counts > 0)
   if lost.any() and limit >= np.count_nonzero(dataset.class_counts):
     wanted[lost] = 1

@@ -54,9 +54,9 @@ def drop_duplicates(
   groups = duplicate_groups([training, *others], **thresholds)
   kept = np.flatnonzero(~np.isin(groups[0], np.concatenate(groups[1:])))
   logging.info(
-    "Removed %d of %d training images, which have a near-duplicate in %s.",
-    len(training) - len(kept),
-    len(training),
+    "Removed %s of %s training images, which have a near-duplicate in %s.",
+    f"{len(training) - len(kept):,}",
+    f"{len(training):,}",
     " or ".join(dataset.split for dataset in others),
   )
   if not len(kept):
@@ -93,9 +93,9 @@ def evaluate_deduplicated(
     left_out = len(dataset) - len(kept)
     earlier = " or ".join(["train", *list(datasets)[: k - 1]])
     logging.info(
-      "%d of %d %s images have a near-duplicate in %s.",
-      left_out,
-      len(dataset),
+      "%s of %s %s images have a near-duplicate in %s.",
+      f"{left_out:,}",
+      f"{len(dataset):,}",
       name,
       earlier,
     )

@@ -89,7 +89,7 @@ def find_duplicates(
   chosen = images[searched]
   hashes = perceptual_hashes(chosen)
   flipped = perceptual_hashes(chosen[:, :, ::-1])
-  logging.info("Searching %d images for near-duplicates.", len(chosen))
+  logging.info("Searching %s images for near-duplicates.", f"{len(chosen):,}")
   same = close_pairs(hashes, hashes, max_distance)
 
   # Both directions, since their rounding may differ slightly.
@@ -177,7 +177,7 @@ def perceptual_hashes(images: np.ndarray) -> np.ndarray:
   for i, image in enumerate(images):
     bits[i] = imagehash.phash(Image.fromarray(image)).hash
     logging.log_every_n_seconds(
-      logging.INFO, "Perceptual hashes: %d of %d images.", 5, i, len(images)
+      logging.INFO, f"Perceptual hashes: {i:,} of {len(images):,} images.", 5
     )
 
   return np.packbits(bits.reshape(len(images), 64), axis=1).view(np.uint64)[:, 0]
@@ -216,7 +216,7 @@ def close_pairs(first: np.ndarray, second: np.ndarray, max_distance: int) -> np.
       )
     start += rows
     logging.log_every_n_seconds(
-      logging.INFO, "Pairs: %d of %d images compared with all.", 5, min(start, n), n
+      logging.INFO, f"Pairs: {min(start, n):,} of {n:,} images compared with all.", 5
     )
 
   return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
@@ -256,7 +256,7 @@ def aligned_correlations(
         cv2.matchTemplate(a, b[middle], cv2.TM_CCOEFF_NORMED).max(),
       )
     logging.log_every_n_seconds(
-      logging.INFO, "Pixels: %d of %d pairs compared.", 5, k, len(pairs)
+      logging.INFO, f"Pixels: {k:,} of {len(pairs):,} pairs compared.", 5
     )
 
   return correlations

@@ -125,15 +125,15 @@ def _values(
   unknown = [source for source in dataset.sources if source not in row_of]
   if unknown:
     raise ValueError(
-      f"{setting}: {path} lacks {len(unknown)} of the {len(dataset)} training images, "
-      f"the first is {unknown[0]}; make it again from this data"
+      f"{setting}: {path} lacks {len(unknown)} of the {len(dataset):,} training "
+      f"images, the first is {unknown[0]}; make it again from this data"
     )
   rows = np.array([row_of[source] for source in dataset.sources])
   if (different := np.flatnonzero(labels[rows] != dataset.labels)).size:
     first = different[0]
     raise ValueError(
-      f"{setting}: {path} has another label for {different.size} of the {len(dataset)} "
-      f"training images, the first is {dataset.sources[first]}; make it again from "
-      "this data"
+      f"{setting}: {path} has another label for {different.size} of the "
+      f"{len(dataset):,} training images, the first is "
+      f"{dataset.sources[first]}; make it again from this data"
     )
   return values[rows]

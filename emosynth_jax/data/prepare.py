@@ -1,15 +1,16 @@
 """Prepares a TFDS data set, once: downloads it and writes it as array_record.
 
-  python -m emosynth_jax.data.prepare mnist --data_dir=data
+  python -m emosynth_jax.data.prepare mnist
+  python -m emosynth_jax.data.prepare svhn --data_dir=data/tfds
 
-TFDS encodes the images with TensorFlow, so this needs the extra `tfds`; reading what
-it wrote doesn't.
+The argument is mnist, cifar10 or svhn. TFDS encodes the images with TensorFlow, so this
+needs the extra `tfds`; reading what it wrote doesn't.
 """
 
-import argparse
-from collections.abc import Sequence
+from absl import flags
 
 from emosynth_jax.data.datasets import tfds_records
+from emosynth_jax.utils import cli
 
 
 def prepare(name: str, data_dir: str) -> None:
@@ -25,7 +26,7 @@ def prepare(name: str, data_dir: str) -> None:
   """
   if name not in tfds_records.NAMES:
     raise ValueError(
-      f"data set: expected one of {sorted(tfds_records.NAMES)}, got {name!r}"
+      f"data set: expected one of {', '.join(sorted(tfds_records.NAMES))}, got {name!r}"
     )
 
   try:
@@ -41,21 +42,25 @@ def prepare(name: str, data_dir: str) -> None:
   builder.download_and_prepare(file_format="array_record")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-  """The command line; `argv` stands in for the real one in tests."""
-  # argparse rather than absl: a flag data_dir of this module would clash with the
-  # trainer's wherever both are imported.
-  parser = argparse.ArgumentParser(
-    prog="python -m emosynth_jax.data.prepare", description=__doc__.splitlines()[0]
+def define_flags() -> None:
+  """The flags of this command."""
+  # Not at import: the trainer's flag has the same name.
+  flags.DEFINE_string(
+    "data_dir", "data/tfds", "TFDS's data folder, under which the data set is written."
   )
-  parser.add_argument("name", choices=sorted(tfds_records.NAMES))
-  parser.add_argument("--data_dir", required=True, help="TFDS's data folder")
-  arguments = parser.parse_args(argv)
-  try:
-    prepare(arguments.name, arguments.data_dir)
-  except ModuleNotFoundError as error:
-    parser.exit(1, f"{error}\n")
+  cli.define_traceback()
+
+
+def main(argv: list[str]) -> None:
+  """Runs the command; invalid input exits with a one-line error."""
+  given = flags.FLAGS
+  cli.start_logging()
+  with cli.mistakes_in_one_line(given.traceback):
+    if len(argv) != 2:
+      raise ValueError(f"expected one data set, as in mnist; got {argv[1:]}")
+    prepare(argv[1], given.data_dir)
 
 
 if __name__ == "__main__":
-  main()
+  define_flags()
+  cli.run_app(main)

@@ -258,7 +258,9 @@ def _with_label_noise(config: ml_collections.ConfigDict, training: Dataset) -> D
   )
   noisy = label_noise.add_label_noise(training, matrix, settings.seed)
   changed = int(np.sum(noisy.labels != training.labels))
-  logging.info("Label noise: %d of %d training labels changed.", changed, len(noisy))
+  logging.info(
+    "Label noise: %s of %s training labels changed.", f"{changed:,}", f"{len(noisy):,}"
+  )
   return noisy
 
 

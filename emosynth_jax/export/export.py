@@ -159,7 +159,7 @@ def make(
     )
 
   for name, found in compared.items():
-    print(f"{name}: {json.dumps(found)}")
+    print(f"{name}: {verify.describe(found)}")
   furthest = max(x["max_abs_difference"]["probability"] for x in compared.values())
   if not is_quantized and not furthest <= TOLERANCE:
     raise ValueError(

@@ -1,6 +1,6 @@
 """Comparison of an exported file's outputs with the network's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -105,3 +105,20 @@ def compare(
     found["accuracy_of_file"] = float((other == labels).mean())
 
   return found
+
+
+def describe(found: Mapping[str, Any]) -> str:
+  """Formats what `compare` returns as one line."""
+  largest = found["max_abs_difference"]
+  parts = [
+    f"{found['num_images']:,} images",
+    f"differences up to {largest['logit']:.1e} of a logit and "
+    f"{largest['probability']:.1e} of a probability",
+    f"{found['changed_predictions']:,} predictions changed",
+  ]
+  if "accuracy" in found:
+    parts.append(
+      f"accuracy {100 * found['accuracy']:.2f} %, "
+      f"of the file {100 * found['accuracy_of_file']:.2f} %"
+    )
+  return "; ".join(parts)

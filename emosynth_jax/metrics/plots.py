@@ -16,6 +16,19 @@ _PALE_BLUE = "#9CC7E3"
 _SPLITS = {"train": (plotting.BLUE, "--"), "validation": (plotting.ORANGE, "-")}
 # With more classes than this there is no room for numbers in the cells.
 _MAX_ANNOTATED_CLASSES = 20
+# Smallest ratio of the learning rates of two epochs that a plateau schedule causes.
+_LARGEST_DROP = 0.01
+
+
+def suits_log_scale(rates: Sequence[float] | np.ndarray) -> bool:
+  """Returns whether learning rates by epoch are best shown on a logarithmic scale.
+
+  Not where they decay to 0, as a cosine does: its last epoch would take up the axis.
+  """
+  values = np.asarray(rates, float)
+  if not values.size or not np.all(values > 0):
+    return False
+  return bool(np.all(values[1:] >= _LARGEST_DROP * values[:-1]))
 
 
 def plot_curves(
@@ -73,7 +86,7 @@ def plot_curves(
   if len(epochs):
     marker = "o" if len(epochs) == 1 else None
     axes["rate"].step(epochs, values, where="mid", color=plotting.GREEN, marker=marker)
-    if np.all(values > 0):
+    if suits_log_scale(values):
       axes["rate"].set_yscale("log")
       # Within less than a decade the axis would have one label or none.
       axes["rate"].set_ylim(values.min() / 4, values.max() * 4)

@@ -62,7 +62,7 @@ def format_table(
   rows = list(summary["per_class"].items())
   macro = {**summary["macro"], "support": summary["num_examples"]}
   width = max(len(name) for name, _ in [("class", None), ("macro", None), *rows])
-  header = f"{'class':{width}}  precision  recall      F1  support"
+  header = f"{'class':{width}}  precision  recall      F1    support"
   rule = "-" * len(header)
   lines = [header, rule]
   lines += [_class_row(name, figures, width) for name, figures in rows]
@@ -78,7 +78,7 @@ def format_table(
   ]
   if rest := summary.get("deduplicated"):
     # Directly below the metric that it qualifies.
-    label = f"accuracy, deduplicated ({rest['num_left_out']} images removed)"
+    label = f"accuracy, deduplicated ({rest['num_left_out']:,} images removed)"
     figures.insert(1, (label, _percent(rest["accuracy"])))
   if votes := summary.get("votes"):
     figures += [
@@ -124,5 +124,5 @@ def _class_row(name: str, figures: Mapping[str, Any], width: int) -> str:
   precision, recall, f1 = (100 * figures[key] for key in ("precision", "recall", "f1"))
   return (
     f"{name:{width}}  {precision:9.2f}  {recall:6.2f}  {f1:6.2f}  "
-    f"{figures['support']:7d}"
+    f"{figures['support']:9,d}"
   )

@@ -52,7 +52,7 @@ class Progress:
 
 
 def describe(done: int, total: int | None, seconds: float, *, is_bar: bool) -> str:
-  """Formats progress as in "340/1000 images | 23.1 images/s | ETA 0:00:29".
+  """Formats progress as in "340/1,000 images | 23.1 images/s | ETA 0:00:29".
 
   Args:
     done: number of images.
@@ -65,8 +65,8 @@ def describe(done: int, total: int | None, seconds: float, *, is_bar: bool) -> s
   """
   rate = done / max(seconds, 1e-9)
   if total is None:
-    return f"{done} images | {rate:.1f} images/s"
+    return f"{done:,} images | {rate:.1f} images/s"
   filled = round(_WIDTH * done / max(total, 1))
   bar = f"[{'#' * filled}{'-' * (_WIDTH - filled)}] " if is_bar else ""
   left = clock((total - done) / max(rate, 1e-9))
-  return f"{bar}{done}/{total} images | {rate:.1f} images/s | ETA {left}"
+  return f"{bar}{done:,}/{total:,} images | {rate:.1f} images/s | ETA {left}"

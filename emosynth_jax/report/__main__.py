@@ -80,7 +80,7 @@ def define_flags() -> None:
 def write_page(given: Any) -> None:
   """Writes the page that the flags ask for."""
   file = report.write_page(given)
-  logging.info("Wrote %s, %.1f MB.", file, file.stat().st_size / 1e6)
+  logging.info("Wrote %s, %s kB.", file, f"{file.stat().st_size / 1e3:,.0f}")
   print(file)
 
 

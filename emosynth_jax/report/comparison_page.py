@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from emosynth_jax.metrics import batch_invariance
+from emosynth_jax.metrics import batch_invariance, plots
 from emosynth_jax.report import charts, config_groups, render, run_summary, tables
 from emosynth_jax.report.config_groups import Arm
 from emosynth_jax.report.run_files import RunFiles
@@ -146,8 +146,9 @@ def curves(arms: Sequence[Arm]) -> list[tuple[str, Any]]:
       for i, arm in enumerate(arms)
       for run in arm.runs
     ]
-    values = [value for one in lines for value in one.values]
-    log = key == "learning_rate" and bool(values) and min(values) > 0
+    log = key == "learning_rate" and all(
+      plots.suits_log_scale(one.values) for one in lines
+    )
     labels = ", ".join(arm.label for arm in arms)
     chart = charts.curves(
       lines,

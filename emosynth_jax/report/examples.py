@@ -44,7 +44,7 @@ def images(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
   dataset = answered.network.dataset
   examples = predictions.drawn_examples(answered)
   rows = [row for pair in examples for row in pair if row is not None]
-  logging.info("Grad-CAM of %d images.", len(rows))
+  logging.info("Grad-CAM of %s images.", f"{len(rows):,}")
   cam = predictions.grad_cam(
     answered, rows, layer=looks.layer, batch_size=min(looks.batch_size, 32)
   )
@@ -92,7 +92,7 @@ def embedding(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
   features, labels = answered.embeddings[rows], answered.labels[rows]
   drawn = np.random.Generator(np.random.PCG64(1)).permutation(len(rows))
   drawn = np.sort(drawn[: looks.num_embedded or len(rows)])
-  logging.info("t-SNE of %d images.", len(drawn))
+  logging.info("t-SNE of %s images.", f"{len(drawn):,}")
 
   try:
     numbers = separation.separation(features, labels)
@@ -105,7 +105,7 @@ def embedding(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
     points,
     labels[drawn],
     dataset.class_names,
-    f"t-SNE of {len(drawn)} images by class; each class alone below",
+    f"t-SNE of {len(drawn):,} images by class; each class alone below",
   )
   by_label = dict(
     zip(numbers["per_class"]["label"], numbers["per_class"]["silhouette"], strict=True)

@@ -141,6 +141,6 @@ def _short(value: Any) -> str:
 def _note(settings: Mapping[str, Any]) -> str:
   split = settings["official_split"] or settings["split"]
   return (
-    f"of {settings['num_images']} images of {split}, "
+    f"of {settings['num_images']:,} images of {split}, "
     f"BatchNorm {settings['batch_norm']}, seed {settings['seed']}"
   )

@@ -79,7 +79,7 @@ def compute_answers(
     preprocess=network.experiment.preprocess,
     batch_size=batch_size,
     report=lambda done: bar.update(
-      done, f"predictions: image {done}/{len(images)}", images_per_unit=1
+      done, f"predictions: image {done:,}/{len(images):,}", images_per_unit=1
     ),
   )
   probabilities = scipy.special.softmax(logits.astype(np.float64), axis=1)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from emosynth_jax.config import defaults
-from emosynth_jax.metrics import statistics
+from emosynth_jax.metrics import plots, statistics
 from emosynth_jax.report import (
   charts,
   data_section,
@@ -168,8 +168,8 @@ def training_curves(run: RunFiles) -> list[tuple[str, Any]]:
     chart = charts.curves(lines, description, best_epoch=run.report["best_epoch"])
     found.append((title, chart))
 
-  positive = bool(rate.values) and min(rate.values) > 0
-  chart = charts.curves([rate], "Learning rate by epoch", log=positive, steps=True)
+  log = plots.suits_log_scale(rate.values)
+  chart = charts.curves([rate], "Learning rate by epoch", log=log, steps=True)
   found.append(("Learning rate", chart))
   return [(title, chart) for title, chart in found if chart is not None]
 

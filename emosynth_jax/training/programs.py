@@ -71,7 +71,7 @@ def build_programs(
   training, validation = data.datasets["train"], data.datasets["validation"]
   if config.batch_size > len(training):
     raise ValueError(
-      f"config.batch_size: expected at most the {len(training)} training images, got "
+      f"config.batch_size: expected at most the {len(training):,} training images, got "
       f"{config.batch_size}"
     )
 

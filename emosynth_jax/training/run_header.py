@@ -23,8 +23,8 @@ def log_start(
   logging.info("network: %s, %s", config.model.name, config.model.dtype)
   logging.info("loss: %s, seed %d", config.loss.name, config.seed)
   logging.info("device: %s", describe_devices(list(mesh.devices.flat)))
-  logging.info("workdir: %s, log in %s", workdir, workdir / log_file.NAME)
-  logging.info("data: %s, data directory %s", config.data.name, config.data.data_dir)
+  logging.info("workdir: %s (log in %s)", workdir, log_file.NAME)
+  logging.info("data: %s%s", config.data.name, _where(config, ", data directory %s"))
 
 
 def log_run(config: ml_collections.ConfigDict, run: Programs) -> None:
@@ -59,8 +59,14 @@ def log_reading(
   )
   logging.info("device: %s", describe_devices(jax.devices()))
   logging.info(
-    "data: reading %s of %s from %s", split, config.data.name, config.data.data_dir
+    "data: reading %s of %s%s", split, config.data.name, _where(config, " from %s")
   )
+
+
+def _where(config: ml_collections.ConfigDict, text: str) -> str:
+  """The data directory, which generated data sets do not need."""
+  folder = config.data.data_dir
+  return text % folder if os.path.exists(folder) else ""
 
 
 def log_network(state: TrainState, datasets: Mapping[str, Dataset]) -> None:

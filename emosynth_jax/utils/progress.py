@@ -55,7 +55,7 @@ class Progress:
       self._cell = notebook.Bar(_own_name() + "compiling")
       return
     if not _is_terminal():
-      logging.info("compiling; %d of %d done", first, self._total)
+      logging.info("compiling; %s of %s done", f"{first:,}", f"{self._total:,}")
       return
     # No thread of its own that watches the bars.
     tqdm.tqdm.monitor_interval = 0

@@ -272,7 +272,7 @@ def format_summary(
 
   for name, split in summary["splits"].items():
     official = f" ({split['official_split']})" if split["official_split"] else ""
-    lines += ["", f"{name}{official}, {split['num_examples']} images"]
+    lines += ["", f"{name}{official}, {split['num_examples']:,} images"]
     labels = list(split["figures"])
     rows = [["seed", *labels]]
     for i, seed in enumerate(summary["seeds"]):
@@ -285,15 +285,16 @@ def format_summary(
       rows.append(["deviation", *deviations])
     lines += text_table.align(rows)
 
-  lines.append("")
+  lines += ["", "All metrics are in percent, except the loss."]
   if len(summary["seeds"]) == 1:
     lines.append(
       "One seed: no standard deviation; the variation over seeds is unknown."
     )
   else:
     lines.append(
-      f"± is the sample standard deviation (n - 1) over {len(summary['seeds'])} "
-      "seeds, not the standard error; it does not cover the sampling of test images."
+      "The deviation is the sample standard deviation (n - 1) over "
+      f"{len(summary['seeds'])} seeds, not the standard error; it does not cover the "
+      "sampling of test images."
     )
 
   if comparison:

@@ -307,7 +307,7 @@ def plot(
   figure.suptitle(
     plotting.wrap_title(
       f"{protocol['data_set']}: cross-entropy {', '.join(accuracies)}, "
-      f"{protocol['train_images']} training images",
+      f"{protocol['train_images']:,} training images",
       8.5,
     ),
     fontsize=11,

@@ -149,7 +149,7 @@ def _classes(summary: Mapping[str, Any]) -> str:
     [name, *[f"{100 * x[name]:.1f}" for x in per_class.values()]]
     for name in ("recall", "precision", "f1")
   ]
-  rows.append(["images", *[str(x["support"]) for x in per_class.values()]])
+  rows.append(["images", *[f"{x['support']:,}" for x in per_class.values()]])
   return _table(["", *per_class], rows)
 
 

@@ -128,7 +128,7 @@ def _our_cells(runs, not_run) -> list[list[str]]:
     (name, summary), report = own[0].split, own[0].report
     official = report["official_splits"][name]
     where = describe_split(name, official)
-    where += f", {summary['num_examples']} images"
+    where += f", {summary['num_examples']:,} images"
     # Reports of earlier runs do not record the form.
     if counts := report.get("pixel_forms", {}).get(name):
       where += f", pixel form: {pixel_form.describe_counts(counts)}"

@@ -197,8 +197,8 @@ def _make_one(name: str, given: Any, path: pathlib.Path) -> None:
   found = toy_embeddings.run_all(training, validation, seeds, given.epochs)
   provenance = run_provenance.provenance()
   protocol = {
-    "data": f"{_TITLES[name]}, {len(training)} of train; metrics of "
-    f"{len(validation)} held out",
+    "data": f"{_TITLES[name]}, {len(training):,} of train; metrics of "
+    f"{len(validation):,} held out",
     "training": f"Adam from {toy_embeddings.LEARNING_RATE} by a cosine, batches of "
     f"{toy_embeddings.BATCH_SIZE}, {given.epochs} epochs, no augmentation",
     "losses": "; ".join(

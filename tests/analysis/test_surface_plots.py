@@ -110,7 +110,7 @@ def test_the_map_of_ratios_and_its_crosses_have_the_same_directions(drawn, tmp_p
 
 def test_titles_of_long_splits_do_not_run_into_each_other(drawn, tmp_path):
   record = _record(name="emosynthnet, mam_softmax+sce_loss", points_not_converged=0)
-  record["settings"]["official_split"] = "8000 of the 28709 images of Training"
+  record["settings"]["official_split"] = "8,000 of the 28,709 images of Training"
   record["settings"]["num_images"] = 256
   record["settings"]["batch_norm"] = "running"
   ones = np.ones((3, 3))

@@ -92,7 +92,11 @@ def test_curves_of_one_epoch_and_of_few_columns(tmp_path, drawn):
   rows = [{"epoch": 1, "train/loss": 1.0}, {"step": 3}, {"epoch": 2, "train/loss": 0.5}]
   plots.plot_curves(rows, tmp_path / "few.png")
   assert [len(axis.lines) for axis in drawn[1].axes] == [1, 0, 0]
-  # A learning rate of 0 has no place on a logarithmic axis.
+  # A learning rate of 0, or nearly 0, has no place on a logarithmic axis.
+  assert plots.suits_log_scale([1e-3, 1e-3, 1e-4, 1e-5])
+  assert not plots.suits_log_scale([2e-3, 1e-3, 1e-8])
+  assert not plots.suits_log_scale([1e-3, 0.0])
+  assert not plots.suits_log_scale([])
   plots.plot_curves([{"epoch": 1, "learning_rate": 0.0}], tmp_path / "zero.png")
   assert drawn[2].axes[2].get_yscale() == "linear"
 

@@ -36,9 +36,9 @@ def seconds(monkeypatch):
       1000,
       10.0,
       True,
-      "[######------------------] 250/1000 images | 25.0 images/s | ETA 0:00:30",
+      "[######------------------] 250/1,000 images | 25.0 images/s | ETA 0:00:30",
     ),
-    (1000, 1000, 40.0, False, "1000/1000 images | 25.0 images/s | ETA 0:00:00"),
+    (1000, 1000, 40.0, False, "1,000/1,000 images | 25.0 images/s | ETA 0:00:00"),
     (30, None, 10.0, True, "30 images | 3.0 images/s"),
   ],
 )
@@ -57,7 +57,7 @@ def test_a_bar_is_drawn_over_itself_and_gone_in_the_end(monkeypatch, seconds):
   # Five a second at most, of 50 s, and nothing in the end.
   assert 150 < len(drawn) <= 251
   assert drawn[-1] == ""
-  assert drawn[-2].endswith("/1000 images | 20.0 images/s | ETA 0:00:00")
+  assert drawn[-2].endswith("/1,000 images | 20.0 images/s | ETA 0:00:00")
   assert "\n" not in terminal.getvalue()
 
 
@@ -77,7 +77,7 @@ def test_lines_now_and_then_where_a_bar_would_disturb(
       seconds.now += 0.05
       lines.update(i + 1, 0.05 * (i + 1))
   assert len(said) == 4
-  assert re.fullmatch(r"40\d/1000 images \| 20\.0 images/s \| ETA 0:00:30", said[1])
+  assert re.fullmatch(r"40\d/1,000 images \| 20\.0 images/s \| ETA 0:00:30", said[1])
   assert sys.stderr.getvalue() == ""
 
 

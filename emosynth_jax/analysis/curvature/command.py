@@ -47,7 +47,7 @@ def draw_all(given: Any) -> None:
 
   for record, _ in found:
     sure = record.get("converged", not record.get("points_not_converged"))
-    images = "; {settings[num_images]} images of {settings[split]}"
+    images = "; {settings[num_images]:,} images of {settings[split]}"
     text = f"{line}{images}" if sure else f"{line}{images}; {unsure}"
     error = spectrum.describe_error(record.get("trace_standard_error"))
     print(text.format(**record, error=error))

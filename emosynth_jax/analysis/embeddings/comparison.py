@@ -112,8 +112,8 @@ def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
   first = records[0]["settings"]
   official = f" ({first['official_split']})" if first["official_split"] else ""
   lines = [
-    f"{first['data_set']}, {first['split']}{official}, {first['num_images']} of "
-    f"{first['of']} images; embeddings of the best epoch, not projected"
+    f"{first['data_set']}, {first['split']}{official}, {first['num_images']:,} of "
+    f"{first['of']:,} images; embeddings of the best epoch, not projected"
   ]
   heads = [
     f"{r['name']}, seed {r['settings']['training_seed']}, epoch "
@@ -143,7 +143,7 @@ def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
     rows = [[f"{i}: class", "images", *columns]]
     for j, name in enumerate(names):
       cells = (_number(c, float(per_class[c][j])) for c in columns)
-      rows.append([name, str(per_class["count"][j]), *cells])
+      rows.append([name, f"{per_class['count'][j]:,}", *cells])
     lines += ["", *text_table.align(rows)]
 
   return "\n".join(lines) + "\n"

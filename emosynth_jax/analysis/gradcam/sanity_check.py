@@ -220,7 +220,7 @@ def format_sanity(checked: Mapping[str, Any]) -> str:
   table, of = checked["sanity_check"], checked["sanity_check_of"]
   title = (
     "Rank correlation with the trained network's maps under cascading randomization "
-    f"(seed {of['fresh_seed']}), {of['num_images']} images, ± standard error"
+    f"(seed {of['fresh_seed']}), {of['num_images']:,} images, ± standard error"
   )
   rows = [["down to", "Grad-CAM", "|guided b.|"]]
   for layer, kinds in table.items():

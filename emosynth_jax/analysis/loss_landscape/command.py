@@ -29,8 +29,8 @@ def draw_all(given: Any) -> None:
     settings = record["settings"]
     print(
       f"{workdir}: loss {record['loss_at_network']:.4f}, accuracy "
-      f"{100 * record['accuracy_at_network']:.2f} % on {settings['num_images']} images "
-      f"of {settings['split']}; "
+      f"{100 * record['accuracy_at_network']:.2f} % on "
+      f"{settings['num_images']:,} images of {settings['split']}; "
       f"loss up to {np.nanmax(arrays['loss']):.4g} on the grid, below twice the "
       f"network's on {100 * surface.share_below(arrays['loss'], 2):.1f} % of it"
     )

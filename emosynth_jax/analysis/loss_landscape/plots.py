@@ -229,8 +229,8 @@ def describe_run(record: Mapping[str, Any]) -> str:
   """Title of a panel: network, training loss and seed, images, BatchNorm's mode."""
   settings = record["settings"]
   split = f"{settings['data_set']} {settings['official_split'] or settings['split']}"
-  how = f"{settings['num_images']} images, BatchNorm {settings['batch_norm']}"
-  # "8000 of the 28709 images of Training" would overlap the next panel's title.
+  how = f"{settings['num_images']:,} images, BatchNorm {settings['batch_norm']}"
+  # "8,000 of the 28,709 images of Training" would overlap the next panel's title.
   joined = f"{split}, {how}"
   lines = joined if len(joined) <= _LETTERS else f"{split},\n{how}"
   return f"{record['name']}, seed {settings['training_seed']}\n{lines}"

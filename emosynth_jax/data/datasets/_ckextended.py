@@ -55,7 +55,10 @@ def load(path: pathlib.Path, split: str, *, image_size: int, channels: int) -> D
     raise ValueError(f"{path}: no {usage} image in it")
   if total != NUM_IMAGES:
     logging.warning(
-      "CK+: %s has %d images; the whole file has %d", path, total, NUM_IMAGES
+      "CK+: %s has %s images; the whole file has %s",
+      path,
+      f"{total:,}",
+      f"{NUM_IMAGES:,}",
     )
   return Dataset(
     images=np.stack(images),

@@ -125,10 +125,10 @@ def load(
 
   if len(frames) != NUM_FRAMES:
     logging.warning(
-      "CK+: %s gives %d images; the whole data set gives %d",
+      "CK+: %s gives %s images; the whole data set gives %s",
       root,
-      len(frames),
-      NUM_FRAMES,
+      f"{len(frames):,}",
+      f"{NUM_FRAMES:,}",
     )
 
   rows = rows_of_split(_deal_out(frames, labels, protocol, folds), split, fold, folds)
@@ -140,7 +140,7 @@ def load(
     image = face_crop.cut(image, find_square(image, path))
     images[i] = image_files.resize(image, image_size)
 
-  logging.info("CK+: %d %s images from %s", len(rows), split, root)
+  logging.info("CK+: %s %s images from %s", f"{len(rows):,}", split, root)
   return Dataset(
     images=images,
     labels=labels[rows],

@@ -141,11 +141,11 @@ def load(
   expected = sum(COUNTS[usage] for usage in usages)
   if len(dataset) != expected:
     logging.warning(
-      "FER-2013: %s has %d %s images; the whole data set has %d",
+      "FER-2013: %s has %s %s images; the whole data set has %s",
       path,
-      len(dataset),
+      f"{len(dataset):,}",
       official_split,
-      expected,
+      f"{expected:,}",
     )
 
   counts = pixel_form.describe_counts(dataset.form_counts or {})

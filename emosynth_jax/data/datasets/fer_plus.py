@@ -131,7 +131,7 @@ def load(
     class_names=CLASS_NAMES[:num_classes],
     split=split,
     sources=tuple(files.sources[i] for i in kept),
-    official_split=f"{usage}, {len(kept)} of {len(classes)} images by "
+    official_split=f"{usage}, {len(kept):,} of {len(classes):,} images by "
     f"{'majority' if soft is None else 'votes'}",
     votes=counts[kept, :num_classes],
     soft_labels=None if soft is None else soft[kept],

@@ -97,11 +97,11 @@ def open_split(
 
   if len(dataset) != COUNTS[split]:
     logging.warning(
-      "RAF-DB: %s has %d %s images; the whole data set has %d",
+      "RAF-DB: %s has %s %s images; the whole data set has %s",
       root,
-      len(dataset),
+      f"{len(dataset):,}",
       split,
-      COUNTS[split],
+      f"{COUNTS[split]:,}",
     )
 
   return dataset

@@ -122,11 +122,11 @@ def warn_if_partial(
   """Logs a warning if a split has another number of images than the whole data set."""
   if count != counts[split]:
     logging.warning(
-      "%s: %d images in split %r; the whole data set has %d",
+      "%s: %s images in split %r; the whole data set has %s",
       where,
-      count,
+      f"{count:,}",
       split,
-      counts[split],
+      f"{counts[split]:,}",
     )
 
 

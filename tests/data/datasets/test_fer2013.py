@@ -196,7 +196,7 @@ def test_an_unusual_count_is_only_warned_of(tmp_path, caplog):
   path = write_zip(tmp_path / "x.zip", files())
   with caplog.at_level(logging.WARNING):
     fer2013.load(path, "train")
-  assert "has 21 Training images; the whole data set has 28709" in caplog.text
+  assert "has 21 Training images; the whole data set has 28,709" in caplog.text
 
 
 def test_unknown_split(tmp_path):

@@ -121,7 +121,7 @@ def test_an_unusual_count_is_only_warned_of(tmp_path, caplog):
   with caplog.at_level(logging.WARNING):
     raf_db.load(tmp_path, "test")
   # Li et al. 2017: 12,271 training and 3,068 test images with basic emotions.
-  assert "has 7 test images; the whole data set has 3068" in caplog.text
+  assert "has 7 test images; the whole data set has 3,068" in caplog.text
 
 
 def test_missing_data_set_says_where_to_apply(tmp_path):

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import cv2
 import numpy as np
@@ -192,7 +193,7 @@ def test_an_unusual_count_is_only_warned_of(tmp_path, caplog):
   write(tmp_path, "cifar10")
   with caplog.at_level(logging.WARNING):
     cifar10.load(tmp_path, "test")
-  assert "12 images in split 'test'; the whole data set has 10000" in caplog.text
+  assert "12 images in split 'test'; the whole data set has 10,000" in caplog.text
 
 
 def test_reading_imports_no_tensorflow(tmp_path):
@@ -206,14 +207,31 @@ def test_reading_imports_no_tensorflow(tmp_path):
   subprocess.run([sys.executable, "-c", program], check=True, cwd=root)
 
 
+def run_command(monkeypatch, *arguments: str, data_dir: str = "") -> None:
+  """Runs the command without absl's parsing, which tests/utils/test_cli.py tests."""
+  given = types.SimpleNamespace(data_dir=data_dir, traceback=False)
+  monkeypatch.setattr(prepare, "flags", types.SimpleNamespace(FLAGS=given))
+  prepare.main(["prepare", *arguments])
+
+
 def test_preparing_needs_tensorflow_and_says_so(tmp_path, monkeypatch, capsys):
   monkeypatch.setitem(sys.modules, "tensorflow", None)  # makes its import fail
   with pytest.raises(ModuleNotFoundError, match=r"pip install -e '.\[tfds\]'"):
     prepare.prepare("mnist", str(tmp_path))
-  with pytest.raises(SystemExit) as caught:
-    prepare.main(["svhn", f"--data_dir={tmp_path}"])
-  assert caught.value.code == 1
-  assert "'.[tfds]'" in capsys.readouterr().err
+  with pytest.raises(SystemExit) as ended:
+    run_command(monkeypatch, "svhn", data_dir=str(tmp_path))
+  assert ended.value.code == 1
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("error: ")
+  assert "'.[tfds]'" in line
+
+
+@pytest.mark.parametrize("arguments", [(), ("mnist", "svhn")])
+def test_preparing_takes_one_data_set(monkeypatch, capsys, arguments):
+  with pytest.raises(SystemExit) as ended:
+    run_command(monkeypatch, *arguments)
+  assert ended.value.code == 1
+  assert capsys.readouterr().err.startswith("error: expected one data set, as in mnist")
 
 
 def test_preparing_asks_tfds_for_array_record(tmp_path, monkeypatch):
@@ -230,12 +248,12 @@ def test_preparing_asks_tfds_for_array_record(tmp_path, monkeypatch):
 
   monkeypatch.setitem(sys.modules, "tensorflow", object())
   monkeypatch.setattr(tfds, "builder", Builder)
-  prepare.main(["svhn", f"--data_dir={tmp_path}"])
+  run_command(monkeypatch, "svhn", data_dir=str(tmp_path))
   assert calls == [("svhn_cropped", str(tmp_path)), {"file_format": "array_record"}]
 
 
 def test_preparing_an_unknown_data_set(tmp_path):
-  with pytest.raises(ValueError, match=r"expected one of .*'svhn'.*got 'cifar100'"):
+  with pytest.raises(ValueError, match=r"expected one of .*, svhn, got 'cifar100'"):
     prepare.prepare("cifar100", str(tmp_path))
 
 
