@@ -158,14 +158,7 @@ def inference(
   """
   experiment = build_experiment(case, dtype)
   known, scale = variables(case), jnp.float32(case.config().input.scale)
-  program = jax.jit(
-    functools.partial(
-      eval_step.image_logits,
-      model=experiment.model,
-      evaluation_logits=experiment.evaluation_logits,
-      preprocess=experiment.preprocess,
-    )
-  )
+  program = jax.jit(eval_step.logits_of(experiment))
   images = case.images(case.batch)
 
   def run():
