@@ -5,8 +5,8 @@ import pathlib
 import re
 import shutil
 import subprocess
-import sys
 
+import commands
 import jax
 import numpy as np
 import pytest
@@ -245,14 +245,8 @@ def test_a_full_disk_is_one_line_and_the_run_resumes(tmp_path):
   code = _ON_A_FULL_DISK.format(
     tests=str(pathlib.Path(__file__).parent), workdir=str(tmp_path / "run")
   )
-  done = subprocess.run(
-    [sys.executable, "-c", code],
-    cwd=pathlib.Path(__file__).resolve().parents[1],
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
-    check=False,
-  )
+  together = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+  done = commands.run("-c", code, capture_output=False, **together)
   lines = done.stdout.splitlines()
   assert done.returncode == 1, done.stdout
   assert lines[-1].startswith(
@@ -283,20 +277,12 @@ def test_commands_resume_or_refuse_in_one_line(tmp_path):
   """A file and a damage at a time, in turn; the records with every damage."""
 
   def run(workdir):
-    command = [sys.executable, "-m", "emosynth_jax.main"]
     options = ["data.options.num_examples=14", "batch_size=7", "num_epochs=2"]
-    return subprocess.run(
-      [
-        *command,
-        "--config=configs/synthetic_faces.py:small",
-        f"--workdir={workdir}",
-        *(f"--config.{option}" for option in options),
-      ],
-      cwd=pathlib.Path(__file__).resolve().parents[1],
+    return commands.run(
+      *("-m", "emosynth_jax.main", "--config=configs/synthetic_faces.py:small"),
+      f"--workdir={workdir}",
+      *(f"--config.{option}" for option in options),
       env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")},
-      capture_output=True,
-      text=True,
-      check=False,
     )
 
   whole = tmp_path / "whole"

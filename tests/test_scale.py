@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 
+import commands
 import jax
 import numpy as np
 import pytest
@@ -100,12 +101,9 @@ def test_eight_devices_train_as_one_does(folder, alone):
     "SCALE_FOLDER": str(folder),
   }
   arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--durations=5"]
-  done = subprocess.run(
-    [sys.executable, "-m", "pytest", *arguments, str(_FOLDER / "eight_devices.py")],
-    cwd=_FOLDER.parents[1],
+  done = commands.run(
+    *("-m", "pytest", *arguments, str(_FOLDER / "eight_devices.py")),
     env=environment,
-    capture_output=True,
-    text=True,
     timeout=_SECONDS,
   )
   assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]

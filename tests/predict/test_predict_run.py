@@ -4,10 +4,9 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import types
 
+import commands
 import cv2
 import numpy as np
 import pytest
@@ -160,12 +159,7 @@ def test_mistakes_are_one_line(monkeypatch, capsys, arguments, changes, message)
 
 
 def test_the_flags_of_the_command():
-  done = subprocess.run(
-    [sys.executable, "-m", "emosynth_jax.predict", "--help"],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = commands.run("-m", "emosynth_jax.predict", "--help")
   for flag in ("--workdir", "--min_confidence", "--annotate", "--max_scale", "--faces"):
     assert flag in done.stdout, done.stderr
 
