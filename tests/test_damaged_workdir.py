@@ -10,14 +10,15 @@ import commands
 import jax
 import numpy as np
 import pytest
-import tiny_network
 import tiny_workdir
 
-from emosynth_jax import evaluate, models, train_loop
+from emosynth_jax import evaluate, train_loop
 from emosynth_jax.report import run_files
 from emosynth_jax.training import build, restore
 from emosynth_jax.utils import errors
 from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
+
+pytestmark = pytest.mark.usefixtures("tiny_networks")
 
 
 def _flip(path):
@@ -40,18 +41,11 @@ def _config(**changes):
   return tiny_workdir.config(**{"num_epochs": 2} | changes)
 
 
-@pytest.fixture(autouse=True)
-def _tiny_model(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-
-
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, tiny_networks):
   """The workdir of a finished training."""
   workdir = tmp_path_factory.mktemp("whole")
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    assert train_loop.train(_config(), workdir)
+  assert train_loop.train(_config(), workdir)
   return workdir
 
 

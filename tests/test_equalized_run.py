@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import bundle, models, predict
+from emosynth_jax import bundle, predict
 from emosynth_jax.analysis import deletion, trained_run
 from emosynth_jax.analysis.embeddings import run as embedding_run
 from emosynth_jax.analysis.gradcam import plot as gradcam_plot
@@ -72,16 +72,13 @@ def _build(equalize):
 
 
 @pytest.fixture(autouse=True)
-def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
+def _tiny(tiny_networks, monkeypatch):
   monkeypatch.setattr(run_data, "load_data", _load_data)
 
 
 @pytest.fixture(scope="module")
-def state():
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
-    return build.create_state(_build("none"), 5)
+def state(tiny_networks):
+  return build.create_state(_build("none"), 5)
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,10 @@ import commands
 import jax
 import numpy as np
 import pytest
-import tiny_network
 from compilation import xla_flags
 from PIL import Image
 
-from emosynth_jax import models, train_loop
+from emosynth_jax import train_loop
 from emosynth_jax.training import build
 from emosynth_jax.workdir.checkpoints import Checkpoints
 from emosynth_jax.workdir.metric_writer import read_records
@@ -31,6 +30,8 @@ _SECONDS = 600  # for machines that are busy; a job that hangs ends here
 sys.path.append(str(_FOLDER))
 
 import tiny_config  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("tiny_networks")
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +44,6 @@ def folder(tmp_path_factory):
     pixels = np.random.default_rng(k).integers(0, 200, (4, 4)) + 25 * (k % 3)
     Image.fromarray(pixels.astype(np.uint8)).save(path)
   return root
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tiny_model():
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    yield
 
 
 def _config(folder, **changes):

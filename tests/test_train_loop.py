@@ -15,7 +15,7 @@ import pytest
 import tiny_network
 import tiny_workdir
 
-from emosynth_jax import data, evaluate, models, train_loop
+from emosynth_jax import data, evaluate, train_loop
 from emosynth_jax.config import defaults
 from emosynth_jax.data import deduplicate, run_data
 from emosynth_jax.data.datasets import synthetic_faces
@@ -32,10 +32,7 @@ from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 from emosynth_jax.workdir.metric_writer import read_records
 
-
-@pytest.fixture(autouse=True)
-def _tiny_model(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+pytestmark = pytest.mark.usefixtures("tiny_networks")
 
 
 def _config(**changes):
@@ -65,12 +62,10 @@ def _assert_same_run(config, workdir, expected):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, tiny_networks):
   """The workdir of a run that nothing interrupted."""
   workdir = tmp_path_factory.mktemp("whole")
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    assert train_loop.train(_config(), workdir)
+  assert train_loop.train(_config(), workdir)
   return workdir
 
 
@@ -383,12 +378,10 @@ def test_a_run_trains_under_64_bits(tmp_path, pipeline):
 
 
 @pytest.fixture(scope="module")
-def modern(tmp_path_factory):
+def modern(tmp_path_factory, tiny_networks):
   """The workdir of an uninterrupted run with a schedule and averages."""
   workdir = tmp_path_factory.mktemp("modern")
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    assert train_loop.train(_config(**_MODERN), workdir)
+  assert train_loop.train(_config(**_MODERN), workdir)
   return workdir
 
 

@@ -54,13 +54,11 @@ def _write_run(workdir, *, seed, loss="cross_entropy", data_seed=0):
 
 
 @pytest.fixture(scope="module")
-def workdirs(tmp_path_factory):
+def workdirs(tmp_path_factory, tiny_networks):
   folders = [tmp_path_factory.mktemp(name) for name in ("ce", "mam", "other")]
-  with pytest.MonkeyPatch.context() as patch:
-    tiny_workdir.install(patch)
-    _write_run(folders[0], seed=0)
-    _write_run(folders[1], seed=1, loss="mam_softmax")
-    _write_run(folders[2], seed=1, data_seed=1)
+  _write_run(folders[0], seed=0)
+  _write_run(folders[1], seed=1, loss="mam_softmax")
+  _write_run(folders[2], seed=1, data_seed=1)
   return [str(folder) for folder in folders]
 
 

@@ -15,8 +15,8 @@ from emosynth_jax.utils import cli
 
 
 @pytest.fixture
-def source(tmp_path, monkeypatch):
-  return tiny_predictor.write_bundle(tmp_path / "tiny.safetensors", monkeypatch)
+def source(tmp_path, tiny_networks):
+  return tiny_predictor.write_bundle(tmp_path / "tiny.safetensors")
 
 
 def _main(monkeypatch, arguments=(), **changes):

@@ -12,9 +12,7 @@ import types
 import commands
 import html_rules
 import pytest
-import tiny_network
 
-from emosynth_jax import models
 from emosynth_jax import train_loop as train_run
 from emosynth_jax.metrics import plots
 from emosynth_jax.training import epoch
@@ -29,9 +27,8 @@ _FACES = Row("tiny", "synthetic_faces")
 
 
 @pytest.fixture
-def tiny(monkeypatch):
+def tiny(tiny_networks, monkeypatch):
   """Synthetic faces with a network that compiles fast, and one epoch."""
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
   for name in ("plot_curves", "plot_confusion_matrix", "plot_reliability"):
     monkeypatch.setattr(plots, name, lambda *_, **__: None)
   module = importlib.import_module("configs.synthetic_faces")

@@ -14,7 +14,7 @@ import pytest
 import tiny_config
 import tiny_network
 
-from emosynth_jax import losses, models, train_loop
+from emosynth_jax import losses, train_loop
 from emosynth_jax.analysis.curvature import eigenvalues
 from emosynth_jax.analysis.loss_landscape import surface
 from emosynth_jax.models.ops import convolutions, layers
@@ -26,9 +26,8 @@ _FOLDER = pathlib.Path(os.environ["SCALE_FOLDER"])
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _tiny_model():
+def _tiny_model(tiny_networks):
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
     # So that the wide kernel of a tiny network is split as well.
     patch.setattr(mesh, "_WIDE", 60)
     yield

@@ -10,7 +10,7 @@ import pytest
 import tiny_network
 import tiny_workdir
 
-from emosynth_jax import evaluate, models, train_loop
+from emosynth_jax import evaluate, train_loop
 from emosynth_jax.config import defaults
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.training import build, initialization
@@ -166,8 +166,7 @@ def test_a_damaged_checkpoint_is_not_started_from(tmp_path, run, old):
   assert damaged.is_dir()  # The other run's folder is only read.
 
 
-def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, tiny_networks):
   config = _config({"name": "tiny", "features": 4, "dtype": "float32"})
   config.data.options.num_examples = 14
   config.batch_size = 7

@@ -58,18 +58,16 @@ def _write_run(workdir, *, seed, loss, data_seed=0):
 
 
 @pytest.fixture(scope="module")
-def workdirs(tmp_path_factory):
+def workdirs(tmp_path_factory, tiny_networks):
   """Cross-entropy with seeds 0 and 1, MAM-SoftMax with 1, 0 and 2; other data."""
-  with pytest.MonkeyPatch.context() as patch:
-    tiny_workdir.install(patch)
-    folders = [
-      _write_run(tmp_path_factory.mktemp("run"), seed=seed, loss=loss)
-      for loss, seeds in (("cross_entropy", (0, 1)), ("mam_softmax", (1, 0, 2)))
-      for seed in seeds
-    ]
-    other = _write_run(
-      tmp_path_factory.mktemp("other"), seed=3, loss="mam_softmax", data_seed=1
-    )
+  folders = [
+    _write_run(tmp_path_factory.mktemp("run"), seed=seed, loss=loss)
+    for loss, seeds in (("cross_entropy", (0, 1)), ("mam_softmax", (1, 0, 2)))
+    for seed in seeds
+  ]
+  other = _write_run(
+    tmp_path_factory.mktemp("other"), seed=3, loss="mam_softmax", data_seed=1
+  )
   return folders, other
 
 

@@ -53,19 +53,17 @@ def _tiny(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, tiny_networks):
   """A workdir, and the variables and scale of its checkpoint."""
   workdir = tmp_path_factory.mktemp("run")
   config = defaults.get_default_config()
   config.model = {"name": "tiny_maps", "dtype": "float32"}
   # Judged by cosines, not by the network's own logits.
   config.loss = {"name": "cosface", "scale": 8.0}
-  with pytest.MonkeyPatch.context() as patch:
-    tiny_workdir.install(patch)
-    built = build.build_experiment(
-      config, image_shape=tiny_network.IMAGE_SHAPE, num_classes=3
-    )
-    state = build.create_state(built, 5)
+  built = build.build_experiment(
+    config, image_shape=tiny_network.IMAGE_SHAPE, num_classes=3
+  )
+  state = build.create_state(built, 5)
   tiny_workdir.write(workdir, config, state, {"validation": _dataset()})
   return workdir, state.variables, state.input_scale
 
