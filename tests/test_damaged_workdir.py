@@ -14,7 +14,7 @@ import tiny_workdir
 
 from emosynth_jax import evaluate, train_loop
 from emosynth_jax.report import run_files
-from emosynth_jax.training import build, restore
+from emosynth_jax.training import restore
 from emosynth_jax.utils import errors
 from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
 
@@ -63,13 +63,7 @@ def _files(workdir):
 
 
 def _states(workdir):
-  built = build.build_experiment(_config(), image_shape=(48, 48, 1), num_classes=7)
-  shapes = build.state_shapes(built)
-  checkpoints = Checkpoints(workdir, keep=2, read_only=True)
-  try:
-    return [checkpoints.restore(kind, shapes) for kind in ("last", "best")]
-  finally:
-    checkpoints.close()
+  return [tiny_workdir.restore(_config(), workdir, kind) for kind in ("last", "best")]
 
 
 def _assert_same_or_refused(whole, workdir, expected):

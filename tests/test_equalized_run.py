@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
+import tiny_workdir
 
 from emosynth_jax import bundle, predict
 from emosynth_jax.analysis import deletion, trained_run
@@ -30,7 +31,6 @@ from emosynth_jax.export import export, verify
 from emosynth_jax.report import predictions
 from emosynth_jax.training import build, eval_step, train_step
 from emosynth_jax.workdir import record as run_record
-from emosynth_jax.workdir.checkpoints import Checkpoints
 
 _CLASSES = ("angry", "happy", "neutral")
 _TOTAL = 30
@@ -86,12 +86,9 @@ def workdirs(state, tmp_path_factory):
   """The one that equalizes, and the one whose images are."""
   found = []
   for equalize in ("always", "none"):
+    best = state.replace(best_epoch=jnp.int32(2))
     workdir = tmp_path_factory.mktemp(equalize)
-    run_record.keep_config(_config(equalize), workdir)
-    checkpoints = Checkpoints(workdir, keep=1)
-    checkpoints.save("best", state.replace(best_epoch=jnp.int32(2)))
-    checkpoints.close()
-    found.append(workdir)
+    found.append(tiny_workdir.write(workdir, _config(equalize), best))
   return found
 
 
@@ -207,7 +204,7 @@ def test_deletion(workdirs):
 
 
 def test_embeddings(workdirs):
-  found = [embedding_run.embed_run(workdir, points=5)[1] for workdir in workdirs]
+  found = [arrays for _, arrays in embedding_run.embed_runs(workdirs, points=5)]
   for name in ("embeddings", "logits"):
     np.testing.assert_allclose(found[0][name], found[1][name], atol=1e-5, err_msg=name)
 

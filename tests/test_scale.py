@@ -17,12 +17,11 @@ import commands
 import jax
 import numpy as np
 import pytest
+import tiny_workdir
 from compilation import xla_flags
 from PIL import Image
 
 from emosynth_jax import train_loop
-from emosynth_jax.training import build
-from emosynth_jax.workdir.checkpoints import Checkpoints
 from emosynth_jax.workdir.metric_writer import read_records
 
 _FOLDER = pathlib.Path(__file__).parent / "scale"
@@ -54,12 +53,8 @@ def _config(folder, **changes):
 
 
 def _last(config, workdir):
-  built = build.build_experiment(config, image_shape=(4, 4, 1), num_classes=3)
-  checkpoints = Checkpoints(workdir, keep=2, read_only=True)
-  try:
-    return checkpoints.restore("last", build.state_shapes(built))
-  finally:
-    checkpoints.close()
+  sizes = {"image_shape": (4, 4, 1), "num_classes": 3}
+  return tiny_workdir.restore(config, workdir, "last", **sizes)
 
 
 @pytest.fixture(scope="module")

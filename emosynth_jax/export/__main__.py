@@ -19,13 +19,7 @@ from emosynth_jax.utils import cli
 
 def define_flags() -> None:
   """The flags of this command."""
-  flags.DEFINE_string("workdir", None, "Workdir of a trained run.")
-  flags.DEFINE_string(
-    "bundle",
-    None,
-    "A .safetensors file of emosynth_jax.bundle. By default, without --workdir, the "
-    "included pretrained model.",
-  )
+  cli.define_network()
   flags.DEFINE_enum(
     "format", "onnx", list(export.FORMATS), "Format of the exported file."
   )

@@ -86,6 +86,17 @@ def define_data_dir() -> None:
   )
 
 
+def define_network() -> None:
+  """Defines the flags --workdir and --bundle of a command that uses a network."""
+  flags.DEFINE_string("workdir", None, "Workdir of a trained run.")
+  flags.DEFINE_string(
+    "bundle",
+    None,
+    "A .safetensors file of emosynth_jax.bundle. By default, without --workdir, the "
+    "included pretrained model.",
+  )
+
+
 def define_trust() -> None:
   """Defines the flag --trust of a command that can run the code in a workdir."""
   flags.DEFINE_bool(

@@ -16,6 +16,7 @@ from plane_flags import plane_flags
 from emosynth_jax.analysis.curvature import eigenvalues
 from emosynth_jax.analysis.gradcam import grad_cam
 from emosynth_jax.analysis.gradcam import plot as gradcam_plot
+from emosynth_jax.analysis.gradcam import run as gradcam_run
 from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
 from emosynth_jax.analysis.loss_landscape import surface
 from emosynth_jax.config import defaults
@@ -90,7 +91,7 @@ def test_saliency_shows_images_and_maps_of_the_split(tmp_path, drawn, monkeypatc
   state = _write_run(tmp_path / "run", "tiny_maps", seed=2)
   # Several calls, and a last one that is not full.
   monkeypatch.setattr(figures_of_networks, "_BATCH_SIZE", 4)
-  monkeypatch.setattr(figures_of_networks, "_BATCHES_A_CALL", 2)
+  monkeypatch.setattr(gradcam_run, "_BATCHES_A_CALL", 2)
   given = types.SimpleNamespace(
     workdir=[str(tmp_path / "run")], split="test", images=0, data_dir=None
   )

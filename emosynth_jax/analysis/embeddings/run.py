@@ -84,11 +84,6 @@ def embed_runs(
   return [_embed(subject, batch_size) for subject in subjects]
 
 
-def embed_run(workdir: Any, **arguments: Any) -> Found:
-  """As `embed_runs`, of one run."""
-  return embed_runs([workdir], **arguments)[0]
-
-
 def _read(workdir, split, images, points, perplexity, seed, data_dir) -> _Subject:
   network = load_network(workdir, split, data_dir, dtype="float32")
   config, experiment, state, dataset = network

@@ -26,6 +26,9 @@ from emosynth_jax.utils import files, npz, progress
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import provenance
 
+# Of one call of the program, between progress lines.
+_BATCHES_A_CALL = 8
+
 
 def explain_run(given: Any) -> None:
   """Computes Grad-CAM with the flags; writes and plots the results."""
@@ -133,8 +136,7 @@ def compute_maps(
     lambda members, *shared: program(*shared, *members),
     (network.dataset.images[rows], *asked),
     (network.state.evaluation_variables, network.state.input_scale),
-    # Several batches per call, with periodic progress lines.
-    chunk=min(8 * batch_size, -(-total // batch_size) * batch_size),
+    chunk=min(_BATCHES_A_CALL * batch_size, -(-total // batch_size) * batch_size),
     report=lambda done: bar.update(
       done, f"{title}: image {done}/{total}", images_per_unit=1
     ),
