@@ -23,7 +23,7 @@ from emosynth_jax import evaluate, train_loop
 from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
 from emosynth_jax.utils import cli, files, text_table
-from experiments.lib import loss_study
+from experiments.lib import comparison_report, loss_study
 
 
 def define_flags() -> None:
@@ -175,7 +175,8 @@ def write_report(workdir: pathlib.Path, width: float) -> str:
       else ""
     )
     p_holm = f"{row['p_holm']:.3f}" if difference else ""
-    accuracy, seeds = f"{row['mean']:.2f} ± {row['std']:.2f}", len(row["seeds"])
+    accuracy = comparison_report.mean_text((row["mean"], row["std"]))
+    seeds = len(row["seeds"])
     verdict = row.get("verdict", "")
     table.append([loss, accuracy, seeds, row["diverged"], against, p_holm, verdict])
   lines += text_table.markdown(table, left=(0, 6))
