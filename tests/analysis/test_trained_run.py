@@ -21,7 +21,7 @@ from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
 from emosynth_jax.analysis.loss_landscape import surface
 from emosynth_jax.config import defaults
 from emosynth_jax.config.stored import read_config
-from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.parallel import batched_map
 from emosynth_jax.training.restore import load_network
 from emosynth_jax.workdir import record as run_record
@@ -121,13 +121,8 @@ def test_images_are_drawn_once_and_alike(workdirs):
   ],
 )
 def test_fewer_images_than_a_batch_are_left_over(total, batch, shape):
-  dataset = Dataset(
-    images=np.zeros((total, 1, 1, 1), np.uint8),
-    labels=np.arange(total, dtype=np.int32),
-    class_names=tuple(map(str, range(total))),
-    split="train",
-    sources=("",) * total,
-  )
+  names = tuple(map(str, range(total)))
+  dataset = from_arrays(np.zeros((total, 1, 1), np.uint8), np.arange(total), names)
   _, labels = trained_run.choose_images(dataset, total, batch)
   assert labels.shape == shape
   assert len(np.unique(labels)) == labels.size > total - batch

@@ -20,7 +20,7 @@ from emosynth_jax.analysis.gradcam import run as gradcam_run
 from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
 from emosynth_jax.analysis.loss_landscape import surface
 from emosynth_jax.config import defaults
-from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.training import build
 from emosynth_jax.utils import files, plotting
 from experiments import figure
@@ -34,13 +34,8 @@ def _dataset(split="train"):
   images, labels = tiny_network.random_images(_TOTAL, seed=3)
   # Of different brightness, which is what a mean over the pixels sees.
   shades = np.random.default_rng(3).random((_TOTAL, 1, 1, 1))
-  return Dataset(
-    images=(np.asarray(images) * shades).astype(np.uint8),
-    labels=np.asarray(labels, np.int32),
-    class_names=_CLASSES,
-    split=split,
-    sources=("",) * _TOTAL,
-  )
+  shaded = (np.asarray(images) * shades).astype(np.uint8)
+  return from_arrays(shaded, labels, _CLASSES, split=split)
 
 
 @pytest.fixture(autouse=True)
