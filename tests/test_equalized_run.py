@@ -204,7 +204,7 @@ def test_deletion(workdirs):
 
 
 def test_embeddings(workdirs):
-  found = [arrays for _, arrays in embedding_run.embed_runs(workdirs, points=5)]
+  found = [embedding_run.embed_runs([each], points=5)[0][1] for each in workdirs]
   for name in ("embeddings", "logits"):
     np.testing.assert_allclose(found[0][name], found[1][name], atol=1e-5, err_msg=name)
 

@@ -48,7 +48,10 @@ def test_each_fold_leaves_out_its_images(dataset, path):
   ("change", "message"),
   [
     ({"sources": np.array(["x"] * _ROWS)}, "lacks 12 of the 12 .* train.0."),
-    ({"labels": np.zeros(_ROWS, np.int32)}, "another label for 8 of the 12 .* train.1."),
+    (
+      {"labels": np.zeros(_ROWS, np.int32)},
+      "another label for 8 of the 12 .* train.1.",
+    ),
     ({"class_names": np.array(["a", "b", "z"])}, "of the classes a, b, z"),
     ({"soft_labels": np.ones((_ROWS, 3))}, "that sum to 1"),
     ({"soft_labels": np.full((_ROWS, 3), np.nan)}, "that sum to 1"),
