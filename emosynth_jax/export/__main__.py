@@ -19,7 +19,7 @@ from emosynth_jax.utils import cli
 
 def define_flags() -> None:
   """The flags of this command."""
-  cli.define_network()
+  cli.define_workdir_or_bundle()
   flags.DEFINE_enum(
     "format", "onnx", list(export.FORMATS), "Format of the exported file."
   )

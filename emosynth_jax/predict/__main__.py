@@ -22,7 +22,7 @@ from emosynth_jax.utils import cli
 
 def define_flags() -> None:
   """The flags of this command."""
-  cli.define_network()
+  cli.define_workdir_or_bundle()
   flags.DEFINE_enum(
     "faces",
     "detect",

@@ -86,8 +86,8 @@ def define_data_dir() -> None:
   )
 
 
-def define_network() -> None:
-  """Defines the flags --workdir and --bundle of a command that uses a network."""
+def define_workdir_or_bundle() -> None:
+  """Defines the flags --workdir and --bundle, of which a command takes one."""
   flags.DEFINE_string("workdir", None, "Workdir of a trained run.")
   flags.DEFINE_string(
     "bundle",
