@@ -22,7 +22,13 @@ from emosynth_jax.utils import cli
 
 def define_flags() -> None:
   """The flags of this command."""
-  cli.define_workdir_or_bundle()
+  flags.DEFINE_string("workdir", None, "Workdir of a trained run.")
+  flags.DEFINE_string(
+    "bundle",
+    None,
+    "A .safetensors file of emosynth_jax.bundle. By default, without --workdir, the "
+    "included pretrained model.",
+  )
   flags.DEFINE_enum(
     "faces",
     "detect",

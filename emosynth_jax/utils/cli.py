@@ -86,17 +86,6 @@ def define_data_dir() -> None:
   )
 
 
-def define_workdir_or_bundle() -> None:
-  """Defines the flags --workdir and --bundle, of which a command takes one."""
-  flags.DEFINE_string("workdir", None, "Workdir of a trained run.")
-  flags.DEFINE_string(
-    "bundle",
-    None,
-    "A .safetensors file of emosynth_jax.bundle. By default, without --workdir, the "
-    "included pretrained model.",
-  )
-
-
 def define_trust() -> None:
   """Defines the flag --trust of a command that can run the code in a workdir."""
   flags.DEFINE_bool(
