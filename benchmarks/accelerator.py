@@ -26,7 +26,7 @@ import sys
 import tempfile
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from benchmarks import accelerator_runs, attempts
 from emosynth_jax.utils import cli, text_table
@@ -278,11 +278,8 @@ def _result(child):
   return json.loads(lines[-1])
 
 
-def main(argv: list[str]) -> None:
+def print_all(values: Any) -> None:
   """Prints the table and the runs."""
-  cli.expect_flags_only(argv)
-  cli.start_logging()
-  values = flags.FLAGS
   if values.only:
     _print_half(values)
     return
@@ -357,5 +354,4 @@ def _print_half(values):
 
 
 if __name__ == "__main__":
-  define_flags()
-  app.run(main)
+  cli.run(define_flags, print_all, compilation_cache=False)

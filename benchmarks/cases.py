@@ -191,13 +191,7 @@ def inference(
   experiment = build_experiment(case, dtype)
   known, scale = variables(case), jnp.float32(case.config().input.scale)
   placement = build_placement(devices=_devices(case.batch))
-  answer = functools.partial(
-    eval_step.image_logits,
-    model=experiment.model,
-    evaluation_logits=experiment.evaluation_logits,
-    preprocess=experiment.preprocess,
-  )
-  program = jax.jit(on_mesh(placement, answer))
+  program = jax.jit(on_mesh(placement, eval_step.logits_of(experiment)))
   images, known = case.images(case.batch), placement.put(known)
 
   def run():

@@ -21,7 +21,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from absl import app, flags
+from absl import flags
+
+from emosynth_jax.utils import cli
 
 # The face in each photograph: left, top, right, bottom. The first is scikit-image's,
 # the others are tests/test_images of the package face_recognition 1.3.0.
@@ -252,12 +254,10 @@ def format_recall(hits: dict) -> str:
   return "\n".join(lines)
 
 
-def main(argv: list[str]) -> None:
+def print_rows(given: Any) -> None:
   """Prints a table for each detector."""
-  del argv
   import skimage
 
-  given = flags.FLAGS
   cv2.setNumThreads(1)
   folder = pathlib.Path(skimage.__file__).parent / "data"
   faceless = []
@@ -297,5 +297,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-  define_flags()
-  app.run(main)
+  cli.run(define_flags, print_rows, compilation_cache=False)

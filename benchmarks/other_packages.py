@@ -29,6 +29,7 @@ from absl import flags
 
 from benchmarks import package_answers
 from benchmarks.installed_size import installed_size
+from emosynth_jax.data.dataset import draw_rows
 from emosynth_jax.data.datasets import fer2013
 from emosynth_jax.metrics import statistics
 from emosynth_jax.utils import cli
@@ -204,8 +205,7 @@ def measure(
 
   test = fer2013.load(data_dir, "test")
   # Drawn once for all packages; the files of the zip are sorted by class.
-  rows = np.random.Generator(np.random.PCG64(0)).permutation(len(test))
-  rows = np.sort(rows[: num_images or len(test)])
+  rows = draw_rows(len(test), num_images)
   images, labels = test.images[rows, ..., 0], test.labels[rows]
   sources = [test.sources[row] for row in rows]
   baseline = None

@@ -16,9 +16,10 @@ import sys
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from emosynth_jax.predict import Predictor
+from emosynth_jax.utils import cli
 
 FIRST = 200
 LIMIT = 20.0  # MiB
@@ -46,10 +47,8 @@ def measure(predictor: Any, calls: int, threads: int) -> tuple[float, float, flo
   return before, early, resident()
 
 
-def main(argv: list[str]) -> None:
+def print_rows(given: Any) -> None:
   """Prints a row for each kind of call."""
-  del argv
-  given = flags.FLAGS
   is_grown = False
   for faces, calls in (("none", given.calls), ("detect", given.detections)):
     if calls <= FIRST:
@@ -75,5 +74,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-  define_flags()
-  app.run(main)
+  cli.run(define_flags, print_rows, compilation_cache=False)

@@ -17,13 +17,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks import face_detectors
 from emosynth_jax.data.datasets import fer2013
 from emosynth_jax.data.images import decoding, face_detector
 from emosynth_jax.data.images import files as image_files
 from emosynth_jax.predict import Predictor
+from emosynth_jax.utils import cli
 
 ANGLES = (0, 10, 20, 30, 45, 60, 90, 135, 180)
 PHOTOGRAPH_ANGLES = (0, 15, 30, 45, 60, 90, 120, 150, 180)
@@ -113,10 +114,8 @@ def compare_photographs(predictor: Any, detect: Any, folder: pathlib.Path) -> No
     print(f"{angle:5d} {len(rows)}/{number} {error:.0f} {rest}", flush=True)
 
 
-def main(argv: list[str]) -> None:
+def print_rows(given: Any) -> None:
   """Prints a row for each angle."""
-  del argv
-  given = flags.FLAGS
   dataset = fer2013.load(given.data_dir, "validation")
   rows = np.random.default_rng(0).choice(len(dataset), given.images, replace=False)
   images, labels = dataset.images[rows], dataset.labels[rows]
@@ -158,5 +157,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-  define_flags()
-  app.run(main)
+  cli.run(define_flags, print_rows, compilation_cache=False)

@@ -228,11 +228,12 @@ def _write_report(
     "loss": config.loss.name,
     "initialization": config.init_from or config.pretrained.file or "random",
     "seed": config.seed,
-    "hardware": _each_once(trained_by, "hardware"),
-    "command": _each_once(trained_by, "command"),
-    "commit": _each_once(trained_by, "commit"),
+    **{
+      key: ", ".join(provenance.each_once(trained_by, key)) or "unknown"
+      for key in ("hardware", "command", "commit")
+    },
     **_describe_own_code(workdir),
-    "evaluation commit": _each_once([evaluated_by], "commit"),
+    "evaluation commit": evaluated_by["commit"],
     "batch invariance": batch_invariance.describe(report["batch_invariance"]),
   }
   of_split = {
@@ -281,10 +282,6 @@ def _describe_own_code(workdir: pathlib.Path) -> dict[str, str]:
     for file, hash_ in hashes.items()
   )
   return {"own code": text} if text else {}
-
-
-def _each_once(records: list[dict[str, Any]], key: str) -> str:
-  return ", ".join(dict.fromkeys(str(record[key]) for record in records)) or "unknown"
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from absl import flags, logging
 from emosynth_jax import evaluate, train_loop
 from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
-from emosynth_jax.utils import cli, files
-from experiments.lib import loss_study
+from emosynth_jax.utils import cli, files, text_table
+from experiments.lib import comparison_report, loss_study
 
 
 def define_flags() -> None:
@@ -147,8 +147,9 @@ def write_report(workdir: pathlib.Path, width: float) -> str:
     "",
     "## Learning rates",
     "",
-    "| loss | " + " | ".join(f"{rate:g}" for rate in loss_study.RATES) + " | chosen |",
-    "|---|" + "---:|" * (len(loss_study.RATES) + 1),
+  ]
+  table: list[list[Any]] = [
+    ["loss", *(f"{rate:g}" for rate in loss_study.RATES), "chosen"]
   ]
   for loss in dict.fromkeys(run.loss for run in rate_results):
     cells = [
@@ -156,19 +157,15 @@ def write_report(workdir: pathlib.Path, width: float) -> str:
       for rate in loss_study.RATES
     ]
     chosen_rate = f"{rates[loss]:g}" if loss in rates else "diverged"
-    lines.append(f"| {loss} | {' | '.join(cells)} | {chosen_rate} |")
-  lines += ["", "## Screening, PublicTest", "", "| loss | seeds |", "|---|---:|"]
+    table.append([loss, *cells, chosen_rate])
+  lines += [*text_table.markdown(table), "", "## Screening, PublicTest", ""]
+  table = [["loss", "seeds"]]
   for loss in dict.fromkeys(run.loss for run in screened):
     cells = [_cell(result) for run, result in screened.items() if run.loss == loss]
-    lines.append(f"| {loss} | {', '.join(cells)} |")
-  lines += [
-    "",
-    "## Full length, PrivateTest",
-    "",
-    "| loss | accuracy | seeds | diverged | minus cross-entropy, 95 % CI | p (Holm) "
-    "| verdict |",
-    "|---|---:|---:|---:|---:|---:|---|",
-  ]
+    table.append([loss, ", ".join(cells)])
+  lines += [*text_table.markdown(table), "", "## Full length, PrivateTest", ""]
+  header = "loss|accuracy|seeds|diverged|minus cross-entropy, 95 % CI|p (Holm)|verdict"
+  table = [header.split("|")]
   compared = loss_study.compare(full, _accuracy) if full else {}
   for loss, row in compared.items():
     difference = row.get("difference")
@@ -178,10 +175,11 @@ def write_report(workdir: pathlib.Path, width: float) -> str:
       else ""
     )
     p_holm = f"{row['p_holm']:.3f}" if difference else ""
-    lines.append(
-      f"| {loss} | {row['mean']:.2f} ± {row['std']:.2f} | {len(row['seeds'])} | "
-      f"{row['diverged']} | {against} | {p_holm} | {row.get('verdict', '')} |"
-    )
+    accuracy = comparison_report.mean_text((row["mean"], row["std"]))
+    seeds = len(row["seeds"])
+    verdict = row.get("verdict", "")
+    table.append([loss, accuracy, seeds, row["diverged"], against, p_holm, verdict])
+  lines += text_table.markdown(table, left=(0, 6))
   text = "\n".join(lines) + "\n"
   workdir.mkdir(parents=True, exist_ok=True)
   files.write_atomically(workdir / "loss_study.md", text.encode())

@@ -47,6 +47,16 @@ def real_data() -> pathlib.Path:
   return folder
 
 
+@pytest.fixture(scope="module")
+def tiny_networks():
+  """The networks of tiny_network.py have names in the module that asks for them."""
+  import tiny_workdir
+
+  with pytest.MonkeyPatch.context() as patch:
+    tiny_workdir.install(patch)
+    yield
+
+
 @pytest.fixture
 def drawn(monkeypatch):
   """The figures instead of files, by the file's name."""

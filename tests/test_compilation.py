@@ -3,9 +3,8 @@
 import os
 import pathlib
 import re
-import subprocess
-import sys
 
+import commands
 import compilation
 import pytest
 
@@ -33,14 +32,7 @@ def test_pytest_runs_by_the_flags_that_were_given(given):
   if given:
     environment["XLA_FLAGS"] = given
   script = "import conftest, os, jax; jax.devices(); print(os.environ['XLA_FLAGS'])"
-  done = subprocess.run(
-    [sys.executable, "-c", script],
-    cwd=_FOLDER,
-    env=environment,
-    capture_output=True,
-    text=True,
-    check=True,
-  )
+  done = commands.run("-c", script, cwd=_FOLDER, env=environment, check=True)
   assert (_GIVEN in done.stdout.split()) == bool(given)
   assert "--xla_backend_optimization_level=0" in done.stdout.split()
 

@@ -5,19 +5,20 @@ import pathlib
 import re
 import shutil
 import subprocess
-import sys
 
+import commands
 import jax
 import numpy as np
 import pytest
-import tiny_network
 import tiny_workdir
 
-from emosynth_jax import evaluate, models, train_loop
+from emosynth_jax import evaluate, train_loop
 from emosynth_jax.report import run_files
-from emosynth_jax.training import build, restore
+from emosynth_jax.training import restore
 from emosynth_jax.utils import errors
 from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
+
+pytestmark = pytest.mark.usefixtures("tiny_networks")
 
 
 def _flip(path):
@@ -40,18 +41,11 @@ def _config(**changes):
   return tiny_workdir.config(**{"num_epochs": 2} | changes)
 
 
-@pytest.fixture(autouse=True)
-def _tiny_model(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-
-
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, tiny_networks):
   """The workdir of a finished training."""
   workdir = tmp_path_factory.mktemp("whole")
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    assert train_loop.train(_config(), workdir)
+  assert train_loop.train(_config(), workdir)
   return workdir
 
 
@@ -69,13 +63,7 @@ def _files(workdir):
 
 
 def _states(workdir):
-  built = build.build_experiment(_config(), image_shape=(48, 48, 1), num_classes=7)
-  shapes = build.state_shapes(built)
-  checkpoints = Checkpoints(workdir, keep=2, read_only=True)
-  try:
-    return [checkpoints.restore(kind, shapes) for kind in ("last", "best")]
-  finally:
-    checkpoints.close()
+  return [tiny_workdir.restore(_config(), workdir, kind) for kind in ("last", "best")]
 
 
 def _assert_same_or_refused(whole, workdir, expected):
@@ -245,14 +233,8 @@ def test_a_full_disk_is_one_line_and_the_run_resumes(tmp_path):
   code = _ON_A_FULL_DISK.format(
     tests=str(pathlib.Path(__file__).parent), workdir=str(tmp_path / "run")
   )
-  done = subprocess.run(
-    [sys.executable, "-c", code],
-    cwd=pathlib.Path(__file__).resolve().parents[1],
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
-    check=False,
-  )
+  together = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+  done = commands.run("-c", code, capture_output=False, **together)
   lines = done.stdout.splitlines()
   assert done.returncode == 1, done.stdout
   assert lines[-1].startswith(
@@ -283,20 +265,12 @@ def test_commands_resume_or_refuse_in_one_line(tmp_path):
   """A file and a damage at a time, in turn; the records with every damage."""
 
   def run(workdir):
-    command = [sys.executable, "-m", "emosynth_jax.main"]
     options = ["data.options.num_examples=14", "batch_size=7", "num_epochs=2"]
-    return subprocess.run(
-      [
-        *command,
-        "--config=configs/synthetic_faces.py:small",
-        f"--workdir={workdir}",
-        *(f"--config.{option}" for option in options),
-      ],
-      cwd=pathlib.Path(__file__).resolve().parents[1],
+    return commands.run(
+      *("-m", "emosynth_jax.main", "--config=configs/synthetic_faces.py:small"),
+      f"--workdir={workdir}",
+      *(f"--config.{option}" for option in options),
       env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")},
-      capture_output=True,
-      text=True,
-      check=False,
     )
 
   whole = tmp_path / "whole"

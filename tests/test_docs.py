@@ -8,8 +8,6 @@ import json
 import pathlib
 import re
 import shlex
-import subprocess
-import sys
 import types
 
 import cv2
@@ -218,13 +216,7 @@ def test_commands_have_the_flags_that_are_shown():
   # A figure's flags depend on its number.
   commands = [command for command in commands if command[0] != "experiments.figure"]
   modules = sorted({module for module, _, _ in commands})
-  listed = subprocess.run(
-    [sys.executable, "-m", "tools.reference", "flags", *modules],
-    cwd=_ROOT,
-    check=True,
-    capture_output=True,
-    text=True,
-  )
+  listed = commands.run("-m", "tools.reference", "flags", *modules, check=True)
   known = json.loads(listed.stdout)
   unknown = []
   for module, arguments, page in commands:

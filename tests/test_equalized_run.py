@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
+import tiny_workdir
 
-from emosynth_jax import bundle, models, predict
+from emosynth_jax import bundle, predict
 from emosynth_jax.analysis import deletion, trained_run
 from emosynth_jax.analysis.embeddings import run as embedding_run
 from emosynth_jax.analysis.gradcam import plot as gradcam_plot
@@ -30,7 +31,6 @@ from emosynth_jax.export import export, verify
 from emosynth_jax.report import predictions
 from emosynth_jax.training import build, eval_step, train_step
 from emosynth_jax.workdir import record as run_record
-from emosynth_jax.workdir.checkpoints import Checkpoints
 
 _CLASSES = ("angry", "happy", "neutral")
 _TOTAL = 30
@@ -72,16 +72,13 @@ def _build(equalize):
 
 
 @pytest.fixture(autouse=True)
-def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
+def _tiny(tiny_networks, monkeypatch):
   monkeypatch.setattr(run_data, "load_data", _load_data)
 
 
 @pytest.fixture(scope="module")
-def state():
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
-    return build.create_state(_build("none"), 5)
+def state(tiny_networks):
+  return build.create_state(_build("none"), 5)
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +86,9 @@ def workdirs(state, tmp_path_factory):
   """The one that equalizes, and the one whose images are."""
   found = []
   for equalize in ("always", "none"):
+    best = state.replace(best_epoch=jnp.int32(2))
     workdir = tmp_path_factory.mktemp(equalize)
-    run_record.keep_config(_config(equalize), workdir)
-    checkpoints = Checkpoints(workdir, keep=1)
-    checkpoints.save("best", state.replace(best_epoch=jnp.int32(2)))
-    checkpoints.close()
-    found.append(workdir)
+    found.append(tiny_workdir.write(workdir, _config(equalize), best))
   return found
 
 
@@ -210,7 +204,7 @@ def test_deletion(workdirs):
 
 
 def test_embeddings(workdirs):
-  found = [embedding_run.embed_run(workdir, points=5)[1] for workdir in workdirs]
+  found = [embedding_run.embed_runs([each], points=5)[0][1] for each in workdirs]
   for name in ("embeddings", "logits"):
     np.testing.assert_allclose(found[0][name], found[1][name], atol=1e-5, err_msg=name)
 

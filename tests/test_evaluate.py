@@ -8,7 +8,7 @@ import tiny_network
 from sklearn.metrics import confusion_matrix
 
 from emosynth_jax import losses
-from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.metrics.table import describe_split, format_table
 from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import build, eval_step
@@ -110,13 +110,7 @@ def test_no_images_answer_depends_on_its_batch(state, data, order):
 
 
 def test_the_logits_of_a_split_are_those_of_its_images_in_order(state, data, expected):
-  dataset = Dataset(
-    images=np.asarray(data[0]),
-    labels=np.asarray(data[1], np.int32),
-    class_names=_CLASS_NAMES,
-    split="test",
-    sources=("",) * _NUM_IMAGES,
-  )
+  dataset = from_arrays(*data, _CLASS_NAMES, split="test")
   # 100 images are no multiple of 7: the last batch is filled up.
   logits = eval_step.compute_logits(
     _experiment(), state, dataset, batch_size=7, placement=build_placement()

@@ -11,7 +11,6 @@ import tiny_network
 import tiny_predictor
 from absl import logging as absl_logging
 
-from emosynth_jax import models
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.predict.predictor import Predictor
 from emosynth_jax.utils import log_file, own_code, progress
@@ -64,8 +63,7 @@ def test_a_data_set_prints_no_pixels():
   )
 
 
-def test_a_network_prints_no_parameters(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+def test_a_network_prints_no_parameters(tiny_networks):
   network = tiny_predictor.create_bundle(tiny_network.create_state())
   # 16 inputs to 5 features, scale and bias of BatchNorm, 5 to 3 with bias.
   shown = (

@@ -13,7 +13,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scipy.stats
-import tiny_workdir
 
 import emosynth_jax as ej
 from emosynth_jax import api
@@ -50,16 +49,14 @@ def _run(name, folder, monkeypatch, **parameters):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, tiny_networks):
   """A workdir of one epoch of a tiny network."""
   workdir = tmp_path_factory.mktemp("trained") / "run"
-  with pytest.MonkeyPatch.context() as patch:
-    tiny_workdir.install(patch)
-    config = ej.get_default_config()
-    config.model = {"name": "tiny", "dtype": "float32"}
-    config.num_epochs, config.batch_size = 1, 14
-    config.data.options = {"num_examples": 14}
-    yield ej.train(config, workdir).workdir
+  config = ej.get_default_config()
+  config.model = {"name": "tiny", "dtype": "float32"}
+  config.num_epochs, config.batch_size = 1, 14
+  config.data.options = {"num_examples": 14}
+  return ej.train(config, workdir).workdir
 
 
 def _check(config, workdir, **parts):

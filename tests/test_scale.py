@@ -13,16 +13,15 @@ import socket
 import subprocess
 import sys
 
+import commands
 import jax
 import numpy as np
 import pytest
-import tiny_network
+import tiny_workdir
 from compilation import xla_flags
 from PIL import Image
 
-from emosynth_jax import models, train_loop
-from emosynth_jax.training import build
-from emosynth_jax.workdir.checkpoints import Checkpoints
+from emosynth_jax import train_loop
 from emosynth_jax.workdir.metric_writer import read_records
 
 _FOLDER = pathlib.Path(__file__).parent / "scale"
@@ -30,6 +29,8 @@ _SECONDS = 600  # for machines that are busy; a job that hangs ends here
 sys.path.append(str(_FOLDER))
 
 import tiny_config  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("tiny_networks")
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +45,6 @@ def folder(tmp_path_factory):
   return root
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _tiny_model():
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    yield
-
-
 def _config(folder, **changes):
   config = tiny_config.get_config()
   config.data.data_dir = str(folder / "images")
@@ -59,12 +53,8 @@ def _config(folder, **changes):
 
 
 def _last(config, workdir):
-  built = build.build_experiment(config, image_shape=(4, 4, 1), num_classes=3)
-  checkpoints = Checkpoints(workdir, keep=2, read_only=True)
-  try:
-    return checkpoints.restore("last", build.state_shapes(built))
-  finally:
-    checkpoints.close()
+  sizes = {"image_shape": (4, 4, 1), "num_classes": 3}
+  return tiny_workdir.restore(config, workdir, "last", **sizes)
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +90,9 @@ def test_eight_devices_train_as_one_does(folder, alone):
     "SCALE_FOLDER": str(folder),
   }
   arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--durations=5"]
-  done = subprocess.run(
-    [sys.executable, "-m", "pytest", *arguments, str(_FOLDER / "eight_devices.py")],
-    cwd=_FOLDER.parents[1],
+  done = commands.run(
+    *("-m", "pytest", *arguments, str(_FOLDER / "eight_devices.py")),
     env=environment,
-    capture_output=True,
-    text=True,
     timeout=_SECONDS,
   )
   assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]

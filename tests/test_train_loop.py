@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import tiny_network
 import tiny_workdir
+from tiny_workdir import restore
 
-from emosynth_jax import data, evaluate, models, train_loop
+from emosynth_jax import data, evaluate, train_loop
 from emosynth_jax.config import defaults
 from emosynth_jax.data import deduplicate, run_data
 from emosynth_jax.data.datasets import synthetic_faces
@@ -32,10 +33,7 @@ from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 from emosynth_jax.workdir.metric_writer import read_records
 
-
-@pytest.fixture(autouse=True)
-def _tiny_model(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+pytestmark = pytest.mark.usefixtures("tiny_networks")
 
 
 def _config(**changes):
@@ -46,31 +44,20 @@ def _config(**changes):
   return config
 
 
-def _restore(config, workdir, kind):
-  built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
-  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
-  try:
-    return checkpoints.restore(kind, build.state_shapes(built))
-  finally:
-    checkpoints.close()
-
-
 def _assert_same_run(config, workdir, expected):
   assert (workdir / "metrics.jsonl").read_bytes() == (
     expected / "metrics.jsonl"
   ).read_bytes()
   for kind in ("last", "best"):
-    states = [_restore(config, folder, kind) for folder in (workdir, expected)]
+    states = [restore(config, folder, kind) for folder in (workdir, expected)]
     jax.tree.map(np.testing.assert_array_equal, *states)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, tiny_networks):
   """The workdir of a run that nothing interrupted."""
   workdir = tmp_path_factory.mktemp("whole")
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    assert train_loop.train(_config(), workdir)
+  assert train_loop.train(_config(), workdir)
   return workdir
 
 
@@ -99,7 +86,7 @@ def test_a_command_loads_and_checksums_each_split_once(tmp_path, monkeypatch):
 def test_a_run_leaves_a_record_an_epoch_and_its_checkpoints(whole):
   records = read_records(whole / "metrics.jsonl")
   assert [(r["step"], r["epoch"]) for r in records] == [(2, 1), (4, 2), (6, 3)]
-  last, best = (_restore(_config(), whole, kind) for kind in ("last", "best"))
+  last, best = (restore(_config(), whole, kind) for kind in ("last", "best"))
   assert (int(last.step), int(last.epoch)) == (6, 3)
   accuracies = [r["validation/accuracy"] for r in records]
   assert int(best.best_epoch) == int(best.epoch) == 1 + int(np.argmax(accuracies))
@@ -161,7 +148,7 @@ def test_stopped_at_every_step_it_comes_to_the_same_end(whole, tmp_path, monkeyp
   for stops in range(1, 7):
     assert not train_loop.train(_config(), tmp_path)
     assert signal.getsignal(signal.SIGTERM) == handler
-    assert int(_restore(_config(), tmp_path, "last").step) == stops
+    assert int(restore(_config(), tmp_path, "last").step) == stops
     # Two steps an epoch: the stop does not wait for the validation of the second one.
     path = tmp_path / "metrics.jsonl"
     assert len(read_records(path) if path.exists() else []) == (stops - 1) // 2
@@ -234,8 +221,8 @@ def test_killed_before_an_epochs_last_save_it_comes_to_the_same_end(
     with pytest.raises(KeyboardInterrupt):
       train_loop.train(config, tmp_path)
   assert [r["epoch"] for r in read_records(tmp_path / "metrics.jsonl")] == [1]
-  assert int(_restore(config, tmp_path, "last").epoch) == 0
-  assert int(_restore(config, tmp_path, "best").epoch) == 1
+  assert int(restore(config, tmp_path, "last").epoch) == 0
+  assert int(restore(config, tmp_path, "best").epoch) == 1
   assert train_loop.train(config, tmp_path)
   _assert_same_run(config, tmp_path, whole)
 
@@ -350,7 +337,7 @@ def test_a_run_whose_loss_keeps_states_resumes_to_the_same_end(tmp_path, monkeyp
     )
     for _ in range(3):
       assert not train_loop.train(config, tmp_path / "stopped")
-  margins, centres = _restore(config, tmp_path / "stopped", "last").loss_state
+  margins, centres = restore(config, tmp_path / "stopped", "last").loss_state
   assert np.any(margins)
   assert np.any(centres)
   assert train_loop.train(config, tmp_path / "stopped")
@@ -378,17 +365,15 @@ def test_a_run_trains_under_64_bits(tmp_path, pipeline):
     assert train_loop.train(config, tmp_path)
     report = evaluate.evaluate_run(config, tmp_path)
   assert np.isfinite(report["splits"]["test"]["loss"])
-  state = _restore(config, tmp_path, "last")
+  state = restore(config, tmp_path, "last")
   assert {leaf.dtype.itemsize for leaf in jax.tree.leaves(state)} == {4}
 
 
 @pytest.fixture(scope="module")
-def modern(tmp_path_factory):
+def modern(tmp_path_factory, tiny_networks):
   """The workdir of an uninterrupted run with a schedule and averages."""
   workdir = tmp_path_factory.mktemp("modern")
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    assert train_loop.train(_config(**_MODERN), workdir)
+  assert train_loop.train(_config(**_MODERN), workdir)
   return workdir
 
 
@@ -417,7 +402,7 @@ def test_the_rates_of_a_scheduled_run_are_in_its_record(modern):
 
 def test_validation_report_and_fine_tuning_take_the_averages(modern, tmp_path):
   config = _config(**_MODERN)
-  best = _restore(config, modern, "best")
+  best = restore(config, modern, "best")
   assert best.ema is not None
   plain = best.replace(ema=None)
   averaged = plain.replace(**best.ema)
@@ -604,7 +589,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch
   ):
     train_loop.train(config, tmp_path)
   assert len(read_records(tmp_path / "metrics.jsonl")) == 1
-  assert int(_restore(config, tmp_path, "last").step) == 2
+  assert int(restore(config, tmp_path, "last").step) == 2
 
 
 @pytest.mark.parametrize(

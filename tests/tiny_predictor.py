@@ -3,7 +3,7 @@
 import numpy as np
 import tiny_network
 
-from emosynth_jax import bundle, models
+from emosynth_jax import bundle
 from emosynth_jax.config import defaults
 from emosynth_jax.data.images import face_detector
 
@@ -26,9 +26,8 @@ def create_bundle(state):
   )
 
 
-def write_bundle(path, patch):
-  """Writes a bundle of the untrained tiny network, which gets its name."""
-  patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+def write_bundle(path):
+  """Writes a bundle of the untrained tiny network."""
   network = create_bundle(tiny_network.create_state())
   bundle.write_bundle(path, network, dtype="float32")
   return str(path)

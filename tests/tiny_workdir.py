@@ -1,5 +1,7 @@
 """A workdir of a tiny network that nobody trained, and its data."""
 
+import contextlib
+
 import numpy as np
 import tiny_network
 
@@ -7,22 +9,28 @@ from emosynth_jax import models
 from emosynth_jax.config import defaults
 from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.training import build
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
 CLASSES = ("angry", "happy", "neutral")
 
 
-def config(**changes):
-  """The config of epochs of two steps of a tiny network; "__" is a dot in a name."""
-  config = defaults.get_default_config()
-  config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
-  config.data.options.num_examples = 14
-  config.batch_size = 7
+def change(config, **changes):
+  """Changes settings of a config, and returns it; "__" is a dot in a name."""
   for path, value in changes.items():
     parent, _, key = path.rpartition("__")
     (config[parent] if parent else config)[key] = value
   return config
+
+
+def config(**changes):
+  """The config of epochs of two steps of a tiny network, see `change`."""
+  config = defaults.get_default_config()
+  config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
+  config.data.options.num_examples = 14
+  config.batch_size = 7
+  return change(config, **changes)
 
 
 def dataset(number, *, seed=1, split="validation", class_names=CLASSES):
@@ -64,3 +72,13 @@ def write(workdir, config, state, data=None):
   checkpoints.save("best", state)
   checkpoints.close()
   return workdir
+
+
+def restore(config, workdir, kind, *, image_shape=(48, 48, 1), num_classes=7):
+  """The newest state among a run's checkpoints "last" or "best"."""
+  built = build.build_experiment(
+    config, image_shape=image_shape, num_classes=num_classes
+  )
+  checkpoints = Checkpoints(workdir, keep=2, read_only=True)
+  with contextlib.closing(checkpoints):
+    return checkpoints.restore(kind, build.state_shapes(built))

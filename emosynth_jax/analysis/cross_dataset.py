@@ -353,17 +353,6 @@ def measure(given: Any) -> None:
   print(text, end="")
 
 
-def main(argv: list[str]) -> None:
-  """Runs the command; invalid input exits with a one-line error."""
-  command_cli.expect_flags_only(argv)
-  given = flags.FLAGS
-  command_cli.start_logging()
-  command_cli.use_compilation_cache()
-  # Not cli.run_command: the precision is that of the run's own report.
-  with command_cli.mistakes_in_one_line(given.traceback):
-    measure(given)
-
-
 def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_list("workdirs", None, "Folders of trained runs.", required=True)
@@ -378,14 +367,8 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "output", None, "Folder of the results. By default the first run's."
   )
-  command_cli.define_traceback()
-
-
-def run() -> None:
-  """Entry point of the command line."""
-  define_flags()
-  command_cli.run_app(main)
 
 
 if __name__ == "__main__":
-  run()
+  # Not analysis.cli.run: the precision is that of the run's own report.
+  command_cli.run(define_flags, measure)

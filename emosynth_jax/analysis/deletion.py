@@ -22,12 +22,13 @@ from absl import flags
 from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.gradcam import grad_cam
 from emosynth_jax.analysis.gradcam import network as gradcam_network
+from emosynth_jax.data.dataset import draw_rows
 from emosynth_jax.models.network_inputs import network_inputs
 from emosynth_jax.parallel import batched_map
 from emosynth_jax.training.restore import load_network
 from emosynth_jax.utils import cli as command_cli
 from emosynth_jax.utils import files, progress, text_table
-from emosynth_jax.workdir import digests, provenance
+from emosynth_jax.workdir import provenance
 
 # Side of the random map in pixels, similar to that of the maps it is compared with.
 _RANDOM_SIDE = 6
@@ -191,8 +192,7 @@ def measure(given: Any) -> None:
   if len(dataset) < 2:
     raise ValueError(f"--split: expected at least 2 images, got {len(dataset)}")
 
-  order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
-  rows = np.sort(order[: given.images])
+  rows = draw_rows(len(dataset), given.images)
   images = np.asarray(
     network_inputs(
       jnp.asarray(dataset.images[rows]),
@@ -259,16 +259,10 @@ def measure(given: Any) -> None:
   files.write_report(
     folder / "deletion.json",
     {
-      "data_set": config.data.name,
+      **network.facts(),
       "split": given.split,
-      "official_split": dataset.official_split,
       "num_images": len(rows),
       "share": given.share,
-      "model": config.model.name,
-      "training_loss": config.loss.to_dict(),
-      "training_seed": config.seed,
-      "best_epoch": int(state.best_epoch),
-      "variables_crc32": digests.checksum(state.evaluation_variables),
       "falls": table,
       "computed_in": cli.computed_in("float32"),
       "computed_by": made,

@@ -19,7 +19,6 @@ from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.models.network_inputs import network_inputs
 from emosynth_jax.training.restore import load_network
 from emosynth_jax.utils import errors
-from emosynth_jax.workdir import digests
 
 Array = jax.Array
 
@@ -94,9 +93,8 @@ def load_run(
     )
 
   # A second derivative in bfloat16 would be dominated by rounding.
-  config, experiment, state, dataset = load_network(
-    workdir, split, data_dir, dtype="float32"
-  )
+  network = load_network(workdir, split, data_dir, dtype="float32")
+  config, experiment, state, dataset = network
   variables = state.evaluation_variables
   images, labels = choose_images(dataset, num_images, batch_size)
   return TrainedRun(
@@ -113,22 +111,16 @@ def load_run(
       batch_norm=batch_norm,
     ),
     facts={
+      **network.facts(),
       "workdir": str(workdir),
-      "data_set": config.data.name,
       "split": split,
-      "official_split": dataset.official_split,
       "num_images": labels.size,
       "batch_size": labels.shape[1],
       "images_crc32": zlib.crc32(images.tobytes()),
       "labels_crc32": zlib.crc32(labels.tobytes()),
       "batch_norm": batch_norm,
       "measured": "mean cross-entropy of the margin-free logits, no augmentation",
-      "model": config.model.name,
-      "training_loss": config.loss.to_dict(),
-      "training_seed": config.seed,
-      "best_epoch": int(state.best_epoch),
       "num_parameters": sum(x.size for x in jax.tree.leaves(variables["params"])),
-      "variables_crc32": digests.checksum(variables),
     },
     name=f"{config.model.name}, {config.loss.name}",
     num_classes=len(dataset.class_names),

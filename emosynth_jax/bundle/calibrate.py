@@ -1,5 +1,6 @@
 """Temperature calibration of a trained run, on its validation split."""
 
+import contextlib
 import os
 import pathlib
 from typing import Any
@@ -140,11 +141,8 @@ def _read_calibrated(
 
   if not (workdir / "checkpoints" / "best").is_dir():
     return None
-  checkpoints = Checkpoints(workdir, keep=1, read_only=True)
-  try:
+  with contextlib.closing(Checkpoints(workdir, keep=1, read_only=True)) as checkpoints:
     restored = checkpoints.restore_variables("best")
-  finally:
-    checkpoints.close()
 
   variables = restored and {name: dict(x) for name, x in restored._asdict().items()}
   if variables:

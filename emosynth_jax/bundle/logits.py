@@ -1,6 +1,5 @@
 """Compiled evaluation logits of a network."""
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -36,14 +35,7 @@ def compile_logits(
     image_shape=bundle.image_shape,
     num_classes=len(bundle.class_names),
   )
-  program = jax.jit(
-    functools.partial(
-      eval_step.image_logits,
-      model=experiment.model,
-      evaluation_logits=experiment.evaluation_logits,
-      preprocess=experiment.preprocess,
-    )
-  )
+  program = jax.jit(eval_step.logits_of(experiment))
   variables = jax.tree.map(jnp.asarray, bundle.variables)
   input_scale = jnp.float32(bundle.input_scale)
 

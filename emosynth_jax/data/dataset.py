@@ -214,7 +214,7 @@ def load_splits(
     limit: maximum number of images per split, stratified by class; 0 means all.
     lazily: leaves the images on disk until they are accessed (see `LazyImages`), where
       each is a file or record of its own.
-    share: by which several processes read the labels, see `tfds_records.open_split`; of
+    share: by which several processes read the labels, see `tfds_records.read`; of
       effect where labels are read lazily.
     **options: keyword arguments of the data set's loader.
 
@@ -301,6 +301,21 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dat
     np.flatnonzero(~held), "train", f"{whole} less the held-out part"
   )
   return train, dataset.take(np.flatnonzero(held), "validation", f"held out of {whole}")
+
+
+def draw_rows(total: int, number: int, *, seed: int = 0) -> np.ndarray:
+  """Draws rows at random, the same ones for every run on the same data.
+
+  Args:
+    total: number of rows; many splits are sorted by class.
+    number: maximum number to draw; 0 for all.
+    seed: of the draw.
+
+  Returns:
+    int `(M,)`, in ascending order.
+  """
+  order = np.random.Generator(np.random.PCG64(seed)).permutation(total)
+  return np.sort(order[: number or total])
 
 
 def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:

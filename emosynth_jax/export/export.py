@@ -10,6 +10,7 @@ import numpy as np
 
 from emosynth_jax import bundle
 from emosynth_jax.data import run_data
+from emosynth_jax.data.dataset import draw_rows
 from emosynth_jax.export import int8, stablehlo, verify
 from emosynth_jax.export.onnx import writer as onnx_writer
 from emosynth_jax.utils import errors, files
@@ -142,8 +143,7 @@ def make(
   if is_quantized:
     images = datasets["train"].images
     # The same images for every export of a network on this data.
-    order = np.random.Generator(np.random.PCG64(0)).permutation(len(images))
-    chosen = images[np.sort(order[:num_calibration_images])]
+    chosen = images[draw_rows(len(images), num_calibration_images)]
 
   content = export_network(network, format, calibration_images=chosen)
   answer = verify.read_answer(content, format)

@@ -16,9 +16,7 @@ _KINDS = ["Conv", "Gemm"]
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 
 
-def quantize(
-  model: onnx.ModelProto, images: np.ndarray, *, input_name: str = "images"
-) -> onnx.ModelProto:
+def quantize(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
   """Quantizes the convolutions and matrix products of a model to int8.
 
   Kernels have one scale per output channel and use 7 of the 8 bits; the scale of a
@@ -28,7 +26,6 @@ def quantize(
   Args:
     model: in float32.
     images: uint8 `(M, H, W, C)`, of the training or validation split, never the test's.
-    input_name: of the images.
 
   Returns:
     The quantized model, with the properties of the original.
@@ -47,7 +44,7 @@ def quantize(
 
     def get_next(self):
       batch = next(self._batches, None)
-      return None if batch is None else {input_name: batch}
+      return None if batch is None else {model.graph.input[0].name: batch}
 
   prepared = onnx.ModelProto()
   prepared.CopyFrom(model)

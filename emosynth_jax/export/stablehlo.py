@@ -34,17 +34,11 @@ def build_function(
     image_shape=network.image_shape,
     num_classes=len(network.class_names),
   )
+  logits_of = eval_step.logits_of(experiment)
   variables = jax.tree.map(jnp.asarray, network.variables)
 
   def function(images):
-    logits = eval_step.image_logits(
-      variables,
-      jnp.float32(network.input_scale),
-      images,
-      model=experiment.model,
-      evaluation_logits=experiment.evaluation_logits,
-      preprocess=experiment.preprocess,
-    )
+    logits = logits_of(variables, jnp.float32(network.input_scale), images)
     # A separate function in the trace, so that the writers recognize it.
     return logits, jax.jit(jax.nn.softmax)(logits / network.temperature)
 

@@ -169,6 +169,13 @@ def _check_pairs(ours: np.ndarray, baseline: np.ndarray) -> None:
     )
 
 
+def describe_p_value(p_value: float) -> str:
+  """The p-value of `paired_difference` in words."""
+  if math.isnan(p_value):
+    return "no test: all differences are equal"
+  return f"p = {p_value:.2g}"
+
+
 def proportion_interval(
   successes: int, total: int, confidence: float = 0.95
 ) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from absl import logging
 
 from emosynth_jax.analysis.embeddings import embeddings, separation
 from emosynth_jax.analysis.gradcam import plot as gradcam_plot
+from emosynth_jax.data.dataset import draw_rows
 from emosynth_jax.report import charts, data_uri, predictions
 
 # Separation metrics in the order of the table: label and number format.
@@ -87,11 +88,9 @@ def images(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
 def embedding(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
   """The embedding's plot and metrics; "refused" if they cannot be computed."""
   dataset = answered.network.dataset
-  order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
-  rows = np.sort(order[:_MOST_MEASURED])
+  rows = draw_rows(len(dataset), _MOST_MEASURED)
   features, labels = answered.embeddings[rows], answered.labels[rows]
-  drawn = np.random.Generator(np.random.PCG64(1)).permutation(len(rows))
-  drawn = np.sort(drawn[: looks.num_embedded or len(rows)])
+  drawn = draw_rows(len(rows), looks.num_embedded, seed=1)
   logging.info("t-SNE of %s images.", f"{len(drawn):,}")
 
   try:

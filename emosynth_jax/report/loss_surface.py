@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emosynth_jax.report import data_uri
-from emosynth_jax.report.run_files import RunFiles
-from emosynth_jax.utils import files as file_utils
+from emosynth_jax.report.run_files import RunFiles, other_network
 from emosynth_jax.utils.json_files import read_json
 
 # The plots of each record, by title.
@@ -111,31 +110,11 @@ def _other(
   run: RunFiles, name: str, settings: Mapping[str, Any], variables_crc32: int | None
 ) -> str:
   """Describes the network of a record, if it is not the reported one."""
-  report, config = run.report, run.report["config"]
-  if settings["best_epoch"] != report["best_epoch"]:
-    return (
-      f"of epoch {settings['best_epoch']}, the report of epoch {report['best_epoch']}"
-    )
-
-  for key, found, expected in (
-    ("seed", settings["training_seed"], report["seed"]),
-    ("network", settings["model"], config["model"]["name"]),
-    ("loss", settings["training_loss"], file_utils.to_jsonable(config["loss"])),
-  ):
-    if found != expected:
-      return f"of another run, with {key} {_short(found)} instead of {_short(expected)}"
-
-  known = settings.get("variables_crc32")
-  if variables_crc32 is not None and known not in (None, variables_crc32):
-    return "of other parameters than the best checkpoint's"
+  if reason := other_network(run, settings, variables_crc32):
+    return reason
   if name == "loss_landscape" and settings.get("dimensions", 2) != 2:
     return "of a line; the plots of a plane in this folder may be of another network"
-
   return ""
-
-
-def _short(value: Any) -> str:
-  return value["name"] if isinstance(value, dict) and "name" in value else str(value)
 
 
 def _note(settings: Mapping[str, Any]) -> str:

@@ -64,16 +64,17 @@ def write_page(given: Any) -> pathlib.Path:
 
 def _pair(runs: list[run_files.RunFiles], given: Any) -> dict[str, Any]:
   """The second run's network against the first's, image by image."""
-  baseline, ours = (
-    predictions.compute_answers(
-      run.workdir,
-      run.reported_split,
-      data_dir=given.data_dir,
-      batch_size=given.batch_size,
-    )
-    for run in runs
-  )
+  baseline, ours = (_answers(run, given) for run in runs)
   return paired_images.compare(ours, baseline)
+
+
+def _answers(run: run_files.RunFiles, given: Any) -> predictions.Answers:
+  return predictions.compute_answers(
+    run.workdir,
+    run.reported_split,
+    data_dir=given.data_dir,
+    batch_size=given.batch_size,
+  )
 
 
 def _refuse_idle_flags(given: Any, number: int) -> None:
@@ -95,15 +96,6 @@ def _page_of_one(run: Any, given: Any) -> str:
   elif (run.workdir / "audit.json").exists():
     audit = run_files.read_audit(run.workdir, run)
 
-  answered = None
-  if given.images:
-    answered = predictions.compute_answers(
-      run.workdir,
-      run.reported_split,
-      data_dir=given.data_dir,
-      batch_size=given.batch_size,
-    )
-
   looks = examples.Looks(
     num_mistakes=given.mistakes,
     num_embedded=given.embedded,
@@ -113,7 +105,7 @@ def _page_of_one(run: Any, given: Any) -> str:
   return run_page.build(
     run,
     audit=audit,
-    answered=answered,
+    answered=_answers(run, given) if given.images else None,
     looks=looks,
     made_by=provenance.provenance(),
   )

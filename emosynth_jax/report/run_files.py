@@ -57,6 +57,46 @@ class RunFiles(NamedTuple):
     return metric_writer.missing_epochs(self.records, self.report["epochs_trained"])
 
 
+def other_network(
+  run: RunFiles, record: Mapping[str, Any], variables_crc32: int | None
+) -> str:
+  """Describes the network of an analysis's record, if it is not the reported one.
+
+  Args:
+    run: the run.
+    record: with "best_epoch". Earlier versions wrote no seed, network, loss or
+      checksum.
+    variables_crc32: `digests.checksum` of the best checkpoint's variables, if the
+      network was loaded.
+
+  Returns:
+    The end of a sentence; "" for the reported network.
+  """
+  report, config = run.report, run.report["config"]
+  epoch, reported = record["best_epoch"], report["best_epoch"]
+  if epoch != reported:
+    return f"of epoch {epoch}, the report of epoch {reported}"
+
+  for name, key, expected in (
+    ("seed", "training_seed", report["seed"]),
+    ("network", "model", config["model"]["name"]),
+    ("loss", "training_loss", files.to_jsonable(config["loss"])),
+  ):
+    found = record.get(key, expected)
+    if found != expected:
+      own, other = _short(expected), _short(found)
+      return f"of another run, with {name} {other} instead of {own}"
+
+  known = record.get("variables_crc32")
+  if variables_crc32 is not None and known not in (None, variables_crc32):
+    return "of other parameters than the best checkpoint's"
+  return ""
+
+
+def _short(value: Any) -> str:
+  return value["name"] if isinstance(value, dict) and "name" in value else str(value)
+
+
 def read_run(workdir: str | os.PathLike) -> RunFiles:
   """Reads the files of an evaluated run.
 

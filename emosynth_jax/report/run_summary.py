@@ -1,5 +1,6 @@
 """Context of a result: protocol, provenance, caveats, omissions."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from emosynth_jax.report import loss_surface
 from emosynth_jax.report.run_files import RunFiles
 from emosynth_jax.training import epoch
 from emosynth_jax.utils import progress
+from emosynth_jax.workdir import provenance
 
 ONE_SEED = "One seed: the variation over seeds is unknown."
 _NOT_RECORDED = "not recorded"
@@ -92,10 +94,7 @@ def protocol(run: RunFiles) -> list[tuple[str, str]]:
 def origin(run: RunFiles) -> list[tuple[str, Any]]:
   """Provenance of training and evaluation: label and value, or values."""
   trained, evaluated = run.report["trained_by"], run.report["evaluated_by"]
-
-  def each(key):
-    return list(dict.fromkeys(str(line[key]) for line in trained))
-
+  each = functools.partial(provenance.each_once, trained)
   time = _NOT_RECORDED
   if run.seconds is not None:
     time = f"{progress.clock(run.seconds)} for {len(run.records)} epochs (wall clock)"

@@ -7,7 +7,7 @@ The sanity check is of `emosynth_jax.analysis.gradcam --sanity_check`, the delet
 from collections.abc import Mapping
 from typing import Any
 
-from emosynth_jax.report.run_files import RunFiles
+from emosynth_jax.report.run_files import RunFiles, other_network
 from emosynth_jax.utils.json_files import read_json
 
 SANITY_FILE, DELETION_FILE = "gradcam.json", "deletion.json"
@@ -39,7 +39,7 @@ def map_checks(run: RunFiles, variables_crc32: int | None = None) -> dict[str, A
       continue
     record = read_json(path)
     try:
-      if reason := _other(run, record, variables_crc32):
+      if reason := other_network(run, record, variables_crc32):
         found["left_out"].append(f"{file} is {reason}: skipped.")
       else:
         found[name] = table(record)
@@ -49,26 +49,6 @@ def map_checks(run: RunFiles, variables_crc32: int | None = None) -> dict[str, A
       ) from error
 
   return found
-
-
-def _other(
-  run: RunFiles, record: Mapping[str, Any], variables_crc32: int | None
-) -> str:
-  """Describes the network of a record, if it is not the reported one."""
-  epoch, reported = record["best_epoch"], run.report["best_epoch"]
-  if epoch != reported:
-    return f"of epoch {epoch}, the report of epoch {reported}"
-
-  # Earlier versions wrote neither seed nor checksum.
-  seed = record.get("training_seed", run.report["seed"])
-  if seed != run.report["seed"]:
-    return f"of another run, with seed {seed} instead of {run.report['seed']}"
-
-  known = record.get("variables_crc32")
-  if variables_crc32 is not None and known not in (None, variables_crc32):
-    return "of other parameters than the best checkpoint's"
-
-  return ""
 
 
 def _sanity(record: Mapping[str, Any]) -> dict[str, Any] | None:

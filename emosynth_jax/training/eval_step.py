@@ -55,6 +55,16 @@ def image_logits(
   return evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
 
 
+def logits_of(experiment: build.Experiment) -> Callable[..., Array]:
+  """`image_logits` of a run's network, of `(variables, input_scale, images)`."""
+  return functools.partial(
+    image_logits,
+    model=experiment.model,
+    evaluation_logits=experiment.evaluation_logits,
+    preprocess=experiment.preprocess,
+  )
+
+
 def evaluate_batch(
   variables: Any,
   input_scale: Array,
@@ -334,13 +344,7 @@ def _logits_program(
     placement: the state's devices.
     is_split: whether the images are split over them.
   """
-  logits = functools.partial(
-    image_logits,
-    model=experiment.model,
-    evaluation_logits=experiment.evaluation_logits,
-    preprocess=experiment.preprocess,
-  )
   return jax.jit(
-    on_mesh(placement if is_split else None, logits),
+    on_mesh(placement if is_split else None, logits_of(experiment)),
     out_shardings=None if placement is None else placement.replicate,
   )

@@ -1,5 +1,6 @@
 """Fine-tuning: initialization from another run's best checkpoint or from a file."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -67,11 +68,8 @@ def init_from(
   fingerprints.warn_of_other_form(
     fingerprints.form_counts(old_data).get("train"), pixel_forms, "fine-tuned on"
   )
-  checkpoints = Checkpoints(workdir, keep=1, read_only=True)
-  try:
+  with contextlib.closing(Checkpoints(workdir, keep=1, read_only=True)) as checkpoints:
     variables = checkpoints.restore_variables("best")
-  finally:
-    checkpoints.close()
 
   if variables is None:
     raise FileNotFoundError(

@@ -1,5 +1,6 @@
 """Loads a trained run: network, best checkpoint and data."""
 
+import contextlib
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.training import build, run_header
 from emosynth_jax.training.finite import check_finite
 from emosynth_jax.training.state import TrainState
-from emosynth_jax.workdir import own_parts
+from emosynth_jax.workdir import digests, own_parts
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
 from emosynth_jax.workdir.metric_writer import digest_of
@@ -72,10 +73,8 @@ def load_best(
     num_classes=len(first.class_names),
   )
   checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, read_only=True)
-  try:
+  with contextlib.closing(checkpoints):
     state = checkpoints.restore("best", build.state_shapes(experiment))
-  finally:
-    checkpoints.close()
 
   if state is None:
     raise FileNotFoundError(
@@ -108,15 +107,13 @@ def count_epochs(
   if not (workdir / "checkpoints" / "last").is_dir():
     return known
 
-  checkpoints = Checkpoints(workdir, keep=1, read_only=True)
-  try:
-    if checkpoints.newest_records() == digest_of(workdir / "metrics.jsonl"):
+  with contextlib.closing(Checkpoints(workdir, keep=1, read_only=True)) as checkpoints:
+    try:
+      if checkpoints.newest_records() == digest_of(workdir / "metrics.jsonl"):
+        return known
+      last = checkpoints.restore("last", build.state_shapes(best.experiment))
+    except CheckpointError:
       return known
-    last = checkpoints.restore("last", build.state_shapes(best.experiment))
-  except CheckpointError:
-    return known
-  finally:
-    checkpoints.close()
   return known if last is None else max(known, int(last.epoch))
 
 
@@ -127,6 +124,18 @@ class Network(NamedTuple):
   experiment: Any
   state: Any
   dataset: Dataset
+
+  def facts(self) -> dict[str, Any]:
+    """What an analysis's record says of the network and its data."""
+    return {
+      "data_set": self.config.data.name,
+      "official_split": self.dataset.official_split,
+      "model": self.config.model.name,
+      "training_loss": self.config.loss.to_dict(),
+      "training_seed": self.config.seed,
+      "best_epoch": int(self.state.best_epoch),
+      "variables_crc32": digests.checksum(self.state.evaluation_variables),
+    }
 
 
 def load_network(

@@ -1,5 +1,6 @@
 """The first lines of a training: what is trained, on what and where."""
 
+import os
 import pathlib
 from collections.abc import Mapping
 

@@ -10,7 +10,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,6 +29,11 @@ _PACKAGES = (
   "pillow",
   "tensorflow-datasets",
 )
+
+
+def each_once(records: Iterable[Mapping[str, Any]], key: str) -> list[str]:
+  """The distinct values of a field of several `provenance`, in their order."""
+  return list(dict.fromkeys(str(record[key]) for record in records))
 
 
 def provenance(devices: Sequence[Any] | None = None) -> dict[str, Any]:

@@ -310,8 +310,7 @@ def _comparison_lines(comparison, others):
       text = f"{name}, {label}: {_number(label, difference['mean'], sign='+')}"
       if difference["low"] is not None:
         low, high = (_number(label, difference[k], sign="+") for k in ("low", "high"))
-        p = difference["p_value"]
-        test = "no test: all differences are equal" if p != p else f"p = {p:.2g}"
+        test = statistics.describe_p_value(difference["p_value"])
         text += f", 95 % interval {low} to {high}, {test}"
       lines.append(text)
 

@@ -2,7 +2,7 @@
 
 Both show what metrics.jsonl and timing.jsonl hold, which stay the record of the run. A
 run that has records already, because it was resumed or trained without tracking
-before, is continued, or begun with those records.
+before, is continued, or started with those records.
 """
 
 import contextlib

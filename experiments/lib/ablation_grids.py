@@ -4,7 +4,7 @@ import ast
 import hashlib
 import inspect
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from emosynth_jax import losses
@@ -159,13 +159,7 @@ def absolute(name: str) -> str:
   Args:
     name: as "file.py:function", also a part of "margin+loss".
   """
-  parts = []
-  for part in name.split("+"):
-    if own_code.is_own(part):
-      path, attribute = own_code.parse_name(part)
-      part = f"{path}:{attribute}"
-    parts.append(part)
-  return "+".join(parts)
+  return _rename_own(name, lambda path, attribute: f"{path}:{attribute}")
 
 
 def describe(setting: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,13 +179,17 @@ def describe_name(name: Any) -> Any:
   """
   if not own_code.is_own(name):
     return name
-  parts = []
-  for part in name.split("+"):
-    if own_code.is_own(part):
-      path, attribute = own_code.parse_name(part)
-      part = f"{path.name}:{attribute}@{hash_of(path)}"
-    parts.append(part)
-  return "+".join(parts)
+  return _rename_own(
+    name, lambda path, attribute: f"{path.name}:{attribute}@{hash_of(path)}"
+  )
+
+
+def _rename_own(name: str, rename: Callable[[pathlib.Path, str], str]) -> str:
+  """Renames own code by its file and function; other parts of a name stay."""
+  return "+".join(
+    rename(*own_code.parse_name(part)) if own_code.is_own(part) else part
+    for part in name.split("+")
+  )
 
 
 def hash_of(path: pathlib.Path) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from emosynth_jax.metrics import statistics
 from emosynth_jax.utils import plotting, text_table
-from emosynth_jax.workdir import metric_writer
+from emosynth_jax.workdir import metric_writer, provenance
 from experiments.lib.comparison_rows import MEASURES, Row, run_folder
 
 
@@ -138,10 +138,6 @@ def protocol(
   """Provenance of a table's runs, as label to value."""
   everything = [report for own in reports.values() for report in own]
   trained = [record for report in everything for record in report["trained_by"]]
-
-  def each_once(key: str) -> str:
-    return ", ".join(dict.fromkeys(str(record[key]) for record in trained)) or "not run"
-
   reported = [
     f"{report['data_set']}: {list(report['official_splits'].values())[-1]}, after "
     f"{report['epochs_trained']} epochs"
@@ -151,7 +147,8 @@ def protocol(
     "scale": scale,
     "split": "; ".join(dict.fromkeys(reported)) or "not run",
     "seeds": ", ".join(map(str, range(seeds))),
-    "hardware": each_once("hardware"),
-    "command": each_once("command"),
-    "commit": each_once("commit"),
+    **{
+      key: ", ".join(provenance.each_once(trained, key)) or "not run"
+      for key in ("hardware", "command", "commit")
+    },
   }

@@ -181,8 +181,7 @@ def _paired_lines(runs) -> list[str]:
         f"{text}, one pair: no interval; the difference may be due to chance"
       )
       continue
-    p = difference["p_value"]
-    test = "no test: all differences are equal" if p != p else f"p = {p:.2g}"
+    test = statistics.describe_p_value(difference["p_value"])
     low, high = difference["low"], difference["high"]
     lines.append(
       f"{text}, 95 % interval {low:+.2f} to {high:+.2f}, {test} ({len(pairs)} pairs)"

@@ -123,14 +123,15 @@ def describe_runs(workdirs: Sequence[str]) -> list[str]:
     epochs = records[-1]["epoch"]
     trained = run_record.read_provenance(workdir)
 
-    def each_once(key, trained=trained):
-      return ", ".join(dict.fromkeys(str(t[key]) for t in trained)) or "unknown"
-
+    made = {
+      key: ", ".join(provenance.each_once(trained, key)) or "unknown"
+      for key in ("command", "commit", "hardware")
+    }
     lines.append(
       f"{workdir.name}: {config['data']['name']}, {config['model']['name']}, "
       f"{config['loss']['name']}, seed {config['seed']}, {epochs} epochs\n"
-      f"  trained by: {each_once('command')}\n"
-      f"  commit: {each_once('commit')}; hardware: {each_once('hardware')}"
+      f"  trained by: {made['command']}\n"
+      f"  commit: {made['commit']}; hardware: {made['hardware']}"
     )
   return lines
 

@@ -10,6 +10,7 @@ from emosynth_jax.report import run_files
 from emosynth_jax.utils import text_table
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import report_fields, seed_summary
+from experiments.lib import comparison_report
 from experiments.lib.literature import Claim
 
 RULES = """\
@@ -138,8 +139,7 @@ def _mean(values: Sequence[float]) -> float:
 def _cell(values: Sequence[float]) -> str:
   if not values:
     return "not run"
-  mean, std = statistics.mean_and_deviation(values)
-  return f"{mean:.2f}" if len(values) == 1 else f"{mean:.2f} ± {std:.2f}"
+  return comparison_report.mean_text(statistics.mean_and_deviation(values))
 
 
 def format_page(

@@ -21,7 +21,7 @@ from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
 from emosynth_jax.analysis.loss_landscape import surface
 from emosynth_jax.config import defaults
 from emosynth_jax.config.stored import read_config
-from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.parallel import batched_map
 from emosynth_jax.training.restore import load_network
 from emosynth_jax.workdir import record as run_record
@@ -54,13 +54,11 @@ def _write_run(workdir, *, seed, loss="cross_entropy", data_seed=0):
 
 
 @pytest.fixture(scope="module")
-def workdirs(tmp_path_factory):
+def workdirs(tmp_path_factory, tiny_networks):
   folders = [tmp_path_factory.mktemp(name) for name in ("ce", "mam", "other")]
-  with pytest.MonkeyPatch.context() as patch:
-    tiny_workdir.install(patch)
-    _write_run(folders[0], seed=0)
-    _write_run(folders[1], seed=1, loss="mam_softmax")
-    _write_run(folders[2], seed=1, data_seed=1)
+  _write_run(folders[0], seed=0)
+  _write_run(folders[1], seed=1, loss="mam_softmax")
+  _write_run(folders[2], seed=1, data_seed=1)
   return [str(folder) for folder in folders]
 
 
@@ -123,13 +121,8 @@ def test_images_are_drawn_once_and_alike(workdirs):
   ],
 )
 def test_fewer_images_than_a_batch_are_left_over(total, batch, shape):
-  dataset = Dataset(
-    images=np.zeros((total, 1, 1, 1), np.uint8),
-    labels=np.arange(total, dtype=np.int32),
-    class_names=tuple(map(str, range(total))),
-    split="train",
-    sources=("",) * total,
-  )
+  names = tuple(map(str, range(total)))
+  dataset = from_arrays(np.zeros((total, 1, 1), np.uint8), np.arange(total), names)
   _, labels = trained_run.choose_images(dataset, total, batch)
   assert labels.shape == shape
   assert len(np.unique(labels)) == labels.size > total - batch

@@ -5,11 +5,9 @@ import dataclasses
 import itertools
 import json
 import os
-import pathlib
-import subprocess
-import sys
 import zipfile
 
+import commands
 import cv2
 import numpy as np
 import pytest
@@ -20,7 +18,6 @@ from emosynth_jax.data import duplicates
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import unreadable
 
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
 _CLASS_NAMES = ("fear", "happy", "sad")
 
 
@@ -297,11 +294,9 @@ def folder(tmp_path_factory):
 
 
 def _run(folder, workdir, *further):
-  command = [
-    sys.executable,
-    "-m",
-    "emosynth_jax.audit",
-    f"--config={_ROOT}/configs/synthetic_faces.py",
+  root = str(commands.ROOT)
+  return commands.run(
+    *("-m", "emosynth_jax.audit", f"--config={root}/configs/synthetic_faces.py"),
     "--config.data.name=image_folder",
     f"--config.data.data_dir={folder}",
     "--config.data.options.image_size=32",
@@ -309,10 +304,8 @@ def _run(folder, workdir, *further):
     "--config.data.drop_duplicates=True",
     f"--workdir={workdir}",
     *further,
-  ]
-  environment = os.environ | {"PYTHONPATH": os.fspath(_ROOT), "JAX_PLATFORMS": "cpu"}
-  return subprocess.run(
-    command, cwd=workdir.parent, env=environment, capture_output=True, text=True
+    cwd=workdir.parent,
+    env=os.environ | {"PYTHONPATH": root, "JAX_PLATFORMS": "cpu"},
   )
 
 

@@ -1,10 +1,9 @@
 """The candidates answer alike, and the command says what it can't do."""
 
-import pathlib
-import subprocess
 import sys
 import types
 
+import commands
 import numpy as np
 import pytest
 import tiny_network
@@ -16,8 +15,8 @@ from emosynth_jax.utils import cli
 
 
 @pytest.fixture
-def source(tmp_path, monkeypatch):
-  return tiny_predictor.write_bundle(tmp_path / "tiny.safetensors", monkeypatch)
+def source(tmp_path, tiny_networks):
+  return tiny_predictor.write_bundle(tmp_path / "tiny.safetensors")
 
 
 def _main(monkeypatch, arguments=(), **changes):
@@ -73,10 +72,7 @@ def test_a_process_has_the_cores_that_were_asked_for():
     "import os; from benchmarks import latency_runtimes as r; r.hold_cores(1); "
     "print(len(os.sched_getaffinity(0)), r.all_cores())"
   )
-  root = pathlib.Path(latency.__file__).parents[1]
-  done = subprocess.run(
-    [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
-  )
+  done = commands.run("-c", code, check=True)
   assert done.stdout.split() == ["1", "1"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from benchmarks import other_packages, package_answers
-from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.data.datasets import fer2013
 from emosynth_jax.utils import cli
 
@@ -83,13 +83,8 @@ def _faces(data_dir, split):
   """Of class k all pixels are k."""
   assert split == "test"
   labels = np.arange(40, dtype=np.int32) % 6
-  return Dataset(
-    images=np.broadcast_to(labels[:, None, None, None], (40, 48, 48, 1)).astype("u1"),
-    labels=labels,
-    class_names=fer2013.CLASS_NAMES,
-    split=split,
-    sources=("",) * 40,
-  )
+  images = np.broadcast_to(labels[:, None, None], (40, 48, 48)).astype("u1")
+  return from_arrays(images, labels, fer2013.CLASS_NAMES, split=split)
 
 
 def _main(monkeypatch, arguments=(), **changes):

@@ -1,9 +1,6 @@
 """The benchmark commands: what they say, refuse and compute; nothing is timed."""
 
-import pathlib
-import subprocess
-import sys
-
+import commands
 import numpy as np
 import pytest
 from absl import flags
@@ -11,17 +8,9 @@ from absl import flags
 from benchmarks import accelerator, accelerator_runs, cases, measure, throughput
 from emosynth_jax.workdir.metric_writer import MetricWriter
 
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
-
 
 def _run(module, *arguments):
-  return subprocess.run(
-    [sys.executable, "-m", f"benchmarks.{module}", *arguments],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  return commands.run("-m", f"benchmarks.{module}", *arguments)
 
 
 def test_no_import_defines_a_flag():

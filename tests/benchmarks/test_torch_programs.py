@@ -1,9 +1,8 @@
 """PyTorch's half without JAX, and its program in bfloat16; nothing is timed."""
 
 import os
-import subprocess
-import sys
 
+import commands
 import numpy as np
 import pytest
 import seeded_weights
@@ -58,10 +57,10 @@ def _state():
 
 def test_the_process_of_pytorch_imports_no_jax(tmp_path, tiny_weights):
   torch_cases.write_start(tmp_path / "program.pt", CASE)
-  command = [sys.executable, "-X", "importtime", "-m", "benchmarks.start"]
-  command += ["--framework=torch_eager", f"--program={tmp_path / 'program.pt'}"]
-  done = subprocess.run(
-    command, capture_output=True, text=True, check=True, cwd=_root()
+  done = commands.run(
+    *("-X", "importtime", "-m", "benchmarks.start", "--framework=torch_eager"),
+    f"--program={tmp_path / 'program.pt'}",
+    check=True,
   )
   # Python's own list of what was imported.
   imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
@@ -73,21 +72,11 @@ def test_the_process_of_pytorch_imports_no_jax(tmp_path, tiny_weights):
   assert int(memory) > 50
 
 
-def _root():
-  return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux's")
 def test_memory_is_not_that_of_the_parent():
   held = bytearray(b"x" * (1 << 30))
   code = "from benchmarks import start; print(start.memory_peak())"
-  found = subprocess.run(
-    [sys.executable, "-c", code],
-    capture_output=True,
-    text=True,
-    check=True,
-    cwd=_root(),
-  )
+  found = commands.run("-c", code, check=True)
   assert int(found.stdout) < len(held) >> 21
   assert start.memory_peak() >= 1024
 

@@ -5,7 +5,7 @@ import pytest
 
 from emosynth_jax.config import defaults
 from emosynth_jax.data import image_values, run_data
-from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.utils import npz
 
 _ROWS = 12
@@ -13,13 +13,8 @@ _ROWS = 12
 
 @pytest.fixture
 def dataset():
-  return Dataset(
-    images=np.arange(_ROWS * 4, dtype=np.uint8).reshape(_ROWS, 2, 2, 1),
-    labels=(np.arange(_ROWS) % 3).astype(np.int32),
-    class_names=("a", "b", "c"),
-    split="train",
-    sources=tuple(f"image{row}" for row in range(_ROWS)),
-  )
+  images = np.arange(_ROWS * 4, dtype=np.uint8).reshape(_ROWS, 2, 2)
+  return from_arrays(images, np.arange(_ROWS) % 3, ("a", "b", "c"))
 
 
 @pytest.fixture
@@ -52,8 +47,11 @@ def test_each_fold_leaves_out_its_images(dataset, path):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"sources": np.array(["x"] * _ROWS)}, "lacks 12 of the 12 .* image0"),
-    ({"labels": np.zeros(_ROWS, np.int32)}, "another label for 8 of the 12 .* image1"),
+    ({"sources": np.array(["x"] * _ROWS)}, "lacks 12 of the 12 .* train.0."),
+    (
+      {"labels": np.zeros(_ROWS, np.int32)},
+      "another label for 8 of the 12 .* train.1.",
+    ),
     ({"class_names": np.array(["a", "b", "z"])}, "of the classes a, b, z"),
     ({"soft_labels": np.ones((_ROWS, 3))}, "that sum to 1"),
     ({"soft_labels": np.full((_ROWS, 3), np.nan)}, "that sum to 1"),

@@ -5,7 +5,7 @@ import pytest
 
 from emosynth_jax.config import defaults
 from emosynth_jax.data import fingerprints, run_data
-from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.data.label_noise import add_label_noise, describe, transition_matrix
 
 _NAMES = ("a", "b", "c", "d")
@@ -15,13 +15,7 @@ _COUNTS = (100, 40, 10, 3)
 @pytest.fixture(scope="module")
 def dataset():
   labels = np.random.default_rng(0).permutation(np.repeat(np.arange(4), _COUNTS))
-  return Dataset(
-    images=np.zeros((len(labels), 2, 2, 1), np.uint8),
-    labels=labels.astype(np.int32),
-    class_names=_NAMES,
-    split="train",
-    sources=tuple(map(str, range(len(labels)))),
-  )
+  return from_arrays(np.zeros((len(labels), 2, 2), np.uint8), labels, _NAMES)
 
 
 def _confusion(noisy):

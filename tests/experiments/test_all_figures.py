@@ -9,11 +9,10 @@ import subprocess
 import sys
 import types
 
+import commands
 import html_rules
 import pytest
-import tiny_network
 
-from emosynth_jax import models
 from emosynth_jax import train_loop as train_run
 from emosynth_jax.metrics import plots
 from emosynth_jax.training import epoch
@@ -24,14 +23,12 @@ from experiments.lib import comparison_rows, figures_page, thesis_figures
 from experiments.lib.comparison_rows import Row
 from experiments.lib.thesis_figures import Figure
 
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
 _FACES = Row("tiny", "synthetic_faces")
 
 
 @pytest.fixture
-def tiny(monkeypatch):
+def tiny(tiny_networks, monkeypatch):
   """Synthetic faces with a network that compiles fast, and one epoch."""
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
   for name in ("plot_curves", "plot_confusion_matrix", "plot_reliability"):
     monkeypatch.setattr(plots, name, lambda *_, **__: None)
   module = importlib.import_module("configs.synthetic_faces")
@@ -187,15 +184,9 @@ def test_pictures_that_are_gone_are_told(tmp_path):
 
 
 def test_the_command_says_what_is_not_run_and_why(tmp_path):
-  done = subprocess.run(
-    [
-      *(sys.executable, "-m", "experiments.all_figures", "--scale=small"),
-      *("--only=5.4,4.2", f"--data_dir={tmp_path}", f"--workdir={tmp_path / 'runs'}"),
-    ],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
+  done = commands.run(
+    *("-m", "experiments.all_figures", "--scale=small", "--only=5.4,4.2"),
+    *(f"--data_dir={tmp_path}", f"--workdir={tmp_path / 'runs'}"),
   )
   assert done.returncode == 0, done.stderr
   lines = done.stdout.splitlines()
@@ -214,9 +205,7 @@ def test_the_command_ends_with_1_where_a_figure_failed():
     "command.make_all = lambda given: records;"
     "cli.run(command.define_flags, command.report)"
   )
-  done = subprocess.run(
-    [sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=False
-  )
+  done = commands.run("-c", code)
   assert done.returncode == 1
   assert done.stdout == "figure 3.5: drawn: a.png\nfigure 5.8: failed: no memory\n"
   assert done.stderr.splitlines()[-1] == "error: 1 failed: figure 5.8"
@@ -232,7 +221,7 @@ def test_a_picture_that_is_drawn_ends_with_the_command(tmp_path):
   )
   command = [sys.executable, "-c", code, drawing, str(tmp_path)]
   with subprocess.Popen(
-    command, cwd=_ROOT, stdout=subprocess.PIPE, text=True
+    command, cwd=commands.ROOT, stdout=subprocess.PIPE, text=True
   ) as process:
     assert process.stdout is not None
     child = int(process.stdout.readline())

@@ -1,15 +1,13 @@
 """Experiments as modules: none may define a flag until it is the command that runs."""
 
 import importlib
-import pathlib
-import subprocess
-import sys
 
+import commands
 import pytest
 from absl import flags
 
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
-_MODULES = sorted(path.stem for path in (_ROOT / "experiments").glob("[a-z]*.py"))
+_FOLDER = commands.ROOT / "experiments"
+_MODULES = sorted(path.stem for path in _FOLDER.glob("[a-z]*.py"))
 # One of each kind: of networks, of faces, without a training, and the ablation.
 _COMMANDS = ["table_3_3", "table_5_1", "table_3_2", "margin_ablation"]
 
@@ -24,13 +22,7 @@ def test_no_import_defines_a_flag():
 
 @pytest.mark.parametrize("name", _COMMANDS)
 def test_help_names_the_commands_own_flags(name):
-  done = subprocess.run(
-    [sys.executable, "-m", f"experiments.{name}", "--help"],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = commands.run("-m", f"experiments.{name}", "--help")
   assert "--workdir" in done.stdout, done.stderr
   if name != "table_3_2":
     assert "--data_dir" in done.stdout

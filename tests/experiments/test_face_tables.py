@@ -7,10 +7,9 @@ import json
 import numpy as np
 import pytest
 import scipy.stats
-import tiny_network
 from PIL import Image
 
-from emosynth_jax import models, train_loop
+from emosynth_jax import train_loop
 from emosynth_jax.metrics import plots
 from emosynth_jax.utils import files
 from experiments.lib import (
@@ -26,10 +25,9 @@ _CE, _MAM = face_report.LOSSES
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tiny():
+def tiny(tiny_networks):
   """The configs with a network that compiles in no time, one epoch, no pictures."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
     for name in ("plot_curves", "plot_confusion_matrix", "plot_reliability"):
       patch.setattr(plots, name, lambda *_, **__: None)
     for name in ("fer2013", "raf_db", "ck_plus"):

@@ -2,22 +2,13 @@
 
 import json
 import pathlib
-import subprocess
 import sys
 
+import commands
 import pytest
 
 from experiments import figure as command
 from experiments.lib import figure_commands, thesis_figures
-
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def _run(*arguments):
-  return subprocess.run(
-    [sys.executable, *arguments], cwd=_ROOT, capture_output=True, text=True, check=False
-  )
-
 
 # Parses command lines, in a process that has no other command's flags: the values of
 # those that each figure defines, as the line gives them and by default.
@@ -49,7 +40,7 @@ def test_every_figure_takes_its_command():
     figure_commands.command_of(figure, own, scale, pathlib.Path("out"), "there")
     for figure, scale, own in figures
   ]
-  done = _run("-c", _PARSE, json.dumps(lines))
+  done = commands.run("-c", _PARSE, json.dumps(lines))
   assert done.returncode == 0, done.stderr
 
   for (figure, _, own), (values, defaults) in zip(
@@ -118,7 +109,7 @@ def test_every_figure_is_listed_and_has_help(monkeypatch, capsys):
   ],
 )
 def test_help_lists_flags_that_are_defined_elsewhere(number, listed, note):
-  done = _run("-m", "experiments.figure", number, "--help")
+  done = commands.run("-m", "experiments.figure", number, "--help")
   text, _, listing = done.stdout.partition("flags:")
   assert note in " ".join(text.split()), done.stderr
   for flag in ("--workdir", "--output", listed):

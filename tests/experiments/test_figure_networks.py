@@ -16,10 +16,11 @@ from plane_flags import plane_flags
 from emosynth_jax.analysis.curvature import eigenvalues
 from emosynth_jax.analysis.gradcam import grad_cam
 from emosynth_jax.analysis.gradcam import plot as gradcam_plot
+from emosynth_jax.analysis.gradcam import run as gradcam_run
 from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
 from emosynth_jax.analysis.loss_landscape import surface
 from emosynth_jax.config import defaults
-from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.training import build
 from emosynth_jax.utils import files, plotting
 from experiments import figure
@@ -33,13 +34,8 @@ def _dataset(split="train"):
   images, labels = tiny_network.random_images(_TOTAL, seed=3)
   # Of different brightness, which is what a mean over the pixels sees.
   shades = np.random.default_rng(3).random((_TOTAL, 1, 1, 1))
-  return Dataset(
-    images=(np.asarray(images) * shades).astype(np.uint8),
-    labels=np.asarray(labels, np.int32),
-    class_names=_CLASSES,
-    split=split,
-    sources=("",) * _TOTAL,
-  )
+  shaded = (np.asarray(images) * shades).astype(np.uint8)
+  return from_arrays(shaded, labels, _CLASSES, split=split)
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +86,7 @@ def test_saliency_shows_images_and_maps_of_the_split(tmp_path, drawn, monkeypatc
   state = _write_run(tmp_path / "run", "tiny_maps", seed=2)
   # Several calls, and a last one that is not full.
   monkeypatch.setattr(figures_of_networks, "_BATCH_SIZE", 4)
-  monkeypatch.setattr(figures_of_networks, "_BATCHES_A_CALL", 2)
+  monkeypatch.setattr(gradcam_run, "_BATCHES_A_CALL", 2)
   given = types.SimpleNamespace(
     workdir=[str(tmp_path / "run")], split="test", images=0, data_dir=None
   )

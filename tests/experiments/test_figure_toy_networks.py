@@ -3,19 +3,14 @@
 import numpy as np
 import pytest
 
-from emosynth_jax import data
+from emosynth_jax.data.dataset import from_arrays
 from experiments.lib import figures_of_toy_networks, toy_embeddings
 
 
 def _digits(total):
   rng = np.random.default_rng(0)
-  return data.Dataset(
-    images=rng.integers(0, 256, (total, 32, 32, 1)).astype(np.uint8),
-    labels=(np.arange(total) % 3).astype(np.int32),
-    class_names=("0", "1", "2"),
-    split="train",
-    sources=("",) * total,
-  )
+  images = rng.integers(0, 256, (total, 32, 32)).astype(np.uint8)
+  return from_arrays(images, np.arange(total) % 3, ("0", "1", "2"))
 
 
 def test_a_toy_network_is_judged_by_what_its_loss_leaves_without_the_margin():

@@ -92,7 +92,7 @@ def test_tables_are_scikit_learns():
 
 
 @pytest.fixture
-def source(tmp_path, monkeypatch):
+def source(tmp_path, monkeypatch, tiny_networks):
   """A bundle, and data of which test's first ten images are training images."""
 
   def load(config, splits, **rest):
@@ -113,7 +113,7 @@ def source(tmp_path, monkeypatch):
     return datasets
 
   monkeypatch.setattr(run_data, "load_data", load)
-  return tiny_predictor.write_bundle(tmp_path / "tiny.safetensors", monkeypatch)
+  return tiny_predictor.write_bundle(tmp_path / "tiny.safetensors")
 
 
 def _main(monkeypatch, source, arguments=(), **changes):

@@ -10,7 +10,7 @@ import pytest
 import tiny_network
 
 from emosynth_jax import losses
-from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.metrics import batch_invariance
 from emosynth_jax.training import build, eval_step
 
@@ -196,10 +196,4 @@ def test_the_check_of_a_run_uses_the_states_scale_and_the_losss_logits():
 
 
 def _dataset(images, labels):
-  return Dataset(
-    images=images,
-    labels=labels.astype(np.int32),
-    class_names=("a", "b", "c"),
-    split="validation",
-    sources=tuple(map(str, range(len(images)))),
-  )
+  return from_arrays(images, labels, ("a", "b", "c"), split="validation")

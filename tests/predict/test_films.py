@@ -21,11 +21,9 @@ import types
 import cv2
 import numpy as np
 import pytest
-import tiny_network
-import tiny_predictor
 from PIL import Image
 
-from emosynth_jax import models, predict
+from emosynth_jax import predict
 from emosynth_jax.predict import annotate, loop, media, output, sources, video
 from emosynth_jax.predict.frame import Frame
 from emosynth_jax.utils import files
@@ -253,11 +251,9 @@ def test_a_stream_of_a_long_address_has_a_name(tmp_path):
 
 
 def test_a_name_too_long_for_this_file_system_loses_no_other(
-  tmp_path, monkeypatch, capsys
+  network, tmp_path, monkeypatch, capsys
 ):
   """As on eCryptfs, which allows 143 bytes."""
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-  network = tiny_predictor.create_bundle(tiny_network.create_state())
   for name in ("a.png", "b.png"):
     Image.fromarray(_NOISE).save(tmp_path / name)
   write = files.write_atomically

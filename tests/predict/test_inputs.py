@@ -10,11 +10,9 @@ import cv2
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_network
-import tiny_predictor
 from PIL import Image
 
-from emosynth_jax import data, models, predict
+from emosynth_jax import data, predict
 from emosynth_jax.export import export
 from emosynth_jax.predict import annotate, image_input, media, sources
 
@@ -23,11 +21,8 @@ _RGBA = np.random.default_rng(1).integers(0, 256, (9, 7, 4), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def predictor():
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    network = tiny_predictor.create_bundle(tiny_network.create_state())
-    yield predict.Predictor(network, faces="none", batch_size=2)
+def predictor(network):
+  return predict.Predictor(network, faces="none", batch_size=2)
 
 
 def _png(array):

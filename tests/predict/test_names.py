@@ -4,11 +4,10 @@ import csv
 import io
 import os
 import pathlib
-import subprocess
-import sys
 import types
 import warnings
 
+import commands
 import numpy as np
 import pytest
 from absl import logging
@@ -50,14 +49,8 @@ def test_a_mistyped_name_loads_no_network(arguments, code, message, tmp_path):
     "  raise\n"
   ).replace(f"{_HEAVY!r} &", f"set({_HEAVY!r}) &")
   (tmp_path / "a.png").write_bytes(b"")
-  done = subprocess.run(
-    [sys.executable, "-c", program, *arguments],
-    capture_output=True,
-    text=True,
-    check=False,
-    cwd=tmp_path,
-    env=os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).resolve().parents[2])},
-  )
+  environment = os.environ | {"PYTHONPATH": str(commands.ROOT)}
+  done = commands.run("-c", program, *arguments, cwd=tmp_path, env=environment)
   assert done.returncode == code, done.stderr
   assert message in done.stderr
   assert done.stderr.splitlines()[-1].rstrip() == "loaded:"

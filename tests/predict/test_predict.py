@@ -10,7 +10,7 @@ import tiny_predictor
 from PIL import Image
 from scipy import special
 
-from emosynth_jax import bundle, models, predict
+from emosynth_jax import bundle, predict
 from emosynth_jax.config import defaults
 from emosynth_jax.data import run_data
 from emosynth_jax.data.datasets import fer2013
@@ -22,27 +22,9 @@ from emosynth_jax.training import eval_step
 _CLASSES = tiny_predictor.CLASSES
 
 
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-
-
-@pytest.fixture(scope="module")
-def network():
-  """A state, and the bundle of it."""
-  state = tiny_network.create_state()
-  return state, tiny_predictor.create_bundle(state)
-
-
-@pytest.fixture
-def file(network, tmp_path):
-  path = tmp_path / "network.safetensors"
-  bundle.write_bundle(path, network[1], dtype="float32")
-  return path
-
-
-def _expected(state, images):
+def _expected(images):
   """The evaluation's logits, softmaxed by scipy."""
+  state = tiny_network.create_state()
   logits = eval_step.image_logits(
     state.evaluation_variables,
     state.input_scale,
@@ -57,14 +39,14 @@ def _table(predictions):
   return np.array([list(p.probabilities.values()) for (p,) in predictions])
 
 
-def test_cropped_images_are_seen_as_the_evaluation_sees_them(network, file, tmp_path):
+def test_cropped_images_are_seen_as_the_evaluation_sees_them(file, tmp_path):
   images = np.asarray(tiny_network.random_images(21)[0])
   paths = []
   for i, image in enumerate(images):
     paths.append(tmp_path / f"{i}.png")
     Image.fromarray(image[..., 0]).save(paths[-1])
   predictor = predict.Predictor(file, faces="none", batch_size=4, min_confidence=0)
-  expected = _expected(network[0], images)
+  expected = _expected(images)
   for pictures in (paths, list(images), [image[..., 0] for image in images]):
     found = predictor.predict(pictures)
     np.testing.assert_allclose(_table(found), expected, rtol=1e-5, atol=1e-7)
@@ -88,9 +70,9 @@ def test_colour_becomes_grey_as_in_the_data_sets(tmp_path):
   np.testing.assert_array_equal(decoding.convert(decoding.convert(grey, 3), 1), grey)
 
 
-def test_below_the_least_confidence_there_is_no_label(network, file):
+def test_below_the_least_confidence_there_is_no_label(file):
   images = np.asarray(tiny_network.random_images(30)[0])
-  confidences = _expected(network[0], images).max(-1)
+  confidences = _expected(images).max(-1)
   least = float(np.median(confidences))
   predictor = predict.Predictor(file, faces="none", min_confidence=least)
   for (prediction,), confidence in zip(
@@ -110,12 +92,6 @@ def test_the_least_confidence_itself_is_enough_for_a_label(file):
     (same,), *_ = predictor.predict(images)
     assert same.confidence == sure.confidence
     assert (same.label == "uncertain") == expected
-
-
-@pytest.fixture
-def fake_detector(monkeypatch):
-  detector = tiny_predictor.FakeDetector()
-  monkeypatch.setattr(face_detector, "build_detector", lambda **arguments: detector)
 
 
 def test_faces_of_many_pictures_share_batches_and_keep_their_order(file, fake_detector):
@@ -170,7 +146,7 @@ def test_arguments_out_of_range(file, arguments, message):
 
 
 def test_a_network_of_other_than_squares_is_refused_at_once(network, monkeypatch):
-  oblong = network[1]._replace(image_shape=(4, 6, 1))
+  oblong = network._replace(image_shape=(4, 6, 1))
   monkeypatch.setattr(bundle, "read_network", lambda *rest, **options: oblong)
   with pytest.raises(ValueError, match="expected a network of square images"):
     predict.Predictor(faces="none")

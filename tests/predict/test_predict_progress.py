@@ -6,11 +6,9 @@ import sys
 import types
 
 import pytest
-import tiny_network
-import tiny_predictor
 from PIL import Image
 
-from emosynth_jax import models, predict
+from emosynth_jax import predict
 from emosynth_jax.predict import loop, progress
 
 
@@ -83,10 +81,8 @@ def test_lines_now_and_then_where_a_bar_would_disturb(
 
 @pytest.mark.parametrize(("with_film", "total"), [(False, 30), (True, None)])
 def test_the_command_knows_how_many_images_there_are(
-  monkeypatch, tmp_path, with_film, total
+  network, monkeypatch, tmp_path, with_film, total
 ):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-  network = tiny_predictor.create_bundle(tiny_network.create_state())
   for i in range(29):
     Image.new("L", (4, 4), i).save(tmp_path / f"{i}.png")
   (tmp_path / "empty.jpg").write_bytes(b"")

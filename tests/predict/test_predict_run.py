@@ -4,43 +4,18 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import types
 
+import commands
 import cv2
 import numpy as np
 import pytest
-import tiny_network
 import tiny_predictor
 from PIL import Image
 
-from emosynth_jax import bundle, models, predict
+from emosynth_jax import predict
 from emosynth_jax.data.images import face_detector
 from emosynth_jax.predict import run as predict_run
-
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-
-
-@pytest.fixture(scope="module")
-def network():
-  return tiny_predictor.create_bundle(tiny_network.create_state())
-
-
-@pytest.fixture
-def file(network, tmp_path):
-  path = tmp_path / "network.safetensors"
-  bundle.write_bundle(path, network, dtype="float32")
-  return path
-
-
-@pytest.fixture
-def fake_detector(monkeypatch):
-  detector = tiny_predictor.FakeDetector()
-  monkeypatch.setattr(face_detector, "build_detector", lambda **arguments: detector)
 
 
 def _run(monkeypatch, arguments, **changes):
@@ -160,12 +135,7 @@ def test_mistakes_are_one_line(monkeypatch, capsys, arguments, changes, message)
 
 
 def test_the_flags_of_the_command():
-  done = subprocess.run(
-    [sys.executable, "-m", "emosynth_jax.predict", "--help"],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = commands.run("-m", "emosynth_jax.predict", "--help")
   for flag in ("--workdir", "--min_confidence", "--annotate", "--max_scale", "--faces"):
     assert flag in done.stdout, done.stderr
 

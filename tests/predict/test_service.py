@@ -9,12 +9,10 @@ import threading
 
 import numpy as np
 import pytest
-import tiny_network
 import tiny_predictor
 from PIL import Image
 
-from emosynth_jax import models, predict
-from emosynth_jax.data.images import face_detector
+from emosynth_jax import predict
 from emosynth_jax.predict import predictor as predictor_module
 
 pytest.importorskip("fastapi", reason="fastapi of the extra test is not installed")
@@ -24,15 +22,11 @@ _PAGE = pathlib.Path(__file__).parents[2] / "docs" / "guides" / "predict.md"
 
 
 @pytest.fixture
-def service(monkeypatch):
+def service(network, fake_detector, monkeypatch):
   """The names of the page's program, run with the tiny network."""
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-  network = tiny_predictor.create_bundle(tiny_network.create_state())
   monkeypatch.setattr(
     predictor_module.bundle, "read_network", lambda *rest, **options: network
   )
-  detector = tiny_predictor.FakeDetector()
-  monkeypatch.setattr(face_detector, "build_detector", lambda **arguments: detector)
   monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
   (program,) = re.findall(r"```python\n([^`]*FastAPI\(\)[^`]*)```", _PAGE.read_text())
   assert sum(map(bool, program.splitlines())) <= 30

@@ -14,22 +14,11 @@ import cv2
 import numpy as np
 import pytest
 import tiny_network
-import tiny_predictor
 
-from emosynth_jax import models, predict
+from emosynth_jax import predict
 from emosynth_jax.data.images import face_detector
 from emosynth_jax.predict import timing
 from emosynth_jax.utils import forks
-
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-
-
-@pytest.fixture(scope="module")
-def network():
-  return tiny_predictor.create_bundle(tiny_network.create_state())
 
 
 class UnsafeNetwork:

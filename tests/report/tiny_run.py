@@ -9,16 +9,13 @@ import made_up_run
 import numpy as np
 import pytest
 import tiny_network
+import tiny_workdir
 
-from emosynth_jax import models
 from emosynth_jax.config import defaults
-from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.metrics import classification
 from emosynth_jax.report import report
 from emosynth_jax.training import build
-from emosynth_jax.workdir import record as run_record
-from emosynth_jax.workdir.checkpoints import Checkpoints
 
 TOTAL = 24
 # A name that would be a script, if a page let it.
@@ -44,12 +41,7 @@ def dataset():
 def installed():
   """Within it, the network has a name and the data is found."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny_maps", tiny_network.TinyMaps)
-    patch.setattr(
-      run_data,
-      "load_data",
-      lambda config, splits, **_: {split: dataset() for split in splits},
-    )
+    tiny_workdir.install(patch, lambda config, split: dataset())
     yield
 
 
@@ -62,10 +54,7 @@ def write(workdir):
     built = build.build_experiment(config, image_shape=(8, 8, 1), num_classes=3)
     state = build.create_state(built, 5)
   state = state.replace(best_epoch=jnp.int32(2))
-  run_record.keep_config(config, workdir)
-  checkpoints = Checkpoints(workdir, keep=1)
-  checkpoints.save("best", state)
-  checkpoints.close()
+  tiny_workdir.write(workdir, config, state)
   inputs = split.images.astype(np.float32) * np.float32(state.input_scale)
   logits, _ = jax.jit(lambda v, x: tiny_network.TinyMaps(3).apply(v, x, train=False))(
     state.variables, inputs

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import tiny_config
 import tiny_network
+import tiny_workdir
+from plane_flags import plane_flags
 
-from emosynth_jax import losses, models, train_loop
+from emosynth_jax import losses, train_loop
 from emosynth_jax.analysis.curvature import eigenvalues
 from emosynth_jax.analysis.loss_landscape import surface
 from emosynth_jax.models.ops import convolutions, layers
@@ -26,9 +28,8 @@ _FOLDER = pathlib.Path(os.environ["SCALE_FOLDER"])
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _tiny_model():
+def _tiny_model(tiny_networks):
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
     # So that the wide kernel of a tiny network is split as well.
     patch.setattr(mesh, "_WIDE", 60)
     yield
@@ -37,10 +38,7 @@ def _tiny_model():
 def _config(**changes):
   config = tiny_config.get_config()
   config.data.data_dir = str(_FOLDER / "images")
-  for path, value in changes.items():
-    parent, _, key = path.rpartition("__")
-    (config[parent] if parent else config)[key] = value
-  return config
+  return tiny_workdir.change(config, **changes)
 
 
 def test_a_run_on_all_devices():
@@ -73,27 +71,6 @@ def test_two_runs_side_by_side_on_four_devices_each():
   assert made["device_count"] == 4
 
 
-def _surface_flags(mapping, **changes):
-  given = {
-    "split": "train",
-    "images": 26,
-    "batch_size": 13,
-    "range": 0.5,
-    "seed": 0,
-    "directions": None,
-    "batch_norm": "running",
-    "vectors": "fixed",
-    "data_dir": None,
-    "grid": 3,
-    "dimensions": 2,
-    "steps": 8,
-    "probes": 3,
-    "tolerance": 0.01,
-    "broadening": 0.01,
-  }
-  return types.SimpleNamespace(**given | {"mapping": mapping} | changes)
-
-
 @pytest.mark.parametrize(
   ("analyse", "changes"),
   [
@@ -106,12 +83,13 @@ def test_points_of_a_plane_shared_out_are_those_of_one_device(
   tmp_path, analyse, changes
 ):
   # Nine points, and three probes, are no multiple of eight devices.
+  sizes = {"images": 26, "batch_size": 13, "steps": 8, "probes": 3} | changes
   found = []
   for mapping in ("map", "devices"):
     # A workdir of its own: what is computed already would be read.
     workdir = tmp_path / mapping
     shutil.copytree(_FOLDER / "data_8", workdir)
-    found.append(analyse(str(workdir), _surface_flags(mapping, **changes)))
+    found.append(analyse(str(workdir), plane_flags(mapping=mapping, **sizes)))
   (_, alone), (_, shared) = found
   assert alone.keys() == shared.keys()
   for name, values in alone.items():

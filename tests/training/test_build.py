@@ -9,20 +9,14 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from emosynth_jax.config import defaults
 from emosynth_jax.data import run_data
-from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.training import build
 
 _LABELS = np.array([0] * 5 + [1] * 2 + [2], np.int32)
 
 
 def _dataset(labels, class_names=("angry", "sad", "fear")):
-  return Dataset(
-    images=np.zeros((len(labels), 32, 32, 1), np.uint8),
-    labels=np.asarray(labels, np.int32),
-    class_names=class_names,
-    split="train",
-    sources=tuple(str(i) for i in range(len(labels))),
-  )
+  return from_arrays(np.zeros((len(labels), 32, 32), np.uint8), labels, class_names)
 
 
 def _build(**changes):

@@ -4,17 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
+import tiny_workdir
 
 from emosynth_jax.config import defaults
 from emosynth_jax.training import epoch, optimizers
 
 
 def _config(**changes):
-  config = defaults.get_default_config()
-  for path, value in changes.items():
-    parent, _, key = path.rpartition("__")
-    (config[parent] if parent else config)[key] = value
-  return config
+  return tiny_workdir.change(defaults.get_default_config(), **changes)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import tiny_network
 import tiny_workdir
 
-from emosynth_jax import models, train_loop
+from emosynth_jax import train_loop
 from emosynth_jax.analysis import deletion, trained_run
 from emosynth_jax.analysis.embeddings import embeddings
 from emosynth_jax.analysis.gradcam import run as gradcam_run
@@ -27,20 +27,18 @@ def test_an_array_that_is_not_finite_is_named(value):
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
+def workdir(tmp_path_factory, tiny_networks):
   """A run whose best checkpoint has NaN in a kernel."""
   folder = tmp_path_factory.mktemp("nan")
   config = tiny_workdir.config(num_epochs=1)
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    train_loop.train(config, folder)
-    built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
-    checkpoints = Checkpoints(folder, keep=2)
-    state = checkpoints.restore("best", build.state_shapes(built))
-    params = jax.tree.map(lambda x: x.at[0].set(jnp.nan), state.params)
-    checkpoints.rewind(0)
-    checkpoints.save("best", state.replace(params=params))
-    checkpoints.close()
+  train_loop.train(config, folder)
+  built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
+  checkpoints = Checkpoints(folder, keep=2)
+  state = checkpoints.restore("best", build.state_shapes(built))
+  params = jax.tree.map(lambda x: x.at[0].set(jnp.nan), state.params)
+  checkpoints.rewind(0)
+  checkpoints.save("best", state.replace(params=params))
+  checkpoints.close()
   return folder
 
 
@@ -60,8 +58,7 @@ def workdir(tmp_path_factory):
   ],
   ids=["network", "landscape and curvature", "bundle", "report", "init_from"],
 )
-def test_nothing_is_computed_with_such_a_network(workdir, compute, monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+def test_nothing_is_computed_with_such_a_network(workdir, compute):
   before = sorted(workdir.rglob("*"))
   with pytest.raises(ValueError, match="numbers that are not finite: the training di"):
     compute(workdir)

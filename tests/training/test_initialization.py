@@ -10,12 +10,12 @@ import pytest
 import tiny_network
 import tiny_workdir
 
-from emosynth_jax import evaluate, models, train_loop
+from emosynth_jax import evaluate, train_loop
 from emosynth_jax.config import defaults
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.training import build, initialization
+from emosynth_jax.training import initialization
 from emosynth_jax.workdir import record as run_record
-from emosynth_jax.workdir.checkpoints import CheckpointError, Checkpoints
+from emosynth_jax.workdir.checkpoints import CheckpointError
 
 _OLD_CLASSES = ("angry", "sad", "fear")
 _MODEL = {"name": "tiny", "features": 5, "dropout_rate": 0.0}
@@ -166,8 +166,7 @@ def test_a_damaged_checkpoint_is_not_started_from(tmp_path, run, old):
   assert damaged.is_dir()  # The other run's folder is only read.
 
 
-def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, monkeypatch):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, tiny_networks):
   config = _config({"name": "tiny", "features": 4, "dtype": "float32"})
   config.data.options.num_examples = 14
   config.batch_size = 7
@@ -181,25 +180,16 @@ def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, monkeypatch):
   defaults.check_config(second)
   assert train_loop.train(second, tmp_path / "new")
 
-  built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
-
-  def restore(workdir, kind):
-    checkpoints = Checkpoints(workdir, keep=2, read_only=True)
-    try:
-      return checkpoints.restore(kind, build.state_shapes(built))
-    finally:
-      checkpoints.close()
-
   close = lambda x, y: np.testing.assert_allclose(x, y, atol=1e-7)  # noqa: E731
   jax.tree.map(
     close,
-    restore(tmp_path / "new", "last").params,
-    restore(tmp_path / "old", "best").params,
+    tiny_workdir.restore(config, tmp_path / "new", "last").params,
+    tiny_workdir.restore(config, tmp_path / "old", "best").params,
   )
   shutil.rmtree(tmp_path / "old")
   second.num_epochs = 2
   assert train_loop.train(second, tmp_path / "new")
-  assert int(restore(tmp_path / "new", "last").epoch) == 2
+  assert int(tiny_workdir.restore(config, tmp_path / "new", "last").epoch) == 2
   evaluate.evaluate_run(second, tmp_path / "new")
   report = (tmp_path / "new/report.txt").read_text()
   origins = re.findall(r"^initialization +(.+)$", report, re.MULTILINE)

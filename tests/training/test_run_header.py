@@ -4,20 +4,17 @@ import logging
 import re
 import types
 
-import tiny_network
 import tiny_workdir
 from absl import logging as absl_logging
 
-from emosynth_jax import models
 from emosynth_jax.config import defaults
 from emosynth_jax.training import build, run_header
 from emosynth_jax.utils import log_file
 
 
 def test_the_screen_has_the_number_of_parameters_and_the_log_their_table(
-  monkeypatch, caplog
+  tiny_networks, caplog
 ):
-  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
   config = defaults.get_default_config()
   config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
   built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import commands
 import pytest
 from absl import flags
 
@@ -13,12 +14,7 @@ from emosynth_jax.workdir import checkpoints
 
 def test_help_lists_the_flags_that_commands_share():
   # The other analyses define them by the same function.
-  done = subprocess.run(
-    [sys.executable, "-m", "emosynth_jax.analysis.gradcam", "--help"],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = commands.run("-m", "emosynth_jax.analysis.gradcam", "--help")
   for flag in ("--workdir", "--data_dir", "--split", "traceback"):
     assert flag in done.stdout, f"{flag} not in {done.stdout}{done.stderr}"
 
@@ -74,12 +70,8 @@ def test_a_closed_pipe_is_no_mistake(code):
     "from emosynth_jax.utils import cli\n"
     f"with cli.mistakes_in_one_line(False):\n  {code}"
   )
-  done = subprocess.run(
-    [sys.executable, "-c", program],
-    stdout=writing,
-    stderr=subprocess.PIPE,
-    text=True,
-    check=False,
+  done = commands.run(
+    "-c", program, capture_output=False, stdout=writing, stderr=subprocess.PIPE
   )
   os.close(writing)
   assert done.stderr == ""
@@ -92,13 +84,7 @@ def test_a_platform_without_a_device_is_named(platform):
     "from emosynth_jax.utils import cli\nimport jax\n"
     "with cli.mistakes_in_one_line(False):\n  jax.devices()"
   )
-  done = subprocess.run(
-    [sys.executable, "-c", program],
-    env={**os.environ, "JAX_PLATFORMS": platform},
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  done = commands.run("-c", program, env={**os.environ, "JAX_PLATFORMS": platform})
   if done.returncode == 0:
     pytest.skip(f"there is a {platform} here")
   error = done.stderr.strip().splitlines()[-1]

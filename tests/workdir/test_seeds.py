@@ -9,10 +9,9 @@ import made_up_run
 import numpy as np
 import pytest
 import scipy.stats
-import tiny_network
 import tiny_workdir
 
-from emosynth_jax import evaluate, main, models, train_loop
+from emosynth_jax import evaluate, main, train_loop
 from emosynth_jax.training import seeds
 from emosynth_jax.utils import files
 from emosynth_jax.workdir import seed_summary
@@ -23,7 +22,7 @@ def _config(**changes):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, tiny_networks):
   """Two seeds that were trained: their folder, and the reports."""
   folder = tmp_path_factory.mktemp("seeds")
 
@@ -31,9 +30,7 @@ def trained(tmp_path_factory):
     assert train_loop.train(config, workdir)
     return evaluate.evaluate_run(config, workdir)
 
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
-    return folder, seeds.run_seeds(_config(), [3, 5], _in(folder), run_one)
+  return folder, seeds.run_seeds(_config(), [3, 5], _in(folder), run_one)
 
 
 def _in(folder):

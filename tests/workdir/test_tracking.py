@@ -10,16 +10,14 @@ import time
 
 import event_files
 import pytest
+import tiny_workdir
 
 from emosynth_jax.config import defaults
 from emosynth_jax.workdir import metric_writer, tracking
 
 
 def _config(**changes):
-  config = defaults.get_default_config()
-  for path, value in changes.items():
-    section, _, key = path.rpartition("__")
-    (config[section] if section else config)[key] = value
+  config = tiny_workdir.change(defaults.get_default_config(), **changes)
   defaults.check_config(config)
   return config
 

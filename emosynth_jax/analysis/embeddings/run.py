@@ -14,9 +14,10 @@ from emosynth_jax.analysis.embeddings import plots as embedding_plots
 from emosynth_jax.analysis.embeddings import separation
 from emosynth_jax.analysis.gradcam import network as gradcam_network
 from emosynth_jax.config.stored import read_config
+from emosynth_jax.data.dataset import draw_rows
 from emosynth_jax.training.restore import load_network
 from emosynth_jax.utils import files, npz, progress
-from emosynth_jax.workdir import digests, provenance
+from emosynth_jax.workdir import provenance
 
 Found = tuple[dict[str, Any], dict[str, np.ndarray]]
 
@@ -83,26 +84,17 @@ def embed_runs(
   return [_embed(subject, batch_size) for subject in subjects]
 
 
-def embed_run(workdir: Any, **arguments: Any) -> Found:
-  """As `embed_runs`, of one run."""
-  return embed_runs([workdir], **arguments)[0]
-
-
 def _read(workdir, split, images, points, perplexity, seed, data_dir) -> _Subject:
   network = load_network(workdir, split, data_dir, dtype="float32")
   config, experiment, state, dataset = network
-  order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
-  rows = np.sort(order[: images or len(dataset)])
-  drawn = np.random.Generator(np.random.PCG64(1)).permutation(len(rows))
-  drawn = np.sort(drawn[: points or len(rows)])
+  rows = draw_rows(len(dataset), images)
+  drawn = draw_rows(len(rows), points, seed=1)
   of_embeddings.check_perplexity(perplexity, len(drawn))
   chosen = dataset.images[rows]
-  variables = state.evaluation_variables
   settings = {
+    **network.facts(),
     "workdir": str(workdir),
-    "data_set": config.data.name,
     "split": split,
-    "official_split": dataset.official_split,
     "num_images": len(rows),
     "of": len(dataset),
     "images_crc32": zlib.crc32(chosen.tobytes()),
@@ -110,11 +102,6 @@ def _read(workdir, split, images, points, perplexity, seed, data_dir) -> _Subjec
     "num_points": len(drawn),
     "perplexity": perplexity,
     "projection_seed": seed,
-    "model": config.model.name,
-    "training_loss": config.loss.to_dict(),
-    "training_seed": config.seed,
-    "best_epoch": int(state.best_epoch),
-    "variables_crc32": digests.checksum(variables),
   }
 
   # Includes the training dtype, which distinguishes kinds of runs.
@@ -129,7 +116,7 @@ def _read(workdir, split, images, points, perplexity, seed, data_dir) -> _Subjec
   return _Subject(
     workdir=workdir,
     apply_fn=gradcam_network.apply_fn_of(experiment, modules=False),
-    variables=variables,
+    variables=state.evaluation_variables,
     input_scale=state.input_scale,
     preprocess=experiment.preprocess,
     images=chosen,

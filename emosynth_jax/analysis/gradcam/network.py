@@ -1,5 +1,7 @@
 """Grad-CAM's functions of a trained run's network."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -135,6 +137,32 @@ def explain(
 
   arrays = (images,) if targets is None else (images, targets)
   return batched_map.over_batches(one_batch, arrays, batch_size=batch_size)
+
+
+def compile_maps(
+  network: Any, layer: str, margin: int, *, batch_size: int
+) -> Callable[..., dict[str, Any]]:
+  """Compiles `explain` of a trained network.
+
+  Args:
+    network: the trained one, a `restore.Network`.
+    layer: of `choose_layer`.
+    margin: likewise.
+    batch_size: images at a time.
+
+  Returns:
+    `(variables, input_scale, images, targets=None) -> maps`.
+  """
+  return jax.jit(
+    functools.partial(
+      explain,
+      apply_fn_of(network.experiment, modules=True),
+      layer=layer,
+      margin=margin,
+      batch_size=batch_size,
+      preprocess=network.experiment.preprocess,
+    )
+  )
 
 
 def grad_cam_at_size(

@@ -9,68 +9,54 @@ Writes into the workdir:
   gradcam.png   for each class, one correctly and one incorrectly classified image
 """
 
-import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.gradcam import network as gradcam_network
 from emosynth_jax.analysis.gradcam import plot as gradcam_plot
 from emosynth_jax.analysis.gradcam import sanity_check
+from emosynth_jax.data.dataset import draw_rows
 from emosynth_jax.parallel import batched_map
 from emosynth_jax.training.restore import load_network
 from emosynth_jax.utils import files, npz, progress
 from emosynth_jax.utils.json_files import read_json
-from emosynth_jax.workdir import digests, provenance
+from emosynth_jax.workdir import provenance
+
+# Of one call of the program, between progress lines.
+_BATCHES_A_CALL = 8
 
 
 def explain_run(given: Any) -> None:
   """Computes Grad-CAM with the flags; writes and plots the results."""
 
   network = load_network(given.workdir, given.split, given.data_dir, dtype="float32")
-  config, experiment, state, dataset = network
-  variables = state.evaluation_variables
-  apply_fn = gradcam_network.apply_fn_of(experiment, modules=True)
   layer, shape, margin = gradcam_network.choose_layer(network, given.layer)
 
-  total = min(given.images or len(dataset), len(dataset))
-  # Drawn at random, as many splits are sorted by class; the same for every run.
-  order = np.random.Generator(np.random.PCG64(0)).permutation(len(dataset))
-  rows = np.sort(order[:total])
+  dataset = network.dataset
+  rows = draw_rows(len(dataset), given.images)
+  total = len(rows)
   batch_size = min(given.batch_size, total)
-  program = jax.jit(
-    functools.partial(
-      gradcam_network.explain,
-      apply_fn,
-      layer=layer,
-      margin=margin,
-      batch_size=batch_size,
-      preprocess=experiment.preprocess,
-    )
-  )
-  asked = (dataset.labels[rows],) if given.target == "label" else ()
-  bar = progress.Progress(first=0, total=total)
-  found = batched_map.run_in_chunks(
-    lambda members, *shared: program(*shared, *members),
-    (dataset.images[rows], *asked),
-    (variables, state.input_scale),
-    # Several batches per call, with periodic progress lines.
-    chunk=min(8 * batch_size, -(-total // batch_size) * batch_size),
-    report=lambda done: bar.update(
-      done, f"Grad-CAM of {layer}: image {done}/{total}", images_per_unit=1
-    ),
+  program = gradcam_network.compile_maps(network, layer, margin, batch_size=batch_size)
+  found = compute_maps(
+    program,
+    network,
+    rows,
+    batch_size=batch_size,
+    of_labels=given.target == "label",
+    title=f"Grad-CAM of {layer}",
   )
   folder = pathlib.Path(given.workdir)
   labels = dataset.labels[rows]
   right = found["logits"].argmax(-1) == labels
+  facts = network.facts()
   settings = {
     "split": given.split,
     "num_images": total,
-    "variables_crc32": digests.checksum(variables),
+    "variables_crc32": facts["variables_crc32"],
     "layer": layer,
     "target": given.target,
   }
@@ -78,7 +64,7 @@ def explain_run(given: Any) -> None:
 
   if given.sanity_check:
     sanity = sanity_check.check_sanity(
-      apply_fn,
+      gradcam_network.apply_fn_of(network.experiment, modules=True),
       program,
       network,
       dataset.images[rows],
@@ -93,13 +79,8 @@ def explain_run(given: Any) -> None:
   files.write_report(
     folder / "gradcam.json",
     {
+      **facts,
       **settings,
-      "data_set": config.data.name,
-      "official_split": dataset.official_split,
-      "model": config.model.name,
-      "training_loss": config.loss.to_dict(),
-      "training_seed": config.seed,
-      "best_epoch": int(state.best_epoch),
       "layer_shape": list(shape),
       "margin": margin,
       "class_names": list(dataset.class_names),
@@ -110,21 +91,87 @@ def explain_run(given: Any) -> None:
       "computed_by": provenance.provenance(),
     },
   )
-  gradcam_plot.draw(
+  draw_maps(
     folder / "gradcam.png",
-    images=dataset.images[rows],
-    labels=labels,
-    found=found,
-    class_names=dataset.class_names,
-    title=f"{config.data.name}, {dataset.official_split or given.split}: "
-    f"{config.model.name}, {config.loss.name}, seed {config.seed}, "
-    f"{gradcam_plot.describe_layer(layer, shape, margin)}",
+    network,
+    rows,
+    found,
+    split=given.split,
+    layer=gradcam_plot.describe_layer(layer, shape, margin),
   )
   if given.sanity_check:
     print(sanity_check.format_sanity(sanity))
   print(
     f"{given.workdir}: Grad-CAM of {layer} {shape} for the {given.target} "
     f"class of {total} images of {given.split}: gradcam.png, gradcam.npz, gradcam.json"
+  )
+
+
+def compute_maps(
+  program: Callable[..., dict[str, Any]],
+  network: Any,
+  rows: np.ndarray,
+  *,
+  batch_size: int,
+  title: str,
+  of_labels: bool = False,
+) -> dict[str, np.ndarray]:
+  """Computes the maps of many images, with progress lines.
+
+  Args:
+    program: of `gradcam_network.compile_maps`.
+    network: the trained one, a `restore.Network`.
+    rows: int `(M,)`, the images in its data set.
+    batch_size: that of the program, at most M.
+    title: beginning of the progress lines.
+    of_labels: whether the maps are of the labels instead of the predicted classes.
+
+  Returns:
+    As `gradcam_network.explain`.
+  """
+  total = len(rows)
+  asked = (network.dataset.labels[rows],) if of_labels else ()
+  bar = progress.Progress(first=0, total=total)
+  found: dict[str, np.ndarray] = batched_map.run_in_chunks(
+    lambda members, *shared: program(*shared, *members),
+    (network.dataset.images[rows], *asked),
+    (network.state.evaluation_variables, network.state.input_scale),
+    chunk=min(_BATCHES_A_CALL * batch_size, -(-total // batch_size) * batch_size),
+    report=lambda done: bar.update(
+      done, f"{title}: image {done}/{total}", images_per_unit=1
+    ),
+  )
+  return found
+
+
+def draw_maps(
+  path: pathlib.Path,
+  network: Any,
+  rows: np.ndarray,
+  found: Mapping[str, np.ndarray],
+  *,
+  split: str,
+  layer: str,
+) -> None:
+  """Plots the maps of a trained network, see `gradcam_plot.draw`.
+
+  Args:
+    path: the PNG file.
+    network: the trained one, a `restore.Network`.
+    rows: int `(M,)`, the images in its data set.
+    found: of `compute_maps`.
+    split: name of a split without an official one.
+    layer: of `gradcam_plot.describe_layer`.
+  """
+  config, dataset = network.config, network.dataset
+  gradcam_plot.draw(
+    path,
+    images=dataset.images[rows],
+    labels=dataset.labels[rows],
+    found=found,
+    class_names=dataset.class_names,
+    title=f"{config.data.name}, {dataset.official_split or split}: "
+    f"{config.model.name}, {config.loss.name}, seed {config.seed}, {layer}",
   )
 
 

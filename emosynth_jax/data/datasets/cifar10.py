@@ -43,9 +43,7 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
     FileNotFoundError: the data set isn't there.
     ValueError: the split is unknown or the data malformed.
   """
-  if (original := _load_original(data_dir, split)) is not None:
-    return original
-  return tfds_records.read("cifar10", data_dir, split, **_EXPECTED)
+  return _load(data_dir, split)
 
 
 def open_split(
@@ -55,21 +53,21 @@ def open_split(
 
   Args:
     data_dir, split: as `load` takes them.
-    share: see `tfds_records.open_split`.
+    share: see `tfds_records.read`.
   """
-  if (original := _load_original(data_dir, split)) is not None:
-    return original
-  return tfds_records.open_split("cifar10", data_dir, split, share=share, **_EXPECTED)
+  return _load(data_dir, split, share)
 
 
-def _load_original(data_dir: str | pathlib.Path, split: str) -> Dataset | None:
-  """The split from its pickles; None if TFDS has prepared it, or they are missing."""
+def _load(
+  data_dir: str | pathlib.Path, split: str, share: tfds_records.Share | None = None
+) -> Dataset:
+  """The split as TFDS has prepared it, or else from its pickles."""
   tfds_records.check_split_name("cifar10", split, COUNTS)
-  if tfds_records.is_prepared("cifar10", data_dir):
-    return None
-  found = _original_files.read_cifar10(pathlib.Path(data_dir), split)
+  found = None
+  if not tfds_records.is_prepared("cifar10", data_dir):
+    found = _original_files.read_cifar10(pathlib.Path(data_dir), split)
   if found is None:
-    return None
+    return tfds_records.read("cifar10", data_dir, split, share=share, **_EXPECTED)
   images, labels, sources = found
   tfds_records.warn_if_partial(data_dir, split, len(images), COUNTS)
   return Dataset(images, labels, CLASS_NAMES, split, tuple(sources))

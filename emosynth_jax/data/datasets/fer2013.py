@@ -208,10 +208,6 @@ def _load_table(
     warnings.simplefilter("error", DeprecationWarning)
     for line, emotion, pixels, usage in _rows_of(path, file):
       where = f"{path}, line {line}"
-      if usage not in USAGES.values():
-        raise ValueError(
-          f"{where}: Usage: expected one of {list(USAGES.values())}, got {usage!r}"
-        )
       if emotion not in _NUMBERS:
         raise ValueError(f"{where}: emotion: expected 0..6, got {emotion!r}")
       if usage in usages:
@@ -219,6 +215,19 @@ def _load_table(
         labels.append(int(emotion))
         sources.append(f"{name} line {line}")
   return images, labels, sources
+
+
+def csv_lines(path: pathlib.Path, file: IO[str]) -> Iterator[tuple[int, list[str]]]:
+  """Yields the line number and stripped cells of each row that is not empty."""
+  reader = csv.reader(file)
+  try:
+    for row in reader:
+      if row:
+        yield reader.line_num, [cell.strip() for cell in row]
+  except (csv.Error, UnicodeDecodeError) as error:
+    raise ValueError(
+      f"{path}, near line {reader.line_num}: not a CSV file ({error})"
+    ) from error
 
 
 def table_rows(path: pathlib.Path) -> Iterator[tuple[int, str, str, str]]:
@@ -229,30 +238,28 @@ def table_rows(path: pathlib.Path) -> Iterator[tuple[int, str, str, str]]:
 
 def _rows_of(path: pathlib.Path, file: IO[str]) -> Iterator[tuple[int, str, str, str]]:
   """Yields (line number, emotion, pixels, Usage) of each row, stripped."""
-  reader = csv.reader(file)
-  try:
-    header = [name.strip() for name in next(reader, [])]
-    missing = [name for name in _COLUMNS if name not in header]
-    if missing:
-      raise ValueError(
-        f"{path}: missing column {', '.join(missing)}; expected "
-        f"{', '.join(_COLUMNS)} in any order, got {_shorten(', '.join(header))}"
-      )
-    indices = [header.index(name) for name in _COLUMNS]
-    for row in reader:
-      if not row:
-        continue
-      if len(row) != len(header):
-        raise ValueError(
-          f"{path}, line {reader.line_num}: expected {len(header)} columns, got "
-          f"{len(row)}; the file may be truncated"
-        )
-      emotion, pixels, usage = (row[i].strip() for i in indices)
-      yield reader.line_num, emotion, pixels, usage
-  except (csv.Error, UnicodeDecodeError) as error:
+  lines = csv_lines(path, file)
+  _, header = next(lines, (0, []))
+  if missing := [name for name in _COLUMNS if name not in header]:
     raise ValueError(
-      f"{path}, near line {reader.line_num}: not a CSV file ({error})"
-    ) from error
+      f"{path}: missing column {', '.join(missing)}; expected "
+      f"{', '.join(_COLUMNS)} in any order, got {_shorten(', '.join(header))}"
+    )
+
+  indices = [header.index(name) for name in _COLUMNS]
+  for line, cells in lines:
+    where = f"{path}, line {line}"
+    if len(cells) != len(header):
+      raise ValueError(
+        f"{where}: expected {len(header)} columns, got {len(cells)}; the file may be "
+        "truncated"
+      )
+    emotion, pixels, usage = (cells[i] for i in indices)
+    if usage not in USAGES.values():
+      raise ValueError(
+        f"{where}: Usage: expected one of {list(USAGES.values())}, got {usage!r}"
+      )
+    yield line, emotion, pixels, usage
 
 
 def parse_pixels(text: str, where: str) -> np.ndarray:

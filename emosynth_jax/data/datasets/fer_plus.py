@@ -15,7 +15,6 @@ of a single rater for a class are noise, and images that no rule gives an expres
 dropped.
 """
 
-import csv
 import pathlib
 import warnings
 from collections.abc import Iterator
@@ -210,7 +209,7 @@ def read_votes(path: pathlib.Path) -> Votes:
   usages, names, counts = [], [], []
   lines = _read_csv(path)
   _, header = next(lines, (0, []))
-  if [name.strip() for name in header] != ["Usage", "Image name", *_COLUMNS]:
+  if header != ["Usage", "Image name", *_COLUMNS]:
     raise ValueError(
       f"{path}: expected the columns Usage, Image name, {', '.join(_COLUMNS)}, got "
       f"{', '.join(header)[:80]}"
@@ -375,15 +374,7 @@ def _read_folder(folder: pathlib.Path) -> tuple[_Files, np.ndarray]:
 def _read_csv(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
   """Line number and stripped cells of each row that is not empty."""
   with path.open(encoding="utf-8-sig", newline="") as file:
-    reader = csv.reader(file)
-    try:
-      for row in reader:
-        if row:
-          yield reader.line_num, [cell.strip() for cell in row]
-    except (csv.Error, UnicodeDecodeError) as error:
-      raise ValueError(
-        f"{path}, near line {reader.line_num}: this is no CSV text ({error})"
-      ) from error
+    yield from fer2013.csv_lines(path, file)
 
 
 def _parse_votes(cells: list[str], where: str) -> list[int]:

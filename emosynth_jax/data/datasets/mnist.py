@@ -57,11 +57,11 @@ def open_split(
 
   Args:
     data_dir, split: as `load` takes them.
-    share: see `tfds_records.open_split`.
+    share: see `tfds_records.read`.
   """
   if (original := _load_original(data_dir, split)) is not None:
     return dataclasses.replace(original, images=_pad(original.images))
-  dataset = tfds_records.open_split("mnist", data_dir, split, share=share, **_EXPECTED)
+  dataset = tfds_records.read("mnist", data_dir, split, share=share, **_EXPECTED)
   images: Any = LazyImages(
     lambda rows: _pad(dataset.images[rows]), (len(dataset), 32, 32, 1)
   )

@@ -39,9 +39,7 @@ def load(
   """
   if with_extra and split == "train":
     return _join(load(data_dir, "train"), load(data_dir, "extra"))
-  if (original := _load_original(data_dir, split)) is not None:
-    return original
-  return tfds_records.read("svhn", data_dir, split, **_EXPECTED)
+  return _load(data_dir, split)
 
 
 def open_split(
@@ -57,13 +55,11 @@ def open_split(
 
   Args:
     data_dir, split, with_extra: as `load` takes them.
-    share: see `tfds_records.open_split`.
+    share: see `tfds_records.read`.
   """
   if with_extra and split == "train":
     return load(data_dir, split, with_extra=True)
-  if (original := _load_original(data_dir, split)) is not None:
-    return original
-  return tfds_records.open_split("svhn", data_dir, split, share=share, **_EXPECTED)
+  return _load(data_dir, split, share)
 
 
 def _join(train: Dataset, extra: Dataset) -> Dataset:
@@ -77,16 +73,18 @@ def _join(train: Dataset, extra: Dataset) -> Dataset:
   )
 
 
-def _load_original(data_dir: str | pathlib.Path, split: str) -> Dataset | None:
-  """The split from its .mat file; None if TFDS has prepared it, or it is missing."""
+def _load(
+  data_dir: str | pathlib.Path, split: str, share: tfds_records.Share | None = None
+) -> Dataset:
+  """The split as TFDS has prepared it, or else from its .mat file."""
   tfds_records.check_split_name("svhn", split, COUNTS)
-  if tfds_records.is_prepared("svhn", data_dir):
-    return None
-  paths = _original_files.find_files(
-    pathlib.Path(data_dir), ("", "svhn"), [[f"{split}_32x32.mat"]]
-  )
+  paths = None
+  if not tfds_records.is_prepared("svhn", data_dir):
+    paths = _original_files.find_files(
+      pathlib.Path(data_dir), ("", "svhn"), [[f"{split}_32x32.mat"]]
+    )
   if paths is None:
-    return None
+    return tfds_records.read("svhn", data_dir, split, share=share, **_EXPECTED)
   images, labels = _original_files.read_svhn(paths[0])
   tfds_records.warn_if_partial(paths[0], split, len(images), COUNTS)
   sources = tuple(f"{paths[0].name}[{i}]" for i in range(len(images)))

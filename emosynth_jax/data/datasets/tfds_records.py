@@ -35,6 +35,7 @@ def read(
   image_shape: tuple[int, int, int],
   class_names: Sequence[str],
   counts: Mapping[str, int],
+  share: Share | None = None,
 ) -> Dataset:
   """Reads one split of a prepared TFDS data set of images and labels.
 
@@ -49,65 +50,45 @@ def read(
     image_shape: `(height, width, channels)` that every image must have.
     class_names: the names of the classes in label order.
     counts: how many images each split has; a different number is logged as a warning.
+    share: if given, each image is read on access only, and the labels, for which all
+      records are scanned once, by several processes a part each: `(number of records,
+      function of a range of them to their labels) -> labels of all`.
 
   Returns:
-    A `Dataset`; `sources` are `name/split[index]`.
+    A `Dataset`, with a `share` of `LazyImages`; `sources` are `name/split[index]`.
 
   Raises:
     FileNotFoundError: the data set isn't prepared there; the message says how to.
     ValueError: it has other splits, shapes or classes than expected, or is damaged.
   """
-  source = _checked_source(name, data_dir, split, image_shape, class_names, counts)
-  sources = _names(name, split, len(source))
-  images = np.empty((len(source), *image_shape), np.uint8)
-  labels = np.empty(len(source), np.int32)
-  for i, feature in enumerate(_features(source, range(len(source)))):
-    images[i] = _decode(feature["image"].bytes_list.value[0], image_shape, sources[i])
-    labels[i] = feature["label"].int64_list.value[0]
-  return Dataset(images, labels, tuple(class_names), split, sources)
+  check_split_name(name, split, counts)
+  folder = _newest_version(name, pathlib.Path(data_dir))
+  source = _open(folder, split)
+  _check_features(source.dataset_info.features, folder, image_shape, class_names)
+  warn_if_partial(folder, split, len(source), counts)
+  sources = tuple(f"{name}/{split}[{i}]" for i in range(len(source)))
 
-
-def open_split(
-  name: str,
-  data_dir: str | pathlib.Path,
-  split: str,
-  *,
-  image_shape: tuple[int, int, int],
-  class_names: Sequence[str],
-  counts: Mapping[str, int],
-  share: Share,
-) -> Dataset:
-  """Like `read`, but reads each image on access.
-
-  The labels are stored in the records, so all records are scanned once.
-
-  Args:
-    name, data_dir, split, image_shape, class_names, counts: as `read` takes them.
-    share: `(number of records, function of a range of them to their labels) -> labels
-      of all`, by which several processes scan a part each.
-
-  Returns:
-    A `Dataset` of `LazyImages`.
-
-  Raises:
-    FileNotFoundError, ValueError: as `read`.
-  """
-  source = _checked_source(name, data_dir, split, image_shape, class_names, counts)
-  sources = _names(name, split, len(source))
+  def read_rows(rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    images = np.empty((len(rows), *image_shape), np.uint8)
+    labels = np.empty(len(rows), np.int32)
+    for i, (row, feature) in enumerate(zip(rows, _features(source, rows), strict=True)):
+      content = feature["image"].bytes_list.value[0]
+      images[i] = _decode(content, image_shape, sources[row])
+      labels[i] = feature["label"].int64_list.value[0]
+    return images, labels
 
   def read_labels(rows: range) -> np.ndarray:
     labels = (f["label"].int64_list.value[0] for f in _features(source, rows))
     return np.fromiter(labels, np.int32, len(rows))
 
-  def read_images(rows: np.ndarray) -> np.ndarray:
-    images = np.empty((len(rows), *image_shape), np.uint8)
-    for i, feature in enumerate(_features(source, rows.tolist())):
-      content = feature["image"].bytes_list.value[0]
-      images[i] = _decode(content, image_shape, sources[rows[i]])
-    return images
-
-  images: Any = LazyImages(read_images, (len(source), *image_shape))
-  labels = share(len(source), read_labels)
+  images: Any
+  if share is None:
+    images, labels = read_rows(range(len(source)))
+  else:
+    images = LazyImages(
+      lambda rows: read_rows(rows.tolist())[0], (len(source), *image_shape)
+    )
+    labels = share(len(source), read_labels)
   return Dataset(images, labels, tuple(class_names), split, sources)
 
 
@@ -134,26 +115,6 @@ def check_split_name(name: str, split: str, counts: Mapping[str, int]) -> None:
   """Raises ValueError for a split that the data set does not have."""
   if split not in counts:
     raise ValueError(f"{name}: split: expected one of {list(counts)}, got {split!r}")
-
-
-def _checked_source(
-  name: str,
-  data_dir: str | pathlib.Path,
-  split: str,
-  image_shape: tuple[int, int, int],
-  class_names: Sequence[str],
-  counts: Mapping[str, int],
-):
-  check_split_name(name, split, counts)
-  folder = _newest_version(name, pathlib.Path(data_dir))
-  source = _open(folder, split)
-  _check_features(source.dataset_info.features, folder, image_shape, class_names)
-  warn_if_partial(folder, split, len(source), counts)
-  return source
-
-
-def _names(name: str, split: str, count: int) -> tuple[str, ...]:
-  return tuple(f"{name}/{split}[{i}]" for i in range(count))
 
 
 def _features(source, rows: Sequence[int]):

@@ -58,18 +58,16 @@ def _write_run(workdir, *, seed, loss, data_seed=0):
 
 
 @pytest.fixture(scope="module")
-def workdirs(tmp_path_factory):
+def workdirs(tmp_path_factory, tiny_networks):
   """Cross-entropy with seeds 0 and 1, MAM-SoftMax with 1, 0 and 2; other data."""
-  with pytest.MonkeyPatch.context() as patch:
-    tiny_workdir.install(patch)
-    folders = [
-      _write_run(tmp_path_factory.mktemp("run"), seed=seed, loss=loss)
-      for loss, seeds in (("cross_entropy", (0, 1)), ("mam_softmax", (1, 0, 2)))
-      for seed in seeds
-    ]
-    other = _write_run(
-      tmp_path_factory.mktemp("other"), seed=3, loss="mam_softmax", data_seed=1
-    )
+  folders = [
+    _write_run(tmp_path_factory.mktemp("run"), seed=seed, loss=loss)
+    for loss, seeds in (("cross_entropy", (0, 1)), ("mam_softmax", (1, 0, 2)))
+    for seed in seeds
+  ]
+  other = _write_run(
+    tmp_path_factory.mktemp("other"), seed=3, loss="mam_softmax", data_seed=1
+  )
   return folders, other
 
 
@@ -118,13 +116,13 @@ def test_runs_get_files_and_pairs_of_one_seed(workdirs, capsys, monkeypatch):
 
 
 def test_all_images_and_the_rest_of_the_splits(workdirs):
-  _, arrays = embedding_run.embed_run(workdirs[0][0], images=0, points=0)
+  ((_, arrays),) = embedding_run.embed_runs(workdirs[0][:1], images=0, points=0)
   np.testing.assert_array_equal(arrays["rows"], np.arange(50))
   np.testing.assert_array_equal(arrays["drawn"], np.arange(50))
   with pytest.raises(ValueError, match=r"got 'nope'"):
-    embedding_run.embed_run(workdirs[0][0], split="nope")
+    embedding_run.embed_runs(workdirs[0][:1], split="nope")
   with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
-    embedding_run.embed_run(pathlib.Path(workdirs[0][0]) / "none")
+    embedding_run.embed_runs([pathlib.Path(workdirs[0][0]) / "none"])
 
 
 def _record(

@@ -18,7 +18,7 @@ from emosynth_jax.analysis.gradcam import network as gradcam_network
 from emosynth_jax.analysis.gradcam import plot as gradcam_plot
 from emosynth_jax.analysis.gradcam import run as gradcam_run
 from emosynth_jax.config import defaults
-from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.training import build
 from emosynth_jax.training.restore import Network, load_network
 from emosynth_jax.utils import plotting
@@ -53,19 +53,17 @@ def _tiny(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, tiny_networks):
   """A workdir, and the variables and scale of its checkpoint."""
   workdir = tmp_path_factory.mktemp("run")
   config = defaults.get_default_config()
   config.model = {"name": "tiny_maps", "dtype": "float32"}
   # Judged by cosines, not by the network's own logits.
   config.loss = {"name": "cosface", "scale": 8.0}
-  with pytest.MonkeyPatch.context() as patch:
-    tiny_workdir.install(patch)
-    built = build.build_experiment(
-      config, image_shape=tiny_network.IMAGE_SHAPE, num_classes=3
-    )
-    state = build.create_state(built, 5)
+  built = build.build_experiment(
+    config, image_shape=tiny_network.IMAGE_SHAPE, num_classes=3
+  )
+  state = build.create_state(built, 5)
   tiny_workdir.write(workdir, config, state, {"validation": _dataset()})
   return workdir, state.variables, state.input_scale
 
@@ -170,13 +168,7 @@ def test_a_part_of_a_layer_reaches_as_far_beyond_the_image(layer, margin):
     "synthesis": "norm",
     "dtype": "float32",
   }
-  dataset = Dataset(
-    images=np.zeros((3, 48, 48, 1), np.uint8),
-    labels=np.arange(3, dtype=np.int32),
-    class_names=_CLASSES,
-    split="validation",
-    sources=("",) * 3,
-  )
+  dataset = from_arrays(np.zeros((3, 48, 48), np.uint8), np.arange(3), _CLASSES)
   built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=3)
   state = build.state_shapes(built)
   network = Network(config, built, state, dataset)
