@@ -215,8 +215,13 @@ def compare(
   for case in cases_:
     logging.info("%s, %s", part, case)
     small = case.width != "full"
-    # At least two, as XLA unrolls a loop of one step, and real runs have loops.
-    count = (50 if small else 5) if case.batch == 1 else 2
+    if case.batch == 1:
+      count = 50 if small else 5
+    elif part == "training" and small:
+      count = 10  # As many as a call of a run takes on a CPU.
+    else:
+      # At least two, as XLA unrolls a loop of one step, and real runs have loops.
+      count = 2
     with attempts.in_one_line(f"{part}, {case}", failures):
       programs = candidates(part, case, torch_cases, forms, count, failures)
       seconds = measure.alternate(programs, rounds)

@@ -8,8 +8,8 @@ Rerun the same command to resume an interrupted run. Settings are overridden as 
 --config.optimizer.learning_rate=3e-4; each config file documents its variants, which
 follow a colon, separated by commas, as in fer2013.py:small,mam.
 
-With --seeds=0,1,2 the seeds run one after the other, or concurrently on several
-devices, and the command reports the metrics of each, their mean and standard deviation;
+With --seeds=0,1,2 the seeds run one after the other, or concurrently on several GPUs or
+TPUs, and the command reports the metrics of each, their mean and standard deviation;
 --compare=FOLDER compares them with those of another such command, paired by seed.
 
 A run is data-parallel over all devices. In a multi-process job each process is started
@@ -68,8 +68,8 @@ _DATA_DIR = define_data_dir()
 _SEEDS = flags.DEFINE_list(
   "seeds",
   [],
-  "Seeds to run instead of config.seed, for example 0,1,2. They run concurrently if "
-  "there are several devices, else sequentially.",
+  "Seeds to run instead of config.seed, for example 0,1,2. They run concurrently "
+  "on several GPUs or TPUs, else sequentially.",
 )
 _COMPARE = flags.DEFINE_string(
   "compare",
@@ -180,7 +180,7 @@ def _run_mode(stop: stop_signal.StopSignal) -> None:
   with mistakes_in_one_line(_TRACEBACK.value, epoch.NonFiniteError):
     config = defaults.without_foreign_arguments(config, overridden)
     defaults.check_config(config)
-    _join_job()
+    _join_job(config.batch_size)
     if distributed.is_joined():
       # The other processes have to hear of a stop.
       stop.at_once = None
@@ -223,9 +223,9 @@ def _workdir_of(seed: int) -> pathlib.Path:
   return _workdir("") / f"seed{seed}" if _WORKDIR.value else _workdir(f"seed{seed}")
 
 
-def _join_job() -> None:
-  """Connects to the other processes of the run, if there are any."""
-  from emosynth_jax.parallel import distributed
+def _join_job(batch_size: int) -> None:
+  """Connects to the other processes of the run, or divides the cores of a CPU."""
+  from emosynth_jax.parallel import cpu_devices, distributed
 
   address = (_COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   wanted = _DISTRIBUTED.value
@@ -233,6 +233,7 @@ def _join_job() -> None:
     wanted = distributed.is_cluster(os.environ) or address != (None, None, None)
   if wanted:
     distributed.initialize(*address)
+  cpu_devices.split_cores(batch_size)
   distributed.check_joined()
 
 
@@ -272,7 +273,8 @@ def _run_seeds(config, seeds, run_one, stop):
   def groups_of(count):
     # Each seed runs on all the cores of a CPU, as it does alone, and in a multi-process
     # job on all processes.
-    if cpu_devices.split_cores(config.batch_size) or jax.process_count() > 1:
+    on_cores = jax.default_backend() == "cpu" and not cpu_devices.chosen_by_user()
+    if on_cores or jax.process_count() > 1:
       return ()
     return concurrent_runs.device_groups(
       jax.devices(), count, config.batch_size, config.mesh.model

@@ -10,6 +10,7 @@ import re
 import shlex
 import types
 
+import commands
 import cv2
 import jax
 import numpy as np
@@ -211,15 +212,15 @@ def _commands():
 
 
 def test_commands_have_the_flags_that_are_shown():
-  commands = _commands()
-  assert len(commands) > 50
+  shown = _commands()
+  assert len(shown) > 50
   # A figure's flags depend on its number.
-  commands = [command for command in commands if command[0] != "experiments.figure"]
-  modules = sorted({module for module, _, _ in commands})
+  shown = [command for command in shown if command[0] != "experiments.figure"]
+  modules = sorted({module for module, _, _ in shown})
   listed = commands.run("-m", "tools.reference", "flags", *modules, check=True)
   known = json.loads(listed.stdout)
   unknown = []
-  for module, arguments, page in commands:
+  for module, arguments, page in shown:
     for argument in arguments:
       flag = re.match(r"--(\w+)", argument)
       names = {flag[1], flag[1].removeprefix("no")} if flag else set(known[module])

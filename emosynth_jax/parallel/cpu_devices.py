@@ -24,13 +24,21 @@ def count_for(batch_size: int, cores: int) -> int:
   return max(n for n in range(1, most + 1) if batch_size % n == 0)
 
 
-def split_cores(batch_size: int) -> bool:
+def chosen_by_user() -> bool:
+  """Whether the environment sets the number of CPU devices."""
+  return (
+    "JAX_NUM_CPU_DEVICES" in os.environ
+    or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+  )
+
+
+def split_cores(batch_size: int) -> None:
   """Makes several devices of the CPU, each with a part of a batch, for a training.
 
   A device runs most operations inside of loops on one core, and a training is a loop:
   FerVGG at half of its width trained 2.2 times as fast on two devices as on one of two
-  threads (docs/performance.md). The computation is that of any run on several devices:
-  sums go over the whole batch, in another order.
+  threads (docs/notes/performance.md). The computation is that of any run on several
+  devices: sums go over the whole batch, in another order.
 
   Without effect where the user has set the number of CPU devices, by
   `JAX_NUM_CPU_DEVICES` or in `XLA_FLAGS`, in a job of several processes, and once JAX
@@ -38,22 +46,15 @@ def split_cores(batch_size: int) -> bool:
 
   Args:
     batch_size: images of a batch.
-
-  Returns:
-    Whether the CPU's devices are those of this function.
   """
-  if "JAX_NUM_CPU_DEVICES" in os.environ or jax.distributed.is_initialized():
-    return False
-  if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
-    return False
+  if chosen_by_user() or jax.distributed.is_initialized():
+    return
 
   count = count_for(batch_size, cpu_cores())
   try:
     jax.config.update("jax_num_cpu_devices", count)
   except RuntimeError:  # JAX has computed something: its devices are there.
     logging.debug("The CPU's devices are already in use; they are not divided anew.")
-    return False
-  return True
 
 
 def cpu_cores() -> int:

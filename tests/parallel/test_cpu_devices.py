@@ -48,16 +48,16 @@ def _devices(code: str, **variables: str) -> list[str]:
 
 
 def test_devices_of_a_process():
-  assert _devices("print(cpu_devices.split_cores(64))") == ["True", "4"]
+  assert _devices("cpu_devices.split_cores(64)") == ["4"]
 
 
 def test_the_users_number_stays():
-  split = "print(cpu_devices.split_cores(64))"
-  assert _devices(split, JAX_NUM_CPU_DEVICES="3") == ["False", "3"]
+  split = "cpu_devices.split_cores(64)"
+  assert _devices(split, JAX_NUM_CPU_DEVICES="3") == ["3"]
   flag = "--xla_force_host_platform_device_count=2"
-  assert _devices(split, XLA_FLAGS=flag) == ["False", "2"]
+  assert _devices(split, XLA_FLAGS=flag) == ["2"]
 
 
 def test_devices_in_use_stay():
-  code = "jax.numpy.ones(2) + 1\nprint(cpu_devices.split_cores(64))"
-  assert _devices(code) == ["False", "1"]
+  code = "jax.numpy.ones(2) + 1\ncpu_devices.split_cores(64)"
+  assert _devices(code) == ["1"]
