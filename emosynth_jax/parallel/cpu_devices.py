@@ -36,7 +36,7 @@ def split_cores(batch_size: int) -> None:
   """Makes several devices of the CPU, each with a part of a batch, for a training.
 
   A device runs most operations inside of loops on one core, and a training is a loop:
-  FerVGG at half of its width trained 2.2 times as fast on two devices as on one of two
+  FerVGG at half of its width trained 1.5 times as fast on two devices as on one of two
   threads (docs/notes/performance.md). The computation is that of any run on several
   devices: sums go over the whole batch, in another order.
 
