@@ -61,8 +61,8 @@ def _convolution(layer: Mapping[str, Any]) -> nn.Conv2d:
 def _norm(layer: Mapping[str, Any], statistics: Mapping[str, Any]) -> nn.BatchNorm2d:
   norm = nn.BatchNorm2d(len(layer["scale"]))  # Both have epsilon 1e-5.
   norm.weight, norm.bias = _tensor(layer["scale"]), _tensor(layer["bias"])
-  norm.running_mean = _tensor(statistics["mean"]).detach()
-  norm.running_var = _tensor(statistics["var"]).detach()
+  norm.running_mean = torch.from_numpy(np.array(statistics["mean"]))
+  norm.running_var = torch.from_numpy(np.array(statistics["var"]))
   return norm
 
 

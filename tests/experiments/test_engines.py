@@ -88,7 +88,7 @@ def test_ray_is_asked_for_only_where_it_is_used(monkeypatch):
 
 def test_a_workers_variables():
   driver = {
-    "HOME": "/home/someone",
+    "HOME": "home",
     "JAX_ENABLE_X64": "1",
     "JAX_PLATFORMS": "cuda",
     "JAX_PROCESS_ID": "3",
