@@ -12,14 +12,21 @@ from torch import nn
 class FerVGG(nn.Module):
   """`emosynth_jax.models.FerVGG`, with sizes taken from its weights."""
 
-  def __init__(self, variables: Mapping[str, Any], dropout_rate: float = 0.0):
+  def __init__(
+    self,
+    variables: Mapping[str, Any],
+    dropout_rate: float = 0.0,
+    head: str = "flatten",
+  ):
     """Builds the network, in evaluation mode.
 
     Args:
       variables: of the JAX network, "params" and "batch_stats".
-      dropout_rate: rate after each hidden dense layer.
+      dropout_rate: rate after each hidden dense layer, or of the vector without any.
+      head: "flatten" or "mean", see the JAX network.
     """
     super().__init__()
+    self.head = head
     params, statistics = variables["params"], variables["batch_stats"]
     self.stages = nn.ModuleList()
     for i in range(1, 5):
@@ -41,9 +48,11 @@ class FerVGG(nn.Module):
     for stage in self.stages:
       x = stage(x)
     # The JAX network flattens channels last.
-    x = x.permute(0, 2, 3, 1).flatten(1)
+    x = x.mean((2, 3)) if self.head == "mean" else x.permute(0, 2, 3, 1).flatten(1)
     for dense in self.dense:
       x = self.dropout(F.relu(dense(x)))
+    if not self.dense:
+      x = self.dropout(x)
     return self.logits(x)
 
 

@@ -30,6 +30,7 @@ def describe(case: Case) -> torch_programs.Program:
   state: dict[str, Any]
   if config.model.name == "fer_vgg":
     state = jax.tree.map(_tensor, cases.variables(case))
+    network["head"] = str(config.model.get("head", "flatten"))
   else:
     state = from_flax(cases.variables(case), side)
     network |= {

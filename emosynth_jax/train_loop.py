@@ -339,6 +339,7 @@ def _end_epoch(
   # In place of one before the validation.
   checkpoints.save("last", state, replace=True)
   epoch.log(record, is_best=is_best)
+  epoch.warn_if_constant(summary, int(state.epoch))
   return state, now
 
 

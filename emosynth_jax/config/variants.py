@@ -22,6 +22,7 @@ _SMALL_MODELS: dict[str, dict[str, Any]] = {
     "norm_momentum": 0.9,
   },
   "emosynthnet": {"width": 0.125, "dense_features": (64, 64), "dropout_rate": 0.1},
+  "fer_resnet": {"width": 0.5, "dropout_rate": 0.1},
   "fer_vgg": {"width": 0.25, "dense_features": (64,), "dropout_rate": 0.1},
   "mobilenet_v2": {"width": 0.25, "dropout_rate": 0.0, "norm_momentum": 0.9},
   "resnet18": {"width": 0.125},

@@ -11,6 +11,7 @@ from emosynth_jax.models.all_cnn import AllCNN
 from emosynth_jax.models.densenet import DenseNet121
 from emosynth_jax.models.efficientnet import EfficientNetB0
 from emosynth_jax.models.emosynthnet import EmoSynthNet
+from emosynth_jax.models.fer_resnet import FerResNet
 from emosynth_jax.models.fer_vgg import FerVGG
 from emosynth_jax.models.mobilenet_v2 import MobileNetV2
 from emosynth_jax.models.resnet import ResNet18, ResNet50
@@ -22,6 +23,7 @@ MODELS: dict[str, type[nn.Module]] = {
   "densenet121": DenseNet121,
   "efficientnet_b0": EfficientNetB0,
   "emosynthnet": EmoSynthNet,
+  "fer_resnet": FerResNet,
   "fer_vgg": FerVGG,
   "mobilenet_v2": MobileNetV2,
   "resnet18": ResNet18,

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 from absl import logging
 
@@ -128,6 +129,31 @@ def log(record: dict[str, Any], *, is_best: bool) -> None:
     100 * record["validation/accuracy"],
     record["learning_rate"],
     " | best so far" if is_best else "",
+  )
+
+
+def warn_if_constant(summary: dict[str, Any], epoch: int) -> None:
+  """Logs a warning if all validation images got the same class, from epoch 3 on.
+
+  Before, averaged weights and the warm-up can be the reason.
+
+  Args:
+    summary: of the validation split, see `classification.summarize`.
+    epoch: its number, from 1.
+  """
+  confusion = np.asarray(summary["confusion_matrix"])
+  predicted = confusion.any(axis=0)
+  if epoch < 3 or predicted.sum() != 1 or confusion.any(axis=1).sum() < 2:
+    return
+
+  logging.warning(
+    "epoch %d: every validation image is predicted to be %r. A network that stays so "
+    "does not learn: too high a learning rate can silence all units of a layer for "
+    "good. Try a lower config.optimizer.learning_rate, more "
+    "config.schedule.warmup_epochs or a config.optimizer.gradient_clip, in a new "
+    "workdir.",
+    epoch,
+    summary["class_names"][int(predicted.argmax())],
   )
 
 

@@ -10,10 +10,13 @@ from emosynth_jax.models import FerVGG
 torch = pytest.importorskip("torch", reason="pip install -e '.[benchmark]'")
 
 
-def test_logits_of_shared_weights_are_equal():
+@pytest.mark.parametrize(
+  "arguments", [{"dense_features": (12, 8)}, {"head": "mean", "dense_features": ()}]
+)
+def test_logits_of_shared_weights_are_equal(arguments):
   from benchmarks.fer_vgg_torch import FerVGG as TorchFerVGG
 
-  model = FerVGG(num_classes=7, width=1 / 16, dense_features=(12, 8))
+  model = FerVGG(num_classes=7, width=1 / 16, **arguments)
   images = np.random.default_rng(0).normal(size=(3, 32, 32, 1)).astype(np.float32)
   variables = model.init(jax.random.key(0), images, train=False)
   # Statistics and factors other than 0 and 1, which a mistake would not show in.
@@ -23,5 +26,6 @@ def test_logits_of_shared_weights_are_equal():
   )
   ours, _ = model.apply(variables, images, train=False)
   with torch.inference_mode():
-    theirs = TorchFerVGG(variables)(torch.from_numpy(images).permute(0, 3, 1, 2))
+    network = TorchFerVGG(variables, head=arguments.get("head", "flatten"))
+    theirs = network(torch.from_numpy(images).permute(0, 3, 1, 2))
   np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-5)

@@ -46,11 +46,53 @@ def test_last_layer_takes_the_embedding():
   )
 
 
+def test_mean_head_is_the_mean_of_the_last_maps():
+  model = build_model(
+    "fer_vgg", num_classes=7, width=1 / 32, head="mean", dense_features=()
+  )
+  images = jax.random.uniform(jax.random.key(1), (3, 32, 32, 1))
+  variables = jax.jit(lambda k: model.init(k, images, train=False))(jax.random.key(0))
+  logits, out = model.apply(variables, images, train=False)
+  stages = np.asarray(out["stage4"], np.float64)
+  assert stages.shape == (3, 2, 2, 16)
+  embedding = stages.reshape(3, 4, 16).sum(1) / 4
+  np.testing.assert_allclose(out["pre_logits"], embedding, rtol=1e-5)
+  last = variables["params"]["logits"]
+  np.testing.assert_allclose(logits, embedding @ last["kernel"] + last["bias"][None], 1e-4)
+  assert not any(name.startswith("dense") for name in variables["params"])
+
+
+def test_dropout_of_a_head_without_dense_layers():
+  model = build_model(
+    "fer_vgg",
+    num_classes=7,
+    width=1 / 32,
+    head="mean",
+    dense_features=(),
+    dropout_rate=0.5,
+  )
+  images = jax.random.uniform(jax.random.key(1), (8, 16, 16, 1))
+  variables = model.init(jax.random.key(0), images, train=False)
+  (_, out), _ = model.apply(
+    variables,
+    images,
+    train=True,
+    rngs={"dropout": jax.random.key(2)},
+    mutable=["batch_stats"],
+  )
+  # Maps of 1x1: those kept are doubled, about half are dropped.
+  whole, kept = out["stage4"].mean((1, 2)), out["pre_logits"]
+  np.testing.assert_allclose(kept[kept != 0], 2 * whole[kept != 0], rtol=1e-6)
+  dropped = float(((kept == 0) & (whole > 0)).sum() / (whole > 0).sum())
+  assert 0.25 < dropped < 0.75
+
+
 @pytest.mark.parametrize(
   ("arguments", "m", "message"),
   [
     ({"width": 0}, 48, "width"),
-    ({"dense_features": ()}, 48, "dense_features"),
+    ({"dense_features": (0,)}, 48, "dense_features"),
+    ({"head": "max"}, 48, "head"),
     ({"dropout_rate": 1.0}, 48, "dropout_rate"),
     ({}, 8, r"sides of at least 16, got \(2, 8, 8, 1\)"),
   ],

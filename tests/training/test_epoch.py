@@ -1,5 +1,7 @@
 """The ends of epochs: the best one, the last one, the rates that are logged."""
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -156,3 +158,25 @@ def test_what_was_not_finite_is_told_with_the_rate_of_its_step(tmp_path):
     epoch.raise_if_not_finite(
       state, _config(), tmp_path, float("inf"), schedule=schedule
     )
+
+
+@pytest.mark.parametrize(
+  ("confusion", "number", "expected"),
+  [
+    # All three classes are called "b".
+    ([[0, 4, 0], [0, 5, 0], [0, 1, 0]], 3, "epoch 3: every .*'b'"),
+    # The first epochs may be of averaged weights that have hardly moved.
+    ([[0, 4, 0], [0, 5, 0], [0, 1, 0]], 2, None),
+    ([[0, 4, 0], [0, 5, 0], [0, 0, 1]], 3, None),
+    # A split of one class, all of it right.
+    ([[0, 0, 0], [0, 5, 0], [0, 0, 0]], 3, None),
+  ],
+)
+def test_a_network_that_gives_one_answer_is_reported(
+  caplog, confusion, number, expected
+):
+  summary = {"confusion_matrix": confusion, "class_names": ["a", "b", "c"]}
+  with caplog.at_level("WARNING"):
+    epoch.warn_if_constant(summary, number)
+  assert bool(caplog.records) == (expected is not None)
+  assert expected is None or re.search(expected, caplog.text)
