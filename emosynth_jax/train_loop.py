@@ -145,7 +145,7 @@ def _train(
     compiling = stack.enter_context(contextlib.ExitStack())
     if distributed.is_first():
       compiling.enter_context(log_file.native_errors_to(workdir))
-    first_step = int(state.step)
+    first_step, has_validated = int(state.step), False
     saved = epoch_began = time.monotonic()
 
     while not epoch.is_finished(state, config):
@@ -171,9 +171,10 @@ def _train(
         )
         saved = time.monotonic()
         # The first validation compiled, and everything is compiled by now.
-        if int(state.epoch) == first_step // programs.steps_per_epoch + 1:
+        if not has_validated and epoch.is_validated(int(state.epoch), config):
+          has_validated = True
           progress.restart()
-        compiling.close()
+          compiling.close()
         # A stop may have come during the validation.
         stop_number = distributed.largest(stop.number)[0]
       elif stop_number or is_late:
@@ -318,10 +319,12 @@ def _end_epoch(
   epoch_began: float,
 ) -> tuple[TrainState, float]:
   """Validates, records and saves; returns the state and when the next epoch began."""
-  summary = programs.validate(state)
-  epoch.raise_if_not_finite(
-    state, config, workdir, summary["loss"], schedule=programs.schedule
-  )
+  summary = None
+  if epoch.is_validated(int(state.epoch) + 1, config):
+    summary = programs.validate(state)
+    epoch.raise_if_not_finite(
+      state, config, workdir, summary["loss"], schedule=programs.schedule
+    )
   state, record = epoch.end(
     state, summary, config, programs.experiment.plateau, programs.schedule
   )
@@ -339,7 +342,8 @@ def _end_epoch(
   # In place of one before the validation.
   checkpoints.save("last", state, replace=True)
   epoch.log(record, is_best=is_best)
-  epoch.warn_if_constant(summary, int(state.epoch))
+  if summary is not None:
+    epoch.warn_if_constant(summary, int(state.epoch))
   return state, now
 
 

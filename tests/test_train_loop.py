@@ -156,6 +156,36 @@ def test_stopped_at_every_step_it_comes_to_the_same_end(whole, tmp_path, monkeyp
   _assert_same_run(_config(), tmp_path, whole)
 
 
+def test_validated_every_second_epoch_it_trains_the_same_and_resumes(
+  whole, tmp_path, monkeypatch
+):
+  config = _config(evaluate_every=2)
+  assert train_loop.train(config, tmp_path / "whole")
+  records = read_records(tmp_path / "whole" / "metrics.jsonl")
+  # Of three epochs the last one too. The plateau has no patience to lose in them.
+  assert ["validation/loss" in record for record in records] == [False, True, True]
+  expected = read_records(whole / "metrics.jsonl")
+  for every, found in zip(expected, records, strict=True):
+    assert found == {name: every[name] for name in found}
+  last = restore(config, tmp_path / "whole", "last")
+  assert int(last.best_epoch) in (2, 3)
+  # It would have validated the second and the fourth.
+  with pytest.raises(ValueError, match="num_epochs is 4, was 3"):
+    train_loop.train(_config(evaluate_every=2, num_epochs=4), tmp_path / "whole")
+
+  # Stopped at the end of the epoch without validation, and after the next one's step.
+  with monkeypatch.context() as patch:
+    patch.setattr(
+      progress.Progress,
+      "update",
+      lambda self, done, *_, **__: done < 4 and os.kill(os.getpid(), signal.SIGTERM),
+    )
+    for _ in range(3):
+      assert not train_loop.train(config, tmp_path / "stopped")
+  assert train_loop.train(config, tmp_path / "stopped")
+  _assert_same_run(config, tmp_path / "stopped", tmp_path / "whole")
+
+
 @event_files.needs_tensorboardx
 def test_event_files_of_a_resumed_run_show_each_epoch_once(tmp_path, monkeypatch):
   config = _config(tensorboard=True)
