@@ -437,6 +437,13 @@ SETTINGS: dict[str, Setting] = {
   "checkpoint.minutes": Setting(
     10.0, _not_negative, "Minutes between checkpoints within an epoch.", "cost"
   ),
+  "checkpoint.min_seconds": Setting(
+    30.0,
+    _not_negative,
+    "Minimum seconds between checkpoints at ends of epochs, except the last one's; 0 "
+    "saves at each.",
+    "cost",
+  ),
   "steps_per_call": Setting(
     0,
     whole(0),
