@@ -150,7 +150,7 @@ def test_the_best_is_on_disk_before_a_last_that_speaks_of_it(tmp_path, monkeypat
 def test_a_held_best_is_saved_with_the_next_last_or_at_the_close(tmp_path):
   checkpoints = Checkpoints(tmp_path, keep=2)
   for step in (1, 2, 3):
-    state = _state(step)
+    state = jax.tree.map(jnp.copy, _state(step))
     checkpoints.hold_best(state)
     # As a step that the state is donated to.
     jax.tree.map(lambda x: x.delete(), state)
