@@ -84,10 +84,7 @@ def build_programs(
     num_classes=len(training.class_names),
   )
   steps_per_epoch = len(training) // config.batch_size
-  schedule = optimizers.build_schedule(
-    **config.schedule, num_epochs=config.num_epochs, steps_per_epoch=steps_per_epoch
-  )
-  run = build_run(config, experiment, training, schedule)
+  run = build_run(config, experiment, training, steps_per_epoch=steps_per_epoch)
 
   shardings = placement.state(build.state_shapes(experiment))
   chunk = chunk_length(steps_per_epoch, config.steps_per_call)
@@ -116,7 +113,7 @@ def build_programs(
   return Programs(
     data=data,
     experiment=experiment,
-    schedule=schedule,
+    schedule=run.schedule,
     placement=placement,
     place=lambda state: placement.put(state, shardings),
     take_steps=take_steps,
@@ -130,7 +127,8 @@ def build_run(
   config: ml_collections.ConfigDict,
   experiment: build.Experiment,
   training: Dataset,
-  schedule: Callable[[jax.Array], jax.Array] | None,
+  *,
+  steps_per_epoch: int,
 ) -> Run:
   """Collects what the steps of a run have in common.
 
@@ -138,12 +136,11 @@ def build_run(
     config: a checked config.
     experiment: the run's functions.
     training: the training split.
-    schedule: of the learning rate, see `optimizers.build_schedule`.
+    steps_per_epoch: steps in an epoch.
 
   Returns:
     What `train_step` takes.
   """
-  steps_per_epoch = len(training) // config.batch_size
   return Run(
     model=experiment.model,
     loss=experiment.loss,
@@ -153,7 +150,9 @@ def build_run(
     class_weights=run_data.class_weights(config.class_weights, training),
     mixup=experiment.mixup,
     class_counts=jnp.asarray(training.class_counts, jnp.int32),
-    schedule=schedule,
+    schedule=optimizers.build_schedule(
+      **config.schedule, num_epochs=config.num_epochs, steps_per_epoch=steps_per_epoch
+    ),
     ema_decay=config.ema_decay,
     batch_norm_groups=config.batch_norm_groups,
     sam_radius=config.sam.radius,
