@@ -34,7 +34,8 @@ def _run():
 
 def _stacked(states):
   whole = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-  return whole.replace(step=states[0].step)
+  # A copy, since the program takes its state over.
+  return whole.replace(step=jnp.copy(states[0].step))
 
 
 def test_a_teacher_of_the_program_is_one_that_is_trained_alone():
