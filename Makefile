@@ -27,6 +27,7 @@ check: $(VENV)/installed
 # The documentation site, in site/. A broken link or anchor is an error.
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "Open site/index.html; for its search: python3 -m http.server --directory site"
 
 $(VENV)/installed-docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

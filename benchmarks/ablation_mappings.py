@@ -7,7 +7,6 @@ each mapping, alternating, and prints medians and ratios. On a CPU each core is 
 device.
 """
 
-import os
 import statistics
 import time
 from typing import Any
@@ -19,6 +18,7 @@ import optax
 from absl import app, flags
 
 from emosynth_jax import models
+from emosynth_jax.parallel import cpu_devices
 from emosynth_jax.utils import cli
 from emosynth_jax.workdir import provenance
 from experiments.lib import ablation, ablation_members
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
   """Prints the table."""
   del argv
   cli.start_logging()
-  jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+  cpu_devices.split_cores()
   rng = np.random.default_rng(0)
   shape = (_IMAGES.value, _SIDE.value, _SIDE.value, 1)
   arrays = (

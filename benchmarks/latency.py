@@ -24,6 +24,7 @@ from absl import flags
 from benchmarks import attempts, latency_runtimes, measure
 from emosynth_jax import bundle
 from emosynth_jax.export import verify
+from emosynth_jax.parallel import cpu_devices
 from emosynth_jax.utils import cli, text_table
 from emosynth_jax.workdir import provenance
 
@@ -36,7 +37,7 @@ _REFERENCE = "JAX, jit"
 def compare(given: Any) -> None:
   """Prints the table."""
   source = given.source or str(bundle.PRETRAINED)
-  threads = given.threads or latency_runtimes.all_cores()
+  threads = given.threads or cpu_devices.cpu_cores()
   if given.only:
     answer_turns(given.only, source, threads=threads)
   else:
@@ -97,9 +98,9 @@ def measure_all(
   """
   verify.check_packages()
   shape = bundle.read_network(source).image_shape
-  if threads > latency_runtimes.all_cores():
+  if threads > cpu_devices.cpu_cores():
     raise ValueError(
-      f"--threads: expected 1 to {latency_runtimes.all_cores()} cores, got {threads}"
+      f"--threads: expected 1 to {cpu_devices.cpu_cores()} cores, got {threads}"
     )
   with contextlib.ExitStack() as stack:
     runtimes, ready = {}, {}

@@ -34,13 +34,6 @@ def hold_cores(threads: int) -> None:
   os.sched_setaffinity(0, cores[:threads])
 
 
-def all_cores() -> int:
-  """Number of cores available to this process."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
-
-
 def build(
   name: str, network: bundle.Bundle, *, threads: int, images: np.ndarray | None = None
 ) -> Answer:

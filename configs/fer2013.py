@@ -5,7 +5,7 @@
 
 docs/results/recipe.md has the results of this recipe at 1/8 width. At full width only
 `:strong` was run, on Kaggle's equalized images, with 68.0 % accuracy on PrivateTest
-(docs/notes/performance.md). Results on those and on the original pixels of
+(docs/notes/performance_diary.md). Results on those and on the original pixels of
 `fer2013.csv`, which the literature uses, cannot be compared.
 
 The variants after the colon: emosynth_jax/config/recipes/__init__.py.

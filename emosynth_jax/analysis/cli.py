@@ -12,6 +12,7 @@ import jax
 from absl import flags, logging
 
 from emosynth_jax.analysis import directions, result_cache, trained_run
+from emosynth_jax.parallel import cpu_devices
 from emosynth_jax.utils import cli, progress
 from emosynth_jax.workdir import provenance
 
@@ -103,7 +104,7 @@ def call_precisely(action: Callable[[Any], object], given: Any) -> None:
   # Not every command has --mapping.
   if getattr(given, "mapping", "map") == "devices":
     # Before the backend starts; of no effect on accelerators.
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    cpu_devices.split_cores()
 
   # Reduced-precision matrix products on a GPU would appear as curvature.
   jax.config.update("jax_default_matmul_precision", "highest")

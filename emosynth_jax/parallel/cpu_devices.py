@@ -32,12 +32,12 @@ def chosen_by_user() -> bool:
   )
 
 
-def split_cores(batch_size: int) -> None:
-  """Makes several devices of the CPU, each with a part of a batch, for a training.
+def split_cores(batch_size: int | None = None) -> None:
+  """Makes several devices of the CPU, for a training each with a part of a batch.
 
   A device runs most operations inside of loops on one core, and a training is a loop:
   FerVGG at half of its width trained 1.5 times as fast on two devices as on one of two
-  threads (docs/notes/performance.md). The computation is that of any run on several
+  threads (docs/notes/performance_diary.md). The computation is that of any run on several
   devices: sums go over the whole batch, in another order.
 
   Without effect where the user has set the number of CPU devices, by
@@ -45,12 +45,14 @@ def split_cores(batch_size: int) -> None:
   has computed anything. Other platforms don't change.
 
   Args:
-    batch_size: images of a batch.
+    batch_size: images of a batch; None for one device for each core, where devices
+      compute independently.
   """
   if chosen_by_user() or jax.distributed.is_initialized():
     return
 
-  count = count_for(batch_size, cpu_cores())
+  cores = cpu_cores()
+  count = cores if batch_size is None else count_for(batch_size, cores)
   try:
     jax.config.update("jax_num_cpu_devices", count)
   except RuntimeError:  # JAX has computed something: its devices are there.

@@ -145,7 +145,7 @@ def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
       value=value,
       cross_entropy=cross_entropy,
       gradient_norm=gradient_norm,
-      correct=jnp.sum(jnp.argmax(logits, -1) == _classes(batch.labels)),
+      correct=jnp.sum(jnp.argmax(logits, -1) == _classes(targets)),
       count=batch.labels.shape[0],
     ),
   )
@@ -208,9 +208,12 @@ def _draw_inputs(
   return inputs * state.input_scale, targets, example_weights, dropout_key
 
 
-def _classes(labels: Array) -> Array:
-  """The labels, or the most probable classes, by which the accuracy is counted."""
-  return labels if labels.ndim == 1 else jnp.argmax(labels, -1)
+def _classes(targets: Array) -> Array:
+  """The labels, or the most probable classes, by which the accuracy is counted.
+
+  Of an image that mixup made, the class with the larger share.
+  """
+  return targets if targets.ndim == 1 else jnp.argmax(targets, -1)
 
 
 def _forward(

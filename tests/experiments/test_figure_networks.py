@@ -116,7 +116,7 @@ def test_saliency_shows_images_and_maps_of_the_split(tmp_path, drawn, monkeypatc
         (dataset.labels == k) & ((predicted == dataset.labels) == right)
       )
       if not len(own):
-        assert row[0].texts[0].get_text() == "(none)"
+        assert row[0].texts[0].get_text() == f"({_CLASSES[k]}: none)"
         continue
       first, shown = own[0], shown + 1
       pixels = dataset.images[first]

@@ -58,7 +58,9 @@ def test_mean_head_is_the_mean_of_the_last_maps():
   embedding = stages.reshape(3, 4, 16).sum(1) / 4
   np.testing.assert_allclose(out["pre_logits"], embedding, rtol=1e-5)
   last = variables["params"]["logits"]
-  np.testing.assert_allclose(logits, embedding @ last["kernel"] + last["bias"][None], 1e-4)
+  np.testing.assert_allclose(
+    logits, embedding @ last["kernel"] + last["bias"][None], 1e-4
+  )
   assert not any(name.startswith("dense") for name in variables["params"])
 
 

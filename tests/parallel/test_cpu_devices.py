@@ -51,6 +51,17 @@ def test_devices_of_a_process():
   assert _devices("cpu_devices.split_cores(64)") == ["4"]
 
 
+def test_an_analysis_by_devices_has_one_for_each_core_of_the_process():
+  code = (
+    "import types\n"
+    "from emosynth_jax.analysis import cli\n"
+    "cli.call_precisely(print, types.SimpleNamespace(mapping='devices'))"
+  )
+  assert _devices(code)[-1] == "4"
+  assert _devices(code, JAX_NUM_CPU_DEVICES="3")[-1] == "3"
+  assert _devices(code.replace("devices')", "map')"))[-1] == "1"
+
+
 def test_the_users_number_stays():
   split = "cpu_devices.split_cores(64)"
   assert _devices(split, JAX_NUM_CPU_DEVICES="3") == ["3"]

@@ -8,19 +8,19 @@ from emosynth_jax.metrics import statistics
 from emosynth_jax.utils import text_table
 from emosynth_jax.workdir import seed_summary
 
-# The metrics by which networks are compared, invariant to the embeddings' scale. Name
-# to number of decimals and unit.
+# The metrics by which networks are compared, invariant to the embeddings' scale: name
+# in a text, number of decimals, unit.
 FIGURES = {
-  "accuracy": (4, ""),
-  "silhouette": (4, ""),
-  "silhouette_macro": (4, ""),
-  "intra_inter_ratio": (4, ""),
-  "fisher_ratio": (4, ""),
-  "angle_to_own": (2, "°"),
-  "angle_to_other": (2, "°"),
-  "angular_margin": (2, "°"),
-  "nearest_own": (4, ""),
-  "centre_angle": (2, "°"),
+  "accuracy": ("accuracy", 4, ""),
+  "silhouette": ("silhouette", 4, ""),
+  "silhouette_macro": ("silhouette, mean of classes", 4, ""),
+  "intra_inter_ratio": ("distance within / between classes", 4, ""),
+  "fisher_ratio": ("Fisher ratio", 4, ""),
+  "angle_to_own": ("angle to own class mean", 2, "°"),
+  "angle_to_other": ("angle to nearest other mean", 2, "°"),
+  "angular_margin": ("angular margin", 2, "°"),
+  "nearest_own": ("share nearest to own mean", 4, ""),
+  "centre_angle": ("angle between nearest means", 2, "°"),
 }
 
 
@@ -123,8 +123,8 @@ def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
   lines += [f"  {i}  {head}" for i, head in enumerate(heads, 1)]
   rows = [["", *map(str, range(1, len(records) + 1))]]
   rows += [
-    [figure, *(_number(figure, _figure(r, figure)) for r in records)]
-    for figure in FIGURES
+    [name, *(_number(figure, _figure(r, figure)) for r in records)]
+    for figure, (name, *_) in FIGURES.items()
   ]
   rows += [
     [
@@ -140,7 +140,7 @@ def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
     per_class = record["separation"]["per_class"]
     names = [record["class_names"][k] for k in per_class["label"]]
     columns = ("silhouette", "angle_to_own", "angle_to_other", "centre_angle")
-    rows = [[f"{i}: class", "images", *columns]]
+    rows = [[f"{i}: class", "images", *(FIGURES[c][0] for c in columns)]]
     for j, name in enumerate(names):
       cells = (_number(c, float(per_class[c][j])) for c in columns)
       rows.append([name, f"{per_class['count'][j]:,}", *cells])
@@ -168,7 +168,8 @@ def format_comparison(comparisons: Sequence[Mapping[str, Any]]) -> str:
       known = len(one["seeds"]) > 1
       ends = (_number(figure, end, "+") for end in (low, high))
       interval = " to ".join(ends) if known else "unknown"
-      rows.append([f"  {figure}", _number(figure, difference["mean"], "+"), interval])
+      mean = _number(figure, difference["mean"], "+")
+      rows.append([f"  {FIGURES[figure][0]}", mean, interval])
 
     lines += text_table.align(rows)
     if len(one["seeds"]) == 1:
@@ -195,5 +196,5 @@ def _figure(record: Mapping[str, Any], name: str) -> float:
 
 
 def _number(figure: str, value: float, sign: str = "") -> str:
-  digits, unit = FIGURES[figure]
+  _, digits, unit = FIGURES[figure]
   return f"{value:{sign}.{digits}f}{unit}"

@@ -62,7 +62,11 @@ def draw(
       # The caption is wider than its panel: it is excluded from the layout, which is
       # not possible for titles, and an empty title reserves its height.
       row[0].set_title(" ", fontsize=7.5)
-      text = "(none)" if i is None else caption(found, i, labels, class_names)
+      if i is None:
+        true_class = labels[next(j for j in pair if j is not None)]
+        text = f"({class_names[true_class]}: none)"
+      else:
+        text = caption(found, i, labels, class_names)
       above = row[0].text(
         0, 1.06, text, transform=row[0].transAxes, fontsize=7.5, parse_math=False
       )
