@@ -31,7 +31,7 @@ from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.training import epoch
 from emosynth_jax.utils import cli, files, npz
-from emosynth_jax.workdir import provenance
+from emosynth_jax.workdir import provenance, record
 from experiments.lib import distillation, record_recipe, record_students, teachers
 
 _LOGITS = "teacher_logits.npz"
@@ -51,10 +51,10 @@ def define_flags() -> None:
   flags.DEFINE_bool("estimate", False, "Print the time on one H200, and end.")
   flags.DEFINE_enum(
     "mapping",
-    None,
+    "map",
     teachers.MAPPINGS,
-    "Teachers in their program: as one batch of networks, or in turn. By default in "
-    "turn on a CPU alone.",
+    "Teachers in their program: map trains an epoch of one after the other, vmap a "
+    "batch of networks.",
   )
 
 
@@ -75,8 +75,7 @@ def run(given: Any) -> None:
   seconds: dict[str, float] = {}
 
   with _timed(seconds, "teachers"):
-    mapping = given.mapping or teachers.default_mapping()
-    taught = _teach(configs[record_recipe.TEACHER], workdir, mapping)
+    taught = _teach(configs[record_recipe.TEACHER], workdir, given.mapping)
 
   choices = {}
   for name in record_recipe.STUDENTS:
@@ -170,14 +169,16 @@ def _read_or_compute_logits(
     "unseen" and "seen", float32 `(N, K)` each, see `teachers.left_out_logits`, and
     "mapping".
   """
-  path = workdir / _LOGITS
+  path, folder = workdir / _LOGITS, workdir / "teachers"
+  record.check_same_config(config, folder)
   if path.exists():
     return npz.read_npz(path)
+
   trained = teachers.train(
     config,
     training,
     folds,
-    workdir / "teachers",
+    folder,
     num_folds=record_recipe.FOLDS,
     mapping=mapping,
   )

@@ -15,6 +15,7 @@ from emosynth_jax.training import eval_step, seeds
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import files, text_table
 from emosynth_jax.utils.json_files import read_json
+from emosynth_jax.workdir import record
 from experiments.lib import record_recipe
 
 _CHOICE = "chosen_views.json"
@@ -35,10 +36,13 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
 
   Raises:
     SystemExit: if it was interrupted; the training is saved.
+    ValueError: if the folder has a student of another config.
   """
+  record.check_same_config(config, workdir)
   path = workdir / _CHOICE
   if path.exists():
     return read_json(path, _CHOICE_FIELDS)
+
   load = run_data.share(config)
   if not train_loop.train(config, workdir, load=load):
     raise SystemExit(1)

@@ -28,10 +28,11 @@ from emosynth_jax.workdir.checkpoints import Checkpoints
 
 Array = jax.Array
 
-# Execution of the teachers of a program: as one batch of networks, or in turn. In turn
-# on a CPU, where convolutions with batched weights take six times longer (see
-# benchmarks/ablation_mappings.py); neither was measured on a GPU.
-MAPPINGS = ("vmap", "map")
+# Execution of the teachers of a program: in turn, epoch by epoch, or as one batch of
+# networks. On a CPU, convolutions with batched weights take six times longer (see
+# benchmarks/ablation_mappings.py); neither was measured on a GPU, which one teacher's
+# batch fills.
+MAPPINGS = ("map", "vmap")
 
 
 class Teachers(NamedTuple):
@@ -44,11 +45,6 @@ class Teachers(NamedTuple):
 
   experiment: build.Experiment
   states: TrainState
-
-
-def default_mapping() -> str:
-  """The mapping for the devices of this process."""
-  return "map" if jax.default_backend() == "cpu" else "vmap"
 
 
 def rows_outside_folds(folds: np.ndarray, num_folds: int, *, seed: int) -> np.ndarray:

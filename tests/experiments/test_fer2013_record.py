@@ -151,7 +151,7 @@ def test_the_whole_command_and_its_rerun(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(record_recipe, "STUDENTS", ("fer_resnet",))
   monkeypatch.setattr(record_recipe, "VIEWS", ("none", "flip"))
   given = types.SimpleNamespace(
-    estimate=False, rehearse=True, data_dir=None, mapping=None, workdir=tmp_path / "w"
+    estimate=False, rehearse=True, data_dir=None, mapping="map", workdir=tmp_path / "w"
   )
   command.run(given)
   printed = capsys.readouterr().out
