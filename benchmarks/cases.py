@@ -24,7 +24,7 @@ DATA_SETS: dict[str, tuple[tuple[int, int, int], int]] = {
 }
 WIDTHS = ("full", "small", "tiny")
 # Those with a PyTorch version.
-NETWORKS = ("emosynthnet", "fer_vgg")
+NETWORKS = ("emosynthnet", "fer_resnet", "fer_vgg")
 
 
 class Case(NamedTuple):

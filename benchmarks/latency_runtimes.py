@@ -86,9 +86,11 @@ def _torch(network, threads, images, *, channels_last):
   import cv2
   import torch
 
-  build_network = {"emosynthnet": _emosynthnet, "fer_vgg": _fer_vgg}.get(
-    network.config.model.name
-  )
+  build_network = {
+    "emosynthnet": _emosynthnet,
+    "fer_resnet": _fer_resnet,
+    "fer_vgg": _fer_vgg,
+  }.get(network.config.model.name)
   if build_network is None:
     raise ValueError(f"{network.config.model.name} has no PyTorch version")
   torch.set_num_threads(threads)
@@ -108,10 +110,17 @@ def _torch(network, threads, images, *, channels_last):
   return run
 
 
-def _fer_vgg(network):
-  from benchmarks import fer_vgg_torch
+def _fer_resnet(network):
+  from benchmarks import fer_torch
 
-  return fer_vgg_torch.FerVGG(network.variables)
+  return fer_torch.FerResNet(network.variables)
+
+
+def _fer_vgg(network):
+  from benchmarks import fer_torch
+
+  head = network.config.model.get("head", "flatten")
+  return fer_torch.FerVGG(network.variables, head=head)
 
 
 def _emosynthnet(network):

@@ -28,9 +28,8 @@ def describe(case: Case) -> torch_programs.Program:
   side, dropout_rate = case.image_shape[0], float(config.model.dropout_rate)
   network: dict[str, Any] = {"dropout_rate": dropout_rate}
   state: dict[str, Any]
-  if config.model.name == "fer_vgg":
+  if config.model.name in ("fer_resnet", "fer_vgg"):
     state = jax.tree.map(_tensor, cases.variables(case))
-    network["head"] = str(config.model.get("head", "flatten"))
   else:
     state = from_flax(cases.variables(case), side)
     network |= {

@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.emosynthnet_torch import EmoSynthNet, load_weights
-from benchmarks.fer_vgg_torch import FerVGG
+from benchmarks.fer_torch import FerResNet, FerVGG
 
 FORMS = ("eager", "channels_last", "compile")
+# Those whose sizes are taken from the weights.
+_OF_VARIABLES = {"fer_resnet": FerResNet, "fer_vgg": FerVGG}
 
 
 class Program(NamedTuple):
@@ -22,9 +24,9 @@ class Program(NamedTuple):
 
   Attributes:
     name: one of `cases.NETWORKS`.
-    network: the arguments of `EmoSynthNet`, or those of `FerVGG` but its weights.
+    network: the arguments of the network, but its weights.
     state: the state dict of `EmoSynthNet`, without batch counters, or the variables of
-      `FerVGG`.
+      `FerVGG` or `FerResNet`.
     learning_rate: of Adam.
     scale: factor from pixels to the network's input.
     batch: images of a step.
@@ -52,8 +54,8 @@ def build(program: Program, form: str) -> torch.nn.Module:
     ValueError: if the weights are those of other layers.
   """
   model: torch.nn.Module
-  if program.name == "fer_vgg":
-    model = FerVGG(program.state, **program.network)
+  if program.name in _OF_VARIABLES:
+    model = _OF_VARIABLES[program.name](program.state, **program.network)
   else:
     model = EmoSynthNet(**program.network)
     load_weights(model, program.state)

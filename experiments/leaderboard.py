@@ -1,4 +1,4 @@
-"""The leaderboard of FER-2013, from finished runs.
+"""The leaderboard of FER-2013 and FER+, from finished runs.
 
   python -m experiments.leaderboard --workdirs=runs/fer_vgg,runs/emosynthnet
   python -m experiments.leaderboard --workdirs=runs/a --output=leaderboard.md
@@ -21,8 +21,9 @@ from experiments.lib import leaderboard, literature
 def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_list(
-    "workdirs", [], "Folders of finished runs of FER-2013, separated by commas."
+    "workdirs", [], "Folders of finished runs of FER-2013 or FER+, separated by commas."
   )
+  flags.DEFINE_bool("time", True, "Whether each network is timed on one face.")
   flags.DEFINE_string("output", "runs/leaderboard.md", "Markdown file to write.")
 
 
@@ -31,7 +32,10 @@ def make_page(given: Any) -> None:
   if not given.workdirs:
     raise ValueError("--workdirs: expected at least one folder of a finished run")
   entries = leaderboard.read_entries(given.workdirs)
-  page = leaderboard.format_page(entries, literature.FER2013, provenance.provenance())
+  times = [leaderboard.milliseconds(entry) for entry in entries] if given.time else []
+  page = leaderboard.format_page(
+    entries, literature.FER2013, provenance.provenance(), times
+  )
   output = pathlib.Path(given.output)
   output.parent.mkdir(parents=True, exist_ok=True)
   files.write_atomically(output, page.encode())

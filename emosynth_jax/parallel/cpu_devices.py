@@ -37,8 +37,8 @@ def split_cores(batch_size: int | None = None) -> None:
 
   A device runs most operations inside of loops on one core, and a training is a loop:
   FerVGG at half of its width trained 1.5 times as fast on two devices as on one of two
-  threads (docs/notes/performance_diary.md). The computation is that of any run on several
-  devices: sums go over the whole batch, in another order.
+  threads (docs/notes/performance_diary.md). The computation is that of any run on
+  several devices: sums go over the whole batch, in another order.
 
   Without effect where the user has set the number of CPU devices, by
   `JAX_NUM_CPU_DEVICES` or in `XLA_FLAGS`, in a job of several processes, and once JAX

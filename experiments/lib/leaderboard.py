@@ -1,12 +1,19 @@
-"""The leaderboard of FER-2013: entries of finished runs, and published claims."""
+"""The leaderboards of FER-2013 and FER+: finished runs, and published claims."""
 
 import pathlib
+import statistics as medians
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from emosynth_jax.config import renamed
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emosynth_jax.config import renamed, stored
 from emosynth_jax.metrics import statistics
 from emosynth_jax.report import run_files
+from emosynth_jax.training import build
 from emosynth_jax.utils import text_table
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import report_fields, seed_summary
@@ -15,7 +22,7 @@ from experiments.lib.literature import Claim
 
 RULES = """\
 - The epoch and every setting are chosen on PublicTest or on Training; PrivateTest is
-  read once.
+  read once. FER+ is judged by the majority of its votes.
 - The report is written by `emosynth_jax.main`, from a commit of this repository, and
   says which form of the pixels was evaluated.
 - One line is one configuration. Three seeds or more are listed before fewer.
@@ -26,13 +33,20 @@ RULES = """\
 """
 
 
+# The data sets that have a leaderboard.
+TITLES = {"fer2013": "FER-2013", "fer_plus": "FER+, accuracy by majority"}
+_IMAGE_SHAPE = (48, 48, 1)
+
+
 class Entry(NamedTuple):
   """One configuration, trained with one or more seeds.
 
   Attributes:
+    data_set: a key of `TITLES`.
     network: name and width.
     parameters: number of parameters.
     loss: name of the loss.
+    labels: what FER+'s votes were turned into, and of how many classes; else "".
     form: of the pixels of the reported split.
     chosen_on: what chose the epoch.
     seeds: the seeds.
@@ -40,11 +54,14 @@ class Entry(NamedTuple):
     mirrored: the same with the mirror image, or empty.
     deduplicated: the same without near-duplicates, or empty.
     commits: of the trainings.
+    config: of the first seed.
   """
 
+  data_set: str
   network: str
   parameters: int
   loss: str
+  labels: str
   form: str
   chosen_on: str
   seeds: tuple[int, ...]
@@ -52,6 +69,7 @@ class Entry(NamedTuple):
   mirrored: tuple[float, ...]
   deduplicated: tuple[float, ...]
   commits: tuple[str, ...]
+  config: Mapping[str, Any]
 
 
 def read_entries(workdirs: Sequence[str]) -> list[Entry]:
@@ -67,15 +85,18 @@ def read_entries(workdirs: Sequence[str]) -> list[Entry]:
     FileNotFoundError, ValueError: for a folder without a finished run, or a run of
       another data set or without a test split.
   """
-  # Of each form of the reported pixels, the folders and reports.
-  by_form: dict[str, list[tuple[pathlib.Path, Mapping[str, Any]]]] = {}
+  # Of each data set and form of the reported pixels, the folders and reports.
+  by_form: dict[tuple[str, str], list[tuple[pathlib.Path, Mapping[str, Any]]]] = {}
   for folder in run_files.expand_workdirs(workdirs):
     report = _read_report(folder)
-    if report["data_set"] != "fer2013":
-      raise ValueError(f"{folder}: expected FER-2013, got {report['data_set']}")
+    if report["data_set"] not in TITLES:
+      raise ValueError(
+        f"{folder}: expected {' or '.join(TITLES)}, got {report['data_set']}"
+      )
     if "test" not in report["splits"]:
       raise ValueError(f"{folder}: the run reports no test split")
-    by_form.setdefault(_form(report), []).append((folder, report))
+    key = report["data_set"], _form(report)
+    by_form.setdefault(key, []).append((folder, report))
 
   entries = []
   for runs in by_form.values():
@@ -108,10 +129,16 @@ def _entry(reports: Sequence[Mapping[str, Any]]) -> Entry:
     return tuple(100 * figures[metric] for figures in found)
 
   is_flip = config["eval_augment"] == "flip"
+  options = config["data"].get("options", {})
+  labels = options.get("labels", "")
+  if labels:
+    labels += f", {options['num_classes']} classes"
   return Entry(
+    data_set=reports[0]["data_set"],
     network=config["model"]["name"] + (f", width {width:g}" if width else ""),
     parameters=reports[0]["num_parameters"],
     loss=config["loss"]["name"],
+    labels=labels,
     form=_form(reports[0]),
     chosen_on=reports[0]["chosen_on"],
     seeds=seeds,
@@ -121,7 +148,36 @@ def _entry(reports: Sequence[Mapping[str, Any]]) -> Entry:
     commits=tuple(
       dict.fromkeys(line["commit"][:7] for r in reports for line in r["trained_by"])
     ),
+    config=config,
   )
+
+
+def milliseconds(entry: Entry, *, calls: int = 100) -> float:
+  """Times an entry's network on one face, with random weights.
+
+  Args:
+    entry: of `read_entries`.
+    calls: number of timed calls.
+
+  Returns:
+    The median of the calls, from the image on the host to logits on the host.
+  """
+  config = stored.parse_config(dict(entry.config))
+  experiment = build.build_experiment(config, image_shape=_IMAGE_SHAPE, num_classes=8)
+  variables = build.create_state(experiment, seed=0).variables
+
+  @jax.jit
+  def logits(image: np.ndarray) -> jax.Array:
+    scaled = image.astype(jnp.float32) * config.input.scale
+    return experiment.model.apply(variables, scaled, train=False)[0]
+
+  image = np.random.default_rng(0).integers(0, 256, (1, *_IMAGE_SHAPE), np.uint8)
+  times = []
+  for _ in range(calls + 5):
+    began = time.perf_counter()
+    jax.device_get(logits(image))
+    times.append(time.perf_counter() - began)
+  return 1000 * medians.median(times[5:])
 
 
 def _form(report: Mapping[str, Any]) -> str:
@@ -143,34 +199,38 @@ def _cell(values: Sequence[float]) -> str:
 
 
 def format_page(
-  entries: Sequence[Entry], claims: Sequence[Claim], provenance: Mapping[str, Any]
+  entries: Sequence[Entry],
+  claims: Sequence[Claim],
+  provenance: Mapping[str, Any],
+  times: Sequence[float] = (),
 ) -> str:
   """Formats the page.
 
   Args:
     entries: of `read_entries`.
-    claims: published results.
+    claims: published results on FER-2013.
     provenance: of `provenance.provenance`, of the command that makes the page.
+    times: of `milliseconds`, one an entry; without any the column says "not run".
 
   Returns:
     Markdown.
   """
-  header = ("network", "parameters", "loss", "pixels", "chosen on", "seeds", "plain")
-  measured = [
-    (
-      entry.network,
-      f"{entry.parameters:,}",
-      entry.loss,
-      entry.form,
-      entry.chosen_on,
-      ", ".join(map(str, entry.seeds)),
-      _cell(entry.accuracies),
-      _cell(entry.mirrored),
-      _cell(entry.deduplicated),
-      ", ".join(entry.commits),
-    )
-    for entry in entries
+  lines = [
+    "# Leaderboard: PrivateTest of FER-2013 and FER+",
+    "",
+    "Accuracy in percent: mean ± standard deviation over seeds; epochs chosen on "
+    "PublicTest.",
+    f"One face: {provenance['hardware']}, a single image in JAX, median.",
+    f"Made by `{provenance['command']}`, commit {provenance['commit'][:7]}.",
+    "",
   ]
+  known: Sequence[float | None] = times or [None] * len(entries)
+  timed = list(zip(entries, known, strict=True))
+  for data_set, title in TITLES.items():
+    own = [pair for pair in timed if pair[0].data_set == data_set]
+    if own:
+      lines += [f"## {title}, measured here", "", *_measured(own), ""]
+
   claimed = [
     (
       claim.method,
@@ -182,32 +242,44 @@ def format_page(
     )
     for claim in claims
   ]
-  return "\n".join(
+  lines += [
+    "## FER-2013, claimed elsewhere",
+    "",
+    *text_table.markdown(
+      [("method", "source", "claimed", "protocol", "pretrained", "caveats"), *claimed],
+      left=(0, 1, 3, 4, 5),
+    ),
+    "",
+    "## Rules",
+    "",
+    RULES,
+  ]
+  return "\n".join(lines)
+
+
+def _measured(timed: Sequence[tuple[Entry, float | None]]) -> list[str]:
+  """The table of entries and their times, one data set's."""
+  is_fer_plus = any(entry.labels for entry, _ in timed)
+  columns = ["network", "parameters", "ms", "loss", "labels", "pixels", "seeds"]
+  columns += ["plain", "mirrored", "deduplicated", "commits"]
+  rows = [columns]
+  rows += [
     [
-      "# Leaderboard: FER-2013, PrivateTest",
-      "",
-      "Accuracy in percent on all 3,589 images: mean ± standard deviation over seeds.",
-      f"Made by `{provenance['command']}`, commit {provenance['commit'][:7]}.",
-      "",
-      "## Measured here",
-      "",
-      *text_table.markdown(
-        [(*header, "mirrored", "deduplicated", "commits"), *measured],
-        left=(0, 2, 3, 4, 5, 9),
-      ),
-      "",
-      "## Claimed elsewhere",
-      "",
-      *text_table.markdown(
-        [
-          ("method", "source", "claimed", "protocol", "pretrained", "caveats"),
-          *claimed,
-        ],
-        left=(0, 1, 3, 4, 5),
-      ),
-      "",
-      "## Rules",
-      "",
-      RULES,
+      entry.network,
+      f"{entry.parameters:,}",
+      "not run" if taken is None else f"{taken:.1f}",
+      entry.loss,
+      entry.labels,
+      entry.form,
+      ", ".join(map(str, entry.seeds)),
+      _cell(entry.accuracies),
+      _cell(entry.mirrored),
+      _cell(entry.deduplicated),
+      ", ".join(entry.commits),
     ]
-  )
+    for entry, taken in timed
+  ]
+  if not is_fer_plus:
+    rows = [row[:4] + row[5:] for row in rows]
+  left = (0, 3, 4, 5, 6, 10) if is_fer_plus else (0, 3, 4, 5, 9)
+  return text_table.markdown(rows, left=left)

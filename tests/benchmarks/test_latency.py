@@ -69,8 +69,9 @@ def test_a_network_that_pytorch_has_not_is_refused(source):
 
 def test_a_process_has_the_cores_that_were_asked_for():
   code = (
-    "import os; from benchmarks import latency_runtimes as r; r.hold_cores(1); "
-    "print(len(os.sched_getaffinity(0)), r.all_cores())"
+    "import os; from benchmarks import latency_runtimes; "
+    "from emosynth_jax.parallel import cpu_devices; latency_runtimes.hold_cores(1); "
+    "print(len(os.sched_getaffinity(0)), cpu_devices.cpu_cores())"
   )
   done = commands.run("-c", code, check=True)
   assert done.stdout.split() == ["1", "1"]

@@ -28,6 +28,7 @@ def tiny_weights(monkeypatch):
     torch_cases,
     "describe",
     lambda case: torch_programs.Program(
+      name="emosynthnet",
       network={
         "side": seeded_weights.SIDE,
         "channels": 1,
@@ -96,13 +97,8 @@ def test_a_saved_program_is_read_back(tmp_path, tiny_weights):
 def test_weights_of_other_layers_are_refused(tiny_weights):
   program = torch_cases.describe(CASE)
   state = {k: v for k, v in program.state.items() if not k.startswith("logits")}
-  with pytest.raises(ValueError, match=r"logits\.weight.* are missing"):
+  with pytest.raises(ValueError, match=r"missing \['logits\.weight'"):
     torch_programs.build(program._replace(state=state), "eager")
-
-
-def test_another_network_than_emosynthnet_is_refused():
-  with pytest.raises(ValueError, match=r"expected EmoSynthNet.* got fer_vgg"):
-    torch_cases.describe(cases.Case("tiny", "tiny", 2))
 
 
 def test_the_program_that_is_timed_on_a_device_is_compared(tiny_weights):

@@ -9,10 +9,20 @@ from experiments.lib import leaderboard, literature
 
 @pytest.fixture
 def make_run(tmp_path):
-  def make(name, seed, accuracy, *, form="original", data_set="fer2013", **settings):
+  def make(
+    name,
+    seed,
+    accuracy,
+    *,
+    form="original",
+    data_set="fer2013",
+    options=None,
+    **settings,
+  ):
     config = defaults.get_default_config()
     config.seed = seed
     config.data.name = data_set
+    config.data.options = options or {}
     for key, value in settings.items():
       config[key] = value
     split = made_up_run.summary([[5, 1], [1, 3]], class_names=("a", "b")) | {
@@ -60,16 +70,45 @@ def test_the_page_has_means_claims_and_rules(make_run):
   page = leaderboard.format_page(
     leaderboard.read_entries(runs),
     literature.FER2013,
-    {"command": "python -m experiments.leaderboard", "commit": "fedcba9876"},
+    {
+      "command": "python -m experiments.leaderboard",
+      "commit": "fedcba9876",
+      "hardware": "an abacus",
+    },
+    [1.25],
   )
   (row,) = [line for line in page.splitlines() if "1,234,567" in line]
+  assert "| 1,234,567 | 1.2 |" in row
   assert "| 66.00 ± 1.00 | 67.00 ± 1.00 | 64.00 ± 1.00 | aaaaaaa |" in row
   assert all(claim.method in page for claim in literature.FER2013)
   assert "PrivateTest is\n  read once" in page
 
 
 def test_what_is_no_entry_is_refused(make_run):
-  with pytest.raises(ValueError, match="expected FER-2013, got mnist"):
+  with pytest.raises(ValueError, match="expected fer2013 or fer_plus, got mnist"):
     leaderboard.read_entries([make_run("m", 0, 0.9, data_set="mnist")])
   with pytest.raises(ValueError, match="equal configs and the seed 0 twice"):
     leaderboard.read_entries([make_run("a", 0, 0.6), make_run("b", 0, 0.6)])
+
+
+def test_fer_plus_is_a_table_of_its_own_with_the_labels(make_run):
+  options = {"labels": "votes", "num_classes": 7}
+  runs = [
+    make_run("a", 0, 0.6),
+    make_run("p", 0, 0.8, data_set="fer_plus", options=options),
+  ]
+  entries = leaderboard.read_entries(runs)
+  about = {"command": "c", "commit": "fedcba9876", "hardware": "an abacus"}
+  page = leaderboard.format_page(entries, (), about)
+  first, second = page.split("## FER+, accuracy by majority, measured here")
+  assert "| 60.00 |" in first
+  assert "votes" not in first
+  assert "votes, 7 classes" in second
+  assert "| 80.00 |" in second
+
+
+def test_a_network_is_timed_on_one_face(make_run):
+  model = {"name": "fer_vgg", "width": 1 / 64, "dense_features": [4]}
+  model["dtype"] = "float32"
+  (entry,) = leaderboard.read_entries([make_run("a", 0, 0.6, model=model)])
+  assert 0 < leaderboard.milliseconds(entry, calls=3) < 1000

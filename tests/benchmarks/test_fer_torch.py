@@ -1,22 +1,27 @@
-"""PyTorch's FerVGG answers as ours does; needs torch, of the extra `benchmark`."""
+"""PyTorch's FerVGG and FerResNet answer as ours do; needs torch (`benchmark`)."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emosynth_jax.models import FerVGG
+from emosynth_jax.models import build_model
 
 torch = pytest.importorskip("torch", reason="pip install -e '.[benchmark]'")
 
 
 @pytest.mark.parametrize(
-  "arguments", [{"dense_features": (12, 8)}, {"head": "mean", "dense_features": ()}]
+  ("name", "arguments"),
+  [
+    ("fer_vgg", {"dense_features": (12, 8)}),
+    ("fer_vgg", {"head": "mean", "dense_features": ()}),
+    ("fer_resnet", {}),
+  ],
 )
-def test_logits_of_shared_weights_are_equal(arguments):
-  from benchmarks.fer_vgg_torch import FerVGG as TorchFerVGG
+def test_logits_of_shared_weights_are_equal(name, arguments):
+  from benchmarks import fer_torch
 
-  model = FerVGG(num_classes=7, width=1 / 16, **arguments)
+  model = build_model(name, num_classes=7, width=1 / 16, **arguments)
   images = np.random.default_rng(0).normal(size=(3, 32, 32, 1)).astype(np.float32)
   variables = model.init(jax.random.key(0), images, train=False)
   # Statistics and factors other than 0 and 1, which a mistake would not show in.
@@ -26,6 +31,9 @@ def test_logits_of_shared_weights_are_equal(arguments):
   )
   ours, _ = model.apply(variables, images, train=False)
   with torch.inference_mode():
-    network = TorchFerVGG(variables, head=arguments.get("head", "flatten"))
+    if name == "fer_vgg":
+      network = fer_torch.FerVGG(variables, head=arguments.get("head", "flatten"))
+    else:
+      network = fer_torch.FerResNet(variables)
     theirs = network(torch.from_numpy(images).permute(0, 3, 1, 2))
   np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-5)
