@@ -150,6 +150,11 @@ def test_the_whole_command_and_its_rerun(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(record_recipe, "NETWORKS", networks)
   monkeypatch.setattr(record_recipe, "STUDENTS", ("fer_resnet",))
   monkeypatch.setattr(record_recipe, "VIEWS", ("none", "flip"))
+  # What takes long to compile or to draw, and is tested where it is.
+  few = {"flip": True, "zoom": 0.0, "rotation": 0.0, "shift": 0.0}
+  monkeypatch.setitem(record_recipe._SETTINGS, "augment", few)
+  for name in ("plot_curves", "plot_confusion_matrix", "plot_reliability"):
+    monkeypatch.setattr(record_students.evaluate.plots, name, lambda *_, **__: None)
   given = types.SimpleNamespace(
     estimate=False, rehearse=True, data_dir=None, mapping="map", workdir=tmp_path / "w"
   )
