@@ -114,7 +114,7 @@ def describe(workdir: pathlib.Path, target: float | None) -> str:
   for record, timing in records:
     elapsed += timing["seconds"]
     if reached is None and target is not None:
-      if record["validation/accuracy"] >= target:
+      if record.get("validation/accuracy", 0.0) >= target:
         reached = f"{100 * target:g} % on validation after {elapsed:.1f} s"
   whole = f"{elapsed:.1f} s of epochs (compilation and saves included)"
   if target is None:

@@ -145,8 +145,9 @@ def _train(
     compiling = stack.enter_context(contextlib.ExitStack())
     if distributed.is_first():
       compiling.enter_context(log_file.native_errors_to(workdir))
-    first_step = int(state.step)
+    first_step, has_validated = int(state.step), False
     saved = epoch_began = time.monotonic()
+    has_saved = False
 
     while not epoch.is_finished(state, config):
       # No steps are left where a run resumes between an epoch's last one and its end.
@@ -162,23 +163,29 @@ def _train(
         _show_progress(progress, state, programs, config)
 
       # A stop or a due save in one process applies to all processes.
-      is_late = time.monotonic() - saved > 60 * config.checkpoint.minutes
-      stop_number, is_late = distributed.largest(stop.number, is_late)
+      waited = time.monotonic() - saved
+      is_late = waited > 60 * config.checkpoint.minutes
+      is_due = is_late or waited >= config.checkpoint.min_seconds or not has_saved
+      stop_number, is_late, is_due = distributed.largest(stop.number, is_late, is_due)
 
       if not programs.steps_left(state) and not stop_number:
-        state, epoch_began = _end_epoch(
-          state, programs, config, workdir, checkpoints, writer, epoch_began
+        state, epoch_began, is_saved = _end_epoch(
+          state, programs, config, workdir, checkpoints, writer, epoch_began, is_due
         )
-        saved = time.monotonic()
+        if is_saved:
+          saved, has_saved = time.monotonic(), True
         # The first validation compiled, and everything is compiled by now.
-        if int(state.epoch) == first_step // programs.steps_per_epoch + 1:
+        if not has_validated and epoch.is_validated(int(state.epoch), config):
+          has_validated = True
           progress.restart()
-        compiling.close()
+          compiling.close()
         # A stop may have come during the validation.
         stop_number = distributed.largest(stop.number)[0]
+        if stop_number and not is_saved:
+          checkpoints.save("last", state, replace=True)
       elif stop_number or is_late:
         checkpoints.save("last", state)
-        saved = time.monotonic()
+        saved, has_saved = time.monotonic(), True
 
       if stop_number:
         stop.number, stop.by_all = stop.number or stop_number, True
@@ -316,20 +323,30 @@ def _end_epoch(
   checkpoints: Checkpoints,
   writer: metric_writer.MetricWriter | None,
   epoch_began: float,
-) -> tuple[TrainState, float]:
-  """Validates, records and saves; returns the state and when the next epoch began."""
-  summary = programs.validate(state)
-  epoch.raise_if_not_finite(
-    state, config, workdir, summary["loss"], schedule=programs.schedule
-  )
+  is_due: int,
+) -> tuple[TrainState, float, bool]:
+  """Validates, records and saves, after the last epoch or if a checkpoint is due.
+
+  Returns:
+    The state, when the next epoch began, and whether the state was saved.
+  """
+  summary = None
+  if epoch.is_validated(int(state.epoch) + 1, config):
+    summary = programs.validate(state)
+    epoch.raise_if_not_finite(
+      state, config, workdir, summary["loss"], schedule=programs.schedule
+    )
   state, record = epoch.end(
     state, summary, config, programs.experiment.plateau, programs.schedule
   )
   state = programs.place(state)
 
   is_best = int(state.best_epoch) == int(state.epoch)
-  if is_best:
+  is_saved = bool(is_due) or epoch.is_finished(state, config)
+  if is_best and is_saved:
     checkpoints.save("best", state)
+  elif is_best:
+    checkpoints.hold_best(state)
 
   # With the saves of the epoch before it, so that all epochs add up to the run.
   now = time.monotonic()
@@ -337,10 +354,12 @@ def _end_epoch(
     writer.write(int(state.step), record, timing={"seconds": now - epoch_began})
 
   # In place of one before the validation.
-  checkpoints.save("last", state, replace=True)
+  if is_saved:
+    checkpoints.save("last", state, replace=True)
   epoch.log(record, is_best=is_best)
-  epoch.warn_if_constant(summary, int(state.epoch))
-  return state, now
+  if summary is not None:
+    epoch.warn_if_constant(summary, int(state.epoch))
+  return state, now, is_saved
 
 
 def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:

@@ -39,6 +39,7 @@ _LATE = {
   "emosynth_jax.predict": {"emosynth_jax"},  # A lazy __getattr__.
   # A mistyped name is answered before JAX and OpenCV are imported.
   "emosynth_jax.predict.run": {"emosynth_jax"},
+  "emosynth_jax.predict.single_face": {"emosynth_jax"},  # The export's packages.
   "emosynth_jax.utils.cli": {"jax"},
   "emosynth_jax.workdir.tracking": {"tensorboardX", "wandb"},
 }

@@ -156,6 +156,35 @@ def test_stopped_at_every_step_it_comes_to_the_same_end(whole, tmp_path, monkeyp
   _assert_same_run(_config(), tmp_path, whole)
 
 
+def test_validated_every_second_epoch_it_trains_the_same_and_resumes(
+  whole, tmp_path, monkeypatch
+):
+  config = _config(evaluate_every=2)
+  assert train_loop.train(config, tmp_path / "whole")
+  records = read_records(tmp_path / "whole" / "metrics.jsonl")
+  # Of three epochs the last one too. The plateau has no patience to lose in them.
+  assert ["validation/loss" in record for record in records] == [False, True, True]
+  expected = read_records(whole / "metrics.jsonl")
+  for every, found in zip(expected, records, strict=True):
+    assert found == {name: every[name] for name in found}
+  last = restore(config, tmp_path / "whole", "last")
+  assert int(last.best_epoch) in (2, 3)
+  # It would have validated the second and the fourth.
+  with pytest.raises(ValueError, match="num_epochs is 4, was 3"):
+    train_loop.train(_config(evaluate_every=2, num_epochs=4), tmp_path / "whole")
+
+  # Stopped after the last step of the epoch without validation.
+  with monkeypatch.context() as patch:
+    patch.setattr(
+      progress.Progress,
+      "update",
+      lambda self, done, *_, **__: done == 2 and os.kill(os.getpid(), signal.SIGTERM),
+    )
+    assert not train_loop.train(config, tmp_path / "stopped")
+  assert train_loop.train(config, tmp_path / "stopped")
+  _assert_same_run(config, tmp_path / "stopped", tmp_path / "whole")
+
+
 @event_files.needs_tensorboardx
 def test_event_files_of_a_resumed_run_show_each_epoch_once(tmp_path, monkeypatch):
   config = _config(tensorboard=True)
@@ -225,6 +254,48 @@ def test_killed_before_an_epochs_last_save_it_comes_to_the_same_end(
   assert int(restore(config, tmp_path, "best").epoch) == 1
   assert train_loop.train(config, tmp_path)
   _assert_same_run(config, tmp_path, whole)
+
+
+@pytest.mark.parametrize("ended_by", ["error", "kill", "stop"])
+def test_epochs_that_share_a_checkpoint_come_to_the_same_end(
+  whole, tmp_path, monkeypatch, ended_by
+):
+  config = _config(checkpoint__min_seconds=1e6)
+  log = epoch.log
+
+  def end_after_epoch_2(record, *, is_best):
+    log(record, is_best=is_best)
+    if record["epoch"] == 2:
+      if ended_by == "stop":
+        return os.kill(os.getpid(), signal.SIGTERM)
+      raise KeyboardInterrupt
+
+  # By the loss every epoch is the best one.
+  config.selection_metric = "loss"
+  monkeypatch.setattr(epoch, "log", end_after_epoch_2)
+  if ended_by == "kill":
+    monkeypatch.setattr(Checkpoints, "close", Checkpoints._close)
+  if ended_by == "stop":
+    assert not train_loop.train(config, tmp_path)
+  else:
+    with pytest.raises(KeyboardInterrupt):
+      train_loop.train(config, tmp_path)
+  monkeypatch.undo()
+  assert len(read_records(tmp_path / "metrics.jsonl")) == 2
+  steps = [int(restore(config, tmp_path, kind).step) for kind in ("last", "best")]
+  assert steps == {"error": [2, 4], "kill": [2, 2], "stop": [4, 4]}[ended_by]
+
+  assert train_loop.train(config, tmp_path)
+  expected = _config(selection_metric="loss")
+  assert (whole / "metrics.jsonl").read_bytes() == (
+    tmp_path / "metrics.jsonl"
+  ).read_bytes()
+  last, best = (restore(expected, tmp_path, kind) for kind in ("last", "best"))
+  jax.tree.map(
+    np.testing.assert_array_equal, last.params, restore(_config(), whole, "last").params
+  )
+  losses = [r["validation/loss"] for r in read_records(whole / "metrics.jsonl")]
+  assert int(best.epoch) == int(last.best_epoch) == 1 + int(np.argmin(losses))
 
 
 @pytest.mark.parametrize("moment", ["validation", "last save"])

@@ -30,6 +30,8 @@ def config(**changes):
   config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
   config.data.options.num_examples = 14
   config.batch_size = 7
+  # Epochs of milliseconds that each leave a checkpoint.
+  config.checkpoint.min_seconds = 0.0
   return change(config, **changes)
 
 

@@ -20,7 +20,8 @@ LAYERS = (
   {"workdir"},
   {"training"},
   {"train_loop", "evaluate", "analysis", "audit", "bundle"},
-  {"report", "predict", "export", "main", "api", "console"},
+  {"export"},
+  {"report", "predict", "main", "api", "console"},
   {"experiments"},
   {"benchmarks"},
 )

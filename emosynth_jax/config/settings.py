@@ -33,7 +33,7 @@ class Setting(NamedTuple):
 
 
 class ValidationMetric(NamedTuple):
-  """A metric of the validation split, recorded after each epoch.
+  """A metric of the validation split, recorded after each validation.
 
   Attributes:
     value: computes it from the summary of `classification.summarize`.
@@ -302,8 +302,8 @@ SETTINGS: dict[str, Setting] = {
   "plateau.patience": Setting(
     5,
     whole(0),
-    "Epochs without a lower validation loss before a decay by plateau.factor; 0 "
-    "disables it.",
+    "Epochs without a lower validation loss before a decay by plateau.factor, at a "
+    "validation; 0 disables it.",
   ),
   "plateau.min_improvement": Setting(
     1e-4, _inner_share, "Share of the best validation loss that is an improvement."
@@ -418,11 +418,17 @@ SETTINGS: dict[str, Setting] = {
     "report",
   ),
   "num_epochs": Setting(100, whole(1), "Maximum number of epochs.", "report"),
+  "evaluate_every": Setting(
+    1,
+    whole(1),
+    "Epochs between validations, of which the best checkpoint is one; the last epoch "
+    "is always validated.",
+  ),
   "early_stop_patience": Setting(
     15,
     whole(0),
-    "Epochs without improvement of selection_metric before training stops; 0 disables "
-    "early stopping.",
+    "Epochs without improvement of selection_metric before training stops, at a "
+    "validation; 0 disables early stopping.",
     "report",
   ),
   "selection_metric": Setting(
@@ -439,6 +445,13 @@ SETTINGS: dict[str, Setting] = {
   ),
   "checkpoint.minutes": Setting(
     10.0, _not_negative, "Minutes between checkpoints within an epoch.", "cost"
+  ),
+  "checkpoint.min_seconds": Setting(
+    30.0,
+    _not_negative,
+    "Minimum seconds between checkpoints at ends of epochs, except the last one's; 0 "
+    "saves at each.",
+    "cost",
   ),
   "steps_per_call": Setting(
     0,

@@ -277,6 +277,16 @@ def series(
   return np.array([row["epoch"] for row in rows]), values
 
 
+def mean_series(
+  runs: Sequence[Sequence[Mapping[str, Any]]], key: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """As `series`, the mean over runs, of the epochs in which all have the metric."""
+  found = [dict(zip(*series(records, key), strict=True)) for records in runs]
+  epochs = [epoch for epoch in found[0] if all(epoch in one for one in found)]
+  means = [np.mean([one[epoch] for one in found]) for epoch in epochs]
+  return np.array(epochs), np.array(means)
+
+
 def occupied_bins(calibration: Mapping[str, Sequence[Any]]) -> tuple[np.ndarray, ...]:
   """Extracts the bins of a reliability diagram that hold examples.
 

@@ -11,17 +11,17 @@ class Timing:
 
   Attributes:
     pictures: number of images in detection, which took `detection`.
-    faces: number of classified faces, in `batches` of one size, padded with blanks;
-      they took `classification`.
+    faces: number of classified faces, among `places` of batches, whose rest was blank,
+      and alone; they took `classification`.
     loading: of the detector, once for each shape of input.
-    compilation: of the network's program, with its first call.
+    compilation: of the network's programs, with their first calls.
     shrunk: number of images that were shrunk more than fourfold for the detector.
     smallest_face: of the most shrunk one, the least height of a face that is found, in
       pixels.
   """
 
   def __init__(self):
-    self.pictures = self.faces = self.batches = 0
+    self.pictures = self.faces = self.places = 0
     self.detection = self.classification = 0.0
     self.loading = self.compilation = 0.0
     self.shrunk, self.smallest_face = 0, 0.0
@@ -53,12 +53,12 @@ class Timing:
         smallest_face,
       )
 
-  def add_classification(self, seconds: float, faces: int, batches: int) -> None:
-    """Counts the faces that were classified together."""
+  def add_classification(self, seconds: float, faces: int, places: int) -> None:
+    """Counts the faces that were classified together, and the places for them."""
     with self._lock:
       self.classification += seconds
       self.faces += faces
-      self.batches += batches
+      self.places += places
 
 
 def describe(
@@ -103,7 +103,7 @@ def describe(
       speed.append(f"detection {each:.1f} ms/image")
     if timing.faces:
       each = 1000 * timing.classification / timing.faces
-      fill = timing.faces / (timing.batches * batch_size)
+      fill = timing.faces / timing.places
       speed.append(
         f"classification {each:.1f} ms/face in batches of {batch_size}, "
         f"{100 * fill:.0f} % filled"

@@ -76,7 +76,9 @@ def build_experiment(
     model = NormalizedInputs(model, tuple(config.input.mean), tuple(config.input.std))
 
   optimizer = optimizers.build_optimizer(**config.optimizer)
-  plateau = optimizers.build_plateau(**config.plateau)
+  plateau = optimizers.build_plateau(
+    **config.plateau, evaluate_every=config.evaluate_every
+  )
   mixup = None
   if config.mixup_alpha:
     mixup = functools.partial(augment.mixup, alpha=config.mixup_alpha)

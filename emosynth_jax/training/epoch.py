@@ -38,6 +38,11 @@ def input_scale(config: ml_collections.ConfigDict, epoch: int) -> jax.Array:
   return jnp.float32(config.input.second_scale if use_second else config.input.scale)
 
 
+def is_validated(number: int, config: ml_collections.ConfigDict) -> bool:
+  """Returns whether an epoch, counted from 1, ends with a validation."""
+  return number % config.evaluate_every == 0 or number == config.num_epochs
+
+
 def is_finished(state: TrainState, config: ml_collections.ConfigDict) -> bool:
   """Returns whether all epochs are done or the patience is exhausted."""
   return is_last(int(state.epoch), int(state.best_epoch), config)
@@ -47,21 +52,24 @@ def is_last(epoch: int, best_epoch: int, config: ml_collections.ConfigDict) -> b
   """Returns whether training ends after `epoch` epochs, given the best one."""
   patience = config.early_stop_patience
   stale = bool(patience) and epoch - best_epoch >= patience
-  return epoch >= config.num_epochs or (epoch > 0 and stale)
+  # The best epoch is known up to the last validation.
+  is_known = epoch > 0 and is_validated(epoch, config)
+  return epoch >= config.num_epochs or (stale and is_known)
 
 
 def end(
   state: TrainState,
-  summary: dict[str, Any],
+  summary: dict[str, Any] | None,
   config: ml_collections.ConfigDict,
   plateau: optax.GradientTransformationExtraArgs,
   schedule: Schedule | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
-  """Updates the state with the validation's result.
+  """Updates the state at an epoch's end, with the validation's result if there is one.
 
   Args:
     state: after the epoch's last step.
-    summary: of the validation split, see `classification.summarize`.
+    summary: of the validation split, see `classification.summarize`; None for an epoch
+      without validation, whose record has none of its metrics.
     config: the run's config.
     plateau: the learning rate's decay.
     schedule: of the learning rate, see `optimizers.build_schedule`.
@@ -84,6 +92,10 @@ def end(
   # Not recorded for an epoch that was started by a version without this sum.
   if math.isnan(record["train/cross_entropy"]):
     del record["train/cross_entropy"]
+  state = state.replace(epoch=jnp.int32(number))
+  if summary is None:
+    return state, record
+
   record |= {
     f"validation/{name}": metric.value(summary)
     for name, metric in SELECTION_METRICS.items()
@@ -98,8 +110,7 @@ def end(
   # Compared in the stored precision: otherwise an equal value could count as better.
   value = jnp.float32(value)
   state = state.replace(
-    epoch=jnp.int32(number),
-    plateau=optimizers.update_plateau(plateau, state.plateau, summary["loss"]),
+    plateau=optimizers.update_plateau(plateau, state.plateau, summary["loss"])
   )
   if value > state.best_value:
     state = state.replace(best_value=value, best_epoch=jnp.int32(number))
@@ -119,14 +130,16 @@ def learning_rate(
 
 def log(record: dict[str, Any], *, is_best: bool) -> None:
   """Logs the end of an epoch."""
+  measured = [
+    f"{split} loss {record[f'{split}/loss']:.4f} accuracy "
+    f"{100 * record[f'{split}/accuracy']:.2f} %"
+    for split in ("train", "validation")
+    if f"{split}/loss" in record
+  ]
   logging.info(
-    "epoch %d: train loss %.4f accuracy %.2f %% | validation loss %.4f accuracy "
-    "%.2f %% | learning rate %.1e%s",
+    "epoch %d: %s | learning rate %.1e%s",
     record["epoch"],
-    record["train/loss"],
-    100 * record["train/accuracy"],
-    record["validation/loss"],
-    100 * record["validation/accuracy"],
+    " | ".join(measured),
     record["learning_rate"],
     " | best so far" if is_best else "",
   )

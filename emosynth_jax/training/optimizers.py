@@ -188,25 +188,31 @@ def build_schedule(
 
 
 def build_plateau(
-  *, factor: float, patience: int, min_improvement: float, min_scale: float
+  *,
+  factor: float,
+  patience: int,
+  min_improvement: float,
+  min_scale: float,
+  evaluate_every: int = 1,
 ) -> optax.GradientTransformationExtraArgs:
   """Decay of the learning rate when the validation loss stops decreasing.
 
   The state's `scale` multiplies the updates of every step; `update_plateau` feeds it
-  once an epoch.
+  once a validation.
 
   Args:
     factor: factor of each decay.
     patience: epochs without improvement before a decay; 0 disables it.
     min_improvement: share of the best loss that counts as an improvement.
     min_scale: minimum of the scale.
+    evaluate_every: epochs between validations; the patience is rounded up to them.
 
   Returns:
     The transformation.
   """
   return optax.contrib.reduce_on_plateau(
     factor=factor,
-    patience=patience or _NEVER,
+    patience=math.ceil(patience / evaluate_every) or _NEVER,
     rtol=min_improvement,
     min_scale=min_scale,
   )
@@ -218,14 +224,14 @@ def update_plateau(
   state: optax.OptState,
   validation_loss: jax.Array | float,
 ) -> optax.OptState:
-  """The plateau's state after an epoch.
+  """The plateau's state after a validation.
 
   Compiled once: outside of `jit`, optax's `lax.cond` would be compiled at each call.
 
   Args:
     plateau: as `build_plateau` makes it.
     state: its state before.
-    validation_loss: that of the epoch.
+    validation_loss: its loss.
 
   Returns:
     The state whose `scale` the next epoch's updates are multiplied by.

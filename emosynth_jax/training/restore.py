@@ -78,7 +78,7 @@ def load_best(
 
   if state is None:
     raise FileNotFoundError(
-      f"{checkpoints.path('best')} holds no checkpoint: no epoch was finished, or it "
+      f"{checkpoints.path('best')} holds no checkpoint: no epoch was validated, or it "
       "was deleted"
     )
   check_finite(state.evaluation_variables, f"the best checkpoint of {workdir}")

@@ -81,6 +81,7 @@ class Checkpoints:
     self._read_only = read_only
     self._digested: weakref.ref[Any] | None = None
     self._digests: dict[str, str] = {}
+    self._held_best: Any = None
     self._root = pathlib.Path(workdir).resolve() / "checkpoints"
     _silence_abandoned_tasks()
     self._managers = {
@@ -99,11 +100,17 @@ class Checkpoints:
       for kind, number in (("last", keep), ("best", keep + 1))
     }
 
+  def hold_best(self, state: Any) -> None:
+    """Holds a copy of the best state on its devices, until the next save or `close`."""
+    # The next step donates the state's buffers.
+    self._held_best = jax.tree.map(jnp.copy, state)
+
   def save(self, kind: str, state: Any, *, replace: bool = False) -> None:
     """Saves `state` as the newest of its kind, in the background.
 
     It waits until all previous saves are on disk, so that at any time the best state
-    before the newest "last" is available.
+    before the newest "last" is available. A held best state is saved before a "last",
+    and replaced by a "best".
 
     Args:
       kind: "last" or "best".
@@ -111,6 +118,9 @@ class Checkpoints:
       replace: replaces a checkpoint of the same step, instead of keeping it. Between
         the two the one before it is the last; without one before it, it is kept.
     """
+    held, self._held_best = self._held_best, None
+    if kind == "last" and held is not None:
+      self.save("best", held)
     manager, step = self._managers[kind], int(state.step)
     self.wait()
     if step in manager.all_steps():
@@ -328,7 +338,15 @@ class Checkpoints:
         manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits for saves and closes the folders."""
+    """Saves a held best state, waits for saves and closes the folders."""
+    # After an error: of several processes the others may not be at this call.
+    try:
+      if self._held_best is not None and jax.process_count() == 1:
+        self.save("best", self._held_best)
+    finally:
+      self._close()
+
+  def _close(self) -> None:
     for manager in self._managers.values():
       with files.writing(self._root):
         manager.close()

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emosynth_jax.metrics import statistics
+from emosynth_jax.metrics import plots, statistics
 from emosynth_jax.utils import plotting, text_table
 from emosynth_jax.workdir import metric_writer, provenance
 from experiments.lib.comparison_rows import MEASURES, Row, run_folder
@@ -101,18 +101,11 @@ def plot_curves(
   figure = plotting.new_figure(8, 5)
   axis = figure.subplots()
   for i, row in enumerate(rows):
-    curves = [
-      [
-        100 * record[f"{split}/accuracy"]
-        for record in _read_all_epochs(run_folder(workdir, row, seed))
-      ]
-      for seed in range(seeds)
-    ]
     # A run with early stopping is shorter: the mean covers the common epochs.
-    length = min(map(len, curves))
-    mean = [sum(c[e] for c in curves) / len(curves) for e in range(length)]
+    runs = [_read_all_epochs(run_folder(workdir, row, seed)) for seed in range(seeds)]
+    epochs, mean = plots.mean_series(runs, f"{split}/accuracy")
     style = ("-", "--", ":", "-.")[i // 8 % 4]
-    axis.plot(range(1, length + 1), mean, style, label=row.label, linewidth=1.6)
+    axis.plot(epochs, 100 * mean, style, label=row.label, linewidth=1.6)
   axis.set_xlabel("epoch")
   axis.set_ylabel(f"{split} accuracy (%)")
   axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))

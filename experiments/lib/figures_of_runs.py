@@ -4,8 +4,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from emosynth_jax.analysis.embeddings import plots as embedding_plots
 from emosynth_jax.metrics import plots
 from emosynth_jax.report import config_groups, run_files
@@ -73,15 +71,13 @@ def draw_curves(
       for i, (label, own) in enumerate(kinds.items()):
         for key in keys:
           dashed = len(keys) > 1 and key.startswith("train/")
-          curves = [[factor * float(r[key]) for r in run.records] for run in own]
-          length = min(map(len, curves))
-          mean = np.mean([curve[:length] for curve in curves], axis=0)
+          epochs, mean = plots.mean_series([run.records for run in own], key)
           axis.plot(
-            range(1, length + 1),
-            mean,
+            epochs,
+            factor * mean,
             "--" if dashed else "-",
             color=embedding_plots.COLOURS[i % len(embedding_plots.COLOURS)],
-            marker=_marker(i) if length <= 40 else None,
+            marker=_marker(i) if len(epochs) <= 40 else None,
             markersize=3,
             linewidth=1.5,
             label=None if dashed else label,

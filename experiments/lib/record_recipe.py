@@ -91,6 +91,7 @@ _SETTINGS: dict[str, Any] = {
   },
   "batch_size": 256,
   "eval_batch_size": 1024,
+  "evaluate_every": 5,
   "selection_metric": "accuracy",
   "data": {"test_split": ""},
 }
@@ -121,8 +122,6 @@ def build_config(
   if data_dir is not None:
     config.data.data_dir = data_dir
 
-  if "evaluate_every" in config:
-    config.evaluate_every = 5
   is_teacher = name == TEACHER
   changes = {"model": {"dtype": "bfloat16", **network.model}}
   variants.update(config, _SETTINGS | changes)
@@ -151,6 +150,7 @@ def _shrink(config: ml_collections.ConfigDict, kind: str) -> None:
   config.optimizer.learning_rate = 0.05
   config.ema_decay = 0.5
   config.batch_size = 16
+  config.evaluate_every = 1
   config.data.limit = 112
 
 
@@ -207,7 +207,7 @@ def estimate(
       rest += seconds["forward program"] + FOLDS * gigabytes * seconds["gigabyte"]
     else:
       rest += seconds["forward program"] * (1 + len(VIEWS))
-      validations = config.num_epochs / 5
+      validations = config.num_epochs / config.evaluate_every
       rest += validations * (seconds["validation"] + gigabytes * seconds["gigabyte"])
     found.append((name, flop / (network.utilization * _PEAK), rest))
 

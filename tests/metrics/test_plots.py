@@ -84,6 +84,15 @@ def test_curves_leave_a_gap_for_a_value_that_is_not_finite(tmp_path, drawn):
   np.testing.assert_array_equal(np.isnan(values), [False, True, True, False, False])
 
 
+def test_a_mean_is_of_the_epochs_that_all_runs_validated():
+  runs = [_records(6), _records(5)]
+  for record in (runs[0][0], runs[1][2]):
+    del record["validation/accuracy"]
+  epochs, means = plots.mean_series(runs, "validation/accuracy")
+  np.testing.assert_array_equal(epochs, [2, 4, 5])
+  np.testing.assert_allclose(means, [1 - 0.7 / 2, 1 - 0.7 / 4, 1 - 0.7 / 5])
+
+
 def test_curves_of_one_epoch_and_of_few_columns(tmp_path, drawn):
   plots.plot_curves(_records(1), tmp_path / "one.png", best_epoch=1)
   ticks = drawn[0].axes[2].get_xticks()

@@ -222,6 +222,24 @@ def test_what_was_not_run_is_said_until_it_was(tmp_path):
   assert [title for title, _ in found] == ["Other seeds"]
 
 
+def test_an_epoch_without_validation_has_empty_cells_on_the_page(tmp_path):
+  run = _run(tmp_path, config={"evaluate_every": 2})
+  first = run.records[0]
+  for name in ("validation/loss", "validation/accuracy"):
+    del first[name]
+  html = run_page.build(
+    run, audit=None, answered=None, looks=None, made_by=made_up_run.provenance()
+  )
+  page = html_rules.check(html)
+  rows = [[html_rules.text_of(cell) for cell in row] for row in page.iter("tr")]
+  assert ["1", "1.0000", "", "20.00 %", "", "1.00e-03"] in rows
+  assert ["2", "0.5000", "0.7500", "40.00 %", "50.00 %", "1.00e-03"] in rows
+  assert [title for title, _ in run_page.training_curves(run)][:2] == [
+    "Loss",
+    "Accuracy (%)",
+  ]
+
+
 def test_votes_of_raters_and_label_noise_are_on_the_page(tmp_path):
   noise = "training only, symmetric, 20 %, seed 0: 4 of 20 labels changed"
   votes = {

@@ -27,23 +27,30 @@ def test_the_second_input_scale_comes_with_its_epoch(second_scale_epoch, expecte
 
 
 @pytest.mark.parametrize(
-  ("done", "best_epoch", "num_epochs", "patience", "expected"),
+  ("done", "best_epoch", "num_epochs", "patience", "every", "expected"),
   [
-    (0, 0, 10, 3, False),
-    (3, 3, 10, 3, False),
-    (5, 3, 10, 3, False),
-    (6, 3, 10, 3, True),
-    (9, 3, 10, 0, False),
-    (10, 10, 10, 3, True),
+    (0, 0, 10, 3, 1, False),
+    (3, 3, 10, 3, 1, False),
+    (5, 3, 10, 3, 1, False),
+    (6, 3, 10, 3, 1, True),
+    (9, 3, 10, 0, 1, False),
+    (10, 10, 10, 3, 1, True),
+    # Before the first validation, between two of them, and at the second.
+    (4, 0, 20, 3, 5, False),
+    (8, 5, 20, 3, 5, False),
+    (10, 5, 20, 3, 5, True),
+    (10, 10, 20, 3, 5, False),
   ],
 )
 def test_training_ends_with_the_epochs_or_the_patience(
-  done, best_epoch, num_epochs, patience, expected
+  done, best_epoch, num_epochs, patience, every, expected
 ):
   state = tiny_network.create_state().replace(
     epoch=jnp.int32(done), best_epoch=jnp.int32(best_epoch)
   )
-  config = _config(num_epochs=num_epochs, early_stop_patience=patience)
+  config = _config(
+    num_epochs=num_epochs, early_stop_patience=patience, evaluate_every=every
+  )
   assert epoch.is_finished(state, config) == expected
 
 
@@ -104,6 +111,22 @@ def test_a_cross_entropy_that_is_not_known_is_not_recorded():
   _, record = epoch.end(state, summary, _config(), tiny_network.build_plateau())
   assert "train/loss" in record
   assert "train/cross_entropy" not in record
+
+
+def test_an_epoch_without_validation_has_no_values_of_it_and_is_not_chosen():
+  state = tiny_network.create_state()
+  totals = state.totals | {"steps": jnp.int32(1), "count": jnp.int32(1)}
+  plateau, config = tiny_network.build_plateau(), _config(evaluate_every=2)
+  before, record = epoch.end(state.replace(totals=totals), None, config, plateau)
+  assert (int(before.epoch), int(before.best_epoch)) == (1, 0)
+  assert before.plateau is state.plateau
+  assert {name.partition("/")[0] for name in record} == {
+    "epoch",
+    "train",
+    "learning_rate",
+  }
+  after, record = epoch.end(before, _summary(0.5, "accuracy"), config, plateau)
+  assert int(after.best_epoch) == record["epoch"] == 2
 
 
 def test_an_epochs_record_has_the_learning_rate_that_it_was_trained_with():

@@ -48,6 +48,15 @@ def test_the_rate_falls_at_the_epoch_that_exhausts_the_patience(
   np.testing.assert_allclose(_scales(validation_losses), expected, rtol=1e-6)
 
 
+def test_the_patience_counts_epochs_also_between_validations():
+  # Every second epoch is validated: two epochs are one validation, three are two.
+  losses = [1.0, 1.0, 1.0, 1.0]
+  for patience, expected in ((2, [1, 0.1, 0.01, 1e-3]), (3, [1, 1, 0.1, 0.1])):
+    scales = _scales(losses, patience=patience, evaluate_every=2)
+    np.testing.assert_allclose(scales, expected, rtol=1e-6)
+  np.testing.assert_allclose(_scales(losses, patience=0, evaluate_every=2), 1)
+
+
 def test_the_decay_ends_at_the_least_scale():
   scales = _scales([1.0] * 6, factor=0.3, patience=1, min_scale=0.02)
   np.testing.assert_allclose(scales, [1, 0.3, 0.09, 0.027, 0.02, 0.02], rtol=1e-6)

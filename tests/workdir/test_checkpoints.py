@@ -147,6 +147,29 @@ def test_the_best_is_on_disk_before_a_last_that_speaks_of_it(tmp_path, monkeypat
   assert seen["best"] == [[], [1], [1, 2]]
 
 
+def test_a_held_best_is_saved_with_the_next_last_or_at_the_close(tmp_path):
+  checkpoints = Checkpoints(tmp_path, keep=2)
+  for step in (1, 2, 3):
+    state = jax.tree.map(jnp.copy, _state(step))
+    checkpoints.hold_best(state)
+    # As a step that the state is donated to.
+    jax.tree.map(lambda x: x.delete(), state)
+  assert _steps(tmp_path, "best") == []
+  checkpoints.save("last", _state(4))
+  checkpoints.wait()
+  assert (_steps(tmp_path, "best"), _steps(tmp_path)) == ([3], [4])
+  # A later best one replaces it.
+  checkpoints.hold_best(_state(5))
+  checkpoints.save("best", _state(6))
+  checkpoints.save("last", _state(6))
+  checkpoints.wait()
+  assert _steps(tmp_path, "best") == [3, 6]
+  checkpoints.hold_best(_state(7))
+  checkpoints.close()
+  assert (_steps(tmp_path, "best"), _steps(tmp_path)) == ([3, 6, 7], [4, 6])
+  _assert_same(_restore(tmp_path, "best"), _state(7))
+
+
 def test_rewinding_forgets_best_states_of_the_future_alone(tmp_path):
   _save(tmp_path, ("best", 4), ("last", 4), ("best", 8), keep=5)
   checkpoints = Checkpoints(tmp_path, keep=5)
