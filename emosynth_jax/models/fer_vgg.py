@@ -25,8 +25,8 @@ class FerVGG(nn.Module):
   dropout follow.
 
   The dense layers of the paper have no BatchNorm. At a learning rate of 0.1 all units
-  of a narrow one die within three epochs and every image gets the same answer
-  (docs/results/pilots.md): a mean over positions without dense layers trains at it.
+  of a narrow one became zero in one run, and every image got the same answer
+  (docs/results/pilots.md); a mean over positions without dense layers trained at it.
 
   References:
     Khaireddin and Chen, "Facial Emotion Recognition: State of the Art Performance on

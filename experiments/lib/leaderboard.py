@@ -13,10 +13,10 @@ import numpy as np
 from emosynth_jax.config import renamed, stored
 from emosynth_jax.metrics import statistics
 from emosynth_jax.report import run_files
-from emosynth_jax.training import build
+from emosynth_jax.training import build, eval_step
 from emosynth_jax.utils import text_table
 from emosynth_jax.utils.json_files import read_json
-from emosynth_jax.workdir import report_fields, seed_summary
+from emosynth_jax.workdir import own_parts, report_fields, seed_summary
 from experiments.lib import comparison_report
 from experiments.lib.literature import Claim
 
@@ -54,7 +54,8 @@ class Entry(NamedTuple):
     mirrored: the same with the mirror image, or empty.
     deduplicated: the same without near-duplicates, or empty.
     commits: of the trainings.
-    config: of the first seed.
+    folder: of the first seed's run.
+    num_classes: K.
   """
 
   data_set: str
@@ -69,7 +70,8 @@ class Entry(NamedTuple):
   mirrored: tuple[float, ...]
   deduplicated: tuple[float, ...]
   commits: tuple[str, ...]
-  config: Mapping[str, Any]
+  folder: pathlib.Path
+  num_classes: int
 
 
 def read_entries(workdirs: Sequence[str]) -> list[Entry]:
@@ -103,8 +105,9 @@ def read_entries(workdirs: Sequence[str]) -> list[Entry]:
     folders, reports = zip(*runs, strict=True)
     configs = [report["config"] for report in reports]
     for group in seed_summary.group_by_settings(configs, folders):
-      seeds = sorted((reports[i] for i in group), key=lambda r: r["seed"])
-      entries.append(_entry(seeds))
+      ordered = sorted(group, key=lambda i: reports[i]["seed"])
+      first = folders[ordered[0]]
+      entries.append(_entry([reports[i] for i in ordered], first))
   return sorted(entries, key=lambda e: (len(e.seeds) < 3, -_mean(e.accuracies)))
 
 
@@ -117,7 +120,7 @@ def _read_report(folder: pathlib.Path) -> dict[str, Any]:
   return report
 
 
-def _entry(reports: Sequence[Mapping[str, Any]]) -> Entry:
+def _entry(reports: Sequence[Mapping[str, Any]], folder: pathlib.Path) -> Entry:
   seeds = tuple(report["seed"] for report in reports)
   config = reports[0]["config"]
   width = config["model"].get("width")
@@ -132,7 +135,7 @@ def _entry(reports: Sequence[Mapping[str, Any]]) -> Entry:
   options = config["data"].get("options", {})
   labels = options.get("labels", "")
   if labels:
-    labels += f", {options['num_classes']} classes"
+    labels += f", {len(reports[0]['splits']['test']['class_names'])} classes"
   return Entry(
     data_set=reports[0]["data_set"],
     network=config["model"]["name"] + (f", width {width:g}" if width else ""),
@@ -148,7 +151,8 @@ def _entry(reports: Sequence[Mapping[str, Any]]) -> Entry:
     commits=tuple(
       dict.fromkeys(line["commit"][:7] for r in reports for line in r["trained_by"])
     ),
-    config=config,
+    folder=folder,
+    num_classes=len(reports[0]["splits"]["test"]["class_names"]),
   )
 
 
@@ -157,25 +161,24 @@ def milliseconds(entry: Entry, *, calls: int = 100) -> float:
 
   Args:
     entry: of `read_entries`.
-    calls: number of timed calls.
+    calls: number of timed calls, after five more.
 
   Returns:
     The median of the calls, from the image on the host to logits on the host.
   """
-  config = stored.parse_config(dict(entry.config))
-  experiment = build.build_experiment(config, image_shape=_IMAGE_SHAPE, num_classes=8)
+  config = own_parts.of_run(stored.read_config(entry.folder), entry.folder)
+  experiment = build.build_experiment(
+    config, image_shape=_IMAGE_SHAPE, num_classes=entry.num_classes
+  )
   variables = build.create_state(experiment, seed=0).variables
-
-  @jax.jit
-  def logits(image: np.ndarray) -> jax.Array:
-    scaled = image.astype(jnp.float32) * config.input.scale
-    return experiment.model.apply(variables, scaled, train=False)[0]
-
+  program = jax.jit(eval_step.logits_of(experiment))
+  scale = jnp.float32(config.input.scale)
   image = np.random.default_rng(0).integers(0, 256, (1, *_IMAGE_SHAPE), np.uint8)
+
   times = []
   for _ in range(calls + 5):
     began = time.perf_counter()
-    jax.device_get(logits(image))
+    jax.device_get(program(variables, scale, image))
     times.append(time.perf_counter() - began)
   return 1000 * medians.median(times[5:])
 
@@ -218,8 +221,7 @@ def format_page(
   lines = [
     "# Leaderboard: PrivateTest of FER-2013 and FER+",
     "",
-    "Accuracy in percent: mean ± standard deviation over seeds; epochs chosen on "
-    "PublicTest.",
+    "Accuracy in percent: mean ± standard deviation over seeds.",
     f"One face: {provenance['hardware']}, a single image in JAX, median.",
     f"Made by `{provenance['command']}`, commit {provenance['commit'][:7]}.",
     "",
@@ -260,8 +262,8 @@ def format_page(
 def _measured(timed: Sequence[tuple[Entry, float | None]]) -> list[str]:
   """The table of entries and their times, one data set's."""
   is_fer_plus = any(entry.labels for entry, _ in timed)
-  columns = ["network", "parameters", "ms", "loss", "labels", "pixels", "seeds"]
-  columns += ["plain", "mirrored", "deduplicated", "commits"]
+  columns = ["network", "parameters", "ms", "loss", "labels", "pixels"]
+  columns += ["chosen on", "seeds", "plain", "mirrored", "deduplicated", "commits"]
   rows = [columns]
   rows += [
     [
@@ -271,6 +273,7 @@ def _measured(timed: Sequence[tuple[Entry, float | None]]) -> list[str]:
       entry.loss,
       entry.labels,
       entry.form,
+      entry.chosen_on,
       ", ".join(map(str, entry.seeds)),
       _cell(entry.accuracies),
       _cell(entry.mirrored),
@@ -281,5 +284,5 @@ def _measured(timed: Sequence[tuple[Entry, float | None]]) -> list[str]:
   ]
   if not is_fer_plus:
     rows = [row[:4] + row[5:] for row in rows]
-  left = (0, 3, 4, 5, 6, 10) if is_fer_plus else (0, 3, 4, 5, 9)
+  left = (0, 3, 4, 5, 6, 7, 11) if is_fer_plus else (0, 3, 4, 5, 6, 10)
   return text_table.markdown(rows, left=left)
