@@ -27,12 +27,10 @@ from ml_collections import config_flags
 
 from emosynth_jax import evaluate, train_loop
 from emosynth_jax.config import command_line, defaults, renamed
-from emosynth_jax.data import deduplicate, image_values, run_data
-from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.data.datasets import folds
+from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
 from emosynth_jax.training import seeds as training_seeds
-from emosynth_jax.utils import cli, npz
+from emosynth_jax.utils import cli
 from experiments.lib import distillation
 
 
@@ -75,7 +73,9 @@ def run(given: Any) -> None:
 
   workdir.mkdir(parents=True, exist_ok=True)
   training = run_data.load_data(config, ("train",))["train"]
-  groups = _read_or_choose_folds(training, config, given.folds, workdir)
+  groups = distillation.read_or_choose_folds(
+    training, given.folds, workdir, thresholds=config.data.near_duplicates
+  )
 
   logits = np.zeros((len(training), len(training.class_names)), np.float32)
   for fold in range(given.folds):
@@ -87,23 +87,15 @@ def run(given: Any) -> None:
     rows = np.flatnonzero(groups["folds"] == fold)
     logits[rows] = distillation.left_out_logits(own, folder, training.take(rows))
 
-  size = len(training.class_names)
-  one_hot = np.eye(size)[training.labels]
-  labels = (
-    distillation.average_labels(training.labels, groups["duplicates"], size)
-    if given.average_duplicates
-    else one_hot
-  )
-  weight = given.weight if given.folds else 0.0
-  soft = distillation.blend(
-    labels, logits, weight=weight, temperature=given.temperature
-  )
   path = workdir / distillation.SOFT_LABELS
-  image_values.write_values(path, training, {image_values.SOFT_LABELS: soft})
-  if given.folds:
-    right = np.mean(logits.argmax(axis=1) == training.labels)
-    logging.info("Teachers on the images they have not seen: %.2f %%.", 100 * right)
-
+  distillation.write_soft_labels(
+    path,
+    training,
+    logits,
+    duplicates=groups["duplicates"] if given.average_duplicates else None,
+    weight=given.weight if given.folds else 0.0,
+    temperature=given.temperature,
+  )
   config.data.soft_labels = str(path)
   _train(config, workdir / distillation.STUDENT, "student")
 
@@ -119,43 +111,6 @@ def _check_flags(given: Any) -> None:
     raise ValueError(
       f"--folds: expected 2 or more, or 0 with --average_duplicates; got {given.folds}"
     )
-
-
-def _read_or_choose_folds(
-  training: Dataset,
-  config: ml_collections.ConfigDict,
-  num_folds: int,
-  workdir: pathlib.Path,
-) -> dict[str, np.ndarray]:
-  """The near-duplicates and the folds of the training split, chosen at the first run.
-
-  Returns:
-    "duplicates" and, if there are folds, "folds": int `(N,)` each.
-  """
-  path = workdir / distillation.FOLDS
-  if path.exists():
-    found = npz.read_npz(path)
-    if found["sources"].tolist() != list(training.sources) or num_folds != int(
-      found["num_folds"]
-    ):
-      raise ValueError(
-        f"{path} is of other training images or of another --folds; use another "
-        "--workdir"
-      )
-    return found
-
-  logging.info("Searching the training split for near-duplicates.")
-  thresholds = config.data.near_duplicates
-  (groups,) = deduplicate.duplicate_groups([training], **thresholds)
-  values = {"duplicates": groups}
-  if num_folds:
-    values[image_values.FOLDS] = folds.stratified_group_folds(
-      training.labels, groups, num_folds
-    )
-  image_values.write_values(
-    path, training, values | {"num_folds": np.asarray(num_folds)}
-  )
-  return values
 
 
 def _train(config: ml_collections.ConfigDict, folder: pathlib.Path, name: str) -> None:

@@ -91,6 +91,12 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
       f"{config.num_epochs}, got {config.schedule.warmup_epochs}"
     )
 
+  if config.sam.radius and config.sam.first_epoch > config.num_epochs:
+    raise ValueError(
+      f"config.sam.first_epoch: expected at most config.num_epochs, "
+      f"{config.num_epochs}, got {config.sam.first_epoch}"
+    )
+
   if config.schedule.name == "cosine" and config.plateau.patience:
     raise ValueError(
       "config.plateau.patience: expected 0 (off) beside a cosine schedule, got "

@@ -269,6 +269,15 @@ SETTINGS: dict[str, Setting] = {
     "Fan-in above which a kernel's updates shrink as base_fan_in / fan-in, so that one "
     "learning rate suits layers and networks of all widths; 0 disables it.",
   ),
+  "sam.radius": Setting(
+    0.0,
+    _not_negative,
+    "Radius of sharpness-aware minimization, at which the gradient is taken, as a norm "
+    "over all parameters; a step takes twice as long. 0 disables it.",
+  ),
+  "sam.first_epoch": Setting(
+    1, whole(1), "First epoch of sharpness-aware minimization, counted from 1."
+  ),
   # Learning rate.
   "schedule.name": Setting(
     "constant",

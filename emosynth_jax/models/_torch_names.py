@@ -67,6 +67,9 @@ def _resnet(model, keys):
         names[f"{ours}/norm{k}"] = f"{theirs}.bn{k}"
       names[f"{ours}/shortcut_conv"] = f"{theirs}.downsample.0"
       names[f"{ours}/shortcut_norm"] = f"{theirs}.downsample.1"
+      if model.se_reduction:  # timm's seresnet50; torchvision has none.
+        names[f"{ours}/squeeze/reduce"] = f"{theirs}.se.fc1"
+        names[f"{ours}/squeeze/expand"] = f"{theirs}.se.fc2"
   return names
 
 

@@ -1,6 +1,5 @@
 """MobileNetV2, and the inverted residual block that EfficientNet uses too."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 
 from emosynth_jax.models._checks import check_network
 from emosynth_jax.models.ops.convolutions import he_depthwise, layers_of
+from emosynth_jax.models.ops.squeeze_excitation import SqueezeExcitation
 
 Array = jax.Array
 
@@ -43,25 +43,6 @@ def rounded(features: float) -> int:
   """The nearest multiple of 8 that is at least 8 and at least 90 % of `features`."""
   nearest = max(8, int(features + 4) // 8 * 8)
   return nearest if nearest >= 0.9 * features else nearest + 8
-
-
-class SqueezeExcitation(nn.Module):
-  """Squeeze-excitation: scales each channel by a gate from all channel means."""
-
-  squeezed: int
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: Array) -> Array:
-    """Maps `(N, H, W, C)` to the same shape."""
-    dense = functools.partial(
-      nn.Dense,
-      kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-      dtype=self.dtype,
-    )
-    scale = nn.swish(dense(self.squeezed, name="reduce")(x.mean((1, 2))))
-    scale = nn.sigmoid(dense(x.shape[-1], name="expand")(scale))
-    return x * scale[:, None, None, :]
 
 
 class InvertedResidual(nn.Module):

@@ -1,4 +1,4 @@
-"""ResNet18 and ResNet50 (He et al., 2016)."""
+"""ResNet18 and ResNet50 (He et al., 2016), also with squeeze-and-excitation."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from emosynth_jax.models._checks import check_network
 from emosynth_jax.models.ops import layers
 from emosynth_jax.models.ops.convolutions import layers_of
+from emosynth_jax.models.ops.squeeze_excitation import SqueezeExcitation
 
 Array = jax.Array
 
@@ -21,6 +22,14 @@ class ResidualBlock(nn.Module):
 
   The shortcut is the identity, or a 1x1 convolution where the shape changes. The
   stride is in the 3x3 convolution, as in torchvision; the paper has it in the 1x1.
+
+  Attributes:
+    features: channels of the 3x3 convolutions.
+    stride: of the block.
+    bottleneck: whether it has the 1x1 convolutions.
+    conv: makes a convolution.
+    norm: makes a BatchNorm.
+    se_reduction: that of `ResNet`; 0 for no squeeze-and-excitation.
   """
 
   features: int
@@ -28,6 +37,7 @@ class ResidualBlock(nn.Module):
   bottleneck: bool
   conv: Callable
   norm: Callable
+  se_reduction: int = 0
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
@@ -44,6 +54,10 @@ class ResidualBlock(nn.Module):
       if i < len(units):
         y = nn.relu(y)
 
+    if self.se_reduction:
+      squeezed = max(1, y.shape[-1] // self.se_reduction)
+      y = SqueezeExcitation(squeezed, y.dtype, nn.relu, name="squeeze")(y)
+
     if stride > 1 or x.shape[-1] != y.shape[-1]:
       x = self.conv(y.shape[-1], 1, stride, name="shortcut_conv")(x)
       x = self.norm(name="shortcut_norm")(x)
@@ -59,6 +73,9 @@ class ResNet(nn.Module):
     width: factor on the number of channels.
     stem: "small" for a 3x3 convolution, "imagenet" for one of 7x7 with stride 2 and
       3x3 max-pooling with stride 2.
+    se_reduction: ratio of each block's output channels to those of its
+      squeeze-and-excitation, which follows its last BatchNorm; 0 for none, 16 in the
+      paper.
     norm_momentum: decay of BatchNorm's running statistics.
     norm_epsilon: added to BatchNorm's variance.
     dtype: type of the computation, float32 or bfloat16. Parameters, statistics and
@@ -66,6 +83,7 @@ class ResNet(nn.Module):
 
   References:
     He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1.
+    Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, figure 3 and table 1.
   """
 
   stage_sizes: ClassVar[tuple[int, ...]]
@@ -74,6 +92,7 @@ class ResNet(nn.Module):
   num_classes: int
   width: float = 1.0
   stem: str = "small"
+  se_reduction: int = 0
   norm_momentum: float = 0.9
   norm_epsilon: float = 1e-5
   dtype: Any = jnp.float32
@@ -95,6 +114,9 @@ class ResNet(nn.Module):
       ValueError: if an argument is out of its range or the images' shape does not fit.
     """
     check_network(self, images, "norm_momentum")
+    if self.se_reduction < 0:
+      raise ValueError(f"se_reduction: expected 0 or more, got {self.se_reduction}")
+
     conv, norm = layers_of(self, train=train)
     features = [max(1, round(f * self.width)) for f in _FEATURES]
     x = jnp.asarray(images, self.dtype)
@@ -113,6 +135,7 @@ class ResNet(nn.Module):
           bottleneck=self.bottleneck,
           conv=conv,
           norm=norm,
+          se_reduction=self.se_reduction,
           name=f"stage{i}_block{j}",
         )
         x = block(x)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from emosynth_jax.data import device_feed, run_data
+from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel.mesh import Placement
 from emosynth_jax.training import build, optimizers, streaming
 from emosynth_jax.training.eval_step import build_evaluation
@@ -83,22 +84,7 @@ def build_programs(
     num_classes=len(training.class_names),
   )
   steps_per_epoch = len(training) // config.batch_size
-  schedule = optimizers.build_schedule(
-    **config.schedule, num_epochs=config.num_epochs, steps_per_epoch=steps_per_epoch
-  )
-  run = Run(
-    model=experiment.model,
-    loss=experiment.loss,
-    evaluation_logits=experiment.evaluation_logits,
-    optimizer=experiment.optimizer,
-    augment=experiment.augment,
-    class_weights=run_data.class_weights(config.class_weights, training),
-    mixup=experiment.mixup,
-    class_counts=jnp.asarray(training.class_counts, jnp.int32),
-    schedule=schedule,
-    ema_decay=config.ema_decay,
-    batch_norm_groups=config.batch_norm_groups,
-  )
+  run = build_run(config, experiment, training, steps_per_epoch=steps_per_epoch)
 
   shardings = placement.state(build.state_shapes(experiment))
   chunk = chunk_length(steps_per_epoch, config.steps_per_call)
@@ -127,13 +113,50 @@ def build_programs(
   return Programs(
     data=data,
     experiment=experiment,
-    schedule=schedule,
+    schedule=run.schedule,
     placement=placement,
     place=lambda state: placement.put(state, shardings),
     take_steps=take_steps,
     validate=evaluation(validation),
     steps_per_epoch=steps_per_epoch,
     chunk=chunk,
+  )
+
+
+def build_run(
+  config: ml_collections.ConfigDict,
+  experiment: build.Experiment,
+  training: Dataset,
+  *,
+  steps_per_epoch: int,
+) -> Run:
+  """Collects what the steps of a run have in common.
+
+  Args:
+    config: a checked config.
+    experiment: the run's functions.
+    training: the training split.
+    steps_per_epoch: steps in an epoch.
+
+  Returns:
+    What `train_step` takes.
+  """
+  return Run(
+    model=experiment.model,
+    loss=experiment.loss,
+    evaluation_logits=experiment.evaluation_logits,
+    optimizer=experiment.optimizer,
+    augment=experiment.augment,
+    class_weights=run_data.class_weights(config.class_weights, training),
+    mixup=experiment.mixup,
+    class_counts=jnp.asarray(training.class_counts, jnp.int32),
+    schedule=optimizers.build_schedule(
+      **config.schedule, num_epochs=config.num_epochs, steps_per_epoch=steps_per_epoch
+    ),
+    ema_decay=config.ema_decay,
+    batch_norm_groups=config.batch_norm_groups,
+    sam_radius=config.sam.radius,
+    sam_from_step=(config.sam.first_epoch - 1) * steps_per_epoch,
   )
 
 

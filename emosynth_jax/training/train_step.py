@@ -55,6 +55,9 @@ class Run(NamedTuple):
     ema_decay: that of `state.update_ema`, used if the state has averages.
     batch_norm_groups: parts of the batch that BatchNorm normalizes separately, see
       `normalize_in_groups`.
+    sam_radius: radius of sharpness-aware minimization, see `sharpness_aware`; 0 for
+      none.
+    sam_from_step: first step that takes it.
   """
 
   model: nn.Module
@@ -68,6 +71,8 @@ class Run(NamedTuple):
   schedule: Callable[[Array], Array] | None = None
   ema_decay: float = 0.0
   batch_norm_groups: int = 1
+  sam_radius: float = 0.0
+  sam_from_step: int = 0
 
 
 def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
@@ -97,6 +102,20 @@ def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
   )(state.params)
   gradient_norm = optax.tree.norm(gradients)
   finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
+
+  if run.sam_radius:
+    # The statistics, the totals and the loss's state are those of the first pass.
+    gradients = lax.cond(
+      state.step >= run.sam_from_step,
+      lambda: sharpness_aware(
+        jax.grad(lambda params: mean_loss(params)[0]),
+        state.params,
+        gradients,
+        radius=run.sam_radius,
+      ),
+      lambda: gradients,
+    )
+    finite &= jnp.isfinite(optax.tree.norm(gradients))
 
   # Without margin and class weights: comparable between losses.
   plain_loss = (
@@ -132,6 +151,39 @@ def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
   )
   # Under JAX_ENABLE_X64 sums and float constants would turn into 64 bits.
   return jax.tree.map(lambda x, old: x.astype(old.dtype), new, state)
+
+
+def sharpness_aware(
+  gradient: Callable[[Any], Any], params: Any, gradients: Any, *, radius: float
+) -> Any:
+  r"""The gradient of sharpness-aware minimization (SAM).
+
+  That of the loss at the point of a ball around the parameters where the loss is
+  largest to first order:
+
+  .. math:: \nabla L(w + \hat\epsilon), \quad
+    \hat\epsilon = \rho \nabla L(w) / \lVert \nabla L(w) \rVert_2
+
+  It costs a second forward and backward pass. The norm is over all parameters.
+
+  Args:
+    gradient: of the loss; maps parameters to their gradients.
+    params: w.
+    gradients: of the loss at w.
+    radius: rho.
+
+  Returns:
+    The gradients, of the shapes of `gradients`.
+
+  References:
+    Foret et al., `Sharpness-Aware Minimization for Efficiently Improving Generalization
+    <https://arxiv.org/abs/2010.01412>`_, 2021, equations 2 and 3;
+    Zhou et al., `Sharpness-Aware Minimization Efficiently Selects Flatter Minima Late
+    in Training <https://arxiv.org/abs/2410.10373>`_, 2024, for the last epochs alone
+  """
+  tiny = jnp.finfo(jnp.float32).tiny
+  scale = radius / jnp.maximum(optax.tree.norm(gradients), tiny)
+  return gradient(jax.tree.map(lambda w, g: w + scale * g, params, gradients))
 
 
 def _draw_inputs(
@@ -254,6 +306,7 @@ def train_steps(
   num_steps: int,
   batch_size: int,
   batch_sharding: jax.sharding.NamedSharding | None = None,
+  subset: Array | None = None,
 ) -> TrainState:
   """Takes `num_steps` steps within the current epoch of `state.step`.
 
@@ -270,14 +323,18 @@ def train_steps(
     num_steps: number of steps; they must not exceed the end of the epoch.
     batch_size: N.
     batch_sharding: sharding of a batch, see `Placement.batch`.
+    subset: int32 `(S,)`, rows of the images that are drawn; None for all.
 
   Returns:
     The state after the steps.
   """
-  first = state.step % (labels.shape[0] // batch_size)
+  num_images = labels.shape[0] if subset is None else subset.shape[0]
+  first = state.step % (num_images // batch_size)
   order = epoch_order(
-    state.key, state.step, num_images=labels.shape[0], batch_size=batch_size
+    state.key, state.step, num_images=num_images, batch_size=batch_size
   )
+  if subset is not None:
+    order = subset[order]
 
   def one_step(state, offset):
     start = (first + offset) * batch_size

@@ -11,17 +11,22 @@ References:
 
 import ast
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ml_collections
 import numpy as np
 import scipy.special
+from absl import logging
 
 from emosynth_jax.config import defaults, variants
+from emosynth_jax.data import deduplicate, image_values
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.datasets import folds
 from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import eval_step
 from emosynth_jax.training.restore import load_best
+from emosynth_jax.utils import npz
 
 # Files and folders of a distillation.
 FOLDS, SOFT_LABELS, STUDENT = "folds.npz", "soft_labels.npz", "student"
@@ -76,6 +81,85 @@ def _parse(text: str):
     return ast.literal_eval(text)
   except (ValueError, SyntaxError):
     return text
+
+
+def read_or_choose_folds(
+  training: Dataset,
+  num_folds: int,
+  workdir: pathlib.Path,
+  *,
+  thresholds: Mapping[str, Any],
+) -> dict[str, np.ndarray]:
+  """The near-duplicates and the folds of a training split, chosen at the first call.
+
+  Args:
+    training: the split.
+    num_folds: F; 0 for near-duplicates alone.
+    workdir: the folder in which the folds are kept.
+    thresholds: `config.data.near_duplicates`.
+
+  Returns:
+    "duplicates", the group of each image, and with folds "folds", 0 to F-1: int `(N,)`.
+
+  Raises:
+    ValueError: if the folder has those of other images or of another number.
+  """
+  path = workdir / FOLDS
+  if path.exists():
+    found = npz.read_npz(path)
+    if found["sources"].tolist() != list(training.sources) or num_folds != int(
+      found["num_folds"]
+    ):
+      raise ValueError(
+        f"{path} is of other training images or of another --folds; use another "
+        "--workdir"
+      )
+    return found
+
+  logging.info("Searching the training split for near-duplicates.")
+  (groups,) = deduplicate.duplicate_groups([training], **thresholds)
+  values = {"duplicates": groups}
+  if num_folds:
+    values[image_values.FOLDS] = folds.stratified_group_folds(
+      training.labels, groups, num_folds
+    )
+  image_values.write_values(
+    path, training, values | {"num_folds": np.asarray(num_folds)}
+  )
+  return values
+
+
+def write_soft_labels(
+  path: pathlib.Path,
+  training: Dataset,
+  logits: np.ndarray,
+  *,
+  duplicates: np.ndarray | None,
+  weight: float,
+  temperature: float,
+) -> None:
+  """Writes what a student learns, as `config.data.soft_labels` reads it.
+
+  Args:
+    path: the file.
+    training: the training split.
+    logits: `(N, K)`, of the teachers that have not seen the images.
+    duplicates: the group of near-duplicates of each image, which get the mean of their
+      labels; None for each image's own label.
+    weight: of the teachers, see `blend`.
+    temperature: likewise.
+  """
+  size = len(training.class_names)
+  labels = (
+    np.eye(size)[training.labels]
+    if duplicates is None
+    else average_labels(training.labels, duplicates, size)
+  )
+  soft = blend(labels, logits, weight=weight, temperature=temperature)
+  image_values.write_values(path, training, {image_values.SOFT_LABELS: soft})
+  if weight:
+    right = np.mean(logits.argmax(axis=1) == training.labels)
+    logging.info("Teachers on the images they have not seen: %.2f %%.", 100 * right)
 
 
 def average_labels(

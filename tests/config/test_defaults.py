@@ -187,6 +187,10 @@ def test_a_cosine_beside_a_plateau_is_refused():
       {"num_epochs": 3, "schedule.warmup_epochs": 3.0},
       r"config\.schedule\.warmup_epochs: expected fewer than .*num_epochs, 3, got 3",
     ),
+    (
+      {"num_epochs": 3, "sam.radius": 0.05, "sam.first_epoch": 4},
+      r"config\.sam\.first_epoch: expected at most config\.num_epochs, 3, got 4",
+    ),
   ],
 )
 def test_settings_that_contradict_each_other_are_refused(changes, message):
@@ -271,6 +275,8 @@ def test_arguments_of_a_loss_a_model_or_a_loader_are_not_its_business():
     ("optimizer.name", "adagrad", "one of"),
     ("optimizer.momentum", 1.0, "less than 1"),
     ("optimizer.weight_decay", -1e-4, "at least 0"),
+    ("sam.radius", -0.05, "at least 0"),
+    ("sam.first_epoch", 0, "at least 1"),
     ("schedule.name", "step", "one of"),
     ("schedule.warmup_epochs", -1.0, "at least 0"),
     ("schedule.final_scale", 1.5, "at least 0 and at most 1"),

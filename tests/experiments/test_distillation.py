@@ -82,7 +82,7 @@ def recipes_config():
 def test_near_duplicates_share_a_fold_and_a_label(trained, monkeypatch, tmp_path):
   groups = np.arange(60) // 4
   monkeypatch.setattr(
-    command.deduplicate, "duplicate_groups", lambda *_, **__: [groups]
+    distillation.deduplicate, "duplicate_groups", lambda *_, **__: [groups]
   )
   command.run(_flags(tmp_path, folds=2))
   folds = npz.read_npz(tmp_path / "folds.npz")["folds"].reshape(-1, 4)

@@ -13,6 +13,7 @@ from emosynth_jax.models import build_model, efficientnet, mobilenet_v2
 from emosynth_jax.models.densenet import DenseNet121
 from emosynth_jax.models.mobilenet_v2 import InvertedResidual, Stage
 from emosynth_jax.models.ops.convolutions import Convolution
+from emosynth_jax.models.ops.squeeze_excitation import SqueezeExcitation
 from emosynth_jax.models.vgg import adaptive_average_pool
 
 NETWORKS = (
@@ -46,6 +47,10 @@ PUBLISHED = [
   ("vgg19", {"norm": True}, 143_678_248),
   ("resnet18", {}, 11_689_512),
   ("resnet50", {}, 25_557_032),
+  # timm's results/results-imagenet.csv: 11.78 M of legacy_seresnet18 and 28.09 M of
+  # seresnet50; the digits are those of 2 C C / 16 + C / 16 + C a block of C channels.
+  ("resnet18", {"se_reduction": 16}, 11_778_592),
+  ("resnet50", {"se_reduction": 16}, 28_088_024),
   ("densenet121", {}, 7_978_856),
   ("mobilenet_v2", {}, 3_504_872),
   ("efficientnet_b0", {}, 5_288_548),
@@ -277,3 +282,31 @@ def test_images_too_small_to_leave_a_pixel_are_refused(name, arguments, least):
   assert min(min(x.shape) for x in out.values()) == 1
   with pytest.raises(ValueError, match=f"sides of at least {least}"):
     _abstract(model, least - 1)
+
+
+def test_squeeze_and_excitation_scales_each_channel_by_its_gate():
+  x = np.random.default_rng(1).normal(size=(2, 3, 3, 8)).astype(np.float32)
+  module = SqueezeExcitation(2, jnp.float32, nn.relu)
+  variables = _random_variables_of(module, x)
+  reduce, expand = (variables["params"][name] for name in ("reduce", "expand"))
+  # Hu et al. 2018, equations 2 to 4, with biases.
+  hidden = x.astype(np.float64).mean((1, 2)) @ reduce["kernel"] + reduce["bias"]
+  gate = np.maximum(hidden, 0) @ expand["kernel"] + expand["bias"]
+  expected = x / (1 + np.exp(-gate))[:, None, None, :]
+  np.testing.assert_allclose(module.apply(variables, x), expected, rtol=1e-5)
+  assert 0 < (hidden > 0).mean() < 1
+
+
+def _random_variables_of(module, x):
+  shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x))
+  rng = np.random.default_rng(0)
+  return jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
+
+
+def test_a_ratio_above_the_channels_leaves_one_and_a_negative_one_is_refused():
+  model = build_model("resnet18", num_classes=3, width=0.0625, se_reduction=16)
+  variables, _, _ = _abstract(model, 16)
+  squeeze = variables["params"]["stage1_block1"]["squeeze"]
+  assert squeeze["reduce"]["kernel"].shape == (4, 1)
+  with pytest.raises(ValueError, match="se_reduction: expected 0 or more, got -1"):
+    _abstract(build_model("resnet18", num_classes=3, se_reduction=-1), 16)

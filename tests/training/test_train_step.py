@@ -17,6 +17,7 @@ from emosynth_jax.training.train_step import (
   Batch,
   Run,
   compile_train_steps,
+  sharpness_aware,
   train_step,
   train_steps,
 )
@@ -498,3 +499,92 @@ def test_smoothed_labels_are_mixed_as_plain_ones_are(batch):
   )
   expected = -np.sum((0.7 * mixed + 0.1) * jax.nn.log_softmax(logits), axis=-1)
   np.testing.assert_allclose(after.totals["loss"], np.mean(expected), rtol=1e-5)
+
+
+def test_the_sharpness_aware_gradient_of_a_quadratic():
+  rng = np.random.default_rng(0)
+  matrix, w = rng.normal(size=(5, 5)), rng.normal(size=5)
+  matrix = matrix @ matrix.T + np.eye(5)
+  # Of w' A w / 2, in float64; Foret et al. 2021, equations 2 and 3.
+  expected = matrix @ (w + 0.3 * matrix @ w / np.linalg.norm(matrix @ w))
+
+  def split(x):
+    return {"a": jnp.float32(x[:2]), "b": {"c": jnp.float32(x[2:])}}
+
+  def loss(params):
+    x = jnp.concatenate([params["a"], params["b"]["c"]])
+    return x @ jnp.float32(matrix) @ x / 2
+
+  gradient = jax.grad(loss)
+  found = sharpness_aware(gradient, split(w), gradient(split(w)), radius=0.3)
+  flat = np.concatenate([found["a"], found["b"]["c"]])
+  np.testing.assert_allclose(flat, expected, rtol=1e-5)
+  assert np.abs(flat - matrix @ w).max() > 0.1
+  # Where the gradient is 0, so is this one.
+  zero = split(np.zeros(5))
+  found = sharpness_aware(gradient, zero, gradient(zero), radius=0.3)
+  assert not any(leaf.any() for leaf in _leaves(found))
+
+
+def test_late_steps_take_the_sharpness_aware_gradient(batch):
+  images, labels = batch
+  rate, radius = 0.1, 0.5
+  arguments = _arguments(optimizer=optax.sgd(rate))
+  plain = jax.jit(_step(**arguments))
+  late = jax.jit(_step(**arguments, sam_radius=radius, sam_from_step=1))
+  state = tiny_network.create_state()
+  state = state.replace(opt_state=optax.sgd(rate).init(state.params))
+  first = late(state, images, labels, _WEIGHTS)
+  _assert_identical(first, plain(state, images, labels, _WEIGHTS))
+
+  @jax.jit
+  @jax.grad
+  def gradient(params):
+    (logits, _), _ = TinyNetwork().apply(
+      {"params": params, "batch_stats": first.batch_stats},
+      np.asarray(images, np.float32) / 255,
+      train=True,
+      mutable=["batch_stats"],
+    )
+    values = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return jnp.mean(values * _WEIGHTS[labels])
+
+  ascent = gradient(first.params)
+  norm = np.sqrt(sum(np.sum(np.square(g, dtype=float)) for g in _leaves(ascent)))
+  beside = jax.tree.map(lambda w, g: w + radius * g / norm, first.params, ascent)
+  expected = jax.tree.map(lambda w, g: w - rate * g, first.params, gradient(beside))
+
+  second, usual = (step(first, images, labels, _WEIGHTS) for step in (late, plain))
+  for leaf, other in zip(_leaves(second.params), _leaves(expected), strict=True):
+    np.testing.assert_allclose(leaf, other, rtol=1e-4, atol=1e-6)
+  assert _differ(second.params, usual.params)
+  # The statistics and the totals are those of the parameters themselves.
+  for name in ("batch_stats", "totals"):
+    for leaf, other in zip(
+      _leaves(getattr(second, name)), _leaves(getattr(usual, name)), strict=True
+    ):
+      np.testing.assert_allclose(leaf, other, rtol=1e-6)
+
+
+def test_a_radius_of_0_leaves_the_program_as_it_is(batch):
+  state = tiny_network.create_state()
+
+  def program(**changes):
+    step = _step(**_arguments(**changes))
+    return str(jax.make_jaxpr(step)(state, *batch, _WEIGHTS))
+
+  assert program(sam_radius=0.0, sam_from_step=2) == program()
+  products = [program(sam_radius=r).count("dot_general") for r in (0.0, 0.1)]
+  assert products[1] == 2 * products[0]
+
+
+def test_a_subset_is_trained_on_as_a_split_of_its_own():
+  images, labels = tiny_network.random_images(9)
+  subset = jnp.array([7, 0, 3, 4, 8])
+  run = Run(class_weights=np.ones(3, np.float32), **_random_arguments())
+  steps = jax.jit(functools.partial(train_steps, run=run, num_steps=2, batch_size=2))
+  state = tiny_network.create_state(TinyNetwork(dropout_rate=0.4))
+  _assert_identical(
+    steps(state, images, labels, subset=subset),
+    steps(state, images[subset], labels[subset]),
+  )

@@ -1,0 +1,170 @@
+"""The students of `experiments.fer2013_record`: trained, chosen, tested once."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import ml_collections
+from absl import logging
+
+from emosynth_jax import evaluate, train_loop
+from emosynth_jax.data import run_data
+from emosynth_jax.parallel.mesh import build_placement
+from emosynth_jax.training import eval_step, seeds
+from emosynth_jax.training.restore import load_best
+from emosynth_jax.utils import files, text_table
+from emosynth_jax.utils.json_files import read_json
+from emosynth_jax.workdir import record
+from experiments.lib import record_recipe
+
+_CHOICE = "chosen_views.json"
+_CHOICE_FIELDS = {"views": str, "epoch": int, "parameters": int, "validation": dict}
+
+
+def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+  """Trains a student, and chooses its views on the validation split.
+
+  Args:
+    config: of `record_recipe.build_config`, with the soft labels.
+    workdir: the student's.
+
+  Returns:
+    "views", those of the least validation cross-entropy among `record_recipe.VIEWS`,
+    "epoch", chosen by the config's selection metric, "parameters", and "validation",
+    the "accuracy" and the "loss" by view.
+
+  Raises:
+    SystemExit: if it was interrupted; the training is saved.
+    ValueError: if the folder has a student of another config.
+  """
+  record.check_same_config(config, workdir)
+  path = workdir / _CHOICE
+  if path.exists():
+    return read_json(path, _CHOICE_FIELDS)
+
+  load = run_data.share(config)
+  if not train_loop.train(config, workdir, load=load):
+    raise SystemExit(1)
+
+  placement = build_placement()
+  splits = ("validation",)
+  best = load_best(config, workdir, splits, load=lambda: load(placement).select(splits))
+  validation = best.datasets["validation"]
+  state = placement.put(best.state, placement.state(best.state))
+  found = {}
+  for views in record_recipe.VIEWS:
+    summary = eval_step.build_evaluation(
+      best.experiment,
+      config,
+      placement,
+      class_names=validation.class_names,
+      augment=views,
+    )(validation)(state)
+    found[views] = {key: summary[key] for key in ("accuracy", "loss")}
+
+  choice = {
+    "views": min(found, key=lambda views: found[views]["loss"]),
+    "epoch": int(best.state.best_epoch),
+    "parameters": sum(x.size for x in jax.tree.leaves(best.state.params)),
+    "validation": found,
+  }
+  files.write_report(path, choice)
+  return choice
+
+
+def choose(choices: Mapping[str, Mapping[str, Any]]) -> list[str]:
+  """Chooses one student of each group by its validation cross-entropy.
+
+  Args:
+    choices: name of a student to the result of `train`.
+
+  Returns:
+    Their names.
+  """
+
+  def loss(name):
+    return choices[name]["validation"][choices[name]["views"]]["loss"]
+
+  groups: dict[str, list[str]] = {}
+  for name in choices:
+    groups.setdefault(record_recipe.NETWORKS[name].group, []).append(name)
+  return [min(names, key=loss) for names in groups.values()]
+
+
+def read_test_split(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path, views: str
+) -> dict[str, Any]:
+  """Evaluates a chosen student on the test split, unless that is done.
+
+  Args:
+    config: the student's.
+    workdir: its workdir, which gets the report.
+    views: that were chosen.
+
+  Returns:
+    The report of `evaluate.evaluate_run`.
+  """
+  final = config.copy_and_resolve_references()
+  final.data.test_split, final.eval_augment = "test", views
+  report = seeds.finished_report(final, workdir)
+  if report is None:
+    report = evaluate.evaluate_run(final, workdir, print_report=False)
+  else:
+    logging.info("%s: the test split was already read.", workdir)
+  return report
+
+
+def accuracies(report: Mapping[str, Any]) -> dict[str, float]:
+  """A report's test accuracy of the image alone, and over the chosen views."""
+  summary = report["splits"]["test"]
+  views = summary.get("test_time_augmentation", summary)
+  return {"image": summary["accuracy"], "views": views["accuracy"]}
+
+
+def describe(summary: Mapping[str, Any]) -> str:
+  """The command's summary as text.
+
+  Args:
+    summary: as the command writes it.
+
+  Returns:
+    Tables and provenance.
+  """
+  rows = [["", "parameters", "epoch", "views", "validation", "test", "test, views"]]
+  for name, student in summary["students"].items():
+    test = student.get("test")
+    rows.append(
+      [
+        name,
+        f"{student['parameters']:,}",
+        str(student["epoch"]),
+        student["views"],
+        _percent(student["validation"][student["views"]]["accuracy"]),
+        _percent(test["image"]) if test else "not read",
+        _percent(test["views"]) if test else "not read",
+      ]
+    )
+  teachers, origin = summary["teachers"], summary["provenance"]
+  facts = {
+    "data": summary["data"],
+    "teachers": f"{record_recipe.FOLDS}, {teachers['mapping']}; accuracy on training "
+    f"images that they have not seen {_percent(teachers['unseen'])} %, that they have "
+    f"{_percent(teachers['seen'])} %",
+    "chosen on": "validation: the epoch by accuracy, the views and the student of a "
+    "group by cross-entropy; one seed",
+    "hardware": origin["hardware"],
+    "command": origin["command"],
+    "commit": origin["commit"],
+    "seconds of this start": ", ".join(
+      f"{name} {seconds:.0f}" for name, seconds in summary["seconds"].items()
+    ),
+  }
+  return "\n".join(
+    ["Accuracy in %.", "", *text_table.align(rows), ""]
+    + [f"{name}: {text}" for name, text in facts.items()]
+  )
+
+
+def _percent(share: float) -> str:
+  return f"{100 * share:.2f}"
