@@ -174,11 +174,12 @@ def _train(
         )
         if is_saved:
           saved, has_saved = time.monotonic(), True
-        # The first validation compiled, and everything is compiled by now.
-        if not has_validated and epoch.is_validated(int(state.epoch), config):
-          has_validated = True
+        # The first epoch compiled, and so did the first validation.
+        compiling.close()
+        is_first_epoch = int(state.epoch) == first_step // programs.steps_per_epoch + 1
+        if not has_validated or is_first_epoch:
           progress.restart()
-          compiling.close()
+        has_validated |= epoch.is_validated(int(state.epoch), config)
         # A stop may have come during the validation.
         stop_number = distributed.largest(stop.number)[0]
         if stop_number and not is_saved:

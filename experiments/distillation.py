@@ -31,6 +31,7 @@ from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
 from emosynth_jax.training import seeds as training_seeds
 from emosynth_jax.utils import cli
+from emosynth_jax.utils.stop_signal import EXIT_CODE, StopSignal
 from experiments.lib import distillation
 
 
@@ -120,8 +121,9 @@ def _train(config: ml_collections.ConfigDict, folder: pathlib.Path, name: str) -
     return
   logging.info("%s, in %s.", name, folder)
   load = run_data.share(config)
-  if not train_loop.train(config, folder, load=load):
-    raise SystemExit(1)
+  with StopSignal() as stop:
+    if not train_loop.train(config, folder, load=load, stop=stop):
+      raise SystemExit(EXIT_CODE + stop.number)
   evaluate.evaluate_run(config, folder, load=load)
 
 

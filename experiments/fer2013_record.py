@@ -2,7 +2,7 @@
 
   python -m experiments.fer2013_record --data_dir=data/fer2013.csv --workdir=runs/record
   python -m experiments.fer2013_record --estimate     # its time on one H200
-  python -m experiments.fer2013_record --rehearse     # minutes on a CPU, made-up faces
+  python -m experiments.fer2013_record --rehearse     # on a CPU, synthetic faces
 
 1. Three ResNet18 with squeeze-and-excitation are trained by one compiled program, each
    without one fold of the training split; near-duplicates share a fold.
@@ -20,6 +20,7 @@ and summary.txt. Rerun an interrupted command to resume.
 import contextlib
 import pathlib
 import time
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,7 +42,11 @@ _SUMMARY = "summary.json"
 def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_string("data_dir", None, "FER-2013's file or folder.")
-  flags.DEFINE_string("workdir", "runs/fer2013_record", "Output folder.")
+  flags.DEFINE_string(
+    "workdir",
+    None,
+    "Output folder; by default runs/fer2013_record, or runs/fer2013_rehearsal.",
+  )
   flags.DEFINE_bool(
     "rehearse",
     False,
@@ -64,7 +69,8 @@ def run(given: Any) -> None:
     print(record_recipe.describe_estimate())
     return
 
-  workdir = pathlib.Path(given.workdir)
+  default = "runs/fer2013_rehearsal" if given.rehearse else "runs/fer2013_record"
+  workdir = pathlib.Path(given.workdir or default)
   configs = {
     name: record_recipe.build_config(
       name, data_dir=given.data_dir, is_rehearsal=given.rehearse
@@ -171,8 +177,12 @@ def _read_or_compute_logits(
   """
   path, folder = workdir / _LOGITS, workdir / "teachers"
   record.check_same_config(config, folder)
+  pixels = np.uint32(zlib.crc32(training.images.tobytes()))
   if path.exists():
-    return npz.read_npz(path)
+    found = npz.read_npz(path)
+    if found["pixels"] != pixels:
+      raise ValueError(f"{path} is of other training images; use another --workdir")
+    return found
 
   trained = teachers.train(
     config,
@@ -185,7 +195,12 @@ def _read_or_compute_logits(
   unseen, seen = teachers.left_out_logits(
     trained, training.images, folds, batch_size=config.eval_batch_size
   )
-  values = {"unseen": unseen, "seen": seen, "mapping": np.asarray(mapping)}
+  values = {
+    "unseen": unseen,
+    "seen": seen,
+    "mapping": np.asarray(mapping),
+    "pixels": np.asarray(pixels),
+  }
   npz.write_npz(path, values)
   return values
 

@@ -195,6 +195,7 @@ def raise_if_not_finite(
   rate = learning_rate(state, config, schedule, step)
   raise NonFiniteError(
     f"{what} at learning rate {rate:.3g}. Earlier checkpoints are kept in "
-    f"{workdir / 'checkpoints'}. Try a lower config.optimizer.learning_rate or a "
+    f"{workdir / 'checkpoints'}. Try a lower config.optimizer.learning_rate"
+    f"{', a smaller config.sam.radius' if config.sam.radius else ''} or a "
     "config.optimizer.gradient_clip, in a new workdir."
   )

@@ -93,6 +93,7 @@ def count_epochs(
   """Number of epochs that a run has finished, also where records are missing.
 
   The last checkpoint knows it; it is read if metrics.jsonl is not as it was then.
+  Records of epochs after it are of a run that was killed and will repeat these epochs.
 
   Args:
     workdir: the run's folder.
@@ -114,7 +115,7 @@ def count_epochs(
       last = checkpoints.restore("last", build.state_shapes(best.experiment))
     except CheckpointError:
       return known
-  return known if last is None else max(known, int(last.epoch))
+  return known if last is None else max(int(best.state.best_epoch), int(last.epoch))
 
 
 class Network(NamedTuple):

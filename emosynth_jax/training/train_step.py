@@ -115,7 +115,10 @@ def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
       ),
       lambda: gradients,
     )
-    finite &= jnp.isfinite(optax.tree.norm(gradients))
+    # The second gradient's norm is what is recorded if it is the one that failed.
+    norm = optax.tree.norm(gradients)
+    finite &= jnp.isfinite(norm)
+    gradient_norm = jnp.where(jnp.isfinite(norm), gradient_norm, norm)
 
   # Without margin and class weights: comparable between losses.
   plain_loss = (

@@ -241,12 +241,9 @@ def check_same_config(
   old = comparable_settings(read_json(path, remedy=remedy))
   new = comparable_settings(json.loads(json.dumps(config.to_dict())))
   free = settings.affecting("report", "cost")
-  # A cosine ends with the last epoch: more epochs would change every step. And a longer
-  # run would not have validated the epoch that was the last one.
-  was_last = old["num_epochs"]
-  is_bound = config.schedule.name == "cosine" or (
-    isinstance(was_last, int) and was_last % config.evaluate_every > 0
-  )
+  # A cosine ends with the last epoch: more epochs would change every step. And the last
+  # epoch is validated, which one in between may not be.
+  is_bound = config.schedule.name == "cosine" or config.evaluate_every > 1
   bound = {"num_epochs"} if is_bound else set()
   different = [
     f"{key} is {new.get(key)!r}, was {old.get(key)!r}"

@@ -111,8 +111,8 @@ def read_or_choose_folds(
       found["num_folds"]
     ):
       raise ValueError(
-        f"{path} is of other training images or of another --folds; use another "
-        "--workdir"
+        f"{path} is of other training images or of another number of folds; use "
+        "another --workdir"
       )
     return found
 

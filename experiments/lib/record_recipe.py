@@ -36,7 +36,7 @@ class Network(NamedTuple):
     group: the students of a group are alternatives, of which one is chosen on the
       validation split and reads the test split; "" for the teachers.
     utilization: assumed share of the device's peak that its training steps reach.
-      Measured was 0.31, of EmoSynthNet (docs/notes/performance.md).
+      Measured was 0.31, of EmoSynthNet (docs/notes/performance_diary.md).
   """
 
   model: dict[str, Any]
@@ -155,7 +155,7 @@ def _shrink(config: ml_collections.ConfigDict, kind: str) -> None:
 
 
 # What an estimate assumes of one NVIDIA H200: the data sheet's FLOP/s in bfloat16,
-# without sparsity, and seconds, after those of docs/notes/performance.md.
+# without sparsity, and seconds, after those of docs/notes/performance_diary.md.
 _PEAK = 989e12
 _ASSUMED_SECONDS = {
   "start": 20.0,  # JAX, and decoding the images

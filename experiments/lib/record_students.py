@@ -1,5 +1,6 @@
 """The students of `experiments.fer2013_record`: trained, chosen, tested once."""
 
+import hashlib
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -15,11 +16,18 @@ from emosynth_jax.training import eval_step, seeds
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import files, text_table
 from emosynth_jax.utils.json_files import read_json
+from emosynth_jax.utils.stop_signal import EXIT_CODE, StopSignal
 from emosynth_jax.workdir import record
 from experiments.lib import record_recipe
 
 _CHOICE = "chosen_views.json"
-_CHOICE_FIELDS = {"views": str, "epoch": int, "parameters": int, "validation": dict}
+_CHOICE_FIELDS = {
+  "views": str,
+  "epoch": int,
+  "parameters": int,
+  "soft_labels": str,
+  "validation": dict,
+}
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
@@ -32,20 +40,28 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
   Returns:
     "views", those of the least validation cross-entropy among `record_recipe.VIEWS`,
     "epoch", chosen by the config's selection metric, "parameters", and "validation",
-    the "accuracy" and the "loss" by view.
+    the "accuracy" and the "loss" by view; and "soft_labels", their file's SHA-256.
 
   Raises:
-    SystemExit: if it was interrupted; the training is saved.
-    ValueError: if the folder has a student of another config.
+    SystemExit: after SIGTERM or Ctrl-C; the training is saved.
+    ValueError: if the folder has a student of another config or of other soft labels.
   """
   record.check_same_config(config, workdir)
   path = workdir / _CHOICE
+  with open(config.data.soft_labels, "rb") as file:
+    taught = hashlib.file_digest(file, "sha256").hexdigest()
   if path.exists():
-    return read_json(path, _CHOICE_FIELDS)
+    found = read_json(path, _CHOICE_FIELDS)
+    if found["soft_labels"] != taught:
+      raise ValueError(
+        f"{path} is of a student that learned other soft labels; use another --workdir"
+      )
+    return found
 
   load = run_data.share(config)
-  if not train_loop.train(config, workdir, load=load):
-    raise SystemExit(1)
+  with StopSignal() as stop:
+    if not train_loop.train(config, workdir, load=load, stop=stop):
+      raise SystemExit(EXIT_CODE + stop.number)
 
   placement = build_placement()
   splits = ("validation",)
@@ -67,6 +83,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
     "views": min(found, key=lambda views: found[views]["loss"]),
     "epoch": int(best.state.best_epoch),
     "parameters": sum(x.size for x in jax.tree.leaves(best.state.params)),
+    "soft_labels": taught,
     "validation": found,
   }
   files.write_report(path, choice)
@@ -107,6 +124,7 @@ def read_test_split(
   """
   final = config.copy_and_resolve_references()
   final.data.test_split, final.eval_augment = "test", views
+  final.evaluate_deduplicated = True
   report = seeds.finished_report(final, workdir)
   if report is None:
     report = evaluate.evaluate_run(final, workdir, print_report=False)
@@ -116,10 +134,22 @@ def read_test_split(
 
 
 def accuracies(report: Mapping[str, Any]) -> dict[str, float]:
-  """A report's test accuracy of the image alone, and over the chosen views."""
+  """A report's test accuracies.
+
+  Args:
+    report: of a chosen student.
+
+  Returns:
+    Those of the "image" alone and over the chosen "views" on the whole split, and of
+    the image alone on the "deduplicated" one.
+  """
   summary = report["splits"]["test"]
   views = summary.get("test_time_augmentation", summary)
-  return {"image": summary["accuracy"], "views": views["accuracy"]}
+  return {
+    "image": summary["accuracy"],
+    "views": views["accuracy"],
+    "deduplicated": summary["deduplicated"]["accuracy"],
+  }
 
 
 def describe(summary: Mapping[str, Any]) -> str:
@@ -131,7 +161,8 @@ def describe(summary: Mapping[str, Any]) -> str:
   Returns:
     Tables and provenance.
   """
-  rows = [["", "parameters", "epoch", "views", "validation", "test", "test, views"]]
+  rows = [["", "parameters", "epoch", "views", "validation", "test"]]
+  rows[0] += ["test, views", "test, deduplicated"]
   for name, student in summary["students"].items():
     test = student.get("test")
     rows.append(
@@ -143,6 +174,7 @@ def describe(summary: Mapping[str, Any]) -> str:
         _percent(student["validation"][student["views"]]["accuracy"]),
         _percent(test["image"]) if test else "not read",
         _percent(test["views"]) if test else "not read",
+        _percent(test["deduplicated"]) if test else "not read",
       ]
     )
   teachers, origin = summary["teachers"], summary["provenance"]
@@ -152,7 +184,8 @@ def describe(summary: Mapping[str, Any]) -> str:
     f"images that they have not seen {_percent(teachers['unseen'])} %, that they have "
     f"{_percent(teachers['seen'])} %",
     "chosen on": "validation: the epoch by accuracy, the views and the student of a "
-    "group by cross-entropy; one seed",
+    "group by cross-entropy; one seed; near-duplicates of validation images stay in "
+    "training",
     "hardware": origin["hardware"],
     "command": origin["command"],
     "commit": origin["commit"],

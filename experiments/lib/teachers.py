@@ -156,7 +156,8 @@ def train(
 
   Raises:
     NonFiniteError: if a loss or a gradient of a teacher is not finite.
-    ValueError: if the folder has teachers of another config.
+    ValueError: if the folder has teachers of another config, or another process trains
+      them.
     SystemExit: after SIGTERM or Ctrl-C; the states are saved.
   """
   record.check_same_config(config, workdir)
@@ -181,8 +182,11 @@ def train(
   arrays = [jnp.asarray(x) for x in (training.images, training.targets, subsets)]
 
   states = create_states(experiment, config.seed + np.arange(num_folds))
-  checkpoints = Checkpoints(workdir, keep=1)
-  with contextlib.closing(checkpoints), StopSignal() as stop:
+  with (
+    record.only_training_in(workdir),
+    contextlib.closing(Checkpoints(workdir, keep=1)) as checkpoints,
+    StopSignal() as stop,
+  ):
     states = checkpoints.restore("last", states) or states
     saved = time.monotonic()
     for number in range(int(states.step) // steps_per_epoch, config.num_epochs):

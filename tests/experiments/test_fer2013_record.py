@@ -80,6 +80,25 @@ def test_the_rows_of_a_teacher_are_as_many_as_the_others_and_of_other_folds():
   assert (rows == teachers.rows_outside_folds(folds, 3, seed=1)).all()
 
 
+def test_an_image_gets_the_logits_of_the_teacher_of_its_fold(monkeypatch):
+  def constant(experiment):
+    return lambda teacher, scale, images: jnp.tile(
+      jnp.eye(3)[teacher], (len(images), 1)
+    )
+
+  monkeypatch.setattr(teachers.eval_step, "logits_of", constant)
+  # Teacher f, who was trained without fold f, answers class f.
+  states = types.SimpleNamespace(
+    evaluation_variables=jnp.arange(3), input_scale=jnp.ones(3)
+  )
+  folds = np.array([2, 0, 1, 1, 0, 2, 2])
+  unseen, seen = teachers.left_out_logits(
+    teachers.Teachers(None, states), np.zeros((7, 4, 4, 1)), folds, batch_size=3
+  )
+  assert unseen.argmax(axis=1).tolist() == folds.tolist()
+  assert not (seen.argmax(axis=1) == folds).any()
+
+
 def test_the_estimate_stays_below_a_quarter_of_an_hour():
   parts = {name: (steps, rest) for name, steps, rest in record_recipe.estimate()}
   assert sum(steps + rest for steps, rest in parts.values()) <= 15 * 60
@@ -167,14 +186,17 @@ def test_the_whole_command_and_its_rerun(tmp_path, monkeypatch, capsys):
   assert f"{100 * student['test']['views']:.2f}" in printed
   assert "a rehearsal, no result" in printed
 
-  # Each image's labels are of the teacher that has not seen it.
+  assert f"{100 * student['test']['deduplicated']:.2f}" in printed
+
+  # Beside the teacher's probabilities, the mean label of an image's near-duplicates.
   soft = npz.read_npz(tmp_path / "w/soft_labels.npz")
-  logits = npz.read_npz(tmp_path / "w/teacher_logits.npz")
-  size = soft["soft_labels"].shape[1]
-  taught = jax.nn.softmax(logits["unseen"], axis=1) * record_recipe.WEIGHT
-  rest = (soft["soft_labels"] - taught).sum(axis=1)
-  np.testing.assert_allclose(rest, 1 - record_recipe.WEIGHT, atol=1e-5)
-  assert logits["seen"].shape == (len(soft["labels"]), size)
+  logits = npz.read_npz(tmp_path / "w/teacher_logits.npz")["unseen"]
+  groups = npz.read_npz(tmp_path / "w/folds.npz")["duplicates"]
+  exact = np.exp(logits.astype(np.float64))
+  taught = exact / exact.sum(axis=1, keepdims=True)
+  labels = np.eye(logits.shape[1])[soft["labels"]]
+  mean = np.stack([labels[groups == group].mean(axis=0) for group in groups])
+  np.testing.assert_allclose(soft["soft_labels"], 0.7 * taught + 0.3 * mean, atol=1e-6)
 
   def refuse(*_, **__):
     raise AssertionError("it is done")
