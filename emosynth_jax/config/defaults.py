@@ -102,12 +102,6 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
       "config.sam.first_epoch: without effect, as config.sam.radius is 0; set a radius"
     )
 
-  if config.checkpoint.min_seconds > 60 * config.checkpoint.minutes:
-    raise ValueError(
-      "config.checkpoint.min_seconds: expected at most config.checkpoint.minutes, "
-      f"{60 * config.checkpoint.minutes:g} s, got {config.checkpoint.min_seconds:g}"
-    )
-
   if config.schedule.name == "cosine" and config.plateau.patience:
     raise ValueError(
       "config.plateau.patience: expected 0 (off) beside a cosine schedule, got "

@@ -449,8 +449,8 @@ SETTINGS: dict[str, Setting] = {
   "checkpoint.min_seconds": Setting(
     30.0,
     _not_negative,
-    "Minimum seconds between checkpoints at ends of epochs, except the last one's; 0 "
-    "saves at each.",
+    "Minimum seconds between checkpoints at ends of epochs, except the last one's, "
+    "where checkpoint.minutes have not passed; 0 saves at each.",
     "cost",
   ),
   "steps_per_call": Setting(
