@@ -5,8 +5,8 @@
   python -m emosynth_jax.main --config=configs/fer_plus.py:small,votes
 
 EmoSynthNet was not run; docs/results/fer_plus.md has the results of a small FerVGG.
-Results on FER+ and on FER-2013's own labels cannot be compared: the two agree on 67 % of
-the PrivateTest images.
+Results on FER+ and on FER-2013's own labels cannot be compared: the two agree on 67 %
+of the PrivateTest images.
 
 The variants after the colon: emosynth_jax/config/recipes/__init__.py; and anywhere
 votes, which trains on the votes as class probabilities instead of the majority, and
