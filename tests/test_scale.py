@@ -201,7 +201,8 @@ def test_two_processes_resume_train_and_report_as_one_does(folder, alone, stoppe
 def test_a_killed_worker_ends_the_job_and_one_process_goes_on(folder, alone):
   workdir = folder / "killed"
   # Both share each wide kernel, whose halves then lie on two processes each.
-  settings = ("--config.mesh.model=4",)
+  # Without it, the save of step 3 alone would run beside the training, up to the kill.
+  settings = ("--config.mesh.model=4", "--config.checkpoint.min_seconds=0")
   job = _Job(folder, workdir, *settings, of_second=_die(8, signal.SIGKILL))
   codes, _, errors = job.wait()
   assert codes[1] == -signal.SIGKILL

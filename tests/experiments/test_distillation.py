@@ -70,7 +70,7 @@ def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(trained, tmp_p
 
   # A second start keeps the folds, and refuses others.
   command.run(_flags(tmp_path, teacher=["num_epochs=2"]))
-  with pytest.raises(ValueError, match="of another --folds; use another --workdir"):
+  with pytest.raises(ValueError, match="of another number of folds; use another"):
     command.run(_flags(tmp_path, folds=2))
 
 

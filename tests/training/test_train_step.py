@@ -491,9 +491,9 @@ def test_smoothed_labels_are_mixed_as_plain_ones_are(batch):
   state = tiny_network.create_state()
   after = jax.jit(_step(**arguments))(state, images, labels, np.ones(3, np.float32))
   one_hot = np.eye(3)[labels]
-  mixed = 0.7 * one_hot + 0.3 * np.roll(one_hot, -1, axis=0)
+  mixed = 0.3 * one_hot + 0.7 * np.roll(one_hot, -1, axis=0)
   inputs = np.asarray(images, np.float32)
-  inputs = (0.7 * inputs + 0.3 * np.roll(inputs, -1, axis=0)) / 255
+  inputs = (0.3 * inputs + 0.7 * np.roll(inputs, -1, axis=0)) / 255
   (logits, _), _ = TinyNetwork().apply(
     state.variables, inputs, train=True, mutable=["batch_stats"]
   )
