@@ -177,9 +177,10 @@ def _train(
         # The first epoch compiled, and so did the first validation.
         compiling.close()
         is_first_epoch = int(state.epoch) == first_step // programs.steps_per_epoch + 1
-        if not has_validated or is_first_epoch:
+        is_validated = epoch.is_validated(int(state.epoch), config)
+        if is_first_epoch or (is_validated and not has_validated):
           progress.restart()
-        has_validated |= epoch.is_validated(int(state.epoch), config)
+        has_validated |= is_validated
         # A stop may have come during the validation.
         stop_number = distributed.largest(stop.number)[0]
         if stop_number and not is_saved:

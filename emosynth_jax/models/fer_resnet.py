@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from emosynth_jax.models._checks import check_network
 from emosynth_jax.models.ops.convolutions import layers_of
-from emosynth_jax.models.resnet import ResidualBlock
+from emosynth_jax.models.resnet import residual_stages
 
 Array = jax.Array
 
@@ -71,20 +71,9 @@ class FerResNet(nn.Module):
     features = [max(1, round(f * self.width)) for f in _FEATURES]
     x = jnp.asarray(images, self.dtype)
     x = nn.relu(norm(name="stem_norm")(conv(features[0], 5, 2, name="stem_conv")(x)))
-    out = {}
-
-    for i, num_blocks in enumerate(self.blocks, start=1):
-      for j in range(1, num_blocks + 1):
-        block = ResidualBlock(
-          features[i - 1],
-          stride=2 if i > 1 and j == 1 else 1,
-          bottleneck=False,
-          conv=conv,
-          norm=norm,
-          name=f"stage{i}_block{j}",
-        )
-        x = block(x)
-      out[f"stage{i}"] = x
+    x, out = residual_stages(
+      x, self.blocks, features, bottleneck=False, conv=conv, norm=norm
+    )
 
     x = nn.Dropout(self.dropout_rate, deterministic=not train)(x.mean((1, 2)))
     out["pre_logits"] = x

@@ -1,6 +1,6 @@
 """ResNet18 and ResNet50 (He et al., 2016), also with squeeze-and-excitation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -65,6 +65,32 @@ class ResidualBlock(nn.Module):
     return nn.relu(x + y)
 
 
+def residual_stages(
+  x: Array, sizes: Sequence[int], features: Sequence[int], **arguments: Any
+) -> tuple[Array, dict[str, Array]]:
+  """Applies stages of residual blocks, within a network's compact `__call__`.
+
+  The first block of every stage but the first has stride 2.
+
+  Args:
+    x: `(N, H, W, C)`.
+    sizes: number of blocks of each stage.
+    features: of the blocks of each stage.
+    **arguments: further ones of `ResidualBlock`, the same for all blocks.
+
+  Returns:
+    The last stage's output, and those of all by name, "stage1" and so on.
+  """
+  out = {}
+  for i, (num_blocks, width) in enumerate(zip(sizes, features, strict=True), start=1):
+    for j in range(1, num_blocks + 1):
+      stride = 2 if i > 1 and j == 1 else 1
+      name = f"stage{i}_block{j}"
+      x = ResidualBlock(width, stride=stride, name=name, **arguments)(x)
+    out[f"stage{i}"] = x
+  return x, out
+
+
 class ResNet(nn.Module):
   """Residual network; `ResNet18` and `ResNet50` set the number of blocks.
 
@@ -125,22 +151,15 @@ class ResNet(nn.Module):
     x = nn.relu(norm(name="stem_norm")(x))
     if self.stem == "imagenet":
       x = layers.max_pool_3x3(x, stride=2)
-    out = {}
-
-    for i, num_blocks in enumerate(self.stage_sizes, start=1):
-      for j in range(1, num_blocks + 1):
-        block = ResidualBlock(
-          features[i - 1],
-          stride=2 if i > 1 and j == 1 else 1,
-          bottleneck=self.bottleneck,
-          conv=conv,
-          norm=norm,
-          se_reduction=self.se_reduction,
-          name=f"stage{i}_block{j}",
-        )
-        x = block(x)
-      out[f"stage{i}"] = x
-
+    x, out = residual_stages(
+      x,
+      self.stage_sizes,
+      features,
+      bottleneck=self.bottleneck,
+      conv=conv,
+      norm=norm,
+      se_reduction=self.se_reduction,
+    )
     out["pre_logits"] = x = x.mean((1, 2))
     logits = nn.Dense(self.num_classes, dtype=jnp.float32, name="logits")(x)
     return logits, out

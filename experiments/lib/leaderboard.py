@@ -1,7 +1,6 @@
 """The leaderboards of FER-2013 and FER+: finished runs, and published claims."""
 
 import pathlib
-import statistics as medians
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -134,8 +133,9 @@ def _entry(reports: Sequence[Mapping[str, Any]], folder: pathlib.Path) -> Entry:
   is_flip = config["eval_augment"] == "flip"
   options = config["data"].get("options", {})
   labels = options.get("labels", "")
+  num_classes = len(reports[0]["splits"]["test"]["class_names"])
   if labels:
-    labels += f", {len(reports[0]['splits']['test']['class_names'])} classes"
+    labels += f", {num_classes} classes"
   return Entry(
     data_set=reports[0]["data_set"],
     network=config["model"]["name"] + (f", width {width:g}" if width else ""),
@@ -152,7 +152,7 @@ def _entry(reports: Sequence[Mapping[str, Any]], folder: pathlib.Path) -> Entry:
       dict.fromkeys(line["commit"][:7] for r in reports for line in r["trained_by"])
     ),
     folder=folder,
-    num_classes=len(reports[0]["splits"]["test"]["class_names"]),
+    num_classes=num_classes,
   )
 
 
@@ -180,7 +180,7 @@ def milliseconds(entry: Entry, *, calls: int = 100) -> float:
     began = time.perf_counter()
     jax.device_get(program(variables, scale, image))
     times.append(time.perf_counter() - began)
-  return 1000 * medians.median(times[5:])
+  return 1000 * float(np.median(times[5:]))
 
 
 def _form(report: Mapping[str, Any]) -> str:
