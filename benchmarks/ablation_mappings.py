@@ -7,6 +7,7 @@ each mapping, alternating, and prints medians and ratios. On a CPU each core is 
 device.
 """
 
+import functools
 import statistics
 import time
 from typing import Any
@@ -17,11 +18,12 @@ import numpy as np
 import optax
 from absl import app, flags
 
+from benchmarks import measure
 from emosynth_jax import models
 from emosynth_jax.parallel import cpu_devices
 from emosynth_jax.utils import cli
 from emosynth_jax.workdir import provenance
-from experiments.lib import ablation, ablation_members
+from experiments.lib import ablation, ablation_groups, ablation_members
 
 _MEMBERS = flags.DEFINE_integer("members", 4, "Number of members per call.", 1)
 _IMAGES = flags.DEFINE_integer("images", 1024, "Number of training images.", 64)
@@ -51,7 +53,7 @@ def main(argv: list[str]) -> None:
     jnp.asarray(rng.integers(0, 7, _IMAGES.value), jnp.int32),
   )
   settings = ablation_members.expand_grid(_GRID)
-  formulas = list(dict.fromkeys(ablation_members.formula_of(s)[0] for s in settings))
+  formulas = ablation_groups.formulas_of(settings)
   count = _MEMBERS.value // jax.device_count() * jax.device_count()
   if not count:
     cli.fail(f"--members: expected at least {jax.device_count()}, one per device")
@@ -64,7 +66,7 @@ def main(argv: list[str]) -> None:
   )
   programs, compilation = {}, {}
   for mapping in ablation.MAPPINGS:
-    programs[mapping] = ablation.compile_members(
+    program = ablation.compile_members(
       mapping,
       formulas,
       model=models.build_model(
@@ -81,11 +83,11 @@ def main(argv: list[str]) -> None:
       batch_size=64,
       eval_batch_size=512,
     )
-    compilation[mapping] = _seconds(programs[mapping], members, arrays)
-  times: dict[str, list[float]] = {mapping: [] for mapping in programs}
-  for _ in range(_ROUNDS.value):
-    for mapping, program in programs.items():
-      times[mapping].append(_seconds(program, members, arrays))
+    programs[mapping] = functools.partial(_call, program, members, arrays)
+    began = time.perf_counter()
+    programs[mapping]()
+    compilation[mapping] = time.perf_counter() - began
+  times = measure.alternate(programs, _ROUNDS.value)
   best = min(statistics.median(t) for t in times.values())
   print(f"{provenance.provenance()['hardware']}; {jax.device_count()} JAX devices")
   print(f"{count} members, {_IMAGES.value} images {_SIDE.value}x{_SIDE.value}, 1 epoch")
@@ -98,10 +100,8 @@ def main(argv: list[str]) -> None:
     )
 
 
-def _seconds(program, members, arrays) -> float:
-  began = time.perf_counter()
-  jax.block_until_ready(program(members, arrays, arrays))
-  return time.perf_counter() - began
+def _call(program, members, arrays):
+  return jax.block_until_ready(program(members, arrays, arrays))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ programs so far, ten times over the run. Memory that grows with the epochs, or a
 that is compiled after the first one, is a leak of the training loop.
 """
 
-import pathlib
-import re
 import tempfile
 
 from absl import app, flags
@@ -23,19 +21,12 @@ def define_flags() -> None:
   flags.DEFINE_integer("epochs", 200, "Epochs of the training.", 10)
 
 
-def resident_memory() -> float:
-  """Resident memory of this process, in MiB (Linux)."""
-  status = pathlib.Path("/proc/self/status").read_text()
-  found = re.search(r"VmRSS:\s*(\d+) kB", status)
-  assert found is not None
-  return int(found[1]) / 1024
-
-
 def main(argv: list[str]) -> None:
   """Trains and prints the table."""
   del argv
   import jax
 
+  from benchmarks import measure
   from emosynth_jax import train_loop
   from emosynth_jax.config import defaults
   from emosynth_jax.training import epoch
@@ -60,7 +51,7 @@ def main(argv: list[str]) -> None:
 
   def log(record, *, is_best):
     if record["epoch"] == 1 or record["epoch"] % every == 0:
-      memory = f"{resident_memory():.0f}"
+      memory = f"{measure.resident_memory():.0f}"
       rows.append([str(record["epoch"]), memory, str(len(compiled))])
 
   epoch.log = log

@@ -86,17 +86,20 @@ def _torch(network, threads, images, *, channels_last):
   import cv2
   import torch
 
-  build_network = {
-    "emosynthnet": _emosynthnet,
-    "fer_resnet": _fer_resnet,
-    "fer_vgg": _fer_vgg,
-  }.get(network.config.model.name)
-  if build_network is None:
-    raise ValueError(f"{network.config.model.name} has no PyTorch version")
+  from benchmarks import torch_cases, torch_programs
+
+  name = network.config.model.name
+  if name not in torch_cases.NETWORKS:
+    raise ValueError(f"{name} has no PyTorch version")
   torch.set_num_threads(threads)
-  model = build_network(network).eval()
-  if channels_last:
-    model = model.to(memory_format=torch.channels_last)
+  described = torch_cases.describe_network(
+    network.config.model,
+    network.variables,
+    network.image_shape,
+    len(network.class_names),
+  )
+  form = "channels_last" if channels_last else "eager"
+  model = torch_programs.build_network(name, *described, form).eval()
 
   @torch.inference_mode()
   def run(image):
@@ -108,36 +111,6 @@ def _torch(network, threads, images, *, channels_last):
     return model(inputs.float() * network.input_scale).numpy()
 
   return run
-
-
-def _fer_resnet(network):
-  from benchmarks import fer_torch
-
-  return fer_torch.FerResNet(network.variables)
-
-
-def _fer_vgg(network):
-  from benchmarks import fer_torch
-
-  head = network.config.model.get("head", "flatten")
-  return fer_torch.FerVGG(network.variables, head=head)
-
-
-def _emosynthnet(network):
-  from benchmarks import emosynthnet_torch
-
-  arguments = dict(network.config.model)
-  height, _, channels = network.image_shape
-  model = emosynthnet_torch.EmoSynthNet(
-    height,
-    channels,
-    len(network.class_names),
-    width=arguments["width"],
-    dense_features=tuple(arguments["dense_features"]),
-  )
-  state = emosynthnet_torch.from_flax(network.variables, height)
-  emosynthnet_torch.load_weights(model, state)
-  return model
 
 
 RUNTIMES: dict[str, Callable[..., Answer]] = {

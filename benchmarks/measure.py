@@ -1,5 +1,7 @@
-"""Alternating timing, and a machine's matrix product rate."""
+"""Alternating timing, a machine's matrix product rate, and a process's memory."""
 
+import os
+import pathlib
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,10 +36,16 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
   return statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
 
 
-def product_rate(side: int = 2048, rounds: int = 5) -> float:
-  """Best FLOP/s of JAX's float32 product of two square matrices."""
-  matrix = jnp.ones((side, side))
+def product_rate() -> float:
+  """Best FLOP/s of JAX's float32 product of two 2048 x 2048 matrices."""
+  matrix = jnp.ones((2048, 2048))
   product = jax.jit(jnp.matmul)
   run = lambda: jax.block_until_ready(product(matrix, matrix))  # noqa: E731
   run()
-  return 2 * side**3 / min(alternate({"": run}, rounds)[""])
+  return 2 * 2048**3 / min(alternate({"": run}, 5)[""])
+
+
+def resident_memory() -> float:
+  """Resident memory of this process, in MiB; of Linux."""
+  pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+  return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.stats
 
 from emosynth_jax.metrics import statistics
 from emosynth_jax.utils import csv_rows
@@ -75,18 +74,14 @@ def difference(right: np.ndarray, baseline: np.ndarray) -> str:
 
   Returns:
     The difference of the accuracies in percentage points with its 95 % confidence
-    interval (`statistics.paired_difference` over images), and McNemar's exact test.
-
-  References:
-    McNemar, "Note on the sampling error of the difference between correlated
-    proportions or percentages", 1947.
+    interval (`statistics.paired_difference` over images), and McNemar's exact test
+    (`statistics.mcnemar`).
   """
   found = statistics.paired_difference(right.tolist(), baseline.tolist())
   mean, low, high = (100 * found[key] for key in ("mean", "low", "high"))
-  alone, other = int((right & ~baseline).sum()), int((baseline & ~right).sum())
-  p_value = scipy.stats.binomtest(alone, alone + other).pvalue if alone + other else 1.0
+  test = statistics.mcnemar(right.tolist(), baseline.tolist())
   return (
     f"{mean:+.2f} points (95 % CI {low:+.2f} to {high:+.2f}); only this package is "
-    f"correct on {alone} images, only the other on {other}, McNemar p = "
-    f"{p_value:.2g}"
+    f"correct on {test['only_ours']} images, only the other on "
+    f"{test['only_baseline']}, McNemar p = {test['p_value']:.2g}"
   )

@@ -10,14 +10,13 @@ more.
 
 import concurrent.futures
 import itertools
-import os
-import pathlib
 import sys
 from typing import Any
 
 import numpy as np
 from absl import flags
 
+from benchmarks import measure
 from emosynth_jax.predict import Predictor
 from emosynth_jax.utils import cli
 
@@ -26,25 +25,19 @@ LIMIT = 20.0  # MiB
 SHAPES = ((48, 48, 1), (160, 120, 3), (120, 160, 3))
 
 
-def resident() -> float:
-  """Resident memory of this process, in MiB; of Linux."""
-  pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-  return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def measure(predictor: Any, calls: int, threads: int) -> tuple[float, float, float]:
+def grow(predictor: Any, calls: int, threads: int) -> tuple[float, float, float]:
   """Resident memory before the calls, after the first 200, and after all, in MiB."""
   rng = np.random.default_rng(0)
   images = [rng.integers(0, 256, shape, np.uint8) for shape in SHAPES]
-  before = resident()
+  before = measure.resident_memory()
   with concurrent.futures.ThreadPoolExecutor(threads) as pool:
     list(pool.map(predictor, itertools.islice(itertools.cycle(images), FIRST)))
-    early = resident()
+    early = measure.resident_memory()
     rest = itertools.islice(itertools.cycle(images), calls - FIRST)
     # A thousand at a time, since the pool would hold a future for each.
     while part := list(itertools.islice(rest, 1000)):
       list(pool.map(predictor, part))
-  return before, early, resident()
+  return before, early, measure.resident_memory()
 
 
 def print_rows(given: Any) -> None:
@@ -54,7 +47,7 @@ def print_rows(given: Any) -> None:
     if calls <= FIRST:
       continue
     predictor = Predictor(faces=faces, batch_size=1)
-    before, early, after = measure(predictor, calls, given.threads)
+    before, early, after = grow(predictor, calls, given.threads)
     is_grown |= after - early >= LIMIT
     print(
       f"faces={faces!r}: {calls} calls from {given.threads} threads: {before:.0f} MiB "

@@ -17,6 +17,7 @@ from benchmarks.cases import Case
 from benchmarks.emosynthnet_torch import from_flax
 
 FORMS = torch_programs.FORMS
+NETWORKS = cases.NETWORKS
 
 # Of the logits, relative to the largest: due to the order of summation in float32.
 _TOLERANCE = 1e-4
@@ -25,20 +26,9 @@ _TOLERANCE = 1e-4
 def describe(case: Case) -> torch_programs.Program:
   """A case for PyTorch, with the JAX network's initial weights."""
   config = case.config()
-  side, dropout_rate = case.image_shape[0], float(config.model.dropout_rate)
-  network: dict[str, Any] = {"dropout_rate": dropout_rate}
-  state: dict[str, Any]
-  if config.model.name in ("fer_resnet", "fer_vgg"):
-    state = jax.tree.map(_tensor, cases.variables(case))
-  else:
-    state = from_flax(cases.variables(case), side)
-    network |= {
-      "side": side,
-      "channels": case.image_shape[2],
-      "num_classes": case.num_classes,
-      "width": float(config.model.width),
-      "dense_features": tuple(config.model.dense_features),
-    }
+  network, state = describe_network(
+    config.model, cases.variables(case), case.image_shape, case.num_classes
+  )
   return torch_programs.Program(
     name=config.model.name,
     network=network,
@@ -47,6 +37,35 @@ def describe(case: Case) -> torch_programs.Program:
     scale=float(config.input.scale),
     batch=case.batch,
   )
+
+
+def describe_network(
+  model: Any, variables: Any, image_shape: tuple[int, int, int], num_classes: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """A JAX network's arguments and weights, as `torch_programs.Program` has them.
+
+  Args:
+    model: the settings of a network, one of `NETWORKS`, as `config.model`.
+    variables: its "params" and "batch_stats".
+    image_shape: `(height, width, channels)`.
+    num_classes: K.
+
+  Returns:
+    "network" and "state".
+  """
+  network: dict[str, Any] = {"dropout_rate": float(model.dropout_rate)}
+  if model.name == "emosynthnet":
+    network |= {
+      "side": image_shape[0],
+      "channels": image_shape[2],
+      "num_classes": num_classes,
+      "width": float(model.width),
+      "dense_features": tuple(model.dense_features),
+    }
+    return network, from_flax(variables, image_shape[0])
+  if model.name == "fer_vgg":
+    network["head"] = model.get("head", "flatten")
+  return network, jax.tree.map(_tensor, variables)
 
 
 def _tensor(array):

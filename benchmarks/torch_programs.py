@@ -53,12 +53,19 @@ def build(program: Program, form: str) -> torch.nn.Module:
   Raises:
     ValueError: if the weights are those of other layers.
   """
+  return build_network(program.name, program.network, program.state, form)
+
+
+def build_network(
+  name: str, network: dict[str, Any], state: dict[str, Any], form: str
+) -> torch.nn.Module:
+  """The network with given weights; see `Program` and `build`."""
   model: torch.nn.Module
-  if program.name in _OF_VARIABLES:
-    model = _OF_VARIABLES[program.name](program.state, **program.network)
+  if name in _OF_VARIABLES:
+    model = _OF_VARIABLES[name](state, **network)
   else:
-    model = EmoSynthNet(**program.network)
-    load_weights(model, program.state)
+    model = EmoSynthNet(**network)
+    load_weights(model, state)
   if form != "eager":
     model = model.to(memory_format=torch.channels_last)
   if form == "compile":
