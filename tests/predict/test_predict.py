@@ -200,7 +200,7 @@ def test_the_detector_is_asked_as_the_arguments_say(file, monkeypatch):
     asked.update(arguments)
     return tiny_predictor.FakeDetector()
 
-  monkeypatch.setattr(face_detector, "build_detector", build)
+  monkeypatch.setattr(face_detector, "Detector", build)
   predict.Predictor(file, min_face_score=0.3, max_side=960, max_scale=3.0)
   assert asked == {
     "min_score": 0.3,
@@ -217,7 +217,7 @@ def test_loading_the_detector_is_no_detection(file, monkeypatch):
       self.loading += 3600
       return super().__call__(picture)
 
-  monkeypatch.setattr(face_detector, "build_detector", lambda **arguments: Loading())
+  monkeypatch.setattr(face_detector, "Detector", lambda **arguments: Loading())
   predictor = predict.Predictor(file)
   predictor(tiny_predictor.picture(1))
   assert predictor.timing.loading == 3600
@@ -233,7 +233,7 @@ def test_a_face_on_its_side_is_read_as_the_upright_one(file, monkeypatch):
       return [face_detector.Face(8.0, 8.0, 24.0, 24.0, 0.9, self.angle)]
 
   detector = Turned()
-  monkeypatch.setattr(face_detector, "build_detector", lambda **arguments: detector)
+  monkeypatch.setattr(face_detector, "Detector", lambda **arguments: detector)
   ramp = np.add.outer(7 * np.arange(32), np.arange(32)).astype(np.uint8)
   turned = np.ascontiguousarray(np.rot90(ramp, -1))
   upright = predict.Predictor(file, min_confidence=0)

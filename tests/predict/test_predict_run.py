@@ -258,13 +258,13 @@ def test_what_was_read_is_answered_when_stopped(
     Image.fromarray(tiny_predictor.picture(1)).save(pictures / name)
   arguments = {"bundle": str(file), "faces": "detect", "batch_size": 100}
   arguments["output"] = str(tmp_path / "lines.jsonl")
-  monkeypatch.setattr(face_detector, "build_detector", lambda **rest: Stopping())
+  monkeypatch.setattr(face_detector, "Detector", lambda **rest: Stopping())
   assert _run(monkeypatch, [pictures], **arguments) == code
   lines = (tmp_path / "lines.jsonl").read_text().splitlines()
   assert [json.loads(line)["source"][-5:] for line in lines] == ["a.png", "c.png"]
   assert "stopped before all sources were processed" in capsys.readouterr().err
   # Nothing is left after the last one.
-  monkeypatch.setattr(face_detector, "build_detector", lambda **rest: Stopping())
+  monkeypatch.setattr(face_detector, "Detector", lambda **rest: Stopping())
   names = [pictures / "a.png", pictures / "c.png"]
   assert _run(monkeypatch, names, **arguments) == 0
 

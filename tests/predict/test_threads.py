@@ -77,7 +77,7 @@ def test_four_threads_give_the_answers_of_one(network, unsafe):
 
 
 def test_a_detector_alone_is_safe_in_threads_as_well(unsafe):
-  detect = face_detector.build_detector()
+  detect = face_detector.Detector()
   expected = [detect(picture) for picture in _pictures(12)]
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
     assert list(pool.map(detect, _pictures(12))) == expected
@@ -116,7 +116,7 @@ def test_four_threads_with_the_real_detector():
   pictures = [
     np.random.default_rng(i).integers(0, 256, (128, 128, 3), np.uint8) for i in range(8)
   ]
-  detect = face_detector.build_detector(min_score=0.01, max_scale=1.0)
+  detect = face_detector.Detector(min_score=0.01, max_scale=1.0)
   expected = [detect(picture) for picture in pictures]
   assert any(expected)
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -135,7 +135,7 @@ def test_a_pickled_predictor_gives_the_same_answers(network):
 
 
 def test_a_pickled_detector_has_its_arguments(unsafe):
-  detect = face_detector.build_detector(min_score=0.3, max_side=320, max_scale=1.0)
+  detect = face_detector.Detector(min_score=0.3, max_side=320, max_scale=1.0)
   other = pickle.loads(pickle.dumps(detect))
   # The darkest image, of a score of 0.51, has its face.
   assert other(_pictures(2)[0]) == detect(_pictures(2)[0]) != []
@@ -189,7 +189,7 @@ def test_a_forked_child_is_told_to_spawn(network, unsafe):
   predictor = predict.Predictor(network, batch_size=1)
   image = _pictures(2)[1]
   predictor(image)
-  detect = face_detector.build_detector()
+  detect = face_detector.Detector()
   # Siblings: another entry, a predictor made in the child, and the detector alone.
   for use in (
     lambda: predictor(image),

@@ -6,11 +6,10 @@ The table has FER-2013's columns, 48x48 pixels, and names no subjects.
 import pathlib
 
 import numpy as np
-from absl import logging
 
 from emosynth_jax.data.class_names import EXPRESSIONS
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.data.datasets import fer2013
+from emosynth_jax.data.datasets import _counts, fer2013
 from emosynth_jax.data.images import files as image_files
 
 FILE = "ckextended.csv"
@@ -48,13 +47,7 @@ def load(path: pathlib.Path, split: str, *, image_size: int, channels: int) -> D
       sources.append(f"{path.name} line {line}")
   if not images:
     raise ValueError(f"{path}: no {usage} image in it")
-  if total != NUM_IMAGES:
-    logging.warning(
-      "CK+: %s has %s images; the whole file has %s",
-      path,
-      f"{total:,}",
-      f"{NUM_IMAGES:,}",
-    )
+  _counts.warn_if_partial(f"CK+: {path}", total, "images", NUM_IMAGES)
   return Dataset(
     images=np.stack(images),
     labels=np.array(labels, np.int32),

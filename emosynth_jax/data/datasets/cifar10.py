@@ -24,6 +24,7 @@ _EXPECTED: dict[str, Any] = {
   "image_shape": (32, 32, 3),
   "class_names": CLASS_NAMES,
   "counts": COUNTS,
+  "read_original": _original_files.read_cifar10,
 }
 
 
@@ -43,11 +44,11 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
     FileNotFoundError: the data set isn't there.
     ValueError: the split is unknown or the data malformed.
   """
-  return _load(data_dir, split)
+  return open_split(data_dir, split, share=None)
 
 
 def open_split(
-  data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share
+  data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share | None
 ) -> Dataset:
   """Like `load`, but reads each image on access.
 
@@ -55,19 +56,4 @@ def open_split(
     data_dir, split: as `load` takes them.
     share: see `tfds_records.read`.
   """
-  return _load(data_dir, split, share)
-
-
-def _load(
-  data_dir: str | pathlib.Path, split: str, share: tfds_records.Share | None = None
-) -> Dataset:
-  """The split as TFDS has prepared it, or else from its pickles."""
-  tfds_records.check_split_name("cifar10", split, COUNTS)
-  found = None
-  if not tfds_records.is_prepared("cifar10", data_dir):
-    found = _original_files.read_cifar10(pathlib.Path(data_dir), split)
-  if found is None:
-    return tfds_records.read("cifar10", data_dir, split, share=share, **_EXPECTED)
-  images, labels, sources = found
-  tfds_records.warn_if_partial(data_dir, split, len(images), COUNTS)
-  return Dataset(images, labels, CLASS_NAMES, split, tuple(sources))
+  return tfds_records.read("cifar10", data_dir, split, share=share, **_EXPECTED)

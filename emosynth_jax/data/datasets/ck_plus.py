@@ -29,12 +29,12 @@ from absl import logging
 
 from emosynth_jax.data import class_names
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.data.datasets import _ckextended
+from emosynth_jax.data.datasets import _ckextended, _counts
 from emosynth_jax.data.datasets.fer2013 import CLASS_NAMES
 from emosynth_jax.data.datasets.folds import rows_of_split, stratified_group_folds
 from emosynth_jax.data.images import decoding, face_crop, face_detector
 from emosynth_jax.data.images import files as image_files
-from emosynth_jax.utils import listing
+from emosynth_jax.utils import errors, listing
 
 # The codes of the emotion files as FER-2013's class names; 2 is contempt.
 CODES = ("neutral", "angry", "neutral", "disgust", "fear", "happy", "sad", "surprise")
@@ -100,14 +100,9 @@ def load(
     ValueError: an option is unknown, a label is outside 0..7, or a folder or file is
       not as it should be; it is named.
   """
-  for name, value, known in (
-    ("split", split, SPLITS),
-    ("protocol", protocol, PROTOCOLS),
-    ("crop", crop, CROPS),
-  ):
-    if value not in known:
-      raise ValueError(f"{name}: expected one of {list(known)}, got {value!r}")
-
+  errors.check_choice("split", split, SPLITS)
+  errors.check_choice("protocol", protocol, PROTOCOLS)
+  errors.check_choice("crop", crop, CROPS)
   image_files.check_options(image_size, channels)
   if protocol == "usage_leaky":
     table = _table_of(pathlib.Path(data_dir), crop)
@@ -119,17 +114,8 @@ def load(
 
   frames = (_ck48_frames if is_ck48 else _official_frames)(root)
   labels = np.array([CLASS_NAMES.index(frame.class_name) for frame in frames], np.int32)
-  for name, count in zip(CLASS_NAMES, np.bincount(labels, minlength=7), strict=True):
-    if count == 0:
-      raise ValueError(f"{root}: no image of class {name!r}")
-
-  if len(frames) != NUM_FRAMES:
-    logging.warning(
-      "CK+: %s gives %s images; the whole data set gives %s",
-      root,
-      f"{len(frames):,}",
-      f"{NUM_FRAMES:,}",
-    )
+  _counts.check_classes(f"{root}:", labels, CLASS_NAMES)
+  _counts.warn_if_partial(f"CK+: {root}", len(frames), "labeled frames", NUM_FRAMES)
 
   rows = rows_of_split(_deal_out(frames, labels, protocol, folds), split, fold, folds)
   find_square = _square_finder(root, crop)
@@ -336,7 +322,7 @@ def _square_finder(
   if crop == "centre":
     return lambda image, path: face_crop.centre(image)
   if crop == "detector":
-    detect = face_detector.build_detector()
+    detect = face_detector.Detector()
 
     def most_confident(image: np.ndarray, path: pathlib.Path) -> face_crop.Square:
       found = detect(image)

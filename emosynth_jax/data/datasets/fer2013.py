@@ -32,8 +32,9 @@ from absl import logging
 
 from emosynth_jax.data import archives, class_names, decoded_cache
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.datasets import _counts
 from emosynth_jax.data.images import decoding, pixel_form
-from emosynth_jax.utils import listing
+from emosynth_jax.utils import errors, listing
 
 CLASS_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SIDE = 48
@@ -99,13 +100,9 @@ def load(
     ValueError: the split or the protocol is unknown, or the data is malformed; the row
       or file is named.
   """
-  if protocol not in PROTOCOLS:
-    raise ValueError(f"protocol: expected one of {list(PROTOCOLS)}, got {protocol!r}")
-  usages = PROTOCOLS[protocol].get(split)
-  if usages is None:
-    raise ValueError(
-      f"split: expected one of {list(PROTOCOLS[protocol])}, got {split!r}"
-    )
+  errors.check_choice("protocol", protocol, PROTOCOLS)
+  errors.check_choice("split", split, PROTOCOLS[protocol])
+  usages = PROTOCOLS[protocol][split]
 
   path = _find(pathlib.Path(data_dir))
   is_thesis = "validation" not in PROTOCOLS[protocol]
@@ -134,19 +131,11 @@ def load(
   dataset = decoded_cache.load_or_decode(
     path, f"{protocol}: {split} ({official_split})", decode, _DECODED_BY
   )
-  for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
-    if count == 0:
-      raise ValueError(f"{path}: {official_split} has no image of class {name!r}")
-
+  _counts.check_classes(f"{path}: {official_split} has", dataset.labels, CLASS_NAMES)
   expected = sum(COUNTS[usage] for usage in usages)
-  if len(dataset) != expected:
-    logging.warning(
-      "FER-2013: %s has %s %s images; the whole data set has %s",
-      path,
-      f"{len(dataset):,}",
-      official_split,
-      f"{expected:,}",
-    )
+  _counts.warn_if_partial(
+    f"FER-2013: {path}", len(dataset), f"{official_split} images", expected
+  )
 
   counts = pixel_form.describe_counts(dataset.form_counts or {})
   logging.info("FER-2013: %s by pixel form: %s", official_split, counts)
@@ -255,10 +244,7 @@ def _rows_of(path: pathlib.Path, file: IO[str]) -> Iterator[tuple[int, str, str,
         "truncated"
       )
     emotion, pixels, usage = (cells[i] for i in indices)
-    if usage not in USAGES.values():
-      raise ValueError(
-        f"{where}: Usage: expected one of {list(USAGES.values())}, got {usage!r}"
-      )
+    errors.check_choice(f"{where}: Usage", usage, USAGES.values())
     yield line, emotion, pixels, usage
 
 
@@ -319,16 +305,21 @@ def _load_files(
   images, labels, sources = [], [], []
   files = _select_files(root, names, is_thesis=is_thesis)
   for name, label in [file for usage in usages for file in files[usage]]:
-    image = decoding.decode(read(name), f"{root}: {name}", channels=1)
-    if image.shape != (SIDE, SIDE, 1):
-      raise ValueError(
-        f"{root}: {name}: expected 48x48 pixels, got {image.shape[1]}x{image.shape[0]}"
-      )
-    images.append(image)
+    images.append(decode_face(read(name), f"{root}: {name}"))
     labels.append(label)
     sources.append(name)
 
   return images, labels, sources
+
+
+def decode_face(content: bytes, source: str) -> np.ndarray:
+  """Decodes an image file of 48x48 pixels: uint8 `(48, 48, 1)`."""
+  image = decoding.decode(content, source, channels=1)
+  if image.shape != (SIDE, SIDE, 1):
+    raise ValueError(
+      f"{source}: expected 48x48 pixels, got {image.shape[1]}x{image.shape[0]}"
+    )
+  return image
 
 
 def _select_files(

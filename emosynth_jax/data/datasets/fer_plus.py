@@ -26,7 +26,8 @@ from absl import logging
 from emosynth_jax.data.class_names import EXPRESSIONS, canonical
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.datasets import fer2013
-from emosynth_jax.data.images import decoding, pixel_form
+from emosynth_jax.data.images import pixel_form
+from emosynth_jax.utils import errors
 
 CLASS_NAMES = (*EXPRESSIONS, "contempt")
 LABELS = ("majority", "votes", "truncated_votes")
@@ -100,12 +101,10 @@ def load(
     ValueError: an option is unknown, the data is malformed, or the two CSV files are
       not row by row of the same images; file and line are named.
   """
-  if labels not in LABELS:
-    raise ValueError(f"labels: expected one of {list(LABELS)}, got {labels!r}")
+  errors.check_choice("labels", labels, LABELS)
   if num_classes not in (7, 8):
     raise ValueError(f"num_classes: expected 7 or 8, got {num_classes!r}")
-  if split not in fer2013.USAGES:
-    raise ValueError(f"split: expected one of {list(fer2013.USAGES)}, got {split!r}")
+  errors.check_choice("split", split, fer2013.USAGES)
   usage = fer2013.USAGES[split]
   root = _find(pathlib.Path(data_dir))
   logging.info("FER+: reading %s from %s", usage, root)
@@ -216,10 +215,7 @@ def read_votes(path: pathlib.Path) -> Votes:
     )
   for line, (usage, name, *cells) in lines:
     where = f"{path}, line {line}"
-    if usage not in _FOLDERS:
-      raise ValueError(
-        f"{where}: Usage: expected one of {list(_FOLDERS)}, got {usage!r}"
-      )
+    errors.check_choice(f"{where}: Usage", usage, _FOLDERS)
     usages.append(usage)
     names.append(name)
     counts.append(_parse_votes(cells, where))
@@ -290,12 +286,7 @@ class _Files(NamedTuple):
         "its generate_training_data.py writes them from fer2013.csv, or put "
         f"fer2013.csv beside {VOTES_FILE}"
       )
-    image = decoding.decode(one.read_bytes(), str(one), channels=1)
-    if image.shape != (fer2013.SIDE, fer2013.SIDE, 1):
-      raise ValueError(
-        f"{one}: expected 48x48 pixels, got {image.shape[1]}x{image.shape[0]}"
-      )
-    return image
+    return fer2013.decode_face(one.read_bytes(), str(one))
 
 
 def _find(data_dir: pathlib.Path) -> pathlib.Path:

@@ -19,7 +19,7 @@ import numpy as np
 from emosynth_jax.data import class_names as spellings
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import files as image_files
-from emosynth_jax.utils import listing
+from emosynth_jax.utils import errors, listing
 
 _FOLDERS = {
   "train": ("train", "training"),
@@ -57,8 +57,7 @@ def open_split(
   data_dir: str | pathlib.Path, split: str, *, image_size: int, channels: int
 ) -> Dataset:
   """Like `load`, but reads each image on access."""
-  if split not in _FOLDERS:
-    raise ValueError(f"split: expected one of {list(_FOLDERS)}, got {split!r}")
+  errors.check_choice("split", split, _FOLDERS)
   image_files.check_options(image_size, channels)
   root = pathlib.Path(data_dir)
   roots = _split_roots(root)

@@ -21,11 +21,6 @@ _PADDING = 2
 # Folders and names of the original files, as LeCun and as torchvision have them.
 _FOLDERS = ("", "mnist", "raw", "MNIST/raw")
 _PREFIXES = {"train": "train", "test": "t10k"}
-_EXPECTED: dict[str, Any] = {
-  "image_shape": (28, 28, 1),
-  "class_names": CLASS_NAMES,
-  "counts": COUNTS,
-}
 
 
 def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
@@ -44,14 +39,11 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
     FileNotFoundError: the data set isn't there.
     ValueError: the split is unknown or the data malformed.
   """
-  dataset = _load_original(data_dir, split)
-  if dataset is None:
-    dataset = tfds_records.read("mnist", data_dir, split, **_EXPECTED)
-  return dataclasses.replace(dataset, images=_pad(dataset.images))
+  return open_split(data_dir, split, share=None)
 
 
 def open_split(
-  data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share
+  data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share | None
 ) -> Dataset:
   """Like `load`, but reads each image on access.
 
@@ -59,20 +51,28 @@ def open_split(
     data_dir, split: as `load` takes them.
     share: see `tfds_records.read`.
   """
-  if (original := _load_original(data_dir, split)) is not None:
-    return dataclasses.replace(original, images=_pad(original.images))
-  dataset = tfds_records.read("mnist", data_dir, split, share=share, **_EXPECTED)
-  images: Any = LazyImages(
-    lambda rows: _pad(dataset.images[rows]), (len(dataset), 32, 32, 1)
+  dataset = tfds_records.read(
+    "mnist",
+    data_dir,
+    split,
+    image_shape=(28, 28, 1),
+    class_names=CLASS_NAMES,
+    counts=COUNTS,
+    read_original=_read_original,
+    share=share,
   )
+  images: Any
+  if isinstance(dataset.images, LazyImages):
+    images = LazyImages(
+      lambda rows: _pad(dataset.images[rows]), (len(dataset), 32, 32, 1)
+    )
+  else:
+    images = _pad(dataset.images)
   return dataclasses.replace(dataset, images=images)
 
 
-def _load_original(data_dir: str | pathlib.Path, split: str) -> Dataset | None:
-  """The split from its IDX files; None if TFDS has prepared it, or they are missing."""
-  tfds_records.check_split_name("mnist", split, COUNTS)
-  if tfds_records.is_prepared("mnist", data_dir):
-    return None
+def _read_original(data_dir: pathlib.Path, split: str) -> tfds_records.Original | None:
+  """The split's IDX files; None if they are missing."""
   names = [
     [
       f"{_PREFIXES[split]}-{kind}{dot}{rank}-ubyte{suffix}"
@@ -81,7 +81,7 @@ def _load_original(data_dir: str | pathlib.Path, split: str) -> Dataset | None:
     ]
     for kind, rank in (("images", "idx3"), ("labels", "idx1"))
   ]
-  paths = _original_files.find_files(pathlib.Path(data_dir), _FOLDERS, names)
+  paths = _original_files.find_files(data_dir, _FOLDERS, names)
   if paths is None:
     return None
   images = _original_files.read_idx(paths[0], (28, 28))[..., None]
@@ -90,9 +90,8 @@ def _load_original(data_dir: str | pathlib.Path, split: str) -> Dataset | None:
     raise ValueError(f"{paths[1]}: {len(labels)} labels for {len(images)} images")
   if labels.max(initial=0) > 9:
     raise ValueError(f"{paths[1]}: expected labels 0..9, got {labels.max()}")
-  tfds_records.warn_if_partial(paths[0], split, len(images), COUNTS)
-  sources = tuple(f"{paths[0].name}[{i}]" for i in range(len(images)))
-  return Dataset(images, labels.astype(np.int32), CLASS_NAMES, split, sources)
+  sources = [f"{paths[0].name}[{i}]" for i in range(len(images))]
+  return images, labels.astype(np.int32), sources
 
 
 def _pad(images: np.ndarray) -> np.ndarray:

@@ -21,9 +21,10 @@ from absl import logging
 
 from emosynth_jax.data import class_names
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.datasets import _counts
 from emosynth_jax.data.datasets.fer2013 import CLASS_NAMES
 from emosynth_jax.data.images import files as image_files
-from emosynth_jax.utils import listing
+from emosynth_jax.utils import errors, listing
 
 # RAF-DB's labels 1..7 in FER-2013's words.
 LABELS = {
@@ -78,8 +79,7 @@ def open_split(
   data_dir: str | pathlib.Path, split: str, *, image_size: int = 100, channels: int = 3
 ) -> Dataset:
   """Like `load`, but reads each image on access."""
-  if split not in COUNTS:
-    raise ValueError(f"split: expected one of {list(COUNTS)}, got {split!r}")
+  errors.check_choice("split", split, COUNTS)
   image_files.check_options(image_size, channels)
   root, listed = _find(pathlib.Path(data_dir))
   logging.info("RAF-DB: reading %s from %s", split, root)
@@ -91,18 +91,11 @@ def open_split(
     split=split,
     sources=tuple(path.relative_to(root).as_posix() for path, _ in files),
   )
-  for name, count in zip(CLASS_NAMES, dataset.class_counts, strict=True):
-    if count == 0:
-      raise ValueError(f"{root}: {split} has no image of class {name!r}")
+  _counts.check_classes(f"{root}: {split} has", dataset.labels, CLASS_NAMES)
 
-  if len(dataset) != COUNTS[split]:
-    logging.warning(
-      "RAF-DB: %s has %s %s images; the whole data set has %s",
-      root,
-      f"{len(dataset):,}",
-      split,
-      f"{COUNTS[split]:,}",
-    )
+  _counts.warn_if_partial(
+    f"RAF-DB: {root}", len(dataset), f"{split} images", COUNTS[split]
+  )
 
   return dataset
 

@@ -1,7 +1,6 @@
 """SVHN: house numbers from street photographs, one digit of 32x32 (Netzer, 2011)."""
 
 import pathlib
-from typing import Any
 
 import numpy as np
 
@@ -10,12 +9,6 @@ from emosynth_jax.data.datasets import _original_files, tfds_records
 
 CLASS_NAMES = tuple("0123456789")
 COUNTS = {"train": 73257, "test": 26032, "extra": 531131}
-
-_EXPECTED: dict[str, Any] = {
-  "image_shape": (32, 32, 3),
-  "class_names": CLASS_NAMES,
-  "counts": COUNTS,
-}
 
 
 def load(
@@ -37,16 +30,14 @@ def load(
     FileNotFoundError: the data set isn't there.
     ValueError: the split is unknown or the data malformed.
   """
-  if with_extra and split == "train":
-    return _join(load(data_dir, "train"), load(data_dir, "extra"))
-  return _load(data_dir, split)
+  return open_split(data_dir, split, share=None, with_extra=with_extra)
 
 
 def open_split(
   data_dir: str | pathlib.Path,
   split: str,
   *,
-  share: tfds_records.Share,
+  share: tfds_records.Share | None,
   with_extra: bool = False,
 ) -> Dataset:
   """Like `load`, but reads each image on access.
@@ -58,8 +49,17 @@ def open_split(
     share: see `tfds_records.read`.
   """
   if with_extra and split == "train":
-    return load(data_dir, split, with_extra=True)
-  return _load(data_dir, split, share)
+    return _join(load(data_dir, "train"), load(data_dir, "extra"))
+  return tfds_records.read(
+    "svhn",
+    data_dir,
+    split,
+    image_shape=(32, 32, 3),
+    class_names=CLASS_NAMES,
+    counts=COUNTS,
+    read_original=_read_original,
+    share=share,
+  )
 
 
 def _join(train: Dataset, extra: Dataset) -> Dataset:
@@ -73,19 +73,10 @@ def _join(train: Dataset, extra: Dataset) -> Dataset:
   )
 
 
-def _load(
-  data_dir: str | pathlib.Path, split: str, share: tfds_records.Share | None = None
-) -> Dataset:
-  """The split as TFDS has prepared it, or else from its .mat file."""
-  tfds_records.check_split_name("svhn", split, COUNTS)
-  paths = None
-  if not tfds_records.is_prepared("svhn", data_dir):
-    paths = _original_files.find_files(
-      pathlib.Path(data_dir), ("", "svhn"), [[f"{split}_32x32.mat"]]
-    )
+def _read_original(data_dir: pathlib.Path, split: str) -> tfds_records.Original | None:
+  """The split's .mat file; None if there is none."""
+  paths = _original_files.find_files(data_dir, ("", "svhn"), [[f"{split}_32x32.mat"]])
   if paths is None:
-    return tfds_records.read("svhn", data_dir, split, share=share, **_EXPECTED)
+    return None
   images, labels = _original_files.read_svhn(paths[0])
-  tfds_records.warn_if_partial(paths[0], split, len(images), COUNTS)
-  sources = tuple(f"{paths[0].name}[{i}]" for i in range(len(images)))
-  return Dataset(images, labels, CLASS_NAMES, split, sources)
+  return images, labels, [f"{paths[0].name}[{i}]" for i in range(len(images))]

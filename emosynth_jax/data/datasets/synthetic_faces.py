@@ -16,13 +16,13 @@ linear classifier on the pixels; 93 % for three convolutions of 16, 32 and 64 ch
 and a hidden layer, after 18 epochs with random flips. Chance is 14 %.
 """
 
-import operator
 import os
 
 import numpy as np
 
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.datasets import _face_drawing
+from emosynth_jax.utils import arguments, errors
 
 CLASS_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SIZE = 48
@@ -200,13 +200,11 @@ def load(
   """
   del data_dir
   splits = tuple(DEFAULT_NUM_EXAMPLES)
-  if split not in splits:
-    raise ValueError(f"split: expected one of {', '.join(splits)}, got {split!r}")
-
-  seed = _integer("seed", seed, minimum=0)
+  errors.check_choice("split", split, splits)
+  seed = arguments.as_integer("seed", seed, 0)
   if num_examples is None:
     num_examples = DEFAULT_NUM_EXAMPLES[split]
-  num_examples = _integer("num_examples", num_examples, minimum=1)
+  num_examples = arguments.as_integer("num_examples", num_examples, 1)
 
   images = np.empty((num_examples, SIZE, SIZE, 1), np.uint8)
   labels = np.empty(num_examples, np.int32)
@@ -225,21 +223,6 @@ def load(
     split=split,
     sources=tuple(f"{split} {i} of seed {seed}" for i in range(num_examples)),
   )
-
-
-def _integer(name: str, value: int, minimum: int) -> int:
-  """`value` as an int of at least `minimum`, or an error that names it."""
-  try:
-    if isinstance(value, bool | np.bool_):
-      raise TypeError
-    value = operator.index(value)
-  except TypeError:
-    raise TypeError(
-      f"{name}: expected an integer, got {value!r} of type {type(value).__name__}"
-    ) from None
-  if value < minimum:
-    raise ValueError(f"{name}: expected at least {minimum}, got {value}")
-  return value
 
 
 def _draw(bits: np.random.BitGenerator, n: int) -> tuple[np.ndarray, np.ndarray]:

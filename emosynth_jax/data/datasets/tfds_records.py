@@ -7,10 +7,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from absl import logging
 
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.datasets import _counts
 from emosynth_jax.data.images.lazy import LazyImages
+from emosynth_jax.utils import errors
 
 # TFDS's name of each data set.
 NAMES = {"cifar10": "cifar10", "mnist": "mnist", "svhn": "svhn_cropped"}
@@ -24,6 +25,8 @@ ORIGINAL_FILES = {
 
 _RECORDS_AT_A_TIME = 1 << 16
 
+# Images, labels and sources.
+Original = tuple[np.ndarray, np.ndarray, Sequence[str]]
 Share = Callable[[int, Callable[[range], np.ndarray]], np.ndarray]
 
 
@@ -35,9 +38,10 @@ def read(
   image_shape: tuple[int, int, int],
   class_names: Sequence[str],
   counts: Mapping[str, int],
+  read_original: Callable[[pathlib.Path, str], Original | None],
   share: Share | None = None,
 ) -> Dataset:
-  """Reads one split of a prepared TFDS data set of images and labels.
+  """Reads one split of images and labels, as TFDS has prepared it, or as published.
 
   TFDS hands out the raw records in one call and OpenCV decodes them: 60,000 MNIST
   images take 1 s, where TFDS's own decoding, one record a call, takes 6 s.
@@ -50,9 +54,11 @@ def read(
     image_shape: `(height, width, channels)` that every image must have.
     class_names: the names of the classes in label order.
     counts: how many images each split has; a different number is logged as a warning.
-    share: if given, each image is read on access only, and the labels, for which all
-      records are scanned once, by several processes a part each: `(number of records,
-      function of a range of them to their labels) -> labels of all`.
+    read_original: reads the authors' files from `data_dir`, None where they are not;
+      called where TFDS has prepared nothing.
+    share: if given, each image of TFDS is read on access only, and the labels, for
+      which all records are scanned once, by several processes a part each: `(number of
+      records, function of a range of them to their labels) -> labels of all`.
 
   Returns:
     A `Dataset`, with a `share` of `LazyImages`; `sources` are `name/split[index]`.
@@ -61,11 +67,17 @@ def read(
     FileNotFoundError: the data set isn't prepared there; the message says how to.
     ValueError: it has other splits, shapes or classes than expected, or is damaged.
   """
-  check_split_name(name, split, counts)
-  folder = _newest_version(name, pathlib.Path(data_dir))
+  errors.check_choice(f"{name}: split", split, counts)
+  data_dir = pathlib.Path(data_dir)
+  images: Any
+  if not _versions(name, data_dir) and (found := read_original(data_dir, split)):
+    _counts.warn_if_partial(data_dir, len(found[0]), f"{split} images", counts[split])
+    images, labels, names = found
+    return Dataset(images, labels, tuple(class_names), split, tuple(names))
+  folder = _newest_version(name, data_dir)
   source = _open(folder, split)
   _check_features(source.dataset_info.features, folder, image_shape, class_names)
-  warn_if_partial(folder, split, len(source), counts)
+  _counts.warn_if_partial(folder, len(source), f"{split} images", counts[split])
   sources = tuple(f"{name}/{split}[{i}]" for i in range(len(source)))
 
   def read_rows(rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +93,6 @@ def read(
     labels = (f["label"].int64_list.value[0] for f in _features(source, rows))
     return np.fromiter(labels, np.int32, len(rows))
 
-  images: Any
   if share is None:
     images, labels = read_rows(range(len(source)))
   else:
@@ -90,31 +101,6 @@ def read(
     )
     labels = share(len(source), read_labels)
   return Dataset(images, labels, tuple(class_names), split, sources)
-
-
-def is_prepared(name: str, data_dir: str | pathlib.Path) -> bool:
-  """Returns whether TFDS has prepared a data set in a folder."""
-  return bool(_versions(name, pathlib.Path(data_dir)))
-
-
-def warn_if_partial(
-  where: str | pathlib.Path, split: str, count: int, counts: Mapping[str, int]
-) -> None:
-  """Logs a warning if a split has another number of images than the whole data set."""
-  if count != counts[split]:
-    logging.warning(
-      "%s: %s images in split %r; the whole data set has %s",
-      where,
-      f"{count:,}",
-      split,
-      f"{counts[split]:,}",
-    )
-
-
-def check_split_name(name: str, split: str, counts: Mapping[str, int]) -> None:
-  """Raises ValueError for a split that the data set does not have."""
-  if split not in counts:
-    raise ValueError(f"{name}: split: expected one of {list(counts)}, got {split!r}")
 
 
 def _features(source, rows: Sequence[int]):

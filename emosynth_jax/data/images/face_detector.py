@@ -81,14 +81,32 @@ class Detector:
   Threads may share it: one image at a time is in the network, which itself uses all
   cores. It can be pickled.
 
+  Args:
+    min_score: minimum score of a face, in (0, 1).
+    max_side: images whose longer side has more pixels are shrunk to it before
+      detection: time grows with the square, and faces of less than some 24 pixels are
+      then missed.
+    max_scale: smaller images are enlarged by up to this factor, to that side at most,
+      so that smaller faces are found.
+    upright: whether strongly rotated faces are detected a second time, for
+      `cut_face`.
+
   Attributes:
     loading: total time for reading the network, over all shapes, in seconds.
+
+  Raises:
+    ModuleNotFoundError: if the package with the weights isn't installed.
+    ValueError: for an argument out of its range.
   """
 
   def __init__(
-    self, *, min_score: float, max_side: int, max_scale: float, upright: bool
+    self,
+    *,
+    min_score: float = 0.5,
+    max_side: int = 640,
+    max_scale: float = 2.0,
+    upright: bool = False,
   ):
-    """Takes the arguments of `build_detector`, which describes them."""
     if not 0 < min_score < 1:
       raise ValueError(f"min_score: expected a number in (0, 1), got {min_score}")
     if max_side < _MULTIPLE:
@@ -212,38 +230,6 @@ class Detector:
     return network
 
 
-def build_detector(
-  *,
-  min_score: float = 0.5,
-  max_side: int = 640,
-  max_scale: float = 2.0,
-  upright: bool = False,
-) -> Detector:
-  """Builds the face detector.
-
-  Args:
-    min_score: minimum score of a face, in (0, 1).
-    max_side: images whose longer side has more pixels are shrunk to it before
-      detection: time grows with the square, and faces of less than some 24 pixels are
-      then missed.
-    max_scale: smaller images are enlarged by up to this factor, to that side at most,
-      so that smaller faces are found.
-    upright: whether strongly rotated faces are detected a second time, for
-      `cut_face`.
-
-  Returns:
-    A function of an image, uint8 `(H, W, 3)`, RGB, or `(H, W, 1)`, to its faces, by
-    descending score.
-
-  Raises:
-    ModuleNotFoundError: if the package with the weights isn't installed.
-    ValueError: for an argument out of its range.
-  """
-  return Detector(
-    min_score=min_score, max_side=max_side, max_scale=max_scale, upright=upright
-  )
-
-
 def smallest_face(
   shape: tuple[int, ...], *, max_side: int = 640, max_scale: float = 2.0
 ) -> float:
@@ -251,8 +237,8 @@ def smallest_face(
 
   Args:
     shape: `(H, W, ...)` of the image.
-    max_side: as for `build_detector`.
-    max_scale: as for `build_detector`.
+    max_side: as for `Detector`.
+    max_scale: as for `Detector`.
 
   Returns:
     Pixels of the image.

@@ -183,7 +183,7 @@ def test_the_count_of_the_whole_data_set(official, caplog):
   with caplog.at_level(logging.WARNING):
     load(official)
   # Lucey et al. 2010, table 1: 327 labelled sequences; three frames of each.
-  assert f"gives 72 images; the whole data set gives {3 * 327}" in caplog.text
+  assert f"has 72 labeled frames; the whole data set has {3 * 327}" in caplog.text
 
 
 def test_missing_data_set_says_where_to_apply(tmp_path):
@@ -349,7 +349,7 @@ def test_litter_of_macos_is_ignored(tmp_path):
   ("options", "message"),
   [
     ({"split": "dev"}, r"split: expected one of .*got 'dev'"),
-    ({"protocol": "random"}, r"protocol: expected one of .*leaky'\], got 'random'"),
+    ({"protocol": "random"}, r"protocol: expected one of .*leaky; got 'random'"),
     ({"crop": "face"}, r"crop: expected one of .*got 'face'"),
     ({"fold": 4}, r"fold: expected 0\.\.3, got 4"),
     ({"fold": -1}, r"fold: expected 0\.\.3, got -1"),

@@ -204,13 +204,13 @@ def test_none_is_no_seed():
 
 
 def test_negative_seed_is_refused():
-  with pytest.raises(ValueError, match="seed: expected at least 0, got -1"):
+  with pytest.raises(ValueError, match=r"seed: expected .* at least 0, got -1"):
     synthetic_faces.load(None, "train", seed=-1)
 
 
 @pytest.mark.parametrize("size", [0, -7])
 def test_empty_split_is_refused(size):
-  with pytest.raises(ValueError, match="num_examples: expected at least 1, got"):
+  with pytest.raises(ValueError, match=r"num_examples: expected .* at least 1, got"):
     synthetic_faces.load(None, "train", num_examples=size)
 
 

@@ -99,7 +99,7 @@ def test_ck_plus_crops_by_its_own_landmarks(tmp_path):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_ck_plus_crops_around_the_most_confident_face(tmp_path, monkeypatch, channels):
   seen = [face_detector.Face(20, 10, 42, 32, 0.9), face_detector.Face(0, 0, 9, 9, 0.7)]
-  monkeypatch.setattr(face_detector, "build_detector", lambda: lambda image: seen)
+  monkeypatch.setattr(face_detector, "Detector", lambda: lambda image: seen)
   write_ck_plus(tmp_path)
   options = {"folds": 3, "crop": "detector", "image_size": 25, "channels": channels}
   dataset = ck_plus.load(tmp_path, "test", **options)

@@ -127,7 +127,7 @@ def test_whole_pixels_are_cut_exactly():
 
 def test_a_face_that_is_much_turned_is_looked_at_once_more(fake, monkeypatch):
   """A detector that errs by 30 degrees and by some pixels, and not when upright."""
-  detect = face_detector.build_detector(upright=True)
+  detect = face_detector.Detector(upright=True)
   truth, angle = np.array([50.0, 40.0]), 120.0
 
   def find(picture, scale, min_score):
@@ -217,16 +217,14 @@ def fake(monkeypatch, tmp_path):
   ],
 )
 def test_boxes_are_in_pixels_of_the_picture(fake, shape, scale):
-  (face,) = face_detector.build_detector()(np.zeros(shape, np.uint8))
+  (face,) = face_detector.Detector()(np.zeros(shape, np.uint8))
   expected = np.array([82 - 20, 42 - 20, 82 + 20, 42 + 20]) / scale
   np.testing.assert_allclose(face[:4], expected, rtol=1e-2)
   assert face.score == pytest.approx(0.7)
 
 
 def test_a_small_picture_is_enlarged_as_asked(fake):
-  (face,) = face_detector.build_detector(max_scale=4.0)(
-    np.zeros((100, 150, 3), np.uint8)
-  )
+  (face,) = face_detector.Detector(max_scale=4.0)(np.zeros((100, 150, 3), np.uint8))
   np.testing.assert_allclose(face[:4], np.array([62, 22, 102, 62]) / 4, rtol=1e-2)
 
 
@@ -234,7 +232,7 @@ def test_loading_is_counted_once_for_each_shape(fake, monkeypatch):
   moments = iter(range(0, 1000, 7))
   clock = types.SimpleNamespace(monotonic=lambda: next(moments))
   monkeypatch.setattr(face_detector, "time", clock)
-  detect = face_detector.build_detector()
+  detect = face_detector.Detector()
   assert detect.loading == 0
   for shape, loaded in (((90, 90), 1), ((90, 90), 1), ((90, 300), 2), ((90, 90), 2)):
     detect(np.zeros((*shape, 1), np.uint8))
@@ -250,7 +248,7 @@ def test_few_networks_are_kept_whatever_the_shapes(fake, monkeypatch):
     return network
 
   monkeypatch.setattr(cv2.dnn, "readNetFromONNX", load)
-  detect = face_detector.build_detector(max_scale=1.0)
+  detect = face_detector.Detector(max_scale=1.0)
   for height in range(128, 641, 64):
     detect(np.zeros((height, 640, 1), np.uint8))
     detect(np.zeros((640, height, 1), np.uint8))
@@ -278,7 +276,7 @@ def test_the_smallest_face_that_is_found(shape, arguments, expected):
 
 def test_boxes_end_with_the_picture(fake):
   # The padding to 64x128 is no picture: the face's box would go beyond 50x70.
-  (face,) = face_detector.build_detector(max_scale=1.0)(np.zeros((50, 90, 3), np.uint8))
+  (face,) = face_detector.Detector(max_scale=1.0)(np.zeros((50, 90, 3), np.uint8))
   assert (face.right, face.bottom) == (90, 50)
 
 
@@ -300,7 +298,7 @@ def test_the_square_has_the_framing_of_fer2013():
 )
 def test_what_is_no_picture(fake, picture, error, message):
   with pytest.raises(error, match=message):
-    face_detector.build_detector()(picture)
+    face_detector.Detector()(picture)
 
 
 @pytest.mark.parametrize(
@@ -308,13 +306,13 @@ def test_what_is_no_picture(fake, picture, error, message):
 )
 def test_arguments_out_of_range(fake, arguments):
   with pytest.raises(ValueError, match=next(iter(arguments))):
-    face_detector.build_detector(**arguments)
+    face_detector.Detector(**arguments)
 
 
 def test_without_the_package_it_is_named(monkeypatch):
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
   with pytest.raises(ModuleNotFoundError, match=r"'\.\[predict\]'"):
-    face_detector.build_detector()
+    face_detector.Detector()
 
 
 @needs_weights
@@ -331,7 +329,7 @@ def test_faces_of_real_people(real_data):
     for row in rows
   ]
   picture = np.vstack([np.hstack(tiles[:3]), np.hstack(tiles[3:])])[..., None]
-  detect = face_detector.build_detector()
+  detect = face_detector.Detector()
   centres = {(105 + 210 * (i % 3), 105 + 210 * (i // 3)) for i in range(6)}
   found = detect(picture)
   middles = [((f.left + f.right) / 2, (f.top + f.bottom) / 2) for f in found]
