@@ -37,7 +37,6 @@ def make_page(given: Any) -> None:
     entries, literature.FER2013, provenance.provenance(), times
   )
   output = pathlib.Path(given.output)
-  output.parent.mkdir(parents=True, exist_ok=True)
   files.write_atomically(output, page.encode())
   print(f"{output}: {len(entries)} entries, {len(literature.FER2013)} claims")
 

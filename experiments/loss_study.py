@@ -181,7 +181,6 @@ def write_report(workdir: pathlib.Path, width: float) -> str:
     table.append([loss, accuracy, seeds, row["diverged"], against, p_holm, verdict])
   lines += text_table.markdown(table, left=(0, 6))
   text = "\n".join(lines) + "\n"
-  workdir.mkdir(parents=True, exist_ok=True)
   files.write_atomically(workdir / "loss_study.md", text.encode())
   files.write_report(workdir / "loss_study.json", {"rates": rates, "full": compared})
   return text

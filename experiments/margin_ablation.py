@@ -496,7 +496,7 @@ def _options(flag: str, texts: list[str]) -> dict[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
       raise ValueError(f"{flag}: expected NAME=VALUE, as image_size=48, got {text!r}")
-    options[name.strip()] = ablation_grids.parse_value(value)
+    options[name.strip()] = cli.parse_value(value)
   return options
 
 

@@ -128,7 +128,6 @@ def write(given: Any) -> None:
   """Writes and prints the table."""
   markdown, table = format_tables()
   folder = pathlib.Path(given.workdir) / "table_3_2"
-  folder.mkdir(parents=True, exist_ok=True)
   files.write_atomically(folder / "table_3_2.md", markdown.encode())
   files.write_atomically(folder / "table_3_2.csv", table.encode())
   print(markdown)

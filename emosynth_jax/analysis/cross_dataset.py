@@ -11,7 +11,6 @@ the run's logits of a class that the images do not have. Writes cross_dataset.js
 cross_dataset.txt.
 """
 
-import ast
 import dataclasses
 import functools
 import os
@@ -188,10 +187,7 @@ def parse_data(text: str, flag: str = "--on") -> ml_collections.ConfigDict:
     key, equals, value = entry.partition("=")
     if not equals:
       raise ValueError(f"{flag}: expected OPTION=VALUE, got {entry!r} in {text!r}")
-    try:
-      data.options[key] = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-      data.options[key] = value
+    data.options[key] = command_cli.parse_value(value)
   return data
 
 

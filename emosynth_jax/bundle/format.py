@@ -137,8 +137,6 @@ def write_bundle(path: str | os.PathLike, bundle: Bundle, *, dtype: str) -> None
     "facts": bundle.facts,
   }
   text = json.dumps(files.to_jsonable(header), sort_keys=True)
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
   content = safetensors.numpy.save(tensors, {"format": FORMAT, "header": text})
   files.write_atomically(path, content)
 

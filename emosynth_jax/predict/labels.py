@@ -2,3 +2,5 @@
 
 FACES = ("detect", "none")
 UNCERTAIN = "uncertain"
+# Exit code of the command if it could not read some of the images.
+UNREADABLE = 2

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
+import tqdm
 from absl import logging
 
 from emosynth_jax.data.images import decoding
@@ -17,12 +18,11 @@ from emosynth_jax.predict import output as predict_output
 from emosynth_jax.predict import predictor as predictor_module
 from emosynth_jax.predict import sources as predict_sources
 from emosynth_jax.predict import timing as predict_timing
-from emosynth_jax.predict.progress import Progress
+from emosynth_jax.predict.labels import UNREADABLE
 from emosynth_jax.utils import stop_signal
 
-UNREADABLE = 2
-# Added to a signal's number, as in shells.
-STOPPED = 128
+# Between two lines of progress, where there is no bar.
+_SECONDS_PER_LINE = 10.0
 
 
 def build_predictor(given: Any) -> predictor_module.Predictor:
@@ -48,6 +48,13 @@ def build_predictor(given: Any) -> predictor_module.Predictor:
     batch_size=given.batch_size,
     data_dir=given.data_dir,
   )
+
+
+def describe_progress(done: int, total: int | None, seconds: float) -> str:
+  """Formats progress as in "340/1000 images, 23.10 images/s, ETA 00:29"."""
+  known = "{n_fmt}/{total_fmt} images, {rate_noinv_fmt}, ETA {remaining}"
+  form = "{n_fmt} images, {rate_noinv_fmt}" if total is None else known
+  return tqdm.tqdm.format_meter(done, total, seconds, unit=" images", bar_format=form)
 
 
 def predict_all(
@@ -80,20 +87,26 @@ def predict_all(
   reported = set(predict_sources.missing(sources))
   live = any(map(predict_sources.is_live, sources))
   is_countable = not {source.kind for source in found} & {"video", "stream", "webcam"}
-  progress = Progress(
-    len(found) if is_countable else None,
-    is_alone=bool(given.output) or not sys.stdout.isatty(),
-  )
+  total = len(found) if is_countable else None
+  is_alone = bool(given.output) or not sys.stdout.isatty()
   is_incomplete = False
   counts = {"pictures": 0, "faces": 0, "uncertain": 0, "unreadable": 0}
-  began = time.monotonic()
+  began = last_line = time.monotonic()
   drawing = 0.0
   with contextlib.ExitStack() as stack:
     writer = annotate.Writer(given.annotate, sources) if given.annotate else None
     if writer:
       stack.enter_context(writer)
     stop = stack.enter_context(stop_signal.StopSignal())
-    stack.enter_context(progress)
+    bar = stack.enter_context(
+      tqdm.tqdm(
+        total=total,
+        unit=" images",
+        leave=False,
+        mininterval=0.2,
+        disable=not (is_alone and sys.stderr.isatty()),
+      )
+    )
     stack.enter_context(warnings.catch_warnings())
     decoding.log_warnings_by_file()
 
@@ -114,7 +127,10 @@ def predict_all(
     for number, (frame, picture, predictions) in enumerate(answers, start=1):
       timing = predictor.timing
       once = timing.compilation + timing.loading
-      progress.update(number, time.monotonic() - began - once)
+      bar.update()
+      if bar.disable and time.monotonic() - last_line >= _SECONDS_PER_LINE:
+        last_line = time.monotonic()
+        logging.info("%s", describe_progress(number, total, last_line - began - once))
       write(frame, predictions)
       if frame.error:
         counts["unreadable"] += 1
@@ -144,5 +160,5 @@ def predict_all(
   )
   if is_incomplete:
     print("stopped before all sources were processed", file=sys.stderr)
-    return STOPPED + stop.number
+    return stop_signal.EXIT_CODE + stop.number
   return UNREADABLE if counts["unreadable"] else 0

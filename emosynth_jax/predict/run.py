@@ -11,6 +11,7 @@ line), or 130 (Ctrl-C) and 143 (SIGTERM) if interrupted before all sources were 
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -20,11 +21,8 @@ from absl import flags, logging
 from emosynth_jax.predict import output as predict_output
 from emosynth_jax.predict import sources as predict_sources
 from emosynth_jax.predict.frame import Frame
-from emosynth_jax.utils import cli
-
-UNREADABLE = 2
-# Added to a signal's number, as in shells.
-_STOPPED = 128
+from emosynth_jax.predict.labels import UNREADABLE
+from emosynth_jax.utils import cli, stop_signal
 
 
 def check(given: Any, sources: Sequence[str]) -> None:
@@ -63,7 +61,7 @@ def main(argv: list[str]) -> None:
       code = _predict(given, sources)
   except KeyboardInterrupt:
     # The second signal, or one before the first image.
-    sys.exit(_STOPPED + 2)
+    sys.exit(stop_signal.EXIT_CODE + signal.SIGINT)
 
   if code:
     sys.exit(code)

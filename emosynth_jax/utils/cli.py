@@ -1,5 +1,6 @@
 """Shared command-line code."""
 
+import ast
 import contextlib
 import functools
 import os
@@ -136,6 +137,14 @@ def define_seeds(count: int, text: str, *, least: int = 1) -> flags.FlagHolder:
   """
   default = ",".join(map(str, range(count)))
   return flags.DEFINE(_SeedsParser(least), "seeds", default, text)
+
+
+def parse_value(text: str) -> Any:
+  """Parses a number, tuple, True, False or None; any other text is itself."""
+  try:
+    return ast.literal_eval(text.strip())
+  except (ValueError, SyntaxError):
+    return text.strip()
 
 
 def show_in_help(names: Iterable[str]) -> None:

@@ -76,7 +76,6 @@ def write_report(path: str | os.PathLike[str], report: Mapping[str, Any]) -> Non
   """
   plain = to_jsonable(report, "report")
   text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
   write_atomically(path, text.encode())
 
 
@@ -169,7 +168,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
   Several processes may do so at the same time, as the jobs of an array.
 
   Args:
-    path: the file; its folder must exist.
+    path: the file; its folder is created if missing.
     content: the file's whole content.
 
   Raises:
@@ -180,6 +179,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
   temporary = path.with_name(f".{shorten(path.name, reserve=1 + len(suffix))}{suffix}")
   try:
     with writing(path):
+      path.parent.mkdir(parents=True, exist_ok=True)
       with temporary.open("wb") as file:
         file.write(content)
         file.flush()

@@ -37,7 +37,7 @@ def write_npz(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
   """Writes arrays by name, atomically.
 
   Args:
-    path: the file; its folder must exist.
+    path: the file; its folder is created if missing.
     arrays: name to array.
   """
   content = io.BytesIO()

@@ -129,9 +129,7 @@ def keep(sources: Mapping[str, Source], workdir: str | os.PathLike) -> None:
 
   for setting, source in sources.items():
     for path, content in source.contents.items():
-      target = folder / setting / path
-      target.parent.mkdir(parents=True, exist_ok=True)
-      files.write_atomically(target, content)
+      files.write_atomically(folder / setting / path, content)
 
   index = {
     setting: {"name": source.name, "file": source.file, "sha256": source.hashes}

@@ -24,10 +24,8 @@ from emosynth_jax.workdir import provenance
 
 def keep_config(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
   """Writes the config into a workdir, as config.json."""
-  workdir = pathlib.Path(workdir)
-  workdir.mkdir(parents=True, exist_ok=True)
   text = json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
-  files.write_atomically(workdir / "config.json", text.encode())
+  files.write_atomically(pathlib.Path(workdir) / "config.json", text.encode())
 
 
 @contextlib.contextmanager

@@ -105,7 +105,5 @@ def _write_copies(sources: Files) -> tempfile.TemporaryDirectory:
   """Writes files below a folder that lasts as long as this process."""
   folder = tempfile.TemporaryDirectory(prefix="emosynth-")
   for path, content in sources:
-    copy = pathlib.Path(folder.name + path)
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomically(copy, content)
+    files.write_atomically(folder.name + path, content)
   return folder

@@ -1,6 +1,5 @@
 """Grids of `margin_ablation`: the built-in ones, and losses and formulas by name."""
 
-import ast
 import hashlib
 import inspect
 import pathlib
@@ -9,7 +8,7 @@ from typing import Any
 
 from emosynth_jax import losses
 from emosynth_jax.training import own_parts
-from emosynth_jax.utils import files, own_code
+from emosynth_jax.utils import cli, files, own_code
 from emosynth_jax.utils.nearest import did_you_mean
 
 KAPPAS = [0.5, 1.0, 2.0]
@@ -135,15 +134,7 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
   name, equals, values = text.partition("=")
   if not (equals and name.strip().isidentifier() and values.strip()):
     raise ValueError(f"--vary: expected NAME=VALUE,VALUE, as kappa=0.5,1, got {text!r}")
-  return name.strip(), [parse_value(value) for value in values.split(",")]
-
-
-def parse_value(text: str) -> Any:
-  """Parses a number, True, False or None; any other text is itself."""
-  try:
-    return ast.literal_eval(text.strip())
-  except (ValueError, SyntaxError):
-    return text.strip()
+  return name.strip(), [cli.parse_value(value) for value in values.split(",")]
 
 
 def _typed(values: list[Any], default: Any) -> list[Any]:
@@ -215,6 +206,4 @@ def keep_sources(workdir: pathlib.Path, names: Iterable[Any]) -> None:
   for path in {own_code.parse_name(part)[0] for part in parts}:
     root, folder = own_code.root_of(path), workdir / "own_parts" / hash_of(path)
     for file in own_code.source_files(path):
-      target = folder / file.relative_to(root)
-      target.parent.mkdir(parents=True, exist_ok=True)
-      files.write_atomically(target, file.read_bytes())
+      files.write_atomically(folder / file.relative_to(root), file.read_bytes())

@@ -58,7 +58,6 @@ def write(
     class_names: in the order of the labels.
     image_shape: `(height, width, channels)`.
   """
-  path.parent.mkdir(parents=True, exist_ok=True)
   if path.suffix == ".npz":
     npz.write_npz(path, flax.traverse_util.flatten_dict(variables, sep="/"))
     return

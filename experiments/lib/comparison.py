@@ -177,7 +177,6 @@ def run(name: str, title: str, rows: Sequence[Row]) -> None:
     else:
       reports = read_finished(rows, workdir, **selection)
     output = workdir / name
-    output.mkdir(parents=True, exist_ok=True)
     text = comparison_report.format_markdown(
       title, rows, reports, comparison_report.protocol(reports, scale, seeds)
     )

@@ -94,9 +94,7 @@ def build_config(row: Row, seed: int, scale: str, data_dir: str | None):
     if scale == "small":
       config.num_epochs = _SMALL_EPOCHS[row.data]
       config.data.limit = _SMALL_IMAGES[row.data]
-  for path, value in _settings(row, seed).items():
-    part, _, key = path.rpartition(".")
-    (defaults.get(config, part) if part else config)[key] = value
+  config.update_from_flattened_dict(_settings(row, seed))
   if data_dir:
     config.data.data_dir = data_dir
   defaults.check_config(config)

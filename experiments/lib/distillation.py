@@ -9,7 +9,6 @@ References:
   Generalization", Neural Networks 5.
 """
 
-import ast
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +25,7 @@ from emosynth_jax.data.datasets import folds
 from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import eval_step
 from emosynth_jax.training.restore import load_best
-from emosynth_jax.utils import npz
+from emosynth_jax.utils import cli, npz
 
 # Files and folders of a distillation.
 FOLDS, SOFT_LABELS, STUDENT = "folds.npz", "soft_labels.npz", "student"
@@ -66,21 +65,11 @@ def teacher_config(
       raise ValueError(
         f"--teacher: expected SETTING=VALUE such as model.width=0.25, got {change!r}"
       )
-    section, _, key = path.rpartition(".")
-    holder = defaults.get(teacher, section) if section else teacher
-    holder[key] = _parse(text)
+    teacher.update_from_flattened_dict({path: cli.parse_value(text)})
   left_out = {"file": str(folds_file), "left_out": fold}
   variants.update(teacher, {"data": {"folds": left_out, "test_split": ""}})
   defaults.check_config(teacher)
   return teacher
-
-
-def _parse(text: str):
-  """A number, tuple or truth value as Python writes it, else the text itself."""
-  try:
-    return ast.literal_eval(text)
-  except (ValueError, SyntaxError):
-    return text
 
 
 def read_or_choose_folds(

@@ -239,7 +239,6 @@ def write_table(
   def write(reports: Mapping[str, Sequence[Any]], not_run: str = "") -> str:
     runs = collect(rows, reports, workdir)
     folder = workdir / name
-    folder.mkdir(parents=True, exist_ok=True)
     config = comparison_rows.build_config(rows[0], 0, scale, data_dir)
     protocol = {
       "data set": f"{config.data.name}; the reported split was not used for selection",

@@ -14,6 +14,7 @@ import tiny_network
 from absl import flags
 
 from emosynth_jax import bundle
+from emosynth_jax.utils import cli
 from emosynth_jax.workdir import record as run_record
 from experiments import margin_ablation
 from experiments.lib import (
@@ -614,7 +615,7 @@ def test_the_published_members_give_the_published_rows(data_set, grid):
   records = []
   with path.open() as file:
     for line in csv.DictReader(file):
-      values = {k: ablation_grids.parse_value(v) for k, v in line.items() if v != ""}
+      values = {k: cli.parse_value(v) for k, v in line.items() if v != ""}
       record = {k: values.pop(k) for k in list(values) if k not in _ARGUMENTS}
       records.append(record | {"setting": values})
   rows = ablation_report.compare(records, {"mnist": 10, "fer2013": 7}[data_set])
