@@ -231,53 +231,36 @@ CLASSIFICATION_LOSSES: dict[str, Callable[..., Any]] = {
   "unhinged": unhinged,
 }
 
-# Functions that return logits with a margin at the label.
-MARGINS: dict[str, Callable[..., Any]] = {
-  "a_softmax": sphereface_logits,
-  "aam_softmax": arcface_logits,
-  "adaface": adaface_logits,
-  "am_softmax": cosface_logits,
-  "arcface": arcface_logits,
-  "cosface": cosface_logits,
-  "curricularface": curricularface_logits,
-  "double_am_softmax": double_am_softmax_logits,
-  "dynamic_am_softmax": dynamic_am_softmax_logits,
-  "elastic_arcface": elastic_arcface_logits,
-  "elastic_cosface": elastic_cosface_logits,
-  "l_softmax": l_softmax_logits,
-  "ldam": ldam_logits,
-  "lmcl": cosface_logits,
-  "mam_softmax": mam_softmax_logits,
-  "mam_softmax_class_count": mam_softmax_class_count_logits,
-  "mam_softmax_class_ema": mam_softmax_class_ema_logits,
-  "sm_softmax": sm_softmax_logits,
-  "sphereface": sphereface_logits,
-  "subcenter_arcface": subcenter_arcface_logits,
+# Margins by name: the logits with the margin at the label, and cross-entropy of these.
+_OF_MARGINS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+  "a_softmax": (sphereface_logits, sphereface),
+  "aam_softmax": (arcface_logits, arcface),
+  "adaface": (adaface_logits, adaface),
+  "am_softmax": (cosface_logits, cosface),
+  "arcface": (arcface_logits, arcface),
+  "cosface": (cosface_logits, cosface),
+  "curricularface": (curricularface_logits, curricularface),
+  "double_am_softmax": (double_am_softmax_logits, double_am_softmax),
+  "dynamic_am_softmax": (dynamic_am_softmax_logits, dynamic_am_softmax),
+  "elastic_arcface": (elastic_arcface_logits, elastic_arcface),
+  "elastic_cosface": (elastic_cosface_logits, elastic_cosface),
+  "l_softmax": (l_softmax_logits, l_softmax),
+  "ldam": (ldam_logits, ldam),
+  "lmcl": (cosface_logits, cosface),
+  "mam_softmax": (mam_softmax_logits, mam_softmax),
+  "mam_softmax_class_count": (mam_softmax_class_count_logits, mam_softmax_class_count),
+  "mam_softmax_class_ema": (mam_softmax_class_ema_logits, mam_softmax_class_ema),
+  "sm_softmax": (sm_softmax_logits, sm_softmax),
+  "sphereface": (sphereface_logits, sphereface),
+  "subcenter_arcface": (subcenter_arcface_logits, subcenter_arcface),
 }
-
+# Functions that return logits with a margin at the label.
+MARGINS = {name: logits for name, (logits, _) in _OF_MARGINS.items()}
 # By the name of a margin alone: cross-entropy with that margin.
-LOSSES: dict[str, Callable[..., Any]] = CLASSIFICATION_LOSSES | {
-  "a_softmax": sphereface,
-  "aam_softmax": arcface,
-  "adaface": adaface,
-  "am_softmax": cosface,
-  "arcface": arcface,
-  "cosface": cosface,
-  "curricularface": curricularface,
-  "double_am_softmax": double_am_softmax,
-  "dynamic_am_softmax": dynamic_am_softmax,
-  "elastic_arcface": elastic_arcface,
-  "elastic_cosface": elastic_cosface,
-  "l_softmax": l_softmax,
-  "ldam": ldam,
-  "lmcl": cosface,
+LOSSES: dict[str, Callable[..., Any]] = {
+  **CLASSIFICATION_LOSSES,
+  **{name: loss for name, (_, loss) in _OF_MARGINS.items()},
   "magface": magface,
-  "mam_softmax": mam_softmax,
-  "mam_softmax_class_count": mam_softmax_class_count,
-  "mam_softmax_class_ema": mam_softmax_class_ema,
-  "sm_softmax": sm_softmax,
-  "sphereface": sphereface,
-  "subcenter_arcface": subcenter_arcface,
 }
 
 # Margin-free logits for each margin; the margins and losses that are not here act on

@@ -294,6 +294,12 @@ def as_targets(labels: ArrayLike, like: Array, *, soft: bool = True) -> Array:
   return labels.astype(like.dtype)
 
 
+def as_logits_and_targets(logits: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
+  """Logits as by `as_logits`, and their labels as by `as_targets`."""
+  logits = as_logits(logits)
+  return logits, as_targets(labels, logits)
+
+
 def as_mask(labels: ArrayLike, like: Array) -> Array:
   """Integer labels as a mask `(N, K)`, True at the label; none for one out of range."""
   return as_targets(labels, like, soft=False) == 1

@@ -47,8 +47,7 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
     Goodfellow et al., `Deep Learning <https://www.deeplearningbook.org>`_, 2016,
     section 6.2.2
   """
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   return -expectation(targets, jax.nn.log_softmax(logits))
 
 
@@ -75,8 +74,7 @@ def mse(logits: ArrayLike, labels: ArrayLike) -> Array:
     Brier, "Verification of Forecasts Expressed in Terms of Probability",
     Monthly Weather Review 78, 1950
   """
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   errors = jnp.square(targets - jax.nn.softmax(logits))
   return jnp.sum(errors, axis=-1) / jnp.sum(~jnp.isneginf(logits), axis=-1)
 
@@ -106,8 +104,7 @@ def binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
     Goodfellow et al., `Deep Learning <https://www.deeplearningbook.org>`_, 2016,
     section 6.2.2.2
   """
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   unused = jnp.isneginf(logits) & (targets == 0)
   logits = jnp.where(unused, 0.0, logits)
   terms = targets * jax.nn.log_sigmoid(logits)
@@ -142,8 +139,7 @@ def label_smoothing(
     <https://arxiv.org/abs/1512.00567>`_, 2015
   """
   arguments.check_number("smoothing", smoothing, low=0, high=1)
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   present = (~jnp.isneginf(logits)).astype(logits.dtype)
   uniform = present / jnp.sum(present, axis=-1, keepdims=True)
   smoothed = (1.0 - smoothing) * targets + smoothing * uniform
@@ -184,8 +180,7 @@ def focal(
   """
   arguments.check_number("gamma", gamma, low=0)
   arguments.check_number("alpha", alpha, low=0)
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   fading = jnp.exp(gamma * log_one_minus_p(logits))
   log_p = log_softmax(logits, targets)
   return -alpha * expectation(targets, fading * log_p)
@@ -218,8 +213,7 @@ def poly(
     Functions <https://arxiv.org/abs/2204.12511>`_, 2022
   """
   arguments.check_number("epsilon", epsilon, low=-1)
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   first_term = jnp.exp(log_one_minus_p(logits))
   log_p = log_softmax(logits, targets)
   return expectation(targets, epsilon * first_term - log_p)
@@ -271,8 +265,7 @@ def sce_loss(
   errors.check_choice("reading", reading, SCE_READINGS)
   arguments.check_number("ce_weight", ce_weight, low=0)
   arguments.check_number("sce_weight", sce_weight, low=0)
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   ce = cross_entropy(logits, targets)
 
   # Detached here; so are the factors alpha and w, which are computed from them.

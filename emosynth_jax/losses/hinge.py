@@ -46,8 +46,7 @@ def ramp(
     <https://doi.org/10.1198/016214507000000617>`_, 2007
   """
   arguments.check_number("ceiling", ceiling, low=0)
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
 
   # The largest other logit: the second of the row at its top, the first elsewhere.
   top = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
@@ -86,8 +85,7 @@ def unhinged(logits: ArrayLike, labels: ArrayLike) -> Array:
     van Rooyen et al., `Learning with Symmetric Label Noise: The Importance of Being
     Unhinged <https://arxiv.org/abs/1505.07634>`_, 2015
   """
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
 
   # z_k - mean_{j != k} z_j = K / (K - 1) (z_k - mean_j z_j).
   present = ~jnp.isneginf(logits)

@@ -64,8 +64,7 @@ def real_world_weight_cross_entropy(
     Ho and Wookey, `The Real-World-Weight Cross-Entropy Loss Function
     <https://arxiv.org/abs/2001.00570>`_, 2020
   """
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   k = logits.shape[-1]
   misses = _as_costs("fn_weights", fn_weights, (k,))[None, :] * targets
   alarms = _as_costs("fp_weights", fp_weights, (k, k)) * (1.0 - jnp.eye(k))
@@ -110,8 +109,7 @@ def dynamically_weighted_balanced(
     <https://doi.org/10.1109/TNNLS.2020.3047335>`_, 2021
   """
   errors.check_choice("regularizer", regularizer, ("target", "all"))
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   counts = _inputs.as_class_counts(class_counts, logits.shape[-1])
   log_weight = jnp.log(jnp.log(jnp.max(counts) / counts) + 1.0)[None, :]
   log_p = log_softmax(logits, targets)
@@ -235,8 +233,7 @@ def deferred_reweighting(
   """
   arguments.check_number("reweight_step", reweight_step, low=0)
   arguments.check_number("beta", beta, low=0, high=1)
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   counts = _inputs.as_class_counts(class_counts, logits.shape[-1])
 
   inverse = 1.0 / _effective_number(counts, beta)

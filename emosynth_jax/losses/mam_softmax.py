@@ -135,8 +135,7 @@ def mam_softmax_logits(
     margin_fn = MARGIN_FNS[margin_fn]
 
   arguments.check_number("kappa", kappa, low=0)
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   margins = jnp.asarray(margin_fn(logits))
   if margins.shape != logits.shape[:1]:
     raise ValueError(
@@ -178,8 +177,7 @@ def mam_softmax_class_count_logits(
   """
   arguments.check_number("kappa", kappa, low=0)
   arguments.check_number("count_power", count_power, low=0)
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   counts = _inputs.as_class_counts(class_counts, logits.shape[-1])
   rarity = (jnp.max(counts) / counts) ** count_power
   margins = kappa * rarity[None, :] * centered_max(logits)[:, None]

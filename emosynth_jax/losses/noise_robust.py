@@ -38,8 +38,7 @@ def mean_absolute_error(logits: ArrayLike, labels: ArrayLike) -> Array:
     Ghosh et al., `Robust Loss Functions under Label Noise for Deep Neural Networks
     <https://arxiv.org/abs/1712.09482>`_, 2017
   """
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   # The complement of a probability near 1 is exact as a logarithm.
   return expectation(targets, jnp.exp(log_one_minus_p(logits)))
 
@@ -88,8 +87,7 @@ def normalized_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
     Ma et al., `Normalized Loss Functions for Deep Learning with Noisy Labels
     <https://arxiv.org/abs/2006.13554>`_, 2020
   """
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   log_p = log_softmax(logits, targets)
   total = jnp.minimum(jnp.sum(log_p, axis=-1), -1e-12)
   return expectation(targets, log_p) / total
@@ -212,8 +210,7 @@ def generalized_cross_entropy(
     Networks with Noisy Labels <https://arxiv.org/abs/1805.07836>`_, 2018
   """
   arguments.check_number("q", q, low=0, high=1)
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   return expectation(targets, _box_cox(log_softmax(logits, targets), q))
 
 
@@ -250,8 +247,7 @@ def truncated_generalized_cross_entropy(
   """
   arguments.check_number("q", q, low=0, high=1)
   arguments.check_number("threshold", threshold, low=0, high=1)
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   log_p = log_softmax(logits, targets)
   log_threshold = jnp.log(jnp.asarray(threshold, log_p.dtype))
   log_p = jnp.where(log_p <= log_threshold, log_threshold, log_p)

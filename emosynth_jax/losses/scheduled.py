@@ -45,8 +45,7 @@ def mixed_cross_entropy(
   """
   arguments.check_number("total_steps", total_steps, low=1)
   arguments.check_number("max_mix", max_mix, low=0, high=1)
-  logits = _inputs.as_logits(logits)
-  targets = _inputs.as_targets(labels, logits)
+  logits, targets = _inputs.as_logits_and_targets(logits, labels)
   share = max_mix * jnp.minimum(_inputs.as_step(step) / total_steps, 1.0)
   predicted = jnp.argmax(logits, axis=-1)
   return (1.0 - share) * cross_entropy(logits, targets) + share * cross_entropy(
