@@ -57,6 +57,18 @@ def describe_progress(done: int, total: int | None, seconds: float) -> str:
   return tqdm.tqdm.format_meter(done, total, seconds, unit=" images", bar_format=form)
 
 
+def _open_bar(total: int | None, has_file: bool) -> Any:
+  """A progress bar, disabled unless it has the terminal to itself."""
+  is_alone = has_file or not sys.stdout.isatty()
+  return tqdm.tqdm(
+    total=total,
+    unit=" images",
+    leave=False,
+    mininterval=0.2,
+    disable=not (is_alone and sys.stderr.isatty()),
+  )
+
+
 def predict_all(
   predictor: predictor_module.Predictor,
   given: Any,
@@ -88,7 +100,6 @@ def predict_all(
   live = any(map(predict_sources.is_live, sources))
   is_countable = not {source.kind for source in found} & {"video", "stream", "webcam"}
   total = len(found) if is_countable else None
-  is_alone = bool(given.output) or not sys.stdout.isatty()
   is_incomplete = False
   counts = {"pictures": 0, "faces": 0, "uncertain": 0, "unreadable": 0}
   began = last_line = time.monotonic()
@@ -98,15 +109,7 @@ def predict_all(
     if writer:
       stack.enter_context(writer)
     stop = stack.enter_context(stop_signal.StopSignal())
-    bar = stack.enter_context(
-      tqdm.tqdm(
-        total=total,
-        unit=" images",
-        leave=False,
-        mininterval=0.2,
-        disable=not (is_alone and sys.stderr.isatty()),
-      )
-    )
+    bar = stack.enter_context(_open_bar(total, bool(given.output)))
     stack.enter_context(warnings.catch_warnings())
     decoding.log_warnings_by_file()
 
