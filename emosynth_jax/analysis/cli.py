@@ -138,17 +138,6 @@ def computed_in(dtype: str) -> dict[str, str]:
   return {"dtype": dtype, "matmul_precision": precision or "default"}
 
 
-def run_arguments(given: Any) -> dict[str, Any]:
-  """The arguments of `trained_run.load_run` in the flags."""
-  return {
-    "split": given.split,
-    "num_images": given.images,
-    "batch_size": given.batch_size,
-    "batch_norm": given.batch_norm,
-    "data_dir": given.data_dir,
-  }
-
-
 def plane_settings(given: Any) -> dict[str, Any]:
   """The settings that identify the plane and its position."""
   settings = {
@@ -207,7 +196,17 @@ def load_runs(workdirs: Sequence[str], given: Any, *, count: int) -> list[Any]:
       folder that is given twice.
   """
   refuse_twice(workdirs, "compare")
-  runs = [trained_run.load_run(each, **run_arguments(given)) for each in workdirs]
+  runs = [
+    trained_run.load_run(
+      workdir,
+      split=given.split,
+      num_images=given.images,
+      batch_size=given.batch_size,
+      batch_norm=given.batch_norm,
+      data_dir=given.data_dir,
+    )
+    for workdir in workdirs
+  ]
   check_same_images([run.facts for run in runs], "compare")
   if given.directions and count:
     for run in runs:
@@ -216,8 +215,6 @@ def load_runs(workdirs: Sequence[str], given: Any, *, count: int) -> list[Any]:
 
 
 def read_or_compute(
-  workdir: str,
-  given: Any,
   run: Any,
   *,
   file: str,
@@ -230,13 +227,11 @@ def read_or_compute(
   """Reads a result of the same settings from a workdir, or computes and writes it.
 
   Args:
-    workdir: the run's folder.
-    given: the flags.
-    run: the `trained_run.TrainedRun`, or None to load it.
+    run: the `trained_run.TrainedRun`.
     file: name of the result's files, without ending.
     settings: those beside the run's own.
-    compute: takes the run, and a function that is called with the number of units done;
-      returns the result's record and arrays, and the directions where there are any.
+    compute: takes a function that is called with the number of units done; returns the
+      result's record and arrays, and the directions where there are any.
     total: number of units.
     unit: what they are called.
     passes: over the images, for each unit so far.
@@ -244,9 +239,7 @@ def read_or_compute(
   Returns:
     The record and the arrays.
   """
-  if run is None:
-    run = trained_run.load_run(workdir, **run_arguments(given))
-  settings = run.facts | settings
+  workdir, settings = run.facts["workdir"], run.facts | settings
   stem = pathlib.Path(workdir) / file
   if stored := result_cache.read(stem, settings):
     logging.info("%s has a result of these settings, which is reused.", workdir)
@@ -255,12 +248,11 @@ def read_or_compute(
   began = time.monotonic()
   bar = progress.Progress(first=0, total=total)
   record, arrays, *raw = compute(
-    run,
     lambda done: bar.update(
       done,
       f"{workdir}: {unit} {done}/{total}",
       images_per_unit=round(run.facts["num_images"] * passes()),
-    ),
+    )
   )
   record = {
     "settings": settings,

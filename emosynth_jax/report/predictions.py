@@ -1,11 +1,9 @@
 """Predictions of a trained network on a split, with Grad-CAM."""
 
-import functools
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import scipy.special
 
@@ -169,15 +167,8 @@ def grad_cam(
   """
   network = answers.network
   layer, shape, margin = gradcam_network.choose_layer(network, layer)
-  program = jax.jit(
-    functools.partial(
-      gradcam_network.grad_cam_at_size,
-      gradcam_network.apply_fn_of(network.experiment, modules=True),
-      layer=layer,
-      margin=margin,
-      batch_size=min(batch_size, len(rows)),
-      preprocess=network.experiment.preprocess,
-    )
+  program = gradcam_network.compile_grad_cam(
+    network, layer, margin, batch_size=min(batch_size, len(rows))
   )
   state, images = network.state, network.dataset.images[np.asarray(rows)]
   found = program(state.evaluation_variables, state.input_scale, images)

@@ -131,7 +131,7 @@ def test_fewer_images_than_a_batch_are_left_over(total, batch, shape):
 def test_a_comparison_has_each_network_at_its_middle_and_the_same_scale(workdirs):
   given = plane_flags(workdir=workdirs[0], compare=[workdirs[1]])
   landscape_command.draw_all(given)
-  found = [surface.landscape_of(workdir, given) for workdir in workdirs[:2]]
+  found = surface.landscapes_of(workdirs[:2], given)
   for workdir, (record, arrays) in zip(workdirs, found, strict=False):
     run = trained_run.load_run(workdir, num_images=40, batch_size=16)
     each = [
@@ -147,8 +147,8 @@ def test_a_comparison_has_each_network_at_its_middle_and_the_same_scale(workdirs
     assert record["settings"]["batch_norm"] == "running"
     assert "commit" in record["computed_by"]
   # Rows belong to the first direction: a line along it is the middle column.
-  line, values = surface.landscape_of(
-    workdirs[1], plane_flags(dimensions=1, directions=_directions(workdirs[1]))
+  ((line, values),) = surface.landscapes_of(
+    [workdirs[1]], plane_flags(dimensions=1, directions=_directions(workdirs[1]))
   )
   np.testing.assert_allclose(values["loss"], found[1][1]["loss"][:, 1], rtol=1e-5)
   assert line["settings"]["dimensions"] == 1
@@ -169,17 +169,17 @@ def test_other_settings_and_a_line_leave_a_finished_plane_as_it_is(
   workdir, folder = workdirs[1], pathlib.Path(workdirs[1])
   given = plane_flags(workdir=workdir, seed=7)
   landscape_command.draw_all(given)
-  first, values = surface.landscape_of(workdir, given)
+  first, values = surface.landscapes_of([workdir], given)[0]
   names = ("loss_landscape.json", "loss_landscape.npz", "loss_landscape_contour.png")
   before = [(folder / name).read_bytes() for name in names]
   landscape_command.draw_all(plane_flags(workdir=workdir, seed=7, dimensions=1))
   assert (folder / "loss_line.png").is_file()
   assert [(folder / name).read_bytes() for name in names] == before
-  surface.landscape_of(workdir, plane_flags(workdir=workdir, seed=8))
+  surface.landscapes_of([workdir], plane_flags(workdir=workdir, seed=8))
   # Drawn of the new plane or not at all.
   assert not (folder / "loss_landscape_contour.png").exists()
-  monkeypatch.setattr(surface, "compute_landscape", None)
-  again, found = surface.landscape_of(workdir, given)
+  monkeypatch.setattr(batched_map, "run_in_chunks", None)
+  again, found = surface.landscapes_of([workdir], given)[0]
   assert again == json.loads(json.dumps(first))
   np.testing.assert_array_equal(found["loss"], values["loss"])
 
@@ -198,17 +198,17 @@ def test_a_landscape_of_the_same_settings_is_read_and_of_others_is_not(
   workdirs, monkeypatch
 ):
   given = plane_flags(workdir=workdirs[2], dimensions=1)
-  first, _ = surface.landscape_of(workdirs[2], given)
+  first, _ = surface.landscapes_of([workdirs[2]], given)[0]
 
   def computed(*args, **kwargs):
     raise InterruptedError
 
-  monkeypatch.setattr(surface, "compute_landscape", computed)
-  again, _ = surface.landscape_of(workdirs[2], given)
+  monkeypatch.setattr(batched_map, "run_in_chunks", computed)
+  again, _ = surface.landscapes_of([workdirs[2]], given)[0]
   assert again == json.loads(json.dumps(first))
   for change in ({"seed": 1}, {"range": 0.25}, {"batch_norm": "batch"}, {"grid": 5}):
     with pytest.raises(InterruptedError):
-      surface.landscape_of(workdirs[2], plane_flags(dimensions=1, **change))
+      surface.landscapes_of([workdirs[2]], plane_flags(dimensions=1, **change))
 
 
 def test_runs_on_other_images_are_refused_before_anything_is_computed(
@@ -274,7 +274,7 @@ def test_curvature_at_the_network_and_over_the_plane(workdirs, capsys):
   assert record["steps_of_probes"] == [30, 30]
   given = plane_flags(workdir=workdirs[0], compare=[workdirs[1]])
   curvature_command.draw_all(given)
-  middle, arrays = eigenvalues.map_of(workdirs[0], given)
+  middle, arrays = eigenvalues.maps_of([workdirs[0]], given)[0]
   assert arrays["converged"].shape == (3, 3)
   # The same Hessian from other start vectors.
   assert arrays["largest"][1, 1] == pytest.approx(record["largest"], rel=0.01)
@@ -284,7 +284,7 @@ def test_curvature_at_the_network_and_over_the_plane(workdirs, capsys):
   capsys.readouterr()
   curvature_command.draw_all(given)
   assert "9 of 9 points NOT converged" in capsys.readouterr().out
-  few, arrays = eigenvalues.map_of(workdirs[1], given)
+  few, arrays = eigenvalues.maps_of([workdirs[1]], given)[0]
   assert few["points_not_converged"] == 9
   np.testing.assert_array_equal(arrays["num_steps"], np.full((3, 3), 2))
 

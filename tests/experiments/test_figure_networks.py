@@ -153,7 +153,7 @@ def test_figure_4_4_has_both_landscapes_on_one_scale(tmp_path, drawn):
   panels = drawn["figure_4_4_contour.png"].axes[:2]
   filled = [panel.collections[0] for panel in panels]
   for workdir, one, panel in zip(workdirs, filled, panels, strict=True):
-    record, arrays = surface.landscape_of(workdir, given)
+    record, arrays = surface.landscapes_of([workdir], given)[0]
     assert record["num_classes"] == 3
     assert one.zmin == pytest.approx(arrays["loss"].min(), rel=1e-6)
     assert one.zmax == pytest.approx(arrays["loss"].max(), rel=1e-6)
@@ -171,7 +171,7 @@ def test_figure_4_5_has_each_ratio_in_its_place(tmp_path, drawn):
   figure.draw(figure.choose(["4.5"]), given)
   shown = drawn["figure_4_5.png"]
   for workdir, panel in zip(workdirs, shown.axes[:2], strict=True):
-    _, arrays = eigenvalues.map_of(workdir, given)
+    _, arrays = eigenvalues.maps_of([workdir], given)[0]
     # The first index is drawn to the right.
     np.testing.assert_array_equal(panel.images[0].get_array(), arrays["ratio"].T)
     marked = {line.get_marker(): len(line.get_xdata()) for line in panel.get_lines()}

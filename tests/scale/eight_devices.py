@@ -74,9 +74,9 @@ def test_two_runs_side_by_side_on_four_devices_each():
 @pytest.mark.parametrize(
   ("analyse", "changes"),
   [
-    (surface.landscape_of, {}),
-    (eigenvalues.map_of, {}),
-    (eigenvalues.spectrum_of, {"grid": 1}),
+    (surface.landscapes_of, {}),
+    (eigenvalues.maps_of, {}),
+    (eigenvalues.spectra_of, {"grid": 1}),
   ],
 )
 def test_points_of_a_plane_shared_out_are_those_of_one_device(
@@ -89,7 +89,7 @@ def test_points_of_a_plane_shared_out_are_those_of_one_device(
     # A workdir of its own: what is computed already would be read.
     workdir = tmp_path / mapping
     shutil.copytree(_FOLDER / "data_8", workdir)
-    found.append(analyse(str(workdir), plane_flags(mapping=mapping, **sizes)))
+    found += analyse([str(workdir)], plane_flags(mapping=mapping, **sizes))
   (_, alone), (_, shared) = found
   assert alone.keys() == shared.keys()
   for name, values in alone.items():

@@ -29,11 +29,7 @@ def draw_all(given: Any) -> None:
       "standard error {error}"
     )
     unsure = "NOT converged (residuals {smallest_residual:.2g}, {largest_residual:.2g})"
-    runs = cli.load_runs(workdirs, given, count=0)
-    found = [
-      eigenvalues.spectrum_of(each, given, run)
-      for each, run in zip(workdirs, runs, strict=True)
-    ]
+    found = eigenvalues.spectra_of(workdirs, given)
   else:
     file, draw = "curvature_map", curvature_plots.plot_ratios
     line = "{name}: |smallest / largest| is {ratio_at_network:.4g} at the network"

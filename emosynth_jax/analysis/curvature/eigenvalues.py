@@ -14,22 +14,31 @@ from emosynth_jax.parallel import batched_map
 Found = tuple[dict[str, Any], dict[str, Any]]
 
 
-def spectrum_of(workdir: str, given: Any, run: Any = None) -> Found:
-  """Computes and writes the spectrum at a network, or reads it.
+def spectra_of(workdirs: Sequence[str], given: Any) -> list[Found]:
+  """The spectra at networks that can be compared, computed or read.
 
   Args:
-    workdir: the run's folder.
+    workdirs: the runs' folders.
     given: the command's flags.
-    run: the run, if already loaded.
 
   Returns:
-    The content of curvature.json, and the arrays of curvature.npz: "eigenvalues" and
-    "density", and "nodes" and "weights" of all probes, `(probes, steps)`, NaN where a
-    probe ended early.
+    For each, the content of curvature.json, and the arrays of curvature.npz:
+    "eigenvalues" and "density", and "nodes" and "weights" of all probes, `(probes,
+    steps)`, NaN where a probe ended early.
+
+  Raises:
+    ValueError: before anything is computed, if a run was evaluated on other images than
+      the first, or if two folders are the same.
   """
+  runs = cli.load_runs(workdirs, given, count=0)
+  return [_spectrum_of(run, given) for run in runs]
+
+
+def _spectrum_of(run: Any, given: Any) -> Found:
+  """Computes and writes the spectrum at a network, or reads it."""
   tally = _Tally()
 
-  def compute(run, report):
+  def compute(report):
     keys = jax.random.split(jax.random.key(given.seed), given.probes)
     chunk = jax.device_count() if given.mapping == "devices" else 1
     stack = batched_map.run_in_chunks(
@@ -59,8 +68,6 @@ def spectrum_of(workdir: str, given: Any, run: Any = None) -> Found:
     "seed": given.seed,
   }
   return cli.read_or_compute(
-    workdir,
-    given,
     run,
     file="curvature",
     settings=settings,
@@ -79,7 +86,9 @@ def maps_of(workdirs: Sequence[str], given: Any) -> list[Found]:
     given: the command's flags.
 
   Returns:
-    As `map_of`, for each.
+    For each, the content of curvature_map.json, and the arrays of curvature_map.npz:
+    "axis", and "smallest", "largest", "smallest_residual", "largest_residual", "ratio",
+    "num_steps", "absolute_tolerance", "converged", each `(S, S)`.
 
   Raises:
     ValueError: before anything is computed, if a run was evaluated on other images than
@@ -87,27 +96,16 @@ def maps_of(workdirs: Sequence[str], given: Any) -> list[Found]:
   """
   surface.axis_coordinates(given.range, given.grid)
   runs = cli.load_runs(workdirs, given, count=2)
-  return [map_of(each, given, run) for each, run in zip(workdirs, runs, strict=True)]
+  return [_map_of(run, given) for run in runs]
 
 
-def map_of(workdir: str, given: Any, run: Any = None) -> Found:
-  """Computes and writes the extreme eigenvalues over the plane, or reads them.
-
-  Args:
-    workdir: the run's folder.
-    given: the command's flags.
-    run: the run, if already loaded.
-
-  Returns:
-    The content of curvature_map.json, and the arrays of curvature_map.npz: "axis", and
-    "smallest", "largest", "smallest_residual", "largest_residual", "ratio",
-    "num_steps", "absolute_tolerance", "converged", each `(S, S)`.
-  """
+def _map_of(run: Any, given: Any) -> Found:
+  """Computes and writes the extreme eigenvalues over the plane, or reads them."""
   axis = surface.axis_coordinates(given.range, given.grid)
   points = surface.grid_points(axis, 2)
   tally = _Tally()
 
-  def compute(run, report):
+  def compute(report):
     directions, raw = cli.directions_for(run.params, given, 2)
     n = run.facts["num_parameters"]
     probe = jax.random.normal(jax.random.key(given.seed), (n,))
@@ -147,8 +145,6 @@ def map_of(workdir: str, given: Any, run: Any = None) -> Found:
     "tolerance": given.tolerance,
   }
   return cli.read_or_compute(
-    workdir,
-    given,
     run,
     file="curvature_map",
     settings=settings,

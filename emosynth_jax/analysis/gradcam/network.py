@@ -1,6 +1,5 @@
 """Grad-CAM's functions of a trained run's network."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -87,62 +86,10 @@ def _margin(model: str, layer: str, shapes: dict[str, tuple[int, int, int]]) -> 
   return margins.get(whole, 0) if same_size else 0
 
 
-def explain(
-  apply_fn: Any,
-  variables: Any,
-  input_scale: Any,
-  images: Any,
-  targets: Any = None,
-  *,
-  layer: str,
-  margin: int,
-  batch_size: int,
-  preprocess: Any = None,
-) -> dict[str, Any]:
-  """Computes all maps of a split, as one program; to be called under `jax.jit`.
-
-  Args:
-    apply_fn: as for `grad_cam.grad_cam`.
-    variables: the network's.
-    input_scale: factor from pixels to the network's input.
-    images: uint8 `(M, H, W, C)`.
-    targets: int32 `(M,)`, the classes; None for those predicted.
-    layer: Grad-CAM's.
-    margin: see `grad_cam.upsample`.
-    batch_size: images at a time.
-    preprocess: `Experiment.preprocess`; None for none.
-
-  Returns:
-    "maps" `(M, h, w)`, "grad_cam" `(M, H, W)`, "guided_backprop" and "guided_grad_cam"
-    `(M, H, W, C)`, "logits" `(M, K)`, "targets" `(M,)`.
-  """
-
-  def one_batch(images, *targets):
-    inputs = network_inputs(images, input_scale, preprocess=preprocess)
-    cam = grad_cam.grad_cam(
-      apply_fn, variables, inputs, layer=layer, targets=targets[0] if targets else None
-    )
-    guided = guided_backprop.guided_backprop(
-      apply_fn, variables, inputs, targets=cam.targets
-    )
-    large = grad_cam.upsample(cam.maps, images.shape[1:3], margin=margin)
-    return {
-      "maps": cam.maps,
-      "grad_cam": large,
-      "guided_backprop": guided,
-      "guided_grad_cam": guided_backprop.guided_grad_cam(guided, large),
-      "logits": cam.logits,
-      "targets": cam.targets,
-    }
-
-  arrays = (images,) if targets is None else (images, targets)
-  return batched_map.over_batches(one_batch, arrays, batch_size=batch_size)
-
-
 def compile_maps(
   network: Any, layer: str, margin: int, *, batch_size: int
 ) -> Callable[..., dict[str, Any]]:
-  """Compiles `explain` of a trained network.
+  """Compiles all maps of a trained network's images.
 
   Args:
     network: the trained one, a `restore.Network`.
@@ -151,50 +98,51 @@ def compile_maps(
     batch_size: images at a time.
 
   Returns:
-    `(variables, input_scale, images, targets=None) -> maps`.
+    `(variables, input_scale, images, targets=None)`, uint8 `(M, H, W, C)` and int32
+    `(M,)`, None for the predicted classes, to "maps" `(M, h, w)`, "grad_cam" `(M, H,
+    W)`, "guided_backprop" and "guided_grad_cam" `(M, H, W, C)`, "logits" `(M, K)`,
+    "targets" `(M,)`.
   """
-  return jax.jit(
-    functools.partial(
-      explain,
-      apply_fn_of(network.experiment, modules=True),
-      layer=layer,
-      margin=margin,
-      batch_size=batch_size,
-      preprocess=network.experiment.preprocess,
-    )
-  )
+  apply_fn = apply_fn_of(network.experiment, modules=True)
+  preprocess = network.experiment.preprocess
+
+  def explain(variables, input_scale, images, targets=None):
+    def one_batch(images, targets=None):
+      inputs = network_inputs(images, input_scale, preprocess=preprocess)
+      cam = grad_cam.grad_cam(apply_fn, variables, inputs, layer=layer, targets=targets)
+      guided = guided_backprop.guided_backprop(
+        apply_fn, variables, inputs, targets=cam.targets
+      )
+      large = grad_cam.upsample(cam.maps, images.shape[1:3], margin=margin)
+      return {
+        "maps": cam.maps,
+        "grad_cam": large,
+        "guided_backprop": guided,
+        "guided_grad_cam": guided_backprop.guided_grad_cam(guided, large),
+        "logits": cam.logits,
+        "targets": cam.targets,
+      }
+
+    arrays = (images,) if targets is None else (images, targets)
+    return batched_map.over_batches(one_batch, arrays, batch_size=batch_size)
+
+  return jax.jit(explain)
 
 
-def grad_cam_at_size(
-  apply_fn: Any,
-  variables: Any,
-  input_scale: Any,
-  images: Any,
-  *,
-  layer: str,
-  margin: int,
-  batch_size: int,
-  preprocess: Any = None,
-) -> Any:
-  """Grad-CAM alone of the predicted classes; to be called under `jax.jit`.
+def compile_grad_cam(
+  network: Any, layer: str, margin: int, *, batch_size: int
+) -> Callable[..., Any]:
+  """As `compile_maps`, Grad-CAM `(M, H, W)` of the predicted classes alone."""
+  apply_fn = apply_fn_of(network.experiment, modules=True)
 
-  Args:
-    apply_fn: as for `grad_cam.grad_cam`.
-    variables: the network's.
-    input_scale: factor from pixels to the network's input.
-    images: uint8 `(M, H, W, C)`.
-    layer: Grad-CAM's.
-    margin: see `grad_cam.upsample`.
-    batch_size: images at a time.
-    preprocess: `Experiment.preprocess`; None for none.
+  def explain(variables, input_scale, images):
+    def one_batch(images):
+      inputs = network_inputs(
+        images, input_scale, preprocess=network.experiment.preprocess
+      )
+      cam = grad_cam.grad_cam(apply_fn, variables, inputs, layer=layer)
+      return grad_cam.upsample(cam.maps, images.shape[1:3], margin=margin)
 
-  Returns:
-    `(M, H, W)`.
-  """
+    return batched_map.over_batches(one_batch, (images,), batch_size=batch_size)
 
-  def one_batch(images):
-    inputs = network_inputs(images, input_scale, preprocess=preprocess)
-    cam = grad_cam.grad_cam(apply_fn, variables, inputs, layer=layer)
-    return grad_cam.upsample(cam.maps, images.shape[1:3], margin=margin)
-
-  return batched_map.over_batches(one_batch, (images,), batch_size=batch_size)
+  return jax.jit(explain)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from scipy import special
 
 from emosynth_jax.utils import plotting
 
@@ -137,8 +138,7 @@ def caption(
 ) -> str:
   """The predicted class and its probability, the true class, and that of the map."""
   logits = found["logits"][i].astype(np.float64)
-  shares = np.exp(logits - logits.max())
-  shares /= shares.sum()
+  shares = special.softmax(logits)
   guess, label = int(logits.argmax()), int(labels[i])
   text = f"{class_names[guess]} {100 * shares[guess]:.0f} %"
   if guess != label:

@@ -127,7 +127,7 @@ def compute_maps(
     of_labels: whether the maps are of the labels instead of the predicted classes.
 
   Returns:
-    As `gradcam_network.explain`.
+    As `gradcam_network.compile_maps`.
   """
   total = len(rows)
   asked = (network.dataset.labels[rows],) if of_labels else ()

@@ -149,7 +149,7 @@ def check_sanity(
 
   Args:
     apply_fn: the network's.
-    program: `gradcam_network.explain` for it, jitted.
+    program: of `gradcam_network.compile_maps` for it.
     network: the trained one, a `restore.Network`.
     images: uint8 `(M, H, W, C)`, of which 64 are taken, evenly spaced, so that classes
       keep their shares if images are sorted by class.

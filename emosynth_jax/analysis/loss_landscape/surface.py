@@ -68,38 +68,6 @@ def at_point(measure: Callable[..., Any]) -> Callable[..., Any]:
   return function
 
 
-def compute_landscape(
-  run: Any,
-  directions: Any,
-  points: np.ndarray,
-  *,
-  mapping: str,
-  chunk: int,
-  report: Callable[[int], None],
-) -> dict[str, np.ndarray]:
-  """Computes loss and accuracy at points of the plane.
-
-  Args:
-    run: a `trained_run.TrainedRun`.
-    directions: normalized, with a leading axis of D.
-    points: `(P, D)`.
-    mapping: one of `batched_map.MAPPINGS`.
-    chunk: points per call.
-    report: called with the number of points done.
-
-  Returns:
-    "loss" and "accuracy", `(P,)`.
-  """
-  program = batched_map.compile_map(at_point(run.measure), mapping)
-  return batched_map.run_in_chunks(
-    program,
-    points,
-    (run.params, directions, run.constants, run.batches),
-    chunk=chunk,
-    report=report,
-  )
-
-
 def landscapes_of(workdirs: Sequence[str], given: Any) -> list[Found]:
   """The landscapes of runs that can be compared, computed or read.
 
@@ -108,7 +76,8 @@ def landscapes_of(workdirs: Sequence[str], given: Any) -> list[Found]:
     given: the command's flags.
 
   Returns:
-    As `landscape_of`, for each.
+    For each, the content of loss_landscape.json, or of loss_line.json, and the arrays
+    "axis", "loss", "accuracy".
 
   Raises:
     ValueError: before anything is computed, if a run was evaluated on other images than
@@ -116,34 +85,20 @@ def landscapes_of(workdirs: Sequence[str], given: Any) -> list[Found]:
   """
   axis_coordinates(given.range, given.grid)
   runs = cli.load_runs(workdirs, given, count=given.dimensions)
-  return [
-    landscape_of(workdir, given, run)
-    for workdir, run in zip(workdirs, runs, strict=True)
-  ]
+  return [_landscape_of(run, given) for run in runs]
 
 
-def landscape_of(workdir: str, given: Any, run: Any = None) -> Found:
-  """Computes and writes the landscape of a run, or reads it.
-
-  Args:
-    workdir: the run's folder.
-    given: the command's flags.
-    run: the run, if already loaded.
-
-  Returns:
-    The content of loss_landscape.json, or of loss_line.json, and the arrays "axis",
-    "loss", "accuracy".
-  """
+def _landscape_of(run: Any, given: Any) -> Found:
+  """Computes and writes the landscape of a run, or reads it."""
   axis = axis_coordinates(given.range, given.grid)
   points = grid_points(axis, given.dimensions)
 
-  def compute(run, report):
+  def compute(report):
     directions, raw = cli.directions_for(run.params, given, given.dimensions)
-    values = compute_landscape(
-      run,
-      directions,
+    values = batched_map.run_in_chunks(
+      batched_map.compile_map(at_point(run.measure), given.mapping),
       points,
-      mapping=given.mapping,
+      (run.params, directions, run.constants, run.batches),
       chunk=max(1, 16 // jax.device_count()) * jax.device_count(),
       report=report,
     )
@@ -159,8 +114,6 @@ def landscape_of(workdir: str, given: Any, run: Any = None) -> Found:
     return record, arrays, raw
 
   return cli.read_or_compute(
-    workdir,
-    given,
     run,
     file=FILES[given.dimensions],
     settings=cli.plane_settings(given) | {"dimensions": given.dimensions},
