@@ -29,22 +29,8 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from emosynth_jax import __version__
-from emosynth_jax.config import recipes, renamed
-from emosynth_jax.config.command_line import (
-  apply_data_dir,
-  define_data_dir,
-  parse_config_flags,
-)
+from emosynth_jax.config import command_line, recipes, renamed
 from emosynth_jax.utils import cli, log_file, stop_signal
-from emosynth_jax.utils.cli import (
-  define_trust,
-  expect_flags_only,
-  fail,
-  mistakes_in_one_line,
-  show_in_help,
-  start_logging,
-  use_compilation_cache,
-)
 
 _START = time.monotonic()
 
@@ -64,7 +50,7 @@ _WORKDIR = flags.DEFINE_string(
   "and seeds.json; by default each seed is in the folder of a single run, and the two "
   "files are in runs/...-seeds.",
 )
-_DATA_DIR = define_data_dir()
+_DATA_DIR = command_line.define_data_dir()
 _SEEDS = flags.DEFINE_list(
   "seeds",
   [],
@@ -106,12 +92,8 @@ _PROCESS_ID = flags.DEFINE_integer(
   "Index of this process, from 0, in a run with --coordinator_address.",
   0,
 )
-_TRACEBACK = flags.DEFINE_bool(
-  "traceback", False, "Show the traceback of an error about the input."
-)
-define_trust()
-show_in_help(["trust"])
-
+cli.define_traceback()
+cli.show_in_help(["traceback", "trust"])
 
 _OUT_OF_MEMORY = (
   "out of device memory ({}). Reduce config.batch_size and config.eval_batch_size, or "
@@ -144,8 +126,8 @@ def parse_seeds(texts: list[str]) -> list[int]:
 
 def main(argv: list[str]) -> None:
   """Runs the requested mode."""
-  expect_flags_only(argv)
-  start_logging()
+  cli.expect_flags_only(argv)
+  cli.start_logging()
   with stop_signal.StopSignal(ends_process=True) as stop:
     # In the phases without a training there is nothing to save.
     stop.at_once = lambda: None
@@ -166,7 +148,7 @@ def main(argv: list[str]) -> None:
 
 def _run_mode(stop: stop_signal.StopSignal) -> None:
   logging.info("emosynth_jax %s", __version__)
-  use_compilation_cache()
+  cli.use_compilation_cache()
   # Imported after flag parsing: --help does not need it.
   from emosynth_jax.config import defaults
   from emosynth_jax.data import run_data
@@ -175,9 +157,9 @@ def _run_mode(stop: stop_signal.StopSignal) -> None:
   from emosynth_jax.workdir import own_parts
 
   config = _CONFIG.value
-  apply_data_dir(config, _DATA_DIR.value)
+  command_line.apply_data_dir(config, _DATA_DIR.value)
   overridden = set(config_flags.get_override_values(flags.FLAGS["config"]))
-  with mistakes_in_one_line(_TRACEBACK.value, epoch.NonFiniteError):
+  with cli.mistakes_in_one_line(flags.FLAGS.traceback, epoch.NonFiniteError):
     config = defaults.without_foreign_arguments(config, overridden)
     defaults.check_config(config)
     _join_job(config.batch_size)
@@ -204,12 +186,12 @@ def _run_mode(stop: stop_signal.StopSignal) -> None:
         if run_one(config, workdir, began=_START, stop=stop) is not None:
           _log_next(workdir)
     except (RuntimeError, TimeoutError) as error:
-      if _TRACEBACK.value:
+      if flags.FLAGS.traceback:
         raise
       if failures.is_lost(error):
-        fail(failures.describe(error))
+        cli.fail(failures.describe(error))
       if "RESOURCE_EXHAUSTED" in str(error):
-        fail(_OUT_OF_MEMORY.format(str(error).strip().splitlines()[0][:200]))
+        cli.fail(_OUT_OF_MEMORY.format(str(error).strip().splitlines()[0][:200]))
       raise
 
 
@@ -324,7 +306,9 @@ def run() -> None:
   # ml_collections reads the overrides of --config from sys.argv.
   sys.argv = renamed.update_arguments(sys.argv)
   try:
-    cli.run_app(_main_of_a_job, stops_at_once=False, flags_parser=parse_config_flags)
+    cli.run_app(
+      _main_of_a_job, stops_at_once=False, flags_parser=command_line.parse_config_flags
+    )
   finally:
     if {"--help", "-help"} & set(sys.argv[1:]):
       with contextlib.suppress(BrokenPipeError):
