@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from emosynth_jax.models._checks import check_network
-from emosynth_jax.models.mobilenet_v2 import Stage, apply_stages
-from emosynth_jax.models.ops.convolutions import layers_of
+from emosynth_jax.models.mobilenet_v2 import Stage, compute_logits, rounded
 
 Array = jax.Array
 
@@ -86,28 +85,14 @@ class EfficientNetB0(nn.Module):
       ValueError: if an argument is out of its range or the images' shape does not fit.
     """
     check_network(self, images, "dropout_rate", "drop_path_rate", "norm_momentum")
-    conv, norm = layers_of(self, train=train)
-    x, out = apply_stages(
-      STAGES,
-      jnp.asarray(images, self.dtype),
-      width=self.width,
-      stem=self.stem,
+    return compute_logits(
+      self,
+      images,
+      train=train,
+      stages=STAGES,
       activation=nn.swish,
-      conv=conv,
-      norm=norm,
+      last_features=_LAST_FACTOR * rounded(STAGES[-1].features * self.width),
+      kernel_init=_uniform_by_outputs,
       squeeze_ratio=_SQUEEZE_RATIO,
       drop_path_rate=self.drop_path_rate,
-      deterministic=not train,
     )
-    x = conv(_LAST_FACTOR * x.shape[-1], 1, name="last_conv")(x)
-    x = nn.swish(norm(name="last_norm")(x)).mean((1, 2))
-    x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-    out["pre_logits"] = x
-    head = nn.Dense(
-      self.num_classes,
-      kernel_init=_uniform_by_outputs,
-      dtype=jnp.float32,
-      name="logits",
-    )
-
-    return head(x), out

@@ -101,39 +101,39 @@ class InvertedResidual(nn.Module):
     return x + drop_path(y, deterministic=self.deterministic)
 
 
-def apply_stages(
-  stages: Sequence[Stage],
+def compute_logits(
+  network: Any,
   images: Array,
   *,
-  width: float,
-  stem: str,
+  train: bool,
+  stages: Sequence[Stage],
   activation: Callable,
-  conv: Callable,
-  norm: Callable,
+  last_features: int,
+  kernel_init: Callable,
   squeeze_ratio: int = 0,
   drop_path_rate: float = 0.0,
-  deterministic: bool = True,
 ) -> tuple[Array, dict[str, Array]]:
-  """Applies the first convolution and all stages of inverted residuals.
+  """Applies all layers of a network of inverted residuals.
 
   Args:
-    stages: the rows of the paper's table.
+    network: the module, with the attributes of `MobileNetV2`.
     images: `(N, H, W, C)`, floating.
-    width: factor on the number of channels.
-    stem: "small" has stride 1 in the first convolution and in the second stage.
+    train: as the network takes it.
+    stages: the rows of the paper's table.
     activation: after the convolutions.
-    conv: makes a convolution.
-    norm: makes a BatchNorm.
+    last_features: channels of the last convolution.
+    kernel_init: of the last layer.
     squeeze_ratio: ratio of a block's input channels to those of its
       squeeze-excitation; 0 for none.
     drop_path_rate: grows linearly to this from 0 at the first block.
-    deterministic: disables stochastic depth.
 
   Returns:
-    The last feature maps, and those after each stage, "stage1" and so on.
+    The logits, and the dictionary of the network.
   """
-  early_stride = 1 if stem == "small" else 2
-  x = conv(rounded(_STEM_FEATURES * width), 3, early_stride, name="stem_conv")(images)
+  conv, norm = layers_of(network, train=train)
+  width, early_stride = network.width, 1 if network.stem == "small" else 2
+  x = jnp.asarray(images, network.dtype)
+  x = conv(rounded(_STEM_FEATURES * width), 3, early_stride, name="stem_conv")(x)
   x = activation(norm(name="stem_norm")(x))
   out = {}
   total, done = sum(stage.num_blocks for stage in stages), 0
@@ -149,14 +149,21 @@ def apply_stages(
         norm,
         squeeze=x.shape[-1] // squeeze_ratio if squeeze_ratio else 0,
         drop_path_rate=drop_path_rate * done / total,
-        deterministic=deterministic,
+        deterministic=not train,
         name=f"stage{i}_block{j}",
       )
       x = block(x)
       done += 1
     out[f"stage{i}"] = x
 
-  return x, out
+  x = conv(last_features, 1, name="last_conv")(x)
+  x = activation(norm(name="last_norm")(x)).mean((1, 2))
+  x = nn.Dropout(network.dropout_rate, deterministic=not train)(x)
+  out["pre_logits"] = x
+  head = nn.Dense(
+    network.num_classes, kernel_init=kernel_init, dtype=jnp.float32, name="logits"
+  )
+  return head(x), out
 
 
 class MobileNetV2(nn.Module):
@@ -206,25 +213,12 @@ class MobileNetV2(nn.Module):
       ValueError: if an argument is out of its range or the images' shape does not fit.
     """
     check_network(self, images, "dropout_rate", "norm_momentum")
-    conv, norm = layers_of(self, train=train)
-    x, out = apply_stages(
-      STAGES,
-      jnp.asarray(images, self.dtype),
-      width=self.width,
-      stem=self.stem,
+    return compute_logits(
+      self,
+      images,
+      train=train,
+      stages=STAGES,
       activation=nn.relu6,
-      conv=conv,
-      norm=norm,
-    )
-    x = conv(rounded(_LAST_FEATURES * max(1.0, self.width)), 1, name="last_conv")(x)
-    x = nn.relu6(norm(name="last_norm")(x)).mean((1, 2))
-    x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-    out["pre_logits"] = x
-    head = nn.Dense(
-      self.num_classes,
+      last_features=rounded(_LAST_FEATURES * max(1.0, self.width)),
       kernel_init=nn.initializers.normal(0.01),
-      dtype=jnp.float32,
-      name="logits",
     )
-
-    return head(x), out
