@@ -7,24 +7,18 @@ import pytest
 import tiny_network
 from sklearn.metrics import confusion_matrix
 
-from emosynth_jax import losses
 from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.metrics.table import describe_split, format_table
 from emosynth_jax.parallel.mesh import build_placement
-from emosynth_jax.training import build, eval_step
+from emosynth_jax.training import eval_step
 
 _CLASS_NAMES = ("angry", "sad", "fear")
 _NUM_IMAGES = 100
 
 
 def _experiment(evaluation_logits=None):
-  return build.Experiment(
-    model=tiny_network.TinyNetwork(dropout_rate=0.5),
-    evaluation_logits=evaluation_logits
-    or losses.get_evaluation_logits("cross_entropy"),
-    **dict.fromkeys(
-      ("loss", "optimizer", "plateau", "augment", "mixup", "create_state")
-    ),
+  return tiny_network.build_experiment(
+    tiny_network.TinyNetwork(dropout_rate=0.5), evaluation_logits
   )
 
 

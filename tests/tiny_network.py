@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from emosynth_jax.training import optimizers
+from emosynth_jax import losses
+from emosynth_jax.training import build, optimizers
 from emosynth_jax.training.state import TrainState, create_train_state
 
 IMAGE_SHAPE = (4, 4, 1)
@@ -81,6 +82,18 @@ def build_plateau():
   """The default decay of the learning rate."""
   return optimizers.build_plateau(
     factor=0.1, patience=5, min_improvement=1e-4, min_scale=1e-4
+  )
+
+
+def build_experiment(model: nn.Module, evaluation_logits=None) -> build.Experiment:
+  """An experiment that can only be evaluated, by default by the network's logits."""
+  return build.Experiment(
+    model=model,
+    evaluation_logits=evaluation_logits
+    or losses.get_evaluation_logits("cross_entropy"),
+    **dict.fromkeys(
+      ("loss", "optimizer", "plateau", "augment", "mixup", "create_state")
+    ),
   )
 
 

@@ -1,6 +1,7 @@
 """A workdir of a tiny network that nobody trained, and its data."""
 
 import contextlib
+import importlib
 
 import numpy as np
 import tiny_network
@@ -9,6 +10,7 @@ from emosynth_jax import models
 from emosynth_jax.config import defaults
 from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.metrics import plots
 from emosynth_jax.training import build
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
@@ -58,6 +60,24 @@ def install(patch, load=None):
       "load_data",
       lambda config, splits, **_: {split: load(config, split) for split in splits},
     )
+
+
+def without_plots(patch):
+  """Nothing that a run's evaluation draws is drawn."""
+  for name in ("plot_curves", "plot_confusion_matrix", "plot_reliability"):
+    patch.setattr(plots, name, lambda *_, **__: None)
+
+
+def shrink_recipe(patch, name, **changes):
+  """configs/NAME.py has a network that compiles fast and one epoch, see `change`."""
+  module = importlib.import_module(f"configs.{name}")
+
+  def get_config(variants, real=module.get_config):
+    config = real(variants)
+    config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
+    return change(config, num_epochs=1, batch_size=16, **changes)
+
+  patch.setattr(module, "get_config", get_config)
 
 
 def keep_fingerprint(data, workdir):

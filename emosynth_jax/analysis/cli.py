@@ -35,9 +35,7 @@ def define_flags(*, split: str, images: int, batch_size: int) -> None:
     "Workdirs of further runs, drawn in one plot with common images, directions and "
     "levels.",
   )
-  flags.DEFINE_enum(
-    "split", split, ["train", "validation", "test"], "Split of the images."
-  )
+  cli.define_split(split)
   flags.DEFINE_integer("images", images, "Maximum number of images of the split.", 1)
   flags.DEFINE_integer(
     "batch_size",
@@ -77,7 +75,6 @@ def define_flags(*, split: str, images: int, batch_size: int) -> None:
     "map: one point after the other. devices: points are distributed over all "
     "devices, on a CPU over its cores.",
   )
-  cli.define_data_dir()
 
 
 def run(

@@ -284,12 +284,9 @@ def define_flags() -> None:
   flags.DEFINE_float(
     "share", 0.25, "Fraction of an image's pixels to delete.", 0.001, 0.999
   )
-  flags.DEFINE_enum(
-    "split", "validation", ["train", "validation", "test"], "Split of the images."
-  )
+  command_cli.define_split("validation")
   flags.DEFINE_integer("images", 256, "Maximum number of images of the split.", 2)
   flags.DEFINE_integer("batch_size", 64, "Batch size in images.", 1)
-  command_cli.define_data_dir()
 
 
 if __name__ == "__main__":

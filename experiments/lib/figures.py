@@ -152,9 +152,7 @@ def define_flags(*, images: int | None = None, points: int | None = None) -> Non
   )
   if images is None:
     return
-  flags.DEFINE_enum(
-    "split", "test", ["train", "validation", "test"], "Split of the images."
-  )
+  cli.define_split("test")
   flags.DEFINE_integer(
     "images", images, "Maximum number of images of the split; 0 for all.", 0
   )
@@ -162,4 +160,3 @@ def define_flags(*, images: int | None = None, points: int | None = None) -> Non
     flags.DEFINE_integer(
       "points", points, "Maximum number of points of t-SNE; 0 for all.", 0
     )
-  cli.define_data_dir()

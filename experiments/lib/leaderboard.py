@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emosynth_jax.config import renamed, stored
+from emosynth_jax.config import stored
 from emosynth_jax.metrics import statistics
 from emosynth_jax.report import run_files
 from emosynth_jax.training import build, eval_step
 from emosynth_jax.utils import text_table
-from emosynth_jax.utils.json_files import read_json
-from emosynth_jax.workdir import own_parts, report_fields, seed_summary
+from emosynth_jax.workdir import own_parts, seed_summary
 from experiments.lib import comparison_report
 from experiments.lib.literature import Claim
 
@@ -89,7 +88,7 @@ def read_entries(workdirs: Sequence[str]) -> list[Entry]:
   # Of each data set and form of the reported pixels, the folders and reports.
   by_form: dict[tuple[str, str], list[tuple[pathlib.Path, Mapping[str, Any]]]] = {}
   for folder in run_files.expand_workdirs(workdirs):
-    report = _read_report(folder)
+    report = run_files.read_run(folder).report
     if report["data_set"] not in TITLES:
       raise ValueError(
         f"{folder}: expected {' or '.join(TITLES)}, got {report['data_set']}"
@@ -108,15 +107,6 @@ def read_entries(workdirs: Sequence[str]) -> list[Entry]:
       first = folders[ordered[0]]
       entries.append(_entry([reports[i] for i in ordered], first))
   return sorted(entries, key=lambda e: (len(e.seeds) < 3, -_mean(e.accuracies)))
-
-
-def _read_report(folder: pathlib.Path) -> dict[str, Any]:
-  path = folder / "report.json"
-  if not path.is_file():
-    raise FileNotFoundError(f"{path} is missing: the run is not finished")
-  report = renamed.with_new_names(read_json(path))
-  report_fields.check_report(report, f"{path} is damaged")
-  return report
 
 
 def _entry(reports: Sequence[Mapping[str, Any]], folder: pathlib.Path) -> Entry:

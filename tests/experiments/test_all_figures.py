@@ -1,6 +1,5 @@
 """All figures by one command: which there are, their runs, their page, what lacks."""
 
-import importlib
 import json
 import os
 import pathlib
@@ -12,9 +11,9 @@ import types
 import commands
 import html_rules
 import pytest
+import tiny_workdir
 
 from emosynth_jax import train_loop as train_run
-from emosynth_jax.metrics import plots
 from emosynth_jax.training import epoch
 from emosynth_jax.workdir import provenance
 from experiments import all_figures
@@ -29,17 +28,8 @@ _FACES = Row("tiny", "synthetic_faces")
 @pytest.fixture
 def tiny(tiny_networks, monkeypatch):
   """Synthetic faces with a network that compiles fast, and one epoch."""
-  for name in ("plot_curves", "plot_confusion_matrix", "plot_reliability"):
-    monkeypatch.setattr(plots, name, lambda *_, **__: None)
-  module = importlib.import_module("configs.synthetic_faces")
-
-  def get_config(variants, real=module.get_config):
-    config = real(variants)
-    config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
-    config.num_epochs, config.batch_size, config.data.limit = 1, 16, 32
-    return config
-
-  monkeypatch.setattr(module, "get_config", get_config)
+  tiny_workdir.without_plots(monkeypatch)
+  tiny_workdir.shrink_recipe(monkeypatch, "synthetic_faces", data__limit=32)
 
 
 def _flags(tmp_path, **changes):

@@ -1,16 +1,15 @@
 """Tables 5.1 to 5.3: claims as printed, runs as reported, pairs as computed by hand."""
 
 import csv
-import importlib
 import json
 
 import numpy as np
 import pytest
 import scipy.stats
+import tiny_workdir
 from PIL import Image
 
 from emosynth_jax import train_loop
-from emosynth_jax.metrics import plots
 from emosynth_jax.utils import files
 from experiments.lib import (
   comparison,
@@ -28,18 +27,9 @@ _CE, _MAM = face_report.LOSSES
 def tiny(tiny_networks):
   """The configs with a network that compiles in no time, one epoch, no pictures."""
   with pytest.MonkeyPatch.context() as patch:
-    for name in ("plot_curves", "plot_confusion_matrix", "plot_reliability"):
-      patch.setattr(plots, name, lambda *_, **__: None)
+    tiny_workdir.without_plots(patch)
     for name in ("fer2013", "raf_db", "ck_plus"):
-      module = importlib.import_module(f"configs.{name}")
-
-      def get_config(variants, real=module.get_config):
-        config = real(variants)
-        config.model = {"name": "tiny", "features": 4, "dtype": "float32"}
-        config.num_epochs, config.batch_size, config.steps_per_call = 1, 16, 2
-        return config
-
-      patch.setattr(module, "get_config", get_config)
+      tiny_workdir.shrink_recipe(patch, name, steps_per_call=2)
     yield
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
+import tiny_workdir
 
 from emosynth_jax import losses
 from emosynth_jax.models import build_model, cost
@@ -172,8 +173,7 @@ def test_the_whole_command_and_its_rerun(tmp_path, monkeypatch, capsys):
   # What takes long to compile or to draw, and is tested where it is.
   few = {"flip": True, "zoom": 0.0, "rotation": 0.0, "shift": 0.0}
   monkeypatch.setitem(record_recipe._SETTINGS, "augment", few)
-  for name in ("plot_curves", "plot_confusion_matrix", "plot_reliability"):
-    monkeypatch.setattr(record_students.evaluate.plots, name, lambda *_, **__: None)
+  tiny_workdir.without_plots(monkeypatch)
   given = types.SimpleNamespace(
     estimate=False, rehearse=True, data_dir=None, mapping="map", workdir=tmp_path / "w"
   )

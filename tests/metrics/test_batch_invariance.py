@@ -12,7 +12,7 @@ import tiny_network
 from emosynth_jax import losses
 from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.metrics import batch_invariance
-from emosynth_jax.training import build, eval_step
+from emosynth_jax.training import eval_step
 
 _NUM_IMAGES = 96
 
@@ -173,14 +173,7 @@ def test_the_check_of_a_run_uses_the_states_scale_and_the_losss_logits():
 
   def check(state, evaluation_logits=None):
     return eval_step.check_invariance(
-      build.Experiment(
-        model=tiny_network.TinyNetwork(),
-        evaluation_logits=evaluation_logits
-        or losses.get_evaluation_logits("cross_entropy"),
-        **dict.fromkeys(
-          ("loss", "optimizer", "plateau", "augment", "mixup", "create_state")
-        ),
-      ),
+      tiny_network.build_experiment(tiny_network.TinyNetwork(), evaluation_logits),
       state,
       dataset,
       batch_size=8,

@@ -5,6 +5,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import network_shapes
 import numpy as np
 import pytest
 import torch_weights
@@ -29,11 +30,7 @@ NETWORKS = (
 
 def _abstract(model, side, channels=3):
   """Shapes of the variables and of the outputs, without computing."""
-  images = jnp.zeros((2, side, side, channels))
-  (logits, out), variables = jax.eval_shape(
-    lambda: model.init_with_output(jax.random.key(0), images, train=False)
-  )
-  return variables, logits, out
+  return network_shapes.of(model, (2, side, side, channels))
 
 
 def _count(tree):

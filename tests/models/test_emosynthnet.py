@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import network_shapes
 import numpy as np
 import pytest
 
@@ -17,12 +18,7 @@ def _quickly(function, *arguments):
 
 def _abstract(model, m, channels):
   """Shapes of the variables and of the outputs, without computing."""
-  variables = jax.eval_shape(
-    lambda: model.init(jax.random.key(0), jnp.zeros((1, m, m, channels)), train=False)
-  )
-  outputs = jax.eval_shape(
-    lambda v: model.apply(v, jnp.zeros((2, m, m, channels)), train=False), variables
-  )
+  variables, *outputs = network_shapes.of(model, (2, m, m, channels))
   return variables, outputs
 
 
@@ -279,16 +275,14 @@ def test_training_updates_the_running_statistics(small, in_training):
 def test_refuses_sides_that_do_not_fit(shape):
   model = build_model("emosynthnet", num_classes=7)
   with pytest.raises(ValueError, match="multiple of 16 and at least 32"):
-    jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape), train=False))
+    network_shapes.of(model, shape)
 
 
 @pytest.mark.parametrize("argument", ["norm_order", "side_input", "skip", "synthesis"])
 def test_refuses_an_unknown_reading_and_lists_the_known(argument):
   model = build_model("emosynthnet", num_classes=7, **{argument: "other"})
   with pytest.raises(ValueError, match=rf"{argument}: expected one of .*'other'"):
-    jax.eval_shape(
-      lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)), train=False)
-    )
+    network_shapes.of(model, (1, 32, 32, 1))
 
 
 @pytest.mark.parametrize(
@@ -306,9 +300,7 @@ def test_refuses_an_unknown_reading_and_lists_the_known(argument):
 def test_refuses_numbers_out_of_range(argument, value):
   model = build_model("emosynthnet", num_classes=7, **{argument: value})
   with pytest.raises(ValueError, match=f"{argument}: expected"):
-    jax.eval_shape(
-      lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)), train=False)
-    )
+    network_shapes.of(model, (1, 32, 32, 1))
 
 
 def test_refuses_an_unknown_network_or_argument():

@@ -3,7 +3,7 @@
 import itertools
 
 import jax
-import jax.numpy as jnp
+import network_shapes
 import numpy as np
 import pytest
 
@@ -12,15 +12,11 @@ from emosynth_jax.models import build_model
 
 def _shapes(m, **arguments):
   model = build_model("fer_vgg", num_classes=7, **arguments)
-  return jax.eval_shape(
-    lambda: model.init_with_output(
-      jax.random.key(0), jnp.zeros((2, m, m, 1)), train=False
-    )
-  )
+  return network_shapes.of(model, (2, m, m, 1))
 
 
 def test_parameters_by_hand():
-  (logits, out), variables = _shapes(48)
+  variables, logits, out = _shapes(48)
   maps = [1, 64, 64, 128, 128, 256, 256, 512, 512]
   convolutions = sum(9 * a * b + b for a, b in itertools.pairwise(maps))
   norms = 2 * sum(maps[1:])

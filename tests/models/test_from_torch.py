@@ -11,6 +11,7 @@ import types
 
 import jax
 import jax.numpy as jnp
+import network_shapes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -39,9 +40,7 @@ def _build(case, *, num_classes=10, channels=3, **arguments):
   """The network of a case with other arguments, and variables that are all zero."""
   arguments = {**case["arguments"], **arguments}
   model = build_model(case["network"], num_classes=num_classes, **arguments)
-  shapes = jax.eval_shape(
-    lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, channels)), train=False)
-  )
+  shapes, *_ = network_shapes.of(model, (1, 64, 64, channels))
   return model, jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
 
 

@@ -13,6 +13,7 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
+import network_shapes
 import numpy as np
 import pytest
 import torch_weights
@@ -37,7 +38,7 @@ def _check(case):
   }
   model = build_model(case["network"], num_classes=case["num_classes"], **arguments)
   images = jnp.asarray(torch_weights.images(case["side"]))
-  variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+  variables, *_ = network_shapes.of(model, images.shape)
   assert case["num_parameters"] == sum(
     math.prod(x.shape) for x in jax.tree.leaves(variables["params"])
   )

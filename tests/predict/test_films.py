@@ -19,6 +19,7 @@ import shutil
 import types
 
 import cv2
+import made_up_film
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,15 +31,6 @@ from emosynth_jax.utils import files
 
 _VIDEOS = pathlib.Path(__file__).parents[1] / "fixtures" / "video"
 _NOISE = np.random.default_rng(0).integers(0, 256, (96, 192, 3), np.uint8)
-
-
-def _write(path, code="mp4v", frames=6):
-  writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 25.0, (64, 48))
-  assert writer.isOpened()
-  for i in range(frames):
-    writer.write(np.full((48, 64, 3), 40 * i % 256, np.uint8))
-  writer.release()
-  return path
 
 
 # A segment of a longer video is whole.
@@ -94,7 +86,9 @@ def test_a_codec_that_cannot_be_decoded_is_named():
   ("name", "code"), [("a.ts", "MPG2"), ("a.m2v", "MPG2"), ("a.TS", "MPG2")]
 )
 def test_suffixes_of_videos(tmp_path, name, code):
-  path = _write(tmp_path / "a.ts" if name == "a.TS" else tmp_path / name, code)
+  path = made_up_film.write(
+    tmp_path / "a.ts" if name == "a.TS" else tmp_path / name, code, rate=25.0
+  )
   path = path.rename(tmp_path / name)
   # By its name, and in a folder.
   for source in (path, tmp_path):
@@ -105,7 +99,7 @@ def test_suffixes_of_videos(tmp_path, name, code):
 
 @pytest.mark.parametrize("suffix", [".f4v", ".h264", ".hevc", ".mxf"])
 def test_more_suffixes_that_folders_are_searched_for(tmp_path, suffix):
-  shutil.copy(_write(tmp_path / "a.mp4"), tmp_path / f"b{suffix}")
+  shutil.copy(made_up_film.write(tmp_path / "a.mp4"), tmp_path / f"b{suffix}")
   found = list(sources.find([str(tmp_path)]))
   assert [(source.name.name, source.kind) for source in found] == [
     ("a.mp4", "video"),
@@ -115,7 +109,7 @@ def test_more_suffixes_that_folders_are_searched_for(tmp_path, suffix):
 
 @pytest.mark.parametrize("name", ["film", "film.dat", "film.jpg", "film.mp4.part"])
 def test_what_is_named_and_no_image_is_tried_as_a_video(tmp_path, name):
-  path = _write(tmp_path / "a.mp4").rename(tmp_path / name)
+  path = made_up_film.write(tmp_path / "a.mp4").rename(tmp_path / name)
   frames = list(media.read_all([str(path)]))
   assert [frame.number for frame in frames] == list(range(6))
   assert {frame.source for frame in frames} == {str(path)}

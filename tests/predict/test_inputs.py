@@ -8,6 +8,7 @@ from http import server
 
 import cv2
 import jax.numpy as jnp
+import made_up_film
 import numpy as np
 import pytest
 from PIL import Image
@@ -228,16 +229,8 @@ def test_one_prediction_is_no_list_of_them(predictor):
 # Videos, standard input and streams.
 
 
-def _film(path, frames=4):
-  writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5.0, (64, 48))
-  for i in range(frames):
-    writer.write(np.full((48, 64, 3), 40 * i % 256, np.uint8))
-  writer.release()
-  return path
-
-
 def test_a_film_in_python(predictor, tmp_path):
-  path = _film(tmp_path / "film.avi")
+  path = made_up_film.write(tmp_path / "film.avi", "MJPG", frames=4)
   found = list(predictor.video(path))
   assert [frame.number for frame, _ in found] == [0, 1, 2, 3]
   assert [frame.seconds for frame, _ in found] == pytest.approx([0, 0.2, 0.4, 0.6])
@@ -257,7 +250,7 @@ def test_what_is_no_film(predictor, tmp_path):
   (tmp_path / "a.mp4").write_bytes(b"no video" * 99)
   with pytest.raises(ValueError, match=r"a\.mp4: no frame can be decoded"):
     next(predictor.video(tmp_path / "a.mp4"))
-  content = _film(tmp_path / "b.avi", 60).read_bytes()
+  content = made_up_film.write(tmp_path / "b.avi", "MJPG", frames=60).read_bytes()
   (tmp_path / "b.avi").write_bytes(content[: len(content) // 2])
   seen = []
   with pytest.raises(ValueError, match=r"b\.avi: truncated or damaged"):
@@ -280,7 +273,8 @@ def test_an_image_in_standard_input(monkeypatch):
 
 
 def test_a_film_in_standard_input(monkeypatch, tmp_path):
-  _pipe(monkeypatch, _film(tmp_path / "film.avi").read_bytes())
+  film = made_up_film.write(tmp_path / "film.avi", "MJPG", frames=4)
+  _pipe(monkeypatch, film.read_bytes())
   frames = list(media.read_all(["-"]))
   assert [(frame.source, frame.number) for frame in frames] == [
     ("-", i) for i in range(4)
@@ -305,7 +299,7 @@ def address(tmp_path):
 
 
 def test_a_film_at_an_address(predictor, address, tmp_path):
-  _film(tmp_path / "film.avi")
+  made_up_film.write(tmp_path / "film.avi", "MJPG", frames=4)
   frames = [frame for frame, _ in predictor.video(f"{address}/film.avi")]
   assert [frame.number for frame in frames] == [0, 1, 2, 3]
   assert {frame.source for frame in frames} == {f"{address}/film.avi"}

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 
-import cv2
+import made_up_film
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,15 +26,6 @@ def folder(tmp_path):
   (tmp_path / "text.png").write_text("no image")
   (tmp_path / "notes.txt").write_text("no image, and not called one")
   return tmp_path
-
-
-def _video(path, frames=6, rate=5.0):
-  """Each frame is brighter than the one before."""
-  writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (64, 48))
-  assert writer.isOpened()
-  for i in range(frames):
-    writer.write(np.full((48, 64, 3), 40 * i, np.uint8))
-  writer.release()
 
 
 def test_a_folder_in_order_with_its_troubles(folder):
@@ -72,7 +63,7 @@ def test_missing_files_and_empty_folders(tmp_path):
 
 def test_a_video(tmp_path):
   path = tmp_path / "film.mp4"
-  _video(path)
+  made_up_film.write(path)
   frames = list(media.read_all([str(path)]))
   assert [frame.number for frame in frames] == list(range(6))
   assert [frame.seconds for frame in frames] == pytest.approx(np.arange(6) / 5)

@@ -8,6 +8,7 @@ import types
 
 import commands
 import cv2
+import made_up_film
 import numpy as np
 import pytest
 import tiny_predictor
@@ -144,18 +145,11 @@ def _contents(folder):
   return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def _film(path):
-  writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5.0, (64, 48))
-  for i in range(4):
-    writer.write(np.full((48, 64, 3), 40 * i, np.uint8))
-  writer.release()
-
-
 def test_drawings_beside_the_originals_leave_them_alone(
   monkeypatch, capsys, file, pictures
 ):
   (pictures / "b.jpg").unlink()
-  _film(pictures / "film.mp4")
+  made_up_film.write(pictures / "film.mp4", frames=4)
   # Named as the drawing of a.png would be, and read after it.
   (pictures / "a.png.faces.png").write_bytes((pictures / "c.png").read_bytes())
   before = _contents(pictures)

@@ -4,22 +4,13 @@ import pathlib
 import types
 
 import cv2
+import made_up_film
 import numpy as np
 import pytest
 
 from emosynth_jax.predict import media, video
 
 _NAME = pathlib.PurePath("film")
-
-
-def _film(path, frames=60, code="MJPG"):
-  """Noise, which takes bytes."""
-  rng = np.random.default_rng(0)
-  writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 5.0, (64, 48))
-  assert writer.isOpened()
-  for _ in range(frames):
-    writer.write(rng.integers(0, 256, (48, 64, 3), np.uint8))
-  writer.release()
 
 
 def test_a_damaged_video(tmp_path):
@@ -33,7 +24,7 @@ def test_a_damaged_video(tmp_path):
 @pytest.mark.parametrize("suffix", [".avi", ".mkv"])
 def test_a_film_that_is_cut_off_is_told(tmp_path, suffix):
   path = tmp_path / f"film{suffix}"
-  _film(path)
+  made_up_film.write(path, "MJPG", frames=60, noise=True)
   whole = list(media.read_all([str(path)]))
   assert len(whole) == 60
   assert not any(frame.error for frame in whole)

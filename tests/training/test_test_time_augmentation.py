@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import losses
-from emosynth_jax.training import build, eval_step, test_time_augmentation
+from emosynth_jax.training import eval_step, test_time_augmentation
 
 
 def _images(shape, seed=0):
@@ -66,13 +65,7 @@ def test_a_network_sure_of_one_view_stays_finite():
 
 def _build(augment, batch_size):
   return eval_step.build_evaluate(
-    build.Experiment(
-      model=tiny_network.TinyNetwork(),
-      evaluation_logits=losses.get_evaluation_logits("cross_entropy"),
-      **dict.fromkeys(
-        ("loss", "optimizer", "plateau", "augment", "mixup", "create_state")
-      ),
-    ),
+    tiny_network.build_experiment(tiny_network.TinyNetwork()),
     class_names=("angry", "sad", "fear"),
     batch_size=batch_size,
     augment=augment,

@@ -22,7 +22,7 @@ from absl import flags
 
 from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.embeddings import run
-from emosynth_jax.utils.cli import define_data_dir
+from emosynth_jax.utils.cli import define_split
 
 
 def define_flags() -> None:
@@ -33,9 +33,7 @@ def define_flags() -> None:
     "Workdir of a trained run; may be given several times, the baseline first.",
     required=True,
   )
-  flags.DEFINE_enum(
-    "split", "validation", ["train", "validation", "test"], "Split of the images."
-  )
+  define_split("validation")
   flags.DEFINE_integer(
     "images", 10_000, "Maximum number of images of the split; 0 for all.", 0
   )
@@ -47,7 +45,6 @@ def define_flags() -> None:
     "perplexity", None, "Perplexity of t-SNE. By default 30, or less for few points."
   )
   flags.DEFINE_integer("seed", 0, "Seed of t-SNE.", 0)
-  define_data_dir()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import network_shapes
 import numpy as np
 import pytest
 from small_network import load
@@ -237,9 +238,7 @@ def test_evaluation_logits_take_the_place_of_the_networks():
 def test_networks_have_layers(name, expected):
   model = models.build_model(name, num_classes=3, width=0.125)
   images = jax.ShapeDtypeStruct((2, 32, 32, 1), jnp.float32)
-  variables = jax.eval_shape(
-    functools.partial(model.init, train=False), jax.random.key(0), images
-  )
+  variables, *_ = network_shapes.of(model, images.shape)
   apply_fn = grad_cam.flax_apply_fn(model)
   shapes = grad_cam.layer_shapes(apply_fn, variables, images)
   layer = grad_cam.default_layer(shapes)
@@ -272,9 +271,7 @@ def test_a_network_with_normalised_inputs_has_the_same_layer():
 def test_modules_of_a_real_network_are_layers():
   model = models.build_model("emosynthnet", num_classes=3, width=0.125)
   images = jax.ShapeDtypeStruct((2, 48, 48, 1), jnp.float32)
-  variables = jax.eval_shape(
-    functools.partial(model.init, train=False), jax.random.key(0), images
-  )
+  variables, *_ = network_shapes.of(model, images.shape)
   shapes = grad_cam.layer_shapes(
     grad_cam.flax_apply_fn(model, modules=True), variables, images
   )

@@ -2,6 +2,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import network_shapes
 import numpy as np
 import pytest
 from jax import lax
@@ -124,8 +125,6 @@ def test_networks_can_be_guided(name):
   """Each kind of activation and block; the others are made of the same."""
   model = models.build_model(name, num_classes=3, width=0.125)
   images = jax.ShapeDtypeStruct((2, 32, 32, 1), jnp.float32)
-  variables = jax.eval_shape(
-    functools.partial(model.init, train=False), jax.random.key(0), images
-  )
+  variables, *_ = network_shapes.of(model, images.shape)
   guided = functools.partial(guided_backprop, grad_cam.flax_apply_fn(model))
   assert jax.eval_shape(guided, variables, images).shape == images.shape

@@ -5,6 +5,7 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import network_shapes
 import numpy as np
 import pytest
 
@@ -100,9 +101,7 @@ def test_a_batch_that_groups_cannot_share_is_refused(inputs):
 def test_a_network_takes_it_layer_by_layer():
   network = models.build_model("fer_vgg", num_classes=3, width=1 / 32)
   images = jax.ShapeDtypeStruct((4, 32, 32, 1), jnp.float32)
-  variables = jax.eval_shape(
-    lambda x: network.init(jax.random.key(0), x, train=False), images
-  )
+  variables, *_ = network_shapes.of(network, images.shape)
 
   def run(groups, variables, x):
     with normalize_in_groups(groups):
