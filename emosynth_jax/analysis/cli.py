@@ -20,6 +20,14 @@ from emosynth_jax.workdir import provenance
 flags.disclaim_key_flags()
 
 
+def define_split(default: str) -> None:
+  """Defines --split and --data_dir of a command that evaluates a trained network."""
+  flags.DEFINE_enum(
+    "split", default, ["train", "validation", "test"], "Split of the images."
+  )
+  cli.define_data_dir()
+
+
 def define_flags(*, split: str, images: int, batch_size: int) -> None:
   """Defines the common flags of the commands that evaluate around a trained network.
 
@@ -35,7 +43,7 @@ def define_flags(*, split: str, images: int, batch_size: int) -> None:
     "Workdirs of further runs, drawn in one plot with common images, directions and "
     "levels.",
   )
-  cli.define_split(split)
+  define_split(split)
   flags.DEFINE_integer("images", images, "Maximum number of images of the split.", 1)
   flags.DEFINE_integer(
     "batch_size",

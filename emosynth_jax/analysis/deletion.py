@@ -26,7 +26,6 @@ from emosynth_jax.data.dataset import draw_rows
 from emosynth_jax.models.network_inputs import network_inputs
 from emosynth_jax.parallel import batched_map
 from emosynth_jax.training.restore import load_network
-from emosynth_jax.utils import cli as command_cli
 from emosynth_jax.utils import files, progress, text_table
 from emosynth_jax.workdir import provenance
 
@@ -284,7 +283,7 @@ def define_flags() -> None:
   flags.DEFINE_float(
     "share", 0.25, "Fraction of an image's pixels to delete.", 0.001, 0.999
   )
-  command_cli.define_split("validation")
+  cli.define_split("validation")
   flags.DEFINE_integer("images", 256, "Maximum number of images of the split.", 2)
   flags.DEFINE_integer("batch_size", 64, "Batch size in images.", 1)
 

@@ -87,14 +87,6 @@ def define_data_dir() -> None:
   )
 
 
-def define_split(default: str) -> None:
-  """Defines --split and --data_dir of a command that evaluates a trained run."""
-  flags.DEFINE_enum(
-    "split", default, ["train", "validation", "test"], "Split of the images."
-  )
-  define_data_dir()
-
-
 def define_trust() -> None:
   """Defines the flag --trust of a command that can run the code in a workdir."""
   flags.DEFINE_bool(

@@ -152,7 +152,9 @@ def define_flags(*, images: int | None = None, points: int | None = None) -> Non
   )
   if images is None:
     return
-  cli.define_split("test")
+  flags.DEFINE_enum(
+    "split", "test", ["train", "validation", "test"], "Split of the images."
+  )
   flags.DEFINE_integer(
     "images", images, "Maximum number of images of the split; 0 for all.", 0
   )
@@ -160,3 +162,4 @@ def define_flags(*, images: int | None = None, points: int | None = None) -> Non
     flags.DEFINE_integer(
       "points", points, "Maximum number of points of t-SNE; 0 for all.", 0
     )
+  cli.define_data_dir()

@@ -22,7 +22,6 @@ from absl import flags
 
 from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.embeddings import run
-from emosynth_jax.utils.cli import define_split
 
 
 def define_flags() -> None:
@@ -33,7 +32,7 @@ def define_flags() -> None:
     "Workdir of a trained run; may be given several times, the baseline first.",
     required=True,
   )
-  define_split("validation")
+  cli.define_split("validation")
   flags.DEFINE_integer(
     "images", 10_000, "Maximum number of images of the split; 0 for all.", 0
   )

@@ -11,14 +11,13 @@ from absl import flags
 from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.gradcam import network as gradcam_network
 from emosynth_jax.analysis.gradcam import run
-from emosynth_jax.utils.cli import define_split
 
 
 def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_string("workdir", None, "Workdir of a trained run.", required=True)
   flags.DEFINE_string("layer", None, gradcam_network.LAYER_HELP)
-  define_split("validation")
+  cli.define_split("validation")
   flags.DEFINE_integer("images", 256, "Number of images of the split; 0 for all.", 0)
   flags.DEFINE_integer("batch_size", 64, "Batch size in images.", 1)
   flags.DEFINE_enum(
