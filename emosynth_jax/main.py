@@ -41,7 +41,6 @@ from emosynth_jax.utils.cli import (
   expect_flags_only,
   fail,
   mistakes_in_one_line,
-  show_in_help,
   start_logging,
   use_compilation_cache,
 )
@@ -110,7 +109,6 @@ _TRACEBACK = flags.DEFINE_bool(
   "traceback", False, "Show the traceback of an error about the input."
 )
 define_trust()
-show_in_help(["trust"])
 
 
 _OUT_OF_MEMORY = (
