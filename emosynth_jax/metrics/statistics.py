@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.stats
+from scipy import special
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -69,9 +69,9 @@ def paired_difference(
     return {"mean": mean, "low": math.nan, "high": math.nan, "p_value": math.nan}
 
   error = deviation / math.sqrt(n)
-  half = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1)) * error
+  half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * error
   if error:
-    p_value = float(2 * scipy.stats.t.sf(abs(mean) / error, n - 1))
+    p_value = float(2 * special.stdtr(n - 1, -abs(mean) / error))
   else:
     p_value = math.nan if mean else 1.0
 
@@ -105,7 +105,7 @@ def mcnemar(ours: Sequence[bool], baseline: Sequence[bool]) -> dict[str, float]:
   first, second = (np.asarray(each, bool) for each in (ours, baseline))
   _check_pairs(first, second)
   b, c = int((first & ~second).sum()), int((second & ~first).sum())
-  p_value = min(1.0, 2 * float(scipy.stats.binom.cdf(min(b, c), b + c, 0.5)))
+  p_value = min(1.0, 2 * float(special.bdtr(min(b, c), b + c, 0.5)))
   return {"only_ours": b, "only_baseline": c, "p_value": p_value}
 
 
@@ -208,9 +208,13 @@ def proportion_interval(
   if total == 0:
     return math.nan, math.nan
 
-  test = scipy.stats.binomtest(int(successes), int(total))
-  interval = test.proportion_ci(confidence, method="wilson")
-  return float(interval.low), float(interval.high)
+  z = float(special.ndtri((1 + confidence) / 2))
+  center = successes + z**2 / 2
+  half = z * math.sqrt(successes * (total - successes) / total + z**2 / 4)
+  # The bounds of no and of all successes are exact, not off by a rounding.
+  low = (center - half) / (total + z**2) if successes else 0.0
+  high = (center + half) / (total + z**2) if successes < total else 1.0
+  return low, high
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -75,6 +75,13 @@ def test_conv2d_takes_the_forms_where_maps_are_many(wide):
   assert unit_stride._kernel_gradient_form(inputs.shape, 50, 5) is not None
   assert unit_stride._value_form((8, 12, 12, 3), (3, 3, 3, 50)) is None
   assert unit_stride._value_form((1, 4, 4, 48), (3, 3, 48, 48)) is None
+
+  # 32 channels need more pixels than 48 do.
+  few = (3, 3, 32, 40)
+  assert unit_stride._value_form((64, 12, 12, 32), few) is None
+  assert unit_stride._value_form((64, 24, 24, 32), few) is not None
+  assert unit_stride._kernel_gradient_form((64, 12, 12, 32), 40, 3) is None
+  assert unit_stride._kernel_gradient_form((64, 24, 24, 32), 40, 3) is not None
   assert unit_stride._value_form((8, 12, 12, 48), (5, 5, 48, 48)) is None
 
 
