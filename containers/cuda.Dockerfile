@@ -7,8 +7,9 @@
 #       python -m emosynth_jax.main --config=configs/fer2013.py
 FROM python:3.12-slim
 
+# For provenance: .git is copied too.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends git libgl1 libglib2.0-0 \
+    && apt-get install --yes --no-install-recommends git \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /emosynth_jax

@@ -93,7 +93,7 @@ _PROCESS_ID = flags.DEFINE_integer(
   0,
 )
 cli.define_traceback()
-cli.show_in_help(["traceback", "trust"])
+cli.define_trust()
 
 _OUT_OF_MEMORY = (
   "out of device memory ({}). Reduce config.batch_size and config.eval_batch_size, or "

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import emosynth_jax as ej
-from emosynth_jax import losses, models
+from emosynth_jax import console, losses, models
 from emosynth_jax.config import defaults
 from emosynth_jax.data.datasets import synthetic_faces
 from emosynth_jax.predict import media, output, predictor
@@ -211,14 +211,30 @@ def _commands():
   return found
 
 
-def test_commands_have_the_flags_that_are_shown():
-  shown = _commands()
-  assert len(shown) > 50
+@functools.cache
+def _flags():
+  """Names of the flags of each command."""
   # A figure's flags depend on its number.
-  shown = [command for command in shown if command[0] != "experiments.figure"]
-  modules = sorted({module for module, _, _ in shown})
+  shown = {module for module, _, _ in _commands()} - {"experiments.figure"}
+  installed = {module for module, _, _ in console.COMMANDS.values()}
+  modules = sorted(shown | installed)
   listed = commands.run("-m", "tools.reference", "flags", *modules, check=True)
-  known = json.loads(listed.stdout)
+  return json.loads(listed.stdout)
+
+
+def test_what_reads_a_run_can_be_told_to_trust_its_code():
+  reads = ("bundle", "compare", "run", "runs", "workdir", "workdirs")
+  known = {module: set(names) for module, names in _flags().items()}
+  reading = {module for module, names in known.items() if names & set(reads)}
+  assert {"emosynth_jax.main", "emosynth_jax.predict", "emosynth_jax.audit"} <= reading
+  assert {m for m in reading if not {"trust", "traceback"} <= known[m]} == set()
+  assert "trust" not in known["emosynth_jax.data.prepare"]
+
+
+def test_commands_have_the_flags_that_are_shown():
+  shown = [command for command in _commands() if command[0] != "experiments.figure"]
+  assert len(shown) > 50
+  known = _flags()
   unknown = []
   for module, arguments, page in shown:
     for argument in arguments:

@@ -30,7 +30,7 @@ _ROOMS = {
   "bundle": (3.7, "a network in a file"),
   "audit": (5.0, "faults in data"),
   "main": (0.95, "the command line"),
-  "console": (5.7, "emosynth COMMAND"),
+  "console": (5.7, "all commands"),
   "api": (0.0, "from Python"),
   "report": (2.0, "one HTML page"),
   "predict": (3.7, "photos and videos"),

@@ -9,6 +9,7 @@ from scipy import special
 from emosynth_jax.bundle import calibrate
 from emosynth_jax.bundle.format import Bundle, round_variables, write_bundle
 from emosynth_jax.bundle.logits import SPLIT_BATCH, compile_logits
+from emosynth_jax.config import stored
 from emosynth_jax.data import run_data
 from emosynth_jax.utils import files
 from emosynth_jax.workdir import own_parts
@@ -64,6 +65,8 @@ def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None
   if pathlib.Path(output).suffix != ".safetensors":
     raise ValueError(f"--output: expected a name that ends in .safetensors: {output!r}")
   files.check_output(output, "--output")
+  # Before the calibration: an own network is refused at once.
+  own_parts.without_code(stored.read_config(workdir))
   network = calibrate.read_workdir(workdir, data_dir=data_dir)
   dataset_config = network.config
   network = network._replace(config=own_parts.without_code(network.config))

@@ -144,9 +144,10 @@ def bind_loader(
   )
   if unknown or missing:
     problem = "unknown option" if unknown else "missing option"
+    named = unknown or [f"config.data.options.{key}" for key in missing]
     options_of_it = sorted(set(known) - set(seeded))
     raise ValueError(
-      f"{name}: {problem} {', '.join(unknown or missing)}"
+      f"{name}: {problem} {', '.join(named)}"
       f"{or_known(unknown[0] if unknown else '', options_of_it)}"
     )
 

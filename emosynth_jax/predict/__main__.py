@@ -81,6 +81,7 @@ def define_flags() -> None:
     "run's probabilities once.",
   )
   cli.define_traceback()
+  cli.define_trust()
 
 
 if __name__ == "__main__":

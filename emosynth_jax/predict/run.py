@@ -33,7 +33,7 @@ def check(given: Any, sources: Sequence[str]) -> None:
     sources: images, folders and so on.
   """
   if not sources:
-    cli.fail("expected images, folders, videos or a webcam's number")
+    cli.fail("expected images, folders, videos or a webcam's number, as in photo.jpg")
   if given.workdir and given.bundle:
     cli.fail("expected --workdir or --bundle, not both")
   if given.bundle and not os.path.exists(given.bundle):

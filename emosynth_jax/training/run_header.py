@@ -99,7 +99,8 @@ def describe_devices(devices: list) -> str:
   kind = first.device_kind if first.platform != "cpu" else "cpu"
   text = f"{len(devices)} {kind}"
   if first.platform == "cpu":
-    text += f" ({cpu_devices.cpu_cores()} cores)"
+    cores = cpu_devices.cpu_cores()
+    text += f" ({cores} core{'s' if cores > 1 else ''})"
   if (processes := jax.process_count()) > 1:
     text += f", process {jax.process_index()} of {processes}"
   return text if distributed.is_first() else f"{text}, which writes nothing"

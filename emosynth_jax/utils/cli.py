@@ -34,7 +34,7 @@ def run(
   """Runs a command: defines and parses its flags, and calls its action with them.
 
   Args:
-    define_flags: defines the command's own flags; --traceback is added.
+    define_flags: defines the command's own flags; --traceback and --trust are added.
     action: takes the flags.
     *mistakes: as `call` takes them.
     compilation_cache: likewise.
@@ -42,6 +42,7 @@ def run(
   """
   define_flags()
   define_traceback()
+  define_trust()
   main = functools.partial(
     call, action=action, mistakes=mistakes, compilation_cache=compilation_cache
   )
@@ -73,8 +74,7 @@ def call(
 
 
 def define_traceback() -> None:
-  """Defines the flags --traceback, see `mistakes_in_one_line`, and --trust."""
-  define_trust()
+  """Defines the flag --traceback, see `mistakes_in_one_line`."""
   flags.DEFINE_bool(
     "traceback", False, "Show the traceback of an error about the input."
   )
@@ -88,7 +88,7 @@ def define_data_dir() -> None:
 
 
 def define_trust() -> None:
-  """Defines the flag --trust of a command that can run the code in a workdir."""
+  """Defines the flag --trust of a command that reads a trained run."""
   flags.DEFINE_bool(
     "trust",
     False,

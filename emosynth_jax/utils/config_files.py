@@ -5,6 +5,13 @@ import re
 import runpy
 from collections.abc import Sequence
 
+# What Python and absl say of a text that is no such value -> what is expected.
+_CONVERSIONS = {
+  "invalid literal for int": "a whole number",
+  "could not convert string to float": "a number",
+  r"\('Non-boolean argument": "True or False",
+}
+
 
 def describe_error(error: Exception, argv: Sequence[str]) -> str:
   """Describes an error of parsing the flags.
@@ -27,7 +34,10 @@ def describe_error(error: Exception, argv: Sequence[str]) -> str:
 
   # ml_collections quotes a whole traceback, whose last line says what is wrong.
   last = (text.splitlines() or [repr(error)])[-1].strip()
-  return re.sub(r"^\w+Error: ", "", last)
+  last = re.sub(r"^\w+Error: ", "", last).removeprefix("flag ")
+  for python, plain in _CONVERSIONS.items():
+    last = re.sub(f": {python}.*", f": expected {plain}", last)
+  return last
 
 
 def config_argument(argv: Sequence[str]) -> str:

@@ -254,7 +254,8 @@ def _check(folder: pathlib.Path, entry: Mapping[str, Any]) -> None:
 
   raise ValueError(
     f"{unknown[0]} is Python code that this user has not trained with: read it, and "
-    "repeat the command with --trust to run it"
+    "repeat the command with --trust to run it, or call emosynth_jax.load with "
+    "trust=True"
   )
 
 

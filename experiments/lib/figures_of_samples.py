@@ -10,7 +10,6 @@ from absl import flags, logging
 from emosynth_jax import data
 from emosynth_jax.analysis.cross_dataset import parse_data
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.utils import cli as command_cli
 from emosynth_jax.utils import files, plotting
 from emosynth_jax.workdir import provenance
 
@@ -132,4 +131,3 @@ def define_flags() -> None:
     "times. Those that are not there are left out.",
   )
   flags.DEFINE_integer("rows", 2, "Images of each class.", 1)
-  command_cli.define_traceback()

@@ -1,6 +1,7 @@
 """The leaderboards of FER-2013 and FER+: finished runs, and published claims."""
 
 import pathlib
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -226,11 +227,11 @@ def format_page(
   claimed = [
     (
       claim.method,
-      claim.source,
       f"{claim.accuracy:.2f}",
-      claim.protocol,
       claim.pretrained,
+      claim.protocol,
       claim.caveats,
+      _with_links(claim.source),
     )
     for claim in claims
   ]
@@ -238,8 +239,8 @@ def format_page(
     "## FER-2013, claimed elsewhere",
     "",
     *text_table.markdown(
-      [("method", "source", "claimed", "protocol", "pretrained", "caveats"), *claimed],
-      left=(0, 1, 3, 4, 5),
+      [("method", "claimed", "pretrained", "protocol", "caveats", "source"), *claimed],
+      left=(0, 2, 3, 4, 5),
     ),
     "",
     "## Rules",
@@ -251,28 +252,36 @@ def format_page(
 
 def _measured(timed: Sequence[tuple[Entry, float | None]]) -> list[str]:
   """The table of entries and their times, one data set's."""
-  is_fer_plus = any(entry.labels for entry, _ in timed)
-  columns = ["network", "parameters", "ms", "loss", "labels", "pixels"]
-  columns += ["chosen on", "seeds", "plain", "mirrored", "deduplicated", "commits"]
+  # Accuracies first: a phone shows the first columns.
+  columns = ["network", "seeds", "plain", "mirrored", "deduplicated", "loss", "labels"]
+  columns += ["parameters", "ms", "pixels", "chosen on", "commits"]
   rows = [columns]
   rows += [
     [
       entry.network,
-      f"{entry.parameters:,}",
-      "not run" if taken is None else f"{taken:.1f}",
-      entry.loss,
-      entry.labels,
-      entry.form,
-      entry.chosen_on,
       ", ".join(map(str, entry.seeds)),
       _cell(entry.accuracies),
       _cell(entry.mirrored),
       _cell(entry.deduplicated),
+      entry.loss,
+      entry.labels,
+      f"{entry.parameters:,}",
+      "not run" if taken is None else f"{taken:.1f}",
+      entry.form,
+      entry.chosen_on,
       ", ".join(entry.commits),
     ]
     for entry, taken in timed
   ]
-  if not is_fer_plus:
-    rows = [row[:4] + row[5:] for row in rows]
-  left = (0, 3, 4, 5, 6, 7, 11) if is_fer_plus else (0, 3, 4, 5, 6, 10)
-  return text_table.markdown(rows, left=left)
+  left = ["network", "seeds", "loss", "labels", "pixels", "chosen on", "commits"]
+  if not any(entry.labels for entry, _ in timed):
+    rows = [row[:6] + row[7:] for row in rows]
+  return text_table.markdown(
+    rows, left=[i for i, name in enumerate(rows[0]) if name in left]
+  )
+
+
+def _with_links(source: str) -> str:
+  """Links the paper and the code of a claim."""
+  source = re.sub(r"arXiv:([\d.]+\d)", r"[arXiv](https://arxiv.org/abs/\1)", source)
+  return re.sub(r"(github\.com/[\w./-]+)", r"[code](https://\1)", source)

@@ -427,3 +427,11 @@ def test_an_array_by_an_impossible_name_is_named(workdir, tmp_path, names, messa
   with pytest.raises(ValueError, match=message) as caught:
     bundle.read_bundle(path)
   assert str(path) in str(caught.value)
+
+
+def test_an_own_network_is_refused_before_anything_is_loaded(tmp_path):
+  config = defaults.get_default_config()
+  config.model.name = "mine.py:Net"
+  (tmp_path / "config.json").write_text(config.to_json_best_effort())
+  with pytest.raises(ValueError, match=r"mine\.py:Net is code of this run"):
+    make_bundle.make(str(tmp_path), "a.safetensors", dtype="float32", data_dir=None)

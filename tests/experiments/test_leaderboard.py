@@ -78,10 +78,10 @@ def test_the_page_has_means_claims_and_rules(make_run):
     [1.25],
   )
   (row,) = [line for line in page.splitlines() if "1,234,567" in line]
-  assert "| 1,234,567 | 1.2 |" in row
-  assert "| validation accuracy | 0, 1, 2 |" in row
-  assert "| 66.00 ± 1.00 | 67.00 ± 1.00 | 64.00 ± 1.00 | aaaaaaa |" in row
+  assert "| 0, 1, 2 | 66.00 ± 1.00 | 67.00 ± 1.00 | 64.00 ± 1.00 |" in row
+  assert "| 1,234,567 | 1.2 | original | validation accuracy | aaaaaaa |" in row
   assert all(claim.method in page for claim in literature.FER2013)
+  assert "2021, [arXiv](https://arxiv.org/abs/2105.03588), [code](https://git" in page
   assert "PrivateTest is\n  read once" in page
 
 
