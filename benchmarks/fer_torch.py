@@ -119,12 +119,17 @@ class _Block(nn.Module):
     return F.relu(self.shortcut(x) + self.body(x))
 
 
-def _tensor(array: Any) -> nn.Parameter:
-  return nn.Parameter(torch.from_numpy(np.array(array)))
+def _array(values: Any) -> np.ndarray:
+  """A copy of an array or a tensor; NumPy itself warns of tensors."""
+  return np.array(values.numpy() if isinstance(values, torch.Tensor) else values)
+
+
+def _tensor(values: Any) -> nn.Parameter:
+  return nn.Parameter(torch.from_numpy(_array(values)))
 
 
 def _convolution(layer: Mapping[str, Any], stride: int = 1) -> nn.Conv2d:
-  kernel = np.asarray(layer["kernel"])
+  kernel = _array(layer["kernel"])
   # A 1x1 convolution is a product in the JAX network.
   kernel = kernel if kernel.ndim == 4 else kernel[None, None]
   kernel = kernel.transpose(3, 2, 0, 1)
@@ -146,13 +151,13 @@ def _convolution(layer: Mapping[str, Any], stride: int = 1) -> nn.Conv2d:
 def _norm(layer: Mapping[str, Any], statistics: Mapping[str, Any]) -> nn.BatchNorm2d:
   norm = nn.BatchNorm2d(len(layer["scale"]))  # Both have epsilon 1e-5.
   norm.weight, norm.bias = _tensor(layer["scale"]), _tensor(layer["bias"])
-  norm.running_mean = torch.from_numpy(np.array(statistics["mean"]))
-  norm.running_var = torch.from_numpy(np.array(statistics["var"]))
+  norm.running_mean = torch.from_numpy(_array(statistics["mean"]))
+  norm.running_var = torch.from_numpy(_array(statistics["var"]))
   return norm
 
 
 def _linear(layer: Mapping[str, Any]) -> nn.Linear:
-  kernel = np.asarray(layer["kernel"]).T
+  kernel = _array(layer["kernel"]).T
   linear = nn.Linear(kernel.shape[1], kernel.shape[0])
   linear.weight, linear.bias = _tensor(kernel), _tensor(layer["bias"])
   return linear
