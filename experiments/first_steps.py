@@ -140,6 +140,7 @@ def run(given: Any) -> None:
   """Runs the missing steps and writes the table."""
   folder = pathlib.Path(given.workdir)
   widths = [float(width) for width in given.widths]
+  folder.mkdir(parents=True, exist_ok=True)
   datasets, members = load(build_config(DEFAULT, 1.0, given.data_dir)), []
   pixels = pixel_form.main_form(datasets["train"].form_counts) or "unknown"
 

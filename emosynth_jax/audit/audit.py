@@ -53,6 +53,7 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
     datasets = run_data.load_data(config, run_data.splits(config))
   except ValueError as error:
     logging.info("The loader failed; searching for damaged files.")
+    workdir.mkdir(parents=True, exist_ok=True)
     files = unreadable.find_unreadable(config.data.data_dir)
     report |= {"refused": str(error), "unreadable_files": files}
     file_utils.write_report(workdir / "audit.json", report)
@@ -65,6 +66,8 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
       f"{workdir / 'audit.txt'}"
     ) from error
 
+  # Before the search, which takes minutes.
+  workdir.mkdir(parents=True, exist_ok=True)
   logging.info("data: %s", describe_splits(datasets))
   logging.info("searching for near-duplicates")
   images = np.concatenate([dataset.images for dataset in datasets.values()])

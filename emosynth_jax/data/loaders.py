@@ -144,7 +144,7 @@ def bind_loader(
   )
   if unknown or missing:
     problem = "unknown option" if unknown else "missing option"
-    named = unknown or [f"config.data.options.{key}" for key in missing]
+    named = unknown or [f"{key} (--config.data.options.{key}=...)" for key in missing]
     options_of_it = sorted(set(known) - set(seeded))
     raise ValueError(
       f"{name}: {problem} {', '.join(named)}"

@@ -10,7 +10,7 @@ needs the extra `tfds`; reading what it wrote doesn't.
 from absl import flags
 
 from emosynth_jax.data.datasets import tfds_records
-from emosynth_jax.utils import cli
+from emosynth_jax.utils import cli, errors
 
 
 def prepare(name: str, data_dir: str) -> None:
@@ -24,10 +24,7 @@ def prepare(name: str, data_dir: str) -> None:
     ValueError: the name is unknown.
     ModuleNotFoundError: TensorFlow isn't installed.
   """
-  if name not in tfds_records.NAMES:
-    raise ValueError(
-      f"data set: expected one of {', '.join(sorted(tfds_records.NAMES))}, got {name!r}"
-    )
+  errors.check_choice("data set", name, sorted(tfds_records.NAMES))
 
   try:
     import tensorflow  # noqa: F401

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from emosynth_jax.utils import errors
+
 Array = jax.Array
 
 # Values of `config.input.equalize`.
@@ -122,10 +124,7 @@ def build_preprocess(
   Raises:
     ValueError: for an unknown value, or equalization of color images.
   """
-  if equalize not in EQUALIZE:
-    raise ValueError(
-      f"config.input.equalize: expected one of {EQUALIZE}, got {equalize!r}"
-    )
+  errors.check_choice("config.input.equalize", equalize, EQUALIZE)
   if equalize != "none" and num_channels != 1:
     raise ValueError(
       f'config.input.equalize: expected "none" for images of {num_channels} channels, '

@@ -51,9 +51,9 @@ def build_predictor(given: Any) -> predictor_module.Predictor:
 
 
 def describe_progress(done: int, total: int | None, seconds: float) -> str:
-  """Formats progress as in "340/1000 images, 23.10 images/s, ETA 00:29"."""
-  known = "{n_fmt}/{total_fmt} images, {rate_noinv_fmt}, ETA {remaining}"
-  form = "{n_fmt} images, {rate_noinv_fmt}" if total is None else known
+  """Formats progress as in "340/1,000 images, 23.10 images/s, ETA 00:29"."""
+  known = "{n:,}/{total:,} images, {rate_noinv_fmt}, ETA {remaining}"
+  form = "{n:,} images, {rate_noinv_fmt}" if total is None else known
   return tqdm.tqdm.format_meter(done, total, seconds, unit=" images", bar_format=form)
 
 

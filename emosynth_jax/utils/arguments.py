@@ -1,6 +1,7 @@
 """Checks of arguments that are numbers; those of strings are in `errors`."""
 
 import math
+import operator
 from typing import Any
 
 import jax
@@ -60,7 +61,7 @@ def check_interval(name: str, interval: Any, high: float = math.inf) -> None:
 
 
 def as_integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-  """A whole number that shapes the program, of Python or NumPy, as one of Python.
+  """A whole number that shapes the program, of any library, as one of Python.
 
   Args:
     name: the argument's name.
@@ -72,12 +73,16 @@ def as_integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     TypeError: for no whole number.
     ValueError: for one out of range.
   """
-  if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+  try:
+    whole = operator.index(value)
+  except TypeError:
+    whole = None
+  if whole is None or isinstance(value, (bool, np.bool_)):
     raise TypeError(f"{name}: expected an integer, got {value!r}")
-  if value < low or (high is not None and value > high):
+  if whole < low or (high is not None and whole > high):
     wanted = f"of at least {low}" if high is None else f"in [{low}, {high}]"
     raise ValueError(f"{name}: expected an integer {wanted}, got {value}")
-  return int(value)
+  return whole
 
 
 def _is_number(value: Any) -> bool:

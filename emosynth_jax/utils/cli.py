@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from emosynth_jax.utils import errors, log_file, progress, stop_signal
+from emosynth_jax.utils import config_files, errors, log_file, progress, stop_signal
 from emosynth_jax.utils.nearest import did_you_mean
 
 # Flags defined here belong to the command that requests them, also in --help.
@@ -275,7 +275,9 @@ def describe_flag_error(error: Exception) -> str:
 
   text = " ".join(str(error).split()).removeprefix("flag ")
   missing = re.match(r"--(\w+)=None: Flag --\1 must have a value other than None", text)
-  return f"expected --{missing[1]}; --help lists the flags" if missing else text
+  if missing:
+    return f"expected --{missing[1]}; --help lists the flags"
+  return config_files.in_plain_words(text)
 
 
 _HELP = {"help", "helpshort", "helpfull", "helpxml", "?"}

@@ -35,9 +35,14 @@ def describe_error(error: Exception, argv: Sequence[str]) -> str:
   # ml_collections quotes a whole traceback, whose last line says what is wrong.
   last = (text.splitlines() or [repr(error)])[-1].strip()
   last = re.sub(r"^\w+Error: ", "", last).removeprefix("flag ")
+  return in_plain_words(last)
+
+
+def in_plain_words(text: str) -> str:
+  """An error of a value that can't be converted, without Python's own words."""
   for python, plain in _CONVERSIONS.items():
-    last = re.sub(f": {python}.*", f": expected {plain}", last)
-  return last
+    text = re.sub(f": {python}.*", f": expected {plain}", text)
+  return text
 
 
 def config_argument(argv: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ _REFUSALS = (
   "Read-only file system",
   "Permission denied",
   "Input/output error",
+  "File exists",
   "Not a directory",
   "Is a directory",
 )
@@ -177,9 +178,10 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
   path = pathlib.Path(path)
   suffix = f"-{secrets.token_hex(4)}.tmp"
   temporary = path.with_name(f".{shorten(path.name, reserve=1 + len(suffix))}{suffix}")
+  with writing(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
   try:
     with writing(path):
-      path.parent.mkdir(parents=True, exist_ok=True)
       with temporary.open("wb") as file:
         file.write(content)
         file.flush()

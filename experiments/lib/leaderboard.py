@@ -284,4 +284,4 @@ def _measured(timed: Sequence[tuple[Entry, float | None]]) -> list[str]:
 def _with_links(source: str) -> str:
   """Links the paper and the code of a claim."""
   source = re.sub(r"arXiv:([\d.]+\d)", r"[arXiv](https://arxiv.org/abs/\1)", source)
-  return re.sub(r"(github\.com/[\w./-]+)", r"[code](https://\1)", source)
+  return re.sub(r"(?:https://)?(github\.com/[\w./-]*\w)", r"[code](https://\1)", source)

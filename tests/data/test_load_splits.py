@@ -121,7 +121,8 @@ def test_unknown_names_and_options(tmp_path):
   with pytest.raises(ValueError, match=r"mnist: unknown option size\. Known: none"):
     data.load_splits("mnist", tmp_path, ("train",), size=3, **arguments)
   with pytest.raises(
-    ValueError, match=r"missing option config\.data\.options\.channels\. Known: .*image"
+    ValueError,
+    match=r"missing option channels \(--config\.data.*channels=.*Known: .*image",
   ):
     data.load_splits("image_folder", tmp_path, ("train",), image_size=4, **arguments)
 

@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
   ("total", "expected"),
   [
-    (1000, "250/1000 images, 25.00 images/s, ETA 00:30"),
+    (1000, "250/1,000 images, 25.00 images/s, ETA 00:30"),
     (None, "250 images, 25.00 images/s"),
   ],
 )
@@ -27,9 +27,9 @@ def test_the_line(total, expected):
   assert loop.describe_progress(250, total, 10.0) == expected
 
 
-def predict_folder(network, folder):
+def predict_folder(network, folder, output="x"):
   given = types.SimpleNamespace(
-    format="jsonl", every=1, max_frames=0, output="x", annotate=None, batch_size=8
+    format="jsonl", every=1, max_frames=0, output=output, annotate=None, batch_size=8
   )
   for i in range(29):
     Image.new("L", (4, 4), i).save(folder / f"{i}.png")
@@ -67,4 +67,27 @@ def test_a_bar_on_a_terminal_is_gone_in_the_end(network, monkeypatch, tmp_path):
   predict_folder(network, tmp_path)
   bar, _, rest = terminal.getvalue().rpartition("\r")
   assert "/30 [" in bar
-  assert "29 images" in rest
+  assert rest.lstrip().startswith("29 images")
+
+
+def test_no_bar_runs_into_results_on_the_same_terminal(network, monkeypatch, tmp_path):
+  terminal = Terminal()
+  monkeypatch.setattr(sys, "stderr", terminal)
+  monkeypatch.setattr(sys, "stdout", Terminal())
+  predict_folder(network, tmp_path, output=None)
+  assert "[" not in terminal.getvalue()
+  assert "29 images" in terminal.getvalue()
+
+
+def test_a_line_of_progress_every_ten_seconds(network, monkeypatch, tmp_path):
+  shown = []
+  monkeypatch.setattr(
+    loop, "describe_progress", lambda done, *_: shown.append(done) or ""
+  )
+  # Two looks at the clock for each image, a second apart.
+  clock = iter(range(10**6))
+  monkeypatch.setattr(
+    loop, "time", types.SimpleNamespace(monotonic=lambda: next(clock))
+  )
+  predict_folder(network, tmp_path)
+  assert 1 < len(shown) <= next(clock) // 10

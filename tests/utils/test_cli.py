@@ -97,6 +97,8 @@ def test_an_error_about_a_flag_says_what_to_do(monkeypatch):
   values = flags.FlagValues()
   flags.DEFINE_multi_string("workdir", None, "", flag_values=values, required=True)
   flags.DEFINE_enum("faces", "none", ["none"], "", flag_values=values)
+  flags.DEFINE_integer("grid", 1, "", flag_values=values)
+  flags.DEFINE_boolean("upright", True, "", flag_values=values)
   for flag in values._flags().values():
     values.register_key_flag_for_module("command", flag)
   monkeypatch.setattr(flags, "FLAGS", values)
@@ -111,3 +113,5 @@ def test_an_error_about_a_flag_says_what_to_do(monkeypatch):
   assert error("--fces=none") == "--fces: no such flag; did you mean --faces?"
   assert error("--zzz") == "--zzz: no such flag; --help lists the flags"
   assert error("--faces=no") == "--faces=no: value should be one of <none>"
+  assert error("--grid=a") == "--grid=a: expected a whole number"
+  assert error("--upright=maybe") == "--upright=maybe: expected True or False"

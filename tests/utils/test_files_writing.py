@@ -77,6 +77,14 @@ def test_an_error_that_names_what_is_read_stays_as_it_is(tmp_path, name):
       raise error
 
 
+@pytest.mark.parametrize("folder", ["a", "a/b"])
+def test_a_file_where_a_folder_is_expected_is_named(tmp_path, folder):
+  (tmp_path / "a").write_bytes(b"")
+  path = tmp_path / folder / "report.json"
+  with pytest.raises(files.WriteError, match=rf"^cannot write {path}: (File|Not a)"):
+    files.write_atomically(path, b"{}")
+
+
 def test_other_errors_stay_what_they_are(tmp_path):
   with pytest.raises(ValueError, match=r"^a bug$"), files.writing(tmp_path):
     raise ValueError("a bug")

@@ -61,7 +61,8 @@ def read(
       records, function of a range of them to their labels) -> labels of all`.
 
   Returns:
-    A `Dataset`, with a `share` of `LazyImages`; `sources` are `name/split[index]`.
+    A `Dataset`, with a `share` of `LazyImages`; `sources` are `name/split[index]`,
+    of the authors' files what `read_original` returns.
 
   Raises:
     FileNotFoundError: the data set isn't prepared there; the message says how to.
@@ -71,13 +72,17 @@ def read(
   data_dir = pathlib.Path(data_dir)
   images: Any
   if not _versions(name, data_dir) and (found := read_original(data_dir, split)):
-    _counts.warn_if_partial(data_dir, len(found[0]), f"{split} images", counts[split])
+    _counts.warn_if_partial(
+      f"{name}: {data_dir}", len(found[0]), f"{split} images", counts[split]
+    )
     images, labels, names = found
     return Dataset(images, labels, tuple(class_names), split, tuple(names))
   folder = _newest_version(name, data_dir)
   source = _open(folder, split)
   _check_features(source.dataset_info.features, folder, image_shape, class_names)
-  _counts.warn_if_partial(folder, len(source), f"{split} images", counts[split])
+  _counts.warn_if_partial(
+    f"{name}: {folder}", len(source), f"{split} images", counts[split]
+  )
   sources = tuple(f"{name}/{split}[{i}]" for i in range(len(source)))
 
   def read_rows(rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,6 @@
 """Stride-1 convolutions, SAME and transposed, each in its fastest form on a CPU."""
 
 import functools
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -82,7 +81,7 @@ def _value_form(inputs_shape, kernel_shape) -> _Form | None:
   transform does not depend on their number) and for 5x5 (330 against 290).
   """
   size, _, channels, features = kernel_shape
-  enough = _pays(inputs_shape, min(channels, features)) and min(inputs_shape[1:3]) >= 2
+  enough = _pays(inputs_shape, min(channels, features), size)
   return _Form(2, 4096) if size == 3 and enough else None
 
 
@@ -94,21 +93,23 @@ def _kernel_gradient_form(inputs_shape, features, size) -> _Form | None:
   against 200.
   """
   _, height, width, channels = inputs_shape
-  if size not in (3, 5) or not _pays(inputs_shape, min(channels, features)):
+  if size not in (3, 5) or not _pays(inputs_shape, min(channels, features), size):
     return None
   fits = size == 3 and min(height, width) >= 8 and height % 4 == width % 4 == 0
   return _Form(4 if fits else 2, 2048)
 
 
-def _pays(inputs_shape, channels) -> bool:
-  """Whether there are enough channels and pixels for a Winograd form.
+def _pays(inputs_shape, channels, size) -> bool:
+  """Returns whether channels and pixels suffice for a Winograd form.
 
-  With 32 to 47 channels it pays on many pixels only, since it compiles longer: a step
-  of FerVGG at a quarter of its width takes 0.92 to 0.96 of the time with it, of
-  FerResNet at half and at a quarter 0.96 to 0.98 (batch 128, two devices of an EPYC).
+  With 32 to 47 channels, 3x3 and sides up to 24 only, where it was measured, and on
+  many pixels, since it takes longer to compile (docs/notes/forms_tried.md).
   """
-  pixels = math.prod(inputs_shape[:3])
-  return pixels >= (1024 if channels >= 48 else 16384) and channels >= 32
+  n, height, width, _ = inputs_shape
+  if channels >= 48:
+    return n * height * width >= 1024 and min(height, width) >= 2
+  small = max(height, width) <= 24 and n * height * width >= 16384
+  return channels >= 32 and size == 3 and small
 
 
 @jax.custom_vjp

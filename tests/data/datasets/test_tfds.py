@@ -253,7 +253,7 @@ def test_preparing_asks_tfds_for_array_record(tmp_path, monkeypatch):
 
 
 def test_preparing_an_unknown_data_set(tmp_path):
-  with pytest.raises(ValueError, match=r"expected one of .*, svhn, got 'cifar100'"):
+  with pytest.raises(ValueError, match=r"expected one of .*, svhn; got 'cifar100'"):
     prepare.prepare("cifar100", str(tmp_path))
 
 
