@@ -114,9 +114,10 @@ def test_accuracy_in_training_is_counted_without_the_margin():
 _BY_FLAGS = """
 import sys
 from emosynth_jax import main
+from emosynth_jax.config import command_line
 from emosynth_jax.training import build
 
-main.parse_config_flags(sys.argv)
+command_line.parse_config_flags(sys.argv)
 try:
   built = build.build_experiment(
     main._CONFIG.value, image_shape=(32, 32, 1), num_classes=7
