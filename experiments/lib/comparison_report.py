@@ -107,6 +107,7 @@ def plot_curves(
     style = ("-", "--", ":", "-.")[i // 8 % 4]
     axis.plot(epochs, 100 * mean, style, label=row.label, linewidth=1.6)
   axis.set_xlabel("epoch")
+  axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
   axis.set_ylabel(f"{split} accuracy (%)")
   axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
   figure.suptitle(title, fontsize=11)
