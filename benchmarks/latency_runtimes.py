@@ -86,10 +86,10 @@ def _torch(network, threads, images, *, channels_last):
   import cv2
   import torch
 
-  from benchmarks import torch_cases, torch_programs
+  from benchmarks import cases, torch_cases, torch_programs
 
   name = network.config.model.name
-  if name not in torch_cases.NETWORKS:
+  if name not in cases.NETWORKS:
     raise ValueError(f"{name} has no PyTorch version")
   torch.set_num_threads(threads)
   described = torch_cases.describe_network(

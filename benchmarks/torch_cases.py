@@ -17,7 +17,6 @@ from benchmarks.cases import Case
 from benchmarks.emosynthnet_torch import from_flax
 
 FORMS = torch_programs.FORMS
-NETWORKS = cases.NETWORKS
 
 # Of the logits, relative to the largest: due to the order of summation in float32.
 _TOLERANCE = 1e-4
@@ -45,7 +44,7 @@ def describe_network(
   """A JAX network's arguments and weights, as `torch_programs.Program` has them.
 
   Args:
-    model: the settings of a network, one of `NETWORKS`, as `config.model`.
+    model: the settings of a network, one of `cases.NETWORKS`, as `config.model`.
     variables: its "params" and "batch_stats".
     image_shape: `(height, width, channels)`.
     num_classes: K.

@@ -180,15 +180,14 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
   temporary = path.with_name(f".{shorten(path.name, reserve=1 + len(suffix))}{suffix}")
   with writing(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-  try:
-    with writing(path):
+    try:
       with temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
       os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
+    finally:
+      temporary.unlink(missing_ok=True)
 
   folder = os.open(path.parent, os.O_RDONLY)
   try:

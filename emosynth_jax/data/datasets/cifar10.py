@@ -1,7 +1,6 @@
 """CIFAR-10: 60,000 color photographs of 32x32 in ten classes (Krizhevsky, 2009)."""
 
 import pathlib
-from typing import Any
 
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.datasets import _original_files, tfds_records
@@ -19,13 +18,6 @@ CLASS_NAMES = (
   "truck",
 )
 COUNTS = {"train": 50000, "test": 10000}
-
-_EXPECTED: dict[str, Any] = {
-  "image_shape": (32, 32, 3),
-  "class_names": CLASS_NAMES,
-  "counts": COUNTS,
-  "read_original": _original_files.read_cifar10,
-}
 
 
 def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
@@ -56,4 +48,13 @@ def open_split(
     data_dir, split: as `load` takes them.
     share: see `tfds_records.read`.
   """
-  return tfds_records.read("cifar10", data_dir, split, share=share, **_EXPECTED)
+  return tfds_records.read(
+    "cifar10",
+    data_dir,
+    split,
+    image_shape=(32, 32, 3),
+    class_names=CLASS_NAMES,
+    counts=COUNTS,
+    read_original=_original_files.read_cifar10,
+    share=share,
+  )

@@ -81,8 +81,9 @@ def _value_form(inputs_shape, kernel_shape) -> _Form | None:
   transform does not depend on their number) and for 5x5 (330 against 290).
   """
   size, _, channels, features = kernel_shape
-  enough = _pays(inputs_shape, min(channels, features), size)
-  return _Form(2, 4096) if size == 3 and enough else None
+  if size != 3 or min(inputs_shape[1:3]) < 2:
+    return None
+  return _Form(2, 4096) if _pays(inputs_shape, min(channels, features), 3) else None
 
 
 def _kernel_gradient_form(inputs_shape, features, size) -> _Form | None:
@@ -107,7 +108,7 @@ def _pays(inputs_shape, channels, size) -> bool:
   """
   n, height, width, _ = inputs_shape
   if channels >= 48:
-    return n * height * width >= 1024 and min(height, width) >= 2
+    return n * height * width >= 1024
   small = max(height, width) <= 24 and n * height * width >= 16384
   return channels >= 32 and size == 3 and small
 
