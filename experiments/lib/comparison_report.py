@@ -4,6 +4,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.ticker import MaxNLocator
+
 from emosynth_jax.metrics import plots, statistics
 from emosynth_jax.utils import plotting, text_table
 from emosynth_jax.workdir import metric_writer, provenance
@@ -107,7 +109,7 @@ def plot_curves(
     style = ("-", "--", ":", "-.")[i // 8 % 4]
     axis.plot(epochs, 100 * mean, style, label=row.label, linewidth=1.6)
   axis.set_xlabel("epoch")
-  axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+  axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
   axis.set_ylabel(f"{split} accuracy (%)")
   axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
   figure.suptitle(title, fontsize=11)
