@@ -143,7 +143,9 @@ def test_an_epochs_line_is_as_shown(page, caplog):
 )
 def test_python_snippets_run(page, monkeypatch):
   monkeypatch.chdir(_ROOT)
-  monkeypatch.setattr(predictor, "Predictor", lambda faces="none": _included())
+  # Built first: it is a Predictor itself.
+  included = _included()
+  monkeypatch.setattr(predictor, "Predictor", lambda faces="none": included)
   names = {}
   for code in _fences(page, "python"):
     if "fastapi" not in code:  # The service needs an extra.
