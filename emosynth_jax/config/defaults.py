@@ -67,6 +67,12 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
       f"{config.input.std} beside {config.input.mean}"
     )
 
+  if config.input.standardize and config.input.mean:
+    raise ValueError(
+      "config.input.standardize: expected False beside config.input.mean, which is "
+      f"{config.input.mean}: images are normalized by their own mean or by this one"
+    )
+
   if config.init_from and config.pretrained.file:
     raise ValueError(
       "config.pretrained.file: cannot be combined with config.init_from, which is "

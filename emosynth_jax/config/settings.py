@@ -341,6 +341,12 @@ SETTINGS: dict[str, Setting] = {
     "Standard deviation of each channel in scaled pixels, by which the network's input "
     "is divided after input.mean.",
   ),
+  "input.standardize": Setting(
+    False,
+    FLAG,
+    "Whether each image is shifted and scaled to mean 0 and variance 1 after "
+    "augmentation, so that its light and contrast do not matter.",
+  ),
   "input.equalize": Setting(
     "none",
     one_of(("none", "always", "random")),

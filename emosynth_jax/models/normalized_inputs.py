@@ -1,10 +1,14 @@
-"""Input normalization in front of any network, as pretrained weights expect."""
+"""Input normalization in front of any network: fixed, or of each image by its own."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 Array = jax.Array
+
+# Added to an image's variance: about that of noise of one gray level, in pixels / 255,
+# which would otherwise fill an image of one color.
+_NOISE = 1e-5
 
 
 class NormalizedInputs(nn.Module):
@@ -51,3 +55,39 @@ class NormalizedInputs(nn.Module):
       jnp.asarray(x, images.dtype)[None, None, None] for x in (self.mean, self.std)
     )
     return self.network((images - mean) / std, train=train)
+
+
+class StandardizedInputs(nn.Module):
+  """`network` of images of mean 0 and variance 1, with the network's variables.
+
+  Light and contrast of an image, as far as they multiply its pixels and add to them,
+  then do not change the answer.
+
+  Attributes:
+    network: any network of `build_model`.
+  """
+
+  network: nn.Module
+
+  def setup(self):
+    """Keeps the parameters' paths the same as without this module."""
+    nn.share_scope(self, self.network)
+
+  def __call__(self, images: Array, *, train: bool) -> tuple[Array, dict[str, Array]]:
+    """Applies the network to the standardized images.
+
+    Args:
+      images: `(N, m, m, C)`, floating; each is standardized over its pixels and
+        channels.
+      train: as for the network.
+
+    Returns:
+      The logits and the dictionary of the network.
+    """
+    centered = images - images.mean((1, 2, 3), keepdims=True)
+    variance = (centered * centered).mean((1, 2, 3), keepdims=True)
+    return self.network(centered / jnp.sqrt(variance + _NOISE), train=train)
+
+
+# Modules around a network, which is their attribute `network`.
+WRAPPERS = (NormalizedInputs, StandardizedInputs)

@@ -16,7 +16,7 @@ from emosynth_jax.config.types import as_typed
 from emosynth_jax.data import label_noise
 from emosynth_jax.data.augmentation import augment
 from emosynth_jax.models import network_inputs
-from emosynth_jax.models.normalized_inputs import NormalizedInputs
+from emosynth_jax.models.normalized_inputs import NormalizedInputs, StandardizedInputs
 from emosynth_jax.training import optimizers
 from emosynth_jax.training.own_parts import check_network, resolve_loss, resolve_model
 from emosynth_jax.training.state import TrainState, create_train_state
@@ -72,7 +72,9 @@ def build_experiment(
   model = models.build_model(network, num_classes=num_outputs, **model_arguments)
   if own_code.is_own(model_name):
     check_network(model, model_name, image_shape, num_outputs)
-  if config.input.mean:
+  if config.input.standardize:
+    model = StandardizedInputs(model)
+  elif config.input.mean:
     model = NormalizedInputs(model, tuple(config.input.mean), tuple(config.input.std))
 
   optimizer = optimizers.build_optimizer(**config.optimizer)

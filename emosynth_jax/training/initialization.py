@@ -17,8 +17,7 @@ from absl import logging
 
 from emosynth_jax.data import class_names as spellings
 from emosynth_jax.data import fingerprints
-from emosynth_jax.models import from_torch
-from emosynth_jax.models.normalized_inputs import NormalizedInputs
+from emosynth_jax.models import from_torch, normalized_inputs
 from emosynth_jax.training import build
 from emosynth_jax.training.finite import check_finite
 from emosynth_jax.training.programs import Programs
@@ -139,7 +138,7 @@ def start_from_file(
   Raises:
     FileNotFoundError, ImportError, ValueError: as `from_torch.load_pretrained`.
   """
-  network = model.network if isinstance(model, NormalizedInputs) else model
+  network = model.network if isinstance(model, normalized_inputs.WRAPPERS) else model
   converted = from_torch.load_pretrained(
     pathlib.Path(path), network, state.variables, keep=keep
   )
@@ -153,7 +152,7 @@ def start_from_file(
     ", ".join(converted.unused) or "nothing",
   )
 
-  if not isinstance(model, NormalizedInputs):
+  if not isinstance(model, normalized_inputs.NormalizedInputs):
     logging.warning(
       "config.input.mean is not set: published weights expect normalized images; see "
       "docs/reference/models.md."

@@ -177,7 +177,7 @@ def flax_apply_fn(
 
 def _with_every_map(model: nn.Module) -> nn.Module:
   """The same function, with the upsampled maps between its layers."""
-  if isinstance(model, normalized_inputs.NormalizedInputs):
+  if isinstance(model, normalized_inputs.WRAPPERS):
     return model.clone(network=_with_every_map(model.network))
   if getattr(model, "merge_upsampling", False):
     return model.clone(merge_upsampling=False)
