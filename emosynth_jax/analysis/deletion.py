@@ -157,27 +157,17 @@ def _maps_of_layers(
   report: Callable[[int], None],
 ) -> dict[str, np.ndarray]:
   """Grad-CAM of the predicted class at the images' size, `(N, H, W)` by layer."""
-
-  _, experiment, state, dataset = network
-  apply_fn = gradcam_network.apply_fn_of(experiment, modules=True)
   # An unknown layer is an error before any map is computed.
   chosen = [gradcam_network.choose_layer(network, name) for name in layers]
-  found = {}
+  state, found = network.state, {}
   for number, (name, (height, width, _), margin) in enumerate(chosen, 1):
-
-    def one_batch(inputs, name=name, margin=margin):
-      maps = grad_cam.grad_cam(
-        apply_fn, state.evaluation_variables, inputs, layer=name
-      ).maps
-      return grad_cam.upsample(maps, dataset.images.shape[1:3], margin=margin)
-
-    program = jax.jit(
-      lambda x, one_batch=one_batch: batched_map.over_batches(
-        one_batch, (x,), batch_size=batch_size
-      )
+    program = gradcam_network.compile_grad_cam(
+      network, name, margin, batch_size=batch_size
     )
     label = f"{name} {height - 2 * margin} x {width - 2 * margin}"
-    found[label] = np.asarray(program(jnp.asarray(images)))
+    found[label] = np.asarray(
+      program(state.evaluation_variables, state.input_scale, images)
+    )
     report(number)
 
   return found
@@ -192,11 +182,10 @@ def measure(given: Any) -> None:
     raise ValueError(f"--split: expected at least 2 images, got {len(dataset)}")
 
   rows = draw_rows(len(dataset), given.images)
+  pixels = dataset.images[rows]
   images = np.asarray(
     network_inputs(
-      jnp.asarray(dataset.images[rows]),
-      state.input_scale,
-      preprocess=experiment.preprocess,
+      jnp.asarray(pixels), state.input_scale, preprocess=experiment.preprocess
     )
   )
   batch_size = min(given.batch_size, len(rows))
@@ -233,7 +222,7 @@ def measure(given: Any) -> None:
     )
 
   maps = _maps_of_layers(
-    network, layers, images, batch_size, lambda done: tell(done, "Grad-CAM of a layer")
+    network, layers, pixels, batch_size, lambda done: tell(done, "Grad-CAM of a layer")
   ) | {
     f"random {_RANDOM_SIDE} x {_RANDOM_SIDE}": np.asarray(
       grad_cam.upsample(jnp.asarray(few), (height, width))
