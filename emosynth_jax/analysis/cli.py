@@ -1,7 +1,6 @@
 """Shared command-line code of the analyses: flags, errors, files of a workdir."""
 
 import functools
-import os
 import pathlib
 import time
 import zlib
@@ -13,7 +12,7 @@ from absl import flags, logging
 
 from emosynth_jax.analysis import directions, result_cache, trained_run
 from emosynth_jax.parallel import cpu_devices
-from emosynth_jax.utils import cli, progress
+from emosynth_jax.utils import cli, errors, progress
 from emosynth_jax.workdir import provenance
 
 # The flags are registered for the main module, so that its --help lists them.
@@ -200,7 +199,7 @@ def load_runs(workdirs: Sequence[str], given: Any, *, count: int) -> list[Any]:
       `directions.load_directions`; ValueError for other images than the first's, or a
       folder that is given twice.
   """
-  refuse_twice(workdirs, "compare")
+  errors.refuse_twice(workdirs, "compare")
   runs = [
     trained_run.load_run(
       workdir,
@@ -270,21 +269,6 @@ def read_or_compute(
   }
   result_cache.write(stem, record, arrays, *raw)
   return record, arrays
-
-
-def refuse_twice(workdirs: Sequence[str | os.PathLike], flag: str) -> None:
-  """Checks that no run is compared with itself.
-
-  Args:
-    workdirs: the runs' folders.
-    flag: the flag that names them, for the message.
-
-  Raises:
-    ValueError: if one is given twice, also under different spellings of its path.
-  """
-  folders = [pathlib.Path(workdir).resolve() for workdir in workdirs]
-  if twice := [folder for folder in folders if folders.count(folder) > 1]:
-    raise ValueError(f"--{flag}: {twice[0]} is given twice")
 
 
 def check_same_images(settings: Sequence[Mapping[str, Any]], flag: str) -> None:

@@ -22,7 +22,6 @@ import ml_collections
 import numpy as np
 from absl import flags, logging
 
-from emosynth_jax.analysis import cli
 from emosynth_jax.config import defaults
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.data import (
@@ -38,7 +37,7 @@ from emosynth_jax.training import build
 from emosynth_jax.training.eval_step import build_evaluation
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import cli as command_cli
-from emosynth_jax.utils import files, text_table
+from emosynth_jax.utils import errors, files, text_table
 from emosynth_jax.workdir import own_parts, provenance
 from emosynth_jax.workdir import record as run_record
 
@@ -335,7 +334,7 @@ def measure(given: Any) -> None:
   Raises:
     FileNotFoundError, ValueError, CheckpointError: as `evaluate_all`.
   """
-  cli.refuse_twice(given.workdirs, "workdirs")
+  errors.refuse_twice(given.workdirs, "workdirs")
   others = [parse_data(text) for text in given.on]
   result = evaluate_all(given.workdirs, others, given.split)
   made = provenance.provenance()

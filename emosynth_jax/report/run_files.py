@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from emosynth_jax.config import defaults, renamed
-from emosynth_jax.utils import files
+from emosynth_jax.utils import errors, files
 from emosynth_jax.utils.json_files import check_fields, read_json
 from emosynth_jax.workdir import metric_writer, report_fields
 
@@ -176,10 +176,7 @@ def expand_workdirs(workdirs: Sequence[str | os.PathLike]) -> list[pathlib.Path]
         )
       found.append(there[0])
 
-  resolved = [path.resolve() for path in found]
-  if twice := [p for i, p in enumerate(resolved) if p in resolved[:i]]:
-    raise ValueError(f"--workdir: {twice[0]} is given twice")
-
+  errors.refuse_twice(found, "workdir")
   return found
 
 

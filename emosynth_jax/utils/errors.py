@@ -1,7 +1,8 @@
 """Errors that commands report in one line."""
 
 import os
-from collections.abc import Iterable
+import pathlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -35,3 +36,18 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
   """
   if value not in choices:
     raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {value!r}")
+
+
+def refuse_twice(workdirs: Sequence[str | os.PathLike], flag: str) -> None:
+  """Checks that no run is compared with itself.
+
+  Args:
+    workdirs: the runs' folders.
+    flag: the flag that names them, for the message.
+
+  Raises:
+    ValueError: if one is given twice, also under different spellings of its path.
+  """
+  folders = [pathlib.Path(workdir).resolve() for workdir in workdirs]
+  if twice := [folder for folder in folders if folders.count(folder) > 1]:
+    raise ValueError(f"--{flag}: {twice[0]} is given twice")

@@ -12,7 +12,7 @@ from absl import flags
 
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.report import run_files
-from emosynth_jax.utils import cli, files
+from emosynth_jax.utils import cli, errors, files
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import metric_writer, provenance
 from emosynth_jax.workdir import record as run_record
@@ -67,8 +67,7 @@ def tell_apart(
     ValueError: if two groups begin with the same folder.
   """
   folders = [own[0].workdir.resolve() for own in groups]
-  if twice := [folder for folder in folders if folders.count(folder) > 1]:
-    raise ValueError(f"--workdir: {twice[0]} is given twice")
+  errors.refuse_twice(folders, "workdir")
   common = os.path.commonpath(folders) if folders else ""
   endings = (
     [folder.name for folder in folders],

@@ -16,7 +16,7 @@ from emosynth_jax.analysis.gradcam import network as gradcam_network
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.data.dataset import draw_rows
 from emosynth_jax.training.restore import load_network
-from emosynth_jax.utils import files, npz, progress
+from emosynth_jax.utils import errors, files, npz, progress
 from emosynth_jax.workdir import provenance
 
 Found = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -69,7 +69,7 @@ def embed_runs(
       ValueError for runs that cannot be compared and numbers out of range, all before
       anything is computed.
   """
-  cli.refuse_twice(workdirs, "workdir")
+  errors.refuse_twice(workdirs, "workdir")
   subjects: list[_Subject] = []
   for workdir in workdirs:
     one = _read(workdir, split, images, points, perplexity, seed, data_dir)
