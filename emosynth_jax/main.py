@@ -29,19 +29,12 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from emosynth_jax import __version__
-from emosynth_jax.config import command_line, recipes, renamed
+from emosynth_jax.config import command_line, recipes
 from emosynth_jax.utils import cli, log_file, stop_signal
 
 _START = time.monotonic()
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config",
-  None,
-  "Config file, with variants after a colon.",
-  # get_config leaves sections unlocked that take any argument, such as a loss.
-  lock_config=False,
-  accept_new_attributes=True,
-)
+_CONFIG = command_line.define_config("Config file, with variants after a colon.")
 _WORKDIR = flags.DEFINE_string(
   "workdir",
   None,
@@ -303,8 +296,6 @@ def _log_next(folder: pathlib.Path) -> None:
 
 def run() -> None:
   """Entry point of the command line."""
-  # ml_collections reads the overrides of --config from sys.argv.
-  sys.argv = renamed.update_arguments(sys.argv)
   try:
     cli.run_app(
       _main_of_a_job, stops_at_once=False, flags_parser=command_line.parse_config_flags

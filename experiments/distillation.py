@@ -17,16 +17,14 @@ to resume.
 """
 
 import pathlib
-import sys
 from typing import Any
 
 import ml_collections
 import numpy as np
 from absl import flags, logging
-from ml_collections import config_flags
 
 from emosynth_jax import evaluate, train_loop
-from emosynth_jax.config import command_line, defaults, renamed
+from emosynth_jax.config import command_line, defaults
 from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
 from emosynth_jax.training import seeds as training_seeds
@@ -37,12 +35,8 @@ from experiments.lib import distillation
 
 def define_flags() -> None:
   """The flags of this command."""
-  config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "Config file or recipe of the student, with variants after a colon.",
-    lock_config=False,
-    accept_new_attributes=True,
+  command_line.define_config(
+    "Config file or recipe of the student, with variants after a colon."
   )
   command_line.define_data_dir()
   flags.DEFINE_string("workdir", "runs/distilled", "Output folder.")
@@ -128,8 +122,6 @@ def _train(config: ml_collections.ConfigDict, folder: pathlib.Path, name: str) -
 
 
 if __name__ == "__main__":
-  # ml_collections reads the overrides of --config from sys.argv.
-  sys.argv = renamed.update_arguments(sys.argv)
   cli.run(
     define_flags,
     run,

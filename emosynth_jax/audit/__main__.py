@@ -10,24 +10,19 @@ holds the thresholds, and data other than faces may need others. No data set is 
 """
 
 import pathlib
-import sys
 from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from emosynth_jax.config import command_line, renamed
+from emosynth_jax.config import command_line
 from emosynth_jax.utils import cli
 
 
 def define_flags() -> None:
   """The flags of this command."""
-  config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "Config file, with variants after a colon; its data set is audited.",
-    lock_config=False,
-    accept_new_attributes=True,
+  command_line.define_config(
+    "Config file, with variants after a colon; its data set is audited."
   )
   command_line.define_data_dir()
   flags.DEFINE_string(
@@ -58,6 +53,4 @@ def audit_data(given: Any) -> None:
 
 
 if __name__ == "__main__":
-  # ml_collections reads the overrides of --config from sys.argv.
-  sys.argv = renamed.update_arguments(sys.argv)
   cli.run(define_flags, audit_data, flags_parser=command_line.parse_config_flags)

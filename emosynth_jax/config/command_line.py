@@ -2,18 +2,36 @@
 
 import pathlib
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
+from ml_collections import config_flags
 
-from emosynth_jax.config import defaults, of_workdir, recipes, stored
+from emosynth_jax.config import defaults, of_workdir, recipes, renamed, stored
 from emosynth_jax.utils import config_files
 from emosynth_jax.utils.cli import describe_flag_error, fail
 from emosynth_jax.utils.nearest import did_you_mean
 
 # Flags defined here belong to the command that requests them, also in --help.
 flags.disclaim_key_flags()
+
+
+def define_config(text: str) -> flags.FlagHolder:
+  """Defines --config of a command whose flags `parse_config_flags` parses.
+
+  Args:
+    text: its help.
+  """
+  return config_flags.DEFINE_config_file(
+    "config",
+    None,
+    text,
+    # get_config leaves sections unlocked that take any argument, such as a loss.
+    lock_config=False,
+    accept_new_attributes=True,
+  )
 
 
 def define_data_dir() -> flags.FlagHolder:
@@ -34,6 +52,8 @@ def parse_config_flags(argv: list[str]) -> list[str]:
 
   An error is one line.
   """
+  # ml_collections reads the overrides of --config from sys.argv.
+  sys.argv, argv = map(renamed.update_arguments, (sys.argv, argv))
   _check_settings(argv)
   is_help = any(argument.lstrip("-").startswith("help") for argument in argv[1:])
   try:
