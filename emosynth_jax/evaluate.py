@@ -26,7 +26,6 @@ from emosynth_jax.training.eval_step import (
   compute_logits,
 )
 from emosynth_jax.training.restore import BestCheckpoint, count_epochs, load_best
-from emosynth_jax.training.state import TrainState
 from emosynth_jax.utils import cli, files
 from emosynth_jax.workdir import metric_writer, own_parts, provenance, tracking
 from emosynth_jax.workdir import record as run_record
@@ -99,9 +98,10 @@ def evaluate_run(
         **evaluate_views(dataset)(state),
       }
 
+  batches: Any = {"batch_size": config.eval_batch_size, "placement": placement}
   for name, dataset in datasets.items():
     if dataset.votes is not None:
-      logits = _compute_logits(experiment, state, dataset, config, placement)
+      logits = compute_logits(experiment, state, dataset, **batches)
       summaries[name]["votes"] = summarize_votes(logits, dataset.votes)
 
   if config.evaluate_deduplicated:
@@ -114,9 +114,7 @@ def evaluate_run(
     for name, summary in rest.items():
       summaries[name]["deduplicated"] = summary
 
-  invariance = check_invariance(
-    experiment, state, first, batch_size=config.eval_batch_size, placement=placement
-  )
+  invariance = check_invariance(experiment, state, first, **batches)
   records = metric_writer.read_epochs(workdir / "metrics.jsonl")
   report = {
     **_describe_run(config, workdir, best, records),
@@ -137,20 +135,6 @@ def evaluate_run(
   return report
 
 
-def _compute_logits(
-  experiment: Any,
-  state: TrainState,
-  dataset: Dataset,
-  config: ml_collections.ConfigDict,
-  placement: Placement,
-) -> Any:
-  return compute_logits(
-    *(experiment, state, dataset),
-    batch_size=config.eval_batch_size,
-    placement=placement,
-  )
-
-
 def _describe_run(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
@@ -158,6 +142,7 @@ def _describe_run(
   records: list[dict[str, Any]],
 ) -> dict[str, Any]:
   """The part of the report that says what was trained, and by what."""
+  training = run_record.read_fingerprint(workdir).get("train", {})
   return {
     "data_set": config.data.name,
     "chosen_on": f"validation {config.selection_metric}",
@@ -168,20 +153,12 @@ def _describe_run(
     "config": config.to_dict(),
     # Recorded if a run was evaluated on another machine or with other code.
     "trained_by": run_record.read_provenance(workdir),
-    "label_noise": _describe_label_noise(config, workdir),
+    "label_noise": label_noise.describe(
+      **config.data.label_noise,
+      changed=training.get("labels_changed"),
+      total=training.get("num_examples", 0),
+    ),
   }
-
-
-def _describe_label_noise(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path
-) -> str:
-  """The noise of the run's training labels, with the number of changed ones."""
-  training = run_record.read_fingerprint(workdir).get("train", {})
-  return label_noise.describe(
-    **config.data.label_noise,
-    changed=training.get("labels_changed"),
-    total=training.get("num_examples", 0),
-  )
 
 
 def _load_training(

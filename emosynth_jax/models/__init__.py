@@ -73,9 +73,7 @@ def build_model(
   Raises:
     ValueError: if the name or an argument is unknown; the message lists those known.
   """
-  if not callable(name) and name not in MODELS:
-    raise ValueError(f"unknown model {name!r}{or_known(str(name), sorted(MODELS))}")
-  network = name if callable(name) else MODELS[name]
+  network = _find(name)
   title = network.__name__ if callable(name) else name
 
   accepted = set(inspect.signature(network).parameters)
@@ -113,11 +111,17 @@ def defaults_of(name: str | Callable[..., nn.Module]) -> dict[str, Any]:
   Raises:
     ValueError: if the name is unknown; the message lists those known.
   """
-  if not callable(name) and name not in MODELS:
-    raise ValueError(f"unknown model {name!r}{or_known(str(name), sorted(MODELS))}")
-  network = name if callable(name) else MODELS[name]
   return {
     parameter.name: parameter.default
-    for parameter in inspect.signature(network).parameters.values()
+    for parameter in inspect.signature(_find(name)).parameters.values()
     if parameter.name not in {"num_classes", *_OF_FLAX}
   }
+
+
+def _find(name: str | Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+  """The network of a name, or the one that is given itself."""
+  if callable(name):
+    return name
+  if name not in MODELS:
+    raise ValueError(f"unknown model {name!r}{or_known(str(name), sorted(MODELS))}")
+  return MODELS[name]

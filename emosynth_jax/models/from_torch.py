@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import flax.traverse_util
 import numpy as np
+import safetensors
+import safetensors.numpy
 
 from emosynth_jax.models._torch_names import torch_names
 from emosynth_jax.models.vgg import HEAD_SIDE, VGG19
@@ -151,7 +153,7 @@ def load_pretrained(
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ImportError: if the package that reads such a file is missing.
+    ImportError: if torch is missing, for a file of torch.
     ValueError: if the file has another format or its weights do not fit.
   """
   path = pathlib.Path(path)
@@ -206,13 +208,6 @@ def _in_our_layout(model, layer, array, shape):
 
 
 def _read_safetensors(path):
-  try:
-    import safetensors
-    import safetensors.numpy
-  except ImportError as error:
-    raise ImportError(
-      f"{path}: requires the package safetensors (pip install safetensors)"
-    ) from error
   try:
     return safetensors.numpy.load_file(path)
   except (safetensors.SafetensorError, OSError, KeyError, TypeError) as error:

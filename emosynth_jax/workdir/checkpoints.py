@@ -344,12 +344,9 @@ class Checkpoints:
       if self._held_best is not None and jax.process_count() == 1:
         self.save("best", self._held_best)
     finally:
-      self._close()
-
-  def _close(self) -> None:
-    for manager in self._managers.values():
-      with files.writing(self._root):
-        manager.close()
+      for manager in self._managers.values():
+        with files.writing(self._root):
+          manager.close()
 
 
 def _read_json(manager, step: int) -> dict[str, str]:

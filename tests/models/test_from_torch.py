@@ -220,8 +220,7 @@ def test_files_that_cannot_be_read_say_why(tmp_path, monkeypatch):
   np.savez(tmp_path / "other.npz", **_state(DENSENET))
   with pytest.raises(ValueError, match=r"other.npz: weights: layer conv1_1 of VGG19"):
     load_pretrained(tmp_path / "other.npz", model, variables)
-  for package, name in (("torch", "a.pth"), ("safetensors", "a.safetensors")):
-    (tmp_path / name).touch()
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=rf"{name}: requires .*{package}"):
-      load_pretrained(tmp_path / name, model, variables)
+  (tmp_path / "a.pth").touch()
+  monkeypatch.setitem(sys.modules, "torch", None)
+  with pytest.raises(ImportError, match=r"a\.pth: requires .*torch"):
+    load_pretrained(tmp_path / "a.pth", model, variables)
