@@ -16,10 +16,10 @@ def hold_cores(threads: int) -> None:
   """Binds this process to a number of cores, before a runtime counts them.
 
   Args:
-    threads: cores, from 1.
+    threads: cores, at most `cpu_devices.cpu_cores`.
 
   Raises:
-    ValueError: if there are fewer, or the system does not support it.
+    ValueError: if the system does not support it.
   """
   if not hasattr(os, "sched_setaffinity"):
     if threads == os.cpu_count():
@@ -29,8 +29,6 @@ def hold_cores(threads: int) -> None:
       f"support CPU affinity; got {threads}"
     )
   cores = sorted(os.sched_getaffinity(0))
-  if threads > len(cores):
-    raise ValueError(f"--threads: expected 1 to {len(cores)} cores, got {threads}")
   os.sched_setaffinity(0, cores[:threads])
 
 

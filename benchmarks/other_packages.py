@@ -162,35 +162,7 @@ WITH_FACES = {"emosynth_jax": "emosynth_jax[predict]"}
 
 
 def print_results(given: Any) -> None:
-  """Prints the results of one package."""
-  measure(
-    given.package,
-    given.data_dir,
-    num_images=given.images,
-    equalize=given.equalize,
-    answers_file=given.answers,
-    baseline_file=given.baseline,
-  )
-
-
-def measure(
-  package: str,
-  data_dir: str,
-  *,
-  num_images: int = 0,
-  equalize: bool = False,
-  answers_file: str | None = None,
-  baseline_file: str | None = None,
-) -> None:
-  """Prints the results of one package.
-
-  Args:
-    package: of `PACKAGES`.
-    data_dir: location of FER-2013; the file itself if both forms are present.
-    num_images: maximum number of images of PrivateTest; 0 for all.
-    equalize: whether to apply `cv2.equalizeHist` to each image first.
-    answers_file: a CSV file for the package's prediction for each image.
-    baseline_file: such a file of another package, on the same images.
+  """Measures one package with the flags, and prints the results.
 
   Raises:
     FileNotFoundError: if the data set or the baseline is missing.
@@ -198,20 +170,20 @@ def measure(
     ValueError: for damaged data, a class that FER-2013 doesn't have, or a baseline of
       other images.
   """
-  name = package.partition(",")[0]
+  package, name = given.package, given.package.partition(",")[0]
   whole = WITH_FACES.get(name, name)
   # First, since it reports missing files.
   size, number = installed_size(whole)
 
-  test = fer2013.load(data_dir, "test")
+  test = fer2013.load(given.data_dir, "test")
   # Drawn once for all packages; the files of the zip are sorted by class.
-  rows = draw_rows(len(test), num_images)
+  rows = draw_rows(len(test), given.images)
   images, labels = test.images[rows, ..., 0], test.labels[rows]
   sources = [test.sources[row] for row in rows]
   baseline = None
-  if baseline_file:
-    baseline = package_answers.read(baseline_file, sources, labels)
-  if equalize:
+  if given.baseline:
+    baseline = package_answers.read(given.baseline, sources, labels)
+  if given.equalize:
     images = equalize_histograms(images)
 
   began = time.process_time()
@@ -222,18 +194,18 @@ def measure(
   answers = classify(images)
   seconds = time.process_time() - began
   predicted = to_labels(answers, test.class_names)
-  if answers_file:
-    package_answers.write(answers_file, sources, labels, predicted)
+  if given.answers:
+    package_answers.write(given.answers, sources, labels, predicted)
 
   right = predicted == labels
   # With few images some classes may be empty.
   present = np.unique(labels)
   recalls = [right[labels == k].mean() for k in present]
   low, high = statistics.proportion_interval(int(right.sum()), len(rows))
+  form = ", cv2.equalizeHist applied" if given.equalize else ""
   print(
     f"{package} {importlib.metadata.version(name)}, Python {sys.version.split()[0]}: "
-    f"{len(rows):,} PrivateTest images of "
-    f"{data_dir}{', cv2.equalizeHist applied' if equalize else ''}: accuracy "
+    f"{len(rows):,} PrivateTest images of {given.data_dir}{form}: accuracy "
     f"{100 * right.mean():.2f} % ({100 * low:.2f} to {100 * high:.2f}), balanced "
     f"{100 * np.mean(recalls):.2f} %; CPU: {1000 * seconds / len(rows):.2f} ms/image, "
     f"{start_up:.1f} s startup; {whole}: {size / 1e6:.0f} MB in {number} packages"
@@ -245,7 +217,7 @@ def measure(
   )
   if baseline is not None:
     print(
-      f"less {baseline_file}: {package_answers.difference(right, baseline == labels)}"
+      f"less {given.baseline}: {package_answers.difference(right, baseline == labels)}"
     )
 
 
