@@ -148,16 +148,9 @@ def training(
   """
   experiment = build_experiment(case, dtype)
   state = build.create_state(experiment, seed=0)
-  run = Run(
-    model=experiment.model,
-    loss=experiment.loss,
-    evaluation_logits=experiment.evaluation_logits,
-    optimizer=experiment.optimizer,
-    augment=experiment.augment
-    if augmented
-    else lambda key, images: images.astype(jnp.float32),
-    class_weights=np.ones(case.num_classes, np.float32),
-  )
+  own = {} if augmented else {"augment": lambda key, x: x.astype(jnp.float32)}
+  class_weights = np.ones(case.num_classes, np.float32)
+  run = Run.of(experiment, class_weights=class_weights, mixup=None, **own)
   placement = build_placement(devices=_devices(case.batch))
   shardings = placement.state(build.state_shapes(experiment))
   take_steps = compile_train_steps(

@@ -102,14 +102,7 @@ def _ways(config: Any, lazy: Dataset, batch_size: int) -> dict[str, Any]:
   placement.check_batch_size(batch_size)
   built = build.build_experiment(config, image_shape=(_SIDE, _SIDE, 1), num_classes=2)
   shardings = placement.state(build.state_shapes(built))
-  run = Run(
-    model=built.model,
-    loss=built.loss,
-    evaluation_logits=built.evaluation_logits,
-    optimizer=built.optimizer,
-    augment=built.augment,
-    class_weights=np.ones(2, np.float32),
-  )
+  run = Run.of(built, class_weights=np.ones(2, np.float32))
   whole = lazy.in_memory()
   resident = compile_train_steps(
     run, batch_size=batch_size, placement=placement, shardings=shardings

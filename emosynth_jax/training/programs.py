@@ -141,14 +141,9 @@ def build_run(
   Returns:
     What `train_step` takes.
   """
-  return Run(
-    model=experiment.model,
-    loss=experiment.loss,
-    evaluation_logits=experiment.evaluation_logits,
-    optimizer=experiment.optimizer,
-    augment=experiment.augment,
+  return Run.of(
+    experiment,
     class_weights=run_data.class_weights(config.class_weights, training),
-    mixup=experiment.mixup,
     class_counts=jnp.asarray(training.class_counts, jnp.int32),
     schedule=optimizers.build_schedule(
       **config.schedule, num_epochs=config.num_epochs, steps_per_epoch=steps_per_epoch

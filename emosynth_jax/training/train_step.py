@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import flax.linen as nn
 import jax
@@ -73,6 +73,15 @@ class Run(NamedTuple):
   batch_norm_groups: int = 1
   sam_radius: float = 0.0
   sam_from_step: int = 0
+
+  @classmethod
+  def of(cls, experiment: Any, **settings: Any) -> Self:
+    """A run of a `build.Experiment`'s functions; `settings` are all other attributes.
+
+    One that is also a function of the experiment, as `augment`, replaces it.
+    """
+    names = ("model", "loss", "evaluation_logits", "optimizer", "augment", "mixup")
+    return cls(**{name: getattr(experiment, name) for name in names} | settings)
 
 
 def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
