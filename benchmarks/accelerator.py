@@ -29,7 +29,7 @@ from typing import Any
 from absl import flags, logging
 
 from benchmarks import accelerator_runs, attempts
-from emosynth_jax.utils import cli, text_table
+from emosynth_jax.utils import cli, errors, text_table
 
 # Of logits in bfloat16, relative to the largest in float32: eight bits through fifteen
 # layers.
@@ -283,10 +283,8 @@ def print_all(values: Any) -> None:
   if values.only:
     _print_half(values)
     return
-  if unknown := sorted(set(values.parts) - set(_PARTS)):
-    cli.fail(f"--parts: expected some of {', '.join(_PARTS)}, got {unknown[0]!r}")
-  if unknown := sorted(set(values.data) - set(_SHAPES)):
-    cli.fail(f"--data: expected {' or '.join(_SHAPES)}, got {unknown[0]!r}")
+  errors.check_choices("--parts", values.parts, _PARTS)
+  errors.check_choices("--data", values.data, _SHAPES)
   # This process must not use the device, which a child could not open then.
   probe = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
   found = subprocess.run(probe, check=False, capture_output=True, text=True)

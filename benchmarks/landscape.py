@@ -25,7 +25,7 @@ from absl import flags, logging
 
 from benchmarks import landscape_torch
 from benchmarks.landscape_problem import Problem
-from emosynth_jax.utils import cli, text_table
+from emosynth_jax.utils import cli, errors, text_table
 
 LANDSCAPE, CURVATURE = "landscape", "curvature map"
 
@@ -195,15 +195,11 @@ def print_table(given: Any) -> None:
   from benchmarks.throughput import load_torch
   from emosynth_jax.workdir import provenance
 
-  if given.data not in cases.DATA_SETS or given.width not in cases.WIDTHS:
-    raise ValueError(
-      f"--data, --width: expected some of {sorted(cases.DATA_SETS)} and "
-      f"{cases.WIDTHS}; got {given.data!r} and {given.width!r}"
-    )
+  errors.check_choice("--data", given.data, cases.DATA_SETS)
+  errors.check_choice("--width", given.width, cases.WIDTHS)
   case = cases.Case(given.data, given.width, given.batch_size)
   forms = [form for form in given.forms if form]
-  if unknown := set(forms) - {"eager", "channels_last"}:
-    raise ValueError(f"--forms: unknown {sorted(unknown)}")
+  errors.check_choices("--forms", forms, ("eager", "channels_last"))
   if forms and load_torch() is None:
     logging.info("torch is not installed: only JAX is timed.")
     forms = []
@@ -223,8 +219,8 @@ def print_table(given: Any) -> None:
     ),
   ):
     problem = Problem(case, images, points)
-    found, errors = candidates(task, problem, given.steps, forms)
-    compared += errors
+    found, differences = candidates(task, problem, given.steps, forms)
+    compared += differences
     logging.info("%s: timing", task)
     own = rows_of(task, measure.alternate(found, given.rounds), points, grid)
     for row in own:  # Printed now, as the next task takes long.

@@ -29,7 +29,7 @@ from absl import flags, logging
 
 from benchmarks import attempts, cases
 from emosynth_jax.parallel import cpu_devices
-from emosynth_jax.utils import cli
+from emosynth_jax.utils import cli, errors
 
 PARTS = ("training", "inference", "augmentation", "start")
 
@@ -92,10 +92,7 @@ def selected(
     ("network", networks, cases.NETWORKS),
     ("width", named, cases.WIDTHS),
   ):
-    if unknown := sorted(set(given) - set(known)):
-      raise ValueError(
-        f"--{flag}: expected some of {', '.join(known)}; got {unknown[0]!r}"
-      )
+    errors.check_choices(f"--{flag}", given, known)
   for batch in batches:
     if not batch.isdecimal() or int(batch) < 1:
       raise ValueError(f"--batch: expected numbers from 1, got {batch!r}")
@@ -310,15 +307,12 @@ def print_tables(given: Any) -> None:
   """Prints the tables."""
   chosen = selected(given.quick, given.data, given.width, given.batch, given.network)
   cpu_devices.split_cores(max(case.batch for case in chosen))
-  if unknown := sorted(set(given.parts) - set(PARTS)):
-    raise ValueError(
-      f"--parts: expected some of {', '.join(PARTS)}; got {unknown[0]!r}"
-    )
+  errors.check_choices("--parts", given.parts, PARTS)
   torch_cases = load_torch()
   known = list(torch_cases.FORMS) if torch_cases else []
   forms = known if given.forms is None else [f for f in given.forms if f]
-  if torch_cases and (unknown := sorted(set(forms) - set(known))):
-    raise ValueError(f"--forms: expected of {', '.join(known)}; got {unknown[0]!r}")
+  if torch_cases:
+    errors.check_choices("--forms", forms, known)
 
   from emosynth_jax.workdir import provenance
 

@@ -22,7 +22,7 @@ from absl import flags, logging
 from emosynth_jax import evaluate, train_loop
 from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
-from emosynth_jax.utils import cli, files, text_table
+from emosynth_jax.utils import cli, errors, files, text_table
 from experiments.lib import comparison_report, loss_study
 
 
@@ -196,11 +196,7 @@ def _cell(result: dict[str, Any] | None) -> str:
 
 def run(given: Any) -> None:
   """Runs a stage and writes the tables."""
-  if unknown := sorted(set(given.losses) - set(loss_study.arguments(1))):
-    raise ValueError(
-      f"--losses: unknown {', '.join(unknown)}; known: "
-      f"{', '.join(loss_study.arguments(1))}"
-    )
+  errors.check_choices("--losses", given.losses, loss_study.arguments(1))
   if given.stage != "report":
     run_stage(given)
   print(write_report(pathlib.Path(given.workdir), given.width), end="")

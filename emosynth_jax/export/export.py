@@ -127,9 +127,7 @@ def make(
   """
 
   errors.expect_several("splits", splits)
-  for split in splits:
-    if split not in SPLITS:
-      raise ValueError(f"--splits: expected some of {', '.join(SPLITS)}; got {split!r}")
+  errors.check_choices("--splits", splits, SPLITS)
   # Before what takes a minute.
   for path in (output, f"{output}.json"):
     files.check_output(path, "--output")

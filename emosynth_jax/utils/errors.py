@@ -38,6 +38,17 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {value!r}")
 
 
+def check_choices(name: str, values: Iterable[str], choices: Iterable[str]) -> None:
+  """Checks that values are some of `choices`.
+
+  Raises:
+    ValueError: naming the argument, what was expected and a value that is not.
+  """
+  known = list(choices)
+  if unknown := sorted(set(values) - set(known)):
+    raise ValueError(f"{name}: expected some of {', '.join(known)}; got {unknown[0]!r}")
+
+
 def refuse_twice(workdirs: Sequence[str | os.PathLike], flag: str) -> None:
   """Checks that no run is compared with itself.
 

@@ -15,7 +15,7 @@ from absl import flags, logging
 
 from emosynth_jax import data
 from emosynth_jax.analysis.embeddings import plots as embedding_plots
-from emosynth_jax.utils import cli, files, npz, plotting, text_table
+from emosynth_jax.utils import cli, errors, files, npz, plotting, text_table
 from emosynth_jax.workdir import provenance as run_provenance
 from experiments.lib import toy_embeddings
 
@@ -168,10 +168,7 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
     FileNotFoundError: if none of the data sets is there.
     ValueError: for another data set.
   """
-  if unknown := [name for name in given.data if name not in _TITLES]:
-    raise ValueError(
-      f"--data: expected some of {', '.join(_TITLES)}, got {unknown[0]!r}"
-    )
+  errors.check_choices("--data", given.data, _TITLES)
   missing = []
   for name in given.data:
     own = path if name == "mnist" else path.with_name(f"{path.stem}-{name}.png")

@@ -88,7 +88,7 @@ def test_peaks_are_found_by_the_kind_of_device():
   [
     ([], "JAX sees no accelerator"),
     (["--parts=runs"], "--parts: expected some of throughput, mnist, cifar10, fer2013"),
-    (["--data=mnist"], "--data: expected cifar10 or fer2013, got 'mnist'"),
+    (["--data=mnist"], "--data: expected some of cifar10, fer2013; got 'mnist'"),
   ],
 )
 def test_accelerator_says_a_mistake_in_one_line(flags, message):
