@@ -59,10 +59,8 @@ def _sanity(record: Mapping[str, Any]) -> dict[str, Any] | None:
 
   height, width, _ = record["layer_shape"]
   margin = record["margin"]
-  # Earlier records used the first images, and do not state their number.
-  own = record.get("sanity_check_of")
   return {
-    "of": _images(record | own) if own else f"the first of {_images(record)}",
+    "of": _images(record | record["sanity_check_of"]),
     "layer": record["layer"],
     "size": f"{height - 2 * margin} x {width - 2 * margin}",
     "rows": [

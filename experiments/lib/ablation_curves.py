@@ -27,8 +27,7 @@ def write(
   """Writes curves.csv and curves.png, if any member has curves.
 
   Args:
-    rows: each row of `ablation_report.compare` with its records; those of an earlier
-      version have no curves.
+    rows: each row of `ablation_report.compare` with its records.
     workdir: the folder.
   """
   found = [

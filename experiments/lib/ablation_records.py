@@ -17,8 +17,7 @@ AXES = ("epochs", "batch_size", "learning_rate")
 def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
   """Reads the finished members; a truncated line is skipped.
 
-  Of a member that was trained again, the last record counts. One of an earlier version
-  has the epochs, batch size and learning rate of the folder's protocol.
+  Of a member that was trained again, the last record counts.
 
   Args:
     path: results.jsonl.
@@ -26,9 +25,6 @@ def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
   Raises:
     ValueError: if the file holds something else.
   """
-  protocol = path.with_name("protocol.json")
-  common = read_json(protocol) if path.exists() and protocol.exists() else {}
-  common = {axis: common[axis] for axis in AXES if axis in common}
   records: dict[str, dict[str, Any]] = {}
   for line in path.read_text().splitlines() if path.exists() else []:
     try:
@@ -39,7 +35,6 @@ def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
       raise ValueError(
         f"{path} has no records of an ablation: {line[:60]}. Use another --workdir."
       )
-    record = common | record
     records[key(record)] = record
   return list(records.values())
 
@@ -88,12 +83,8 @@ def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
       remedy="use another --workdir, or delete the file if the settings are unchanged",
     )
     keys = dict.fromkeys([*before, *protocol])
-    changed = [
-      k
-      for k in keys
-      if k not in ("provenance", *AXES) and before.get(k) != protocol.get(k)
-    ]
-    if changed:
+    keys.pop("provenance", None)
+    if changed := [k for k in keys if before.get(k) != protocol.get(k)]:
       raise ValueError(
         f"config mismatch with {path.parent}: "
         + ", ".join(f"{k} {before.get(k)!r}, now {protocol.get(k)!r}" for k in changed)

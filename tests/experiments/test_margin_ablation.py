@@ -450,18 +450,6 @@ def test_a_second_ablation_in_one_folder_is_refused(parts, tmp_path):
     _command(parts, tmp_path, "--losses=focal")
 
 
-def test_records_of_an_earlier_version_are_not_trained_again(tmp_path):
-  protocol = {"epochs": 3, "batch_size": 64, "learning_rate": 4e-3}
-  (tmp_path / "protocol.json").write_text(json.dumps(protocol | {"data_set": "mnist"}))
-  path = tmp_path / "results.jsonl"
-  path.write_text('{"setting": {"loss": "cross_entropy"}, "seed": 1}\n')
-  (record,) = ablation_records.read_records(path)
-  new = {"setting": {"loss": "cross_entropy"}, "seed": 1, **protocol}
-  assert ablation_records.key(record) == ablation_records.key(new)
-  # What the folder has in common is still what it was; its epochs may be others.
-  ablation_records.keep_protocol(tmp_path / "protocol.json", {"data_set": "mnist"})
-
-
 def test_files_of_something_else_are_refused(tmp_path):
   records = tmp_path / "results.jsonl"
   records.write_text('{"step": 1}\n')
