@@ -9,6 +9,7 @@ from emosynth_jax.metrics import batch_invariance, plots
 from emosynth_jax.report import charts, config_groups, render, run_summary, tables
 from emosynth_jax.report.config_groups import Arm
 from emosynth_jax.report.run_files import RunFiles
+from emosynth_jax.workdir import provenance
 
 # Lines differ in dashes too, for color vision deficiency and grayscale print.
 _DASHES = ("", "dash", "dash2", "dash3")
@@ -221,7 +222,7 @@ def _row(arm: Arm, run: RunFiles) -> dict[str, Any]:
   trained = report["trained_by"]
 
   def each(key):
-    return list(dict.fromkeys(line[key] for line in trained)) or ["not recorded"]
+    return provenance.each_once(trained, key) or ["not recorded"]
 
   return {
     "label": arm.label,
@@ -260,14 +261,13 @@ def _caveats(arms: Sequence[Arm]) -> list[str]:
       "unknown, and a difference may be due to chance."
     )
 
-  commits = {
-    line["commit"] for a in arms for r in a.runs for line in r.report["trained_by"]
-  }
+  trained = [
+    line for arm in arms for run in arm.runs for line in run.report["trained_by"]
+  ]
+  commits = provenance.each_once(trained, "commit")
   if len(commits) > 1:
     found.append(f"The runs were trained by {len(commits)} commits.")
-  hardware = {
-    line["hardware"] for a in arms for r in a.runs for line in r.report["trained_by"]
-  }
+  hardware = provenance.each_once(trained, "hardware")
   if len(hardware) > 1:
     found.append(
       f"The runs were trained on different hardware: {'; '.join(sorted(hardware))}."

@@ -1,6 +1,6 @@
 """Loss landscape plots that other commands wrote to a run's workdir."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from emosynth_jax.report import data_uri
@@ -75,11 +75,6 @@ def is_stored(run: RunFiles, name: str, variables_crc32: int | None = None) -> b
   """
   settings = _settings(run, name)
   return settings is not None and not _other(run, name, settings, variables_crc32)
-
-
-def names(found: Sequence[dict[str, Any]]) -> set[str]:
-  """Joins the titles of plots."""
-  return {picture["title"] for picture in found}
 
 
 _NEEDED = (

@@ -100,7 +100,9 @@ def confident_mistakes(answers: Answers, count: int) -> list[int]:
 
 def hardest_of_each_class(answers: Answers, count: int) -> list[int]:
   """Hardest images of each class: lowest probability of the label."""
-  label_probability = _of_label(answers)
+  label_probability = answers.probabilities[
+    np.arange(len(answers.labels)), answers.labels
+  ]
   found: list[int] = []
   for k in range(answers.probabilities.shape[1]):
     own = np.flatnonzero(answers.labels == k)
@@ -173,7 +175,3 @@ def grad_cam(
   state, images = network.state, network.dataset.images[np.asarray(rows)]
   found = program(state.evaluation_variables, state.input_scale, images)
   return Maps(layer, shape, np.asarray(found))
-
-
-def _of_label(answers: Answers) -> np.ndarray:
-  return answers.probabilities[np.arange(len(answers.labels)), answers.labels]

@@ -55,17 +55,14 @@ def write_page(given: Any) -> pathlib.Path:
     html = _page_of_one(runs[0], given)
   else:
     file = pathlib.Path(given.output or first / "comparison.html")
-    paired = _pair(runs, given) if given.paired else None
+    paired = None
+    if given.paired:
+      baseline, ours = (_answers(run, given) for run in runs)
+      paired = paired_images.compare(ours, baseline)
     made_by = provenance.provenance()
     html = comparison_page.build(runs, made_by=made_by, paired=paired)
   files.write_atomically(file, html.encode())
   return file
-
-
-def _pair(runs: list[run_files.RunFiles], given: Any) -> dict[str, Any]:
-  """The second run's network against the first's, image by image."""
-  baseline, ours = (_answers(run, given) for run in runs)
-  return paired_images.compare(ours, baseline)
 
 
 def _answers(run: run_files.RunFiles, given: Any) -> predictions.Answers:

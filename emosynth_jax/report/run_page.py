@@ -58,14 +58,11 @@ def build(
   report, head = run.report, run_summary.headline(run)
   summary = head["summary"]
   caveats = run_summary.caveats(run, audit)
-  images = embedding = None
+  images = embedding = crc32 = None
   if answered is not None:
     caveats += check_answers(run, answered)
     images = examples.images(answered, looks)
     embedding = examples.embedding(answered, looks)
-
-  crc32 = None
-  if answered is not None:
     crc32 = digests.checksum(answered.network.state.evaluation_variables)
   surfaces, left_out = loss_surface.stored_pictures(run, crc32)
   checks = saliency_checks.map_checks(run, crc32)

@@ -59,8 +59,7 @@ def protocol(run: RunFiles) -> list[tuple[str, str]]:
     ("Data set", report["data_set"]),
     (
       "Split",
-      f"{described(report, name)}, {_count(report['splits'][name]['num_examples'])} "
-      "images",
+      f"{described(report, name)}, {report['splits'][name]['num_examples']:,} images",
     ),
     (
       "Epoch",
@@ -70,7 +69,7 @@ def protocol(run: RunFiles) -> list[tuple[str, str]]:
     ("Seeds", f"{report['seed']} (one run)"),
     (
       "Network",
-      f"{config['model']['name']}, {_count(report['num_parameters'])} parameters"
+      f"{config['model']['name']}, {report['num_parameters']:,} parameters"
       + (f", averaged with decay {averaged}" if averaged else ""),
     ),
     ("Loss", config["loss"]["name"]),
@@ -84,9 +83,7 @@ def protocol(run: RunFiles) -> list[tuple[str, str]]:
   if counts := report.get("pixel_forms", {}).get(name):
     rows.insert(2, ("Pixel form", pixel_form.describe_counts(counts)))
   if config["data"]["limit"]:
-    rows.insert(
-      1, ("Limited to", f"{_count(config['data']['limit'])} images of each split")
-    )
+    rows.insert(1, ("Limited to", f"{config['data']['limit']:,} images of each split"))
 
   return rows
 
@@ -151,7 +148,7 @@ def caveats(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
   found += _caveats_of_origin(run)
   if config.data.limit:
     found.append(
-      f"Each split was limited to {_count(config.data.limit)} images: these are not "
+      f"Each split was limited to {config.data.limit:,} images: these are not "
       "results on the whole data set."
     )
 
@@ -162,7 +159,7 @@ def caveats(run: RunFiles, audit: Mapping[str, Any] | None = None) -> list[str]:
   duplicated = _near_duplicates_elsewhere(run, audit)
   if "deduplicated" not in report["splits"][run.reported_split] and duplicated:
     found.append(
-      f"{_count(duplicated)} images of this split have a near-duplicate in another "
+      f"{duplicated:,} images of this split have a near-duplicate in another "
       "split; the deduplicated accuracy was not computed."
     )
 
@@ -190,53 +187,54 @@ def not_run(
     Pairs of texts; the second may be "".
   """
   summary = run.report["splits"][run.reported_split]
-  workdir = run.workdir
-  again = f"python -m emosynth_jax.main --mode=eval --workdir={workdir}"
-  rows = [("Other seeds", "The run's command with --seeds=0,1,2")]
-  if "deduplicated" not in summary:
-    rows.append(
-      (
-        "Deduplicated accuracy",
-        f"{again} --config.evaluate_deduplicated=True",
-      )
-    )
+  at = f"--workdir={run.workdir}"
+  again = f"python -m emosynth_jax.main --mode=eval {at}"
+  analysis = "python -m emosynth_jax.analysis"
 
-  if audit is None:
-    rows.append(
-      (
-        "Audit of the data set",
-        f"python -m emosynth_jax.audit --config=... --workdir={workdir}",
-      )
-    )
+  def is_stored(name: str) -> bool:
+    return loss_surface.is_stored(run, name, variables_crc32)
 
-  if "test_time_augmentation" not in summary:
-    rows.append(("Test-time augmentation", f"{again} --config.eval_augment=flip"))
-  if not network:
-    rows.append(
-      (
-        "Hardest images, Grad-CAM, embedding",
-        "This page's command without --noimages",
-      )
-    )
-
-  for title, name, module, flag in (
-    ("Loss landscape", "loss_landscape", "loss_landscape", ""),
-    ("Curvature", "curvature", "curvature", ""),
-    ("Curvature over the landscape", "curvature_map", "curvature", " --grid=21"),
-  ):
-    if not loss_surface.is_stored(run, name, variables_crc32):
-      command = f"python -m emosynth_jax.analysis.{module} --workdir={workdir}"
-      rows.append((title, command + flag))
-
-  for key, title, module, flag in (
-    ("sanity", "Sanity check of Grad-CAM", "gradcam", " --sanity_check"),
-    ("deletion", "Deletion metric of Grad-CAM", "deletion", ""),
-  ):
-    if checks[key] is None:
-      command = f"python -m emosynth_jax.analysis.{module} --workdir={workdir}"
-      rows.append((title, command + flag))
-
-  return rows
+  commands = (
+    ("Other seeds", "The run's command with --seeds=0,1,2", False),
+    (
+      "Deduplicated accuracy",
+      f"{again} --config.evaluate_deduplicated=True",
+      "deduplicated" in summary,
+    ),
+    (
+      "Audit of the data set",
+      f"python -m emosynth_jax.audit --config=... {at}",
+      audit is not None,
+    ),
+    (
+      "Test-time augmentation",
+      f"{again} --config.eval_augment=flip",
+      "test_time_augmentation" in summary,
+    ),
+    (
+      "Hardest images, Grad-CAM, embedding",
+      "This page's command without --noimages",
+      network,
+    ),
+    ("Loss landscape", f"{analysis}.loss_landscape {at}", is_stored("loss_landscape")),
+    ("Curvature", f"{analysis}.curvature {at}", is_stored("curvature")),
+    (
+      "Curvature over the landscape",
+      f"{analysis}.curvature {at} --grid=21",
+      is_stored("curvature_map"),
+    ),
+    (
+      "Sanity check of Grad-CAM",
+      f"{analysis}.gradcam {at} --sanity_check",
+      checks["sanity"] is not None,
+    ),
+    (
+      "Deletion metric of Grad-CAM",
+      f"{analysis}.deletion {at}",
+      checks["deletion"] is not None,
+    ),
+  )
+  return [(title, command) for title, command, is_done in commands if not is_done]
 
 
 def _caveats_of_origin(run: RunFiles) -> list[str]:
@@ -266,10 +264,6 @@ def _near_duplicates_elsewhere(run: RunFiles, audit: Mapping[str, Any] | None) -
   if audit is None:
     return 0
   return audit["splits"][run.reported_split]["images_with_near_duplicate"]["elsewhere"]
-
-
-def _count(number: int) -> str:
-  return f"{number:,}"
 
 
 def listed(values: Sequence[Any]) -> str:

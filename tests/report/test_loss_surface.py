@@ -53,7 +53,7 @@ def test_another_network_is_left_out_and_counts_as_not_run(run, changes, crc, re
   found, left_out = loss_surface.stored_pictures(run, crc)
   assert loss_surface.is_stored(run, "curvature", crc) == (reason is None)
   if reason is None:
-    assert loss_surface.names(found) == {"Spectrum of the Hessian"}
+    assert [picture["title"] for picture in found] == ["Spectrum of the Hessian"]
     assert left_out == []
     assert "64 images of PublicTest, BatchNorm running" in found[0]["note"]
   else:
@@ -65,12 +65,12 @@ def test_a_line_has_its_own_picture_and_is_no_plane(run):
   planes = ["loss_landscape_contour", "loss_landscape_surface"]
   _write(run, "loss_line", ["loss_line"], dimensions=1)
   found, _ = loss_surface.stored_pictures(run)
-  assert loss_surface.names(found) == {"Loss along one direction"}
+  assert [picture["title"] for picture in found] == ["Loss along one direction"]
   assert not loss_surface.is_stored(run, "loss_landscape")
   # As an earlier version wrote a line over a plane whose pictures stayed.
   _write(run, "loss_landscape", planes, dimensions=1)
   found, (left_out,) = loss_surface.stored_pictures(run)
-  assert loss_surface.names(found) == {"Loss along one direction"}
+  assert [picture["title"] for picture in found] == ["Loss along one direction"]
   assert "loss_landscape.json is of a line" in left_out
   assert not loss_surface.is_stored(run, "loss_landscape")
   _write(run, "loss_landscape", planes, dimensions=2)
