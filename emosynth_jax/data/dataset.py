@@ -129,10 +129,11 @@ class Dataset:
   ) -> "Dataset":
     """Selects the rows at `indices` `(M,)`, in that order; None keeps a name."""
     images = self.images
-
-    def rows_of(array: np.ndarray | None) -> np.ndarray | None:
-      return None if array is None else array[indices]
-
+    rows = {
+      name: array[indices]
+      for name in ("pixel_forms", "votes", "soft_labels", "clean_labels")
+      if (array := getattr(self, name)) is not None
+    }
     return dataclasses.replace(
       self,
       images=images.take(indices)
@@ -142,10 +143,7 @@ class Dataset:
       split=split or self.split,
       sources=tuple(self.sources[i] for i in indices),
       official_split=self.official_split if official_split is None else official_split,
-      pixel_forms=rows_of(self.pixel_forms),
-      votes=rows_of(self.votes),
-      soft_labels=rows_of(self.soft_labels),
-      clean_labels=rows_of(self.clean_labels),
+      **rows,
     )
 
 

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -40,7 +39,8 @@ def quantize(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
 
   class Reader(quantization.CalibrationDataReader):
     def __init__(self):
-      self._batches = _batches(images)
+      starts = range(0, len(images), _BATCH)
+      self._batches = (images[start : start + _BATCH] for start in starts)
 
     def get_next(self):
       batch = next(self._batches, None)
@@ -72,8 +72,3 @@ def quantize(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
 
   onnx.helper.set_model_props(result, properties)
   return result
-
-
-def _batches(images: np.ndarray) -> Iterator[np.ndarray]:
-  for start in range(0, len(images), _BATCH):
-    yield images[start : start + _BATCH]

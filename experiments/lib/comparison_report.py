@@ -1,5 +1,6 @@
 """Comparison table as text and CSV, and its curves."""
 
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -58,12 +59,12 @@ def format_markdown(
   return "\n".join(lines) + "\n"
 
 
-def mean_text(figure: tuple[float, float] | None) -> str:
+def mean_text(figure: tuple[float, float] | None, digits: int = 2) -> str:
   """A mean ± its deviation, which a single value has not; "" for None."""
   if figure is None:
     return ""
-  mean, deviation = figure
-  return f"{mean:.2f}" + (f" ± {deviation:.2f}" if deviation == deviation else "")
+  mean, deviation = (f"{number:.{digits}f}" for number in figure)
+  return mean if math.isnan(figure[1]) else f"{mean} ± {deviation}"
 
 
 def format_csv(

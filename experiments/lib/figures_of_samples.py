@@ -10,8 +10,8 @@ from absl import flags, logging
 from emosynth_jax import data
 from emosynth_jax.analysis.cross_dataset import parse_data
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.utils import files, plotting
-from emosynth_jax.workdir import provenance
+from emosynth_jax.utils import plotting
+from experiments.lib import figures
 
 
 def choose_samples(dataset: Dataset, rows: int, seed: int) -> np.ndarray:
@@ -115,10 +115,9 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
   if not drawn:
     raise missing[0] if missing else ValueError("--data: expected a data set")
   draw(drawn, names, path, rows=given.rows)
-  made = provenance.provenance()
-  lines.append(f"made by: {made['command']}\ncommit: {made['commit']}")
-  files.write_atomically(path.with_suffix(".txt"), ("\n".join(lines) + "\n").encode())
-  print("\n".join(lines))
+  text = "\n".join(lines)
+  figures.write_origin(path, (), text)
+  print(text)
 
 
 def define_flags() -> None:

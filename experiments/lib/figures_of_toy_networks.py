@@ -17,7 +17,7 @@ from emosynth_jax import data
 from emosynth_jax.analysis.embeddings import plots as embedding_plots
 from emosynth_jax.utils import cli, errors, files, npz, plotting, text_table
 from emosynth_jax.workdir import provenance as run_provenance
-from experiments.lib import toy_embeddings
+from experiments.lib import comparison_report, toy_embeddings
 
 _TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 
@@ -31,8 +31,14 @@ def format_summary(
     lines += ["", f"{dim}-D embedding, mean ± standard deviation over seeds"]
     rows = [["", *by_loss]]
     rows += [
-      [figure, *(_with_deviation(own[figure], digits) for own in by_loss.values())]
-      for figure, digits in toy_embeddings.FIGURES.items()
+      [
+        figure,
+        *(
+          comparison_report.mean_text((x[figure]["mean"], x[figure]["deviation"]), d)
+          for x in by_loss.values()
+        ),
+      ]
+      for figure, d in toy_embeddings.FIGURES.items()
     ]
     first = next(iter(by_loss))
     rows += [["", *[""] * len(by_loss)]]
@@ -140,12 +146,6 @@ def _draw_sphere(axis, points, labels):
   axis.view_init(elev=20, azim=30)
   axis.set_box_aspect((1, 1, 1), zoom=1.3)
   axis.set_axis_off()
-
-
-def _with_deviation(figure: Mapping[str, Any], digits: int) -> str:
-  text = f"{figure['mean']:.{digits}f}"
-  known = figure["deviation"] == figure["deviation"]
-  return f"{text} ± {figure['deviation']:.{digits}f}" if known else text
 
 
 def _interval(figure: Mapping[str, Any], digits: int) -> str:

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from emosynth_jax import data, losses, models
+from emosynth_jax import data, losses
 from emosynth_jax.analysis.embeddings import embeddings
 from emosynth_jax.analysis.embeddings.separation import separation
-from emosynth_jax.analysis.gradcam import grad_cam
+from emosynth_jax.analysis.gradcam import network as gradcam_network
 from emosynth_jax.metrics import statistics
 from emosynth_jax.models.ops import layers
 from emosynth_jax.training import state as train_state
@@ -96,7 +96,6 @@ def build_trainer(
     A function of the seed.
   """
   arguments = {k: v for k, v in loss.items() if k != "name"}
-  evaluation_logits = losses.get_evaluation_logits(loss["name"], **arguments)
   num_classes = len(training.class_names)
   model = ToyNetwork(num_classes, dim)
   steps = len(training) // BATCH_SIZE
@@ -114,17 +113,14 @@ def build_trainer(
   run = train_step.Run(
     model=model,
     loss=losses.get_loss(loss["name"], **arguments),
-    evaluation_logits=evaluation_logits,
+    evaluation_logits=losses.get_evaluation_logits(loss["name"], **arguments),
     optimizer=optimizer,
     augment=lambda key, images: images.astype(jnp.float32),
     class_weights=np.ones(num_classes, np.float32),
   )
   run_epoch = train_step.compile_train_steps(run, batch_size=BATCH_SIZE)
 
-  def to_logits(params, logits, out):
-    available = models.last_layer(params, logits, out)
-    return evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
-
+  apply_fn = gradcam_network.apply_fn_of(run, modules=False)
   images, labels = jnp.asarray(training.images), jnp.asarray(training.labels)
 
   def train(seed: int) -> Trained:
@@ -134,7 +130,7 @@ def build_trainer(
     if (bad := int(state.totals["bad_step"])) >= 0:
       raise ValueError(f"{loss}: non-finite loss at step {bad} of seed {seed}")
     points, logits = embeddings.compute_embeddings(
-      grad_cam.flax_apply_fn(model, to_logits=to_logits),
+      apply_fn,
       state.variables,
       state.input_scale,
       validation.images,
