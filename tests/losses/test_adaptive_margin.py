@@ -134,15 +134,6 @@ def test_magface_is_its_formula(data, easy_margin):
   )
 
 
-def test_magface_with_one_margin_and_no_reward_is_arcface(data):
-  given = data.embeddings, data.weights, data.labels
-  np.testing.assert_allclose(
-    magface(*given, min_margin=0.3, max_margin=0.3, norm_weight=0.0),
-    arcface(*given, margin=0.3),
-    rtol=1e-5,
-  )
-
-
 def along_the_norm(data, norm, **arguments):
   """d loss / d |x| of the first example at a norm."""
   direction = data.embeddings[:1] / np.linalg.norm(data.embeddings[0])

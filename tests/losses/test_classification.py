@@ -111,14 +111,6 @@ def test_focal_is_its_formula_for_more_classes(data):
     )
 
 
-def test_focal_with_gamma_zero_is_cross_entropy(data):
-  np.testing.assert_allclose(
-    focal(data.logits, data.labels, gamma=0.0, alpha=0.5),
-    0.5 * cross_entropy(data.logits, data.labels),
-    rtol=1e-6,
-  )
-
-
 def test_focal_s_slope_is_finite_where_the_label_is_certain():
   """(1 - p)^gamma by itself has an infinite one for gamma < 1."""
   for logits in ([[17.0, 0.0]], [[90.0, 0.0]], [[1e4, -1e4]]):
@@ -133,14 +125,6 @@ def test_poly_is_its_formula(data):
   loss = jax.jit(lambda z, y: poly(z, y, epsilon=1.7))
   for labels, y in ((data.labels, data.y), (data.soft, data.soft)):
     np.testing.assert_allclose(loss(data.logits, labels), (y * each).sum(-1), rtol=1e-5)
-
-
-def test_poly_with_epsilon_zero_is_cross_entropy(data):
-  np.testing.assert_allclose(
-    poly(data.logits, data.labels, epsilon=0.0),
-    cross_entropy(data.logits, data.labels),
-    rtol=1e-6,
-  )
 
 
 def test_poly_with_epsilon_minus_one_lacks_the_series_first_term():

@@ -215,14 +215,6 @@ def test_rare_classes_have_the_larger_class_count_margin(data):
   assert margins.max() <= 4
 
 
-def test_equal_counts_are_centered_max(data):
-  np.testing.assert_allclose(
-    mam_softmax_class_count(data.logits, data.labels, np.full(7, 30)),
-    mam_softmax(data.logits, data.labels),
-    rtol=1e-6,
-  )
-
-
 # With a running mean for each class.
 
 

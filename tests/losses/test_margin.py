@@ -140,15 +140,6 @@ def test_cosface_has_three_names():
   assert LOSSES["sphereface"] is LOSSES["a_softmax"]
 
 
-def test_double_am_is_cosface_with_twice_the_margin(data):
-  given = data.embeddings, data.weights, data.labels
-  np.testing.assert_allclose(
-    losses.double_am_softmax(*given, margin=0.3),
-    losses.cosface(*given, margin=0.6),
-    rtol=1e-5,
-  )
-
-
 @pytest.mark.parametrize(
   "name", ["cosface", "arcface", "double_am_softmax", "dynamic_am_softmax"]
 )
@@ -157,13 +148,6 @@ def test_no_margin_is_cross_entropy_of_scaled_cosines(data, name):
   c, _, _ = cosines64(data)
   np.testing.assert_allclose(
     LOSSES[name](x, w, y, margin=0.0, scale=8.0), nll64(8 * c, data.y), rtol=1e-5
-  )
-
-
-def test_l_softmax_with_margin_one_is_cross_entropy(data):
-  x, w, y = data.embeddings, data.weights, data.labels
-  np.testing.assert_allclose(
-    losses.l_softmax(x, w, y, 0, margin=1), cross_entropy(x @ w, y), rtol=1e-5
   )
 
 

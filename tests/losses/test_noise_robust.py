@@ -122,14 +122,6 @@ def test_truncation_keeps_the_examples_of_low_loss(data):
   )
 
 
-def test_without_a_threshold_nothing_is_truncated(data):
-  np.testing.assert_allclose(
-    truncated_generalized_cross_entropy(data.logits, data.labels, threshold=0.0),
-    generalized_cross_entropy(data.logits, data.labels),
-    rtol=1e-6,
-  )
-
-
 @pytest.mark.parametrize(("step", "share"), [(0, 0.0), (25, 0.125), (300, 0.5)])
 def test_mixed_cross_entropy_is_its_formula(data, step, share):
   expected = -(1 - share) * np.log(data.p_y) - share * data.log_p.max(-1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from emosynth_jax.losses import cross_entropy, sce_loss
+from emosynth_jax.losses import sce_loss
 from emosynth_jax.losses.classification import SCE_READINGS
 
 
@@ -41,15 +41,6 @@ def test_value_and_gradient(data, reading, a, b):
     value, grad = reference(data.z, y, a, b, reading)
     np.testing.assert_allclose(got, value, rtol=1e-5)
     np.testing.assert_allclose(got_grad, grad, atol=3e-5)
-
-
-@pytest.mark.parametrize("reading", SCE_READINGS)
-def test_no_sce_weight_leaves_cross_entropy(data, reading):
-  np.testing.assert_allclose(
-    sce_loss(data.logits, data.labels, reading=reading, ce_weight=0.25, sce_weight=0.0),
-    0.25 * cross_entropy(data.logits, data.labels),
-    rtol=1e-6,
-  )
 
 
 @pytest.mark.parametrize("reading", ["batch", "example", "intent"])

@@ -6,27 +6,10 @@ import pytest
 from scipy import special
 
 from emosynth_jax.losses import (
-  arcface,
   get_evaluation_logits,
   subcenter_arcface,
   subcenter_arcface_logits,
 )
-
-
-def test_one_sub_center_is_arcface(data):
-  given = data.embeddings, data.weights, data.labels
-  np.testing.assert_allclose(
-    subcenter_arcface(*given, sub_centers=1), arcface(*given), rtol=1e-6
-  )
-
-
-def test_equal_sub_centers_are_arcface(data):
-  x, w, y = data.embeddings, data.weights, data.labels
-  np.testing.assert_allclose(
-    subcenter_arcface(x, np.repeat(w, 3, axis=1), y, sub_centers=3),
-    arcface(x, w, y),
-    rtol=1e-6,
-  )
 
 
 def test_the_nearest_of_a_class_s_columns_counts(data):
