@@ -53,6 +53,15 @@ def _assert_same_run(config, workdir, expected):
     jax.tree.map(np.testing.assert_array_equal, *states)
 
 
+def _stop_after_steps(patch, is_last=lambda done: True):
+  """Sends a real SIGTERM just after a step, given the number of those that are done."""
+  patch.setattr(
+    progress.Progress,
+    "update",
+    lambda self, done, *_, **__: is_last(done) and os.kill(os.getpid(), signal.SIGTERM),
+  )
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, tiny_networks):
   """The workdir of a run that nothing interrupted."""
@@ -137,13 +146,9 @@ def test_a_finished_run_stays_as_it_is(whole):
 
 
 def test_stopped_at_every_step_it_comes_to_the_same_end(whole, tmp_path, monkeypatch):
-  # A real SIGTERM, just after a step, the last one of an epoch too: the epoch's
-  # validation must then neither be lost nor be done twice.
-  monkeypatch.setattr(
-    progress.Progress,
-    "update",
-    lambda *arguments, **keywords: os.kill(os.getpid(), signal.SIGTERM),
-  )
+  # After the last step of an epoch too: the epoch's validation must then neither be
+  # lost nor be done twice.
+  _stop_after_steps(monkeypatch)
   handler = signal.getsignal(signal.SIGTERM)
   for stops in range(1, 7):
     assert not train_loop.train(_config(), tmp_path)
@@ -175,11 +180,7 @@ def test_validated_every_second_epoch_it_trains_the_same_and_resumes(
 
   # Stopped after the last step of the epoch without validation.
   with monkeypatch.context() as patch:
-    patch.setattr(
-      progress.Progress,
-      "update",
-      lambda self, done, *_, **__: done == 2 and os.kill(os.getpid(), signal.SIGTERM),
-    )
+    _stop_after_steps(patch, lambda done: done == 2)
     assert not train_loop.train(config, tmp_path / "stopped")
   assert train_loop.train(config, tmp_path / "stopped")
   _assert_same_run(config, tmp_path / "stopped", tmp_path / "whole")
@@ -231,11 +232,7 @@ def test_killed_before_an_epochs_last_save_it_comes_to_the_same_end(
   with monkeypatch.context() as patch:
     # Stopped after the last step of the first epoch, before its validation.
     stops = iter([False, True])
-    patch.setattr(
-      progress.Progress,
-      "update",
-      lambda *_, **__: next(stops) and os.kill(os.getpid(), signal.SIGTERM),
-    )
+    _stop_after_steps(patch, lambda done: next(stops))
     assert not train_loop.train(config, tmp_path)
 
   save = Checkpoints.save
@@ -270,11 +267,17 @@ def test_epochs_that_share_a_checkpoint_come_to_the_same_end(
         return os.kill(os.getpid(), signal.SIGTERM)
       raise KeyboardInterrupt
 
+  close = Checkpoints.close
+
+  def lose_held(self):
+    self._held_best = None
+    close(self)
+
   # By the loss every epoch is the best one.
   config.selection_metric = "loss"
   monkeypatch.setattr(epoch, "log", end_after_epoch_2)
   if ended_by == "kill":
-    monkeypatch.setattr(Checkpoints, "close", Checkpoints._close)
+    monkeypatch.setattr(Checkpoints, "close", lose_held)
   if ended_by == "stop":
     assert not train_loop.train(config, tmp_path)
   else:
@@ -401,11 +404,7 @@ def test_a_run_whose_loss_keeps_states_resumes_to_the_same_end(tmp_path, monkeyp
   config.loss = {"name": "mam_softmax_class_ema+center_loss", "decay": 0.5}
   assert train_loop.train(config, tmp_path / "whole")
   with monkeypatch.context() as patch:
-    patch.setattr(
-      progress.Progress,
-      "update",
-      lambda *arguments, **keywords: os.kill(os.getpid(), signal.SIGTERM),
-    )
+    _stop_after_steps(patch)
     for _ in range(3):
       assert not train_loop.train(config, tmp_path / "stopped")
   margins, centres = restore(config, tmp_path / "stopped", "last").loss_state
@@ -453,11 +452,7 @@ def test_a_scheduled_and_averaged_run_resumes_to_the_same_end(
 ):
   config = _config(**_MODERN)
   with monkeypatch.context() as patch:
-    patch.setattr(
-      progress.Progress,
-      "update",
-      lambda *arguments, **keywords: os.kill(os.getpid(), signal.SIGTERM),
-    )
+    _stop_after_steps(patch)
     for _ in range(3):  # within the warm-up and at an epoch's end, in the second epoch
       assert not train_loop.train(config, tmp_path)
   assert train_loop.train(config, tmp_path)
