@@ -85,20 +85,15 @@ def test_other_content_of_the_same_size_and_time_is_no_hit(source):
   assert reader.calls == 2
 
 
-def test_a_newer_time_is_no_hit(source):
+def test_a_newer_time_and_other_code_are_no_hits(source, monkeypatch):
   reader = _Reader(source)
   reader.load()
   os.utime(source, ns=(0, 10**9))
   reader.load()
   assert reader.calls == 2
-
-
-def test_other_code_is_no_hit(source, monkeypatch):
-  reader = _Reader(source)
-  reader.load()
   monkeypatch.setattr(decoded_cache, "_digest_of_code", lambda code: "changed")
   reader.load()
-  assert reader.calls == 2
+  assert reader.calls == 3
 
 
 def test_a_changed_file_of_a_folder_is_no_hit(tmp_path):

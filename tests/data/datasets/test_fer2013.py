@@ -92,20 +92,21 @@ def write_folder(path: pathlib.Path, contents: dict[str, bytes]) -> pathlib.Path
   return path
 
 
+# By form: writes the data set into a folder, and returns what one can name.
+FORMS = {
+  "zip": lambda folder: write_zip(folder / "fer2013.zip", files()),
+  "archive": lambda folder: write_zip(folder / "archive.zip", files()),
+  "folder": lambda folder: write_folder(folder, files()),
+  "csv": lambda folder: write_table(folder / "fer2013.csv", fer_table()),
+  "icml": lambda folder: write_table(folder / "icml_face_data.csv", icml_table()),
+}
+
+
 @pytest.mark.parametrize("split", USAGES)
 @pytest.mark.parametrize("named", [False, True], ids=["found", "named"])
-@pytest.mark.parametrize("form", ["zip", "archive", "folder", "csv", "icml"])
+@pytest.mark.parametrize("form", FORMS)
 def test_every_form_holds_the_same_images(tmp_path, form, named, split):
-  if form == "zip":
-    path = write_zip(tmp_path / "fer2013.zip", files())
-  elif form == "archive":
-    path = write_zip(tmp_path / "archive.zip", files())
-  elif form == "folder":
-    path = write_folder(tmp_path, files())
-  elif form == "csv":
-    path = write_table(tmp_path / "fer2013.csv", fer_table())
-  else:
-    path = write_table(tmp_path / "icml_face_data.csv", icml_table())
+  path = FORMS[form](tmp_path)
   dataset = fer2013.load(path if named else tmp_path, split)
 
   rows = [row for row in ROWS if row[0] == split]
@@ -128,12 +129,7 @@ def test_every_form_holds_the_same_images(tmp_path, form, named, split):
 
 @pytest.mark.parametrize("form", ["zip", "folder", "csv"])
 def test_the_thesiss_protocol_reports_both_test_sets_together(tmp_path, form):
-  if form == "zip":
-    write_zip(tmp_path / "fer2013.zip", files())
-  elif form == "folder":
-    write_folder(tmp_path, files())
-  else:
-    write_table(tmp_path / "fer2013.csv", fer_table())
+  FORMS[form](tmp_path)
   load = functools.partial(fer2013.load, tmp_path, protocol="thesis_28709_7178")
   public, private = (fer2013.load(tmp_path, split) for split in ("validation", "test"))
   test = load("test")
@@ -208,10 +204,21 @@ def test_missing_data_set_says_where_to_get_it(tmp_path):
   assert str(tmp_path / "nowhere") in str(caught.value)
 
 
-def test_a_file_of_another_kind(tmp_path):
-  path = tmp_path / "fer2013.tar.gz"
-  path.write_bytes(b"")
-  with pytest.raises(ValueError, match=r"fer2013.tar.gz: expected a .zip, a .csv"):
+@pytest.mark.parametrize(
+  ("name", "content", "message"),
+  [
+    ("fer2013.tar.gz", b"", r"fer2013.tar.gz: expected a .zip, a .csv"),
+    (
+      "fer2013.csv",
+      b"emotion,pixels,Usage\n0,\xff\xfe,Training\n",
+      r"near line \d: not a CSV file",
+    ),
+  ],
+)
+def test_a_file_of_another_kind(tmp_path, name, content, message):
+  path = tmp_path / name
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match=message):
     fer2013.load(path, "train")
 
 
@@ -280,13 +287,6 @@ def test_table_without_a_split_or_a_class(tmp_path, usage):
     fer2013.load(write_table(tmp_path / "b.csv", cells), split)
 
 
-def test_table_that_is_no_text(tmp_path):
-  path = tmp_path / "fer2013.csv"
-  path.write_bytes(b"emotion,pixels,Usage\n0,\xff\xfe,Training\n")
-  with pytest.raises(ValueError, match=r"near line \d: not a CSV file"):
-    fer2013.load(path, "train")
-
-
 @pytest.mark.parametrize("cut", [0.1, 0.5, 0.99])
 def test_truncated_zip(tmp_path, cut):
   path = write_zip(tmp_path / "fer2013.zip", files())
@@ -347,19 +347,27 @@ def test_folder_with_an_empty_class(tmp_path):
   assert len(fer2013.load(tmp_path, "test")) == 14
 
 
-def test_zip_with_two_copies(tmp_path):
-  contents = files()
-  contents |= {f"images/{name}": content for name, content in files().items()}
+@pytest.mark.parametrize(
+  ("contents", "message"),
+  [
+    (
+      files() | {f"images/{name}": content for name, content in files().items()},
+      "several copies of the data set: '', 'im",
+    ),
+    (
+      {"notes/fer.txt": b"emotion"},
+      r"no image in train/<class>/.*found notes/fer\.txt",
+    ),
+    (
+      files() | {"train/anger/Training_7.jpg": files()[ROWS[0][2]]},
+      "two folders of the class 'angry', anger and",
+    ),
+  ],
+  ids=["two copies", "something else", "two folders of one class"],
+)
+def test_contents_of_another_kind_are_refused(tmp_path, contents, message):
   path = write_zip(tmp_path / "x.zip", contents)
-  with pytest.raises(ValueError, match="several copies of the data set: '', 'im"):
-    fer2013.load(path, "train")
-
-
-def test_zip_of_something_else(tmp_path):
-  path = write_zip(tmp_path / "archive.zip", {"notes/fer.txt": b"emotion"})
-  with pytest.raises(
-    ValueError, match=r"no image in train/<class>/.*found notes/fer\.txt"
-  ):
+  with pytest.raises(ValueError, match=message):
     fer2013.load(path, "train")
 
 
@@ -410,12 +418,6 @@ def test_class_folders_by_other_names(tmp_path, pack, names):
   assert sorted(dataset.labels) == sorted(rows.values())
   for source, label in zip(dataset.sources, dataset.labels, strict=True):
     assert names[label] == source.split("/")[-2]
-
-
-def test_two_folders_of_one_class_are_refused(tmp_path):
-  content = {**files(), "train/anger/Training_7.jpg": files()[ROWS[0][2]]}
-  with pytest.raises(ValueError, match="two folders of the class 'angry', anger and"):
-    fer2013.load(write_folder(tmp_path / "fer2013", content), "train")
 
 
 @pytest.mark.parametrize("name", ["Thumbs.db", "desktop.ini", ".DS_Store"])
