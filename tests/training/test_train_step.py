@@ -79,6 +79,11 @@ def _assert_identical(tree, other):
     np.testing.assert_array_equal(leaf, other_leaf, strict=True)
 
 
+def _assert_close(tree, other, *, rtol, atol=0.0):
+  for leaf, other_leaf in zip(_leaves(tree), _leaves(other), strict=True):
+    np.testing.assert_allclose(leaf, other_leaf, rtol=rtol, atol=atol)
+
+
 def _differ(tree, other):
   pairs = zip(_leaves(tree), _leaves(other), strict=True)
   return any((leaf != other_leaf).any() for leaf, other_leaf in pairs)
@@ -177,9 +182,9 @@ def test_steps_are_adam_on_the_weighted_mean_loss(
       second,
     )
 
-  close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-6)
-  jax.tree.map(close, state.params, params)
-  jax.tree.map(close, state.batch_stats, batch_stats)
+  close = functools.partial(_assert_close, rtol=2e-4, atol=2e-6)
+  close(state.params, params)
+  close(state.batch_stats, batch_stats)
   close(state.totals["loss"], loss_sum)
   close(state.totals["cross_entropy"], cross_entropy_sum)
   close(state.totals["gradient_norm"], norm_sum)
@@ -222,8 +227,7 @@ def test_a_step_is_the_same_without_jit(batch):
     step(state, *batch, _WEIGHTS),
     jax.jit(step)(state, *batch, _WEIGHTS),
   )
-  for leaf, other in zip(_leaves(eager), _leaves(compiled), strict=True):
-    np.testing.assert_allclose(leaf, other, rtol=1e-3, atol=1e-6)
+  _assert_close(eager, compiled, rtol=1e-3, atol=1e-6)
 
 
 class _Dropout(nn.Module):
@@ -460,10 +464,7 @@ def test_a_schedule_multiplies_the_updates_of_its_step(batch):
     plateau = state.plateau._replace(scale=jnp.float32(0.1))
     state = scheduled(state.replace(plateau=plateau), *batch, _WEIGHTS)
     for name in ("params", "opt_state"):
-      for leaf, expected in zip(
-        _leaves(getattr(state, name)), _leaves(getattr(other, name)), strict=True
-      ):
-        np.testing.assert_allclose(leaf, expected, rtol=1e-6)
+      _assert_close(getattr(state, name), getattr(other, name), rtol=1e-6)
 
 
 def test_averages_of_the_variables_follow_every_good_step(batch):
@@ -476,8 +477,7 @@ def test_averages_of_the_variables_follow_every_good_step(batch):
     expected = jax.tree.map(
       lambda e, v, d=decay: d * e + (1 - d) * np.asarray(v), expected, state.variables
     )
-  for leaf, other in zip(_leaves(state.ema), _leaves(expected), strict=True):
-    np.testing.assert_allclose(leaf, other, rtol=1e-5, atol=1e-7)
+  _assert_close(state.ema, expected, rtol=1e-5, atol=1e-7)
   after = step(state.replace(input_scale=jnp.float32(np.nan)), *batch, _WEIGHTS)
   assert int(after.totals["bad_step"]) == 3
   _assert_identical(after.ema, state.ema)
@@ -555,15 +555,11 @@ def test_late_steps_take_the_sharpness_aware_gradient(batch):
   expected = jax.tree.map(lambda w, g: w - rate * g, first.params, gradient(beside))
 
   second, usual = (step(first, images, labels, _WEIGHTS) for step in (late, plain))
-  for leaf, other in zip(_leaves(second.params), _leaves(expected), strict=True):
-    np.testing.assert_allclose(leaf, other, rtol=1e-4, atol=1e-6)
+  _assert_close(second.params, expected, rtol=1e-4, atol=1e-6)
   assert _differ(second.params, usual.params)
   # The statistics and the totals are those of the parameters themselves.
   for name in ("batch_stats", "totals"):
-    for leaf, other in zip(
-      _leaves(getattr(second, name)), _leaves(getattr(usual, name)), strict=True
-    ):
-      np.testing.assert_allclose(leaf, other, rtol=1e-6)
+    _assert_close(getattr(second, name), getattr(usual, name), rtol=1e-6)
 
 
 def test_a_radius_of_0_leaves_the_program_as_it_is(batch):

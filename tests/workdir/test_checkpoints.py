@@ -308,12 +308,15 @@ def test_digests_of_earlier_versions_are_read():
     digests.check([array], {"[0]": digest[:-1]})
 
 
-def test_a_digest_that_belongs_to_other_arrays_is_damage(workdir, caplog):
-  digest = workdir / "checkpoints/last/2/digest/metadata"
+def _reverse_digest(workdir, kind, name):
+  digest = workdir / f"checkpoints/{kind}/2/digest/metadata"
   content = json.loads(digest.read_text())
+  digest.write_text(json.dumps(content | {name: content[name][::-1]}))
+
+
+def test_a_digest_that_belongs_to_other_arrays_is_damage(workdir, caplog):
   name = ".params['logits']['bias']"
-  content[name] = content[name][::-1]
-  digest.write_text(json.dumps(content))
+  _reverse_digest(workdir, "last", name)
   _assert_same(_restore(workdir), _state(1))
   assert _is_reported(caplog, "last-2")
   assert name in caplog.text
@@ -336,12 +339,9 @@ def test_variables_are_checked_by_their_digests_too(tmp_path, is_averaged, caplo
   _assert_same(found.params, states[1].params)
   _assert_same(found.batch_stats, states[1].batch_stats)
 
-  digest = tmp_path / "checkpoints/best/2/digest/metadata"
-  content = json.loads(digest.read_text())
   part = ".ema['params']" if is_averaged else ".params"
   name = f"{part}['logits']['bias']"
-  content[name] = content[name][::-1]
-  digest.write_text(json.dumps(content))
+  _reverse_digest(tmp_path, "best", name)
   _assert_same(checkpoints.restore_variables("best").params, states[0].params)
   checkpoints.close()
   assert name in caplog.text
@@ -438,11 +438,8 @@ def _save_and_replace(workdir, *steps):
 
 
 def test_a_checkpoint_is_replaced_where_there_is_one_before_it(tmp_path):
-  changed = _save_and_replace(tmp_path, 2, 3)
-  _assert_same(_restore(tmp_path), changed)
-
-
-def test_the_only_checkpoint_is_not_deleted_to_replace_it(tmp_path):
-  """A kill between the two would leave nothing to resume from."""
-  _save_and_replace(tmp_path, 3)
-  _assert_same(_restore(tmp_path), _state(3))
+  """Else a kill between the two would leave nothing to resume from."""
+  changed = _save_and_replace(tmp_path / "two", 2, 3)
+  _assert_same(_restore(tmp_path / "two"), changed)
+  _save_and_replace(tmp_path / "one", 3)
+  _assert_same(_restore(tmp_path / "one"), _state(3))
