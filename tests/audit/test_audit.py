@@ -53,15 +53,19 @@ def datasets():
   }
 
 
+def _find(datasets):
+  """All images, and the duplicates among them."""
+  images = np.concatenate([dataset.images for dataset in datasets.values()])
+  return images, duplicates.find_duplicates(images)
+
+
 # Pictures and, after a slash, what was done to them.
 _WHAT = "a a b c blank e|a/dark b d|a c/mirror blank f"
 
 
 @pytest.fixture(scope="module")
 def report(datasets):
-  images = np.concatenate([dataset.images for dataset in datasets.values()])
-  found = duplicates.find_duplicates(images)
-  return findings.describe_datasets(datasets, found)
+  return findings.describe_datasets(datasets, _find(datasets)[1])
 
 
 def _items():
@@ -128,8 +132,7 @@ def test_pixel_forms_are_counted_by_split_where_they_are_known(datasets, report)
       datasets.items(), ([0, 0, 0, 1, 1, 2], [1, 1, 2], [0, 2, 2, 2]), strict=True
     )
   }
-  images = np.concatenate([dataset.images for dataset in datasets.values()])
-  counted = findings.describe_datasets(marked, duplicates.find_duplicates(images))
+  counted = findings.describe_datasets(marked, _find(datasets)[1])
   assert counted["splits"]["train"]["pixel_forms"] == {
     "original": 3,
     "equalized": 2,
@@ -191,9 +194,7 @@ def test_the_text_holds_the_figures(report):
 
 
 def _chosen(datasets, max_pairs):
-  images = np.concatenate([dataset.images for dataset in datasets.values()])
-  found = duplicates.find_duplicates(images)
-  return contact_sheet.choose_pairs(datasets, found, max_pairs)
+  return contact_sheet.choose_pairs(datasets, _find(datasets)[1], max_pairs)
 
 
 def test_one_pair_a_group_is_chosen_across_splits_and_the_weakest(datasets):
@@ -233,7 +234,7 @@ def test_the_sheet_shows_the_pixels(datasets, tmp_path, channels):
   }
   contact_sheet.draw_pairs(coloured, pairs, tmp_path / "near_duplicates.png")
   sheet = np.asarray(Image.open(tmp_path / "near_duplicates.png").convert("L"), float)
-  images = np.concatenate([dataset.images for dataset in datasets.values()])
+  images, _ = _find(datasets)
   scale = round(112 / 32)
   shown = sheet[8 : 8 + 32 * scale : scale, 8 : 8 + 32 * scale : scale]
   # But for the palette.

@@ -57,24 +57,33 @@ def test_a_masked_class_costs_nothing():
   np.testing.assert_allclose(grad, [[-0.5, 0.0, 0.5]], atol=1e-6)
 
 
-def test_mse_is_the_brier_score_over_k(data):
+# By name: the loss, and what it is for class probabilities y, see `data`.
+FORMULAS = {
+  "mse, Brier's score over K": (mse, lambda d, y: ((y - d.p) ** 2).sum(-1) / 7),
+  "binary_cross_entropy": (
+    binary_cross_entropy,
+    lambda d, y: optax.sigmoid_binary_cross_entropy(d.logits, np.float32(y)).sum(-1),
+  ),
+  "focal": (
+    lambda z, y: focal(z, y, gamma=1.5, alpha=0.25),
+    lambda d, y: (y * -0.25 * (1 - d.p) ** 1.5 * d.log_p).sum(-1),
+  ),
+  "poly": (
+    lambda z, y: poly(z, y, epsilon=1.7),
+    lambda d, y: (y * (1.7 * (1 - d.p) - d.log_p)).sum(-1),
+  ),
+}
+
+
+@pytest.mark.parametrize(("loss", "formula"), FORMULAS.values(), ids=FORMULAS)
+def test_a_loss_is_its_formula(data, loss, formula):
   for labels, y in ((data.labels, data.y), (data.soft, data.soft)):
-    np.testing.assert_allclose(
-      mse(data.logits, labels), ((y - data.p) ** 2).sum(-1) / 7, rtol=2e-5
-    )
+    found = jax.jit(loss)(data.logits, labels)
+    np.testing.assert_allclose(found, formula(data, y), rtol=2e-5)
 
 
 def test_mse_of_a_sure_mistake_is_two_over_k():
   assert float(mse(jnp.array([[50.0, 0.0, 0.0, 0.0]]), jnp.array([2]))[0]) == 0.5
-
-
-def test_binary_cross_entropy_is_optax_s_sum_over_classes(data):
-  for labels, y in ((data.labels, data.y), (data.soft, data.soft)):
-    np.testing.assert_allclose(
-      binary_cross_entropy(data.logits, labels),
-      optax.sigmoid_binary_cross_entropy(data.logits, y.astype(np.float32)).sum(-1),
-      rtol=1e-5,
-    )
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
@@ -102,15 +111,6 @@ def test_focal_is_optax_s_for_two_classes(data, gamma):
   )
 
 
-def test_focal_is_its_formula_for_more_classes(data):
-  expected = -0.25 * (1 - data.p) ** 1.5 * data.log_p
-  loss = jax.jit(lambda z, y: focal(z, y, gamma=1.5, alpha=0.25))
-  for labels, y in ((data.labels, data.y), (data.soft, data.soft)):
-    np.testing.assert_allclose(
-      loss(data.logits, labels), (y * expected).sum(-1), rtol=1e-5
-    )
-
-
 def test_focal_s_slope_is_finite_where_the_label_is_certain():
   """(1 - p)^gamma by itself has an infinite one for gamma < 1."""
   for logits in ([[17.0, 0.0]], [[90.0, 0.0]], [[1e4, -1e4]]):
@@ -118,13 +118,6 @@ def test_focal_s_slope_is_finite_where_the_label_is_certain():
       jnp.array(logits)
     )
     np.testing.assert_allclose(grad, [[0.0, 0.0]], atol=1e-7)
-
-
-def test_poly_is_its_formula(data):
-  each = 1.7 * (1 - data.p) - data.log_p
-  loss = jax.jit(lambda z, y: poly(z, y, epsilon=1.7))
-  for labels, y in ((data.labels, data.y), (data.soft, data.soft)):
-    np.testing.assert_allclose(loss(data.logits, labels), (y * each).sum(-1), rtol=1e-5)
 
 
 def test_poly_with_epsilon_minus_one_lacks_the_series_first_term():

@@ -168,11 +168,16 @@ def _reports(accuracies, *, first_seed=0, augmented=False):
 
 def _summarize(tmp_path, accuracies, *, data="same", **arguments):
   reports = _reports(accuracies, **arguments)
+  return _summarize_reports(tmp_path, reports, [data] * len(reports))
+
+
+def _summarize_reports(tmp_path, reports, data):
+  """The summary of reports, each on its own test images."""
   workdirs = []
-  for report in reports:
-    workdir = tmp_path / f"{data}{report['seed']}"
+  for report, images in zip(reports, data, strict=True):
+    workdir = tmp_path / f"{images}{report['seed']}"
     workdir.mkdir(exist_ok=True)
-    (workdir / "data.json").write_text(json.dumps({"test": {"images_crc32": data}}))
+    (workdir / "data.json").write_text(json.dumps({"test": {"images_crc32": images}}))
     workdirs.append(workdir)
   return seed_summary.summarize(reports, workdirs)
 
@@ -206,10 +211,7 @@ def test_the_summary_has_each_figure_its_mean_and_its_sample_deviation(tmp_path)
 
 def test_a_figure_that_not_every_report_has_is_left_out(tmp_path):
   reports = _reports([0.5]) + _reports([0.6], first_seed=1, augmented=True)
-  for seed in (0, 1):
-    (tmp_path / f"{seed}").mkdir()
-    (tmp_path / f"{seed}/data.json").write_text("{}")
-  summary = seed_summary.summarize(reports, [tmp_path / "0", tmp_path / "1"])
+  summary = _summarize_reports(tmp_path, reports, ["same"] * 2)
   assert len(summary["splits"]["test"]["figures"]) == 5
 
 
@@ -230,16 +232,10 @@ def test_one_seed_has_no_deviation_and_says_so(tmp_path):
 
 
 def test_seeds_of_other_data_are_not_averaged(tmp_path):
-  reports = _reports([0.5, 0.6])
-  for seed in (0, 1):
-    (tmp_path / f"{seed}").mkdir()
-    (tmp_path / f"{seed}/data.json").write_text(
-      json.dumps({"train": {"images_crc32": seed}})
-    )
   with pytest.raises(
     ValueError, match=r"1 was trained on different data than .*0: seeds"
   ):
-    seed_summary.summarize(reports, [tmp_path / "0", tmp_path / "1"])
+    _summarize_reports(tmp_path, _reports([0.5, 0.6]), ["one", "other"])
 
 
 def test_a_comparison_pairs_the_seeds_that_both_have(tmp_path):

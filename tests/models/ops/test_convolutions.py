@@ -49,38 +49,34 @@ def _assert_same(fast, plain, *arguments, tolerance=1e-5):
     )
 
 
+of_both_kinds = pytest.mark.parametrize(
+  ("convolve", "maps_in"),
+  [(convolutions.strided_conv2d, 3), (convolutions.depthwise_conv2d, 1)],
+)
+
 STRIDED = [(8, 6, 3, 2), (7, 9, 3, 2), (12, 13, 7, 2), (10, 11, 3, 3), (6, 5, 5, 1)]
 
 
-@pytest.mark.parametrize(("height", "width", "size", "stride"), STRIDED)
-def test_strided_convolution_equals_lax(height, width, size, stride):
-  inputs, kernel = _random(0, 2, height, width, 3), _random(1, size, size, 3, 4)
-  _assert_same(
-    lambda x, k: convolutions.strided_conv2d(x, k, stride),
-    lambda x, k: _plain(x, k, stride),
-    inputs,
-    kernel,
-  )
+DEPTHWISE = [
+  *((8, 6, 3, 1), (8, 6, 3, 2), (7, 9, 3, 2)),
+  *((9, 6, 5, 1), (10, 11, 5, 2), (8, 8, 3, 3)),
+]
 
 
 @pytest.mark.parametrize(
-  ("height", "width", "size", "stride"),
+  ("convolve", "sizes", "kernel_maps"),
   [
-    (8, 6, 3, 1),
-    (8, 6, 3, 2),
-    (7, 9, 3, 2),
-    (9, 6, 5, 1),
-    (10, 11, 5, 2),
-    (8, 8, 3, 3),
+    *((convolutions.strided_conv2d, sizes, (3, 4)) for sizes in STRIDED),
+    *((convolutions.depthwise_conv2d, sizes, (1, 3)) for sizes in DEPTHWISE),
   ],
 )
-def test_depthwise_convolution_equals_lax(height, width, size, stride):
-  inputs, kernel = _random(0, 3, height, width, 5), _random(1, size, size, 1, 5)
+def test_convolutions_equal_lax(convolve, sizes, kernel_maps):
+  height, width, size, stride = sizes
   _assert_same(
-    lambda x, k: convolutions.depthwise_conv2d(x, k, stride),
+    lambda x, k: convolve(x, k, stride),
     lambda x, k: _plain(x, k, stride),
-    inputs,
-    kernel,
+    _random(0, 2, height, width, 3),
+    _random(1, size, size, *kernel_maps),
   )
 
 
@@ -99,11 +95,8 @@ def test_depthwise_gradients_keep_float64():
       np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("maps_in", [3, 1])
-def test_gradients_in_a_loop(maps_in):
-  convolve = (
-    convolutions.strided_conv2d if maps_in == 3 else convolutions.depthwise_conv2d
-  )
+@of_both_kinds
+def test_gradients_in_a_loop(convolve, maps_in):
   inputs, kernel = _random(0, 4, 6, 6, 3), 0.3 * _random(1, 3, 3, maps_in, 3)
 
   def descend(convolve):
@@ -116,11 +109,8 @@ def test_gradients_in_a_loop(maps_in):
   np.testing.assert_allclose(descend(convolve), descend(_plain), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("maps_in", [3, 1])
-def test_second_derivatives_by_reverse_over_reverse(maps_in):
-  convolve = (
-    convolutions.strided_conv2d if maps_in == 3 else convolutions.depthwise_conv2d
-  )
+@of_both_kinds
+def test_second_derivatives_by_reverse_over_reverse(convolve, maps_in):
   inputs, kernel = _random(0, 2, 5, 5, 3), _random(1, 3, 3, maps_in, 3)
   direction = _random(2, *kernel.shape)
 
@@ -135,11 +125,8 @@ def test_second_derivatives_by_reverse_over_reverse(maps_in):
   )
 
 
-@pytest.mark.parametrize("maps_in", [3, 1])
-def test_bfloat16_keeps_the_type_of_values_and_gradients(maps_in):
-  convolve = (
-    convolutions.strided_conv2d if maps_in == 3 else convolutions.depthwise_conv2d
-  )
+@of_both_kinds
+def test_bfloat16_keeps_the_type_of_values_and_gradients(convolve, maps_in):
   inputs = _random(0, 2, 6, 6, 3).astype(jnp.bfloat16)
   kernel = _random(1, 3, 3, maps_in, 3).astype(jnp.bfloat16)
   _assert_same(
