@@ -98,9 +98,7 @@ def measure_jax(case: Any, steps: int, epochs: int) -> dict[str, Any]:
   few = case._replace(batch=8)
   exact = cases.inference(few, 1)()
   rounded = cases.inference(few, 1, dtype="bfloat16")()
-  difference = float(abs(rounded - exact).max() / abs(exact).max())
-  if not difference < _TOLERANCE:
-    raise ValueError(f"{case}: bfloat16 changes the logits by {difference:.2g}")
+  measure.check_close(f"{case}: JAX in bfloat16", rounded, exact, _TOLERANCE)
   run = cases.training(case, steps, dtype="bfloat16")
   run()  # Compiles.
   with jax.transfer_guard("disallow"):
@@ -127,7 +125,8 @@ def measure_torch(
     dry_run: whether to use the CPU if there is no CUDA device.
 
   Raises:
-    ValueError: see `check_mixed`.
+    ValueError: if the logits in bfloat16 differ from those in float32 on the CPU by
+      more than rounding.
   """
   try:
     import torch
@@ -140,42 +139,16 @@ def measure_torch(
   device = "cuda" if torch.cuda.is_available() else "cpu"
   torch.backends.cudnn.benchmark = True
   model = torch_cases.build(case, form).to(device)
-  difference = check_mixed(case, model, form, device)
+  exact = torch_cases.inference(case, "eager", 1)()
+  # The batch that is timed: another shape would be compiled separately.
+  mixed = torch_cases.inference(case, form, 1, device=device, mixed=True, model=model)
+  what = f"{case}: PyTorch's {form} in bfloat16"
+  difference = measure.check_close(what, mixed(), exact, _TOLERANCE)
   run = torch_cases.training(case, form, steps, device=device, mixed=True, model=model)
   run()
   seconds = measure.alternate({"": run}, epochs)[""]
   images = case.batch * steps / statistics.median(seconds)
   return {"images": images, "difference": difference}
-
-
-def check_mixed(case: Any, model: Any, form: str, device: str) -> float:
-  """Compares PyTorch's logits in bfloat16 with float32 on the CPU.
-
-  Args:
-    case: the network, and the batch that is timed: another shape would be compiled
-      separately.
-    model: the network on the device, initialized with the JAX network's weights.
-    form: that of the model.
-    device: "cuda" or "cpu".
-
-  Returns:
-    The largest difference over the largest logit.
-
-  Raises:
-    ValueError: if that is more than rounding explains.
-  """
-  from benchmarks import torch_cases
-
-  exact = torch_cases.inference(case, "eager", 1)()
-  rounded = torch_cases.inference(
-    case, form, 1, device=device, mixed=True, model=model
-  )()
-  difference = float(abs(rounded - exact).max() / abs(exact).max())
-  if not difference < _TOLERANCE:
-    raise ValueError(
-      f"{case}: PyTorch's {form} in bfloat16 changes the logits by {difference:.2g}"
-    )
-  return difference
 
 
 def check_torch(case: Any, steps: int, epochs: int) -> dict[str, Any]:
@@ -189,13 +162,14 @@ def check_torch(case: Any, steps: int, epochs: int) -> dict[str, Any]:
     from benchmarks import torch_cases
   except ImportError:
     return {"not_run": "torch is not installed"}
-  from benchmarks import cases
+  from benchmarks import cases, measure
 
   if case.config().model.name != "emosynthnet":
     return {"not_run": "no PyTorch version of this network"}
   few = case._replace(batch=8)
   ours, theirs = cases.inference(few, 1)(), torch_cases.inference(few, "eager", 1)()
-  return {"difference": torch_cases.check_equal(ours, theirs)}
+  what = f"{few}: JAX against PyTorch"
+  return {"difference": measure.check_close(what, ours, theirs, torch_cases.TOLERANCE)}
 
 
 def throughput(

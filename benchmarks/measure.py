@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def alternate(
@@ -34,6 +35,31 @@ def alternate(
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
   """Median over rounds of the reference's time over JAX's: above 1, JAX is faster."""
   return statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
+
+
+def check_close(
+  what: str, found: np.ndarray, expected: np.ndarray, tolerance: float
+) -> float:
+  """Compares logits that only rounding may tell apart.
+
+  Args:
+    what: whose logits `found` are.
+    found: `(N, K)`.
+    expected: `(N, K)`.
+    tolerance: of the difference.
+
+  Returns:
+    The largest difference over the largest expected logit.
+
+  Raises:
+    ValueError: if that is not below the tolerance.
+  """
+  difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+  if not difference < tolerance:
+    raise ValueError(
+      f"{what}: logits differ by {difference:.2g}, expected less than {tolerance:g}"
+    )
+  return difference
 
 
 def product_rate() -> float:

@@ -27,7 +27,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from benchmarks import attempts, cases
+from benchmarks import attempts, cases, measure
 from emosynth_jax.parallel import cpu_devices
 from emosynth_jax.utils import cli, errors
 
@@ -129,8 +129,11 @@ def candidates(
     few = case._replace(batch=8)
     alike = False
     with attempts.in_one_line(f"{part}, {case}: torch", failures):
-      difference = torch_cases.check_equal(
-        cases.inference(few, 1)(), torch_cases.inference(few, "eager", 1)()
+      difference = measure.check_close(
+        "JAX against PyTorch",
+        cases.inference(few, 1)(),
+        torch_cases.inference(few, "eager", 1)(),
+        torch_cases.TOLERANCE,
       )
       logging.info("%s: logits equal to %.0e", few, difference)
       alike = True
@@ -143,7 +146,9 @@ def candidates(
       run = getattr(torch_cases, part)(case, form, count)
       theirs = run()
       if part == "inference":
-        difference = torch_cases.check_equal(answer, theirs)
+        difference = measure.check_close(
+          "JAX against PyTorch", answer, theirs, torch_cases.TOLERANCE
+        )
         logging.info("%s, %s: logits equal to %.0e", case, form, difference)
       found[f"torch {form}"] = run
   return found
@@ -162,8 +167,6 @@ def rows(
       training.
     rate: FLOP/s of the machine's matrix products.
   """
-  from benchmarks import measure
-
   operations = 2 * cases.multiply_adds(case) * passes * images
   lines = []
   for name, times in seconds.items():
@@ -201,8 +204,6 @@ def compare(
   failures: list[str],
 ) -> None:
   """Prints the table of training or inference, each case when it is measured."""
-  from benchmarks import measure
-
   rate = measure.product_rate()
   print(
     f"\n{part}, float32, {rounds} rounds; the machine's product of two 2048 x 2048 "
@@ -229,8 +230,6 @@ def compare(
 
 def augmentation(cases_: list[Any], rounds: int, failures: list[str]) -> None:
   """Prints the table of the step with the config's augmentation and without."""
-  from benchmarks import measure
-
   print()
   print_row(["augmentation", "off, ms", "on, ms", "of the step"])
   for case in cases_:

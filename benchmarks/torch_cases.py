@@ -19,7 +19,7 @@ from benchmarks.emosynthnet_torch import from_flax
 FORMS = torch_programs.FORMS
 
 # Of the logits, relative to the largest: due to the order of summation in float32.
-_TOLERANCE = 1e-4
+TOLERANCE = 1e-4
 
 
 def describe(case: Case) -> torch_programs.Program:
@@ -151,24 +151,3 @@ def inference(
 def write_start(path: str | os.PathLike, case: Case) -> None:
   """Writes a one-step case for `start`, whose PyTorch process does not import JAX."""
   torch_programs.save(path, describe(case), *_tensors(case, case.batch))
-
-
-def check_equal(ours: np.ndarray, theirs: np.ndarray) -> float:
-  """Compares logits with shared weights.
-
-  Args:
-    ours: `(N, K)`.
-    theirs: `(N, K)`.
-
-  Returns:
-    The largest difference over the largest logit.
-
-  Raises:
-    ValueError: if that is more than rounding explains.
-  """
-  difference = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
-  if not difference < _TOLERANCE:
-    raise ValueError(
-      f"logits: expected those of PyTorch to {_TOLERANCE}, got {difference:.1e}"
-    )
-  return difference

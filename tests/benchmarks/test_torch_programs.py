@@ -118,5 +118,5 @@ def test_a_program_of_other_answers_is_not_timed(tiny_weights, monkeypatch):
     return model
 
   monkeypatch.setattr(torch_cases, "build", broken)
-  with pytest.raises(ValueError, match="in bfloat16 changes the logits by"):
+  with pytest.raises(ValueError, match="in bfloat16: logits differ by"):
     accelerator.measure_torch(CASE, 1, 1, form="channels_last", dry_run=True)
