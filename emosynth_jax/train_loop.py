@@ -121,7 +121,9 @@ def _train(
   config_file: str | None,
 ) -> bool:
   run_record.check_same_config(config, workdir)
-  run_record.check_readable(workdir)
+  # A damaged one is an error now, and not when it is needed.
+  run_record.read_fingerprint(workdir)
+  run_record.read_provenance(workdir)
   placement = build_placement(config.mesh.model, devices)
   # Here too, before the data is read.
   placement.check_batch_size(config.batch_size)

@@ -35,7 +35,7 @@ from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel.mesh import Placement, build_placement
 from emosynth_jax.training import build
 from emosynth_jax.training.eval_step import build_evaluation
-from emosynth_jax.training.restore import load_best
+from emosynth_jax.training.restore import load_network
 from emosynth_jax.utils import cli as command_cli
 from emosynth_jax.utils import errors, files, text_table
 from emosynth_jax.workdir import own_parts, provenance
@@ -50,7 +50,6 @@ _IDENTITY = ("name", "options", "seed", "limit", "validation_fraction")
 class Run(NamedTuple):
   """A trained network with its own split, on the devices of `placement`."""
 
-  workdir: pathlib.Path
   config: ml_collections.ConfigDict
   experiment: build.Experiment
   state: Any
@@ -146,18 +145,13 @@ def load_run(workdir: str | os.PathLike, split: str) -> Run:
   """Loads a run's best checkpoint and a split of its own data.
 
   Raises:
-    FileNotFoundError, ValueError, CheckpointError: as `restore.load_best`.
+    FileNotFoundError, ValueError, CheckpointError: as `restore.load_network`.
   """
-  workdir = pathlib.Path(workdir)
-  config = own_parts.of_run(read_config(workdir), workdir)
-  if split not in run_data.splits(config):
-    raise ValueError(
-      f"--split: {workdir} has {', '.join(run_data.splits(config)[1:])}; got {split!r}"
-    )
+  network = load_network(workdir, split, None, dtype=None)
+  config = own_parts.of_run(network.config, pathlib.Path(workdir))
   placement = build_placement(config.mesh.model)
-  experiment, state, datasets = load_best(config, workdir, (split,))
-  state = placement.put(state, placement.state(state))
-  return Run(workdir, config, experiment, state, datasets[split], placement)
+  state = placement.put(network.state, placement.state(network.state))
+  return Run(config, network.experiment, state, network.dataset, placement)
 
 
 def parse_data(text: str, flag: str = "--on") -> ml_collections.ConfigDict:

@@ -1,12 +1,4 @@
-"""File format of a bundle: a trained network in one file.
-
-  python -m emosynth_jax.bundle --workdir=RUN --output=FILE.safetensors
-
-The file holds the arrays (parameters in float16 unless --dtype=float32) and, in its
-header, the config, the class names, an image's shape, the temperature that calibrates
-the probabilities, and the provenance. The temperature is fitted on the run's validation
-split, on which the command also reports the effect of rounding to float16.
-"""
+"""File format of a bundle: a network's arrays, and all else of `Bundle` in a header."""
 
 import json
 import os

@@ -1,5 +1,7 @@
 """ElasticFace: CosFace and ArcFace with random margins, new ones at each step."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -49,13 +51,17 @@ def _cosines_labels_margins(
   margin: float | Array,
   sigma: float | Array,
   sort_margins: bool,
+  *,
+  largest: float = math.inf,
 ) -> tuple[Array, Array, Array]:
-  """Cosines `(N, K)`, the labels' mask `(N, K)` and margins `(N, 1)`."""
+  """Cosines and the labels' mask `(N, K)`, and margins `(N, 1)` of 0 to `largest`."""
+  arguments.check_number("margin", margin, low=0, high=largest)
+  arguments.check_number("sigma", sigma, low=0)
   cosines, _, _ = cosines_and_norms(embeddings, weights)
   is_label = _inputs.as_mask(labels, cosines)
   of_label = jnp.sum(jnp.where(is_label, cosines, 0.0), axis=-1)
   margins = draw_margins(of_label, step, margin, sigma, sort_margins)
-  return cosines, is_label, margins[:, None]
+  return cosines, is_label, jnp.clip(margins, 0.0, largest)[:, None]
 
 
 def elastic_cosface_logits(
@@ -99,12 +105,9 @@ def elastic_cosface_logits(
     <https://arxiv.org/abs/2109.09416>`_, 2022
   """
   arguments.check_number("scale", scale, low=0)
-  arguments.check_number("margin", margin, low=0)
-  arguments.check_number("sigma", sigma, low=0)
   cosines, is_label, margins = _cosines_labels_margins(
     embeddings, weights, labels, step, margin, sigma, sort_margins
   )
-  margins = jnp.maximum(margins, 0.0)
   return scale * jnp.where(is_label, cosines - margins, cosines)
 
 
@@ -147,12 +150,10 @@ def elastic_arcface_logits(
     <https://arxiv.org/abs/2109.09416>`_, 2022
   """
   arguments.check_number("scale", scale, low=0)
-  arguments.check_number("margin", margin, low=0, high=MAX_MARGIN)
-  arguments.check_number("sigma", sigma, low=0)
   cosines, is_label, margins = _cosines_labels_margins(
-    embeddings, weights, labels, step, margin, sigma, sort_margins
+    *(embeddings, weights, labels, step, margin, sigma, sort_margins),
+    largest=MAX_MARGIN,
   )
-  margins = jnp.clip(margins, 0.0, MAX_MARGIN)
   return scale * jnp.where(is_label, add_angle(cosines, margins), cosines)
 
 

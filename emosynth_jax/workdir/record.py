@@ -210,16 +210,6 @@ def read_provenance(workdir: str | os.PathLike) -> list[dict[str, Any]]:
   return lines
 
 
-def check_readable(workdir: str | os.PathLike) -> None:
-  """Checks the records of a workdir that a training reads only later, or at its end.
-
-  Raises:
-    ValueError: if data.json or provenance.jsonl is damaged.
-  """
-  read_fingerprint(workdir)
-  read_provenance(workdir)
-
-
 def check_same_config(
   config: ml_collections.ConfigDict, workdir: str | os.PathLike
 ) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from emosynth_jax.analysis import cli as analysis_cli
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.report import run_files
-from emosynth_jax.utils import cli, errors, files
+from emosynth_jax.utils import errors, files
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import metric_writer, provenance
 from emosynth_jax.workdir import record as run_record
@@ -151,9 +152,7 @@ def define_flags(*, images: int | None = None, points: int | None = None) -> Non
   )
   if images is None:
     return
-  flags.DEFINE_enum(
-    "split", "test", ["train", "validation", "test"], "Split of the images."
-  )
+  analysis_cli.define_split("test")
   flags.DEFINE_integer(
     "images", images, "Maximum number of images of the split; 0 for all.", 0
   )
@@ -161,4 +160,3 @@ def define_flags(*, images: int | None = None, points: int | None = None) -> Non
     flags.DEFINE_integer(
       "points", points, "Maximum number of points of t-SNE; 0 for all.", 0
     )
-  cli.define_data_dir()
