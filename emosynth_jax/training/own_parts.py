@@ -121,10 +121,7 @@ def _bind_margin(
 ) -> dict[str, Any]:
   """Replaces the name of a margin formula by the function, with its arguments bound."""
   name = arguments["margin_fn"]
-  formula = own_code.load(name)
-  if not inspect.isfunction(formula):
-    raise ValueError(f"{name}: expected a function, got {type(formula).__name__}")
-
+  formula: Any = _own_function(name)
   own = margin_hyperparameters(formula, name)
   of_loss = losses.hyperparameters(losses.get_loss(loss))
   if both := sorted(set(own) & set(of_loss)):
@@ -134,10 +131,9 @@ def _bind_margin(
 
   bound = {key: arguments[key] for key in own if key in arguments}
   others = {key: value for key, value in arguments.items() if key not in bound}
-  guarded = own_code.guard(formula, name)
 
   def margin_fn(logits: jax.Array) -> Any:
-    margins = guarded(logits, **bound)
+    margins = formula(logits, **bound)
     if jnp.shape(margins) != logits.shape[:1]:
       raise ValueError(
         f"{name}: expected one margin for each example, of shape {logits.shape[:1]} "

@@ -22,7 +22,12 @@ def _record(**changes):
     "num_images": 64,
     "batch_norm": "batch",
   }
-  return {"name": "tiny, ce", "settings": settings, "points": 9} | changes
+  return {
+    "name": "tiny, ce",
+    "settings": settings,
+    "points": 9,
+    "num_classes": 10,
+  } | changes
 
 
 def test_the_contours_have_the_first_direction_to_the_right(drawn, tmp_path):

@@ -138,6 +138,10 @@ def summarize(
     absolute,
   )
   means = [float(w @ v) for v, w in zip(density.nodes, density.weights, strict=True)]
+  error = None  # Of one probe it is unknown.
+  if len(means) > 1:
+    deviation = num_parameters * np.std(means, ddof=1)
+    error = float(f"{deviation / len(means) ** 0.5:.3g}")
   record = {
     "smallest": low.smallest,
     "smallest_residual": low.smallest_residual,
@@ -147,7 +151,7 @@ def summarize(
     "converged": bool(converged),
     "ratio": abs(low.smallest / high.largest) if high.largest else float("nan"),
     "trace": num_parameters * float(np.mean(means)),
-    "trace_standard_error": _standard_error(means, num_parameters),
+    "trace_standard_error": error,
     "steps_of_probes": [e.num_steps for e in extremes],
     "broadening": density.broadening,
   }
@@ -164,13 +168,6 @@ def summarize(
 def describe_error(error: float | None) -> str:
   """Formats the trace's standard error."""
   return "unknown (one probe)" if error is None else f"{error:.3g}"
-
-
-def _standard_error(means: list[float], factor: float = 1.0) -> float | None:
-  """Standard error of the mean over probes, times a factor; None for one probe."""
-  if len(means) < 2:
-    return None
-  return float(f"{factor * np.std(means, ddof=1) / len(means) ** 0.5:.3g}")
 
 
 def _padded(rows: list[np.ndarray]) -> np.ndarray:

@@ -17,8 +17,6 @@ _NUM_LEVELS = 21
 # the edge of a plane losses reach thousands, and levels up to there would leave none
 # for the basin.
 _CEILING = 5
-# For a record without the number of classes.
-_CLASSES = 10
 # Round numbers of a decade, for ticks of a logarithmic scale.
 _ROUND = (1, 1.2, 1.5, 2, 3, 4, 5, 7)
 _OVER, _NOT_FINITE = "#fff3b0", "#9a9a9a"
@@ -42,7 +40,10 @@ def draw(
   """
   titles = [describe_run(record) for record, _ in landscapes]
   axis = landscapes[0][1]["axis"]
-  losses = [_masked(arrays["loss"]) for _, arrays in landscapes]
+  losses = [
+    np.ma.masked_invalid(np.asarray(arrays["loss"], np.float64))
+    for _, arrays in landscapes
+  ]
   accuracies = [arrays["accuracy"] for _, arrays in landscapes]
   if losses[0].ndim == 1:
     path = stem.with_name(f"{stem.name}.png")
@@ -50,7 +51,7 @@ def draw(
     return [path]
 
   paths = [stem.with_name(f"{stem.name}_{kind}.png") for kind in ("contour", "surface")]
-  most = max(record.get("num_classes", _CLASSES) for record, _ in landscapes)
+  most = max(record["num_classes"] for record, _ in landscapes)
   levels = common_levels(losses, ceiling=_CEILING * float(np.log(max(most, 2))))
   plot_contours(axis, losses, titles, levels, paths[0])
   plot_surfaces(axis, losses, titles, levels, paths[1])
@@ -81,7 +82,7 @@ def plot_lines(axis, losses, accuracies, titles, path) -> None:
 
 def plot_contours(axis, losses, titles, levels, path) -> None:
   """Each plane in `levels`, with lines at round numbers; one color is above them."""
-  norm, ticks = _norm(levels), round_ticks(levels[0], levels[-1])
+  norm, ticks = LogNorm(levels[0], levels[-1]), round_ticks(levels[0], levels[-1])
   colours = colormaps["viridis"].with_extremes(over=_OVER)
   above = _is_cut(losses, levels)
   figure = plotting.new_figure(4.6 * len(losses) + 1.2, 4.8)
@@ -215,14 +216,6 @@ def round_ticks(low: float, high: float) -> list[float]:
 
 def _is_cut(losses, levels):
   return any(float(loss.max()) > levels[-1] for loss in losses)
-
-
-def _norm(levels):
-  return LogNorm(levels[0], levels[-1])
-
-
-def _masked(loss):
-  return np.ma.masked_invalid(np.asarray(loss, np.float64))
 
 
 def describe_run(record: Mapping[str, Any]) -> str:
