@@ -15,7 +15,7 @@ from emosynth_jax.metrics import statistics
 from emosynth_jax.report import run_files
 from emosynth_jax.training import build, eval_step
 from emosynth_jax.utils import text_table
-from emosynth_jax.workdir import own_parts, seed_summary
+from emosynth_jax.workdir import metric_writer, own_parts, seed_summary
 from experiments.lib import comparison_report
 from experiments.lib.literature import Claim
 
@@ -35,6 +35,9 @@ RULES = """\
 # The data sets that have a leaderboard.
 TITLES = {"fer2013": "FER-2013", "fer_plus": "FER+, accuracy by majority"}
 _IMAGE_SHAPE = (48, 48, 1)
+
+# Accuracies in percent to which trainings are timed.
+SPEEDRUN = (60, 65, 70)
 
 
 class Entry(NamedTuple):
@@ -174,6 +177,33 @@ def milliseconds(entry: Entry, *, calls: int = 100) -> float:
   return 1000 * float(np.median(times[5:]))
 
 
+def minutes_to(folder: pathlib.Path, percent: float) -> str:
+  """Time until a run had an accuracy on the split that chooses its epoch.
+
+  Args:
+    folder: of the run.
+    percent: the accuracy.
+
+  Returns:
+    Minutes of the epochs up to the first with this accuracy, with compilation,
+    validation and checkpoints; "not reached", or "not recorded" for a run that was
+    interrupted.
+  """
+  run = run_files.read_run(folder)
+  reached = [
+    record["step"]
+    for record in run.records
+    if 100 * record.get("validation/accuracy", 0) >= percent
+  ]
+  if run.records and not reached:
+    return "not reached"
+  if run.seconds is None:
+    return "not recorded"
+  timing = metric_writer.read_records(folder / "timing.jsonl")
+  seconds = sum(line["seconds"] for line in timing if line["step"] <= reached[0])
+  return f"{seconds / 60:.0f}"
+
+
 def _form(report: Mapping[str, Any]) -> str:
   """The form of most of the reported images."""
   counts = (report.get("pixel_forms") or {}).get("test")
@@ -224,6 +254,7 @@ def format_page(
     if own:
       lines += [f"## {title}, measured here", "", *_measured(own), ""]
 
+  lines += _speedrun([entry for entry in entries if entry.data_set == "fer2013"])
   claimed = [
     (
       claim.method,
@@ -279,6 +310,35 @@ def _measured(timed: Sequence[tuple[Entry, float | None]]) -> list[str]:
   return text_table.markdown(
     rows, left=[i for i, name in enumerate(rows[0]) if name in left]
   )
+
+
+def _speedrun(entries: Sequence[Entry]) -> list[str]:
+  """The times to accuracies on PublicTest, of each entry's first seed."""
+  if not entries:
+    return []
+  rows: list[list[str]] = [
+    ["network", "seed", *(f"{x} %" for x in SPEEDRUN), "hardware", "commits"]
+  ]
+  for entry in entries:
+    by = run_files.read_run(entry.folder).report["trained_by"]
+    hardware = dict.fromkeys(str(line.get("hardware", "not recorded")) for line in by)
+    times = [minutes_to(entry.folder, percent) for percent in SPEEDRUN]
+    rows.append(
+      [
+        entry.network,
+        str(entry.seeds[0]),
+        *times,
+        "; ".join(hardware),
+        ", ".join(entry.commits),
+      ]
+    )
+  table = text_table.markdown(rows, left=(0, 1, 4, 5))
+  return [
+    "## Speedrun: minutes of training to an accuracy on PublicTest",
+    "",
+    *table,
+    "",
+  ]
 
 
 def _with_links(source: str) -> str:

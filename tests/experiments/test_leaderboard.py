@@ -85,6 +85,40 @@ def test_the_page_has_means_claims_and_rules(make_run):
   assert "PrivateTest is\n  read once" in page
 
 
+def _write_lines(path, records):
+  path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def test_the_speedrun_counts_epochs_up_to_the_accuracy(make_run, tmp_path):
+  make_run("a", 0, 0.66)
+  folder = tmp_path / "a"
+  report = json.loads((folder / "report.json").read_text())
+  (folder / "report.json").write_text(json.dumps(report | {"epochs_trained": 3}))
+  accuracies = [0.5, 0.651, 0.649]
+  _write_lines(
+    folder / "metrics.jsonl",
+    [
+      {"epoch": i, "step": 10 * i, "validation/accuracy": accuracy}
+      for i, accuracy in enumerate(accuracies, start=1)
+    ],
+  )
+  _write_lines(
+    folder / "timing.jsonl", [{"step": 10 * i, "seconds": 300.0} for i in (1, 2, 3)]
+  )
+  assert leaderboard.minutes_to(folder, 40) == "5"
+  assert leaderboard.minutes_to(folder, 65) == "10"
+  assert leaderboard.minutes_to(folder, 70) == "not reached"
+  # Of an interrupted run, the seconds of some epochs are missing.
+  _write_lines(folder / "timing.jsonl", [{"step": 30, "seconds": 300.0}])
+  assert leaderboard.minutes_to(folder, 65) == "not recorded"
+
+  about = {"command": "c", "commit": "fedcba9876", "hardware": "an abacus"}
+  entries = leaderboard.read_entries([str(folder)])
+  page = leaderboard.format_page(entries, (), about)
+  assert "| 60 % | 65 % | 70 % | hardware" in page
+  assert "| not recorded | not recorded | not reached |" in page
+
+
 def test_what_is_no_entry_is_refused(make_run):
   with pytest.raises(ValueError, match="expected fer2013 or fer_plus, got mnist"):
     leaderboard.read_entries([make_run("m", 0, 0.9, data_set="mnist")])
