@@ -35,7 +35,7 @@ _LATE = {
   "emosynth_jax.export.int8": {"onnxruntime"},
   "emosynth_jax.export.verify": {"onnx", "onnxruntime"},
   "emosynth_jax.main": {"emosynth_jax", "jax"},
-  "emosynth_jax.models.from_torch": {"safetensors", "torch"},
+  "emosynth_jax.models.from_torch": {"torch"},
   "emosynth_jax.predict": {"emosynth_jax"},  # A lazy __getattr__.
   # A mistyped name is answered before JAX and OpenCV are imported.
   "emosynth_jax.predict.run": {"emosynth_jax"},

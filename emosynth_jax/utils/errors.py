@@ -49,16 +49,16 @@ def check_choices(name: str, values: Iterable[str], choices: Iterable[str]) -> N
     raise ValueError(f"{name}: expected some of {', '.join(known)}; got {unknown[0]!r}")
 
 
-def refuse_twice(workdirs: Sequence[str | os.PathLike], flag: str) -> None:
-  """Checks that no run is compared with itself.
+def refuse_twice(folders: Sequence[str | os.PathLike], flag: str) -> None:
+  """Checks that no folder is given twice, also under different spellings of its path.
 
   Args:
-    workdirs: the runs' folders.
-    flag: the flag that names them, for the message.
+    folders: what the flag names.
+    flag: its name, for the message.
 
   Raises:
-    ValueError: if one is given twice, also under different spellings of its path.
+    ValueError: naming the folder.
   """
-  folders = [pathlib.Path(workdir).resolve() for workdir in workdirs]
-  if twice := [folder for folder in folders if folders.count(folder) > 1]:
+  resolved = [pathlib.Path(folder).resolve() for folder in folders]
+  if twice := [folder for folder in resolved if resolved.count(folder) > 1]:
     raise ValueError(f"--{flag}: {twice[0]} is given twice")
