@@ -1,4 +1,4 @@
-"""Argument checks of the comparison networks."""
+"""Argument checks of the networks."""
 
 from typing import Any
 

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from emosynth_jax.models._checks import check_network
 from emosynth_jax.models.ops import layers
 from emosynth_jax.models.ops.unit_stride import upsample_nearest
 from emosynth_jax.utils import errors
@@ -185,22 +186,17 @@ class EmoSynthNet(nn.Module):
       ValueError: if a reading's name is unknown, a number is out of its range or the
         images' shape does not fit.
     """
-    if not self.width > 0:
-      raise ValueError(f"width: expected more than 0, got {self.width}")
+    _check_images(images)
+    check_network(self, images, "dropout_rate", "norm_momentum")
     if not self.dense_features or min(self.dense_features) < 1:
       raise ValueError(
         f"dense_features: expected sizes of at least 1, got {self.dense_features}"
       )
 
-    for name in ("dropout_rate", "norm_momentum"):
-      if not 0 <= getattr(self, name) < 1:
-        raise ValueError(f"{name}: expected [0, 1), got {getattr(self, name)}")
-
     errors.check_choice("norm_order", self.norm_order, NORM_ORDERS)
     errors.check_choice("side_input", self.side_input, SIDE_INPUTS)
     errors.check_choice("skip", self.skip, SKIPS)
     errors.check_choice("synthesis", self.synthesis, SYNTHESES)
-    _check_images(images)
     images = jnp.asarray(images, self.dtype)
     side_length = images.shape[1] // 16 + 2
     out = {}
