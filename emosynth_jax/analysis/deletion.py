@@ -161,13 +161,12 @@ def _maps_of_layers(
   chosen = [gradcam_network.choose_layer(network, name) for name in layers]
   state, found = network.state, {}
   for number, (name, (height, width, _), margin) in enumerate(chosen, 1):
-    program = gradcam_network.compile_grad_cam(
-      network, name, margin, batch_size=batch_size
+    program = gradcam_network.compile_maps(
+      network, name, margin, batch_size=batch_size, guided=False
     )
     label = f"{name} {height - 2 * margin} x {width - 2 * margin}"
-    found[label] = np.asarray(
-      program(state.evaluation_variables, state.input_scale, images)
-    )
+    maps = program(state.evaluation_variables, state.input_scale, images)
+    found[label] = np.asarray(maps["grad_cam"])
     report(number)
 
   return found

@@ -169,9 +169,9 @@ def grad_cam(
   """
   network = answers.network
   layer, shape, margin = gradcam_network.choose_layer(network, layer)
-  program = gradcam_network.compile_grad_cam(
-    network, layer, margin, batch_size=min(batch_size, len(rows))
+  program = gradcam_network.compile_maps(
+    network, layer, margin, batch_size=min(batch_size, len(rows)), guided=False
   )
   state, images = network.state, network.dataset.images[np.asarray(rows)]
   found = program(state.evaluation_variables, state.input_scale, images)
-  return Maps(layer, shape, np.asarray(found))
+  return Maps(layer, shape, np.asarray(found["grad_cam"]))

@@ -87,7 +87,7 @@ def _margin(model: str, layer: str, shapes: dict[str, tuple[int, int, int]]) -> 
 
 
 def compile_maps(
-  network: Any, layer: str, margin: int, *, batch_size: int
+  network: Any, layer: str, margin: int, *, batch_size: int, guided: bool = True
 ) -> Callable[..., dict[str, Any]]:
   """Compiles all maps of a trained network's images.
 
@@ -96,6 +96,7 @@ def compile_maps(
     layer: of `choose_layer`.
     margin: likewise.
     batch_size: images at a time.
+    guided: whether with guided backpropagation.
 
   Returns:
     `(variables, input_scale, images, targets=None)`, uint8 `(M, H, W, C)` and int32
@@ -110,39 +111,17 @@ def compile_maps(
     def one_batch(images, targets=None):
       inputs = network_inputs(images, input_scale, preprocess=preprocess)
       cam = grad_cam.grad_cam(apply_fn, variables, inputs, layer=layer, targets=targets)
-      guided = guided_backprop.guided_backprop(
-        apply_fn, variables, inputs, targets=cam.targets
-      )
       large = grad_cam.upsample(cam.maps, images.shape[1:3], margin=margin)
-      return {
-        "maps": cam.maps,
-        "grad_cam": large,
-        "guided_backprop": guided,
-        "guided_grad_cam": guided_backprop.guided_grad_cam(guided, large),
-        "logits": cam.logits,
-        "targets": cam.targets,
-      }
+      found = {**cam._asdict(), "grad_cam": large}
+      if guided:
+        gradient = guided_backprop.guided_backprop(
+          apply_fn, variables, inputs, targets=cam.targets
+        )
+        found["guided_backprop"] = gradient
+        found["guided_grad_cam"] = guided_backprop.guided_grad_cam(gradient, large)
+      return found
 
     arrays = (images,) if targets is None else (images, targets)
     return batched_map.over_batches(one_batch, arrays, batch_size=batch_size)
-
-  return jax.jit(explain)
-
-
-def compile_grad_cam(
-  network: Any, layer: str, margin: int, *, batch_size: int
-) -> Callable[..., Any]:
-  """As `compile_maps`, Grad-CAM `(M, H, W)` of the predicted classes alone."""
-  apply_fn = apply_fn_of(network.experiment, modules=True)
-
-  def explain(variables, input_scale, images):
-    def one_batch(images):
-      inputs = network_inputs(
-        images, input_scale, preprocess=network.experiment.preprocess
-      )
-      cam = grad_cam.grad_cam(apply_fn, variables, inputs, layer=layer)
-      return grad_cam.upsample(cam.maps, images.shape[1:3], margin=margin)
-
-    return batched_map.over_batches(one_batch, (images,), batch_size=batch_size)
 
   return jax.jit(explain)
