@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import attempts, latency_runtimes, measure
-from emosynth_jax import bundle
+from emosynth_jax import bundle, pretrained
 from emosynth_jax.export import verify
 from emosynth_jax.parallel import cpu_devices
 from emosynth_jax.utils import cli, text_table
@@ -36,12 +36,11 @@ _REFERENCE = "JAX, jit"
 
 def compare(given: Any) -> None:
   """Prints the table."""
-  source = given.source or str(bundle.PRETRAINED)
   threads = given.threads or cpu_devices.cpu_cores()
   if given.only:
-    answer_turns(given.only, source, threads=threads)
+    answer_turns(given.only, given.source, threads=threads)
   else:
-    measure_all(source, threads=threads, rounds=given.rounds)
+    measure_all(given.source, threads=threads, rounds=given.rounds)
 
 
 def answer_turns(name: str, source: str, *, threads: int) -> None:
@@ -185,8 +184,9 @@ def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_string(
     "source",
-    None,
-    "Bundle or workdir of a run. By default the included pretrained model.",
+    pretrained.DEFAULT,
+    "Bundle, workdir of a run, or name of an included network: "
+    f"{' or '.join(pretrained.NETWORKS)}.",
   )
   flags.DEFINE_integer("rounds", 300, "Number of timed calls of each runtime.", 10)
   flags.DEFINE_integer(

@@ -47,10 +47,10 @@ def one_by_one(classify: Callable[[np.ndarray], str]) -> Classify:
 
 
 def build_emosynth_jax() -> Classify:
-  """The included pretrained model, one image at a time."""
+  """The included network fer2013, one image at a time."""
   from emosynth_jax.predict import Predictor
 
-  predictor = Predictor(faces="none", batch_size=1, min_confidence=0)
+  predictor = Predictor("fer2013", faces="none", batch_size=1, min_confidence=0)
   return one_by_one(lambda image: predictor(image)[0].label)
 
 
@@ -58,7 +58,7 @@ def build_batches() -> Classify:
   """Likewise in batches of 64."""
   from emosynth_jax.predict import Predictor
 
-  predictor = Predictor(faces="none", batch_size=64, min_confidence=0)
+  predictor = Predictor("fer2013", faces="none", batch_size=64, min_confidence=0)
   return lambda images: [found[0].label for found in predictor.predict(list(images))]
 
 
@@ -70,7 +70,7 @@ def build_onnxruntime() -> Classify:
   verify.check_packages()
   import onnxruntime
 
-  network = bundle.read_bundle(bundle.PRETRAINED)
+  network = bundle.read_network("fer2013")
   options = onnxruntime.SessionOptions()
   # Further threads busy-wait, which would count as CPU time.
   options.intra_op_num_threads = 1

@@ -119,7 +119,7 @@ def print_rows(given: Any) -> None:
   dataset = fer2013.load(given.data_dir, "validation")
   rows = np.random.default_rng(0).choice(len(dataset), given.images, replace=False)
   images, labels = dataset.images[rows], dataset.labels[rows]
-  predictor = Predictor(faces="none", batch_size=64)
+  predictor = Predictor("fer2013", faces="none", batch_size=64)
   detect = face_detector.Detector(upright=True)
   if given.photographs:
     compare_photographs(predictor, detect, pathlib.Path(given.photographs))

@@ -3,8 +3,9 @@
   python -m experiments.model_card --data_dir=data
   python -m experiments.model_card --source=FILE.safetensors --data_dir=data
 
-Accuracy with and without near-duplicates, classes, calibration, coverage by minimum
-confidence and confusions, on the validation and the reported split. These results are
+Accuracy with and without near-duplicates, with the mirror image and under the raters'
+votes, classes, calibration, coverage by minimum confidence and confusions, on the
+validation and the reported split. These results are
 not used for selection.
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from emosynth_jax import bundle
+from emosynth_jax import bundle, pretrained
 from emosynth_jax.data import deduplicate, run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.images import pixel_form
@@ -27,7 +28,7 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
   """Computes a network's tables.
 
   Args:
-    source: a bundle or a run's folder.
+    source: a bundle, a run's folder or the name of an included network.
     data_dir: data set directory, if it moved since training; else None.
     deduplicated: whether to search for near-duplicates, which needs the training split
       too.
@@ -40,7 +41,8 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
     ValueError: for a damaged file, or data that is not the run's.
     CheckpointError: if the run's checkpoints are damaged.
   """
-  network = bundle.read_network(source, data_dir=data_dir)
+  path = pretrained.find(source)
+  network = bundle.read_network(path, data_dir=data_dir)
   config = network.config
   if data_dir is not None:
     config.data.data_dir = data_dir
@@ -51,8 +53,8 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
     raise FileNotFoundError(
       f"{error}. Set --data_dir to the data set directory."
     ) from error
-  if pathlib.Path(source).is_dir():
-    run_record.check_same_data(datasets, source)
+  if path.is_dir():
+    run_record.check_same_data(datasets, path)
   training = datasets.pop("train", None)
   for dataset in datasets.values():
     if tuple(dataset.class_names) != network.class_names:
@@ -74,10 +76,13 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
     )
   splits = [
     card_tables.Split(
-      dataset.official_split or name,
+      # Without the number of images, which the first table has.
+      (dataset.official_split or name).partition(",")[0],
       compute(dataset.images),
       dataset.labels,
       rest.get(name),
+      compute(dataset.images[:, :, ::-1]) if config.augment.flip else None,
+      dataset.votes,
     )
     for name, dataset in datasets.items()
   ]
@@ -87,19 +92,19 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
     for i, found in enumerate(run_data.fingerprint(datasets).values())
     if found.get("pixel_forms")
   ]
-  parts = [_describe(network, source), tables]
+  parts = [_describe(network, path), tables]
   if forms:
     parts.insert(1, f"Pixel form of the images of {', of '.join(forms)}.")
   return "\n\n".join(parts)
 
 
-def _describe(network: bundle.Bundle, source: str) -> str:
+def _describe(network: bundle.Bundle, path: pathlib.Path) -> str:
   import jax
 
   sizes = [x.size for x in jax.tree.leaves(network.variables["params"])]
-  text = f"{pathlib.Path(source).name}: {sum(sizes):,} parameters"
-  if pathlib.Path(source).is_file():
-    text += f", {pathlib.Path(source).stat().st_size / 2**20:.2f} MiB"
+  text = f"{path.name}: {sum(sizes):,} parameters"
+  if path.is_file():
+    text += f", {path.stat().st_size / 2**20:.2f} MiB"
   rounding = network.facts.get("rounding")
   if rounding:
     text += (
@@ -114,8 +119,7 @@ def _describe(network: bundle.Bundle, source: str) -> str:
 
 def print_tables(given: Any) -> None:
   """Prints the tables."""
-  source = given.source or str(bundle.PRETRAINED)
-  text = measure(source, data_dir=given.data_dir, deduplicated=given.deduplicated)
+  text = measure(given.source, data_dir=given.data_dir, deduplicated=given.deduplicated)
   print(text, end="")
 
 
@@ -123,8 +127,9 @@ def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_string(
     "source",
-    None,
-    "Bundle or workdir of a run. By default the included pretrained model.",
+    pretrained.DEFAULT,
+    "Bundle, workdir of a run, or name of an included network: "
+    f"{' or '.join(pretrained.NETWORKS)}.",
   )
   flags.DEFINE_bool(
     "deduplicated",

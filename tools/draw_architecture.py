@@ -24,6 +24,7 @@ _ROOMS = {
   "data": (4.5, "images and splits"),
   "workdir": (3.2, "a run on disk"),
   "training": (2.0, "steps and state"),
+  "pretrained": (3.7, "included networks"),
   "train_loop": (0.0, "the training loop"),
   "evaluate": (1.0, "the final report"),
   "analysis": (2.0, "trained networks"),

@@ -18,7 +18,7 @@ LAYERS = (
   {"metrics", "parallel", "configs"},
   {"data"},
   {"workdir"},
-  {"training"},
+  {"training", "pretrained"},
   {"train_loop", "evaluate", "analysis", "audit", "bundle"},
   {"export"},
   {"report", "predict", "main", "api", "console"},

@@ -1,6 +1,6 @@
 // npm run build: the whole page in dist/, with its models and runtime.
 // PYTHON names an interpreter that has emosynth_jax[export,predict];
-// NETWORK a bundle or a run's folder instead of the network that ships with it.
+// NETWORK a bundle, a run's folder or an included network instead of all included ones.
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";

@@ -1,18 +1,22 @@
-"""Writes the page's two models: the network's export, and the detector of predict.
+"""Writes the page's models: the networks' exports, and the detector of predict.
 
-python prepare_models.py FOLDER [BUNDLE_OR_WORKDIR]
+python prepare_models.py FOLDER [NETWORK]
+
+NETWORK is a bundle, a run's folder or the name of an included network; all included
+networks without it.
 """
 
 import json
 import pathlib
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 try:
   import onnx
 
-  from emosynth_jax import bundle, models
+  from emosynth_jax import bundle, models, pretrained
   from emosynth_jax.data.images import face_detector
   from emosynth_jax.export import export
   from emosynth_jax.utils import cli
@@ -22,7 +26,11 @@ except ModuleNotFoundError as error:
     "emosynth_jax[export,predict]"
   )
 
-_CARD = pathlib.Path(__file__).parents[1] / "docs" / "results" / "model_card.md"
+_DOCS = pathlib.Path(__file__).parents[1] / "docs" / "results"
+# Data sets as their authors call them.
+_DATA_SETS = {"fer2013": "FER-2013", "fer_plus": "FER+"}
+# Model cards of the included networks.
+_CARDS = {"fer2013": "model_card.md", "ferplus": "model_card_ferplus.md"}
 
 
 def prepare_detector() -> onnx.ModelProto:
@@ -64,6 +72,7 @@ def describe(network: bundle.Bundle) -> dict[str, Any]:
   """
   known = export.describe(network)
   record = {key: known[key] for key in ("class_names", "image_shape", "data_set")}
+  record["data_set"] = _DATA_SETS.get(record["data_set"], record["data_set"])
   name = models.MODELS[network.config.model.name].__name__
   width = network.config.model.get("width", 1)
   record["network"] = name if width == 1 else f"{name} at {width:g} of its width"
@@ -73,45 +82,53 @@ def describe(network: bundle.Bundle) -> dict[str, Any]:
     record["accuracy"] = {
       "share": found["accuracy"],
       "num_examples": found["num_examples"],
-      "split": found.get("official_split") or found["split"],
+      # Without the number of its images, which may follow a comma.
+      "split": (found.get("official_split") or found["split"]).partition(",")[0],
     }
   return record
 
 
-def write(folder: pathlib.Path, source: str | None) -> None:
-  """Writes expression.onnx, expression.json, detector.onnx, and the card if it has one.
+def write(folder: pathlib.Path, sources: Sequence[str]) -> None:
+  """Writes each network and its card, networks.json and detector.onnx.
 
   Args:
     folder: made if missing.
-    source: a bundle or a run's folder; None for the included network.
+    sources: bundles, runs' folders or names of included networks; the page starts with
+      the first.
 
   Raises:
     FileNotFoundError, ValueError: if there is no such network, or the page can't take
       it.
   """
-  network = bundle.read_network(source or bundle.PRETRAINED)
-  height, width, channels = network.image_shape
-  if channels != 1 or height != width:
-    raise ValueError(
-      "the page takes networks of square grey images, not of "
-      f"{height}x{width}x{channels}"
-    )
-  content = export.export_network(network, "onnx")
+  networks = [bundle.read_network(source) for source in sources]
+  for network in networks:
+    height, width, channels = network.image_shape
+    if channels != 1 or height != width:
+      raise ValueError(
+        "the page takes networks of square grey images, not of "
+        f"{height}x{width}x{channels}"
+      )
+
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / "expression.onnx").write_bytes(content)
-  record = describe(network) | {"has_card": source is None}
-  (folder / "expression.json").write_text(json.dumps(record))
-  if source is None:
-    shutil.copyfile(_CARD, folder / "model_card.txt")
+  records = []
+  for i, (source, network) in enumerate(zip(sources, networks, strict=True)):
+    record = describe(network) | {"file": f"network_{i}.onnx", "card": None}
+    (folder / record["file"]).write_bytes(export.export_network(network, "onnx"))
+    if source in _CARDS:
+      record["card"] = f"model_card_{i}.txt"
+      shutil.copyfile(_DOCS / _CARDS[source], folder / record["card"])
+    records.append(record)
+
+  (folder / "networks.json").write_text(json.dumps(records))
   onnx.save(prepare_detector(), folder / "detector.onnx")
 
 
 def main(arguments: list[str]) -> None:
   """Runs the command; a mistake in its input ends it with one line."""
   if len(arguments) not in (1, 2):
-    cli.fail("expected a folder, and perhaps a bundle or a run's folder")
+    cli.fail("expected a folder, and perhaps a network")
   with cli.mistakes_in_one_line(False, NotImplementedError):
-    write(pathlib.Path(arguments[0]), *(arguments[1:] or [None]))
+    write(pathlib.Path(arguments[0]), arguments[1:] or list(pretrained.NETWORKS))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ from emosynth_jax.bundle.format import (
   round_variables,
   write_bundle,
 )
-from emosynth_jax.bundle.load import PRETRAINED, read_network
+from emosynth_jax.bundle.load import read_network
 from emosynth_jax.bundle.logits import SPLIT_BATCH, compile_logits
 
 __all__ = [
   "DTYPES",
   "FORMAT",
-  "PRETRAINED",
   "SPLIT_BATCH",
   "Bundle",
   "compile_logits",

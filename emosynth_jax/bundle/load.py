@@ -1,37 +1,36 @@
 """Reads a network from a bundle or from a run's workdir."""
 
 import os
-import pathlib
 
+from emosynth_jax import pretrained
 from emosynth_jax.bundle import calibrate
 from emosynth_jax.bundle.format import Bundle, read_bundle
 
-# The pretrained model that is included in the package.
-PRETRAINED = (
-  pathlib.Path(__file__).parents[1] / "pretrained" / "fer2013_small.safetensors"
-)
 
-
-def read_network(source: str | os.PathLike, *, data_dir: str | None = None) -> Bundle:
-  """Loads a network from a bundle file or a run's workdir.
+def read_network(
+  source: str | os.PathLike | None = None, *, data_dir: str | None = None
+) -> Bundle:
+  """Loads an included network, or one from a bundle file or a run's workdir.
 
   Args:
-    source: a .safetensors file of `bundle.write_bundle`, or a folder.
+    source: a .safetensors file of `bundle.write_bundle`, a folder, or the name of an
+      included network (`pretrained.NETWORKS`); None for `pretrained.DEFAULT`.
     data_dir: data set directory of a run that is not calibrated yet, if it moved.
 
   Returns:
     The network.
 
   Raises:
-    FileNotFoundError: if it is neither, or see `calibrate.read_workdir`.
+    FileNotFoundError: if it is none of these, or see `calibrate.read_workdir`.
     ValueError: as `bundle.read_bundle` or `calibrate.read_workdir`.
     CheckpointError: if the run's checkpoints are damaged.
   """
-  if pathlib.Path(source).is_dir():
-    return calibrate.read_workdir(source, data_dir=data_dir)
-  if pathlib.Path(source).suffix == ".safetensors":
-    return read_bundle(source)
+  path = pretrained.find(source)
+  if path.is_dir():
+    return calibrate.read_workdir(path, data_dir=data_dir)
+  if path.suffix == ".safetensors":
+    return read_bundle(path)
   raise FileNotFoundError(
-    "expected the folder of a trained run or a .safetensors bundle, got "
-    f"{str(source)!r}"
+    "expected the folder of a trained run, a .safetensors bundle or an included "
+    f"network ({', '.join(pretrained.NETWORKS)}), got {str(source)!r}"
   )

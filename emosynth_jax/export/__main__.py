@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from emosynth_jax import bundle
+from emosynth_jax import pretrained
 from emosynth_jax.export import export
 from emosynth_jax.utils import cli
 
@@ -23,8 +23,9 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "bundle",
     None,
-    "A .safetensors file of emosynth_jax.bundle. By default, without --workdir, the "
-    "included pretrained model.",
+    "A .safetensors file of emosynth_jax.bundle, or the name of an included network: "
+    f"{' or '.join(pretrained.NETWORKS)}. By default, without --workdir, "
+    f"{pretrained.DEFAULT}.",
   )
   flags.DEFINE_enum(
     "format", "onnx", list(export.FORMATS), "Format of the exported file."
@@ -51,7 +52,7 @@ def export_network(given: Any) -> None:
     raise ValueError("expected --workdir or --bundle, got both")
   # Before the network is loaded.
   export.make(
-    given.workdir or given.bundle or str(bundle.PRETRAINED),
+    given.workdir or given.bundle or pretrained.DEFAULT,
     given.output,
     format=given.format,
     splits=given.splits,

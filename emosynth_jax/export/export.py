@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from emosynth_jax import bundle
+from emosynth_jax import bundle, pretrained
 from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import draw_rows
 from emosynth_jax.export import int8, stablehlo, verify
@@ -109,7 +109,7 @@ def make(
   earlier file stays unchanged.
 
   Args:
-    source: a bundle or a run's folder.
+    source: a bundle, a run's folder or the name of an included network.
     output: the file, in an existing folder.
     format: one of `FORMATS`.
     splits: of `SPLITS`, on which the content is compared; if empty, on noise alone.
@@ -131,11 +131,12 @@ def make(
   # Before what takes a minute.
   for path in (output, f"{output}.json"):
     files.check_output(path, "--output")
-  network = bundle.read_network(source, data_dir=data_dir)
+  origin = pretrained.find(source)
+  network = bundle.read_network(origin, data_dir=data_dir)
   if data_dir is not None:
     network.config.data.data_dir = data_dir
   is_quantized = format == "onnx_int8"
-  datasets = _load(network, source, [*(["train"] if is_quantized else []), *splits])
+  datasets = _load(network, origin, [*(["train"] if is_quantized else []), *splits])
   chosen = None
 
   if is_quantized:
@@ -178,7 +179,7 @@ def make(
   print(f"{output}: {len(content) / 2**20:.2f} MiB, {format}")
 
 
-def _load(network: Any, source: str, splits: Sequence[str]) -> dict[str, Any]:
+def _load(network: Any, path: pathlib.Path, splits: Sequence[str]) -> dict[str, Any]:
   if not splits:
     return {}
   known = run_data.splits(network.config)
@@ -194,6 +195,6 @@ def _load(network: Any, source: str, splits: Sequence[str]) -> dict[str, Any]:
       "noise only."
     ) from error
 
-  if pathlib.Path(source).is_dir():
-    run_record.check_same_data(datasets, pathlib.Path(source))
+  if path.is_dir():
+    run_record.check_same_data(datasets, path)
   return datasets

@@ -85,6 +85,8 @@ class StandardizedInputs(nn.Module):
       The logits and the dictionary of the network.
     """
     centered = images - images.mean((1, 2, 3), keepdims=True)
+    # Again, since rounding of the mean is all that a constant image has.
+    centered -= centered.mean((1, 2, 3), keepdims=True)
     variance = (centered * centered).mean((1, 2, 3), keepdims=True)
     return self.network(centered / jnp.sqrt(variance + _NOISE), train=train)
 

@@ -2,7 +2,7 @@
 
   from emosynth_jax.predict import Predictor
 
-  predictor = Predictor()  # or of a run's workdir, or a bundle
+  predictor = Predictor()  # or ("fer2013"), or of a run's workdir, or a bundle
   print(predictor("photograph.jpg"))
 
 The command is `python -m emosynth_jax.predict`. docs/guides/predict.md explains the

@@ -2,7 +2,7 @@
 
   from emosynth_jax.predict import Predictor
 
-  predictor = Predictor()  # or of a run's workdir, or a bundle
+  predictor = Predictor()  # or ("fer2013"), or of a run's workdir, or a bundle
   print(predictor("photograph.jpg"))
 
 and as a command, for image files, folders, videos and a webcam:
@@ -14,6 +14,7 @@ Read docs/guides/predict.md first, on the limits of such labels.
 
 from absl import flags
 
+from emosynth_jax import pretrained
 from emosynth_jax.predict import output as predict_output
 from emosynth_jax.predict import run
 from emosynth_jax.predict.labels import FACES
@@ -26,8 +27,9 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "bundle",
     None,
-    "A .safetensors file of emosynth_jax.bundle. By default, without --workdir, the "
-    "included pretrained model.",
+    "A .safetensors file of emosynth_jax.bundle, or the name of an included network: "
+    f"{' or '.join(pretrained.NETWORKS)}. By default, without --workdir, "
+    f"{pretrained.DEFAULT}.",
   )
   flags.DEFINE_enum(
     "faces",

@@ -72,8 +72,9 @@ class Predictor:
     """Loads the network.
 
     Args:
-      source: a run's workdir, or a bundle (`emosynth_jax.bundle`) or its file; None for
-        the pretrained model that is included.
+      source: a run's workdir, a bundle (`emosynth_jax.bundle`) or its file, or the
+        name of an included network: "ferplus", as by default, with contempt among
+        its eight classes, or "fer2013".
       faces: "detect" runs the detector; "none" treats each image as one cropped face.
       min_confidence: minimum confidence for a label, in [0, 1]; below it the label is
         "uncertain".
@@ -115,7 +116,7 @@ class Predictor:
     self.network = (
       source
       if isinstance(source, bundle.Bundle)
-      else bundle.read_network(source or bundle.PRETRAINED, data_dir=data_dir)
+      else bundle.read_network(source, data_dir=data_dir)
     )
     height, width, _ = self.network.image_shape
     if height != width:

@@ -18,6 +18,7 @@ from typing import Any
 
 from absl import flags, logging
 
+from emosynth_jax import pretrained
 from emosynth_jax.predict import output as predict_output
 from emosynth_jax.predict import sources as predict_sources
 from emosynth_jax.predict.frame import Frame
@@ -36,8 +37,11 @@ def check(given: Any, sources: Sequence[str]) -> None:
     cli.fail("expected images, folders, videos or a webcam's number, as in photo.jpg")
   if given.workdir and given.bundle:
     cli.fail("expected --workdir or --bundle, not both")
-  if given.bundle and not os.path.exists(given.bundle):
-    cli.fail(f"--bundle: there is no bundle at {given.bundle}")
+  if given.bundle and not pretrained.find(given.bundle).exists():
+    cli.fail(
+      f"--bundle: there is no bundle at {given.bundle}, and no included network of "
+      f"this name ({', '.join(pretrained.NETWORKS)})"
+    )
   if given.workdir and not os.path.isdir(given.workdir):
     cli.fail(
       f"--workdir: expected the folder of a trained run, there is no {given.workdir}"
@@ -56,7 +60,7 @@ def main(argv: list[str]) -> None:
     with cli.mistakes_in_one_line(given.traceback):
       # Before an earlier output is overwritten.
       if given.output:
-        network = [given.bundle] if given.bundle else []
+        network = [str(pretrained.find(given.bundle))] if given.bundle else []
         predict_output.check_output(given.output, [*sources, *network])
       code = _predict(given, sources)
   except KeyboardInterrupt:

@@ -42,11 +42,12 @@ def check_choices(name: str, values: Iterable[str], choices: Iterable[str]) -> N
   """Checks that values are some of `choices`.
 
   Raises:
-    ValueError: naming the argument, what was expected and a value that is not.
+    ValueError: naming the argument, what was expected and the values that are not.
   """
   known = list(choices)
   if unknown := sorted(set(values) - set(known)):
-    raise ValueError(f"{name}: expected some of {', '.join(known)}; got {unknown[0]!r}")
+    found = ", ".join(map(repr, unknown))
+    raise ValueError(f"{name}: expected some of {', '.join(known)}; got {found}")
 
 
 def refuse_twice(folders: Sequence[str | os.PathLike], flag: str) -> None:

@@ -7,10 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from emosynth_jax.metrics import calibration, classification
+from emosynth_jax.metrics import calibration, classification, votes
 from emosynth_jax.utils import text_table
 
 THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.8)
+
+# Rows of the table of accuracies, by their names in `votes.summarize_votes`.
+_VOTES = {
+  "expected accuracy under the votes": "expected_accuracy",
+  "the same of the most frequent votes": "highest_expected_accuracy",
+  "agreement of two raters": "rater_agreement",
+}
 
 
 class Split(NamedTuple):
@@ -22,12 +29,17 @@ class Split(NamedTuple):
     labels: int `(N,)`.
     deduplicated: a summary as `classification.summarize` has it, of the images without
       a near-duplicate in an earlier split; None if not requested, or if none is left.
+    mirrored: float `(N, K)`, logits of the mirrored images; None if the network was not
+      trained on such.
+    votes: int `(N, K)`, the raters' votes; None if there are none.
   """
 
   name: str
   logits: np.ndarray
   labels: np.ndarray
   deduplicated: Mapping[str, Any] | None = None
+  mirrored: np.ndarray | None = None
+  votes: np.ndarray | None = None
 
 
 def coverage(
@@ -129,6 +141,26 @@ def _accuracy(splits: Sequence[Split], summaries: Sequence[Mapping[str, Any]]) -
     ["accuracy", *[percent(x["accuracy"]) for x in summaries]],
     ["balanced accuracy", *[percent(x["balanced_accuracy"]) for x in summaries]],
   ]
+  if all(split.mirrored is not None for split in splits):
+    # The mean of the probabilities, as in an evaluation with views.
+    sums = [
+      special.softmax(x.logits, -1) + special.softmax(x.mirrored, -1) for x in splits
+    ]
+    right = [
+      total.argmax(-1) == x.labels for total, x in zip(sums, splits, strict=True)
+    ]
+    shares = [percent(float(x.mean())) for x in right]
+    rows.append(["accuracy, mirror image added", *shares])
+
+  found = [
+    votes.summarize_votes(x.logits, x.votes) for x in splits if x.votes is not None
+  ]
+  if len(found) == len(splits):
+    for name, key in _VOTES.items():
+      rows.append([name, *[percent(x[key]) for x in found]])
+    divergences = [f"{x['kl_divergence']:.3f}" for x in found]
+    rows.append(["KL divergence from the votes", *divergences])
+
   rest = [split.deduplicated for split in splits]
   if any(rest):
     rows.append(

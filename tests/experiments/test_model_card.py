@@ -56,19 +56,37 @@ def test_coverage_by_hand():
 
 
 def test_tables_are_scikit_learns():
+  rng = np.random.default_rng(5)
   splits = [
-    card_tables.Split("Public", *_answers(0), {"accuracy": 0.5, "num_examples": 1234}),
-    card_tables.Split("Private", *_answers(1, 300)),
+    card_tables.Split(
+      name,
+      *_answers(seed, number),
+      rest,
+      rng.normal(0, 2, (number, 3)),
+      rng.integers(1, 5, (number, 3)),
+    )
+    for seed, (name, number, rest) in enumerate(
+      (
+        ("Public", 200, {"accuracy": 0.5, "num_examples": 1234}),
+        ("Private", 300, None),
+      )
+    )
   ]
   temperature = 1.7
   text = card_tables.format_card(splits, _CLASSES, temperature)
   accuracy, classes, confusions, calibrated, covered = _tables(text)
-  _, logits, labels, _ = splits[1]
+  _, logits, labels, _, mirrored, votes = splits[1]
   predicted = logits.argmax(-1)
   expected = 100 * oracle.accuracy_score(labels, predicted)
   assert accuracy["accuracy"][1] == f"{expected:.2f} %"
   expected = 100 * oracle.balanced_accuracy_score(labels, predicted)
   assert accuracy["balanced accuracy"][1] == f"{expected:.2f} %"
+  total = sum(np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (logits, mirrored))
+  expected = 100 * oracle.accuracy_score(labels, total.argmax(-1))
+  assert accuracy["accuracy, mirror image added"][1] == f"{expected:.2f} %"
+  shares = votes / votes.sum(1, keepdims=True)
+  expected = 100 * shares[np.arange(300), predicted].mean()
+  assert accuracy["expected accuracy under the votes"][1] == f"{expected:.2f} %"
   rest = accuracy["accuracy, deduplicated (without near-duplicates of earlier splits)"]
   assert rest == ["50.00 % of 1,234", "none"]
   figures = oracle.precision_recall_fscore_support(labels, predicted)
@@ -80,7 +98,7 @@ def test_tables_are_scikit_learns():
   for k in (1, 2):
     assert f"{_CLASSES[k]} {row[k]:.0f}" in confusions["angry"][1]
   cells = []
-  for _, logits, labels, _ in splits:
+  for _, logits, labels, *_ in splits:
     for t in (1, temperature):
       cells.append(f"{oracle.log_loss(labels, special.softmax(logits / t, -1)):.4f}")
   assert calibrated["negative log-likelihood"] == cells

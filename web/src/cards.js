@@ -25,8 +25,9 @@ function row(name) {
 }
 
 class Card {
-  constructor(index, classNames, { onExplain, onError }) {
+  constructor(index, network, classNames, { onExplain, onError }) {
     this.index = index;
+    this.network = network;
     this.classNames = classNames;
     this.onExplain = onExplain;
     this.onError = onError;
@@ -103,7 +104,11 @@ class Card {
     const { best } = judge(face, this.classNames, 0);
     this.setBusy(true);
     try {
-      const { map } = await ask("explain", { image: face.image, target: best });
+      const { map } = await ask("explain", {
+        image: face.image,
+        target: best,
+        network: this.network,
+      });
       if (face !== this.face) return; // Of a face that isn't shown any more.
       drawFace(this.small, face.image, side, map);
       this.words.textContent = describeMap(Array.from(map), side);
@@ -124,11 +129,12 @@ export class Cards {
     this.cards = [];
   }
 
-  show({ faces, classNames, side }, leastConfidence) {
+  show({ faces, network, classNames, side }, leastConfidence) {
+    if (this.cards.some((card) => card.network !== network)) this.clear();
     while (this.cards.length > faces.length) this.cards.pop().item.remove();
     faces.forEach((face, i) => {
       if (i === this.cards.length) {
-        const card = new Card(i, classNames, this.events);
+        const card = new Card(i, network, classNames, this.events);
         this.cards.push(card);
         this.list.append(card.item);
       }

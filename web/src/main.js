@@ -4,7 +4,7 @@ import { Camera } from "./camera.js";
 import { Cards } from "./cards.js";
 import { drawBoxes } from "./drawing.js";
 import { read } from "./pictures.js";
-import { describeNetwork, tell } from "./telling.js";
+import { describeNetwork, tell, titleNetwork } from "./telling.js";
 
 const SPOKEN_EVERY = 3000; // Milliseconds; a camera's answers change faster than speech.
 
@@ -14,6 +14,7 @@ const cameraButton = get("camera");
 const pauseButton = get("pause");
 const facing = get("facing");
 const whole = get("whole");
+const network = get("network");
 const confidence = get("confidence");
 const status = get("status");
 const errorLine = get("error");
@@ -25,6 +26,7 @@ const camera = new Camera(get("video"), () => turnCameraOff("The camera is gone.
 const cards = new Cards(faceList, { onExplain: pause, onError: say });
 let shown = null; // The last answer.
 let turn = 0; // Answers to an earlier picture are dropped.
+let used = 0; // The network that answers, by its place in the list.
 let lastBlob = null; // To be looked at again when an option changes.
 
 const leastConfidence = () => Number(confidence.value) / 100;
@@ -73,15 +75,15 @@ function show(answer, picture) {
 async function analyse(picture) {
   // The picture's pixels go to the worker and are gone here.
   const copy = await createImageBitmap(picture);
-  const answer = await ask("analyse", { picture, whole: whole.checked }, [
-    picture.data.buffer,
-  ]);
+  const options = { whole: whole.checked, network: used };
+  const answer = await ask("analyse", { picture, ...options }, [picture.data.buffer]);
   return { answer, copy };
 }
 
 async function takeFile(blob) {
   stopCamera();
   const mine = ++turn;
+  lastBlob = blob;
   errorLine.textContent = "";
   announce("Looking for faces …");
   try {
@@ -89,7 +91,6 @@ async function takeFile(blob) {
     if (mine === turn) {
       show(answer, copy);
       announce(words());
-      lastBlob = blob;
     }
     copy.close();
   } catch (error) {
@@ -206,9 +207,31 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 
-whole.addEventListener("change", () => {
+/** Looks again at what is shown, as an option has changed. */
+function lookAgain() {
   if (camera.on) resume();
   else if (lastBlob) takeFile(lastBlob);
+}
+
+whole.addEventListener("change", lookAgain);
+
+function describe(about) {
+  get("about").textContent = describeNetwork(about);
+  get("card").hidden = !about.card;
+  if (about.card) get("card-link").href = `models/${about.card}`;
+}
+
+network.addEventListener("change", async () => {
+  const index = network.selectedIndex;
+  errorLine.textContent = "";
+  try {
+    describe(await ask("describe", index));
+    used = index;
+    lookAgain();
+  } catch (error) {
+    network.selectedIndex = used;
+    say(new Error(`The network could not be loaded: ${error.message}`));
+  }
 });
 
 function showConfidence() {
@@ -243,14 +266,17 @@ document.addEventListener("drop", (event) => takeTransfer(event.dataTransfer));
 document.addEventListener("paste", (event) => takeTransfer(event.clipboardData));
 
 // A browser that keeps the state of a form may have kept these enabled.
-file.disabled = cameraButton.disabled = true;
+file.disabled = cameraButton.disabled = network.disabled = true;
 try {
-  const about = await ask("load");
-  get("about").textContent = describeNetwork(about);
-  get("card").hidden = !about.has_card;
+  const known = await ask("load");
+  network.replaceChildren(...known.map((about) => new Option(titleNetwork(about))));
+  network.selectedIndex = used;
+  get("network-line").hidden = known.length < 2;
+  describe(known[0]);
   announce("Ready: choose an image or start the camera.");
   file.disabled = false;
   cameraButton.disabled = false;
+  network.disabled = false;
 } catch (error) {
   fail(new Error(`The networks could not be loaded: ${error.message}`));
 }

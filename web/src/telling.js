@@ -33,7 +33,12 @@ export function tell({ faces, classNames }, leastConfidence, withShares) {
   return `${faces.length === 1 ? "One face" : `${faces.length} faces`}. ${each.join(" ")}`;
 }
 
-/** The network that the page was built with: `about` is models/expression.json. */
+/** A network's place in the list of networks. */
+export function titleNetwork({ data_set: data, class_names: names }) {
+  return `${data}: ${names.length} expressions`;
+}
+
+/** A network of the page: `about` is its entry in models/networks.json. */
 export function describeNetwork(about) {
   const { network, data_set: data, class_names: names, accuracy } = about;
   const right = accuracy

@@ -11,21 +11,32 @@ ort.env.wasm.wasmPaths = new URL("runtime/", self.location.href).href;
 
 const fetched = (name) => new URL(`models/${name}`, self.location.href).href;
 
-async function load() {
-  const response = await fetch(fetched("expression.json"));
+async function list() {
+  const response = await fetch(fetched("networks.json"));
   if (!response.ok) throw new Error("the models are missing: npm run build writes them");
-  const [about, detector, expression] = await Promise.all([
-    response.json(),
-    ort.InferenceSession.create(fetched("detector.onnx")),
-    ort.InferenceSession.create(fetched("expression.onnx")),
-  ]);
-  return { about, detector, expression };
+  return response.json();
 }
 
-const loading = load();
+const listing = list();
+const detecting = ort.InferenceSession.create(fetched("detector.onnx"));
+const sessions = new Map(); // By the network's index; each is loaded once.
 
-async function classify(images, count) {
-  const { about, expression } = await loading;
+/** What is known about a network of the list, and its session. */
+async function open(index) {
+  const about = (await listing)[index];
+  if (!sessions.has(index)) {
+    sessions.set(index, await ort.InferenceSession.create(fetched(about.file)));
+  }
+  return { about, expression: sessions.get(index) };
+}
+
+async function load() {
+  await Promise.all([detecting, open(0)]);
+  return listing;
+}
+
+async function classify(images, count, network) {
+  const { about, expression } = await open(network);
   const [height, width] = about.image_shape;
   const size = height * width;
   const classes = about.class_names.length;
@@ -41,7 +52,7 @@ async function classify(images, count) {
 }
 
 async function findFaces(picture) {
-  const { detector } = await loading;
+  const detector = await detecting;
   const { input, dims, scales } = prepare(picture);
   const answer = await detector.run({ picture: new ort.Tensor("float32", input, dims) });
   // By the names that CenterFace's file gives them.
@@ -52,8 +63,8 @@ async function findFaces(picture) {
 }
 
 /** Faces with the network's image of each, and its probabilities. */
-async function analyse({ picture, whole }) {
-  const { about } = await loading;
+async function analyse({ picture, whole, network }) {
+  const { about } = await open(network);
   const [side] = about.image_shape;
   const rgb = fromImageData(picture);
   const boxes = whole ? [null] : await findFaces(rgb);
@@ -63,10 +74,11 @@ async function analyse({ picture, whole }) {
     const crop = box ? cutSquare(rgb, squareOf(box)) : rgb;
     images.set(toSquare(toGrey(crop), side).data, i * size);
   });
-  const probabilities = await classify(images, boxes.length);
+  const probabilities = await classify(images, boxes.length, network);
   const classes = about.class_names.length;
   return {
     side,
+    network,
     classNames: about.class_names,
     faces: boxes.map((box, i) => ({
       box,
@@ -76,20 +88,22 @@ async function analyse({ picture, whole }) {
   };
 }
 
-async function explain({ image, target }) {
-  const { about } = await loading;
+async function explain({ image, target, network }) {
+  const { about } = await open(network);
   const [side] = about.image_shape;
   const classes = about.class_names.length;
   const { images, places } = occlude(image, side);
   const [whole, covered] = [
-    await classify(image, 1),
-    await classify(images, places.length),
+    await classify(image, 1, network),
+    await classify(images, places.length, network),
   ];
   const falls = places.map((_, i) => whole[target] - covered[i * classes + target]);
   return { side, map: toMap(places, falls, side) };
 }
 
-const handlers = { load: async () => (await loading).about, analyse, explain };
+const describe = async (network) => (await open(network)).about;
+
+const handlers = { load, describe, analyse, explain };
 
 // One after the other: a session runs one batch at a time.
 let queue = Promise.resolve();

@@ -130,6 +130,8 @@ def main() -> None:
     huge = Image.fromarray(portrait).resize((4608, 4608), Image.Resampling.BICUBIC)
     huge.save(folder / "huge.jpg", quality=90)
     answers["huge.jpg"] = predictor(folder / "huge.jpg")
+    other = predict.Predictor("fer2013", upright=False)(folder / "two.png")
+    found["fer2013"] = [face._asdict() for face in other]
   found["answers"] = {
     name: [face._asdict() for face in faces] for name, faces in answers.items()
   }

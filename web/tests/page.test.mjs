@@ -187,7 +187,7 @@ test("everything is reached by keyboard, in the order of the page", async () => 
   const { page, context } = await open(chrome);
   await take(page, join(pictures, "one.png"));
   const reached = [];
-  for (let i = 0; i < 6; i += 1) {
+  for (let i = 0; i < 7; i += 1) {
     await page.keyboard.press("Tab");
     reached.push(
       await page.evaluate(() => {
@@ -200,6 +200,7 @@ test("everything is reached by keyboard, in the order of the page", async () => 
     "skip",
     "file",
     "camera",
+    "network",
     "whole",
     "confidence",
     "Show what mattered",
@@ -243,19 +244,44 @@ test("what is no picture leaves no answer; one is dropped; one has no face", asy
   await context.close();
 });
 
-test("the page says which network it has, and how good that is", async () => {
+test("the page says which networks it has, and how good each is", async () => {
   const { page, context } = await open(chrome);
-  const answer = await page.request.get(`${chrome.address}models/expression.json`);
-  const about = await answer.json();
-  const footer = await page.locator("#about").textContent();
-  assert.ok(footer.includes(`${about.network}, trained on ${about.data_set}`), footer);
-  if (about.accuracy) {
-    assert.ok(footer.includes(`${(100 * about.accuracy.share).toFixed(1)} %`), footer);
+  const answer = await page.request.get(`${chrome.address}models/networks.json`);
+  const networks = await answer.json();
+  const choice = page.getByRole("combobox", { name: "Network" });
+  assert.equal(await choice.isVisible(), networks.length > 1);
+  for (const [i, about] of networks.entries()) {
+    if (i) await choice.selectOption({ index: i });
+    const known = `${about.network}, trained on ${about.data_set}`;
+    const footer = page.locator("#about").filter({ hasText: known });
+    await footer.waitFor();
+    if (about.accuracy) {
+      const share = `${(100 * about.accuracy.share).toFixed(1)} %`;
+      assert.ok((await footer.textContent()).includes(share));
+    }
+    assert.equal(await page.locator("#card").isVisible(), about.card !== null);
+    if (about.card) {
+      const link = await page.locator("#card a").evaluate(({ href }) => href);
+      assert.match(await (await page.request.get(link)).text(), /^# Model card/);
+    }
   }
-  assert.equal(await page.locator("#card").isVisible(), about.has_card);
-  if (about.has_card) {
-    const link = await page.locator("#card a").evaluate(({ href }) => href);
-    assert.match(await (await page.request.get(link)).text(), /^# The network that comes/);
-  }
+  await context.close();
+});
+
+test("another network answers as Python's does, and what it shows is its own", async (t) => {
+  const { page, errors, context } = await open(chrome);
+  await take(page, join(pictures, "two.png"));
+  const before = await page.locator("#status").textContent();
+  await page.getByRole("combobox", { name: "Network" }).selectOption({ index: 1 });
+  await page.locator(".face").filter({ hasNotText: "contempt" }).first().waitFor();
+  assertEqual(t, "two.png", await answers(page), expected.fer2013, near);
+  assert.notEqual(await page.locator("#status").textContent(), before);
+  await page.getByRole("button", { name: "Show what mattered, face 1" }).click();
+  await page.locator('.face button[aria-pressed="true"]').waitFor();
+  await page.getByRole("combobox", { name: "Network" }).selectOption({ index: 0 });
+  await page.getByRole("status").filter({ hasText: before }).waitFor();
+  assert.equal(await page.locator(".face").filter({ hasText: "contempt" }).count(), 2);
+  assertEqual(t, "two.png", await answers(page), expected.answers["two.png"], near);
+  assert.deepEqual(errors, []);
   await context.close();
 });
