@@ -332,7 +332,7 @@ def _speedrun(entries: Sequence[Entry]) -> list[str]:
         ", ".join(entry.commits),
       ]
     )
-  table = text_table.markdown(rows, left=(0, 1, 4, 5))
+  table = text_table.markdown(rows, left=(0, 1, 5, 6))
   return [
     "## Speedrun: minutes of training to an accuracy on PublicTest",
     "",
