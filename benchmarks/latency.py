@@ -126,7 +126,7 @@ def measure_all(
 def _process(name, source, threads):
   """A runtime's process and the file of its errors."""
   command = [sys.executable, "-m", "benchmarks.latency", f"--only={name}"]
-  command += [f"--source={pathlib.Path(source).resolve()}", f"--threads={threads}"]
+  command += [f"--source={pretrained.find(source).resolve()}", f"--threads={threads}"]
   with tempfile.TemporaryFile("w+") as errors:
     process = subprocess.Popen(
       command,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from emosynth_jax import bundle
+from emosynth_jax.models import normalized_inputs
 
 Answer = Callable[[np.ndarray], Any]
 
@@ -87,7 +88,7 @@ def _torch(network, threads, images, *, channels_last):
   from benchmarks import cases, torch_cases, torch_programs
 
   name = network.config.model.name
-  if name not in cases.NETWORKS:
+  if name not in cases.NETWORKS or network.config.input.mean:
     raise ValueError(f"{name} has no PyTorch version")
   torch.set_num_threads(threads)
   described = torch_cases.describe_network(
@@ -106,7 +107,12 @@ def _torch(network, threads, images, *, channels_last):
     inputs = torch.from_numpy(image).permute(0, 3, 1, 2)
     # Permuted, it has this layout already.
     inputs = inputs if channels_last else inputs.contiguous()
-    return model(inputs.float() * network.input_scale).numpy()
+    inputs = inputs.float() * network.input_scale
+    if network.config.input.standardize:
+      inputs = torch.nn.functional.layer_norm(
+        inputs, inputs.shape[1:], eps=normalized_inputs.NOISE
+      )
+    return model(inputs).numpy()
 
   return run
 

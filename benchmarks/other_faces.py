@@ -157,16 +157,25 @@ def print_table(given: Any) -> None:
   rows: list[Sequence[str]] = [
     ("face", "network", "own labels", "one label", "same prediction")
   ]
-  for source in given.networks:
-    network = bundle.read_network(source, data_dir=given.data_dir)
-    labels = network.config.data.name
-    if labels not in faces.labels:
+  networks = [
+    bundle.read_network(source, data_dir=given.data_dir) for source in given.networks
+  ]
+  for source, network in zip(given.networks, networks, strict=True):
+    if network.config.data.name not in faces.labels:
       raise ValueError(
-        f"--networks: {source} is a network of {labels}, not of FER-2013"
+        f"--networks: expected networks of FER-2013 or FER+, {source} is of "
+        f"{network.config.data.name}"
       )
+    if network.image_shape != faces.images.shape[1:]:
+      raise ValueError(
+        f"--networks: expected images of 48x48x1, {source} takes "
+        f"{'x'.join(map(str, network.image_shape))}"
+      )
+
+  for source, network in zip(given.networks, networks, strict=True):
     name = pathlib.Path(source).name
     predictions = predict(network, faces.images)
-    for change, *shares in evaluate(predictions, faces, labels):
+    for change, *shares in evaluate(predictions, faces, network.config.data.name):
       rows.append((change, name, *(f"{100 * share:.1f} %" for share in shares)))
   order = list(CHANGES)
   rows[1:] = sorted(rows[1:], key=lambda row: order.index(row[0]))

@@ -46,7 +46,7 @@ def print_rows(given: Any) -> None:
   for faces, calls in (("none", given.calls), ("detect", given.detections)):
     if calls <= FIRST:
       continue
-    predictor = Predictor(faces=faces, batch_size=1)
+    predictor = Predictor("fer2013", faces=faces, batch_size=1)
     before, early, after = grow(predictor, calls, given.threads)
     is_grown |= after - early >= LIMIT
     print(

@@ -4,8 +4,8 @@
 
 Images of FER-2013's PublicTest split (never PrivateTest), four on a canvas, each
 enlarged to 144 pixels, its border repeated, and turned by each of the angles, to the
-left and to the right in turn. Of the faces that the detector finds, the included
-network reads the crop as it is and turned upright.
+left and to the right in turn. Of the faces that the detector finds, the network
+fer2013 reads the crop as it is and turned upright.
 
 Then the photographs of benchmarks.face_detectors, whose expressions are not known: how
 often the answer is that on the upright photograph, and the total variation distance of

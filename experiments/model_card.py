@@ -18,6 +18,7 @@ from absl import flags
 from emosynth_jax import bundle, pretrained
 from emosynth_jax.data import deduplicate, run_data
 from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data.datasets import fer_plus
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.utils import cli
 from emosynth_jax.workdir import record as run_record
@@ -76,8 +77,7 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
     )
   splits = [
     card_tables.Split(
-      # Without the number of images, which the first table has.
-      (dataset.official_split or name).partition(",")[0],
+      fer_plus.without_number(dataset.official_split or name),
       compute(dataset.images),
       dataset.labels,
       rest.get(name),

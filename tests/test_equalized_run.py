@@ -270,3 +270,4 @@ def test_a_bundle_without_the_setting_does_not_equalize(workdirs):
 def test_an_export_says_that_it_equalizes(workdirs):
   network = calibrate.read_workdir(workdirs[0])
   assert export.describe(network)["equalize"] == "always"
+  assert export.describe(network)["standardize"] is False

@@ -17,6 +17,7 @@ try:
   import onnx
 
   from emosynth_jax import bundle, models, pretrained
+  from emosynth_jax.data.datasets import fer_plus
   from emosynth_jax.data.images import face_detector
   from emosynth_jax.export import export
   from emosynth_jax.utils import cli
@@ -82,8 +83,7 @@ def describe(network: bundle.Bundle) -> dict[str, Any]:
     record["accuracy"] = {
       "share": found["accuracy"],
       "num_examples": found["num_examples"],
-      # Without the number of its images, which may follow a comma.
-      "split": (found.get("official_split") or found["split"]).partition(",")[0],
+      "split": fer_plus.without_number(found.get("official_split") or found["split"]),
     }
   return record
 

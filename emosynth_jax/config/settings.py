@@ -345,7 +345,7 @@ SETTINGS: dict[str, Setting] = {
     False,
     FLAG,
     "Whether each image is shifted and scaled to mean 0 and variance 1 after "
-    "augmentation, so that its light and contrast do not matter.",
+    "augmentation, so that its light and contrast hardly matter.",
   ),
   "input.equalize": Setting(
     "none",

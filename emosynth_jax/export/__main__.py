@@ -8,6 +8,7 @@ the provenance, and the differences between the file's outputs and the network's
 splits of --splits. docs/guides/export.md has the formats and measurements.
 """
 
+import pathlib
 from typing import Any
 
 from absl import flags
@@ -52,7 +53,8 @@ def export_network(given: Any) -> None:
     raise ValueError("expected --workdir or --bundle, got both")
   # Before the network is loaded.
   export.make(
-    given.workdir or given.bundle or pretrained.DEFAULT,
+    # As a path, since a folder may have the name of an included network.
+    pathlib.Path(given.workdir) if given.workdir else given.bundle,
     given.output,
     format=given.format,
     splits=given.splits,

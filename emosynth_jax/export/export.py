@@ -1,6 +1,7 @@
 """Exports a trained network and compares the file with it."""
 
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -74,9 +75,9 @@ def describe(network: Any) -> dict[str, Any]:
     network: a `bundle.Bundle`.
 
   Returns:
-    "class_names", "image_shape", "equalize" (`config.input.equalize`; "always" is
-    applied by the file itself), "temperature", "model" (name and arguments),
-    "data_set" and "facts", all JSON-serializable.
+    "class_names", "image_shape", "equalize" and "standardize" (of `config.input`;
+    "always" and True are applied by the file itself), "temperature", "model" (name and
+    arguments), "data_set" and "facts", all JSON-serializable.
 
   Raises:
     TypeError: for facts that JSON cannot represent.
@@ -86,6 +87,7 @@ def describe(network: Any) -> dict[str, Any]:
       "class_names": network.class_names,
       "image_shape": network.image_shape,
       "equalize": network.config.input.equalize,
+      "standardize": network.config.input.standardize,
       "temperature": network.temperature,
       "model": dict(network.config.model),
       "data_set": network.config.data.name,
@@ -95,7 +97,7 @@ def describe(network: Any) -> dict[str, Any]:
 
 
 def make(
-  source: str,
+  source: str | os.PathLike | None,
   output: str,
   *,
   format: str,
@@ -109,7 +111,8 @@ def make(
   earlier file stays unchanged.
 
   Args:
-    source: a bundle, a run's folder or the name of an included network.
+    source: a bundle, a run's folder or the name of an included network; None for the
+      default one.
     output: the file, in an existing folder.
     format: one of `FORMATS`.
     splits: of `SPLITS`, on which the content is compared; if empty, on noise alone.

@@ -8,7 +8,7 @@ Array = jax.Array
 
 # Added to an image's variance: about that of noise of one gray level, in pixels / 255,
 # which would otherwise fill an image of one color.
-_NOISE = 1e-5
+NOISE = 1e-5
 
 
 class NormalizedInputs(nn.Module):
@@ -61,7 +61,7 @@ class StandardizedInputs(nn.Module):
   """`network` of images of mean 0 and variance 1, with the network's variables.
 
   Light and contrast of an image, as far as they multiply its pixels and add to them,
-  then do not change the answer.
+  then hardly change the answer.
 
   Attributes:
     network: any network of `build_model`.
@@ -88,7 +88,7 @@ class StandardizedInputs(nn.Module):
     # Again, since rounding of the mean is all that a constant image has.
     centered -= centered.mean((1, 2, 3), keepdims=True)
     variance = (centered * centered).mean((1, 2, 3), keepdims=True)
-    return self.network(centered / jnp.sqrt(variance + _NOISE), train=train)
+    return self.network(centered / jnp.sqrt(variance + NOISE), train=train)
 
 
 # Modules around a network, which is their attribute `network`.

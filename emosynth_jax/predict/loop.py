@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import pathlib
 import sys
 import time
 import warnings
@@ -38,7 +39,8 @@ def build_predictor(given: Any) -> predictor_module.Predictor:
     FileNotFoundError, ModuleNotFoundError, ValueError: as `predict.Predictor`.
   """
   return predictor_module.Predictor(
-    given.workdir or given.bundle,
+    # As a path, since a folder may have the name of an included network.
+    pathlib.Path(given.workdir) if given.workdir else given.bundle,
     faces=given.faces,
     min_confidence=given.min_confidence,
     min_face_score=given.min_face_score,

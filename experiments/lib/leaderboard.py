@@ -186,8 +186,8 @@ def minutes_to(folder: pathlib.Path, percent: float) -> str:
 
   Returns:
     Minutes of the epochs up to the first with this accuracy, with compilation,
-    validation and checkpoints; "not reached", or "not recorded" for a run that was
-    interrupted.
+    validation and checkpoints; "not reached", or "not recorded" for a run whose epochs
+    were not all timed, as one that was interrupted.
   """
   run = run_files.read_run(folder)
   reached = [
@@ -201,7 +201,8 @@ def minutes_to(folder: pathlib.Path, percent: float) -> str:
     return "not recorded"
   timing = metric_writer.read_records(folder / "timing.jsonl")
   seconds = sum(line["seconds"] for line in timing if line["step"] <= reached[0])
-  return f"{seconds / 60:.0f}"
+  minutes = seconds / 60
+  return f"{minutes:.1f}" if minutes < 10 else f"{minutes:.0f}"
 
 
 def _form(report: Mapping[str, Any]) -> str:
@@ -316,9 +317,9 @@ def _speedrun(entries: Sequence[Entry]) -> list[str]:
   """The times to accuracies on PublicTest, of each entry's first seed."""
   if not entries:
     return []
-  rows: list[list[str]] = [
-    ["network", "seed", *(f"{x} %" for x in SPEEDRUN), "hardware", "commits"]
-  ]
+  columns = [f"{percent} %" for percent in SPEEDRUN]
+  columns += ["loss", "pixels", "hardware", "commits"]
+  rows: list[list[str]] = [["network", "seed", *columns]]
   for entry in entries:
     by = run_files.read_run(entry.folder).report["trained_by"]
     hardware = dict.fromkeys(str(line.get("hardware", "not recorded")) for line in by)
@@ -328,11 +329,13 @@ def _speedrun(entries: Sequence[Entry]) -> list[str]:
         entry.network,
         str(entry.seeds[0]),
         *times,
+        entry.loss,
+        entry.form,
         "; ".join(hardware),
         ", ".join(entry.commits),
       ]
     )
-  table = text_table.markdown(rows, left=(0, 1, 5, 6))
+  table = text_table.markdown(rows, left=(0, 1, 5, 6, 7, 8))
   return [
     "## Speedrun: minutes of training to an accuracy on PublicTest",
     "",

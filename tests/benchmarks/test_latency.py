@@ -10,7 +10,7 @@ import tiny_network
 import tiny_predictor
 
 from benchmarks import latency, latency_runtimes
-from emosynth_jax import bundle
+from emosynth_jax import bundle, pretrained
 from emosynth_jax.utils import cli
 
 
@@ -50,15 +50,16 @@ def test_runtimes_have_the_same_network(source):
     np.testing.assert_allclose(found, expected, atol=atol, err_msg=name)
 
 
-def test_pytorch_in_either_layout_has_the_network_that_comes_along():
+@pytest.mark.parametrize("name", pretrained.NETWORKS)
+def test_pytorch_in_either_layout_has_the_included_networks(name):
   pytest.importorskip("torch")
-  network = bundle.read_network()
+  network = bundle.read_network(name)
   image = np.random.default_rng(0).integers(0, 256, (1, *network.image_shape))
   image = image.astype(np.uint8)
   expected = bundle.compile_logits(network, batch_size=1)(image)
-  for name in ("PyTorch", "PyTorch, channels-last"):
-    run = latency_runtimes.build(name, network, threads=1)
-    np.testing.assert_allclose(run(image), expected, atol=1e-3, err_msg=name)
+  for runtime in ("PyTorch", "PyTorch, channels-last"):
+    run = latency_runtimes.build(runtime, network, threads=1)
+    np.testing.assert_allclose(run(image), expected, atol=1e-3, err_msg=runtime)
 
 
 def test_a_network_that_pytorch_has_not_is_refused(source):

@@ -105,7 +105,7 @@ def test_the_speedrun_counts_epochs_up_to_the_accuracy(make_run, tmp_path):
   _write_lines(
     folder / "timing.jsonl", [{"step": 10 * i, "seconds": 300.0} for i in (1, 2, 3)]
   )
-  assert leaderboard.minutes_to(folder, 40) == "5"
+  assert leaderboard.minutes_to(folder, 40) == "5.0"
   assert leaderboard.minutes_to(folder, 65) == "10"
   assert leaderboard.minutes_to(folder, 70) == "not reached"
   # Of an interrupted run, the seconds of some epochs are missing.
@@ -115,7 +115,7 @@ def test_the_speedrun_counts_epochs_up_to_the_accuracy(make_run, tmp_path):
   about = {"command": "c", "commit": "fedcba9876", "hardware": "an abacus"}
   entries = leaderboard.read_entries([str(folder)])
   page = leaderboard.format_page(entries, (), about)
-  assert "| 60 % | 65 % | 70 % | hardware" in page
+  assert "| 60 % | 65 % | 70 % | loss" in page
   assert "| not recorded | not recorded | not reached |" in page
 
 

@@ -27,7 +27,7 @@ const cards = new Cards(faceList, { onExplain: pause, onError: say });
 let shown = null; // The last answer.
 let turn = 0; // Answers to an earlier picture are dropped.
 let used = 0; // The network that answers, by its place in the list.
-let lastBlob = null; // To be looked at again when an option changes.
+let lastBlob = null; // Analyzed again when an option changes.
 
 const leastConfidence = () => Number(confidence.value) / 100;
 const words = () => tell(shown, leastConfidence(), !camera.on);

@@ -33,7 +33,7 @@ export function tell({ faces, classNames }, leastConfidence, withShares) {
   return `${faces.length === 1 ? "One face" : `${faces.length} faces`}. ${each.join(" ")}`;
 }
 
-/** A network's place in the list of networks. */
+/** A network's title in the list of networks. */
 export function titleNetwork({ data_set: data, class_names: names }) {
   return `${data}: ${names.length} expressions`;
 }

@@ -16,6 +16,7 @@ dropped.
 """
 
 import pathlib
+import re
 import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -137,6 +138,11 @@ def load(
   forms = pixel_form.describe_counts(dataset.form_counts or {})
   logging.info("FER+: %s; by pixel form: %s", dataset.official_split, forms)
   return dataset
+
+
+def without_number(official_split: str) -> str:
+  """An `official_split` without FER+'s number of images: "PublicTest"."""
+  return re.sub(r", [\d,]+ of [\d,]+ images by \w+$", "", official_split)
 
 
 def majority_labels(counts: np.ndarray, num_classes: int = 8) -> np.ndarray:
