@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from absl import flags
 
-from benchmarks import face_detectors
+from benchmarks import face_detectors, other_faces
 from emosynth_jax.data.datasets import fer2013
 from emosynth_jax.data.images import decoding, face_detector
 from emosynth_jax.data.images import files as image_files
@@ -36,11 +36,7 @@ def turned_tile(image: np.ndarray, angle: float) -> np.ndarray:
   """A tile in whose middle an image is turned clockwise."""
   large = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
   tile = cv2.copyMakeBorder(large, BORDER, BORDER, BORDER, BORDER, cv2.BORDER_REPLICATE)
-  middle = (TILE - 1) / 2
-  matrix = cv2.getRotationMatrix2D((middle, middle), -angle, 1.0)
-  return cv2.warpAffine(
-    tile, matrix, (TILE, TILE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-  )
+  return other_faces.turn(tile, angle)
 
 
 def _middle(face: Any) -> np.ndarray:

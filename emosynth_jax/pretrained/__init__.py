@@ -23,5 +23,6 @@ def find(source: str | os.PathLike | None) -> pathlib.Path:
     The path, which need not exist.
   """
   if source is None or isinstance(source, str):
-    return NETWORKS.get(source or DEFAULT, pathlib.Path(source or DEFAULT))
+    name = source or DEFAULT
+    return NETWORKS.get(name, pathlib.Path(name))
   return pathlib.Path(source)

@@ -142,14 +142,11 @@ def _accuracy(splits: Sequence[Split], summaries: Sequence[Mapping[str, Any]]) -
     ["balanced accuracy", *[percent(x["balanced_accuracy"]) for x in summaries]],
   ]
   if all(split.mirrored is not None for split in splits):
-    # The mean of the probabilities, as in an evaluation with views.
-    sums = [
-      special.softmax(x.logits, -1) + special.softmax(x.mirrored, -1) for x in splits
-    ]
-    right = [
-      total.argmax(-1) == x.labels for total, x in zip(sums, splits, strict=True)
-    ]
-    shares = [percent(float(x.mean())) for x in right]
+    shares = []
+    for x in splits:
+      # The mean of the probabilities, as in an evaluation with views.
+      total = special.softmax(x.logits, -1) + special.softmax(x.mirrored, -1)
+      shares.append(percent(float((total.argmax(-1) == x.labels).mean())))
     rows.append(["accuracy, mirror image added", *shares])
 
   found = [

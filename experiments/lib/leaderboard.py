@@ -15,7 +15,7 @@ from emosynth_jax.metrics import statistics
 from emosynth_jax.report import run_files
 from emosynth_jax.training import build, eval_step
 from emosynth_jax.utils import text_table
-from emosynth_jax.workdir import metric_writer, own_parts, seed_summary
+from emosynth_jax.workdir import metric_writer, own_parts, provenance, seed_summary
 from experiments.lib import comparison_report
 from experiments.lib.literature import Claim
 
@@ -177,11 +177,11 @@ def milliseconds(entry: Entry, *, calls: int = 100) -> float:
   return 1000 * float(np.median(times[5:]))
 
 
-def minutes_to(folder: pathlib.Path, percent: float) -> str:
+def minutes_to(run: run_files.RunFiles, percent: float) -> str:
   """Time until a run had an accuracy on the split that chooses its epoch.
 
   Args:
-    folder: of the run.
+    run: the run.
     percent: the accuracy.
 
   Returns:
@@ -189,7 +189,6 @@ def minutes_to(folder: pathlib.Path, percent: float) -> str:
     validation and checkpoints; "not reached", or "not recorded" for a run whose epochs
     were not all timed, as one that was interrupted.
   """
-  run = run_files.read_run(folder)
   reached = [
     record["step"]
     for record in run.records
@@ -199,7 +198,7 @@ def minutes_to(folder: pathlib.Path, percent: float) -> str:
     return "not reached"
   if run.seconds is None:
     return "not recorded"
-  timing = metric_writer.read_records(folder / "timing.jsonl")
+  timing = metric_writer.read_records(run.workdir / "timing.jsonl")
   seconds = sum(line["seconds"] for line in timing if line["step"] <= reached[0])
   minutes = seconds / 60
   return f"{minutes:.1f}" if minutes < 10 else f"{minutes:.0f}"
@@ -321,9 +320,9 @@ def _speedrun(entries: Sequence[Entry]) -> list[str]:
   columns += ["loss", "pixels", "hardware", "commits"]
   rows: list[list[str]] = [["network", "seed", *columns]]
   for entry in entries:
-    by = run_files.read_run(entry.folder).report["trained_by"]
-    hardware = dict.fromkeys(str(line.get("hardware", "not recorded")) for line in by)
-    times = [minutes_to(entry.folder, percent) for percent in SPEEDRUN]
+    run = run_files.read_run(entry.folder)
+    hardware = provenance.each_once(run.report["trained_by"], "hardware")
+    times = [minutes_to(run, percent) for percent in SPEEDRUN]
     rows.append(
       [
         entry.network,

@@ -4,7 +4,6 @@ It needs no data, and pins no number of the weights, which may be replaced.
 """
 
 import pathlib
-import types
 
 import commands
 import cv2
@@ -16,18 +15,6 @@ from scipy import special
 from emosynth_jax import bundle, predict, pretrained
 from emosynth_jax.data.datasets import fer2013, fer_plus, synthetic_faces
 from emosynth_jax.export import export, verify
-from emosynth_jax.predict import loop
-
-_PREDICT = {
-  "faces": "none",
-  "min_confidence": 0.5,
-  "min_face_score": 0.5,
-  "max_side": 640,
-  "max_scale": 2.0,
-  "upright": True,
-  "batch_size": 1,
-  "data_dir": None,
-}
 
 
 @pytest.fixture(scope="module", params=list(pretrained.NETWORKS))
@@ -59,9 +46,6 @@ def test_a_folder_of_a_networks_name_is_a_path(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
       bundle.read_network(source)
   # A --workdir is always a path.
-  given = types.SimpleNamespace(workdir="ferplus", bundle=None, **_PREDICT)
-  with pytest.raises(FileNotFoundError, match=r"config\.json"):
-    loop.build_predictor(given)
   command = "-m", "emosynth_jax.export", "--workdir=ferplus", "--output=a.onnx"
   done = commands.run(*command, cwd=tmp_path)
   assert done.returncode == 1

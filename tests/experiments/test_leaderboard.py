@@ -4,6 +4,7 @@ import made_up_run
 import pytest
 
 from emosynth_jax.config import defaults
+from emosynth_jax.report import run_files
 from experiments.lib import leaderboard, literature
 
 
@@ -105,12 +106,12 @@ def test_the_speedrun_counts_epochs_up_to_the_accuracy(make_run, tmp_path):
   _write_lines(
     folder / "timing.jsonl", [{"step": 10 * i, "seconds": 300.0} for i in (1, 2, 3)]
   )
-  assert leaderboard.minutes_to(folder, 40) == "5.0"
-  assert leaderboard.minutes_to(folder, 65) == "10"
-  assert leaderboard.minutes_to(folder, 70) == "not reached"
+  assert leaderboard.minutes_to(run_files.read_run(folder), 40) == "5.0"
+  assert leaderboard.minutes_to(run_files.read_run(folder), 65) == "10"
+  assert leaderboard.minutes_to(run_files.read_run(folder), 70) == "not reached"
   # Of an interrupted run, the seconds of some epochs are missing.
   _write_lines(folder / "timing.jsonl", [{"step": 30, "seconds": 300.0}])
-  assert leaderboard.minutes_to(folder, 65) == "not recorded"
+  assert leaderboard.minutes_to(run_files.read_run(folder), 65) == "not recorded"
 
   about = {"command": "c", "commit": "fedcba9876", "hardware": "an abacus"}
   entries = leaderboard.read_entries([str(folder)])

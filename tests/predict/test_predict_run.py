@@ -135,6 +135,15 @@ def test_mistakes_are_one_line(monkeypatch, capsys, arguments, changes, message)
   assert message in line
 
 
+def test_a_workdir_of_a_networks_name_is_a_path(
+  monkeypatch, capsys, pictures, tmp_path
+):
+  (tmp_path / "ferplus").mkdir()
+  monkeypatch.chdir(tmp_path)
+  assert _run(monkeypatch, [pictures / "a.png"], workdir="ferplus") == 1
+  assert "config.json" in capsys.readouterr().err
+
+
 def test_the_flags_of_the_command():
   done = commands.run("-m", "emosynth_jax.predict", "--help")
   for flag in ("--workdir", "--min_confidence", "--annotate", "--max_scale", "--faces"):
