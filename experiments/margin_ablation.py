@@ -177,6 +177,8 @@ def _identity(program: Program, member: Member) -> dict[str, Any]:
     "epochs": program.epochs,
     "batch_size": program.batch_size,
     "learning_rate": member.learning_rate,
+    # Not in the records of clean labels, which older ones are.
+    **({"label_noise": program.source.noise} if program.source.noise else {}),
   }
 
 
@@ -236,6 +238,13 @@ def define_flags() -> None:
     "4e-3",
     "Initial learning rate of Adam, with cosine decay to 0; several are tried.",
     float,
+  )
+  flags.DEFINE_list(
+    "label_noise",
+    ["0"],
+    "Wrong labels of the training images: the share that becomes another class, or of "
+    "single classes as 7:1:0.4+2:7:0.4; several are tried in turn, as 0,0.2,0.4. "
+    "Validation labels stay.",
   )
   flags.DEFINE_integer(
     "train_images", 4000, "Number of training images, stratified by class.", 64
@@ -315,6 +324,14 @@ def _define_data_and_network() -> None:
     "same label, which is not so for digits.",
   )
 
+  flags.DEFINE_float(
+    "shift",
+    ablation_groups.SHIFT,
+    "Maximum shift of an image at random, as a fraction of its side; 0: none.",
+    0.0,
+    0.5,
+  )
+
 
 def _define_losses() -> None:
   flags.DEFINE_enum(
@@ -388,6 +405,12 @@ def _train(
   ablation_groups.build_network(model, training)
   for setting in settings:
     ablation_members.check_values(setting, len(training.class_names))
+  # A share of 0 is no noise.
+  noises = list(
+    dict.fromkeys("" if n in ("0", "0.0") else n for n in given.label_noise)
+  )
+  for noise in noises:
+    ablation_groups.with_noise(training, noise)
   if len(training) < max(given.batch_size):
     raise ValueError(
       f"--batch_size: expected at most the {len(training):,} training images, got "
@@ -398,7 +421,7 @@ def _train(
   flip = is_mirrored_same if given.flip is None else given.flip
   programs = [
     Program(
-      source,
+      source._replace(noise=noise),
       model,
       settings,
       epochs,
@@ -407,8 +430,11 @@ def _train(
       given.mapping,
       validates_each_epoch=given.validation_curves,
       keeps_weights=given.keep_weights,
+      shift=given.shift,
     )
-    for epochs, batch_size in itertools.product(given.epochs, given.batch_size)
+    for noise, epochs, batch_size in itertools.product(
+      noises, given.epochs, given.batch_size
+    )
   ]
   protocol = {
     "data_set": ablation_grids.describe_name(source.name),
@@ -419,8 +445,11 @@ def _train(
   }
   if source.options:
     protocol["data_options"] = source.options
+  # Folders from before these flags have neither.
   if flip != is_mirrored_same:
     protocol["flip"] = flip
+  if given.shift != ablation_groups.SHIFT:
+    protocol["shift"] = given.shift
 
   workdir.mkdir(parents=True, exist_ok=True)
   ablation_records.keep_protocol(workdir / "protocol.json", protocol)

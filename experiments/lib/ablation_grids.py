@@ -49,6 +49,22 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
       "lam_max": 0.0,
     },
   ],
+  # Losses that are said to stand wrong labels, and the thesis's: see --label_noise.
+  "wrong_labels": [
+    {"loss": "cross_entropy"},
+    {"loss": "mean_absolute_error"},
+    {"loss": "generalized_cross_entropy"},
+    {"loss": "symmetric_cross_entropy"},
+    {"loss": "active_passive"},
+    {"loss": "sce_loss", "reading": ["batch", "intent"]},
+    {"loss": "mam_softmax", "margin_fn": "centered_max", "kappa": 1.0},
+    {
+      "loss": "mam_softmax+sce_loss",
+      "margin_fn": "centered_max",
+      "reading": "batch",
+      "kappa": 1.0,
+    },
+  ],
   # Only what --margins and --losses add.
   "mine": [{"loss": "cross_entropy"}],
 }

@@ -19,6 +19,7 @@ import numpy as np
 import optax
 
 from emosynth_jax import data, models
+from emosynth_jax.data import label_noise
 from emosynth_jax.data.augmentation import augment
 from emosynth_jax.data.dataset import subset
 from emosynth_jax.training import own_parts
@@ -31,6 +32,8 @@ from experiments.lib import (
 )
 from experiments.lib.ablation_members import Formula, Member
 
+# Maximum shift of the training images by default, as a fraction of their side.
+SHIFT = 0.08
 _EVAL_BATCH_SIZE = 512
 # FER-2013 and others without a validation split of their own: drawn once, for all.
 _VALIDATION_FRACTION, _DATA_SEED = 0.1, 0
@@ -46,6 +49,7 @@ class DataSource(NamedTuple):
     train_images: maximum number of training images, stratified by class.
     validation_images: likewise of the validation split.
     side: of the images, in pixels; 0 leaves them as they are.
+    noise: of the training labels, see `with_noise`.
   """
 
   name: str
@@ -54,6 +58,7 @@ class DataSource(NamedTuple):
   train_images: int
   validation_images: int
   side: int
+  noise: str = ""
 
 
 class Program(NamedTuple):
@@ -69,6 +74,7 @@ class Program(NamedTuple):
     mapping: one of `ablation.MAPPINGS`.
     validates_each_epoch: whether members are evaluated after each epoch.
     keeps_weights: whether the results have the members' variables.
+    shift: maximum shift of an image, as a fraction of its side.
   """
 
   source: DataSource
@@ -80,6 +86,7 @@ class Program(NamedTuple):
   mapping: str
   validates_each_epoch: bool = False
   keeps_weights: bool = False
+  shift: float = SHIFT
 
 
 class Group(NamedTuple):
@@ -212,7 +219,7 @@ def _compile_program(
     formulas,
     model=build_network(program.model, training),
     build_optimizer=lambda rate: optax.adam(optax.cosine_decay_schedule(rate, steps)),
-    augment=functools.partial(augment.augment, shift=0.08, flip=program.flip),
+    augment=functools.partial(augment.augment, shift=program.shift, flip=program.flip),
     num_classes=num_classes,
     num_epochs=program.epochs,
     batch_size=program.batch_size,
@@ -268,7 +275,34 @@ def _load_arrays(key: str) -> tuple[data.Dataset, data.Dataset]:
     _resize(subset(loaded[split], limit, _DATA_SEED), source.side)
     for split, limit in limits.items()
   )
-  return training, validation
+  return with_noise(training, source.noise), validation
+
+
+def with_noise(training: data.Dataset, noise: str) -> data.Dataset:
+  """Changes labels of the training images, the same ones for every member.
+
+  Args:
+    training: the images.
+    noise: "" for none; the share of labels that become another class, as "0.4"; or
+      shares of single classes, as "7:1:0.4+2:7:0.4".
+
+  Returns:
+    The images with changed labels.
+
+  Raises:
+    ValueError: for other text, an unknown class, or shares outside [0, 1).
+  """
+  if not noise:
+    return training
+  try:
+    kind = {"confusion": noise.split("+")} if ":" in noise else {"rate": float(noise)}
+    matrix = label_noise.transition_matrix(training.class_names, **kind)
+  except ValueError as error:
+    raise ValueError(
+      "--label_noise: expected a share as 0.4, or FROM:TO:SHARE joined by +, got "
+      f"{noise!r} ({error})"
+    ) from None
+  return label_noise.add_label_noise(training, matrix, _DATA_SEED)
 
 
 def _resize(dataset: data.Dataset, side: int) -> data.Dataset:

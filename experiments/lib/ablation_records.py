@@ -11,7 +11,7 @@ from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import provenance
 
 # What records of a folder can differ in, beside setting and seed.
-AXES = ("epochs", "batch_size", "learning_rate")
+AXES = ("epochs", "batch_size", "learning_rate", "label_noise")
 
 
 def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -69,7 +69,8 @@ def read_folder(
   order = [next(known) if setting in settings else setting for setting in found]
 
   def place(record: dict[str, Any]) -> tuple[Any, ...]:
-    axes = [record.get(axis) or 0 for axis in AXES]
+    *numbers, noise = (record.get(axis) for axis in AXES)
+    axes = [noise or "", *(number or 0 for number in numbers)]
     return order.index(record["setting"]), axes, record["seed"]
 
   return sorted(records.values(), key=place)

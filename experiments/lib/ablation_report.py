@@ -158,7 +158,7 @@ def _name(rows: list[dict[str, Any]]) -> None:
   """Adds each row's "label", with the values in which the rows differ."""
   differ = [axis for axis in AXES if len({row["axes"].get(axis) for row in rows}) > 1]
   for row in rows:
-    axes = {axis: row["axes"].get(axis) for axis in differ}
+    axes = {axis: row["axes"][axis] for axis in differ if axis in row["axes"]}
     row["label"] = label(row["setting"], axes)
     row["with_hashes"] = label(row["setting"], axes, hashes=True)
   # Two versions of one file.
@@ -196,6 +196,9 @@ def format_table(
     ("command", source.get("command", "unknown")),
     ("commit", commit),
   ]
+  if any("label_noise" in row["axes"] for row in rows):
+    noises = [row["axes"].get("label_noise", "none") for row in rows]
+    head.insert(3, ("labels", "noise: " + ", ".join(dict.fromkeys(noises))))
   width = max(len(row["label"]) for row in rows)
   lines = [f"{key:9} {value}" for key, value in head]
   title = (

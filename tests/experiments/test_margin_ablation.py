@@ -321,6 +321,9 @@ def test_flags_become_programs_and_members(parts, tmp_path, untrained):
     ),
     (["--losses=focal", "--data_option=side=3"], "unknown option side"),
     (["--losses=focal", "--model_option=features"], "--model_option: expected NAME"),
+    (["--losses=focal", "--label_noise=0,1.5"], "--label_noise: .* got '1.5'"),
+    (["--losses=focal", "--label_noise=a:d:0.2"], "--label_noise: .* no class 'd'"),
+    (["--losses=focal", "--label_noise=half"], "--label_noise: .* got 'half'"),
   ],
 )
 def test_what_cannot_be_trained_is_one_error(parts, tmp_path, arguments, message):
@@ -549,11 +552,45 @@ def test_files_of_a_report(tmp_path):
   # The other records are of the protocol's commit, which this one does not know.
   assert "commit    one, two, unknown" in text
   assert (tmp_path / "results.csv").read_text().splitlines()[:2] == [
-    "loss,epochs,batch_size,learning_rate,seed,accuracy,balanced_accuracy,f1_macro,"
-    "validation_loss,train_accuracy,train_loss,first_bad_step,seconds",
-    "cross_entropy,,,,0,0.6,0.6,0.5,0.5,0.5,0.5,-1,0.5",
+    "loss,epochs,batch_size,learning_rate,label_noise,seed,accuracy,"
+    "balanced_accuracy,f1_macro,validation_loss,train_accuracy,train_loss,first_bad_step,seconds",
+    "cross_entropy,,,,,0,0.6,0.6,0.5,0.5,0.5,0.5,-1,0.5",
   ]
   assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+  ("noise", "changed"),
+  # Eight labels of each class.
+  [("0.25", {"a": 2, "b": 2, "c": 2}), ("a:b:0.5+c:a:0.25", {"a": 4, "b": 0, "c": 2})],
+)
+def test_wrong_labels_are_those_of_the_training_images(
+  parts, tmp_path, untrained, noise, changed
+):
+  _command(parts, tmp_path, "--losses=focal", f"--label_noise=0,{noise}")
+  clean, noisy = untrained[0][0].source, untrained[-1][0].source
+  assert (clean.noise, noisy.noise) == ("", noise)
+  (labels, validation), (wrong, others) = (
+    ablation_groups.load_arrays(source) for source in (clean, noisy)
+  )
+  np.testing.assert_array_equal(validation.labels, others.labels)
+  np.testing.assert_array_equal(labels.images, wrong.images)
+  for name, count in changed.items():
+    of_class = labels.labels == "abc".index(name)
+    assert (wrong.labels[of_class] != labels.labels[of_class]).sum() == count
+
+
+def test_wrong_labels_are_rows_of_their_own(parts, tmp_path):
+  for noise in ("0", "0.25"):
+    arguments = ("--losses=focal", "--seeds=2", f"--label_noise={noise}")
+    _command(parts, tmp_path, *arguments)
+  # The records without noise are those of a command that knows none.
+  noises = [record.get("label_noise") for record in _records(tmp_path)]
+  assert sorted(noises, key=str) == 4 * ["0.25"] + 4 * [None]
+  table = (tmp_path / "table.txt").read_text()
+  assert "noise: none, 0.25" in table
+  rows = re.findall(r"^(cross_entropy|focal)( label_noise=0.25)? +\d", table, re.M)
+  assert len(rows) == 4
 
 
 def test_each_setting_is_compared_under_its_own_epochs():
