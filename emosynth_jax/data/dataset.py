@@ -35,8 +35,8 @@ class Dataset:
       evaluation is reported; None if there are none.
     soft_labels: float32 array `(N, K)`, class probabilities that training uses instead
       of `labels`; None if there are none.
-    clean_labels: int32 array `(N,)`, the labels before label noise was added; None if
-      none was.
+    clean_labels: int32 array `(N,)`, the labels before label noise was added, or FER+'s
+      majority where FER-2013's labels are trained on; None elsewhere.
   """
 
   images: np.ndarray

@@ -31,7 +31,7 @@ from emosynth_jax.data.images import pixel_form
 from emosynth_jax.utils import errors
 
 CLASS_NAMES = (*EXPRESSIONS, "contempt")
-LABELS = ("majority", "votes", "truncated_votes")
+LABELS = ("majority", "votes", "truncated_votes", "fer2013")
 # Rows of fer2013new.csv; those with a name are faces: 28,561, 3,579 and 3,574.
 NUM_VOTES = 10
 
@@ -90,12 +90,14 @@ def load(
       and "truncated_votes" train on the votes as class probabilities, all of them or
       the most frequent as FER+'s reader does, see `soft_labels`. They keep other
       training images; the validation and test images are those of "majority".
+      "fer2013" trains on FER-2013's own labels of the images of "majority", to see what
+      their errors cost: validation and test are by majority. It needs the CSV pair.
     num_classes: 8, or 7 for FER-2013's classes, without images labeled contempt and
       without votes for it.
 
   Returns:
-    A `Dataset` of images `(N, 48, 48, 1)`, with `votes` and, for "train" under
-    the votes, with `soft_labels`.
+    A `Dataset` of images `(N, 48, 48, 1)`, with `votes`; for "train" under the votes
+    with `soft_labels`, and under FER-2013's labels with the majority as `clean_labels`.
 
   Raises:
     FileNotFoundError: neither layout is there.
@@ -110,13 +112,20 @@ def load(
   root = _find(pathlib.Path(data_dir))
   logging.info("FER+: reading %s from %s", usage, root)
 
+  uses_fer2013 = labels == "fer2013" and split == "train"
   if root.is_dir():
+    if uses_fer2013:
+      raise ValueError(
+        f"labels=fer2013: {root} has no labels of FER-2013; put {VOTES_FILE} beside "
+        f"{_TABLES[0]}"
+      )
     files, counts = _read_folder(root / _FOLDERS[usage])
+    emotions: list[int] = []
   else:
-    files, counts = _read_pair(root, usage)
+    files, counts, emotions = _read_pair(root, usage)
 
   soft = None
-  if labels != "majority" and split == "train":
+  if labels in ("votes", "truncated_votes") and split == "train":
     soft = soft_labels(counts, num_classes, truncate=labels == "truncated_votes")
     classes = np.where(soft.any(axis=1), soft.argmax(axis=1), -1)
   else:
@@ -124,9 +133,11 @@ def load(
   kept = np.flatnonzero(classes >= 0)
   if not len(kept):
     raise ValueError(f"{root}: no {usage} image with a label of an expression")
+  majority = classes[kept].astype(np.int32)
   dataset = Dataset(
     images=files.images(kept),
-    labels=classes[kept].astype(np.int32),
+    labels=np.array(emotions, np.int32)[kept] if uses_fer2013 else majority,
+    clean_labels=majority if uses_fer2013 else None,
     class_names=CLASS_NAMES[:num_classes],
     split=split,
     sources=tuple(files.sources[i] for i in kept),
@@ -252,9 +263,7 @@ def compare_with_fer2013(
     return None
   votes, labels = read_votes(table.with_name(VOTES_FILE)), []
   for _, (line, emotion, _, _) in _aligned_rows(table, votes):
-    if emotion not in ("0", "1", "2", "3", "4", "5", "6"):
-      raise ValueError(f"{table}, line {line}: emotion: expected 0..6, got {emotion!r}")
-    labels.append(int(emotion))
+    labels.append(_parse_emotion(table, line, emotion))
   majority = majority_labels(votes.counts)
   usages, equal = np.array(votes.usages), majority == np.array(labels)
   return {
@@ -318,15 +327,23 @@ def _find(data_dir: pathlib.Path) -> pathlib.Path:
   )
 
 
-def _read_pair(table: pathlib.Path, usage: str) -> tuple[_Files, np.ndarray]:
-  """Pixels as text and votes of the rows of one usage."""
+def _read_pair(table: pathlib.Path, usage: str) -> tuple[_Files, np.ndarray, list[int]]:
+  """Pixels as text, votes, and FER-2013's labels of the rows of one usage."""
   votes = read_votes(table.with_name(VOTES_FILE))
-  pixels, sources = [], []
-  for row_usage, (line, _, text, _) in _aligned_rows(table, votes):
+  pixels, sources, emotions = [], [], []
+  for row_usage, (line, emotion, text, _) in _aligned_rows(table, votes):
     if row_usage == usage:
       pixels.append(text)
       sources.append(f"{table.name} line {line}")
-  return _Files(pixels, sources), votes.counts[np.array(votes.usages) == usage]
+      emotions.append(_parse_emotion(table, line, emotion))
+  counts = votes.counts[np.array(votes.usages) == usage]
+  return _Files(pixels, sources), counts, emotions
+
+
+def _parse_emotion(table: pathlib.Path, line: int, emotion: str) -> int:
+  if emotion not in ("0", "1", "2", "3", "4", "5", "6"):
+    raise ValueError(f"{table}, line {line}: emotion: expected 0..6, got {emotion!r}")
+  return int(emotion)
 
 
 def _aligned_rows(

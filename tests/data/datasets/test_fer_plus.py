@@ -148,6 +148,20 @@ def test_ferplus_rules(votes, majority, soft):
   assert fer_plus.soft_labels(counts).any() == (soft is not None)
 
 
+def test_the_labels_of_fer2013_are_judged_by_the_majority(tmp_path):
+  train = fer_plus.load(_write_pair(tmp_path), "train", labels="fer2013")
+  # Those of FER-2013 in `_ROWS`, and beside them the majority.
+  assert _rows_and_names(train) == [(0, "neutral"), (3, "happy"), (4, "angry")]
+  clean = [train.class_names[label] for label in train.clean_labels]
+  assert clean == ["neutral", "angry", "contempt"]
+  test = fer_plus.load(tmp_path, "test", labels="fer2013")
+  assert _rows_and_names(test) == [(7, "sad"), (8, "surprise")]
+
+  folders = _write_folders(tmp_path / "folders", box=False)
+  with pytest.raises(ValueError, match=r"has no labels of FER-2013; put fer2013new"):
+    fer_plus.load(folders, "train", labels="fer2013")
+
+
 def test_rows_of_another_order_or_number_are_refused(tmp_path):
   order = [7, 1, 2, 3, 4, 5, 6, 0, 8]
   with pytest.raises(
