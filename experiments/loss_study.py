@@ -7,6 +7,7 @@
 
 Each stage trains FerVGG at an eighth of its width on two CPU cores, and writes
 loss_study.md and loss_study.json into the study's folder; rerun a command to resume.
+Runs that loss_study.json has are not trained again, also where their folders are gone.
 Stages: "rates" gives each loss its learning rate on held-out training images; "screen"
 trains all losses with two seeds; "full" trains cross-entropy, the thesis's losses and
 the five best of the screening until the intervals are narrow enough. A loss whose
@@ -59,11 +60,13 @@ def define_flags() -> None:
 def train(runs: list[loss_study.Run], given: Any) -> None:
   """Trains the runs that are not there yet; a training that diverges is recorded."""
   runs = [run for run in runs if not given.losses or run.loss in given.losses]
+  workdir = pathlib.Path(given.workdir)
+  done = loss_study.read_results(workdir, runs)
   loads: dict[tuple[str, str], Any] = {}
   for number, run in enumerate(runs, start=1):
-    folder = pathlib.Path(given.workdir) / run.folder
-    if loss_study.read_result(folder) is not None:
+    if run in done:
       continue
+    folder = workdir / run.folder
     logging.info("Run %d of %d: %s.", number, len(runs), run.folder)
     config = loss_study.build_config(
       run,
@@ -82,12 +85,7 @@ def train(runs: list[loss_study.Run], given: Any) -> None:
     except epoch.NonFiniteError as error:
       logging.warning("%s diverged: %s", run.folder, error)
       files.write_report(folder / "diverged.json", {"error": str(error)})
-
-
-def read(runs: list[loss_study.Run], workdir: pathlib.Path) -> dict[Any, Any]:
-  """The results that are there."""
-  found = {run: loss_study.read_result(workdir / run.folder) for run in runs}
-  return {run: result for run, result in found.items() if result is not None}
+    write_report(workdir, _settings(given))
 
 
 def run_stage(given: Any) -> None:
@@ -110,14 +108,14 @@ def run_stage(given: Any) -> None:
   for seeds in range(loss_study.FEWEST_SEEDS, loss_study.MOST_SEEDS + 1):
     runs = loss_study.full_runs(chosen, rates, seeds)
     train(runs, given)
-    finished = read(runs, pathlib.Path(given.workdir))
+    finished = loss_study.read_results(pathlib.Path(given.workdir), runs)
     if loss_study.is_decided(loss_study.compare(finished, _accuracy)):
       return
 
 
 def _complete(runs: list[loss_study.Run], given: Any, stage: str) -> dict[Any, Any]:
   runs = [run for run in runs if not given.losses or run.loss in given.losses]
-  found = read(runs, pathlib.Path(given.workdir))
+  found = loss_study.read_results(pathlib.Path(given.workdir), runs)
   if missing := len(runs) - len(found):
     raise ValueError(
       f"--stage: {missing} of the {len(runs)} runs of the stage {stage} are missing in "
@@ -131,18 +129,23 @@ def _accuracy(result: Mapping[str, Any]) -> float:
   return 100 * result["test"]["accuracy"]
 
 
-def write_report(workdir: pathlib.Path, width: float) -> str:
+def _settings(given: Any) -> dict[str, Any]:
+  """The flags that all runs of a study share."""
+  return {"width": given.width, "epochs": given.epochs, "limit": given.limit}
+
+
+def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
   """Writes and returns the tables of what is there."""
-  rate_results = read(loss_study.rate_runs(), workdir)
+  rate_results = loss_study.read_results(workdir, loss_study.rate_runs())
   rates = loss_study.choose_rates(rate_results)
-  screened = read(loss_study.screen_runs(rates), workdir)
+  screened = loss_study.read_results(workdir, loss_study.screen_runs(rates))
   chosen = loss_study.choose_losses(screened) if screened else []
   runs = loss_study.full_runs(chosen, rates, loss_study.MOST_SEEDS)
-  full = read(runs, workdir)
+  full = loss_study.read_results(workdir, runs)
   lines = [
     "# Losses on FER-2013, original pixels",
     "",
-    f"FerVGG at {width:g} of its width, by the protocol of "
+    f"FerVGG at {settings['width']:g} of its width, by the protocol of "
     "docs/notes/loss_study.md. Accuracies in percent.",
     "",
     "## Learning rates",
@@ -182,7 +185,11 @@ def write_report(workdir: pathlib.Path, width: float) -> str:
   lines += text_table.markdown(table, left=(0, 6))
   text = "\n".join(lines) + "\n"
   files.write_atomically(workdir / "loss_study.md", text.encode())
-  files.write_report(workdir / "loss_study.json", {"rates": rates, "full": compared})
+  records = loss_study.to_records(rate_results | screened | full)
+  files.write_report(
+    workdir / loss_study.RESULTS,
+    {"settings": settings, "rates": rates, "full": compared, "runs": records},
+  )
   return text
 
 
@@ -197,9 +204,11 @@ def _cell(result: dict[str, Any] | None) -> str:
 def run(given: Any) -> None:
   """Runs a stage and writes the tables."""
   errors.check_choices("--losses", given.losses, loss_study.arguments(1))
+  workdir, settings = pathlib.Path(given.workdir), _settings(given)
+  loss_study.check_settings(workdir, settings)
   if given.stage != "report":
     run_stage(given)
-  print(write_report(pathlib.Path(given.workdir), given.width), end="")
+  print(write_report(workdir, settings), end="")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ docs/notes/loss_study.md is the protocol, written before the first run.
 
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -22,6 +22,9 @@ RATE_SEED = 100
 SCREEN_SEEDS = (0, 1)
 FEWEST_SEEDS, MOST_SEEDS = 5, 12
 EPOCHS = {"rates": 4, "screen": 10, "full": 20}
+# File of all finished runs in the study's folder, and what it has of each split.
+RESULTS = "loss_study.json"
+MEASURES = ("accuracy", "balanced_accuracy", "loss")
 # Losses that are compared at full length, whatever the screening finds.
 BASELINE = "cross_entropy"
 FIXED = ("mam_softmax", "sce_loss", "mam_softmax+sce_loss")
@@ -190,9 +193,60 @@ def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
     return {"state": "diverged", **read_json(folder / "diverged.json")}
   if not (folder / "report.json").is_file():
     return None
-  fields = {"best_epoch": int, "splits": dict}
+  fields = {"best_epoch": int, "splits": dict, "trained_by": [{"commit": str}]}
   report = read_json(folder / "report.json", fields)
-  return {"state": "finished", "best_epoch": report["best_epoch"], **report["splits"]}
+  found = {"state": "finished", "best_epoch": report["best_epoch"]}
+  for split, summary in report["splits"].items():
+    found[split] = {measure: summary[measure] for measure in MEASURES}
+    if "deduplicated" in summary:
+      found[split]["deduplicated"] = summary["deduplicated"]["accuracy"]
+  return found | {"commits": sorted({r["commit"] for r in report["trained_by"]})}
+
+
+def read_results(workdir: pathlib.Path, runs: Iterable[Run]) -> dict[Run, Any]:
+  """Reads the results of the runs that are finished or diverged.
+
+  Args:
+    workdir: the study's folder. A result is that of the run's own folder or, where it
+      is gone, that of `RESULTS`: a study goes on without the folders of earlier runs.
+    runs: the runs.
+
+  Returns:
+    Run to result, see `read_result`, in the order of the runs.
+
+  Raises:
+    ValueError: if a file is damaged.
+  """
+  known: dict[Run, Any] = {}
+  if (workdir / RESULTS).is_file():
+    fields = {"loss": str, "stage": str, "rate": float, "seed": int, "state": str}
+    for record in read_json(workdir / RESULTS, {"runs": [fields]})["runs"]:
+      *run, result = (*(record.pop(field) for field in Run._fields), record)
+      known[Run(*run)] = result
+  found = {run: read_result(workdir / run.folder) or known.get(run) for run in runs}
+  return {run: result for run, result in found.items() if result is not None}
+
+
+def check_settings(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
+  """Checks the settings of all runs against those of `RESULTS`, if there are any.
+
+  Raises:
+    ValueError: if they differ.
+  """
+  if not (workdir / RESULTS).is_file():
+    return
+  before = read_json(workdir / RESULTS, {"settings": dict})["settings"]
+  if different := [key for key in settings if settings[key] != before.get(key)]:
+    key = different[0]
+    raise ValueError(
+      f"--{key}: {settings[key]}, but {before.get(key)} in {workdir / RESULTS}; use "
+      "another --workdir"
+    )
+
+
+def to_records(results: Mapping[Run, Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """The results of `read_results` as `RESULTS` has them, one record a run."""
+  return [{**run._asdict(), **result} for run, result in results.items()]
 
 
 def compare(

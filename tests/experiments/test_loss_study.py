@@ -1,9 +1,13 @@
+import json
 import math
 import pathlib
+import re
+import shutil
 
 import pytest
 
 from emosynth_jax import losses
+from experiments import loss_study as command
 from experiments.lib import loss_study
 from experiments.lib.loss_study import Run
 
@@ -115,6 +119,49 @@ def test_verdicts():
   assert not loss_study.is_decided(compared)
   narrow = {loss: row for loss, row in compared.items() if loss in ("higher", "same")}
   assert loss_study.is_decided(narrow)
+
+
+def _report(folder, accuracy):
+  """The part of a run's report.json that the study reads."""
+  measures = {"accuracy": accuracy, "balanced_accuracy": 0.4, "loss": 1.5, "macro": {}}
+  report = {"best_epoch": 3, "splits": {"validation": measures, "test": measures}}
+  report["splits"]["test"] = measures | {"deduplicated": {"accuracy": 0.3}}
+  folder.mkdir(parents=True)
+  report["trained_by"] = [{"commit": "b"}, {"commit": "a"}, {"commit": "b"}]
+  (folder / "report.json").write_text(json.dumps(report))
+
+
+def test_a_study_goes_on_without_the_folders_of_earlier_runs(tmp_path):
+  runs = [Run("focal", "rates", rate, 100) for rate in (5e-4, 2e-3, 8e-3)]
+  settings = {"width": 0.125, "epochs": 0, "limit": 0}
+  _report(tmp_path / runs[0].folder, 0.25)
+  (tmp_path / runs[1].folder).mkdir(parents=True)
+  (tmp_path / runs[1].folder / "diverged.json").write_text('{"error": "step 3"}')
+  command.write_report(tmp_path, settings)
+  before = loss_study.read_results(tmp_path, runs)
+  assert before[runs[0]]["test"]["deduplicated"] == 0.3
+  assert before[runs[0]]["commits"] == ["a", "b"]
+  assert before[runs[1]] == {"state": "diverged", "error": "step 3"}
+
+  shutil.rmtree(tmp_path / "rates")
+  assert loss_study.read_results(tmp_path, runs) == before
+  _report(tmp_path / runs[2].folder, 0.5)
+  text = command.write_report(tmp_path, settings)
+  assert re.search(r"focal +\| +25.00 +\| +diverged +\| +50.00 +\| +0.008", text)
+  # They stay, and a folder counts more than what was noted of it.
+  shutil.rmtree(tmp_path / "rates")
+  assert len(loss_study.read_results(tmp_path, runs)) == 3
+  _report(tmp_path / runs[2].folder, 0.75)
+  found = loss_study.read_results(tmp_path, runs)[runs[2]]
+  assert found["validation"]["accuracy"] == 0.75
+
+
+def test_runs_of_other_settings_do_not_mix(tmp_path):
+  loss_study.check_settings(tmp_path, {"width": 0.5})
+  command.write_report(tmp_path, {"width": 0.125})
+  loss_study.check_settings(tmp_path, {"width": 0.125})
+  with pytest.raises(ValueError, match=r"--width: 0.5, but 0.125 in .*another --work"):
+    loss_study.check_settings(tmp_path, {"width": 0.5})
 
 
 def test_folders_tell_stage_loss_rate_and_seed():
