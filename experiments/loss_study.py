@@ -15,14 +15,18 @@ training is not finite is counted as diverged. docs/notes/loss_study.md is the p
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import flags, logging
 
 from emosynth_jax import evaluate, train_loop
+from emosynth_jax.analysis.embeddings import embeddings, separation
+from emosynth_jax.analysis.gradcam import network as gradcam_network
 from emosynth_jax.data import run_data
-from emosynth_jax.training import epoch
+from emosynth_jax.metrics import calibration
+from emosynth_jax.parallel import mesh
+from emosynth_jax.training import epoch, restore
 from emosynth_jax.utils import cli, errors, files, text_table
 from experiments.lib import comparison_report, loss_study
 
@@ -82,10 +86,55 @@ def train(runs: list[loss_study.Run], given: Any) -> None:
       if not train_loop.train(config, folder, load=load):
         raise SystemExit(130)
       evaluate.evaluate_run(config, folder, load=load)
+      if run.stage == "full":
+        secondary = measure_secondary(config, folder, load)
+        files.write_report(folder / loss_study.SECONDARY, secondary)
     except epoch.NonFiniteError as error:
       logging.warning("%s diverged: %s", run.folder, error)
       files.write_report(folder / "diverged.json", {"error": str(error)})
     write_report(workdir, _settings(given))
+
+
+def measure_secondary(
+  config: Any, folder: pathlib.Path, load: Callable[[Any], run_data.RunData]
+) -> dict[str, float]:
+  """Measures a finished run on PrivateTest as the protocol's secondary metrics say.
+
+  Args:
+    config: the run's.
+    folder: its workdir.
+    load: of `run_data.share`.
+
+  Returns:
+    "calibrated_loss", the negative log-likelihood with the temperature that PublicTest
+    gives; "silhouette" and "angular_margin" (degrees) of the embeddings.
+  """
+  placement = mesh.build_placement(config.mesh.model)
+  splits = ("validation", "test")
+  best = restore.load_best(
+    config, folder, splits, load=lambda: load(placement).select(splits)
+  )
+  apply_fn = gradcam_network.apply_fn_of(best.experiment, modules=False)
+  (_, fitted_on), (found, logits) = (
+    embeddings.compute_embeddings(
+      apply_fn,
+      best.state.evaluation_variables,
+      best.state.input_scale,
+      best.datasets[split].images,
+      preprocess=best.experiment.preprocess,
+    )
+    for split in splits
+  )
+
+  labels = {split: best.datasets[split].labels for split in splits}
+  temperature = calibration.fit_temperature(fitted_on, labels["validation"]).temperature
+  separated = separation.separation(found, labels["test"])
+  return {
+    "calibrated_loss": calibration.negative_log_likelihood(
+      logits, labels["test"], temperature
+    ),
+    **{measure: separated[measure] for measure in ("silhouette", "angular_margin")},
+  }
 
 
 def run_stage(given: Any) -> None:
@@ -182,7 +231,9 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
     seeds = len(row["seeds"])
     verdict = row.get("verdict", "")
     table.append([loss, accuracy, seeds, row["diverged"], against, p_holm, verdict])
-  lines += text_table.markdown(table, left=(0, 6))
+  lines += [*text_table.markdown(table, left=(0, 6)), ""]
+  lines += ["## Further metrics, PrivateTest, means over seeds", ""]
+  lines += further_metrics(full)
   text = "\n".join(lines) + "\n"
   files.write_atomically(workdir / "loss_study.md", text.encode())
   records = loss_study.to_records(rate_results | screened | full)
@@ -191,6 +242,30 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
     {"settings": settings, "rates": rates, "full": compared, "runs": records},
   )
   return text
+
+
+def further_metrics(full: Mapping[loss_study.Run, Mapping[str, Any]]) -> list[str]:
+  """A row for each loss; of what no run has, the cells are empty."""
+  columns = {
+    "balanced_accuracy": ("balanced accuracy", 100, 2),
+    "deduplicated": ("deduplicated accuracy", 100, 2),
+    "calibrated_loss": ("negative log-likelihood, calibrated", 1, 4),
+    "silhouette": ("silhouette", 1, 3),
+    "angular_margin": ("angular margin, degrees", 1, 1),
+  }
+  table = [["loss", *(name for name, _, _ in columns.values())]]
+  for loss in dict.fromkeys(run.loss for run in full):
+    tests = [
+      result["test"]
+      for run, result in full.items()
+      if run.loss == loss and result["state"] == "finished"
+    ]
+    row = [loss]
+    for measure, (_, factor, digits) in columns.items():
+      values = [factor * test[measure] for test in tests if measure in test]
+      row.append(f"{sum(values) / len(values):.{digits}f}" if values else "")
+    table.append(row)
+  return text_table.markdown(table)
 
 
 def _cell(result: dict[str, Any] | None) -> str:

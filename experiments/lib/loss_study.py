@@ -25,6 +25,8 @@ EPOCHS = {"rates": 4, "screen": 10, "full": 20}
 # File of all finished runs in the study's folder, and what it has of each split.
 RESULTS = "loss_study.json"
 MEASURES = ("accuracy", "balanced_accuracy", "loss")
+# File of a run's further metrics in its folder.
+SECONDARY = "secondary.json"
 # Losses that are compared at full length, whatever the screening finds.
 BASELINE = "cross_entropy"
 FIXED = ("mam_softmax", "sce_loss", "mam_softmax+sce_loss")
@@ -200,6 +202,8 @@ def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
     found[split] = {measure: summary[measure] for measure in MEASURES}
     if "deduplicated" in summary:
       found[split]["deduplicated"] = summary["deduplicated"]["accuracy"]
+  if (folder / SECONDARY).is_file():
+    found["test"] |= read_json(folder / SECONDARY)
   return found | {"commits": sorted({r["commit"] for r in report["trained_by"]})}
 
 

@@ -4,9 +4,15 @@ import pathlib
 import re
 import shutil
 
+import numpy as np
 import pytest
+import tiny_network
+import tiny_workdir
+from scipy import special
+from sklearn import metrics as sklearn_metrics
 
 from emosynth_jax import losses
+from emosynth_jax.data import run_data
 from experiments import loss_study as command
 from experiments.lib import loss_study
 from experiments.lib.loss_study import Run
@@ -156,12 +162,60 @@ def test_a_study_goes_on_without_the_folders_of_earlier_runs(tmp_path):
   assert found["validation"]["accuracy"] == 0.75
 
 
+def testfurther_metrics_are_means_over_the_seeds_that_finished(tmp_path):
+  for seed, value in enumerate((0.2, 0.4)):
+    folder = tmp_path / Run("sce_loss", "full", 2e-3, seed).folder
+    _report(folder, 0.6)
+    (folder / "secondary.json").write_text(json.dumps({"silhouette": value}))
+  rates = dict.fromkeys(loss_study.FIXED, 2e-3)
+  runs = loss_study.full_runs(["sce_loss"], rates, 3)
+  table = command.further_metrics(loss_study.read_results(tmp_path, runs))
+  cells = [cell.strip() for cell in table[-1].strip("|").split("|")]
+  assert cells == ["sce_loss", "40.00", "30.00", "", "0.300", ""]
+
+
 def test_runs_of_other_settings_do_not_mix(tmp_path):
   loss_study.check_settings(tmp_path, {"width": 0.5})
   command.write_report(tmp_path, {"width": 0.125})
   loss_study.check_settings(tmp_path, {"width": 0.125})
   with pytest.raises(ValueError, match=r"--width: 0.5, but 0.125 in .*another --work"):
     loss_study.check_settings(tmp_path, {"width": 0.5})
+
+
+def test_secondary_metrics_are_those_of_the_test_split(tmp_path, monkeypatch):
+  datasets = {
+    split: tiny_workdir.dataset(40, seed=seed, split=split)
+    for seed, split in enumerate(("train", "validation", "test"))
+  }
+  tiny_workdir.install(monkeypatch, lambda config, split: datasets[split])
+  config = tiny_workdir.config(model__features=5)
+  state = tiny_network.create_state(seed=3)
+  tiny_workdir.write(tmp_path, config, state, datasets)
+  found = command.measure_secondary(config, tmp_path, run_data.share(config))
+
+  model = tiny_network.TinyNetwork(features=5, num_classes=3)
+  logits, embeddings = {}, {}
+  for split, dataset in datasets.items():
+    inputs = dataset.images * np.float32(state.input_scale)
+    logits[split], layers = model.apply(state.evaluation_variables, inputs, train=False)
+    embeddings[split] = layers["pre_logits"]
+  labels = {split: dataset.labels for split, dataset in datasets.items()}
+
+  # The temperature by a search of its own.
+  temperatures = np.geomspace(0.05, 20, 301)
+  losses_of = [
+    sklearn_metrics.log_loss(
+      labels["validation"], special.softmax(logits["validation"] / t, -1)
+    )
+    for t in temperatures
+  ]
+  best = temperatures[np.argmin(losses_of)]
+  expected = sklearn_metrics.log_loss(
+    labels["test"], special.softmax(logits["test"] / best, -1)
+  )
+  assert found["calibrated_loss"] == pytest.approx(expected, rel=1e-3)
+  silhouette = sklearn_metrics.silhouette_score(embeddings["test"], labels["test"])
+  assert found["silhouette"] == pytest.approx(silhouette, rel=1e-4)
 
 
 def test_folders_tell_stage_loss_rate_and_seed():
