@@ -42,6 +42,7 @@ def test_the_rates_are_chosen_without_public_and_private_test(loss):
   )
   assert config.data.options.protocol == "thesis_28709_7178"
   assert config.data.test_split == ""
+  assert config.data.limit == 9000
   assert config.optimizer.learning_rate == 8e-3
   assert config.model.name == "fer_vgg"
   assert loss_study.RATE_SEED not in range(loss_study.MOST_SEEDS)
