@@ -157,8 +157,13 @@ def _verdict(row: dict[str, Any]) -> str:
 def _name(rows: list[dict[str, Any]]) -> None:
   """Adds each row's "label", with the values in which the rows differ."""
   differ = [axis for axis in AXES if len({row["axes"].get(axis) for row in rows}) > 1]
+  noises = dict.fromkeys(row["axes"].get("label_noise", "") for row in rows)
+  of_classes = [noise for noise in noises if ":" in noise]
   for row in rows:
     axes = {axis: row["axes"][axis] for axis in differ if axis in row["axes"]}
+    # The table's head has all classes.
+    if len(of_classes) == 1 and axes.get("label_noise") in of_classes:
+      axes["label_noise"] = "classes"
     row["label"] = label(row["setting"], axes)
     row["with_hashes"] = label(row["setting"], axes, hashes=True)
   # Two versions of one file.

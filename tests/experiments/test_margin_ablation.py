@@ -580,6 +580,27 @@ def test_wrong_labels_are_those_of_the_training_images(
     assert (wrong.labels[of_class] != labels.labels[of_class]).sum() == count
 
 
+def test_wrong_labels_of_classes_have_a_short_name():
+  def labels(*noises):
+    records = [
+      _made_up("cross_entropy", seed, 0.5, **({"label_noise": n} if n else {}))
+      for n in noises
+      for seed in (0, 1)
+    ]
+    return [row["label"] for row in ablation_report.compare(records, 4)]
+
+  assert labels("", "0.2", "a:b:0.4+b:a:0.4") == [
+    "cross_entropy",
+    "cross_entropy label_noise=0.2",
+    "cross_entropy label_noise=classes",
+  ]
+  # Not if there are two.
+  assert labels("a:b:0.2", "a:b:0.4") == [
+    "cross_entropy label_noise=a:b:0.2",
+    "cross_entropy label_noise=a:b:0.4",
+  ]
+
+
 def test_wrong_labels_are_rows_of_their_own(parts, tmp_path):
   for noise in ("0", "0.25"):
     arguments = ("--losses=focal", "--seeds=2", f"--label_noise={noise}")
