@@ -5,9 +5,11 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 from emosynth_jax import bundle
+from emosynth_jax.export import stablehlo, verify
 from emosynth_jax.models import normalized_inputs
 
 Answer = Callable[[np.ndarray], Any]
@@ -59,6 +61,7 @@ def build(
 
 
 def _onnx(network, threads, images, *, format):
+  verify.check_packages()
   import onnxruntime
 
   from emosynth_jax.export import export
@@ -72,10 +75,6 @@ def _onnx(network, threads, images, *, format):
 
 def _jax(network, threads, images):
   del threads, images
-  import jax
-
-  from emosynth_jax.export import stablehlo
-
   function = jax.jit(stablehlo.build_function(network))
   return lambda image: np.asarray(function(image)[0])
 
