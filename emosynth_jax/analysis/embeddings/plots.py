@@ -57,8 +57,6 @@ def plot_embedding(
   points: np.ndarray,
   labels: np.ndarray,
   class_names: Sequence[str],
-  *,
-  legend: bool = True,
 ) -> None:
   """Draws points in a plane, with a color and a marker for each class.
 
@@ -67,7 +65,6 @@ def plot_embedding(
     points: floating `(N, 2)`, of `embeddings.project`.
     labels: int `(N,)`.
     class_names: K names, in label order.
-    legend: whether to draw a legend of the classes.
 
   Raises:
     ValueError: if shapes or labels do not fit.
@@ -105,14 +102,6 @@ def plot_embedding(
   axis.set_xticks([])
   axis.set_yticks([])
   axis.spines[:].set_color("#cccccc")
-
-  if legend:
-    handles = legend_handles(class_names)
-    box = axis.legend(
-      handles=handles, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
-    )
-    for text in box.get_texts():
-      text.set_parse_math(False)
 
 
 def legend_handles(class_names: Sequence[str]) -> list[Line2D]:
@@ -155,7 +144,7 @@ def draw(
     if panel is None:
       axis.set_axis_off()
       continue
-    plot_embedding(axis, panel.points, panel.labels, class_names, legend=False)
+    plot_embedding(axis, panel.points, panel.labels, class_names)
     axis.set_title(panel.title, fontsize=10, parse_math=False)
     axis.set_xlabel(panel.figures, fontsize=8.5, parse_math=False)
 

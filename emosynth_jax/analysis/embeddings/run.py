@@ -111,7 +111,7 @@ def _read(workdir, split, images, points, perplexity, seed, data_dir) -> _Subjec
     "name": f"{config.model.name}, {config.loss.name}",
     "class_names": list(dataset.class_names),
     "config": own,
-    "computed_in": cli.computed_in("float32"),
+    "computed_in": cli.computed_in(),
   }
   return _Subject(
     workdir=workdir,
