@@ -41,12 +41,11 @@ def define_flags() -> None:
   flags.DEFINE_integer("rounds", 5, "Number of timed calls of each form.", 1)
 
 
-def forms(size: int, batch: int, side: int) -> dict[str, dict[str, Any]]:
+def forms(size: int, side: int) -> dict[str, dict[str, Any]]:
   """By "value" and "kernel's gradient": each form as a function of two arrays.
 
   Args:
     size: of the kernel.
-    batch: images.
     side: of an image.
 
   Returns:
@@ -86,7 +85,7 @@ def rows(batch: int, rounds: int) -> list[list[str]]:
       )
     )
     operations = 2 * batch * side**2 * size**2 * channels * features
-    for part, candidates in forms(size, batch, side).items():
+    for part, candidates in forms(size, side).items():
       other = kernel if part == "value" else cotangent
       programs, answers = {}, {}
       for name, form in candidates.items():

@@ -96,10 +96,7 @@ def product(problem: Problem, vector: Any) -> np.ndarray:
   def loss_fn(params, batch):
     return problem.measure(params, problem.constants, batch)["loss"]
 
-  @jax.jit
-  def compute(params, batches, vector):
-    return hessian.hessian_vector_product(loss_fn, params, batches, vector)
-
+  compute = jax.jit(functools.partial(hessian.hessian_vector_product, loss_fn))
   moved = directions.move(problem.params, problem.directions, problem.points[0])
   found = compute(moved, problem.batches, vector)
   flat, own = (np.asarray(ravel_pytree(x)[0], np.float64) for x in (found, vector))

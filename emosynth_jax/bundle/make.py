@@ -64,7 +64,7 @@ def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None
   """
   if pathlib.Path(output).suffix != ".safetensors":
     raise ValueError(f"--output: expected a name that ends in .safetensors: {output!r}")
-  files.check_output(output, "--output")
+  files.check_output(output)
   # Before the calibration: an own network is refused at once.
   own_parts.without_code(stored.read_config(workdir))
   network = calibrate.read_workdir(workdir, data_dir=data_dir)

@@ -133,7 +133,7 @@ def make(
   errors.check_choices("--splits", splits, SPLITS)
   # Before what takes a minute.
   for path in (output, f"{output}.json"):
-    files.check_output(path, "--output")
+    files.check_output(path)
   origin = pretrained.find(source)
   network = bundle.read_network(origin, data_dir=data_dir)
   if data_dir is not None:

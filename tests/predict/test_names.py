@@ -121,7 +121,7 @@ def test_an_export_whose_record_cannot_be_written_is_refused_first(tmp_path):
 def test_an_output_without_permission(tmp_path, monkeypatch):
   monkeypatch.setattr(os, "access", lambda path, mode: False)
   with pytest.raises(PermissionError, match="--output: no permission to write"):
-    files.check_output(tmp_path / "a", "--output")
+    files.check_output(tmp_path / "a")
 
 
 # A spreadsheet runs a cell that begins with "=".

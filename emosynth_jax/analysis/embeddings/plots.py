@@ -30,7 +30,7 @@ COLOURS = (
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LAYERS = 8
-CAUTION = (
+_CAUTION = (
   "t-SNE preserves neighborhoods only: distances between clusters, their sizes and "
   "densities are not meaningful. The metrics are of the embeddings before projection."
 )
@@ -125,7 +125,6 @@ def draw(
   rows: Sequence[Sequence[Panel | None]],
   class_names: Sequence[str],
   title: str,
-  note: str = CAUTION,
 ) -> None:
   """Draws panels in rows and columns, with one legend.
 
@@ -134,7 +133,6 @@ def draw(
     rows: of panels, all of one length; None leaves a place empty.
     class_names: K names.
     title: data set, split and number of images.
-    note: small, below.
   """
   number = len(rows[0])
   width = 4.4 * number + 1.1
@@ -155,7 +153,7 @@ def draw(
     text.set_parse_math(False)
   figure.suptitle(title, fontsize=11, parse_math=False)
   figure.supxlabel(
-    textwrap.fill(note, int(14 * width)),
+    textwrap.fill(_CAUTION, int(14 * width)),
     fontsize=8,
     color=plotting.GREY,
     parse_math=False,
