@@ -13,6 +13,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 from absl import flags
 
 from emosynth_jax import bundle, pretrained
@@ -99,8 +100,6 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
 
 
 def _describe(network: bundle.Bundle, path: pathlib.Path) -> str:
-  import jax
-
   sizes = [x.size for x in jax.tree.leaves(network.variables["params"])]
   text = f"{path.name}: {sum(sizes):,} parameters"
   if path.is_file():
