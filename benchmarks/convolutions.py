@@ -91,7 +91,7 @@ def rows(batch: int, rounds: int) -> list[list[str]]:
       for name, form in candidates.items():
         program = jax.jit(form)
         answers[name] = np.asarray(program(inputs, other))
-        programs[name] = functools.partial(_call, program, inputs, other)
+        programs[name] = measure.blocking(program, inputs, other)
       seconds = measure.alternate(programs, rounds)
       exact = answers["XLA"]
       for name, times in seconds.items():
@@ -106,10 +106,6 @@ def rows(batch: int, rounds: int) -> list[list[str]]:
           ]
         )
   return lines
-
-
-def _call(program, *arrays):
-  return jax.block_until_ready(program(*arrays))
 
 
 def print_table(given: Any) -> None:

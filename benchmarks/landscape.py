@@ -78,8 +78,7 @@ def curvature(problem: Problem, steps: int) -> Callable[[], Any]:
   shared = jax.device_put(
     (problem.params, problem.directions, problem.constants, problem.batches, probe)
   )
-  points = jax.device_put(problem.points)
-  return lambda: jax.block_until_ready(program(points, *shared))
+  return measure.blocking(program, jax.device_put(problem.points), *shared)
 
 
 def product(problem: Problem, vector: Any) -> np.ndarray:
