@@ -46,8 +46,6 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
   path = pretrained.find(source)
   network = bundle.read_network(path, data_dir=data_dir)
   config = network.config
-  if data_dir is not None:
-    config.data.data_dir = data_dir
   names = run_data.splits(config)
   try:
     datasets = run_data.load_data(config, names if deduplicated else names[1:])

@@ -136,8 +136,6 @@ def make(
     files.check_output(path)
   origin = pretrained.find(source)
   network = bundle.read_network(origin, data_dir=data_dir)
-  if data_dir is not None:
-    network.config.data.data_dir = data_dir
   is_quantized = format == "onnx_int8"
   datasets = _load(network, origin, [*(["train"] if is_quantized else []), *splits])
   chosen = None
