@@ -26,10 +26,12 @@ import sys
 import tempfile
 from typing import Any
 
+import jax
 from absl import flags, logging
 
-from benchmarks import accelerator_runs, attempts
+from benchmarks import accelerator_runs, attempts, cases, measure
 from emosynth_jax.utils import cli, errors, text_table
+from emosynth_jax.workdir import provenance
 
 # Of logits in bfloat16, relative to the largest in float32: eight bits through fifteen
 # layers.
@@ -90,11 +92,6 @@ def measure_jax(case: Any, steps: int, epochs: int) -> dict[str, Any]:
     ValueError: if the logits in bfloat16 differ from those in float32 by more than
       rounding.
   """
-  import jax
-
-  from benchmarks import cases, measure
-  from emosynth_jax.workdir import provenance
-
   few = case._replace(batch=8)
   exact = cases.inference(few, 1)()
   rounded = cases.inference(few, 1, dtype="bfloat16")()
@@ -134,7 +131,7 @@ def measure_torch(
     return {"not_run": "torch is not installed: pip install -e '.[benchmark]'"}
   if not torch.cuda.is_available() and not dry_run:
     return {"not_run": "torch sees no CUDA device"}
-  from benchmarks import measure, torch_cases
+  from benchmarks import torch_cases
 
   device = "cuda" if torch.cuda.is_available() else "cpu"
   torch.backends.cudnn.benchmark = True
@@ -162,8 +159,6 @@ def check_torch(case: Any, steps: int, epochs: int) -> dict[str, Any]:
     from benchmarks import torch_cases
   except ImportError:
     return {"not_run": "torch is not installed"}
-  from benchmarks import cases, measure
-
   if case.config().model.name != "emosynthnet":
     return {"not_run": "no PyTorch version of this network"}
   few = case._replace(batch=8)
@@ -202,8 +197,6 @@ def throughput(
   Raises:
     RuntimeError: if JAX's half fails.
   """
-  from benchmarks import cases
-
   case = cases.Case(data, width, batch)
   sizes = [f"--batch={batch}", f"--steps={steps}", f"--epochs={epochs}"]
   sizes += ["--dry_run"] if dry_run else []
@@ -270,11 +263,7 @@ def print_all(values: Any) -> None:
       "JAX sees no accelerator: install JAX for it (pip install 'jax[cuda13]'), or try "
       "the script with --dry_run"
     )
-  import jax
-
   jax.config.update("jax_platforms", "cpu")
-  from emosynth_jax.workdir import provenance
-
   where = provenance.provenance()
   print(f"{where['date']}, commit {where['commit']}, {where['command']}", flush=True)
   failures: list[str] = []
@@ -309,8 +298,6 @@ def print_all(values: Any) -> None:
 
 
 def _print_half(values):
-  from benchmarks import cases
-
   framework, data, width = values.only.split(":")
   halves = {
     "jax": measure_jax,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from benchmarks import attempts
+from emosynth_jax.workdir.metric_writer import read_records
 
 
 class Run(NamedTuple):
@@ -103,8 +104,6 @@ def describe(workdir: pathlib.Path, target: float | None) -> str:
   Returns:
     Text for a report.
   """
-  from emosynth_jax.workdir.metric_writer import read_records
-
   elapsed, reached = 0.0, None
   records = zip(
     read_records(workdir / "metrics.jsonl"),

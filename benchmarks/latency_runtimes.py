@@ -5,9 +5,11 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 from emosynth_jax import bundle
+from emosynth_jax.export import stablehlo, verify
 from emosynth_jax.models import normalized_inputs
 
 Answer = Callable[[np.ndarray], Any]
@@ -33,9 +35,7 @@ def hold_cores(threads: int) -> None:
   os.sched_setaffinity(0, cores[:threads])
 
 
-def build(
-  name: str, network: bundle.Bundle, *, threads: int, images: np.ndarray | None = None
-) -> Answer:
+def build(name: str, network: bundle.Bundle, *, threads: int) -> Answer:
   """Loads the network in one runtime.
 
   Args:
@@ -43,7 +43,6 @@ def build(
     network: what to run.
     threads: threads of the runtime; JAX uses the cores of its process, see
       `hold_cores`.
-    images: calibration images for int8; None for noise, which does not affect the time.
 
   Returns:
     A function of a uint8 image `(1, H, W, C)` to logits.
@@ -52,36 +51,32 @@ def build(
     ModuleNotFoundError: if the runtime is not installed.
     ValueError: if the network is not available in PyTorch.
   """
-  if images is None:
-    noise = np.random.default_rng(0).integers(0, 256, (64, *network.image_shape))
-    images = noise.astype(np.uint8)
-  return RUNTIMES[name](network, threads, images)
+  return RUNTIMES[name](network, threads)
 
 
-def _onnx(network, threads, images, *, format):
+def _onnx(network, threads, *, format):
+  verify.check_packages()
   import onnxruntime
 
   from emosynth_jax.export import export
 
   options = onnxruntime.SessionOptions()
   options.intra_op_num_threads = threads
+  # Calibrated on noise, which does not affect the time.
+  noise = np.random.default_rng(0).integers(0, 256, (64, *network.image_shape))
+  images = noise.astype(np.uint8)
   content = export.export_network(network, format, calibration_images=images)
   session = onnxruntime.InferenceSession(content, options)
   return lambda image: session.run(["logits"], {"images": image})
 
 
-def _jax(network, threads, images):
-  del threads, images
-  import jax
-
-  from emosynth_jax.export import stablehlo
-
+def _jax(network, threads):
+  del threads
   function = jax.jit(stablehlo.build_function(network))
   return lambda image: np.asarray(function(image)[0])
 
 
-def _torch(network, threads, images, *, channels_last):
-  del images
+def _torch(network, threads, *, channels_last):
   import cv2
   import torch
 

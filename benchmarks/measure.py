@@ -5,6 +5,7 @@ import pathlib
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,11 +63,15 @@ def check_close(
   return difference
 
 
+def blocking(program: Callable[..., Any], *arrays: Any) -> Callable[[], Any]:
+  """A function that calls a program and waits for its result."""
+  return lambda: jax.block_until_ready(program(*arrays))
+
+
 def product_rate() -> float:
   """Best FLOP/s of JAX's float32 product of two 2048 x 2048 matrices."""
   matrix = jnp.ones((2048, 2048))
-  product = jax.jit(jnp.matmul)
-  run = lambda: jax.block_until_ready(product(matrix, matrix))  # noqa: E731
+  run = blocking(jax.jit(jnp.matmul), matrix, matrix)
   run()
   return 2 * 2048**3 / min(alternate({"": run}, 5)[""])
 

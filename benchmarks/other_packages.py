@@ -64,21 +64,15 @@ def build_batches() -> Classify:
 
 def build_onnxruntime() -> Classify:
   """Likewise as ONNX in onnxruntime, one image at a time, with one thread."""
+  from benchmarks import latency_runtimes
   from emosynth_jax import bundle
-  from emosynth_jax.export import export, verify
-
-  verify.check_packages()
-  import onnxruntime
 
   network = bundle.read_network("fer2013")
-  options = onnxruntime.SessionOptions()
   # Further threads busy-wait, which would count as CPU time.
-  options.intra_op_num_threads = 1
-  content = export.export_network(network, "onnx")
-  session = onnxruntime.InferenceSession(content, options)
+  run = latency_runtimes.build("onnxruntime, onnx", network, threads=1)
 
   def classify(image: np.ndarray) -> str:
-    (logits,) = session.run(["logits"], {"images": image[None, ..., None]})
+    (logits,) = run(image[None, ..., None])
     return network.class_names[int(logits.argmax())]
 
   return one_by_one(classify)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from emosynth_jax.metrics import statistics
-from emosynth_jax.utils import csv_rows
+from emosynth_jax.utils import csv_rows, files, text_table
 
 _HEADER = ["source", "label", "predicted"]
 
@@ -23,12 +23,8 @@ def write(
     labels: int `(N,)`.
     predicted: int `(N,)`.
   """
-  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-  with open(path, "w", encoding="utf-8", newline="") as file:
-    write_row = csv_rows.writer(file)
-    write_row(_HEADER)
-    for row in zip(sources, labels.tolist(), predicted.tolist(), strict=True):
-      write_row(row)
+  rows = zip(sources, labels.tolist(), predicted.tolist(), strict=True)
+  files.write_atomically(path, text_table.to_csv([_HEADER, *rows]).encode())
 
 
 def read(path: str, sources: Sequence[str], labels: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ from absl import flags, logging
 from benchmarks import attempts, cases, measure
 from emosynth_jax.parallel import cpu_devices
 from emosynth_jax.utils import cli, errors
+from emosynth_jax.workdir import provenance
 
 PARTS = ("training", "inference", "augmentation", "start")
 
@@ -312,8 +313,6 @@ def print_tables(given: Any) -> None:
   forms = known if given.forms is None else [f for f in given.forms if f]
   if torch_cases:
     errors.check_choices("--forms", forms, known)
-
-  from emosynth_jax.workdir import provenance
 
   where = provenance.provenance()
   print(f"{where['hardware']}; JAX {where['packages']['jax']}", end="")

@@ -30,7 +30,7 @@ from ml_collections import config_flags
 
 from emosynth_jax import __version__
 from emosynth_jax.config import command_line, recipes
-from emosynth_jax.utils import cli, log_file, stop_signal
+from emosynth_jax.utils import cli, errors, log_file, stop_signal
 
 _START = time.monotonic()
 
@@ -184,7 +184,7 @@ def _run_mode(stop: stop_signal.StopSignal) -> None:
       if failures.is_lost(error):
         cli.fail(failures.describe(error))
       if "RESOURCE_EXHAUSTED" in str(error):
-        cli.fail(_OUT_OF_MEMORY.format(str(error).strip().splitlines()[0][:200]))
+        cli.fail(_OUT_OF_MEMORY.format(errors.reason_of(error)))
       raise
 
 

@@ -17,7 +17,7 @@ from emosynth_jax.parallel.mesh import Placement, build_placement
 from emosynth_jax.training import build, epoch, initialization, run_header
 from emosynth_jax.training.programs import Programs, build_programs
 from emosynth_jax.training.state import TrainState
-from emosynth_jax.utils import cli, log_file
+from emosynth_jax.utils import cli, errors, log_file
 from emosynth_jax.utils.progress import Progress
 from emosynth_jax.utils.stop_signal import EXIT_CODE, StopSignal
 from emosynth_jax.workdir import metric_writer, own_parts, tracking
@@ -377,7 +377,7 @@ def _close(checkpoints: Checkpoints, failure: Exception | None) -> None:
     if failure is None:
       raise
     # The first error is the cause, and is reported last.
-    logging.error("The save in progress failed (%s).", failures.reason_of(error))
+    logging.error("The save in progress failed (%s).", errors.reason_of(error))
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def make_all(given: Any) -> list[dict[str, Any]]:
   """
   figures = thesis_figures.figures_of(given.scale, given.face_epochs)
   chosen = thesis_figures.choose(figures, given.only)
-  workdir = pathlib.Path(given.workdir or f"runs/tables-{given.scale}")
+  workdir = comparison.workdir_of(given)
   output = pathlib.Path(given.output or workdir / "figures")
   output.mkdir(parents=True, exist_ok=True)
   records = read_records(output)

@@ -77,7 +77,7 @@ def run(given: Any) -> None:
     own = distillation.teacher_config(
       config, given.teacher, workdir / distillation.FOLDS, fold
     )
-    folder = distillation.teacher_folder(workdir, fold)
+    folder = workdir / f"teacher{fold}"
     _train(own, folder, f"teacher {fold + 1} of {given.folds}")
     rows = np.flatnonzero(groups["folds"] == fold)
     logits[rows] = distillation.left_out_logits(own, folder, training.take(rows))

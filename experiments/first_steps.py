@@ -141,7 +141,8 @@ def run(given: Any) -> None:
   folder = pathlib.Path(given.workdir)
   widths = [float(width) for width in given.widths]
   folder.mkdir(parents=True, exist_ok=True)
-  datasets, members = load(build_config(DEFAULT, 1.0, given.data_dir)), []
+  config = build_config(DEFAULT, 1.0, given.data_dir)
+  datasets, members = run_data.load_data(config, ("train", "validation")), []
   pixels = pixel_form.main_form(datasets["train"].form_counts) or "unknown"
 
   for width in widths:
@@ -167,11 +168,6 @@ def run(given: Any) -> None:
   print(table)
 
 
-def load(config: ml_collections.ConfigDict) -> dict[str, Dataset]:
-  """The training and validation splits."""
-  return run_data.load_data(config, ("train", "validation"))
-
-
 def measure(
   config: ml_collections.ConfigDict, datasets: Mapping[str, Dataset], num_steps: int
 ) -> dict[str, Any]:
@@ -181,9 +177,7 @@ def measure(
   return {
     "cross_entropy": first_cross_entropies(config, datasets, num_steps),
     "seconds": time.monotonic() - began,
-    "hardware": made_by["hardware"],
-    "command": made_by["command"],
-    "commit": made_by["commit"],
+    **{key: made_by[key] for key in ("hardware", "command", "commit")},
   }
 
 

@@ -13,6 +13,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 from absl import flags
 
 from emosynth_jax import bundle, pretrained
@@ -45,8 +46,6 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
   path = pretrained.find(source)
   network = bundle.read_network(path, data_dir=data_dir)
   config = network.config
-  if data_dir is not None:
-    config.data.data_dir = data_dir
   names = run_data.splits(config)
   try:
     datasets = run_data.load_data(config, names if deduplicated else names[1:])
@@ -99,8 +98,6 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
 
 
 def _describe(network: bundle.Bundle, path: pathlib.Path) -> str:
-  import jax
-
   sizes = [x.size for x in jax.tree.leaves(network.variables["params"])]
   text = f"{path.name}: {sum(sizes):,} parameters"
   if path.is_file():

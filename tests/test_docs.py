@@ -20,7 +20,7 @@ import emosynth_jax as ej
 from emosynth_jax import console, losses, models
 from emosynth_jax.config import defaults
 from emosynth_jax.data.datasets import synthetic_faces
-from emosynth_jax.predict import media, output, predictor
+from emosynth_jax.predict import media, output, predictor, sources
 from emosynth_jax.training import epoch
 from tools import docs_text, reference
 
@@ -102,7 +102,7 @@ def test_the_prediction_is_as_shown(page, monkeypatch):
   monkeypatch.chdir(_ROOT)
   (shown,) = map(json.loads, _fences(_ROOT / page, "json"))
   (command,) = re.findall(r"predict (\S+) --faces=none", (_ROOT / page).read_text())
-  (frame,) = media.read_all([command])
+  (frame,) = media.read_all(sources.find([command]))
   file = io.StringIO()
   output.json_writer(file)(frame._replace(picture=None), _included()(command))
   (face,), (expected,) = json.loads(file.getvalue())["faces"], shown["faces"]

@@ -132,14 +132,10 @@ def refuse_idle(given: Any, names: Sequence[str], beside: str) -> None:
     raise ValueError(f"--{idle[0]} has no effect with {beside}: omit it")
 
 
-def computed_in(dtype: str) -> dict[str, str]:
-  """Numerical precision of a command, for its record: computation and products.
-
-  Args:
-    dtype: of the network's computation.
-  """
+def computed_in() -> dict[str, str]:
+  """Numerical precision of the analyses, for a record: computation and products."""
   precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-  return {"dtype": dtype, "matmul_precision": precision or "default"}
+  return {"dtype": "float32", "matmul_precision": precision or "default"}
 
 
 def plane_settings(given: Any) -> dict[str, Any]:
@@ -264,7 +260,7 @@ def read_or_compute(
     "num_classes": run.num_classes,
     **record,
     "seconds": round(time.monotonic() - began, 1),
-    "computed_in": computed_in("float32"),
+    "computed_in": computed_in(),
     "computed_by": provenance.provenance(),
   }
   result_cache.write(stem, record, arrays, *raw)

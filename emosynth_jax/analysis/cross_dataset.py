@@ -16,7 +16,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -32,10 +32,9 @@ from emosynth_jax.data import (
   run_data,
 )
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.parallel.mesh import Placement, build_placement
-from emosynth_jax.training import build
+from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training.eval_step import build_evaluation
-from emosynth_jax.training.restore import load_network
+from emosynth_jax.training.restore import Network, load_network
 from emosynth_jax.utils import cli as command_cli
 from emosynth_jax.utils import errors, files, text_table
 from emosynth_jax.workdir import own_parts, provenance
@@ -45,16 +44,6 @@ from emosynth_jax.workdir import record as run_record
 _SHAPE_OPTIONS = ("image_size", "channels")
 # Settings of a data set that decide which images a split has.
 _IDENTITY = ("name", "options", "seed", "limit", "validation_fraction")
-
-
-class Run(NamedTuple):
-  """A trained network with its own split, on the devices of `placement`."""
-
-  config: ml_collections.ConfigDict
-  experiment: build.Experiment
-  state: Any
-  dataset: Dataset
-  placement: Placement
 
 
 class NotComparableError(ValueError):
@@ -104,11 +93,11 @@ def match_classes(
   return matched, [k for k, _ in pairs], left_out
 
 
-def evaluate_on(run: Run, dataset: Dataset) -> dict[str, Any]:
+def evaluate_on(run: Network, dataset: Dataset) -> dict[str, Any]:
   """Evaluates a run's network on a split of any data set.
 
   Args:
-    run: the run.
+    run: of `load_run`.
     dataset: the split, with images of the network's size.
 
   Returns:
@@ -131,8 +120,9 @@ def evaluate_on(run: Run, dataset: Dataset) -> dict[str, Any]:
     experiment = experiment._replace(
       evaluation_logits=_restrict(experiment.evaluation_logits, columns)
     )
+  placement = build_placement(run.config.mesh.model)
   evaluate = build_evaluation(
-    experiment, run.config, run.placement, class_names=matched.class_names
+    experiment, run.config, placement, class_names=matched.class_names
   )(matched)
   return {
     **evaluate(run.state),
@@ -141,8 +131,8 @@ def evaluate_on(run: Run, dataset: Dataset) -> dict[str, Any]:
   }
 
 
-def load_run(workdir: str | os.PathLike, split: str) -> Run:
-  """Loads a run's best checkpoint and a split of its own data.
+def load_run(workdir: str | os.PathLike, split: str) -> Network:
+  """Loads a run's best checkpoint, on its devices, and a split of its own data.
 
   Raises:
     FileNotFoundError, ValueError, CheckpointError: as `restore.load_network`.
@@ -151,7 +141,7 @@ def load_run(workdir: str | os.PathLike, split: str) -> Run:
   config = own_parts.of_run(network.config, pathlib.Path(workdir))
   placement = build_placement(config.mesh.model)
   state = placement.put(network.state, placement.state(network.state))
-  return Run(config, network.experiment, state, network.dataset, placement)
+  return network._replace(config=config, state=state)
 
 
 def parse_data(text: str, flag: str = "--on") -> ml_collections.ConfigDict:
@@ -254,7 +244,7 @@ def evaluate_all(
   return {"columns": list(columns), "rows": rows}
 
 
-def load_for(run: Run, data: ml_collections.ConfigDict, split: str) -> Dataset:
+def load_for(run: Network, data: ml_collections.ConfigDict, split: str) -> Dataset:
   """Loads a split of another data set, resized for a run's network where possible."""
   config = defaults.get_default_config()
   config.data = data.copy_and_resolve_references()

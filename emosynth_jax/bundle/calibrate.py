@@ -142,7 +142,7 @@ def _read_calibrated(
   if not (workdir / "checkpoints" / "best").is_dir():
     return None
   with contextlib.closing(Checkpoints(workdir, keep=1, read_only=True)) as checkpoints:
-    restored = checkpoints.restore_variables("best")
+    restored = checkpoints.restore_variables()
 
   variables = restored and {name: dict(x) for name, x in restored._asdict().items()}
   if variables:

@@ -86,11 +86,7 @@ def check_arrays(bundle: Any) -> None:
     TypeError: for arguments that the network does not accept.
   """
 
-  model = build.build_experiment(
-    bundle.config,
-    image_shape=bundle.image_shape,
-    num_classes=len(bundle.class_names),
-  ).model
+  model = build.experiment_of(bundle.config, bundle).model
   # Of no memory: the shape is the file's word.
   images = jax.ShapeDtypeStruct((1, *bundle.image_shape), jnp.float32)
   shapes = jax.eval_shape(

@@ -15,7 +15,8 @@ def read_network(
   Args:
     source: a .safetensors file of `bundle.write_bundle`, a folder, or the name of an
       included network (`pretrained.NETWORKS`); None for `pretrained.DEFAULT`.
-    data_dir: data set directory of a run that is not calibrated yet, if it moved.
+    data_dir: data set directory, if it moved since training; a run that is not
+      calibrated yet needs it.
 
   Returns:
     The network.
@@ -29,7 +30,10 @@ def read_network(
   if path.is_dir():
     return calibrate.read_workdir(path, data_dir=data_dir)
   if path.suffix == ".safetensors":
-    return read_bundle(path)
+    network = read_bundle(path)
+    if data_dir is not None:
+      network.config.data.data_dir = data_dir
+    return network
   raise FileNotFoundError(
     "expected the folder of a trained run, a .safetensors bundle or an included "
     f"network ({', '.join(pretrained.NETWORKS)}), got {str(source)!r}"

@@ -30,11 +30,7 @@ def compile_logits(
     `(M, K)`.
   """
 
-  experiment = build.build_experiment(
-    bundle.config,
-    image_shape=bundle.image_shape,
-    num_classes=len(bundle.class_names),
-  )
+  experiment = build.experiment_of(bundle.config, bundle)
   program = jax.jit(eval_step.logits_of(experiment))
   variables = jax.tree.map(jnp.asarray, bundle.variables)
   input_scale = jnp.float32(bundle.input_scale)

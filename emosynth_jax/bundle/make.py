@@ -64,7 +64,7 @@ def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None
   """
   if pathlib.Path(output).suffix != ".safetensors":
     raise ValueError(f"--output: expected a name that ends in .safetensors: {output!r}")
-  files.check_output(output, "--output")
+  files.check_output(output)
   # Before the calibration: an own network is refused at once.
   own_parts.without_code(stored.read_config(workdir))
   network = calibrate.read_workdir(workdir, data_dir=data_dir)
@@ -72,7 +72,7 @@ def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None
   network = network._replace(config=own_parts.without_code(network.config))
   if dtype == "float16":
     rounded = round_variables(network, dtype)
-    dataset = _load_validation(dataset_config, workdir, data_dir)
+    dataset = _load_validation(dataset_config, workdir)
     rounding = measure_rounding(network, rounded, dataset)
     network.facts["rounding"] = rounding
     print(
@@ -88,10 +88,8 @@ def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None
   print(f"{output}: {size / 2**20:.2f} MiB, temperature {network.temperature:.3f}")
 
 
-def _load_validation(config: Any, workdir: str, data_dir: str | None) -> Any:
+def _load_validation(config: Any, workdir: str) -> Any:
   """The run's validation split, or an error that says what to do."""
-  if data_dir is not None:
-    config.data.data_dir = data_dir
   try:
     datasets = run_data.load_data(config, ("validation",))
   except FileNotFoundError as error:

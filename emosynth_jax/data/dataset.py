@@ -100,6 +100,11 @@ class Dataset:
     return self.labels if self.soft_labels is None else self.soft_labels
 
   @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """`(height, width, channels)`."""
+    return self.images.shape[1:]
+
+  @property
   def class_counts(self) -> np.ndarray:
     """Number of images of each class, int `(K,)`."""
     return np.bincount(self.labels, minlength=len(self.class_names))

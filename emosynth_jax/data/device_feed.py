@@ -47,13 +47,16 @@ def stream_in_order(
 
   Args:
     dataset: the split.
-    batch_size: N, a multiple of `placement.parts`.
+    batch_size: images at a time, at most. N is this or the split's size, whichever is
+      less, rounded up to a multiple of `placement.parts`.
     placement: the run's.
 
   Yields:
     Images, labels and a mask `(N,)` that is False where a row fills up the last batch.
   """
   total = len(dataset)
+  batch_size = min(batch_size, total)
+  batch_size += -batch_size % placement.parts
   rows = np.arange(-(-total // batch_size) * batch_size)
   images = grain_pipeline.batches(
     dataset.images,

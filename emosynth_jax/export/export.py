@@ -133,11 +133,9 @@ def make(
   errors.check_choices("--splits", splits, SPLITS)
   # Before what takes a minute.
   for path in (output, f"{output}.json"):
-    files.check_output(path, "--output")
+    files.check_output(path)
   origin = pretrained.find(source)
   network = bundle.read_network(origin, data_dir=data_dir)
-  if data_dir is not None:
-    network.config.data.data_dir = data_dir
   is_quantized = format == "onnx_int8"
   datasets = _load(network, origin, [*(["train"] if is_quantized else []), *splits])
   chosen = None

@@ -29,11 +29,7 @@ def build_function(
   """
   config = network.config.copy_and_resolve_references()
   config.model.dtype = "float32"
-  experiment = build.build_experiment(
-    config,
-    image_shape=network.image_shape,
-    num_classes=len(network.class_names),
-  )
+  experiment = build.experiment_of(config, network)
   logits_of = eval_step.logits_of(experiment)
   variables = jax.tree.map(jnp.asarray, network.variables)
 

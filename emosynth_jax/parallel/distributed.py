@@ -19,6 +19,7 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from emosynth_jax.parallel import mesh
+from emosynth_jax.utils import errors
 
 # Timeout in seconds for detecting a process that exited without notice. A broken
 # connection is detected at once.
@@ -93,7 +94,7 @@ def initialize(
       heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
     )
   except (ValueError, RuntimeError) as error:
-    reason = (str(error).strip().splitlines() or [repr(error)])[0]
+    reason = errors.reason_of(error, 500)
     raise ValueError(
       f"cannot connect to the other processes of the run ({reason}). Outside of "
       "Slurm, Open MPI, Kubernetes and TPU pods set --coordinator_address=HOST:PORT "

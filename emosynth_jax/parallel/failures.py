@@ -10,6 +10,7 @@ import jax
 from absl import logging
 
 from emosynth_jax.parallel import distributed
+from emosynth_jax.utils import errors
 
 # Error messages about a lost process, in lower case: from the sockets of Gloo and NCCL,
 # from NCCL itself, and from JAX's heartbeats and barriers. The status codes before the
@@ -42,8 +43,8 @@ def describe(error: BaseException) -> str:
   """The message for `is_lost`."""
   return (
     f"process {jax.process_index()} of {jax.process_count()}: lost connection to "
-    f"another process, whose log has the cause ({reason_of(error)}). Rerun to resume "
-    "from the last checkpoint, with as many processes or fewer"
+    f"another process, whose log has the cause ({errors.reason_of(error)}). Rerun to "
+    "resume from the last checkpoint, with as many processes or fewer"
   )
 
 
@@ -51,14 +52,9 @@ def describe_own(error: BaseException) -> str:
   """The message for other errors: where to look for the cause."""
   return (
     f"process {jax.process_index()} of {jax.process_count()} failed "
-    f"({reason_of(error)}); all other processes stop. If another log has an earlier "
-    "failure, that one is the cause. Rerun to resume from the last checkpoint"
+    f"({errors.reason_of(error)}); all other processes stop. If another log has an "
+    "earlier failure, that one is the cause. Rerun to resume from the last checkpoint"
   )
-
-
-def reason_of(error: BaseException, length: int = 200) -> str:
-  """An error's first line, shortened to a length."""
-  return (str(error).strip().splitlines() or [repr(error)])[0][:length]
 
 
 def leave(code: int) -> NoReturn:

@@ -94,7 +94,7 @@ def predict_all(
   write = predict_output.writer(given.format, file, predictor.network.class_names)
   passed_over: Counter[str] = Counter()
   found = list(predict_sources.find(sources, passed_over))
-  frames = media.read_found(iter(found), every=given.every, max_frames=given.max_frames)
+  frames = media.read_all(found, every=given.every, max_frames=given.max_frames)
   endless = None
   if predict_sources.is_live(sources[-1]) and not given.max_frames:
     endless = predict_sources.shown(sources[-1])

@@ -4,8 +4,7 @@ import contextlib
 import pathlib
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from emosynth_jax.data.images import decoding
 from emosynth_jax.predict import image_input, sources, video
@@ -14,37 +13,23 @@ from emosynth_jax.utils import files
 
 
 def read_all(
-  paths: Sequence[str],
-  *,
-  every: int = 1,
-  max_frames: int = 0,
-  passed_over: Counter[str] | None = None,
+  found: Iterable[sources.Source], *, every: int = 1, max_frames: int = 0
 ) -> Iterator[Frame]:
   """Yields the images of all sources, in order.
 
   An unreadable source yields a frame with the error, and reading continues.
 
   Args:
-    paths: as `sources.find` takes them.
+    found: of `sources.find`.
     every: for videos, streams and webcams, take one of every so many frames.
     max_frames: maximum number of frames of each of them; 0 for all.
-    passed_over: as for `sources.find`.
 
   Yields:
     Frames. Only the first frame or page of an animated or multi-page image.
 
   Raises:
-    TypeError: if `paths` is a single path.
     ValueError: for a number out of its range.
   """
-  found = sources.find(paths, passed_over)
-  yield from read_found(found, every=every, max_frames=max_frames)
-
-
-def read_found(
-  found: Iterator[sources.Source], *, every: int = 1, max_frames: int = 0
-) -> Iterator[Frame]:
-  """Yields the images of sources that `sources.find` found, as `read_all`."""
   if every < 1 or max_frames < 0:
     raise ValueError(
       f"every: expected at least 1, max_frames at least 0; got {every}, {max_frames}"

@@ -127,7 +127,7 @@ def check_output(output: str, inputs: Sequence[str]) -> None:
     ValueError: if it is one of the inputs, or named like an image or a video.
     OSError: if it is a folder, or its folder does not exist.
   """
-  files.check_output(output, "--output")
+  files.check_output(output)
   path = pathlib.Path(os.path.realpath(output))
   # The content of a folder is not known yet.
   if path.suffix.lower() in sources.IMAGE_SUFFIXES | sources.VIDEO_SUFFIXES:

@@ -275,7 +275,8 @@ class Predictor:
       raise FileNotFoundError(f"{path}: no such video file")
     if os.path.isdir(path):
       raise IsADirectoryError(f"{path}: expected a video file, got a folder")
-    frames = media.read_all([path], every=every, max_frames=max_frames)
+    found = sources.find([path])
+    frames = media.read_all(found, every=every, max_frames=max_frames)
     answers = self._stream(
       ((frame, frame.picture) for frame in frames),
       max_waiting=1 if sources.is_live(path) else None,

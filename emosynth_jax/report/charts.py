@@ -237,9 +237,7 @@ def embedding(
   return svg.markup(whole), panels
 
 
-def interval(
-  low: float, value: float, high: float, style: str = ""
-) -> markupsafe.Markup:
+def interval(low: float, value: float, high: float) -> markupsafe.Markup:
   """A proportion with its interval on a line from 0 to 1; the table has the numbers."""
   strip = svg.new(120.0, 14.0, "")
   del strip.attrib["role"], strip.attrib["aria-label"]
@@ -248,8 +246,8 @@ def interval(
   svg.add(strip, "path", class_="grid", d="M2 7H118")
   left, right = 2 + 116 * low, 2 + 116 * high
   path = f"M{svg.number(left)} 7H{svg.number(right)}"
-  svg.add(strip, "path", class_=f"range {style}", d=path)
-  svg.add(strip, "circle", class_=style, cx=2 + 116 * value, cy=7.0, r=3.5)
+  svg.add(strip, "path", class_="range", d=path)
+  svg.add(strip, "circle", cx=2 + 116 * value, cy=7.0, r=3.5)
   return svg.markup(strip)
 
 

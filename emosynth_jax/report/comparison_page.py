@@ -257,7 +257,7 @@ def _caveats(arms: Sequence[Arm]) -> list[str]:
   few = [arm.label for arm in arms if len(arm.runs) == 1]
   if few:
     found.append(
-      f"One seed of {run_summary.listed(few)}: the variation over seeds is "
+      f"One seed of {', '.join(few)}: the variation over seeds is "
       "unknown, and a difference may be due to chance."
     )
 

@@ -84,13 +84,6 @@ def compute_answers(
   return Answers(network, features, probabilities)
 
 
-def confusion_matrix(answers: Answers) -> np.ndarray:
-  """Confusion matrix, counts `(K, K)`, rows are true classes."""
-  size = answers.probabilities.shape[1]
-  cells = answers.labels * size + answers.predicted
-  return np.bincount(cells, minlength=size**2).reshape(size, size)
-
-
 def confident_mistakes(answers: Answers, count: int) -> list[int]:
   """Most confident errors: misclassified images by descending probability."""
   wrong = np.flatnonzero(answers.predicted != answers.labels)

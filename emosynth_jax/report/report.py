@@ -42,7 +42,7 @@ def write_page(given: Any) -> pathlib.Path:
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
   if given.output:
-    files.check_output(given.output, "--output")
+    files.check_output(given.output)
   workdirs = run_files.expand_workdirs(given.workdir)
   if given.paired and len(workdirs) != 2:
     raise ValueError(f"--paired: expected two runs, got {len(workdirs)}")

@@ -11,22 +11,6 @@ from emosynth_jax.utils import errors, files
 from emosynth_jax.utils.json_files import check_fields, read_json
 from emosynth_jax.workdir import metric_writer, report_fields
 
-# Fields of a current report; one that lacks some was written by earlier code.
-_REPORT_KEYS = (
-  "data_set",
-  "chosen_on",
-  "best_epoch",
-  "epochs_trained",
-  "seed",
-  "num_parameters",
-  "config",
-  "trained_by",
-  "evaluated_by",
-  "official_splits",
-  "batch_invariance",
-  "splits",
-)
-
 
 class RunFiles(NamedTuple):
   """A finished run, as read from its files.
@@ -108,20 +92,19 @@ def read_run(workdir: str | os.PathLike) -> RunFiles:
 
   Raises:
     FileNotFoundError: if there is no report.json.
-    ValueError: if a file is damaged, or the report was written by earlier code.
+    ValueError: if a file is damaged.
   """
   workdir = pathlib.Path(workdir)
+  path = workdir / "report.json"
   report = _read_json(
-    workdir / "report.json",
+    path,
     "expected the workdir of an evaluated run. Finish its training, or evaluate it by "
     f"python -m emosynth_jax.main --mode=eval --workdir={workdir}",
   )
-  if missing := [key for key in _REPORT_KEYS if key not in report]:
-    raise ValueError(
-      f"{workdir / 'report.json'} was written by an earlier version, without "
-      f"{', '.join(missing)}: evaluate the run again, with --mode=eval"
-    )
-  report_fields.check_report(report, f"{workdir / 'report.json'} is damaged")
+  try:
+    report_fields.check_report(report, f"{path} is damaged")
+  except ValueError as error:
+    raise ValueError(f"{error}: evaluate the run again, with --mode=eval") from error
 
   default = files.to_jsonable(defaults.get_default_config().to_dict())
   report["config"] = _with_defaults(report["config"], default)

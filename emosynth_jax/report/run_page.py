@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
 from emosynth_jax.config import defaults
 from emosynth_jax.metrics import plots, statistics
@@ -140,7 +141,8 @@ def check_answers(run: RunFiles, answered: predictions.Answers) -> list[str]:
     )
 
   told = np.asarray(run.report["splits"][run.reported_split]["confusion_matrix"])
-  found = predictions.confusion_matrix(answered)
+  classes = range(answered.probabilities.shape[1])
+  found = confusion_matrix(answered.labels, answered.predicted, labels=classes)
   if told.shape == found.shape and (told == found).all():
     return []
 

@@ -1,7 +1,7 @@
 """Context of a result: protocol, provenance, caveats, omissions."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -100,9 +100,9 @@ def origin(run: RunFiles) -> list[tuple[str, Any]]:
     ("Command", each("command") or _NOT_RECORDED),
     ("Commit", each("commit") or _NOT_RECORDED),
     ("Evaluation commit", [evaluated["commit"]]),
-    ("Hardware", listed(each("hardware")) or _NOT_RECORDED),
+    ("Hardware", ", ".join(each("hardware")) or _NOT_RECORDED),
     ("Time", time),
-    ("Started", listed(each("date")) or _NOT_RECORDED),
+    ("Started", ", ".join(each("date")) or _NOT_RECORDED),
     ("Versions", ", ".join(f"{name} {number}" for name, number in packages.items())),
     ("Batch invariance", batch_invariance.describe(run.report["batch_invariance"])),
   ]
@@ -264,8 +264,3 @@ def _near_duplicates_elsewhere(run: RunFiles, audit: Mapping[str, Any] | None) -
   if audit is None:
     return 0
   return audit["splits"][run.reported_split]["images_with_near_duplicate"]["elsewhere"]
-
-
-def listed(values: Sequence[Any]) -> str:
-  """Joins values in one line."""
-  return ", ".join(map(str, values))

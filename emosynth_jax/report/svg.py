@@ -65,7 +65,7 @@ def frame(
   y: tuple[float, float],
   x_ticks: Sequence[float],
   y_ticks: Sequence[float],
-  x_label: str = "",
+  x_label: str,
   height: float = 220.0,
   format_tick: Callable[[float], str] | None = None,
   log_y: bool = False,
@@ -116,9 +116,8 @@ def frame(
     place = {"x": to_x(tick), "y": bottom + 16, "text_anchor": "middle"}
     add(svg, "text", f"{tick:g}", class_="tick", **place)
 
-  if x_label:
-    place = {"x": (_LEFT + WIDTH) / 2, "y": height - 4, "text_anchor": "middle"}
-    add(svg, "text", x_label, class_="tick", **place)
+  place = {"x": (_LEFT + WIDTH) / 2, "y": height - 4, "text_anchor": "middle"}
+  add(svg, "text", x_label, class_="tick", **place)
 
   return Frame(svg, to_x, to_y)
 

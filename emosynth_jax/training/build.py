@@ -112,6 +112,13 @@ def build_experiment(
   )
 
 
+def experiment_of(config: ml_collections.ConfigDict, source: Any) -> Experiment:
+  """`build_experiment` for the images and classes of a `Dataset` or a `Bundle`."""
+  return build_experiment(
+    config, image_shape=source.image_shape, num_classes=len(source.class_names)
+  )
+
+
 def _model_arguments(
   config: ml_collections.ConfigDict, network: Any, loss: Any
 ) -> dict[str, Any]:

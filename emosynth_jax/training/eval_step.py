@@ -254,10 +254,8 @@ def build_evaluation(
   )
 
   def streamed(dataset: Dataset, state: TrainState) -> dict[str, Any]:
-    size = min(batch_size, len(dataset))
-    size += -size % placement.parts
     statistics: list[Any] = []
-    for batch in device_feed.stream_in_order(dataset, size, placement):
+    for batch in device_feed.stream_in_order(dataset, batch_size, placement):
       if statistics:
         # One batch at a time: otherwise batches would queue up in memory on slow
         # devices.
@@ -297,11 +295,9 @@ def compute_logits(
     float32 `(N, K)`, in every process.
   """
   program = _logits_program(experiment, placement, is_split=True)
-  size = min(batch_size, len(dataset))
-  size += -size % placement.parts
   batches = [
     jax.device_get(program(state.evaluation_variables, state.input_scale, images))
-    for images, _, _ in device_feed.stream_in_order(dataset, size, placement)
+    for images, _, _ in device_feed.stream_in_order(dataset, batch_size, placement)
   ]
   return np.concatenate(batches)[: len(dataset)]
 

@@ -68,7 +68,7 @@ def init_from(
     fingerprints.form_counts(old_data).get("train"), pixel_forms, "fine-tuned on"
   )
   with contextlib.closing(Checkpoints(workdir, keep=1, read_only=True)) as checkpoints:
-    variables = checkpoints.restore_variables("best")
+    variables = checkpoints.restore_variables()
 
   if variables is None:
     raise FileNotFoundError(

@@ -78,11 +78,7 @@ def build_programs(
 
   placement.check_batch_size(config.batch_size)
 
-  experiment = build.build_experiment(
-    config,
-    image_shape=training.images.shape[1:],
-    num_classes=len(training.class_names),
-  )
+  experiment = build.experiment_of(config, training)
   steps_per_epoch = len(training) // config.batch_size
   run = build_run(config, experiment, training, steps_per_epoch=steps_per_epoch)
 

@@ -66,12 +66,7 @@ def load_best(
     datasets, fingerprint = load()
     run_record.check_same_fingerprint(fingerprint, workdir)
 
-  first = datasets[splits[0]]
-  experiment = build.build_experiment(
-    config,
-    image_shape=first.images.shape[1:],
-    num_classes=len(first.class_names),
-  )
+  experiment = build.experiment_of(config, datasets[splits[0]])
   checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, read_only=True)
   with contextlib.closing(checkpoints):
     state = checkpoints.restore("best", build.state_shapes(experiment))

@@ -90,15 +90,6 @@ def run_seeds(
   return [files.to_jsonable(reports[seed], "report") for seed in seeds]
 
 
-# Fields of report.json that tell whether a run is complete.
-_NEEDED = {
-  "epochs_trained": int,
-  "best_epoch": int,
-  "config": dict,
-  "batch_invariance": {"passed": bool},
-}
-
-
 def finished_report(
   config: ml_collections.ConfigDict, workdir: str | os.PathLike
 ) -> dict[str, Any] | None:
@@ -114,14 +105,15 @@ def finished_report(
   """
   path = pathlib.Path(workdir) / "report.json"
   try:
-    report = renamed.with_new_names(read_json(path, _NEEDED))
-    done, best = report["epochs_trained"], report["best_epoch"]
+    report = renamed.with_new_names(read_json(path))
     report_fields.check_report(report, f"{path} is damaged")
-    settings, invariant = report["config"], report["batch_invariance"]["passed"]
   except (FileNotFoundError, ValueError):
     return None
 
-  wanted = files.to_jsonable(config.to_dict())
-  same = seed_summary.settings_of(settings) == seed_summary.settings_of(wanted)
-  finished = same and invariant and epoch.is_last(done, best, config)
-  return report if finished else None
+  wanted = seed_summary.settings_of(files.to_jsonable(config.to_dict()))
+  is_finished = (
+    seed_summary.settings_of(report["config"]) == wanted
+    and report["batch_invariance"]["passed"]
+    and epoch.is_last(report["epochs_trained"], report["best_epoch"], config)
+  )
+  return report if is_finished else None

@@ -10,6 +10,11 @@ class UserError(RuntimeError):
   """Error caused by the user's input, not by the code."""
 
 
+def reason_of(error: BaseException, length: int = 200) -> str:
+  """An error's first line, shortened to a length."""
+  return (str(error).strip().splitlines() or [repr(error)])[0][:length]
+
+
 def expect_several(name: str, value: Any) -> None:
   """Checks that an argument is no single string, path or record, though it has parts.
 

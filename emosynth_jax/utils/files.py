@@ -27,23 +27,19 @@ _REFUSALS = (
 )
 
 
-def check_output(path: str | os.PathLike[str], flag: str) -> None:
-  """Checks, before the work, that an output file can be written.
-
-  Args:
-    path: the file.
-    flag: name of the flag that gave it, for the error.
+def check_output(path: str | os.PathLike[str]) -> None:
+  """Checks, before the work, that the output file of --output can be written.
 
   Raises:
     OSError: if it is a folder, or its folder does not exist or can't be written to.
   """
   target = pathlib.Path(os.path.realpath(path))
   if target.is_dir():
-    raise IsADirectoryError(f"{flag}: expected a file, {path} is a folder")
+    raise IsADirectoryError(f"--output: expected a file, {path} is a folder")
   if not target.parent.is_dir():
-    raise FileNotFoundError(f"{flag}: no such folder: {target.parent}")
+    raise FileNotFoundError(f"--output: no such folder: {target.parent}")
   if not os.access(target if target.exists() else target.parent, os.W_OK):
-    raise PermissionError(f"{flag}: no permission to write {path}")
+    raise PermissionError(f"--output: no permission to write {path}")
 
 
 def shorten(name: str, *, reserve: int = 0) -> str:

@@ -35,22 +35,18 @@ class StopSignal:
     by_all: whether all processes of a job stop, at one step.
   """
 
-  def __init__(
-    self, *, ends_process: bool = False, announcement: str = "stopping after this step"
-  ):
+  def __init__(self, *, ends_process: bool = False):
     """Creates the context manager.
 
     Args:
       ends_process: whether the process is a command of its own, which a second signal
         ends; False in a notebook or a test.
-      announcement: what the first signal does, for the message.
     """
     self.number = 0
     self.reason = ""
     self.at_once: Callable[[], None] | None = None
     self.by_all = False
     self._ends_process = ends_process
-    self._announcement = announcement
     self._handled = self._received = 0
     self._previous: dict[int, object] = {}
 
@@ -100,7 +96,7 @@ class StopSignal:
       end_process(number)
     if not is_second:
       say(
-        f"{_NAMES[number]}: {self._announcement}; "
+        f"{_NAMES[number]}: stopping after this step; "
         f"{'Ctrl-C again' if number == signal.SIGINT else 'a second one'} stops now"
       )
 

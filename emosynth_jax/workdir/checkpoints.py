@@ -201,7 +201,7 @@ class Checkpoints:
       try:
         state = self._read(manager, step, like)
       except Exception as error:  # A damaged file may raise any error.
-        reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
+        reason = errors.reason_of(error)
 
       # All processes skip a checkpoint that one process cannot read.
       if not distributed.largest(state is None)[0]:
@@ -254,25 +254,22 @@ class Checkpoints:
         "a network file system's cache; retry in a minute"
       )
 
-  def restore_variables(self, kind: str) -> Variables | None:
-    """Reads the evaluation variables of the newest intact checkpoint of a kind.
+  def restore_variables(self) -> Variables | None:
+    """Reads the evaluation variables of the newest intact best checkpoint.
 
     Unlike `restore` it needs no template state, and works for any network, optimizer
     and loss.
 
-    Args:
-      kind: "last" or "best".
-
     Returns:
-      The averages if the run kept any, else the variables; None if no checkpoint of the
-      kind was saved.
+      The averages if the run kept any, else the variables; None if no best checkpoint
+      was saved.
 
     Raises:
       CheckpointError: if there were checkpoints and all are damaged. Or in all
         processes of a job, if they see different ones.
     """
     self._agree()
-    manager = self._managers[kind]
+    manager, path = self._managers["best"], self.path("best")
     for step in sorted(manager.all_steps(), reverse=True):
       try:
         stored = manager.item_metadata(step)["state"].tree
@@ -285,12 +282,11 @@ class Checkpoints:
         digests.check(variables, digest)
         return variables
       except Exception as error:  # A damaged file may raise any error.
-        reason = (str(error).strip().splitlines() or [repr(error)])[0][:200]
-      path = self._root / kind / str(step)
-      logging.error("The checkpoint %s is damaged (%s).", path, reason)
+        reason = errors.reason_of(error)
+      logging.error("The checkpoint %s is damaged (%s).", path / str(step), reason)
 
     if manager.all_steps():
-      raise CheckpointError(f"every checkpoint under {self._root / kind} is damaged")
+      raise CheckpointError(f"every checkpoint under {path} is damaged")
     return None
 
   def _read(self, manager, step: int, like: Any) -> Any:

@@ -119,7 +119,7 @@ class MetricWriter:
 
   def digest(self) -> str:
     """SHA-256 of metrics.jsonl; a checkpoint stores it, for `check`."""
-    return self._metrics.digest()
+    return digest_of(self._metrics.path)
 
   def check(self, *, num_epochs: int, digest: str = "") -> None:
     """Checks metrics.jsonl, rewound to a checkpoint, against that checkpoint.
@@ -243,7 +243,7 @@ class _JsonLines:
   """A JSON Lines file with non-decreasing steps."""
 
   def __init__(self, path: pathlib.Path):
-    self._path = path
+    self.path = path
     self._last_step = -1
     self.rewind(None)
 
@@ -251,7 +251,7 @@ class _JsonLines:
     step = operator.index(step)
     if step < max(self._last_step, 0):
       raise ValueError(
-        f"step {step} is before the last record of {self._path}, at step "
+        f"step {step} is before the last record of {self.path}, at step "
         f"{self._last_step}: call rewind({step}) first, or write to another folder"
         if step >= 0
         else f"step: expected at least 0, got {step}"
@@ -259,7 +259,7 @@ class _JsonLines:
 
     record = {"step": step, **dict(sorted(scalars.items()))}
     line = json.dumps(files.to_jsonable(record), allow_nan=False)
-    with files.writing(self._path), self._path.open("ab") as file:
+    with files.writing(self.path), self.path.open("ab") as file:
       file.write(line.encode() + b"\n")
       file.flush()
       os.fsync(file.fileno())
@@ -267,36 +267,33 @@ class _JsonLines:
     self._last_step = step
 
   def read(self) -> list[dict[str, Any]]:
-    return read_records(self._path) if self._path.exists() else []
-
-  def digest(self) -> str:
-    return digest_of(self._path)
+    return read_records(self.path) if self.path.exists() else []
 
   def check(self, number: int, digest: str) -> None:
-    content = self._path.read_bytes() if self._path.exists() else b""
-    found = sum(1 for _ in _whole_lines(self._path, content))
+    content = self.path.read_bytes() if self.path.exists() else b""
+    found = sum(1 for _ in _whole_lines(self.path, content))
     if found != number:
       problem = f"has records of {found} epochs, the last checkpoint is of {number}"
-    elif digest and digest != self.digest():
+    elif digest and digest != digest_of(self.path):
       problem = "is not as it was at the last checkpoint"
     else:
       return
     raise ValueError(
-      f"{self._path} {problem}: restore the file from a copy, or train in another "
+      f"{self.path} {problem}: restore the file from a copy, or train in another "
       "--workdir; --mode=eval still evaluates this one"
     )
 
   def rewind(self, step: int | None) -> None:
     """Keeps the complete lines up to `step` (all of them for None)."""
-    content = self._path.read_bytes() if self._path.exists() else b""
+    content = self.path.read_bytes() if self.path.exists() else b""
     kept, self._last_step = [], -1
-    for line_step, line in _whole_lines(self._path, content):
+    for line_step, line in _whole_lines(self.path, content):
       if step is not None and line_step > step:
         break
       kept.append(line + b"\n")
       self._last_step = line_step
     if b"".join(kept) != content:
-      files.write_atomically(self._path, b"".join(kept))
+      files.write_atomically(self.path, b"".join(kept))
 
 
 def _whole_lines(path: pathlib.Path, content: bytes) -> Iterator[tuple[int, bytes]]:

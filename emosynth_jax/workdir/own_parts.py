@@ -221,8 +221,7 @@ def _read_index(workdir: str | os.PathLike) -> dict[str, Any]:
   path = pathlib.Path(workdir) / FOLDER / _INDEX
   if not path.is_file():
     return {}
-  entry = {"name": str, "file": str, "sha256": dict}
-  index = read_json(path, dict.fromkeys(read_json(path), entry))
+  index = read_json(path, {"*": {"name": str, "file": str, "sha256": dict}})
   if unknown := sorted({_split_setting(key)[0] for key in index} - set(SETTINGS)):
     raise ValueError(f"{path} is damaged: unknown settings {unknown}")
   return index

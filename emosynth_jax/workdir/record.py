@@ -95,8 +95,7 @@ def read_fingerprint(workdir: str | os.PathLike) -> dict[str, Any]:
   if not path.exists():
     return {}
   remedy = "delete it if config.data is that of the run, or use another --workdir"
-  found = read_json(path, remedy=remedy)
-  return read_json(path, dict.fromkeys(found, dict), remedy=remedy)
+  return read_json(path, {"*": dict}, remedy=remedy)
 
 
 def check_same_data(

@@ -108,8 +108,6 @@ _AUDIT = {
   },
   "unreadable_files": list,
 }
-# Of `fingerprints.fingerprint`.
-DATA = {"*": dict}
 
 
 def check_report(report: Any, problem: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import ml_collections
 from absl import logging
 
-from emosynth_jax.utils import files
+from emosynth_jax.utils import errors, files
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import seed_summary
 
@@ -107,8 +107,8 @@ def failing_softly(what: str) -> Iterator[None]:
   try:
     yield
   except Exception as error:
-    text = (str(error).strip() or repr(error)).splitlines()[0]
-    logging.warning("%s: not tracked any more (%s)", what, text)
+    reason = errors.reason_of(error, 500)
+    logging.warning("%s: not tracked any more (%s)", what, reason)
 
 
 class TensorBoard:

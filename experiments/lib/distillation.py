@@ -31,11 +31,6 @@ from emosynth_jax.utils import cli, npz
 FOLDS, SOFT_LABELS, STUDENT = "folds.npz", "soft_labels.npz", "student"
 
 
-def teacher_folder(workdir: pathlib.Path, fold: int) -> pathlib.Path:
-  """The workdir of the teacher that is trained without a fold."""
-  return workdir / f"teacher{fold}"
-
-
 def teacher_config(
   config: ml_collections.ConfigDict,
   changes: Sequence[str],

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 from absl import flags, logging
 
-from emosynth_jax.parallel import cpu_devices, failures
+from emosynth_jax.parallel import cpu_devices
 from emosynth_jax.utils import cli, errors
 from emosynth_jax.workdir import provenance
 
@@ -304,7 +304,7 @@ def _run_on_ray(
         raise
       except ray.exceptions.RayError as error:
         # Before or after the work: a package that the machine lacks, for example.
-        reason = failures.reason_of(getattr(error, "cause", error))
+        reason = errors.reason_of(getattr(error, "cause", error))
         return Failure("a worker", reason, str(error))
 
     yield from supervise(
@@ -345,7 +345,7 @@ def _check_address(address: str) -> None:
 
 
 def _no_cluster(address: str, error: Exception) -> errors.UserError:
-  reason = failures.reason_of(error)
+  reason = errors.reason_of(error)
   return errors.UserError(f"--engine=ray: no Ray cluster at {address} ({reason})")
 
 
@@ -466,5 +466,5 @@ def _run_in_worker(
     os._exit(error.code if isinstance(error.code, int) else 1)
   except Exception as error:
     return Failure(
-      socket.gethostname(), failures.reason_of(error, 500), traceback.format_exc()
+      socket.gethostname(), errors.reason_of(error, 500), traceback.format_exc()
     )

@@ -14,7 +14,6 @@ from emosynth_jax.analysis import cli as analysis_cli
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.report import run_files
 from emosynth_jax.utils import errors, files
-from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.workdir import metric_writer, provenance
 from emosynth_jax.workdir import record as run_record
 
@@ -115,8 +114,7 @@ def describe_runs(workdirs: Sequence[str]) -> list[str]:
   """
   lines = []
   for workdir in map(pathlib.Path, workdirs):
-    read_config(workdir)
-    config = read_json(workdir / "config.json")
+    config = read_config(workdir)
     records = metric_writer.read_epochs(workdir / "metrics.jsonl")
     if not records:
       raise FileNotFoundError(f"{workdir / 'metrics.jsonl'} has no record of an epoch")
@@ -128,8 +126,8 @@ def describe_runs(workdirs: Sequence[str]) -> list[str]:
       for key in ("command", "commit", "hardware")
     }
     lines.append(
-      f"{workdir.name}: {config['data']['name']}, {config['model']['name']}, "
-      f"{config['loss']['name']}, seed {config['seed']}, {epochs} epochs\n"
+      f"{workdir.name}: {config.data.name}, {config.model.name}, {config.loss.name}, "
+      f"seed {config.seed}, {epochs} epochs\n"
       f"  trained by: {made['command']}\n"
       f"  commit: {made['commit']}; hardware: {made['hardware']}"
     )

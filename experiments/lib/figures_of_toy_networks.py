@@ -100,7 +100,7 @@ def draw(
 
 
 def _draw_plane(axis, one, labels, class_names):
-  embedding_plots.plot_embedding(axis, one.points, labels, class_names, legend=False)
+  embedding_plots.plot_embedding(axis, one.points, labels, class_names)
   reach = np.linalg.norm(one.points, axis=1).max()
   directions = one.weights / np.linalg.norm(one.weights, axis=0)
   for k, direction in enumerate(directions.T):

@@ -110,7 +110,7 @@ def read_entries(workdirs: Sequence[str]) -> list[Entry]:
       ordered = sorted(group, key=lambda i: reports[i]["seed"])
       first = folders[ordered[0]]
       entries.append(_entry([reports[i] for i in ordered], first))
-  return sorted(entries, key=lambda e: (len(e.seeds) < 3, -_mean(e.accuracies)))
+  return sorted(entries, key=lambda e: (len(e.seeds) < 3, -np.mean(e.accuracies)))
 
 
 def _entry(reports: Sequence[Mapping[str, Any]], folder: pathlib.Path) -> Entry:
@@ -210,10 +210,6 @@ def _form(report: Mapping[str, Any]) -> str:
   if not counts:
     return "not recorded"
   return max(counts, key=lambda form: counts[form])
-
-
-def _mean(values: Sequence[float]) -> float:
-  return statistics.mean_and_deviation(values)[0] if values else float("-inf")
 
 
 def _cell(values: Sequence[float]) -> str:

@@ -154,6 +154,8 @@ def _shrink(config: ml_collections.ConfigDict, kind: str) -> None:
   config.data.limit = 112
 
 
+# FER-2013's Training.
+_NUM_IMAGES, _IMAGE_SHAPE = 28709, (48, 48, 1)
 # What an estimate assumes of one NVIDIA H200: the data sheet's FLOP/s in bfloat16,
 # without sparsity, and seconds, after those of docs/notes/performance_diary.md.
 _PEAK = 989e12
@@ -168,17 +170,11 @@ _ASSUMED_SECONDS = {
 }
 
 
-def estimate(
-  *, num_images: int = 28709, image_shape: tuple[int, int, int] = (48, 48, 1)
-) -> list[tuple[str, float, float]]:
+def estimate() -> list[tuple[str, float, float]]:
   """Estimates the seconds of the command on one H200, part by part.
 
   A training image takes 6 FLOP a multiply-add of the forward pass, twice that where the
   gradient is sharpness-aware.
-
-  Args:
-    num_images: training images.
-    image_shape: `(height, width, channels)`.
 
   Returns:
     For each part its name, the seconds of its training steps, and those of compilation,
@@ -191,14 +187,14 @@ def estimate(
     config = build_config(name, data_dir="data")
     arguments = {k: v for k, v in network.model.items() if k != "name"}
     model = build_model(network.model["name"], num_classes=7, **arguments)
-    counts = cost.count(model, image_shape)
+    counts = cost.count(model, _IMAGE_SHAPE)
 
     passes = float(config.num_epochs)
     if config.sam.radius:
       passes += config.num_epochs - config.sam.first_epoch + 1
     if name == TEACHER:
       passes *= FOLDS - 1  # Each of the teachers sees all folds but one.
-    flop = 6 * counts.multiply_adds * num_images * passes
+    flop = 6 * counts.multiply_adds * _NUM_IMAGES * passes
 
     rest = seconds["training program"]
     # Parameters, momentum and averages in float32.

@@ -161,11 +161,7 @@ def train(
     SystemExit: after SIGTERM or Ctrl-C; the states are saved.
   """
   record.check_same_config(config, workdir)
-  experiment = build.build_experiment(
-    config,
-    image_shape=training.images.shape[1:],
-    num_classes=len(training.class_names),
-  )
+  experiment = build.experiment_of(config, training)
   subsets = rows_outside_folds(folds, num_folds, seed=config.seed)
   steps_per_epoch = subsets.shape[1] // config.batch_size
   if not steps_per_epoch:

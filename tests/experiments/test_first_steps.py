@@ -8,6 +8,7 @@ import pytest
 
 from configs import synthetic_faces
 from emosynth_jax import models
+from emosynth_jax.data import run_data
 from emosynth_jax.training import build
 from emosynth_jax.training.train_step import epoch_order
 from experiments import first_steps
@@ -27,7 +28,7 @@ def config():
 
 
 def test_the_first_value_is_that_of_the_initial_network(config):
-  datasets = first_steps.load(config)
+  datasets = run_data.load_data(config, ("train", "validation"))
   found = first_steps.first_cross_entropies(config, datasets, 2)
   assert len(found) == 2
 
@@ -51,8 +52,9 @@ def test_the_first_value_is_that_of_the_initial_network(config):
 
 
 def test_more_steps_than_an_epoch_has_are_refused(config):
+  datasets = run_data.load_data(config, ("train", "validation"))
   with pytest.raises(ValueError, match="--steps: expected at most the epoch's 4"):
-    first_steps.first_cross_entropies(config, first_steps.load(config), 5)
+    first_steps.first_cross_entropies(config, datasets, 5)
 
 
 def test_the_table_tells_what_was_not_finite():

@@ -15,6 +15,7 @@ import pytest
 import tiny_network
 
 from emosynth_jax.parallel import distributed, failures
+from emosynth_jax.utils import errors
 from emosynth_jax.workdir.checkpoints import Checkpoints
 
 
@@ -223,7 +224,7 @@ def test_what_is_another_process_s_death_and_what_this_one_s_own(
   monkeypatch.setattr(jax, "process_count", lambda: 2)
   assert failures.is_lost(error) == lost
   said = failures.describe if lost else failures.describe_own
-  assert failures.reason_of(error) in said(error)
+  assert errors.reason_of(error) in said(error)
   assert said(error).startswith(
     "process 0 of 2" + (": lost connection" if lost else " failed (")
   )

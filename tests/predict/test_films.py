@@ -38,7 +38,7 @@ _NOISE = np.random.default_rng(0).integers(0, 256, (96, 192, 3), np.uint8)
 
 @pytest.mark.parametrize("name", ["segment.mkv", "segment.webm"])
 def test_a_segment_is_whole_though_its_times_begin_later(name):
-  frames = list(media.read_all([str(_VIDEOS / name)]))
+  frames = list(media.read_all(sources.find([str(_VIDEOS / name)])))
   assert [frame.error for frame in frames] == [""] * 15
   assert [frame.seconds for frame in frames] == pytest.approx(np.arange(15) / 5)
 
@@ -47,7 +47,7 @@ def test_a_segment_that_is_cut_off_is_told(tmp_path):
   content = (_VIDEOS / "segment.mkv").read_bytes()
   path = tmp_path / "cut.mkv"
   path.write_bytes(content[:-250])
-  *frames, last = media.read_all([str(path)])
+  *frames, last = media.read_all(sources.find([str(path)]))
   assert 0 < len(frames) < 13
   assert last.error.startswith("truncated or damaged: ends after ")
   assert last.error.endswith(" of 15 frames")
@@ -74,7 +74,7 @@ def test_a_codec_that_cannot_be_decoded_is_named():
   capture.release()
   if can_decode:
     pytest.skip("this OpenCV decodes AV1")
-  (frame,) = media.read_all([str(_VIDEOS / "av1.mp4")])
+  (frame,) = media.read_all(sources.find([str(_VIDEOS / "av1.mp4")]))
   assert frame.error.startswith("no frame can be decoded: it is damaged, or")
   assert "OpenCV can't decode its codec AV01 here; then convert it" in frame.error
 
@@ -92,7 +92,7 @@ def test_suffixes_of_videos(tmp_path, name, code):
   path = path.rename(tmp_path / name)
   # By its name, and in a folder.
   for source in (path, tmp_path):
-    frames = list(media.read_all([str(source)]))
+    frames = list(media.read_all(sources.find([str(source)])))
     assert [frame.error for frame in frames] == [""] * len(frames)
     assert len(frames) >= 5
 
@@ -110,14 +110,14 @@ def test_more_suffixes_that_folders_are_searched_for(tmp_path, suffix):
 @pytest.mark.parametrize("name", ["film", "film.dat", "film.jpg", "film.mp4.part"])
 def test_what_is_named_and_no_image_is_tried_as_a_video(tmp_path, name):
   path = made_up_film.write(tmp_path / "a.mp4").rename(tmp_path / name)
-  frames = list(media.read_all([str(path)]))
+  frames = list(media.read_all(sources.find([str(path)])))
   assert [frame.number for frame in frames] == list(range(6))
   assert {frame.source for frame in frames} == {str(path)}
 
 
 def test_what_is_neither_is_said_once(tmp_path):
   (tmp_path / "notes").write_text("neither an image nor a video")
-  (frame,) = media.read_all([str(tmp_path / "notes")])
+  (frame,) = media.read_all(sources.find([str(tmp_path / "notes")]))
   assert frame.error == ("cannot decode this file: no known image format, and no video")
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from emosynth_jax.data.images import decoding
-from emosynth_jax.predict import image_input, media
+from emosynth_jax.predict import image_input, media, sources
 
 _RNG = np.random.default_rng(0)
 _RGBA = _RNG.integers(0, 256, (9, 7, 4), np.uint8)
@@ -69,7 +69,7 @@ def test_without_alpha_nothing_changes(mode):
 def test_the_command_and_the_predictor_read_alike(tmp_path):
   path = tmp_path / "a.png"
   path.write_bytes(_encode(Image.fromarray(_RGBA)))
-  (frame,) = media.read_all([str(path)])
+  (frame,) = media.read_all(sources.find([str(path)]))
   np.testing.assert_array_equal(frame.picture, _on_white(_RGBA))
   np.testing.assert_array_equal(image_input.load(path), _on_white(_RGBA))
 

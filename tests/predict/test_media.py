@@ -29,7 +29,7 @@ def folder(tmp_path):
 
 
 def test_a_folder_in_order_with_its_troubles(folder):
-  frames = list(media.read_all([str(folder)]))
+  frames = list(media.read_all(sources.find([str(folder)])))
   assert [frame.name.as_posix() for frame in frames] == [
     "a.png",
     "b/turned.JPG",
@@ -51,12 +51,12 @@ def test_a_folder_in_order_with_its_troubles(folder):
 
 def test_a_file_that_is_named_is_read_whatever_its_suffix(folder):
   (folder / "a.png").rename(folder / "photograph")
-  (frame,) = media.read_all([str(folder / "photograph")])
+  (frame,) = media.read_all(sources.find([str(folder / "photograph")]))
   assert frame.picture.shape == (4, 5, 3)
 
 
 def test_missing_files_and_empty_folders(tmp_path):
-  frames = list(media.read_all([str(tmp_path), str(tmp_path / "no.jpg")]))
+  frames = list(media.read_all(sources.find([str(tmp_path), str(tmp_path / "no.jpg")])))
   assert "no image or video in this folder (.264 .265 .3g2" in frames[0].error
   assert frames[1].error == "no such file, folder or webcam"
 
@@ -64,12 +64,12 @@ def test_missing_files_and_empty_folders(tmp_path):
 def test_a_video(tmp_path):
   path = tmp_path / "film.mp4"
   made_up_film.write(path)
-  frames = list(media.read_all([str(path)]))
+  frames = list(media.read_all(sources.find([str(path)])))
   assert [frame.number for frame in frames] == list(range(6))
   assert [frame.seconds for frame in frames] == pytest.approx(np.arange(6) / 5)
   means = [frame.picture.mean() for frame in frames]
   np.testing.assert_allclose(means, 40 * np.arange(6), atol=6)
-  some = list(media.read_all([str(path)], every=2, max_frames=2))
+  some = list(media.read_all(sources.find([str(path)]), every=2, max_frames=2))
   assert [frame.number for frame in some] == [0, 2]
   assert some[0].rate == pytest.approx(2.5)
   assert [frame.seconds for frame in some] == pytest.approx([0, 0.4])
@@ -81,17 +81,17 @@ def test_a_webcam_is_a_number_that_is_no_file(tmp_path, monkeypatch):
   assert not sources.is_webcam("face.jpg")
   (tmp_path / "0").write_bytes(b"")
   assert not sources.is_webcam("0")
-  (frame,) = media.read_all(["0"])
+  (frame,) = media.read_all(sources.find(["0"]))
   assert frame.error == "the file is empty"
   # There is none of this number on any machine.
-  (frame,) = media.read_all(["99"])
+  (frame,) = media.read_all(sources.find(["99"]))
   assert (frame.source, frame.error) == ("webcam 99", "no frame can be decoded")
 
 
 @pytest.mark.parametrize("arguments", [{"every": 0}, {"max_frames": -1}])
 def test_numbers_out_of_range(arguments):
   with pytest.raises(ValueError, match="every: expected at least 1"):
-    list(media.read_all(["a.png"], **arguments))
+    list(media.read_all(sources.find(["a.png"]), **arguments))
 
 
 def test_what_the_libraries_read_is_taken_and_the_rest_counted(tmp_path):
@@ -111,7 +111,7 @@ def test_what_the_libraries_read_is_taken_and_the_rest_counted(tmp_path):
     (tmp_path / name).write_text("")
   (tmp_path / "link").symlink_to(tmp_path / "drawn")
   counts = Counter()
-  frames = list(media.read_all([str(tmp_path)], passed_over=counts))
+  frames = list(media.read_all(sources.find([str(tmp_path)], counts)))
   assert [frame.name.name for frame in frames] == [
     "a.jfif",
     "b.AVIF",
@@ -124,13 +124,17 @@ def test_what_the_libraries_read_is_taken_and_the_rest_counted(tmp_path):
   assert frames[4].error == "HEIC is not supported; convert it to JPEG or PNG"
   assert +counts == {".txt": 2, "no suffix": 1, "drawn before": 1, "linked folder": 1}
   # A drawing that is named is read.
-  (frame,) = media.read_all([str(tmp_path / "drawn" / "a.jfif.faces.png")])
+  (frame,) = media.read_all(
+    sources.find([str(tmp_path / "drawn" / "a.jfif.faces.png")])
+  )
   assert not frame.error
 
 
 def test_a_source_that_cannot_be_asked_for_ends_nothing(folder, monkeypatch):
   long = "a" * 300
-  frames = list(media.read_all([long, "a\0b", str(folder / "a.png"), "9" * 40]))
+  frames = list(
+    media.read_all(sources.find([long, "a\0b", str(folder / "a.png"), "9" * 40]))
+  )
   assert frames[0].error == "cannot be read (File name too long)"
   assert "cannot be read" in frames[1].error
   assert frames[2].error == ""
@@ -148,15 +152,15 @@ def test_a_folder_that_cannot_be_read_is_told(folder, monkeypatch):
     return scandir(path)
 
   monkeypatch.setattr(os, "scandir", refuse)
-  frames = list(media.read_all([str(folder)]))
+  frames = list(media.read_all(sources.find([str(folder)])))
   assert frames[0].source == str(folder / "b")
   assert frames[0].error == "this folder cannot be read (Permission denied)"
   assert [frame.name.name for frame in frames[1:]] == ["a.png", "empty.jpg", "text.png"]
-  (frame,) = media.read_all([str(folder / "b")])
+  (frame,) = media.read_all(sources.find([str(folder / "b")]))
   assert frame.error == "this folder cannot be read (Permission denied)"
 
 
 def test_a_link_to_nothing_is_told(tmp_path):
   (tmp_path / "a.png").symlink_to(tmp_path / "gone.png")
-  (frame,) = media.read_all([str(tmp_path)])
+  (frame,) = media.read_all(sources.find([str(tmp_path)]))
   assert frame.error == "cannot be read (No such file or directory)"

@@ -17,7 +17,7 @@ from benchmarks import package_answers
 from emosynth_jax.bundle import make as make_bundle
 from emosynth_jax.data.images import decoding, unreadable
 from emosynth_jax.export import export
-from emosynth_jax.predict import image_input, media, output
+from emosynth_jax.predict import image_input, media, output, sources
 from emosynth_jax.predict import run as predict_run
 from emosynth_jax.predict.frame import Frame
 from emosynth_jax.predict.predictor import Prediction
@@ -121,7 +121,7 @@ def test_an_export_whose_record_cannot_be_written_is_refused_first(tmp_path):
 def test_an_output_without_permission(tmp_path, monkeypatch):
   monkeypatch.setattr(os, "access", lambda path, mode: False)
   with pytest.raises(PermissionError, match="--output: no permission to write"):
-    files.check_output(tmp_path / "a", "--output")
+    files.check_output(tmp_path / "a")
 
 
 # A spreadsheet runs a cell that begins with "=".
@@ -181,7 +181,7 @@ def test_a_large_image_is_warned_of_by_name(said, tmp_path, monkeypatch):
   monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
   for name in ("a.png", "b.png"):
     _save(tmp_path / name)
-  list(media.read_all([str(tmp_path)]))
+  list(media.read_all(sources.find([str(tmp_path)])))
   # Both files, though Python shows equal warnings once.
   assert len(said) == 2
   for line, name in zip(said, ("a.png", "b.png"), strict=True):

@@ -8,7 +8,7 @@ import made_up_film
 import numpy as np
 import pytest
 
-from emosynth_jax.predict import media, video
+from emosynth_jax.predict import media, sources, video
 
 _NAME = pathlib.PurePath("film")
 
@@ -16,7 +16,7 @@ _NAME = pathlib.PurePath("film")
 def test_a_damaged_video(tmp_path):
   path = tmp_path / "film.mp4"
   path.write_bytes(b"no video" * 100)
-  (frame,) = media.read_all([str(path)])
+  (frame,) = media.read_all(sources.find([str(path)]))
   assert frame.picture is None
   assert frame.error == "no frame can be decoded"
 
@@ -25,18 +25,18 @@ def test_a_damaged_video(tmp_path):
 def test_a_film_that_is_cut_off_is_told(tmp_path, suffix):
   path = tmp_path / f"film{suffix}"
   made_up_film.write(path, "MJPG", frames=60, noise=True)
-  whole = list(media.read_all([str(path)]))
+  whole = list(media.read_all(sources.find([str(path)])))
   assert len(whole) == 60
   assert not any(frame.error for frame in whole)
   content = path.read_bytes()
   path.write_bytes(content[: len(content) // 2])
-  *frames, last = media.read_all([str(path)])
+  *frames, last = media.read_all(sources.find([str(path)]))
   assert 15 < len(frames) < 45
   assert [frame.number for frame in frames] == list(range(len(frames)))
   assert last.error == (f"truncated or damaged: ends after {len(frames)} of 60 frames")
   assert last.picture is None
   # Who asks for few frames is not told of what comes later.
-  few = list(media.read_all([str(path)], max_frames=3))
+  few = list(media.read_all(sources.find([str(path)]), max_frames=3))
   assert [frame.error for frame in few] == [""] * 3
 
 
@@ -144,7 +144,7 @@ def test_a_webcam_goes_by_the_clock_until_it_is_unplugged(monkeypatch, tmp_path)
   capture = FakeCapture(stated=[9.0] * 20, frames=4, rate=30.0)
   asked = _use(monkeypatch, capture)
   _clock(monkeypatch, [100.0, 100.5, 102.0, 102.25])
-  *frames, last = media.read_all(["3"])
+  *frames, last = media.read_all(sources.find(["3"]))
   assert asked == [3]
   assert [frame.seconds for frame in frames] == [0, 0.5, 2.0, 2.25]
   assert {frame.source for frame in frames} == {"webcam 3"}
@@ -159,7 +159,7 @@ def test_so_many_frames_of_a_webcam_are_no_error(monkeypatch, tmp_path):
   capture = FakeCapture(frames=10)
   _use(monkeypatch, capture)
   _clock(monkeypatch, range(20))
-  frames = list(media.read_all(["0"], every=2, max_frames=2))
+  frames = list(media.read_all(sources.find(["0"]), every=2, max_frames=2))
   assert [(frame.error, frame.number) for frame in frames] == [("", 0), ("", 2)]
   assert [frame.seconds for frame in frames] == [0, 2]
   # None is asked for only to be thrown away: a webcam would keep one waiting.

@@ -47,9 +47,7 @@ def test_mistakes_are_named(tmp_path):
   report = made_up_run.write_run(tmp_path)
   del report["trained_by"]
   (tmp_path / "report.json").write_text(json.dumps(report))
-  with pytest.raises(
-    ValueError, match=r"earlier version, without trained_by: evaluate"
-  ):
+  with pytest.raises(ValueError, match=r"\(trained_by: missing\): evaluate the run"):
     run_files.read_run(tmp_path)
   for damaged in ("{", "[]"):
     (tmp_path / "report.json").write_text(damaged)

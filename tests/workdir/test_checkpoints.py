@@ -335,14 +335,14 @@ def test_variables_are_checked_by_their_digests_too(tmp_path, is_averaged, caplo
   for state in states:
     checkpoints.save("best", state)
   checkpoints.wait()
-  found = checkpoints.restore_variables("best")
+  found = checkpoints.restore_variables()
   _assert_same(found.params, states[1].params)
   _assert_same(found.batch_stats, states[1].batch_stats)
 
   part = ".ema['params']" if is_averaged else ".params"
   name = f"{part}['logits']['bias']"
   _reverse_digest(tmp_path, "best", name)
-  _assert_same(checkpoints.restore_variables("best").params, states[0].params)
+  _assert_same(checkpoints.restore_variables().params, states[0].params)
   checkpoints.close()
   assert name in caplog.text
 

@@ -9,9 +9,8 @@ import numpy as np
 from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.curvature import hessian, lanczos, spectrum
 from emosynth_jax.analysis.loss_landscape import surface
+from emosynth_jax.analysis.result_cache import Found
 from emosynth_jax.parallel import batched_map
-
-Found = tuple[dict[str, Any], dict[str, Any]]
 
 
 def spectra_of(workdirs: Sequence[str], given: Any) -> list[Found]:

@@ -35,7 +35,6 @@ def spectral_density(
   tridiagonals: Sequence[lanczos.Tridiagonal],
   *,
   broadening: float = 0.01,
-  num_points: int | None = None,
 ) -> Density:
   """Stochastic Lanczos quadrature: the density of eigenvalues, smoothed.
 
@@ -49,15 +48,13 @@ def spectral_density(
       `E[q q^T] = I / n`, Gaussian or of random signs, without a tolerance.
     broadening: sigma as a share of the distance between the extreme Ritz values, at
       least 1e-4.
-    num_points: P of the result, at least four a sigma; None for as many, or 2,000 if
-      that is more.
 
   Returns:
-    The density.
+    The density at 2,000 points, or at more if four a sigma are more.
 
   Raises:
-    ValueError: if there is no matrix, a number is not finite, or an argument is out of
-      its range.
+    ValueError: if there is no matrix, a number is not finite, or the broadening is out
+      of its range.
 
   References:
     Golub and Meurant, `Matrices, Moments and Quadrature
@@ -72,15 +69,6 @@ def spectral_density(
       f"broadening: expected a number from {_LEAST_BROADENING} on, got {broadening}"
     )
 
-  least = int(np.ceil(_POINTS_A_SIGMA * (1 / broadening + 12))) + 1
-  if num_points is None:
-    num_points = max(2000, least)
-  if num_points < least:
-    raise ValueError(
-      f"num_points: expected at least {least}, so that Gaussians of width "
-      f"{broadening} of the range are resolved; got {num_points}"
-    )
-
   pairs = [lanczos.ritz(tridiagonal) for tridiagonal in tridiagonals]
   nodes = [values for values, _ in pairs]
   weights = [vectors[0] ** 2 for _, vectors in pairs]
@@ -92,6 +80,7 @@ def spectral_density(
   # A single eigenvalue has no range.
   spread = high - low or max(abs(high), 1.0)
   sigma = broadening * spread
+  num_points = max(2000, int(np.ceil(_POINTS_A_SIGMA * (1 / broadening + 12))) + 1)
   points = np.linspace(low - 6 * sigma, high + 6 * sigma, num_points)
   density = np.zeros(num_points)
   for theta, tau in zip(nodes, weights, strict=True):

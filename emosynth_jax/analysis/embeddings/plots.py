@@ -30,7 +30,7 @@ COLOURS = (
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LAYERS = 8
-CAUTION = (
+_CAUTION = (
   "t-SNE preserves neighborhoods only: distances between clusters, their sizes and "
   "densities are not meaningful. The metrics are of the embeddings before projection."
 )
@@ -57,8 +57,6 @@ def plot_embedding(
   points: np.ndarray,
   labels: np.ndarray,
   class_names: Sequence[str],
-  *,
-  legend: bool = True,
 ) -> None:
   """Draws points in a plane, with a color and a marker for each class.
 
@@ -67,7 +65,6 @@ def plot_embedding(
     points: floating `(N, 2)`, of `embeddings.project`.
     labels: int `(N,)`.
     class_names: K names, in label order.
-    legend: whether to draw a legend of the classes.
 
   Raises:
     ValueError: if shapes or labels do not fit.
@@ -106,14 +103,6 @@ def plot_embedding(
   axis.set_yticks([])
   axis.spines[:].set_color("#cccccc")
 
-  if legend:
-    handles = legend_handles(class_names)
-    box = axis.legend(
-      handles=handles, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
-    )
-    for text in box.get_texts():
-      text.set_parse_math(False)
-
 
 def legend_handles(class_names: Sequence[str]) -> list[Line2D]:
   """The classes' markers, for one legend of all panels."""
@@ -136,7 +125,6 @@ def draw(
   rows: Sequence[Sequence[Panel | None]],
   class_names: Sequence[str],
   title: str,
-  note: str = CAUTION,
 ) -> None:
   """Draws panels in rows and columns, with one legend.
 
@@ -145,7 +133,6 @@ def draw(
     rows: of panels, all of one length; None leaves a place empty.
     class_names: K names.
     title: data set, split and number of images.
-    note: small, below.
   """
   number = len(rows[0])
   width = 4.4 * number + 1.1
@@ -155,7 +142,7 @@ def draw(
     if panel is None:
       axis.set_axis_off()
       continue
-    plot_embedding(axis, panel.points, panel.labels, class_names, legend=False)
+    plot_embedding(axis, panel.points, panel.labels, class_names)
     axis.set_title(panel.title, fontsize=10, parse_math=False)
     axis.set_xlabel(panel.figures, fontsize=8.5, parse_math=False)
 
@@ -166,7 +153,7 @@ def draw(
     text.set_parse_math(False)
   figure.suptitle(title, fontsize=11, parse_math=False)
   figure.supxlabel(
-    textwrap.fill(note, int(14 * width)),
+    textwrap.fill(_CAUTION, int(14 * width)),
     fontsize=8,
     color=plotting.GREY,
     parse_math=False,

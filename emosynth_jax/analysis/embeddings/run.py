@@ -13,23 +13,21 @@ from emosynth_jax.analysis.embeddings import embeddings as of_embeddings
 from emosynth_jax.analysis.embeddings import plots as embedding_plots
 from emosynth_jax.analysis.embeddings import separation
 from emosynth_jax.analysis.gradcam import network as gradcam_network
+from emosynth_jax.analysis.result_cache import Found
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.data.dataset import draw_rows
 from emosynth_jax.training.restore import load_network
 from emosynth_jax.utils import errors, files, npz, progress
 from emosynth_jax.workdir import provenance
 
-Found = tuple[dict[str, Any], dict[str, np.ndarray]]
-
 
 class _Subject(NamedTuple):
   """A loaded run, with all that is known before its embeddings are computed."""
 
   workdir: Any
-  apply_fn: Any
+  experiment: Any
   variables: Any
   input_scale: Any
-  preprocess: Any
   images: np.ndarray
   arrays: dict[str, np.ndarray]
   record: dict[str, Any]
@@ -111,14 +109,13 @@ def _read(workdir, split, images, points, perplexity, seed, data_dir) -> _Subjec
     "name": f"{config.model.name}, {config.loss.name}",
     "class_names": list(dataset.class_names),
     "config": own,
-    "computed_in": cli.computed_in("float32"),
+    "computed_in": cli.computed_in(),
   }
   return _Subject(
     workdir=workdir,
-    apply_fn=gradcam_network.apply_fn_of(experiment, modules=False),
+    experiment=experiment,
     variables=state.evaluation_variables,
     input_scale=state.input_scale,
-    preprocess=experiment.preprocess,
     images=chosen,
     arrays={"rows": rows, "labels": dataset.labels[rows], "drawn": drawn},
     record=files.to_jsonable(record),
@@ -130,11 +127,11 @@ def _embed(subject: _Subject, batch_size: int) -> Found:
   total = len(labels)
   bar = progress.Progress(first=0, total=total)
   found, logits = of_embeddings.compute_embeddings(
-    subject.apply_fn,
+    gradcam_network.apply_fn_of(subject.experiment, modules=False),
     subject.variables,
     subject.input_scale,
     subject.images,
-    preprocess=subject.preprocess,
+    preprocess=subject.experiment.preprocess,
     batch_size=batch_size,
     report=lambda done: bar.update(
       done, f"{subject.workdir}: image {done}/{total}", images_per_unit=1

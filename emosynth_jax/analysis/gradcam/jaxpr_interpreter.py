@@ -73,20 +73,18 @@ def trace(
   )
 
 
-def evaluate(
-  trace: Trace, *, layer: str | None = None, shift: Array | None = None
-) -> tuple[Array, Array | None]:
+def evaluate(trace: Trace, *, layer: str, shift: Array) -> tuple[Array, Array]:
   """Evaluates a trace, with an array added to a layer.
 
   Args:
     trace: the network.
-    layer: one of `trace.layers`, or None.
+    layer: one of `trace.layers`, on which the logits depend.
     shift: added to that layer, of its shape.
 
   Returns:
     The logits, and the layer before the addition.
   """
-  target = trace.layers[layer] if layer is not None else None
+  target = trace.layers[layer]
   kept: list[Array] = []
 
   def write(variable, value):
@@ -96,7 +94,7 @@ def evaluate(
     return value + shift
 
   logits = _walk(trace.jaxpr, trace.leaves, _evaluate_alone, write)[0]
-  return logits, kept[0] if kept else None
+  return logits, kept[0]
 
 
 def depends_on(trace: Trace, layer: str) -> bool:

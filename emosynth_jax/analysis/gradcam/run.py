@@ -87,7 +87,7 @@ def explain_run(given: Any) -> None:
       "accuracy": float(right.mean()),
       "images_without_map": int((found["maps"].max((1, 2)) == 0).sum()),
       **sanity,
-      "computed_in": cli.computed_in("float32"),
+      "computed_in": cli.computed_in(),
       "computed_by": provenance.provenance(),
     },
   )

@@ -17,19 +17,17 @@ from emosynth_jax.utils import progress, text_table
 
 
 def layers_in_order(
-  apply_fn: jaxpr_interpreter.ApplyFn, variables: Any, inputs: Any, *, depth: int = 1
+  apply_fn: jaxpr_interpreter.ApplyFn, variables: Any, inputs: Any
 ) -> list[str]:
-  """Lists the layers with parameters, in the order in which the network uses them.
+  """Lists the outermost layers with parameters, in the order of their first use.
 
   Args:
     apply_fn: as for `grad_cam.grad_cam`.
     variables: the network's, with a "params" collection.
     inputs: `(N, H, W, C)`; nothing is computed, arrays may be `jax.ShapeDtypeStruct`.
-    depth: number of path components that identify a layer: 1 for "block1", 2 for
-      "block1/unit1".
 
   Returns:
-    Paths in "params".
+    Names in "params".
   """
   recorded = jaxpr_interpreter.trace(apply_fn, variables, inputs)
   first_use: dict[Any, int] = {}
@@ -45,7 +43,7 @@ def layers_in_order(
   for (path, _), variable in used:
     names = [key.key for key in path]
     if names[0] == "params" and variable in first_use:
-      layer = "/".join(names[1:-1][:depth])
+      layer = names[1]
       layers[layer] = min(layers.get(layer, first_use[variable]), first_use[variable])
 
   return sorted(layers, key=lambda layer: layers[layer])

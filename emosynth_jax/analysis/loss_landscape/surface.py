@@ -8,12 +8,11 @@ import numpy as np
 
 from emosynth_jax.analysis import cli
 from emosynth_jax.analysis import directions as of_params
+from emosynth_jax.analysis.result_cache import Found
 from emosynth_jax.parallel import batched_map
 
 # By the number of dimensions: a line and a plane are separate analyses.
 FILES = {1: "loss_line", 2: "loss_landscape"}
-
-Found = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 def axis_coordinates(radius: float, size: int) -> np.ndarray:

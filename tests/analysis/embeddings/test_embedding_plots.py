@@ -71,12 +71,12 @@ def test_every_point_is_drawn_once_in_its_class_colour():
     for place, k in zip(points.tolist(), labels, strict=True)
   ]
   assert sorted(drawn) == sorted(expected)
-  names = [text.get_text() for text in axis.get_legend().get_texts()]
-  assert names == ["angry", "$sad$", "fear", "x"]
 
 
 def test_as_many_classes_as_markers_times_colours_are_distinct():
-  handles = embedding_plots.legend_handles([str(k) for k in range(70)])
+  names = [str(k) for k in range(70)]
+  handles = embedding_plots.legend_handles(names)
+  assert [handle.get_label() for handle in handles] == names
   assert len({(h.get_color(), h.get_marker()) for h in handles}) == 70
 
 
