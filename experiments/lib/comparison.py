@@ -185,8 +185,10 @@ def run(name: str, title: str, rows: Sequence[Row]) -> None:
       output / f"{name}.csv", comparison_report.format_csv(rows, reports).encode()
     )
 
-    for data in dict.fromkeys(row.data for row in rows if row.data):
-      own = [row for row in rows if row.data == data]
+    # Curves of the rows that are complete, with --notrain perhaps not all.
+    complete = [row for row in rows if len(reports.get(row.label, ())) == seeds]
+    for data in dict.fromkeys(row.data for row in complete):
+      own = [row for row in complete if row.data == data]
       for split in ("train", "validation"):
         curves_title = f"{data}, {split}, {scale} scale"
         path = output / f"{data}-{split}.png"

@@ -7,8 +7,9 @@ import json
 import statistics
 
 import pytest
+from absl import flags
 
-from experiments.lib import comparison_report, comparison_rows
+from experiments.lib import comparison, comparison_report, comparison_rows
 from experiments.lib.comparison_rows import Row
 
 _TABLES = ("table_3_1", "table_3_3", "table_3_4", "table_4_1")
@@ -201,3 +202,31 @@ def test_curves_are_means_over_seeds_as_far_as_all_of_them_go(tmp_path, drawn):
   (folder / "metrics.jsonl").write_text(lines[1])
   with pytest.raises(ValueError, match=r"metrics\.jsonl has no record of epochs 1$"):
     comparison_report.plot_curves([row], tmp_path, 2, "validation", "title", path)
+
+
+def test_a_table_of_unfinished_rows_has_the_curves_of_the_others(
+  tmp_path, drawn, monkeypatch
+):
+  rows = [row for row in _rows("table_4_1") if row.data][:2]
+  record = {"step": 1, "epoch": 1, "train/accuracy": 0.4, "validation/accuracy": 0.5}
+  folder = comparison_rows.run_folder(tmp_path, rows[0], 0)
+  folder.mkdir(parents=True)
+  (folder / "metrics.jsonl").write_text(json.dumps(record) + "\n")
+  reports = {rows[0].label: [_report(0, 0.5)]}
+  monkeypatch.setattr(comparison, "read_finished", lambda *_, **__: reports)
+
+  given = flags.FlagValues()
+  flags.DEFINE_integer("seeds", 1, "", flag_values=given)
+  flags.DEFINE_bool("train", False, "", flag_values=given)
+  flags.DEFINE_string("scale", "small", "", flag_values=given)
+  flags.DEFINE_string("data_dir", None, "", flag_values=given)
+  flags.DEFINE_string("workdir", str(tmp_path), "", flag_values=given)
+  given.mark_as_parsed()
+  monkeypatch.setattr(comparison.cli, "run", lambda _, write, *__: write(given))
+  comparison.run("table", "Title", rows)
+  assert "not run" in (tmp_path / "table" / "table.md").read_text()
+  assert sorted(drawn) == sorted(
+    f"{rows[0].data}-{split}.png" for split in ("train", "validation")
+  )
+  (axis,) = drawn[f"{rows[0].data}-train.png"].axes
+  assert [line.get_label() for line in axis.lines] == [rows[0].label]
