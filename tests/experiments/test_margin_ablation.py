@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import itertools
 import json
 import pathlib
 import pickle
@@ -654,14 +655,24 @@ def test_what_is_not_finite_is_not_compared():
   assert rows[1]["p_holm"] == alone
 
 
-@pytest.mark.parametrize("data_set", ["mnist", "fer2013"])
-@pytest.mark.parametrize("grid", ["thesis", "angular"])
+@pytest.mark.parametrize(
+  ("data_set", "grid"),
+  [
+    *itertools.product(("mnist", "fer2013"), ("thesis", "angular")),
+    ("mnist", "wrong_labels"),
+  ],
+)
 def test_the_published_members_give_the_published_rows(data_set, grid):
   path = _RESULTS / f"ablation-{data_set}-{grid}.csv"
   records = []
   with path.open() as file:
     for line in csv.DictReader(file):
-      values = {k: cli.parse_value(v) for k, v in line.items() if v != ""}
+      noise = {"label_noise": line.pop("label_noise", "")}
+      values = {
+        k: v if k in noise else cli.parse_value(v)
+        for k, v in (line | noise).items()
+        if v != ""
+      }
       record = {k: values.pop(k) for k in list(values) if k not in _ARGUMENTS}
       records.append(record | {"setting": values})
   rows = ablation_report.compare(records, {"mnist": 10, "fer2013": 7}[data_set])
