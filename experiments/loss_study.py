@@ -68,7 +68,7 @@ def train(runs: list[loss_study.Run], given: Any) -> None:
   done = loss_study.read_results(workdir, runs)
   loads: dict[tuple[str, str], Any] = {}
   for number, run in enumerate(runs, start=1):
-    if run in done:
+    if run in done and loss_study.is_complete(run, done[run]):
       continue
     folder = workdir / run.folder
     logging.info("Run %d of %d: %s.", number, len(runs), run.folder)
@@ -179,8 +179,10 @@ def _accuracy(result: Mapping[str, Any]) -> float:
 
 
 def _settings(given: Any) -> dict[str, Any]:
-  """The flags that all runs of a study share."""
-  return {"width": given.width, "epochs": given.epochs, "limit": given.limit}
+  """What all runs of a study share; a number of 0 is the stage's own."""
+  flags_of_all = {name: given[name].value for name in ("width", "epochs", "limit")}
+  stages = {"epochs_by_stage": loss_study.EPOCHS, "rate_images": loss_study.RATE_IMAGES}
+  return flags_of_all | stages
 
 
 def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
@@ -236,7 +238,9 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
   lines += further_metrics(full)
   text = "\n".join(lines) + "\n"
   files.write_atomically(workdir / "loss_study.md", text.encode())
-  records = loss_study.to_records(rate_results | screened | full)
+  # Also of runs that are no longer chosen.
+  known = loss_study.read_known(workdir)
+  records = loss_study.to_records(known | rate_results | screened | full)
   files.write_report(
     workdir / loss_study.RESULTS,
     {"settings": settings, "rates": rates, "full": compared, "runs": records},
@@ -263,7 +267,9 @@ def further_metrics(full: Mapping[loss_study.Run, Mapping[str, Any]]) -> list[st
     row = [loss]
     for measure, (_, factor, digits) in columns.items():
       values = [factor * test[measure] for test in tests if measure in test]
-      row.append(f"{sum(values) / len(values):.{digits}f}" if values else "")
+      mean = f"{sum(values) / len(values):.{digits}f}" if values else ""
+      is_of_all = not values or len(values) == len(tests)
+      row.append(mean if is_of_all else f"{mean} ({len(values)} of {len(tests)} seeds)")
     table.append(row)
   return text_table.markdown(table)
 
@@ -280,8 +286,10 @@ def run(given: Any) -> None:
   """Runs a stage and writes the tables."""
   errors.check_choices("--losses", given.losses, loss_study.arguments(1))
   workdir, settings = pathlib.Path(given.workdir), _settings(given)
-  loss_study.check_settings(workdir, settings)
-  if given.stage != "report":
+  if given.stage == "report":
+    settings = loss_study.read_settings(workdir) or settings
+  else:
+    loss_study.check_settings(workdir, settings)
     run_stage(given)
   print(write_report(workdir, settings), end="")
 

@@ -242,9 +242,9 @@ def define_flags() -> None:
   flags.DEFINE_list(
     "label_noise",
     ["0"],
-    "Wrong labels of the training images: the share that becomes another class, or of "
-    "single classes as 7:1:0.4+2:7:0.4; several are tried in turn, as 0,0.2,0.4. "
-    "Validation labels stay.",
+    "Label noise of the training images: the share of labels that becomes another "
+    "class, or shares of single classes as FROM:TO:SHARE, joined by +; several are "
+    "tried in turn, as 0,0.2,0.4,7:1:0.4+2:7:0.4. Validation labels stay.",
   )
   flags.DEFINE_integer(
     "train_images", 4000, "Number of training images, stratified by class.", 64
@@ -399,16 +399,18 @@ def _train(
   if given.width is not None and not 0 < given.width < math.inf:  # absl accepts NaN
     raise ValueError(f"--width: expected a number above 0, got {given.width}")
 
+  if not math.isfinite(given.shift):  # absl accepts NaN
+    raise ValueError(f"--shift: expected a number in [0, 0.5], got {given.shift}")
+  if not given.label_noise:
+    raise ValueError("--label_noise: expected a share or 0, got nothing")
+
   source = _data_source(given)
   model = _network(given)
   training, validation = ablation_groups.load_arrays(source)
   ablation_groups.build_network(model, training)
   for setting in settings:
     ablation_members.check_values(setting, len(training.class_names))
-  # A share of 0 is no noise.
-  noises = list(
-    dict.fromkeys("" if n in ("0", "0.0") else n for n in given.label_noise)
-  )
+  noises = dict.fromkeys(map(ablation_groups.canonical_noise, given.label_noise))
   for noise in noises:
     ablation_groups.with_noise(training, noise)
   if len(training) < max(given.batch_size):

@@ -290,9 +290,10 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dat
   """
   if not 0 < fraction < 1:
     raise ValueError(f"fraction: expected a number in (0, 1), got {fraction}")
-  wanted = np.rint(fraction * dataset.class_counts).astype(int)
+  counts = _counts_of_draw(dataset)
+  wanted = np.rint(fraction * counts).astype(int)
   # Where n_k is 0 or 1, the upper bound 0 takes precedence over the lower bound.
-  wanted = np.clip(wanted, 1, np.maximum(dataset.class_counts - 1, 0))
+  wanted = np.clip(wanted, 1, np.maximum(counts - 1, 0))
   held = _draw(dataset, wanted, seed)
   if not 0 < held.sum() < len(dataset):
     raise ValueError(
@@ -324,6 +325,9 @@ def draw_rows(total: int, number: int, *, seed: int = 0) -> np.ndarray:
 def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
   """Draws `limit` images, each class in proportion to its size.
 
+  The classes are those of `clean_labels` where there are any: the same images are drawn
+  whatever labels they are trained on.
+
   The classes' exact shares `limit * n_k / N` are rounded down, and the images still
   missing go to the largest remainders (Hamilton's method). A class that would lose all
   its images keeps one, of the class with the most; `official_split` then says so. With
@@ -346,15 +350,16 @@ def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
     return dataset
 
   # In whole numbers, so that equal remainders are equal: the lower label gets it.
-  shares = limit * dataset.class_counts
+  counts = _counts_of_draw(dataset)
+  shares = limit * counts
   wanted = shares // len(dataset)
   order = np.argsort(-(shares % len(dataset)), kind="stable")
   wanted[order[: limit - wanted.sum()]] += 1
 
   whole = dataset.official_split or dataset.split
   how = f"{limit:,} of the {len(dataset):,} images of {whole}"
-  lost = (wanted == 0) & (dataset.class_counts > 0)
-  if lost.any() and limit >= np.count_nonzero(dataset.class_counts):
+  lost = (wanted == 0) & (counts > 0)
+  if lost.any() and limit >= np.count_nonzero(counts):
     wanted[lost] = 1
     for _ in range(np.count_nonzero(lost)):
       wanted[np.argmax(wanted)] -= 1
@@ -367,6 +372,16 @@ def subset(dataset: Dataset, limit: int, seed: int) -> Dataset:
   return dataset.take(np.flatnonzero(_draw(dataset, wanted, seed)), official_split=how)
 
 
+def _drawn_by(dataset: Dataset) -> np.ndarray:
+  """The labels by which images are drawn, int `(N,)`."""
+  return dataset.labels if dataset.clean_labels is None else dataset.clean_labels
+
+
+def _counts_of_draw(dataset: Dataset) -> np.ndarray:
+  """Number of images of each class, int `(K,)`, of the labels of `_drawn_by`."""
+  return np.bincount(_drawn_by(dataset), minlength=len(dataset.class_names))
+
+
 def _draw(dataset: Dataset, wanted: np.ndarray, seed: int) -> np.ndarray:
   """Marks `wanted[k]` random images of each class `k`: bool `(N,)`."""
   # NumPy promises never to change a bit generator's raw stream; what `Generator` makes
@@ -374,6 +389,6 @@ def _draw(dataset: Dataset, wanted: np.ndarray, seed: int) -> np.ndarray:
   keys = np.random.PCG64(seed).random_raw(len(dataset))
   drawn = np.zeros(len(dataset), bool)
   for label, count in enumerate(wanted):
-    members = np.flatnonzero(dataset.labels == label)
+    members = np.flatnonzero(_drawn_by(dataset) == label)
     drawn[members[np.argsort(keys[members])[:count]]] = True
   return drawn

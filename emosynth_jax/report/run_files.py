@@ -92,7 +92,7 @@ def read_run(workdir: str | os.PathLike) -> RunFiles:
 
   Raises:
     FileNotFoundError: if there is no report.json.
-    ValueError: if a file is damaged.
+    ValueError: if a file is damaged, or the report is of an earlier version.
   """
   workdir = pathlib.Path(workdir)
   path = workdir / "report.json"
@@ -102,7 +102,7 @@ def read_run(workdir: str | os.PathLike) -> RunFiles:
     f"python -m emosynth_jax.main --mode=eval --workdir={workdir}",
   )
   try:
-    report_fields.check_report(report, f"{path} is damaged")
+    report_fields.check_report(report, f"{path} is damaged or of an earlier version")
   except ValueError as error:
     raise ValueError(f"{error}: evaluate the run again, with --mode=eval") from error
 

@@ -49,7 +49,7 @@ GRIDS: dict[str, list[dict[str, Any]]] = {
       "lam_max": 0.0,
     },
   ],
-  # Losses that are said to stand wrong labels, and the thesis's: see --label_noise.
+  # Losses that are robust to label noise, and the thesis's: for --label_noise.
   "wrong_labels": [
     {"loss": "cross_entropy"},
     {"loss": "mean_absolute_error"},

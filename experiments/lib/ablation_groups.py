@@ -278,31 +278,66 @@ def _load_arrays(key: str) -> tuple[data.Dataset, data.Dataset]:
   return with_noise(training, source.noise), validation
 
 
+def label_noise_of(noise: str) -> dict[str, Any]:
+  """Parses label noise to the settings of `config.data.label_noise`.
+
+  Args:
+    noise: "" for none; the share of labels that become another class, as "0.4"; or
+      shares of single classes, as "7:1:0.4+2:7:0.4".
+
+  Returns:
+    "rate", "confusion" and "seed".
+
+  Raises:
+    ValueError: for a number in another form.
+  """
+  is_by_class = ":" in noise
+  return {
+    "rate": 0.0 if is_by_class else float(noise or 0),
+    "confusion": tuple(noise.split("+")) if is_by_class else (),
+    "seed": _DATA_SEED,
+  }
+
+
+def canonical_noise(noise: str) -> str:
+  """One text for all spellings of a label noise, "" for none, see `label_noise_of`."""
+  if ":" in noise:
+    return "+".join(sorted("".join(part.split()) for part in noise.split("+")))
+  try:
+    return f"{float(noise):g}" if float(noise) else ""
+  except ValueError:
+    return noise  # `with_noise` refuses it.
+
+
 def with_noise(training: data.Dataset, noise: str) -> data.Dataset:
   """Changes labels of the training images, the same ones for every member.
 
   Args:
     training: the images.
-    noise: "" for none; the share of labels that become another class, as "0.4"; or
-      shares of single classes, as "7:1:0.4+2:7:0.4".
+    noise: as for `label_noise_of`.
 
   Returns:
     The images with changed labels.
 
   Raises:
-    ValueError: for other text, an unknown class, or shares outside [0, 1).
+    ValueError: for other text, an unknown class, shares that are too large or change no
+      label, or images that are trained on class probabilities.
   """
   if not noise:
     return training
   try:
-    kind = {"confusion": noise.split("+")} if ":" in noise else {"rate": float(noise)}
-    matrix = label_noise.transition_matrix(training.class_names, **kind)
+    settings = label_noise_of(noise)
+    seed = settings.pop("seed")
+    matrix = label_noise.transition_matrix(training.class_names, **settings)
+    noisy = label_noise.add_label_noise(training, matrix, seed)
+    if (noisy.labels == training.labels).all():
+      raise ValueError(f"it changes none of {len(training):,} labels")
   except ValueError as error:
     raise ValueError(
       "--label_noise: expected a share as 0.4, or FROM:TO:SHARE joined by +, got "
       f"{noise!r} ({error})"
     ) from None
-  return label_noise.add_label_noise(training, matrix, _DATA_SEED)
+  return noisy
 
 
 def _resize(dataset: data.Dataset, side: int) -> data.Dataset:

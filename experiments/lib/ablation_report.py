@@ -310,7 +310,9 @@ def plot(
     frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1)
   )
   accuracies = [
-    f"{100 * row['accuracy']:.1f} %" for row in rows if row["setting"] == _BASELINE
+    f"{100 * row['accuracy']:.1f} %{row['label'].removeprefix('cross_entropy')}"
+    for row in rows
+    if row["setting"] == _BASELINE
   ]
   figure.suptitle(
     plotting.wrap_title(

@@ -14,7 +14,7 @@ from emosynth_jax.utils import npz, own_code
 from emosynth_jax.utils.files import shorten
 from emosynth_jax.workdir import own_parts
 from experiments.lib import ablation_records, ablation_report
-from experiments.lib.ablation_groups import Program
+from experiments.lib.ablation_groups import Program, label_noise_of
 from experiments.lib.ablation_members import Member
 
 FOLDER = "weights"
@@ -63,7 +63,7 @@ def write(
     return
 
   network = bundle.Bundle(
-    config=own_parts.without_code(_config(program, member)),
+    config=own_parts.without_code(config_of(program, member)),
     class_names=class_names,
     image_shape=image_shape,
     variables=variables,
@@ -74,7 +74,7 @@ def write(
   bundle.write_bundle(path, network, dtype="float32")
 
 
-def _config(program: Program, member: Member) -> ml_collections.ConfigDict:
+def config_of(program: Program, member: Member) -> ml_collections.ConfigDict:
   """The config of a run that trains as the member did."""
   config = get_default_config()
   setting = dict(member.setting)
@@ -84,12 +84,13 @@ def _config(program: Program, member: Member) -> ml_collections.ConfigDict:
     config.data.name = program.source.name
     config.data.options = program.source.options
     config.data.limit = program.source.train_images
+    config.data.label_noise.update(label_noise_of(program.source.noise))
   config.seed = member.seed
   config.num_epochs = program.epochs
   config.batch_size = program.batch_size
   config.optimizer.learning_rate = member.learning_rate
   config.schedule.name = "cosine"
   config.plateau.patience = 0
-  config.augment.shift = 0.08
+  config.augment.shift = program.shift
   config.augment.flip = program.flip
   return config

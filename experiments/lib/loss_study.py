@@ -12,8 +12,9 @@ import ml_collections
 
 from emosynth_jax import losses
 from emosynth_jax.config import defaults, recipes
+from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import statistics
-from emosynth_jax.utils.json_files import read_json
+from emosynth_jax.utils.json_files import check_fields, read_json
 
 # Learning rates of which each loss gets its own.
 RATES = (5e-4, 2e-3, 8e-3)
@@ -27,6 +28,7 @@ EPOCHS = {"rates": 4, "screen": 10, "full": 20}
 # File of all finished runs in the study's folder, and what it has of each split.
 RESULTS = "loss_study.json"
 MEASURES = ("accuracy", "balanced_accuracy", "loss")
+_MEASURED = dict.fromkeys(MEASURES, float)
 # File of a run's further metrics in its folder.
 SECONDARY = "secondary.json"
 # Losses that are compared at full length, whatever the screening finds.
@@ -194,21 +196,61 @@ def full_runs(
 
 
 def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
-  """Reads what a run's folder says: finished with its metrics, diverged, or None."""
+  """Reads what a run's folder says: finished with its metrics, diverged, or None.
+
+  Raises:
+    ValueError: if a file is damaged, or the run was trained on equalized pixels.
+  """
   if (folder / "diverged.json").is_file():
     return {"state": "diverged", **read_json(folder / "diverged.json")}
-  if not (folder / "report.json").is_file():
+  path = folder / "report.json"
+  if not path.is_file():
     return None
-  fields = {"best_epoch": int, "splits": dict, "trained_by": [{"commit": str}]}
-  report = read_json(folder / "report.json", fields)
+  splits = {"validation": _MEASURED, "*": _MEASURED}
+  fields = {"best_epoch": int, "splits": splits, "trained_by": [{"commit": str}]}
+  report = read_json(path, fields)
+  forms = report.get("pixel_forms") or {}
+  if pixel_form.main_form(forms.get("validation")) == "equalized":
+    raise ValueError(
+      f"{folder}: trained on equalized images; the study is of fer2013.csv, with "
+      "original pixels. Use another --workdir"
+    )
+
   found = {"state": "finished", "best_epoch": report["best_epoch"]}
   for split, summary in report["splits"].items():
     found[split] = {measure: summary[measure] for measure in MEASURES}
     if "deduplicated" in summary:
       found[split]["deduplicated"] = summary["deduplicated"]["accuracy"]
-  if (folder / SECONDARY).is_file():
+  if "test" in found and (folder / SECONDARY).is_file():
     found["test"] |= read_json(folder / SECONDARY)
   return found | {"commits": sorted({r["commit"] for r in report["trained_by"]})}
+
+
+def is_complete(run: Run, result: Mapping[str, Any]) -> bool:
+  """Returns whether a run's result has all that the protocol measures."""
+  needs_secondary = run.stage == "full" and result["state"] == "finished"
+  return not needs_secondary or "silhouette" in result["test"]
+
+
+def read_known(workdir: pathlib.Path) -> dict[Run, Any]:
+  """Reads the results that `RESULTS` has, of all runs; none without the file.
+
+  Raises:
+    ValueError: if the file is damaged.
+  """
+  path = workdir / RESULTS
+  if not path.is_file():
+    return {}
+  run = {"loss": str, "stage": str, "rate": float, "seed": int}
+  result = {"state": ("finished", "diverged")}
+  known = {}
+  for record in read_json(path, {"runs": [run | result]})["runs"]:
+    if record["state"] == "finished":
+      splits = dict.fromkeys(["validation", *{"test"} & record.keys()], _MEASURED)
+      check_fields(record, f"{path} is damaged", splits)
+    key = Run(*(record.pop(field) for field in Run._fields))
+    known[key] = record
+  return known
 
 
 def read_results(workdir: pathlib.Path, runs: Iterable[Run]) -> dict[Run, Any]:
@@ -216,23 +258,30 @@ def read_results(workdir: pathlib.Path, runs: Iterable[Run]) -> dict[Run, Any]:
 
   Args:
     workdir: the study's folder. A result is that of the run's own folder or, where it
-      is gone, that of `RESULTS`: a study goes on without the folders of earlier runs.
+      is gone, that of `RESULTS`: a study resumes without the folders of earlier runs.
     runs: the runs.
 
   Returns:
     Run to result, see `read_result`, in the order of the runs.
 
   Raises:
-    ValueError: if a file is damaged.
+    ValueError: as `read_result` and `read_known`.
   """
-  known: dict[Run, Any] = {}
-  if (workdir / RESULTS).is_file():
-    fields = {"loss": str, "stage": str, "rate": float, "seed": int, "state": str}
-    for record in read_json(workdir / RESULTS, {"runs": [fields]})["runs"]:
-      *run, result = (*(record.pop(field) for field in Run._fields), record)
-      known[Run(*run)] = result
+  known = read_known(workdir)
   found = {run: read_result(workdir / run.folder) or known.get(run) for run in runs}
   return {run: result for run, result in found.items() if result is not None}
+
+
+def read_settings(workdir: pathlib.Path) -> dict[str, Any] | None:
+  """Reads the settings of all runs from `RESULTS`; None without the file.
+
+  Raises:
+    ValueError: if the file is damaged.
+  """
+  if not (workdir / RESULTS).is_file():
+    return None
+  remedy = "use another --workdir"
+  return read_json(workdir / RESULTS, {"settings": dict}, remedy=remedy)["settings"]
 
 
 def check_settings(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
@@ -241,15 +290,13 @@ def check_settings(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
   Raises:
     ValueError: if they differ.
   """
-  if not (workdir / RESULTS).is_file():
-    return
-  before = read_json(workdir / RESULTS, {"settings": dict})["settings"]
-  if different := [key for key in settings if settings[key] != before.get(key)]:
-    key = different[0]
-    raise ValueError(
-      f"--{key}: {settings[key]}, but {before.get(key)} in {workdir / RESULTS}; use "
-      "another --workdir"
-    )
+  before = read_settings(workdir) or settings
+  for key in settings:
+    if settings[key] != before.get(key):
+      raise ValueError(
+        f"{workdir / RESULTS} has runs with {key} {before.get(key)}, now "
+        f"{settings[key]}; use another --workdir"
+      )
 
 
 def to_records(results: Mapping[Run, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -136,6 +136,9 @@ def test_a_file_of_float32_is_the_network(workdir, tmp_path):
   path = tmp_path / "new" / "network.safetensors"
   bundle.write_bundle(path, network, dtype="float32")
   read = bundle.read_network(path)
+  assert bundle.read_network(path, data_dir="elsewhere").config.data.data_dir == (
+    "elsewhere"
+  )
   for name in ("class_names", "image_shape", "input_scale", "temperature", "facts"):
     assert getattr(read, name) == getattr(network, name), name
   images = dataset().images

@@ -35,14 +35,20 @@ def test_every_loss_of_the_library_is_in_it_once():
     losses.get_loss(name, **arguments)
 
 
-@pytest.mark.parametrize("loss", ["subcenter_arcface", "mixed_cross_entropy"])
+@pytest.mark.parametrize(
+  "loss", ["subcenter_arcface", "mixed_cross_entropy", "deferred_reweighting"]
+)
 def test_the_rates_are_chosen_without_public_and_private_test(loss):
   config = loss_study.build_config(
     Run(loss, "rates", 8e-3, loss_study.RATE_SEED), data_dir="data"
   )
   assert config.data.options.protocol == "thesis_28709_7178"
   assert config.data.test_split == ""
-  assert config.data.limit == 9000
+  # Fractions of all steps: 9,000 images in 140 batches of 64, four epochs.
+  arguments = {"reweight_step": 448, "total_steps": 560, "sub_centers": 3}
+  for name, value in config.loss.items():
+    if name != "name":
+      assert value == arguments[name]
   assert config.optimizer.learning_rate == 8e-3
   assert config.model.name == "fer_vgg"
   assert loss_study.RATE_SEED not in range(loss_study.MOST_SEEDS)
@@ -133,12 +139,12 @@ def _report(folder, accuracy):
   measures = {"accuracy": accuracy, "balanced_accuracy": 0.4, "loss": 1.5, "macro": {}}
   report = {"best_epoch": 3, "splits": {"validation": measures, "test": measures}}
   report["splits"]["test"] = measures | {"deduplicated": {"accuracy": 0.3}}
-  folder.mkdir(parents=True)
+  folder.mkdir(parents=True, exist_ok=True)
   report["trained_by"] = [{"commit": "b"}, {"commit": "a"}, {"commit": "b"}]
   (folder / "report.json").write_text(json.dumps(report))
 
 
-def test_a_study_goes_on_without_the_folders_of_earlier_runs(tmp_path):
+def test_a_study_resumes_without_the_folders_of_earlier_runs(tmp_path):
   runs = [Run("focal", "rates", rate, 100) for rate in (5e-4, 2e-3, 8e-3)]
   settings = {"width": 0.125, "epochs": 0, "limit": 0}
   _report(tmp_path / runs[0].folder, 0.25)
@@ -163,7 +169,7 @@ def test_a_study_goes_on_without_the_folders_of_earlier_runs(tmp_path):
   assert found["validation"]["accuracy"] == 0.75
 
 
-def testfurther_metrics_are_means_over_the_seeds_that_finished(tmp_path):
+def test_further_metrics_are_means_over_the_seeds_that_finished(tmp_path):
   for seed, value in enumerate((0.2, 0.4)):
     folder = tmp_path / Run("sce_loss", "full", 2e-3, seed).folder
     _report(folder, 0.6)
@@ -175,11 +181,63 @@ def testfurther_metrics_are_means_over_the_seeds_that_finished(tmp_path):
   assert cells == ["sce_loss", "40.00", "30.00", "", "0.300", ""]
 
 
+def test_results_that_are_no_longer_chosen_stay(tmp_path):
+  low, high = (Run("focal", "rates", rate, 100) for rate in (5e-4, 2e-3))
+  screened = Run("focal", "screen", low.rate, 0)
+  _report(tmp_path / low.folder, 0.2)
+  _report(tmp_path / screened.folder, 0.4)
+  command.write_report(tmp_path, {"width": 0.125})
+  shutil.rmtree(tmp_path / "screen")
+  # Another rate is better now.
+  _report(tmp_path / high.folder, 0.3)
+  command.write_report(tmp_path, {"width": 0.125})
+  assert screened in loss_study.read_known(tmp_path)
+
+
+def test_a_run_without_its_secondary_metrics_is_not_complete(tmp_path):
+  run = Run("focal", "full", 2e-3, 0)
+  _report(tmp_path / run.folder, 0.5)
+  result = loss_study.read_result(tmp_path / run.folder)
+  assert not loss_study.is_complete(run, result)
+  assert loss_study.is_complete(run._replace(stage="screen"), result)
+  assert loss_study.is_complete(run, DIVERGED)
+  (tmp_path / run.folder / "secondary.json").write_text('{"silhouette": 0.1}')
+  result = loss_study.read_result(tmp_path / run.folder)
+  assert loss_study.is_complete(run, result)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"splits": {"validation": {}}}, r"report.json is damaged.*accuracy: missing"),
+    ({"splits": {}}, r"report.json is damaged.*validation: missing"),
+    ({"pixel_forms": {"validation": {"equalized": 9}}}, "trained on equalized images"),
+  ],
+)
+def test_a_report_that_is_not_of_the_study_is_one_error(tmp_path, change, message):
+  _report(tmp_path, 0.5)
+  report = json.loads((tmp_path / "report.json").read_text())
+  (tmp_path / "report.json").write_text(json.dumps(report | change))
+  with pytest.raises(ValueError, match=message):
+    loss_study.read_result(tmp_path)
+
+
+def test_a_damaged_file_of_results_is_one_error(tmp_path):
+  record = {**Run("focal", "full", 2e-3, 0)._asdict(), "state": "finished"}
+  for part, message in (({}, "validation: missing"), ({"state": "x"}, "state: exp")):
+    content = {"settings": {}, "runs": [record | part]}
+    (tmp_path / "loss_study.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"loss_study.json is damaged.*{message}"):
+      loss_study.read_known(tmp_path)
+
+
 def test_runs_of_other_settings_do_not_mix(tmp_path):
   loss_study.check_settings(tmp_path, {"width": 0.5})
   command.write_report(tmp_path, {"width": 0.125})
   loss_study.check_settings(tmp_path, {"width": 0.125})
-  with pytest.raises(ValueError, match=r"--width: 0.5, but 0.125 in .*another --work"):
+  with pytest.raises(
+    ValueError, match=r"runs with width 0.125, now 0.5; use another --work"
+  ):
     loss_study.check_settings(tmp_path, {"width": 0.5})
 
 
@@ -217,6 +275,15 @@ def test_secondary_metrics_are_those_of_the_test_split(tmp_path, monkeypatch):
   assert found["calibrated_loss"] == pytest.approx(expected, rel=1e-3)
   silhouette = sklearn_metrics.silhouette_score(embeddings["test"], labels["test"])
   assert found["silhouette"] == pytest.approx(silhouette, rel=1e-4)
+
+  x = embeddings["test"] / np.linalg.norm(embeddings["test"], axis=1, keepdims=True)
+  centers = np.stack([x[labels["test"] == k].mean(axis=0) for k in range(3)])
+  centers /= np.linalg.norm(centers, axis=1, keepdims=True)
+  angles = np.degrees(np.arccos(x @ centers.T))
+  is_own = labels["test"][:, None] == np.arange(3)
+  others = np.where(is_own, np.inf, angles).min(axis=1)
+  margin = others.mean() - angles[is_own].mean()
+  assert found["angular_margin"] == pytest.approx(margin, rel=1e-3)
 
 
 def test_folders_tell_stage_loss_rate_and_seed():

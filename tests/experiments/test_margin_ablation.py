@@ -325,6 +325,9 @@ def test_flags_become_programs_and_members(parts, tmp_path, untrained):
     (["--losses=focal", "--label_noise=0,1.5"], "--label_noise: .* got '1.5'"),
     (["--losses=focal", "--label_noise=a:d:0.2"], "--label_noise: .* no class 'd'"),
     (["--losses=focal", "--label_noise=half"], "--label_noise: .* got 'half'"),
+    (["--losses=focal", "--label_noise=1e-9"], "it changes none of 24 labels"),
+    (["--losses=focal", "--label_noise="], "--label_noise: expected a share or 0"),
+    (["--losses=focal", "--shift=nan"], "--shift: expected a number in"),
   ],
 )
 def test_what_cannot_be_trained_is_one_error(parts, tmp_path, arguments, message):
@@ -579,6 +582,34 @@ def test_wrong_labels_are_those_of_the_training_images(
   for name, count in changed.items():
     of_class = labels.labels == "abc".index(name)
     assert (wrong.labels[of_class] != labels.labels[of_class]).sum() == count
+
+
+def test_spellings_of_one_noise_are_one_row(parts, tmp_path, untrained):
+  noises = "0,0.0,-0,0.25,.250,a:b:0.5+c:a:0.25,c:a:0.25+a:b:0.5"
+  _command(parts, tmp_path, "--losses=focal", "--seeds=2", f"--label_noise={noises}")
+  found = dict.fromkeys(program.source.noise for program, _ in untrained)
+  assert list(found) == ["", "0.25", "a:b:0.5+c:a:0.25"]
+
+
+@pytest.mark.parametrize(
+  ("noise", "rate", "confusion"),
+  [
+    ("", 0.0, ()),
+    ("0.4", 0.4, ()),
+    ("a:b:0.5+c:a:0.25", 0.0, ("a:b:0.5", "c:a:0.25")),
+  ],
+)
+def test_weights_say_how_they_were_trained(
+  parts, tmp_path, untrained, noise, rate, confusion
+):
+  arguments = ("--losses=focal", f"--label_noise={noise or 0}", "--shift=0")
+  _command(parts, tmp_path, *arguments)
+  program, member = untrained[0]
+  assert json.loads((tmp_path / "protocol.json").read_text())["shift"] == 0
+  config = ablation_weights.config_of(program, member)
+  assert config.augment.shift == 0
+  assert config.data.label_noise.rate == rate
+  assert tuple(config.data.label_noise.confusion) == confusion
 
 
 def test_wrong_labels_of_classes_have_a_short_name():

@@ -69,7 +69,9 @@ def test_objects_that_lack_what_is_read_of_them_are_damaged(tmp_path):
       run_files.read_audit(tmp_path, run)
     holder[path] = kept
   (tmp_path / "run/report.json").write_text(json.dumps({**report, "splits": {}}))
-  with pytest.raises(ValueError, match=r"report\.json is damaged \(it has no split"):
+  with pytest.raises(
+    ValueError, match=r"report\.json is damaged or .*\(it has no split"
+  ):
     run_files.read_run(tmp_path / "run")
 
 

@@ -122,7 +122,7 @@ def load(
     files, counts = _read_folder(root / _FOLDERS[usage])
     emotions: list[int] = []
   else:
-    files, counts, emotions = _read_pair(root, usage)
+    files, counts, emotions = _read_pair(root, usage, with_emotions=uses_fer2013)
 
   soft = None
   if labels in ("votes", "truncated_votes") and split == "train":
@@ -134,6 +134,10 @@ def load(
   if not len(kept):
     raise ValueError(f"{root}: no {usage} image with a label of an expression")
   majority = classes[kept].astype(np.int32)
+  chosen_by = "majority" if soft is None else "votes"
+  how = f"{usage}, {len(kept):,} of {len(classes):,} images by {chosen_by}"
+  if uses_fer2013:
+    how += ", labels of FER-2013"
   dataset = Dataset(
     images=files.images(kept),
     labels=np.array(emotions, np.int32)[kept] if uses_fer2013 else majority,
@@ -141,8 +145,7 @@ def load(
     class_names=CLASS_NAMES[:num_classes],
     split=split,
     sources=tuple(files.sources[i] for i in kept),
-    official_split=f"{usage}, {len(kept):,} of {len(classes):,} images by "
-    f"{'majority' if soft is None else 'votes'}",
+    official_split=how,
     votes=counts[kept, :num_classes],
     soft_labels=None if soft is None else soft[kept],
   ).with_pixel_forms()
@@ -327,15 +330,18 @@ def _find(data_dir: pathlib.Path) -> pathlib.Path:
   )
 
 
-def _read_pair(table: pathlib.Path, usage: str) -> tuple[_Files, np.ndarray, list[int]]:
-  """Pixels as text, votes, and FER-2013's labels of the rows of one usage."""
+def _read_pair(
+  table: pathlib.Path, usage: str, *, with_emotions: bool
+) -> tuple[_Files, np.ndarray, list[int]]:
+  """Pixels as text, votes and, if asked, FER-2013's labels of one usage's rows."""
   votes = read_votes(table.with_name(VOTES_FILE))
   pixels, sources, emotions = [], [], []
   for row_usage, (line, emotion, text, _) in _aligned_rows(table, votes):
     if row_usage == usage:
       pixels.append(text)
       sources.append(f"{table.name} line {line}")
-      emotions.append(_parse_emotion(table, line, emotion))
+      if with_emotions:
+        emotions.append(_parse_emotion(table, line, emotion))
   counts = votes.counts[np.array(votes.usages) == usage]
   return _Files(pixels, sources), counts, emotions
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from emosynth_jax import data
+from emosynth_jax.data import dataset
 from emosynth_jax.data.datasets import fer2013, fer_plus
 
 _HEADER = (
@@ -154,8 +155,15 @@ def test_the_labels_of_fer2013_are_judged_by_the_majority(tmp_path):
   assert _rows_and_names(train) == [(0, "neutral"), (3, "happy"), (4, "angry")]
   clean = [train.class_names[label] for label in train.clean_labels]
   assert clean == ["neutral", "angry", "contempt"]
+  assert train.official_split.endswith("by majority, labels of FER-2013")
   test = fer_plus.load(tmp_path, "test", labels="fer2013")
   assert _rows_and_names(test) == [(7, "sad"), (8, "surprise")]
+
+  # A part of them has the same images as one with labels by majority.
+  by_majority = fer_plus.load(tmp_path, "train")
+  for limit in (1, 2):
+    parts = [dataset.subset(whole, limit, seed=0) for whole in (train, by_majority)]
+    np.testing.assert_array_equal(*(part.images for part in parts))
 
   folders = _write_folders(tmp_path / "folders", box=False)
   with pytest.raises(ValueError, match=r"has no labels of FER-2013; put fer2013new"):
@@ -210,6 +218,14 @@ def test_a_malformed_table_of_votes_names_the_line(tmp_path, old, new, message):
   path.write_text(path.read_text().replace(old, new))
   with pytest.raises(ValueError, match=message):
     fer_plus.load(tmp_path, "train")
+
+
+def test_an_emotion_that_is_not_used_may_be_anything(tmp_path):
+  table = _write_pair(tmp_path) / "fer2013.csv"
+  table.write_text(table.read_text().replace("\n6,", "\n7,", 1))
+  assert len(fer_plus.load(tmp_path, "train")) == 3
+  with pytest.raises(ValueError, match=r"line 2: emotion: expected 0..6, got '7'"):
+    fer_plus.load(tmp_path, "train", labels="fer2013")
 
 
 def test_subsets_keep_votes_and_soft_labels_with_their_images(tmp_path):
