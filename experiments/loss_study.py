@@ -187,12 +187,13 @@ def _settings(given: Any) -> dict[str, Any]:
 
 def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
   """Writes and returns the tables of what is there."""
-  rate_results = loss_study.read_results(workdir, loss_study.rate_runs())
+  known = loss_study.read_known(workdir)
+  rate_results = loss_study.read_results(workdir, loss_study.rate_runs(), known)
   rates = loss_study.choose_rates(rate_results)
-  screened = loss_study.read_results(workdir, loss_study.screen_runs(rates))
+  screened = loss_study.read_results(workdir, loss_study.screen_runs(rates), known)
   chosen = loss_study.choose_losses(screened) if screened else []
   runs = loss_study.full_runs(chosen, rates, loss_study.MOST_SEEDS)
-  full = loss_study.read_results(workdir, runs)
+  full = loss_study.read_results(workdir, runs, known)
   lines = [
     "# Losses on FER-2013, original pixels",
     "",
@@ -239,7 +240,6 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
   text = "\n".join(lines) + "\n"
   files.write_atomically(workdir / "loss_study.md", text.encode())
   # Also of runs that are no longer chosen.
-  known = loss_study.read_known(workdir)
   records = loss_study.to_records(known | rate_results | screened | full)
   files.write_report(
     workdir / loss_study.RESULTS,

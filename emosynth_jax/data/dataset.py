@@ -387,8 +387,8 @@ def _draw(dataset: Dataset, wanted: np.ndarray, seed: int) -> np.ndarray:
   # NumPy promises never to change a bit generator's raw stream; what `Generator` makes
   # of it may change with any release, and the held-out images with it.
   keys = np.random.PCG64(seed).random_raw(len(dataset))
-  drawn = np.zeros(len(dataset), bool)
+  labels, drawn = _drawn_by(dataset), np.zeros(len(dataset), bool)
   for label, count in enumerate(wanted):
-    members = np.flatnonzero(_drawn_by(dataset) == label)
+    members = np.flatnonzero(labels == label)
     drawn[members[np.argsort(keys[members])[:count]]] = True
   return drawn

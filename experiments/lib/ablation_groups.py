@@ -302,7 +302,8 @@ def label_noise_of(noise: str) -> dict[str, Any]:
 def canonical_noise(noise: str) -> str:
   """One text for all spellings of a label noise, "" for none, see `label_noise_of`."""
   if ":" in noise:
-    return "+".join(sorted("".join(part.split()) for part in noise.split("+")))
+    parts = (part.split(":") for part in noise.split("+"))
+    return "+".join(sorted(":".join(map(str.strip, part)) for part in parts))
   try:
     return f"{float(noise):g}" if float(noise) else ""
   except ValueError:

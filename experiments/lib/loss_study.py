@@ -253,13 +253,16 @@ def read_known(workdir: pathlib.Path) -> dict[Run, Any]:
   return known
 
 
-def read_results(workdir: pathlib.Path, runs: Iterable[Run]) -> dict[Run, Any]:
+def read_results(
+  workdir: pathlib.Path, runs: Iterable[Run], known: Mapping[Run, Any] | None = None
+) -> dict[Run, Any]:
   """Reads the results of the runs that are finished or diverged.
 
   Args:
     workdir: the study's folder. A result is that of the run's own folder or, where it
       is gone, that of `RESULTS`: a study resumes without the folders of earlier runs.
     runs: the runs.
+    known: of `read_known`, if it has been read.
 
   Returns:
     Run to result, see `read_result`, in the order of the runs.
@@ -267,7 +270,7 @@ def read_results(workdir: pathlib.Path, runs: Iterable[Run]) -> dict[Run, Any]:
   Raises:
     ValueError: as `read_result` and `read_known`.
   """
-  known = read_known(workdir)
+  known = read_known(workdir) if known is None else known
   found = {run: read_result(workdir / run.folder) or known.get(run) for run in runs}
   return {run: result for run, result in found.items() if result is not None}
 

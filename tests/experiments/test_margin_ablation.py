@@ -589,6 +589,9 @@ def test_spellings_of_one_noise_are_one_row(parts, tmp_path, untrained):
   _command(parts, tmp_path, "--losses=focal", "--seeds=2", f"--label_noise={noises}")
   found = dict.fromkeys(program.source.noise for program, _ in untrained)
   assert list(found) == ["", "0.25", "a:b:0.5+c:a:0.25"]
+  # Spaces around the parts do not count, those within a class's name do.
+  noise = ablation_groups.canonical_noise(" sports car : van : 0.5 + van:bus:0.1")
+  assert noise == "sports car:van:0.5+van:bus:0.1"
 
 
 @pytest.mark.parametrize(
