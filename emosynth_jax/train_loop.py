@@ -157,11 +157,11 @@ def _train(
         is_first_call = int(state.step) == first_step
         state = _take_steps(state, programs, config, workdir)
         if is_first_call:
+          # From here on a stop saves first: what is logged next must not be too early.
+          stop.at_once = None
           _keep_record(state, programs, first_step, config, workdir, began, own_code)
           if writer is not None:
             writer.start_tracking()
-          # From here on a stop saves first.
-          stop.at_once = None
         _show_progress(progress, state, programs, config)
 
       # A stop or a due save in one process applies to all processes.

@@ -29,6 +29,7 @@ from emosynth_jax.training import (
   seeds,
 )
 from emosynth_jax.utils import progress
+from emosynth_jax.utils.stop_signal import StopSignal
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 from emosynth_jax.workdir.metric_writer import read_records
@@ -299,6 +300,22 @@ def test_epochs_that_share_a_checkpoint_come_to_the_same_end(
   )
   losses = [r["validation/loss"] for r in read_records(whole / "metrics.jsonl")]
   assert int(best.epoch) == int(last.best_epoch) == 1 + int(np.argmin(losses))
+
+
+def test_a_stop_saves_from_the_message_of_the_first_steps_on(tmp_path, monkeypatch):
+  stop, seen = StopSignal(), []
+  stop.at_once = lambda: None  # A command's: a signal ends it without a save.
+  info = train_loop.logging.info
+
+  def log(text, *arguments):
+    seen.append((text, stop.at_once))
+    info(text, *arguments)
+
+  monkeypatch.setattr(train_loop.logging, "info", log)
+  assert train_loop.train(_config(num_epochs=1), tmp_path, stop=stop)
+  (after,) = [at_once for text, at_once in seen if "training steps done" in text]
+  assert after is None
+  assert stop.at_once is not None
 
 
 @pytest.mark.parametrize("moment", ["validation", "last save"])
