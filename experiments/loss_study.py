@@ -21,6 +21,8 @@ from typing import Any
 from absl import flags, logging
 
 from emosynth_jax import evaluate, train_loop
+from emosynth_jax.analysis import trained_run
+from emosynth_jax.analysis.curvature import sharpness
 from emosynth_jax.analysis.embeddings import embeddings, separation
 from emosynth_jax.analysis.gradcam import network as gradcam_network
 from emosynth_jax.data import run_data
@@ -89,6 +91,8 @@ def train(runs: list[loss_study.Run], given: Any) -> None:
       if run.stage == "full":
         secondary = measure_secondary(config, folder, load)
         files.write_report(folder / loss_study.SECONDARY, secondary)
+        if run.loss in loss_study.MEASURED_SHARPNESS:
+          files.write_report(folder / loss_study.SHARPNESS, measure_sharpness(folder))
     except epoch.NonFiniteError as error:
       logging.warning("%s diverged: %s", run.folder, error)
       files.write_report(folder / "diverged.json", {"error": str(error)})
@@ -135,6 +139,25 @@ def measure_secondary(
     ),
     **{measure: separated[measure] for measure in ("silhouette", "angular_margin")},
   }
+
+
+def measure_sharpness(folder: pathlib.Path) -> dict[str, float]:
+  """Measures a finished run's sharpness as the protocol says.
+
+  Args:
+    folder: its workdir.
+
+  Returns:
+    See `sharpness.measure_sharpness`.
+  """
+  run = trained_run.load_run(folder, num_images=1024)
+  return sharpness.measure_sharpness(
+    run.measure,
+    run.params,
+    run.constants,
+    run.batches,
+    target_loss=loss_study.SHARPNESS_LOSS,
+  )
 
 
 def run_stage(given: Any) -> None:
@@ -236,7 +259,9 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
     table.append([loss, accuracy, seeds, row["diverged"], against, p_holm, verdict])
   lines += [*text_table.markdown(table, left=(0, 6)), ""]
   lines += ["## Further metrics, PrivateTest, means over seeds", ""]
-  lines += further_metrics(full)
+  lines += [*further_metrics(full), ""]
+  lines += ["## Sharpness, training images", ""]
+  lines += sharpness_table(full)
   text = "\n".join(lines) + "\n"
   files.write_atomically(workdir / "loss_study.md", text.encode())
   # Also of runs that are no longer chosen.
@@ -272,6 +297,16 @@ def further_metrics(full: Mapping[loss_study.Run, Mapping[str, Any]]) -> list[st
       row.append(mean if is_of_all else f"{mean} ({len(values)} of {len(tests)} seeds)")
     table.append(row)
   return text_table.markdown(table)
+
+
+def sharpness_table(full: Mapping[loss_study.Run, Mapping[str, Any]]) -> list[str]:
+  """A row for each measure and loss, as ratio to cross-entropy's."""
+  table = [["measure", "loss", "ratio to cross-entropy, 95 % CI", "seeds", "p (Holm)"]]
+  for (measure, loss), row in loss_study.compare_sharpness(full).items():
+    ratio = f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    name = loss_study.SHARPNESS_MEASURES[measure]
+    table.append([name, loss, ratio, row["pairs"], f"{row['p_holm']:.3f}"])
+  return text_table.markdown(table, left=(0, 1))
 
 
 def _cell(result: dict[str, Any] | None) -> str:

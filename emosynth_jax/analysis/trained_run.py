@@ -36,9 +36,9 @@ class TrainedRun(NamedTuple):
     constants: further inputs of the functions: "batch_stats", "input_scale".
     batches: uint8 images `(batches, B, H, W, C)`, preprocessed, and int32 labels
       `(batches, B)`.
-    measure: `(params, constants, batch) -> {"loss": (), "accuracy": ()}`, the mean
-      cross-entropy of the margin-free logits, whatever the training loss was, and the
-      accuracy.
+    measure: `(params, constants, batch, temperature=1) -> {"loss": (), "accuracy":
+      ()}`, the mean cross-entropy of the margin-free logits, whatever the training loss
+      was, and the accuracy.
     facts: context of the results (network, data, checkpoint), for reports.
     name: the run's name in a plot's title.
     num_classes: K.
@@ -169,8 +169,11 @@ def measure(
   model: nn.Module,
   evaluation_logits: Callable[..., Array],
   batch_norm: str,
+  temperature: Any = 1.0,
 ) -> dict[str, Array]:
   """Loss and accuracy of a batch, as `TrainedRun.measure`.
+
+  The logits are divided by `temperature`.
 
   With `batch_norm` "batch" the batch is normalized by its own statistics, but dropout
   and stochastic depth stay off: the loss is a function of the parameters alone.
@@ -193,7 +196,7 @@ def measure(
   available = models.last_layer(params, logits, out)
   logits = evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
   return {
-    "loss": losses.cross_entropy(logits, labels).mean(),
+    "loss": losses.cross_entropy(logits / temperature, labels).mean(),
     "accuracy": (logits.argmax(axis=-1) == labels).astype(jnp.float32).mean(),
   }
 

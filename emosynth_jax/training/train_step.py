@@ -55,8 +55,7 @@ class Run(NamedTuple):
     ema_decay: that of `state.update_ema`, used if the state has averages.
     batch_norm_groups: parts of the batch that BatchNorm normalizes separately, see
       `normalize_in_groups`.
-    sam_radius: radius of sharpness-aware minimization, see `sharpness_aware`; 0 for
-      none.
+    sam_radius: radius of sharpness-aware minimization, see `ascend`; 0 for none.
     sam_from_step: first step that takes it.
   """
 
@@ -113,15 +112,11 @@ def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
   finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
 
   if run.sam_radius:
-    # The statistics, the totals and the loss's state are those of the first pass.
+    # A second pass; the statistics, the totals and the loss's state are the first's.
+    gradient = jax.grad(lambda params: mean_loss(params)[0])
     gradients = lax.cond(
       state.step >= run.sam_from_step,
-      lambda: sharpness_aware(
-        jax.grad(lambda params: mean_loss(params)[0]),
-        state.params,
-        gradients,
-        radius=run.sam_radius,
-      ),
+      lambda: gradient(ascend(state.params, gradients, radius=run.sam_radius)),
       lambda: gradients,
     )
     # The second gradient's norm is what is recorded if it is the one that failed.
@@ -165,37 +160,33 @@ def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
   return jax.tree.map(lambda x, old: x.astype(old.dtype), new, state)
 
 
-def sharpness_aware(
-  gradient: Callable[[Any], Any], params: Any, gradients: Any, *, radius: float
-) -> Any:
-  r"""The gradient of sharpness-aware minimization (SAM).
+def ascend(params: Any, gradients: Any, *, radius: float) -> Any:
+  r"""The point of sharpness-aware minimization (SAM) at which its gradient is taken.
 
-  That of the loss at the point of a ball around the parameters where the loss is
-  largest to first order:
+  The point of a ball around the parameters where the loss is largest to first order:
 
-  .. math:: \nabla L(w + \hat\epsilon), \quad
+  .. math:: w + \hat\epsilon, \quad
     \hat\epsilon = \rho \nabla L(w) / \lVert \nabla L(w) \rVert_2
 
-  It costs a second forward and backward pass. The norm is over all parameters.
+  The norm is over all parameters.
 
   Args:
-    gradient: of the loss; maps parameters to their gradients.
     params: w.
     gradients: of the loss at w.
     radius: rho.
 
   Returns:
-    The gradients, of the shapes of `gradients`.
+    A pytree as `params`.
 
   References:
     Foret et al., `Sharpness-Aware Minimization for Efficiently Improving Generalization
-    <https://arxiv.org/abs/2010.01412>`_, 2021, equations 2 and 3;
+    <https://arxiv.org/abs/2010.01412>`_, 2021, equation 2;
     Zhou et al., `Sharpness-Aware Minimization Efficiently Selects Flatter Minima Late
     in Training <https://arxiv.org/abs/2410.10373>`_, 2024, for the last epochs alone
   """
   tiny = jnp.finfo(jnp.float32).tiny
   scale = radius / jnp.maximum(optax.tree.norm(gradients), tiny)
-  return gradient(jax.tree.map(lambda w, g: w + scale * g, params, gradients))
+  return jax.tree.map(lambda w, g: w + scale * g, params, gradients)
 
 
 def _draw_inputs(

@@ -29,11 +29,25 @@ EPOCHS = {"rates": 4, "screen": 10, "full": 20}
 RESULTS = "loss_study.json"
 MEASURES = ("accuracy", "balanced_accuracy", "loss")
 _MEASURED = dict.fromkeys(MEASURES, float)
-# File of a run's further metrics in its folder.
+# Files of a run's further metrics in its folder.
 SECONDARY = "secondary.json"
+SHARPNESS = "sharpness.json"
+# Cross-entropy of the fixed training images at which sharpness is compared.
+SHARPNESS_LOSS = 1.1
+# What is compared of it, and how it is called.
+SHARPNESS_MEASURES = {
+  "sam": "SAM's sharpness",
+  "rise": "rise along random directions",
+  "eigenvalue": "largest eigenvalue",
+  "sam_at_target": "SAM's sharpness at equal loss",
+  "rise_at_target": "rise at equal loss",
+  "eigenvalue_at_target": "largest eigenvalue at equal loss",
+}
 # Losses that are compared at full length, whatever the screening finds.
 BASELINE = "cross_entropy"
 FIXED = ("mam_softmax", "sce_loss", "mam_softmax+sce_loss")
+# Losses whose networks' sharpness is measured.
+MEASURED_SHARPNESS = (BASELINE, "mam_softmax", "mam_softmax+sce_loss")
 NUM_CHOSEN = 5
 # Loss -> why it is not in the study.
 EXCLUDED = {
@@ -223,13 +237,17 @@ def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
       found[split]["deduplicated"] = summary["deduplicated"]["accuracy"]
   if "test" in found and (folder / SECONDARY).is_file():
     found["test"] |= read_json(folder / SECONDARY)
+  if (folder / SHARPNESS).is_file():
+    found["sharpness"] = read_json(folder / SHARPNESS)
   return found | {"commits": sorted({r["commit"] for r in report["trained_by"]})}
 
 
 def is_complete(run: Run, result: Mapping[str, Any]) -> bool:
   """Returns whether a run's result has all that the protocol measures."""
-  needs_secondary = run.stage == "full" and result["state"] == "finished"
-  return not needs_secondary or "silhouette" in result["test"]
+  if run.stage != "full" or result["state"] != "finished":
+    return True
+  has_sharpness = "sharpness" in result or run.loss not in MEASURED_SHARPNESS
+  return has_sharpness and "silhouette" in result["test"]
 
 
 def read_known(workdir: pathlib.Path) -> dict[Run, Any]:
@@ -361,6 +379,54 @@ def _verdict(difference: Mapping[str, float], p_holm: float) -> str:
     return "better" if difference["mean"] > 0 else "worse"
   inside = -EQUIVALENCE < difference["low"] and difference["high"] < EQUIVALENCE
   return "no difference" if inside else "undecided"
+
+
+def compare_sharpness(
+  results: Mapping[Run, Mapping[str, Any]],
+) -> dict[tuple[str, str], dict[str, Any]]:
+  """Compares sharpness with cross-entropy's, paired by seed, with Holm's correction.
+
+  Args:
+    results: of `full_runs`.
+
+  Returns:
+    Measure of `SHARPNESS_MEASURES` and loss to "pairs", their number; "ratio" to
+    cross-entropy, the geometric mean, with "low" and "high" of its 95 % interval and
+    "p_value" (of differences of logarithms); "p_holm". Only values above 0 have a
+    logarithm; a row has at least two pairs.
+  """
+  values: dict[tuple[str, str], dict[int, float]] = {}
+  for run, result in results.items():
+    for measure in SHARPNESS_MEASURES:
+      value = result.get("sharpness", {}).get(measure) or 0.0
+      if value > 0:
+        values.setdefault((measure, run.loss), {})[run.seed] = math.log(value)
+
+  rows: dict[tuple[str, str], dict[str, Any]] = {}
+  for measure in SHARPNESS_MEASURES:
+    baseline = values.get((measure, BASELINE), {})
+    for loss in MEASURED_SHARPNESS[1:]:
+      by_seed = values.get((measure, loss), {})
+      pairs = sorted(set(by_seed) & set(baseline))
+      if len(pairs) > 1:
+        difference = statistics.paired_difference(
+          [by_seed[seed] for seed in pairs], [baseline[seed] for seed in pairs]
+        )
+        ratio, low, high = (
+          math.exp(difference[key]) for key in ("mean", "low", "high")
+        )
+        rows[measure, loss] = {
+          "pairs": len(pairs),
+          "ratio": ratio,
+          "low": low,
+          "high": high,
+          "p_value": difference["p_value"],
+        }
+
+  p_values = [row["p_value"] for row in rows.values()]
+  for row, p_holm in zip(rows.values(), statistics.holm(p_values), strict=True):
+    row["p_holm"] = p_holm
+  return rows
 
 
 def is_decided(compared: Mapping[str, Mapping[str, Any]]) -> bool:

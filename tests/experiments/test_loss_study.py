@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny_network
 import tiny_workdir
-from scipy import special
+from scipy import special, stats
 from sklearn import metrics as sklearn_metrics
 
 from emosynth_jax import losses
@@ -284,6 +284,66 @@ def test_secondary_metrics_are_those_of_the_test_split(tmp_path, monkeypatch):
   others = np.where(is_own, np.inf, angles).min(axis=1)
   margin = others.mean() - angles[is_own].mean()
   assert found["angular_margin"] == pytest.approx(margin, rel=1e-3)
+
+
+def test_sharpness_is_that_of_the_training_images(tmp_path, monkeypatch):
+  dataset = tiny_workdir.dataset(40, seed=0, split="train")
+  tiny_workdir.install(monkeypatch, lambda config, split: dataset)
+  config = tiny_workdir.config(model__features=5)
+  state = tiny_network.create_state(seed=3)
+  tiny_workdir.write(tmp_path, config, state, {"train": dataset})
+  # Below that of equal probabilities, ln 3.
+  monkeypatch.setattr(loss_study, "SHARPNESS_LOSS", 1.098)
+  found = command.measure_sharpness(tmp_path)
+
+  model = tiny_network.TinyNetwork(features=5, num_classes=3)
+  inputs = dataset.images * np.float32(state.input_scale)
+  logits, _ = model.apply(state.evaluation_variables, inputs, train=False)
+  loss = sklearn_metrics.log_loss(dataset.labels, special.softmax(logits, -1))
+  assert found["loss"] == pytest.approx(loss, rel=1e-5)
+  assert all(found[measure] > 0 for measure in ("sam", "eigenvalue"))
+  assert found.keys() > loss_study.SHARPNESS_MEASURES.keys()
+
+
+def test_a_run_whose_sharpness_is_missing_is_not_complete(tmp_path):
+  for loss, needs in (("mam_softmax", True), ("sce_loss", False)):
+    run = Run(loss, "full", 2e-3, 0)
+    _report(tmp_path / run.folder, 0.5)
+    (tmp_path / run.folder / "secondary.json").write_text('{"silhouette": 0.1}')
+    result = loss_study.read_result(tmp_path / run.folder)
+    assert loss_study.is_complete(run, result) != needs
+    (tmp_path / run.folder / "sharpness.json").write_text('{"sam": 0.1}')
+    result = loss_study.read_result(tmp_path / run.folder)
+    assert result["sharpness"] == {"sam": 0.1}
+    assert loss_study.is_complete(run, result)
+
+
+def test_sharpness_is_compared_as_ratio_paired_by_seed():
+  def of(loss, values):
+    return {
+      Run(loss, "full", 1.0, seed): {
+        "sharpness": {"sam": value, "rise_at_target": None}
+      }
+      for seed, value in enumerate(values)
+    }
+
+  base = [0.2, 0.4, 0.1]
+  results = of("cross_entropy", base)
+  results |= of("mam_softmax", [2 * base[0], 3 * base[1], 4 * base[2], 7.0])
+  results |= of("mam_softmax+sce_loss", [0.3, -0.1])
+  compared = loss_study.compare_sharpness(results)
+  # The joint loss has one pair above 0; the fourth seed has no pair.
+  ((key, row),) = compared.items()
+  assert key == ("sam", "mam_softmax")
+  assert row["pairs"] == 3
+  assert row["ratio"] == pytest.approx(24 ** (1 / 3))
+  # Student's interval of logarithms, by SciPy.
+  logs = np.log([2, 3, 4])
+  interval = stats.t.interval(0.95, 2, logs.mean(), stats.sem(logs))
+  assert (row["low"], row["high"]) == pytest.approx(np.exp(interval).tolist())
+  assert row["p_value"] == pytest.approx(stats.ttest_1samp(logs, 0).pvalue)
+  (line,) = command.sharpness_table(results)[2:]
+  assert line.startswith("| SAM's sharpness | mam_softmax | 2.88 [")
 
 
 def test_folders_tell_stage_loss_rate_and_seed():

@@ -16,8 +16,8 @@ from emosynth_jax.training import state as train_state
 from emosynth_jax.training.train_step import (
   Batch,
   Run,
+  ascend,
   compile_train_steps,
-  sharpness_aware,
   train_step,
   train_steps,
 )
@@ -501,7 +501,7 @@ def test_smoothed_labels_are_mixed_as_plain_ones_are(batch):
   np.testing.assert_allclose(after.totals["loss"], np.mean(expected), rtol=1e-5)
 
 
-def test_the_sharpness_aware_gradient_of_a_quadratic():
+def test_the_gradient_at_the_ascended_point_of_a_quadratic():
   rng = np.random.default_rng(0)
   matrix, w = rng.normal(size=(5, 5)), rng.normal(size=5)
   matrix = matrix @ matrix.T + np.eye(5)
@@ -516,13 +516,13 @@ def test_the_sharpness_aware_gradient_of_a_quadratic():
     return x @ jnp.float32(matrix) @ x / 2
 
   gradient = jax.grad(loss)
-  found = sharpness_aware(gradient, split(w), gradient(split(w)), radius=0.3)
+  found = gradient(ascend(split(w), gradient(split(w)), radius=0.3))
   flat = np.concatenate([found["a"], found["b"]["c"]])
   np.testing.assert_allclose(flat, expected, rtol=1e-5)
   assert np.abs(flat - matrix @ w).max() > 0.1
-  # Where the gradient is 0, so is this one.
+  # Where the gradient is 0, the point stays.
   zero = split(np.zeros(5))
-  found = sharpness_aware(gradient, zero, gradient(zero), radius=0.3)
+  found = ascend(zero, gradient(zero), radius=0.3)
   assert not any(leaf.any() for leaf in _leaves(found))
 
 
