@@ -48,7 +48,7 @@ def test_mean_head_is_the_mean_of_the_last_maps():
   )
   images = jax.random.uniform(jax.random.key(1), (3, 32, 32, 1))
   variables = jax.jit(lambda k: model.init(k, images, train=False))(jax.random.key(0))
-  logits, out = model.apply(variables, images, train=False)
+  logits, out = jax.jit(lambda v: model.apply(v, images, train=False))(variables)
   stages = np.asarray(out["stage4"], np.float64)
   assert stages.shape == (3, 2, 2, 16)
   embedding = stages.reshape(3, 4, 16).sum(1) / 4
@@ -70,14 +70,19 @@ def test_dropout_of_a_head_without_dense_layers():
     dropout_rate=0.5,
   )
   images = jax.random.uniform(jax.random.key(1), (8, 16, 16, 1))
-  variables = model.init(jax.random.key(0), images, train=False)
-  (_, out), _ = model.apply(
-    variables,
-    images,
-    train=True,
-    rngs={"dropout": jax.random.key(2)},
-    mutable=["batch_stats"],
-  )
+
+  @jax.jit
+  def outputs(key, dropout_key):
+    variables = model.init(key, images, train=False)
+    return model.apply(
+      variables,
+      images,
+      train=True,
+      rngs={"dropout": dropout_key},
+      mutable=["batch_stats"],
+    )
+
+  (_, out), _ = outputs(jax.random.key(0), jax.random.key(2))
   # Maps of 1x1: those kept are doubled, about half are dropped.
   whole, kept = out["stage4"].mean((1, 2)), out["pre_logits"]
   np.testing.assert_allclose(kept[kept != 0], 2 * whole[kept != 0], rtol=1e-6)

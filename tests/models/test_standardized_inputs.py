@@ -70,10 +70,13 @@ def test_an_image_of_one_color_is_zeros_and_has_gradients(network, variables):
   expected = _apply(network, variables, jnp.zeros_like(constant))
   found = _apply(standardized, variables, constant)
   np.testing.assert_allclose(found, expected, atol=1e-6)
-  gradient = jax.grad(lambda x: standardized.apply(variables, x, train=False)[0].sum())(
-    constant
-  )
-  assert np.isfinite(gradient).all()
+
+  @jax.jit
+  @jax.grad
+  def gradient(x):
+    return standardized.apply(variables, x, train=False)[0].sum()
+
+  assert np.isfinite(gradient(constant)).all()
 
 
 def test_an_onnx_file_standardizes(network, variables):
