@@ -97,15 +97,22 @@ def _commit(file: pathlib.Path) -> str:
 def _runs_untracked(file: pathlib.Path) -> bool:
   """Returns whether a module of the checkout is imported that no commit has."""
   root = (_git(file.parent, "rev-parse", "--show-toplevel") or "").strip()
-  if not root:
+  # Not the untracked files: those of an environment in the checkout are thousands.
+  tracked = _git(pathlib.Path(root), "ls-files", "-z") if root else None
+  if tracked is None:
     return False
-  others = _git(pathlib.Path(root), "ls-files", "--others", "-z", "--", "*.py") or ""
-  untracked = {str(pathlib.Path(root, name)) for name in others.split("\0") if name}
-  packages = {name.partition(".")[0] for name in ("emosynth_jax", "experiments")}
-  return any(
-    getattr(module, "__file__", None) in untracked
+
+  known = set(tracked.split("\0"))
+  packages = ("emosynth_jax", "experiments")
+  files = {
+    getattr(module, "__file__", None) or ""
     for name, module in list(sys.modules.items())
     if name.partition(".")[0] in packages
+  }
+  return any(
+    os.path.relpath(file, root) not in known
+    for file in files
+    if file.startswith(root + os.sep)
   )
 
 
