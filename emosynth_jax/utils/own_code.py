@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import inspect
 import linecache
+import os
 import pathlib
 import sys
 import threading
@@ -260,7 +261,7 @@ def _import_file(path: pathlib.Path) -> ModuleType:
   before = {key: sys.modules.pop(key) for key in own if key in sys.modules}
   _IMPORTING.add(running)
   try:
-    with _first_on_path(root):
+    with _first_on_path(root), _without_bytecode():
       module = importlib.import_module(dotted)
   except Exception as error:
     raise ValueError(describe(error, [root])) from error
@@ -287,6 +288,21 @@ def _first_on_path(folder: pathlib.Path) -> Iterator[None]:
     yield
   finally:
     sys.path.remove(str(folder))
+
+
+@contextlib.contextmanager
+def _without_bytecode() -> Iterator[None]:
+  """Context in which modules are compiled from their sources, and nothing is kept.
+
+  Python takes compiled code for a source's by its size and whole second: an edit of
+  both would run the code before it.
+  """
+  before = sys.dont_write_bytecode, sys.pycache_prefix
+  sys.dont_write_bytecode, sys.pycache_prefix = True, os.devnull
+  try:
+    yield
+  finally:
+    sys.dont_write_bytecode, sys.pycache_prefix = before
 
 
 def guard(function: Callable[..., Any], name: str) -> Callable[..., Any]:

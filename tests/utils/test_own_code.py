@@ -1,4 +1,6 @@
 import inspect
+import os
+import py_compile
 import sys
 
 import jax
@@ -59,6 +61,22 @@ def test_an_edited_neighbor_is_read_anew(folder):
   assert own_code.load("mine.py:double")(3) == 6
   (folder / "beside.py").write_text("FACTOR = 5\n")
   assert own_code.load("mine.py:double")(3) == 15
+
+
+def test_an_edit_of_equal_size_within_a_second_is_read_anew(folder, monkeypatch):
+  monkeypatch.setattr(sys, "dont_write_bytecode", False)
+  monkeypatch.setattr(sys, "pycache_prefix", None)
+  beside = folder / "beside.py"
+  # What another program kept of it.
+  os.utime(beside, (10**9, 10**9))
+  py_compile.compile(str(beside))
+  for factor in (2, 3):
+    beside.write_text(f"import deeper.inner\nFACTOR = {factor}\n")
+    os.utime(beside, (10**9, 10**9))
+    assert own_code.load("mine.py:double")(5) == 5 * factor
+  assert [path.name for path in folder.rglob("*.pyc")] == [
+    f"beside.{sys.implementation.cache_tag}.pyc"
+  ]
 
 
 def test_a_class_loaded_twice_is_one_class(folder):
