@@ -10,7 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from emosynth_jax.config import defaults, of_workdir, recipes, renamed, stored
-from emosynth_jax.utils import config_files
+from emosynth_jax.utils import config_files, own_code
 from emosynth_jax.utils.cli import describe_flag_error, fail
 from emosynth_jax.utils.nearest import did_you_mean
 
@@ -64,10 +64,12 @@ def parse_config_flags(argv: list[str]) -> list[str]:
     if config_files.argument_of(argv, "mode") == "eval":
       fail("expected --workdir, the folder of a trained run, as in --workdir=runs/mam")
     fail("expected --config, as in --config=synthetic_faces:small")
+  file = pathlib.Path(config_files.config_argument(argv).partition(":")[0])
   try:
-    arguments = flags.FLAGS(argv)
-    # A missing config file is an error only on access.
-    flags.FLAGS.config.is_locked  # noqa: B018
+    with own_code.without_bytecode([file]):
+      arguments = flags.FLAGS(argv)
+      # A missing config file is an error only on access.
+      flags.FLAGS.config.is_locked  # noqa: B018
     return arguments
   except Exception as error:  # A config file is code, which may raise any error.
     if "--traceback" in argv:

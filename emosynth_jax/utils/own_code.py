@@ -7,12 +7,11 @@ import hashlib
 import importlib.util
 import inspect
 import linecache
-import os
 import pathlib
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -257,11 +256,12 @@ def _import_file(path: pathlib.Path) -> ModuleType:
     )
 
   dotted = ".".join(path.relative_to(root).with_suffix("").parts)
-  own = {_dotted(file, root) for file in source_files(path)}
+  files = source_files(path)
+  own = {_dotted(file, root) for file in files}
   before = {key: sys.modules.pop(key) for key in own if key in sys.modules}
   _IMPORTING.add(running)
   try:
-    with _first_on_path(root), _without_bytecode():
+    with _first_on_path(root), without_bytecode(files):
       module = importlib.import_module(dotted)
   except Exception as error:
     raise ValueError(describe(error, [root])) from error
@@ -291,18 +291,24 @@ def _first_on_path(folder: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_bytecode() -> Iterator[None]:
-  """Context in which modules are compiled from their sources, and nothing is kept.
+def without_bytecode(files: Iterable[pathlib.Path]) -> Iterator[None]:
+  """Context in which files are imported from their sources, and no bytecode is kept.
 
-  Python takes compiled code for a source's by its size and whole second: an edit of
-  both would run the code before it.
+  Python takes compiled code for a source's by its size and whole second: an edit that
+  changes neither would run the code before it.
+
+  Args:
+    files: Python files; what is kept of them is deleted.
   """
-  before = sys.dont_write_bytecode, sys.pycache_prefix
-  sys.dont_write_bytecode, sys.pycache_prefix = True, os.devnull
+  for file in files:
+    with contextlib.suppress(OSError, NotImplementedError):
+      pathlib.Path(importlib.util.cache_from_source(str(file))).unlink()
+  before = sys.dont_write_bytecode
+  sys.dont_write_bytecode = True
   try:
     yield
   finally:
-    sys.dont_write_bytecode, sys.pycache_prefix = before
+    sys.dont_write_bytecode = before
 
 
 def guard(function: Callable[..., Any], name: str) -> Callable[..., Any]:

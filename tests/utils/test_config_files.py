@@ -1,5 +1,6 @@
 """--config names no config file, or a setting no value: one line says which and why."""
 
+import os
 import pathlib
 import runpy
 import sys
@@ -19,8 +20,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
 
 
 @pytest.fixture
-def parse(monkeypatch, capsys):
-  """Parses a command line; returns the error, which must be one line."""
+def parse_config(monkeypatch):
+  """Parses a command line; returns the config."""
 
   def run(*arguments):
     monkeypatch.setattr(sys, "argv", ["command", *arguments])
@@ -29,8 +30,19 @@ def parse(monkeypatch, capsys):
     monkeypatch.setattr(
       command_line, "flags", types.SimpleNamespace(FLAGS=values, Error=flags.Error)
     )
+    command_line.parse_config_flags(["command", *arguments])
+    return values.config
+
+  return run
+
+
+@pytest.fixture
+def parse(parse_config, capsys):
+  """Parses a command line; returns the error, which must be one line."""
+
+  def run(*arguments):
     with pytest.raises(SystemExit):
-      command_line.parse_config_flags(["command", *arguments])
+      parse_config(*arguments)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     return lines[0]
@@ -58,6 +70,20 @@ def test_a_file_that_is_no_config_is_named_in_one_line(
   error = parse(f"--config={path}")
   assert error.startswith(f"error: --config={path}: ")
   assert problem in error
+
+
+def test_an_edit_of_equal_size_within_a_second_is_read_anew(
+  parse_config, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(sys, "dont_write_bytecode", False)
+  path = tmp_path / "config.py"
+  for epochs in (3, 4):
+    path.write_text(
+      "import ml_collections\n\n\ndef get_config(variants=None):\n"
+      f"  return ml_collections.ConfigDict({{'num_epochs': {epochs}}})\n"
+    )
+    os.utime(path, (10**9, 10**9))
+    assert parse_config(f"--config={path}").num_epochs == epochs
 
 
 def test_a_folder_and_a_missing_file_are_named_in_one_line(parse, tmp_path):

@@ -74,9 +74,7 @@ def test_an_edit_of_equal_size_within_a_second_is_read_anew(folder, monkeypatch)
     beside.write_text(f"import deeper.inner\nFACTOR = {factor}\n")
     os.utime(beside, (10**9, 10**9))
     assert own_code.load("mine.py:double")(5) == 5 * factor
-  assert [path.name for path in folder.rglob("*.pyc")] == [
-    f"beside.{sys.implementation.cache_tag}.pyc"
-  ]
+  assert not list(folder.rglob("*.pyc"))
 
 
 def test_a_class_loaded_twice_is_one_class(folder):
