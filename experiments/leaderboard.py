@@ -3,9 +3,11 @@
   python -m experiments.leaderboard --workdirs=runs/fer_vgg,runs/emosynthnet
   python -m experiments.leaderboard --workdirs=runs/a --output=leaderboard.md
 
-A folder is a run's, or one with the seeds.json of a command with --seeds. Runs that
-differ in their seed alone are one line. Published claims, with their doubts, stand in a
-table of their own. The rules for entries are on the page.
+A folder is a run's, or one with the seeds.json of a command with --seeds. The runs are
+added to those of the JSON file beside the page, which is all that the page is made
+from: their folders are not needed again. Runs that differ in their seed alone are one
+line. Published claims, with their doubts, stand in a table of their own. The rules for
+entries are on the page; "notes" of the JSON file stand above its tables.
 """
 
 import pathlib
@@ -21,24 +23,39 @@ from experiments.lib import leaderboard, literature
 def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_list(
-    "workdirs", [], "Folders of finished runs of FER-2013 or FER+, separated by commas."
+    "workdirs",
+    [],
+    "Folders of finished runs of FER-2013 or FER+ to add, separated by commas.",
   )
   flags.DEFINE_bool("time", True, "Whether each network is timed on one face.")
-  flags.DEFINE_string("output", "runs/leaderboard.md", "Markdown file to write.")
+  flags.DEFINE_string(
+    "output",
+    "runs/leaderboard.md",
+    "Markdown file to write; the runs are kept in the JSON file beside it.",
+  )
 
 
 def make_page(given: Any) -> None:
-  """Reads the runs and writes the page."""
-  if not given.workdirs:
-    raise ValueError("--workdirs: expected at least one folder of a finished run")
-  entries = leaderboard.read_entries(given.workdirs)
+  """Adds the runs to those that are known, and writes the page."""
+  output = pathlib.Path(given.output)
+  path = output.with_suffix(".json")
+  known, notes = leaderboard.read_known(path)
+  records = leaderboard.merge(known, leaderboard.read_runs(given.workdirs))
+  if not records:
+    raise ValueError(
+      f"--workdirs: expected at least one folder of a finished run, as {path} has none"
+    )
+  entries = leaderboard.entries_of(records)
   times = [leaderboard.milliseconds(entry) for entry in entries] if given.time else []
   page = leaderboard.format_page(
-    entries, literature.FER2013, provenance.provenance(), times
+    entries, literature.FER2013, provenance.provenance(), times, notes
   )
-  output = pathlib.Path(given.output)
+  files.write_report(path, {"notes": notes, "runs": records})
   files.write_atomically(output, page.encode())
-  print(f"{output}: {len(entries)} entries, {len(literature.FER2013)} claims")
+  print(
+    f"{output}: {len(records)} runs, {len(entries)} entries, "
+    f"{len(literature.FER2013)} claims"
+  )
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from emosynth_jax.config import stored
+from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import statistics
 from emosynth_jax.report import run_files
 from emosynth_jax.training import build, eval_step
 from emosynth_jax.utils import text_table
+from emosynth_jax.utils.json_files import check_fields, read_json
 from emosynth_jax.workdir import metric_writer, own_parts, provenance, seed_summary
 from experiments.lib import comparison_report
 from experiments.lib.literature import Claim
@@ -29,6 +31,9 @@ RULES = """\
   images with a near-duplicate in Training or PublicTest.
 - Original and equalized pixels are two data sets, whose accuracies are never compared.
 - A claim is listed as its authors print it, with the doubt named, and is not ranked.
+- To add a run: `python -m experiments.leaderboard --workdirs=RUN
+  --output=docs/results/leaderboard.md`, and a pull request with the page, leaderboard.json
+  and the run's report.json.
 """
 
 
@@ -40,6 +45,22 @@ _IMAGE_SHAPE = (48, 48, 1)
 SPEEDRUN = (60, 65, 70)
 
 
+_PART = {"name": str}
+# Fields of a run's record in the file of runs; "mirrored" and "deduplicated" may lack.
+_RECORD = {
+  "data_set": tuple(TITLES),
+  "config": {"seed": int, "model": _PART, "loss": _PART, "data": dict},
+  "parameters": int,
+  "num_classes": int,
+  "form": str,
+  "chosen_on": str,
+  "accuracy": float,
+  "commits": [str],
+  "hardware": [str],
+  "minutes": dict.fromkeys(map(str, SPEEDRUN), str),
+}
+
+
 class Entry(NamedTuple):
   """One configuration, trained with one or more seeds.
 
@@ -48,6 +69,7 @@ class Entry(NamedTuple):
     network: name and width.
     parameters: number of parameters.
     loss: name of the loss.
+    start: "random", or what the training started from.
     labels: what FER+'s votes were turned into, and of how many classes; else "".
     form: of the pixels of the reported split.
     chosen_on: what chose the epoch.
@@ -56,14 +78,14 @@ class Entry(NamedTuple):
     mirrored: the same with the mirror image, or empty.
     deduplicated: the same without near-duplicates, or empty.
     commits: of the trainings.
-    folder: of the first seed's run.
-    num_classes: K.
+    first: the first seed's record.
   """
 
   data_set: str
   network: str
   parameters: int
   loss: str
+  start: str
   labels: str
   form: str
   chosen_on: str
@@ -72,97 +94,185 @@ class Entry(NamedTuple):
   mirrored: tuple[float, ...]
   deduplicated: tuple[float, ...]
   commits: tuple[str, ...]
-  folder: pathlib.Path
-  num_classes: int
+  first: Mapping[str, Any]
 
 
-def read_entries(workdirs: Sequence[str]) -> list[Entry]:
-  """Reads runs and groups those that differ in their seed alone.
+def read_runs(workdirs: Sequence[str]) -> list[dict[str, Any]]:
+  """Reads what the page needs of finished runs.
 
   Args:
     workdirs: folders of runs, or with a seeds.json.
 
   Returns:
-    The entries, the best mean accuracy first; those of three seeds or more first.
+    A record of JSON values for each run.
 
   Raises:
     FileNotFoundError, ValueError: for a folder without a finished run, or a run of
       another data set or without a test split.
   """
-  # Of each data set and form of the reported pixels, the folders and reports.
-  by_form: dict[tuple[str, str], list[tuple[pathlib.Path, Mapping[str, Any]]]] = {}
+  records = []
   for folder in run_files.expand_workdirs(workdirs):
-    report = run_files.read_run(folder).report
+    run = run_files.read_run(folder)
+    report = run.report
     if report["data_set"] not in TITLES:
       raise ValueError(
         f"{folder}: expected {' or '.join(TITLES)}, got {report['data_set']}"
       )
     if "test" not in report["splits"]:
       raise ValueError(f"{folder}: the run reports no test split")
-    key = report["data_set"], _form(report)
-    by_form.setdefault(key, []).append((folder, report))
 
-  entries = []
+    test, config = report["splits"]["test"], report["config"]
+    figures = seed_summary.figures_of(test)
+    forms = report.get("pixel_forms") or {}
+    record = {
+      "data_set": report["data_set"],
+      "config": config,
+      "parameters": report["num_parameters"],
+      "num_classes": len(test["class_names"]),
+      "form": pixel_form.main_form(forms.get("test")) or "not recorded",
+      "chosen_on": report["chosen_on"],
+      "accuracy": figures["accuracy"],
+      "commits": provenance.each_once(report["trained_by"], "commit"),
+      "hardware": provenance.each_once(report["trained_by"], "hardware"),
+      "minutes": {f"{percent}": minutes_to(run, percent) for percent in SPEEDRUN},
+    }
+    mirrored = figures.get("accuracy with test-time augmentation")
+    if config["eval_augment"] == "flip" and mirrored is not None:
+      record["mirrored"] = mirrored
+    if (deduplicated := figures.get("deduplicated accuracy")) is not None:
+      record["deduplicated"] = deduplicated
+    records.append(record)
+
+  _group(records)
+  return records
+
+
+def read_known(path: pathlib.Path) -> tuple[list[dict[str, Any]], str]:
+  """Reads the file of runs that the page was made from.
+
+  Returns:
+    The records, and the notes that stand above the tables; none without the file.
+
+  Raises:
+    ValueError: if it is damaged.
+  """
+  if not path.is_file():
+    return [], ""
+  content = read_json(path, {"notes": str, "runs": [_RECORD]})
+  for record in content["runs"]:
+    optional = record.keys() & {"mirrored", "deduplicated"}
+    check_fields(record, f"{path} is damaged", dict.fromkeys(optional, float))
+  return content["runs"], content["notes"]
+
+
+def merge(
+  known: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+  """Adds records to those that are known; one of equal settings and seed replaces its.
+
+  Args:
+    known: of `read_known`.
+    new: of `read_runs`.
+
+  Returns:
+    The records.
+  """
+
+  def key(record: Mapping[str, Any]) -> tuple[str, ...]:
+    settings = seed_summary.settings_of(record["config"])
+    return record["data_set"], record["form"], repr(sorted(settings.items()))
+
+  return list({key(record): record for record in (*known, *new)}.values())
+
+
+def _group(records: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+  """Groups runs that differ in their seed alone, each in the order of its seeds."""
+  # Accuracies on different pixels are of different data sets.
+  by_form: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+  for record in records:
+    by_form.setdefault((record["data_set"], record["form"]), []).append(record)
+
+  groups = []
   for runs in by_form.values():
-    folders, reports = zip(*runs, strict=True)
-    configs = [report["config"] for report in reports]
-    for group in seed_summary.group_by_settings(configs, folders):
-      ordered = sorted(group, key=lambda i: reports[i]["seed"])
-      first = folders[ordered[0]]
-      entries.append(_entry([reports[i] for i in ordered], first))
+    configs = [run["config"] for run in runs]
+    names = [f"run {i} of {run['data_set']}" for i, run in enumerate(runs)]
+    for group in seed_summary.group_by_settings(configs, names):
+      groups.append(sorted((runs[i] for i in group), key=_seed))
+  return groups
+
+
+def _seed(record: Mapping[str, Any]) -> int:
+  return record["config"]["seed"]
+
+
+def entries_of(records: Sequence[Mapping[str, Any]]) -> list[Entry]:
+  """Groups runs that differ in their seed alone.
+
+  Args:
+    records: of `read_runs`.
+
+  Returns:
+    The entries, the best mean accuracy first; those of three seeds or more first.
+  """
+  entries = map(_entry, _group(records))
   return sorted(entries, key=lambda e: (len(e.seeds) < 3, -np.mean(e.accuracies)))
 
 
-def _entry(reports: Sequence[Mapping[str, Any]], folder: pathlib.Path) -> Entry:
-  seeds = tuple(report["seed"] for report in reports)
-  config = reports[0]["config"]
+def _entry(records: Sequence[Mapping[str, Any]]) -> Entry:
+  first = records[0]
+  config = first["config"]
   width = config["model"].get("width")
-  found = [seed_summary.figures_of(report["splits"]["test"]) for report in reports]
 
   def all_of(metric: str) -> tuple[float, ...]:
-    if any(metric not in figures for figures in found):
+    if any(metric not in record for record in records):
       return ()
-    return tuple(100 * figures[metric] for figures in found)
+    return tuple(100 * record[metric] for record in records)
 
-  is_flip = config["eval_augment"] == "flip"
-  options = config["data"].get("options", {})
-  labels = options.get("labels", "")
-  num_classes = len(reports[0]["splits"]["test"]["class_names"])
+  labels = config["data"].get("options", {}).get("labels", "")
   if labels:
-    labels += f", {num_classes} classes"
+    labels += f", {first['num_classes']} classes"
+  commits = [commit[:7] for record in records for commit in record["commits"]]
   return Entry(
-    data_set=reports[0]["data_set"],
+    data_set=first["data_set"],
     network=config["model"]["name"] + (f", width {width:g}" if width else ""),
-    parameters=reports[0]["num_parameters"],
+    parameters=first["parameters"],
     loss=config["loss"]["name"],
+    start=_start(config),
     labels=labels,
-    form=_form(reports[0]),
-    chosen_on=reports[0]["chosen_on"],
-    seeds=seeds,
+    form=first["form"],
+    chosen_on=first["chosen_on"],
+    seeds=tuple(map(_seed, records)),
     accuracies=all_of("accuracy"),
-    mirrored=all_of("accuracy with test-time augmentation") if is_flip else (),
-    deduplicated=all_of("deduplicated accuracy"),
-    commits=tuple(
-      dict.fromkeys(line["commit"][:7] for r in reports for line in r["trained_by"])
-    ),
-    folder=folder,
-    num_classes=num_classes,
+    mirrored=all_of("mirrored"),
+    deduplicated=all_of("deduplicated"),
+    commits=tuple(dict.fromkeys(commits)),
+    first=first,
   )
 
 
-def milliseconds(entry: Entry, *, calls: int = 100) -> float:
+def _start(config: Mapping[str, Any]) -> str:
+  if config.get("init_from"):
+    return "another run"
+  file = config.get("pretrained", {}).get("file")
+  return pathlib.PurePath(file).name if file else "random"
+
+
+def milliseconds(entry: Entry, *, calls: int = 100) -> float | None:
   """Times an entry's network on one face, with random weights.
 
   Args:
-    entry: of `read_entries`.
+    entry: of `entries_of`.
     calls: number of timed calls, after five more.
 
   Returns:
-    The median of the calls, from the image on the host to logits on the host.
+    The median of the calls, from the image on the host to logits on the host; None for
+    a network that is not the package's.
   """
-  config = own_parts.of_run(stored.read_config(entry.folder), entry.folder)
+  if "model.name" in own_parts.names_of(entry.first["config"]):
+    return None
+  config = own_parts.without_code(stored.parse_config(dict(entry.first["config"])))
   experiment = build.build_experiment(
-    config, image_shape=_IMAGE_SHAPE, num_classes=entry.num_classes
+    config, image_shape=_IMAGE_SHAPE, num_classes=entry.first["num_classes"]
   )
   variables = build.create_state(experiment, seed=0).variables
   program = jax.jit(eval_step.logits_of(experiment))
@@ -204,14 +314,6 @@ def minutes_to(run: run_files.RunFiles, percent: float) -> str:
   return f"{minutes:.1f}" if minutes < 10 else f"{minutes:.0f}"
 
 
-def _form(report: Mapping[str, Any]) -> str:
-  """The form of most of the reported images."""
-  counts = (report.get("pixel_forms") or {}).get("test")
-  if not counts:
-    return "not recorded"
-  return max(counts, key=lambda form: counts[form])
-
-
 def _cell(values: Sequence[float]) -> str:
   if not values:
     return "not run"
@@ -222,15 +324,17 @@ def format_page(
   entries: Sequence[Entry],
   claims: Sequence[Claim],
   provenance: Mapping[str, Any],
-  times: Sequence[float] = (),
+  times: Sequence[float | None] = (),
+  notes: str = "",
 ) -> str:
   """Formats the page.
 
   Args:
-    entries: of `read_entries`.
+    entries: of `entries_of`.
     claims: published results on FER-2013.
     provenance: of `provenance.provenance`, of the command that makes the page.
     times: of `milliseconds`, one an entry; without any the column says "not run".
+    notes: Markdown above the tables.
 
   Returns:
     Markdown.
@@ -239,9 +343,13 @@ def format_page(
     "# Leaderboard: PrivateTest of FER-2013 and FER+",
     "",
     "Accuracy in percent: mean ± standard deviation over seeds.",
-    f"One face: {provenance['hardware']}, a single image in JAX, median.",
+    "ms: a single face in JAX with random weights, median of 100 calls, "
+    f"{provenance['hardware']}.",
+    "Minutes of the speedrun are of each training's own hardware, with compilation, "
+    'validation and checkpoints; "not recorded": not all epochs were timed.',
     f"Made by `{provenance['command']}`, commit {provenance['commit'][:7]}.",
     "",
+    *([notes, ""] if notes else []),
   ]
   known: Sequence[float | None] = times or [None] * len(entries)
   timed = list(zip(entries, known, strict=True))
@@ -281,7 +389,7 @@ def _measured(timed: Sequence[tuple[Entry, float | None]]) -> list[str]:
   """The table of entries and their times, one data set's."""
   # Accuracies first: a phone shows the first columns.
   columns = ["network", "seeds", "plain", "mirrored", "deduplicated", "loss", "labels"]
-  columns += ["parameters", "ms", "pixels", "chosen on", "commits"]
+  columns += ["start", "parameters", "ms", "pixels", "chosen on", "commits"]
   rows = [columns]
   rows += [
     [
@@ -292,6 +400,7 @@ def _measured(timed: Sequence[tuple[Entry, float | None]]) -> list[str]:
       _cell(entry.deduplicated),
       entry.loss,
       entry.labels,
+      entry.start,
       f"{entry.parameters:,}",
       "not run" if taken is None else f"{taken:.1f}",
       entry.form,
@@ -300,7 +409,8 @@ def _measured(timed: Sequence[tuple[Entry, float | None]]) -> list[str]:
     ]
     for entry, taken in timed
   ]
-  left = ["network", "seeds", "loss", "labels", "pixels", "chosen on", "commits"]
+  left = ["network", "seeds", "loss", "labels", "start", "pixels", "chosen on"]
+  left.append("commits")
   if not any(entry.labels for entry, _ in timed):
     rows = [row[:6] + row[7:] for row in rows]
   return text_table.markdown(
@@ -315,21 +425,18 @@ def _speedrun(entries: Sequence[Entry]) -> list[str]:
   columns = [f"{percent} %" for percent in SPEEDRUN]
   columns += ["loss", "pixels", "hardware", "commits"]
   rows: list[list[str]] = [["network", "seed", *columns]]
-  for entry in entries:
-    run = run_files.read_run(entry.folder)
-    hardware = provenance.each_once(run.report["trained_by"], "hardware")
-    times = [minutes_to(run, percent) for percent in SPEEDRUN]
-    rows.append(
-      [
-        entry.network,
-        str(entry.seeds[0]),
-        *times,
-        entry.loss,
-        entry.form,
-        "; ".join(hardware),
-        ", ".join(entry.commits),
-      ]
-    )
+  rows += [
+    [
+      entry.network,
+      str(entry.seeds[0]),
+      *(entry.first["minutes"][f"{percent}"] for percent in SPEEDRUN),
+      entry.loss,
+      entry.form,
+      "; ".join(entry.first["hardware"]),
+      ", ".join(entry.commits),
+    ]
+    for entry in entries
+  ]
   table = text_table.markdown(rows, left=(0, 1, 5, 6, 7, 8))
   return [
     "## Speedrun: minutes of training to an accuracy on PublicTest",

@@ -1,10 +1,13 @@
 import json
+import shutil
+import types
 
 import made_up_run
 import pytest
 
 from emosynth_jax.config import defaults
 from emosynth_jax.report import run_files
+from experiments import leaderboard as command
 from experiments.lib import leaderboard, literature
 
 
@@ -46,10 +49,14 @@ def make_run(tmp_path):
   return make
 
 
+def _entries(workdirs):
+  return leaderboard.entries_of(leaderboard.read_runs(workdirs))
+
+
 def test_seeds_of_a_configuration_are_one_entry_and_three_rank_before_one(make_run):
   runs = [make_run(f"a{seed}", seed, 0.65 + 0.01 * seed) for seed in range(3)]
   runs.append(make_run("b", 0, 0.9, ema_decay=0.5))
-  first, second = leaderboard.read_entries(runs)
+  first, second = _entries(runs)
   assert first.seeds == (0, 1, 2)
   assert first.accuracies == pytest.approx((65, 66, 67))
   assert first.deduplicated == pytest.approx((63, 64, 65))
@@ -60,7 +67,7 @@ def test_seeds_of_a_configuration_are_one_entry_and_three_rank_before_one(make_r
 
 def test_forms_of_pixels_are_never_one_entry(make_run):
   runs = [make_run("a", 0, 0.6), make_run("b", 1, 0.7, form="equalized")]
-  assert [entry.form for entry in leaderboard.read_entries(runs)] == [
+  assert [entry.form for entry in _entries(runs)] == [
     "equalized",
     "original",
   ]
@@ -69,7 +76,7 @@ def test_forms_of_pixels_are_never_one_entry(make_run):
 def test_the_page_has_means_claims_and_rules(make_run):
   runs = [make_run(f"a{s}", s, 0.65 + 0.01 * s, eval_augment="flip") for s in range(3)]
   page = leaderboard.format_page(
-    leaderboard.read_entries(runs),
+    _entries(runs),
     literature.FER2013,
     {
       "command": "python -m experiments.leaderboard",
@@ -114,17 +121,55 @@ def test_the_speedrun_counts_epochs_up_to_the_accuracy(make_run, tmp_path):
   assert leaderboard.minutes_to(run_files.read_run(folder), 65) == "not recorded"
 
   about = {"command": "c", "commit": "fedcba9876", "hardware": "an abacus"}
-  entries = leaderboard.read_entries([str(folder)])
+  entries = _entries([str(folder)])
   page = leaderboard.format_page(entries, (), about)
   assert "| 60 % | 65 % | 70 % | loss" in page
   assert "| not recorded | not recorded | not reached |" in page
 
 
+def test_runs_are_kept_without_their_folders(make_run, tmp_path, capsys):
+  given = types.SimpleNamespace(
+    workdirs=[make_run("a", 0, 0.6, eval_augment="flip"), make_run("b", 1, 0.7)],
+    output=str(tmp_path / "page.md"),
+    time=False,
+  )
+  command.make_page(given)
+  known = json.loads((tmp_path / "page.json").read_text())
+  (tmp_path / "page.json").write_text(json.dumps(known | {"notes": "By hand."}))
+  before = (tmp_path / "page.md").read_text()
+  shutil.rmtree(tmp_path / "a")
+  shutil.rmtree(tmp_path / "b")
+  # One of the seeds anew, and another one.
+  given.workdirs = [make_run("c", 1, 0.71), make_run("d", 2, 0.8)]
+  command.make_page(given)
+  after = (tmp_path / "page.md").read_text()
+  assert "| 0 | 60.00 | 61.00 | 58.00 |" in before
+  assert "| 0 | 60.00 | 61.00 | 58.00 |" in after
+  assert "| 1, 2 | 75.50 ± 6.36 | not run | 73.50 ± 6.36 |" in after
+  assert "\nBy hand.\n" in after
+  assert "3 runs, 2 entries" in capsys.readouterr().out.splitlines()[-1]
+
+  known = json.loads((tmp_path / "page.json").read_text())
+  known["runs"][0]["accuracy"] = "x"
+  (tmp_path / "page.json").write_text(json.dumps(known))
+  with pytest.raises(ValueError, match=r"page.json is damaged.*accuracy"):
+    command.make_page(given)
+  (tmp_path / "page.json").unlink()
+  given.workdirs = []
+  with pytest.raises(ValueError, match=r"--workdirs: expected at least one folder"):
+    command.make_page(given)
+
+
+def test_a_network_of_ones_own_is_not_timed(make_run):
+  (entry,) = _entries([make_run("a", 0, 0.6, model={"name": "mine.py:Net"})])
+  assert leaderboard.milliseconds(entry) is None
+
+
 def test_what_is_no_entry_is_refused(make_run):
   with pytest.raises(ValueError, match="expected fer2013 or fer_plus, got mnist"):
-    leaderboard.read_entries([make_run("m", 0, 0.9, data_set="mnist")])
+    _entries([make_run("m", 0, 0.9, data_set="mnist")])
   with pytest.raises(ValueError, match="equal configs and the seed 0 twice"):
-    leaderboard.read_entries([make_run("a", 0, 0.6), make_run("b", 0, 0.6)])
+    _entries([make_run("a", 0, 0.6), make_run("b", 0, 0.6)])
 
 
 def test_fer_plus_is_a_table_of_its_own_with_the_labels(make_run):
@@ -133,7 +178,7 @@ def test_fer_plus_is_a_table_of_its_own_with_the_labels(make_run):
     make_run("a", 0, 0.6),
     make_run("p", 0, 0.8, data_set="fer_plus", options=options),
   ]
-  entries = leaderboard.read_entries(runs)
+  entries = _entries(runs)
   about = {"command": "c", "commit": "fedcba9876", "hardware": "an abacus"}
   page = leaderboard.format_page(entries, (), about)
   first, second = page.split("## FER+, accuracy by majority, measured here")
@@ -148,7 +193,7 @@ def test_the_time_is_the_median_of_the_calls_after_the_first_five(
 ):
   model = {"name": "fer_vgg", "width": 1 / 64, "dense_features": [4]}
   model["dtype"] = "float32"
-  (entry,) = leaderboard.read_entries([make_run("a", 0, 0.6, model=model)])
+  (entry,) = _entries([make_run("a", 0, 0.6, model=model)])
   # Seconds of the calls: five that are not counted, then 1, 2 and 9.
   taken = iter([50, 60, 70, 80, 90, 1, 9, 2])
   now = [0]
