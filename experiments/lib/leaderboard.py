@@ -347,7 +347,8 @@ def format_page(
     f"{provenance['hardware']}.",
     "Minutes of the speedrun are of each training's own hardware, with compilation, "
     'validation and checkpoints; "not recorded": not all epochs were timed.',
-    f"Made by `{provenance['command']}`, commit {provenance['commit'][:7]}.",
+    f"Made by `{provenance['command']}`, commit {provenance['commit'][:7]}, "
+    f"{provenance['date'][:10]}.",
     "",
     *([notes, ""] if notes else []),
   ]

@@ -82,6 +82,7 @@ def test_the_page_has_means_claims_and_rules(make_run):
       "command": "python -m experiments.leaderboard",
       "commit": "fedcba9876",
       "hardware": "an abacus",
+      "date": "2026-01-02T03:04:05+00:00",
     },
     [1.25],
   )
@@ -91,6 +92,7 @@ def test_the_page_has_means_claims_and_rules(make_run):
   assert all(claim.method in page for claim in literature.FER2013)
   assert "2021, [arXiv](https://arxiv.org/abs/2105.03588), [code](https://git" in page
   assert "PrivateTest is\n  read once" in page
+  assert "commit fedcba9, 2026-01-02." in page
 
 
 def _write_lines(path, records):
@@ -120,7 +122,12 @@ def test_the_speedrun_counts_epochs_up_to_the_accuracy(make_run, tmp_path):
   _write_lines(folder / "timing.jsonl", [{"step": 30, "seconds": 300.0}])
   assert leaderboard.minutes_to(run_files.read_run(folder), 65) == "not recorded"
 
-  about = {"command": "c", "commit": "fedcba9876", "hardware": "an abacus"}
+  about = {
+    "command": "c",
+    "commit": "fedcba9876",
+    "hardware": "an abacus",
+    "date": "2026-01-02",
+  }
   entries = _entries([str(folder)])
   page = leaderboard.format_page(entries, (), about)
   assert "| 60 % | 65 % | 70 % | loss" in page
@@ -179,7 +186,12 @@ def test_fer_plus_is_a_table_of_its_own_with_the_labels(make_run):
     make_run("p", 0, 0.8, data_set="fer_plus", options=options),
   ]
   entries = _entries(runs)
-  about = {"command": "c", "commit": "fedcba9876", "hardware": "an abacus"}
+  about = {
+    "command": "c",
+    "commit": "fedcba9876",
+    "hardware": "an abacus",
+    "date": "2026-01-02",
+  }
   page = leaderboard.format_page(entries, (), about)
   first, second = page.split("## FER+, accuracy by majority, measured here")
   assert "| 60.00 |" in first
