@@ -32,8 +32,8 @@ RULES = """\
 - Original and equalized pixels are two data sets, whose accuracies are never compared.
 - A claim is listed as its authors print it, with the doubt named, and is not ranked.
 - To add a run: `python -m experiments.leaderboard --workdirs=RUN
-  --output=docs/results/leaderboard.md`, and a pull request with the page, leaderboard.json
-  and the run's report.json.
+  --output=docs/results/leaderboard.md`, and a pull request with the page,
+  leaderboard.json and the run's report.json.
 """
 
 

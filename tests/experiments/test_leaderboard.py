@@ -1,4 +1,6 @@
 import json
+import pathlib
+import re
 import shutil
 import types
 
@@ -165,6 +167,24 @@ def test_runs_are_kept_without_their_folders(make_run, tmp_path, capsys):
   given.workdirs = []
   with pytest.raises(ValueError, match=r"--workdirs: expected at least one folder"):
     command.make_page(given)
+
+
+def test_the_published_page_is_of_its_file():
+  folder = pathlib.Path(__file__).parents[2] / "docs" / "results"
+  published = (folder / "leaderboard.md").read_text().splitlines()
+  records, notes = leaderboard.read_known(folder / "leaderboard.json")
+  about = {"command": "c", "commit": "c", "hardware": "h", "date": "d"}
+  entries = leaderboard.entries_of(records)
+  page = leaderboard.format_page(entries, literature.FER2013, about, notes=notes)
+
+  def without_times(lines):
+    # The command's own line, and the ninth or tenth cell of a measured row.
+    rows = [line for line in lines if not line.startswith(("Made by ", "ms: a single"))]
+    return [
+      re.sub(r"(\| [\d,]{5,9} \| )[\d.]+ \|", r"\1not run |", row) for row in rows
+    ]
+
+  assert without_times(published) == without_times(page.splitlines())
 
 
 def test_a_network_of_ones_own_is_not_timed(make_run):
