@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -27,42 +26,30 @@ _INVARIANCE_IMAGES = 512
 
 
 def image_logits(
-  variables: Any,
-  input_scale: Array,
-  images: Array,
-  *,
-  model: nn.Module,
-  evaluation_logits: Callable[..., Array],
-  preprocess: Callable[[Array], Array] | None = None,
+  experiment: build.Experiment, variables: Any, input_scale: Array, images: Array
 ) -> Array:
   """Evaluation logits: without margin, with BatchNorm's running statistics.
 
   Args:
+    experiment: the run's functions.
     variables: the network's.
     input_scale: factor from pixels to the network's input.
-    images: uint8 `(N, H, W, C)`, or floating where they are preprocessed already.
-    model: the network.
-    evaluation_logits: that of `losses.get_evaluation_logits`.
-    preprocess: `Experiment.preprocess`; None for none.
+    images: uint8 `(N, H, W, C)`; floating only if `experiment` has no `preprocess`.
 
   Returns:
     `(N, K)`.
   """
-  inputs = network_inputs(images, input_scale, preprocess=preprocess)
-  answer: Any = model.apply(variables, inputs, train=False)
+  inputs = network_inputs(images, input_scale, preprocess=experiment.preprocess)
+  answer: Any = experiment.model.apply(variables, inputs, train=False)
   logits, out = answer
   available = models.last_layer(variables["params"], logits, out)
-  return evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
+  formula = experiment.evaluation_logits
+  return formula(**losses.select_inputs(formula, **available))
 
 
 def logits_of(experiment: build.Experiment) -> Callable[..., Array]:
   """`image_logits` of a run's network, of `(variables, input_scale, images)`."""
-  return functools.partial(
-    image_logits,
-    model=experiment.model,
-    evaluation_logits=experiment.evaluation_logits,
-    preprocess=experiment.preprocess,
-  )
+  return functools.partial(image_logits, experiment)
 
 
 def evaluate_batch(
@@ -72,11 +59,9 @@ def evaluate_batch(
   labels: Array,
   mask: Array,
   *,
-  model: nn.Module,
-  evaluation_logits: Callable[..., Array],
+  experiment: build.Experiment,
   num_classes: int,
-  preprocess: Callable[[Array], Array] | None = None,
-  augment: Callable[[Array], Array] | None = None,
+  augment: str = "none",
 ) -> dict[str, Array]:
   """Computes the statistics of one batch.
 
@@ -89,32 +74,25 @@ def evaluate_batch(
     images: uint8 `(N, H, W, C)`.
     labels: int32 `(N,)`.
     mask: bool `(N,)`, False for padding rows.
-    model: the network.
-    evaluation_logits: that of `losses.get_evaluation_logits`.
+    experiment: the run's functions.
     num_classes: K.
-    preprocess: `Experiment.preprocess`, applied before the views; None for none.
-    augment: the views that are averaged over, one of `test_time_augmentation.VIEWS`;
-      None for the original image only.
+    augment: the views that are averaged over, a name of `test_time_augmentation.VIEWS`;
+      "none" for the original image only.
 
   Returns:
     The sums of `classification.batch_statistics`.
   """
-  answer = functools.partial(
-    image_logits,
-    variables,
-    input_scale,
-    model=model,
-    evaluation_logits=evaluation_logits,
-  )
-  if preprocess is not None:
-    images = preprocess(images)
+  if experiment.preprocess is not None:
+    # Before the views.
+    images = experiment.preprocess(images)
+    experiment = experiment._replace(preprocess=None)
 
-  if augment is None:
+  answer = functools.partial(image_logits, experiment, variables, input_scale)
+  if augment == "none":
     logits = answer(images)
   else:
-    logits = test_time_augmentation.mean_logits(
-      answer, augment(images.astype(jnp.float32))
-    )
+    views = test_time_augmentation.VIEWS[augment](images.astype(jnp.float32))
+    logits = test_time_augmentation.mean_logits(answer, views)
 
   return classification.batch_statistics(logits, labels, mask, num_classes=num_classes)
 
@@ -188,7 +166,9 @@ def build_evaluate(
   """
   statistics = functools.partial(
     evaluate_images,
-    **_arguments(experiment, class_names, augment),
+    experiment=experiment,
+    num_classes=len(class_names),
+    augment=augment,
     batch_size=batch_size,
     batch_sharding=None if placement is None else placement.batch,
   )
@@ -202,19 +182,6 @@ def build_evaluate(
     return classification.summarize(jax.device_get(batches), class_names)
 
   return evaluate
-
-
-def _arguments(
-  experiment: build.Experiment, class_names: tuple[str, ...], augment: str
-) -> dict[str, Any]:
-  """What `evaluate_batch` takes besides arrays."""
-  return {
-    "model": experiment.model,
-    "evaluation_logits": experiment.evaluation_logits,
-    "preprocess": experiment.preprocess,
-    "num_classes": len(class_names),
-    "augment": None if augment == "none" else test_time_augmentation.VIEWS[augment],
-  }
 
 
 def build_evaluation(
@@ -247,7 +214,10 @@ def build_evaluation(
     placement=placement,
   )
   statistics_of_batch = functools.partial(
-    evaluate_batch, **_arguments(experiment, class_names, augment)
+    evaluate_batch,
+    experiment=experiment,
+    num_classes=len(class_names),
+    augment=augment,
   )
   one_batch = jax.jit(
     on_mesh(placement, statistics_of_batch), out_shardings=placement.replicate

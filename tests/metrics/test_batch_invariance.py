@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import losses
 from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.metrics import batch_invariance
 from emosynth_jax.training import eval_step
@@ -157,10 +156,9 @@ def test_a_real_networks_evaluation_is_checked(model):
   variables = model.init(jax.random.key(0), images[:1] / 255, train=False)
   program = functools.partial(
     eval_step.image_logits,
+    tiny_network.build_experiment(model),
     variables,
     jnp.float32(1 / 255),
-    model=model,
-    evaluation_logits=losses.get_evaluation_logits("cross_entropy"),
   )
   result = _check(program, images, labels)
   assert result["passed"] == isinstance(model, tiny_network.TinyNetwork)
