@@ -144,46 +144,6 @@ def evaluate_images(
   return lax.scan(one_batch, None, jnp.arange(0, total, batch_size))[1]
 
 
-def build_evaluate(
-  experiment: build.Experiment,
-  *,
-  class_names: tuple[str, ...],
-  batch_size: int,
-  augment: str = "none",
-  placement: Placement | None = None,
-) -> Callable[[TrainState, Array, Array], dict[str, Any]]:
-  """Builds the evaluation as a function of a state and a split.
-
-  Args:
-    experiment: the run's functions.
-    class_names: K names in label order.
-    batch_size: images at a time.
-    augment: `config.eval_augment`.
-    placement: of the state and the split; None for the default device.
-
-  Returns:
-    `(state, images, labels) -> summary`, see `classification.summarize`.
-  """
-  statistics = functools.partial(
-    evaluate_images,
-    experiment=experiment,
-    num_classes=len(class_names),
-    augment=augment,
-    batch_size=batch_size,
-    batch_sharding=None if placement is None else placement.batch,
-  )
-  program = jax.jit(
-    on_mesh(placement, statistics),
-    out_shardings=None if placement is None else placement.replicate,
-  )
-
-  def evaluate(state: TrainState, images: Array, labels: Array) -> dict[str, Any]:
-    batches = program(state.evaluation_variables, state.input_scale, images, labels)
-    return classification.summarize(jax.device_get(batches), class_names)
-
-  return evaluate
-
-
 def build_evaluation(
   experiment: build.Experiment,
   config: ml_collections.ConfigDict,
@@ -206,22 +166,24 @@ def build_evaluation(
     summary, see `classification.summarize`.
   """
   batch_size = config.eval_batch_size
-  on_devices = build_evaluate(
-    experiment,
-    class_names=class_names,
-    batch_size=batch_size,
-    augment=augment,
-    placement=placement,
+  arguments: dict[str, Any] = {
+    "experiment": experiment,
+    "num_classes": len(class_names),
+    "augment": augment,
+  }
+
+  def compiled(statistics: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.jit(on_mesh(placement, statistics), out_shardings=placement.replicate)
+
+  on_devices = compiled(
+    functools.partial(
+      evaluate_images,
+      **arguments,
+      batch_size=batch_size,
+      batch_sharding=placement.batch,
+    )
   )
-  statistics_of_batch = functools.partial(
-    evaluate_batch,
-    experiment=experiment,
-    num_classes=len(class_names),
-    augment=augment,
-  )
-  one_batch = jax.jit(
-    on_mesh(placement, statistics_of_batch), out_shardings=placement.replicate
-  )
+  one_batch = compiled(functools.partial(evaluate_batch, **arguments))
 
   def streamed(dataset: Dataset, state: TrainState) -> dict[str, Any]:
     statistics: list[Any] = []
@@ -235,11 +197,15 @@ def build_evaluation(
       )
     return classification.summarize(jax.device_get(statistics), class_names)
 
+  def resident(arrays: tuple[Array, Array], state: TrainState) -> dict[str, Any]:
+    statistics = on_devices(state.evaluation_variables, state.input_scale, *arrays)
+    return classification.summarize(jax.device_get(statistics), class_names)
+
   def of_split(dataset: Dataset) -> Callable[[TrainState], dict[str, Any]]:
     if not device_feed.is_resident(dataset, config.data, placement):
       return functools.partial(streamed, dataset)
-    images, labels = placement.put_split(dataset.images, dataset.labels)
-    return lambda state: on_devices(state, images, labels)
+    arrays = placement.put_split(dataset.images, dataset.labels)
+    return functools.partial(resident, arrays)
 
   return of_split
 
