@@ -21,9 +21,6 @@ from emosynth_jax.training.state import TrainState
 
 Array = jax.Array
 
-# Number of images of a split whose logits are compared in several orders.
-_INVARIANCE_IMAGES = 512
-
 
 def image_logits(
   experiment: build.Experiment, variables: Any, input_scale: Array, images: Array
@@ -248,15 +245,10 @@ def check_invariance(
 ) -> dict[str, Any]:
   """`batch_invariance.check_batch_invariance` of a network on a split."""
   program = _logits_program(experiment, placement)
-
-  # Only the images used are read.
-  rows = np.arange(min(len(dataset), _INVARIANCE_IMAGES))
-  rows = rows * len(dataset) // len(rows)
   return batch_invariance.check_batch_invariance(
     functools.partial(program, state.evaluation_variables, state.input_scale),
-    dataset.images[rows],
-    dataset.labels[rows],
-    max_images=_INVARIANCE_IMAGES,
+    dataset.images,
+    dataset.labels,
     batch_size=batch_size,
     # A network of the user's need not have a dtype.
     dtype=jnp.dtype(getattr(experiment.model, "dtype", jnp.float32)).name,
