@@ -227,7 +227,9 @@ def compute_logits(
   Returns:
     float32 `(N, K)`, in every process.
   """
-  program = _logits_program(experiment, placement, is_split=True)
+  program = jax.jit(
+    on_mesh(placement, logits_of(experiment)), out_shardings=placement.replicate
+  )
   batches = [
     jax.device_get(program(state.evaluation_variables, state.input_scale, images))
     for images, _, _ in device_feed.stream_in_order(dataset, batch_size, placement)
@@ -241,10 +243,11 @@ def check_invariance(
   dataset: Dataset,
   *,
   batch_size: int,
-  placement: Placement | None = None,
+  placement: Placement,
 ) -> dict[str, Any]:
   """`batch_invariance.check_batch_invariance` of a network on a split."""
-  program = _logits_program(experiment, placement)
+  # Each batch is on every device.
+  program = jax.jit(logits_of(experiment), out_shardings=placement.replicate)
   return batch_invariance.check_batch_invariance(
     functools.partial(program, state.evaluation_variables, state.input_scale),
     dataset.images,
@@ -252,23 +255,4 @@ def check_invariance(
     batch_size=batch_size,
     # A network of the user's need not have a dtype.
     dtype=jnp.dtype(getattr(experiment.model, "dtype", jnp.float32)).name,
-  )
-
-
-def _logits_program(
-  experiment: build.Experiment,
-  placement: Placement | None,
-  *,
-  is_split: bool = False,
-) -> Callable[..., Array]:
-  """`image_logits` of `(variables, input_scale, images)`, compiled.
-
-  Args:
-    experiment: the run's functions.
-    placement: the state's devices.
-    is_split: whether the images are split over them.
-  """
-  return jax.jit(
-    on_mesh(placement if is_split else None, logits_of(experiment)),
-    out_shardings=None if placement is None else placement.replicate,
   )

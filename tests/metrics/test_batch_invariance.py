@@ -11,6 +11,7 @@ import tiny_network
 
 from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.metrics import batch_invariance
+from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import eval_step
 
 _NUM_IMAGES = 96
@@ -175,6 +176,7 @@ def test_the_check_of_a_run_uses_the_states_scale_and_the_losss_logits():
       state,
       dataset,
       batch_size=8,
+      placement=build_placement(devices=jax.devices()[:1]),
     )
 
   result = check(state)
