@@ -179,7 +179,8 @@ def share(config: ml_collections.ConfigDict) -> Callable[..., RunData]:
     A function of the placement and the names of splits, by default all, to their data,
     see `load_run`; a split is loaded once for each placement.
   """
-  lock, loaded = threading.Lock(), {}
+  lock = threading.Lock()
+  loaded: dict[Placement, RunData] = {}
 
   def load(placement: Placement, names: Sequence[str] = ()) -> RunData:
     names = names or splits(config)

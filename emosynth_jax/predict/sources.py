@@ -110,8 +110,8 @@ def _look_up(source: str) -> Source:
   if stat.S_ISREG(mode):
     is_video = path.suffix.lower() in VIDEO_SUFFIXES
     return Source(source, name, "video" if is_video else "unknown")
-  error = "no such file; webcams are given by their number, for example 0"
-  return Source(source, name, error=error)
+  hint = "no such file; webcams are given by their number, for example 0"
+  return Source(source, name, error=hint)
 
 
 def is_webcam(source: str) -> bool:
