@@ -18,7 +18,7 @@ from emosynth_jax.metrics import batch_invariance, plots
 from emosynth_jax.metrics.table import describe_split, format_report
 from emosynth_jax.metrics.votes import summarize_votes
 from emosynth_jax.parallel import cpu_devices, distributed
-from emosynth_jax.parallel.mesh import Placement, build_placement
+from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import test_time_augmentation
 from emosynth_jax.training.eval_step import (
   build_evaluation,
@@ -39,7 +39,7 @@ def evaluate_run(
   workdir: str | os.PathLike,
   *,
   devices: Sequence[Any] | None = None,
-  load: Callable[[Placement], run_data.RunData] | None = None,
+  load: Callable[..., run_data.RunData] | None = None,
   print_report: bool = True,
 ) -> dict[str, Any]:
   """Evaluates a run's best checkpoint and writes its report.
@@ -71,13 +71,8 @@ def evaluate_run(
   placement = build_placement(config.mesh.model, devices)
   splits = run_data.splits(config)[1:]
   built = own_parts.of_run(config, workdir)
-
-  def load_splits() -> run_data.RunData:
-    if load is None:
-      return run_data.load_run(built, placement, splits)
-    return load(placement).select(splits)
-
-  best = load_best(config, workdir, splits, load=load_splits)
+  load = functools.partial(load or run_data.share(built), placement)
+  best = load_best(config, workdir, splits, load=functools.partial(load, splits))
   experiment, state, datasets = best
   state = placement.put(state, placement.state(state))
   first = datasets["validation"]
@@ -105,9 +100,11 @@ def evaluate_run(
       summaries[name]["votes"] = summarize_votes(logits, dataset.votes)
 
   if config.evaluate_deduplicated:
+    training = load(["train"])
+    run_record.check_same_fingerprint(training.fingerprint, workdir)
     rest = deduplicate.evaluate_deduplicated(
       lambda dataset: evaluate(dataset)(state),
-      _load_training(built, workdir, placement, load),
+      training.datasets["train"],
       datasets,
       **config.data.near_duplicates,
     )
@@ -159,20 +156,6 @@ def _describe_run(
       total=training.get("num_examples", 0),
     ),
   }
-
-
-def _load_training(
-  config: ml_collections.ConfigDict,
-  workdir: pathlib.Path,
-  placement: Placement,
-  load: Callable[[Placement], run_data.RunData] | None,
-) -> Dataset:
-  """Returns the training split, which is compared with those that are evaluated."""
-  if load is not None:
-    return load(placement).datasets["train"]
-  training = run_data.load_data(config, ("train",), lazily=jax.process_count() > 1)
-  run_record.check_same_data(training, workdir)
-  return training["train"]
 
 
 def _write_report(

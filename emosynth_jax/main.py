@@ -233,7 +233,7 @@ def _run_one(config, workdir, *, load, **where):
       config,
       workdir,
       devices=where.get("devices"),
-      load=None if is_eval else load,
+      load=load,
     )
 
 

@@ -13,7 +13,7 @@ from absl import logging
 
 from emosynth_jax.data import fingerprints, run_data
 from emosynth_jax.parallel import cpu_devices, distributed, failures
-from emosynth_jax.parallel.mesh import Placement, build_placement
+from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import build, epoch, initialization, run_header
 from emosynth_jax.training.programs import Programs, build_programs
 from emosynth_jax.training.state import TrainState
@@ -32,7 +32,7 @@ def train(
   began: float | None = None,
   devices: Sequence[Any] | None = None,
   stop: StopSignal | None = None,
-  load: Callable[[Placement], run_data.RunData] | None = None,
+  load: Callable[..., run_data.RunData] | None = None,
   config_file: str | None = None,
 ) -> bool:
   """Trains, or resumes from the last checkpoint in `workdir`.
@@ -117,7 +117,7 @@ def _train(
   began: float,
   devices: Sequence[Any] | None,
   stop: StopSignal,
-  load: Callable[[Placement], run_data.RunData],
+  load: Callable[..., run_data.RunData],
   config_file: str | None,
 ) -> bool:
   run_record.check_same_config(config, workdir)

@@ -14,6 +14,7 @@ the five best of the screening until the intervals are narrow enough. A loss who
 training is not finite is counted as diverged. docs/notes/loss_study.md is the protocol.
 """
 
+import functools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -100,7 +101,7 @@ def train(runs: list[loss_study.Run], given: Any) -> None:
 
 
 def measure_secondary(
-  config: Any, folder: pathlib.Path, load: Callable[[Any], run_data.RunData]
+  config: Any, folder: pathlib.Path, load: Callable[..., run_data.RunData]
 ) -> dict[str, float]:
   """Measures a finished run on PrivateTest as the protocol's secondary metrics say.
 
@@ -116,7 +117,7 @@ def measure_secondary(
   placement = mesh.build_placement(config.mesh.model)
   splits = ("validation", "test")
   best = restore.load_best(
-    config, folder, splits, load=lambda: load(placement).select(splits)
+    config, folder, splits, load=functools.partial(load, placement, splits)
   )
   apply_fn = gradcam_network.apply_fn_of(best.experiment, modules=False)
   (_, fitted_on), (found, logits) = (

@@ -54,7 +54,7 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
       f"{error}. Set --data_dir to the data set directory."
     ) from error
   if path.is_dir():
-    run_record.check_same_data(datasets, path)
+    run_record.check_same_fingerprint(run_data.fingerprint(datasets), path)
   training = datasets.pop("train", None)
   for dataset in datasets.values():
     if tuple(dataset.class_names) != network.class_names:

@@ -29,7 +29,7 @@ from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.export import export, verify
 from emosynth_jax.report import predictions
-from emosynth_jax.training import build, eval_step, train_step
+from emosynth_jax.training import build, train_step
 from emosynth_jax.workdir import record as run_record
 
 _CLASSES = ("angry", "happy", "neutral")
@@ -109,7 +109,7 @@ def test_the_images_tell_the_two_apart(state):
 def test_evaluation_equalizes_before_the_views(state, views):
   labels = jnp.arange(_TOTAL, dtype=jnp.int32) % 3
   summaries = [
-    eval_step.build_evaluate(
+    tiny_network.build_evaluate(
       _build(equalize), class_names=_CLASSES, batch_size=16, augment=views
     )(state, jnp.asarray(images), labels)
     for equalize, images in (("always", _images()), ("none", _equalized(_images())))

@@ -23,7 +23,7 @@ def _experiment(evaluation_logits=None):
 
 
 def _build(batch_size, evaluation_logits=None):
-  return eval_step.build_evaluate(
+  return tiny_network.build_evaluate(
     _experiment(evaluation_logits),
     class_names=_CLASS_NAMES,
     batch_size=batch_size,

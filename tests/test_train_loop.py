@@ -491,7 +491,7 @@ def test_validation_report_and_fine_tuning_take_the_averages(modern, tmp_path):
   averaged = plain.replace(**best.ema)
   built = build.build_experiment(config, image_shape=(48, 48, 1), num_classes=7)
   splits = run_data.load_data(config, ("train", "validation"))
-  judge = eval_step.build_evaluate(
+  judge = tiny_network.build_evaluate(
     built, class_names=splits["train"].class_names, batch_size=14
   )
   validation = splits["validation"]

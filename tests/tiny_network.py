@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from emosynth_jax import losses
-from emosynth_jax.training import build, optimizers
+from emosynth_jax.config import defaults
+from emosynth_jax.data.dataset import from_arrays
+from emosynth_jax.parallel import mesh
+from emosynth_jax.training import build, eval_step, optimizers
 from emosynth_jax.training.state import TrainState, create_train_state
 
 IMAGE_SHAPE = (4, 4, 1)
@@ -95,6 +98,24 @@ def build_experiment(model: nn.Module, evaluation_logits=None) -> build.Experime
       ("loss", "optimizer", "plateau", "augment", "mixup", "create_state")
     ),
   )
+
+
+def build_evaluate(experiment, *, class_names, batch_size, augment="none"):
+  """The evaluation of a split in memory: `(state, images, labels)` to its summary."""
+  config = defaults.get_default_config()
+  config.eval_batch_size, config.data.pipeline = batch_size, "resident"
+  evaluation = eval_step.build_evaluation(
+    experiment,
+    config,
+    mesh.build_placement(devices=jax.devices()[:1]),
+    class_names=class_names,
+    augment=augment,
+  )
+
+  def evaluate(state, images, labels):
+    return evaluation(from_arrays(images, labels, class_names))(state)
+
+  return evaluate
 
 
 def random_images(num_images: int, *, seed: int = 1):

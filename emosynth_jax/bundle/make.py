@@ -97,5 +97,5 @@ def _load_validation(config: Any, workdir: str) -> Any:
       f"{error}. The effect of float16 is measured on the validation split: set "
       "--data_dir to the data set directory, or use --dtype=float32."
     ) from error
-  run_record.check_same_data(datasets, workdir)
+  run_record.check_same_fingerprint(run_data.fingerprint(datasets), workdir)
   return datasets["validation"]

@@ -6,24 +6,6 @@ from typing import Any
 import numpy as np
 
 
-class _Batches:
-  """Random-access source of batches, indexed by Grain from several threads."""
-
-  def __init__(self, images: Any, order: np.ndarray, batch_size: int, part: range):
-    self._images = images
-    self._order = order
-    self._batch_size = batch_size
-    self._part = part
-
-  def __len__(self) -> int:
-    return len(self._order) // self._batch_size
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    first = int(index) * self._batch_size
-    rows = self._order[first + self._part.start : first + self._part.stop]
-    return self._images[rows]
-
-
 def batches(
   images: Any,
   order: np.ndarray,
@@ -53,9 +35,12 @@ def batches(
   """
   import grain  # here, since its import takes a second
 
-  source: Any = _Batches(images, order, batch_size, part)
+  def read(number: int) -> np.ndarray:
+    start = number * batch_size
+    return images[order[start + part.start : start + part.stop]]
+
   ahead = grain.ReadOptions(
     num_threads=num_threads, prefetch_buffer_size=2 * num_threads
   )
-  dataset = grain.MapDataset.source(source).slice(slice(first, len(source)))
-  yield from dataset.to_iter_dataset(ahead)
+  numbers = grain.MapDataset.range(first, len(order) // batch_size)
+  yield from numbers.map(read).to_iter_dataset(ahead)

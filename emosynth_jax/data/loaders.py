@@ -76,9 +76,7 @@ def loader_options(name: str) -> dict[str, inspect.Parameter]:
   Args:
     name: a key of `LOADERS`, or a loader of one's own.
   """
-  if own_code.is_own(name):
-    return _options_of(_own_loader(name))
-  return _options_of(importlib.import_module(find_loader(name).module).load)
+  return _options_of(_load_function(name))
 
 
 def _options_of(load: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -125,42 +123,38 @@ def bind_loader(
   Raises:
     ValueError: for an unknown name or option, or a missing one.
   """
-  module: Any = None
-  if own_code.is_own(name):
-    load = _own_loader(name)
-  else:
-    module = importlib.import_module(find_loader(name).module)
-    load = module.load
-
+  load = _load_function(name)
   known = _options_of(load)
 
-  # A generated data set has a seed of its own, and it is the caller's.
-  seeded = {"seed": seed} if "seed" in known else {}
-  unknown = sorted(set(options) - (set(known) - set(seeded)))
+  # The caller's, and no options: the seed of a generated data set, and how to share the
+  # reading of one whose images stay on disk.
+  callers: dict[str, Any] = {"seed": seed}
+  if not own_code.is_own(name):
+    callers["share"] = share
+  bound = {key: value for key, value in callers.items() if key in known}
+  unknown = sorted(set(options) - (set(known) - set(bound)))
   missing = sorted(
     key
     for key, parameter in known.items()
-    if parameter.default is parameter.empty and key not in {*options, *seeded}
+    if parameter.default is parameter.empty and key not in {*options, *bound}
   )
   if unknown or missing:
     problem = "unknown option" if unknown else "missing option"
     named = unknown or [f"{key} (--config.data.options.{key}=...)" for key in missing]
-    options_of_it = sorted(set(known) - set(seeded))
+    options_of_it = sorted(set(known) - set(bound))
     raise ValueError(
       f"{name}: {problem} {', '.join(named)}"
       f"{or_known(unknown[0] if unknown else '', options_of_it)}"
     )
 
-  if share is not None and hasattr(module, "open_split"):
-    load = module.open_split
-    if "share" in inspect.signature(load).parameters:
-      options = options | {"share": share}
-
-  return functools.partial(load, data_dir, **options, **seeded)
+  return functools.partial(load, data_dir, **options, **bound)
 
 
-def _own_loader(name: str) -> Callable[..., Any]:
-  """A user's loader, whose errors name its file and line."""
+def _load_function(name: str) -> Callable[..., Any]:
+  """The loader of a data set; a user's, whose errors name its file and line."""
+  if not own_code.is_own(name):
+    return importlib.import_module(find_loader(name).module).load
+
   load = own_code.load(name)
   positional = [
     parameter.name

@@ -48,13 +48,6 @@ class RunData(NamedTuple):
   datasets: dict[str, Dataset]
   fingerprint: dict[str, dict[str, Any]]
 
-  def select(self, names: Sequence[str]) -> "RunData":
-    """Returns the data of some of the splits."""
-    return RunData(
-      {name: self.datasets[name] for name in names},
-      {name: self.fingerprint[name] for name in names},
-    )
-
 
 def load_run(
   config: ml_collections.ConfigDict, placement: Placement, names: Sequence[str]
@@ -173,10 +166,8 @@ def _check_one_data_set(found: Mapping[str, Mapping[str, Any]]) -> None:
     )
 
 
-def share(
-  config: ml_collections.ConfigDict,
-) -> Callable[[Placement], RunData]:
-  """Returns a loader of all splits of a run that loads them at its first call.
+def share(config: ml_collections.ConfigDict) -> Callable[..., RunData]:
+  """Returns a loader of a run's splits that loads each of them once.
 
   For the trainings and evaluations of one command, of any seed, also from several
   threads.
@@ -185,15 +176,24 @@ def share(
     config: a checked config.
 
   Returns:
-    The placement to the data, see `load_run`; loaded once for each.
+    A function of the placement and the names of splits, by default all, to their data,
+    see `load_run`; a split is loaded once for each placement.
   """
-  lock, loaded = threading.Lock(), {}
+  lock = threading.Lock()
+  loaded: dict[Placement, RunData] = {}
 
-  def load(placement: Placement) -> RunData:
+  def load(placement: Placement, names: Sequence[str] = ()) -> RunData:
+    names = names or splits(config)
     with lock:
-      if placement not in loaded:
-        loaded[placement] = load_run(config, placement, splits(config))
-      return loaded[placement]
+      known = loaded.setdefault(placement, RunData({}, {}))
+      if missing := [name for name in names if name not in known.datasets]:
+        new = load_run(config, placement, missing)
+        known.datasets.update(new.datasets)
+        known.fingerprint.update(new.fingerprint)
+      return RunData(
+        {name: known.datasets[name] for name in names},
+        {name: known.fingerprint[name] for name in names},
+      )
 
   return load
 

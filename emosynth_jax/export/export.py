@@ -197,5 +197,5 @@ def _load(network: Any, path: pathlib.Path, splits: Sequence[str]) -> dict[str, 
     ) from error
 
   if path.is_dir():
-    run_record.check_same_data(datasets, path)
+    run_record.check_same_fingerprint(run_data.fingerprint(datasets), path)
   return datasets

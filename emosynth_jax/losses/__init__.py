@@ -263,21 +263,11 @@ LOSSES: dict[str, Callable[..., Any]] = {
   "magface": magface,
 }
 
-# Margin-free logits for each margin; the margins and losses that are not here act on
-# the model's own logits. MagFace is a loss and no margin for others: without its reward
-# of the norm, gradient descent shrinks the norm and with it the margin.
+# Margin-free logits of the angular margins, which take the weights, where these are not
+# `cosine_logits`. MagFace is a loss and no margin for others: without its reward of the
+# norm, gradient descent shrinks the norm and with it the margin.
 _MARGIN_FREE: dict[Callable[..., Any], Callable[..., Array]] = {
-  adaface_logits: cosine_logits,
-  arcface_logits: cosine_logits,
-  cosface_logits: cosine_logits,
-  curricularface_logits: cosine_logits,
-  double_am_softmax_logits: cosine_logits,
-  dynamic_am_softmax_logits: cosine_logits,
-  elastic_arcface_logits: cosine_logits,
-  elastic_cosface_logits: cosine_logits,
   l_softmax_logits: linear_logits,
-  ldam_logits: cosine_logits,
-  magface: cosine_logits,
   sphereface_logits: norm_cosine_logits,
   subcenter_arcface_logits: subcenter_cosine_logits,
 }
@@ -410,10 +400,10 @@ def get_evaluation_logits(
 
   first = name.partition("+")[0]
   trained = MARGINS.get(first, LOSSES[first])
-  if trained not in _MARGIN_FREE:
+  if "weights" not in loss_inputs(trained):
     return _unchanged
 
-  margin_free = _MARGIN_FREE[trained]
+  margin_free = _MARGIN_FREE.get(trained, cosine_logits)
   settings = hyperparameters(trained) | arguments
   return functools.partial(
     margin_free, **{k: settings[k] for k in hyperparameters(margin_free)}

@@ -34,6 +34,7 @@ def check_batch_invariance(
   Args:
     compute_logits: images `(B, H, W, C)` to logits `(B, K)`.
     images: of a split, `(N, H, W, C)`, N at least 1; as `compute_logits` takes them.
+      Only those used are read.
     labels: int `(N,)`.
     batch_size: maximum batch size.
     dtype: dtype of the network's layers, a key of `RELATIVE_TOLERANCES`.
@@ -51,7 +52,7 @@ def check_batch_invariance(
   num_images = min(len(images), max_images) // batch_size * batch_size
   # Evenly spaced, as files are often sorted by class.
   rows = np.arange(num_images) * len(images) // num_images
-  images, labels = np.asarray(images)[rows], np.asarray(labels)[rows]
+  images, labels = np.asarray(images[rows]), np.asarray(labels)[rows]
 
   def in_order(order: np.ndarray, size: int) -> np.ndarray:
     parts = [

@@ -44,12 +44,10 @@ def _read(source: sources.Source, every: int, max_frames: int) -> Iterator[Frame
     yield Frame(path, name, None, error)
   elif kind == "webcam":
     yield from video.read_webcam(int(path), every=every, max_frames=max_frames)
-  elif kind == "stream":
-    yield from video.read_stream(path, name, every=every, max_frames=max_frames)
-  elif kind == "video":
-    yield from video.read_file(
-      pathlib.Path(path), name, every=every, max_frames=max_frames
-    )
+  elif kind in ("stream", "video"):
+    # `pathlib.Path` would merge the slashes of an address.
+    file = path if kind == "stream" else pathlib.Path(path)
+    yield from video.read_file(file, name, every=every, max_frames=max_frames)
   else:
     yield from _read_image(source, every, max_frames)
 

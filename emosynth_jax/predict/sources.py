@@ -75,48 +75,43 @@ def find(
   errors.expect_several("sources", sources)
   passed_over = Counter() if passed_over is None else passed_over
   for source in map(os.fspath, sources):
-    path = pathlib.Path(source)
-    name = pathlib.PurePath(path.name)
-    if source == STANDARD_INPUT:
-      yield Source(source, pathlib.PurePath("stdin"), "stdin")
-    elif is_url(source):
-      yield Source(source, _name_of_url(source), "stream")
+    found = _look_up(source)
+    if found.kind == "folder":
+      yield from _find_in_folder(pathlib.Path(source), passed_over)
     else:
-      try:
-        mode = os.stat(source).st_mode
-      except (FileNotFoundError, NotADirectoryError):
-        if _is_number(source):
-          yield Source(source, pathlib.PurePath(f"webcam{int(source)}"), "webcam")
-        else:
-          yield Source(source, name, error=MISSING)
-      except (OSError, ValueError) as error:
-        yield Source(source, name, error=f"cannot be read ({reason(error)})")
-      else:
-        if stat.S_ISDIR(mode):
-          yield from _find_in_folder(path, passed_over)
-        elif stat.S_ISREG(mode):
-          is_video = path.suffix.lower() in VIDEO_SUFFIXES
-          yield Source(source, name, "video" if is_video else "unknown")
-        else:
-          yield Source(
-            source,
-            name,
-            error="no such file; webcams are given by their number, for example 0",
-          )
+      yield found
 
 
 def missing(sources: Sequence[str]) -> list[str]:
   """The sources of a command that don't exist."""
-  return [
-    source
-    for source in sources
-    if not (
-      source == STANDARD_INPUT
-      or is_url(source)
-      or _is_number(source)
-      or _might_exist(source)
-    )
-  ]
+  return [source for source in sources if _look_up(source).error == MISSING]
+
+
+def _look_up(source: str) -> Source:
+  """What a name stands for; the kind of a folder is "folder"."""
+  if source == STANDARD_INPUT:
+    return Source(source, pathlib.PurePath("stdin"), "stdin")
+  if is_url(source):
+    return Source(source, _name_of_url(source), "stream")
+
+  path = pathlib.Path(source)
+  name = pathlib.PurePath(path.name)
+  try:
+    mode = os.stat(source).st_mode
+  except (FileNotFoundError, NotADirectoryError):
+    if _is_number(source):
+      return Source(source, pathlib.PurePath(f"webcam{int(source)}"), "webcam")
+    return Source(source, name, error=MISSING)
+  except (OSError, ValueError) as error:
+    return Source(source, name, error=f"cannot be read ({reason(error)})")
+
+  if stat.S_ISDIR(mode):
+    return Source(source, name, "folder")
+  if stat.S_ISREG(mode):
+    is_video = path.suffix.lower() in VIDEO_SUFFIXES
+    return Source(source, name, "video" if is_video else "unknown")
+  hint = "no such file; webcams are given by their number, for example 0"
+  return Source(source, name, error=hint)
 
 
 def is_webcam(source: str) -> bool:
@@ -152,16 +147,6 @@ def reason(error: Exception) -> str:
 
 def _is_number(source: str) -> bool:
   return source.isdecimal() and len(source) <= 3
-
-
-def _might_exist(source: str) -> bool:
-  try:
-    os.stat(source)
-  except (FileNotFoundError, NotADirectoryError):
-    return False
-  except (OSError, ValueError):
-    pass  # It is reported with its reason.
-  return True
 
 
 def _name_of_url(source: str) -> pathlib.PurePath:

@@ -1,6 +1,5 @@
 """Frames of video files and webcams, with timestamps."""
 
-import os
 import pathlib
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -19,57 +18,36 @@ _USUAL_RATE = 25.0
 
 
 def read_file(
-  path: pathlib.Path, name: pathlib.PurePath, *, every: int = 1, max_frames: int = 0
+  path: str | pathlib.Path,
+  name: pathlib.PurePath,
+  *,
+  every: int = 1,
+  max_frames: int = 0,
 ) -> Iterator[Frame]:
-  """Yields the frames of a video file.
+  """Yields the frames of a video file, or of a stream as of rtsp:// or https://.
 
-  A file that ends before its stated length yields an error after its frames.
+  A file that ends before its stated length yields an error after its frames; the end of
+  a camera's stream is an error, unless `max_frames` is reached.
 
   Args:
-    path: of the file.
+    path: of the file, or the address, which OpenCV's FFmpeg opens.
     name: for `Frame.name`.
     every: take one of every so many frames; the others are not converted.
     max_frames: maximum number of frames; 0 for all.
 
   Yields:
     Frames. Their times are the file's own. Missing times are computed from the stated
-    rate.
+    rate. Their source is the path, an address without its password.
   """
+  device = str(path)
+  source = sources.shown(device)
   try:
-    os.fspath(path).encode()
+    device.encode()
   except UnicodeEncodeError:
-    yield Frame(
-      str(path),
-      name,
-      None,
-      "OpenCV only opens videos with UTF-8 names; rename the file",
-    )
+    error = "OpenCV only opens videos with UTF-8 names; rename the file"
+    yield Frame(source, name, None, error)
     return
-  yield from _read_timed(str(path), str(path), name, every, max_frames)
 
-
-def read_stream(
-  address: str, name: pathlib.PurePath, *, every: int = 1, max_frames: int = 0
-) -> Iterator[Frame]:
-  """Yields the frames of a video or a camera at an address, as of rtsp:// or https://.
-
-  Args:
-    address: which OpenCV's FFmpeg opens.
-    name: for `Frame.name`.
-    every: as in `read_file`.
-    max_frames: as in `read_file`.
-
-  Yields:
-    Frames, as `read_file`. Their source is the address without its password. The end of
-    a camera's stream is an error, unless `max_frames` is reached.
-  """
-  yield from _read_timed(address, sources.shown(address), name, every, max_frames)
-
-
-def _read_timed(
-  device: str, source: str, name: pathlib.PurePath, every: int, max_frames: int
-) -> Iterator[Frame]:
-  """Yields frames with the times that a file or a stream states."""
   capture: Any = cv2.VideoCapture(device)
   try:
     rate = _rate(capture)

@@ -69,7 +69,10 @@ def group(runs: Sequence[RunFiles]) -> list[Arm]:
           f"{first.workdir}: their results are not comparable"
         )
 
-  sorted_runs = group_by_config(runs)
+  groups = seed_summary.group_by_settings(
+    [run.report["config"] for run in runs], [run.workdir for run in runs]
+  )
+  sorted_runs = [[runs[i] for i in own] for own in groups]
   return [
     Arm(
       label,
@@ -78,24 +81,6 @@ def group(runs: Sequence[RunFiles]) -> list[Arm]:
     )
     for label, own in zip(_labels(sorted_runs), sorted_runs, strict=True)
   ]
-
-
-def group_by_config(runs: Sequence[RunFiles]) -> list[list[RunFiles]]:
-  """Groups runs that differ only in the seed.
-
-  Args:
-    runs: any runs.
-
-  Returns:
-    The groups, in the order of their first runs.
-
-  Raises:
-    ValueError: if a group has a seed twice.
-  """
-  groups = seed_summary.group_by_settings(
-    [run.report["config"] for run in runs], [run.workdir for run in runs]
-  )
-  return [[runs[i] for i in own] for own in groups]
 
 
 def differences(arms: Sequence[Arm]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ _PICTURES = {
 
 def stored_pictures(
   run: RunFiles, variables_crc32: int | None = None
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[list[dict[str, Any]], list[str], set[str]]:
   """Collects the plots that belong to the reported network.
 
   Args:
@@ -30,13 +30,13 @@ def stored_pictures(
       network was loaded.
 
   Returns:
-    The plots ("title", "uri", "width", "height" and "note"), and sentences on
-    omitted ones with reasons.
+    The plots ("title", "uri", "width", "height" and "note"), sentences on omitted ones
+    with reasons, and the names of the records of this network, as "curvature".
 
   Raises:
     ValueError: if a file is damaged.
   """
-  found, left_out = [], []
+  found, left_out, stored = [], [], set()
   for name, files in _PICTURES.items():
     present = {title: run.workdir / file for title, file in files.items()}
     present = {title: file for title, file in present.items() if file.is_file()}
@@ -46,6 +46,7 @@ def stored_pictures(
     if reason := _other(run, name, settings, variables_crc32):
       left_out.append(f"{name}.json is {reason}: skipped.")
       continue
+    stored.add(name)
     if not present:
       command = "curvature" if name.startswith("curvature") else "loss_landscape"
       left_out.append(
@@ -59,22 +60,7 @@ def stored_pictures(
       for title, file in present.items()
     ]
 
-  return found, left_out
-
-
-def is_stored(run: RunFiles, name: str, variables_crc32: int | None = None) -> bool:
-  """Returns whether a workdir has an analysis of the reported network.
-
-  Args:
-    run: the run.
-    name: "loss_landscape", "loss_line", "curvature" or "curvature_map".
-    variables_crc32: as for `stored_pictures`.
-
-  Raises:
-    ValueError: if its record is damaged.
-  """
-  settings = _settings(run, name)
-  return settings is not None and not _other(run, name, settings, variables_crc32)
+  return found, left_out, stored
 
 
 _NEEDED = (

@@ -1,7 +1,7 @@
 """Context of a result: protocol, provenance, caveats, omissions."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import ml_collections
@@ -10,7 +10,6 @@ import numpy as np
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import batch_invariance, statistics
 from emosynth_jax.metrics.table import describe_split
-from emosynth_jax.report import loss_surface
 from emosynth_jax.report.run_files import RunFiles
 from emosynth_jax.training import epoch
 from emosynth_jax.utils import progress
@@ -172,7 +171,7 @@ def not_run(
   *,
   network: bool,
   checks: Mapping[str, Any],
-  variables_crc32: int | None = None,
+  surfaces: Collection[str] = (),
 ) -> list[tuple[str, str]]:
   """Analyses that were not computed: name and command.
 
@@ -181,7 +180,7 @@ def not_run(
     audit: of its data set, if there is one.
     network: whether the network was run for the page.
     checks: of `saliency_checks.map_checks`, those of the reported epoch.
-    variables_crc32: of the best checkpoint, see `loss_surface.stored_pictures`.
+    surfaces: the names of `loss_surface.stored_pictures`.
 
   Returns:
     Pairs of texts; the second may be "".
@@ -190,9 +189,6 @@ def not_run(
   at = f"--workdir={run.workdir}"
   again = f"python -m emosynth_jax.main --mode=eval {at}"
   analysis = "python -m emosynth_jax.analysis"
-
-  def is_stored(name: str) -> bool:
-    return loss_surface.is_stored(run, name, variables_crc32)
 
   commands = (
     ("Other seeds", "The run's command with --seeds=0,1,2", False),
@@ -216,12 +212,12 @@ def not_run(
       "This page's command without --noimages",
       network,
     ),
-    ("Loss landscape", f"{analysis}.loss_landscape {at}", is_stored("loss_landscape")),
-    ("Curvature", f"{analysis}.curvature {at}", is_stored("curvature")),
+    ("Loss landscape", f"{analysis}.loss_landscape {at}", "loss_landscape" in surfaces),
+    ("Curvature", f"{analysis}.curvature {at}", "curvature" in surfaces),
     (
       "Curvature over the landscape",
       f"{analysis}.curvature {at} --grid=21",
-      is_stored("curvature_map"),
+      "curvature_map" in surfaces,
     ),
     (
       "Sanity check of Grad-CAM",

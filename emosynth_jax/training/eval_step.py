@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -22,47 +21,32 @@ from emosynth_jax.training.state import TrainState
 
 Array = jax.Array
 
-# Number of images of a split whose logits are compared in several orders.
-_INVARIANCE_IMAGES = 512
-
 
 def image_logits(
-  variables: Any,
-  input_scale: Array,
-  images: Array,
-  *,
-  model: nn.Module,
-  evaluation_logits: Callable[..., Array],
-  preprocess: Callable[[Array], Array] | None = None,
+  experiment: build.Experiment, variables: Any, input_scale: Array, images: Array
 ) -> Array:
   """Evaluation logits: without margin, with BatchNorm's running statistics.
 
   Args:
+    experiment: the run's functions.
     variables: the network's.
     input_scale: factor from pixels to the network's input.
-    images: uint8 `(N, H, W, C)`, or floating where they are preprocessed already.
-    model: the network.
-    evaluation_logits: that of `losses.get_evaluation_logits`.
-    preprocess: `Experiment.preprocess`; None for none.
+    images: uint8 `(N, H, W, C)`; floating only if `experiment` has no `preprocess`.
 
   Returns:
     `(N, K)`.
   """
-  inputs = network_inputs(images, input_scale, preprocess=preprocess)
-  answer: Any = model.apply(variables, inputs, train=False)
+  inputs = network_inputs(images, input_scale, preprocess=experiment.preprocess)
+  answer: Any = experiment.model.apply(variables, inputs, train=False)
   logits, out = answer
   available = models.last_layer(variables["params"], logits, out)
-  return evaluation_logits(**losses.select_inputs(evaluation_logits, **available))
+  formula = experiment.evaluation_logits
+  return formula(**losses.select_inputs(formula, **available))
 
 
 def logits_of(experiment: build.Experiment) -> Callable[..., Array]:
   """`image_logits` of a run's network, of `(variables, input_scale, images)`."""
-  return functools.partial(
-    image_logits,
-    model=experiment.model,
-    evaluation_logits=experiment.evaluation_logits,
-    preprocess=experiment.preprocess,
-  )
+  return functools.partial(image_logits, experiment)
 
 
 def evaluate_batch(
@@ -72,11 +56,9 @@ def evaluate_batch(
   labels: Array,
   mask: Array,
   *,
-  model: nn.Module,
-  evaluation_logits: Callable[..., Array],
+  experiment: build.Experiment,
   num_classes: int,
-  preprocess: Callable[[Array], Array] | None = None,
-  augment: Callable[[Array], Array] | None = None,
+  augment: str = "none",
 ) -> dict[str, Array]:
   """Computes the statistics of one batch.
 
@@ -89,32 +71,25 @@ def evaluate_batch(
     images: uint8 `(N, H, W, C)`.
     labels: int32 `(N,)`.
     mask: bool `(N,)`, False for padding rows.
-    model: the network.
-    evaluation_logits: that of `losses.get_evaluation_logits`.
+    experiment: the run's functions.
     num_classes: K.
-    preprocess: `Experiment.preprocess`, applied before the views; None for none.
-    augment: the views that are averaged over, one of `test_time_augmentation.VIEWS`;
-      None for the original image only.
+    augment: the views that are averaged over, a name of `test_time_augmentation.VIEWS`;
+      "none" for the original image only.
 
   Returns:
     The sums of `classification.batch_statistics`.
   """
-  answer = functools.partial(
-    image_logits,
-    variables,
-    input_scale,
-    model=model,
-    evaluation_logits=evaluation_logits,
-  )
-  if preprocess is not None:
-    images = preprocess(images)
+  if experiment.preprocess is not None:
+    # Before the views.
+    images = experiment.preprocess(images)
+    experiment = experiment._replace(preprocess=None)
 
-  if augment is None:
+  answer = functools.partial(image_logits, experiment, variables, input_scale)
+  if augment == "none":
     logits = answer(images)
   else:
-    logits = test_time_augmentation.mean_logits(
-      answer, augment(images.astype(jnp.float32))
-    )
+    views = test_time_augmentation.VIEWS[augment](images.astype(jnp.float32))
+    logits = test_time_augmentation.mean_logits(answer, views)
 
   return classification.batch_statistics(logits, labels, mask, num_classes=num_classes)
 
@@ -166,57 +141,6 @@ def evaluate_images(
   return lax.scan(one_batch, None, jnp.arange(0, total, batch_size))[1]
 
 
-def build_evaluate(
-  experiment: build.Experiment,
-  *,
-  class_names: tuple[str, ...],
-  batch_size: int,
-  augment: str = "none",
-  placement: Placement | None = None,
-) -> Callable[[TrainState, Array, Array], dict[str, Any]]:
-  """Builds the evaluation as a function of a state and a split.
-
-  Args:
-    experiment: the run's functions.
-    class_names: K names in label order.
-    batch_size: images at a time.
-    augment: `config.eval_augment`.
-    placement: of the state and the split; None for the default device.
-
-  Returns:
-    `(state, images, labels) -> summary`, see `classification.summarize`.
-  """
-  statistics = functools.partial(
-    evaluate_images,
-    **_arguments(experiment, class_names, augment),
-    batch_size=batch_size,
-    batch_sharding=None if placement is None else placement.batch,
-  )
-  program = jax.jit(
-    on_mesh(placement, statistics),
-    out_shardings=None if placement is None else placement.replicate,
-  )
-
-  def evaluate(state: TrainState, images: Array, labels: Array) -> dict[str, Any]:
-    batches = program(state.evaluation_variables, state.input_scale, images, labels)
-    return classification.summarize(jax.device_get(batches), class_names)
-
-  return evaluate
-
-
-def _arguments(
-  experiment: build.Experiment, class_names: tuple[str, ...], augment: str
-) -> dict[str, Any]:
-  """What `evaluate_batch` takes besides arrays."""
-  return {
-    "model": experiment.model,
-    "evaluation_logits": experiment.evaluation_logits,
-    "preprocess": experiment.preprocess,
-    "num_classes": len(class_names),
-    "augment": None if augment == "none" else test_time_augmentation.VIEWS[augment],
-  }
-
-
 def build_evaluation(
   experiment: build.Experiment,
   config: ml_collections.ConfigDict,
@@ -239,19 +163,24 @@ def build_evaluation(
     summary, see `classification.summarize`.
   """
   batch_size = config.eval_batch_size
-  on_devices = build_evaluate(
-    experiment,
-    class_names=class_names,
-    batch_size=batch_size,
-    augment=augment,
-    placement=placement,
+  arguments: dict[str, Any] = {
+    "experiment": experiment,
+    "num_classes": len(class_names),
+    "augment": augment,
+  }
+
+  def compiled(statistics: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.jit(on_mesh(placement, statistics), out_shardings=placement.replicate)
+
+  on_devices = compiled(
+    functools.partial(
+      evaluate_images,
+      **arguments,
+      batch_size=batch_size,
+      batch_sharding=placement.batch,
+    )
   )
-  statistics_of_batch = functools.partial(
-    evaluate_batch, **_arguments(experiment, class_names, augment)
-  )
-  one_batch = jax.jit(
-    on_mesh(placement, statistics_of_batch), out_shardings=placement.replicate
-  )
+  one_batch = compiled(functools.partial(evaluate_batch, **arguments))
 
   def streamed(dataset: Dataset, state: TrainState) -> dict[str, Any]:
     statistics: list[Any] = []
@@ -265,11 +194,15 @@ def build_evaluation(
       )
     return classification.summarize(jax.device_get(statistics), class_names)
 
+  def resident(arrays: tuple[Array, Array], state: TrainState) -> dict[str, Any]:
+    statistics = on_devices(state.evaluation_variables, state.input_scale, *arrays)
+    return classification.summarize(jax.device_get(statistics), class_names)
+
   def of_split(dataset: Dataset) -> Callable[[TrainState], dict[str, Any]]:
     if not device_feed.is_resident(dataset, config.data, placement):
       return functools.partial(streamed, dataset)
-    images, labels = placement.put_split(dataset.images, dataset.labels)
-    return lambda state: on_devices(state, images, labels)
+    arrays = placement.put_split(dataset.images, dataset.labels)
+    return functools.partial(resident, arrays)
 
   return of_split
 
@@ -294,7 +227,9 @@ def compute_logits(
   Returns:
     float32 `(N, K)`, in every process.
   """
-  program = _logits_program(experiment, placement, is_split=True)
+  program = jax.jit(
+    on_mesh(placement, logits_of(experiment)), out_shardings=placement.replicate
+  )
   batches = [
     jax.device_get(program(state.evaluation_variables, state.input_scale, images))
     for images, _, _ in device_feed.stream_in_order(dataset, batch_size, placement)
@@ -308,39 +243,16 @@ def check_invariance(
   dataset: Dataset,
   *,
   batch_size: int,
-  placement: Placement | None = None,
+  placement: Placement,
 ) -> dict[str, Any]:
   """`batch_invariance.check_batch_invariance` of a network on a split."""
-  program = _logits_program(experiment, placement)
-
-  # Only the images used are read.
-  rows = np.arange(min(len(dataset), _INVARIANCE_IMAGES))
-  rows = rows * len(dataset) // len(rows)
+  # Each batch is on every device.
+  program = jax.jit(logits_of(experiment), out_shardings=placement.replicate)
   return batch_invariance.check_batch_invariance(
     functools.partial(program, state.evaluation_variables, state.input_scale),
-    dataset.images[rows],
-    dataset.labels[rows],
-    max_images=_INVARIANCE_IMAGES,
+    dataset.images,
+    dataset.labels,
     batch_size=batch_size,
     # A network of the user's need not have a dtype.
     dtype=jnp.dtype(getattr(experiment.model, "dtype", jnp.float32)).name,
-  )
-
-
-def _logits_program(
-  experiment: build.Experiment,
-  placement: Placement | None,
-  *,
-  is_split: bool = False,
-) -> Callable[..., Array]:
-  """`image_logits` of `(variables, input_scale, images)`, compiled.
-
-  Args:
-    experiment: the run's functions.
-    placement: the state's devices.
-    is_split: whether the images are split over them.
-  """
-  return jax.jit(
-    on_mesh(placement if is_split else None, logits_of(experiment)),
-    out_shardings=None if placement is None else placement.replicate,
   )

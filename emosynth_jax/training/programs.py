@@ -53,7 +53,7 @@ class Programs(NamedTuple):
 def build_programs(
   config: ml_collections.ConfigDict,
   placement: Placement,
-  load: Callable[[Placement], run_data.RunData],
+  load: Callable[..., run_data.RunData],
 ) -> Programs:
   """Loads a run's data and builds its programs; each is compiled at its first call.
 

@@ -61,10 +61,10 @@ def load_best(
 
   if load is None:
     datasets = run_data.load_data(config, tuple(splits))
-    run_record.check_same_data(datasets, workdir)
+    fingerprint = run_data.fingerprint(datasets)
   else:
     datasets, fingerprint = load()
-    run_record.check_same_fingerprint(fingerprint, workdir)
+  run_record.check_same_fingerprint(fingerprint, workdir)
 
   experiment = build.experiment_of(config, datasets[splits[0]])
   checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, read_only=True)

@@ -13,8 +13,7 @@ import ml_collections
 from absl import logging
 
 from emosynth_jax.config import defaults, renamed, settings
-from emosynth_jax.data import fingerprints, run_data
-from emosynth_jax.data.dataset import Dataset
+from emosynth_jax.data import fingerprints
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.parallel import distributed
 from emosynth_jax.utils import files, log_file
@@ -98,31 +97,17 @@ def read_fingerprint(workdir: str | os.PathLike) -> dict[str, Any]:
   return read_json(path, {"*": dict}, remedy=remedy)
 
 
-def check_same_data(
-  datasets: Mapping[str, Dataset], workdir: str | os.PathLike
-) -> None:
-  """Checks data sets against the fingerprint in a workdir, if any.
-
-  Args:
-    datasets: some of the splits.
-    workdir: the run's folder.
-
-  Raises:
-    ValueError: if a split has other images, labels or classes.
-  """
-  path = pathlib.Path(workdir) / "data.json"
-  # Collective: all processes exchange checksums.
-  if distributed.largest(path.exists())[0]:
-    check_same_fingerprint(run_data.fingerprint(datasets), workdir)
-
-
 def check_same_fingerprint(
   found: Mapping[str, Mapping[str, Any]], workdir: str | os.PathLike
 ) -> None:
-  """`check_same_data` for a computed fingerprint.
+  """Checks data sets against the fingerprint in a workdir, if any.
 
   Logs a warning if most images of a split are of another pixel form than those of
   train.
+
+  Args:
+    found: of `run_data.fingerprint`, some of the splits.
+    workdir: the run's folder.
 
   Raises:
     ValueError: if a split has other images, labels or classes.

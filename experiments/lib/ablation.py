@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 
 from emosynth_jax import losses
 from emosynth_jax.parallel import batched_map
-from emosynth_jax.training import eval_step, own_parts, train_step
+from emosynth_jax.training import build, eval_step, own_parts, train_step
 from emosynth_jax.training import state as train_state
 from emosynth_jax.utils import errors
 from experiments.lib.ablation_members import Formula, Members
@@ -150,19 +150,18 @@ def train_member(
     - "variables" with `returns_variables`.
   """
   images, labels = training
-  optimizer = build_optimizer(member.learning_rate)
-  state = _create_state(
-    member, tuple(images.shape[1:]), formulas, model, optimizer, num_classes
-  )
-  evaluation_logits = switched_evaluation_logits(
-    formulas, member.formula, member.numbers
-  )
-  run = train_step.Run(
+  experiment = _build_experiment(
+    member,
+    tuple(images.shape[1:]),
+    formulas,
     model=model,
-    loss=switched_loss(formulas, member.formula, member.numbers),
-    evaluation_logits=evaluation_logits,
-    optimizer=optimizer,
+    optimizer=build_optimizer(member.learning_rate),
     augment=augment,
+    num_classes=num_classes,
+  )
+  state = experiment.create_state(jax.random.key(member.seed))
+  run = train_step.Run.of(
+    experiment,
     class_weights=jnp.ones(num_classes),
     class_counts=jnp.bincount(labels, length=num_classes),
   )
@@ -180,8 +179,7 @@ def train_member(
       state.variables,
       state.input_scale,
       *validation,
-      model=model,
-      evaluation_logits=evaluation_logits,
+      experiment=experiment,
       num_classes=num_classes,
       batch_size=eval_batch_size,
     )
@@ -201,26 +199,39 @@ def train_member(
   return record
 
 
-def _create_state(
+def _build_experiment(
   member: Members,
   image_shape: tuple[int, ...],
   formulas: Sequence[Formula],
+  *,
   model: nn.Module,
   optimizer: optax.GradientTransformation,
+  augment: Callable[[Array, Array], Array],
   num_classes: int,
-) -> train_state.TrainState:
-  """A member's state before the first step, with the loss state of each formula."""
+) -> build.Experiment:
+  """A member's functions, with the loss state of each formula."""
   # Only the optimizer's rate: the loop has no validation for a schedule.
   constant_rate = optax.contrib.reduce_on_plateau()
-  return train_state.create_train_state(
-    jax.random.key(member.seed),
+  return build.Experiment(
     model=model,
+    loss=switched_loss(formulas, member.formula, member.numbers),
+    evaluation_logits=switched_evaluation_logits(
+      formulas, member.formula, member.numbers
+    ),
     optimizer=optimizer,
     plateau=constant_rate,
-    image_shape=image_shape,  # type: ignore[arg-type]
-    input_scale=1 / 255,
-    init_loss_state=lambda dim: tuple(
-      _init_loss_state(formula, num_classes, dim) for formula in formulas
+    augment=augment,
+    mixup=None,
+    create_state=functools.partial(
+      train_state.create_train_state,
+      model=model,
+      optimizer=optimizer,
+      plateau=constant_rate,
+      image_shape=image_shape,  # type: ignore[arg-type]
+      input_scale=1 / 255,
+      init_loss_state=lambda dim: tuple(
+        _init_loss_state(formula, num_classes, dim) for formula in formulas
+      ),
     ),
   )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from emosynth_jax.analysis.embeddings import plots as embedding_plots
 from emosynth_jax.metrics import plots
-from emosynth_jax.report import config_groups, run_files
+from emosynth_jax.report import run_files
 from emosynth_jax.utils import plotting
 from emosynth_jax.workdir import seed_summary
 from experiments.lib import figures
@@ -108,7 +108,10 @@ def _kinds(
   runs: Sequence[run_files.RunFiles],
 ) -> dict[str, list[run_files.RunFiles]]:
   """Groups runs by config, under distinct labels."""
-  groups = config_groups.group_by_config(runs)
+  found = seed_summary.group_by_settings(
+    [run.report["config"] for run in runs], [run.workdir for run in runs]
+  )
+  groups = [[runs[i] for i in own] for own in found]
   for own in groups:
     seed_summary.check_same_data(
       [run.data for run in own], [run.workdir for run in own]

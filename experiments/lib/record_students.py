@@ -1,5 +1,6 @@
 """The students of `experiments.fer2013_record`: trained, chosen, tested once."""
 
+import functools
 import hashlib
 import pathlib
 from collections.abc import Mapping
@@ -65,7 +66,9 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
 
   placement = build_placement()
   splits = ("validation",)
-  best = load_best(config, workdir, splits, load=lambda: load(placement).select(splits))
+  best = load_best(
+    config, workdir, splits, load=functools.partial(load, placement, splits)
+  )
   validation = best.datasets["validation"]
   state = placement.put(best.state, placement.state(best.state))
   found = {}

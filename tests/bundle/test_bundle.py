@@ -60,11 +60,10 @@ def _logits(seed=0):
   state = tiny_network.create_state(seed=seed)
   return np.asarray(
     eval_step.image_logits(
+      tiny_network.build_experiment(tiny_network.TinyNetwork(), lambda logits: logits),
       state.evaluation_variables,
       state.input_scale,
       dataset().images,
-      model=tiny_network.TinyNetwork(),
-      evaluation_logits=lambda logits: logits,
     )
   )
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import losses
 from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.metrics import batch_invariance
+from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import eval_step
 
 _NUM_IMAGES = 96
@@ -157,10 +157,9 @@ def test_a_real_networks_evaluation_is_checked(model):
   variables = model.init(jax.random.key(0), images[:1] / 255, train=False)
   program = functools.partial(
     eval_step.image_logits,
+    tiny_network.build_experiment(model),
     variables,
     jnp.float32(1 / 255),
-    model=model,
-    evaluation_logits=losses.get_evaluation_logits("cross_entropy"),
   )
   result = _check(program, images, labels)
   assert result["passed"] == isinstance(model, tiny_network.TinyNetwork)
@@ -177,6 +176,7 @@ def test_the_check_of_a_run_uses_the_states_scale_and_the_losss_logits():
       state,
       dataset,
       batch_size=8,
+      placement=build_placement(devices=jax.devices()[:1]),
     )
 
   result = check(state)

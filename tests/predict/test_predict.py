@@ -26,11 +26,10 @@ def _expected(images):
   """The evaluation's logits, softmaxed by scipy."""
   state = tiny_network.create_state()
   logits = eval_step.image_logits(
+    tiny_network.build_experiment(tiny_network.TinyNetwork(), lambda logits: logits),
     state.evaluation_variables,
     state.input_scale,
     images,
-    model=tiny_network.TinyNetwork(),
-    evaluation_logits=lambda logits: logits,
   )
   return special.softmax(np.asarray(logits, float) / tiny_predictor.TEMPERATURE, -1)
 

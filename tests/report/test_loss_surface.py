@@ -50,8 +50,8 @@ def _write(run, name, files, **changes):
 )
 def test_another_network_is_left_out_and_counts_as_not_run(run, changes, crc, reason):
   _write(run, "curvature", ["curvature"], **changes)
-  found, left_out = loss_surface.stored_pictures(run, crc)
-  assert loss_surface.is_stored(run, "curvature", crc) == (reason is None)
+  found, left_out, stored = loss_surface.stored_pictures(run, crc)
+  assert ("curvature" in stored) == (reason is None)
   if reason is None:
     assert [picture["title"] for picture in found] == ["Spectrum of the Hessian"]
     assert left_out == []
@@ -64,25 +64,27 @@ def test_another_network_is_left_out_and_counts_as_not_run(run, changes, crc, re
 def test_a_line_has_its_own_picture_and_is_no_plane(run):
   planes = ["loss_landscape_contour", "loss_landscape_surface"]
   _write(run, "loss_line", ["loss_line"], dimensions=1)
-  found, _ = loss_surface.stored_pictures(run)
+  found, _, stored = loss_surface.stored_pictures(run)
   assert [picture["title"] for picture in found] == ["Loss along one direction"]
-  assert not loss_surface.is_stored(run, "loss_landscape")
+  assert stored == {"loss_line"}
   # As an earlier version wrote a line over a plane whose pictures stayed.
   _write(run, "loss_landscape", planes, dimensions=1)
-  found, (left_out,) = loss_surface.stored_pictures(run)
+  found, (left_out,), stored = loss_surface.stored_pictures(run)
   assert [picture["title"] for picture in found] == ["Loss along one direction"]
   assert "loss_landscape.json is of a line" in left_out
-  assert not loss_surface.is_stored(run, "loss_landscape")
+  assert stored == {"loss_line"}
   _write(run, "loss_landscape", planes, dimensions=2)
-  assert len(loss_surface.stored_pictures(run)[0]) == 3
-  assert loss_surface.is_stored(run, "loss_landscape")
+  found, _, stored = loss_surface.stored_pictures(run)
+  assert len(found) == 3
+  assert stored == {"loss_line", "loss_landscape"}
 
 
 def test_a_record_without_its_picture_is_said_to_be_there(run):
   # As after a kill between computing and drawing.
   _write(run, "loss_landscape", [])
-  found, (left_out,) = loss_surface.stored_pictures(run)
+  found, (left_out,), stored = loss_surface.stored_pictures(run)
   assert found == []
+  assert stored == {"loss_landscape"}
   assert "loss_landscape.json has no plot" in left_out
   assert "emosynth_jax.analysis.loss_landscape with the same flags" in left_out
 
@@ -90,4 +92,4 @@ def test_a_record_without_its_picture_is_said_to_be_there(run):
 def test_a_record_that_says_too_little_is_damaged(run):
   made_up_run.write_json(run.workdir / "curvature.json", {"settings": {"seed": 0}})
   with pytest.raises(ValueError, match="without best_epoch, model, training_loss"):
-    loss_surface.is_stored(run, "curvature")
+    loss_surface.stored_pictures(run)

@@ -8,7 +8,13 @@ import pytest
 import scipy.stats
 
 from emosynth_jax.config import defaults
-from emosynth_jax.report import data_section, run_files, run_page, run_summary
+from emosynth_jax.report import (
+  data_section,
+  loss_surface,
+  run_files,
+  run_page,
+  run_summary,
+)
 
 
 def _run(folder, **changes):
@@ -218,7 +224,10 @@ def test_what_was_not_run_is_said_until_it_was(tmp_path):
     "test_time_augmentation": {"accuracy": 0.5},
   }
   both = {"sanity": {"rows": []}, "deletion": {"rows": []}}
-  found = run_summary.not_run(run, {"any": "audit"}, network=True, checks=both)
+  _, _, surfaces = loss_surface.stored_pictures(run)
+  found = run_summary.not_run(
+    run, {"any": "audit"}, network=True, checks=both, surfaces=surfaces
+  )
   assert [title for title, _ in found] == ["Other seeds"]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax.training import eval_step, test_time_augmentation
+from emosynth_jax.training import test_time_augmentation
 
 
 def _images(shape, seed=0):
@@ -64,7 +64,7 @@ def test_a_network_sure_of_one_view_stays_finite():
 
 
 def _build(augment, batch_size):
-  return eval_step.build_evaluate(
+  return tiny_network.build_evaluate(
     tiny_network.build_experiment(tiny_network.TinyNetwork()),
     class_names=("angry", "sad", "fear"),
     batch_size=batch_size,

@@ -65,17 +65,21 @@ def test_a_damaged_config_is_told_of_and_what_to_do(tmp_path, content):
     run_record.check_same_config(_config(), tmp_path)
 
 
+def _check_same_data(datasets, workdir):
+  run_record.check_same_fingerprint(run_data.fingerprint(datasets), workdir)
+
+
 def test_other_data_are_refused_by_split_and_kind(tmp_path):
   data = {
     split: synthetic_faces.load(None, split, num_examples=14)
     for split in ("train", "validation")
   }
-  run_record.check_same_data(data, tmp_path)
+  _check_same_data(data, tmp_path)
   tiny_workdir.keep_fingerprint(data, tmp_path)
-  run_record.check_same_data(data, tmp_path)
+  _check_same_data(data, tmp_path)
   # A part of the splits may be compared, and a split that was not there before.
-  run_record.check_same_data({"validation": data["validation"]}, tmp_path)
-  run_record.check_same_data({"test": data["train"]}, tmp_path)
+  _check_same_data({"validation": data["validation"]}, tmp_path)
+  _check_same_data({"test": data["train"]}, tmp_path)
 
   train = data["train"]
   darker = dataclasses.replace(train, images=train.images.copy())
@@ -89,7 +93,7 @@ def test_other_data_are_refused_by_split_and_kind(tmp_path):
     (train.take(np.arange(13)), "num_examples"),
   ):
     with pytest.raises(ValueError, match=f"train split differs in .*{part}"):
-      run_record.check_same_data({"train": other}, tmp_path)
+      _check_same_data({"train": other}, tmp_path)
 
 
 def _with_forms(dataset, original):
@@ -113,7 +117,7 @@ def test_the_fingerprint_counts_forms_and_older_ones_without_them_are_accepted(
   # A file of an earlier run, and one whose forms were told by another rule.
   for old in (faces, _with_forms(faces, original=9)):
     tiny_workdir.keep_fingerprint({"train": old}, tmp_path)
-    run_record.check_same_data({"train": train}, tmp_path)
+    _check_same_data({"train": train}, tmp_path)
   run_record.keep_provenance(tmp_path, step=3, pixel_forms={"train": counts})
   assert run_record.read_provenance(tmp_path)[0]["pixel_forms"] == {"train": counts}
 
@@ -126,12 +130,12 @@ def test_a_changed_form_is_refused_by_name(faces, tmp_path):
     r"Set config.data.data_dir to the data of this run"
   )
   with pytest.raises(ValueError, match=message):
-    run_record.check_same_data({"train": _with_forms(brighter, 2)}, tmp_path)
+    _check_same_data({"train": _with_forms(brighter, 2)}, tmp_path)
   tiny_workdir.keep_fingerprint({"train": faces}, tmp_path)
   with pytest.raises(ValueError, match="form was not recorded, is 2 orig"):
-    run_record.check_same_data({"train": _with_forms(brighter, 2)}, tmp_path)
+    _check_same_data({"train": _with_forms(brighter, 2)}, tmp_path)
   with pytest.raises(ValueError, match=r"images_crc32. Set config"):
-    run_record.check_same_data({"train": brighter}, tmp_path)
+    _check_same_data({"train": brighter}, tmp_path)
 
 
 def test_a_network_that_meets_the_other_form_is_said_in_one_line(
@@ -139,10 +143,10 @@ def test_a_network_that_meets_the_other_form_is_said_in_one_line(
 ):
   tiny_workdir.keep_fingerprint({"train": _with_forms(faces, original=2)}, tmp_path)
   # A test split that the run had none of; most of its images are of the same form.
-  run_record.check_same_data({"test": _with_forms(faces, original=6)}, tmp_path)
-  run_record.check_same_data({"test": faces}, tmp_path)
+  _check_same_data({"test": _with_forms(faces, original=6)}, tmp_path)
+  _check_same_data({"test": faces}, tmp_path)
   assert not caplog.records
-  run_record.check_same_data({"test": _with_forms(faces, original=12)}, tmp_path)
+  _check_same_data({"test": _with_forms(faces, original=12)}, tmp_path)
   line = (
     "Pixel form mismatch: the network was trained on 2 original and 12 equalized "
     "images and is evaluated (test) on 12 original and 2 equalized ones; results on "

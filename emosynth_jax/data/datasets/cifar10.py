@@ -20,7 +20,9 @@ CLASS_NAMES = (
 COUNTS = {"train": 50000, "test": 10000}
 
 
-def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
+def load(
+  data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share | None = None
+) -> Dataset:
   """Reads one split of CIFAR-10.
 
   Args:
@@ -28,6 +30,7 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
       holds `cifar-10-batches-py/` or its files, or `cifar-10-python.tar.gz`, itself or
       in its subfolder `cifar10`.
     split: "train" (50,000 images) or "test" (10,000).
+    share: with it each image is read on access, see `tfds_records.read`.
 
   Returns:
     A `Dataset` of RGB images `(N, 32, 32, 3)`.
@@ -35,18 +38,6 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
   Raises:
     FileNotFoundError: the data set isn't there.
     ValueError: the split is unknown or the data malformed.
-  """
-  return open_split(data_dir, split, share=None)
-
-
-def open_split(
-  data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share | None
-) -> Dataset:
-  """Like `load`, but reads each image on access.
-
-  Args:
-    data_dir, split: as `load` takes them.
-    share: see `tfds_records.read`.
   """
   return tfds_records.read(
     "cifar10",

@@ -29,7 +29,12 @@ _FOLDERS = {
 
 
 def load(
-  data_dir: str | pathlib.Path, split: str, *, image_size: int, channels: int
+  data_dir: str | pathlib.Path,
+  split: str,
+  *,
+  image_size: int,
+  channels: int,
+  share: Any = None,
 ) -> Dataset:
   """Reads one split of a folder of class folders.
 
@@ -39,6 +44,7 @@ def load(
     image_size: side in pixels to which every image is resized; an image that isn't
       square is stretched. Shrinking averages over areas, enlarging is bilinear.
     channels: 1 converts to grayscale, 3 to RGB; an alpha channel is dropped.
+    share: if given, each image is read on access.
 
   Returns:
     A `Dataset` of images `(N, image_size, image_size, channels)`.
@@ -48,15 +54,6 @@ def load(
     ValueError: splits differ in their classes, a class is empty, or a file is no
       image; the folder or file is named.
   """
-  return open_split(
-    data_dir, split, image_size=image_size, channels=channels
-  ).in_memory()
-
-
-def open_split(
-  data_dir: str | pathlib.Path, split: str, *, image_size: int, channels: int
-) -> Dataset:
-  """Like `load`, but reads each image on access."""
   errors.check_choice("split", split, _FOLDERS)
   image_files.check_options(image_size, channels)
   root = pathlib.Path(data_dir)
@@ -75,13 +72,14 @@ def open_split(
     paths += files
     labels += [label] * len(files)
 
-  return Dataset(
+  dataset = Dataset(
     images=image_files.lazily(paths, image_size, channels),
     labels=np.array(labels, np.int32),
     class_names=class_names,
     split=split,
     sources=tuple(path.relative_to(root).as_posix() for path in paths),
   )
+  return dataset.in_memory() if share is None else dataset
 
 
 def has_validation(data_dir: str | pathlib.Path, **options: Any) -> bool:

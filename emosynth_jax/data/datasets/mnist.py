@@ -23,7 +23,9 @@ _FOLDERS = ("", "mnist", "raw", "MNIST/raw")
 _PREFIXES = {"train": "train", "test": "t10k"}
 
 
-def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
+def load(
+  data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share | None = None
+) -> Dataset:
   """Reads one split of MNIST.
 
   Args:
@@ -31,6 +33,7 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
       the four IDX files, gzipped or not, itself or in its subfolder `mnist`, `raw` or
       `MNIST/raw`.
     split: "train" (60,000 images) or "test" (10,000).
+    share: with it each image is read on access, see `tfds_records.read`.
 
   Returns:
     A `Dataset` of images `(N, 32, 32, 1)`.
@@ -38,18 +41,6 @@ def load(data_dir: str | pathlib.Path, split: str) -> Dataset:
   Raises:
     FileNotFoundError: the data set isn't there.
     ValueError: the split is unknown or the data malformed.
-  """
-  return open_split(data_dir, split, share=None)
-
-
-def open_split(
-  data_dir: str | pathlib.Path, split: str, *, share: tfds_records.Share | None
-) -> Dataset:
-  """Like `load`, but reads each image on access.
-
-  Args:
-    data_dir, split: as `load` takes them.
-    share: see `tfds_records.read`.
   """
   dataset = tfds_records.read(
     "mnist",

@@ -15,6 +15,7 @@ Rows keep the order of the list; files are sorted by label and name.
 """
 
 import pathlib
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -49,7 +50,12 @@ _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def load(
-  data_dir: str | pathlib.Path, split: str, *, image_size: int = 100, channels: int = 3
+  data_dir: str | pathlib.Path,
+  split: str,
+  *,
+  image_size: int = 100,
+  channels: int = 3,
+  share: Any = None,
 ) -> Dataset:
   """Reads one split of RAF-DB's basic emotions, aligned.
 
@@ -62,6 +68,7 @@ def load(
     image_size: side in pixels to which every image is resized; the aligned faces have
       100.
     channels: 1 converts to grayscale, 3 to RGB.
+    share: if given, each image is read on access.
 
   Returns:
     A `Dataset` of images `(N, image_size, image_size, channels)`.
@@ -71,14 +78,6 @@ def load(
     ValueError: the split is unknown, a label is outside 1..7, a folder has another
       name, or a file is no image; the line or file is named.
   """
-  dataset = open_split(data_dir, split, image_size=image_size, channels=channels)
-  return dataset.in_memory().with_pixel_forms()
-
-
-def open_split(
-  data_dir: str | pathlib.Path, split: str, *, image_size: int = 100, channels: int = 3
-) -> Dataset:
-  """Like `load`, but reads each image on access."""
   errors.check_choice("split", split, COUNTS)
   image_files.check_options(image_size, channels)
   root, listed = _find(pathlib.Path(data_dir))
@@ -92,12 +91,11 @@ def open_split(
     sources=tuple(path.relative_to(root).as_posix() for path, _ in files),
   )
   _counts.check_classes(f"{root}: {split} has", dataset.labels, CLASS_NAMES)
-
   _counts.warn_if_partial(
     f"RAF-DB: {root}", len(dataset), f"{split} images", COUNTS[split]
   )
 
-  return dataset
+  return dataset.in_memory().with_pixel_forms() if share is None else dataset
 
 
 def _find(data_dir: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path | None]:

@@ -12,7 +12,11 @@ COUNTS = {"train": 73257, "test": 26032, "extra": 531131}
 
 
 def load(
-  data_dir: str | pathlib.Path, split: str, *, with_extra: bool = False
+  data_dir: str | pathlib.Path,
+  split: str,
+  *,
+  with_extra: bool = False,
+  share: tfds_records.Share | None = None,
 ) -> Dataset:
   """Reads one split of SVHN's cropped digits.
 
@@ -21,7 +25,9 @@ def load(
       holds `train_32x32.mat` and the others, itself or in its subfolder `svhn`.
     split: "train" (73,257 images), "test" (26,032) or "extra" (531,131 easier ones,
       1.6 GB in memory).
-    with_extra: whether "train" is train and extra together, 604,388 images.
+    with_extra: whether "train" is train and extra together, 604,388 images, which are
+      read as a whole.
+    share: with it each image is read on access, see `tfds_records.read`.
 
   Returns:
     A `Dataset` of RGB images `(N, 32, 32, 3)`; the label of digit zero is 0.
@@ -29,24 +35,6 @@ def load(
   Raises:
     FileNotFoundError: the data set isn't there.
     ValueError: the split is unknown or the data malformed.
-  """
-  return open_split(data_dir, split, share=None, with_extra=with_extra)
-
-
-def open_split(
-  data_dir: str | pathlib.Path,
-  split: str,
-  *,
-  share: tfds_records.Share | None,
-  with_extra: bool = False,
-) -> Dataset:
-  """Like `load`, but reads each image on access.
-
-  Original files, and train with extra, are read as a whole.
-
-  Args:
-    data_dir, split, with_extra: as `load` takes them.
-    share: see `tfds_records.read`.
   """
   if with_extra and split == "train":
     return _join(load(data_dir, "train"), load(data_dir, "extra"))
