@@ -131,21 +131,28 @@ def measure_torch(
     return {"not_run": "torch is not installed: pip install -e '.[benchmark]'"}
   if not torch.cuda.is_available() and not dry_run:
     return {"not_run": "torch sees no CUDA device"}
-  from benchmarks import torch_cases
+  from benchmarks import torch_cases, torch_programs
 
   device = "cuda" if torch.cuda.is_available() else "cpu"
   torch.backends.cudnn.benchmark = True
-  model = torch_cases.build(case, form).to(device)
+  program = torch_cases.describe(case)
+  model = torch_programs.build(program, form).to(device)
   exact = torch_cases.inference(case, "eager", 1)()
   # The batch that is timed: another shape would be compiled separately.
-  mixed = torch_cases.inference(case, form, 1, device=device, mixed=True, model=model)
+  images, _ = torch_cases.tensors(case, case.batch)
+  mixed = torch_programs.inference(
+    program, model, images, form, 1, device=device, mixed=True
+  )
   what = f"{case}: PyTorch's {form} in bfloat16"
   difference = measure.check_close(what, mixed(), exact, _TOLERANCE)
-  run = torch_cases.training(case, form, steps, device=device, mixed=True, model=model)
+  images, labels = torch_cases.tensors(case, steps * case.batch)
+  run = torch_programs.training(
+    program, model, images, labels, form, device=device, mixed=True
+  )
   run()
   seconds = measure.alternate({"": run}, epochs)[""]
-  images = case.batch * steps / statistics.median(seconds)
-  return {"images": images, "difference": difference}
+  rate = case.batch * steps / statistics.median(seconds)
+  return {"images": rate, "difference": difference}
 
 
 def check_torch(case: Any, steps: int, epochs: int) -> dict[str, Any]:

@@ -20,10 +20,11 @@ class InTorch:
     """
     import torch
 
-    from benchmarks import torch_cases
+    from benchmarks import torch_cases, torch_programs
 
     self._torch, self._problem = torch, problem
-    self._model = torch_cases.build(problem.case, form).eval()
+    self._program = torch_cases.describe(problem.case)
+    self._model = torch_programs.build(self._program, form).eval()
     self._at_network = [p.detach().clone() for p in self._model.parameters()]
     self._directions = [
       self.parameters_of(jax.tree.map(lambda d, i=i: d[i], problem.directions))
@@ -40,11 +41,11 @@ class InTorch:
 
   def parameters_of(self, params: Any) -> list[Any]:
     """Converts a tree like the JAX parameters to the order of PyTorch's."""
-    from benchmarks.emosynthnet_torch import from_flax
+    from benchmarks import torch_programs
 
-    tree = {"params": params, "batch_stats": {}}
-    named = from_flax(tree, self._problem.case.image_shape[0])
-    return [named[name] for name, _ in self._model.named_parameters()]
+    state = {**self._program.state, "params": params}
+    model = torch_programs.build(self._program._replace(state=state), "eager")
+    return [p.detach() for p in model.parameters()]
 
   def _move(self, point):
     with self._torch.no_grad():
