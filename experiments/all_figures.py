@@ -75,7 +75,7 @@ def make_figure(
       where = data_dir_of(row, data_dir)
       arguments: dict[str, Any] = {"seeds": count, "scale": scale, "data_dir": where}
       if figure.rows:
-        done = comparison.read_finished([row], workdir, **arguments)
+        done = comparison.run_rows([row], workdir, **arguments, options=None)
         finished = len(done.get(row.label, ())) == count
       else:
         finished = False
