@@ -25,7 +25,7 @@ import numpy as np
 from absl import flags, logging
 from jax.flatten_util import ravel_pytree
 
-from benchmarks import cases, landscape_torch, measure, throughput
+from benchmarks import cases, measure, throughput
 from benchmarks.landscape_problem import Problem
 from emosynth_jax.analysis import directions
 from emosynth_jax.analysis.curvature import hessian
@@ -132,7 +132,12 @@ def candidates(
   ours = landscape(problem) if task == LANDSCAPE else curvature(problem, steps)
   first = ours()
   found: dict[str, Callable[[], Any]] = {"ours": ours}
-  compared = []
+  compared: list[str] = []
+  if not forms:
+    return found, compared
+
+  from benchmarks import landscape_torch
+
   for form in forms:
     other = landscape_torch.InTorch(problem, form)
     if task == LANDSCAPE:
