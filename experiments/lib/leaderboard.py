@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emosynth_jax.config import stored
+from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import statistics
 from emosynth_jax.report import run_files
 from emosynth_jax.training import build, eval_step
@@ -207,9 +208,7 @@ def minutes_to(run: run_files.RunFiles, percent: float) -> str:
 def _form(report: Mapping[str, Any]) -> str:
   """The form of most of the reported images."""
   counts = (report.get("pixel_forms") or {}).get("test")
-  if not counts:
-    return "not recorded"
-  return max(counts, key=lambda form: counts[form])
+  return pixel_form.main_form(counts) or ("unknown" if counts else "not recorded")
 
 
 def _cell(values: Sequence[float]) -> str:
