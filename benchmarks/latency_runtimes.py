@@ -87,8 +87,9 @@ def _torch(network, threads, *, channels_last):
     raise ValueError(f"{name} has no PyTorch version")
   torch.set_num_threads(threads)
   described = torch_cases.describe_network(network.config.model, network.variables)
+  program = torch_programs.Program(name, *described)
   form = "channels_last" if channels_last else "eager"
-  model = torch_programs.build_network(name, *described, form).eval()
+  model = torch_programs.build(program, form).eval()
 
   @torch.inference_mode()
   def run(image):

@@ -28,17 +28,17 @@ class Program(NamedTuple):
     name: one of `cases.NETWORKS`.
     network: the arguments of the network, but its weights.
     state: the JAX network's variables, "params" and "batch_stats".
-    learning_rate: of Adam.
-    scale: factor from pixels to the network's input.
-    batch: images of a step.
+    learning_rate: of Adam, for `training`.
+    scale: factor from pixels to the network's input, for `training` and `inference`.
+    batch: images of a step, for `training`.
   """
 
   name: str
   network: dict[str, Any]
   state: dict[str, Any]
-  learning_rate: float
-  scale: float
-  batch: int
+  learning_rate: float = 0.0
+  scale: float = 1.0
+  batch: int = 1
 
 
 def build(program: Program, form: str) -> torch.nn.Module:
@@ -51,14 +51,7 @@ def build(program: Program, form: str) -> torch.nn.Module:
   Returns:
     The network.
   """
-  return build_network(program.name, program.network, program.state, form)
-
-
-def build_network(
-  name: str, network: dict[str, Any], state: dict[str, Any], form: str
-) -> torch.nn.Module:
-  """The network with given weights; see `Program` and `build`."""
-  model = _NETWORKS[name](state, **network)
+  model = _NETWORKS[program.name](program.state, **program.network)
   if form != "eager":
     model = model.to(memory_format=torch.channels_last)
   if form == "compile":

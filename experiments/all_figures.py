@@ -164,14 +164,7 @@ def make_all(given: Any) -> list[dict[str, Any]]:
   own = []
   for i, figure in enumerate(chosen, start=1):
     logging.info("%d of %d: %s.", i, len(chosen), figure.name)
-    record = make_figure(
-      figure,
-      workdir,
-      output,
-      seeds=given.seeds,
-      scale=given.scale,
-      data_dir=given.data_dir,
-    )
+    record = make_figure(figure, workdir, output, **comparison.selection_of(given))
     if record["state"] != DRAWN:
       logging.warning("%s: %s: %s", figure.name, record["state"], record["reason"])
     own.append({"figure": figure.name} | record)

@@ -180,7 +180,7 @@ def run(name: str, title: str, rows: Sequence[Row]) -> None:
 
 def selection_of(given: Any) -> dict[str, Any]:
   """The arguments of `run_rows` in the flags."""
-  return {name: given[name].value for name in ("seeds", "scale", "data_dir")}
+  return {name: getattr(given, name) for name in ("seeds", "scale", "data_dir")}
 
 
 def workdir_of(given: Any) -> pathlib.Path:

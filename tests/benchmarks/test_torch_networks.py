@@ -32,7 +32,8 @@ def test_logits_of_shared_weights_are_equal(name, arguments):
   )
   ours, _ = model.apply(variables, images, train=False)
   settings = {"head": arguments["head"]} if "head" in arguments else {}
-  network = torch_programs.build_network(name, settings, variables, "eager")
+  program = torch_programs.Program(name, settings, variables)
+  network = torch_programs.build(program, "eager")
   with torch.inference_mode():
     theirs = network(torch.from_numpy(images).permute(0, 3, 1, 2))
   np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-5)
