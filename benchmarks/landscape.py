@@ -188,11 +188,6 @@ def print_table(given: Any) -> None:
   if forms and throughput.load_torch() is None:
     logging.info("torch is not installed: only JAX is timed.")
     forms = []
-  if forms and given.width == "tiny":
-    raise ValueError(
-      "--width=tiny is a dry run with a network that has no PyTorch version: add "
-      "--forms= to time JAX only, or use --width=small"
-    )
   rows, compared = [], []
   for task, images, points, grid in (
     (LANDSCAPE, given.images, given.points, given.grid),
