@@ -14,20 +14,19 @@ commits, and index.html, a self-contained page of all figures, rewritten after e
 figure.
 """
 
-import contextlib
 import pathlib
 import shlex
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags, logging
 
 from emosynth_jax.utils import cli, files
 from emosynth_jax.utils.json_files import read_json
+from emosynth_jax.utils.stop_signal import StopSignal
 from emosynth_jax.workdir import provenance
 from experiments.lib import (
   comparison,
@@ -109,8 +108,17 @@ def draw(
   before = _pictures(figure, output)
   began = time.monotonic()
   # The subprocess shares stdout and stderr, which have its error message.
-  with _ended_with_its_child():
-    code = subprocess.run([sys.executable, *command], check=False).returncode
+  with (
+    subprocess.Popen([sys.executable, *command]) as process,
+    StopSignal(ends_process=True) as stop,
+  ):
+
+    def end_child() -> None:
+      process.kill()
+      process.wait()
+
+    stop.at_once = end_child
+    code = process.wait()
   shown = shlex.join(["python", *command])
   if code:
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -129,21 +137,6 @@ def _pictures(figure, output):
   # As in figure_3_5.png, figure_3_6-mnist-....png, figure_4_4_contour.png.
   paths = output.glob(f"{figure.stem}[-._]*")
   return {p.name: p.stat().st_mtime_ns for p in paths if p.suffix == ".png"}
-
-
-@contextlib.contextmanager
-def _ended_with_its_child() -> Iterator[None]:
-  """Context in which SIGTERM also terminates the current subprocess."""
-
-  def end(number, frame):
-    # `subprocess.run` kills its child on exceptions.
-    sys.exit(128 + number)
-
-  previous = signal.signal(signal.SIGTERM, end)
-  try:
-    yield
-  finally:
-    signal.signal(signal.SIGTERM, previous)
 
 
 def make_all(given: Any) -> list[dict[str, Any]]:
