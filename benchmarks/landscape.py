@@ -133,10 +133,8 @@ def candidates(
   first = ours()
   found: dict[str, Callable[[], Any]] = {"ours": ours}
   compared: list[str] = []
-  if not forms:
-    return found, compared
-
-  from benchmarks import landscape_torch
+  if forms:
+    from benchmarks import landscape_torch
 
   for form in forms:
     other = landscape_torch.InTorch(problem, form)
