@@ -125,27 +125,32 @@ def measure_torch(
     ValueError: if the logits in bfloat16 differ from those in float32 on the CPU by
       more than rounding.
   """
-  try:
-    import torch
-  except ImportError:
-    return {"not_run": "torch is not installed: pip install -e '.[benchmark]'"}
+  import torch
+
+  from benchmarks import torch_cases, torch_programs
+
   if not torch.cuda.is_available() and not dry_run:
     return {"not_run": "torch sees no CUDA device"}
-  from benchmarks import torch_cases
-
   device = "cuda" if torch.cuda.is_available() else "cpu"
   torch.backends.cudnn.benchmark = True
-  model = torch_cases.build(case, form).to(device)
+  program = torch_cases.describe(case)
+  model = torch_programs.build(program, form).to(device)
   exact = torch_cases.inference(case, "eager", 1)()
   # The batch that is timed: another shape would be compiled separately.
-  mixed = torch_cases.inference(case, form, 1, device=device, mixed=True, model=model)
+  images, _ = torch_cases.tensors(case, case.batch)
+  mixed = torch_programs.inference(
+    program, model, images, form, 1, device=device, mixed=True
+  )
   what = f"{case}: PyTorch's {form} in bfloat16"
   difference = measure.check_close(what, mixed(), exact, _TOLERANCE)
-  run = torch_cases.training(case, form, steps, device=device, mixed=True, model=model)
+  images, labels = torch_cases.tensors(case, steps * case.batch)
+  run = torch_programs.training(
+    program, model, images, labels, form, device=device, mixed=True
+  )
   run()
   seconds = measure.alternate({"": run}, epochs)[""]
-  images = case.batch * steps / statistics.median(seconds)
-  return {"images": images, "difference": difference}
+  rate = case.batch * steps / statistics.median(seconds)
+  return {"images": rate, "difference": difference}
 
 
 def check_torch(case: Any, steps: int, epochs: int) -> dict[str, Any]:
@@ -158,9 +163,7 @@ def check_torch(case: Any, steps: int, epochs: int) -> dict[str, Any]:
   try:
     from benchmarks import torch_cases
   except ImportError:
-    return {"not_run": "torch is not installed"}
-  if case.config().model.name != "emosynthnet":
-    return {"not_run": "no PyTorch version of this network"}
+    return {"not_run": "torch is not installed: pip install -e '.[benchmark]'"}
   few = case._replace(batch=8)
   ours, theirs = cases.inference(few, 1)(), torch_cases.inference(few, "eager", 1)()
   what = f"{few}: JAX against PyTorch"
@@ -168,9 +171,7 @@ def check_torch(case: Any, steps: int, epochs: int) -> dict[str, Any]:
 
 
 def throughput(
-  data: str,
-  width: str,
-  batch: int,
+  case: cases.Case,
   steps: int,
   epochs: int,
   failures: list[str],
@@ -183,9 +184,7 @@ def throughput(
   process would compete for the device's memory.
 
   Args:
-    data: see `cases.Case`.
-    width: likewise.
-    batch: likewise.
+    case: the network and the batch.
     steps: steps of an epoch.
     epochs: timed epochs.
     failures: list to which a failure of PyTorch's half is added.
@@ -197,12 +196,12 @@ def throughput(
   Raises:
     RuntimeError: if JAX's half fails.
   """
-  case = cases.Case(data, width, batch)
-  sizes = [f"--batch={batch}", f"--steps={steps}", f"--epochs={epochs}"]
+  name = f"{case.data}:{case.width}"
+  sizes = [f"--batch={case.batch}", f"--steps={steps}", f"--epochs={epochs}"]
   sizes += ["--dry_run"] if dry_run else []
   on_cpu = {"JAX_PLATFORMS": "cpu"}
-  check = _start(f"check:{data}:{width}", sizes, on_cpu | {"CUDA_VISIBLE_DEVICES": ""})
-  ours = _result(_start(f"jax:{data}:{width}", sizes, {}))
+  check = _start(f"check:{name}", sizes, on_cpu | {"CUDA_VISIBLE_DEVICES": ""})
+  ours = _result(_start(f"jax:{name}", sizes, {}))
   if "failed" in ours:
     check.kill()
     check.communicate()
@@ -212,7 +211,7 @@ def throughput(
   theirs = _result(check)
   if "difference" in theirs:
     logging.info("%s: logits differ by %.1g", case, theirs["difference"])
-    theirs = _result(_start(f"torch:{data}:{width}", sizes, on_cpu))
+    theirs = _result(_start(f"torch:{name}", sizes, on_cpu))
   operations = 6 * cases.multiply_adds(case) * ours["images"]
   known = peak(ours["device_kind"])
   row = [str(case), f"{ours['images']:.0f}", f"{operations / 1e12:.3g}"]
@@ -268,19 +267,17 @@ def print_all(values: Any) -> None:
   print(f"{where['date']}, commit {where['commit']}, {where['command']}", flush=True)
   failures: list[str] = []
   if "throughput" in values.parts:
-    batch, steps, epochs = (
-      (4, 2, 2) if values.dry_run else (values.batch, values.steps, values.epochs)
-    )
-    names = ["tiny"] if values.dry_run else values.data
+    if values.dry_run:
+      # Not the width "tiny", which is another network than the one that is timed.
+      chosen, steps, epochs = [cases.Case("tiny", "small", 4)], 2, 2
+    else:
+      chosen = [cases.Case(name, "full", values.batch) for name in values.data]
+      steps, epochs = values.steps, values.epochs
     header = ["bfloat16", "images/s", "TFLOP/s", "of peak", "torch", "JAX / PyTorch"]
     rows = []
-    for name in names:
-      # Not "tiny", which has no PyTorch counterpart.
-      width = "small" if values.dry_run else "full"
-      with attempts.in_one_line(f"throughput, {name}", failures):
-        row = throughput(
-          name, width, batch, steps, epochs, failures, dry_run=values.dry_run
-        )
+    for case in chosen:
+      with attempts.in_one_line(f"throughput, {case.data}", failures):
+        row = throughput(case, steps, epochs, failures, dry_run=values.dry_run)
         rows.append(row)
         # After each part, as the next may end this process.
         print("\n".join(text_table.align([header, *rows])), flush=True)

@@ -25,7 +25,7 @@ import numpy as np
 from absl import flags, logging
 from jax.flatten_util import ravel_pytree
 
-from benchmarks import cases, landscape_torch, measure, throughput
+from benchmarks import cases, measure, throughput
 from benchmarks.landscape_problem import Problem
 from emosynth_jax.analysis import directions
 from emosynth_jax.analysis.curvature import hessian
@@ -132,7 +132,10 @@ def candidates(
   ours = landscape(problem) if task == LANDSCAPE else curvature(problem, steps)
   first = ours()
   found: dict[str, Callable[[], Any]] = {"ours": ours}
-  compared = []
+  compared: list[str] = []
+  if forms:
+    from benchmarks import landscape_torch
+
   for form in forms:
     other = landscape_torch.InTorch(problem, form)
     if task == LANDSCAPE:
@@ -183,11 +186,6 @@ def print_table(given: Any) -> None:
   if forms and throughput.load_torch() is None:
     logging.info("torch is not installed: only JAX is timed.")
     forms = []
-  if forms and given.width == "tiny":
-    raise ValueError(
-      "--width=tiny is a dry run with a network that has no PyTorch version: add "
-      "--forms= to time JAX only, or use --width=small"
-    )
   rows, compared = [], []
   for task, images, points, grid in (
     (LANDSCAPE, given.images, given.points, given.grid),

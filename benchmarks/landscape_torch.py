@@ -4,7 +4,10 @@ from typing import Any
 
 import jax
 import numpy as np
+import torch
+import torch.nn.functional as F
 
+from benchmarks import torch_cases, torch_programs
 from benchmarks.landscape_problem import Problem
 
 
@@ -18,12 +21,9 @@ class InTorch:
       problem: weights, directions, points and images.
       form: "eager" or "channels_last".
     """
-    import torch
-
-    from benchmarks import torch_cases
-
-    self._torch, self._problem = torch, problem
-    self._model = torch_cases.build(problem.case, form).eval()
+    self._problem = problem
+    self._program = torch_cases.describe(problem.case)
+    self._model = torch_programs.build(self._program, form).eval()
     self._at_network = [p.detach().clone() for p in self._model.parameters()]
     self._directions = [
       self.parameters_of(jax.tree.map(lambda d, i=i: d[i], problem.directions))
@@ -40,28 +40,26 @@ class InTorch:
 
   def parameters_of(self, params: Any) -> list[Any]:
     """Converts a tree like the JAX parameters to the order of PyTorch's."""
-    from benchmarks.emosynthnet_torch import from_flax
-
-    tree = {"params": params, "batch_stats": {}}
-    named = from_flax(tree, self._problem.case.image_shape[0])
-    return [named[name] for name, _ in self._model.named_parameters()]
+    state = {**self._program.state, "params": params}
+    model = torch_programs.build(self._program._replace(state=state), "eager")
+    return [p.detach() for p in model.parameters()]
 
   def _move(self, point):
-    with self._torch.no_grad():
+    with torch.no_grad():
       for p, own, *directions in zip(
         self._model.parameters(), self._at_network, *self._directions, strict=True
       ):
         p.copy_(own + float(point[0]) * directions[0] + float(point[1]) * directions[1])
 
   def _mean_loss(self, images, labels):
-    return self._torch.nn.functional.cross_entropy(self._model(images), labels)
+    return F.cross_entropy(self._model(images), labels)
 
   def landscape(self) -> np.ndarray:
     """The losses at the points."""
     losses = []
     for point in self._problem.points:
       self._move(point)
-      with self._torch.no_grad():
+      with torch.no_grad():
         each = [float(self._mean_loss(*batch)) for batch in self._batches]
       losses.append(np.mean(each))
     return np.array(losses)
@@ -69,12 +67,12 @@ class InTorch:
   def product(self, vector: list[Any]) -> list[Any]:
     """Hessian-vector product at the current weights."""
     parameters = list(self._model.parameters())
-    total = [self._torch.zeros_like(p) for p in parameters]
+    total = [torch.zeros_like(p) for p in parameters]
     for batch in self._batches:
       loss = self._mean_loss(*batch)
-      slopes = self._torch.autograd.grad(loss, parameters, create_graph=True)
+      slopes = torch.autograd.grad(loss, parameters, create_graph=True)
       slope = sum((s * v).sum() for s, v in zip(slopes, vector, strict=True))
-      for t, x in zip(total, self._torch.autograd.grad(slope, parameters), strict=True):
+      for t, x in zip(total, torch.autograd.grad(slope, parameters), strict=True):
         t += x / len(self._batches)
     return total
 
@@ -97,7 +95,7 @@ class InTorch:
     """Computes a number of products at each point, without an eigenvalue solver."""
     for point in self._problem.points:
       self._move(point)
-      vector = [self._torch.randn_like(p) for p in self._model.parameters()]
+      vector = [torch.randn_like(p) for p in self._model.parameters()]
       for _ in range(steps):
         vector = self.product(vector)
         norm = sum((v**2).sum() for v in vector) ** 0.5

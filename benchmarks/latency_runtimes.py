@@ -86,14 +86,10 @@ def _torch(network, threads, *, channels_last):
   if name not in cases.NETWORKS or network.config.input.mean:
     raise ValueError(f"{name} has no PyTorch version")
   torch.set_num_threads(threads)
-  described = torch_cases.describe_network(
-    network.config.model,
-    network.variables,
-    network.image_shape,
-    len(network.class_names),
-  )
+  described = torch_cases.describe_network(network.config.model, network.variables)
+  program = torch_programs.Program(name, *described)
   form = "channels_last" if channels_last else "eager"
-  model = torch_programs.build_network(name, *described, form).eval()
+  model = torch_programs.build(program, form).eval()
 
   @torch.inference_mode()
   def run(image):

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.emosynthnet_torch import EmoSynthNet, load_weights
-from benchmarks.fer_torch import FerResNet, FerVGG
+from benchmarks.torch_networks import EmoSynthNet, FerResNet, FerVGG
 
 FORMS = ("eager", "channels_last", "compile")
-# Those whose sizes are taken from the weights.
-_OF_VARIABLES = {"fer_resnet": FerResNet, "fer_vgg": FerVGG}
+_NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
+  "emosynthnet": EmoSynthNet,
+  "fer_resnet": FerResNet,
+  "fer_vgg": FerVGG,
+}
 
 
 class Program(NamedTuple):
@@ -25,19 +27,18 @@ class Program(NamedTuple):
   Attributes:
     name: one of `cases.NETWORKS`.
     network: the arguments of the network, but its weights.
-    state: the state dict of `EmoSynthNet`, without batch counters, or the variables of
-      `FerVGG` or `FerResNet`.
-    learning_rate: of Adam.
-    scale: factor from pixels to the network's input.
-    batch: images of a step.
+    state: the JAX network's variables, "params" and "batch_stats".
+    learning_rate: of Adam, for `training`.
+    scale: factor from pixels to the network's input, for `training` and `inference`.
+    batch: images of a step, for `training`.
   """
 
   name: str
   network: dict[str, Any]
   state: dict[str, Any]
-  learning_rate: float
-  scale: float
-  batch: int
+  learning_rate: float = 0.0
+  scale: float = 1.0
+  batch: int = 1
 
 
 def build(program: Program, form: str) -> torch.nn.Module:
@@ -49,23 +50,8 @@ def build(program: Program, form: str) -> torch.nn.Module:
 
   Returns:
     The network.
-
-  Raises:
-    ValueError: if the weights are those of other layers.
   """
-  return build_network(program.name, program.network, program.state, form)
-
-
-def build_network(
-  name: str, network: dict[str, Any], state: dict[str, Any], form: str
-) -> torch.nn.Module:
-  """The network with given weights; see `Program` and `build`."""
-  model: torch.nn.Module
-  if name in _OF_VARIABLES:
-    model = _OF_VARIABLES[name](state, **network)
-  else:
-    model = EmoSynthNet(**network)
-    load_weights(model, state)
+  model = _NETWORKS[program.name](program.state, **program.network)
   if form != "eager":
     model = model.to(memory_format=torch.channels_last)
   if form == "compile":

@@ -14,20 +14,19 @@ commits, and index.html, a self-contained page of all figures, rewritten after e
 figure.
 """
 
-import contextlib
 import pathlib
 import shlex
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags, logging
 
 from emosynth_jax.utils import cli, files
 from emosynth_jax.utils.json_files import read_json
+from emosynth_jax.utils.stop_signal import StopSignal
 from emosynth_jax.workdir import provenance
 from experiments.lib import (
   comparison,
@@ -75,7 +74,7 @@ def make_figure(
       where = data_dir_of(row, data_dir)
       arguments: dict[str, Any] = {"seeds": count, "scale": scale, "data_dir": where}
       if figure.rows:
-        done = comparison.read_finished([row], workdir, **arguments)
+        done = comparison.run_rows([row], workdir, **arguments, options=None)
         finished = len(done.get(row.label, ())) == count
       else:
         finished = False
@@ -109,8 +108,17 @@ def draw(
   before = _pictures(figure, output)
   began = time.monotonic()
   # The subprocess shares stdout and stderr, which have its error message.
-  with _ended_with_its_child():
-    code = subprocess.run([sys.executable, *command], check=False).returncode
+  with (
+    subprocess.Popen([sys.executable, *command]) as process,
+    StopSignal(ends_process=True) as stop,
+  ):
+
+    def end_child() -> None:
+      process.kill()
+      process.wait()
+
+    stop.at_once = end_child
+    code = process.wait()
   shown = shlex.join(["python", *command])
   if code:
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -131,21 +139,6 @@ def _pictures(figure, output):
   return {p.name: p.stat().st_mtime_ns for p in paths if p.suffix == ".png"}
 
 
-@contextlib.contextmanager
-def _ended_with_its_child() -> Iterator[None]:
-  """Context in which SIGTERM also terminates the current subprocess."""
-
-  def end(number, frame):
-    # `subprocess.run` kills its child on exceptions.
-    sys.exit(128 + number)
-
-  previous = signal.signal(signal.SIGTERM, end)
-  try:
-    yield
-  finally:
-    signal.signal(signal.SIGTERM, previous)
-
-
 def make_all(given: Any) -> list[dict[str, Any]]:
   """Reproduces the figures selected by the flags.
 
@@ -164,14 +157,7 @@ def make_all(given: Any) -> list[dict[str, Any]]:
   own = []
   for i, figure in enumerate(chosen, start=1):
     logging.info("%d of %d: %s.", i, len(chosen), figure.name)
-    record = make_figure(
-      figure,
-      workdir,
-      output,
-      seeds=given.seeds,
-      scale=given.scale,
-      data_dir=given.data_dir,
-    )
+    record = make_figure(figure, workdir, output, **comparison.selection_of(given))
     if record["state"] != DRAWN:
       logging.warning("%s: %s: %s", figure.name, record["state"], record["reason"])
     own.append({"figure": figure.name} | record)

@@ -46,28 +46,19 @@ class Kind(NamedTuple):
   draw: Callable[[Any, pathlib.Path], None]
 
 
-def _curves(given, path):
-  figures_of_runs.draw_curves(given.workdir, path)
-
-
-def _accuracies(given, path):
-  figures_of_runs.draw_curves(given.workdir, path, figures_of_runs.ACCURACIES)
-
-
-def _confusions(given, path):
-  figures_of_runs.draw_confusions(given.workdir, path)
-
-
 def _curves_and_confusions(given, path):
-  _curves(given, path)
-  _confusions(given, path)
+  figures_of_runs.draw_curves(given, path)
+  figures_of_runs.draw_confusions(given, path)
 
 
 # Keys: the kinds in `thesis_figures`.
 KINDS = {
-  "curves": Kind(figures.define_flags, _curves),
-  "accuracies": Kind(figures.define_flags, _accuracies),
-  "confusions": Kind(figures.define_flags, _confusions),
+  "curves": Kind(figures.define_flags, figures_of_runs.draw_curves),
+  "accuracies": Kind(
+    figures.define_flags,
+    functools.partial(figures_of_runs.draw_curves, panels=figures_of_runs.ACCURACIES),
+  ),
+  "confusions": Kind(figures.define_flags, figures_of_runs.draw_confusions),
   "curves and confusions": Kind(figures.define_flags, _curves_and_confusions),
   "saliency": Kind(
     functools.partial(figures.define_flags, images=256),

@@ -26,7 +26,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -53,9 +53,6 @@ from experiments.lib import (
 from experiments.lib.ablation_groups import DataSource, Group, Program, Trained
 from experiments.lib.ablation_members import Member
 
-# An engine trains groups and returns each with its results, in any order.
-Engine = Callable[[Iterable[Group]], Iterator[tuple[Group, list[Trained]]]]
-
 
 def run_ablation(
   programs: list[Program],
@@ -64,8 +61,7 @@ def run_ablation(
   *,
   seeds: int,
   members_per_call: int = 0,
-  engine: Engine = ablation_groups.run_in_turn,
-  shard: tuple[int, int] | None = None,
+  options: engines.Options = engines.LOCAL,
 ) -> list[dict[str, Any]]:
   """Trains the missing members of a folder.
 
@@ -75,16 +71,13 @@ def run_ablation(
     workdir: folder of results.jsonl, with one line per member.
     seeds: number of seeds, counted from 0.
     members_per_call: members of one group, see --members_per_call.
-    engine: trains the groups.
-    shard: index and number of equal parts of the members, of which one is trained; None
-      for all.
+    options: where the groups are trained, and which of the members.
 
   Returns:
     One record per member of the folder, those of other commands included.
   """
-  path = ablation_records.file_of(workdir, shard)
+  path = ablation_records.file_of(workdir, options.shard)
   done = _read_done(workdir, path)
-  index, count = shard or (0, 1)
   groups: list[Group] = []
   for program in programs:
     # Ordered by setting first: settings are complete if the run is interrupted.
@@ -96,14 +89,14 @@ def run_ablation(
     ]
     todo = [
       member
-      for member in members[index::count]
+      for member in engines.select_shard(members, options)
       if not _is_done(done.get(_key(program, member)), program, workdir)
     ]
     groups += ablation_groups.split_members(
       program, todo, members_per_call=members_per_call
     )
 
-  _train_groups(groups, path, engine)
+  _train_groups(groups, path, options)
   settings = [s for program in programs for s in program.settings]
   return ablation_records.read_folder(workdir, _described(settings))
 
@@ -112,12 +105,14 @@ def _described(settings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
   return [ablation_grids.describe(setting) for setting in settings]
 
 
-def _train_groups(groups: list[Group], path: pathlib.Path, engine: Engine) -> None:
+def _train_groups(
+  groups: list[Group], path: pathlib.Path, options: engines.Options
+) -> None:
   """Trains groups, and writes their weights and records as they are done."""
   commit = provenance.provenance()["commit"]
   total, done = sum(len(group.members) for group in groups), 0
   line = progress.Progress(first=0, total=total)
-  for group, results in engine(groups):
+  for group, results in ablation_engines.train_groups(groups, options):
     records = [
       identity | result.record | {"commit": commit}
       for identity, result in _with_weights(group, results, path.parent)
@@ -466,8 +461,7 @@ def _train(
       workdir,
       seeds=given.seeds,
       members_per_call=given.members_per_call,
-      engine=ablation_engines.engine_of(options),
-      shard=options.shard,
+      options=options,
     )
 
 

@@ -38,32 +38,24 @@ CLAIMED = {
   "emosynthnet": Claimed(21, 1.120, 82, 34),
 }
 
-_NOTES = (
-  "- The thesis's parameters and sizes of the five known networks are those of their\n"
-  "  ImageNet form with 1000 classes; its FLOPS are those of the same networks on\n"
-  "  32x32 images (compare the second form), where an ImageNet stem leaves feature\n"
-  "  maps of one pixel. This handicaps the network: the other tables train the third "
-  "form.\n"
-  "- It counts depth as Keras's table of applications does, with activation and\n"
-  "  normalisation layers; we count layers with a kernel on the longest path, so "
-  "that\n"
-  "  ResNet50 has 50.\n"
-  "- Its depth of 34 for EmoSynthNet is the 20 layers of the main branch and the 14 "
-  "of\n"
-  "  the side branch together, as the text has it; ours is that of the longest path, "
-  "20.\n"
-  "- A multiply-add is one here. The thesis does not say whether its FLOPS are\n"
-  "  multiply-adds or twice as many; its 0.417 for VGG19 fits multiply-adds.\n"
-  "- EmoSynthNet: the thesis says 21 million parameters in the table and 34 million "
-  "in\n"
-  "  the text; 13.1 million follow from its flattening alone. 82 MiB are 21.5 "
-  "million\n"
-  "  numbers of four bytes. Its multiply-adds count the padding's zeros here; "
-  "without\n"
-  "  them they are 1.06 G at 32x32x3.\n"
-  '- The thesis\'s "MB" are MiB: 143.67 million numbers of four bytes are 548 of '
-  "them.\n"
-)
+_NOTES = """\
+- The thesis's parameters and sizes of the five known networks are those of their
+  ImageNet form with 1000 classes; its FLOPS are those of the same networks on
+  32x32 images (compare the second form), where an ImageNet stem leaves feature
+  maps of one pixel. This handicaps the network: the other tables train the third form.
+- It counts depth as Keras's table of applications does, with activation and
+  normalisation layers; we count layers with a kernel on the longest path, so that
+  ResNet50 has 50.
+- Its depth of 34 for EmoSynthNet is the 20 layers of the main branch and the 14 of
+  the side branch together, as the text has it; ours is that of the longest path, 20.
+- A multiply-add is one here. The thesis does not say whether its FLOPS are
+  multiply-adds or twice as many; its 0.417 for VGG19 fits multiply-adds.
+- EmoSynthNet: the thesis says 21 million parameters in the table and 34 million in
+  the text; 13.1 million follow from its flattening alone. 82 MiB are 21.5 million
+  numbers of four bytes. Its multiply-adds count the padding's zeros here; without
+  them they are 1.06 G at 32x32x3.
+- The thesis's "MB" are MiB: 143.67 million numbers of four bytes are 548 of them.
+"""
 
 
 def count_forms(name: str) -> dict[str, cost.Cost]:

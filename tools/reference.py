@@ -94,13 +94,11 @@ def model_table() -> str:
   rows = []
   for name, model in sorted(models.MODELS.items()):
     arguments = [
-      f"`{field}={model.__dataclass_fields__[field].default!r}`"
-      if isinstance(
-        model.__dataclass_fields__[field].default, (int, float, str, bool, tuple)
-      )
-      else f"`{field}`"
-      for field in model.__dataclass_fields__
-      if field not in ("num_classes", "parent", "name")
+      f"`{field.name}={field.default!r}`"
+      if isinstance(field.default, (int, float, str, bool, tuple))
+      else f"`{field.name}`"
+      for field in model.__dataclass_fields__.values()
+      if field.name not in ("num_classes", "parent", "name")
     ]
     rows.append((f"`{name}`", _first_line(model), ", ".join(arguments)))
   return _table(("name", "network", "arguments"), rows)

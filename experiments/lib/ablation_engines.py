@@ -1,10 +1,10 @@
-"""The ablation's groups on Ray: names, devices, and the user's files."""
+"""Where the ablation's groups are trained; on Ray: names, devices, the user's files."""
 
 import functools
 import pathlib
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -27,18 +27,22 @@ class Parcel(NamedTuple):
   files: Files
 
 
-def engine_of(
-  options: engines.Options,
-) -> Callable[[Iterable[Group]], Iterator[tuple[Group, list[Trained]]]]:
-  """Returns the function that trains groups, see `ablation_groups.run_in_turn`."""
-  if options.engine == "local":
-    return ablation_groups.run_in_turn
-  return functools.partial(_run_elsewhere, options=options)
-
-
-def _run_elsewhere(
+def train_groups(
   groups: Iterable[Group], options: engines.Options
 ) -> Iterator[tuple[Group, list[Trained]]]:
+  """Trains groups: one after the other in this process, or on Ray.
+
+  Args:
+    groups: of `ablation_groups.split_members`.
+    options: where.
+
+  Yields:
+    Each group with its results, as they are done; with Ray in any order.
+  """
+  if options.engine == "local":
+    for group in groups:
+      yield group, ablation_groups.run_group(group)
+    return
   named = {name_of(i, group): group for i, group in enumerate(groups)}
   parcels = {name: Parcel(group, own_files(group)) for name, group in named.items()}
   # With the mapping "devices", each of a worker's cores is one.

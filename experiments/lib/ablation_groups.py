@@ -8,7 +8,7 @@ are kept for the process's next groups.
 import functools
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -168,22 +168,6 @@ def run_group(group: Group) -> list[Trained]:
     record = ablation_records.figures_of(own, class_names) | {"seconds": seconds}
     results.append(Trained(record, variables))
   return results
-
-
-def run_in_turn(groups: Iterable[Group]) -> Iterator[tuple[Group, list[Trained]]]:
-  """Trains groups one after the other, in this process.
-
-  Another engine is a function of the same kind, which may return the groups in any
-  order.
-
-  Args:
-    groups: of `split_members`.
-
-  Returns:
-    Each group with its results, as they are done.
-  """
-  for group in groups:
-    yield group, run_group(group)
 
 
 def _key(description: Program | DataSource) -> str:

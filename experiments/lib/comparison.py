@@ -29,7 +29,7 @@ def run_rows(
   seeds: int,
   scale: str,
   data_dir: str | None,
-  options: engines.Options = engines.LOCAL,
+  options: engines.Options | None = engines.LOCAL,
   on_report: Callable[[dict[str, list[dict[str, Any]]]], object] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
   """Trains and evaluates the missing runs.
@@ -41,7 +41,7 @@ def run_rows(
       next seed, so that an incomplete table has pairs.
     scale: as `build_config` takes it.
     data_dir: as `build_config` takes it.
-    options: where, and which of the runs.
+    options: where, and which of the runs; None to train nothing.
     on_report: is called with the reports so far, of earlier commands and after each
       new one.
 
@@ -49,8 +49,17 @@ def run_rows(
     The reports of each trained row by its label, one per seed; a run that was
     interrupted by a signal ends the command.
   """
-  runs = {run.name: run for run in _list_runs(rows, workdir, seeds, scale, data_dir)}
+  every = [
+    Run(row, seed, scale, data_dir, workdir)
+    for seed in range(seeds)
+    for row in rows
+    if row.data
+  ]
+  runs = {run.name: run for run in every}
   found = {name: run.finished_report() for name, run in runs.items()}
+  if options is None:
+    return _by_label(runs, found)
+
   todo = [name for name in engines.select_shard(list(runs), options) if not found[name]]
   finished = len(runs) - list(found.values()).count(None)
   logging.info(
@@ -92,21 +101,6 @@ def _visible_workdir(workdir: pathlib.Path, options: engines.Options) -> Iterato
     yield pathlib.Path(file.name).name
 
 
-def _list_runs(
-  rows: Sequence[Row],
-  workdir: pathlib.Path,
-  seeds: int,
-  scale: str,
-  data_dir: str | None,
-) -> list[Run]:
-  return [
-    Run(row, seed, scale, data_dir, workdir)
-    for seed in range(seeds)
-    for row in rows
-    if row.data
-  ]
-
-
 def _by_label(
   runs: Mapping[str, Run], found: Mapping[str, dict[str, Any] | None]
 ) -> dict[str, list[dict[str, Any]]]:
@@ -116,19 +110,6 @@ def _by_label(
     if (report := found[name]) is not None:
       reports.setdefault(run.row.label, []).append(report)
   return reports
-
-
-def read_finished(
-  rows: Sequence[Row],
-  workdir: pathlib.Path,
-  *,
-  seeds: int,
-  scale: str,
-  data_dir: str | None,
-) -> dict[str, list[dict[str, Any]]]:
-  """The existing reports of `run_rows`, with the same arguments."""
-  runs = {run.name: run for run in _list_runs(rows, workdir, seeds, scale, data_dir)}
-  return _by_label(runs, {name: run.finished_report() for name, run in runs.items()})
 
 
 def define_scale() -> None:
@@ -169,13 +150,11 @@ def run(name: str, title: str, rows: Sequence[Row]) -> None:
   def write(given: Any) -> None:
     seeds, scale = given.seeds, given.scale
     workdir, selection = workdir_of(given), selection_of(given)
-    if given.train:
-      options = engines.options_of(given)
-      reports = run_rows(rows, workdir, **selection, options=options)
-      if options.shard:
-        return
-    else:
-      reports = read_finished(rows, workdir, **selection)
+    options = engines.options_of(given) if given.train else None
+    reports = run_rows(rows, workdir, **selection, options=options)
+    if options is not None and options.shard:
+      return
+
     output = workdir / name
     text = comparison_report.format_markdown(
       title, rows, reports, comparison_report.protocol(reports, scale, seeds)
@@ -201,7 +180,7 @@ def run(name: str, title: str, rows: Sequence[Row]) -> None:
 
 def selection_of(given: Any) -> dict[str, Any]:
   """The arguments of `run_rows` in the flags."""
-  return {name: given[name].value for name in ("seeds", "scale", "data_dir")}
+  return {name: getattr(given, name) for name in ("seeds", "scale", "data_dir")}
 
 
 def workdir_of(given: Any) -> pathlib.Path:

@@ -151,15 +151,16 @@ def _parse_shard(text: str | None) -> tuple[int, int] | None:
   return index, count
 
 
-def select_shard(names: Sequence[str], options: Options) -> list[str]:
-  """The names of the groups that this process runs: all, or those of its shard.
+def select_shard(groups: Sequence[Any], options: Options) -> list[Any]:
+  """The groups that this process runs: all, or those of its shard.
 
   Args:
-    names: of all groups, finished ones included, so that a rerun selects the same.
+    groups: all, or their names; finished ones included, so that a rerun selects the
+      same.
     options: where groups run.
   """
   index, count = options.shard or (0, 1)
-  return list(names[index::count])
+  return list(groups[index::count])
 
 
 def run_groups(

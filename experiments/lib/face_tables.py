@@ -261,7 +261,7 @@ def write_table(
     logging.info("Finished %d of %d runs, in %s.", len(runs), len(rows) * seeds, folder)
     return text
 
-  reports = comparison.read_finished(rows, workdir, **where)
+  reports = comparison.run_rows(rows, workdir, **where, options=None)
   if options is not None and sum(map(len, reports.values())) < len(rows) * seeds:
     # One row a data set.
     for row in {row.data: row for row in (*before, rows[0])}.values():

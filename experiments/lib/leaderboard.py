@@ -123,13 +123,14 @@ def read_runs(workdirs: Sequence[str]) -> list[dict[str, Any]]:
 
     test, config = report["splits"]["test"], report["config"]
     figures = seed_summary.figures_of(test)
-    forms = report.get("pixel_forms") or {}
+    counts = (report.get("pixel_forms") or {}).get("test")
+    unknown = "unknown" if counts else "not recorded"
     record = {
       "data_set": report["data_set"],
       "config": config,
       "parameters": report["num_parameters"],
       "num_classes": len(test["class_names"]),
-      "form": pixel_form.main_form(forms.get("test")) or "not recorded",
+      "form": pixel_form.main_form(counts) or unknown,
       "chosen_on": report["chosen_on"],
       "accuracy": figures["accuracy"],
       "commits": provenance.each_once(report["trained_by"], "commit"),

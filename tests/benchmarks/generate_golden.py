@@ -14,7 +14,7 @@ import seeded_weights
 import torch
 import torch.nn.functional as F
 
-from benchmarks.emosynthnet_torch import EmoSynthNet, from_flax
+from benchmarks.torch_networks import EmoSynthNet
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "emosynthnet.json"
 
@@ -22,10 +22,7 @@ GOLDEN = pathlib.Path(__file__).parent / "golden" / "emosynthnet.json"
 def main():
   torch.set_default_dtype(torch.float64)
   given = seeded_weights
-  network = EmoSynthNet(
-    given.SIDE, given.CHANNELS, given.CLASSES, given.WIDTH, given.DENSE
-  )
-  network.load_state_dict(from_flax(given.variables(), given.SIDE), strict=False)
+  network = EmoSynthNet(given.variables())
   images = torch.from_numpy(given.images()).permute(0, 3, 1, 2)
   with torch.no_grad():
     logits = network.eval()(images)
@@ -33,7 +30,9 @@ def main():
   loss.backward()
   norms: dict[str, float] = {}
   for name, parameter in network.named_parameters():
-    layer = name.split(".")[0]
+    layer, number, *_ = name.split(".")
+    # JAX's layers are numbered from 1.
+    layer = f"dense{int(number) + 1}" if layer == "dense" else layer
     norms[layer] = norms.get(layer, 0.0) + parameter.grad.square().sum().item()
   found = {
     "torch": torch.__version__,

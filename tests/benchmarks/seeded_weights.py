@@ -10,10 +10,10 @@ from emosynth_jax import models
 SIDE, CHANNELS, CLASSES, WIDTH, DENSE = 32, 3, 5, 1 / 32, (8, 6)
 
 
-def model():
-  """The network of the comparison."""
+def model(classes=CLASSES, dense=DENSE):
+  """The network of the comparison, or a smaller one."""
   return models.build_model(
-    "emosynthnet", num_classes=CLASSES, width=WIDTH, dense_features=DENSE
+    "emosynthnet", num_classes=classes, width=WIDTH, dense_features=dense
   )
 
 
@@ -22,10 +22,10 @@ def _uniform(seed, shape):
   return np.random.RandomState(seed).uniform(-1, 1, shape)
 
 
-def variables():
+def variables(channels=CHANNELS, **sizes):
   """Its variables, float64."""
-  images = jnp.zeros((1, SIDE, SIDE, CHANNELS))
-  shapes = jax.eval_shape(lambda: model().init(jax.random.key(0), images, train=False))
+  images, network = jnp.zeros((1, SIDE, SIDE, channels)), model(**sizes)
+  shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), images, train=False))
   flat = flax.traverse_util.flatten_dict(shapes, sep="/")
   made = {}
   for i, (name, shape) in enumerate(sorted(flat.items())):

@@ -1,12 +1,10 @@
 """The landscape benchmark: what it times, and what it makes of the seconds."""
 
-import types
-
 import jax
 import numpy as np
 import pytest
 
-from benchmarks import landscape, landscape_problem, throughput
+from benchmarks import landscape, landscape_problem
 from benchmarks.cases import Case
 from emosynth_jax.analysis import directions
 
@@ -56,13 +54,13 @@ def test_programs_that_differ_are_not_timed():
       landscape.check("losses", ours, theirs, 1e-3)
 
 
-def test_a_dry_run_has_no_half_in_pytorch(monkeypatch):
-  given = {
-    "data": "tiny",
-    "width": "tiny",
-    "batch_size": 4,
-    "forms": ["eager"],
-  }
-  monkeypatch.setattr(throughput, "load_torch", object)
-  with pytest.raises(ValueError, match="--width=tiny is a dry run"):
-    landscape.print_table(types.SimpleNamespace(**given))
+def test_pytorchs_losses_at_the_points_are_ours():
+  pytest.importorskip("torch")
+  from benchmarks import landscape_torch
+
+  problem = landscape_problem.Problem(_CASE, images=4, points=1)
+  found = landscape_torch.InTorch(problem, "channels_last").landscape()
+  moved = directions.move(problem.params, problem.directions, problem.points[0])
+  batch = [part[0] for part in problem.batches]
+  expected = problem.measure(moved, problem.constants, batch)["loss"]
+  assert found == pytest.approx([float(expected)], rel=1e-4)

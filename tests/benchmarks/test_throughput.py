@@ -101,7 +101,7 @@ def test_accelerator_says_a_mistake_in_one_line(flags, message):
 @pytest.mark.slow
 def test_dry_run_of_the_whole_epoch_without_transfers():
   failures = []
-  row = accelerator.throughput("tiny", "tiny", 4, 2, 1, failures)
+  row = accelerator.throughput(cases.Case("tiny", "tiny", 4), 2, 1, failures)
   assert failures == []
   assert row[0] == "32x32x1 tiny, batch 4"
   assert float(row[1]) > 0

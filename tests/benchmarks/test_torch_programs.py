@@ -3,6 +3,8 @@
 import os
 
 import commands
+import jax
+import ml_collections
 import numpy as np
 import pytest
 import seeded_weights
@@ -12,7 +14,6 @@ torch = pytest.importorskip("torch")
 from benchmarks import (  # noqa: E402
   accelerator,
   cases,
-  emosynthnet_torch,
   start,
   torch_cases,
   torch_programs,
@@ -24,36 +25,16 @@ CASE = cases.Case("tiny", "small", 2)
 @pytest.fixture
 def tiny_weights(monkeypatch):
   """The case's network as seeded_weights.py has it, as nothing is compiled for it."""
-  monkeypatch.setattr(
-    torch_cases,
-    "describe",
-    lambda case: torch_programs.Program(
-      name="emosynthnet",
-      network={
-        "side": seeded_weights.SIDE,
-        "channels": 1,
-        "num_classes": 3,
-        "width": seeded_weights.WIDTH,
-        "dense_features": (4,),
-      },
-      state=_state(),
-      learning_rate=1e-3,
-      scale=1 / 255,
-      batch=2,
-    ),
+  variables = seeded_weights.variables(channels=1, classes=3, dense=(4,))
+  program = torch_programs.Program(
+    name="emosynthnet",
+    network={},
+    state=jax.tree.map(lambda x: torch.from_numpy(x.astype(np.float32)), variables),
+    learning_rate=1e-3,
+    scale=1 / 255,
+    batch=2,
   )
-
-
-def _state():
-  torch.manual_seed(0)
-  model = emosynthnet_torch.EmoSynthNet(
-    seeded_weights.SIDE, 1, 3, seeded_weights.WIDTH, (4,)
-  )
-  return {
-    name: value
-    for name, value in model.state_dict().items()
-    if not name.endswith("num_batches_tracked")
-  }
+  monkeypatch.setattr(torch_cases, "describe", lambda case: program)
 
 
 def test_the_process_of_pytorch_imports_no_jax(tmp_path, tiny_weights):
@@ -94,11 +75,11 @@ def test_a_saved_program_is_read_back(tmp_path, tiny_weights):
   np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_weights_of_other_layers_are_refused(tiny_weights):
-  program = torch_cases.describe(CASE)
-  state = {k: v for k, v in program.state.items() if not k.startswith("logits")}
-  with pytest.raises(ValueError, match=r"missing \['logits\.weight'"):
-    torch_programs.build(program._replace(state=state), "eager")
+def test_a_network_of_another_reading_is_refused():
+  model = ml_collections.ConfigDict({"name": "emosynthnet", "synthesis": "norm"})
+  message = "synthesis: PyTorch's version has 'elu', not 'norm'"
+  with pytest.raises(ValueError, match=message):
+    torch_cases.describe_network(model, {})
 
 
 def test_the_program_that_is_timed_on_a_device_is_compared(tiny_weights):
@@ -109,14 +90,14 @@ def test_the_program_that_is_timed_on_a_device_is_compared(tiny_weights):
 
 
 def test_a_program_of_other_answers_is_not_timed(tiny_weights, monkeypatch):
-  build = torch_cases.build
+  build = torch_programs.build
 
-  def broken(case, form):
-    model = build(case, form)
+  def broken(program, form):
+    model = build(program, form)
     with torch.no_grad():
-      model.logits.bias += 1.0
+      model.logits.bias += float(form != "eager")
     return model
 
-  monkeypatch.setattr(torch_cases, "build", broken)
+  monkeypatch.setattr(torch_programs, "build", broken)
   with pytest.raises(ValueError, match="in bfloat16: logits differ by"):
     accelerator.measure_torch(CASE, 1, 1, form="channels_last", dry_run=True)

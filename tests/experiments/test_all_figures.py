@@ -204,10 +204,12 @@ def test_the_command_ends_with_1_where_a_figure_failed():
 def test_a_picture_that_is_drawn_ends_with_the_command(tmp_path):
   drawing = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
   code = (
-    "import pathlib, sys; from experiments import all_figures;"
-    "from experiments.lib import thesis_figures;"
+    "import pathlib, sys; from emosynth_jax.utils import cli;"
+    "from experiments import all_figures; from experiments.lib import thesis_figures;"
     "figure = thesis_figures.Figure(('3.5',), 'curves', 'Curves');"
-    "all_figures.draw(figure, ['-c', sys.argv[1]], pathlib.Path(sys.argv[2]))"
+    "drawing, folder = sys.argv[1:]; sys.argv[1:] = [];"
+    "cli.run(lambda: None, lambda given:"
+    " all_figures.draw(figure, ['-c', drawing], pathlib.Path(folder)))"
   )
   command = [sys.executable, "-c", code, drawing, str(tmp_path)]
   with subprocess.Popen(
@@ -216,6 +218,6 @@ def test_a_picture_that_is_drawn_ends_with_the_command(tmp_path):
     assert process.stdout is not None
     child = int(process.stdout.readline())
     process.terminate()
-    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert process.wait(timeout=30) == -signal.SIGTERM
   with pytest.raises(ProcessLookupError):
     os.kill(child, 0)

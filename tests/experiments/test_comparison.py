@@ -213,7 +213,7 @@ def test_a_table_of_unfinished_rows_has_the_curves_of_the_others(
   folder.mkdir(parents=True)
   (folder / "metrics.jsonl").write_text(json.dumps(record) + "\n")
   reports = {rows[0].label: [_report(0, 0.5)]}
-  monkeypatch.setattr(comparison, "read_finished", lambda *_, **__: reports)
+  monkeypatch.setattr(comparison, "run_rows", lambda *_, **__: reports)
 
   given = flags.FlagValues()
   flags.DEFINE_integer("seeds", 1, "", flag_values=given)

@@ -12,6 +12,7 @@ from emosynth_jax.utils import errors
 from experiments import margin_ablation
 from experiments.lib import (
   ablation_engines,
+  ablation_groups,
   ablation_records,
   comparison_runs,
   engines,
@@ -202,23 +203,20 @@ def test_a_groups_own_files_travel_with_it(tmp_path):
   assert ablation_engines.unpack(parcel) == copied
 
 
-def test_shards_of_an_ablation_have_a_file_each_and_one_table(tmp_path):
+def test_shards_of_an_ablation_have_a_file_each_and_one_table(tmp_path, monkeypatch):
   settings = [{"loss": "cross_entropy"}, {"loss": "cosface", "margin": 0.1}]
   program = _program(settings=settings)
 
-  def train(groups):
-    for group in groups:
-      yield (
-        group,
-        [
-          margin_ablation.Trained({"accuracy": float(m.seed)}, None)
-          for m in group.members
-        ],
-      )
+  def run_group(group):
+    return [
+      margin_ablation.Trained({"accuracy": float(m.seed)}, None) for m in group.members
+    ]
 
+  monkeypatch.setattr(ablation_groups, "run_group", run_group)
   for index in (1, 0):
+    options = engines.Options(shard=(index, 2))
     found = margin_ablation.run_ablation(
-      [program], [0.1], tmp_path, seeds=2, engine=train, shard=(index, 2)
+      [program], [0.1], tmp_path, seeds=2, options=options
     )
   assert [(r["setting"]["loss"], r["seed"]) for r in found] == [
     *(("cross_entropy", 0), ("cross_entropy", 1)),
@@ -229,14 +227,9 @@ def test_shards_of_an_ablation_have_a_file_each_and_one_table(tmp_path):
     records = ablation_records.read_records(path)
     assert [record["seed"] for record in records] == [index, index]
 
-  def train_nothing(groups):
-    assert not list(groups)
-    return iter(())
-
-  # A later command without shards finds all of them.
-  again = margin_ablation.run_ablation(
-    [program], [0.1], tmp_path, seeds=2, engine=train_nothing
-  )
+  # A later command without shards finds all of them, and trains nothing.
+  monkeypatch.setattr(ablation_groups, "run_group", None)
+  again = margin_ablation.run_ablation([program], [0.1], tmp_path, seeds=2)
   assert again == found
 
 

@@ -159,16 +159,16 @@ def test_a_finished_table_trains_nothing_and_needs_no_data(raf_db, monkeypatch):
 
 def test_a_run_counts_as_finished_only_at_its_end_and_with_its_settings(raf_db):
   _, workdir, rows, _ = raf_db
-  where = {**_WHERE, "data_dir": None}
-  found = comparison.read_finished(rows, workdir, **where)
+  where = {**_WHERE, "data_dir": None, "options": None}
+  found = comparison.run_rows(rows, workdir, **where)
   assert {label: len(own) for label, own in found.items()} == {_CE: 2, _MAM: 2}
   plain = face_tables.measured_rows("raf_db")
-  assert comparison.read_finished(plain, workdir, **where) == {}
+  assert comparison.run_rows(plain, workdir, **where) == {}
   path = workdir / "raf_db-ce-seed1/report.json"
   before = path.read_bytes()
   try:
     files.write_report(path, json.loads(before) | {"epochs_trained": 0})
-    found = comparison.read_finished(rows, workdir, **where)
+    found = comparison.run_rows(rows, workdir, **where)
     assert {label: len(own) for label, own in found.items()} == {_CE: 1, _MAM: 2}
   finally:
     path.write_bytes(before)
@@ -245,7 +245,7 @@ def test_without_the_data_to_start_from_nothing_is_trained(raf_db, tmp_path):
 
 def test_pairs_of_other_data_are_refused(raf_db):
   _, workdir, rows, _ = raf_db
-  reports = comparison.read_finished(rows, workdir, **_WHERE, data_dir=None)
+  reports = comparison.run_rows(rows, workdir, **_WHERE, data_dir=None, options=None)
   path = workdir / "raf_db-mam_sce-seed1/data.json"
   before = path.read_text()
   try:

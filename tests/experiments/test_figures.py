@@ -76,9 +76,14 @@ def _write_run(
   return str(folder)
 
 
+def _given(workdirs):
+  """The flags of a figure of runs."""
+  return types.SimpleNamespace(workdir=workdirs)
+
+
 def test_a_single_epoch_has_no_fractions(tmp_path, drawn):
   _write_run(tmp_path / "one", accuracies=[0.5])
-  figures_of_runs.draw_curves([tmp_path / "one"], tmp_path / "curves.png")
+  figures_of_runs.draw_curves(_given([tmp_path / "one"]), tmp_path / "curves.png")
   for axis in drawn["curves.png"].axes:
     low, high = axis.get_xlim()
     assert [tick for tick in axis.get_xticks() if low <= tick <= high] == [1]
@@ -91,7 +96,7 @@ def test_curves_are_means_over_the_seeds_of_one_kind(tmp_path, drawn):
     _write_run(tmp_path / "c", loss="mam_softmax", accuracies=[0.5]),
     _write_run(tmp_path / "d", data_set="svhn", accuracies=[0.1, 0.3]),
   ]
-  figures_of_runs.draw_curves(workdirs, tmp_path / "curves.png")
+  figures_of_runs.draw_curves(_given(workdirs), tmp_path / "curves.png")
   axes = drawn["curves.png"].axes
   assert len(axes) == 4
   train, validation, other_train, other = axes[0].get_lines()
@@ -113,7 +118,7 @@ def test_curves_are_means_over_the_seeds_of_one_kind(tmp_path, drawn):
 def test_accuracies_alone_have_a_panel_for_each_split(tmp_path, drawn):
   workdir = _write_run(tmp_path / "a", accuracies=[0.2, 0.4])
   figures_of_runs.draw_curves(
-    [workdir], tmp_path / "curves.png", figures_of_runs.ACCURACIES
+    _given([workdir]), tmp_path / "curves.png", figures_of_runs.ACCURACIES
   )
   left, right = drawn["curves.png"].axes
   np.testing.assert_allclose(left.get_lines()[0].get_ydata(), [10, 20])
@@ -130,7 +135,7 @@ def test_recipes_of_one_name_are_told_by_their_folders(tmp_path, drawn):
     folder = tmp_path / str(i) / "ce"
     _write_run(folder, accuracies=[accuracy], batch_size=i + 1)
   workdirs = [str(tmp_path / str(i) / "ce") for i in range(3)]
-  figures_of_runs.draw_curves(workdirs, tmp_path / "curves.png")
+  figures_of_runs.draw_curves(_given(workdirs), tmp_path / "curves.png")
   lines = drawn["curves.png"].axes[0].get_lines()[1::2]
   assert [line.get_ydata().tolist() for line in lines] == [[20], [40], [60]]
   names = [
@@ -142,13 +147,13 @@ def test_recipes_of_one_name_are_told_by_their_folders(tmp_path, drawn):
 def test_what_is_no_mean_over_seeds_is_refused(tmp_path):
   one = _write_run(tmp_path / "a", accuracies=[0.2])
   with pytest.raises(ValueError, match="seed 0 twice"):
-    figures_of_runs.draw_curves([one, one], tmp_path / "curves.png")
+    figures_of_runs.draw_curves(_given([one, one]), tmp_path / "curves.png")
   other = _write_run(tmp_path / "b", seed=1, accuracies=[0.2])
   for i, folder in enumerate("ab"):
     content = json.dumps({"test": {"images_crc32": i}})
     (tmp_path / folder / "data.json").write_text(content)
   with pytest.raises(ValueError, match=r"b was trained on different data than .*a:"):
-    figures_of_runs.draw_curves([one, other], tmp_path / "curves.png")
+    figures_of_runs.draw_curves(_given([one, other]), tmp_path / "curves.png")
 
 
 def test_no_run_takes_the_name_of_anothers_picture(tmp_path):
@@ -179,7 +184,7 @@ def test_each_matrix_is_named_by_its_run(tmp_path, drawn):
     _write_run(tmp_path / "a", accuracies=[0.2]),
     _write_run(tmp_path / "b", loss="mam_softmax+sce_loss", seed=3, accuracies=[0.2]),
   ]
-  figures_of_runs.draw_confusions(workdirs, tmp_path / "matrix.png")
+  figures_of_runs.draw_confusions(_given(workdirs), tmp_path / "matrix.png")
   assert [*drawn] == [
     "matrix-mnist-net-cross_entropy-seed0.png",
     "matrix-mnist-net-mam_softmax-sce_loss-seed3.png",

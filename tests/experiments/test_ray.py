@@ -95,7 +95,7 @@ def test_an_ablation_equals_the_local_engines_though_a_worker_is_killed(
       [4e-3],
       tmp_path / "ray",
       seeds=2,
-      engine=ablation_engines.engine_of(options),
+      options=options,
     )
   assert (tmp_path / "killed").exists()
   (line,) = [r.getMessage() for r in caplog.records if "worker lost" in r.getMessage()]
