@@ -9,6 +9,7 @@
 
 import ast
 import contextlib
+import dataclasses
 import inspect
 import io
 import json
@@ -97,7 +98,7 @@ def model_table() -> str:
       f"`{field.name}={field.default!r}`"
       if isinstance(field.default, (int, float, str, bool, tuple))
       else f"`{field.name}`"
-      for field in model.__dataclass_fields__.values()
+      for field in dataclasses.fields(model)
       if field.name not in ("num_classes", "parent", "name")
     ]
     rows.append((f"`{name}`", _first_line(model), ", ".join(arguments)))
