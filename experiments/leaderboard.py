@@ -6,8 +6,8 @@
 A folder is a run's, or one with the seeds.json of a command with --seeds. The runs are
 added to those of the JSON file beside the page, which is all that the page is made
 from: their folders are not needed again. Runs that differ in their seed alone are one
-line. Published claims, with their doubts, stand in a table of their own. The rules for
-entries are on the page; "notes" of the JSON file stand above its tables.
+line. Published claims and their caveats are in a separate table. The rules for entries
+are on the page; "notes" of the JSON file are above its tables.
 """
 
 import pathlib
@@ -27,7 +27,7 @@ def define_flags() -> None:
     [],
     "Folders of finished runs of FER-2013 or FER+ to add, separated by commas.",
   )
-  flags.DEFINE_bool("time", True, "Whether each network is timed on one face.")
+  flags.DEFINE_bool("time", True, "Time each network on one face.")
   flags.DEFINE_string(
     "output",
     "runs/leaderboard.md",
@@ -39,6 +39,10 @@ def make_page(given: Any) -> None:
   """Adds the runs to those that are known, and writes the page."""
   output = pathlib.Path(given.output)
   path = output.with_suffix(".json")
+  if path == output:
+    raise ValueError(f"--output: expected a Markdown file, as page.md, got {output}")
+  output.parent.mkdir(parents=True, exist_ok=True)
+  files.check_output(output)
   known, notes = leaderboard.read_known(path)
   records = leaderboard.merge(known, leaderboard.read_runs(given.workdirs))
   if not records:

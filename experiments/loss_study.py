@@ -15,6 +15,7 @@ training is not finite is counted as diverged. docs/notes/loss_study.md is the p
 """
 
 import functools
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -31,6 +32,7 @@ from emosynth_jax.metrics import calibration
 from emosynth_jax.parallel import mesh
 from emosynth_jax.training import epoch, restore
 from emosynth_jax.utils import cli, errors, files, text_table
+from emosynth_jax.utils.stop_signal import EXIT_CODE, StopSignal
 from experiments.lib import comparison_report, loss_study
 
 
@@ -86,8 +88,10 @@ def train(runs: list[loss_study.Run], given: Any) -> None:
     # All runs of a stage read the data once.
     load = loads.setdefault((run.stage, given.data_dir), run_data.share(config))
     try:
-      if not train_loop.train(config, folder, load=load):
-        raise SystemExit(130)
+      with StopSignal() as stop:
+        is_whole = train_loop.train(config, folder, load=load, stop=stop)
+      if not is_whole:
+        raise SystemExit(EXIT_CODE + stop.number)
       evaluate.evaluate_run(config, folder, load=load)
       if run.stage == "full":
         secondary = measure_secondary(config, folder, load)
@@ -306,7 +310,9 @@ def sharpness_table(full: Mapping[loss_study.Run, Mapping[str, Any]]) -> list[st
   for (measure, loss), row in loss_study.compare_sharpness(full).items():
     ratio = f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
     name = loss_study.SHARPNESS_MEASURES[measure]
-    table.append([name, loss, ratio, row["pairs"], f"{row['p_holm']:.3f}"])
+    left_out = f" ({row['left_out']} not above 0)" if row["left_out"] else ""
+    seeds = f"{row['pairs']}{left_out}"
+    table.append([name, loss, ratio, seeds, f"{row['p_holm']:.3f}"])
   return text_table.markdown(table, left=(0, 1))
 
 
@@ -322,8 +328,17 @@ def run(given: Any) -> None:
   """Runs a stage and writes the tables."""
   errors.check_choices("--losses", given.losses, loss_study.arguments(1))
   workdir, settings = pathlib.Path(given.workdir), _settings(given)
+  if not math.isfinite(given.width):  # absl accepts NaN
+    raise ValueError(f"--width: expected a number above 0, got {given.width}")
+  if given.stage == "full" and given.losses and loss_study.BASELINE not in given.losses:
+    raise ValueError(
+      f"--losses: expected {loss_study.BASELINE} among them, with which --stage=full "
+      "compares"
+    )
   if given.stage == "report":
-    settings = loss_study.read_settings(workdir) or settings
+    if (stored := loss_study.read_settings(workdir)) is None:
+      raise ValueError(f"--workdir: {workdir / loss_study.RESULTS} has no runs")
+    settings = stored
   else:
     loss_study.check_settings(workdir, settings)
     run_stage(given)

@@ -396,8 +396,10 @@ def _train(
 
   if not math.isfinite(given.shift):  # absl accepts NaN
     raise ValueError(f"--shift: expected a number in [0, 0.5], got {given.shift}")
-  if not given.label_noise:
-    raise ValueError("--label_noise: expected a share or 0, got nothing")
+  if not given.label_noise or not all(map(str.strip, given.label_noise)):
+    raise ValueError(
+      f"--label_noise: expected shares or 0, got {','.join(given.label_noise)!r}"
+    )
 
   source = _data_source(given)
   model = _network(given)

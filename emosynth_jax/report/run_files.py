@@ -106,8 +106,7 @@ def read_run(workdir: str | os.PathLike) -> RunFiles:
   except ValueError as error:
     raise ValueError(f"{error}: evaluate the run again, with --mode=eval") from error
 
-  default = files.to_jsonable(defaults.get_default_config().to_dict())
-  report["config"] = _with_defaults(report["config"], default)
+  report["config"] = complete_config(report["config"])
   records = metric_writer.read_epochs(workdir / "metrics.jsonl")
   timing = workdir / "timing.jsonl"
   lines = metric_writer.read_records(timing) if timing.exists() else []
@@ -197,6 +196,20 @@ def read_audit(folder: str | os.PathLike, run: RunFiles) -> dict[str, Any]:
       )
 
   return audit
+
+
+def complete_config(stored: Mapping[str, Any]) -> dict[str, Any]:
+  """A report's config in the settings of today.
+
+  Args:
+    stored: the config's JSON form, as a report of any version has it.
+
+  Returns:
+    The config with the new names of settings, and those added since at their defaults,
+    which keep the run's behavior.
+  """
+  default = files.to_jsonable(defaults.get_default_config().to_dict())
+  return _with_defaults(renamed.with_new_names(dict(stored)), default)
 
 
 def _with_defaults(

@@ -23,6 +23,9 @@ _EXPECTED = (OSError, KeyboardInterrupt, SystemExit, GeneratorExit)
 _WITHOUT_FILE: dict[str, Any] = {}
 _PROCESS = "python"
 
+# Folders of an environment's packages.
+_INSTALLED = ("site-packages", "dist-packages")
+
 # Files that are being imported, and by which thread.
 _IMPORTING: set[tuple[pathlib.Path, int]] = set()
 
@@ -142,7 +145,7 @@ def source_files(path: pathlib.Path) -> list[pathlib.Path]:
   """Lists a file and the modules beside it that it imports, also indirectly.
 
   Args:
-    path: the file.
+    path: the file. Of an installed package, the modules are those of the package alone.
 
   Returns:
     Paths below `root_of(path)`, the file first.
@@ -151,6 +154,9 @@ def source_files(path: pathlib.Path) -> list[pathlib.Path]:
     ValueError: if one of them is not valid Python; file and line are named.
   """
   root = root_of(path)
+  # Beside an installed package are all others of the environment.
+  first = path.relative_to(root).parts[0]
+  package = root / first if root.name in _INSTALLED else None
   found: dict[pathlib.Path, None] = {}
   waiting = [path]
 
@@ -171,6 +177,7 @@ def source_files(path: pathlib.Path) -> list[pathlib.Path]:
         candidate
         for candidate in (stem.with_suffix(".py"), stem / "__init__.py")
         if candidate.is_file()
+        and (package is None or candidate.is_relative_to(package))
       ]
 
   return list(found)
@@ -261,7 +268,8 @@ def _import_file(path: pathlib.Path) -> ModuleType:
   before = {key: sys.modules.pop(key) for key in own if key in sys.modules}
   _IMPORTING.add(running)
   try:
-    with _first_on_path(root), without_bytecode(files):
+    edited = [] if root.name in _INSTALLED else files
+    with _first_on_path(root), without_bytecode(edited):
       module = importlib.import_module(dotted)
   except Exception as error:
     raise ValueError(describe(error, [root])) from error
@@ -294,11 +302,11 @@ def _first_on_path(folder: pathlib.Path) -> Iterator[None]:
 def without_bytecode(files: Iterable[pathlib.Path]) -> Iterator[None]:
   """Context in which files are imported from their sources, and no bytecode is kept.
 
-  Python takes compiled code for a source's by its size and whole second: an edit that
-  changes neither would run the code before it.
+  Python matches cached bytecode by file size and modification time in whole seconds: an
+  edit that changes neither would run the code before it.
 
   Args:
-    files: Python files; what is kept of them is deleted.
+    files: Python files, whose cached bytecode is deleted where that is permitted.
   """
   for file in files:
     with contextlib.suppress(OSError, NotImplementedError):

@@ -10,7 +10,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,6 +29,10 @@ _PACKAGES = (
   "pillow",
   "tensorflow-datasets",
 )
+
+
+# Packages of the checkout whose code makes results.
+_PROGRAMS = ("benchmarks", "emosynth_jax", "experiments")
 
 
 def each_once(records: Iterable[Mapping[str, Any]], key: str) -> list[str]:
@@ -103,17 +107,23 @@ def _runs_untracked(file: pathlib.Path) -> bool:
     return False
 
   known = set(tracked.split("\0"))
-  packages = ("emosynth_jax", "experiments")
-  files = {
-    getattr(module, "__file__", None) or ""
-    for name, module in list(sys.modules.items())
-    if name.partition(".")[0] in packages
-  }
+  files = map(os.path.realpath, _own_files())
   return any(
     os.path.relpath(file, root) not in known
     for file in files
     if file.startswith(root + os.sep)
   )
+
+
+def _own_files() -> Iterator[str]:
+  """The files of the imported modules that a checkout has, the command's own too."""
+  for name, module in list(sys.modules.items()):
+    if name == "__main__":
+      # As of `python -m experiments.table_5_1`.
+      name = getattr(getattr(module, "__spec__", None), "name", name)
+    file = getattr(module, "__file__", None)
+    if file and name.partition(".")[0] in _PROGRAMS:
+      yield file
 
 
 def _git(folder: pathlib.Path, *arguments: str) -> str | None:

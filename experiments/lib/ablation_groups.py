@@ -238,9 +238,12 @@ def load_arrays(source: DataSource) -> tuple[data.Dataset, data.Dataset]:
     `(training, validation)`, images of `source.side`.
 
   Raises:
-    FileNotFoundError, ValueError: as `data.load_splits`.
+    FileNotFoundError, ValueError: as `data.load_splits`; ValueError for class
+      probabilities, of which the members would learn the largest alone.
   """
-  return _load_arrays(_key(source))
+  # All noises are of one reading.
+  training, validation = _load_arrays(_key(source._replace(noise="")))
+  return with_noise(training, source.noise), validation
 
 
 @functools.lru_cache(maxsize=2)
@@ -254,12 +257,17 @@ def _load_arrays(key: str) -> tuple[data.Dataset, data.Dataset]:
     seed=_DATA_SEED,
     **_tuples(source.options),
   )
+  if loaded["train"].soft_labels is not None:
+    raise ValueError(
+      f"--data_option: {source.name} with {source.options} has class probabilities, "
+      "and an ablation trains with classes, as labels=majority"
+    )
   limits = {"train": source.train_images, "validation": source.validation_images}
   training, validation = (
     _resize(subset(loaded[split], limit, _DATA_SEED), source.side)
     for split, limit in limits.items()
   )
-  return with_noise(training, source.noise), validation
+  return training, validation
 
 
 def label_noise_of(noise: str) -> dict[str, Any]:
@@ -286,12 +294,18 @@ def label_noise_of(noise: str) -> dict[str, Any]:
 def canonical_noise(noise: str) -> str:
   """One text for all spellings of a label noise, "" for none, see `label_noise_of`."""
   if ":" in noise:
-    parts = (part.split(":") for part in noise.split("+"))
-    return "+".join(sorted(":".join(map(str.strip, part)) for part in parts))
+    parts = ([*map(str.strip, part.split(":"))] for part in noise.split("+"))
+    return "+".join(sorted(":".join([*of, _share(last)]) for *of, last in parts))
+  share = _share(noise)
+  return "" if share == "0" else share
+
+
+def _share(text: str) -> str:
+  """One text for all spellings of a number; text that is none stays, to be refused."""
   try:
-    return f"{float(noise):g}" if float(noise) else ""
+    return f"{float(text) or 0:g}"  # Not -0.
   except ValueError:
-    return noise  # `with_noise` refuses it.
+    return text
 
 
 def with_noise(training: data.Dataset, noise: str) -> data.Dataset:

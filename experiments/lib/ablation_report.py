@@ -54,8 +54,8 @@ def compare(
 ) -> list[dict[str, Any]]:
   """Compares each setting with cross-entropy, paired by seed.
 
-  Cross-entropy is that of the same epochs, batch size and learning rate; a setting
-  without it is left out.
+  Cross-entropy is that of the same epochs, batch size, learning rate and label noise; a
+  setting without it is left out.
 
   A seed has collapsed if its balanced accuracy is above chance by less than 1/4 of the
   excess of cross-entropy's, averaged over the seeds, if that is above chance.
@@ -100,7 +100,7 @@ def compare(
 
 
 def _key(setting: dict[str, Any], record: dict[str, Any]) -> str:
-  """Identifies a setting under a record's epochs, batch size and learning rate."""
+  """Identifies a setting under a record's values of `AXES`."""
   return json.dumps([setting, [record.get(axis) for axis in AXES]], sort_keys=True)
 
 
@@ -184,8 +184,10 @@ def format_table(
     values = dict.fromkeys(row["axes"].get(axis, "unknown") for row in rows)
     return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
 
+  options = protocol.get("data_options", {})
+  of_data = ", ".join([protocol["data_set"], *(f"{k}={v}" for k, v in options.items())])
   head = [
-    ("data set", protocol["data_set"]),
+    ("data set", of_data),
     (
       "split",
       f"{protocol['validation_images']} validation images; test images are not used",

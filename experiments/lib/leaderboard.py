@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 
 from emosynth_jax.config import stored
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import statistics
 from emosynth_jax.report import run_files
-from emosynth_jax.training import build, eval_step
+from emosynth_jax.training import build, epoch, eval_step
 from emosynth_jax.utils import text_table
 from emosynth_jax.utils.json_files import check_fields, read_json
 from emosynth_jax.workdir import metric_writer, own_parts, provenance, seed_summary
@@ -29,8 +30,10 @@ RULES = """\
 - One line is one configuration. Three seeds or more are listed before fewer.
 - "Mirrored" is the mean over a face and its mirror image. "Deduplicated" leaves out the
   images with a near-duplicate in Training or PublicTest.
-- Original and equalized pixels are two data sets, whose accuracies are never compared.
-- A claim is listed as its authors print it, with the doubt named, and is not ranked.
+- Original and equalized pixels are two data sets, and so are FER+'s seven and eight
+  classes: their accuracies are never compared.
+- A published claim is listed as its authors print it, with its caveats, and is not
+  ranked.
 - To add a run: `python -m experiments.leaderboard --workdirs=RUN
   --output=docs/results/leaderboard.md`, and a pull request with the page,
   leaderboard.json and the run's report.json.
@@ -70,7 +73,7 @@ class Entry(NamedTuple):
     parameters: number of parameters.
     loss: name of the loss.
     start: "random", or what the training started from.
-    labels: what FER+'s votes were turned into, and of how many classes; else "".
+    labels: what FER+'s votes were turned into; else "".
     form: of the pixels of the reported split.
     chosen_on: what chose the epoch.
     seeds: the seeds.
@@ -107,8 +110,8 @@ def read_runs(workdirs: Sequence[str]) -> list[dict[str, Any]]:
     A record of JSON values for each run.
 
   Raises:
-    FileNotFoundError, ValueError: for a folder without a finished run, or a run of
-      another data set or without a test split.
+    FileNotFoundError, ValueError: for a folder without a finished run, a run that was
+      evaluated before its end, of another data set or without a test split.
   """
   records = []
   for folder in run_files.expand_workdirs(workdirs):
@@ -122,6 +125,12 @@ def read_runs(workdirs: Sequence[str]) -> list[dict[str, Any]]:
       raise ValueError(f"{folder}: the run reports no test split")
 
     test, config = report["splits"]["test"], report["config"]
+    trained, settings = report["epochs_trained"], ml_collections.ConfigDict(config)
+    if not epoch.is_last(trained, report["best_epoch"], settings):
+      raise ValueError(
+        f"{folder}: evaluated after {trained} of {config['num_epochs']} epochs; finish "
+        "its training"
+      )
     figures = seed_summary.figures_of(test)
     counts = (report.get("pixel_forms") or {}).get("test")
     unknown = "unknown" if counts else "not recorded"
@@ -161,6 +170,7 @@ def read_known(path: pathlib.Path) -> tuple[list[dict[str, Any]], str]:
     return [], ""
   content = read_json(path, {"notes": str, "runs": [_RECORD]})
   for record in content["runs"]:
+    record["config"] = run_files.complete_config(record["config"])
     optional = record.keys() & {"mirrored", "deduplicated"}
     check_fields(record, f"{path} is damaged", dict.fromkeys(optional, float))
   return content["runs"], content["notes"]
@@ -229,9 +239,6 @@ def _entry(records: Sequence[Mapping[str, Any]]) -> Entry:
       return ()
     return tuple(100 * record[metric] for record in records)
 
-  labels = config["data"].get("options", {}).get("labels", "")
-  if labels:
-    labels += f", {first['num_classes']} classes"
   commits = [commit[:7] for record in records for commit in record["commits"]]
   return Entry(
     data_set=first["data_set"],
@@ -239,7 +246,7 @@ def _entry(records: Sequence[Mapping[str, Any]]) -> Entry:
     parameters=first["parameters"],
     loss=config["loss"]["name"],
     start=_start(config),
-    labels=labels,
+    labels=config["data"].get("options", {}).get("labels", ""),
     form=first["form"],
     chosen_on=first["chosen_on"],
     seeds=tuple(map(_seed, records)),
@@ -345,7 +352,7 @@ def format_page(
     "",
     "Accuracy in percent: mean ± standard deviation over seeds.",
     "ms: a single face in JAX with random weights, median of 100 calls, "
-    f"{provenance['hardware']}.",
+    f"{provenance['hardware']}; more beside other work.",
     "Minutes of the speedrun are of each training's own hardware, with compilation, "
     'validation and checkpoints; "not recorded": not all epochs were timed.',
     f"Made by `{provenance['command']}`, commit {provenance['commit'][:7]}, "
@@ -355,10 +362,19 @@ def format_page(
   ]
   known: Sequence[float | None] = times or [None] * len(entries)
   timed = list(zip(entries, known, strict=True))
+  # Other classes are other images, whose accuracies are not compared.
+  kinds = {(entry.data_set, entry.first["num_classes"]) for entry in entries}
   for data_set, title in TITLES.items():
-    own = [pair for pair in timed if pair[0].data_set == data_set]
-    if own:
-      lines += [f"## {title}, measured here", "", *_measured(own), ""]
+    for num_classes in sorted(
+      (k for name, k in kinds if name == data_set), reverse=True
+    ):
+      own = [
+        pair
+        for pair in timed
+        if (pair[0].data_set, pair[0].first["num_classes"]) == (data_set, num_classes)
+      ]
+      classes = f" of {num_classes} classes" if own[0][0].labels else ""
+      lines += [f"## {title}{classes}, measured here", "", *_measured(own), ""]
 
   lines += _speedrun([entry for entry in entries if entry.data_set == "fer2013"])
   claimed = [

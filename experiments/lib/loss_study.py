@@ -181,20 +181,23 @@ def choose_losses(results: Mapping[Run, Mapping[str, Any]]) -> list[str]:
     results: of `screen_runs`. A loss of which a run diverged is not chosen.
 
   Returns:
-    `BASELINE`, the losses of `FIXED`, and the best of the others.
+    `BASELINE`, the losses of `FIXED` of which no run diverged, and the best of the
+    others.
   """
   by_loss: dict[str, list[float]] = {}
   for run, result in results.items():
     finished = result["state"] == "finished"
     accuracy = result["validation"]["accuracy"] if finished else -math.inf
     by_loss.setdefault(run.loss, []).append(accuracy)
-  always = (BASELINE, *FIXED)
   means = {
     loss: sum(values) / len(values)
     for loss, values in by_loss.items()
-    if loss not in always and min(values) > -math.inf
+    if min(values) > -math.inf
   }
-  return [*always, *sorted(means, key=lambda loss: -means[loss])[:NUM_CHOSEN]]
+  fixed = [loss for loss in FIXED if by_loss.get(loss) is None or loss in means]
+  others = [loss for loss in means if loss not in (BASELINE, *FIXED)]
+  best = sorted(others, key=lambda loss: -means[loss])[:NUM_CHOSEN]
+  return [BASELINE, *fixed, *best]
 
 
 def full_runs(
@@ -236,10 +239,15 @@ def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
     if "deduplicated" in summary:
       found[split]["deduplicated"] = summary["deduplicated"]["accuracy"]
   if "test" in found and (folder / SECONDARY).is_file():
-    found["test"] |= read_json(folder / SECONDARY)
+    found["test"] |= _numbers(read_json(folder / SECONDARY))
   if (folder / SHARPNESS).is_file():
-    found["sharpness"] = read_json(folder / SHARPNESS)
+    found["sharpness"] = _numbers(read_json(folder / SHARPNESS))
   return found | {"commits": sorted({r["commit"] for r in report["trained_by"]})}
+
+
+def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
+  """Converts JSON's numbers, of which NaN is a string."""
+  return {name: float(value) for name, value in content.items()}
 
 
 def is_complete(run: Run, result: Mapping[str, Any]) -> bool:
@@ -266,6 +274,8 @@ def read_known(workdir: pathlib.Path) -> dict[Run, Any]:
     if record["state"] == "finished":
       splits = dict.fromkeys(["validation", *{"test"} & record.keys()], _MEASURED)
       check_fields(record, f"{path} is damaged", splits)
+    for part in record.keys() & {"validation", "test", "sharpness"}:
+      record[part] = _numbers(record[part])
     key = Run(*(record.pop(field) for field in Run._fields))
     known[key] = record
   return known
@@ -294,15 +304,19 @@ def read_results(
 
 
 def read_settings(workdir: pathlib.Path) -> dict[str, Any] | None:
-  """Reads the settings of all runs from `RESULTS`; None without the file.
+  """Reads the settings of all runs from `RESULTS`; None without the file or runs.
 
   Raises:
     ValueError: if the file is damaged.
   """
   if not (workdir / RESULTS).is_file():
     return None
-  remedy = "use another --workdir"
-  return read_json(workdir / RESULTS, {"settings": dict}, remedy=remedy)["settings"]
+  remedy = (
+    "restore the file, which has the results of all runs, or use another --workdir"
+  )
+  fields = {"settings": {"width": float}, "runs": list}
+  content = read_json(workdir / RESULTS, fields, remedy=remedy)
+  return content["settings"] if content["runs"] else None
 
 
 def check_settings(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
@@ -392,15 +406,19 @@ def compare_sharpness(
   Returns:
     Measure of `SHARPNESS_MEASURES` and loss to "pairs", their number; "ratio" to
     cross-entropy, the geometric mean, with "low" and "high" of its 95 % interval and
-    "p_value" (of differences of logarithms); "p_holm". Only values above 0 have a
-    logarithm; a row has at least two pairs.
+    "p_value" (of differences of logarithms); "p_holm"; and "left_out", the number of
+    seeds of which a value is not above 0 and has no logarithm. A row has at least two
+    pairs.
   """
   values: dict[tuple[str, str], dict[int, float]] = {}
+  measured: dict[str, set[int]] = {}
   for run, result in results.items():
-    for measure in SHARPNESS_MEASURES:
-      value = result.get("sharpness", {}).get(measure) or 0.0
-      if value > 0:
-        values.setdefault((measure, run.loss), {})[run.seed] = math.log(value)
+    if "sharpness" in result:
+      measured.setdefault(run.loss, set()).add(run.seed)
+      for measure in SHARPNESS_MEASURES:
+        value = result["sharpness"].get(measure, math.nan)
+        if value > 0:
+          values.setdefault((measure, run.loss), {})[run.seed] = math.log(value)
 
   rows: dict[tuple[str, str], dict[str, Any]] = {}
   for measure in SHARPNESS_MEASURES:
@@ -417,6 +435,7 @@ def compare_sharpness(
         )
         rows[measure, loss] = {
           "pairs": len(pairs),
+          "left_out": len(measured[loss] & measured[BASELINE]) - len(pairs),
           "ratio": ratio,
           "low": low,
           "high": high,
@@ -430,9 +449,11 @@ def compare_sharpness(
 
 
 def is_decided(compared: Mapping[str, Mapping[str, Any]]) -> bool:
-  """Returns whether every difference's interval is at most ±`EQUIVALENCE` wide."""
-  return all(
-    row["difference"]["high"] - row["difference"]["mean"] <= EQUIVALENCE
-    for row in compared.values()
-    if "difference" in row
+  """Returns whether every difference's interval is at most ±`EQUIVALENCE` wide.
+
+  False without any, as where cross-entropy's runs are those of another machine.
+  """
+  differences = [row["difference"] for row in compared.values() if "difference" in row]
+  return bool(differences) and all(
+    difference["high"] - difference["mean"] <= EQUIVALENCE for difference in differences
   )

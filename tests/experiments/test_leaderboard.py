@@ -29,6 +29,7 @@ def make_run(tmp_path):
     config.seed = seed
     config.data.name = data_set
     config.data.options = options or {}
+    config.num_epochs = 3  # As many as are reported.
     for key, value in settings.items():
       config[key] = value
     split = made_up_run.summary([[5, 1], [1, 3]], class_names=("a", "b")) | {
@@ -169,6 +170,33 @@ def test_runs_are_kept_without_their_folders(make_run, tmp_path, capsys):
     command.make_page(given)
 
 
+def test_a_page_that_is_its_own_file_of_runs_is_refused(make_run, tmp_path):
+  given = types.SimpleNamespace(
+    workdirs=[], output=str(tmp_path / "x.json"), time=False
+  )
+  with pytest.raises(ValueError, match=r"--output: expected a Markdown file"):
+    command.make_page(given)
+  given.output = str(tmp_path)
+  with pytest.raises(IsADirectoryError, match="--output: expected a file"):
+    command.make_page(given)
+
+
+def test_settings_added_since_do_not_make_two_of_a_run(make_run, tmp_path):
+  (record,) = leaderboard.read_runs([make_run("a", 0, 0.6)])
+  stored = json.loads(json.dumps(record))
+  # As a version before these settings wrote it.
+  del stored["config"]["ema_decay"], stored["config"]["input"]["standardize"]
+  stored["config"]["evaluate_without_twins"] = stored["config"].pop(
+    "evaluate_deduplicated"
+  )
+  path = tmp_path / "page.json"
+  path.write_text(json.dumps({"notes": "", "runs": [stored]}))
+  known, _ = leaderboard.read_known(path)
+  assert leaderboard.merge(known, [record | {"accuracy": 0.7}]) == [
+    record | {"accuracy": 0.7}
+  ]
+
+
 def test_the_published_page_is_of_its_file():
   folder = pathlib.Path(__file__).parents[2] / "docs" / "results"
   published = (folder / "leaderboard.md").read_text().splitlines()
@@ -195,6 +223,8 @@ def test_a_network_of_ones_own_is_not_timed(make_run):
 def test_what_is_no_entry_is_refused(make_run):
   with pytest.raises(ValueError, match="expected fer2013 or fer_plus, got mnist"):
     _entries([make_run("m", 0, 0.9, data_set="mnist")])
+  with pytest.raises(ValueError, match="evaluated after 3 of 4 epochs; finish its"):
+    _entries([make_run("u", 0, 0.9, num_epochs=4)])
   with pytest.raises(ValueError, match="equal configs and the seed 0 twice"):
     _entries([make_run("a", 0, 0.6), make_run("b", 0, 0.6)])
 
@@ -213,10 +243,12 @@ def test_fer_plus_is_a_table_of_its_own_with_the_labels(make_run):
     "date": "2026-01-02",
   }
   page = leaderboard.format_page(entries, (), about)
-  first, second = page.split("## FER+, accuracy by majority, measured here")
+  first, second = page.split(
+    "## FER+, accuracy by majority of 2 classes, measured here"
+  )
   assert "| 60.00 |" in first
   assert "votes" not in first
-  assert "votes, 2 classes" in second
+  assert "votes" in second
   assert "| 80.00 |" in second
 
 

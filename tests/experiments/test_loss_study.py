@@ -3,6 +3,7 @@ import math
 import pathlib
 import re
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sklearn import metrics as sklearn_metrics
 
 from emosynth_jax import losses
 from emosynth_jax.data import run_data
+from emosynth_jax.utils import files
 from experiments import loss_study as command
 from experiments.lib import loss_study
 from experiments.lib.loss_study import Run
@@ -89,6 +91,14 @@ def test_the_best_of_the_screening_join_the_fixed_losses():
   ]
 
 
+def test_a_loss_that_diverges_in_the_screening_is_not_trained_further():
+  losses_of_both = ("cross_entropy", "mam_softmax", "sce_loss", "mam_softmax+sce_loss")
+  results = {Run(loss, "screen", 1.0, 0): finished(0.5) for loss in losses_of_both}
+  results[Run("sce_loss", "screen", 1.0, 1)] = DIVERGED
+  chosen = loss_study.choose_losses(results)
+  assert chosen == ["cross_entropy", "mam_softmax", "mam_softmax+sce_loss"]
+
+
 def full(**values):
   return {
     Run(loss, "full", 1.0, seed): DIVERGED if math.isnan(x) else finished(x, "test")
@@ -130,6 +140,7 @@ def test_verdicts():
   )
   assert smallest[1] == pytest.approx(5 * smallest[0])
   assert not loss_study.is_decided(compared)
+  assert not loss_study.is_decided({"cross_entropy": compared["cross_entropy"]})
   narrow = {loss: row for loss, row in compared.items() if loss in ("higher", "same")}
   assert loss_study.is_decided(narrow)
 
@@ -233,12 +244,46 @@ def test_a_damaged_file_of_results_is_one_error(tmp_path):
 
 def test_runs_of_other_settings_do_not_mix(tmp_path):
   loss_study.check_settings(tmp_path, {"width": 0.5})
+  _report(tmp_path / Run("focal", "rates", 2e-3, 100).folder, 0.2)
   command.write_report(tmp_path, {"width": 0.125})
   loss_study.check_settings(tmp_path, {"width": 0.125})
   with pytest.raises(
     ValueError, match=r"runs with width 0.125, now 0.5; use another --work"
   ):
     loss_study.check_settings(tmp_path, {"width": 0.5})
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"width": math.nan}, "--width: expected a number above 0, got nan"),
+    ({"stage": "full", "losses": ["focal"]}, "--losses: expected cross_entropy among"),
+    ({"stage": "report"}, r"--workdir: .*loss_study.json has no runs"),
+  ],
+)
+def test_flags_that_do_not_match_are_one_error(tmp_path, change, message):
+  values = {"stage": "rates", "width": 0.125, "losses": [], "workdir": str(tmp_path)}
+  with pytest.raises(ValueError, match=message):
+    command.run(_Flags(values | {"epochs": 0, "limit": 0} | change))
+  assert not list(tmp_path.iterdir())
+
+
+class _Flags(dict):
+  """Flags by name and by attribute, as absl has them."""
+
+  def __getattr__(self, name):
+    return dict.__getitem__(self, name)
+
+  def __getitem__(self, name):
+    return types.SimpleNamespace(value=dict.__getitem__(self, name))
+
+
+def test_settings_without_runs_bind_nothing_and_damaged_ones_are_one_error(tmp_path):
+  command.write_report(tmp_path, {"width": 0.125})
+  loss_study.check_settings(tmp_path, {"width": 0.5})
+  (tmp_path / "loss_study.json").write_text('{"settings": {"epochs": 0}, "runs": []}')
+  with pytest.raises(ValueError, match=r"settings.width: missing.*restore the file"):
+    loss_study.read_settings(tmp_path)
 
 
 def test_secondary_metrics_are_those_of_the_test_split(tmp_path, monkeypatch):
@@ -321,21 +366,19 @@ def test_a_run_whose_sharpness_is_missing_is_not_complete(tmp_path):
 def test_sharpness_is_compared_as_ratio_paired_by_seed():
   def of(loss, values):
     return {
-      Run(loss, "full", 1.0, seed): {
-        "sharpness": {"sam": value, "rise_at_target": None}
-      }
+      Run(loss, "full", 1.0, seed): {"sharpness": {"sam": value, "rise": math.nan}}
       for seed, value in enumerate(values)
     }
 
   base = [0.2, 0.4, 0.1]
-  results = of("cross_entropy", base)
-  results |= of("mam_softmax", [2 * base[0], 3 * base[1], 4 * base[2], 7.0])
+  results = of("cross_entropy", [*base, 0.5])
+  results |= of("mam_softmax", [2 * base[0], 3 * base[1], 4 * base[2], -0.1, 7.0])
   results |= of("mam_softmax+sce_loss", [0.3, -0.1])
   compared = loss_study.compare_sharpness(results)
-  # The joint loss has one pair above 0; the fourth seed has no pair.
+  # The joint loss has one pair above 0; MAM-SoftMax's fifth seed has no pair.
   ((key, row),) = compared.items()
   assert key == ("sam", "mam_softmax")
-  assert row["pairs"] == 3
+  assert (row["pairs"], row["left_out"]) == (3, 1)
   assert row["ratio"] == pytest.approx(24 ** (1 / 3))
   # Student's interval of logarithms, by SciPy.
   logs = np.log([2, 3, 4])
@@ -344,6 +387,28 @@ def test_sharpness_is_compared_as_ratio_paired_by_seed():
   assert row["p_value"] == pytest.approx(stats.ttest_1samp(logs, 0).pvalue)
   (line,) = command.sharpness_table(results)[2:]
   assert line.startswith("| SAM's sharpness | mam_softmax | 2.88 [")
+  assert "| 3 (1 not above 0) |" in line
+
+
+def test_numbers_that_are_not_finite_are_read_as_they_are_written(tmp_path):
+  for seed in (0, 1):
+    for loss in ("cross_entropy", "mam_softmax"):
+      run = Run(loss, "full", 2e-3, seed)
+      _report(tmp_path / run.folder, 0.5)
+      for name in ("secondary.json", "sharpness.json"):
+        values = {"angular_margin": math.nan, "sam": 0.1, "sam_at_target": math.nan}
+        files.write_report(tmp_path / run.folder / name, values)
+      # What the study finds again without the folders.
+      _report(tmp_path / run._replace(stage="rates", seed=100).folder, 0.5)
+      _report(tmp_path / run._replace(stage="screen").folder, 0.5)
+  settings = {"width": 0.125}
+  before = command.write_report(tmp_path, settings)
+  assert re.search(
+    r"SAM's sharpness \| mam_softmax \| 1.00 \[1.00, 1.00\] \| 2 \|", before
+  )
+  assert re.search(r"mam_softmax +\|.* nan \|", before)
+  shutil.rmtree(tmp_path / "full")
+  assert command.write_report(tmp_path, settings) == before
 
 
 def test_folders_tell_stage_loss_rate_and_seed():

@@ -1,6 +1,7 @@
 """The ablation's command: records, resumption, the user's own parts, its report."""
 
 import csv
+import dataclasses
 import functools
 import itertools
 import json
@@ -14,7 +15,7 @@ import pytest
 import tiny_network
 from absl import flags
 
-from emosynth_jax import bundle
+from emosynth_jax import bundle, data
 from emosynth_jax.utils import cli
 from emosynth_jax.workdir import record as run_record
 from experiments import margin_ablation
@@ -326,7 +327,8 @@ def test_flags_become_programs_and_members(parts, tmp_path, untrained):
     (["--losses=focal", "--label_noise=a:d:0.2"], "--label_noise: .* no class 'd'"),
     (["--losses=focal", "--label_noise=half"], "--label_noise: .* got 'half'"),
     (["--losses=focal", "--label_noise=1e-9"], "it changes none of 24 labels"),
-    (["--losses=focal", "--label_noise="], "--label_noise: expected a share or 0"),
+    (["--losses=focal", "--label_noise="], "--label_noise: expected shares or 0"),
+    (["--losses=focal", "--label_noise=0.2,"], "shares or 0, got '0.2,'"),
     (["--losses=focal", "--shift=nan"], "--shift: expected a number in"),
   ],
 )
@@ -584,13 +586,40 @@ def test_wrong_labels_are_those_of_the_training_images(
     assert (wrong.labels[of_class] != labels.labels[of_class]).sum() == count
 
 
+def test_class_probabilities_are_refused_and_not_trained_as_classes(
+  parts, tmp_path, monkeypatch
+):
+  real = data.load_splits
+
+  def with_probabilities(*arguments, **keywords):
+    splits = real(*arguments, **keywords)
+    train = splits["train"]
+    soft = np.eye(3, dtype=np.float32)[train.labels]
+    return splits | {"train": dataclasses.replace(train, soft_labels=soft)}
+
+  monkeypatch.setattr(data, "load_splits", with_probabilities)
+  ablation_groups._load_arrays.cache_clear()
+  with pytest.raises(ValueError, match=r"has class probabilities.*as labels=majority"):
+    _command(parts, tmp_path, "--losses=focal")
+  ablation_groups._load_arrays.cache_clear()
+
+
+def test_the_tables_head_has_the_options_of_the_data():
+  rows = ablation_report.compare(
+    _members(cross_entropy=[0.5, 0.6], focal=[0.5, 0.7]), 4
+  )
+  protocol = _PROTOCOL | {"data_options": {"labels": "fer2013", "num_classes": 7}}
+  text = ablation_report.format_table(rows, protocol, "")
+  assert text.splitlines()[0] == "data set  mnist, labels=fer2013, num_classes=7"
+
+
 def test_spellings_of_one_noise_are_one_row(parts, tmp_path, untrained):
   noises = "0,0.0,-0,0.25,.250,a:b:0.5+c:a:0.25,c:a:0.25+a:b:0.5"
   _command(parts, tmp_path, "--losses=focal", "--seeds=2", f"--label_noise={noises}")
   found = dict.fromkeys(program.source.noise for program, _ in untrained)
   assert list(found) == ["", "0.25", "a:b:0.5+c:a:0.25"]
   # Spaces around the parts do not count, those within a class's name do.
-  noise = ablation_groups.canonical_noise(" sports car : van : 0.5 + van:bus:0.1")
+  noise = ablation_groups.canonical_noise(" sports car : van : .50 + van:bus:1e-1")
   assert noise == "sports car:van:0.5+van:bus:0.1"
 
 

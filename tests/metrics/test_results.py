@@ -218,17 +218,21 @@ def test_a_changed_file_makes_the_commit_dirty(checkout):
   assert provenance._commit(checkout / "package" / "module.py") == f"{commit}+dirty"
 
 
+@pytest.mark.parametrize("name", ["emosynth_jax.new", "benchmarks.new", "__main__"])
 def test_a_new_file_makes_the_commit_dirty_only_if_it_is_imported(
-  checkout, monkeypatch
+  checkout, monkeypatch, name
 ):
   new = checkout / "package" / "new.py"
   new.write_text("x = 2\n")
   commit = _git(checkout, "rev-parse", "HEAD")
   assert provenance._commit(checkout / "package" / "module.py") == commit
 
-  module = types.ModuleType("emosynth_jax.new")
-  module.__file__ = str(new.resolve())
-  monkeypatch.setitem(sys.modules, "emosynth_jax.new", module)
+  module = types.ModuleType(name)
+  # As reached through a link to the checkout.
+  (checkout.parent / "link").symlink_to(checkout)
+  module.__file__ = str(checkout.parent / "link" / "package" / "new.py")
+  module.__spec__ = types.SimpleNamespace(name="experiments.new")
+  monkeypatch.setitem(sys.modules, name, module)
   assert provenance._commit(checkout / "package" / "module.py") == f"{commit}+dirty"
 
 

@@ -45,6 +45,19 @@ def test_a_file_is_found_with_all_that_it_imports_and_nothing_else(folder):
   }
 
 
+def test_of_an_installed_package_only_its_own_files_are_found(tmp_path):
+  environment = tmp_path / "site-packages"
+  for name in ("mine", "other"):
+    (environment / name).mkdir(parents=True)
+    (environment / name / "__init__.py").write_text("import other\n")
+  (environment / "mine" / "losses.py").write_text("import other\nfrom . import more\n")
+  (environment / "mine" / "more.py").write_text("")
+  found = own_code.source_files(environment / "mine" / "losses.py")
+  assert {str(path.relative_to(environment)) for path in found} == {
+    *("mine/__init__.py", "mine/losses.py", "mine/more.py")
+  }
+
+
 def test_two_copies_of_a_file_have_their_own_neighbors(folder):
   other = folder / "other"
   other.mkdir()
