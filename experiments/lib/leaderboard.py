@@ -179,7 +179,7 @@ def read_known(path: pathlib.Path) -> tuple[list[dict[str, Any]], str]:
 def merge(
   known: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-  """Adds records to those that are known; one of equal settings and seed replaces its.
+  """Adds records to those that are known, in place of those of equal settings and seed.
 
   Args:
     known: of `read_known`.
