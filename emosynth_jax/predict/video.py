@@ -189,10 +189,10 @@ def _read(
   while capture.grab():
     seconds = clock()
     if index % every == 0:
-      is_there, picture = capture.retrieve()
+      is_there, image = capture.retrieve()
       if is_there:
-        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-        yield Frame(source, name, picture, "", index, seconds, rate)
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        yield Frame(source, name, image, "", index, seconds, rate)
       else:
         error = "the frame cannot be decoded"
         yield Frame(source, name, None, error, index, seconds, rate)
