@@ -60,7 +60,7 @@ def prepare_detector() -> onnx.ModelProto:
 
 
 def describe(network: bundle.Bundle) -> dict[str, Any]:
-  """What the page tells of the network.
+  """Description of a network for the page.
 
   Args:
     network: any, of a bundle or a run.

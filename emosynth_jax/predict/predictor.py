@@ -361,7 +361,7 @@ class Predictor:
     return self.timing.compilation
 
   def _num_alone(self, number: int) -> int:
-    """How many of some faces, the last ones, are classified alone."""
+    """Number of faces, the last of `number`, that are classified alone."""
     return number if self._batch_size == 1 else int(number % self._batch_size == 1)
 
   def _compile_for(self, number: int) -> None:

@@ -153,7 +153,7 @@ def frames_from_start(stated_frames: float, start: float) -> float:
 
 
 def _error_at_end(capture: Any, frames: int, seconds: float, start: float) -> str:
-  """What is wrong with a file that ended; "" if nothing."""
+  """Describes the error of a file that ended; "" if there is none."""
   if not frames:
     codec = int(capture.get(cv2.CAP_PROP_FOURCC))
     name = codec.to_bytes(4, "little", signed=True).decode("ascii", "replace").strip()

@@ -1,4 +1,4 @@
-"""Which plots of the loss surface are of the run that a page is of."""
+"""Plots of the loss surface: a page shows those of its own run."""
 
 import made_up_run
 import pytest

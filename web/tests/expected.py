@@ -1,4 +1,4 @@
-"""What Python says of the tests' images: their faces, and crops' pixels, as JSON.
+"""Python's predictions for the tests' images, and crops' pixels, as JSON.
 
 python expected.py IMAGE_FOLDER page|camera
 """
