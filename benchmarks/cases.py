@@ -97,7 +97,7 @@ class Case(NamedTuple):
 
 
 def is_factor(width: str) -> bool:
-  """Whether a width is a factor on the channels, a number above 0 and at most 1."""
+  """Returns whether a width is a factor on the channels, in (0, 1]."""
   try:
     return 0 < float(width) <= 1
   except ValueError:

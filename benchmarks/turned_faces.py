@@ -147,7 +147,7 @@ def print_rows(given: Any) -> None:
 
 def define_flags() -> None:
   """The flags of this command."""
-  flags.DEFINE_string("data_dir", "data", "Where FER-2013 is.")
+  flags.DEFINE_string("data_dir", "data", "Directory of FER-2013.")
   flags.DEFINE_string("photographs", None, "Folder of the photographs; none without.")
   flags.DEFINE_integer("images", 400, "Images, a multiple of 4.", 4)
 

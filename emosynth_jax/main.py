@@ -65,7 +65,7 @@ _MODE = flags.DEFINE_enum(
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed",
   None,
-  "Whether this is one of several processes of a run. Detected by default in a step "
+  "Run as one of several processes of a training. Detected by default in a step "
   "of Slurm or Open MPI with several tasks, on a TPU pod of GKE, where "
   "JAX_COORDINATOR_ADDRESS is set, and with --coordinator_address; required on other "
   "TPU pods and on Kubernetes without TPUs.",

@@ -24,6 +24,7 @@ from typing import Any
 
 from absl import flags, logging
 
+from emosynth_jax.config import renamed
 from emosynth_jax.utils import cli, files
 from emosynth_jax.utils.json_files import read_json
 from emosynth_jax.utils.stop_signal import StopSignal
@@ -64,7 +65,7 @@ def make_figure(
 
   Returns:
     "state", `DRAWN`, `NOT_RUN` or `FAILED`; "reason" if it was not plotted, else
-    "command", "pictures" and "seconds" (of plotting).
+    "command", "plots" and "seconds" (of plotting).
   """
   count = seeds if figure.every_seed else 1
   workdirs = []
@@ -105,7 +106,7 @@ def draw(
 ) -> dict[str, Any]:
   """Plots a figure in a subprocess; see `make_figure`."""
   output.mkdir(parents=True, exist_ok=True)
-  before = _pictures(figure, output)
+  before = _plots(figure, output)
   began = time.monotonic()
   # The subprocess shares stdout and stderr, which have its error message.
   with (
@@ -123,17 +124,17 @@ def draw(
   if code:
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     return {"state": FAILED, "reason": f"{shown} ended with {how}", "command": shown}
-  after = _pictures(figure, output)
+  after = _plots(figure, output)
   return {
     "state": DRAWN,
     "command": shown,
     # Without images of other runs, left by an earlier command.
-    "pictures": sorted(n for n, when in after.items() if before.get(n) != when),
+    "plots": sorted(n for n, when in after.items() if before.get(n) != when),
     "seconds": round(time.monotonic() - began, 1),
   }
 
 
-def _pictures(figure, output):
+def _plots(figure, output):
   # As in figure_3_5.png, figure_3_6-mnist-....png, figure_4_4_contour.png.
   paths = output.glob(f"{figure.stem}[-._]*")
   return {p.name: p.stat().st_mtime_ns for p in paths if p.suffix == ".png"}
@@ -178,7 +179,8 @@ def read_records(output: pathlib.Path) -> dict[str, Mapping[str, Any]]:
   path = output / "figures.json"
   if not path.exists():
     return {}
-  return read_json(path, remedy="delete it to regenerate the figures")
+  stored = read_json(path, remedy="delete it to regenerate the figures")
+  return renamed.with_new_names(stored)
 
 
 def define_flags() -> None:
@@ -211,7 +213,7 @@ def report(given: Any) -> None:
   """Reproduces the figures; exits with exit code 1 if one failed."""
   records = make_all(given)
   for record in records:
-    reason = record.get("reason") or ", ".join(record["pictures"])
+    reason = record.get("reason") or ", ".join(record["plots"])
     print(f"{record['figure']}: {record['state']}: {reason}")
   if failed := [r["figure"] for r in records if r["state"] == FAILED]:
     cli.fail(f"{len(failed)} failed: {', '.join(failed)}")

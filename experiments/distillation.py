@@ -55,7 +55,7 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     "average_duplicates",
     False,
-    "Whether near-duplicates of the training split have the mean of their labels.",
+    "Give near-duplicates of the training split the mean of their labels.",
   )
 
 

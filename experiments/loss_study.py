@@ -1,4 +1,4 @@
-"""Which margins and losses help on seven classes: the study on all of FER-2013.
+"""Study of margins and losses on seven classes, on all of FER-2013.
 
   python -m experiments.loss_study --stage=rates --data_dir=data/fer2013.csv
   python -m experiments.loss_study --stage=screen --data_dir=data/fer2013.csv
@@ -207,7 +207,7 @@ def _accuracy(result: Mapping[str, Any]) -> float:
 
 
 def _settings(given: Any) -> dict[str, Any]:
-  """What all runs of a study share; a number of 0 is the stage's own."""
+  """Settings that all runs of a study share; 0 stands for the stage's own number."""
   flags_of_all = {name: given[name].value for name in ("width", "epochs", "limit")}
   stages = {"epochs_by_stage": loss_study.EPOCHS, "rate_images": loss_study.RATE_IMAGES}
   return flags_of_all | stages

@@ -165,7 +165,7 @@ def _key(program: Program, member: Member) -> str:
 
 
 def _identity(program: Program, member: Member) -> dict[str, Any]:
-  """What identifies a member in its record."""
+  """Fields of a record that identify its member."""
   return {
     "setting": ablation_grids.describe(member.setting),
     "seed": member.seed,

@@ -50,7 +50,7 @@ def check(html):
   assert all(b - a <= 1 for a, b in itertools.pairwise(levels)), levels
   for element in elements:
     if element.tag == "img":
-      assert element.get("alt"), "a picture without words"
+      assert element.get("alt"), "an image without words"
     if element.tag == "svg" and element.get("aria-hidden") != "true":
       assert element.get("role") == "img"
       assert element.get("aria-label")

@@ -104,7 +104,7 @@ def test_the_prediction_is_as_shown(page, monkeypatch):
   (command,) = re.findall(r"predict (\S+) --faces=none", (_ROOT / page).read_text())
   (frame,) = media.read_all(sources.find([command]))
   file = io.StringIO()
-  output.json_writer(file)(frame._replace(picture=None), _included()(command))
+  output.json_writer(file)(frame._replace(image=None), _included()(command))
   (face,), (expected,) = json.loads(file.getvalue())["faces"], shown["faces"]
   assert shown["source"] == command
   assert face.keys() == expected.keys()

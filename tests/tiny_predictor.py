@@ -34,19 +34,19 @@ def write_bundle(path):
 
 
 class FakeDetector:
-  """Sees as many faces as the picture's first pixel says."""
+  """Sees as many faces as the image's first pixel says."""
 
   loading = 0.0
 
-  def __call__(self, picture):
+  def __call__(self, image):
     return [
       face_detector.Face(8.0 * i, 0.0, 8.0 * i + 8, 8.0, 0.9 - 0.1 * i)
-      for i in range(picture[0, 0, 0])
+      for i in range(image[0, 0, 0])
     ]
 
 
-def picture(number, seed=0):
-  """A picture with so many faces."""
+def image(number, seed=0):
+  """An image with so many faces."""
   pixels = np.random.default_rng(seed).integers(0, 256, (20, 60, 3), np.uint8)
   pixels[0, 0] = number
   return pixels

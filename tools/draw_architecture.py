@@ -202,12 +202,12 @@ def _draw_arrows(arrows: list[tuple[str, str]]) -> list[str]:
 
 
 def _port(room: str, number: int, count: int) -> float:
-  """Where on the edge of its box one of a room's arrows ends: side by side."""
+  """Position on the edge of a room's box where one of its arrows ends."""
   return _x(_ROOMS[room][0]) + 22 * (number - (count - 1) / 2)
 
 
 def _passes(source: str, target: str) -> list[tuple[float, int, int]]:
-  """Where an arrow passes boxes of the layers between its ends.
+  """Positions where an arrow passes boxes of the layers between its ends.
 
   Args:
     source: the room that imports.

@@ -115,7 +115,7 @@ def command_modules() -> Iterator[str]:
 
 
 def command_flags(module: str) -> tuple[str, list[tuple[str, str, str]]]:
-  """What a command's --help says.
+  """Docstring and flags of a command, as in its --help.
 
   Args:
     module: as `command_modules` names it.

@@ -56,7 +56,7 @@ class _Files:
     return self._names[file]
 
   def _imports(self, frame: FrameType | None) -> bool:
-    """Whether a function is called by a file of the project that is being imported."""
+    """Returns whether a file of the project that is being imported calls a function."""
     while frame is not None:
       if frame.f_code.co_name == "<module>" and self._name(frame):
         return True

@@ -35,7 +35,7 @@ _CARDS = {"fer2013": "model_card.md", "ferplus": "model_card_ferplus.md"}
 
 
 def prepare_detector() -> onnx.ModelProto:
-  """CenterFace for pictures of any size: its file is for ten of 32 x 32 pixels."""
+  """CenterFace for images of any size: its file is for ten of 32 x 32 pixels."""
   model = onnx.load(face_detector.find_weights())
   constants = {constant.name for constant in model.graph.initializer}
   inputs = [x for x in model.graph.input if x.name not in constants]
@@ -47,12 +47,12 @@ def prepare_detector() -> onnx.ModelProto:
   del model.graph.input[:]
   del model.graph.value_info[:]
   model.graph.input.extend(inputs)
-  model.graph.input[0].name, before = "picture", model.graph.input[0].name
+  model.graph.input[0].name, before = "image", model.graph.input[0].name
   for node in model.graph.node:
-    node.input[:] = ["picture" if x == before else x for x in node.input]
+    node.input[:] = ["image" if x == before else x for x in node.input]
   for value in (*model.graph.input, *model.graph.output):
     dimensions = value.type.tensor_type.shape.dim
-    prefix = "" if value.name == "picture" else "map_"
+    prefix = "" if value.name == "image" else "map_"
     for axis, name in ((0, "batch"), (2, f"{prefix}height"), (3, f"{prefix}width")):
       dimensions[axis].dim_param = name
   onnx.checker.check_model(model)
@@ -60,7 +60,7 @@ def prepare_detector() -> onnx.ModelProto:
 
 
 def describe(network: bundle.Bundle) -> dict[str, Any]:
-  """What the page tells of the network.
+  """Description of a network for the page.
 
   Args:
     network: any, of a bundle or a run.

@@ -21,11 +21,11 @@ from emosynth_jax.utils import files, npz
 from emosynth_jax.utils.json_files import read_json
 
 # Files of one analysis, the record last: it marks the others as complete.
-_PICTURES = (".png", "_contour.png", "_surface.png")
+_PLOTS = (".png", "_contour.png", "_surface.png")
 # Comparison plots depend on another run, whose settings are not here: redrawn on
 # request.
-_COMPARISONS = tuple(f"_comparison{ending}" for ending in _PICTURES)
-_ENDINGS = (*_PICTURES, "_directions.npz", ".npz", ".json")
+_COMPARISONS = tuple(f"_comparison{ending}" for ending in _PLOTS)
+_ENDINGS = (*_PLOTS, "_directions.npz", ".npz", ".json")
 
 Found = tuple[dict[str, Any], dict[str, np.ndarray]]
 
@@ -115,7 +115,7 @@ def _copy(stem: pathlib.Path, other: pathlib.Path) -> None:
 
 def _clear(stem: pathlib.Path) -> None:
   """Removes the old record and plots, which would not match the new arrays."""
-  for ending in (".json", *_PICTURES, *_COMPARISONS):
+  for ending in (".json", *_PLOTS, *_COMPARISONS):
     _with(stem, ending).unlink(missing_ok=True)
 
 

@@ -108,9 +108,9 @@ def draw_pairs(
   ]
   height, width = next(iter(datasets.values())).images.shape[1:3]
   scale = max(1, round(_SIDE / max(height, width)))
-  picture = (width * scale, height * scale)
-  step_x = 2 * max(picture[0] + 4, _CAPTION) + 16
-  step_y = picture[1] + 3 * _LINE + 12
+  image_size = (width * scale, height * scale)
+  step_x = 2 * max(image_size[0] + 4, _CAPTION) + 16
+  step_y = image_size[1] + 3 * _LINE + 12
   num_rows = max(1, -(-len(pairs) // _COLUMNS))
   num_columns = max(1, min(_COLUMNS, len(pairs)))
   sheet = Image.new("RGB", (8 + num_columns * step_x, 8 + num_rows * step_y), "white")
@@ -125,17 +125,17 @@ def draw_pairs(
     for side, (dataset, name, i) in enumerate(shown):
       x = left + side * ((step_x - 16) // 2)
       image = Image.fromarray(dataset.images[i].squeeze()).convert("RGB")
-      sheet.paste(image.resize(picture, Image.Resampling.NEAREST), (x, top))
+      sheet.paste(image.resize(image_size, Image.Resampling.NEAREST), (x, top))
       label = dataset.class_names[dataset.labels[i]]
       ink = _RED if differ else _INK
-      below = top + picture[1] + 1
+      below = top + image_size[1] + 1
       draw.text((x, below), f"{name}: {label}", font=font, fill=ink)
       source = _shorten(dataset.sources[i].rpartition("/")[2])
       draw.text((x, below + _LINE), source, font=font, fill=_INK)
     text = pair.kind
     if pair.kind != "exact":
       text += f": {pair.distance} bits, correlation {pair.correlation:.3f}"
-    draw.text((left, top + picture[1] + 1 + 2 * _LINE), text, font=font, fill=_INK)
+    draw.text((left, top + image_size[1] + 1 + 2 * _LINE), text, font=font, fill=_INK)
 
   content = io.BytesIO()
   # A palette: eight bits per pixel are sufficient here.

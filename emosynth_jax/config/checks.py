@@ -1,4 +1,4 @@
-"""What a setting may be: checks of a value, and their description."""
+"""Checks of the values of settings, with descriptions of the allowed values."""
 
 import numbers
 import sys

@@ -37,7 +37,7 @@ def define_config(text: str) -> flags.FlagHolder:
 def define_data_dir() -> flags.FlagHolder:
   """Defines --data_dir of a command with --config, see `apply_data_dir`."""
   return flags.DEFINE_string(
-    "data_dir", None, "Where the data set lies; the same as --config.data.data_dir."
+    "data_dir", None, "Data set directory; the same as --config.data.data_dir."
   )
 
 

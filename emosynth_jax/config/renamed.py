@@ -12,7 +12,7 @@ _TABLE = json.loads(pathlib.Path(__file__).with_suffix(".json").read_text())
 SETTINGS: dict[str, str] = _TABLE["settings"]
 
 # Old key to new key of stored documents: the last part of a setting's path, and fields
-# of report.json, seeds.json and audit.json.
+# of report.json, seeds.json, audit.json and figures.json.
 KEYS: dict[str, str] = _TABLE["results"] | {
   old.rpartition(".")[2]: new.rpartition(".")[2] for old, new in SETTINGS.items()
 }

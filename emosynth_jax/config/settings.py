@@ -122,9 +122,9 @@ SETTINGS: dict[str, Setting] = {
   "data.drop_duplicates": Setting(
     False,
     FLAG,
-    "Whether training images that have a near-duplicate (exact, near or mirrored) in "
-    "validation or test are excluded; the search takes half a minute for 36,000 images "
-    "and its time grows with the square of their number.",
+    "Exclude training images that have a near-duplicate (exact, near or mirrored) in "
+    "validation or test; the search takes half a minute for 36,000 images and its time "
+    "grows with the square of their number.",
   ),
   "data.label_noise.rate": Setting(
     0.0,
@@ -205,7 +205,7 @@ SETTINGS: dict[str, Setting] = {
   "model.norm_order": Setting(
     "last",
     TEXT,
-    'Whether BatchNorm comes "last", after the activation, or "first", before it.',
+    'Position of BatchNorm: "last", after the activation, or "first", before it.',
   ),
   "model.side_input": Setting(
     "block1",
@@ -218,7 +218,7 @@ SETTINGS: dict[str, Setting] = {
   "model.synthesis": Setting(
     "elu",
     TEXT,
-    'What follows the transposed convolutions: "elu", "linear" for nothing, or "norm" '
+    'Activation after the transposed convolutions: "elu", "linear" for none, or "norm" '
     "for ELU and BatchNorm.",
   ),
   "model.norm_momentum": Setting(
@@ -344,8 +344,8 @@ SETTINGS: dict[str, Setting] = {
   "input.standardize": Setting(
     False,
     FLAG,
-    "Whether each image is shifted and scaled to mean 0 and variance 1 after "
-    "augmentation, so that its light and contrast hardly matter.",
+    "Shift and scale each image to mean 0 and variance 1 after augmentation, so that "
+    "its light and contrast hardly matter.",
   ),
   "input.equalize": Setting(
     "none",
@@ -369,9 +369,7 @@ SETTINGS: dict[str, Setting] = {
   "augment.rotation": Setting(
     0.0, number(at_least=0, at_most=180), "Range of random rotations, in degrees."
   ),
-  "augment.flip": Setting(
-    False, FLAG, "Whether half of the training images are mirrored."
-  ),
+  "augment.flip": Setting(False, FLAG, "Mirror half of the training images."),
   "augment.crop_padding": Setting(
     0, whole(0), "Padding of random crops on each side, in pixels; 0 for no crops."
   ),
@@ -418,9 +416,9 @@ SETTINGS: dict[str, Setting] = {
   "evaluate_deduplicated": Setting(
     False,
     FLAG,
-    "Whether the report has the deduplicated evaluation too, without images that have "
-    "a near-duplicate in the splits used for training and selection; the search takes "
-    "as long as for data.drop_duplicates.",
+    "Add the deduplicated evaluation to the report, without images that have a "
+    "near-duplicate in the splits used for training and selection; the search takes as "
+    "long as for data.drop_duplicates.",
     "report",
   ),
   "num_epochs": Setting(100, whole(1), "Maximum number of epochs.", "report"),
@@ -469,7 +467,7 @@ SETTINGS: dict[str, Setting] = {
   "tensorboard": Setting(
     False,
     FLAG,
-    "Whether to write TensorBoard event files into the workdir, without TensorFlow; "
+    "Write TensorBoard event files into the workdir, without TensorFlow; "
     "the extra tensorboard.",
     "cost",
   ),

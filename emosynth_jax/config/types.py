@@ -35,7 +35,7 @@ def as_typed(
 
 
 def _mismatch(value: Any, default: Any) -> str:
-  """What was expected instead of the value; "" if it fits the default."""
+  """Expected kind of a value of the wrong type; "" if it fits the default."""
   if isinstance(default, bool):
     return "" if isinstance(value, bool) else "True or False"
   if isinstance(default, int):

@@ -96,7 +96,7 @@ class Dataset:
 
   @property
   def targets(self) -> np.ndarray:
-    """What training learns: `soft_labels` if there are any, else `labels`."""
+    """Targets of training: `soft_labels` if there are any, else `labels`."""
     return self.labels if self.soft_labels is None else self.soft_labels
 
   @property

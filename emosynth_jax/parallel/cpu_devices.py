@@ -25,7 +25,7 @@ def count_for(batch_size: int, cores: int) -> int:
 
 
 def chosen_by_user() -> bool:
-  """Whether the environment sets the number of CPU devices."""
+  """Returns whether the environment sets the number of CPU devices."""
   return (
     "JAX_NUM_CPU_DEVICES" in os.environ
     or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")

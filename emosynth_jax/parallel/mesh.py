@@ -56,7 +56,7 @@ def build_mesh(model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-  """Where the arrays of a run lie: images split over its devices, the rest on each.
+  """Placement of a run's arrays: images split over its devices, the rest replicated.
 
   Attributes:
     mesh: of `build_mesh`.

@@ -25,11 +25,11 @@ _MOST = 2048
 _LONGEST_STILL = 60
 
 
-def draw(picture: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
+def draw(image: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
   """Draws the faces' boxes with label and confidence.
 
   Args:
-    picture: uint8 `(H, W, 3)`, RGB.
+    image: uint8 `(H, W, 3)`, RGB.
     predictions: `predict.Prediction`s. One without a box applies to the whole image. An
       uncertain one has a gray box with the most probable label.
 
@@ -39,10 +39,10 @@ def draw(picture: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
     alone.
   """
   errors.expect_several("predictions", predictions)
-  factor = _factor(*picture.shape[:2])
-  image = Image.fromarray(picture.repeat(factor, axis=0).repeat(factor, axis=1))
-  pen = ImageDraw.Draw(image)
-  width, height = image.size
+  factor = _factor(*image.shape[:2])
+  canvas = Image.fromarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
+  pen = ImageDraw.Draw(canvas)
+  width, height = canvas.size
   line = max(1, min(round(max(height, width) / 300), min(height, width) // 20))
   for prediction in predictions:
     box = prediction.box or (0.0, 0.0, width / factor, height / factor)
@@ -64,7 +64,7 @@ def draw(picture: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
     pen.rectangle((x, y, x + tag_width - 1, y + tag_height - 1), fill=colour)
     pen.text((x - x0 + line + 1, y - y0 + line + 1), text, font=font, fill=_PAPER)
 
-  return np.asarray(image)
+  return np.asarray(canvas)
 
 
 def _factor(height: int, width: int) -> int:
@@ -116,7 +116,7 @@ class Writer:
   def __exit__(self, *rest: object) -> None:
     self._end_video()
 
-  def write(self, frame: Any, picture: np.ndarray) -> None:
+  def write(self, frame: Any, image: np.ndarray) -> None:
     """Writes an annotated image, or the next frame of a video.
 
     Images become NAME.faces.png, videos NAME.faces.mp4, where NAME is the full original
@@ -125,7 +125,7 @@ class Writer:
 
     Args:
       frame: the `frame.Frame` of the image.
-      picture: uint8 `(H, W, 3)`, RGB.
+      image: uint8 `(H, W, 3)`, RGB.
 
     Raises:
       OSError: if the file can't be written, with ENAMETOOLONG if its name is too long
@@ -134,16 +134,16 @@ class Writer:
     if frame.number is None:
       path = self._path(frame, ".faces.png")
       content = io.BytesIO()
-      Image.fromarray(picture).save(content, "PNG")
+      Image.fromarray(image).save(content, "PNG")
       files.write_atomically(path, content.getvalue())
       return
 
     if self._video is None or self._source != frame.source or frame.number == 0:
       self._end_video()
-      self._video = _Video(self._path(frame, ".faces.mp4"), frame, picture)
+      self._video = _Video(self._path(frame, ".faces.mp4"), frame, image)
       self._source = frame.source
 
-    self._video.write(frame, picture)
+    self._video.write(frame, image)
 
   def _path(self, frame: Any, suffix: str) -> pathlib.Path:
     """Output path; a number is added if the name is taken or an input's."""
@@ -172,15 +172,15 @@ class Writer:
 class _Video:
   """A video that is being written."""
 
-  def __init__(self, path: pathlib.Path, frame: Any, picture: np.ndarray):
+  def __init__(self, path: pathlib.Path, frame: Any, image: np.ndarray):
     self._path, self._part = path, _part(path)
     self._rate = frame.rate
     self._start = frame.seconds
-    self._shape = picture.shape
+    self._shape = image.shape
     self._written = 0
     self._last: np.ndarray | None = None
     code = cv2.VideoWriter.fourcc(*"mp4v")
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     self._writer: Any = cv2.VideoWriter(
       str(self._part), code, self._rate, (width, height)
     )
@@ -188,10 +188,10 @@ class _Video:
       self._part.unlink(missing_ok=True)
       raise OSError(f"{path}: OpenCV can't write this video")
 
-  def write(self, frame: Any, picture: np.ndarray) -> None:
-    if picture.shape != self._shape:
+  def write(self, frame: Any, image: np.ndarray) -> None:
+    if image.shape != self._shape:
       # OpenCV would silently drop it.
-      picture = cv2.resize(picture, self._shape[1::-1])
+      image = cv2.resize(image, self._shape[1::-1])
 
     place = self._written
     if frame.seconds is not None and self._start is not None:
@@ -202,7 +202,7 @@ class _Video:
     still = min(place - self._written, round(_LONGEST_STILL * self._rate))
     for _ in range(still if self._last is not None else 0):
       self._writer.write(self._last)
-    self._last = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    self._last = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     self._writer.write(self._last)
     self._written = place + 1
 

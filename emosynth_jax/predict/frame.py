@@ -10,7 +10,7 @@ class Frame(NamedTuple):
   Attributes:
     source: the file's path as given or found, or "webcam 0".
     name: a relative path for outputs.
-    picture: uint8 `(H, W, 3)`, RGB and upright; None if unreadable.
+    image: uint8 `(H, W, 3)`, RGB and upright; None if unreadable.
     error: the error if unreadable; "" otherwise.
     number: of the frame in a video, from 0; None for an image.
     seconds: its time in the video, or since a webcam's first frame; None for an image.
@@ -19,7 +19,7 @@ class Frame(NamedTuple):
 
   source: str
   name: pathlib.PurePath
-  picture: Any
+  image: Any
   error: str = ""
   number: int | None = None
   seconds: float | None = None

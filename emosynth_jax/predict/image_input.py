@@ -45,11 +45,11 @@ def decode(content: bytes, source: str) -> np.ndarray:
     raise
 
 
-def load(picture: Any, *, order: str = "rgb") -> np.ndarray:
+def load(image: Any, *, order: str = "rgb") -> np.ndarray:
   """Converts an image, in any form that `predict.Predictor` takes, to an array.
 
   Args:
-    picture: the path of an image file; its bytes, or the file opened as binary; a
+    image: the path of an image file; its bytes, or the file opened as binary; a
       Pillow image; or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)` of
       NumPy, JAX or another library that NumPy converts, of uint8, or of floats in
       [0, 1].
@@ -63,33 +63,33 @@ def load(picture: Any, *, order: str = "rgb") -> np.ndarray:
     ValueError: for an array of another shape or range, or a file that is no image.
     OSError: if a file can't be read.
   """
-  if isinstance(picture, str | os.PathLike):
-    return _read(os.fspath(picture))
-  if isinstance(picture, bytes | bytearray | memoryview):
-    return decode(bytes(picture), "image")
-  if isinstance(picture, Image.Image):
-    decoding.check_depth(picture, "image")
-    return _to_rgb(decoding.turn_upright(picture))
-  if hasattr(picture, "read"):
-    content = picture.read()
+  if isinstance(image, str | os.PathLike):
+    return _read(os.fspath(image))
+  if isinstance(image, bytes | bytearray | memoryview):
+    return decode(bytes(image), "image")
+  if isinstance(image, Image.Image):
+    decoding.check_depth(image, "image")
+    return _to_rgb(decoding.turn_upright(image))
+  if hasattr(image, "read"):
+    content = image.read()
     if not isinstance(content, bytes):
       raise TypeError('image: expected a file opened as binary, with "rb"')
-    return decode(content, str(getattr(picture, "name", "image")))
-  if hasattr(picture, "__array__"):
-    return _from_array(np.asarray(picture), order)
+    return decode(content, str(getattr(image, "name", "image")))
+  if hasattr(image, "__array__"):
+    return _from_array(np.asarray(image), order)
   raise TypeError(
     "image: expected a path, the bytes or the open file of an image, a Pillow image or "
-    f"an array, got {type(picture).__name__}"
+    f"an array, got {type(image).__name__}"
   )
 
 
-def is_one(picture: Any) -> bool:
+def is_one(image: Any) -> bool:
   """Returns whether this is one image, in a form that `load` takes, and not several."""
-  if isinstance(picture, str | os.PathLike | bytes | bytearray | memoryview):
+  if isinstance(image, str | os.PathLike | bytes | bytearray | memoryview):
     return True
-  if isinstance(picture, Image.Image) or hasattr(picture, "read"):
+  if isinstance(image, Image.Image) or hasattr(image, "read"):
     return True
-  shape = getattr(picture, "shape", None)
+  shape = getattr(image, "shape", None)
   # Another array of three dimensions is several gray images.
   return shape is not None and (
     len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3, 4))

@@ -103,7 +103,7 @@ def predict_all(
   is_countable = not {source.kind for source in found} & {"video", "stream", "webcam"}
   total = len(found) if is_countable else None
   is_incomplete = False
-  counts = {"pictures": 0, "faces": 0, "uncertain": 0, "unreadable": 0}
+  counts = {"images": 0, "faces": 0, "uncertain": 0, "unreadable": 0}
   began = last_line = time.monotonic()
   drawing = 0.0
   with contextlib.ExitStack() as stack:
@@ -122,14 +122,14 @@ def predict_all(
           # A webcam is ended by an interrupt.
           is_incomplete = frame.source != endless
           return
-        yield frame._replace(picture=None), frame.picture
+        yield frame._replace(image=None), frame.image
 
     answers = predictor.stream(
       read(),
       max_waiting=1 if live else None,
-      keep_pictures=writer is not None,
+      keep_images=writer is not None,
     )
-    for number, (frame, picture, predictions) in enumerate(answers, start=1):
+    for number, (frame, image, predictions) in enumerate(answers, start=1):
       timing = predictor.timing
       once = timing.compilation + timing.loading
       bar.update()
@@ -142,15 +142,15 @@ def predict_all(
         if frame.source not in reported:
           logging.error("%s: %s", frame.source, frame.error)
         continue
-      counts["pictures"] += 1
+      counts["images"] += 1
       counts["faces"] += len(predictions)
       counts["uncertain"] += sum(
         prediction.label == predictor_module.UNCERTAIN for prediction in predictions
       )
-      if writer and picture is not None:
+      if writer and image is not None:
         start = time.monotonic()
         try:
-          writer.write(frame, annotate.draw(picture, predictions))
+          writer.write(frame, annotate.draw(image, predictions))
         except OSError as error:
           if error.errno != errno.ENAMETOOLONG:
             raise

@@ -23,7 +23,7 @@ from emosynth_jax.utils import errors, forks
 MAX_WAITING_BYTES = 256 * 2**20
 
 # What `image_input.load` takes; too many types to list.
-Picture = Any
+ImageLike = Any
 
 
 class Prediction(NamedTuple):
@@ -158,21 +158,19 @@ class Predictor:
     return functools.partial(type(self), self.network, **self._arguments), ()
 
   @overload
-  def __call__(self, picture: str | os.PathLike | bytes) -> list[Prediction]: ...
+  def __call__(self, image: str | os.PathLike | bytes) -> list[Prediction]: ...
 
   @overload
-  def __call__(
-    self, picture: list[Any] | tuple[Any, ...]
-  ) -> list[list[Prediction]]: ...
+  def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[list[Prediction]]: ...
 
   @overload
-  def __call__(self, picture: Picture) -> list[Any]: ...
+  def __call__(self, image: ImageLike) -> list[Any]: ...
 
-  def __call__(self, picture: Picture) -> list[Any]:
+  def __call__(self, image: ImageLike) -> list[Any]:
     """Predicts the expressions in an image, or in several.
 
     Args:
-      picture: the path of an image file; its bytes, or the file opened as binary; a
+      image: the path of an image file; its bytes, or the file opened as binary; a
         Pillow image; an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)` of
         NumPy or JAX, of uint8, or of floats in [0, 1]. Or a list of such, or an array
         `(N, H, W)` or `(N, H, W, C)`.
@@ -187,27 +185,27 @@ class Predictor:
       OSError: if the file can't be read.
       RuntimeError: in a forked process.
     """
-    if image_input.is_one(picture):
-      return self.predict([picture])[0]
-    return self.predict(picture)
+    if image_input.is_one(image):
+      return self.predict([image])[0]
+    return self.predict(image)
 
   @overload
   def predict(
-    self, pictures: Iterable[Picture], *, return_exceptions: Literal[False] = False
+    self, images: Iterable[ImageLike], *, return_exceptions: Literal[False] = False
   ) -> list[list[Prediction]]: ...
 
   @overload
   def predict(
-    self, pictures: Iterable[Picture], *, return_exceptions: bool
+    self, images: Iterable[ImageLike], *, return_exceptions: bool
   ) -> list[list[Prediction] | Exception]: ...
 
   def predict(
-    self, pictures: Iterable[Picture], *, return_exceptions: bool = False
+    self, images: Iterable[ImageLike], *, return_exceptions: bool = False
   ) -> list[Any]:
     """Predicts the expressions in several images, whose faces share batches.
 
     Args:
-      pictures: as for `__call__`. Each is read when needed.
+      images: as for `__call__`. Each is read when needed.
       return_exceptions: the error of an unreadable image is returned in the list
         instead of raised.
 
@@ -221,17 +219,17 @@ class Predictor:
       RuntimeError: in a forked process.
     """
     forks.check("Predictor")
-    if image_input.is_one(pictures) or not hasattr(pictures, "__iter__"):
+    if image_input.is_one(images) or not hasattr(images, "__iter__"):
       raise TypeError(
-        f"predict: expected several images, got one {type(pictures).__name__}; call "
+        f"predict: expected several images, got one {type(images).__name__}; call "
         "predictor(image), or predictor.predict([image])"
       )
     failed: dict[int, Exception] = {}
 
     def loaded() -> Iterator[tuple[int, np.ndarray | None]]:
-      for i, picture in enumerate(pictures):
+      for i, image in enumerate(images):
         try:
-          yield i, image_input.load(picture, order=self._array_order)
+          yield i, image_input.load(image, order=self._array_order)
         except (TypeError, ValueError, OSError) as error:
           if not return_exceptions:
             error.add_note(
@@ -241,7 +239,7 @@ class Predictor:
           failed[i] = error
           yield i, None
 
-    answers = self._stream(loaded(), keep_pictures=False)
+    answers = self._stream(loaded(), keep_images=False)
     return [failed.get(i, predictions) for i, _, predictions in answers]
 
   def video(
@@ -278,7 +276,7 @@ class Predictor:
     found = sources.find([path])
     frames = media.read_all(found, every=every, max_frames=max_frames)
     answers = self._stream(
-      ((frame, frame.picture) for frame in frames),
+      ((frame, frame.image) for frame in frames),
       max_waiting=1 if sources.is_live(path) else None,
     )
     for frame, _, predictions in answers:
@@ -288,20 +286,20 @@ class Predictor:
 
   def stream(
     self,
-    pictures: Iterable[tuple[Any, Picture | None]],
+    images: Iterable[tuple[Any, ImageLike | None]],
     *,
     max_waiting: int | None = None,
-    keep_pictures: bool = True,
+    keep_images: bool = True,
   ) -> Iterator[tuple[Any, np.ndarray | None, list[Prediction]]]:
     """Yields predictions for a stream of images, in order.
 
     Args:
-      pictures: pairs of any object, which is returned, and an image, as for
+      images: pairs of any object, which is returned, and an image, as for
         `__call__`; None is passed through.
       max_waiting: maximum number of images that wait for a full batch; 1 processes each
         image before the next, as for a webcam. By default eight batches, or
         `MAX_WAITING_BYTES` of pixels.
-      keep_pictures: False drops the pixels once the faces are cropped.
+      keep_images: False drops the pixels once the faces are cropped.
 
     Yields:
       The pair, its image as uint8 `(H, W, C)` in RGB, and its predictions; None in
@@ -312,28 +310,26 @@ class Predictor:
       RuntimeError: in a forked process.
     """
     forks.check("Predictor")
-    if image_input.is_one(pictures):
+    if image_input.is_one(images):
       raise TypeError(
         "stream: expected pairs of an object and an image, got one "
-        f"{type(pictures).__name__}; call predictor(image)"
+        f"{type(images).__name__}; call predictor(image)"
       )
     loaded = (
       (
         key,
-        None if picture is None else image_input.load(picture, order=self._array_order),
+        None if image is None else image_input.load(image, order=self._array_order),
       )
-      for key, picture in pictures
+      for key, image in images
     )
-    yield from self._stream(
-      loaded, max_waiting=max_waiting, keep_pictures=keep_pictures
-    )
+    yield from self._stream(loaded, max_waiting=max_waiting, keep_images=keep_images)
 
   def _stream(
     self,
-    pictures: Iterable[tuple[Any, np.ndarray | None]],
+    images: Iterable[tuple[Any, np.ndarray | None]],
     *,
     max_waiting: int | None = None,
-    keep_pictures: bool = True,
+    keep_images: bool = True,
   ) -> Iterator[tuple[Any, np.ndarray | None, list[Prediction]]]:
     """As `stream`, of arrays in RGB."""
     if max_waiting is None:
@@ -341,9 +337,9 @@ class Predictor:
     waiting: deque[tuple[Any, np.ndarray | None, list]] = deque()
     crops: list[np.ndarray] = []
     held = 0
-    for key, picture in pictures:
-      found = [] if picture is None else self._find(picture)
-      kept = picture if keep_pictures else None
+    for key, image in images:
+      found = [] if image is None else self._find(image)
+      kept = image if keep_images else None
       held += 0 if kept is None else kept.nbytes
       waiting.append((key, kept, [face for face, _ in found]))
       crops += [crop for _, crop in found]
@@ -365,7 +361,7 @@ class Predictor:
     return self.timing.compilation
 
   def _num_alone(self, number: int) -> int:
-    """How many of some faces, the last ones, are classified alone."""
+    """Number of faces, the last of `number`, that are classified alone."""
     return number if self._batch_size == 1 else int(number % self._batch_size == 1)
 
   def _compile_for(self, number: int) -> None:
@@ -421,14 +417,14 @@ class Predictor:
     logits = np.concatenate(parts).astype(np.float64)
     return special.softmax(logits / self.network.temperature, axis=-1)
 
-  def _find(self, picture: np.ndarray) -> list[tuple[Any, np.ndarray]]:
+  def _find(self, image: np.ndarray) -> list[tuple[Any, np.ndarray]]:
     """Faces with their crops, as the network takes them."""
     if self._detect is None:
-      return [(None, self._prepare(picture))]
+      return [(None, self._prepare(image))]
     began = time.monotonic()
-    found = self._detect(picture)
+    found = self._detect(image)
     smallest = face_detector.smallest_face(
-      picture.shape,
+      image.shape,
       max_side=self._arguments["max_side"],
       max_scale=self._arguments["max_scale"],
     )
@@ -437,15 +433,15 @@ class Predictor:
     self.timing.add_detection(time.monotonic() - began, self._detect.loading)
     upright = self._arguments["upright"]
     crops = [
-      self._prepare(face_detector.cut_face(picture, face, upright=upright))
+      self._prepare(face_detector.cut_face(image, face, upright=upright))
       for face in found
     ]
     return list(zip(found, crops, strict=True))
 
-  def _prepare(self, picture: np.ndarray) -> np.ndarray:
+  def _prepare(self, image: np.ndarray) -> np.ndarray:
     """Converts channels and size, as the data set loaders do."""
     side, _, channels = self.network.image_shape
-    return image_files.resize(decoding.convert(picture, channels), side)
+    return image_files.resize(decoding.convert(image, channels), side)
 
   def _answer(self, waiting, crops):
     """Empties the queue."""
@@ -459,8 +455,8 @@ class Predictor:
         time.monotonic() - began, len(crops), batches * self._batch_size + num_alone
       )
     while waiting:
-      key, picture, found = waiting.popleft()
-      yield key, picture, [self._prediction(face, next(rows)) for face in found]
+      key, image, found = waiting.popleft()
+      yield key, image, [self._prediction(face, next(rows)) for face in found]
 
   def _prediction(self, face: Any, probabilities: np.ndarray) -> Prediction:
     names = self.network.class_names

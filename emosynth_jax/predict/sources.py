@@ -1,4 +1,4 @@
-"""What a command is asked to read: files, folders, videos, streams and webcams.
+"""Sources of a command: image files, folders, videos, streams and webcams.
 
 Found by name alone, without a library that decodes, so that a mistyped name is answered
 at once.
@@ -88,7 +88,7 @@ def missing(sources: Sequence[str]) -> list[str]:
 
 
 def _look_up(source: str) -> Source:
-  """What a name stands for; the kind of a folder is "folder"."""
+  """Resolves a name to its source; the kind of a folder is "folder"."""
   if source == STANDARD_INPUT:
     return Source(source, pathlib.PurePath("stdin"), "stdin")
   if is_url(source):

@@ -10,7 +10,7 @@ class Timing:
   """Times of the parts, in seconds; one-time costs are separate.
 
   Attributes:
-    pictures: number of images in detection, which took `detection`.
+    images: number of images in detection, which took `detection`.
     faces: number of classified faces, among `places` of batches, whose rest was blank,
       and alone; they took `classification`.
     loading: of the detector, once for each shape of input.
@@ -21,7 +21,7 @@ class Timing:
   """
 
   def __init__(self):
-    self.pictures = self.faces = self.places = 0
+    self.images = self.faces = self.places = 0
     self.detection = self.classification = 0.0
     self.loading = self.compilation = 0.0
     self.shrunk, self.smallest_face = 0, 0.0
@@ -38,7 +38,7 @@ class Timing:
       new = loading - self.loading
       self.loading = loading
       self.detection += seconds - new
-      self.pictures += 1
+      self.images += 1
 
   def add_shrunk(self, smallest_face: float) -> None:
     """Counts an image that was shrunk more than fourfold, and says so of the first."""
@@ -81,7 +81,7 @@ def describe(
     Lines.
   """
   lines = [
-    f"{_count(counts['pictures'], 'image')}, {_count(counts['faces'], 'face')}, "
+    f"{_count(counts['images'], 'image')}, {_count(counts['faces'], 'face')}, "
     f"{counts['uncertain']} uncertain, {counts['unreadable']} unreadable"
   ]
   passed = [
@@ -96,10 +96,10 @@ def describe(
       f"faces of less than about {timing.smallest_face:.0f} pixels may be missed; a "
       "larger --max_side finds them"
     )
-  if counts["pictures"]:
-    speed = [f"{counts['pictures'] / max(seconds, 1e-9):.1f} images/s"]
-    if timing.pictures:
-      each = 1000 * timing.detection / timing.pictures
+  if counts["images"]:
+    speed = [f"{counts['images'] / max(seconds, 1e-9):.1f} images/s"]
+    if timing.images:
+      each = 1000 * timing.detection / timing.images
       speed.append(f"detection {each:.1f} ms/image")
     if timing.faces:
       each = 1000 * timing.classification / timing.faces

@@ -153,7 +153,7 @@ def frames_from_start(stated_frames: float, start: float) -> float:
 
 
 def _error_at_end(capture: Any, frames: int, seconds: float, start: float) -> str:
-  """What is wrong with a file that ended; "" if nothing."""
+  """Describes the error of a file that ended; "" if there is none."""
   if not frames:
     codec = int(capture.get(cv2.CAP_PROP_FOURCC))
     name = codec.to_bytes(4, "little", signed=True).decode("ascii", "replace").strip()
@@ -189,10 +189,10 @@ def _read(
   while capture.grab():
     seconds = clock()
     if index % every == 0:
-      is_there, picture = capture.retrieve()
+      is_there, image = capture.retrieve()
       if is_there:
-        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-        yield Frame(source, name, picture, "", index, seconds, rate)
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        yield Frame(source, name, image, "", index, seconds, rate)
       else:
         error = "the frame cannot be decoded"
         yield Frame(source, name, None, error, index, seconds, rate)

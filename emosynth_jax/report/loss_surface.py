@@ -8,7 +8,7 @@ from emosynth_jax.report.run_files import RunFiles, other_network
 from emosynth_jax.utils.json_files import read_json
 
 # The plots of each record, by title.
-_PICTURES = {
+_PLOTS = {
   "loss_landscape": {
     "Loss landscape, contour": "loss_landscape_contour.png",
     "Loss landscape, surface": "loss_landscape_surface.png",
@@ -19,7 +19,7 @@ _PICTURES = {
 }
 
 
-def stored_pictures(
+def stored_plots(
   run: RunFiles, variables_crc32: int | None = None
 ) -> tuple[list[dict[str, Any]], list[str], set[str]]:
   """Collects the plots that belong to the reported network.
@@ -37,7 +37,7 @@ def stored_pictures(
     ValueError: if a file is damaged.
   """
   found, left_out, stored = [], [], set()
-  for name, files in _PICTURES.items():
+  for name, files in _PLOTS.items():
     present = {title: run.workdir / file for title, file in files.items()}
     present = {title: file for title, file in present.items() if file.is_file()}
     settings = _settings(run, name)

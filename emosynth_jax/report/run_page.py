@@ -65,7 +65,7 @@ def build(
     images = examples.images(answered, looks)
     embedding = examples.embedding(answered, looks)
     crc32 = digests.checksum(answered.network.state.evaluation_variables)
-  surfaces, left_out, stored = loss_surface.stored_pictures(run, crc32)
+  surfaces, left_out, stored = loss_surface.stored_plots(run, crc32)
   checks = saliency_checks.map_checks(run, crc32)
   config = report["config"]
   context = {

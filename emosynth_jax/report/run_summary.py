@@ -180,7 +180,7 @@ def not_run(
     audit: of its data set, if there is one.
     network: whether the network was run for the page.
     checks: of `saliency_checks.map_checks`, those of the reported epoch.
-    surfaces: the names of `loss_surface.stored_pictures`.
+    surfaces: the names of `loss_surface.stored_plots`.
 
   Returns:
     Pairs of texts; the second may be "".

@@ -122,7 +122,7 @@ class Network(NamedTuple):
   dataset: Dataset
 
   def facts(self) -> dict[str, Any]:
-    """What an analysis's record says of the network and its data."""
+    """Description of the network and its data for an analysis's record."""
     return {
       "data_set": self.config.data.name,
       "official_split": self.dataset.official_split,

@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 
 class Run(NamedTuple):
-  """What the steps of a run have in common.
+  """Functions and constants that all steps of a run share.
 
   Attributes:
     model: the network.

@@ -86,7 +86,7 @@ def as_integer(name: str, value: Any, low: int, high: int | None = None) -> int:
 
 
 def _is_number(value: Any) -> bool:
-  """Whether a value is one real number, of Python, NumPy or JAX."""
+  """Returns whether a value is one real number, of Python, NumPy or JAX."""
   if isinstance(value, bool):
     return False
   if isinstance(value, (int, float)):

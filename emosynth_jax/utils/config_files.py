@@ -60,7 +60,7 @@ def argument_of(argv: Sequence[str], flag: str) -> str:
 
 
 def _file_error(argument: str) -> str:
-  """What is wrong with a config file; "" if nothing is, or its variants are."""
+  """Describes the error of a config file, not of its variants; "" if it has none."""
   path = pathlib.Path(argument.partition(":")[0])
   if not argument:
     return ""

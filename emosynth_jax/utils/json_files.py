@@ -101,7 +101,7 @@ def check_fields(
 
 
 def _mismatch(value: Any, wanted: Any, where: str) -> str:
-  """What is wrong with a value; "" if nothing is."""
+  """Describes the mismatch of a value and a field's type; "" if it matches."""
   if isinstance(wanted, tuple):
     # Of several, the first is the usual one.
     problems = [_mismatch(value, each, where) for each in wanted]

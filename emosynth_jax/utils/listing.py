@@ -53,7 +53,7 @@ def places(root: pathlib.Path, names: Iterable[str] = ()) -> list[pathlib.Path]:
 
 
 def describe(root: pathlib.Path) -> str:
-  """What a folder holds, in a few words, for an error about what it lacks."""
+  """Lists a folder's content in brief, for errors about missing files."""
   if not root.exists():
     return "there is no such folder"
   if root.is_file():

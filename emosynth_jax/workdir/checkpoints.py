@@ -346,7 +346,7 @@ class Checkpoints:
 
 
 def _read_json(manager, step: int) -> dict[str, str]:
-  """What is stored beside the arrays: their digests, and that of the records."""
+  """Reads the digests stored beside the arrays: of each array, and of the records."""
   return manager.restore(step, args=ocp.args.Composite(digest=ocp.args.JsonRestore()))[
     "digest"
   ]

@@ -88,7 +88,7 @@ class MetricWriter:
       self._trackers = open_trackers(self._records())
 
   def _records(self) -> list[tracking.Record]:
-    """What both files hold, by step."""
+    """Merges the records of both files, by step."""
     found: dict[int, dict[str, float]] = {}
     for lines in (self._metrics, self._timing):
       for record in lines.read():

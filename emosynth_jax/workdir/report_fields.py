@@ -1,4 +1,4 @@
-"""What a report, a summary of seeds and an audit must hold to be read."""
+"""Required fields of a report, a summary of seeds and an audit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -165,7 +165,7 @@ def check_audit(audit: Any, problem: str) -> None:
 
 
 def _disagreement(summary: Mapping[str, Any]) -> str:
-  """What does not fit together in the metrics of a split; "" if all does."""
+  """Describes an inconsistency in the metrics of a split; "" if there is none."""
   names, rows = summary["class_names"], summary["confusion_matrix"]
   if len(rows) != len(names) or any(len(row) != len(names) for row in rows):
     return f"confusion_matrix: expected {len(names)} rows and columns"

@@ -29,7 +29,7 @@ _WANDB_FILE = "wandb.json"
 
 
 class Tracker(Protocol):
-  """Where the records of a training are shown."""
+  """A service that shows the records of a training."""
 
   def log(self, step: int, scalars: Mapping[str, float]) -> None:
     """Adds the scalars of a step, which is after that of the last call."""

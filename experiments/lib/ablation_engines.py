@@ -1,4 +1,4 @@
-"""Where the ablation's groups are trained; on Ray: names, devices, the user's files."""
+"""Engines of the ablation; on Ray with group names, devices and the user's files."""
 
 import functools
 import pathlib

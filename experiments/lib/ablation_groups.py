@@ -62,7 +62,7 @@ class DataSource(NamedTuple):
 
 
 class Program(NamedTuple):
-  """What the members of one compiled program have in common, in plain values.
+  """Plain values that all members of one compiled program share.
 
   Attributes:
     source: the images.

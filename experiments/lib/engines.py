@@ -1,4 +1,4 @@
-"""Where the independent groups of an experiment run: in this process, or on Ray.
+"""Engines for the independent groups of an experiment: this process, or Ray.
 
 A group is a picklable description of some work, and `run_group` a function of a module
 (not of the command's own, which a worker does not import) that does it and returns a
@@ -44,7 +44,7 @@ _NOT_PASSED_ON = ("JAX_COORDINATOR", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
 class Options(NamedTuple):
-  """Where groups run, and with what.
+  """Engine of the groups, and their resources.
 
   Attributes:
     engine: one of `ENGINES`.
@@ -68,7 +68,7 @@ LOCAL = Options()
 
 
 class Failure(NamedTuple):
-  """What a worker returns for an exception, which may not be picklable itself."""
+  """Picklable result of a worker for an exception, which itself may not be."""
 
   host: str
   reason: str

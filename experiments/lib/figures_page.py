@@ -30,8 +30,8 @@ def build(
     ValueError: if an image is damaged.
   """
   parts = [_part(figure, records.get(figure.stem, {}), folder) for figure in figures]
-  drawn = [part for part in parts if part["pictures"]]
-  others = [part for part in parts if not part["pictures"]]
+  drawn = [part for part in parts if part["plots"]]
+  others = [part for part in parts if not part["plots"]]
   sections = [(part["id"], part["short"]) for part in drawn]
   return render.render(
     "figures.html",
@@ -48,14 +48,12 @@ def build(
 
 def _part(figure, record, folder):
   # A file may have been removed since.
-  shown = [
-    path for name in record.get("pictures", ()) if (path := folder / name).exists()
-  ]
+  shown = [path for name in record.get("plots", ()) if (path := folder / name).exists()]
   # The text of one image, and that of all images of the figure.
   texts = [path.with_suffix(".txt") for path in shown]
   texts = dict.fromkeys([*texts, folder / f"{figure.stem}.txt"] if shown else [])
   state = record.get("state", "not requested")
-  if record.get("pictures") and not shown:
+  if record.get("plots") and not shown:
     state = "plotted, but its images are missing"
   return {
     "id": figure.stem,
@@ -66,6 +64,6 @@ def _part(figure, record, folder):
     "reason": record.get("reason", ""),
     "command": record.get("command", ""),
     "seconds": record.get("seconds"),
-    "pictures": [data_uri.png_file(path) for path in shown],
+    "plots": [data_uri.png_file(path) for path in shown],
     "texts": [(path.name, path.read_text().strip()) for path in texts if path.exists()],
   }

@@ -1,4 +1,4 @@
-"""Pictures of planes: the first direction to the right, whatever lies where."""
+"""Plots of planes: the first direction to the right, whatever lies where."""
 
 import numpy as np
 import pytest

@@ -158,8 +158,8 @@ def test_a_comparison_has_each_network_at_its_middle_and_the_same_scale(workdirs
   assert levels[-1] >= losses.max()
   folder = pathlib.Path(workdirs[0])
   for kind in ("", "_comparison"):
-    for picture in ("contour", "surface"):
-      with Image.open(folder / f"loss_landscape{kind}_{picture}.png") as image:
+    for plot in ("contour", "surface"):
+      with Image.open(folder / f"loss_landscape{kind}_{plot}.png") as image:
         assert image.width > 400
 
 

@@ -21,8 +21,8 @@ from emosynth_jax.data.images import unreadable
 _CLASS_NAMES = ("fear", "happy", "sad")
 
 
-def _pictures(n, seed=0):
-  """Unrelated pictures, smooth enough for a JPEG to keep, (n, 32, 32, 1)."""
+def _images(n, seed=0):
+  """Unrelated images, smooth enough for a JPEG to keep, (n, 32, 32, 1)."""
   noise = np.random.default_rng(seed).uniform(0, 255, (n, 8, 8)).astype(np.float32)
   return np.stack(
     [cv2.resize(x, (32, 32), interpolation=cv2.INTER_LINEAR)[..., None] for x in noise]
@@ -43,7 +43,7 @@ def _dataset(split, images, labels):
 @pytest.fixture(scope="module")
 def datasets():
   """Three splits with all kinds of duplicates; `_WHAT` names what each image shows."""
-  a, b, c, d, e, f = _pictures(6)
+  a, b, c, d, e, f = _images(6)
   blank = np.full((32, 32, 1), 9, np.uint8)
   darker = (a * 0.8).astype(np.uint8)
   return {
@@ -59,7 +59,7 @@ def _find(datasets):
   return images, duplicates.find_duplicates(images)
 
 
-# Pictures and, after a slash, what was done to them.
+# Images and, after a slash, what was done to them.
 _WHAT = "a a b c blank e|a/dark b d|a c/mirror blank f"
 
 
@@ -69,19 +69,19 @@ def report(datasets):
 
 
 def _items():
-  """(split, picture, version) of each image."""
+  """(split, what it shows, version) of each image."""
   for split, text in zip(
     ("train", "validation", "test"), _WHAT.split("|"), strict=True
   ):
     for word in text.split():
-      picture, _, version = word.partition("/")
-      yield split, picture, version
+      shown, _, version = word.partition("/")
+      yield split, shown, version
 
 
 def test_pairs_are_those_counted_one_by_one(report):
   expected = {kind: collections.Counter() for kind in report["pairs"]}
-  for (a, picture_a, one), (b, picture_b, other) in itertools.combinations(_items(), 2):
-    if picture_a == picture_b:
+  for (a, shown_a, one), (b, shown_b, other) in itertools.combinations(_items(), 2):
+    if shown_a == shown_b:
       kind = (
         "exact" if one == other else "mirrored" if "mirror" in (one, other) else "near"
       )
@@ -103,9 +103,9 @@ def test_images_with_a_near_duplicate_are_those_counted_one_by_one(report):
   items = list(_items())
   for split, figures in report["splits"].items():
     expected = collections.Counter()
-    for i, (own, picture, _) in enumerate(items):
+    for i, (own, shown, _) in enumerate(items):
       others = {
-        other for j, (other, it, _) in enumerate(items) if it == picture and i != j
+        other for j, (other, it, _) in enumerate(items) if it == shown and i != j
       }
       if own == split:
         expected.update(others)
@@ -257,8 +257,8 @@ def _save(path, image):
 
 
 def test_every_file_that_cannot_be_decoded_is_named(tmp_path):
-  picture = _pictures(1)[0]
-  _save(tmp_path / "train" / "a" / "good.png", picture)
+  image = _images(1)[0]
+  _save(tmp_path / "train" / "a" / "good.png", image)
   content = (tmp_path / "train" / "a" / "good.png").read_bytes()
   (tmp_path / "train" / "a" / "cut.png").write_bytes(content[:60])
   (tmp_path / "train" / "a" / "text.JPG").write_text("not an image")
@@ -286,11 +286,11 @@ def test_every_file_that_cannot_be_decoded_is_named(tmp_path):
 def folder(tmp_path_factory):
   """Class folders with one test image that is trained on, as JPEG."""
   root = tmp_path_factory.mktemp("data")
-  pictures = _pictures(24)
-  for i, picture in enumerate(pictures):
+  images = _images(24)
+  for i, image in enumerate(images):
     split = ("train", "validation", "test")[i % 3]
-    _save(root / split / ("happy", "sad")[i % 2] / f"{i}.png", picture)
-  Image.fromarray(pictures[0, ..., 0]).save(root / "test" / "sad" / "copy.jpg")
+    _save(root / split / ("happy", "sad")[i % 2] / f"{i}.png", image)
+  Image.fromarray(images[0, ..., 0]).save(root / "test" / "sad" / "copy.jpg")
   return root
 
 

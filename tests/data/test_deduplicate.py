@@ -21,23 +21,23 @@ def _dataset(split, images, labels=None):
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def originals():
   return np.random.default_rng(0).integers(0, 256, (12, 24, 24, 1), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def splits(pictures):
+def splits(originals):
   """Train 0..5; validation has train's 1; test has train's 2, 3 and validation's 7."""
   return {
-    "train": _dataset("train", pictures[:6]),
-    "validation": _dataset("validation", pictures[[6, 1, 7]]),
+    "train": _dataset("train", originals[:6]),
+    "validation": _dataset("validation", originals[[6, 1, 7]]),
     "test": _dataset(
-      "test", [pictures[2], pictures[8], pictures[3][:, ::-1], pictures[7]]
+      "test", [originals[2], originals[8], originals[3][:, ::-1], originals[7]]
     ),
   }
 
 
-def test_groups_join_the_same_pictures_of_all_splits(splits):
+def test_groups_join_the_same_images_of_all_splits(splits):
   train, validation, test = deduplicate.duplicate_groups(list(splits.values()))
   assert (len(train), len(validation), len(test)) == (6, 3, 4)
   assert len(set(train)) == 6
@@ -57,8 +57,8 @@ def test_training_leaves_out_what_validation_and_test_show(splits):
   assert len(deduplicate.drop_duplicates(train, others[:1])) == 5
 
 
-def test_nothing_left_to_train_on_is_an_error(pictures):
-  train, test = _dataset("train", pictures[:2]), _dataset("test", pictures[:4])
+def test_nothing_left_to_train_on_is_an_error(originals):
+  train, test = _dataset("train", originals[:2]), _dataset("test", originals[:4])
   with pytest.raises(ValueError, match="drop_duplicates leaves no training image"):
     deduplicate.drop_duplicates(train, [test])
 
@@ -76,11 +76,11 @@ def test_evaluation_leaves_out_what_was_trained_or_chosen_on(splits):
   }
 
 
-def test_a_split_of_duplicates_alone_has_no_figures(splits, pictures):
+def test_a_split_of_duplicates_alone_has_no_figures(splits, originals):
   summaries = deduplicate.evaluate_deduplicated(
     lambda dataset: pytest.fail("nothing to evaluate"),
     splits["train"],
-    {"validation": _dataset("validation", pictures[:2])},
+    {"validation": _dataset("validation", originals[:2])},
   )
   assert summaries == {"validation": None}
 

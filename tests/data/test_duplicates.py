@@ -12,8 +12,8 @@ from emosynth_jax.data import duplicates
 
 
 @pytest.fixture(scope="module")
-def pictures():
-  """Sixty unrelated pictures with a photograph's spectrum, (60, 48, 48, 1)."""
+def originals():
+  """Sixty unrelated images with a photograph's spectrum, (60, 48, 48, 1)."""
   noise = np.random.default_rng(0).normal(size=(60, 48, 48))
   frequencies = np.hypot(np.fft.fftfreq(48)[:, None], np.fft.rfftfreq(48)[None])
   spectrum = np.fft.rfft2(noise) / np.maximum(frequencies, 1 / 48) ** 1.5
@@ -58,14 +58,14 @@ _CHANGES = {
 
 @pytest.mark.parametrize("change", _CHANGES)
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_a_changed_copy_is_found_and_nothing_else(pictures, change, mirrored):
-  copies = np.stack([_CHANGES[change](picture) for picture in pictures[:20]])
+def test_a_changed_copy_is_found_and_nothing_else(originals, change, mirrored):
+  copies = np.stack([_CHANGES[change](image) for image in originals[:20]])
   if mirrored:
     copies = copies[:, :, ::-1]
-  result = duplicates.find_duplicates(np.concatenate([pictures, copies]))
+  result = duplicates.find_duplicates(np.concatenate([originals, copies]))
   found = {tuple(pair) for pair in result.pairs.tolist()}
   known = {(i, 60 + i) for i in range(20)}
-  assert found <= known  # a pair of unrelated pictures would be a false match
+  assert found <= known  # a pair of unrelated images would be a false match
   assert len(found) >= 18
   assert result.mirrored.tolist() == [mirrored] * len(found)
   # No pair of them has equal pixels.
@@ -74,10 +74,10 @@ def test_a_changed_copy_is_found_and_nothing_else(pictures, change, mirrored):
   assert len(joined) == len(found)
 
 
-def test_unrelated_images_and_blank_ones_are_no_near_duplicates(pictures):
+def test_unrelated_images_and_blank_ones_are_no_near_duplicates(originals):
   noise = np.random.default_rng(0).integers(0, 256, (20, 48, 48, 1), np.uint8)
   blank = np.full((3, 48, 48, 1), [[[[0]]], [[[5]]], [[[5]]]], np.uint8)
-  result = duplicates.find_duplicates(np.concatenate([pictures, noise, blank]))
+  result = duplicates.find_duplicates(np.concatenate([originals, noise, blank]))
   assert result.pairs.shape == (0, 2)
   # Blank images of the same value are equal, of course.
   expected = np.arange(83)
@@ -103,9 +103,9 @@ def test_equal_images_are_always_found(data):
     assert result.groups[i] == result.groups[first]
 
 
-def test_a_near_duplicate_of_a_copy_is_one_of_all_copies(pictures):
+def test_a_near_duplicate_of_a_copy_is_one_of_all_copies(originals):
   images = np.stack(
-    [pictures[3], pictures[5], _jpeg(pictures[3], 60), pictures[3], pictures[5]]
+    [originals[3], originals[5], _jpeg(originals[3], 60), originals[3], originals[5]]
   )
   result = duplicates.find_duplicates(images)
   np.testing.assert_array_equal(result.exact, [0, 1, 2, 0, 1])
@@ -113,14 +113,13 @@ def test_a_near_duplicate_of_a_copy_is_one_of_all_copies(pictures):
   np.testing.assert_array_equal(result.pairs, [[0, 2]])
 
 
-def test_the_order_of_images_changes_no_group(pictures):
+def test_the_order_of_images_changes_no_group(originals):
   images = np.concatenate(
-    [pictures[:20]]
+    [originals[:20]]
     + [
-      np.stack([_CHANGES[name](picture) for picture in pictures[:20]])
-      for name in _CHANGES
+      np.stack([_CHANGES[name](image) for image in originals[:20]]) for name in _CHANGES
     ]
-    + [pictures[:5, :, ::-1]]
+    + [originals[:5, :, ::-1]]
   )
   order = np.random.default_rng(1).permutation(len(images))
   groups = duplicates.find_duplicates(images).groups
@@ -157,18 +156,18 @@ def test_too_many_candidates_are_refused_with_what_to_do():
     duplicates.close_pairs(words, words, 0)
 
 
-def test_perceptual_hashes_are_those_of_the_library(pictures):
+def test_perceptual_hashes_are_those_of_the_library(originals):
   colour = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3), np.uint8)
-  for images in (pictures[:5], colour):
+  for images in (originals[:5], colour):
     for word, image in zip(duplicates.perceptual_hashes(images), images, strict=True):
       expected = imagehash.phash(Image.fromarray(image.squeeze()))
       bits = np.unpackbits(np.array([word]).view(np.uint8))
       np.testing.assert_array_equal(bits, expected.hash.ravel())
 
 
-def test_correlation_is_pearsons_at_the_best_shift(pictures):
+def test_correlation_is_pearsons_at_the_best_shift(originals):
   images = np.stack(
-    [pictures[0], _shifted(pictures[0]), pictures[1], pictures[2][:, ::-1]]
+    [originals[0], _shifted(originals[0]), originals[1], originals[2][:, ::-1]]
   )
   pairs = np.array([[0, 1], [1, 0], [0, 2], [2, 3]])
   mirrored = np.array([False, False, False, True])
@@ -191,10 +190,10 @@ def test_correlation_is_pearsons_at_the_best_shift(pictures):
   assert found[0] == found[1] > 0.99
 
 
-def test_an_image_with_a_blank_middle_correlates_with_nothing(pictures):
+def test_an_image_with_a_blank_middle_correlates_with_nothing(originals):
   frame = np.zeros((48, 48, 1), np.uint8)
   frame[:2] = 255
-  images = np.stack([frame, pictures[0], frame])
+  images = np.stack([frame, originals[0], frame])
   found = duplicates.aligned_correlations(
     images, np.array([[0, 1], [0, 2]]), np.zeros(2, bool)
   )
@@ -215,8 +214,8 @@ def test_groups_are_connected_components(n, pairs):
   assert all(groups[i] == np.flatnonzero(groups == groups[i])[0] for i in range(n))
 
 
-def test_a_symmetric_picture_counts_once(pictures):
-  symmetric = pictures[0].copy()
+def test_a_symmetric_image_counts_once(originals):
+  symmetric = originals[0].copy()
   symmetric[:, 24:] = symmetric[:, :24][:, ::-1]
   result = duplicates.find_duplicates(np.stack([symmetric, _jpeg(symmetric, 50)]))
   assert result.pairs.tolist() == [[0, 1]]
@@ -240,10 +239,10 @@ def test_what_is_no_image_is_refused(images, error, message):
   "thresholds",
   [{"max_distance": 32}, {"max_distance": -1}, {"min_correlation": 0.0}],
 )
-def test_thresholds_out_of_range_are_refused(pictures, thresholds):
+def test_thresholds_out_of_range_are_refused(originals, thresholds):
   (name,) = thresholds
   with pytest.raises(ValueError, match=f"{name}: expected"):
-    duplicates.find_duplicates(pictures[:2], **thresholds)
+    duplicates.find_duplicates(originals[:2], **thresholds)
 
 
 def test_no_images_have_no_duplicates():

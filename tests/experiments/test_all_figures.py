@@ -95,18 +95,18 @@ def test_runs_are_trained_once_and_drawn(tiny, tmp_path, monkeypatch):
   assert trained == ["synthetic_faces-seed0", "synthetic_faces-seed1"]
   folder = tmp_path / "runs" / "figures"
   matrix = "figure_3_6-synthetic_faces-tiny-cross_entropy-seed0.png"
-  assert records[0]["pictures"] == ["figure_3_5.png"]
+  assert records[0]["plots"] == ["figure_3_5.png"]
   # Of the first seed alone.
-  assert records[1]["pictures"] == [matrix]
+  assert records[1]["plots"] == [matrix]
   page = html_rules.check((folder / "index.html").read_text())
   images = [element.get("alt") for element in page.iter("img")]
   assert images == ["figure 3.5: Curves", "figure 3.6: Matrices <of> faces"]
   assert "trained by" in html_rules.text_of(page)
-  # Again: nothing is trained, and a picture that lay there is not taken for a new one.
+  # Again: nothing is trained, and a plot that lay there is not taken for a new one.
   (folder / "figure_3_6-mnist-old.png").write_bytes((folder / matrix).read_bytes())
   given.only = ["3.6"]
   (record,) = all_figures.make_all(given)
-  assert record["pictures"] == [matrix]
+  assert record["plots"] == [matrix]
   assert len(trained) == 2
   # The page keeps what was not asked for this time.
   page = html_rules.check((folder / "index.html").read_text())
@@ -165,9 +165,14 @@ def test_a_damaged_memory_of_the_figures_is_told(tmp_path):
     all_figures.read_records(tmp_path)
 
 
-def test_pictures_that_are_gone_are_told(tmp_path):
+def test_an_earlier_commands_record_is_read(tmp_path):
+  (tmp_path / "figures.json").write_text('{"figure_3_5": {"pictures": ["a.png"]}}')
+  assert all_figures.read_records(tmp_path) == {"figure_3_5": {"plots": ["a.png"]}}
+
+
+def test_plots_that_are_gone_are_told(tmp_path):
   figure = Figure(("3.5",), "curves", "Curves")
-  records = {"figure_3_5": {"state": "drawn", "pictures": ["figure_3_5.png"]}}
+  records = {"figure_3_5": {"state": "drawn", "plots": ["figure_3_5.png"]}}
   html = figures_page.build([figure], records, tmp_path, provenance.provenance())
   text = html_rules.text_of(html_rules.check(html))
   assert "Curves. Plotted, but its images are missing" in text
@@ -190,7 +195,7 @@ def test_the_command_ends_with_1_where_a_figure_failed():
   code = (
     "from emosynth_jax.utils import cli;"
     "from experiments import all_figures as command;"
-    "records = [{'figure': 'figure 3.5', 'state': 'drawn', 'pictures': ['a.png']},"
+    "records = [{'figure': 'figure 3.5', 'state': 'drawn', 'plots': ['a.png']},"
     " {'figure': 'figure 5.8', 'state': 'failed', 'reason': 'no memory'}];"
     "command.make_all = lambda given: records;"
     "cli.run(command.define_flags, command.report)"
@@ -201,7 +206,7 @@ def test_the_command_ends_with_1_where_a_figure_failed():
   assert done.stderr.splitlines()[-1] == "error: 1 failed: figure 5.8"
 
 
-def test_a_picture_that_is_drawn_ends_with_the_command(tmp_path):
+def test_a_plot_that_is_drawn_ends_with_the_command(tmp_path):
   drawing = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
   code = (
     "import pathlib, sys; from emosynth_jax.utils import cli;"

@@ -156,7 +156,7 @@ def test_what_is_no_mean_over_seeds_is_refused(tmp_path):
     figures_of_runs.draw_curves(_given([one, other]), tmp_path / "curves.png")
 
 
-def test_no_run_takes_the_name_of_anothers_picture(tmp_path):
+def test_no_run_takes_the_name_of_anothers_plot(tmp_path):
   for name in ("one", "two"):
     (tmp_path / name).mkdir()
   runs = [

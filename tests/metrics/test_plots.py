@@ -1,4 +1,4 @@
-"""Pictures: what is drawn, that it can be read, and that pyplot stays out of it."""
+"""Plots: what is drawn, that it can be read, and that pyplot stays out of it."""
 
 import itertools
 import subprocess

@@ -35,7 +35,7 @@ def test_the_frame_lies_on_the_box_and_the_face_stays_as_it_is():
 @pytest.mark.parametrize(
   "box", [(0.0, 0.0, 40.0, 40.0), (280.0, 150.0, 299.0, 199.0), None]
 )
-def test_a_label_at_the_border_is_on_the_picture(box):
+def test_a_label_at_the_border_is_on_the_image(box):
   drawn, _ = _changed(box)
   # White letters on the label's ground: both are there.
   assert (drawn > 220).all(-1).sum() > 20
@@ -61,25 +61,25 @@ def test_names_beyond_ascii():
 
 @pytest.mark.parametrize("shape", [(48, 48), (64, 20), (20, 3000), (1, 1), (150, 40)])
 @pytest.mark.parametrize("name", ["happy", "a class with a name of many words"])
-def test_a_tag_fits_on_a_picture_of_any_size(shape, name):
-  picture = np.full((*shape, 3), 128, np.uint8)
+def test_a_tag_fits_on_an_image_of_any_size(shape, name):
+  image = np.full((*shape, 3), 128, np.uint8)
   prediction = Prediction(None, None, "uncertain", 0.4, {name: 0.4})
-  drawn = annotate.draw(picture, [prediction])
+  drawn = annotate.draw(image, [prediction])
   factor = drawn.shape[0] // shape[0]
   assert drawn.shape == (factor * shape[0], factor * shape[1], 3)
-  # What isn't tag is frame or picture; the tag's ground ends before the border does,
+  # What isn't tag is frame or image; the tag's ground ends before the border does,
   # and its letters before the ground does.
   letters = np.argwhere((drawn > 220).all(-1))
   assert len(letters) > 20
   assert (letters.min(0) > 0).all()
   assert (letters.max(0) < np.array(drawn.shape[:2]) - 1).all()
   # Frames of one film stay of one size, whatever is drawn.
-  assert annotate.draw(picture, []).shape == drawn.shape
+  assert annotate.draw(image, []).shape == drawn.shape
 
 
-def test_boxes_are_enlarged_with_a_small_picture():
-  picture = np.full((48, 48, 3), 128, np.uint8)
-  drawn = annotate.draw(picture, [_prediction((10.0, 30.0, 40.0, 46.0))])
+def test_boxes_are_enlarged_with_a_small_image():
+  image = np.full((48, 48, 3), 128, np.uint8)
+  drawn = annotate.draw(image, [_prediction((10.0, 30.0, 40.0, 46.0))])
   factor = drawn.shape[0] // 48
   assert factor == 4
   assert drawn[factor * 40, factor * 10].tolist() == list(annotate._SURE)

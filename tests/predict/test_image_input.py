@@ -1,4 +1,4 @@
-"""Pictures with alpha lie on white, whatever their format; others are as before."""
+"""Images with alpha lie on white, whatever their format; others are as before."""
 
 import io
 
@@ -51,7 +51,7 @@ def test_a_palette_with_a_transparent_colour():
   np.testing.assert_array_equal(found, colours[np.asarray(image)])
 
 
-def test_a_turned_picture_with_alpha_is_upright():
+def test_a_turned_image_with_alpha_is_upright():
   exif = Image.Exif()
   exif[0x0112] = 6  # To be turned clockwise by a quarter.
   found = image_input.decode(_encode(Image.fromarray(_RGBA), exif=exif), "")
@@ -70,7 +70,7 @@ def test_the_command_and_the_predictor_read_alike(tmp_path):
   path = tmp_path / "a.png"
   path.write_bytes(_encode(Image.fromarray(_RGBA)))
   (frame,) = media.read_all(sources.find([str(path)]))
-  np.testing.assert_array_equal(frame.picture, _on_white(_RGBA))
+  np.testing.assert_array_equal(frame.image, _on_white(_RGBA))
   np.testing.assert_array_equal(image_input.load(path), _on_white(_RGBA))
 
 

@@ -61,13 +61,13 @@ def _forms(tmp_path):
 
 def test_all_forms_of_one_image_are_the_same_pixels(tmp_path, predictor):
   expected = predictor(_RGB)
-  for name, picture in _forms(tmp_path).items():
-    found = image_input.load(picture)
+  for name, image in _forms(tmp_path).items():
+    found = image_input.load(image)
     np.testing.assert_array_equal(found, _RGB, err_msg=name)
     assert found.dtype == np.uint8
-  for name, picture in _forms(tmp_path).items():
+  for name, image in _forms(tmp_path).items():
     # In either entry: as one, and as one of several.
-    assert predictor(picture) == expected, name
+    assert predictor(image) == expected, name
   for (answer,) in zip(predictor.predict(_forms(tmp_path).values()), strict=True):
     assert answer[0].probabilities == pytest.approx(expected[0].probabilities)
   for _, pixels, _ in predictor.stream(_forms(tmp_path).items()):
@@ -85,8 +85,8 @@ def test_an_open_file(predictor, tmp_path):
 
 
 def test_alpha_lies_on_white_in_every_form():
-  for picture in (_RGBA, _png(_RGBA), Image.fromarray(_RGBA), jnp.asarray(_RGBA)):
-    np.testing.assert_array_equal(image_input.load(picture), _on_white(_RGBA))
+  for image in (_RGBA, _png(_RGBA), Image.fromarray(_RGBA), jnp.asarray(_RGBA)):
+    np.testing.assert_array_equal(image_input.load(image), _on_white(_RGBA))
   np.testing.assert_allclose(
     image_input.load(_RGBA / 255), _on_white(_RGBA), atol=0.5, rtol=0
   )
@@ -94,13 +94,13 @@ def test_alpha_lies_on_white_in_every_form():
 
 def test_gray_in_every_form():
   gray = _RGB[..., 0]
-  for picture in (gray, gray[..., None], gray / 255, jnp.asarray(gray, jnp.bfloat16)):
-    if picture.dtype == jnp.bfloat16:
-      picture = picture / 256
-      expected = np.rint(255 * np.asarray(picture, np.float32)).astype(np.uint8)
+  for image in (gray, gray[..., None], gray / 255, jnp.asarray(gray, jnp.bfloat16)):
+    if image.dtype == jnp.bfloat16:
+      image = image / 256
+      expected = np.rint(255 * np.asarray(image, np.float32)).astype(np.uint8)
     else:
       expected = gray
-    np.testing.assert_array_equal(image_input.load(picture)[..., 0], expected)
+    np.testing.assert_array_equal(image_input.load(image)[..., 0], expected)
 
 
 def test_a_turned_pillow_image_is_upright():
@@ -133,7 +133,7 @@ def test_bgr_is_of_arrays_alone(predictor, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("picture", "error", "message"),
+  ("image", "error", "message"),
   [
     (np.float32([[0, 255]]), ValueError, r"floats in \[0, 1\], got 0 to 255"),
     (np.full((4, 4), np.nan), ValueError, "got nan"),
@@ -152,9 +152,9 @@ def test_bgr_is_of_arrays_alone(predictor, tmp_path):
     (__file__, ValueError, "for a video, a stream or a webcam, call Predictor.video"),
   ],
 )
-def test_what_is_no_image(picture, error, message):
+def test_what_is_no_image(image, error, message):
   with pytest.raises(error, match=message):
-    image_input.load(picture)
+    image_input.load(image)
 
 
 # One thing where several are expected, and the other way round.
@@ -171,14 +171,14 @@ def test_one_or_several_in_one_entry(predictor):
   one = predictor(_RGB)
   assert [prediction.label for prediction in one]
   gray = _RGB.mean(-1).astype(np.uint8)
-  for pictures, expected in (
+  for images, expected in (
     ([_RGB, _RGB], [one, one]),
     (np.stack([_RGB, _RGB]), [one, one]),
-    ((picture for picture in (_RGB,)), [one]),
+    ((image for image in (_RGB,)), [one]),
     (np.stack([gray] * 5), [predictor(gray)] * 5),
     ([], []),
   ):
-    for each, alone in zip(predictor(pictures), expected, strict=True):
+    for each, alone in zip(predictor(images), expected, strict=True):
       _assert_same(each, alone)
 
 
@@ -234,7 +234,7 @@ def test_a_film_in_python(predictor, tmp_path):
   assert [frame.number for frame, _ in found] == [0, 1, 2, 3]
   assert [frame.seconds for frame, _ in found] == pytest.approx([0, 0.2, 0.4, 0.6])
   for frame, predictions in found:
-    _assert_same(predictions, predictor(frame.picture))
+    _assert_same(predictions, predictor(frame.image))
   some = [frame.number for frame, _ in predictor.video(str(path), every=2)]
   assert some == [0, 2]
   with pytest.raises(ValueError, match=r"film\.avi: .*; for a video, .*video"):
@@ -264,7 +264,7 @@ def _pipe(monkeypatch, content):
 def test_an_image_in_standard_input(monkeypatch):
   _pipe(monkeypatch, _png(_RGB))
   (frame,) = media.read_all(sources.find(["-"]))
-  np.testing.assert_array_equal(frame.picture, _RGB)
+  np.testing.assert_array_equal(frame.image, _RGB)
   assert (frame.source, frame.name.name, frame.error) == ("-", "stdin", "")
   _pipe(monkeypatch, b"")
   (frame,) = media.read_all(sources.find(["-"]))

@@ -1,4 +1,4 @@
-"""Pictures from files, folders and videos; what can't be read is said and passed."""
+"""Images from files, folders and videos; what can't be read is said and passed."""
 
 import os
 from collections import Counter
@@ -42,17 +42,17 @@ def test_a_folder_in_order_with_its_troubles(folder):
     "the file is empty",
     "cannot decode this file: no known image format",
   ]
-  assert [frame.picture is None for frame in frames] == [False, False, True, True]
-  assert frames[0].picture.shape == (4, 5, 3)
-  assert frames[0].picture[0, 0].tolist() == [250, 0, 0]
-  assert frames[1].picture.shape == (5, 4, 3)
+  assert [frame.image is None for frame in frames] == [False, False, True, True]
+  assert frames[0].image.shape == (4, 5, 3)
+  assert frames[0].image[0, 0].tolist() == [250, 0, 0]
+  assert frames[1].image.shape == (5, 4, 3)
   assert {frame.number for frame in frames} == {None}
 
 
 def test_a_file_that_is_named_is_read_whatever_its_suffix(folder):
   (folder / "a.png").rename(folder / "photograph")
   (frame,) = media.read_all(sources.find([str(folder / "photograph")]))
-  assert frame.picture.shape == (4, 5, 3)
+  assert frame.image.shape == (4, 5, 3)
 
 
 def test_missing_files_and_empty_folders(tmp_path):
@@ -67,7 +67,7 @@ def test_a_video(tmp_path):
   frames = list(media.read_all(sources.find([str(path)])))
   assert [frame.number for frame in frames] == list(range(6))
   assert [frame.seconds for frame in frames] == pytest.approx(np.arange(6) / 5)
-  means = [frame.picture.mean() for frame in frames]
+  means = [frame.image.mean() for frame in frames]
   np.testing.assert_allclose(means, 40 * np.arange(6), atol=6)
   some = list(media.read_all(sources.find([str(path)]), every=2, max_frames=2))
   assert [frame.number for frame in some] == [0, 2]
@@ -120,7 +120,7 @@ def test_what_the_libraries_read_is_taken_and_the_rest_counted(tmp_path):
     "e.HEIC",
   ]
   for frame in frames[:4]:
-    np.testing.assert_allclose(frame.picture.mean((0, 1)), [250, 0, 0], atol=8)
+    np.testing.assert_allclose(frame.image.mean((0, 1)), [250, 0, 0], atol=8)
   assert frames[4].error == "HEIC is not supported; convert it to JPEG or PNG"
   assert +counts == {".txt": 2, "no suffix": 1, "drawn before": 1, "linked folder": 1}
   # A drawing that is named is read.

@@ -46,8 +46,8 @@ def test_cropped_images_are_seen_as_the_evaluation_sees_them(file, tmp_path):
     Image.fromarray(image[..., 0]).save(paths[-1])
   predictor = predict.Predictor(file, faces="none", batch_size=4, min_confidence=0)
   expected = _expected(images)
-  for pictures in (paths, list(images), [image[..., 0] for image in images]):
-    found = predictor.predict(pictures)
+  for several in (paths, list(images), [image[..., 0] for image in images]):
+    found = predictor.predict(several)
     np.testing.assert_allclose(_table(found), expected, rtol=1e-5, atol=1e-7)
   np.testing.assert_allclose(predictor.probabilities(images), expected, rtol=1e-5)
   for (prediction,), row in zip(found, expected, strict=True):
@@ -93,40 +93,40 @@ def test_the_least_confidence_itself_is_enough_for_a_label(file):
     assert (same.label == "uncertain") == expected
 
 
-def test_faces_of_many_pictures_share_batches_and_keep_their_order(file, fake_detector):
+def test_faces_of_many_images_share_batches_and_keep_their_order(file, fake_detector):
   numbers = [0, 2, 0, 5, 1, 0, 0, 3]
-  pictures = [tiny_predictor.picture(number, i) for i, number in enumerate(numbers)]
+  images = [tiny_predictor.image(number, i) for i, number in enumerate(numbers)]
   together = predict.Predictor(file, batch_size=4)
-  found = together.predict(pictures)
+  found = together.predict(images)
   assert [len(faces) for faces in found] == numbers
   alone = predict.Predictor(file, batch_size=1)
-  for picture, predictions in zip(pictures, found, strict=True):
-    for one, other in zip(alone(picture), predictions, strict=True):
+  for image, predictions in zip(images, found, strict=True):
+    for one, other in zip(alone(image), predictions, strict=True):
       assert one.box == other.box
       np.testing.assert_allclose(
         list(one.probabilities.values()), list(other.probabilities.values()), rtol=1e-4
       )
-  assert together.timing.pictures == 8
+  assert together.timing.images == 8
   assert together.timing.faces == 11
 
 
-def test_no_picture_waits_longer_than_it_must(file, fake_detector):
+def test_no_image_waits_longer_than_it_must(file, fake_detector):
   predictor = predict.Predictor(file, batch_size=100)
   asked = []
 
-  def pictures():
+  def images():
     for i in range(6):
       asked.append(i)
-      yield i, tiny_predictor.picture(1)
+      yield i, tiny_predictor.image(1)
 
-  for i, _, predictions in predictor.stream(pictures(), max_waiting=1):
+  for i, _, predictions in predictor.stream(images(), max_waiting=1):
     assert asked[-1] == i
     assert len(predictions) == 1
-  answered = predictor.stream(pictures(), max_waiting=3)
+  answered = predictor.stream(images(), max_waiting=3)
   next(answered)
   assert asked[-3:] == [0, 1, 2]
-  # A picture without a face does not wait for ever, nor grow the queue.
-  blank = tiny_predictor.picture(0)
+  # An image without a face does not wait for ever, nor grow the queue.
+  blank = tiny_predictor.image(0)
   none = predictor.stream(((i, blank) for i in range(5)), max_waiting=2)
   assert [(i, found) for i, _, found in none] == [(i, []) for i in range(5)]
 
@@ -151,7 +151,7 @@ def test_a_network_of_other_than_squares_is_refused_at_once(network, monkeypatch
     predict.Predictor(faces="none")
 
 
-def test_one_unreadable_picture_loses_no_other(file, tmp_path):
+def test_one_unreadable_image_loses_no_other(file, tmp_path):
   images = list(np.asarray(tiny_network.random_images(3)[0]))
   predictor = predict.Predictor(file, faces="none", batch_size=2)
   expected = predictor.predict(images)
@@ -167,28 +167,28 @@ def test_one_unreadable_picture_loses_no_other(file, tmp_path):
   assert "images[1]" in raised.value.__notes__[0]
 
 
-def test_pictures_that_wait_are_bounded_in_bytes(file, fake_detector, monkeypatch):
-  size = tiny_predictor.picture(0).nbytes
+def test_images_that_wait_are_bounded_in_bytes(file, fake_detector, monkeypatch):
+  size = tiny_predictor.image(0).nbytes
   monkeypatch.setattr(predictor_module, "MAX_WAITING_BYTES", 3 * size)
   predictor = predict.Predictor(file, batch_size=100)
   asked = []
 
-  def pictures():
+  def images():
     for i in range(7):
       asked.append(i)
-      yield i, tiny_predictor.picture(1)
+      yield i, tiny_predictor.image(1)
 
-  answers = predictor.stream(pictures())
-  _, picture, _ = next(answers)
+  answers = predictor.stream(images())
+  _, image, _ = next(answers)
   assert asked == [0, 1, 2]
-  np.testing.assert_array_equal(picture, tiny_predictor.picture(1))
+  np.testing.assert_array_equal(image, tiny_predictor.image(1))
   asked.clear()
-  found = list(predictor.stream(pictures(), keep_pictures=False))
-  assert [(i, picture, len(faces)) for i, picture, faces in found] == [
+  found = list(predictor.stream(images(), keep_images=False))
+  assert [(i, image, len(faces)) for i, image, faces in found] == [
     (i, None, 1) for i in range(7)
   ]
   # Without their pixels nothing bounds them but their number.
-  next(predictor.stream(pictures(), keep_pictures=False))
+  next(predictor.stream(images(), keep_images=False))
   assert len(asked) == 14
 
 
@@ -211,14 +211,14 @@ def test_the_detector_is_asked_as_the_arguments_say(file, monkeypatch):
 
 def test_loading_the_detector_is_no_detection(file, monkeypatch):
   class Loading(tiny_predictor.FakeDetector):
-    def __call__(self, picture):
+    def __call__(self, image):
       # As if the call had been nothing but loading, and an hour longer.
       self.loading += 3600
-      return super().__call__(picture)
+      return super().__call__(image)
 
   monkeypatch.setattr(face_detector, "Detector", lambda **arguments: Loading())
   predictor = predict.Predictor(file)
-  predictor(tiny_predictor.picture(1))
+  predictor(tiny_predictor.image(1))
   assert predictor.timing.loading == 3600
   assert predictor.timing.detection < 0
 
@@ -228,7 +228,7 @@ def test_a_face_on_its_side_is_read_as_the_upright_one(file, monkeypatch):
     loading = 0.0
     angle = 0.0
 
-    def __call__(self, picture):
+    def __call__(self, image):
       return [face_detector.Face(8.0, 8.0, 24.0, 24.0, 0.9, self.angle)]
 
   detector = Turned()
@@ -260,7 +260,7 @@ def test_what_a_large_image_may_hide_is_said_once(file, fake_detector, monkeypat
   assert "faces of less than about 96 pixels may be missed" in said[0]
   assert predictor.timing.shrunk == 2
   assert predictor.timing.smallest_face == pytest.approx(24 * 2570 / 640)
-  counts = {"pictures": 4, "faces": 0, "uncertain": 0, "unreadable": 0}
+  counts = {"images": 4, "faces": 0, "uncertain": 0, "unreadable": 0}
   text = timing.describe(counts, 1.0, predictor.timing, 8, Counter())
   assert "shrunk more than fourfold for detection: 2 images" in text
   assert "a larger --max_side finds them" in text
@@ -270,7 +270,7 @@ def test_what_a_large_image_may_hide_is_said_once(file, fake_detector, monkeypat
   assert larger.timing.shrunk == 0
 
 
-def test_what_is_no_picture(file, tmp_path):
+def test_what_is_no_image(file, tmp_path):
   predictor = predict.Predictor(file, faces="none")
   with pytest.raises(TypeError, match=r"expected uint8, or floats in .*, got int64"):
     predictor(np.zeros((4, 4), int))

@@ -50,19 +50,19 @@ def _run(monkeypatch, arguments, **changes):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-  folder = tmp_path / "pictures"
+def folder(tmp_path):
+  folder = tmp_path / "images"
   folder.mkdir()
   for name in ("a.png", "c.png"):
-    Image.fromarray(tiny_predictor.picture(2)).save(folder / name)
+    Image.fromarray(tiny_predictor.image(2)).save(folder / name)
   (folder / "b.jpg").write_bytes(b"")
   return folder
 
 
-def test_json_lines(monkeypatch, capsys, file, pictures, fake_detector, tmp_path):
+def test_json_lines(monkeypatch, capsys, file, folder, fake_detector, tmp_path):
   code = _run(
     monkeypatch,
-    [pictures],
+    [folder],
     bundle=str(file),
     faces="detect",
     annotate=tmp_path / "drawn",
@@ -70,7 +70,7 @@ def test_json_lines(monkeypatch, capsys, file, pictures, fake_detector, tmp_path
   assert code == predict_run.UNREADABLE
   out, err = capsys.readouterr()
   a, b, c = map(json.loads, out.splitlines())
-  assert b == {"source": str(pictures / "b.jpg"), "error": "the file is empty"}
+  assert b == {"source": str(folder / "b.jpg"), "error": "the file is empty"}
   assert len(a["faces"]) == len(c["faces"]) == 2
   face = a["faces"][1]
   assert face["box"] == [8.0, 0.0, 16.0, 8.0]
@@ -86,13 +86,13 @@ def test_json_lines(monkeypatch, capsys, file, pictures, fake_detector, tmp_path
   assert drawn == ["a.png.faces.png", "c.png.faces.png"]
 
 
-def test_csv(monkeypatch, capsys, file, pictures, fake_detector, tmp_path):
-  Image.fromarray(tiny_predictor.picture(0)).save(pictures / "none.png")
-  (pictures / "b.jpg").unlink()
+def test_csv(monkeypatch, capsys, file, folder, fake_detector, tmp_path):
+  Image.fromarray(tiny_predictor.image(0)).save(folder / "none.png")
+  (folder / "b.jpg").unlink()
   output = tmp_path / "faces.csv"
   code = _run(
     monkeypatch,
-    [pictures, "missing.png"],
+    [folder, "missing.png"],
     bundle=str(file),
     faces="detect",
     format="csv",
@@ -110,8 +110,8 @@ def test_csv(monkeypatch, capsys, file, pictures, fake_detector, tmp_path):
   assert float(rows[1]["left"]) == 8
 
 
-def test_all_read_is_exit_code_0(monkeypatch, capsys, file, pictures):
-  assert _run(monkeypatch, [pictures / "a.png"], bundle=str(file)) == 0
+def test_all_read_is_exit_code_0(monkeypatch, capsys, file, folder):
+  assert _run(monkeypatch, [folder / "a.png"], bundle=str(file)) == 0
   (face,) = json.loads(capsys.readouterr().out)["faces"]
   assert face["box"] is None
 
@@ -135,12 +135,10 @@ def test_mistakes_are_one_line(monkeypatch, capsys, arguments, changes, message)
   assert message in line
 
 
-def test_a_workdir_of_a_networks_name_is_a_path(
-  monkeypatch, capsys, pictures, tmp_path
-):
+def test_a_workdir_of_a_networks_name_is_a_path(monkeypatch, capsys, folder, tmp_path):
   (tmp_path / "ferplus").mkdir()
   monkeypatch.chdir(tmp_path)
-  assert _run(monkeypatch, [pictures / "a.png"], workdir="ferplus") == 1
+  assert _run(monkeypatch, [folder / "a.png"], workdir="ferplus") == 1
   assert "config.json" in capsys.readouterr().err
 
 
@@ -155,18 +153,18 @@ def _contents(folder):
 
 
 def test_drawings_beside_the_originals_leave_them_alone(
-  monkeypatch, capsys, file, pictures
+  monkeypatch, capsys, file, folder
 ):
-  (pictures / "b.jpg").unlink()
-  made_up_film.write(pictures / "film.mp4", frames=4)
+  (folder / "b.jpg").unlink()
+  made_up_film.write(folder / "film.mp4", frames=4)
   # Named as the drawing of a.png would be, and read after it.
-  (pictures / "a.png.faces.png").write_bytes((pictures / "c.png").read_bytes())
-  before = _contents(pictures)
-  monkeypatch.chdir(pictures)
+  (folder / "a.png.faces.png").write_bytes((folder / "c.png").read_bytes())
+  before = _contents(folder)
+  monkeypatch.chdir(folder)
   names = ["a.png", "c.png", "film.mp4", "a.png.faces.png"]
   assert _run(monkeypatch, names, bundle=str(file), annotate=".") == 0
   assert len(capsys.readouterr().out.splitlines()) == 3 + 4
-  after = _contents(pictures)
+  after = _contents(folder)
   assert {path: after[path] for path in before} == before
   assert {path.name for path in after.keys() - before.keys()} == {
     "a.png-2.faces.png",
@@ -175,7 +173,7 @@ def test_drawings_beside_the_originals_leave_them_alone(
     "a.png.faces.png.faces.png",
   }
   # A second run over the folder reads what it read before, and no drawing.
-  (pictures / "notes.txt").write_text("")
+  (folder / "notes.txt").write_text("")
   assert _run(monkeypatch, ["."], bundle=str(file), annotate="drawn") == 0
   out, err = capsys.readouterr()
   sources = {json.loads(line)["source"] for line in out.splitlines()}
@@ -184,29 +182,29 @@ def test_drawings_beside_the_originals_leave_them_alone(
 
 
 def test_an_earlier_output_stays_until_the_new_one_is_there(
-  monkeypatch, capsys, file, pictures, tmp_path
+  monkeypatch, capsys, file, folder, tmp_path
 ):
   output = tmp_path / "faces.jsonl"
   output.write_text("of an earlier run")
   changes = {"output": str(output)}
-  assert _run(monkeypatch, [pictures], bundle="no.safetensors", **changes) == 1
+  assert _run(monkeypatch, [folder], bundle="no.safetensors", **changes) == 1
   assert output.read_text() == "of an earlier run"
   # An error after the first answer.
-  changes["annotate"] = str(pictures / "a.png" / "folder")
-  assert _run(monkeypatch, [pictures], bundle=str(file), **changes) == 1
+  changes["annotate"] = str(folder / "a.png" / "folder")
+  assert _run(monkeypatch, [folder], bundle=str(file), **changes) == 1
   assert output.read_text() == "of an earlier run"
   (line,) = (tmp_path / "faces.jsonl.partial").read_text().splitlines()
-  assert json.loads(line)["source"] == str(pictures / "a.png")
+  assert json.loads(line)["source"] == str(folder / "a.png")
   del changes["annotate"]
-  code = _run(monkeypatch, [pictures], bundle=str(file), **changes)
+  code = _run(monkeypatch, [folder], bundle=str(file), **changes)
   assert code == predict_run.UNREADABLE
   assert len(output.read_text().splitlines()) == 3
   assert not (tmp_path / "faces.jsonl.partial").exists()
 
 
-def test_no_output_over_an_input(monkeypatch, capsys, file, pictures, tmp_path):
+def test_no_output_over_an_input(monkeypatch, capsys, file, folder, tmp_path):
   photograph = tmp_path / "photograph"
-  photograph.write_bytes((pictures / "a.png").read_bytes())
+  photograph.write_bytes((folder / "a.png").read_bytes())
   link = tmp_path / "link"
   link.symlink_to(photograph)
   for output in (photograph, link, file):
@@ -219,20 +217,20 @@ def test_no_output_over_an_input(monkeypatch, capsys, file, pictures, tmp_path):
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_a_name_that_is_no_text_ends_nothing(
-  monkeypatch, capsys, file, pictures, tmp_path, form
+  monkeypatch, capsys, file, folder, tmp_path, form
 ):
-  name = os.fsencode(pictures) + b"/b\xff.png"
+  name = os.fsencode(folder) + b"/b\xff.png"
   try:
     with open(name, "wb") as strange:
-      strange.write((pictures / "a.png").read_bytes())
+      strange.write((folder / "a.png").read_bytes())
   except OSError:
     pytest.skip("this file system has UTF-8 names only")
-  (pictures / "b.jpg").unlink()
+  (folder / "b.jpg").unlink()
   arguments = {"bundle": str(file), "format": form}
-  assert _run(monkeypatch, [pictures], **arguments) == 0
+  assert _run(monkeypatch, [folder], **arguments) == 0
   out = capsys.readouterr().out
   output = tmp_path / "lines"
-  assert _run(monkeypatch, [pictures], output=str(output), **arguments) == 0
+  assert _run(monkeypatch, [folder], output=str(output), **arguments) == 0
   assert output.read_text() == out
   if form == "jsonl":
     sources = [json.loads(line)["source"] for line in out.splitlines()]
@@ -245,36 +243,36 @@ def test_a_name_that_is_no_text_ends_nothing(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (15, 143)])
 def test_what_was_read_is_answered_when_stopped(
-  monkeypatch, capsys, file, pictures, tmp_path, number, code
+  monkeypatch, capsys, file, folder, tmp_path, number, code
 ):
   class Stopping(tiny_predictor.FakeDetector):
     seen = 0
 
-    def __call__(self, picture):
+    def __call__(self, image):
       self.seen += 1
       if self.seen == 2:
         os.kill(os.getpid(), number)
-      return super().__call__(picture)
+      return super().__call__(image)
 
-  (pictures / "b.jpg").unlink()
+  (folder / "b.jpg").unlink()
   for name in ("d.png", "e.png"):
-    Image.fromarray(tiny_predictor.picture(1)).save(pictures / name)
+    Image.fromarray(tiny_predictor.image(1)).save(folder / name)
   arguments = {"bundle": str(file), "faces": "detect", "batch_size": 100}
   arguments["output"] = str(tmp_path / "lines.jsonl")
   monkeypatch.setattr(face_detector, "Detector", lambda **rest: Stopping())
-  assert _run(monkeypatch, [pictures], **arguments) == code
+  assert _run(monkeypatch, [folder], **arguments) == code
   lines = (tmp_path / "lines.jsonl").read_text().splitlines()
   assert [json.loads(line)["source"][-5:] for line in lines] == ["a.png", "c.png"]
   assert "stopped before all sources were processed" in capsys.readouterr().err
   # Nothing is left after the last one.
   monkeypatch.setattr(face_detector, "Detector", lambda **rest: Stopping())
-  names = [pictures / "a.png", pictures / "c.png"]
+  names = [folder / "a.png", folder / "c.png"]
   assert _run(monkeypatch, names, **arguments) == 0
 
 
 def test_stopping_is_how_a_webcam_ends(monkeypatch, capsys, file, tmp_path):
   class Camera:
-    """One of a picture without end; after the third, somebody presses Ctrl-C."""
+    """One of an image without end; after the third, somebody presses Ctrl-C."""
 
     grabbed = 0
 

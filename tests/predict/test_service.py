@@ -48,21 +48,19 @@ def _post(service, bodies):
   return asyncio.run(post_all())
 
 
-def _png(picture):
+def _png(image):
   file = io.BytesIO()
-  Image.fromarray(picture).save(file, "PNG")
+  Image.fromarray(image).save(file, "PNG")
   return file.getvalue()
 
 
 def test_eight_clients_at_once_get_their_own_answers(service):
-  pictures = [tiny_predictor.picture(i % 4, seed=i) for i in range(8)]
+  images = [tiny_predictor.image(i % 4, seed=i) for i in range(8)]
   alone = predict.Predictor(batch_size=1)
-  for response, picture in zip(
-    _post(service, map(_png, pictures)), pictures, strict=True
-  ):
+  for response, image in zip(_post(service, map(_png, images)), images, strict=True):
     assert response.status_code == 200
-    expected = alone(picture)
-    assert len(response.json()) == picture[0, 0, 0]
+    expected = alone(image)
+    assert len(response.json()) == image[0, 0, 0]
     for found, prediction in zip(response.json(), expected, strict=True):
       assert found["label"] == prediction.label
       assert found["probabilities"] == pytest.approx(prediction.probabilities)

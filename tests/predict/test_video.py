@@ -17,7 +17,7 @@ def test_a_damaged_video(tmp_path):
   path = tmp_path / "film.mp4"
   path.write_bytes(b"no video" * 100)
   (frame,) = media.read_all(sources.find([str(path)]))
-  assert frame.picture is None
+  assert frame.image is None
   assert frame.error == "no frame can be decoded"
 
 
@@ -34,7 +34,7 @@ def test_a_film_that_is_cut_off_is_told(tmp_path, suffix):
   assert 15 < len(frames) < 45
   assert [frame.number for frame in frames] == list(range(len(frames)))
   assert last.error == (f"truncated or damaged: ends after {len(frames)} of 60 frames")
-  assert last.picture is None
+  assert last.image is None
   # Who asks for few frames is not told of what comes later.
   few = list(media.read_all(sources.find([str(path)]), max_frames=3))
   assert [frame.error for frame in few] == [""] * 3
@@ -61,7 +61,7 @@ def test_when_a_film_counts_as_cut_off(frames, seconds, stated, rate, is_cut):
 
 
 class FakeCapture:
-  """Gives pictures of growing brightness, and says what the test tells it."""
+  """Gives images of growing brightness, and says what the test tells it."""
 
   def __init__(self, stated=(), frames=10, rate=0.0, bad=()):
     self.stated, self.frames, self.rate, self.bad = stated, frames, rate, bad
@@ -120,7 +120,7 @@ def test_frames_that_are_left_out_are_not_converted(monkeypatch):
   capture = FakeCapture(frames=10, rate=5.0)
   _use(monkeypatch, capture)
   frames = list(video.read_file(pathlib.Path("a.mp4"), _NAME, every=4))
-  assert [frame.picture[0, 0, 0] for frame in frames] == [0, 4, 8]
+  assert [frame.image[0, 0, 0] for frame in frames] == [0, 4, 8]
   assert capture.retrieved == 3
   assert capture.is_released
 
@@ -129,7 +129,7 @@ def test_one_frame_that_cannot_be_decoded_ends_nothing(monkeypatch):
   _use(monkeypatch, FakeCapture(frames=3, rate=5.0, bad=[1]))
   frames = list(video.read_file(pathlib.Path("a.mp4"), _NAME))
   assert [frame.error for frame in frames] == ["", "the frame cannot be decoded", ""]
-  assert frames[1].picture is None
+  assert frames[1].image is None
   assert [frame.number for frame in frames] == [0, 1, 2]
 
 

@@ -1,4 +1,4 @@
-"""Which pictures of the loss surface are of the run that a page is of."""
+"""Plots of the loss surface: a page shows those of its own run."""
 
 import made_up_run
 import pytest
@@ -50,10 +50,10 @@ def _write(run, name, files, **changes):
 )
 def test_another_network_is_left_out_and_counts_as_not_run(run, changes, crc, reason):
   _write(run, "curvature", ["curvature"], **changes)
-  found, left_out, stored = loss_surface.stored_pictures(run, crc)
+  found, left_out, stored = loss_surface.stored_plots(run, crc)
   assert ("curvature" in stored) == (reason is None)
   if reason is None:
-    assert [picture["title"] for picture in found] == ["Spectrum of the Hessian"]
+    assert [plot["title"] for plot in found] == ["Spectrum of the Hessian"]
     assert left_out == []
     assert "64 images of PublicTest, BatchNorm running" in found[0]["note"]
   else:
@@ -61,28 +61,28 @@ def test_another_network_is_left_out_and_counts_as_not_run(run, changes, crc, re
     assert reason in left_out[0]
 
 
-def test_a_line_has_its_own_picture_and_is_no_plane(run):
+def test_a_line_has_its_own_plot_and_is_no_plane(run):
   planes = ["loss_landscape_contour", "loss_landscape_surface"]
   _write(run, "loss_line", ["loss_line"], dimensions=1)
-  found, _, stored = loss_surface.stored_pictures(run)
-  assert [picture["title"] for picture in found] == ["Loss along one direction"]
+  found, _, stored = loss_surface.stored_plots(run)
+  assert [plot["title"] for plot in found] == ["Loss along one direction"]
   assert stored == {"loss_line"}
-  # As an earlier version wrote a line over a plane whose pictures stayed.
+  # As an earlier version wrote a line over a plane whose plots stayed.
   _write(run, "loss_landscape", planes, dimensions=1)
-  found, (left_out,), stored = loss_surface.stored_pictures(run)
-  assert [picture["title"] for picture in found] == ["Loss along one direction"]
+  found, (left_out,), stored = loss_surface.stored_plots(run)
+  assert [plot["title"] for plot in found] == ["Loss along one direction"]
   assert "loss_landscape.json is of a line" in left_out
   assert stored == {"loss_line"}
   _write(run, "loss_landscape", planes, dimensions=2)
-  found, _, stored = loss_surface.stored_pictures(run)
+  found, _, stored = loss_surface.stored_plots(run)
   assert len(found) == 3
   assert stored == {"loss_line", "loss_landscape"}
 
 
-def test_a_record_without_its_picture_is_said_to_be_there(run):
+def test_a_record_without_its_plot_is_said_to_be_there(run):
   # As after a kill between computing and drawing.
   _write(run, "loss_landscape", [])
-  found, (left_out,), stored = loss_surface.stored_pictures(run)
+  found, (left_out,), stored = loss_surface.stored_plots(run)
   assert found == []
   assert stored == {"loss_landscape"}
   assert "loss_landscape.json has no plot" in left_out
@@ -92,4 +92,4 @@ def test_a_record_without_its_picture_is_said_to_be_there(run):
 def test_a_record_that_says_too_little_is_damaged(run):
   made_up_run.write_json(run.workdir / "curvature.json", {"settings": {"seed": 0}})
   with pytest.raises(ValueError, match="without best_epoch, model, training_loss"):
-    loss_surface.stored_pictures(run)
+    loss_surface.stored_plots(run)

@@ -224,7 +224,7 @@ def test_answers_of_another_epoch_are_refused_and_others_said(run, tmp_path):
     report.write_page(_flags(workdir))
 
 
-def test_pictures_of_the_loss_surface_are_those_of_the_epoch(run, tmp_path):
+def test_plots_of_the_loss_surface_are_those_of_the_epoch(run, tmp_path):
   workdir = tmp_path / "copy"
   shutil.copytree(run[0], workdir)
   state, config = run[1], made_up_run.json_of(workdir / "report.json")["config"]

@@ -224,7 +224,7 @@ def test_what_was_not_run_is_said_until_it_was(tmp_path):
     "test_time_augmentation": {"accuracy": 0.5},
   }
   both = {"sanity": {"rows": []}, "deletion": {"rows": []}}
-  _, _, surfaces = loss_surface.stored_pictures(run)
+  _, _, surfaces = loss_surface.stored_plots(run)
   found = run_summary.not_run(
     run, {"any": "audit"}, network=True, checks=both, surfaces=surfaces
   )

@@ -1,5 +1,5 @@
-// The camera: its stream, which of several it is, and when its pictures stand still.
-import { pixelsOf } from "./pictures.js";
+// The camera: its stream, which of several it is, and when its images stand still.
+import { pixelsOf } from "./images.js";
 
 const MAX_SIDE = 640;
 
@@ -84,7 +84,7 @@ export class Camera {
       }));
   }
 
-  /** The picture now, as ImageData; null before the first. */
+  /** The image now, as ImageData; null before the first. */
   grab() {
     const { videoWidth, videoHeight } = this.video;
     const scale = Math.min(1, MAX_SIDE / Math.max(videoWidth, videoHeight, 1));

@@ -1,6 +1,6 @@
-// What the page draws: boxes on the picture, a face as the network sees it, its map.
+// What the page draws: boxes on the image, a face as the network sees it, its map.
 
-/** Boxes with numbers, in the picture's own pixels. */
+/** Boxes with numbers, in the image's own pixels. */
 export function drawBoxes(context, faces) {
   const { width, height } = context.canvas;
   const line = Math.max(2, Math.round(Math.max(width, height) / 250));
@@ -11,7 +11,7 @@ export function drawBoxes(context, faces) {
   faces.forEach(({ box }, i) => {
     if (!box) return;
     const { left, top, right, bottom } = box;
-    // Dark beside light, to be seen on any picture.
+    // Dark beside light, to be seen on any image.
     context.strokeStyle = "#000";
     context.strokeRect(left - line, top - line, right - left + 2 * line, bottom - top + 2 * line);
     context.strokeStyle = "#fff";

@@ -1,21 +1,22 @@
-// Faces in a picture, as emosynth_jax/data/images/face_detector.py finds them with the same detector.
+// Faces in an image, as emosynth_jax/data/images/face_detector.py finds them, with the
+// same detector.
 import { enlarge, roundHalfEven, shrink } from "./pixels.js";
 
-const STRIDE = 4; // Pixels of the picture that one pixel of the maps stands for.
+const STRIDE = 4; // Pixels of the image that one pixel of the maps stands for.
 const MULTIPLE = 64; // Of the sides that the detector is given.
 const MAX_OVERLAP = 0.3;
 const MAX_SIDE = 640;
 const MAX_SCALE = 2;
 const MIN_SCORE = 0.5;
 
-/** What the detector takes: float32 (1, 3, h, w), BGR, black beside the picture. */
-export function prepare(picture) {
-  const { width, height } = picture;
+/** What the detector takes: float32 (1, 3, h, w), BGR, black beside the image. */
+export function prepare(image) {
+  const { width, height } = image;
   const scale = Math.min(MAX_SCALE, MAX_SIDE / Math.max(width, height));
   const newWidth = Math.max(1, roundHalfEven(scale * width));
   const newHeight = Math.max(1, roundHalfEven(scale * height));
   const resize = scale < 1 ? shrink : enlarge;
-  const { data } = resize(picture, newWidth, newHeight);
+  const { data } = resize(image, newWidth, newHeight);
   const columns = Math.ceil(newWidth / MULTIPLE) * MULTIPLE;
   const rows = Math.ceil(newHeight / MULTIPLE) * MULTIPLE;
   const input = new Float32Array(3 * rows * columns);
@@ -42,8 +43,8 @@ function overlap(a, b) {
   return (width * height) / (area(a) + area(b) - width * height);
 }
 
-/** The detector's maps as faces in pixels of the picture, the surest first. */
-export function decode({ centres, sizes, offsets, rows, columns }, scales, picture) {
+/** The detector's maps as faces in pixels of the image, the surest first. */
+export function decode({ centres, sizes, offsets, rows, columns }, scales, image) {
   const plane = rows * columns;
   const boxes = [];
   for (let i = 0; i < plane; i += 1) {
@@ -68,10 +69,10 @@ export function decode({ centres, sizes, offsets, rows, columns }, scales, pictu
   const within = (x, size) => Math.min(Math.max(x, 0), size);
   return kept
     .map((box) => ({
-      left: within(box.left / scales[0], picture.width),
-      top: within(box.top / scales[1], picture.height),
-      right: within(box.right / scales[0], picture.width),
-      bottom: within(box.bottom / scales[1], picture.height),
+      left: within(box.left / scales[0], image.width),
+      top: within(box.top / scales[1], image.height),
+      right: within(box.right / scales[0], image.width),
+      bottom: within(box.bottom / scales[1], image.height),
       score: box.score,
     }))
     .filter((box) => box.left < box.right && box.top < box.bottom);

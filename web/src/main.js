@@ -1,9 +1,9 @@
-// The page: takes pictures, asks the worker, shows and tells what it answers.
+// The page: takes images, asks the worker, shows and tells what it answers.
 import { ask } from "./ask.js";
 import { Camera } from "./camera.js";
 import { Cards } from "./cards.js";
 import { drawBoxes } from "./drawing.js";
-import { read } from "./pictures.js";
+import { read } from "./images.js";
 import { describeNetwork, tell, titleNetwork } from "./telling.js";
 
 const SPOKEN_EVERY = 3000; // Milliseconds; a camera's answers change faster than speech.
@@ -18,14 +18,14 @@ const network = get("network");
 const confidence = get("confidence");
 const status = get("status");
 const errorLine = get("error");
-const canvas = get("picture");
+const canvas = get("image");
 const stage = get("stage");
 const faceList = get("faces");
 
 const camera = new Camera(get("video"), () => turnCameraOff("The camera is gone."));
 const cards = new Cards(faceList, { onExplain: pause, onError: say });
 let shown = null; // The last answer.
-let turn = 0; // Answers to an earlier picture are dropped.
+let turn = 0; // Answers to an earlier image are dropped.
 let used = 0; // The network that answers, by its place in the list.
 let lastBlob = null; // Analyzed again when an option changes.
 
@@ -59,24 +59,24 @@ function label() {
   canvas.setAttribute("aria-label", `The image. ${words()}`);
 }
 
-/** An answer with the picture that it is of, always both. */
-function show(answer, picture) {
+/** An answer with the image that it is of, always both. */
+function show(answer, image) {
   shown = answer;
-  canvas.width = picture.width;
-  canvas.height = picture.height;
+  canvas.width = image.width;
+  canvas.height = image.height;
   const context = canvas.getContext("2d");
-  context.drawImage(picture, 0, 0);
+  context.drawImage(image, 0, 0);
   drawBoxes(context, answer.faces);
   stage.hidden = false;
   cards.show(answer, leastConfidence());
   label();
 }
 
-async function analyse(picture) {
-  // The picture's pixels go to the worker and are gone here.
-  const copy = await createImageBitmap(picture);
+async function analyse(image) {
+  // The image's pixels go to the worker and are gone here.
+  const copy = await createImageBitmap(image);
   const options = { whole: whole.checked, network: used };
-  const answer = await ask("analyse", { picture, ...options }, [picture.data.buffer]);
+  const answer = await ask("analyse", { image, ...options }, [image.data.buffer]);
   return { answer, copy };
 }
 
@@ -149,7 +149,7 @@ function turnCameraOff(reason) {
   announce(reason);
 }
 
-/** The picture and its cards stand still together: what is looked at belongs together. */
+/** The image and its cards stand still together: what is looked at belongs together. */
 function pause() {
   if (!camera.on || camera.paused || !shown) return;
   camera.paused = true;
@@ -165,9 +165,9 @@ function resume() {
 async function watch(mine) {
   let spokenAt = -SPOKEN_EVERY;
   while (mine === turn) {
-    const picture = camera.paused ? null : camera.grab();
-    if (picture) {
-      const { answer, copy } = await analyse(picture);
+    const image = camera.paused ? null : camera.grab();
+    if (image) {
+      const { answer, copy } = await analyse(image);
       if (mine === turn && !camera.paused) {
         show(answer, copy);
         const now = performance.now();
@@ -253,7 +253,7 @@ showConfidence();
 const drop = get("drop");
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
-    event.preventDefault(); // Else the browser leaves the page for the picture.
+    event.preventDefault(); // Else the browser leaves the page for the image.
     drop.classList.toggle("over", kind === "dragenter" || kind === "dragover");
   });
 }

@@ -1,5 +1,5 @@
-// Pictures as the Python package prepares them, pixel by pixel: Pillow's grey and
-// OpenCV's resizing. A picture is { data, width, height, channels }, rows first.
+// Images as the Python package prepares them, pixel by pixel: Pillow's grey and
+// OpenCV's resizing. An image is { data, width, height, channels }, rows first.
 
 /** Python's round(): halves go to the even neighbour. */
 export function roundHalfEven(x) {
@@ -29,9 +29,9 @@ export function toGrey({ data, width, height }) {
   return { data: grey, width, height, channels: 1 };
 }
 
-/** The square from (left, top); beyond the picture its border is repeated. */
-export function cutSquare(picture, { left, top, side }) {
-  const { data, width, height, channels } = picture;
+/** The square from (left, top); beyond the image its border is repeated. */
+export function cutSquare(image, { left, top, side }) {
+  const { data, width, height, channels } = image;
   const [x0, y0, size] = [left, top, side].map(roundHalfEven);
   const result = new Uint8Array(size * size * channels);
   let to = 0;
@@ -123,25 +123,25 @@ function halve({ data, width, height, channels }) {
 }
 
 /** Shrinks by averages over areas. */
-export function shrink(picture, width, height) {
-  if (width === picture.width && height === picture.height) return picture;
-  if (2 * width === picture.width && 2 * height === picture.height) return halve(picture);
+export function shrink(image, width, height) {
+  if (width === image.width && height === image.height) return image;
+  if (2 * width === image.width && 2 * height === image.height) return halve(image);
   return resample(
-    picture,
-    areaWeights(picture.width, width),
-    areaWeights(picture.height, height),
+    image,
+    areaWeights(image.width, width),
+    areaWeights(image.height, height),
   );
 }
 
 /** Enlarges by bilinear interpolation, in OpenCV's fixed-point numbers. */
-export function enlarge(picture, width, height) {
-  if (width === picture.width && height === picture.height) return picture;
-  const { data, channels } = picture;
-  const columns = linearParts(picture.width, width);
+export function enlarge(image, width, height) {
+  if (width === image.width && height === image.height) return image;
+  const { data, channels } = image;
+  const columns = linearParts(image.width, width);
   const row = width * channels;
-  const across = new Int32Array(picture.height * row);
-  for (let y = 0, to = 0; y < picture.height; y += 1) {
-    const start = y * picture.width;
+  const across = new Int32Array(image.height * row);
+  for (let y = 0, to = 0; y < image.height; y += 1) {
+    const start = y * image.width;
     for (const { low, high, weights } of columns) {
       for (let c = 0; c < channels; c += 1, to += 1) {
         across[to] =
@@ -151,7 +151,7 @@ export function enlarge(picture, width, height) {
     }
   }
   const result = new Uint8Array(height * row);
-  linearParts(picture.height, height).forEach(({ low, high, weights }, y) => {
+  linearParts(image.height, height).forEach(({ low, high, weights }, y) => {
     for (let k = 0; k < row; k += 1) {
       const upper = (weights[0] * (across[low * row + k] >> 4)) >> 16;
       const lower = (weights[1] * (across[high * row + k] >> 4)) >> 16;
@@ -162,11 +162,11 @@ export function enlarge(picture, width, height) {
 }
 
 /** As data.images.files.resize: to a square, stretching what is none. */
-export function toSquare(picture, side) {
+export function toSquare(image, side) {
   const smaller = shrink(
-    picture,
-    Math.min(picture.width, side),
-    Math.min(picture.height, side),
+    image,
+    Math.min(image.width, side),
+    Math.min(image.height, side),
   );
   return enlarge(smaller, side, side);
 }

@@ -51,22 +51,22 @@ async function classify(images, count, network) {
   return probabilities;
 }
 
-async function findFaces(picture) {
+async function findFaces(image) {
   const detector = await detecting;
-  const { input, dims, scales } = prepare(picture);
-  const answer = await detector.run({ picture: new ort.Tensor("float32", input, dims) });
+  const { input, dims, scales } = prepare(image);
+  const answer = await detector.run({ image: new ort.Tensor("float32", input, dims) });
   // By the names that CenterFace's file gives them.
   const [centres, sizes, offsets] = ["537", "538", "539"].map((name) => answer[name]);
   const [rows, columns] = centres.dims.slice(2);
   const maps = { centres: centres.data, sizes: sizes.data, offsets: offsets.data };
-  return decode({ ...maps, rows, columns }, scales, picture);
+  return decode({ ...maps, rows, columns }, scales, image);
 }
 
 /** Faces with the network's image of each, and its probabilities. */
-async function analyse({ picture, whole, network }) {
+async function analyse({ image, whole, network }) {
   const { about } = await open(network);
   const [side] = about.image_shape;
-  const rgb = fromImageData(picture);
+  const rgb = fromImageData(image);
   const boxes = whole ? [null] : await findFaces(rgb);
   const size = side * side;
   const images = new Uint8Array(boxes.length * size);

@@ -12,13 +12,13 @@ const here = dirname(fileURLToPath(import.meta.url));
 const own = join(here, "../../.venv/bin/python");
 const python = process.env.PYTHON ?? (existsSync(own) ? own : "python3");
 
-export const pictures = mkdtempSync(join(tmpdir(), "pictures-"));
+export const images = mkdtempSync(join(tmpdir(), "images-"));
 export const shots = join(here, "../screenshots");
 mkdirSync(shots, { recursive: true });
 
-/** Makes the pictures of a part of the tests ("page", "camera"); what Python says. */
+/** Makes the images of a part of the tests ("page", "camera"); what Python says. */
 export function askPython(part) {
-  const printed = execFileSync(python, [join(here, "expected.py"), pictures, part], {
+  const printed = execFileSync(python, [join(here, "expected.py"), images, part], {
     env: { ...process.env, PYTHONPATH: join(here, "../..") },
     maxBuffer: 2 ** 27,
     stdio: ["ignore", "pipe", "inherit"],

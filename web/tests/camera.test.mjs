@@ -11,7 +11,7 @@ import {
   open,
   overflow,
   phone,
-  pictures,
+  images,
   shots,
 } from "./browser.mjs";
 
@@ -22,7 +22,7 @@ before(async () => {
   expected = askPython("camera").answers["camera.png"];
   chrome = await launch(
     "--use-fake-device-for-media-stream",
-    `--use-file-for-fake-video-capture=${join(pictures, "camera.y4m")}`,
+    `--use-file-for-fake-video-capture=${join(images, "camera.y4m")}`,
   );
 });
 
@@ -39,7 +39,7 @@ async function start(options) {
 function countChanges(page) {
   return page.evaluate(() => {
     window.changes = { canvas: 0, cards: 0 };
-    const canvas = document.getElementById("picture");
+    const canvas = document.getElementById("image");
     new MutationObserver(() => (window.changes.canvas += 1)).observe(canvas, {
       attributeFilter: ["width"],
     });
@@ -53,12 +53,12 @@ function countChanges(page) {
 const changes = (page) => page.evaluate(() => window.changes);
 const waitForChange = (page) => page.waitForFunction(() => window.changes.canvas > 1);
 
-test("the camera's face is answered as Python answers its picture", async (t) => {
+test("the camera's face is answered as Python answers its image", async (t) => {
   const { page, errors, context } = await start();
   const found = await answers(page);
   assert.equal(expected.length, 1);
   // The stream rounds each pixel to its own scale, and halves the colours' resolution.
-  // A film has 219 levels where the picture has 255, and equalization spreads what
+  // A film has 219 levels where the image has 255, and equalization spreads what
   // falls together.
   assertEqual(t, "camera", found, expected, { box: 0.5, probability: 0.05 });
   const best = found[0].probabilities.indexOf(Math.max(...found[0].probabilities));
@@ -97,7 +97,7 @@ for (const [device, options] of [
   ["phone", phone],
   ["desktop", {}],
 ]) {
-  test(`picture and cards stand still together, and go on: ${device}`, async () => {
+  test(`image and cards stand still together, and go on: ${device}`, async () => {
     const { page, errors, context } = await start(options);
     await countChanges(page);
     await waitForChange(page);

@@ -1,6 +1,6 @@
-"""What Python says of the tests' pictures: their faces, and crops' pixels, as JSON.
+"""Python's predictions for the tests' images, and crops' pixels, as JSON.
 
-python expected.py PICTURE_FOLDER page|camera
+python expected.py IMAGE_FOLDER page|camera
 """
 
 import json
@@ -26,7 +26,7 @@ def astronaut() -> np.ndarray:
   return np.asarray(Image.open(folder / "astronaut.png"))
 
 
-def save_pictures(folder: pathlib.Path, portrait: np.ndarray) -> list[str]:
+def save_images(folder: pathlib.Path, portrait: np.ndarray) -> list[str]:
   """Writes PNG files of one face, of two, and an enlarged one; their names."""
   # Turned and beside each other: two faces, one of them small.
   small = image_files.resize(portrait[:300, 80:380], 150)
@@ -34,10 +34,10 @@ def save_pictures(folder: pathlib.Path, portrait: np.ndarray) -> list[str]:
   pair[:, :512] = portrait
   pair[20:170, 530:680] = small
   large = np.repeat(np.repeat(portrait, 3, axis=0), 3, axis=1)[:1400, 100:1433]
-  pictures = {"one.png": portrait, "two.png": pair, "large.png": large}
-  for name, picture in pictures.items():
-    Image.fromarray(picture).save(folder / name)
-  return list(pictures)
+  images = {"one.png": portrait, "two.png": pair, "large.png": large}
+  for name, image in images.items():
+    Image.fromarray(image).save(folder / name)
+  return list(images)
 
 
 def save_formats(folder: pathlib.Path, portrait: np.ndarray) -> list[str]:
@@ -64,15 +64,15 @@ def save_formats(folder: pathlib.Path, portrait: np.ndarray) -> list[str]:
 
 
 def save_camera(folder: pathlib.Path, portrait: np.ndarray) -> str:
-  """Writes the portrait as what a camera sees, and as its stream; the picture's name.
+  """Writes the portrait as what a camera sees, and as its stream; the image's name.
 
   The stream is Y4M with colour at half the resolution, as ITU-R 601 defines it.
   """
   height, width = _CAMERA_SIZE
-  picture = np.full((height, width, 3), 90, np.uint8)
-  picture[:, :512] = portrait[:height]
-  Image.fromarray(picture).save(folder / "camera.png")
-  red, green, blue = (picture[..., i].astype(float) for i in range(3))
+  image = np.full((height, width, 3), 90, np.uint8)
+  image[:, :512] = portrait[:height]
+  Image.fromarray(image).save(folder / "camera.png")
+  red, green, blue = (image[..., i].astype(float) for i in range(3))
   luma = 0.299 * red + 0.587 * green + 0.114 * blue
   planes = [16 + luma * 219 / 255]
   for colour, most in ((blue, 1.772), (red, 1.402)):
@@ -108,14 +108,14 @@ def prepared_pixels() -> dict[str, Any]:
 
 
 def main() -> None:
-  """Writes the pictures to the folder and prints what the page has to find."""
+  """Writes the images to the folder and prints what the page has to find."""
   folder, part = pathlib.Path(sys.argv[1]), sys.argv[2]
   portrait = astronaut()
   found: dict[str, Any] = {}
   if part == "camera":
     names = [save_camera(folder, portrait)]
   else:
-    names = save_pictures(folder, portrait) + save_formats(folder, portrait)
+    names = save_images(folder, portrait) + save_formats(folder, portrait)
     found = prepared_pixels()
   predictor = predict.Predictor(upright=False)
   answers = {name: predictor(folder / name) for name in names}

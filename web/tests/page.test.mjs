@@ -1,12 +1,12 @@
 // The built page in headless Chromium: its answers against Python's, the keyboard, what a
 // screen reader is told. Needs dist/ (npm run build), Chromium (CHROMIUM, or Debian's
 // place) and PYTHON with emosynth_jax[export,predict] and scikit-image, which ships the
-// picture.
+// image.
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { sizeWithin } from "../src/pictures.js";
+import { sizeWithin } from "../src/images.js";
 import { toGrey, toSquare } from "../src/pixels.js";
 import {
   answers,
@@ -16,7 +16,7 @@ import {
   open,
   overflow,
   phone,
-  pictures,
+  images,
   shots,
   take,
 } from "./browser.mjs";
@@ -46,7 +46,7 @@ test("pixels are prepared as Python prepares them", () => {
   }
 });
 
-test("a picture is shrunk only as far as a canvas needs", () => {
+test("an image is shrunk only as far as a canvas needs", () => {
   assert.deepEqual(sizeWithin(4000, 4000), [4000, 4000]);
   assert.deepEqual(sizeWithin(8000, 8000), [4000, 4000]);
   assert.deepEqual(sizeWithin(32768, 2), [16384, 1]);
@@ -55,14 +55,14 @@ test("a picture is shrunk only as far as a canvas needs", () => {
 test("answers equal Python's", async (t) => {
   const { page, requests, errors, context } = await open(chrome);
   for (const name of ["one.png", "two.png", "large.png"]) {
-    await take(page, join(pictures, name));
+    await take(page, join(images, name));
     assertEqual(t, name, await answers(page), expected.answers[name], near);
   }
   await page.getByRole("checkbox", { name: "one cropped face" }).check();
-  await take(page, join(pictures, "face.png"));
+  await take(page, join(images, "face.png"));
   await page.locator(".face canvas").waitFor();
   for (const name of ["face.png", "dim.png"]) {
-    if (name !== "face.png") await take(page, join(pictures, name));
+    if (name !== "face.png") await take(page, join(images, name));
     assertEqual(t, name, await answers(page), expected.answers[name], near);
   }
   assert.deepEqual(errors, []);
@@ -84,7 +84,7 @@ test("every format is read as Python reads it", async (t) => {
     "alpha.png",
     "holes.png",
   ]) {
-    await take(page, join(pictures, name));
+    await take(page, join(images, name));
     const wanted = expected.answers[name];
     assert.equal(wanted.length, 1, `${name}: Python sees the face`);
     assertEqual(t, name, await answers(page), wanted, near);
@@ -95,9 +95,9 @@ test("every format is read as Python reads it", async (t) => {
 
 test("21 megapixels are shrunk, and answered much as Python does", async (t) => {
   const { page, context } = await open(chrome);
-  await take(page, join(pictures, "huge.jpg"));
+  await take(page, join(images, "huge.jpg"));
   assert.deepEqual(
-    await page.locator("#picture").evaluate(({ width, height }) => [width, height]),
+    await page.locator("#image").evaluate(({ width, height }) => [width, height]),
     [4000, 4000],
   );
   const found = await answers(page);
@@ -117,12 +117,12 @@ for (const [device, options] of [
   test(`what is shown and told: ${device}`, async () => {
     const { page, context } = await open(chrome, options);
     const press = (locator) => (options.hasTouch ? locator.tap() : locator.click());
-    await take(page, join(pictures, "two.png"));
+    await take(page, join(images, "two.png"));
     const told = await page.locator("#status").textContent();
     const [first] = expected.answers["two.png"];
     assert.match(told, new RegExp(`^2 faces\\. Face 1: ${first.label}, \\d+ %\\. Face 2:`));
     assert.match(
-      await page.locator("#picture").getAttribute("aria-label"),
+      await page.locator("#image").getAttribute("aria-label"),
       /^The image\. 2 faces/,
     );
     assert.equal(await page.getByRole("listitem").count(), 2);
@@ -151,7 +151,7 @@ for (const [device, options] of [
 
 test("the slider changes titles in place, and is told of when it is let go", async () => {
   const { page, context } = await open(chrome);
-  await take(page, join(pictures, "two.png"));
+  await take(page, join(images, "two.png"));
   const told = await page.locator("#status").textContent();
   const button = page.getByRole("button", { name: "Show what mattered, face 2" });
   await button.click();
@@ -185,7 +185,7 @@ test("a slider that the browser has kept is what its label says", async () => {
 
 test("everything is reached by keyboard, in the order of the page", async () => {
   const { page, context } = await open(chrome);
-  await take(page, join(pictures, "one.png"));
+  await take(page, join(images, "one.png"));
   const reached = [];
   for (let i = 0; i < 7; i += 1) {
     await page.keyboard.press("Tab");
@@ -219,16 +219,16 @@ test("everything is reached by keyboard, in the order of the page", async () => 
   await context.close();
 });
 
-test("what is no picture leaves no answer; one is dropped; one has no face", async () => {
+test("what is no image leaves no answer; one is dropped; one has no face", async () => {
   const { page, context } = await open(chrome);
-  await take(page, join(pictures, "one.png"));
-  const blank = join(pictures, "blank.html");
-  writeFileSync(blank, "<p>no picture</p>");
+  await take(page, join(images, "one.png"));
+  const blank = join(images, "blank.html");
+  writeFileSync(blank, "<p>no image</p>");
   await page.getByLabel("Choose an image").setInputFiles(blank);
   const alert = page.getByRole("alert");
   await alert.filter({ hasText: "blank.html is no image" }).waitFor();
   assert.equal(await page.locator(".face").count(), 0);
-  assert.equal(await page.locator("#picture").isVisible(), false);
+  assert.equal(await page.locator("#image").isVisible(), false);
   await page.evaluate(async () => {
     const canvas = new OffscreenCanvas(80, 60);
     canvas.getContext("2d").fillRect(0, 0, 40, 60);
@@ -270,7 +270,7 @@ test("the page says which networks it has, and how good each is", async () => {
 
 test("another network answers as Python's does, and what it shows is its own", async (t) => {
   const { page, errors, context } = await open(chrome);
-  await take(page, join(pictures, "two.png"));
+  await take(page, join(images, "two.png"));
   const before = await page.locator("#status").textContent();
   await page.getByRole("combobox", { name: "Network" }).selectOption({ index: 1 });
   await page.locator(".face").filter({ hasNotText: "contempt" }).first().waitFor();

@@ -1,4 +1,4 @@
-"""How fast the loss rises around a trained network, also at a loss that is given."""
+"""Sharpness: rise of the loss around a trained network, also at a given loss."""
 
 import math
 from collections.abc import Callable

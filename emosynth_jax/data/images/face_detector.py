@@ -134,11 +134,11 @@ class Detector:
     }
     return functools.partial(type(self), **arguments), ()
 
-  def __call__(self, picture: np.ndarray) -> list[Face]:
+  def __call__(self, image: np.ndarray) -> list[Face]:
     """Detects the faces in an image.
 
     Args:
-      picture: uint8 `(H, W, 3)`, RGB, or `(H, W, 1)`.
+      image: uint8 `(H, W, 3)`, RGB, or `(H, W, 1)`.
 
     Returns:
       Faces, by descending score.
@@ -149,21 +149,21 @@ class Detector:
       RuntimeError: in a forked process, see `forks.check`.
     """
     forks.check("the face detector")
-    check_picture(picture)
-    scale = min(self._max_scale, self._max_side / max(picture.shape[:2]))
-    faces = self._find(picture, scale, self._min_score)
+    check_image(image)
+    scale = min(self._max_scale, self._max_side / max(image.shape[:2]))
+    faces = self._find(image, scale, self._min_score)
     if not self._upright:
       return faces
-    return [self._look_again(picture, face) for face in faces]
+    return [self._look_again(image, face) for face in faces]
 
-  def _find(self, picture: np.ndarray, scale: float, min_score: float) -> list[Face]:
+  def _find(self, image: np.ndarray, scale: float, min_score: float) -> list[Face]:
     """Detects the faces in an image that is scaled by a factor."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     new = (max(1, round(scale * width)), max(1, round(scale * height)))
     scaled = cv2.resize(
-      picture, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+      image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     )
-    if picture.shape[-1] == 1:
+    if image.shape[-1] == 1:
       scaled = cv2.cvtColor(scaled, cv2.COLOR_GRAY2RGB)
     rows, columns = (-(-side // _MULTIPLE) * _MULTIPLE for side in new[::-1])
     padded = cv2.copyMakeBorder(
@@ -188,7 +188,7 @@ class Detector:
     ]
     return [face for face in faces if face.left < face.right and face.top < face.bottom]
 
-  def _look_again(self, picture: np.ndarray, face: Face) -> Face:
+  def _look_again(self, image: np.ndarray, face: Face) -> Face:
     """Refines the place and the angle of a face that is much turned.
 
     The detector was trained on faces that are hardly turned: it sees others less
@@ -199,7 +199,7 @@ class Detector:
     side = 2 * max(face.right - face.left, face.bottom - face.top)
     middle = np.array([face.left + face.right, face.top + face.bottom]) / 2
     around = (middle[0] - side / 2, middle[1] - side / 2, side)
-    crop = face_crop.cut_turned(picture, around, face.angle)
+    crop = face_crop.cut_turned(image, around, face.angle)
     scale = len(crop) / _LOOK_AGAIN_SIDE
     crop = image_files.resize(crop, _LOOK_AGAIN_SIDE)
     center = np.full(2, _LOOK_AGAIN_SIDE / 2)
@@ -328,23 +328,21 @@ def find_weights() -> pathlib.Path:
   return folder / "centerface.onnx"
 
 
-def check_picture(picture: np.ndarray) -> None:
+def check_image(image: np.ndarray) -> None:
   """Checks the type and shape of an image.
 
   Args:
-    picture: expected to be uint8 `(H, W, 1)` or `(H, W, 3)`, not empty.
+    image: expected to be uint8 `(H, W, 1)` or `(H, W, 3)`, not empty.
 
   Raises:
     TypeError: if it is no array, or of another dtype.
     ValueError: if it is empty, or of another shape.
   """
-  if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
-    kind = getattr(picture, "dtype", type(picture).__name__)
+  if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+    kind = getattr(image, "dtype", type(image).__name__)
     raise TypeError(f"image: expected a NumPy array of uint8, got {kind}")
-  if picture.ndim != 3 or picture.shape[-1] not in (1, 3) or not picture.size:
-    raise ValueError(
-      f"image: expected shape (H, W, 1) or (H, W, 3), got {picture.shape}"
-    )
+  if image.ndim != 3 or image.shape[-1] not in (1, 3) or not image.size:
+    raise ValueError(f"image: expected shape (H, W, 1) or (H, W, 3), got {image.shape}")
 
 
 def square_of(face: Face, *, is_turned: bool = False) -> face_crop.Square:

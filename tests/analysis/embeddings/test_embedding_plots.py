@@ -1,4 +1,4 @@
-"""Pictures of embeddings: all points, apart for every eye, names as they are."""
+"""Plots of embeddings: all points, apart for every eye, names as they are."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""From a workdir to maps, picture and record; refusals."""
+"""From a workdir to maps, plot and record; refusals."""
 
 import json
 import shutil
@@ -68,7 +68,7 @@ def run(tmp_path_factory, tiny_networks):
   return workdir, state.variables, state.input_scale
 
 
-def test_a_run_gets_maps_picture_and_record(run, capsys, monkeypatch):
+def test_a_run_gets_maps_plot_and_record(run, capsys, monkeypatch):
   workdir, variables, input_scale = run
   drawn = []
   monkeypatch.setattr(

@@ -130,8 +130,8 @@ def test_a_face_that_is_much_turned_is_looked_at_once_more(fake, monkeypatch):
   detect = face_detector.Detector(upright=True)
   truth, angle = np.array([50.0, 40.0]), 120.0
 
-  def find(picture, scale, min_score):
-    if picture.shape[0] != 192:
+  def find(image, scale, min_score):
+    if image.shape[0] != 192:
       return [face_detector.Face(33, 22, 73, 62, 0.6, angle - 30)]
     # The first look's middle is that of the crop, at 192 pixels for 80 of the image.
     turn = np.radians(angle - 30)
@@ -152,7 +152,7 @@ def test_a_face_that_is_much_turned_is_looked_at_once_more(fake, monkeypatch):
   # Without a face in the second look the first one stays.
   first = face_detector.Face(33, 22, 73, 62, 0.6, 90.0)
   monkeypatch.setattr(
-    detect, "_find", lambda picture, *rest: [first] * (picture.shape[0] != 192)
+    detect, "_find", lambda image, *rest: [first] * (image.shape[0] != 192)
   )
   assert detect(np.zeros((100, 100, 3), np.uint8)) == [first]
 
@@ -216,14 +216,14 @@ def fake(monkeypatch, tmp_path):
     ((300, 500, 3), 640 / 500),  # enlarged up to max_side
   ],
 )
-def test_boxes_are_in_pixels_of_the_picture(fake, shape, scale):
+def test_boxes_are_in_pixels_of_the_image(fake, shape, scale):
   (face,) = face_detector.Detector()(np.zeros(shape, np.uint8))
   expected = np.array([82 - 20, 42 - 20, 82 + 20, 42 + 20]) / scale
   np.testing.assert_allclose(face[:4], expected, rtol=1e-2)
   assert face.score == pytest.approx(0.7)
 
 
-def test_a_small_picture_is_enlarged_as_asked(fake):
+def test_a_small_image_is_enlarged_as_asked(fake):
   (face,) = face_detector.Detector(max_scale=4.0)(np.zeros((100, 150, 3), np.uint8))
   np.testing.assert_allclose(face[:4], np.array([62, 22, 102, 62]) / 4, rtol=1e-2)
 
@@ -274,8 +274,8 @@ def test_the_smallest_face_that_is_found(shape, arguments, expected):
   assert face_detector.smallest_face(shape, **arguments) == pytest.approx(expected)
 
 
-def test_boxes_end_with_the_picture(fake):
-  # The padding to 64x128 is no picture: the face's box would go beyond 50x70.
+def test_boxes_end_with_the_image(fake):
+  # The padding to 64x128 is no image: the face's box would go beyond 50x70.
   (face,) = face_detector.Detector(max_scale=1.0)(np.zeros((50, 90, 3), np.uint8))
   assert (face.right, face.bottom) == (90, 50)
 
@@ -287,7 +287,7 @@ def test_the_square_has_the_framing_of_fer2013():
 
 
 @pytest.mark.parametrize(
-  ("picture", "error", "message"),
+  ("image", "error", "message"),
   [
     ([[0]], TypeError, "got list"),
     (np.zeros((4, 4, 3)), TypeError, "got float64"),
@@ -296,9 +296,9 @@ def test_the_square_has_the_framing_of_fer2013():
     (np.zeros((4, 4, 4), np.uint8), ValueError, r"got \(4, 4, 4\)"),
   ],
 )
-def test_what_is_no_picture(fake, picture, error, message):
+def test_what_is_no_image(fake, image, error, message):
   with pytest.raises(error, match=message):
-    face_detector.Detector()(picture)
+    face_detector.Detector()(image)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_without_the_package_it_is_named(monkeypatch):
 
 @needs_weights
 def test_faces_of_real_people(real_data):
-  """Six happy Training images, 144 pixels each, on one picture and turned by 30°."""
+  """Six happy Training images, 144 pixels each, on one image and turned by 30°."""
   train = fer2013.load(real_data, "train")
   rows = np.flatnonzero(train.labels == train.class_names.index("happy"))[:6]
   tiles = [
@@ -328,10 +328,10 @@ def test_faces_of_real_people(real_data):
     )
     for row in rows
   ]
-  picture = np.vstack([np.hstack(tiles[:3]), np.hstack(tiles[3:])])[..., None]
+  image = np.vstack([np.hstack(tiles[:3]), np.hstack(tiles[3:])])[..., None]
   detect = face_detector.Detector()
   centres = {(105 + 210 * (i % 3), 105 + 210 * (i // 3)) for i in range(6)}
-  found = detect(picture)
+  found = detect(image)
   middles = [((f.left + f.right) / 2, (f.top + f.bottom) / 2) for f in found]
   near = {
     centre
@@ -341,6 +341,6 @@ def test_faces_of_real_people(real_data):
   }
   assert len(near) >= 5
   assert len(found) <= 7
-  # A picture of another shape is searched by a network of its own, in RGB as in grey.
-  half = np.repeat(picture[:210], 3, axis=-1)
+  # An image of another shape is searched by a network of its own, in RGB as in grey.
+  half = np.repeat(image[:210], 3, axis=-1)
   assert len(detect(half)) >= 2

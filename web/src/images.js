@@ -1,11 +1,11 @@
-// Pictures out of files and the camera, as pixels.
+// Images out of files and the camera, as pixels.
 
 // What every browser's canvas holds (Safari's, on a phone, the least) and a worker's
 // memory bears several times.
 const MAX_PIXELS = 16e6;
 const MAX_SIDE = 16384;
 
-/** What a picture is shrunk to, so that a canvas holds it. */
+/** What an image is shrunk to, so that a canvas holds it. */
 export function sizeWithin(width, height) {
   const scale = Math.min(
     1,
@@ -26,7 +26,7 @@ export function pixelsOf(source, width, height) {
   return context.getImageData(0, 0, width, height);
 }
 
-/** A file's picture, upright, as ImageData; `name` is what an error calls it. */
+/** A file's image, upright, as ImageData; `name` is what an error calls it. */
 export async function read(blob, name) {
   let bitmap;
   try {
@@ -36,7 +36,7 @@ export async function read(blob, name) {
     throw new Error(`${name} is no image that this browser can read.`);
   }
   const [width, height] = sizeWithin(bitmap.width, bitmap.height);
-  const picture = pixelsOf(bitmap, width, height);
+  const image = pixelsOf(bitmap, width, height);
   bitmap.close();
-  return picture;
+  return image;
 }
