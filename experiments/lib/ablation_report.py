@@ -174,6 +174,12 @@ def _name(rows: list[dict[str, Any]]) -> None:
       row["label"] = with_hashes
 
 
+def _describe_data(protocol: dict[str, Any]) -> str:
+  """The data set and its options."""
+  options = protocol.get("data_options", {})
+  return ", ".join([protocol["data_set"], *(f"{k}={v}" for k, v in options.items())])
+
+
 def format_table(
   rows: Sequence[dict[str, Any]], protocol: dict[str, Any], commit: str
 ) -> str:
@@ -184,10 +190,8 @@ def format_table(
     values = dict.fromkeys(row["axes"].get(axis, "unknown") for row in rows)
     return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
 
-  options = protocol.get("data_options", {})
-  of_data = ", ".join([protocol["data_set"], *(f"{k}={v}" for k, v in options.items())])
   head = [
-    ("data set", of_data),
+    ("data set", _describe_data(protocol)),
     (
       "split",
       f"{protocol['validation_images']} validation images; test images are not used",
@@ -318,7 +322,7 @@ def plot(
   ]
   figure.suptitle(
     plotting.wrap_title(
-      f"{protocol['data_set']}: cross-entropy {', '.join(accuracies)}, "
+      f"{_describe_data(protocol)}: cross-entropy {', '.join(accuracies)}, "
       f"{protocol['train_images']:,} training images",
       8.5,
     ),
