@@ -724,6 +724,7 @@ def test_what_is_not_finite_is_not_compared():
     *itertools.product(("mnist", "fer2013"), ("thesis", "angular")),
     ("mnist", "wrong_labels"),
     ("fer_plus_fer2013_labels", "wrong_labels"),
+    ("fer_plus_majority_labels", "wrong_labels"),
   ],
 )
 def test_the_published_members_give_the_published_rows(data_set, grid):
