@@ -268,8 +268,7 @@ def _import_file(path: pathlib.Path) -> ModuleType:
   before = {key: sys.modules.pop(key) for key in own if key in sys.modules}
   _IMPORTING.add(running)
   try:
-    edited = [] if root.name in _INSTALLED else files
-    with _first_on_path(root), without_bytecode(edited):
+    with _first_on_path(root), without_bytecode(files):
       module = importlib.import_module(dotted)
   except Exception as error:
     raise ValueError(describe(error, [root])) from error
@@ -306,9 +305,12 @@ def without_bytecode(files: Iterable[pathlib.Path]) -> Iterator[None]:
   edit that changes neither would run the code before it.
 
   Args:
-    files: Python files, whose cached bytecode is deleted where that is permitted.
+    files: Python files, whose cached bytecode is deleted where that is permitted;
+      nobody edits those of installed packages, which keep theirs.
   """
   for file in files:
+    if not set(file.parts).isdisjoint(_INSTALLED):
+      continue
     with contextlib.suppress(OSError, NotImplementedError):
       pathlib.Path(importlib.util.cache_from_source(str(file))).unlink()
   before = sys.dont_write_bytecode

@@ -153,6 +153,7 @@ def read_runs(workdirs: Sequence[str]) -> list[dict[str, Any]]:
       record["deduplicated"] = deduplicated
     records.append(record)
 
+  # Refuses a seed that is given twice.
   _group(records)
   return records
 
@@ -362,18 +363,16 @@ def format_page(
   ]
   known: Sequence[float | None] = times or [None] * len(entries)
   timed = list(zip(entries, known, strict=True))
+
   # Other classes are other images, whose accuracies are not compared.
-  kinds = {(entry.data_set, entry.first["num_classes"]) for entry in entries}
+  def kind_of(entry: Entry) -> tuple[str, int]:
+    return entry.data_set, entry.first["num_classes"]
+
   for data_set, title in TITLES.items():
-    for num_classes in sorted(
-      (k for name, k in kinds if name == data_set), reverse=True
-    ):
-      own = [
-        pair
-        for pair in timed
-        if (pair[0].data_set, pair[0].first["num_classes"]) == (data_set, num_classes)
-      ]
-      classes = f" of {num_classes} classes" if own[0][0].labels else ""
+    kinds = {kind_of(entry) for entry in entries if entry.data_set == data_set}
+    for kind in sorted(kinds, reverse=True):
+      own = [pair for pair in timed if kind_of(pair[0]) == kind]
+      classes = f" of {kind[1]} classes" if own[0][0].labels else ""
       lines += [f"## {title}{classes}, measured here", "", *_measured(own), ""]
 
   lines += _speedrun([entry for entry in entries if entry.data_set == "fer2013"])
