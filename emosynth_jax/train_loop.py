@@ -155,6 +155,10 @@ def _train(
       # No steps are left where a run resumes between an epoch's last one and its end.
       if programs.steps_left(state):
         is_first_call = int(state.step) == first_step
+        is_other_program = (
+          int(state.epoch) == config.progressive_resizing.epochs
+          and programs.steps_left(state) == programs.steps_per_epoch
+        )
         state = _take_steps(state, programs, config, workdir)
         if is_first_call:
           # From here on a stop saves first: what is logged next must not be too early.
@@ -163,6 +167,8 @@ def _train(
           if writer is not None:
             writer.start_tracking()
         _show_progress(progress, state, programs, config)
+        if is_other_program:
+          progress.restart()
 
       # A stop or a due save in one process applies to all processes.
       waited = time.monotonic() - saved

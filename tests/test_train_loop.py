@@ -692,3 +692,31 @@ def test_a_call_takes_a_divisor_of_the_epoch(steps_per_epoch, steps_per_call, ex
   if not steps_per_call and jax.default_backend() != "cpu":
     expected = steps_per_epoch
   assert programs.chunk_length(steps_per_epoch, steps_per_call) == expected
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "grain"])
+def test_first_epochs_train_on_shrunk_images(tmp_path, monkeypatch, pipeline):
+  """The sides that the network is traced with, in order, also by a resumed run."""
+  sides = []
+  call = tiny_network.TinyMaps.__call__
+
+  def noted(self, images, *, train):
+    if train:
+      sides.append(images.shape[1:3])
+    return call(self, images, train=train)
+
+  monkeypatch.setattr(tiny_network.TinyMaps, "__call__", noted)
+  config = _config(
+    data__pipeline=pipeline,
+    model={"name": "tiny_maps", "dtype": "float32"},
+    progressive_resizing__epochs=2,
+    progressive_resizing__side=24,
+  )
+  with monkeypatch.context() as patch:
+    _stop_after_steps(patch, lambda done: done == 3)
+    assert not train_loop.train(config, tmp_path)
+  assert set(sides) == {(24, 24)}
+
+  sides.clear()
+  assert train_loop.train(config, tmp_path)
+  assert list(dict.fromkeys(sides)) == [(24, 24), (48, 48)]

@@ -97,6 +97,13 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
       f"{config.num_epochs}, got {config.schedule.warmup_epochs}"
     )
 
+  if config.progressive_resizing.epochs >= config.num_epochs:
+    raise ValueError(
+      "config.progressive_resizing.epochs: expected fewer than config.num_epochs, "
+      f"{config.num_epochs}, got {config.progressive_resizing.epochs}: the last epochs "
+      "are of the size that is evaluated"
+    )
+
   if config.sam.radius and config.sam.first_epoch > config.num_epochs:
     raise ValueError(
       f"config.sam.first_epoch: expected at most config.num_epochs, "

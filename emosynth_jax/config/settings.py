@@ -388,6 +388,16 @@ SETTINGS: dict[str, Setting] = {
   "mixup_alpha": Setting(
     0.0, _not_negative, "Parameter of mixup's Beta distribution; 0 for no mixup."
   ),
+  "progressive_resizing.epochs": Setting(
+    0,
+    whole(0),
+    "Number of first epochs whose augmented images are shrunk to "
+    "progressive_resizing.side, so that they cost less; 0 for none. The network must "
+    "take images of both sizes, as those that pool over positions do.",
+  ),
+  "progressive_resizing.side": Setting(
+    32, whole(1), "Side of these epochs' images, in pixels."
+  ),
   # Devices and batches.
   "mesh.model": Setting(
     1,

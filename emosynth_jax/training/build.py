@@ -77,6 +77,9 @@ def build_experiment(
   elif config.input.mean:
     model = NormalizedInputs(model, tuple(config.input.mean), tuple(config.input.std))
 
+  if config.progressive_resizing.epochs:
+    _check_resizing(model, config.progressive_resizing.side, image_shape)
+
   optimizer = optimizers.build_optimizer(**config.optimizer)
   plateau = optimizers.build_plateau(
     **config.plateau, evaluate_every=config.evaluate_every
@@ -125,6 +128,35 @@ def _model_arguments(
   """A network's arguments, their types and those of the loss's checked."""
   as_typed("config.loss", config.loss, losses.defaults_of(loss))
   return as_typed("config.model", config.model, models.defaults_of(network))
+
+
+def _check_resizing(
+  model: nn.Module, side: int, image_shape: tuple[int, int, int]
+) -> None:
+  """Checks that a network has the same parameters for shrunk images."""
+  height, width, channels = image_shape
+  if side >= min(height, width):
+    raise ValueError(
+      "config.progressive_resizing.side: expected less than the images' side, "
+      f"{min(height, width)}, got {side}"
+    )
+
+  key = jax.random.key(0)
+
+  def shapes(*size):
+    images = jnp.zeros((1, *size, channels))
+    variables = jax.eval_shape(lambda: model.init(key, images, train=False))
+    return jax.tree.map(jnp.shape, variables)
+
+  try:
+    fits = shapes(side, side) == shapes(height, width)
+  except ValueError as error:
+    raise ValueError(f"config.progressive_resizing.side: {error}") from error
+  if not fits:
+    raise ValueError(
+      "config.progressive_resizing: this network's parameters depend on the images' "
+      "size; use one that pools over positions, such as fer_resnet"
+    )
 
 
 def check_parts(config: ml_collections.ConfigDict) -> None:

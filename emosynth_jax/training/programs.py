@@ -1,5 +1,6 @@
 """Compiled programs of a run, bound to its data and devices."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -86,8 +87,15 @@ def build_programs(
   chunk = chunk_length(steps_per_epoch, config.steps_per_call)
   take_steps: Callable[..., TrainState]
   if device_feed.is_resident(training, config.data, placement):
-    program = compile_train_steps(
-      run, batch_size=config.batch_size, placement=placement, shardings=shardings
+    program = by_epoch(
+      functools.partial(
+        compile_train_steps,
+        batch_size=config.batch_size,
+        placement=placement,
+        shardings=shardings,
+      ),
+      run,
+      config.progressive_resizing,
     )
     arrays = placement.put_split(training.images, training.targets)
 
@@ -98,7 +106,13 @@ def build_programs(
     chunk = chunk_length(steps_per_epoch, min(chunk, most))
     take_steps = streaming.StreamedSteps(
       training,
-      compile_train_on_batches(run, placement=placement, shardings=shardings),
+      by_epoch(
+        functools.partial(
+          compile_train_on_batches, placement=placement, shardings=shardings
+        ),
+        run,
+        config.progressive_resizing,
+      ),
       batch_size=config.batch_size,
       placement=placement,
     )
@@ -117,6 +131,33 @@ def build_programs(
     steps_per_epoch=steps_per_epoch,
     chunk=chunk,
   )
+
+
+def by_epoch(
+  compile_steps: Callable[[Run], Callable[..., TrainState]],
+  run: Run,
+  resizing: ml_collections.ConfigDict,
+) -> Callable[..., TrainState]:
+  """Compiles a run's steps; with progressive resizing, for both sizes of its images.
+
+  Args:
+    compile_steps: `compile_train_steps` or `compile_train_on_batches`, of a run.
+    run: what all steps have in common, for images of full size.
+    resizing: `config.progressive_resizing`.
+
+  Returns:
+    The program, or a function that calls the one of the state's epoch.
+  """
+  whole = compile_steps(run)
+  if not resizing.epochs:
+    return whole
+  shrunk = compile_steps(run._replace(image_side=resizing.side))
+
+  def take_steps(state: TrainState, *args: Any, **settings: Any) -> TrainState:
+    program = shrunk if int(state.epoch) < resizing.epochs else whole
+    return program(state, *args, **settings)
+
+  return take_steps
 
 
 def build_run(

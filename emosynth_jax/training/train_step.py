@@ -57,6 +57,7 @@ class Run(NamedTuple):
       `normalize_in_groups`.
     sam_radius: radius of sharpness-aware minimization, see `ascend`; 0 for none.
     sam_from_step: first step that takes it.
+    image_side: side to which augmented images are shrunk, in pixels; 0 for none.
   """
 
   model: nn.Module
@@ -72,6 +73,7 @@ class Run(NamedTuple):
   batch_norm_groups: int = 1
   sam_radius: float = 0.0
   sam_from_step: int = 0
+  image_side: int = 0
 
   @classmethod
   def of(cls, experiment: Any, **settings: Any) -> Self:
@@ -204,6 +206,10 @@ def _draw_inputs(
     if targets.ndim == 1:
       targets = jax.nn.one_hot(targets, class_weights.shape[0])
     inputs, targets = run.mixup(mixup_key, inputs, targets)
+
+  if run.image_side:
+    shape = (len(inputs), run.image_side, run.image_side, inputs.shape[-1])
+    inputs = jax.image.resize(inputs, shape, "linear", antialias=True)
 
   example_weights = (
     class_weights[targets] if targets.ndim == 1 else targets @ class_weights

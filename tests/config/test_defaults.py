@@ -187,6 +187,10 @@ def test_an_order_that_overrides_a_variant_is_refused_with_the_right_one(names, 
       r"config\.sam\.first_epoch: expected at most config\.num_epochs, 3, got 4",
     ),
     (
+      {"num_epochs": 3, "progressive_resizing.epochs": 3},
+      r"config\.progressive_resizing\.epochs: expected fewer than .*num_epochs, 3, got",
+    ),
+    (
       {"schedule.name": "cosine"},
       r"config\.plateau\.patience: expected 0 \(off\) beside a cosine",
     ),

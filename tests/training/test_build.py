@@ -1,5 +1,7 @@
 """What a config's names turn into, and the weights of classes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -72,6 +74,39 @@ def test_shapes_are_those_of_the_state_that_is_created():
 def test_an_unknown_name_or_argument_is_refused_with_the_known_ones(changes, message):
   with pytest.raises(ValueError, match=message):
     _build(**changes)
+
+
+@pytest.mark.parametrize(
+  ("model", "side", "message"),
+  [
+    ("fer_resnet", 24, None),
+    (
+      "fer_resnet",
+      32,
+      r"resizing\.side: expected less than the images' side, 32, got 3",
+    ),
+    ("fer_resnet", 6, r"config\.progressive_resizing\.side: .*8"),
+    (
+      "fer_vgg",
+      24,
+      r"config\.progressive_resizing: .*parameters depend on the images'",
+    ),
+  ],
+)
+def test_progressive_resizing_needs_a_network_for_both_sizes(model, side, message):
+  config = defaults.get_default_config()
+  config.model = ml_collections.ConfigDict(
+    {"name": model, "width": 1 / 32, "dtype": "float32"}
+  )
+  config.progressive_resizing.update({"epochs": 2, "side": side})
+  build_it = functools.partial(
+    build.build_experiment, config, image_shape=(32, 32, 1), num_classes=3
+  )
+  if message is None:
+    assert build_it().model.width == 1 / 32
+    return
+  with pytest.raises(ValueError, match=message):
+    build_it()
 
 
 def test_a_sub_center_loss_has_its_columns_in_the_last_layer():

@@ -584,3 +584,20 @@ def test_a_subset_is_trained_on_as_a_split_of_its_own():
     steps(state, images, labels, subset=subset),
     steps(state, images[subset], labels[subset]),
   )
+
+
+def test_shrunk_images_train_as_images_of_that_size():
+  """A tent filter at half of the size has weights of 1, 3, 3 and 1 eighths."""
+  images, labels = tiny_network.random_images(6)
+  weights = np.array([[3, 3, 1, 0], [0, 1, 3, 3]]) / 7
+  shrunk = np.einsum("rh,nhwc,sw->nrsc", weights, images, weights)
+  model = tiny_network.TinyMaps(3)
+  state = tiny_network.create_state(model)
+  ones = np.ones(3, np.float32)
+
+  found = _step(**_arguments(model=model), image_side=2)(state, images, labels, ones)
+  given = _arguments(model=model, augment=lambda key, _: jnp.float32(shrunk))
+  expected = _step(**given)(state, images, labels, ones)
+  for leaf, other in zip(_leaves(found.params), _leaves(expected.params), strict=True):
+    np.testing.assert_allclose(leaf, other, rtol=1e-5, atol=1e-6)
+  assert not np.allclose(found.params["conv"]["kernel"], state.params["conv"]["kernel"])
