@@ -50,7 +50,7 @@ def test_the_run_resumes_with_its_config_data_and_checkpoint(workdir):
   for name in ("train/loss", "train/gradient_norm", "validation/loss"):
     assert seventh[name] == pytest.approx(expected[name], rel=2e-3)
   for name in ("train/accuracy", "validation/accuracy"):
-    assert seventh[name] == pytest.approx(expected[name], abs=0.01)
+    assert seventh[name] == pytest.approx(expected[name], abs=0.02)
   commits = [line["commit"] for line in _lines(workdir / "provenance.jsonl")]
   assert len(commits) == 2
   assert commits[0].startswith("2a9b477")

@@ -392,8 +392,8 @@ SETTINGS: dict[str, Setting] = {
     0,
     whole(0),
     "Number of first epochs whose augmented images are shrunk to "
-    "progressive_resizing.side, so that they cost less; 0 for none. The network must "
-    "take images of both sizes, as those that pool over positions do.",
+    "progressive_resizing.side in front of a network that takes both sizes, as those "
+    "that pool over positions; 0 for none.",
   ),
   "progressive_resizing.side": Setting(
     32, whole(1), "Side of these epochs' images, in pixels."

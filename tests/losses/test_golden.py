@@ -37,7 +37,7 @@ def test_losses_and_gradients_are_the_oracle_s(case):
     losses, _ = call_loss(loss, **floats, **whole, step=0)
     return losses.sum(), losses
 
-  (_, losses), gradients = jax.value_and_grad(total, has_aux=True)(floats)
+  (_, losses), gradients = jax.jit(jax.value_and_grad(total, has_aux=True))(floats)
   # A scale of 64 carries the rounding of a cosine, 1e-7, into the loss.
   np.testing.assert_allclose(losses, case["losses"], rtol=2e-5, atol=2e-5)
   for name, expected in case.get("gradients", {}).items():
