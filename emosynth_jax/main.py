@@ -34,7 +34,7 @@ from emosynth_jax.utils import cli, errors, log_file, stop_signal
 
 _START = time.monotonic()
 
-_CONFIG = command_line.define_config("Config file, with variants after a colon.")
+command_line.define_config("Config file, with variants after a colon.")
 _WORKDIR = flags.DEFINE_string(
   "workdir",
   None,
@@ -43,7 +43,7 @@ _WORKDIR = flags.DEFINE_string(
   "and seeds.json; by default each seed is in the folder of a single run, and the two "
   "files are in runs/...-seeds.",
 )
-_DATA_DIR = command_line.define_data_dir()
+command_line.define_data_dir()
 _SEEDS = flags.DEFINE_list(
   "seeds",
   [],
@@ -143,18 +143,13 @@ def _run_mode(stop: stop_signal.StopSignal) -> None:
   logging.info("emosynth_jax %s", __version__)
   cli.use_compilation_cache()
   # Imported after flag parsing: --help does not need it.
-  from emosynth_jax.config import defaults
   from emosynth_jax.data import run_data
   from emosynth_jax.parallel import distributed, failures
   from emosynth_jax.training import build, epoch
   from emosynth_jax.workdir import own_parts
 
-  config = _CONFIG.value
-  command_line.apply_data_dir(config, _DATA_DIR.value)
-  overridden = set(config_flags.get_override_values(flags.FLAGS["config"]))
   with cli.mistakes_in_one_line(flags.FLAGS.traceback, epoch.NonFiniteError):
-    config = defaults.without_foreign_arguments(config, overridden)
-    defaults.check_config(config)
+    config = command_line.config_of(flags.FLAGS)
     _join_job(config.batch_size)
     if distributed.is_joined():
       # The other processes have to hear of a stop.

@@ -24,7 +24,7 @@ import numpy as np
 from absl import flags, logging
 
 from emosynth_jax import evaluate, train_loop
-from emosynth_jax.config import command_line, defaults
+from emosynth_jax.config import command_line
 from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
 from emosynth_jax.training import seeds as training_seeds
@@ -61,10 +61,8 @@ def define_flags() -> None:
 
 def run(given: Any) -> None:
   """Trains the teachers and the student."""
-  workdir, config = pathlib.Path(given.workdir), given.config
-  command_line.apply_data_dir(config, given.data_dir)
-  defaults.check_config(config)
-  _check_flags(given)
+  workdir, config = pathlib.Path(given.workdir), command_line.config_of(given)
+  _check_flags(given, config)
 
   workdir.mkdir(parents=True, exist_ok=True)
   training = run_data.load_data(config, ("train",))["train"]
@@ -95,8 +93,7 @@ def run(given: Any) -> None:
   _train(config, workdir / distillation.STUDENT, "student")
 
 
-def _check_flags(given: Any) -> None:
-  config = given.config
+def _check_flags(given: Any, config: ml_collections.ConfigDict) -> None:
   if config.data.soft_labels or config.data.folds.file:
     raise ValueError(
       "config.data.soft_labels, config.data.folds.file: this command sets them; leave "

@@ -37,7 +37,7 @@ def audit_data(given: Any) -> None:
   """Audits the data set of --config."""
   from emosynth_jax import data
   from emosynth_jax.audit import audit
-  from emosynth_jax.config import defaults, recipes
+  from emosynth_jax.config import recipes
   from emosynth_jax.data.images import decoding
 
   decoding.log_warnings_by_file()
@@ -46,10 +46,9 @@ def audit_data(given: Any) -> None:
   workdir = pathlib.Path(
     given.workdir or pathlib.Path("runs") / f"{pathlib.Path(name).stem}-audit"
   )
-  command_line.apply_data_dir(given.config, given.data_dir)
-  defaults.check_config(given.config)
-  data.check_options(given.config.data.name, given.config.data.options)
-  audit.audit_config(given.config, workdir, max_pairs=given.max_pairs)
+  config = command_line.config_of(given)
+  data.check_options(config.data.name, config.data.options)
+  audit.audit_config(config, workdir, max_pairs=given.max_pairs)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
@@ -35,16 +36,32 @@ def define_config(text: str) -> flags.FlagHolder:
 
 
 def define_data_dir() -> flags.FlagHolder:
-  """Defines --data_dir of a command with --config, see `apply_data_dir`."""
+  """Defines --data_dir of a command with --config, see `config_of`."""
   return flags.DEFINE_string(
     "data_dir", None, "Data set directory; the same as --config.data.data_dir."
   )
 
 
-def apply_data_dir(config: Any, data_dir: str | None) -> None:
-  """Sets a config's data directory by --data_dir, if that is given."""
-  if data_dir is not None:
-    config.data.data_dir = data_dir
+def config_of(values: Any) -> ml_collections.ConfigDict:
+  """The config of a command, with the changes of its flags.
+
+  Args:
+    values: the flags, --config and --data_dir among them.
+
+  Returns:
+    A checked config. A network or loss that --config.model.name or --config.loss.name
+    selects has no arguments of the one in the config file.
+
+  Raises:
+    ValueError: for a setting out of range.
+  """
+  config = values.config
+  if values.data_dir is not None:
+    config.data.data_dir = values.data_dir
+  overridden = set(config_flags.get_override_values(values["config"]))
+  config = defaults.without_foreign_arguments(config, overridden)
+  defaults.check_config(config)
+  return config
 
 
 def parse_config_flags(argv: list[str]) -> list[str]:

@@ -54,6 +54,7 @@ def teacher_config(
   teacher = config.copy_and_resolve_references()
   teacher.seed = config.seed + fold
   known = defaults.flatten(teacher.to_dict())
+  changed = set()
   for change in changes:
     path, equals, text = change.partition("=")
     if not equals or path not in known:
@@ -61,6 +62,8 @@ def teacher_config(
         f"--teacher: expected SETTING=VALUE such as model.width=0.25, got {change!r}"
       )
     teacher.update_from_flattened_dict({path: cli.parse_value(text)})
+    changed.add(path)
+  teacher = defaults.without_foreign_arguments(teacher, changed)
   left_out = {"file": str(folds_file), "left_out": fold}
   variants.update(teacher, {"data": {"folds": left_out, "test_split": ""}})
   defaults.check_config(teacher)

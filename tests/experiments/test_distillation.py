@@ -38,13 +38,16 @@ def trained(monkeypatch):
       1 + int(folder.name.removeprefix("teacher"))
     )
 
+  monkeypatch.setattr(command.command_line, "config_of", lambda given: given.config)
   monkeypatch.setattr(command, "_train", train)
   monkeypatch.setattr(distillation, "left_out_logits", logits)
   return found
 
 
 def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(trained, tmp_path):
-  given = _flags(tmp_path, teacher=["model.width=0.0625", "num_epochs=2"])
+  changes = ["model.width=0.0625", "num_epochs=2", "loss.name=cross_entropy"]
+  given = _flags(tmp_path, teacher=changes)
+  given.config.loss.update(name="label_smoothing", smoothing=0.1)
   command.run(given)
 
   assert list(trained) == ["teacher0", "teacher1", "teacher2", "student"]
@@ -60,6 +63,8 @@ def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(trained, tmp_p
   for fold in range(3):
     teacher = trained[f"teacher{fold}"]
     assert (teacher.model.width, teacher.num_epochs) == (0.0625, 2)
+    # The student's smoothing is no argument of the teacher's loss.
+    assert teacher.loss.to_dict() == {"name": "cross_entropy"}
     # Only the student reads the test split.
     assert teacher.data.test_split == ""
     assert teacher.seed == fold

@@ -113,15 +113,15 @@ def test_accuracy_in_training_is_counted_without_the_margin():
 
 _BY_FLAGS = """
 import sys
+from absl import flags
 from emosynth_jax import main
 from emosynth_jax.config import command_line
 from emosynth_jax.training import build
 
 command_line.parse_config_flags(sys.argv)
 try:
-  built = build.build_experiment(
-    main._CONFIG.value, image_shape=(32, 32, 1), num_classes=7
-  )
+  config = command_line.config_of(flags.FLAGS)
+  built = build.build_experiment(config, image_shape=(32, 32, 1), num_classes=7)
   print(built.loss.func.__name__, built.loss.keywords)
 except ValueError as error:
   print(error)
@@ -131,6 +131,7 @@ except ValueError as error:
 @pytest.mark.parametrize(
   ("settings", "said"),
   [
+    (("cross_entropy",), "cross_entropy {}\n"),
     (("arcface", "margin=.3"), "arcface {'margin': 0.3}"),
     (("sphereface", "margin=3"), "sphereface {'margin': 3}"),
     (
@@ -147,7 +148,7 @@ def test_names_and_arguments_come_from_the_command_line(settings, said):
   name, *arguments = settings
   done = commands.run(
     *("-c", _BY_FLAGS),
-    "--config=configs/synthetic_faces.py:small",
+    "--config=configs/synthetic_faces.py:small,strong",
     f"--config.loss.name={name}",
     *(f"--config.loss.{argument}" for argument in arguments),
   )
