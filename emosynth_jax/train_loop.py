@@ -155,10 +155,16 @@ def _train(
       # No steps are left where a run resumes between an epoch's last one and its end.
       if programs.steps_left(state):
         is_first_call = int(state.step) == first_step
+        # After the epochs of resized images.
         is_other_program = (
-          int(state.epoch) == config.progressive_resizing.epochs
+          0 < config.progressive_resizing.epochs == int(state.epoch)
           and programs.steps_left(state) == programs.steps_per_epoch
+          and not is_first_call
         )
+        if is_other_program:
+          progress.restart(next_compiles=True)
+          if distributed.is_first():
+            compiling.enter_context(log_file.native_errors_to(workdir))
         state = _take_steps(state, programs, config, workdir)
         if is_first_call:
           # From here on a stop saves first: what is logged next must not be too early.
@@ -167,8 +173,6 @@ def _train(
           if writer is not None:
             writer.start_tracking()
         _show_progress(progress, state, programs, config)
-        if is_other_program:
-          progress.restart()
 
       # A stop or a due save in one process applies to all processes.
       waited = time.monotonic() - saved
@@ -182,7 +186,7 @@ def _train(
         )
         if is_saved:
           saved, has_saved = time.monotonic(), True
-        # The first epoch compiled, and so did the first validation.
+        # An epoch with another program compiled, and so did the first validation.
         compiling.close()
         is_first_epoch = int(state.epoch) == first_step // programs.steps_per_epoch + 1
         is_validated = epoch.is_validated(int(state.epoch), config)

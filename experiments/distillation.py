@@ -44,7 +44,8 @@ def define_flags() -> None:
   flags.DEFINE_list(
     "teacher",
     [],
-    "Settings in which the teachers differ from the student, as model.width=0.25.",
+    "Settings in which the teachers differ from the student, as model.width=0.25; "
+    "another model.name or loss.name starts from the defaults of its arguments.",
   )
   flags.DEFINE_float(
     "weight", 0.7, "Weight of the teachers beside the label.", 0.0, 1.0
@@ -63,6 +64,11 @@ def run(given: Any) -> None:
   """Trains the teachers and the student."""
   workdir, config = pathlib.Path(given.workdir), command_line.config_of(given)
   _check_flags(given, config)
+  folds_file = workdir / distillation.FOLDS
+  teachers = [
+    distillation.teacher_config(config, given.teacher, folds_file, fold)
+    for fold in range(given.folds)
+  ]
 
   workdir.mkdir(parents=True, exist_ok=True)
   training = run_data.load_data(config, ("train",))["train"]
@@ -71,10 +77,7 @@ def run(given: Any) -> None:
   )
 
   logits = np.zeros((len(training), len(training.class_names)), np.float32)
-  for fold in range(given.folds):
-    own = distillation.teacher_config(
-      config, given.teacher, workdir / distillation.FOLDS, fold
-    )
+  for fold, own in enumerate(teachers):
     folder = workdir / f"teacher{fold}"
     _train(own, folder, f"teacher {fold + 1} of {given.folds}")
     rows = np.flatnonzero(groups["folds"] == fold)

@@ -15,6 +15,11 @@ _HASTE = (
   "--xla_llvm_disable_expensive_passes=true",
   *(["--xla_cpu_use_fusion_emitters=false"] if _HAS_OLDER_EMITTERS else []),
 )
+# Compiler options for programs that are to be compiled in haste where others are not.
+HASTE = {
+  "xla_backend_optimization_level": 0,
+  **({"xla_cpu_use_fusion_emitters": False} if _HAS_OLDER_EMITTERS else {}),
+}
 # Compiler options for tests that are not to be compiled in haste: what XLA does where
 # nobody asks for anything else.
 AS_USED = {

@@ -140,6 +140,19 @@ def test_nothing_compiles_after_the_first_epoch(tmp_path, monkeypatch, changes):
   assert later == [0, 0, 0]
 
 
+def test_with_progressive_resizing_the_third_epoch_compiles_once(tmp_path, monkeypatch):
+  config = _config(
+    num_epochs=4,
+    model={"name": "tiny_maps", "dtype": "float32"},
+    progressive_resizing__epochs=2,
+    progressive_resizing__side=24,
+  )
+  jax.clear_caches()
+  first, second, third, fourth = _count_compilations(monkeypatch, config, tmp_path)
+  assert first > 1
+  assert (second, third, fourth) == (0, 1, 0)
+
+
 def test_a_finished_run_stays_as_it_is(whole):
   before = (whole / "metrics.jsonl").read_bytes()
   assert train_loop.train(_config(), whole)

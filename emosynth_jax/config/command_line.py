@@ -49,8 +49,9 @@ def config_of(values: Any) -> ml_collections.ConfigDict:
     values: the flags, --config and --data_dir among them.
 
   Returns:
-    A checked config. A network or loss that --config.model.name or --config.loss.name
-    selects has no arguments of the one in the config file.
+    A checked config. A network, loss or data set that a flag selects by its name has
+    no arguments of the one in the config file, see
+    `defaults.without_foreign_arguments`.
 
   Raises:
     ValueError: for a setting out of range.

@@ -391,9 +391,9 @@ SETTINGS: dict[str, Setting] = {
   "progressive_resizing.epochs": Setting(
     0,
     whole(0),
-    "Number of first epochs whose augmented images are shrunk to "
-    "progressive_resizing.side in front of a network that takes both sizes, as those "
-    "that pool over positions; 0 for none.",
+    "Number of initial epochs that train on images resized to "
+    "progressive_resizing.side, after augmentation; the network must accept both "
+    "sizes, as those with global pooling do; 0 for none.",
   ),
   "progressive_resizing.side": Setting(
     32, whole(1), "Side of these epochs' images, in pixels."

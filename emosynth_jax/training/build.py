@@ -77,9 +77,6 @@ def build_experiment(
   elif config.input.mean:
     model = NormalizedInputs(model, tuple(config.input.mean), tuple(config.input.std))
 
-  if config.progressive_resizing.epochs:
-    _check_resizing(model, config.progressive_resizing.side, image_shape)
-
   optimizer = optimizers.build_optimizer(**config.optimizer)
   plateau = optimizers.build_plateau(
     **config.plateau, evaluate_every=config.evaluate_every
@@ -130,28 +127,45 @@ def _model_arguments(
   return as_typed("config.model", config.model, models.defaults_of(network))
 
 
-def _check_resizing(
+def check_resizing(
   model: nn.Module, side: int, image_shape: tuple[int, int, int]
 ) -> None:
-  """Checks that a network has the same parameters for shrunk images."""
+  """Checks that a network has the same parameters for resized images.
+
+  Args:
+    model: the network.
+    side: of the resized images, in pixels.
+    image_shape: `(height, width, channels)` of the data set's.
+
+  Raises:
+    ValueError: if not, or for images that are not square or not larger.
+  """
   height, width, channels = image_shape
-  if side >= min(height, width):
+  if height != width:
+    raise ValueError(
+      "config.progressive_resizing.epochs: expected 0 for images that are not square, "
+      f"here {height}x{width}"
+    )
+  if side >= height:
     raise ValueError(
       "config.progressive_resizing.side: expected less than the images' side, "
-      f"{min(height, width)}, got {side}"
+      f"{height}, got {side}"
     )
 
-  key = jax.random.key(0)
-
-  def shapes(*size):
-    images = jnp.zeros((1, *size, channels))
+  def shapes(side):
+    images = jnp.zeros((1, side, side, channels))
+    key = jax.random.key(0)
     variables = jax.eval_shape(lambda: model.init(key, images, train=False))
     return jax.tree.map(jnp.shape, variables)
 
+  expected = shapes(height)
   try:
-    fits = shapes(side, side) == shapes(height, width)
-  except ValueError as error:
-    raise ValueError(f"config.progressive_resizing.side: {error}") from error
+    fits = shapes(side) == expected
+  except Exception as error:  # A user's own network may raise any.
+    raise ValueError(
+      f"config.progressive_resizing.side: the network does not take images of side "
+      f"{side}: {own_code.describe(error, [])}"
+    ) from error
   if not fits:
     raise ValueError(
       "config.progressive_resizing: this network's parameters depend on the images' "

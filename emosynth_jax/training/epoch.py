@@ -51,7 +51,9 @@ def is_finished(state: TrainState, config: ml_collections.ConfigDict) -> bool:
 def is_last(epoch: int, best_epoch: int, config: ml_collections.ConfigDict) -> bool:
   """Returns whether training ends after `epoch` epochs, given the best one."""
   patience = config.early_stop_patience
-  stale = bool(patience) and epoch - best_epoch >= patience
+  # Epochs of resized images come before those that they are for.
+  began = max(best_epoch, config.progressive_resizing.epochs)
+  stale = bool(patience) and epoch - began >= patience
   # The best epoch is known up to the last validation.
   is_known = epoch > 0 and is_validated(epoch, config)
   return epoch >= config.num_epochs or (stale and is_known)

@@ -80,6 +80,10 @@ def build_programs(
   placement.check_batch_size(config.batch_size)
 
   experiment = build.experiment_of(config, training)
+  if config.progressive_resizing.epochs:
+    build.check_resizing(
+      experiment.model, config.progressive_resizing.side, training.image_shape
+    )
   steps_per_epoch = len(training) // config.batch_size
   run = build_run(config, experiment, training, steps_per_epoch=steps_per_epoch)
 
@@ -87,7 +91,7 @@ def build_programs(
   chunk = chunk_length(steps_per_epoch, config.steps_per_call)
   take_steps: Callable[..., TrainState]
   if device_feed.is_resident(training, config.data, placement):
-    program = by_epoch(
+    program = compile_for_sizes(
       functools.partial(
         compile_train_steps,
         batch_size=config.batch_size,
@@ -106,7 +110,7 @@ def build_programs(
     chunk = chunk_length(steps_per_epoch, min(chunk, most))
     take_steps = streaming.StreamedSteps(
       training,
-      by_epoch(
+      compile_for_sizes(
         functools.partial(
           compile_train_on_batches, placement=placement, shardings=shardings
         ),
@@ -133,12 +137,12 @@ def build_programs(
   )
 
 
-def by_epoch(
+def compile_for_sizes(
   compile_steps: Callable[[Run], Callable[..., TrainState]],
   run: Run,
   resizing: ml_collections.ConfigDict,
 ) -> Callable[..., TrainState]:
-  """Compiles a run's steps; with progressive resizing, for both sizes of its images.
+  """Makes a run's program; with progressive resizing, one for each size of its images.
 
   Args:
     compile_steps: `compile_train_steps` or `compile_train_on_batches`, of a run.
@@ -146,15 +150,16 @@ def by_epoch(
     resizing: `config.progressive_resizing`.
 
   Returns:
-    The program, or a function that calls the one of the state's epoch.
+    The program, or a function that calls the one of the state's epoch. Each compiles
+    at its first call.
   """
   whole = compile_steps(run)
   if not resizing.epochs:
     return whole
-  shrunk = compile_steps(run._replace(image_side=resizing.side))
+  resized = compile_steps(run._replace(image_side=resizing.side))
 
   def take_steps(state: TrainState, *args: Any, **settings: Any) -> TrainState:
-    program = shrunk if int(state.epoch) < resizing.epochs else whole
+    program = resized if int(state.epoch) < resizing.epochs else whole
     return program(state, *args, **settings)
 
   return take_steps

@@ -127,11 +127,15 @@ class Progress:
     eta = clock((self._total - done) / rate)
     return f"{rate * images_per_unit:,.0f} images/s | ETA {eta}"
 
-  def restart(self) -> None:
-    """Excludes the time since the last call, as of a further compilation."""
+  def restart(self, *, next_compiles: bool = False) -> None:
+    """Excludes the time since the last call, as of a further compilation.
+
+    Args:
+      next_compiles: excludes the time up to the next call, too.
+    """
     done = self._times[-1][1] if self._times else None
     self._times.clear()
-    if done is not None:
+    if done is not None and not next_compiles:
       self._times.append((time.monotonic(), done))
 
   def close(self) -> None:

@@ -23,7 +23,7 @@ from emosynth_jax.data import deduplicate, image_values
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.datasets import folds
 from emosynth_jax.parallel.mesh import build_placement
-from emosynth_jax.training import eval_step
+from emosynth_jax.training import build, eval_step
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import cli, npz
 
@@ -41,7 +41,9 @@ def teacher_config(
 
   Args:
     config: the student's.
-    changes: settings of the teachers, as "model.width=0.25".
+    changes: settings of the teachers, as "model.width=0.25". With another network or
+      loss, as "model.name=resnet50", the arguments of the student's are not the
+      teachers'.
     folds_file: see `image_values.without_fold`.
     fold: the fold that it is not trained on.
 
@@ -49,24 +51,34 @@ def teacher_config(
     A checked config. Teachers have different seeds, and the test split is not read.
 
   Raises:
-    ValueError: for a change that is no setting.
+    ValueError: for a change that is no setting, or has no such value.
   """
   teacher = config.copy_and_resolve_references()
   teacher.seed = config.seed + fold
   known = defaults.flatten(teacher.to_dict())
-  changed = set()
+  changed = {}
   for change in changes:
     path, equals, text = change.partition("=")
-    if not equals or path not in known:
+    is_argument = path.rpartition(".")[0] in defaults.OPEN_PARTS
+    if not equals or not (path in known or is_argument):
       raise ValueError(
         f"--teacher: expected SETTING=VALUE such as model.width=0.25, got {change!r}"
       )
-    teacher.update_from_flattened_dict({path: cli.parse_value(text)})
-    changed.add(path)
-  teacher = defaults.without_foreign_arguments(teacher, changed)
+    changed[path] = cli.parse_value(text)
+
+  with teacher.unlocked():
+    teacher.update_from_flattened_dict(changed)
+  # The name that the student has too replaces nothing.
+  same = {
+    path
+    for path, value in changed.items()
+    if path.endswith(".name") and known[path] == value
+  }
+  teacher = defaults.without_foreign_arguments(teacher, changed.keys() - same)
   left_out = {"file": str(folds_file), "left_out": fold}
   variants.update(teacher, {"data": {"folds": left_out, "test_split": ""}})
   defaults.check_config(teacher)
+  build.check_parts(teacher)
   return teacher
 
 

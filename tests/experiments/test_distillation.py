@@ -18,7 +18,8 @@ def _flags(workdir, **changes):
   config.data.options.num_examples = 60
   given = {"folds": 3, "teacher": [], "weight": 0.25, "temperature": 2.0}
   given |= {"average_duplicates": False, "data_dir": None, "workdir": str(workdir)}
-  return types.SimpleNamespace(config=config, **(given | changes))
+  # Not "config": the command has to ask for the one with the changes of its flags.
+  return types.SimpleNamespace(changed_config=config, **(given | changes))
 
 
 @pytest.fixture
@@ -38,7 +39,9 @@ def trained(monkeypatch):
       1 + int(folder.name.removeprefix("teacher"))
     )
 
-  monkeypatch.setattr(command.command_line, "config_of", lambda given: given.config)
+  monkeypatch.setattr(
+    command.command_line, "config_of", lambda given: given.changed_config
+  )
   monkeypatch.setattr(command, "_train", train)
   monkeypatch.setattr(distillation, "left_out_logits", logits)
   return found
@@ -47,7 +50,7 @@ def trained(monkeypatch):
 def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(trained, tmp_path):
   changes = ["model.width=0.0625", "num_epochs=2", "loss.name=cross_entropy"]
   given = _flags(tmp_path, teacher=changes)
-  given.config.loss.update(name="label_smoothing", smoothing=0.1)
+  given.changed_config.loss.update(name="label_smoothing", smoothing=0.1)
   command.run(given)
 
   assert list(trained) == ["teacher0", "teacher1", "teacher2", "student"]
@@ -79,9 +82,31 @@ def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(trained, tmp_p
     command.run(_flags(tmp_path, folds=2))
 
 
+@pytest.mark.parametrize(
+  ("changes", "section", "expected"),
+  [
+    (["loss.name=cross_entropy"], "loss", {"name": "cross_entropy"}),
+    # The student's own loss keeps the student's argument.
+    (["loss.name=label_smoothing"], "loss", {"smoothing": 0.3}),
+    (["loss.name=poly", "loss.epsilon=2.0"], "loss", {"name": "poly", "epsilon": 2.0}),
+    (["model.name=resnet18"], "model", {"name": "resnet18", "dtype": "float32"}),
+    (["model.name=resnet18", "model.width=0.5"], "model", {"width": 0.5}),
+  ],
+)
+def test_a_teacher_has_no_arguments_of_another_network_or_loss(
+  tmp_path, changes, section, expected
+):
+  config = recipes_config()
+  config.loss.update(name="label_smoothing", smoothing=0.3)
+  teacher = distillation.teacher_config(config, changes, tmp_path / "folds.npz", 0)
+  found = teacher[section].to_dict()
+  assert found == (expected if "name" in expected else found | expected)
+  assert config.loss.smoothing == 0.3
+
+
 def recipes_config():
   """The config of `_flags`."""
-  return _flags("").config
+  return _flags("").changed_config
 
 
 def test_near_duplicates_share_a_fold_and_a_label(trained, monkeypatch, tmp_path):
@@ -114,7 +139,8 @@ def test_labels_of_near_duplicates_are_averaged():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"teacher": ["model.widht=1"]}, "--teacher: .* got 'model.widht=1'"),
+    ({"teacher": ["num_epoch=1"]}, "--teacher: .* got 'num_epoch=1'"),
+    ({"teacher": ["model.widht=1"]}, "no argument 'widht'; did you mean width"),
     ({"folds": 1}, "--folds: expected 2 or more"),
     ({"folds": 0}, "0 with --average_duplicates"),
   ],

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import AS_USED
+from compilation import AS_USED, HASTE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,18 +69,6 @@ SIZES = {
 }
 
 
-@functools.cache
-def haste():
-  """What compiles quickly, of the options that this release of XLA knows."""
-  plain = {"xla_backend_optimization_level": 0}
-  hastier = plain | {"xla_cpu_use_fusion_emitters": False}  # Gone in JAX 0.11.
-  try:
-    jax.jit(jnp.negative, compiler_options=hastier)(1.0)
-  except jax.errors.JaxRuntimeError:
-    return plain
-  return hastier
-
-
 def bound(case):
   return get_loss(case.split(" ")[0], **CASES[case])
 
@@ -128,7 +116,7 @@ def total(case, floats, others):
 def compiled(case):
   """Losses and the gradient of their sum by every array that a model makes."""
   step = jax.value_and_grad(functools.partial(total, case), has_aux=True)
-  slow, hasty = (jax.jit(step, compiler_options=x) for x in (AS_USED, haste()))
+  slow, hasty = (jax.jit(step, compiler_options=x) for x in (AS_USED, HASTE))
 
   def run(inputs):
     step = slow if len(inputs["labels"]) == SIZES["middle"][0] else hasty
@@ -249,9 +237,7 @@ def test_vmap_over_batches_is_a_loop(case):
   batches = [batch(case, seed, *SIZES["middle"], scale=2.0) for seed in range(3)]
   stacked = jax.tree.map(lambda *x: jnp.stack(x), *batches)
   step = jax.value_and_grad(functools.partial(total, case), has_aux=True)
-  mapped = jax.jit(jax.vmap(step), compiler_options=haste())(
-    *floats_and_others(stacked)
-  )
+  mapped = jax.jit(jax.vmap(step), compiler_options=HASTE)(*floats_and_others(stacked))
   for i, inputs in enumerate(batches):
     (_, (values, state)), grads = jax.tree.map(lambda x, i=i: x[i], mapped)
     assert_same((values, grads, state), compiled(case)(inputs))
@@ -403,7 +389,7 @@ def test_the_gradient_is_that_of_the_float64_loss(case):
   with jax.enable_x64(True):
     loss = jax.jit(
       lambda given: jnp.sum(call_loss(bound(case), **given)[0]),
-      compiler_options=haste(),
+      compiler_options=HASTE,
     )
     wide = {n: np.asarray(inputs[n], np.float64) for n in grads}
     for name in grads:

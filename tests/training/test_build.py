@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
+from emosynth_jax import models
 from emosynth_jax.config import defaults
 from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import from_arrays
@@ -85,7 +86,7 @@ def test_an_unknown_name_or_argument_is_refused_with_the_known_ones(changes, mes
       32,
       r"resizing\.side: expected less than the images' side, 32, got 3",
     ),
-    ("fer_resnet", 6, r"config\.progressive_resizing\.side: .*8"),
+    ("fer_resnet", 6, r"resizing\.side: .* not take images of side 6: ValueError: .*8"),
     (
       "fer_vgg",
       24,
@@ -94,19 +95,15 @@ def test_an_unknown_name_or_argument_is_refused_with_the_known_ones(changes, mes
   ],
 )
 def test_progressive_resizing_needs_a_network_for_both_sizes(model, side, message):
-  config = defaults.get_default_config()
-  config.model = ml_collections.ConfigDict(
-    {"name": model, "width": 1 / 32, "dtype": "float32"}
-  )
-  config.progressive_resizing.update({"epochs": 2, "side": side})
-  build_it = functools.partial(
-    build.build_experiment, config, image_shape=(32, 32, 1), num_classes=3
-  )
+  network = models.build_model(model, num_classes=3, width=1 / 32)
+  check = functools.partial(build.check_resizing, network, side)
   if message is None:
-    assert build_it().model.width == 1 / 32
+    check((32, 32, 1))
+    with pytest.raises(ValueError, match="not square, here 32x48"):
+      check((32, 48, 1))
     return
   with pytest.raises(ValueError, match=message):
-    build_it()
+    check((32, 32, 1))
 
 
 def test_a_sub_center_loss_has_its_columns_in_the_last_layer():

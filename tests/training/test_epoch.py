@@ -54,6 +54,14 @@ def test_training_ends_with_the_epochs_or_the_patience(
   assert epoch.is_finished(state, config) == expected
 
 
+def test_patience_counts_from_the_end_of_progressive_resizing():
+  config = _config(
+    num_epochs=20, early_stop_patience=3, progressive_resizing={"epochs": 8, "side": 24}
+  )
+  finished = [n for n in range(20) if epoch.is_last(n, 2, config)]
+  assert finished == list(range(11, 20))
+
+
 def _summary(value, metric):
   numbers = {"loss": 1.0, "accuracy": 0.5, "balanced_accuracy": 0.5, "f1_macro": 0.5}
   numbers[metric] = value

@@ -15,25 +15,65 @@ from emosynth_jax.workdir import record
 
 _CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "synthetic_faces.py"
 
+_MODULE = "config_config"
+
 # ml_collections loads a config file by a deprecated method.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
 
 
 @pytest.fixture
-def parse_config(monkeypatch):
-  """Parses a command line; returns the config."""
+def parse_flags(monkeypatch):
+  """Parses a command line; returns the flags."""
+  # ml_collections gives all config files one name, and loads the next into the module
+  # of the last.
+  monkeypatch.delitem(sys.modules, _MODULE, raising=False)
 
   def run(*arguments):
     monkeypatch.setattr(sys, "argv", ["command", *arguments])
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "", flag_values=values)
+    config_flags.DEFINE_config_file(
+      "config",
+      None,
+      "",
+      flag_values=values,
+      lock_config=False,
+      accept_new_attributes=True,
+    )
+    flags.DEFINE_string("data_dir", None, "", flag_values=values)
     monkeypatch.setattr(
       command_line, "flags", types.SimpleNamespace(FLAGS=values, Error=flags.Error)
     )
     command_line.parse_config_flags(["command", *arguments])
-    return values.config
+    return values
 
-  return run
+  yield run
+  sys.modules.pop(_MODULE, None)
+
+
+@pytest.fixture
+def parse_config(parse_flags):
+  """Parses a command line; returns the config."""
+  return lambda *arguments: parse_flags(*arguments).config
+
+
+@pytest.mark.parametrize(
+  ("arguments", "section", "expected"),
+  [
+    ((), "loss", {"name": "label_smoothing", "smoothing": 0.1}),
+    (("loss.name=cross_entropy",), "loss", {"name": "cross_entropy"}),
+    (("loss.name=poly", "loss.epsilon=2."), "loss", {"name": "poly", "epsilon": 2.0}),
+    (("data.name=mnist",), "data.options", {}),
+    (("model.name=vgg11",), "model", {"name": "vgg11", "dtype": "float32"}),
+  ],
+)
+def test_a_name_by_flag_drops_the_arguments_of_the_file(
+  parse_flags, arguments, section, expected
+):
+  given = [f"--config.{argument}" for argument in arguments]
+  values = parse_flags(f"--config={_CONFIG}:strong", "--data_dir=here", *given)
+  config = command_line.config_of(values)
+  assert defaults.get(config, section).to_dict() == expected
+  assert config.data.data_dir == "here"
 
 
 @pytest.fixture

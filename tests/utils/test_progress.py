@@ -69,6 +69,17 @@ def test_a_restart_excludes_what_was_compiled_in_between(clock, lines):
   assert lines()[-1] == "step 8 | 64 images/s | ETA 0:00:06"
 
 
+def test_a_call_that_compiles_has_no_rate(clock, lines):
+  bar = _compile_then_run(clock)
+  bar.restart(next_compiles=True)
+  clock(1000)
+  bar.update(8, "step 8", images_per_unit=32)
+  assert lines()[-1] == "step 8"
+  clock(20)
+  bar.update(9, "step 9", images_per_unit=32)
+  assert lines()[-1].startswith("step 9 | 2 images/s | ETA")
+
+
 def test_a_terminal_has_a_bar_and_the_lines_are_for_the_log(clock, caplog, monkeypatch):
   screen = _Terminal()
   monkeypatch.setattr("sys.stderr", screen)
