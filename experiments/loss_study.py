@@ -3,6 +3,8 @@
   python -m experiments.loss_study --stage=rates --data_dir=data/fer2013.csv
   python -m experiments.loss_study --stage=screen --data_dir=data/fer2013.csv
   python -m experiments.loss_study --stage=full --data_dir=data/fer2013.csv
+  python -m experiments.loss_study --stage=fer_plus --data_dir=data
+  python -m experiments.loss_study --stage=cifar10 --data_dir=data/tfds
   python -m experiments.loss_study --stage=report
 
 Each stage trains FerVGG at an eighth of its width on two CPU cores, and writes
@@ -10,8 +12,9 @@ loss_study.md and loss_study.json into the study's folder; rerun a command to re
 Runs that loss_study.json has are not trained again, also where their folders are gone.
 Stages: "rates" gives each loss its learning rate on held-out training images; "screen"
 trains all losses with two seeds; "full" trains cross-entropy, the thesis's losses and
-the five best of the screening until the intervals are narrow enough. A loss whose
-training is not finite is counted as diverged. docs/notes/loss_study.md is the protocol.
+the five best of the screening until the intervals are narrow enough; "fer_plus" and
+"cifar10" train these on other data with three seeds. A loss whose training is not
+finite is counted as diverged. docs/notes/loss_study.md is the protocol.
 """
 
 import functools
@@ -41,12 +44,14 @@ def define_flags() -> None:
   flags.DEFINE_enum(
     "stage",
     "report",
-    ["rates", "screen", "full", "report"],
+    ["rates", "screen", "full", *loss_study.OTHER_DATA, "report"],
     "Stage of the study; each needs the stages before it. report: only write the "
     "tables.",
   )
   flags.DEFINE_string(
-    "data_dir", "data/fer2013.csv", "FER-2013 in original pixels: fer2013.csv."
+    "data_dir",
+    "data/fer2013.csv",
+    "FER-2013 in original pixels, fer2013.csv; the directory of the other stages' data.",
   )
   flags.DEFINE_string("workdir", "runs/loss_study", "Folder of the study.")
   flags.DEFINE_float("width", 0.125, "Width of FerVGG.", 0.0)
@@ -182,6 +187,11 @@ def run_stage(given: Any) -> None:
   screened = _complete(loss_study.screen_runs(rates), given, "screen")
 
   chosen = loss_study.choose_losses(screened)
+  if given.stage in loss_study.OTHER_DATA:
+    seeds = loss_study.OTHER_SEEDS
+    train(loss_study.full_runs(chosen, rates, seeds, given.stage), given)
+    return
+
   for seeds in range(loss_study.FEWEST_SEEDS, loss_study.MOST_SEEDS + 1):
     runs = loss_study.full_runs(chosen, rates, seeds)
     train(runs, given)
@@ -247,9 +257,45 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
     cells = [_cell(result) for run, result in screened.items() if run.loss == loss]
     table.append([loss, ", ".join(cells)])
   lines += [*text_table.markdown(table), "", "## Full length, PrivateTest", ""]
-  header = "loss|accuracy|seeds|diverged|minus cross-entropy, 95 % CI|p (Holm)|verdict"
-  table = [header.split("|")]
   compared = loss_study.compare(full, _accuracy) if full else {}
+  lines += [*comparison_table(compared), ""]
+  others: dict[str, Any] = {}
+  other_results: dict[loss_study.Run, Any] = {}
+  for stage in loss_study.OTHER_DATA:
+    runs = loss_study.full_runs(chosen, rates, loss_study.OTHER_SEEDS, stage)
+    found = loss_study.read_results(workdir, runs, known)
+    other_results |= found
+    if found:
+      others[stage] = loss_study.compare(found, _accuracy)
+      lines += [f"## Full length, test split of {stage}", ""]
+      lines += [*comparison_table(others[stage]), ""]
+  lines += ["## Further metrics, PrivateTest, means over seeds", ""]
+  lines += [*further_metrics(full), ""]
+  lines += ["## Sharpness, training images", ""]
+  lines += sharpness_table(full)
+  text = "\n".join(lines) + "\n"
+  files.write_atomically(workdir / "loss_study.md", text.encode())
+  # Also of runs that are no longer chosen.
+  records = loss_study.to_records(
+    known | rate_results | screened | full | other_results
+  )
+  files.write_report(
+    workdir / loss_study.RESULTS,
+    {
+      "settings": settings,
+      "rates": rates,
+      "full": compared,
+      **others,
+      "runs": records,
+    },
+  )
+  return text
+
+
+def comparison_table(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
+  """A row for each loss, see `loss_study.compare`."""
+  header = "loss|accuracy|seeds|diverged|minus cross-entropy, 95 % CI|p (Holm)|verdict"
+  table: list[list[Any]] = [header.split("|")]
   for loss, row in compared.items():
     difference = row.get("difference")
     against = (
@@ -262,20 +308,7 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
     seeds = len(row["seeds"])
     verdict = row.get("verdict", "")
     table.append([loss, accuracy, seeds, row["diverged"], against, p_holm, verdict])
-  lines += [*text_table.markdown(table, left=(0, 6)), ""]
-  lines += ["## Further metrics, PrivateTest, means over seeds", ""]
-  lines += [*further_metrics(full), ""]
-  lines += ["## Sharpness, training images", ""]
-  lines += sharpness_table(full)
-  text = "\n".join(lines) + "\n"
-  files.write_atomically(workdir / "loss_study.md", text.encode())
-  # Also of runs that are no longer chosen.
-  records = loss_study.to_records(known | rate_results | screened | full)
-  files.write_report(
-    workdir / loss_study.RESULTS,
-    {"settings": settings, "rates": rates, "full": compared, "runs": records},
-  )
-  return text
+  return text_table.markdown(table, left=(0, 6))
 
 
 def further_metrics(full: Mapping[loss_study.Run, Mapping[str, Any]]) -> list[str]:
@@ -330,10 +363,11 @@ def run(given: Any) -> None:
   workdir, settings = pathlib.Path(given.workdir), _settings(given)
   if not math.isfinite(given.width):  # absl accepts NaN
     raise ValueError(f"--width: expected a number above 0, got {given.width}")
-  if given.stage == "full" and given.losses and loss_study.BASELINE not in given.losses:
+  compares = given.stage == "full" or given.stage in loss_study.OTHER_DATA
+  if compares and given.losses and loss_study.BASELINE not in given.losses:
     raise ValueError(
-      f"--losses: expected {loss_study.BASELINE} among them, with which --stage=full "
-      "compares"
+      f"--losses: expected {loss_study.BASELINE} among them, with which "
+      f"--stage={given.stage} compares"
     )
   if given.stage == "report":
     if (stored := loss_study.read_settings(workdir)) is None:

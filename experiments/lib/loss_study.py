@@ -24,7 +24,13 @@ SCREEN_SEEDS = (0, 1)
 FEWEST_SEEDS, MOST_SEEDS = 5, 12
 # Of Training, so that the rates take hours instead of a day.
 RATE_IMAGES = 9000
-EPOCHS = {"rates": 4, "screen": 10, "full": 20}
+EPOCHS = {"rates": 4, "screen": 10, "full": 20, "fer_plus": 20, "cifar10": 20}
+# Stages that repeat the comparison on other data: its recipe and training images.
+OTHER_DATA = {
+  "fer_plus": (recipes.fer_plus, 25060),
+  "cifar10": (recipes.cifar10, 45000),
+}
+OTHER_SEEDS = 3
 # File of all finished runs in the study's folder, and what it has of each split.
 RESULTS = "loss_study.json"
 MEASURES = ("accuracy", "balanced_accuracy", "loss")
@@ -110,7 +116,8 @@ def build_config(
 
   Args:
     run: the run.
-    data_dir: fer2013.csv or its folder, of original pixels.
+    data_dir: fer2013.csv or its folder, of original pixels; for the stages of
+      `OTHER_DATA` that data set's.
     width: of FerVGG.
     epochs: instead of the stage's; for a rehearsal.
     limit: images a split; 0 for all.
@@ -118,7 +125,8 @@ def build_config(
   Returns:
     A checked config.
   """
-  config = recipes.fer2013("fer_vgg,small,ce")
+  recipe, num_images = OTHER_DATA.get(run.stage, (recipes.fer2013, 28709))
+  config = recipe("fer_vgg,small,ce")
   config.model.width = width
   config.num_epochs = epochs or EPOCHS[run.stage]
   config.seed = run.seed
@@ -132,7 +140,7 @@ def build_config(
     config.data.test_split = ""
     config.data.limit = limit or RATE_IMAGES
 
-  images = config.data.limit or 28709
+  images = config.data.limit or num_images
   steps = config.num_epochs * (images // config.batch_size)
   config.loss = ml_collections.ConfigDict(
     {"name": run.loss, **arguments(steps)[run.loss]}
@@ -201,11 +209,11 @@ def choose_losses(results: Mapping[Run, Mapping[str, Any]]) -> list[str]:
 
 
 def full_runs(
-  chosen: Sequence[str], rates: Mapping[str, float], seeds: int
+  chosen: Sequence[str], rates: Mapping[str, float], seeds: int, stage: str = "full"
 ) -> list[Run]:
-  """The runs at full length, one seed after the other."""
+  """The runs at full length, or of a stage of `OTHER_DATA`, seed after seed."""
   return [
-    Run(loss, "full", rates[loss], seed)
+    Run(loss, stage, rates[loss], seed)
     for seed in range(seeds)
     for loss in chosen
     if loss in rates

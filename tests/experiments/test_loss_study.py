@@ -65,6 +65,33 @@ def test_only_loss_and_rate_differ_between_runs_of_a_seed():
   assert one == other
 
 
+@pytest.mark.parametrize(
+  ("stage", "name", "num_images"),
+  [("fer_plus", "fer_plus", 25060), ("cifar10",) * 2 + (45000,)],
+)
+def test_other_data_repeat_the_recipe(stage, name, num_images):
+  run = Run("mixed_cross_entropy", stage, 2e-3, 1)
+  config = loss_study.build_config(run, data_dir="elsewhere")
+  assert (config.data.name, config.data.data_dir) == (name, "elsewhere")
+  assert config.loss.total_steps == 20 * (num_images // 64)
+  of_faces = loss_study.build_config(run._replace(stage="full"), data_dir="elsewhere")
+  same = ("model", "optimizer", "schedule", "batch_size", "num_epochs", "seed")
+  assert all(config[key] == of_faces[key] for key in same)
+
+
+def test_other_data_have_tables_of_their_own(tmp_path):
+  for loss, accuracy in (("cross_entropy", 0.5), ("mam_softmax", 0.7)):
+    for stage, seeds in (("rates", [100]), ("screen", [0, 1]), ("fer_plus", [0, 1, 2])):
+      for seed in seeds:
+        _report(tmp_path / Run(loss, stage, 2e-3, seed).folder, accuracy + seed / 1000)
+  text = command.write_report(tmp_path, {"width": 0.125})
+  table = text.partition("## Full length, test split of fer_plus")[2]
+  assert re.search(r"mam_softmax +\| 70.10 ± 0.10 +\| +3 +\| +0 \| \+20.00 \[", table)
+  assert "test split of cifar10" not in text
+  shutil.rmtree(tmp_path / "fer_plus")
+  assert command.write_report(tmp_path, {"width": 0.125}) == text
+
+
 def test_each_loss_gets_the_rate_of_its_best_accuracy():
   results = {
     Run("mse", "rates", 1.0, 0): finished(0.3),
