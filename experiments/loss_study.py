@@ -51,7 +51,7 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "data_dir",
     "data/fer2013.csv",
-    "FER-2013 in original pixels, fer2013.csv; the directory of the other stages' data.",
+    "fer2013.csv, FER-2013's original pixels; of the other stages their data's folder.",
   )
   flags.DEFINE_string("workdir", "runs/loss_study", "Folder of the study.")
   flags.DEFINE_float("width", 0.125, "Width of FerVGG.", 0.0)
