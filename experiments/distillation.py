@@ -82,6 +82,9 @@ def run(given: Any) -> None:
     _train(own, folder, f"teacher {fold + 1} of {given.folds}")
     rows = np.flatnonzero(groups["folds"] == fold)
     logits[rows] = distillation.left_out_logits(own, folder, training.take(rows))
+  if given.folds:
+    accuracy = np.mean(logits.argmax(axis=1) == training.labels)
+    logging.info("Out-of-fold accuracy of the teachers: %.2f %%.", 100 * accuracy)
 
   path = workdir / distillation.SOFT_LABELS
   distillation.write_soft_labels(

@@ -47,7 +47,10 @@ def trained(monkeypatch):
   return found
 
 
-def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(trained, tmp_path):
+def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(
+  trained, tmp_path, caplog
+):
+  caplog.set_level("INFO")
   changes = ["model.width=0.0625", "num_epochs=2", "loss.name=cross_entropy"]
   given = _flags(tmp_path, teacher=changes)
   given.changed_config.loss.update(name="label_smoothing", smoothing=0.1)
@@ -62,6 +65,10 @@ def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(trained, tmp_p
   expected += 0.25 * scipy.special.softmax(steps / 2.0, axis=1)
   soft = npz.read_npz(tmp_path / "soft_labels.npz")["soft_labels"]
   np.testing.assert_allclose(soft, expected, atol=1e-6)
+
+  # Every teacher here answers the last class.
+  share = 100 * np.mean(whole.labels == size - 1)
+  assert f"Out-of-fold accuracy of the teachers: {share:.2f} %." in caplog.text
 
   for fold in range(3):
     teacher = trained[f"teacher{fold}"]
