@@ -9,17 +9,14 @@ import tempfile
 # XLA's older way to compile fusions takes half of the time, and is known to be in these
 # versions; a process ends at a flag that its XLA doesn't know.
 _HAS_OLDER_EMITTERS = importlib.metadata.version("jaxlib").startswith("0.10.")
-# Most of the tests' time is compilation, of programs that then run once.
-_HASTE = (
-  "--xla_backend_optimization_level=0",
-  "--xla_llvm_disable_expensive_passes=true",
-  *(["--xla_cpu_use_fusion_emitters=false"] if _HAS_OLDER_EMITTERS else []),
-)
-# Compiler options for programs that are to be compiled in haste where others are not.
+# Most of the tests' time is compilation, of programs that then run once. Options of a
+# program, and the same as flags of a process.
 HASTE = {
   "xla_backend_optimization_level": 0,
+  "xla_llvm_disable_expensive_passes": True,
   **({"xla_cpu_use_fusion_emitters": False} if _HAS_OLDER_EMITTERS else {}),
 }
+_FLAGS = tuple(f"--{name}={str(value).lower()}" for name, value in HASTE.items())
 # Compiler options for tests that are not to be compiled in haste: what XLA does where
 # nobody asks for anything else.
 AS_USED = {
@@ -36,8 +33,8 @@ def xla_flags(*flags: str, haste: bool = True) -> str:
   own `flags` and after those of haste: XLA goes by the last.
   """
   given = os.environ.get("XLA_FLAGS", "").split()
-  outer = [flag for flag in given if flag not in _HASTE]
-  return " ".join([*(_HASTE if haste else ()), *outer, *flags])
+  outer = [flag for flag in given if flag not in _FLAGS]
+  return " ".join([*(_FLAGS if haste else ()), *outer, *flags])
 
 
 def cache_folder() -> str:

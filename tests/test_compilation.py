@@ -16,7 +16,7 @@ def test_flags_that_were_given_stay_and_the_last_one_decides(monkeypatch):
   given = f"{_GIVEN} --xla_backend_optimization_level=2"
   monkeypatch.setenv("XLA_FLAGS", given)
   flags = compilation.xla_flags("--xla_force_host_platform_device_count=8").split()
-  haste = len(compilation._HASTE)
+  haste = len(compilation._FLAGS)
   assert flags[haste:] == [*given.split(), "--xla_force_host_platform_device_count=8"]
   assert flags[0] == "--xla_backend_optimization_level=0"
   assert compilation.xla_flags(haste=False) == given
