@@ -230,8 +230,14 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
   rates = loss_study.choose_rates(rate_results)
   screened = loss_study.read_results(workdir, loss_study.screen_runs(rates), known)
   chosen = loss_study.choose_losses(screened) if screened else []
-  runs = loss_study.full_runs(chosen, rates, loss_study.MOST_SEEDS)
-  full = loss_study.read_results(workdir, runs, known)
+  most_seeds = dict.fromkeys(loss_study.OTHER_DATA, loss_study.OTHER_SEEDS)
+  results = {
+    stage: loss_study.read_results(
+      workdir, loss_study.full_runs(chosen, rates, seeds, stage), known
+    )
+    for stage, seeds in {"full": loss_study.MOST_SEEDS, **most_seeds}.items()
+  }
+  full = results["full"]
   lines = [
     "# Losses on FER-2013, original pixels",
     "",
@@ -256,19 +262,16 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
   for loss in dict.fromkeys(run.loss for run in screened):
     cells = [_cell(result) for run, result in screened.items() if run.loss == loss]
     table.append([loss, ", ".join(cells)])
-  lines += [*text_table.markdown(table), "", "## Full length, PrivateTest", ""]
-  compared = loss_study.compare(full, _accuracy) if full else {}
-  lines += [*comparison_table(compared), ""]
-  others: dict[str, Any] = {}
-  other_results: dict[loss_study.Run, Any] = {}
-  for stage in loss_study.OTHER_DATA:
-    runs = loss_study.full_runs(chosen, rates, loss_study.OTHER_SEEDS, stage)
-    found = loss_study.read_results(workdir, runs, known)
-    other_results |= found
-    if found:
-      others[stage] = loss_study.compare(found, _accuracy)
-      lines += [f"## Full length, test split of {stage}", ""]
-      lines += [*comparison_table(others[stage]), ""]
+  lines += [*text_table.markdown(table), ""]
+
+  compared = {}
+  for stage, found in results.items():
+    if found or stage == "full":
+      compared[stage] = loss_study.compare(found, _accuracy)
+      split = "PrivateTest" if stage == "full" else f"test split of {stage}"
+      lines += [f"## Full length, {split}", ""]
+      lines += [*comparison_table(compared[stage]), ""]
+
   lines += ["## Further metrics, PrivateTest, means over seeds", ""]
   lines += [*further_metrics(full), ""]
   lines += ["## Sharpness, training images", ""]
@@ -276,17 +279,16 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
   text = "\n".join(lines) + "\n"
   files.write_atomically(workdir / "loss_study.md", text.encode())
   # Also of runs that are no longer chosen.
-  records = loss_study.to_records(
-    known | rate_results | screened | full | other_results
-  )
+  every = known | rate_results | screened
+  for found in results.values():
+    every |= found
   files.write_report(
     workdir / loss_study.RESULTS,
     {
       "settings": settings,
       "rates": rates,
-      "full": compared,
-      **others,
-      "runs": records,
+      **compared,
+      "runs": loss_study.to_records(every),
     },
   )
   return text
