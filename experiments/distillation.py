@@ -70,6 +70,14 @@ def run(given: Any) -> None:
     for fold in range(given.folds)
   ]
 
+  path = workdir / distillation.SOFT_LABELS
+  mixture = {
+    "weight": given.weight if given.folds else 0.0,
+    "temperature": given.temperature,
+    "average_duplicates": float(given.average_duplicates),
+  }
+  distillation.check_mixture(path, mixture)
+
   workdir.mkdir(parents=True, exist_ok=True)
   training = run_data.load_data(config, ("train",))["train"]
   groups = distillation.read_or_choose_folds(
@@ -86,14 +94,12 @@ def run(given: Any) -> None:
     accuracy = np.mean(logits.argmax(axis=1) == training.labels)
     logging.info("Out-of-fold accuracy of the teachers: %.2f %%.", 100 * accuracy)
 
-  path = workdir / distillation.SOFT_LABELS
   distillation.write_soft_labels(
     path,
     training,
     logits,
     duplicates=groups["duplicates"] if given.average_duplicates else None,
-    weight=given.weight if given.folds else 0.0,
-    temperature=given.temperature,
+    mixture=mixture,
   )
   config.data.soft_labels = str(path)
   _train(config, workdir / distillation.STUDENT, "student")
@@ -104,6 +110,12 @@ def _check_flags(given: Any, config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       "config.data.soft_labels, config.data.folds.file: this command sets them; leave "
       "them empty"
+    )
+  if given.folds and config.data.drop_duplicates and config.data.test_split:
+    raise ValueError(
+      "config.data.drop_duplicates: teachers do not read the test split, and would "
+      "keep other training images than the student; set config.data.test_split='' and "
+      "evaluate the student by itself"
     )
   if given.folds == 1 or not (given.folds or given.average_duplicates):
     raise ValueError(

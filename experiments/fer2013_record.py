@@ -152,8 +152,11 @@ def _teach(
     training,
     found["unseen"],
     duplicates=groups["duplicates"],
-    weight=record_recipe.WEIGHT,
-    temperature=record_recipe.TEMPERATURE,
+    mixture={
+      "weight": record_recipe.WEIGHT,
+      "temperature": record_recipe.TEMPERATURE,
+      "average_duplicates": 1.0,
+    },
   )
   shares = {
     name: float(np.mean(found[name].argmax(axis=1) == training.labels))

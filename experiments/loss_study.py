@@ -13,8 +13,9 @@ Runs that loss_study.json has are not trained again, also where their folders ar
 Stages: "rates" gives each loss its learning rate on held-out training images; "screen"
 trains all losses with two seeds; "full" trains cross-entropy, the thesis's losses and
 the five best of the screening until the intervals are narrow enough; "fer_plus" and
-"cifar10" train these on other data with three seeds. A loss whose training is not
-finite is counted as diverged. docs/notes/loss_study.md is the protocol.
+"cifar10" train these on other data with three seeds, and need "rates" and "screen". A
+loss whose training is not finite is counted as diverged. docs/notes/loss_study.md is
+the protocol.
 """
 
 import functools
@@ -33,10 +34,19 @@ from emosynth_jax.analysis.gradcam import network as gradcam_network
 from emosynth_jax.data import run_data
 from emosynth_jax.metrics import calibration
 from emosynth_jax.parallel import mesh
-from emosynth_jax.training import epoch, restore
+from emosynth_jax.training import epoch, restore, seeds
 from emosynth_jax.utils import cli, errors, files, text_table
 from emosynth_jax.utils.stop_signal import EXIT_CODE, StopSignal
 from experiments.lib import comparison_report, loss_study
+
+# Stages that compare losses, at full length.
+_COMPARED = ("full", *loss_study.OTHER_DATA)
+# Where a stage's data is, unless --data_dir says so.
+_DATA_DIRS = {
+  **dict.fromkeys(("rates", "screen", "full"), "data/fer2013.csv"),
+  "fer_plus": "data",
+  "cifar10": "data/tfds",
+}
 
 
 def define_flags() -> None:
@@ -44,14 +54,15 @@ def define_flags() -> None:
   flags.DEFINE_enum(
     "stage",
     "report",
-    ["rates", "screen", "full", *loss_study.OTHER_DATA, "report"],
-    "Stage of the study; each needs the stages before it. report: only write the "
-    "tables.",
+    ["rates", "screen", *_COMPARED, "report"],
+    "Stage of the study: screen needs rates, and the others need both. report: only "
+    "write the tables.",
   )
   flags.DEFINE_string(
     "data_dir",
-    "data/fer2013.csv",
-    "fer2013.csv, FER-2013's original pixels; of the other stages their data's folder.",
+    "",
+    "fer2013.csv, FER-2013's original pixels; in the stages fer_plus and cifar10 that "
+    f"data set's folder. Empty: {_by_stage()}.",
   )
   flags.DEFINE_string("workdir", "runs/loss_study", "Folder of the study.")
   flags.DEFINE_float("width", 0.125, "Width of FerVGG.", 0.0)
@@ -67,42 +78,51 @@ def define_flags() -> None:
   flags.DEFINE_list(
     "losses",
     [],
-    "Losses to train, for a rehearsal or a part of the study; all if empty.",
+    "Losses to train, of those that the stage has; all if empty. A rehearsal has these "
+    "alone.",
   )
+
+
+def _by_stage() -> str:
+  return ", ".join(f"{folder} ({stage})" for stage, folder in _DATA_DIRS.items())
 
 
 def train(runs: list[loss_study.Run], given: Any) -> None:
   """Trains the runs that are not there yet; a training that diverges is recorded."""
+  errors.check_choices("--losses", given.losses, {run.loss: None for run in runs})
   runs = [run for run in runs if not given.losses or run.loss in given.losses]
   workdir = pathlib.Path(given.workdir)
   done = loss_study.read_results(workdir, runs)
-  loads: dict[tuple[str, str], Any] = {}
+  loads: dict[str, Any] = {}
   for number, run in enumerate(runs, start=1):
-    if run in done and loss_study.is_complete(run, done[run]):
-      continue
     folder = workdir / run.folder
-    logging.info("Run %d of %d: %s.", number, len(runs), run.folder)
     config = loss_study.build_config(
       run,
-      data_dir=given.data_dir,
+      data_dir=given.data_dir or _DATA_DIRS[run.stage],
       width=given.width,
       epochs=given.epochs,
       limit=given.limit,
     )
+    if run in done and loss_study.is_complete(run, done[run]):
+      # A folder may be of other settings, which the training refuses.
+      has_report = (folder / "report.json").is_file()
+      if not has_report or seeds.finished_report(config, folder) is not None:
+        continue
+    logging.info("Run %d of %d: %s.", number, len(runs), run.folder)
 
     # All runs of a stage read the data once.
-    load = loads.setdefault((run.stage, given.data_dir), run_data.share(config))
+    load = loads.setdefault(run.stage, run_data.share(config))
     try:
       with StopSignal() as stop:
         is_whole = train_loop.train(config, folder, load=load, stop=stop)
       if not is_whole:
         raise SystemExit(EXIT_CODE + stop.number)
       evaluate.evaluate_run(config, folder, load=load)
-      if run.stage == "full":
+      if run.stage in _COMPARED:
         secondary = measure_secondary(config, folder, load)
         files.write_report(folder / loss_study.SECONDARY, secondary)
-        if run.loss in loss_study.MEASURED_SHARPNESS:
-          files.write_report(folder / loss_study.SHARPNESS, measure_sharpness(folder))
+      if run.stage == "full" and run.loss in loss_study.MEASURED_SHARPNESS:
+        files.write_report(folder / loss_study.SHARPNESS, measure_sharpness(folder))
     except epoch.NonFiniteError as error:
       logging.warning("%s diverged: %s", run.folder, error)
       files.write_report(folder / "diverged.json", {"error": str(error)})
@@ -112,7 +132,7 @@ def train(runs: list[loss_study.Run], given: Any) -> None:
 def measure_secondary(
   config: Any, folder: pathlib.Path, load: Callable[..., run_data.RunData]
 ) -> dict[str, float]:
-  """Measures a finished run on PrivateTest as the protocol's secondary metrics say.
+  """Measures a finished run's test split as the protocol's secondary metrics say.
 
   Args:
     config: the run's.
@@ -120,8 +140,8 @@ def measure_secondary(
     load: of `run_data.share`.
 
   Returns:
-    "calibrated_loss", the negative log-likelihood with the temperature that PublicTest
-    gives; "silhouette" and "angular_margin" (degrees) of the embeddings.
+    "calibrated_loss", the negative log-likelihood with the temperature of the
+    validation split; "silhouette" and "angular_margin" (degrees) of the embeddings.
   """
   placement = mesh.build_placement(config.mesh.model)
   splits = ("validation", "test")
@@ -174,12 +194,17 @@ def run_stage(given: Any) -> None:
   """Trains a stage's runs.
 
   Raises:
-    ValueError: if a stage before it is not complete.
+    ValueError: if a stage before it is not complete, or cross-entropy has no rate.
   """
   if given.stage == "rates":
     train(loss_study.rate_runs(), given)
     return
   rates = loss_study.choose_rates(_complete(loss_study.rate_runs(), given, "rates"))
+  if loss_study.BASELINE not in rates:
+    raise ValueError(
+      f"--stage: {loss_study.BASELINE}, with which all losses are compared, diverged "
+      f"at all of {loss_study.RATES}; nothing can be compared in {given.workdir}"
+    )
 
   if given.stage == "screen":
     train(loss_study.screen_runs(rates), given)
@@ -188,20 +213,31 @@ def run_stage(given: Any) -> None:
 
   chosen = loss_study.choose_losses(screened)
   if given.stage in loss_study.OTHER_DATA:
-    seeds = loss_study.OTHER_SEEDS
-    train(loss_study.full_runs(chosen, rates, seeds, given.stage), given)
+    number = loss_study.OTHER_SEEDS
+    train(loss_study.full_runs(chosen, rates, number, given.stage), given)
     return
 
-  for seeds in range(loss_study.FEWEST_SEEDS, loss_study.MOST_SEEDS + 1):
-    runs = loss_study.full_runs(chosen, rates, seeds)
+  for number in range(loss_study.FEWEST_SEEDS, loss_study.MOST_SEEDS + 1):
+    runs = _of_study(loss_study.full_runs(chosen, rates, number), given)
     train(runs, given)
     finished = loss_study.read_results(pathlib.Path(given.workdir), runs)
+    if missing := len(runs) - len(finished):
+      logging.info("%d runs of losses that --losses leaves out are missing.", missing)
+      return
     if loss_study.is_decided(loss_study.compare(finished, _accuracy)):
       return
 
 
+def _of_study(runs: list[loss_study.Run], given: Any) -> list[loss_study.Run]:
+  """Those of --losses in a rehearsal; otherwise all, whatever is trained now."""
+  is_rehearsal = given.epochs or given.limit
+  if not (is_rehearsal and given.losses):
+    return runs
+  return [run for run in runs if run.loss in given.losses]
+
+
 def _complete(runs: list[loss_study.Run], given: Any, stage: str) -> dict[Any, Any]:
-  runs = [run for run in runs if not given.losses or run.loss in given.losses]
+  runs = _of_study(runs, given)
   found = loss_study.read_results(pathlib.Path(given.workdir), runs)
   if missing := len(runs) - len(found):
     raise ValueError(
@@ -233,11 +269,10 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
   most_seeds = dict.fromkeys(loss_study.OTHER_DATA, loss_study.OTHER_SEEDS)
   results = {
     stage: loss_study.read_results(
-      workdir, loss_study.full_runs(chosen, rates, seeds, stage), known
+      workdir, loss_study.full_runs(chosen, rates, number, stage), known
     )
-    for stage, seeds in {"full": loss_study.MOST_SEEDS, **most_seeds}.items()
+    for stage, number in {"full": loss_study.MOST_SEEDS, **most_seeds}.items()
   }
-  full = results["full"]
   lines = [
     "# Losses on FER-2013, original pixels",
     "",
@@ -271,11 +306,11 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
       split = "PrivateTest" if stage == "full" else f"test split of {stage}"
       lines += [f"## Full length, {split}", ""]
       lines += [*comparison_table(compared[stage]), ""]
+      lines += [f"### Further metrics, {split}, means over seeds", ""]
+      lines += [*further_metrics(found), ""]
 
-  lines += ["## Further metrics, PrivateTest, means over seeds", ""]
-  lines += [*further_metrics(full), ""]
   lines += ["## Sharpness, training images", ""]
-  lines += sharpness_table(full)
+  lines += sharpness_table(results["full"])
   text = "\n".join(lines) + "\n"
   files.write_atomically(workdir / "loss_study.md", text.encode())
   # Also of runs that are no longer chosen.
@@ -305,7 +340,7 @@ def comparison_table(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
       if difference
       else ""
     )
-    p_holm = f"{row['p_holm']:.3f}" if difference else ""
+    p_holm = _p_text(row["p_holm"]) if difference else ""
     accuracy = comparison_report.mean_text((row["mean"], row["std"]))
     seeds = len(row["seeds"])
     verdict = row.get("verdict", "")
@@ -313,9 +348,13 @@ def comparison_table(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
   return text_table.markdown(table, left=(0, 6))
 
 
-def further_metrics(full: Mapping[loss_study.Run, Mapping[str, Any]]) -> list[str]:
-  """A row for each loss; of what no run has, the cells are empty."""
+def further_metrics(results: Mapping[loss_study.Run, Mapping[str, Any]]) -> list[str]:
+  """A row for each loss; of what no run has, the cells are empty.
+
+  Accuracy on the validation split is there to be compared with other trainings.
+  """
   columns = {
+    "validation_accuracy": ("accuracy, validation", 100, 2),
     "balanced_accuracy": ("balanced accuracy", 100, 2),
     "deduplicated": ("deduplicated accuracy", 100, 2),
     "calibrated_loss": ("negative log-likelihood, calibrated", 1, 4),
@@ -323,10 +362,10 @@ def further_metrics(full: Mapping[loss_study.Run, Mapping[str, Any]]) -> list[st
     "angular_margin": ("angular margin, degrees", 1, 1),
   }
   table = [["loss", *(name for name, _, _ in columns.values())]]
-  for loss in dict.fromkeys(run.loss for run in full):
+  for loss in dict.fromkeys(run.loss for run in results):
     tests = [
-      result["test"]
-      for run, result in full.items()
+      {"validation_accuracy": result["validation"]["accuracy"], **result["test"]}
+      for run, result in results.items()
       if run.loss == loss and result["state"] == "finished"
     ]
     row = [loss]
@@ -345,10 +384,16 @@ def sharpness_table(full: Mapping[loss_study.Run, Mapping[str, Any]]) -> list[st
   for (measure, loss), row in loss_study.compare_sharpness(full).items():
     ratio = f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
     name = loss_study.SHARPNESS_MEASURES[measure]
-    left_out = f" ({row['left_out']} not above 0)" if row["left_out"] else ""
+    left_out = (
+      f" ({row['left_out']} without a value above 0)" if row["left_out"] else ""
+    )
     seeds = f"{row['pairs']}{left_out}"
-    table.append([name, loss, ratio, seeds, f"{row['p_holm']:.3f}"])
+    table.append([name, loss, ratio, seeds, _p_text(row["p_holm"])])
   return text_table.markdown(table, left=(0, 1))
+
+
+def _p_text(value: float) -> str:
+  return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _cell(result: dict[str, Any] | None) -> str:
@@ -365,11 +410,11 @@ def run(given: Any) -> None:
   workdir, settings = pathlib.Path(given.workdir), _settings(given)
   if not math.isfinite(given.width):  # absl accepts NaN
     raise ValueError(f"--width: expected a number above 0, got {given.width}")
-  compares = given.stage == "full" or given.stage in loss_study.OTHER_DATA
-  if compares and given.losses and loss_study.BASELINE not in given.losses:
+  is_rehearsal = given.epochs or given.limit
+  if is_rehearsal and given.losses and loss_study.BASELINE not in given.losses:
     raise ValueError(
-      f"--losses: expected {loss_study.BASELINE} among them, with which "
-      f"--stage={given.stage} compares"
+      f"--losses: expected {loss_study.BASELINE} among them, with which a rehearsal "
+      "compares"
     )
   if given.stage == "report":
     if (stored := loss_study.read_settings(workdir)) is None:

@@ -708,7 +708,7 @@ def test_a_call_takes_a_divisor_of_the_epoch(steps_per_epoch, steps_per_call, ex
 
 
 @pytest.mark.parametrize("pipeline", ["resident", "grain"])
-def test_first_epochs_train_on_shrunk_images(tmp_path, monkeypatch, pipeline):
+def test_first_epochs_train_on_resized_images(tmp_path, monkeypatch, pipeline):
   """The sides that the network is traced with, in order, also by a resumed run."""
   sides = []
   call = tiny_network.TinyMaps.__call__
@@ -733,3 +733,10 @@ def test_first_epochs_train_on_shrunk_images(tmp_path, monkeypatch, pipeline):
   sides.clear()
   assert train_loop.train(config, tmp_path)
   assert list(dict.fromkeys(sides)) == [(24, 24), (48, 48)]
+
+
+def test_sizes_that_do_not_suit_are_refused_before_anything_is_written(tmp_path):
+  config = _config(progressive_resizing__epochs=2, progressive_resizing__side=48)
+  with pytest.raises(ValueError, match="expected less than the images' side, 48"):
+    train_loop.train(config, tmp_path / "run")
+  assert not (tmp_path / "run" / "checkpoints").exists()

@@ -57,7 +57,7 @@ class Run(NamedTuple):
       `normalize_in_groups`.
     sam_radius: radius of sharpness-aware minimization, see `ascend`; 0 for none.
     sam_from_step: first step that takes it.
-    image_side: side to which augmented images are shrunk, in pixels; 0 for none.
+    image_side: side to which augmented images are resized, in pixels; 0 for none.
   """
 
   model: nn.Module

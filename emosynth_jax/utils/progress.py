@@ -47,6 +47,8 @@ class Progress:
     self._bar: tqdm.tqdm | None = None
     self._cell: notebook.Bar | None = None
     self._last_shown = 0.0
+    # Since when the screen shows how long a compilation takes.
+    self._waits_since = time.monotonic()
     if first < total:
       self._announce(first)
 
@@ -77,13 +79,12 @@ class Progress:
 
   def _keep_drawn(self, bar: tqdm.tqdm) -> None:
     """Draws the bar each second: after log lines, and while nothing is done yet."""
-    began = time.monotonic()
     while not self._closed.wait(1.0):
       with tqdm.tqdm.get_lock():
         if self._closed.is_set():
           return
         if not self._times:
-          bar.postfix = clock(time.monotonic() - began)
+          bar.postfix = clock(time.monotonic() - self._waits_since)
         bar.refresh()
 
   def update(self, done: int, text: str, *, images_per_unit: int) -> None:
@@ -135,6 +136,7 @@ class Progress:
     """
     done = self._times[-1][1] if self._times else None
     self._times.clear()
+    self._waits_since = time.monotonic()
     if done is not None and not next_compiles:
       self._times.append((time.monotonic(), done))
 

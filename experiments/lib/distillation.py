@@ -51,7 +51,8 @@ def teacher_config(
     A checked config. Teachers have different seeds, and the test split is not read.
 
   Raises:
-    ValueError: for a change that is no setting, or has no such value.
+    ValueError: for a change that is no setting, has no such value, or is of the seed or
+      the data.
   """
   teacher = config.copy_and_resolve_references()
   teacher.seed = config.seed + fold
@@ -59,21 +60,29 @@ def teacher_config(
   changed = {}
   for change in changes:
     path, equals, text = change.partition("=")
-    is_argument = path.rpartition(".")[0] in defaults.OPEN_PARTS
-    if not equals or not (path in known or is_argument):
+    part, _, name = path.rpartition(".")
+    if not equals or not (path in known or (part in defaults.OPEN_PARTS and name)):
       raise ValueError(
         f"--teacher: expected SETTING=VALUE such as model.width=0.25, got {change!r}"
       )
+    if path == "seed" or path.startswith("data."):
+      raise ValueError(
+        f"--teacher: {path} cannot be changed; teachers have seeds of their own and "
+        "the student's data"
+      )
     changed[path] = cli.parse_value(text)
+    try:
+      with teacher.unlocked():
+        teacher.update_from_flattened_dict({path: changed[path]})
+    except TypeError:
+      kind = type(known[path]).__name__
+      raise ValueError(
+        f"--teacher: expected {path} of type {kind}, got {text!r}"
+      ) from None
 
-  with teacher.unlocked():
-    teacher.update_from_flattened_dict(changed)
   # The name that the student has too replaces nothing.
-  same = {
-    path
-    for path, value in changed.items()
-    if path.endswith(".name") and known[path] == value
-  }
+  names = ("model.name", "loss.name")
+  same = {path for path in names if path in changed and changed[path] == known[path]}
   teacher = defaults.without_foreign_arguments(teacher, changed.keys() - same)
   left_out = {"file": str(folds_file), "left_out": fold}
   variants.update(teacher, {"data": {"folds": left_out, "test_split": ""}})
@@ -128,14 +137,34 @@ def read_or_choose_folds(
   return values
 
 
+def check_mixture(path: pathlib.Path, mixture: Mapping[str, float]) -> None:
+  """Checks that soft labels that are there were mixed as they would be now.
+
+  Args:
+    path: of `write_soft_labels`; it need not exist.
+    mixture: name to value, of all that decides how labels and teachers are mixed.
+
+  Raises:
+    ValueError: if they were mixed otherwise.
+  """
+  if not path.exists():
+    return
+  found = npz.read_npz(path)
+  for name, value in mixture.items():
+    if name not in found or float(found[name]) != value:
+      raise ValueError(
+        f"{path} was made with another --{name}, and a student may have learned it; "
+        "use another --workdir"
+      )
+
+
 def write_soft_labels(
   path: pathlib.Path,
   training: Dataset,
   logits: np.ndarray,
   *,
   duplicates: np.ndarray | None,
-  weight: float,
-  temperature: float,
+  mixture: Mapping[str, float],
 ) -> None:
   """Writes what a student learns, as `config.data.soft_labels` reads it.
 
@@ -145,8 +174,8 @@ def write_soft_labels(
     logits: `(N, K)`, of the teachers that have not seen the images.
     duplicates: the group of near-duplicates of each image, which get the mean of their
       labels; None for each image's own label.
-    weight: of the teachers, see `blend`.
-    temperature: likewise.
+    mixture: "weight" and "temperature" of the teachers, see `blend`, and what else
+      `check_mixture` is to know.
   """
   size = len(training.class_names)
   labels = (
@@ -154,11 +183,10 @@ def write_soft_labels(
     if duplicates is None
     else average_labels(training.labels, duplicates, size)
   )
+  weight, temperature = mixture["weight"], mixture["temperature"]
   soft = blend(labels, logits, weight=weight, temperature=temperature)
-  image_values.write_values(path, training, {image_values.SOFT_LABELS: soft})
-  if weight:
-    right = np.mean(logits.argmax(axis=1) == training.labels)
-    logging.info("Teachers on the images they have not seen: %.2f %%.", 100 * right)
+  values = {name: np.asarray(value) for name, value in mixture.items()}
+  image_values.write_values(path, training, {image_values.SOFT_LABELS: soft, **values})
 
 
 def average_labels(

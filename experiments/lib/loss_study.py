@@ -20,7 +20,7 @@ from emosynth_jax.utils.json_files import check_fields, read_json
 RATES = (5e-4, 2e-3, 8e-3)
 # Seeds that no later stage uses.
 RATE_SEED = 100
-SCREEN_SEEDS = (0, 1)
+SCREEN_SEEDS = (101, 102)
 FEWEST_SEEDS, MOST_SEEDS = 5, 12
 # Of Training, so that the rates take hours instead of a day.
 RATE_IMAGES = 9000
@@ -35,6 +35,8 @@ OTHER_SEEDS = 3
 RESULTS = "loss_study.json"
 MEASURES = ("accuracy", "balanced_accuracy", "loss")
 _MEASURED = dict.fromkeys(MEASURES, float)
+# As `files.write_report` writes it.
+_NUMBER = (float, "NaN", "Infinity", "-Infinity")
 # Files of a run's further metrics in its folder.
 SECONDARY = "secondary.json"
 SHARPNESS = "sharpness.json"
@@ -140,7 +142,7 @@ def build_config(
     config.data.test_split = ""
     config.data.limit = limit or RATE_IMAGES
 
-  images = config.data.limit or num_images
+  images = min(config.data.limit or num_images, num_images)
   steps = config.num_epochs * (images // config.batch_size)
   config.loss = ml_collections.ConfigDict(
     {"name": run.loss, **arguments(steps)[run.loss]}
@@ -244,7 +246,8 @@ def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
   found = {"state": "finished", "best_epoch": report["best_epoch"]}
   for split, summary in report["splits"].items():
     found[split] = {measure: summary[measure] for measure in MEASURES}
-    if "deduplicated" in summary:
+    # None where every image has a near-duplicate, as in a rehearsal with few images.
+    if summary.get("deduplicated"):
       found[split]["deduplicated"] = summary["deduplicated"]["accuracy"]
   if "test" in found and (folder / SECONDARY).is_file():
     found["test"] |= _numbers(read_json(folder / SECONDARY))
@@ -260,9 +263,10 @@ def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
 
 def is_complete(run: Run, result: Mapping[str, Any]) -> bool:
   """Returns whether a run's result has all that the protocol measures."""
-  if run.stage != "full" or result["state"] != "finished":
+  if run.stage in ("rates", "screen") or result["state"] != "finished":
     return True
-  has_sharpness = "sharpness" in result or run.loss not in MEASURED_SHARPNESS
+  needs_sharpness = run.stage == "full" and run.loss in MEASURED_SHARPNESS
+  has_sharpness = "sharpness" in result or not needs_sharpness
   return has_sharpness and "silhouette" in result["test"]
 
 
@@ -279,10 +283,14 @@ def read_known(workdir: pathlib.Path) -> dict[Run, Any]:
   result = {"state": ("finished", "diverged")}
   known = {}
   for record in read_json(path, {"runs": [run | result]})["runs"]:
+    parts = record.keys() & {"validation", "test", "sharpness"}
+    fields: dict[str, Any] = {part: {"*": _NUMBER} for part in parts}
     if record["state"] == "finished":
-      splits = dict.fromkeys(["validation", *{"test"} & record.keys()], _MEASURED)
-      check_fields(record, f"{path} is damaged", splits)
-    for part in record.keys() & {"validation", "test", "sharpness"}:
+      fields |= dict.fromkeys(
+        {"validation", "test"} & parts | {"validation"}, _MEASURED
+      )
+    check_fields(record, f"{path} is damaged", fields)
+    for part in parts:
       record[part] = _numbers(record[part])
     key = Run(*(record.pop(field) for field in Run._fields))
     known[key] = record
@@ -333,12 +341,15 @@ def check_settings(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
   Raises:
     ValueError: if they differ.
   """
-  before = read_settings(workdir) or settings
-  for key in settings:
-    if settings[key] != before.get(key):
+  stored = read_settings(workdir)
+  if stored is None:
+    return
+  before, now = defaults.flatten(stored), defaults.flatten(settings)
+  for key in before.keys() & now.keys():
+    if now[key] != before[key]:
       raise ValueError(
-        f"{workdir / RESULTS} has runs with {key} {before.get(key)}, now "
-        f"{settings[key]}; use another --workdir"
+        f"{workdir / RESULTS} has runs with {key} {before[key]}, now {now[key]}; use "
+        "another --workdir"
       )
 
 
@@ -358,10 +369,12 @@ def compare(
     measure: the metric of a finished result, in points.
 
   Returns:
-    Loss to "mean", "std", "seeds", "diverged", "difference" (of
-    `statistics.paired_difference`), "p_holm" and "verdict": "better", "worse" (the
-    corrected p-value is below 0.05), "no difference" (the interval lies within
-    `EQUIVALENCE`), or "undecided".
+    Loss to "mean", "std", "seeds", the number "diverged", "difference" (of
+    `statistics.paired_difference`, where two pairs have finished), "p_holm" and
+    "verdict": "better", "worse" (the corrected p-value is below 0.05), "no difference"
+    (the interval lies within `EQUIVALENCE`), or "undecided". Where a run of the loss or
+    of cross-entropy diverged, the loss is neither better nor without difference; a loss
+    without a difference counts in Holm's correction with a p-value of 1.
   """
   values: dict[str, dict[int, float]] = {}
   diverged: dict[str, int] = {}
@@ -386,21 +399,31 @@ def compare(
       )
     compared[loss] = row
 
-  tested = [loss for loss, row in compared.items() if "difference" in row]
-  p_values = [compared[loss]["difference"]["p_value"] for loss in tested]
-  for loss, p_holm in zip(tested, statistics.holm(p_values), strict=True):
-    compared[loss] |= {
-      "p_holm": p_holm,
-      "verdict": _verdict(compared[loss]["difference"], p_holm),
-    }
+  tested = {loss: row for loss, row in compared.items() if loss != BASELINE}
+  p_values = [
+    row["difference"]["p_value"] if "difference" in row else 1.0
+    for row in tested.values()
+  ]
+  for (loss, row), p_holm in zip(
+    tested.items(), statistics.holm(p_values), strict=True
+  ):
+    row["p_holm"] = p_holm
+    is_whole = not (diverged[loss] or diverged.get(BASELINE))
+    row["verdict"] = _verdict(row.get("difference"), p_holm, is_whole)
   return compared
 
 
-def _verdict(difference: Mapping[str, float], p_holm: float) -> str:
-  if p_holm < 0.05:
-    return "better" if difference["mean"] > 0 else "worse"
+def _verdict(
+  difference: Mapping[str, float] | None, p_holm: float, is_whole: bool
+) -> str:
+  if difference is None:
+    return "undecided"
+  if p_holm < 0.05 and difference["mean"] < 0:
+    return "worse"
+  if p_holm < 0.05 and is_whole:
+    return "better"
   inside = -EQUIVALENCE < difference["low"] and difference["high"] < EQUIVALENCE
-  return "no difference" if inside else "undecided"
+  return "no difference" if inside and is_whole else "undecided"
 
 
 def compare_sharpness(
@@ -457,11 +480,19 @@ def compare_sharpness(
 
 
 def is_decided(compared: Mapping[str, Mapping[str, Any]]) -> bool:
-  """Returns whether every difference's interval is at most ±`EQUIVALENCE` wide.
+  """Returns whether every interval reaches at most `EQUIVALENCE` to either side.
 
-  False without any, as where cross-entropy's runs are those of another machine.
+  Each loss needs `FEWEST_SEEDS` pairs with cross-entropy. One of which a run diverged
+  does not count, since no further seed makes it better or equal.
   """
-  differences = [row["difference"] for row in compared.values() if "difference" in row]
-  return bool(differences) and all(
-    difference["high"] - difference["mean"] <= EQUIVALENCE for difference in differences
+  counted = [
+    row
+    for loss, row in compared.items()
+    if loss != BASELINE and not row.get("diverged")
+  ]
+  return bool(counted) and all(
+    "difference" in row
+    and len(set(row["seeds"]) & set(compared[BASELINE]["seeds"])) >= FEWEST_SEEDS
+    and row["difference"]["high"] - row["difference"]["mean"] <= EQUIVALENCE
+    for row in counted
   )

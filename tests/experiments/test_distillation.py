@@ -22,6 +22,10 @@ def _flags(workdir, **changes):
   return types.SimpleNamespace(changed_config=config, **(given | changes))
 
 
+def _config():
+  return _flags("").changed_config
+
+
 @pytest.fixture
 def trained(monkeypatch):
   """The configs that were trained, by workdir; a teacher's logits are its number."""
@@ -58,7 +62,7 @@ def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(
 
   assert list(trained) == ["teacher0", "teacher1", "teacher2", "student"]
   found = npz.read_npz(tmp_path / "folds.npz")
-  whole = run_data.load_data(recipes_config(), ("train",))["train"]
+  whole = run_data.load_data(_config(), ("train",))["train"]
   size = len(whole.class_names)
   steps = np.arange(size)[None, :] * (1 + found["folds"][:, None])
   expected = 0.75 * np.eye(size)[whole.labels]
@@ -83,8 +87,11 @@ def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(
   learned = run_data.load_data(student, ("train",))["train"]
   np.testing.assert_allclose(learned.targets, expected, atol=1e-6)
 
-  # A second start keeps the folds, and refuses others.
+  # A second start keeps the folds, and refuses others and another mixture.
   command.run(_flags(tmp_path, teacher=["num_epochs=2"]))
+  for name in ("weight", "temperature", "average_duplicates"):
+    with pytest.raises(ValueError, match=f"made with another --{name}, .* another --w"):
+      command.run(_flags(tmp_path, **{name: 1.0}))
   with pytest.raises(ValueError, match="of another number of folds; use another"):
     command.run(_flags(tmp_path, folds=2))
 
@@ -103,17 +110,12 @@ def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(
 def test_a_teacher_has_no_arguments_of_another_network_or_loss(
   tmp_path, changes, section, expected
 ):
-  config = recipes_config()
+  config = _config()
   config.loss.update(name="label_smoothing", smoothing=0.3)
   teacher = distillation.teacher_config(config, changes, tmp_path / "folds.npz", 0)
   found = teacher[section].to_dict()
   assert found == (expected if "name" in expected else found | expected)
   assert config.loss.smoothing == 0.3
-
-
-def recipes_config():
-  """The config of `_flags`."""
-  return _flags("").changed_config
 
 
 def test_near_duplicates_share_a_fold_and_a_label(trained, monkeypatch, tmp_path):
@@ -128,7 +130,7 @@ def test_near_duplicates_share_a_fold_and_a_label(trained, monkeypatch, tmp_path
 
   command.run(_flags(tmp_path / "plain", folds=0, average_duplicates=True))
   file = tmp_path / "plain/soft_labels.npz"
-  train = run_data.load_data(recipes_config(), ("train",))["train"]
+  train = run_data.load_data(_config(), ("train",))["train"]
   soft = image_values.with_soft_labels(train, file).soft_labels
   one_hot = np.eye(soft.shape[1])[train.labels].reshape(15, 4, -1)
   expected = np.repeat(one_hot.mean(axis=1), 4, axis=0)
@@ -150,9 +152,25 @@ def test_labels_of_near_duplicates_are_averaged():
     ({"teacher": ["model.widht=1"]}, "no argument 'widht'; did you mean width"),
     ({"folds": 1}, "--folds: expected 2 or more"),
     ({"folds": 0}, "0 with --average_duplicates"),
+    ({"teacher": ["model.=1"]}, "--teacher: .* got 'model.=1'"),
+    ({"teacher": ["num_epochs=abc"]}, "--teacher: expected num_epochs of type int"),
+    ({"teacher": ["seed=7"]}, "--teacher: seed cannot be changed"),
+    ({"teacher": ["data.soft_labels=x.npz"]}, "data.soft_labels cannot be changed"),
+    ({"teacher": ["data.options.name=x"]}, "data.options.name cannot be changed"),
   ],
 )
 def test_what_is_mistyped_is_named(trained, tmp_path, changes, message):
   with pytest.raises(ValueError, match=message):
     command.run(_flags(tmp_path, **changes))
   assert not trained
+  assert not list(tmp_path.iterdir())
+
+
+def test_teachers_have_the_training_images_of_the_student(trained, tmp_path):
+  given = _flags(tmp_path)
+  given.changed_config.data.drop_duplicates = True
+  with pytest.raises(ValueError, match=r"drop_duplicates: .* test_split=''"):
+    command.run(given)
+  given.changed_config.data.test_split = ""
+  command.run(given)
+  assert "student" in trained

@@ -596,7 +596,7 @@ def test_a_subset_is_trained_on_as_a_split_of_its_own():
   )
 
 
-def test_shrunk_images_train_as_images_of_that_size():
+def test_resized_images_train_as_images_of_that_size():
   """A tent filter at half of the size has weights of 1, 3, 3 and 1 eighths."""
   images, labels = tiny_network.random_images(6)
   weights = np.array([[3, 3, 1, 0], [0, 1, 3, 3]]) / 7

@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+import time
 
 import pytest
 
@@ -95,6 +96,19 @@ def test_a_terminal_has_a_bar_and_the_lines_are_for_the_log(clock, caplog, monke
   bar.close()
   # Nothing is left of it.
   assert re.split("[\r\n]", screen.getvalue())[-2].strip() == ""
+
+
+def test_a_second_compilations_time_is_shown_from_its_own_start(clock, monkeypatch):
+  screen = _Terminal()
+  monkeypatch.setattr("sys.stderr", screen)
+  bar = _compile_then_run(clock)
+  bar.restart(next_compiles=True)
+  clock(7)
+  # The thread that draws waits for a second of its own.
+  time.sleep(1.3)
+  bar.close()
+  drawn = [line for line in re.split("[\r\n]", screen.getvalue()) if line.strip()]
+  assert drawn[-1].rstrip().endswith("0:00:07")
 
 
 def test_a_dumb_terminal_gets_lines(clock, lines, monkeypatch):
