@@ -169,7 +169,7 @@ def test_what_is_mistyped_is_named(trained, tmp_path, changes, message):
 def test_teachers_have_the_training_images_of_the_student(trained, tmp_path):
   given = _flags(tmp_path)
   given.changed_config.data.drop_duplicates = True
-  with pytest.raises(ValueError, match=r"drop_duplicates: .* test_split=''"):
+  with pytest.raises(ValueError, match=r"drop_duplicates: .*test_split=''"):
     command.run(given)
   given.changed_config.data.test_split = ""
   command.run(given)
