@@ -57,6 +57,16 @@ def tiny_networks():
     yield
 
 
+@pytest.fixture(scope="module")
+def without_plots():
+  """What evaluations draw, half a second each, is not drawn in the module."""
+  import tiny_workdir
+
+  with pytest.MonkeyPatch.context() as patch:
+    tiny_workdir.without_plots(patch)
+    yield
+
+
 @pytest.fixture
 def drawn(monkeypatch):
   """The figures instead of files, by the file's name."""

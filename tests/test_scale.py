@@ -198,6 +198,7 @@ def test_two_processes_resume_train_and_report_as_one_does(folder, alone, stoppe
   assert (workdir / "provenance.jsonl").read_text().count("\n") == 2
 
 
+@pytest.mark.slow
 def test_a_killed_worker_ends_the_job_and_one_process_goes_on(folder, alone):
   workdir = folder / "killed"
   # Both share each wide kernel, whose halves then lie on two processes each.

@@ -34,7 +34,7 @@ from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
 from emosynth_jax.workdir.metric_writer import read_records
 
-pytestmark = pytest.mark.usefixtures("tiny_networks")
+pytestmark = pytest.mark.usefixtures("tiny_networks", "without_plots")
 
 
 def _config(**changes):

@@ -345,8 +345,11 @@ def check_settings(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
   if stored is None:
     return
   before, now = defaults.flatten(stored), defaults.flatten(settings)
+  # The length of a stage that has no runs yet may change.
+  stages = {run.stage for run in read_known(workdir)}
   for key in before.keys() & now.keys():
-    if now[key] != before[key]:
+    part, _, stage = key.rpartition(".")
+    if now[key] != before[key] and (not part or stage in stages):
       raise ValueError(
         f"{workdir / RESULTS} has runs with {key} {before[key]}, now {now[key]}; use "
         "another --workdir"

@@ -40,6 +40,7 @@ def test_logits(given, golden):
   np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5 * np.ptp(expected))
 
 
+@pytest.mark.slow
 def test_loss_and_gradients_of_the_batchs_statistics(given, golden):
   variables, images = given
 

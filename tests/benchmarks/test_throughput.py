@@ -87,7 +87,10 @@ def test_peaks_are_found_by_the_kind_of_device():
   ("flags", "message"),
   [
     ([], "JAX sees no accelerator"),
-    (["--parts=runs"], "--parts: expected some of throughput, mnist, cifar10, fer2013"),
+    pytest.param(
+      *(["--parts=runs"], "--parts: expected some of throughput, mnist, cifar10, fer2"),
+      marks=pytest.mark.slow,
+    ),
     (["--data=mnist"], "--data: expected some of cifar10, fer2013; got 'mnist'"),
   ],
 )

@@ -26,9 +26,8 @@ _FACES = Row("tiny", "synthetic_faces")
 
 
 @pytest.fixture
-def tiny(tiny_networks, monkeypatch):
+def tiny(tiny_networks, without_plots, monkeypatch):
   """Synthetic faces with a network that compiles fast, and one epoch."""
-  tiny_workdir.without_plots(monkeypatch)
   tiny_workdir.shrink_recipe(monkeypatch, "synthetic_faces", data__limit=32)
 
 

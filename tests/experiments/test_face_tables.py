@@ -24,10 +24,9 @@ _CE, _MAM = face_report.LOSSES
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tiny(tiny_networks):
+def tiny(tiny_networks, without_plots):
   """The configs with a network that compiles in no time, one epoch, no plots."""
   with pytest.MonkeyPatch.context() as patch:
-    tiny_workdir.without_plots(patch)
     for name in ("fer2013", "raf_db", "ck_plus"):
       tiny_workdir.shrink_recipe(patch, name, steps_per_call=2)
     yield

@@ -159,6 +159,7 @@ class Net(nn.Module):
 """
 
 
+@pytest.mark.slow
 def test_the_whole_command_and_its_rerun(tmp_path, monkeypatch, capsys):
   network = tmp_path / "network.py"
   network.write_text(_NETWORK)

@@ -105,7 +105,10 @@ def test_every_figure_is_listed_and_has_help(monkeypatch, capsys):
   ("number", "listed", "note"),
   [
     ("4.5", "--compare", "The plane is that of figure 4.4."),
-    ("5.1", "--images", "--workdir=runs/tables-small/fer2013-mam_sce-seed0"),
+    pytest.param(
+      *("5.1", "--images", "--workdir=runs/tables-small/fer2013-mam_sce-seed0"),
+      marks=pytest.mark.slow,
+    ),
   ],
 )
 def test_help_lists_flags_that_are_defined_elsewhere(number, listed, note):

@@ -422,11 +422,13 @@ def test_runs_of_other_settings_do_not_mix(tmp_path):
   ):
     loss_study.check_settings(tmp_path, {"width": 0.5})
 
-  command.write_report(tmp_path, {"width": 0.125, "epochs_by_stage": {"full": 20}})
-  # A stage that is new.
-  loss_study.check_settings(tmp_path, {"epochs_by_stage": {"full": 20, "cifar10": 3}})
-  with pytest.raises(ValueError, match=r"epochs_by_stage.full 20, now 30; use another"):
-    loss_study.check_settings(tmp_path, {"epochs_by_stage": {"full": 30}})
+  epochs = {"rates": 4, "full": 20}
+  command.write_report(tmp_path, {"width": 0.125, "epochs_by_stage": epochs})
+  # A stage without runs, and a new one.
+  changed = {"rates": 4, "full": 30, "cifar10": 3}
+  loss_study.check_settings(tmp_path, {"epochs_by_stage": changed})
+  with pytest.raises(ValueError, match=r"epochs_by_stage.rates 4, now 5; use another"):
+    loss_study.check_settings(tmp_path, {"epochs_by_stage": {"rates": 5}})
 
 
 @pytest.mark.parametrize(

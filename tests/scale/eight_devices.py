@@ -75,8 +75,8 @@ def test_two_runs_side_by_side_on_four_devices_each():
   ("analyse", "changes"),
   [
     (surface.landscapes_of, {}),
-    (eigenvalues.maps_of, {}),
-    (eigenvalues.spectra_of, {"grid": 1}),
+    pytest.param(eigenvalues.maps_of, {}, marks=pytest.mark.slow),
+    pytest.param(eigenvalues.spectra_of, {"grid": 1}, marks=pytest.mark.slow),
   ],
 )
 def test_points_of_a_plane_shared_out_are_those_of_one_device(
