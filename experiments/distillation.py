@@ -71,9 +71,11 @@ def run(given: Any) -> None:
   ]
 
   path = workdir / distillation.SOFT_LABELS
+  # Without teachers weight and temperature are of no effect.
   mixture = {
+    "folds": given.folds,
     "weight": given.weight if given.folds else 0.0,
-    "temperature": given.temperature,
+    "temperature": given.temperature if given.folds else 1.0,
     "average_duplicates": float(given.average_duplicates),
   }
   distillation.check_mixture(path, mixture)
@@ -114,8 +116,9 @@ def _check_flags(given: Any, config: ml_collections.ConfigDict) -> None:
   if given.folds and config.data.drop_duplicates and config.data.test_split:
     raise ValueError(
       "config.data.drop_duplicates: teachers do not read the test split, and would "
-      "keep other training images than the student; set config.data.test_split='' and "
-      "evaluate the student by itself"
+      "keep other training images than the student; add --config.data.test_split=, "
+      "which keeps near-duplicates of the test split in the training, and judge the "
+      "student by --config.evaluate_deduplicated=True"
     )
   if given.folds == 1 or not (given.folds or given.average_duplicates):
     raise ValueError(

@@ -155,7 +155,6 @@ def _teach(
     mixture={
       "weight": record_recipe.WEIGHT,
       "temperature": record_recipe.TEMPERATURE,
-      "average_duplicates": 1.0,
     },
   )
   shares = {

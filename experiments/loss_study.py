@@ -11,7 +11,8 @@ Each stage trains FerVGG at an eighth of its width on two CPU cores, and writes
 loss_study.md and loss_study.json into the study's folder; rerun a command to resume.
 Runs that loss_study.json has are not trained again, also where their folders are gone.
 Stages: "rates" gives each loss its learning rate on held-out training images; "screen"
-trains all losses with two seeds; "full" trains cross-entropy, the thesis's losses and
+trains cross-entropy at full length, which has to reach 60 %, and then all losses with
+two seeds; "full" trains cross-entropy, the thesis's losses and
 the five best of the screening until the intervals are narrow enough; "fer_plus" and
 "cifar10" train these on other data with three seeds, and need "rates" and "screen". A
 loss whose training is not finite is counted as diverged. docs/notes/loss_study.md is
@@ -39,11 +40,9 @@ from emosynth_jax.utils import cli, errors, files, text_table
 from emosynth_jax.utils.stop_signal import EXIT_CODE, StopSignal
 from experiments.lib import comparison_report, loss_study
 
-# Stages that compare losses, at full length.
-_COMPARED = ("full", *loss_study.OTHER_DATA)
 # Where a stage's data is, unless --data_dir says so.
 _DATA_DIRS = {
-  **dict.fromkeys(("rates", "screen", "full"), "data/fer2013.csv"),
+  **dict.fromkeys(("rates", "strength", "screen", "full"), "data/fer2013.csv"),
   "fer_plus": "data",
   "cifar10": "data/tfds",
 }
@@ -54,7 +53,7 @@ def define_flags() -> None:
   flags.DEFINE_enum(
     "stage",
     "report",
-    ["rates", "screen", *_COMPARED, "report"],
+    ["rates", "screen", *loss_study.COMPARED, "report"],
     "Stage of the study: screen needs rates, and the others need both. report: only "
     "write the tables.",
   )
@@ -84,13 +83,14 @@ def define_flags() -> None:
 
 
 def _by_stage() -> str:
-  return ", ".join(f"{folder} ({stage})" for stage, folder in _DATA_DIRS.items())
+  stages: dict[str, list[str]] = {}
+  for stage, folder in _DATA_DIRS.items():
+    stages.setdefault(folder, []).append(stage)
+  return ", ".join(f"{folder} ({', '.join(of)})" for folder, of in stages.items())
 
 
 def train(runs: list[loss_study.Run], given: Any) -> None:
   """Trains the runs that are not there yet; a training that diverges is recorded."""
-  errors.check_choices("--losses", given.losses, {run.loss: None for run in runs})
-  runs = [run for run in runs if not given.losses or run.loss in given.losses]
   workdir = pathlib.Path(given.workdir)
   done = loss_study.read_results(workdir, runs)
   loads: dict[str, Any] = {}
@@ -118,7 +118,7 @@ def train(runs: list[loss_study.Run], given: Any) -> None:
       if not is_whole:
         raise SystemExit(EXIT_CODE + stop.number)
       evaluate.evaluate_run(config, folder, load=load)
-      if run.stage in _COMPARED:
+      if run.stage in loss_study.COMPARED:
         secondary = measure_secondary(config, folder, load)
         files.write_report(folder / loss_study.SECONDARY, secondary)
       if run.stage == "full" and run.loss in loss_study.MEASURED_SHARPNESS:
@@ -197,43 +197,88 @@ def run_stage(given: Any) -> None:
     ValueError: if a stage before it is not complete, or cross-entropy has no rate.
   """
   if given.stage == "rates":
-    train(loss_study.rate_runs(), given)
+    train(_asked_for(loss_study.rate_runs(), given), given)
     return
   rates = loss_study.choose_rates(_complete(loss_study.rate_runs(), given, "rates"))
   if loss_study.BASELINE not in rates:
     raise ValueError(
       f"--stage: {loss_study.BASELINE}, with which all losses are compared, diverged "
-      f"at all of {loss_study.RATES}; nothing can be compared in {given.workdir}"
+      f"at all rates of {given.workdir}; lower those of experiments/lib/loss_study.py "
+      "and use another --workdir"
     )
 
   if given.stage == "screen":
-    train(loss_study.screen_runs(rates), given)
+    _check_strength(rates, given)
+    train(_asked_for(loss_study.screen_runs(rates), given), given)
     return
   screened = _complete(loss_study.screen_runs(rates), given, "screen")
 
   chosen = loss_study.choose_losses(screened)
   if given.stage in loss_study.OTHER_DATA:
     number = loss_study.OTHER_SEEDS
-    train(loss_study.full_runs(chosen, rates, number, given.stage), given)
+    runs = loss_study.full_runs(chosen, rates, number, given.stage)
+    train(_asked_for(runs, given), given)
     return
 
   for number in range(loss_study.FEWEST_SEEDS, loss_study.MOST_SEEDS + 1):
     runs = _of_study(loss_study.full_runs(chosen, rates, number), given)
-    train(runs, given)
+    train(_asked_for(runs, given), given)
     finished = loss_study.read_results(pathlib.Path(given.workdir), runs)
     if missing := len(runs) - len(finished):
-      logging.info("%d runs of losses that --losses leaves out are missing.", missing)
+      logging.info(
+        "%d runs of losses that --losses leaves out are missing; rerun without it.",
+        missing,
+      )
       return
-    if loss_study.is_decided(loss_study.compare(finished, _accuracy)):
+    if loss_study.is_decided(
+      loss_study.compare(finished, _accuracy, chosen=[run.loss for run in runs])
+    ):
       return
+
+
+def _check_strength(rates: Mapping[str, float], given: Any) -> None:
+  """Trains cross-entropy at full length, unless that is done, and looks at it."""
+  run = loss_study.strength_run(rates)
+  train([run], given)
+  result = loss_study.read_results(pathlib.Path(given.workdir), [run])[run]
+  accuracy = 0.0
+  if result["state"] == "finished":
+    accuracy = result["validation"]["accuracy"]
+  if accuracy < loss_study.STRENGTH and not _is_rehearsal(given):
+    raise ValueError(
+      f"--stage: {loss_study.BASELINE} has {100 * accuracy:.2f} % on PublicTest after "
+      f"{loss_study.EPOCHS['strength']} epochs, and {100 * loss_study.STRENGTH:g} % "
+      "are needed; raise EPOCHS of experiments/lib/loss_study.py and delete "
+      f"{pathlib.Path(given.workdir) / 'strength'}"
+    )
+
+
+def _asked_for(runs: list[loss_study.Run], given: Any) -> list[loss_study.Run]:
+  """The runs of --losses.
+
+  Raises:
+    ValueError: if the stage has no such loss; a rehearsal goes on without it.
+  """
+  names = dict.fromkeys(run.loss for run in runs)
+  if missing := sorted(set(given.losses) - set(names)):
+    problem = (
+      f"--losses: {', '.join(missing)}: diverged, or not chosen by the screening"
+    )
+    if not _is_rehearsal(given):
+      raise ValueError(f"{problem}; the stage {given.stage} has {', '.join(names)}")
+    logging.warning("%s; not trained.", problem)
+  return [run for run in runs if not given.losses or run.loss in given.losses]
 
 
 def _of_study(runs: list[loss_study.Run], given: Any) -> list[loss_study.Run]:
   """Those of --losses in a rehearsal; otherwise all, whatever is trained now."""
-  is_rehearsal = given.epochs or given.limit
-  if not (is_rehearsal and given.losses):
+  if not (_is_rehearsal(given) and given.losses):
     return runs
   return [run for run in runs if run.loss in given.losses]
+
+
+def _is_rehearsal(given: Any) -> bool:
+  return bool(given.epochs or given.limit)
 
 
 def _complete(runs: list[loss_study.Run], given: Any, stage: str) -> dict[Any, Any]:
@@ -264,6 +309,10 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
   known = loss_study.read_known(workdir)
   rate_results = loss_study.read_results(workdir, loss_study.rate_runs(), known)
   rates = loss_study.choose_rates(rate_results)
+  strength_runs = (
+    [loss_study.strength_run(rates)] if loss_study.BASELINE in rates else []
+  )
+  strength = loss_study.read_results(workdir, strength_runs, known)
   screened = loss_study.read_results(workdir, loss_study.screen_runs(rates), known)
   chosen = loss_study.choose_losses(screened) if screened else []
   most_seeds = dict.fromkeys(loss_study.OTHER_DATA, loss_study.OTHER_SEEDS)
@@ -293,6 +342,8 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
     chosen_rate = f"{rates[loss]:g}" if loss in rates else "diverged"
     table.append([loss, *cells, chosen_rate])
   lines += [*text_table.markdown(table), "", "## Screening, PublicTest", ""]
+  for run, result in strength.items():
+    lines += [f"{run.loss} at full length, seed {run.seed}: {_cell(result)}", ""]
   table = [["loss", "seeds"]]
   for loss in dict.fromkeys(run.loss for run in screened):
     cells = [_cell(result) for run, result in screened.items() if run.loss == loss]
@@ -302,7 +353,12 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
   compared = {}
   for stage, found in results.items():
     if found or stage == "full":
-      compared[stage] = loss_study.compare(found, _accuracy)
+      compared[stage] = loss_study.compare(
+        found,
+        _accuracy,
+        chosen=[loss for loss in chosen if loss in rates],
+        fewest=loss_study.COMPARED[stage],
+      )
       split = "PrivateTest" if stage == "full" else f"test split of {stage}"
       lines += [f"## Full length, {split}", ""]
       lines += [*comparison_table(compared[stage]), ""]
@@ -314,7 +370,7 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
   text = "\n".join(lines) + "\n"
   files.write_atomically(workdir / "loss_study.md", text.encode())
   # Also of runs that are no longer chosen.
-  every = known | rate_results | screened
+  every = known | rate_results | strength | screened
   for found in results.values():
     every |= found
   files.write_report(
@@ -363,17 +419,19 @@ def further_metrics(results: Mapping[loss_study.Run, Mapping[str, Any]]) -> list
   }
   table = [["loss", *(name for name, _, _ in columns.values())]]
   for loss in dict.fromkeys(run.loss for run in results):
-    tests = [
+    measured = [
       {"validation_accuracy": result["validation"]["accuracy"], **result["test"]}
       for run, result in results.items()
       if run.loss == loss and result["state"] == "finished"
     ]
     row = [loss]
     for measure, (_, factor, digits) in columns.items():
-      values = [factor * test[measure] for test in tests if measure in test]
+      values = [factor * each[measure] for each in measured if measure in each]
       mean = f"{sum(values) / len(values):.{digits}f}" if values else ""
-      is_of_all = not values or len(values) == len(tests)
-      row.append(mean if is_of_all else f"{mean} ({len(values)} of {len(tests)} seeds)")
+      is_of_all = not values or len(values) == len(measured)
+      row.append(
+        mean if is_of_all else f"{mean} ({len(values)} of {len(measured)} seeds)"
+      )
     table.append(row)
   return text_table.markdown(table)
 
@@ -410,8 +468,8 @@ def run(given: Any) -> None:
   workdir, settings = pathlib.Path(given.workdir), _settings(given)
   if not math.isfinite(given.width):  # absl accepts NaN
     raise ValueError(f"--width: expected a number above 0, got {given.width}")
-  is_rehearsal = given.epochs or given.limit
-  if is_rehearsal and given.losses and loss_study.BASELINE not in given.losses:
+  is_part = _is_rehearsal(given) and given.losses
+  if is_part and loss_study.BASELINE not in given.losses:
     raise ValueError(
       f"--losses: expected {loss_study.BASELINE} among them, with which a rehearsal "
       "compares"

@@ -173,6 +173,7 @@ def _moments(workdir, log):
   is_full = os.environ.get("EMOSYNTH_TEST_FULL")
   yield "start-up", signal.SIGKILL, after(rng.uniform(0.2, 1.5))
   if is_full:
+    # Otherwise that of the best, which is a save of the other kind.
     yield "first save", signal.SIGKILL, is_saving("last")
   yield "stop in an epoch", signal.SIGTERM, has_trained
   yield "save of the best", signal.SIGKILL, is_saving("best")

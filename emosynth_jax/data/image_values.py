@@ -24,7 +24,7 @@ def write_values(
   Args:
     path: the file; its folder must exist.
     dataset: the split of N images, K classes.
-    values: name to `(N, ...)`, as `SOFT_LABELS` to `(N, K)`.
+    values: name to `(N, ...)`, as `SOFT_LABELS` to `(N, K)`; or one value of all.
   """
   identity = {
     _SOURCES: np.asarray(dataset.sources),

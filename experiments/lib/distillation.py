@@ -9,6 +9,7 @@ References:
   Generalization", Neural Networks 5.
 """
 
+import contextlib
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -71,8 +72,11 @@ def teacher_config(
         "the student's data"
       )
     changed[path] = cli.parse_value(text)
+    # Arguments of a network or loss, which may be 2 or 2.5, are checked with it.
+    is_argument = part in defaults.OPEN_PARTS
+    types = teacher.ignore_type() if is_argument else contextlib.nullcontext()
     try:
-      with teacher.unlocked():
+      with teacher.unlocked(), types:
         teacher.update_from_flattened_dict({path: changed[path]})
     except TypeError:
       kind = type(known[path]).__name__
@@ -151,10 +155,10 @@ def check_mixture(path: pathlib.Path, mixture: Mapping[str, float]) -> None:
     return
   found = npz.read_npz(path)
   for name, value in mixture.items():
-    if name not in found or float(found[name]) != value:
+    if name in found and float(found[name]) != value:
       raise ValueError(
-        f"{path} was made with another --{name}, and a student may have learned it; "
-        "use another --workdir"
+        f"{path} was made with --{name}={float(found[name]):g}, now {value:g}, and a "
+        "student may have learned it; use another --workdir"
       )
 
 

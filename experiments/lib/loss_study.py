@@ -24,13 +24,24 @@ SCREEN_SEEDS = (101, 102)
 FEWEST_SEEDS, MOST_SEEDS = 5, 12
 # Of Training, so that the rates take hours instead of a day.
 RATE_IMAGES = 9000
-EPOCHS = {"rates": 4, "screen": 10, "full": 20, "fer_plus": 20, "cifar10": 20}
+EPOCHS = {
+  "rates": 4,
+  "strength": 20,
+  "screen": 10,
+  "full": 20,
+  "fer_plus": 20,
+  "cifar10": 20,
+}
+# Accuracy on PublicTest that cross-entropy has to reach at full length.
+STRENGTH = 0.6
 # Stages that repeat the comparison on other data: its recipe and training images.
 OTHER_DATA = {
   "fer_plus": (recipes.fer_plus, 25060),
   "cifar10": (recipes.cifar10, 45000),
 }
 OTHER_SEEDS = 3
+# Stages that compare losses at full length -> seeds that a verdict needs.
+COMPARED = {"full": FEWEST_SEEDS, **dict.fromkeys(OTHER_DATA, OTHER_SEEDS)}
 # File of all finished runs in the study's folder, and what it has of each split.
 RESULTS = "loss_study.json"
 MEASURES = ("accuracy", "balanced_accuracy", "loss")
@@ -136,6 +147,8 @@ def build_config(
   config.data.data_dir = data_dir
   config.data.limit = limit
   config.evaluate_deduplicated = run.stage == "full"
+  if run.stage == "strength":
+    config.data.test_split = ""
   if run.stage == "rates":
     # Held out of Training: neither PublicTest nor PrivateTest is read.
     config.data.options.protocol = "thesis_28709_7178"
@@ -173,6 +186,11 @@ def choose_rates(results: Mapping[Run, Mapping[str, Any]]) -> dict[str, float]:
       found = (result["validation"]["accuracy"], run.rate)
       best[run.loss] = max(best.get(run.loss, (-1.0, 0.0)), found)
   return {loss: rate for loss, (_, rate) in best.items()}
+
+
+def strength_run(rates: Mapping[str, float]) -> Run:
+  """Cross-entropy at full length, before the screening: is it strong enough?"""
+  return Run(BASELINE, "strength", rates[BASELINE], RATE_SEED)
 
 
 def screen_runs(rates: Mapping[str, float]) -> list[Run]:
@@ -250,10 +268,14 @@ def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
     if summary.get("deduplicated"):
       found[split]["deduplicated"] = summary["deduplicated"]["accuracy"]
   if "test" in found and (folder / SECONDARY).is_file():
-    found["test"] |= _numbers(read_json(folder / SECONDARY))
+    found["test"] |= _read_numbers(folder / SECONDARY)
   if (folder / SHARPNESS).is_file():
-    found["sharpness"] = _numbers(read_json(folder / SHARPNESS))
+    found["sharpness"] = _read_numbers(folder / SHARPNESS)
   return found | {"commits": sorted({r["commit"] for r in report["trained_by"]})}
+
+
+def _read_numbers(path: pathlib.Path) -> dict[str, float]:
+  return _numbers(read_json(path, {"*": _NUMBER}))
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
@@ -263,7 +285,7 @@ def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
 
 def is_complete(run: Run, result: Mapping[str, Any]) -> bool:
   """Returns whether a run's result has all that the protocol measures."""
-  if run.stage in ("rates", "screen") or result["state"] != "finished":
+  if run.stage not in COMPARED or result["state"] != "finished":
     return True
   needs_sharpness = run.stage == "full" and run.loss in MEASURED_SHARPNESS
   has_sharpness = "sharpness" in result or not needs_sharpness
@@ -286,9 +308,8 @@ def read_known(workdir: pathlib.Path) -> dict[Run, Any]:
     parts = record.keys() & {"validation", "test", "sharpness"}
     fields: dict[str, Any] = {part: {"*": _NUMBER} for part in parts}
     if record["state"] == "finished":
-      fields |= dict.fromkeys(
-        {"validation", "test"} & parts | {"validation"}, _MEASURED
-      )
+      splits = {"validation", *{"test"} & parts}
+      fields |= {split: {"*": _NUMBER, **_MEASURED} for split in splits}
     check_fields(record, f"{path} is damaged", fields)
     for part in parts:
       record[part] = _numbers(record[part])
@@ -347,7 +368,7 @@ def check_settings(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
   before, now = defaults.flatten(stored), defaults.flatten(settings)
   # The length of a stage that has no runs yet may change.
   stages = {run.stage for run in read_known(workdir)}
-  for key in before.keys() & now.keys():
+  for key in (key for key in now if key in before):
     part, _, stage = key.rpartition(".")
     if now[key] != before[key] and (not part or stage in stages):
       raise ValueError(
@@ -364,20 +385,22 @@ def to_records(results: Mapping[Run, Mapping[str, Any]]) -> list[dict[str, Any]]
 def compare(
   results: Mapping[Run, Mapping[str, Any]],
   measure: Callable[[Mapping[str, Any]], float],
+  *,
+  chosen: Sequence[str],
+  fewest: int = FEWEST_SEEDS,
 ) -> dict[str, dict[str, Any]]:
   """Compares each loss with cross-entropy, paired by seed, with Holm's correction.
 
   Args:
     results: of `full_runs`.
     measure: the metric of a finished result, in points.
+    chosen: the losses of the whole comparison, also those without a result.
+    fewest: runs that a verdict needs.
 
   Returns:
     Loss to "mean", "std", "seeds", the number "diverged", "difference" (of
-    `statistics.paired_difference`, where two pairs have finished), "p_holm" and
-    "verdict": "better", "worse" (the corrected p-value is below 0.05), "no difference"
-    (the interval lies within `EQUIVALENCE`), or "undecided". Where a run of the loss or
-    of cross-entropy diverged, the loss is neither better nor without difference; a loss
-    without a difference counts in Holm's correction with a p-value of 1.
+    `statistics.paired_difference`, where two pairs have finished), "p_holm" (a loss
+    without a difference counts with a p-value of 1) and "verdict", see `_verdict`.
   """
   values: dict[str, dict[int, float]] = {}
   diverged: dict[str, int] = {}
@@ -402,30 +425,40 @@ def compare(
       )
     compared[loss] = row
 
-  tested = {loss: row for loss, row in compared.items() if loss != BASELINE}
-  p_values = [
-    row["difference"]["p_value"] if "difference" in row else 1.0
-    for row in tested.values()
-  ]
-  for (loss, row), p_holm in zip(
-    tested.items(), statistics.holm(p_values), strict=True
-  ):
+  tested = [row for loss, row in compared.items() if loss != BASELINE]
+  p_values = [row.get("difference", {"p_value": 1.0})["p_value"] for row in tested]
+  absent = set(chosen) - {BASELINE} - set(compared)
+  corrected = statistics.holm([*p_values, *(1.0 for _ in absent)])
+  for row, p_holm in zip(tested, corrected, strict=False):
     row["p_holm"] = p_holm
-    is_whole = not (diverged[loss] or diverged.get(BASELINE))
-    row["verdict"] = _verdict(row.get("difference"), p_holm, is_whole)
+    row["verdict"] = _verdict(row, compared.get(BASELINE), fewest)
   return compared
 
 
 def _verdict(
-  difference: Mapping[str, float] | None, p_holm: float, is_whole: bool
+  row: Mapping[str, Any], baseline: Mapping[str, Any] | None, fewest: int
 ) -> str:
-  if difference is None:
+  """What a row of `compare` claims.
+
+  Returns:
+    "better", "worse" (the corrected p-value is below 0.05), "no difference" (the
+    interval lies within `EQUIVALENCE`), or "undecided". What diverged has no accuracy,
+    which flatters its side: a loss with such a run is not better, cross-entropy with
+    one is not, and neither is without difference. "not finished" below `fewest` runs.
+  """
+  both = (row, baseline or {"seeds": (), "diverged": 0})
+  if min(len(each["seeds"]) + each["diverged"] for each in both) < fewest:
+    return "not finished"
+  if "difference" not in row:
     return "undecided"
-  if p_holm < 0.05 and difference["mean"] < 0:
-    return "worse"
-  if p_holm < 0.05 and is_whole:
-    return "better"
+  loss_diverged, baseline_diverged = (each["diverged"] > 0 for each in both)
+  difference = row["difference"]
+  if row["p_holm"] < 0.05:
+    is_better = difference["mean"] > 0
+    flattered = loss_diverged if is_better else baseline_diverged
+    return "undecided" if flattered else "better" if is_better else "worse"
   inside = -EQUIVALENCE < difference["low"] and difference["high"] < EQUIVALENCE
+  is_whole = not (loss_diverged or baseline_diverged)
   return "no difference" if inside and is_whole else "undecided"
 
 
@@ -485,17 +518,15 @@ def compare_sharpness(
 def is_decided(compared: Mapping[str, Mapping[str, Any]]) -> bool:
   """Returns whether every interval reaches at most `EQUIVALENCE` to either side.
 
-  Each loss needs `FEWEST_SEEDS` pairs with cross-entropy. One of which a run diverged
-  does not count, since no further seed makes it better or equal.
+  Each of at least `FEWEST_SEEDS` pairs with cross-entropy. A loss of which a run
+  diverged does not count: no further seed makes it better or equal.
   """
-  counted = [
-    row
-    for loss, row in compared.items()
-    if loss != BASELINE and not row.get("diverged")
-  ]
-  return bool(counted) and all(
+  if BASELINE not in compared:
+    return False
+  return all(
     "difference" in row
     and len(set(row["seeds"]) & set(compared[BASELINE]["seeds"])) >= FEWEST_SEEDS
     and row["difference"]["high"] - row["difference"]["mean"] <= EQUIVALENCE
-    for row in counted
+    for loss, row in compared.items()
+    if loss != BASELINE and not row["diverged"]
   )

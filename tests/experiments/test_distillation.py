@@ -90,8 +90,13 @@ def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(
   # A second start keeps the folds, and refuses others and another mixture.
   command.run(_flags(tmp_path, teacher=["num_epochs=2"]))
   for name in ("weight", "temperature", "average_duplicates"):
-    with pytest.raises(ValueError, match=f"made with another --{name}, .* another --w"):
+    with pytest.raises(
+      ValueError, match=f"made with --{name}=.*, now 1, .* another --w"
+    ):
       command.run(_flags(tmp_path, **{name: 1.0}))
+  with pytest.raises(ValueError, match=r"with --folds=3, now 2, .* use another --work"):
+    command.run(_flags(tmp_path, folds=2))
+  (tmp_path / "soft_labels.npz").unlink()
   with pytest.raises(ValueError, match="of another number of folds; use another"):
     command.run(_flags(tmp_path, folds=2))
 
@@ -166,10 +171,18 @@ def test_what_is_mistyped_is_named(trained, tmp_path, changes, message):
   assert not list(tmp_path.iterdir())
 
 
+def test_an_argument_of_a_loss_may_be_of_another_type(tmp_path):
+  config = _config()
+  config.loss = {"name": "focal", "gamma": 2}
+  changes = ["loss.gamma=2.5"]
+  teacher = distillation.teacher_config(config, changes, tmp_path / "folds.npz", 0)
+  assert teacher.loss.gamma == 2.5
+
+
 def test_teachers_have_the_training_images_of_the_student(trained, tmp_path):
   given = _flags(tmp_path)
   given.changed_config.data.drop_duplicates = True
-  with pytest.raises(ValueError, match=r"drop_duplicates: .*test_split=''"):
+  with pytest.raises(ValueError, match=r"drop_duplicates: .*data\.test_split=,"):
     command.run(given)
   given.changed_config.data.test_split = ""
   command.run(given)

@@ -156,6 +156,10 @@ def accuracy(result):
   return 100 * result["test"]["accuracy"]
 
 
+def compare(results):
+  return loss_study.compare(results, accuracy, chosen=[run.loss for run in results])
+
+
 def test_verdicts():
   base = [0.60, 0.61, 0.59, 0.60, 0.62]
   noise = [0.001, -0.001, 0.002, -0.002, 0.0]
@@ -167,7 +171,7 @@ def test_verdicts():
     noisy=[x + 30 * e for x, e in zip(base, noise, strict=True)],
     gone=[math.nan, 0.5, 0.5, 0.5, math.nan],
   )
-  compared = loss_study.compare(results, accuracy)
+  compared = compare(results)
   verdicts = {loss: row.get("verdict") for loss, row in compared.items()}
   assert verdicts["cross_entropy"] is None
   assert verdicts["higher"] == "better"
@@ -185,7 +189,6 @@ def test_verdicts():
   )
   assert smallest[1] == pytest.approx(5 * smallest[0])
   assert not loss_study.is_decided(compared)
-  assert not loss_study.is_decided({"cross_entropy": compared["cross_entropy"]})
   narrow = {
     loss: row for loss, row in compared.items() if loss not in ("gone", "noisy")
   }
@@ -203,7 +206,7 @@ def test_what_diverged_is_neither_better_nor_without_difference():
     alone=[0.60, nan, nan, nan, nan],
     whole=[0.60, 0.6101, 0.59, 0.60, 0.62],
   )
-  compared = loss_study.compare(results, accuracy)
+  compared = compare(results)
   verdicts = {loss: row["verdict"] for loss, row in compared.items() if "p_holm" in row}
   assert verdicts == {
     **dict.fromkeys(("better", "equal", "alone"), "undecided"),
@@ -219,11 +222,36 @@ def test_what_diverged_is_neither_better_nor_without_difference():
   )
   # It does not hold the others up.
   assert loss_study.is_decided(compared)
-  assert not loss_study.is_decided(compared | {"new": {"seeds": [0], "mean": 0.6}})
+  row = {"seeds": [0], "mean": 0.6, "diverged": 0}
+  assert not loss_study.is_decided(compared | {"new": row})
+  assert loss_study.is_decided({"cross_entropy": compared["cross_entropy"]})
+  assert not loss_study.is_decided({})
 
-  of_baseline = full(cross_entropy=[*base[:4], nan], other=base)
-  assert loss_study.compare(of_baseline, accuracy)["other"]["verdict"] == "undecided"
-  assert not loss_study.is_decided(loss_study.compare(of_baseline, accuracy))
+
+def test_what_diverged_flatters_its_side():
+  nan = math.nan
+  of_baseline = full(
+    cross_entropy=[0.60, 0.61, 0.59, 0.60, nan],
+    better=[0.63, 0.6401, 0.62, 0.63, 0.65],
+    equal=[0.60, 0.6101, 0.59, 0.60, 0.62],
+    worse=[0.57, 0.5801, 0.56, 0.57, 0.59],
+  )
+  compared = compare(of_baseline)
+  verdicts = {loss: row["verdict"] for loss, row in compared.items() if "p_holm" in row}
+  assert verdicts == {"better": "better", "equal": "undecided", "worse": "undecided"}
+  # Four pairs.
+  assert not loss_study.is_decided(compared)
+
+
+def test_nothing_is_claimed_of_a_part_of_the_study():
+  results = full(cross_entropy=[0.60, 0.61], better=[0.63, 0.6401])
+  row = loss_study.compare(results, accuracy, chosen=["better", "b", "c"])["better"]
+  assert row["verdict"] == "not finished"
+  # Losses without a run count in Holm's correction.
+  assert row["p_holm"] == pytest.approx(3 * row["difference"]["p_value"])
+  chosen = ["better"]
+  of_two = loss_study.compare(results, accuracy, chosen=chosen, fewest=2)
+  assert of_two["better"]["verdict"] == "better"
 
 
 @pytest.fixture
@@ -235,10 +263,22 @@ def study(tmp_path, monkeypatch):
 
   def train(config, folder, **_):
     loss = config.loss.name
-    trained.append((folder.relative_to(tmp_path).parts[-3], loss, config.seed))
-    noise = 0.05 * config.seed if loss == noisy else 0.0
-    _report(folder, accuracies[loss] + noise)
+    stage = folder.relative_to(tmp_path).parts[-3]
+    trained.append((stage, loss, config.seed))
+    if (stage, loss, config.seed) == diverges:
+      raise command.epoch.NonFiniteError("step 8")
+    if folder in refused:
+      raise ValueError("config mismatch")
+    folders.setdefault(stage, set()).add(config.data.data_dir)
+    noise = (0.05 if loss == noisy else 1e-5 * names.index(loss)) * (config.seed % 3)
+    # Strength is asked of cross-entropy alone.
+    strength = 0.1 if stage == "strength" else 0.0
+    _report(folder, accuracies[loss] + strength + noise)
     return True
+
+  def finished_report(config, folder):
+    del config
+    return None if folder in refused else {}
 
   monkeypatch.setattr(loss_study, "arguments", lambda _: {name: {} for name in names})
   monkeypatch.setattr(loss_study, "NUM_CHOSEN", 2)
@@ -246,18 +286,19 @@ def study(tmp_path, monkeypatch):
   monkeypatch.setattr(command.evaluate, "evaluate_run", lambda *_, **__: None)
   monkeypatch.setattr(command, "measure_secondary", lambda *_: {"silhouette": 0.1})
   monkeypatch.setattr(command, "measure_sharpness", lambda _: {"sam": 0.1})
-  monkeypatch.setattr(command.seeds, "finished_report", lambda *_: {})
-  noisy = ""
+  monkeypatch.setattr(command.seeds, "finished_report", finished_report)
+  noisy, diverges, refused, folders = "", None, set(), {}
 
-  def run(stage, *only, folder="study", noise="", **changes):
-    nonlocal noisy
-    noisy = noise
+  def run(stage, *only, folder="study", noise="", diverged=None, **changes):
+    nonlocal noisy, diverges
+    noisy, diverges = noise, diverged
     trained.clear()
     flags = {"stage": stage, "losses": list(only), "workdir": str(tmp_path / folder)}
     flags |= {"data_dir": "", "width": 0.125, "epochs": 0, "limit": 0}
     command.run(_Flags(flags | changes))
     return list(trained)
 
+  run.accuracies, run.refused, run.folders = accuracies, refused, folders
   return run
 
 
@@ -271,12 +312,15 @@ def test_stages_follow_each_other(study):
 
   with pytest.raises(ValueError, match="14 of the 14 runs of the stage screen are"):
     study("cifar10")
-  screened = study("screen")
+  strength, *screened = study("screen")
+  assert strength == ("strength", "cross_entropy", 100)
   assert {seed for _, _, seed in screened} == {101, 102}
   assert len(screened) == 14
 
   # Poly has not been chosen, and nothing of the rest is trained.
-  with pytest.raises(ValueError, match=r"--losses: expected some of .*; got 'poly'"):
+  with pytest.raises(
+    ValueError, match=r"--losses: poly: .* not chosen .*full has cros"
+  ):
     study("full", "cross_entropy", "poly")
   assert study("full", "mse") == [("full", "mse", seed) for seed in range(5)]
   # All intervals are narrow after five seeds, and what is there is not trained again.
@@ -284,6 +328,34 @@ def test_stages_follow_each_other(study):
   assert not study("full")
   others = study("fer_plus", "cross_entropy"), study("fer_plus")
   assert [len(each) for each in others] == [3, 15]
+  assert study.folders.pop("fer_plus") == {"data"}
+  assert set.union(*study.folders.values()) == {"data/fer2013.csv"}
+
+
+def test_cross_entropy_has_to_be_strong_before_anything_is_screened(study):
+  study("rates")
+  study.accuracies["cross_entropy"] = 0.49
+  with pytest.raises(
+    ValueError, match=r"59.00 % on PublicTest after 20 .*60 % are need"
+  ):
+    study("screen")
+
+
+def test_what_diverges_is_counted_and_does_not_hold_up_the_study(study, tmp_path):
+  for stage in ("rates", "screen"):
+    study(stage)
+  assert len(study("full", diverged=("full", "mse", 1))) == 6 * 5
+  table = (tmp_path / "study" / "loss_study.md").read_text().partition("## Full")[2]
+  assert re.search(r"\| mse +\| 55.0\d ± 0.0\d +\| +4 +\| +1 .*undecided", table)
+  assert re.search(r"\| focal +\| 60.0\d ± 0.0\d +\| +5 +\| +0 .*better", table)
+  assert not study("full")
+
+
+def test_a_folder_of_other_settings_is_not_taken_for_a_result(study, tmp_path):
+  study("rates")
+  study.refused.add(tmp_path / "study/rates/mse/rate0.002-seed100")
+  with pytest.raises(ValueError, match="config mismatch"):
+    study("rates")
 
 
 def test_a_wide_interval_asks_for_further_seeds(study, monkeypatch):
@@ -296,8 +368,9 @@ def test_a_wide_interval_asks_for_further_seeds(study, monkeypatch):
 
 
 def test_a_rehearsal_may_be_of_some_losses(study):
-  only = ("cross_entropy", "mse")
-  for stage, number in (("rates", 6), ("screen", 4), ("full", 10), ("cifar10", 6)):
+  # Poly is left out where it has not been chosen.
+  only = ("cross_entropy", "mse", "focal", "poly")
+  for stage, number in (("rates", 12), ("screen", 9), ("full", 15), ("cifar10", 9)):
     assert len(study(stage, *only, folder="rehearsal", epochs=1)) == number
 
 
@@ -405,6 +478,7 @@ def test_a_damaged_file_of_results_is_one_error(tmp_path):
     ({"state": "x"}, "state: exp"),
     ({"validation": of_split, "sharpness": 3}, "sharpness: exp"),
     ({"validation": of_split, "sharpness": {"sam": None}}, "sharpness.sam: exp"),
+    ({"validation": {**of_split, "silhouette": None}}, "validation.silhouette: exp"),
   ):
     content = {"settings": {}, "runs": [record | part]}
     (tmp_path / "loss_study.json").write_text(json.dumps(content))
