@@ -41,11 +41,8 @@ from emosynth_jax.utils.stop_signal import EXIT_CODE, StopSignal
 from experiments.lib import comparison_report, loss_study
 
 # Where a stage's data is, unless --data_dir says so.
-_DATA_DIRS = {
-  **dict.fromkeys(("rates", "strength", "screen", "full"), "data/fer2013.csv"),
-  "fer_plus": "data",
-  "cifar10": "data/tfds",
-}
+_DATA_DIRS = {"fer_plus": "data", "cifar10": "data/tfds"}
+_FER2013 = "data/fer2013.csv"
 
 
 def define_flags() -> None:
@@ -61,7 +58,9 @@ def define_flags() -> None:
     "data_dir",
     "",
     "fer2013.csv, FER-2013's original pixels; in the stages fer_plus and cifar10 that "
-    f"data set's folder. Empty: {_by_stage()}.",
+    f"data set's folder. Empty: {_FER2013}; "
+    + ", ".join(f"{folder} for {stage}" for stage, folder in _DATA_DIRS.items())
+    + ".",
   )
   flags.DEFINE_string("workdir", "runs/loss_study", "Folder of the study.")
   flags.DEFINE_float("width", 0.125, "Width of FerVGG.", 0.0)
@@ -82,13 +81,6 @@ def define_flags() -> None:
   )
 
 
-def _by_stage() -> str:
-  stages: dict[str, list[str]] = {}
-  for stage, folder in _DATA_DIRS.items():
-    stages.setdefault(folder, []).append(stage)
-  return ", ".join(f"{folder} ({', '.join(of)})" for folder, of in stages.items())
-
-
 def train(runs: list[loss_study.Run], given: Any) -> None:
   """Trains the runs that are not there yet; a training that diverges is recorded."""
   workdir = pathlib.Path(given.workdir)
@@ -98,7 +90,7 @@ def train(runs: list[loss_study.Run], given: Any) -> None:
     folder = workdir / run.folder
     config = loss_study.build_config(
       run,
-      data_dir=given.data_dir or _DATA_DIRS[run.stage],
+      data_dir=given.data_dir or _DATA_DIRS.get(run.stage, _FER2013),
       width=given.width,
       epochs=given.epochs,
       limit=given.limit,
