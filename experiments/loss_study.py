@@ -239,8 +239,8 @@ def _check_strength(rates: Mapping[str, float], given: Any) -> None:
   if accuracy < loss_study.STRENGTH and not _is_rehearsal(given):
     raise ValueError(
       f"--stage: {loss_study.BASELINE} has {100 * accuracy:.2f} % on PublicTest after "
-      f"{loss_study.EPOCHS['strength']} epochs, and {100 * loss_study.STRENGTH:g} % "
-      "are needed; raise EPOCHS of experiments/lib/loss_study.py and delete "
+      f"{loss_study.FULL_EPOCHS} epochs, and {100 * loss_study.STRENGTH:g} % "
+      "are needed; raise FULL_EPOCHS of experiments/lib/loss_study.py and delete "
       f"{pathlib.Path(given.workdir) / 'strength'}"
     )
 
@@ -307,12 +307,12 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
   strength = loss_study.read_results(workdir, strength_runs, known)
   screened = loss_study.read_results(workdir, loss_study.screen_runs(rates), known)
   chosen = loss_study.choose_losses(screened) if screened else []
-  most_seeds = dict.fromkeys(loss_study.OTHER_DATA, loss_study.OTHER_SEEDS)
+  most_seeds = loss_study.COMPARED | {"full": loss_study.MOST_SEEDS}
   results = {
     stage: loss_study.read_results(
       workdir, loss_study.full_runs(chosen, rates, number, stage), known
     )
-    for stage, number in {"full": loss_study.MOST_SEEDS, **most_seeds}.items()
+    for stage, number in most_seeds.items()
   }
   lines = [
     "# Losses on FER-2013, original pixels",

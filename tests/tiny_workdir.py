@@ -10,7 +10,6 @@ from emosynth_jax import models
 from emosynth_jax.config import defaults
 from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.metrics import plots
 from emosynth_jax.training import build
 from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir.checkpoints import Checkpoints
@@ -60,12 +59,6 @@ def install(patch, load=None):
       "load_data",
       lambda config, splits, **_: {split: load(config, split) for split in splits},
     )
-
-
-def without_plots(patch):
-  """Nothing that a run's evaluation draws is drawn."""
-  for name in ("plot_curves", "plot_confusion_matrix", "plot_reliability"):
-    patch.setattr(plots, name, lambda *_, **__: None)
 
 
 def shrink_recipe(patch, name, **changes):

@@ -24,13 +24,10 @@ SCREEN_SEEDS = (101, 102)
 FEWEST_SEEDS, MOST_SEEDS = 5, 12
 # Of Training, so that the rates take hours instead of a day.
 RATE_IMAGES = 9000
+FULL_EPOCHS = 20
 EPOCHS = {
-  "rates": 4,
-  "strength": 20,
-  "screen": 10,
-  "full": 20,
-  "fer_plus": 20,
-  "cifar10": 20,
+  **{"rates": 4, "screen": 10},
+  **dict.fromkeys(("strength", "full", "fer_plus", "cifar10"), FULL_EPOCHS),
 }
 # Accuracy on PublicTest that cross-entropy has to reach at full length.
 STRENGTH = 0.6

@@ -88,7 +88,8 @@ def test_peaks_are_found_by_the_kind_of_device():
   [
     ([], "JAX sees no accelerator"),
     pytest.param(
-      *(["--parts=runs"], "--parts: expected some of throughput, mnist, cifar10, fer2"),
+      ["--parts=runs"],
+      "--parts: expected some of throughput, mnist, cifar10, fer2013",
       marks=pytest.mark.slow,
     ),
     (["--data=mnist"], "--data: expected some of cifar10, fer2013; got 'mnist'"),

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
-import tiny_workdir
 
 from emosynth_jax import losses
 from emosynth_jax.models import build_model, cost
@@ -160,7 +159,7 @@ class Net(nn.Module):
 
 
 @pytest.mark.slow
-def test_the_whole_command_and_its_rerun(tmp_path, monkeypatch, capsys):
+def test_the_whole_command_and_its_rerun(tmp_path, monkeypatch, capsys, without_plots):
   network = tmp_path / "network.py"
   network.write_text(_NETWORK)
   model = {"name": f"{network}:Net", "width": 1.0}
@@ -171,10 +170,9 @@ def test_the_whole_command_and_its_rerun(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(record_recipe, "NETWORKS", networks)
   monkeypatch.setattr(record_recipe, "STUDENTS", ("fer_resnet",))
   monkeypatch.setattr(record_recipe, "VIEWS", ("none", "flip"))
-  # What takes long to compile or to draw, and is tested where it is.
+  # What takes long to compile, and is tested where it is.
   few = {"flip": True, "zoom": 0.0, "rotation": 0.0, "shift": 0.0}
   monkeypatch.setitem(record_recipe._SETTINGS, "augment", few)
-  tiny_workdir.without_plots(monkeypatch)
   given = types.SimpleNamespace(
     estimate=False, rehearse=True, data_dir=None, mapping="map", workdir=tmp_path / "w"
   )

@@ -58,6 +58,7 @@ def test_an_analysis_by_devices_has_one_for_each_core_of_the_process():
     "cli.call_precisely(print, types.SimpleNamespace(mapping='devices'))"
   )
   assert _devices(code)[-1] == "4"
+  assert _devices(code, JAX_NUM_CPU_DEVICES="3")[-1] == "3"
   assert _devices(code.replace("devices')", "map')"))[-1] == "1"
 
 
