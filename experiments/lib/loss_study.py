@@ -17,7 +17,7 @@ from emosynth_jax.metrics import statistics
 from emosynth_jax.utils.json_files import check_fields, read_json
 
 # Learning rates of which each loss gets its own.
-RATES = (5e-4, 2e-3, 8e-3)
+RATES = (2e-3, 8e-3, 3.2e-2)
 # Seeds that no later stage uses.
 RATE_SEED = 100
 SCREEN_SEEDS = (101, 102)

@@ -393,7 +393,7 @@ def _report(folder, accuracy):
 
 
 def test_a_study_resumes_without_the_folders_of_earlier_runs(tmp_path):
-  runs = [Run("focal", "rates", rate, 100) for rate in (5e-4, 2e-3, 8e-3)]
+  runs = [Run("focal", "rates", rate, 100) for rate in loss_study.RATES]
   settings = {"width": 0.125, "epochs": 0, "limit": 0}
   _report(tmp_path / runs[0].folder, 0.25)
   (tmp_path / runs[1].folder).mkdir(parents=True)
@@ -408,7 +408,7 @@ def test_a_study_resumes_without_the_folders_of_earlier_runs(tmp_path):
   assert loss_study.read_results(tmp_path, runs) == before
   _report(tmp_path / runs[2].folder, 0.5)
   text = command.write_report(tmp_path, settings)
-  assert re.search(r"focal +\| +25.00 +\| +diverged +\| +50.00 +\| +0.008", text)
+  assert re.search(r"focal +\| +25.00 +\| +diverged +\| +50.00 +\| +0.032", text)
   # They stay, and a folder counts more than what was noted of it.
   shutil.rmtree(tmp_path / "rates")
   assert len(loss_study.read_results(tmp_path, runs)) == 3
@@ -430,7 +430,7 @@ def test_further_metrics_are_means_over_the_seeds_that_finished(tmp_path):
 
 
 def test_results_that_are_no_longer_chosen_stay(tmp_path):
-  low, high = (Run("focal", "rates", rate, 100) for rate in (5e-4, 2e-3))
+  low, high = (Run("focal", "rates", rate, 100) for rate in loss_study.RATES[:2])
   screened = Run("focal", "screen", low.rate, 101)
   _report(tmp_path / low.folder, 0.2)
   _report(tmp_path / screened.folder, 0.4)
