@@ -42,8 +42,9 @@ def format_markdown(
   lines = [f"# {title}", ""]
   lines += [f"- {key}: {value}" for key, value in protocol.items()]
   lines += [
-    '- In percent, except the loss (the thesis\'s "error"). Measured: mean ± standard',
-    "  deviation over seeds, on the split above; the epoch was selected on validation.",
+    '- In percent, except the loss (the thesis\'s "error"). Measured on the split',
+    "  above: mean over seeds, ± standard deviation where there are several; the epoch",
+    "  was selected on validation.",
     "",
   ]
   columns = [f"{m}, {whose}" for m in MEASURES for whose in ("claimed", "measured")]
