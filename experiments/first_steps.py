@@ -38,8 +38,19 @@ from experiments.lib import comparison_rows
 DEFAULT = "default"
 
 
-def build_config(variants: str, width: float, data_dir: str):
-  """The config of a width and a recipe."""
+def build_config(
+  variants: str, width: float, data_dir: str
+) -> ml_collections.ConfigDict:
+  """Builds the config of a recipe at a width.
+
+  Args:
+    variants: of configs/fer2013.py, joined by "+", or `DEFAULT`.
+    width: the network's, as a share of its full width.
+    data_dir: data set directory.
+
+  Returns:
+    The config, checked.
+  """
   names = [] if variants == DEFAULT else variants.split("+")
   row = comparison_rows.Row(label="", data="fer2013", variants=",".join(names))
   config = comparison_rows.build_config(row, 0, "full", data_dir)
@@ -126,7 +137,7 @@ def plot_steps(members: list[dict[str, Any]], path: pathlib.Path) -> None:
       label=f"{member['variant']}, width {member['width']:g}",
       linewidth=1,
     )
-  axis.axhline(math.log(7), color="grey", linestyle=":", label="ln 7")
+  axis.axhline(math.log(7), color="gray", linestyle=":", label="ln 7")
   axis.set(xlabel="step", ylabel="cross-entropy of the batch (nats)", yscale="log")
   # Plain numbers: the range is rarely a whole decade.
   for set_formatter in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):

@@ -12,11 +12,10 @@ loss_study.md and loss_study.json into the study's folder; rerun a command to re
 Runs that loss_study.json has are not trained again, also where their folders are gone.
 Stages: "rates" gives each loss its learning rate on held-out training images; "screen"
 trains cross-entropy at full length, which has to reach 60 %, and then all losses with
-two seeds; "full" trains cross-entropy, the thesis's losses and
-the five best of the screening until the intervals are narrow enough; "fer_plus" and
-"cifar10" train these on other data with three seeds, and need "rates" and "screen". A
-loss whose training is not finite is counted as diverged. docs/notes/loss_study.md is
-the protocol.
+two seeds; "full" trains cross-entropy, the thesis's losses and the five best of the
+screening until the intervals are narrow enough; "fer_plus" and "cifar10" train these on
+other data with three seeds, and need "rates" and "screen". A loss whose training is not
+finite is counted as diverged. docs/notes/loss_study.md is the protocol.
 """
 
 import functools
@@ -27,7 +26,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from emosynth_jax import evaluate, train_loop
+from emosynth_jax import evaluate
 from emosynth_jax.analysis import trained_run
 from emosynth_jax.analysis.curvature import sharpness
 from emosynth_jax.analysis.embeddings import embeddings, separation
@@ -37,8 +36,8 @@ from emosynth_jax.metrics import calibration
 from emosynth_jax.parallel import mesh
 from emosynth_jax.training import epoch, restore, seeds
 from emosynth_jax.utils import cli, errors, files, text_table
-from emosynth_jax.utils.stop_signal import EXIT_CODE, StopSignal
 from experiments.lib import comparison_report, loss_study
+from experiments.lib.trainer import train_to_end
 
 # Where a stage's data is, unless --data_dir says so.
 _DATA_DIRS = {"fer_plus": "data", "cifar10": "data/tfds"}
@@ -105,10 +104,7 @@ def train(runs: list[loss_study.Run], given: Any) -> None:
     # All runs of a stage read the data once.
     load = loads.setdefault(run.stage, run_data.share(config))
     try:
-      with StopSignal() as stop:
-        is_whole = train_loop.train(config, folder, load=load, stop=stop)
-      if not is_whole:
-        raise SystemExit(EXIT_CODE + stop.number)
+      train_to_end(config, folder, load=load)
       evaluate.evaluate_run(config, folder, load=load)
       if run.stage in loss_study.COMPARED:
         secondary = measure_secondary(config, folder, load)
@@ -229,7 +225,7 @@ def run_stage(given: Any) -> None:
 
 
 def _check_strength(rates: Mapping[str, float], given: Any) -> None:
-  """Trains cross-entropy at full length, unless that is done, and looks at it."""
+  """Trains cross-entropy at full length, once, and checks its accuracy."""
   run = loss_study.strength_run(rates)
   train([run], given)
   result = loss_study.read_results(pathlib.Path(given.workdir), [run])[run]
@@ -249,7 +245,7 @@ def _asked_for(runs: list[loss_study.Run], given: Any) -> list[loss_study.Run]:
   """The runs of --losses.
 
   Raises:
-    ValueError: if the stage has no such loss; a rehearsal goes on without it.
+    ValueError: if the stage has no such loss; a rehearsal warns instead.
   """
   names = dict.fromkeys(run.loss for run in runs)
   if missing := sorted(set(given.losses) - set(names)):

@@ -389,8 +389,10 @@ def _train(
   if given.mapping == "devices":
     # One device per core: two concurrent small trainings are more efficient than one on
     # both cores. Groups of Ray are split for its workers.
-    cores = cpu_devices.cpu_cores() if is_local else options.num_cpus
-    jax.config.update("jax_num_cpu_devices", cores)
+    if is_local:
+      cpu_devices.split_cores()
+    else:
+      jax.config.update("jax_num_cpu_devices", options.num_cpus)
   if given.width is not None and not 0 < given.width < math.inf:  # absl accepts NaN
     raise ValueError(f"--width: expected a number above 0, got {given.width}")
 
@@ -444,7 +446,7 @@ def _train(
   }
   if source.options:
     protocol["data_options"] = source.options
-  # Folders from before these flags have neither.
+  # Only where they differ from the defaults: folders of older runs have neither.
   if flip != is_mirrored_same:
     protocol["flip"] = flip
   if given.shift != ablation_groups.SHIFT:

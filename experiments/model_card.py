@@ -5,8 +5,7 @@
 
 Accuracy with and without near-duplicates, with the mirror image and under the raters'
 votes, classes, calibration, coverage by minimum confidence and confusions, on the
-validation and the reported split. These results are
-not used for selection.
+validation and the reported split. These results are not used for selection.
 """
 
 import pathlib

@@ -44,7 +44,7 @@ _NOTES = """\
   32x32 images (compare the second form), where an ImageNet stem leaves feature
   maps of one pixel. This handicaps the network: the other tables train the third form.
 - It counts depth as Keras's table of applications does, with activation and
-  normalisation layers; we count layers with a kernel on the longest path, so that
+  normalization layers; we count layers with a kernel on the longest path, so that
   ResNet50 has 50.
 - Its depth of 34 for EmoSynthNet is the 20 layers of the main branch and the 14 of
   the side branch together, as the text has it; ours is that of the longest path, 20.

@@ -3,8 +3,8 @@
   python -m experiments.table_4_1                                  # a GPU, hours
   python -m experiments.table_4_1 --scale=small --data_dir=data/tfds   # two CPU cores
 
-Outputs: table_4_1.md and .csv, and the curves. "Claimed" is what
-the thesis prints; "measured" is from this command's runs.
+Outputs: table_4_1.md and .csv, and the curves. "Claimed" is what the thesis
+prints; "measured" is from this command's runs.
 """
 
 from experiments.lib import comparison

@@ -34,8 +34,8 @@ def define_flags() -> None:
   """The flags of this command."""
   flags.DEFINE_enum(
     "crop",
-    "centre",
-    ["centre", "landmarks"],
+    "center",
+    ["center", "landmarks"],
     "Crop of CK+ frames, see docs/guides/data.md; CK+48 is already cropped.",
   )
   flags.DEFINE_string(
@@ -58,7 +58,7 @@ def write(given: Any) -> None:
     given,
     folds=FOLDS,
     init_from=given.init_from,
-    settings={} if given.crop == "centre" else {"data.options.crop": given.crop},
+    settings={} if given.crop == "center" else {"data.options.crop": given.crop},
   )
 
 

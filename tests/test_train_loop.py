@@ -429,7 +429,7 @@ def test_more_epochs_go_on_from_the_last_one(whole, tmp_path):
 
 
 def test_a_run_whose_loss_keeps_states_resumes_to_the_same_end(tmp_path, monkeypatch):
-  # Two of them: a margin's running means and the class centres.
+  # Two of them: a margin's running means and the class centers.
   config = _config(num_epochs=2)
   config.loss = {"name": "mam_softmax_class_ema+center_loss", "decay": 0.5}
   assert train_loop.train(config, tmp_path / "whole")
@@ -437,9 +437,9 @@ def test_a_run_whose_loss_keeps_states_resumes_to_the_same_end(tmp_path, monkeyp
     _stop_after_steps(patch)
     for _ in range(3):
       assert not train_loop.train(config, tmp_path / "stopped")
-  margins, centres = restore(config, tmp_path / "stopped", "last").loss_state
+  margins, centers = restore(config, tmp_path / "stopped", "last").loss_state
   assert np.any(margins)
-  assert np.any(centres)
+  assert np.any(centers)
   assert train_loop.train(config, tmp_path / "stopped")
   _assert_same_run(config, tmp_path / "stopped", tmp_path / "whole")
 
@@ -618,11 +618,11 @@ def test_pixel_forms_are_recorded_reported_and_compared(
 def test_answers_that_depend_on_the_batch_end_in_an_error(whole, monkeypatch):
   plain = tiny_network.TinyNetwork.__call__
 
-  def look_at_neighbours(self, images, *, train):
+  def look_at_neighbors(self, images, *, train):
     logits, out = plain(self, images, train=train)
     return logits + jax.numpy.roll(logits, 1, axis=0), out
 
-  monkeypatch.setattr(tiny_network.TinyNetwork, "__call__", look_at_neighbours)
+  monkeypatch.setattr(tiny_network.TinyNetwork, "__call__", look_at_neighbors)
   (whole / "report.json").unlink(missing_ok=True)
   with pytest.raises(ValueError, match=r"depend on the other images.*report\.json"):
     evaluate.evaluate_run(_config(), whole)

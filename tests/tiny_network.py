@@ -56,7 +56,7 @@ def create_state(
   seed: int = 0,
   gradient_clip: float = 0.0,
 ) -> TrainState:
-  """The state before the first step, with the project's optimiser and plateau."""
+  """The state before the first step, with the project's optimizer and plateau."""
   return _compiled_create(model, gradient_clip)(jax.random.key(seed))
 
 

@@ -25,21 +25,20 @@ from absl import flags
 
 from emosynth_jax import losses, models
 from emosynth_jax.config import settings as declared
+from emosynth_jax.utils import text_table
 from tools import docs_text
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _PACKAGES = ("emosynth_jax", "experiments", "benchmarks")
 
 
-def _cell(text: object) -> str:
-  """Text in one cell of a Markdown table."""
-  return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
-
-
 def _table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
-  """A Markdown table."""
-  lines = [head, ("---",) * len(head), *rows]
-  return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+  """A Markdown table of texts, each on one line."""
+  cells = [
+    [" ".join(str(text).split()).replace("<", "&lt;") for text in row]
+    for row in [head, *rows]
+  ]
+  return "\n".join(text_table.markdown(cells, left=range(len(head))))
 
 
 def settings() -> str:

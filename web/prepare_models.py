@@ -105,7 +105,7 @@ def write(folder: pathlib.Path, sources: Sequence[str]) -> None:
     height, width, channels = network.image_shape
     if channels != 1 or height != width:
       raise ValueError(
-        "the page takes networks of square grey images, not of "
+        "the page takes networks of square gray images, not of "
         f"{height}x{width}x{channels}"
       )
 

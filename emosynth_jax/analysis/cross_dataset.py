@@ -134,6 +134,13 @@ def evaluate_on(run: Network, dataset: Dataset) -> dict[str, Any]:
 def load_run(workdir: str | os.PathLike, split: str) -> Network:
   """Loads a run's best checkpoint, on its devices, and a split of its own data.
 
+  Args:
+    workdir: the run's folder.
+    split: "train", "validation" or "test".
+
+  Returns:
+    The network with the split as its data set.
+
   Raises:
     FileNotFoundError, ValueError, CheckpointError: as `restore.load_network`.
   """
@@ -245,7 +252,16 @@ def evaluate_all(
 
 
 def load_for(run: Network, data: ml_collections.ConfigDict, split: str) -> Dataset:
-  """Loads a split of another data set, resized for a run's network where possible."""
+  """Loads a split of another data set, resized for a run's network where possible.
+
+  Args:
+    run: the network, with a data set of its own shape of images.
+    data: the section `data` of a config, see `parse_data`.
+    split: "train", "validation" or "test".
+
+  Returns:
+    The split.
+  """
   config = defaults.get_default_config()
   config.data = data.copy_and_resolve_references()
   known = loader_options(data.name)

@@ -1,8 +1,8 @@
 """Cache of analysis results in a workdir, which never overwrites other settings.
 
 STEM.json and STEM.npz hold the latest requested result. Results of other settings are
-kept as STEM-XXXXXXXX.*, named by a checksum of the settings, and are
-restored when those settings are requested again.
+kept as STEM-XXXXXXXX.*, named by a checksum of the settings, and are restored when
+those settings are requested again.
 """
 
 import json
@@ -17,6 +17,7 @@ import numpy as np
 from absl import logging
 
 from emosynth_jax.analysis import directions as of_params
+from emosynth_jax.config import renamed
 from emosynth_jax.utils import files, npz
 from emosynth_jax.utils.json_files import read_json
 
@@ -132,7 +133,7 @@ def _read_same(stem: pathlib.Path, settings: Mapping[str, Any]) -> Found | None:
 def _record(stem: pathlib.Path) -> dict[str, Any] | None:
   """Reads a record; None if it is missing or damaged."""
   try:
-    return read_json(_with(stem, ".json"), {"settings": dict})
+    return renamed.with_new_names(read_json(_with(stem, ".json"), {"settings": dict}))
   except (OSError, ValueError):
     return None
 

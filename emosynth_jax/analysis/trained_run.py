@@ -1,7 +1,4 @@
-"""Loads a trained run as functions, parameters and arrays, for the analyses.
-
-The only module of this folder that knows configs, checkpoints and data sets.
-"""
+"""Loads a trained run as functions, parameters and arrays, for the analyses."""
 
 import functools
 import os
@@ -171,12 +168,20 @@ def measure(
   batch_norm: str,
   temperature: Any = 1.0,
 ) -> dict[str, Array]:
-  """Loss and accuracy of a batch, as `TrainedRun.measure`.
+  """Computes loss and accuracy of a batch, as `TrainedRun.measure`.
 
-  The logits are divided by `temperature`.
+  Args:
+    params: of the network.
+    constants: "batch_stats" and "input_scale".
+    batch: images `(N, H, W, C)` in 0..255 and labels `(N,)`.
+    model: the network.
+    evaluation_logits: of the run's loss, see `losses.get_evaluation_logits`.
+    batch_norm: "running", or "batch" to normalize the batch by its own statistics, with
+      dropout and stochastic depth off: the loss is a function of the parameters alone.
+    temperature: the logits are divided by it.
 
-  With `batch_norm` "batch" the batch is normalized by its own statistics, but dropout
-  and stochastic depth stay off: the loss is a function of the parameters alone.
+  Returns:
+    "loss" and "accuracy", scalars.
   """
   images, labels = batch
   inputs = network_inputs(images, constants["input_scale"])

@@ -38,9 +38,10 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
     config.data.data_dir,
     workdir,
   )
-  # The audit includes the images that training would exclude.
+  # All images with the labels of their source: those that training would exclude, too.
   config = config.copy_and_resolve_references()
   config.data.drop_duplicates = False
+  config.data.folds.file = config.data.soft_labels = ""
   config.data.label_noise.update({"rate": 0.0, "confusion": ()})
   began = time.monotonic()
   report = {

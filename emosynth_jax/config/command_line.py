@@ -49,8 +49,8 @@ def config_of(values: Any) -> ml_collections.ConfigDict:
     values: the flags, --config and --data_dir among them.
 
   Returns:
-    A checked config. A network, loss or data set that a flag selects by its name has
-    no arguments of the one in the config file, see
+    A checked config. A network, loss or data set that a flag selects instead of that of
+    the config file has none of its arguments, see
     `defaults.without_foreign_arguments`.
 
   Raises:
@@ -59,8 +59,9 @@ def config_of(values: Any) -> ml_collections.ConfigDict:
   config = values.config
   if values.data_dir is not None:
     config.data.data_dir = values.data_dir
-  overridden = set(config_flags.get_override_values(values["config"]))
-  config = defaults.without_foreign_arguments(config, overridden)
+  overridden = config_flags.get_override_values(values["config"])
+  former = {path: values[f"config.{path}"].default for path in overridden}
+  config = defaults.without_foreign_arguments(config, former)
   defaults.check_config(config)
   return config
 

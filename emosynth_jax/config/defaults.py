@@ -1,6 +1,6 @@
 """Default config, from which the files in configs/ start, and checks of a config."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -123,24 +123,28 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
 
 
 def without_foreign_arguments(
-  config: ml_collections.ConfigDict, overridden: Collection[str]
+  config: ml_collections.ConfigDict, overridden: Mapping[str, Any]
 ) -> ml_collections.ConfigDict:
-  """Drops the arguments of a network or loss that another one has replaced.
+  """Drops the arguments of a network, loss or data set that another one has replaced.
 
   `--config.model.name=...` selects another network than the config file did, whose
   arguments are not the new one's.
 
   Args:
     config: a config after the command's overrides.
-    overridden: paths of the settings that the command overrides, as "model.name".
+    overridden: the settings that were overridden, by their path, as "model.name", with
+      the values that they had before.
 
   Returns:
-    The config; where the command names a network, loss or data set, a copy in which
-    its part has the name, a network's dtype, and the arguments of the command.
+    The config; where another network, loss or data set was named, a copy in which its
+    part has the name, a network's dtype, and the arguments that were overridden.
   """
-  replaced = [part for part in ("loss", "model") if f"{part}.name" in overridden]
-  if "data.name" in overridden:
-    replaced.append("data.options")
+  arguments = {"loss.name": "loss", "model.name": "model", "data.name": "data.options"}
+  replaced = [
+    part
+    for name, part in arguments.items()
+    if name in overridden and overridden[name] != get(config, name)
+  ]
   if not replaced:
     return config
 

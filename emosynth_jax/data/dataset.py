@@ -308,7 +308,7 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dat
 
 
 def draw_rows(total: int, number: int, *, seed: int = 0) -> np.ndarray:
-  """Draws rows at random, the same ones for every run on the same data.
+  """Draws rows at random, the same ones on the same data and version of NumPy.
 
   Args:
     total: number of rows; many splits are sorted by class.

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import pathlib
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +20,7 @@ import PIL
 from absl import logging
 
 from emosynth_jax.data.dataset import Dataset
-from emosynth_jax.utils import npz
+from emosynth_jax.utils import files, npz
 from emosynth_jax.utils.json_files import parse_json
 
 # Files whose time is more recent may still change without their time changing.
@@ -40,8 +39,7 @@ def is_enabled() -> bool:
 
 def folder() -> pathlib.Path:
   """The folder of the entries."""
-  cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-  return pathlib.Path(cache) / "emosynth_jax" / "data"
+  return files.user_folder("XDG_CACHE_HOME", ".cache") / "data"
 
 
 def load_or_decode(
@@ -68,7 +66,7 @@ def load_or_decode(
     name = hashlib.sha256(f"{path.resolve()}\0{part}".encode()).hexdigest()[:16]
     entry = folder() / f"{path.stem}-{name}.npz"
     cached = _read(entry, key)
-  except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder.
+  except OSError as error:
     logging.warning("The cache of decoded images is not used: %s", error)
     return decode()
   if cached is not None:
@@ -177,11 +175,4 @@ def _write(entry: pathlib.Path, key: str, dataset: Dataset) -> None:
   }
   facts = {name: getattr(dataset, name) for name in _METADATA} | {"key": key}
   arrays["facts"] = np.asarray(json.dumps(facts))
-  entry.parent.mkdir(parents=True, exist_ok=True)
-  number, temporary = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")
-  try:
-    with os.fdopen(number, "wb") as file:
-      np.savez(file, **arrays)
-    os.replace(temporary, entry)
-  finally:
-    pathlib.Path(temporary).unlink(missing_ok=True)
+  npz.write_npz(entry, arrays)

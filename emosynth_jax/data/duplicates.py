@@ -10,9 +10,8 @@ Three filters, each applied to the pairs that pass the previous one:
 pHash alone would join many faces of the same pose and light; correlation alone, faces
 before a dark background, at a thousand times the cost. The choice of thresholds is
 documented in docs/results/fer2013_audit.md: they are for aligned faces, where two
-photographs
-of one person are not near-duplicates. Handwritten digits, for example, need stricter
-ones.
+photographs of one person are not near-duplicates. Handwritten digits, for example, need
+stricter ones.
 """
 
 import hashlib
@@ -246,7 +245,7 @@ def aligned_correlations(
   middle = np.s_[border : height - border, border : width - border]
   correlations = np.zeros(len(pairs))
   for k, ((i, j), flip) in enumerate(zip(pairs, mirrored, strict=True)):
-    a, b = _grey(images[i]), _grey(images[j])
+    a, b = _gray(images[i]), _gray(images[j])
     if flip:
       a = np.ascontiguousarray(a[:, ::-1])
     # OpenCV returns a correlation of 1 with a constant image.
@@ -280,7 +279,7 @@ def connected_groups(num_nodes: int, pairs: np.ndarray) -> np.ndarray:
   return lowest[group]
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
+def _gray(image: np.ndarray) -> np.ndarray:
   if image.shape[-1] == 3:
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
   return image[..., 0]

@@ -155,8 +155,8 @@ def dynamic_am_softmax_logits(
     m_i = stop_gradient(margin exp(1 - c_y) / lam)
 
   The margin thus grows with the angle to the label's weight, from margin / lam at c_y =
-  1. It carries no gradient: dL/dm > 0 would shrink it. The thesis gives no formula of
-    this loss; reference 14.
+  1. It carries no gradient: dL/dm > 0 would shrink it. The thesis names this loss by
+  its reference 14 and gives no formula.
 
   On 7 classes scales of 8 and 30 with a margin of 0.2 trained, 8 with the higher mean
   (docs/results/ablations.md).

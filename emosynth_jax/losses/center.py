@@ -55,7 +55,7 @@ def center_loss(
   logits = _inputs.as_logits(logits)
   embeddings = _inputs.as_embeddings(embeddings, logits)
   k, d = logits.shape[1], embeddings.shape[1]
-  centers = _inputs.as_state("centres", state, (k, d))
+  centers = _inputs.as_state("centers", state, (k, d))
   is_label = _inputs.as_mask(labels, logits).astype(embeddings.dtype)
   offsets = embeddings - jax.lax.stop_gradient(matmul(is_label, centers))
   pull = 0.5 * jnp.sum(jnp.square(offsets), axis=-1)

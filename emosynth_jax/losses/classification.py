@@ -119,7 +119,7 @@ def label_smoothing(
 
     loss_i = cross_entropy(logits_i, (1 - smoothing) y_i + smoothing / K)
 
-  The label-smoothing regularisation (LSR) of the thesis's chapter 2. The minimum is
+  The label-smoothing regularization (LSR) of the thesis's chapter 2. The minimum is
   the entropy of the smoothed label, not 0. The uniform distribution is that over the
   classes whose logit is not -inf, and K their number.
 
@@ -198,7 +198,7 @@ def poly(
   p_y = 1, and such an epsilon is refused.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     epsilon: at least -1; 0 is `cross_entropy`.
 

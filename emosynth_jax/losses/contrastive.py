@@ -36,7 +36,7 @@ def supervised_contrastive(
   batch, and a batch should be large beside the number of classes.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     embeddings: floating `(N, D)`.
     labels: integer `(N,)`.
     ce_weight: the weight of `cross_entropy`, at least 0.

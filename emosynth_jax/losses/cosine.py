@@ -43,7 +43,7 @@ def cosine_logits(
   Args:
     embeddings: floating `(N, D)`.
     weights: floating `(D, K)`.
-    scale: the logit of a perfect match, above 0.
+    scale: the logit of a perfect match, at least 0.
 
   Returns:
     Logits `(N, K)`.

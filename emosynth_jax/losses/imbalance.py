@@ -138,7 +138,7 @@ def logit_adjustment(
   example.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     class_counts: training examples of each class, `(K,)`.
     tau: the prior's exponent, at least 0; 0 is `cross_entropy`, 1 `balanced_softmax`.
@@ -171,7 +171,7 @@ def balanced_softmax(
   It is `logit_adjustment` with tau = 1. Evaluated by the model's own logits.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     class_counts: training examples of each class, `(K,)`.
 
@@ -209,7 +209,7 @@ def deferred_reweighting(
   its weights; here each example's loss is returned and the caller divides by N.
 
   Args:
-    logits: unnormalised log-probabilities, floating `(N, K)`.
+    logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     class_counts: training examples of each class, `(K,)`.
     step: training steps done, a scalar.

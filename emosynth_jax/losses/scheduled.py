@@ -62,7 +62,7 @@ def sample_ratio(
 
   Args:
     step: training steps done, a scalar.
-    noise_rate: the share of wrong labels, in [0, 1).
+    noise_rate: the share of wrong labels, in [0, 1].
     warmup_steps: steps until the full share is dropped.
 
   Returns:
@@ -95,7 +95,7 @@ def small_loss_cross_entropy(
     logits: unnormalized log-probabilities, floating `(N, K)`.
     labels: classes, integer `(N,)`, or class probabilities, floating `(N, K)`.
     step: training steps done, a scalar.
-    noise_rate: the share of wrong labels, in [0, 1).
+    noise_rate: the share of wrong labels, in [0, 1].
     warmup_steps: steps until the full share is dropped.
 
   Returns:

@@ -40,7 +40,7 @@ def subcenter_cosine_logits(
   Args:
     embeddings: floating `(N, D)`.
     weights: floating `(D, K C)`, a class's sub-centers in adjacent columns.
-    scale: the logit of a perfect match, above 0.
+    scale: the logit of a perfect match, at least 0.
     sub_centers: C.
 
   Returns:

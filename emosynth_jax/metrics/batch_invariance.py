@@ -9,6 +9,8 @@ import numpy as np
 # Tolerance of logit differences, relative to the largest logit: the order of summation
 # depends on the batch size.
 RELATIVE_TOLERANCES = {"float32": 1e-4, "bfloat16": 5e-2}
+# Several batches of the images that are used.
+_MAX_BATCH = 64
 
 
 class BatchDependenceError(ValueError):
@@ -28,15 +30,15 @@ def check_batch_invariance(
   """Compares the logits of images in several orders, and one image at a time.
 
   The images are taken evenly from the split, and evaluated in the split's order,
-  shuffled, sorted by class, and some of them alone. There are at least four batches,
-  as a single one would hold the same images in every order.
+  shuffled, sorted by class, and some of them alone. Four images or more are at least
+  four batches, as a single one would hold the same images in every order.
 
   Args:
     compute_logits: images `(B, H, W, C)` to logits `(B, K)`.
     images: of a split, `(N, H, W, C)`, N at least 1; as `compute_logits` takes them.
       Only those used are read.
     labels: int `(N,)`.
-    batch_size: maximum batch size.
+    batch_size: maximum batch size; at most 64 is used.
     dtype: dtype of the network's layers, a key of `RELATIVE_TOLERANCES`.
     max_images: number of images to use.
     max_single: number of them to evaluate one at a time.
@@ -48,7 +50,7 @@ def check_batch_invariance(
     ``tolerance`` (of the differences) and ``changed_predictions`` (how many images
     another order gives another class).
   """
-  batch_size = max(1, min(batch_size, 64, len(images) // 4))
+  batch_size = max(1, min(batch_size, _MAX_BATCH, len(images) // 4))
   num_images = min(len(images), max_images) // batch_size * batch_size
   # Evenly spaced, as files are often sorted by class.
   rows = np.arange(num_images) * len(images) // num_images

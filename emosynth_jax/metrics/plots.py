@@ -17,7 +17,7 @@ _SPLITS = {"train": (plotting.BLUE, "--"), "validation": (plotting.ORANGE, "-")}
 # With more classes than this there is no room for numbers in the cells.
 _MAX_ANNOTATED_CLASSES = 20
 # Smallest ratio of the learning rates of two epochs that a plateau schedule causes.
-_LARGEST_DROP = 0.01
+_SMALLEST_RATIO = 0.01
 
 
 def suits_log_scale(rates: Sequence[float] | np.ndarray) -> bool:
@@ -28,7 +28,7 @@ def suits_log_scale(rates: Sequence[float] | np.ndarray) -> bool:
   values = np.asarray(rates, float)
   if not values.size or not np.all(values > 0):
     return False
-  return bool(np.all(values[1:] >= _LARGEST_DROP * values[:-1]))
+  return bool(np.all(values[1:] >= _SMALLEST_RATIO * values[:-1]))
 
 
 def plot_curves(
@@ -66,7 +66,7 @@ def plot_curves(
   )
 
   for name, factor, label in (("loss", 1, "loss"), ("accuracy", 100, "accuracy (%)")):
-    for split, (colour, style) in _SPLITS.items():
+    for split, (color, style) in _SPLITS.items():
       epochs, values = lines[f"{split}/{name}"]
       if len(epochs):
         marker = "o" if len(epochs) <= 40 else None
@@ -74,7 +74,7 @@ def plot_curves(
           epochs,
           factor * values,
           style,
-          color=colour,
+          color=color,
           marker=marker,
           markersize=3.5,
           label=split,
@@ -174,13 +174,13 @@ def plot_confusion_matrix(
     # Zeros would clutter the matrix.
     if not counts[row, column]:
       continue
-    colour = plotting.text_color(image.to_rgba(share))
+    color = plotting.text_color(image.to_rgba(share))
     for shift, text, align, points in (
       (-0.04, f"{share:.1f}", "bottom", 10),
       (0.1, f"{counts[row, column]:,}", "top", 7.5),
     ):
       axis.text(
-        column, row + shift, text, ha="center", va=align, fontsize=points, color=colour
+        column, row + shift, text, ha="center", va=align, fontsize=points, color=color
       )
 
   for row in np.flatnonzero(totals[:, 0] == 0):

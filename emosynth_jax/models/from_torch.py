@@ -230,9 +230,10 @@ def _read_torch(path):
   try:
     state = torch.load(path, map_location="cpu", weights_only=True)
   except Exception as error:  # Damaged pickles raise any error.
+    reason = next(iter(str(error).splitlines()), "")
     raise ValueError(
       f"{path}: damaged, or not a torch file with only a network's state_dict() "
-      f"({type(error).__name__} above)"
+      f"({type(error).__name__}: {reason})"
     ) from error
 
   # Training scripts wrap the state dict.
@@ -244,7 +245,7 @@ def _read_torch(path):
   arrays = {name: getattr(tensor, "numpy", None) for name, tensor in state.items()}
   if wrong := [name for name, array in arrays.items() if array is None]:
     raise ValueError(f"{path}: {wrong[0]}: expected an array")
-  return {name: tensor.float().numpy() for name, tensor in state.items()}
+  return {name: tensor.detach().float().numpy() for name, tensor in state.items()}
 
 
 _READERS = {

@@ -52,8 +52,8 @@ def draw(image: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
     is_sure = prediction.label == likeliest
     text = f"{likeliest} {prediction.confidence:.0%}"
     text = text if is_sure else f"{prediction.label} ({text}?)"
-    colour = _SURE if is_sure else _UNSURE
-    pen.rectangle((left, top, right, bottom), outline=colour, width=line)
+    color = _SURE if is_sure else _UNSURE
+    pen.rectangle((left, top, right, bottom), outline=color, width=line)
     font, (x0, y0, x1, y1) = _fit(
       pen, text, width - 2 * line - 2, height - 2 * line - 2
     )
@@ -61,7 +61,7 @@ def draw(image: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
     # Above the face, or inside if there is no room; never outside of the image.
     y = top - tag_height if top >= tag_height else max(0, min(top, height - tag_height))
     x = max(0, min(left, width - tag_width))
-    pen.rectangle((x, y, x + tag_width - 1, y + tag_height - 1), fill=colour)
+    pen.rectangle((x, y, x + tag_width - 1, y + tag_height - 1), fill=color)
     pen.text((x - x0 + line + 1, y - y0 + line + 1), text, font=font, fill=_PAPER)
 
   return np.asarray(canvas)

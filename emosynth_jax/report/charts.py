@@ -11,7 +11,7 @@ from emosynth_jax.metrics import plots
 from emosynth_jax.report import svg
 
 # With more classes than this, names are omitted and colors repeat.
-COLOURS = 10
+COLORS = 10
 _SIDE = 340.0  # of an embedding's plot
 _LINE = 15.0  # between two names in it
 
@@ -213,9 +213,9 @@ def embedding(
   svg.add(definitions, "path", id="embedding-all", d=svg.dots(places))
   of_class = [svg.dots(places[labels == k]) for k in range(len(class_names))]
   for k, path in enumerate(of_class):
-    svg.add(whole, "path", class_=f"points s{k % COLOURS}", d=path)
+    svg.add(whole, "path", class_=f"points s{k % COLORS}", d=path)
 
-  if len(class_names) <= COLOURS:
+  if len(class_names) <= COLORS:
     for k, (x, y) in _name_places(places, labels, len(class_names), height):
       svg.add(
         whole,
@@ -231,7 +231,7 @@ def embedding(
   for k, name in enumerate(class_names):
     panel = svg.new(_SIDE, height, f"{name} among all classes")
     svg.add(panel, "use", class_="points faint", href="#embedding-all")
-    svg.add(panel, "path", class_=f"points large s{k % COLOURS}", d=of_class[k])
+    svg.add(panel, "path", class_=f"points large s{k % COLORS}", d=of_class[k])
     panels.append(svg.markup(panel))
 
   return svg.markup(whole), panels

@@ -277,7 +277,7 @@ def _caveats(arms: Sequence[Arm]) -> list[str]:
 
 
 def _style(arm: int) -> str:
-  return f"s{arm % charts.COLOURS} {_DASHES[arm % len(_DASHES)]}".strip()
+  return f"s{arm % charts.COLORS} {_DASHES[arm % len(_DASHES)]}".strip()
 
 
 def _title(arms: Sequence[Arm]) -> str:

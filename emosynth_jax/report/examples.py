@@ -19,14 +19,14 @@ _SEPARATION = {
   "angle_to_own": ("angle to own class mean", "{:.1f}°"),
   "angle_to_other": ("angle to nearest other class mean", "{:.1f}°"),
   "angular_margin": ("angular margin", "{:.1f}°"),
-  "centre_angle": ("angle between class means", "{:.1f}°"),
+  "center_angle": ("angle between class means", "{:.1f}°"),
 }
 # The defaults of emosynth_jax.analysis.embeddings, so that both report the same numbers
 # of a run.
 _MOST_MEASURED = 10_000
 _FAITHFULNESS = {
   "trustworthiness": "projection: trustworthiness",
-  "centre_distances": "projection: rank correlation of class distances",
+  "center_distances": "projection: rank correlation of class distances",
 }
 
 
@@ -59,8 +59,8 @@ def images(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
       "height": pixels.shape[0],
     }
     if with_map:
-      grey = pixels.astype(np.float64).mean(-1) / 255
-      image["map_uri"] = data_uri.data_uri(gradcam_plot.overlay(grey, maps[row]))
+      gray = pixels.astype(np.float64).mean(-1) / 255
+      image["map_uri"] = data_uri.data_uri(gradcam_plot.overlay(gray, maps[row]))
       image["has_map"] = bool(maps[row].max() > 0)
     return image
 

@@ -53,7 +53,7 @@ def decimal(value: Any, digits: int = 4, sign: bool = False) -> str:
 
 
 def figure(value: Any, label: str, sign: bool = False) -> str:
-  """Formats a metric of `seed_summary.figures_of`: fractions, except the loss."""
+  """Formats a metric of `seed_summary.metrics_of`: fractions, except the loss."""
   return decimal(value, 4, sign) if label == "loss" else percent(value, 2, sign)
 
 

@@ -100,7 +100,7 @@ def build(
     "images": images,
     "embedding": embedding,
     "checks": checks,
-    "colours": charts.COLOURS,
+    "colors": charts.COLORS,
     "balance": data_section.balance(run, audit),
     "forms": data_section.forms(run),
     "audit": data_section.findings(audit),
@@ -263,7 +263,7 @@ def _splits(run: RunFiles) -> dict[str, Any]:
       {
         "described": run_summary.described(run.report, name),
         "num_examples": summary["num_examples"],
-        "figures": seed_summary.figures_of(summary),
+        "figures": seed_summary.metrics_of(summary),
         "interval": statistics.proportion_interval(hits, summary["num_examples"]),
       }
     )

@@ -136,8 +136,8 @@ def heat(share: float) -> str:
   for scheme, (low, high) in _SCALES.items():
     mixed = [round(a + share * (b - a)) for a, b in zip(low, high, strict=True)]
     ink = "#000" if plotting.text_color(np.divide(mixed, 255)) == "black" else "#fff"
-    colour = "".join(f"{channel:02x}" for channel in mixed)
-    parts.append(f"--{scheme}:#{colour};--{scheme}i:{ink}")
+    color = "".join(f"{channel:02x}" for channel in mixed)
+    parts.append(f"--{scheme}:#{color};--{scheme}i:{ink}")
   return ";".join(parts)
 
 

@@ -180,7 +180,18 @@ def raise_if_not_finite(
   *,
   schedule: Schedule | None = None,
 ) -> None:
-  """Raises an error if a step since the last check or the validation was not finite."""
+  """Raises an error if a step since the last check or the validation was not finite.
+
+  Args:
+    state: after an epoch, or a part of one.
+    config: the run's.
+    workdir: its folder, for the message.
+    validation_loss: the validation's, if there was one.
+    schedule: the learning rate by step, if the recipe has one.
+
+  Raises:
+    NonFiniteError: names the step, what was not finite there, and the learning rate.
+  """
   totals = jax.device_get(state.totals)
   step = int(state.step) - 1
   if totals["bad_step"] >= 0:

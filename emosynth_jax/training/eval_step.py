@@ -245,7 +245,18 @@ def check_invariance(
   batch_size: int,
   placement: Placement,
 ) -> dict[str, Any]:
-  """`batch_invariance.check_batch_invariance` of a network on a split."""
+  """Checks that a network's output for an image does not depend on its batch.
+
+  Args:
+    experiment: the network and its input layers.
+    state: its trained state.
+    dataset: the split.
+    batch_size: maximum batch size.
+    placement: the devices.
+
+  Returns:
+    As `batch_invariance.check_batch_invariance`.
+  """
   # Each batch is on every device.
   program = jax.jit(logits_of(experiment), out_shardings=placement.replicate)
   return batch_invariance.check_batch_invariance(

@@ -1,6 +1,7 @@
 """Fine-tuning: initialization from another run's best checkpoint or from a file."""
 
 import contextlib
+import inspect
 import json
 import os
 import pathlib
@@ -15,6 +16,8 @@ import ml_collections
 import numpy as np
 from absl import logging
 
+from emosynth_jax import models
+from emosynth_jax.config import renamed
 from emosynth_jax.data import class_names as spellings
 from emosynth_jax.data import fingerprints
 from emosynth_jax.models import from_torch, normalized_inputs
@@ -176,7 +179,7 @@ def _read_run(workdir: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
         "missing"
       )
     try:
-      contents.append(read_json(path, fields))
+      contents.append(renamed.with_new_names(read_json(path, fields)))
     except ValueError as error:
       raise ValueError(f"config.init_from: {error}") from error
   data, config = contents
@@ -204,17 +207,25 @@ def _check_same_network(
 
   if len(different) > 1:
     different[1:] = [f"{len(different) - 1} more arrays differ"]
-  plain = json.loads(json.dumps(dict(new_model)))  # Tuples are lists, as in the file.
+  there, here = (_with_defaults(model) for model in (old_model, new_model))
   different += [
-    f"model.{key} is {old_model.get(key)!r} there and {plain.get(key)!r} here"
-    for key in sorted(old_model.keys() | plain.keys())
-    if key not in _TRAINING_ONLY and old_model.get(key) != plain.get(key)
+    f"model.{key} is {there.get(key)!r} there and {here.get(key)!r} here"
+    for key in sorted(there.keys() | here.keys())
+    if key not in _TRAINING_ONLY and there.get(key) != here.get(key)
   ]
   if different:
     raise ValueError(
       f"config.init_from: network mismatch with {workdir}: {'; '.join(different)}. "
       "Use the same config.model and images of the same size and channels"
     )
+
+
+def _with_defaults(model: Mapping[str, Any]) -> dict[str, Any]:
+  """A network's settings as JSON has them, a library network's defaults included."""
+  name = model["name"]
+  known = models.defaults_of(name) if name in models.MODELS else {}
+  known = {k: v for k, v in known.items() if v is not inspect.Parameter.empty}
+  return json.loads(json.dumps({**known, **model}, default=str))
 
 
 def _shape(array: Any, *, is_last: bool) -> str:
@@ -256,7 +267,18 @@ def restore_or_create(
   programs: Programs,
   checkpoints: Checkpoints,
 ) -> TrainState:
-  """The state to start from; best checkpoints of later steps are removed.
+  """Restores the last checkpoint, or creates the state of a run's first step.
+
+  Best checkpoints of later steps are removed.
+
+  Args:
+    config: the run's.
+    workdir: its folder, for the log.
+    programs: the run's experiment, data and number of steps.
+    checkpoints: of the folder.
+
+  Returns:
+    The state to start from.
 
   Raises:
     CheckpointError: if the last checkpoints are damaged, or the best one is.

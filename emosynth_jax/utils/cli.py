@@ -4,7 +4,6 @@ import ast
 import contextlib
 import functools
 import os
-import pathlib
 import re
 import signal
 import sys
@@ -14,7 +13,14 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from emosynth_jax.utils import config_files, errors, log_file, progress, stop_signal
+from emosynth_jax.utils import (
+  config_files,
+  errors,
+  files,
+  log_file,
+  progress,
+  stop_signal,
+)
 from emosynth_jax.utils.nearest import did_you_mean
 
 # Flags defined here belong to the command that requests them, also in --help.
@@ -217,10 +223,12 @@ def use_compilation_cache() -> None:
   import jax
 
   if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
-    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    jax.config.update(
-      "jax_compilation_cache_dir", str(pathlib.Path(cache) / "emosynth_jax")
-    )
+    try:
+      folder = files.user_folder("XDG_CACHE_HOME", ".cache")
+    except OSError as error:
+      logging.warning("Compiled programs are not kept: %s", error)
+      return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 

@@ -12,19 +12,42 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Of the operating system, as every library quotes them.
-_REFUSALS = (
-  "No space left on device",
-  "Disk quota exceeded",
-  "File too large",
-  "File name too long",
-  "Read-only file system",
-  "Permission denied",
-  "Input/output error",
-  "File exists",
-  "Not a directory",
-  "Is a directory",
-)
+# Errors of the operating system, as every library quotes them, and what to do.
+_MAKE_ROOM = "Make room there, or choose another folder"
+_REMEDIES = {
+  "No space left on device": _MAKE_ROOM,
+  "Disk quota exceeded": _MAKE_ROOM,
+  "File name too long": "Choose a shorter path",
+  **dict.fromkeys(
+    (
+      "File too large",
+      "Read-only file system",
+      "Permission denied",
+      "Input/output error",
+      "File exists",
+      "Not a directory",
+      "Is a directory",
+    ),
+    "Choose another folder",
+  ),
+}
+
+
+def user_folder(variable: str, default: str) -> pathlib.Path:
+  """Returns the project's folder among the user's files of one kind.
+
+  Args:
+    variable: the environment variable that may name their folder, "XDG_CACHE_HOME".
+    default: their folder within the user's home otherwise, ".cache".
+
+  Raises:
+    OSError: if neither the variable nor a home folder is known.
+  """
+  try:
+    parent = os.environ.get(variable) or pathlib.Path.home() / default
+  except RuntimeError as error:
+    raise OSError(f"there is no home folder, and {variable} is not set") from error
+  return pathlib.Path(parent) / "emosynth_jax"
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
@@ -140,13 +163,10 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
   except WriteError:
     raise
   except Exception as error:
-    cause = next((cause for cause in _REFUSALS if cause in str(error)), None)
+    cause = next((cause for cause in _REMEDIES if cause in str(error)), None)
     if cause is None or _names_another_folder(error, path):
       raise
-    refused = WriteError(
-      f"cannot write {path}: {cause}. Make room there, or choose another folder, and "
-      "rerun"
-    )
+    refused = WriteError(f"cannot write {path}: {cause}. {_REMEDIES[cause]}, and rerun")
     refused.errno = getattr(error, "errno", None)
     raise refused from error
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
-# Errors of the code that is called, which the call's own checks do not know.
+# Not mistakes in the user's code: passed on unchanged.
 _EXPECTED = (OSError, KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
@@ -25,6 +25,7 @@ _PROCESS = "python"
 
 # Folders of an environment's packages.
 _INSTALLED = ("site-packages", "dist-packages")
+_THIS_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 
 # Files that are being imported, and by which thread.
 _IMPORTING: set[tuple[pathlib.Path, int]] = set()
@@ -377,11 +378,18 @@ def describe(error: BaseException, folders: list[pathlib.Path]) -> str:
   frames = [
     frame
     for frame in traceback.extract_tb(error.__traceback__)
-    if any(pathlib.Path(frame.filename).is_relative_to(each) for each in folders)
-    and not {"site-packages", "emosynth_jax"} & {*pathlib.Path(frame.filename).parts}
+    if _is_users(pathlib.Path(frame.filename), folders)
   ]
   if not frames:
     return text
 
   place = frames[-1]
   return f"{place.filename}:{place.lineno}: `{place.line}`: {text}"
+
+
+def _is_users(file: pathlib.Path, folders: list[pathlib.Path]) -> bool:
+  """Whether a file in these folders is neither a library's nor of this package."""
+  if file.is_relative_to(_THIS_PACKAGE):
+    return False
+  inner = [file.relative_to(each) for each in folders if file.is_relative_to(each)]
+  return any(not {*_INSTALLED} & {*path.parts} for path in inner)

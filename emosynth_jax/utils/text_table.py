@@ -33,7 +33,7 @@ def markdown(rows: Sequence[Sequence[Any]], left: Collection[int] = (0,)) -> lis
   Returns:
     A line for each row, and one for the alignment.
   """
-  texts = [[str(cell).replace("|", "/") for cell in row] for row in rows]
+  texts = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
   lines = [
     "".join(f"| {cell} " if cell else "| " for cell in row) + "|" for row in texts
   ]

@@ -96,11 +96,12 @@ class MetricWriter:
     return sorted(found.items())
 
   def _track(self, step: int, scalars: Mapping[str, float]) -> None:
-    for tracker in list(self._trackers):
+    working = []
+    for tracker in self._trackers:
       with tracking.failing_softly(f"{type(tracker).__name__}, step {step}"):
         tracker.log(step, scalars)
-        continue
-      self._trackers.remove(tracker)
+        working.append(tracker)
+    self._trackers = working
 
   def rewind(self, step: int) -> None:
     """Drops the records after `step` from both files; -1 drops all.

@@ -281,8 +281,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _trust_file() -> pathlib.Path:
-  state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
-  return pathlib.Path(state) / "emosynth_jax" / "trusted_code"
+  return files.user_folder("XDG_STATE_HOME", ".local/state") / "trusted_code"
 
 
 # What this process has trained with, also where the file can't be written.
@@ -299,6 +298,9 @@ def _trusted() -> set[str]:
 def _trust(hashes: Iterable[str]) -> None:
   """Adds code to what this user trusts."""
   new = sorted(set(hashes) - _trusted())
+  if not new:
+    return
+
   _TRUSTED_HERE.update(new)
   try:
     _trust_file().parent.mkdir(parents=True, exist_ok=True)

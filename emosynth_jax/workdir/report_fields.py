@@ -18,7 +18,7 @@ _PROVENANCE = {
   "hardware": str,
   "date": str,
 }
-_FIGURES = {"precision": float, "recall": float, "f1": float}
+_METRICS = {"precision": float, "recall": float, "f1": float}
 # Of `classification.summarize`.
 _SUMMARY = {
   "num_examples": int,
@@ -27,8 +27,8 @@ _SUMMARY = {
   "loss": _ANY_NUMBER,
   "expected_calibration_error": float,
   "max_calibration_error": float,
-  "macro": _FIGURES,
-  "per_class": {"*": _FIGURES | {"support": int}},
+  "macro": _METRICS,
+  "per_class": {"*": _METRICS | {"support": int}},
   "class_names": [str],
   "absent_classes": [str],
   "confusion_matrix": [[int]],

@@ -14,7 +14,7 @@ from emosynth_jax.workdir import record as run_record
 from emosynth_jax.workdir import report_fields
 
 # Path of each metric in a split's summary; optional ones are last.
-_FIGURES = {
+_METRICS = {
   "accuracy": ("accuracy",),
   "balanced accuracy": ("balanced_accuracy",),
   "macro F1": ("macro", "f1"),
@@ -72,7 +72,7 @@ def group_by_settings(
   return list(groups.values())
 
 
-def figures_of(summary: Mapping[str, Any]) -> dict[str, float]:
+def metrics_of(summary: Mapping[str, Any]) -> dict[str, float]:
   """The metrics of one split of one report, by name, as far as available.
 
   Args:
@@ -83,7 +83,7 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, float]:
     where the report has them "deduplicated accuracy" and "accuracy with test-time
     augmentation"; all fractions, except the loss.
   """
-  found = {label: _at(summary, path) for label, path in _FIGURES.items()}
+  found = {label: _at(summary, path) for label, path in _METRICS.items()}
   return {label: float(value) for label, value in found.items() if value is not None}
 
 
@@ -118,8 +118,8 @@ def summarize(
       )
   for name, summary in first["splits"].items():
     figures = {}
-    each = [figures_of(report["splits"][name]) for report in reports]
-    for label in _FIGURES:
+    each = [metrics_of(report["splits"][name]) for report in reports]
+    for label in _METRICS:
       if all(label in own for own in each):
         values = [own[label] for own in each]
         mean, deviation = statistics.mean_and_deviation(values)

@@ -227,7 +227,7 @@ def log_report(
   with failing_softly("Weights & Biases"):
     run, _ = _open_wandb(config, workdir)
     for split, summary in summaries.items():
-      for name, value in seed_summary.figures_of(summary).items():
+      for name, value in seed_summary.metrics_of(summary).items():
         run.summary[f"report/{split}/{name.replace(' ', '_')}"] = value
     run.finish()
 

@@ -107,7 +107,7 @@ class Trained(NamedTuple):
   """The result of one member.
 
   Attributes:
-    record: its metrics by name, JSON values; see `ablation_records.figures_of`.
+    record: its metrics by name, JSON values; see `ablation_records.metrics_of`.
     variables: "params" and "batch_stats" as NumPy arrays; None if they are not kept.
   """
 
@@ -165,7 +165,7 @@ def run_group(group: Group) -> list[Trained]:
   for i in range(len(members)):
     own = jax.tree.map(lambda leaf, i=i: leaf[i], out)
     variables = own.pop("variables", None)
-    record = ablation_records.figures_of(own, class_names) | {"seconds": seconds}
+    record = ablation_records.metrics_of(own, class_names) | {"seconds": seconds}
     results.append(Trained(record, variables))
   return results
 

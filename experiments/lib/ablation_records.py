@@ -95,7 +95,7 @@ def keep_protocol(path: pathlib.Path, protocol: dict[str, Any]) -> None:
   files.write_report(path, protocol | {"provenance": provenance.provenance()})
 
 
-def figures_of(out: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
+def metrics_of(out: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
   """A member's metrics, after its last epoch and by epoch.
 
   Args:

@@ -274,7 +274,7 @@ def plot(
 ) -> None:
   """Plots differences from cross-entropy with their intervals, one row per setting."""
   others = [row for row in rows if row["setting"] != _BASELINE]
-  colours = {
+  colors = {
     "better": plotting.GREEN,
     "worse": plotting.ORANGE,
     "no difference shown": plotting.GREY,
@@ -282,7 +282,7 @@ def plot(
   figure = plotting.new_figure(8.5, 1.6 + 0.22 * len(others))
   axis = figure.subplots()
   # A collapsed training would compress the scale of all others.
-  shown = [row for row in others if row["verdict"] in colours]
+  shown = [row for row in others if row["verdict"] in colors]
   bounds = [100 * row["difference"][k] for row in shown for k in ("low", "high")]
   bounds = [b for b in bounds if math.isfinite(b)] or [-1.0, 1.0]
   low, high = min(*bounds, 0.0), max(*bounds, 0.0)
@@ -290,7 +290,7 @@ def plot(
   axis.set_xlim(low - 3 * space, high + space)
   for y, row in enumerate(others):
     d = row["difference"]
-    if row["verdict"] not in colours:
+    if row["verdict"] not in colors:
       collapse = (
         f"{100 * d['mean']:+.1f}, {row['collapsed']} of {row['seeds']} seeds collapse"
       )
@@ -303,15 +303,15 @@ def plot(
         color=plotting.ORANGE,
       )
       continue
-    colour = colours[row["verdict"]]
-    axis.plot([100 * d["low"], 100 * d["high"]], [y, y], color=colour, linewidth=2)
-    axis.plot(100 * d["mean"], y, "o", color=colour, markersize=5)
+    color = colors[row["verdict"]]
+    axis.plot([100 * d["low"], 100 * d["high"]], [y, y], color=color, linewidth=2)
+    axis.plot(100 * d["mean"], y, "o", color=color, markersize=5)
   axis.axvline(0, color=plotting.GREY, linewidth=1)
   axis.set_yticks(range(len(others)), [row["label"] for row in others], fontsize=8)
   axis.set_ylim(len(others) - 0.4, -0.6)
   axis.set_xlabel("accuracy minus cross-entropy's, points (95 % interval over seeds)")
-  for verdict, colour in colours.items():
-    axis.plot([], [], "o-", color=colour, label=verdict)
+  for verdict, color in colors.items():
+    axis.plot([], [], "o-", color=color, label=verdict)
   axis.legend(
     frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1)
   )

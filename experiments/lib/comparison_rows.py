@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import ml_collections
+
 from emosynth_jax.config import defaults
 
 MEASURES = ("accuracy", "loss", "precision", "recall", "f1")
@@ -17,7 +19,6 @@ LABELS = {
   "vgg19": "VGG19",
   "emosynthnet": "EmoSynthNet",
 }
-
 
 # Changes of the small scale by data set; the others have them in their configs.
 _SMALL_EPOCHS = {"mnist": 4, "cifar10": 6, "svhn": 6}
@@ -69,8 +70,10 @@ def network_rows(
   return rows
 
 
-def build_config(row: Row, seed: int, scale: str, data_dir: str | None):
-  """The row's config at a scale.
+def build_config(
+  row: Row, seed: int, scale: str, data_dir: str | None
+) -> ml_collections.ConfigDict:
+  """Builds the row's config at a scale.
 
   Args:
     row: of the table.

@@ -6,13 +6,15 @@ import tarfile
 import tempfile
 from typing import Any, NamedTuple
 
+import ml_collections
 from absl import logging
 
-from emosynth_jax import evaluate, train_loop
+from emosynth_jax import evaluate
 from emosynth_jax.data import run_data
 from emosynth_jax.training import seeds as training_seeds
 from emosynth_jax.utils import files
 from experiments.lib.comparison_rows import Row, build_config, run_folder
+from experiments.lib.trainer import train_to_end
 
 
 class Run(NamedTuple):
@@ -42,8 +44,8 @@ class Run(NamedTuple):
     """Its name in messages: that of its folder."""
     return self.folder().name
 
-  def build_config(self):
-    """Its config."""
+  def build_config(self) -> ml_collections.ConfigDict:
+    """Builds its config."""
     return build_config(self.row, self.seed, self.scale, self.data_dir)
 
   def folder(self, workdir: pathlib.Path | None = None) -> pathlib.Path:
@@ -86,8 +88,7 @@ def _train_in(run: Run, folder: pathlib.Path) -> dict[str, Any]:
   logging.info("%s, seed %d, in %s.", run.row.label, run.seed, folder)
   config = run.build_config()
   load = run_data.share(config)
-  if not train_loop.train(config, folder, load=load):
-    raise SystemExit(1)
+  train_to_end(config, folder, load=load)
   return files.to_jsonable(evaluate.evaluate_run(config, folder, load=load), "report")
 
 

@@ -84,10 +84,8 @@ def teacher_config(
         f"--teacher: expected {path} of type {kind}, got {text!r}"
       ) from None
 
-  # The name that the student has too replaces nothing.
-  names = ("model.name", "loss.name")
-  same = {path for path in names if path in changed and changed[path] == known[path]}
-  teacher = defaults.without_foreign_arguments(teacher, changed.keys() - same)
+  former = {path: known.get(path) for path in changed}
+  teacher = defaults.without_foreign_arguments(teacher, former)
   left_out = {"file": str(folds_file), "left_out": fold}
   variants.update(teacher, {"data": {"folds": left_out, "test_split": ""}})
   defaults.check_config(teacher)

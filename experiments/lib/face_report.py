@@ -16,9 +16,9 @@ from experiments.lib.literature import Claim
 # The baseline first: differences are the second minus the first.
 LOSSES = {"cross-entropy": "ce", "MAM-SoftMax + SCE": "mam_sce"}
 
-_FIGURES = ("accuracy", "deduplicated accuracy", "balanced accuracy", "macro F1")
+_METRICS = ("accuracy", "deduplicated accuracy", "balanced accuracy", "macro F1")
 # The two metrics with columns and a paired comparison.
-_COMPARED = _FIGURES[:2]
+_COMPARED = _METRICS[:2]
 
 
 class Run(NamedTuple):
@@ -42,26 +42,26 @@ class Run(NamedTuple):
     return list(self.report["splits"].items())[-1]
 
   @property
-  def figures(self) -> dict[str, float]:
-    """Metrics in percent, those of `_FIGURES` that the report has."""
-    found = seed_summary.figures_of(self.split[1])
-    return {label: 100 * found[label] for label in _FIGURES if label in found}
+  def metrics(self) -> dict[str, float]:
+    """Metrics in percent, those of `_METRICS` that the report has."""
+    found = seed_summary.metrics_of(self.split[1])
+    return {label: 100 * found[label] for label in _METRICS if label in found}
 
 
-def mean_of(runs: Sequence[Run], loss: str, figure: str) -> tuple[float, float] | None:
+def mean_of(runs: Sequence[Run], loss: str, metric: str) -> tuple[float, float] | None:
   """Mean and standard deviation over a loss's runs; None if some lack the metric."""
-  values = [run.figures.get(figure, math.nan) for run in runs if run.loss == loss]
+  values = [run.metrics.get(metric, math.nan) for run in runs if run.loss == loss]
   if not values or any(map(math.isnan, values)):
     return None
   return statistics.mean_and_deviation(values)
 
 
-def pairs_of(runs: Sequence[Run], figure: str) -> dict[str, tuple[float, float]]:
+def pairs_of(runs: Sequence[Run], metric: str) -> dict[str, tuple[float, float]]:
   """The metric of both losses by pair; the baseline first."""
   values: dict[str, dict[str, float]] = {}
   for run in runs:
-    if figure in run.figures:
-      values.setdefault(run.unit, {})[run.loss] = run.figures[figure]
+    if metric in run.metrics:
+      values.setdefault(run.unit, {})[run.loss] = run.metrics[metric]
   baseline, ours = LOSSES
   return {
     unit: (own[baseline], own[ours]) for unit, own in values.items() if len(own) == 2
@@ -122,8 +122,8 @@ def _our_cells(runs, not_run) -> list[list[str]]:
       reason = "data set missing, see below" if not_run else "not yet run"
       rows.append([*cells, "not run", "", "", "", reason])
       continue
-    figures = [
-      comparison_report.mean_text(mean_of(runs, loss, figure)) for figure in _COMPARED
+    metrics = [
+      comparison_report.mean_text(mean_of(runs, loss, metric)) for metric in _COMPARED
     ]
     (name, summary), report = own[0].split, own[0].report
     official = report["official_splits"][name]
@@ -138,7 +138,7 @@ def _our_cells(runs, not_run) -> list[list[str]]:
     rows.append(
       [
         *cells,
-        *figures,
+        *metrics,
         f"{where}; epoch chosen by {report['chosen_on']}",
         f"yes, from {pathlib.PurePath(start).name}" if start else "no",
         f"{len(own)} run{'s' if len(own) > 1 else ''}, "
@@ -150,17 +150,17 @@ def _our_cells(runs, not_run) -> list[list[str]]:
 
 def _run_lines(runs) -> list[str]:
   """A table of all runs by pair, with their differences."""
-  shown = [f for f in _COMPARED if any(f in run.figures for run in runs)]
+  shown = [f for f in _COMPARED if any(f in run.metrics for run in runs)]
   units = list(dict.fromkeys(run.unit for run in runs))
-  values = {(run.unit, run.loss): run.figures for run in runs}
+  values = {(run.unit, run.loss): run.metrics for run in runs}
   header = ["run"]
-  for figure in shown:
-    header += [f"{figure}, {loss}" for loss in LOSSES] + ["difference"]
+  for metric in shown:
+    header += [f"{metric}, {loss}" for loss in LOSSES] + ["difference"]
   rows = [header]
   for unit in units:
     cells = [unit]
-    for figure in shown:
-      pair = [values.get((unit, loss), {}).get(figure) for loss in LOSSES]
+    for metric in shown:
+      pair = [values.get((unit, loss), {}).get(metric) for loss in LOSSES]
       cells += ["" if value is None else f"{value:.2f}" for value in pair]
       cells.append("" if None in pair else f"{pair[1] - pair[0]:+.2f}")
     rows.append(cells)
@@ -170,12 +170,12 @@ def _run_lines(runs) -> list[str]:
 def _paired_lines(runs) -> list[str]:
   baseline, ours = LOSSES
   lines = [f"{ours} minus {baseline}, in percentage points:", ""]
-  for figure in _COMPARED:
-    pairs = list(pairs_of(runs, figure).values())
+  for metric in _COMPARED:
+    pairs = list(pairs_of(runs, metric).values())
     if not pairs:
       continue
     difference = paired_difference(pairs)
-    text = f"- {figure}: {difference['mean']:+.2f}"
+    text = f"- {metric}: {difference['mean']:+.2f}"
     if len(pairs) == 1:
       lines.append(
         f"{text}, one pair: no interval; the difference may be due to chance"
@@ -237,7 +237,7 @@ def format_csv(claims: Sequence[Claim], runs: Sequence[Run]) -> str:
 
 def format_runs_csv(runs: Sequence[Run]) -> str:
   """Writes one line per run: metrics of every seed and fold, in percent."""
-  columns = [figure.replace(" ", "_") for figure in _FIGURES]
+  columns = [metric.replace(" ", "_") for metric in _METRICS]
   rows: list[list[Any]] = [
     ["loss", "run", *columns, "images_removed", "best_epoch", "batch_invariant"]
   ]
@@ -247,7 +247,7 @@ def format_runs_csv(runs: Sequence[Run]) -> str:
       [
         run.loss,
         run.unit,
-        *(run.figures.get(figure, "") for figure in _FIGURES),
+        *(run.metrics.get(metric, "") for metric in _METRICS),
         rest.get("num_left_out", ""),
         run.report["best_epoch"],
         run.report["batch_invariance"]["passed"],
@@ -267,8 +267,8 @@ def plot_pairs(runs: Sequence[Run], title: str, path: pathlib.Path) -> bool:
   Returns:
     Whether there was a pair to plot.
   """
-  found = {figure: pairs_of(runs, figure) for figure in _COMPARED}
-  found = {figure: pairs for figure, pairs in found.items() if pairs}
+  found = {metric: pairs_of(runs, metric) for metric in _COMPARED}
+  found = {metric: pairs for metric, pairs in found.items() if pairs}
   if not found:
     return False
   baseline, ours = LOSSES

@@ -196,7 +196,15 @@ def run(
   data: str,
   pretraining: Sequence[str] = (),
 ) -> None:
-  """Runs the command of a table, with the arguments of `write` and `define_flags`."""
+  """Runs the command of a table.
+
+  Args:
+    name: of its files, as "table_5_1".
+    title: of the page.
+    claims: published results.
+    data: stem of the data set's file in configs/.
+    pretraining: data sets that --pretrain may name, see `define_flags`.
+  """
   define = functools.partial(define_flags, pretraining=pretraining)
   action = functools.partial(write, name, title, claims, data, deduplicated=True)
   cli.run(define, action, epoch.NonFiniteError)

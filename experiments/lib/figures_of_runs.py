@@ -74,7 +74,7 @@ def draw_curves(given: Any, path: pathlib.Path, panels: Sequence[Any] = FIT) -> 
             epochs,
             factor * mean,
             "--" if dashed else "-",
-            color=embedding_plots.COLOURS[i % len(embedding_plots.COLOURS)],
+            color=embedding_plots.COLORS[i % len(embedding_plots.COLORS)],
             marker=_marker(i) if len(epochs) <= 40 else None,
             markersize=3,
             linewidth=1.5,

@@ -38,7 +38,7 @@ def format_summary(
           for x in by_loss.values()
         ),
       ]
-      for figure, d in toy_embeddings.FIGURES.items()
+      for figure, d in toy_embeddings.METRICS.items()
     ]
     first = next(iter(by_loss))
     rows += [["", *[""] * len(by_loss)]]
@@ -47,8 +47,8 @@ def format_summary(
         f"{figure} less {first}",
         *(_interval(own[figure], d) for own in by_loss.values()),
       ]
-      for figure, d in toy_embeddings.FIGURES.items()
-      if figure in ("accuracy", "angle_to_own", "angular_margin", "centre_angle")
+      for figure, d in toy_embeddings.METRICS.items()
+      if figure in ("accuracy", "angle_to_own", "angular_margin", "center_angle")
     ]
     lines += text_table.align(rows)
   return "\n".join(lines) + "\n"
@@ -85,9 +85,9 @@ def draw(
         _draw_sphere(axis, one.points, labels)
       axis.set_title(
         f"{label}, {dim}-D\n"
-        f"accuracy {100 * one.figures['accuracy']:.1f} %, angle to own class mean "
-        f"{one.figures['angle_to_own']:.1f}°,\n"
-        f"to nearest other {one.figures['angle_to_other']:.1f}°",
+        f"accuracy {100 * one.metrics['accuracy']:.1f} %, angle to own class mean "
+        f"{one.metrics['angle_to_own']:.1f}°,\n"
+        f"to nearest other {one.metrics['angle_to_other']:.1f}°",
         fontsize=8.5,
       )
   figure.legend(
@@ -106,7 +106,7 @@ def _draw_plane(axis, one, labels, class_names):
   for k, direction in enumerate(directions.T):
     axis.plot(
       *zip((0, 0), reach * direction, strict=True),
-      color=embedding_plots.COLOURS[k],
+      color=embedding_plots.COLORS[k],
       linewidth=0.8,
       zorder=0,
     )
@@ -135,7 +135,7 @@ def _draw_sphere(axis, points, labels):
       axis.scatter(
         *units[(labels == k) & side].T,
         s=7,
-        color=embedding_plots.COLOURS[k],
+        color=embedding_plots.COLORS[k],
         marker=embedding_plots.MARKERS[k % len(embedding_plots.MARKERS)],
         alpha=alpha,
         depthshade=False,

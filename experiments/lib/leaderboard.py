@@ -71,7 +71,7 @@ class Entry(NamedTuple):
     data_set: a key of `TITLES`.
     network: name and width.
     parameters: number of parameters.
-    loss: name of the loss.
+    loss: name of the loss, and whether it is of soft labels.
     start: "random", or what the training started from.
     labels: what FER+'s votes were turned into; else "".
     form: of the pixels of the reported split.
@@ -131,7 +131,7 @@ def read_runs(workdirs: Sequence[str]) -> list[dict[str, Any]]:
         f"{folder}: evaluated after {trained} of {config['num_epochs']} epochs; finish "
         "its training"
       )
-    figures = seed_summary.figures_of(test)
+    metrics = seed_summary.metrics_of(test)
     counts = (report.get("pixel_forms") or {}).get("test")
     unknown = "unknown" if counts else "not recorded"
     record = {
@@ -141,15 +141,15 @@ def read_runs(workdirs: Sequence[str]) -> list[dict[str, Any]]:
       "num_classes": len(test["class_names"]),
       "form": pixel_form.main_form(counts) or unknown,
       "chosen_on": report["chosen_on"],
-      "accuracy": figures["accuracy"],
+      "accuracy": metrics["accuracy"],
       "commits": provenance.each_once(report["trained_by"], "commit"),
       "hardware": provenance.each_once(report["trained_by"], "hardware"),
       "minutes": {f"{percent}": minutes_to(run, percent) for percent in SPEEDRUN},
     }
-    mirrored = figures.get("accuracy with test-time augmentation")
+    mirrored = metrics.get("accuracy with test-time augmentation")
     if config["eval_augment"] == "flip" and mirrored is not None:
       record["mirrored"] = mirrored
-    if (deduplicated := figures.get("deduplicated accuracy")) is not None:
+    if (deduplicated := metrics.get("deduplicated accuracy")) is not None:
       record["deduplicated"] = deduplicated
     records.append(record)
 
@@ -240,12 +240,13 @@ def _entry(records: Sequence[Mapping[str, Any]]) -> Entry:
       return ()
     return tuple(100 * record[metric] for record in records)
 
+  taught = " on soft labels" if config["data"].get("soft_labels") else ""
   commits = [commit[:7] for record in records for commit in record["commits"]]
   return Entry(
     data_set=first["data_set"],
     network=config["model"]["name"] + (f", width {width:g}" if width else ""),
     parameters=first["parameters"],
-    loss=config["loss"]["name"],
+    loss=config["loss"]["name"] + taught,
     start=_start(config),
     labels=config["data"].get("options", {}).get("labels", ""),
     form=first["form"],

@@ -10,16 +10,16 @@ import jax
 import ml_collections
 from absl import logging
 
-from emosynth_jax import evaluate, train_loop
+from emosynth_jax import evaluate
 from emosynth_jax.data import run_data
 from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import eval_step, seeds
 from emosynth_jax.training.restore import load_best
 from emosynth_jax.utils import files, text_table
 from emosynth_jax.utils.json_files import read_json
-from emosynth_jax.utils.stop_signal import EXIT_CODE, StopSignal
 from emosynth_jax.workdir import record
 from experiments.lib import record_recipe
+from experiments.lib.trainer import train_to_end
 
 _CHOICE = "chosen_views.json"
 _CHOICE_FIELDS = {
@@ -60,9 +60,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
     return found
 
   load = run_data.share(config)
-  with StopSignal() as stop:
-    if not train_loop.train(config, workdir, load=load, stop=stop):
-      raise SystemExit(EXIT_CODE + stop.number)
+  train_to_end(config, workdir, load=load)
 
   placement = build_placement()
   splits = ("validation",)

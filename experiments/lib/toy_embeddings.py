@@ -30,13 +30,13 @@ LOSSES: dict[str, dict[str, Any]] = {
 }
 DIMENSIONS = (2, 3)
 # Metrics to compare, and their number of decimals.
-FIGURES = {
+METRICS = {
   "accuracy": 4,
   "angle_to_own": 2,
   "angle_to_other": 2,
   "angular_margin": 2,
   "nearest_own": 4,
-  "centre_angle": 2,
+  "center_angle": 2,
   "silhouette": 3,
   "intra_inter_ratio": 3,
 }
@@ -73,7 +73,7 @@ class Trained(NamedTuple):
 
   points: np.ndarray
   weights: np.ndarray
-  figures: dict[str, Any]
+  metrics: dict[str, Any]
 
 
 def build_trainer(
@@ -136,8 +136,8 @@ def build_trainer(
       validation.images,
     )
     accuracy = float((logits.argmax(axis=-1) == validation.labels).mean())
-    figures = {"accuracy": accuracy, **separation(points, validation.labels)}
-    return Trained(points, np.asarray(state.params["logits"]["kernel"]), figures)
+    metrics = {"accuracy": accuracy, **separation(points, validation.labels)}
+    return Trained(points, np.asarray(state.params["logits"]["kernel"]), metrics)
 
   return train
 
@@ -186,14 +186,14 @@ def summarize(
     first = next(iter(by_loss.values()))
     summary[str(dim)] = {}
     for label, trained in by_loss.items():
-      figures = {}
-      for figure in FIGURES:
-        values = [one.figures[figure] for one in trained]
+      measured: dict[str, Any] = {}
+      for metric in METRICS:
+        values = [one.metrics[metric] for one in trained]
         mean, deviation = statistics.mean_and_deviation(values)
-        figures[figure] = {"values": values, "mean": mean, "deviation": deviation}
+        measured[metric] = {"values": values, "mean": mean, "deviation": deviation}
         if trained is not first:
-          figures[figure]["difference"] = statistics.paired_difference(
-            values, [one.figures[figure] for one in first]
+          measured[metric]["difference"] = statistics.paired_difference(
+            values, [one.metrics[metric] for one in first]
           )
-      summary[str(dim)][label] = figures
+      summary[str(dim)][label] = measured
   return summary

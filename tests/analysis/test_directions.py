@@ -68,7 +68,7 @@ def test_vectors_can_be_moved_as_one_filter_each():
 
 
 def test_a_rescaled_filter_keeps_its_share_of_the_step():
-  # What the normalisation is for: w and 10 w (the same network before BatchNorm) are
+  # What the normalization is for: w and 10 w (the same network before BatchNorm) are
   # changed by the same share.
   params = _params()
   scaled = jax.tree.map(lambda x: x, params)

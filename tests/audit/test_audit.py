@@ -228,11 +228,11 @@ def test_pairs_within_a_split_fill_what_room_is_left(datasets):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_sheet_shows_the_pixels(datasets, tmp_path, channels):
   pairs = _chosen(datasets, 3)
-  coloured = {
+  colored = {
     name: _dataset(name, dataset.images.repeat(channels, axis=-1), dataset.labels)
     for name, dataset in datasets.items()
   }
-  contact_sheet.draw_pairs(coloured, pairs, tmp_path / "near_duplicates.png")
+  contact_sheet.draw_pairs(colored, pairs, tmp_path / "near_duplicates.png")
   sheet = np.asarray(Image.open(tmp_path / "near_duplicates.png").convert("L"), float)
   images, _ = _find(datasets)
   scale = round(112 / 32)

@@ -26,7 +26,7 @@ def test_the_losses_are_those_at_the_points():
   problem = landscape_problem.Problem(_CASE, images=8, points=2)
   found = landscape.landscape(problem)()
   moved = directions.move(problem.params, problem.directions, problem.points[1])
-  # For two calls, optimisation would take longer than what it saves.
+  # For two calls, optimization would take longer than what it saves.
   measure = jax.jit(
     problem.measure, compiler_options={"xla_backend_optimization_level": 0}
   )

@@ -157,8 +157,8 @@ def test_too_many_candidates_are_refused_with_what_to_do():
 
 
 def test_perceptual_hashes_are_those_of_the_library(originals):
-  colour = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3), np.uint8)
-  for images in (originals[:5], colour):
+  color = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3), np.uint8)
+  for images in (originals[:5], color):
     for word, image in zip(duplicates.perceptual_hashes(images), images, strict=True):
       expected = imagehash.phash(Image.fromarray(image.squeeze()))
       bits = np.unpackbits(np.array([word]).view(np.uint8))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_network
 
-from emosynth_jax import losses
+from emosynth_jax import losses, train_loop
 from emosynth_jax.models import build_model, cost
 from emosynth_jax.training import train_step
 from emosynth_jax.utils import npz
@@ -202,7 +202,7 @@ def test_the_whole_command_and_its_rerun(tmp_path, monkeypatch, capsys, without_
 
   for module, name in (
     (teachers, "train"),
-    (record_students.train_loop, "train"),
+    (train_loop, "train"),
     (record_students.evaluate, "evaluate_run"),
   ):
     monkeypatch.setattr(module, name, refuse)

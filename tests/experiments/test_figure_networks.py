@@ -182,7 +182,7 @@ def test_figure_4_5_has_each_ratio_in_its_place(tmp_path, drawn):
       "x": (~arrays["converged"]).sum(),
       "o": 1,
     }
-    # Above 1 is not one colour.
+    # Above 1 is not one color.
     norm = panel.images[0].norm
     assert norm.vmin * norm.vmax == pytest.approx(1)
   assert _looks_drawn(tmp_path / "out/figure_4_5.png")

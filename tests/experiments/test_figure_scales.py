@@ -1,4 +1,4 @@
-"""Scales of the figures: colours where there is something to see, and round numbers."""
+"""Scales of the figures: colors where there is something to see, and round numbers."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_a_landscape_has_its_levels_where_the_basin_is(drawn, tmp_path):
   assert filled.levels[0] == pytest.approx(1.3, rel=1e-5)
   assert filled.levels[-1] == pytest.approx(5 * np.log(7), rel=1e-5)
   assert filled.extend == "max"
-  # What is above has a colour of its own, and is told.
+  # What is above has a color of its own, and is told.
   assert filled.cmap.get_over().tolist() != filled.cmap(1.0)
   bar = figure.axes[1]
   assert "up to 2.3e+04 beyond" in bar.get_ylabel()
@@ -97,15 +97,15 @@ def test_ratios_above_1_are_told_apart(drawn, tmp_path):
   panel, bar = drawn["map.png"].axes
   (image,) = panel.images
 
-  def colour(value):
+  def color(value):
     return np.array(image.to_rgba(value)[:3])
 
   # White in the middle, blue below and red above, the further the stronger.
-  assert colour(1.0).min() > 0.95
-  low, high = colour(0.5), colour(2.0)
+  assert color(1.0).min() > 0.95
+  low, high = color(0.5), color(2.0)
   assert low[2] > low[0]
   assert high[0] > high[2]
-  assert np.abs(colour(4.0) - high).max() > 0.1
+  assert np.abs(color(4.0) - high).max() > 0.1
   assert "1" in [text.get_text() for text in bar.get_yticklabels()]
   title = panel.get_title()
   assert "convex but for rounding at 0 of 81 points" in title
@@ -122,14 +122,14 @@ def test_ratios_above_1_are_told_apart(drawn, tmp_path):
 
 
 def test_low_values_of_a_map_are_no_dark_image_content():
-  grey = np.full((1, 101), 0.5)
-  shown = gradcam_plot.overlay(grey, np.linspace(0, 1, 101)[None])[0]
+  gray = np.full((1, 101), 0.5)
+  shown = gradcam_plot.overlay(gray, np.linspace(0, 1, 101)[None])[0]
   np.testing.assert_allclose(shown[0], 0.5)
   low = shown[1:40]
   # A tint of yellow, as light as the image or lighter.
   assert (low @ [0.2126, 0.7152, 0.0722] >= 0.5).all()
   assert (low[:, :2].min(1) > low[:, 2] + 0.02).all()
-  # Never the same colour for two values.
+  # Never the same color for two values.
   assert (np.abs(np.diff(shown, axis=0)).max(1) > 0).all()
 
 

@@ -23,7 +23,7 @@ def test_a_toy_network_is_judged_by_what_its_loss_leaves_without_the_margin():
   # The nearest weight by angle, whatever the lengths.
   cosines = found.points @ (found.weights / np.linalg.norm(found.weights, axis=0))
   right = (cosines.argmax(axis=1) == np.arange(30) % 3).mean()
-  assert found.figures["accuracy"] == pytest.approx(right)
+  assert found.metrics["accuracy"] == pytest.approx(right)
 
 
 def test_toy_networks_are_compared_by_pairs_of_one_seed(tmp_path, drawn):
@@ -34,7 +34,7 @@ def test_toy_networks_are_compared_by_pairs_of_one_seed(tmp_path, drawn):
     return toy_embeddings.Trained(
       rng.normal(size=(12, dim)),
       rng.normal(size=(dim, 3)),
-      dict.fromkeys(toy_embeddings.FIGURES, accuracy),
+      dict.fromkeys(toy_embeddings.METRICS, accuracy),
     )
 
   accuracies = {label: (0.5, 0.625) for label in toy_embeddings.LOSSES}

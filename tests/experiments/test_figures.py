@@ -234,7 +234,7 @@ def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch)
   def embed(workdir):
     config = json.loads((pathlib.Path(workdir) / "config.json").read_text())
     value = 0.25 if config["loss"]["name"] == "mam_softmax" else 0.5
-    names = ("silhouette", "angle_to_own", "angle_to_other", "centre_angle")
+    names = ("silhouette", "angle_to_own", "angle_to_other", "center_angle")
     record = {
       "settings": {
         "workdir": workdir,
@@ -251,9 +251,9 @@ def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch)
       },
       "name": f"net, {config['loss']['name']}",
       "class_names": ["angry", "sad"],
-      "separation": dict.fromkeys(figures_of(), value)
+      "separation": dict.fromkeys(metrics_of(), value)
       | {"per_class": {"label": [0, 1], "count": [2, 2]} | {n: [0, 1] for n in names}},
-      "projections": {"tsne": {"trustworthiness": 1.0, "centre_distances": "NaN"}},
+      "projections": {"tsne": {"trustworthiness": 1.0, "center_distances": "NaN"}},
       "config": config,
     }
     points = np.arange(8.0).reshape(4, 2)
@@ -263,10 +263,10 @@ def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch)
       "drawn": np.arange(4),
     }
 
-  def figures_of():
-    from emosynth_jax.analysis.embeddings.comparison import FIGURES
+  def metrics_of():
+    from emosynth_jax.analysis.embeddings.comparison import METRICS
 
-    return FIGURES
+    return METRICS
 
   monkeypatch.setattr(embedding_run, "embed_runs", embed_runs)
   given = types.SimpleNamespace(

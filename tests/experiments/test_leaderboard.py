@@ -68,6 +68,16 @@ def test_seeds_of_a_configuration_are_one_entry_and_three_rank_before_one(make_r
   assert first.mirrored == ()
 
 
+def test_soft_labels_are_named_beside_the_loss(make_run):
+  data = defaults.get_default_config().data
+  data.name, data.soft_labels = "fer2013", "soft_labels.npz"
+  taught, plain = make_run("a", 0, 0.7, data=data), make_run("b", 0, 0.6)
+  assert [entry.loss for entry in _entries([taught, plain])] == [
+    "cross_entropy on soft labels",
+    "cross_entropy",
+  ]
+
+
 def test_forms_of_pixels_are_never_one_entry(make_run):
   runs = [make_run("a", 0, 0.6), make_run("b", 1, 0.7, form="equalized")]
   assert [entry.form for entry in _entries(runs)] == [

@@ -12,7 +12,7 @@ import tiny_workdir
 from scipy import special, stats
 from sklearn import metrics as sklearn_metrics
 
-from emosynth_jax import losses
+from emosynth_jax import losses, train_loop
 from emosynth_jax.data import run_data
 from emosynth_jax.utils import files
 from experiments import loss_study as command
@@ -282,7 +282,7 @@ def study(tmp_path, monkeypatch):
 
   monkeypatch.setattr(loss_study, "arguments", lambda _: {name: {} for name in names})
   monkeypatch.setattr(loss_study, "NUM_CHOSEN", 2)
-  monkeypatch.setattr(command.train_loop, "train", train)
+  monkeypatch.setattr(train_loop, "train", train)
   monkeypatch.setattr(command.evaluate, "evaluate_run", lambda *_, **__: None)
   monkeypatch.setattr(command, "measure_secondary", lambda *_: {"silhouette": 0.1})
   monkeypatch.setattr(command, "measure_sharpness", lambda _: {"sam": 0.1})

@@ -1,4 +1,4 @@
-"""Center loss and its centres against numpy."""
+"""Center loss and its centers against numpy."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from emosynth_jax.losses import center_loss, center_loss_state, cross_entropy
 
 
-def test_losses_centres_and_gradient(data):
+def test_losses_centers_and_gradient(data):
   rng = np.random.default_rng(1)
   centers = rng.normal(size=(7, 4))
   x = data.embeddings.astype(np.float64)
@@ -39,7 +39,7 @@ def test_losses_centres_and_gradient(data):
   np.testing.assert_allclose(of_embeddings, 0.2 * offsets, rtol=1e-5, atol=1e-6)
 
 
-def test_the_centres_find_the_means_of_the_classes(data):
+def test_the_centers_find_the_means_of_the_classes(data):
   state = center_loss_state(7, 4)
   step = jax.jit(
     lambda state: center_loss(data.logits, data.embeddings, data.labels, state)[1]
@@ -53,7 +53,7 @@ def test_the_centres_find_the_means_of_the_classes(data):
   np.testing.assert_array_equal(state[5], 0.0)  # no example
 
 
-def test_no_gradient_reaches_the_centres(data):
+def test_no_gradient_reaches_the_centers(data):
   given = data.logits, data.embeddings, data.labels
   grad = jax.grad(lambda state: center_loss(*given, state)[0].sum())(jnp.ones((7, 4)))
   np.testing.assert_array_equal(grad, np.zeros((7, 4)))

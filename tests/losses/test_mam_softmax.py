@@ -69,7 +69,7 @@ def test_each_reading_is_its_formula(data, name, scale):
     ("box_repaired", 0.650, 0.318, 3.332),
   ],
 )
-def test_margins_at_initialisation(name, mean, deviation, loss):
+def test_margins_at_initialization(name, mean, deviation, loss):
   rng = np.random.default_rng(0)
   logits = jnp.asarray(rng.normal(size=(40_000, 10)), jnp.float32)
   margins = MARGIN_FNS[name](logits)
@@ -173,7 +173,7 @@ def test_the_margin_is_bounded_and_shifts_with_nothing(name, z, shift):
   z = jnp.asarray([z], jnp.float32)
   margin = float(MARGIN_FNS[name](z)[0])
   assert 0 <= margin <= 4 + 1e-6
-  # The centred maximum carries the rounding of logits of that size.
+  # The centerd maximum carries the rounding of logits of that size.
   rounding = 1e-6 * (float(jnp.abs(z).max()) + abs(shift)) + 1e-5
   assert float(MARGIN_FNS[name](z + shift)[0]) == pytest.approx(margin, abs=rounding)
 

@@ -73,7 +73,7 @@ def test_the_printed_weight_rises_as_predictions_get_better():
   np.testing.assert_allclose(intent, [0.0, 1e3], rtol=1e-5)
 
 
-def test_the_total_at_initialisation():
+def test_the_total_at_initialization():
   """5.0375 for standard normal logits, K=10, label 0: the mean of 2,000,000 float64
   draws in numpy."""
   rng = np.random.default_rng(0)

@@ -34,7 +34,7 @@ def _batch_norm(images):
   return (x - x.mean(0, keepdims=True)) / (x.std(0, keepdims=True) + 0.1)
 
 
-def _neighbour(images):
+def _neighbor(images):
   x = _logits(images)
   return x + 1e-3 * jnp.roll(x, 1, axis=0)
 
@@ -70,7 +70,7 @@ def test_a_network_that_sees_one_image_at_a_time_passes(num_images, batch_size):
 
 
 @pytest.mark.parametrize(
-  "network", [_batch_norm, _neighbour, _attention_over_the_batch, _alone]
+  "network", [_batch_norm, _neighbor, _attention_over_the_batch, _alone]
 )
 @pytest.mark.parametrize("batch_size", [16, 256])
 def test_a_network_that_looks_at_its_batch_fails(network, batch_size):
@@ -140,7 +140,7 @@ def test_cost_has_a_bound_and_images_are_taken_from_all_of_the_split():
 
 
 class _TrainModeNorm(nn.Module):
-  """TinyNetwork, normalised by the batch's own statistics whatever train says."""
+  """TinyNetwork, normalized by the batch's own statistics whatever train says."""
 
   dtype = jnp.float32
 

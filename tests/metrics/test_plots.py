@@ -139,9 +139,9 @@ def test_confusion_matrix_shows_shares_of_the_row_and_counts(tmp_path, drawn):
   assert (axis.get_ylabel(), axis.get_xlabel()) == ("true", "predicted")
 
 
-def _luminance(colour):
+def _luminance(color):
   """Relative luminance as WCAG 2.1 defines it."""
-  channels = np.array(colors.to_rgb(colour))
+  channels = np.array(colors.to_rgb(color))
   linear = np.where(
     channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
   )
@@ -200,7 +200,7 @@ def test_nothing_is_cut_off_at_the_edge(tmp_path, names):
     assert np.concatenate(border, axis=1).min() == 255
 
 
-def test_many_classes_have_colours_only(tmp_path, drawn):
+def test_many_classes_have_colors_only(tmp_path, drawn):
   plots.plot_confusion_matrix(
     np.eye(30, dtype=int), [str(k) for k in range(30)], tmp_path / "m.png"
   )

@@ -66,16 +66,16 @@ def _permuted(case, state, **arguments):
   return model, state, variables
 
 
-def test_grey_images_answer_as_grey_pixels_in_three_channels():
+def test_gray_images_answer_as_gray_pixels_in_three_channels():
   state = _state(RESNET)
-  colour, _, variables = _permuted(RESNET, state)
-  in_colour = convert(colour, state, variables)
-  grey, _, variables = _permuted(RESNET, state, channels=1)
-  in_grey = convert(grey, state, variables)
+  color, _, variables = _permuted(RESNET, state)
+  in_color = convert(color, state, variables)
+  gray, _, variables = _permuted(RESNET, state, channels=1)
+  in_gray = convert(gray, state, variables)
   images = jnp.asarray(torch_weights.images(10, channels=1))
-  apply = jax.jit(lambda v, x: colour.apply(v, x, train=False)[0])
-  found = apply(in_grey.variables, images)
-  expected = apply(in_colour.variables, jnp.repeat(images, 3, axis=-1))
+  apply = jax.jit(lambda v, x: color.apply(v, x, train=False)[0])
+  found = apply(in_gray.variables, images)
+  expected = apply(in_color.variables, jnp.repeat(images, 3, axis=-1))
   np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 
 

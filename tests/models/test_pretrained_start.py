@@ -1,4 +1,4 @@
-"""Runs that start from a file of torch's weights, behind normalised inputs."""
+"""Runs that start from a file of torch's weights, behind normalized inputs."""
 
 import gzip
 import json
@@ -26,7 +26,7 @@ def small():
   return network, images
 
 
-def test_normalised_inputs_are_the_networks_own_with_its_variables(small):
+def test_normalized_inputs_are_the_networks_own_with_its_variables(small):
   network, images = small
   init = lambda m: jax.jit(lambda k: m.init(k, images, train=False))  # noqa: E731
   normalized = NormalizedInputs(network, _MEAN, _STD)

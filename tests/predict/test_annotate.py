@@ -42,7 +42,7 @@ def test_a_label_at_the_border_is_on_the_image(box):
   assert (drawn == annotate._SURE).all(-1).sum() > 100
 
 
-def test_an_uncertain_face_is_grey():
+def test_an_uncertain_face_is_gray():
   drawn, _ = _changed((100.0, 80.0, 160.0, 150.0), label="uncertain", confidence=0.4)
   assert drawn[110, 100].tolist() == list(annotate._UNSURE)
   assert not (drawn == annotate._SURE).all(-1).any()
@@ -165,11 +165,11 @@ def test_a_film_shows_each_frame_at_its_time(tmp_path):
   # At 5 a second: a pause of three frames, and two frames where one has room.
   times = [(0.0, 0), (0.2, 40), (0.8, 80), (0.82, 250), (1.0, 120)]
   with annotate.Writer(tmp_path) as writer:
-    for index, (seconds, grey) in enumerate(times):
+    for index, (seconds, gray) in enumerate(times):
       frame = _frame("film.avi", index)._replace(seconds=7 + seconds)
       # Another size, as no film should have, is brought to that of the first.
       shape = (48, 64, 3) if index != 4 else (96, 128, 3)
-      writer.write(frame, np.full(shape, grey, np.uint8))
+      writer.write(frame, np.full(shape, gray, np.uint8))
   ((rate, means),) = _films(tmp_path).values()
   assert rate == pytest.approx(5)
   assert means == pytest.approx([0, 40, 40, 40, 80, 120], abs=6)

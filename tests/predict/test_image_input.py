@@ -21,8 +21,8 @@ def _encode(image, **options):
 
 def _on_white(rgba):
   """In exact numbers, rounded: 255 is odd, so there are no halves."""
-  colour, alpha = rgba[..., :3].astype(float), rgba[..., 3:] / 255
-  return np.rint(colour * alpha + 255 * (1 - alpha)).astype(np.uint8)
+  color, alpha = rgba[..., :3].astype(float), rgba[..., 3:] / 255
+  return np.rint(color * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 
 def test_alpha_lies_on_white():
@@ -30,25 +30,25 @@ def test_alpha_lies_on_white():
   np.testing.assert_array_equal(image_input.decode(content, ""), _on_white(_RGBA))
 
 
-def test_hidden_colours_stay_hidden():
+def test_hidden_colors_stay_hidden():
   rgba = _RGBA.copy()
   rgba[..., 3] = 0
   assert (image_input.decode(_encode(Image.fromarray(rgba)), "") == 255).all()
 
 
-def test_grey_with_alpha():
-  grey = _RGBA[..., :2].copy()
-  expected = _on_white(np.concatenate([grey[..., [0, 0, 0]], grey[..., 1:]], -1))
-  found = image_input.decode(_encode(Image.fromarray(grey, "LA")), "")
+def test_gray_with_alpha():
+  gray = _RGBA[..., :2].copy()
+  expected = _on_white(np.concatenate([gray[..., [0, 0, 0]], gray[..., 1:]], -1))
+  found = image_input.decode(_encode(Image.fromarray(gray, "LA")), "")
   np.testing.assert_array_equal(found, expected)
 
 
-def test_a_palette_with_a_transparent_colour():
+def test_a_palette_with_a_transparent_color():
   image = Image.fromarray(_RNG.integers(0, 3, (6, 5), np.uint8), "P")
   image.putpalette([10, 20, 30, 200, 0, 0, 0, 0, 250])
-  colours = np.array([[10, 20, 30], [255, 255, 255], [0, 0, 250]], np.uint8)
+  colors = np.array([[10, 20, 30], [255, 255, 255], [0, 0, 250]], np.uint8)
   found = image_input.decode(_encode(image, transparency=1), "")
-  np.testing.assert_array_equal(found, colours[np.asarray(image)])
+  np.testing.assert_array_equal(found, colors[np.asarray(image)])
 
 
 def test_a_turned_image_with_alpha_is_upright():

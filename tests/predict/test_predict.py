@@ -59,14 +59,14 @@ def test_cropped_images_are_seen_as_the_evaluation_sees_them(file, tmp_path):
   assert predictor.timing.compilation > 0
 
 
-def test_colour_becomes_grey_as_in_the_data_sets(tmp_path):
-  colour = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
-  Image.fromarray(colour).save(tmp_path / "a.png")
+def test_color_becomes_gray_as_in_the_data_sets(tmp_path):
+  color = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+  Image.fromarray(color).save(tmp_path / "a.png")
   expected = decoding.decode((tmp_path / "a.png").read_bytes(), "", 1)
-  np.testing.assert_array_equal(decoding.convert(colour, 1), expected)
-  grey = expected
-  np.testing.assert_array_equal(decoding.convert(grey, 3), np.repeat(grey, 3, axis=-1))
-  np.testing.assert_array_equal(decoding.convert(decoding.convert(grey, 3), 1), grey)
+  np.testing.assert_array_equal(decoding.convert(color, 1), expected)
+  gray = expected
+  np.testing.assert_array_equal(decoding.convert(gray, 3), np.repeat(gray, 3, axis=-1))
+  np.testing.assert_array_equal(decoding.convert(decoding.convert(gray, 3), 1), gray)
 
 
 def test_below_the_least_confidence_there_is_no_label(file):

@@ -1,4 +1,4 @@
-"""The tables' numbers and colours."""
+"""The tables' numbers and colors."""
 
 import pathlib
 import re
@@ -17,10 +17,10 @@ _CSS = pathlib.Path(tables.__file__).with_name("templates") / "style.css"
 
 
 def _contrast(first, second):
-  """WCAG 2.1's contrast ratio of two colours #rgb or #rrggbb."""
+  """WCAG 2.1's contrast ratio of two colors #rgb or #rrggbb."""
 
-  def luminance(colour):
-    digits = colour.removeprefix("#")
+  def luminance(color):
+    digits = color.removeprefix("#")
     if len(digits) == 3:
       digits = "".join(2 * digit for digit in digits)
     total = 0
@@ -50,12 +50,12 @@ def test_text_and_lines_stand_out_in_both_schemes():
   schemes = re.findall(r":root \{(.*?)\}", _CSS.read_text(), re.DOTALL)
   assert len(schemes) == 2
   for scheme in schemes:
-    colours = dict(re.findall(r"--(\w+): (#\w+)", scheme))
+    colors = dict(re.findall(r"--(\w+): (#\w+)", scheme))
     for ground in ("paper", "panel"):
       for ink in ("ink", "soft", "warn", "accent"):
-        assert _contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
+        assert _contrast(colors[ink], colors[ground]) >= 4.5, (ink, ground)
     for k in range(10):
-      assert _contrast(colours[f"s{k}"], colours["paper"]) >= 3, k
+      assert _contrast(colors[f"s{k}"], colors["paper"]) >= 3, k
 
 
 def _summary():

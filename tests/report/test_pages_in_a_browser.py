@@ -42,8 +42,8 @@ _TOO_WIDE = """() => [...document.querySelectorAll('body *')].filter(e => {
 }).map(e => e.tagName + '.' + e.className)"""
 # WCAG 2.1's contrast of the body's text.
 _CONTRAST = """() => {
-  const luminance = colour => {
-    const c = colour.match(/[0-9.]+/g).slice(0, 3).map(x => x / 255)
+  const luminance = color => {
+    const c = color.match(/[0-9.]+/g).slice(0, 3).map(x => x / 255)
       .map(x => x <= .04045 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4);
     return .2126 * c[0] + .7152 * c[1] + .0722 * c[2];
   };

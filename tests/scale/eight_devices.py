@@ -46,7 +46,7 @@ def test_a_run_on_all_devices():
   assert train_loop.train(_config(), _FOLDER / "data_8")
 
 
-def test_a_run_whose_devices_normalise_their_own_part_of_a_batch():
+def test_a_run_whose_devices_normalize_their_own_part_of_a_batch():
   assert train_loop.train(_config(batch_norm_groups=4), _FOLDER / "groups_8")
 
 

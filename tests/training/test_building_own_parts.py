@@ -213,7 +213,8 @@ def test_another_network_by_flag_drops_the_arguments_of_the_first():
   config = defaults.get_default_config()
   config.model.name = "resnet18"
   config.model.width = 0.5
-  changed = defaults.without_foreign_arguments(config, {"model.name", "model.width"})
+  former = {"model.name": "emosynthnet", "model.width": 1.0}
+  changed = defaults.without_foreign_arguments(config, former)
   assert changed.model.to_dict() == {
     "name": "resnet18",
     "dtype": "float32",
@@ -221,4 +222,8 @@ def test_another_network_by_flag_drops_the_arguments_of_the_first():
   }
   assert config.model.dense_features == (128, 64)
   models.build_model("resnet18", num_classes=2, width=0.5)
-  assert defaults.without_foreign_arguments(config, {"seed"}) is config
+  assert defaults.without_foreign_arguments(config, {"seed": 1}) is config
+  # The network that it is already.
+  assert (
+    defaults.without_foreign_arguments(config, {"model.name": "resnet18"}) is config
+  )

@@ -10,7 +10,7 @@ import pytest
 import tiny_network
 import tiny_workdir
 
-from emosynth_jax import evaluate, train_loop
+from emosynth_jax import evaluate, models, train_loop
 from emosynth_jax.config import defaults
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.training import initialization
@@ -42,7 +42,7 @@ def _write_run(workdir, state, class_names=_OLD_CLASSES, pixel_forms=None):
 
 @pytest.fixture(scope="module")
 def old():
-  """A trained state: no array is what any initialisation gives."""
+  """A trained state: no array is what any initialization gives."""
   state = tiny_network.create_state(seed=1)
   change = lambda tree: jax.tree.map(lambda x: x + 0.25, tree)  # noqa: E731
   return state.replace(
@@ -66,7 +66,7 @@ def _init(run, class_names=_OLD_CLASSES, state=None, model=_MODEL):
   )
 
 
-def test_the_same_classes_take_all_and_the_optimiser_starts_anew(run, old):
+def test_the_same_classes_take_all_and_the_optimizer_starts_anew(run, old):
   fresh = tiny_network.create_state()
   state = _init(run)
   jax.tree.map(np.testing.assert_array_equal, state.params, old.params)
@@ -120,6 +120,15 @@ def test_another_network_is_refused_by_its_first_layer(run, network, message):
   with pytest.raises(ValueError, match=message) as error:
     _init(run, state=state, model=model)
   assert f"network mismatch with {run}" in str(error.value)
+
+
+def test_a_default_may_be_written_out(tmp_path, old, monkeypatch):
+  monkeypatch.setitem(models.MODELS, "tiny", tiny_network.TinyNetwork)
+  _write_run(tmp_path, old)
+  brief = {k: v for k, v in _MODEL.items() if k != "features"}
+  _init(tmp_path, model=brief)
+  with pytest.raises(ValueError, match=r"model\.features is 5 there and 6 here"):
+    _init(tmp_path, model=_MODEL | {"features": 6})
 
 
 def test_what_only_changes_training_may_differ(run):

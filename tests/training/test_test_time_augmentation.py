@@ -24,7 +24,7 @@ def test_flip_is_the_image_and_its_mirror_image():
 @pytest.mark.parametrize(
   ("height", "width", "h", "w"), [(48, 48, 43, 43), (32, 32, 29, 29), (20, 30, 18, 27)]
 )
-def test_ten_crop_scales_corners_and_centre_as_opencv_does(height, width, h, w):
+def test_ten_crop_scales_corners_and_center_as_opencv_does(height, width, h, w):
   images = _images((2, height, width, 3))
   found = np.asarray(jax.jit(test_time_augmentation.ten_crop)(images))
   assert found.shape == (10, *images.shape)
@@ -38,7 +38,7 @@ def test_ten_crop_scales_corners_and_centre_as_opencv_does(height, width, h, w):
   ):
     for image in images:
       crop = np.ascontiguousarray(image[y : y + h, x : x + w])
-      # Pixels as squares whose centres are interpolated between, as in resampling.
+      # Pixels as squares whose centers are interpolated between, as in resampling.
       expected.append(cv2.resize(crop, (width, height), interpolation=cv2.INTER_LINEAR))
   expected = np.reshape(expected, (5, *images.shape))
   np.testing.assert_allclose(found[:5], expected, atol=0.02)

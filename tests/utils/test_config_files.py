@@ -60,6 +60,12 @@ def parse_config(parse_flags):
   ("arguments", "section", "expected"),
   [
     ((), "loss", {"name": "label_smoothing", "smoothing": 0.1}),
+    # The file's own name replaces nothing.
+    (
+      ("loss.name=label_smoothing",),
+      "loss",
+      {"name": "label_smoothing", "smoothing": 0.1},
+    ),
     (("loss.name=cross_entropy",), "loss", {"name": "cross_entropy"}),
     (("loss.name=poly", "loss.epsilon=2."), "loss", {"name": "poly", "epsilon": 2.0}),
     (("data.name=mnist",), "data.options", {}),

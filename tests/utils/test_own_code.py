@@ -121,6 +121,14 @@ def test_errors_of_guarded_functions_name_file_and_line(folder):
   ):
     broken(1)
 
+  # In a folder that is called as the package.
+  own = folder / "emosynth_jax" / "own.py"
+  own.parent.mkdir()
+  own.write_text("def broken(x):\n  return undefined_name\n")
+  broken = own_code.guard(own_code.load(f"{own}:broken"), "own.py:broken")
+  with pytest.raises(ValueError, match=r"own\.py:2: `return undefined_name`: NameErr"):
+    broken(1)
+
   branch = own_code.guard(own_code.load("mine.py:branch"), "mine.py:branch")
   assert branch(jnp.float32(-2)) == 2
   with pytest.raises(

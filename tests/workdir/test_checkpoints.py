@@ -369,7 +369,7 @@ def test_no_sound_checkpoint_is_an_error_however_often_it_is_tried(workdir):
     tiny_network.create_state(_MODEL, gradient_clip=1.0),
     _state(0).replace(loss_state=jnp.ones(3)),
   ],
-  ids=["classes", "width", "optimiser", "loss"],
+  ids=["classes", "width", "optimizer", "loss"],
 )
 def test_a_checkpoint_of_another_network_is_refused_and_stays(workdir, like):
   with pytest.raises(CheckpointError, match="does not match this network"):

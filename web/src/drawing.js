@@ -25,7 +25,7 @@ export function drawBoxes(context, faces) {
   });
 }
 
-/** A grey image, with what lowered the probability in red where a map is given. */
+/** A gray image, with what lowered the probability in red where a map is given. */
 export function drawFace(canvas, image, side, map = null) {
   canvas.width = side;
   canvas.height = side;
@@ -34,10 +34,10 @@ export function drawFace(canvas, image, side, map = null) {
   const largest = map ? Math.max(...map, 1e-6) : 1;
   for (let i = 0; i < side * side; i += 1) {
     const share = map ? Math.max(0, map[i]) / largest : 0;
-    const grey = map ? 0.75 * image[i] : image[i];
-    pixels.data[4 * i] = grey * (1 - share) + 255 * share;
-    pixels.data[4 * i + 1] = grey * (1 - share) + 70 * share;
-    pixels.data[4 * i + 2] = grey * (1 - share) + 40 * share;
+    const gray = map ? 0.75 * image[i] : image[i];
+    pixels.data[4 * i] = gray * (1 - share) + 255 * share;
+    pixels.data[4 * i + 1] = gray * (1 - share) + 70 * share;
+    pixels.data[4 * i + 2] = gray * (1 - share) + 40 * share;
     pixels.data[4 * i + 3] = 255;
   }
   context.putImageData(pixels, 0, 0);

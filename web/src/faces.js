@@ -44,11 +44,11 @@ function overlap(a, b) {
 }
 
 /** The detector's maps as faces in pixels of the image, the surest first. */
-export function decode({ centres, sizes, offsets, rows, columns }, scales, image) {
+export function decode({ centers, sizes, offsets, rows, columns }, scales, image) {
   const plane = rows * columns;
   const boxes = [];
   for (let i = 0; i < plane; i += 1) {
-    if (!(centres[i] > MIN_SCORE)) continue;
+    if (!(centers[i] > MIN_SCORE)) continue;
     const x = (i % columns) + offsets[plane + i] + 0.5;
     const y = Math.floor(i / columns) + offsets[i] + 0.5;
     const width = Math.exp(sizes[plane + i]);
@@ -58,7 +58,7 @@ export function decode({ centres, sizes, offsets, rows, columns }, scales, image
       top: STRIDE * (y - height / 2),
       right: STRIDE * (x + width / 2),
       bottom: STRIDE * (y + height / 2),
-      score: centres[i],
+      score: centers[i],
     });
   }
   boxes.sort((a, b) => b.score - a.score);

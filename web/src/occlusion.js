@@ -1,5 +1,5 @@
 // Which parts of a face the answer hangs on: patch after patch is painted over with the
-// face's mean grey, and the map is how much the class's probability falls by it.
+// face's mean gray, and the map is how much the class's probability falls by it.
 
 const PATCH = 10;
 const STEP = 3;
@@ -11,14 +11,14 @@ function starts(side) {
 }
 
 /** All copies with a patch over them, one after the other: uint8 (places, side, side). */
-export function occlude(grey, side) {
-  const mean = Math.round(grey.reduce((sum, x) => sum + x, 0) / grey.length);
+export function occlude(gray, side) {
+  const mean = Math.round(gray.reduce((sum, x) => sum + x, 0) / gray.length);
   const along = starts(side);
   const places = along.flatMap((top) => along.map((left) => ({ top, left })));
-  const images = new Uint8Array(places.length * grey.length);
+  const images = new Uint8Array(places.length * gray.length);
   places.forEach(({ top, left }, i) => {
-    const start = i * grey.length;
-    images.set(grey, start);
+    const start = i * gray.length;
+    images.set(gray, start);
     for (let y = top; y < top + PATCH; y += 1) {
       images.fill(mean, start + y * side + left, start + y * side + left + PATCH);
     }

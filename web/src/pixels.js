@@ -1,7 +1,7 @@
-// Images as the Python package prepares them, pixel by pixel: Pillow's grey and
+// Images as the Python package prepares them, pixel by pixel: Pillow's gray and
 // OpenCV's resizing. An image is { data, width, height, channels }, rows first.
 
-/** Python's round(): halves go to the even neighbour. */
+/** Python's round(): halves go to the even neighbor. */
 export function roundHalfEven(x) {
   const down = Math.floor(x);
   const rest = x - down;
@@ -22,11 +22,11 @@ export function fromImageData({ data, width, height }) {
 
 /** ITU-R 601 luma, with Pillow's rounding. */
 export function toGrey({ data, width, height }) {
-  const grey = new Uint8Array(width * height);
-  for (let i = 0, j = 0; i < grey.length; i += 1, j += 3) {
-    grey[i] = (data[j] * 19595 + data[j + 1] * 38470 + data[j + 2] * 7471 + 32768) >> 16;
+  const gray = new Uint8Array(width * height);
+  for (let i = 0, j = 0; i < gray.length; i += 1, j += 3) {
+    gray[i] = (data[j] * 19595 + data[j + 1] * 38470 + data[j + 2] * 7471 + 32768) >> 16;
   }
-  return { data: grey, width, height, channels: 1 };
+  return { data: gray, width, height, channels: 1 };
 }
 
 /** The square from (left, top); beyond the image its border is repeated. */

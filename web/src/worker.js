@@ -56,9 +56,9 @@ async function findFaces(image) {
   const { input, dims, scales } = prepare(image);
   const answer = await detector.run({ image: new ort.Tensor("float32", input, dims) });
   // By the names that CenterFace's file gives them.
-  const [centres, sizes, offsets] = ["537", "538", "539"].map((name) => answer[name]);
-  const [rows, columns] = centres.dims.slice(2);
-  const maps = { centres: centres.data, sizes: sizes.data, offsets: offsets.data };
+  const [centers, sizes, offsets] = ["537", "538", "539"].map((name) => answer[name]);
+  const [rows, columns] = centers.dims.slice(2);
+  const maps = { centers: centers.data, sizes: sizes.data, offsets: offsets.data };
   return decode({ ...maps, rows, columns }, scales, image);
 }
 

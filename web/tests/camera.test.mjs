@@ -57,7 +57,7 @@ test("the camera's face is answered as Python answers its image", async (t) => {
   const { page, errors, context } = await start();
   const found = await answers(page);
   assert.equal(expected.length, 1);
-  // The stream rounds each pixel to its own scale, and halves the colours' resolution.
+  // The stream rounds each pixel to its own scale, and halves the colors' resolution.
   // A film has 219 levels where the image has 255, and equalization spreads what
   // falls together.
   assertEqual(t, "camera", found, expected, { box: 0.5, probability: 0.05 });

@@ -46,27 +46,27 @@ def save_formats(folder: pathlib.Path, portrait: np.ndarray) -> list[str]:
   exif = Image.Exif()
   exif[0x0112] = 6  # A phone held upright: to be turned clockwise by a quarter.
   image.rotate(90).save(folder / "turned.jpg", exif=exif, quality=90)
-  image.convert("L").save(folder / "grey.png")
+  image.convert("L").save(folder / "gray.png")
   image.quantize(64).save(folder / "palette.png")
   image.convert("CMYK").save(folder / "cmyk.jpg", quality=95)
   # Transparent towards the left, with noise in what can't be seen; half of the face.
   alpha = np.clip(np.arange(512) - 100, 0, 255).astype(np.uint8)
   hidden = np.random.default_rng(1).integers(0, 256, portrait.shape, np.uint8)
-  colour = np.where(alpha[:, None] > 0, portrait, hidden)
-  rgba = np.dstack([colour, np.broadcast_to(alpha, portrait.shape[:2])])
+  color = np.where(alpha[:, None] > 0, portrait, hidden)
+  rgba = np.dstack([color, np.broadcast_to(alpha, portrait.shape[:2])])
   Image.fromarray(rgba).save(folder / "alpha.png")
   reduced = image.quantize(64)
   holed = np.where(np.arange(512) < 60, 63, np.asarray(reduced)).astype(np.uint8)
   holes = Image.fromarray(holed, "P")
   holes.putpalette(reduced.getpalette())
   holes.save(folder / "holes.png", transparency=63)
-  return ["turned.jpg", "grey.png", "palette.png", "cmyk.jpg", "alpha.png", "holes.png"]
+  return ["turned.jpg", "gray.png", "palette.png", "cmyk.jpg", "alpha.png", "holes.png"]
 
 
 def save_camera(folder: pathlib.Path, portrait: np.ndarray) -> str:
   """Writes the portrait as what a camera sees, and as its stream; the image's name.
 
-  The stream is Y4M with colour at half the resolution, as ITU-R 601 defines it.
+  The stream is Y4M with color at half the resolution, as ITU-R 601 defines it.
   """
   height, width = _CAMERA_SIZE
   image = np.full((height, width, 3), 90, np.uint8)
@@ -75,8 +75,8 @@ def save_camera(folder: pathlib.Path, portrait: np.ndarray) -> str:
   red, green, blue = (image[..., i].astype(float) for i in range(3))
   luma = 0.299 * red + 0.587 * green + 0.114 * blue
   planes = [16 + luma * 219 / 255]
-  for colour, most in ((blue, 1.772), (red, 1.402)):
-    plane = 128 + (colour - luma) / most * 224 / 255
+  for color, most in ((blue, 1.772), (red, 1.402)):
+    plane = 128 + (color - luma) / most * 224 / 255
     planes.append(plane.reshape(height // 2, 2, width // 2, 2).mean((1, 3)))
   frame = b"FRAME\n" + b"".join(
     np.clip(np.rint(plane), 0, 255).astype(np.uint8).tobytes() for plane in planes
@@ -87,12 +87,12 @@ def save_camera(folder: pathlib.Path, portrait: np.ndarray) -> str:
 
 
 def prepared_pixels() -> dict[str, Any]:
-  """Pixels before and after Python's resizing and its grey."""
+  """Pixels before and after Python's resizing and its gray."""
   noise = np.random.default_rng(0).integers(0, 256, (61, 47, 3), np.uint8)
-  grey = decoding.convert(image_files.resize(noise, 61), 1)
+  gray = decoding.convert(image_files.resize(noise, 61), 1)
   sizes = {}
   for shape in ((61, 47), (48, 48), (60, 30), (20, 33), (96, 96)):
-    part = np.ascontiguousarray(np.resize(grey, (*shape, 1)))
+    part = np.ascontiguousarray(np.resize(gray, (*shape, 1)))
     resized = image_files.resize(part, 48)
     sizes["x".join(map(str, shape))] = {
       "from": part.ravel().tolist(),
@@ -100,9 +100,9 @@ def prepared_pixels() -> dict[str, Any]:
     }
   return {
     "sizes": sizes,
-    "grey": {
+    "gray": {
       "rgb": noise.ravel().tolist(),
-      "grey": decoding.convert(noise, 1).ravel().tolist(),
+      "gray": decoding.convert(noise, 1).ravel().tolist(),
     },
   }
 

@@ -33,9 +33,9 @@ before(async () => {
 after(() => chrome?.close());
 
 test("pixels are prepared as Python prepares them", () => {
-  const { grey, sizes } = expected;
-  const found = toGrey({ data: grey.rgb, width: 47, height: 61 });
-  assert.deepEqual(Array.from(found.data), grey.grey);
+  const { gray, sizes } = expected;
+  const found = toGrey({ data: gray.rgb, width: 47, height: 61 });
+  assert.deepEqual(Array.from(found.data), gray.gray);
   for (const [shape, { from, to }] of Object.entries(sizes)) {
     const [height, width] = shape.split("x").map(Number);
     const { data } = toSquare({ data: from, width, height, channels: 1 }, 48);
@@ -78,7 +78,7 @@ test("every format is read as Python reads it", async (t) => {
   const { page, errors, context } = await open(chrome);
   for (const name of [
     "turned.jpg",
-    "grey.png",
+    "gray.png",
     "palette.png",
     "cmyk.jpg",
     "alpha.png",

@@ -10,7 +10,7 @@ from emosynth_jax.workdir import seed_summary
 
 # The metrics by which networks are compared, invariant to the embeddings' scale: name
 # in a text, number of decimals, unit.
-FIGURES = {
+METRICS = {
   "accuracy": ("accuracy", 4, ""),
   "silhouette": ("silhouette", 4, ""),
   "silhouette_macro": ("silhouette, mean of classes", 4, ""),
@@ -20,7 +20,7 @@ FIGURES = {
   "angle_to_other": ("angle to nearest other mean", 2, "°"),
   "angular_margin": ("angular margin", 2, "°"),
   "nearest_own": ("share nearest to own mean", 4, ""),
-  "centre_angle": ("angle between nearest means", 2, "°"),
+  "center_angle": ("angle between nearest means", 2, "°"),
 }
 
 
@@ -28,7 +28,7 @@ def group_runs(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
   """Groups runs that differ only in the seed.
 
   Args:
-    records: of `embedding_run.embed_runs`.
+    records: of `run.embed_runs`.
 
   Returns:
     Indices of the runs of each kind, kinds and runs in the order given.
@@ -58,7 +58,7 @@ def compare(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   """Differences of each other kind of run from the first kind, paired by seed.
 
   Args:
-    records: of `embedding_run.embed_runs`.
+    records: of `run.embed_runs`.
 
   Returns:
     For each other kind "name", "baseline", "differs_in" (names of settings), "seeds"
@@ -79,11 +79,11 @@ def compare(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     seeds = [seed for seed in baseline if seed in own]
     old, new = (_kind(records[g[0]]) for g in (groups[0], group))
     figures = {
-      figure: statistics.paired_difference(
-        [_figure(own[seed], figure) for seed in seeds],
-        [_figure(baseline[seed], figure) for seed in seeds],
+      metric: statistics.paired_difference(
+        [_value(own[seed], metric) for seed in seeds],
+        [_value(baseline[seed], metric) for seed in seeds],
       )
-      for figure in (FIGURES if seeds else ())
+      for metric in (METRICS if seeds else ())
     }
     comparisons.append(
       {
@@ -104,7 +104,7 @@ def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
   """Formats the metrics of runs side by side, then by class.
 
   Args:
-    records: of `embedding_run.embed_runs`, on the same images.
+    records: of `run.embed_runs`, on the same images.
 
   Returns:
     Lines that end in a newline.
@@ -123,8 +123,8 @@ def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
   lines += [f"  {i}  {head}" for i, head in enumerate(heads, 1)]
   rows = [["", *map(str, range(1, len(records) + 1))]]
   rows += [
-    [name, *(_number(figure, _figure(r, figure)) for r in records)]
-    for figure, (name, *_) in FIGURES.items()
+    [name, *(_number(metric, _value(r, metric)) for r in records)]
+    for metric, (name, *_) in METRICS.items()
   ]
   rows += [
     [
@@ -139,8 +139,8 @@ def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
   for i, record in enumerate(records, 1):
     per_class = record["separation"]["per_class"]
     names = [record["class_names"][k] for k in per_class["label"]]
-    columns = ("silhouette", "angle_to_own", "angle_to_other", "centre_angle")
-    rows = [[f"{i}: class", "images", *(FIGURES[c][0] for c in columns)]]
+    columns = ("silhouette", "angle_to_own", "angle_to_other", "center_angle")
+    rows = [[f"{i}: class", "images", *(METRICS[c][0] for c in columns)]]
     for j, name in enumerate(names):
       cells = (_number(c, float(per_class[c][j])) for c in columns)
       rows.append([name, f"{per_class['count'][j]:,}", *cells])
@@ -162,14 +162,14 @@ def format_comparison(comparisons: Sequence[Mapping[str, Any]]) -> str:
       continue
 
     lines.append(f"  paired by seeds {', '.join(map(str, one['seeds']))}")
-    rows = [["  figure", "mean", "95 % interval"]]
-    for figure, difference in one["figures"].items():
+    rows = [["  metric", "mean", "95 % interval"]]
+    for metric, difference in one["figures"].items():
       low, high = (difference[k] for k in ("low", "high"))
       known = len(one["seeds"]) > 1
-      ends = (_number(figure, end, "+") for end in (low, high))
+      ends = (_number(metric, end, "+") for end in (low, high))
       interval = " to ".join(ends) if known else "unknown"
-      mean = _number(figure, difference["mean"], "+")
-      rows.append([f"  {FIGURES[figure][0]}", mean, interval])
+      mean = _number(metric, difference["mean"], "+")
+      rows.append([f"  {METRICS[metric][0]}", mean, interval])
 
     lines += text_table.align(rows)
     if len(one["seeds"]) == 1:
@@ -190,11 +190,11 @@ def _kind(record: Mapping[str, Any]) -> dict[str, Any]:
   return {path: value for path, value in settings.items() if path != "seed"}
 
 
-def _figure(record: Mapping[str, Any], name: str) -> float:
+def _value(record: Mapping[str, Any], name: str) -> float:
   # In JSON, NaN and infinity are text.
   return float(record["separation"][name])
 
 
-def _number(figure: str, value: float, sign: str = "") -> str:
-  _, digits, unit = FIGURES[figure]
+def _number(metric: str, value: float, sign: str = "") -> str:
+  _, digits, unit = METRICS[metric]
   return f"{value:{sign}.{digits}f}{unit}"

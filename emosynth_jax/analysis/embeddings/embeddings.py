@@ -4,7 +4,7 @@
   project             their places in a plane, by t-SNE or by principal components
   faithfulness        how well such a projection preserves the embeddings
 
-The command is emosynth_jax/analysis/embeddings/run.py.
+The command is `python -m emosynth_jax.analysis.embeddings`.
 """
 
 from collections.abc import Callable
@@ -197,7 +197,7 @@ def faithfulness(
   - "trustworthiness": 1 if the 10 nearest neighbors of every point in the plane are
     its nearest in the embeddings too; lower if points are near that are not among the
     nearest embeddings, by their rank. About 0.5 for a random plane.
-  - "centre_distances": Spearman's rank correlation between the distances of the class
+  - "center_distances": Spearman's rank correlation between the distances of the class
     means in the plane and those in the embeddings, over all pairs of classes: whether
     clusters far apart in the plot are far apart. NaN for fewer than three classes.
 
@@ -243,7 +243,7 @@ def faithfulness(
     "trustworthiness": float(
       trustworthiness(embeddings, points, n_neighbors=neighbors)
     ),
-    "centre_distances": correlation,
+    "center_distances": correlation,
   }
 
 

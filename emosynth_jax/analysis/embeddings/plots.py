@@ -16,7 +16,7 @@ from emosynth_jax.utils import plotting
 # Petroff, "Accessible Color Sequences for Data Visualization", 2021: ten colors that
 # stay apart for readers with any of the three color-vision deficiencies. The markers
 # distinguish classes in grayscale print, and classes beyond the tenth.
-COLOURS = (
+COLORS = (
   "#3f90da",
   "#ffa90e",
   "#bd1f01",
@@ -91,7 +91,7 @@ def plot_embedding(
         x,
         y,
         s=size,
-        color=COLOURS[k % len(COLOURS)],
+        color=COLORS[k % len(COLORS)],
         marker=MARKERS[k % len(MARKERS)],
         edgecolor="white",
         linewidth=0.25,
@@ -111,7 +111,7 @@ def legend_handles(class_names: Sequence[str]) -> list[Line2D]:
       [],
       [],
       linestyle="",
-      color=COLOURS[k % len(COLOURS)],
+      color=COLORS[k % len(COLORS)],
       marker=MARKERS[k % len(MARKERS)],
       markersize=6,
       label=name,
@@ -177,7 +177,7 @@ def describe(figures: Mapping[str, Any], kept: Mapping[str, float]) -> str:
     for key, value in {**figures, **kept}.items()
     if key != "per_class"
   }
-  order = number["centre_distances"]
+  order = number["center_distances"]
   text = (
     f"accuracy {100 * number['accuracy']:.1f} %, silhouette "
     f"{number['silhouette']:.3f}, intra / inter {number['intra_inter_ratio']:.2f}\n"

@@ -212,7 +212,7 @@ def draw_runs(path: Any, found: Sequence[Found]) -> None:
 
 
 def write_run(workdir: Any, found: Found) -> None:
-  """Writes one run's files, see the head of this module."""
+  """Writes one run's embeddings.npz, embeddings.png and the records beside them."""
   folder = pathlib.Path(workdir)
   npz.write_npz(folder / "embeddings.npz", found[1])
   draw_runs(folder / "embeddings.png", [found])

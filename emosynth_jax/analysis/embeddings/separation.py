@@ -32,10 +32,10 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     another class.
   - "angular_margin": "angle_to_other" minus "angle_to_own".
   - "nearest_own": the share of images whose nearest center, by angle, is the own one.
-  - "centre_angle": the mean over the classes of the smallest angle from its center to
+  - "center_angle": the mean over the classes of the smallest angle from its center to
     another's.
   - "per_class": "label", "count", "silhouette", "intra_distance", "angle_to_own",
-    "angle_to_other" and "centre_angle" of each class, lists.
+    "angle_to_other" and "center_angle" of each class, lists.
   - "zero_embeddings": the number of embeddings without a direction, which are excluded
     from the angles.
 
@@ -61,7 +61,7 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     Fukunaga, "Introduction to Statistical Pattern Recognition", 1990, section 10.2, on
     criteria of scatter matrices; Deng et al., `ArcFace
     <https://arxiv.org/abs/1801.07698>`_, 2019, whose table of angle statistics has
-    "angle_to_own" as Intra and "centre_angle" as Inter
+    "angle_to_own" as Intra and "center_angle" as Inter
   """
   x = of_embeddings.check_embeddings(embeddings)
   labels = of_embeddings.check_labels(labels, len(x))
@@ -91,7 +91,7 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         angles["angle_to_own"] < angles["angle_to_other"],
       )
     ),
-    "centre_angle": _mean(angles["centre_angle"]),
+    "center_angle": _mean(angles["center_angle"]),
     "per_class": {
       "label": classes.tolist(),
       "count": counts.tolist(),
@@ -99,7 +99,7 @@ def separation(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
       "intra_distance": by_class(distances),
       "angle_to_own": by_class(angles["angle_to_own"], _mean),
       "angle_to_other": by_class(angles["angle_to_other"], _mean),
-      "centre_angle": angles["centre_angle"].tolist(),
+      "center_angle": angles["center_angle"].tolist(),
     },
     "zero_embeddings": int((~x.any(axis=1)).sum()),
   }
@@ -109,13 +109,13 @@ def _distances(
   x: np.ndarray, own: np.ndarray, counts: np.ndarray
 ) -> tuple[np.ndarray, dict[str, float]]:
   """The distance of each image to its class's center, and the metrics of distance."""
-  centres = np.stack([x[own == k].mean(axis=0) for k in range(len(counts))])
-  distances = np.linalg.norm(x - centres[own], axis=1)
+  centers = np.stack([x[own == k].mean(axis=0) for k in range(len(counts))])
+  distances = np.linalg.norm(x - centers[own], axis=1)
 
   pairs = np.triu_indices(len(counts), k=1)
-  between = np.linalg.norm(centres[pairs[0]] - centres[pairs[1]], axis=1).mean()
+  between = np.linalg.norm(centers[pairs[0]] - centers[pairs[1]], axis=1).mean()
 
-  spread = (counts * ((centres - x.mean(axis=0)) ** 2).sum(axis=1)).sum()
+  spread = (counts * ((centers - x.mean(axis=0)) ** 2).sum(axis=1)).sum()
   with np.errstate(divide="ignore", invalid="ignore"):
     ratio = float(distances.mean() / between)
     fisher = float(spread / (distances**2).sum())
@@ -131,19 +131,19 @@ def _distances(
 def _angles(x: np.ndarray, own: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
   """Degrees from each image to the centers, and between the centers, NaN if none."""
   units = _units(x)
-  centres = _units(
+  centers = _units(
     np.stack([np.nan_to_num(units[own == k]).sum(axis=0) for k in range(num_classes)])
   )
-  to_centres = _degrees(units @ centres.T)
+  to_centers = _degrees(units @ centers.T)
   rows = np.arange(len(x))
-  to_own = to_centres[rows, own]
-  to_centres[rows, own] = np.inf
-  between = _degrees(centres @ centres.T)
+  to_own = to_centers[rows, own]
+  to_centers[rows, own] = np.inf
+  between = _degrees(centers @ centers.T)
   np.fill_diagonal(between, np.inf)
   return {
     "angle_to_own": to_own,
-    "angle_to_other": _least(to_centres),
-    "centre_angle": _least(between),
+    "angle_to_other": _least(to_centers),
+    "center_angle": _least(between),
   }
 
 

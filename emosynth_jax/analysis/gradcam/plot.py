@@ -76,9 +76,9 @@ def draw(
         for axis in row:
           axis.imshow(np.ones(images.shape[1:3]), cmap="gray", vmin=0, vmax=1)
         continue
-      grey = _grey(images[i])
+      gray = _gray(images[i])
       row[0].imshow(images[i].squeeze(), cmap="gray", vmin=0, vmax=255)
-      row[1].imshow(overlay(grey, found["grad_cam"][i]))
+      row[1].imshow(overlay(gray, found["grad_cam"][i]))
       row[2].imshow(signed(found["guided_backprop"][i]), cmap="gray", vmin=0, vmax=1)
       row[3].imshow(signed(found["guided_grad_cam"][i]), cmap="gray", vmin=0, vmax=1)
 
@@ -147,16 +147,16 @@ def caption(
   return text if target == guess else f"{text}; map of {class_names[target]}"
 
 
-def overlay(grey: np.ndarray, cam: np.ndarray) -> np.ndarray:
+def overlay(gray: np.ndarray, cam: np.ndarray) -> np.ndarray:
   """Overlays a map on a gray image `(H, W)` in [0, 1], as RGB; zeros are transparent.
 
   Low values are a tint of yellow: dark colors could be mistaken for a dark image.
   """
   largest = cam.max()
   share = cam / largest if largest > 0 else np.zeros_like(cam)
-  colour = colormaps["autumn_r"](share)[..., :3]
+  color = colormaps["autumn_r"](share)[..., :3]
   weight = 0.65 * np.sqrt(share)[..., None]
-  mixed = (1 - weight) * grey[..., None] + weight * colour
+  mixed = (1 - weight) * gray[..., None] + weight * color
   return np.clip(mixed, 0, 1)  # Rounding may exceed 1, for which matplotlib warns.
 
 
@@ -166,5 +166,5 @@ def signed(values: np.ndarray) -> np.ndarray:
   return np.clip(0.5 + 0.5 * values.squeeze() / scale, 0, 1)
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
+def _gray(image: np.ndarray) -> np.ndarray:
   return image.astype(np.float64).mean(-1) / 255

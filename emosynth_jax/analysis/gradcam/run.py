@@ -176,7 +176,7 @@ def draw_maps(
 
 
 def _stored_sanity(path: pathlib.Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-  """An earlier sanity check of the same maps, which takes minutes, or None."""
+  """An earlier sanity check of the same maps, which takes minutes; else None."""
   found: dict[str, Any] = {"sanity_check": None, "sanity_check_of": None}
   try:
     stored = read_json(path)

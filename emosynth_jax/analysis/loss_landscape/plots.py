@@ -58,13 +58,27 @@ def draw(
   return paths
 
 
-def plot_lines(axis, losses, accuracies, titles, path) -> None:
-  """Loss (logarithmic) and accuracy along one direction."""
+def plot_lines(
+  axis: np.ndarray,
+  losses: Sequence[np.ndarray],
+  accuracies: Sequence[np.ndarray],
+  titles: Sequence[str],
+  path: pathlib.Path,
+) -> None:
+  """Draws loss (logarithmic) and accuracy along one direction.
+
+  Args:
+    axis: steps along the direction, `(n,)`; 1 is each filter's own norm.
+    losses: of each run, `(n,)`.
+    accuracies: of each run, in [0, 1], `(n,)`.
+    titles: of each run.
+    path: the PNG file.
+  """
   figure = plotting.new_figure(6.4, 6.0)
   top, bottom = figure.subplots(2, 1, sharex=True)
   for i, title in enumerate(titles):
-    line, colour = _LINES[i % len(_LINES)]
-    style = {"linestyle": line, "color": colour, "label": title}
+    line, color = _LINES[i % len(_LINES)]
+    style = {"linestyle": line, "color": color, "label": title}
     top.plot(axis, losses[i], **style)
     bottom.plot(axis, 100 * accuracies[i], **style)
 
@@ -80,10 +94,24 @@ def plot_lines(axis, losses, accuracies, titles, path) -> None:
   plotting.save(figure, path)
 
 
-def plot_contours(axis, losses, titles, levels, path) -> None:
-  """Each plane in `levels`, with lines at round numbers; one color is above them."""
+def plot_contours(
+  axis: np.ndarray,
+  losses: Sequence[np.ndarray],
+  titles: Sequence[str],
+  levels: np.ndarray,
+  path: pathlib.Path,
+) -> None:
+  """Draws each plane in `levels`, with lines at round numbers; one color is above them.
+
+  Args:
+    axis: steps along both directions, `(n,)`.
+    losses: of each run, `(n, n)`, the first direction first; masked where not finite.
+    titles: of each run.
+    levels: bounds of the colors, ascending, see `common_levels`.
+    path: the PNG file.
+  """
   norm, ticks = LogNorm(levels[0], levels[-1]), round_ticks(levels[0], levels[-1])
-  colours = colormaps["viridis"].with_extremes(over=_OVER)
+  colors = colormaps["viridis"].with_extremes(over=_OVER)
   above = _is_cut(losses, levels)
   figure = plotting.new_figure(4.6 * len(losses) + 1.2, 4.8)
   panels = figure.subplots(1, len(losses), squeeze=False, sharex=True, sharey=True)[0]
@@ -95,7 +123,7 @@ def plot_contours(axis, losses, titles, levels, path) -> None:
       axis,
       loss.T,
       levels,
-      cmap=colours,
+      cmap=colors,
       norm=norm,
       extend="max" if above else "neither",
     )
@@ -119,8 +147,18 @@ def plot_contours(axis, losses, titles, levels, path) -> None:
   plotting.save(figure, path)
 
 
-def plot_surfaces(axis, losses, titles, levels, path) -> None:
-  """Each plane as a surface whose height is the loss's logarithm, within `levels`."""
+def plot_surfaces(
+  axis: np.ndarray,
+  losses: Sequence[np.ndarray],
+  titles: Sequence[str],
+  levels: np.ndarray,
+  path: pathlib.Path,
+) -> None:
+  """Draws each plane as a surface of the loss's logarithm, within `levels`.
+
+  Args:
+    axis, losses, titles, levels, path: as of `plot_contours`.
+  """
   ticks = round_ticks(levels[0], levels[-1])
   above = _is_cut(losses, levels)
   low, high = np.log10(levels[[0, -1]])

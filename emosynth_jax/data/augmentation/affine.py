@@ -139,11 +139,11 @@ def affine_matrices(parameters: AffineParameters, height: int, width: int) -> Ar
   # Written out, since a GPU may take a matrix product in TF32, to three digits.
   yy, yx = (cosine + shear * sine) * zoom_y, sine * zoom_x
   xy, xx = (shear * cosine - sine) * zoom_y, cosine * zoom_x
-  centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
-  from_y = centre_y + height * parameters.shift[:, 0]
-  from_x = centre_x + width * parameters.shift[:, 1]
-  y = jnp.stack([yy, yx, centre_y - (yy * from_y + yx * from_x)], axis=-1)
-  x = jnp.stack([xy, xx, centre_x - (xy * from_y + xx * from_x)], axis=-1)
+  center_y, center_x = (height - 1) / 2, (width - 1) / 2
+  from_y = center_y + height * parameters.shift[:, 0]
+  from_x = center_x + width * parameters.shift[:, 1]
+  y = jnp.stack([yy, yx, center_y - (yy * from_y + yx * from_x)], axis=-1)
+  x = jnp.stack([xy, xx, center_x - (xy * from_y + xx * from_x)], axis=-1)
   return jnp.stack([y, x], axis=1)
 
 

@@ -196,8 +196,13 @@ def _read_idx(
       f"{path}: expected an IDX file of unsigned bytes in {rank} dimensions, starting "
       f"with {bytes([0, 0, 8, rank]).hex(' ')}, got {header[:4].hex(' ') or 'nothing'}"
     )
+  if len(header) < 4 + 4 * rank:
+    raise ValueError(
+      f"{path}: the header is cut short, {len(header)} of {4 + 4 * rank} bytes; "
+      "download it again"
+    )
   sizes = np.frombuffer(header[4:], ">u4").astype(int).tolist()
-  if tuple(sizes[1:]) != shape or len(sizes) != rank:
+  if tuple(sizes[1:]) != shape:
     raise ValueError(f"{path}: expected items of shape {shape}, got {tuple(sizes[1:])}")
   expected = math.prod(sizes)
   check_size(expected, f"{path}")

@@ -43,7 +43,7 @@ FOLDERS = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise
 NUM_FRAMES = 981  # Three of each of the 327 labeled sequences, in either layout.
 SPLITS = ("train", "validation", "test")
 PROTOCOLS = ("by_subject", "by_frame_leaky", "usage_leaky")
-CROPS = ("centre", "landmarks", "detector")
+CROPS = ("center", "landmarks", "detector")
 
 _PLACES = ("", "ck_plus", "CK+")
 _IMAGES, _EMOTION, _CK48 = "cohn-kanade-images", "Emotion", "CK+48"
@@ -65,7 +65,7 @@ def load(
   folds: int = 10,
   image_size: int = 48,
   channels: int = 1,
-  crop: str = "centre",
+  crop: str = "center",
 ) -> Dataset:
   """Reads one split of one fold of a cross-validation on CK+.
 
@@ -85,7 +85,7 @@ def load(
     folds: the number of folds, 3 or more.
     image_size: side in pixels to which every image is resized.
     channels: 1 converts to grayscale, 3 to RGB.
-    crop: the crop of the authors' frames of 640x490 and 640x480. "centre", the largest
+    crop: the crop of the authors' frames of 640x490 and 640x480. "center", the largest
       centered square: the whole head and some background. "landmarks", a square around
       the 68 points in the authors' `Landmarks/`. "detector", a square around the most
       confident detection of `face_detector.py`, framed as FER-2013's images are. CK+48
@@ -102,6 +102,7 @@ def load(
   """
   errors.check_choice("split", split, SPLITS)
   errors.check_choice("protocol", protocol, PROTOCOLS)
+  crop = "center" if crop == "centre" else crop  # As older configs spell it.
   errors.check_choice("crop", crop, CROPS)
   image_files.check_options(image_size, channels)
   if protocol == "usage_leaky":
@@ -109,7 +110,7 @@ def load(
     return _ckextended.load(table, split, image_size=image_size, channels=channels)
 
   root, is_ck48 = _find(pathlib.Path(data_dir))
-  if is_ck48 and crop != "centre":
+  if is_ck48 and crop != "center":
     raise ValueError(f"crop: the images of {root} are already cropped; got {crop!r}")
 
   frames = (_ck48_frames if is_ck48 else _official_frames)(root)
@@ -144,7 +145,7 @@ def _table_of(data_dir: pathlib.Path, crop: str) -> pathlib.Path:
     raise FileNotFoundError(
       f"no {_ckextended.FILE} at {data_dir}, which the protocol usage_leaky reads"
     )
-  if crop != "centre":
+  if crop != "center":
     raise ValueError(f"crop: the faces of {table} are cropped already; got {crop!r}")
 
   logging.warning(
@@ -319,8 +320,8 @@ def _square_finder(
   root: pathlib.Path, crop: str
 ) -> Callable[[np.ndarray, pathlib.Path], face_crop.Square]:
   """Returns the function that finds the square crop of a frame."""
-  if crop == "centre":
-    return lambda image, path: face_crop.centre(image)
+  if crop == "center":
+    return lambda image, path: face_crop.center(image)
   if crop == "detector":
     detect = face_detector.Detector()
 

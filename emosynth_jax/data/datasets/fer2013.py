@@ -36,7 +36,7 @@ from emosynth_jax.data.datasets import _counts
 from emosynth_jax.data.images import decoding, pixel_form
 from emosynth_jax.utils import errors, listing
 
-CLASS_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+CLASS_NAMES = class_names.EXPRESSIONS
 SIDE = 48
 
 # The data set's name of each split, and its number of images.
@@ -56,7 +56,8 @@ PROTOCOLS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 _ZIPS = ("fer2013.zip", "archive.zip")
-_TABLES = ("fer2013.csv", "icml_face_data.csv")
+# Names of the table with the original pixels.
+TABLES = ("fer2013.csv", "icml_face_data.csv")
 _COLUMNS = ("emotion", "pixels", "Usage")
 # The usages allowed in each of Kaggle's two folders.
 _FOLDERS = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}
@@ -158,7 +159,7 @@ def _find(data_dir: pathlib.Path) -> pathlib.Path:
       return folder / _ZIPS[0]
     if _has_classes(folder):
       return folder
-    for name in (*_TABLES, *_ZIPS[1:]):
+    for name in (*TABLES, *_ZIPS[1:]):
       if (folder / name).is_file():
         return folder / name
 
@@ -192,17 +193,13 @@ def _load_table(
   path: pathlib.Path, usages: tuple[str, ...], file: IO[str], name: str
 ) -> _Rows:
   images, labels, sources = [], [], []
-  # NumPy before 2.3 only warns about invalid numbers, and returns those before them.
-  with warnings.catch_warnings():
-    warnings.simplefilter("error", DeprecationWarning)
-    for line, emotion, pixels, usage in _rows_of(path, file):
-      where = f"{path}, line {line}"
-      if emotion not in _NUMBERS:
-        raise ValueError(f"{where}: emotion: expected 0..6, got {emotion!r}")
-      if usage in usages:
-        images.append(parse_pixels(pixels, where))
-        labels.append(int(emotion))
-        sources.append(f"{name} line {line}")
+  for line, emotion, pixels, usage in _rows_of(path, file):
+    where = f"{path}, line {line}"
+    label = parse_emotion(emotion, where)
+    if usage in usages:
+      images.append(parse_pixels(pixels, where))
+      labels.append(label)
+      sources.append(f"{name} line {line}")
   return images, labels, sources
 
 
@@ -248,10 +245,20 @@ def _rows_of(path: pathlib.Path, file: IO[str]) -> Iterator[tuple[int, str, str,
     yield line, emotion, pixels, usage
 
 
+def parse_emotion(text: str, where: str) -> int:
+  """The class of a table's emotion column."""
+  if text not in _NUMBERS:
+    raise ValueError(f"{where}: emotion: expected 0..6, got {text!r}")
+  return int(text)
+
+
 def parse_pixels(text: str, where: str) -> np.ndarray:
   """The image of a table's pixels column: uint8 `(48, 48, 1)`."""
   try:
-    pixels = np.fromstring(text, dtype=np.int64, sep=" ")
+    # NumPy before 2.3 only warns about invalid numbers, and returns those before them.
+    with warnings.catch_warnings():
+      warnings.simplefilter("error", DeprecationWarning)
+      pixels = np.fromstring(text, dtype=np.int64, sep=" ")
   except (ValueError, DeprecationWarning) as error:
     bad = next((word for word in text.split() if not word.isdecimal()), "")
     raise ValueError(
@@ -275,7 +282,7 @@ def parse_pixels(text: str, where: str) -> np.ndarray:
 def _load_zip(path: pathlib.Path, usages: tuple[str, ...], is_thesis: bool) -> _Rows:
   with archives.open_zip(path) as archive:
     names = archive.names
-    tables = [name for name in names if name.rpartition("/")[2] in _TABLES]
+    tables = [name for name in names if name.rpartition("/")[2] in TABLES]
     if tables and not any(name.lower().endswith(_SUFFIXES) for name in names):
       with archive.open_text(tables[0]) as file:
         return _load_table(path / tables[0], usages, file, tables[0])
@@ -373,7 +380,7 @@ def _select_files(
     found = ", ".join(sorted(names)[:3]) or "nothing"
     raise ValueError(
       f"{root}: no image in train/<class>/ or test/<class>/, and no "
-      f"{' or '.join(_TABLES)}; found {found}"
+      f"{' or '.join(TABLES)}; found {found}"
     )
   if len(prefixes) > 1:
     raise ValueError(

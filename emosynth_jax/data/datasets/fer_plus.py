@@ -17,7 +17,6 @@ dropped.
 
 import pathlib
 import re
-import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -32,11 +31,10 @@ from emosynth_jax.utils import errors
 
 CLASS_NAMES = (*EXPRESSIONS, "contempt")
 LABELS = ("majority", "votes", "truncated_votes", "fer2013")
-# Rows of fer2013new.csv; those with a name are faces: 28,561, 3,579 and 3,574.
+# Raters of an image, and thus the most votes of a row.
 NUM_VOTES = 10
 
 VOTES_FILE = "fer2013new.csv"
-_TABLES = ("fer2013.csv", "icml_face_data.csv")
 _FOLDERS = {
   "Training": "FER2013Train",
   "PublicTest": "FER2013Valid",
@@ -117,7 +115,7 @@ def load(
     if uses_fer2013:
       raise ValueError(
         f"labels=fer2013: {root} has no labels of FER-2013; put {VOTES_FILE} beside "
-        f"{_TABLES[0]}"
+        f"{fer2013.TABLES[0]}"
       )
     files, counts = _read_folder(root / _FOLDERS[usage])
     emotions: list[int] = []
@@ -266,7 +264,7 @@ def compare_with_fer2013(
     return None
   votes, labels = read_votes(table.with_name(VOTES_FILE)), []
   for _, (line, emotion, _, _) in _aligned_rows(table, votes):
-    labels.append(_parse_emotion(table, line, emotion))
+    labels.append(fer2013.parse_emotion(emotion, f"{table}, line {line}"))
   majority = majority_labels(votes.counts)
   usages, equal = np.array(votes.usages), majority == np.array(labels)
   return {
@@ -287,11 +285,8 @@ class _Files(NamedTuple):
   def images(self, rows: np.ndarray) -> np.ndarray:
     """uint8 `(M, 48, 48, 1)`."""
     images = np.empty((len(rows), fer2013.SIDE, fer2013.SIDE, 1), np.uint8)
-    with warnings.catch_warnings():
-      # NumPy before 2.3 only warns where text is no number.
-      warnings.simplefilter("error", DeprecationWarning)
-      for i, row in enumerate(rows):
-        images[i] = self._decode(row)
+    for i, row in enumerate(rows):
+      images[i] = self._decode(row)
     return images
 
   def _decode(self, row: int) -> np.ndarray:
@@ -314,10 +309,12 @@ def _find(data_dir: pathlib.Path) -> pathlib.Path:
   missing = []
   for folder in (data_dir, data_dir / "fer_plus", data_dir / "fer2013"):
     if (folder / VOTES_FILE).is_file():
-      for name in _TABLES:
+      for name in fer2013.TABLES:
         if (folder / name).is_file():
           return folder / name
-      missing.append(f"{folder / VOTES_FILE} has no {' or '.join(_TABLES)} beside it")
+      missing.append(
+        f"{folder / VOTES_FILE} has no {' or '.join(fer2013.TABLES)} beside it"
+      )
     if all((folder / name / "label.csv").is_file() for name in _FOLDERS.values()):
       return folder
   found = f" ({'; '.join(missing)})" if missing else ""
@@ -341,15 +338,9 @@ def _read_pair(
       pixels.append(text)
       sources.append(f"{table.name} line {line}")
       if with_emotions:
-        emotions.append(_parse_emotion(table, line, emotion))
+        emotions.append(fer2013.parse_emotion(emotion, f"{table}, line {line}"))
   counts = votes.counts[np.array(votes.usages) == usage]
   return _Files(pixels, sources), counts, emotions
-
-
-def _parse_emotion(table: pathlib.Path, line: int, emotion: str) -> int:
-  if emotion not in ("0", "1", "2", "3", "4", "5", "6"):
-    raise ValueError(f"{table}, line {line}: emotion: expected 0..6, got {emotion!r}")
-  return int(emotion)
 
 
 def _aligned_rows(

@@ -20,11 +20,12 @@ import os
 
 import numpy as np
 
+from emosynth_jax.data.class_names import EXPRESSIONS
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.data.datasets import _face_drawing
 from emosynth_jax.utils import arguments, errors
 
-CLASS_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+CLASS_NAMES = EXPRESSIONS
 SIZE = 48
 DEFAULT_NUM_EXAMPLES = {"train": 4096, "validation": 1024, "test": 1024}
 

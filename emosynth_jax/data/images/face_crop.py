@@ -13,7 +13,7 @@ MARGIN = 0.1
 Square = tuple[float, float, float]
 
 
-def centre(image: np.ndarray) -> Square:
+def center(image: np.ndarray) -> Square:
   """The largest centered square."""
   height, width = image.shape[:2]
   side = min(height, width)

@@ -247,7 +247,7 @@ def smallest_face(
 
 
 def decode(
-  centres: np.ndarray,
+  centers: np.ndarray,
   sizes: np.ndarray,
   offsets: np.ndarray,
   landmarks: np.ndarray,
@@ -262,7 +262,7 @@ def decode(
   heights below its top.
 
   Args:
-    centres: `(1, h, w)`, the scores of a face's center.
+    centers: `(1, h, w)`, the scores of a face's center.
     sizes: `(2, h, w)`.
     offsets: `(2, h, w)`.
     landmarks: `(10, h, w)`.
@@ -273,8 +273,8 @@ def decode(
     and landmarks `(M, 5, 2)`, x and y of the eyes, the nose and the corners of the
     mouth, those on the left of an upright face first.
   """
-  rows, columns = np.nonzero(centres[0] > min_score)
-  scores = centres[0, rows, columns]
+  rows, columns = np.nonzero(centers[0] > min_score)
+  scores = centers[0, rows, columns]
   at = np.stack([columns, rows], axis=-1) + offsets[::-1, rows, columns].T + 0.5
   half = np.exp(sizes[::-1, rows, columns].T) / 2
   boxes = _STRIDE * np.stack([at - half, at + half], axis=1)

@@ -42,10 +42,10 @@ def _lab(linear):
 
 
 @pytest.mark.parametrize("vision", _VISION)
-def test_ten_colours_are_apart_for_every_eye(vision):
+def test_ten_colors_are_apart_for_every_eye(vision):
   seen = []
-  for colour in embedding_plots.COLOURS:
-    srgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+  for color in embedding_plots.COLORS:
+    srgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     seen.append(_lab(np.clip(np.array(_VISION[vision]) @ linear, 0, 1)))
   distances = [np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)]
@@ -53,7 +53,7 @@ def test_ten_colours_are_apart_for_every_eye(vision):
   assert min(distances) > 15
 
 
-def test_every_point_is_drawn_once_in_its_class_colour():
+def test_every_point_is_drawn_once_in_its_class_color():
   rng = np.random.default_rng(0)
   points = rng.normal(size=(40, 2))
   labels = rng.integers(0, 3, 40)
@@ -67,13 +67,13 @@ def test_every_point_is_drawn_once_in_its_class_colour():
   from matplotlib.colors import to_rgb
 
   expected = [
-    (*place, to_rgb(embedding_plots.COLOURS[k]))
+    (*place, to_rgb(embedding_plots.COLORS[k]))
     for place, k in zip(points.tolist(), labels, strict=True)
   ]
   assert sorted(drawn) == sorted(expected)
 
 
-def test_as_many_classes_as_markers_times_colours_are_distinct():
+def test_as_many_classes_as_markers_times_colors_are_distinct():
   names = [str(k) for k in range(70)]
   handles = embedding_plots.legend_handles(names)
   assert [handle.get_label() for handle in handles] == names
@@ -93,12 +93,12 @@ def test_two_classes_have_no_order_of_their_distances():
     ("accuracy", "silhouette", "intra_inter_ratio", "angle_to_own", "angle_to_other"),
     0.5,
   )
-  kept = {"trustworthiness": 0.9, "centre_distances": 0.75}
+  kept = {"trustworthiness": 0.9, "center_distances": 0.75}
   text = embedding_plots.describe(figures, kept)
   assert text.endswith(
     "trustworthiness 0.90, rank correlation\nof class distances 0.75"
   )
   # As JSON holds what is not a number.
-  text = embedding_plots.describe(figures, kept | {"centre_distances": "NaN"})
+  text = embedding_plots.describe(figures, kept | {"center_distances": "NaN"})
   assert text.endswith("trustworthiness 0.90")
   assert "nan" not in text

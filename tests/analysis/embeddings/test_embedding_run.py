@@ -134,7 +134,7 @@ def _record(
     "class_names": list(class_names),
     "name": f"net, {loss}",
     "config": {"seed": seed, "loss": {"name": loss}, "data": {"name": "x"}} | config,
-    "separation": dict.fromkeys(embedding_comparison.FIGURES, silhouette),
+    "separation": dict.fromkeys(embedding_comparison.METRICS, silhouette),
   }
 
 

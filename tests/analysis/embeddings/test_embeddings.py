@@ -113,13 +113,13 @@ def test_a_plane_is_faithful_to_itself_and_not_to_a_shuffled_one():
   labels = rng.integers(0, 5, 200)
   kept = embeddings.faithfulness(x, x, labels)
   assert kept["trustworthiness"] == 1
-  assert kept["centre_distances"] == pytest.approx(1)
+  assert kept["center_distances"] == pytest.approx(1)
   shuffled = embeddings.faithfulness(x, rng.permutation(x), labels)
   assert shuffled["trustworthiness"] == pytest.approx(0.5, abs=0.1)
 
 
-def test_the_order_of_centre_distances_by_hand():
-  # Centres at 0, 1 and 10, so distances of 1, 10 and 9; in the plane at 0, 5 and 6: 5,
+def test_the_order_of_center_distances_by_hand():
+  # Centers at 0, 1 and 10, so distances of 1, 10 and 9; in the plane at 0, 5 and 6: 5,
   # 6 and 1. Ranks 1, 3, 2 and 2, 3, 1: Spearman is 1 - 6 (1 + 0 + 1) / (3 * 8) = 1/2.
   labels = np.repeat([0, 1, 2], 2)
   x = np.zeros((6, 2))
@@ -127,9 +127,9 @@ def test_the_order_of_centre_distances_by_hand():
   points = np.zeros((6, 2))
   points[:, 1] = np.repeat([0, 5, 6], 2) + np.tile([0.1, -0.1], 3)
   kept = embeddings.faithfulness(x, points, labels)
-  assert kept["centre_distances"] == pytest.approx(0.5)
+  assert kept["center_distances"] == pytest.approx(0.5)
   two = embeddings.faithfulness(x[:4], points[:4], labels[:4])
-  assert np.isnan(two["centre_distances"])
+  assert np.isnan(two["center_distances"])
 
 
 def test_arrays_that_do_not_fit_are_refused():

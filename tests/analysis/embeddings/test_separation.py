@@ -20,7 +20,7 @@ def test_distances_of_four_points_on_a_line():
   # (b - a) / max(a, b) with a, b of 1, 6; 1, 5; 2, 4.5; 2, 6.5.
   each = [5 / 6, 4 / 5, 5 / 9, 9 / 13]
   assert found["silhouette"] == pytest.approx(np.mean(each))
-  # Centres at .5 and 6.
+  # Centers at .5 and 6.
   assert found["intra_distance"] == pytest.approx((0.5 + 0.5 + 1 + 1) / 4)
   assert found["inter_distance"] == pytest.approx(5.5)
   assert found["intra_inter_ratio"] == pytest.approx(0.75 / 5.5)
@@ -44,26 +44,26 @@ def test_angles_of_points_about_two_axes():
     [np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1
   )
   found = separation(x, labels)
-  # Centres at 0 and 90 degrees, whatever the lengths; the fifth has no direction.
+  # Centers at 0 and 90 degrees, whatever the lengths; the fifth has no direction.
   assert found["angle_to_own"] == pytest.approx(10)
   assert found["angle_to_other"] == pytest.approx((80 + 100 + 80 + 100) / 4)
   assert found["angular_margin"] == pytest.approx(80)
-  assert found["centre_angle"] == pytest.approx(90)
+  assert found["center_angle"] == pytest.approx(90)
   assert found["nearest_own"] == 1
   assert found["zero_embeddings"] == 1
   assert found["per_class"]["angle_to_other"] == pytest.approx([90, 90])
 
 
-def test_an_image_nearer_to_another_centre():
+def test_an_image_nearer_to_another_center():
   degrees = np.radians([0, 0, 70, 90, 90, 90])
   x = np.stack([np.cos(degrees), np.sin(degrees)], axis=1)
   labels = np.array([0, 0, 0, 1, 1, 1])
   found = separation(x, labels)
-  # The first centre is at atan(sin 70 / (2 + cos 70)) = 21.87 degrees.
-  centre = np.degrees(np.arctan2(np.sin(degrees[2]), 2 + np.cos(degrees[2])))
+  # The first center is at atan(sin 70 / (2 + cos 70)) = 21.87 degrees.
+  center = np.degrees(np.arctan2(np.sin(degrees[2]), 2 + np.cos(degrees[2])))
   assert found["nearest_own"] == pytest.approx(5 / 6)
-  assert found["angle_to_own"] == pytest.approx((2 * centre + (70 - centre)) / 6)
-  assert found["centre_angle"] == pytest.approx(90 - centre)
+  assert found["angle_to_own"] == pytest.approx((2 * center + (70 - center)) / 6)
+  assert found["center_angle"] == pytest.approx(90 - center)
 
 
 def test_scikit_learns_figures():
@@ -97,7 +97,7 @@ def test_classes_that_are_points_and_embeddings_that_are_all_zero():
   assert points["angle_to_own"] == pytest.approx(0, abs=1e-5)
   zeros = separation(np.zeros((4, 3)), labels)
   assert zeros["zero_embeddings"] == 4
-  for name in ("fisher_ratio", "angle_to_own", "nearest_own", "centre_angle"):
+  for name in ("fisher_ratio", "angle_to_own", "nearest_own", "center_angle"):
     assert np.isnan(zeros[name]), name
 
 

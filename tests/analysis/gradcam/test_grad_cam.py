@@ -161,7 +161,7 @@ def test_normalize_brings_each_map_to_one():
 
 
 def test_upsample_by_hand():
-  # Pixel centres of 4 in a map of 2: -.25, .25, .75, 1.25 of the way from 0 to 1.
+  # Pixel centers of 4 in a map of 2: -.25, .25, .75, 1.25 of the way from 0 to 1.
   maps = jnp.array([[[0.0, 8.0]]])
   np.testing.assert_allclose(grad_cam.upsample(maps, (1, 4)), [[[0, 2, 6, 8]]])
   # One pixel on each side is beyond the image.
@@ -250,7 +250,7 @@ def test_networks_have_layers(name, expected):
 
 
 @pytest.mark.slow
-def test_a_network_with_normalised_inputs_has_the_same_layer():
+def test_a_network_with_normalized_inputs_has_the_same_layer():
   network = models.build_model("emosynthnet", num_classes=3, width=0.05)
   assert network.merge_upsampling
   wrapped = normalized_inputs.NormalizedInputs(network, (0.5,), (0.2,))
@@ -259,13 +259,13 @@ def test_a_network_with_normalised_inputs_has_the_same_layer():
   variables = init(jax.random.key(1), images)
   inputs = (images - 0.5) / 0.2
   # The layer whose place in the network the wrapper would hide.
-  plain, normalised = (
+  plain, normalized = (
     grad_cam.grad_cam(
       grad_cam.flax_apply_fn(model), variables, x, layer="upsample1"
     ).maps
     for model, x in ((network, inputs), (wrapped, images))
   )
-  np.testing.assert_allclose(plain, normalised, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(plain, normalized, rtol=1e-4, atol=1e-6)
 
 
 def test_modules_of_a_real_network_are_layers():

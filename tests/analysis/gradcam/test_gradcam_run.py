@@ -253,9 +253,9 @@ def test_captions_say_class_and_confidence():
 
 
 def test_maps_of_zeros_are_drawn_as_nothing():
-  grey = np.full((2, 2), 0.25)
+  gray = np.full((2, 2), 0.25)
   np.testing.assert_allclose(
-    gradcam_plot.overlay(grey, np.zeros((2, 2))), np.full((2, 2, 3), 0.25)
+    gradcam_plot.overlay(gray, np.zeros((2, 2))), np.full((2, 2, 3), 0.25)
   )
   # A white image under the lightest yellow is white, whatever a share rounds to.
   shares = np.linspace(0, 1, 10_000, dtype=np.float32)[None]

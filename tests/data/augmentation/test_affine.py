@@ -77,7 +77,7 @@ def test_resample_is_scipy_s_affine_transform(shape):
         order=1,
         mode="nearest",
       )
-      # A float32 coordinate near 17 is 1e-6 off; neighbours differ by at most 255.
+      # A float32 coordinate near 17 is 1e-6 off; neighbors differ by at most 255.
       np.testing.assert_allclose(result[i, ..., c], expected, atol=2e-3)
 
 
@@ -139,7 +139,7 @@ def test_zoom_samples_a_window_of_that_many_times_the_side():
   ramp = np.broadcast_to(np.arange(9.0)[:, None] * 100 + np.arange(9.0), (9, 9))
   images = ramp[None, ..., None].astype(np.float32)
   window = transform(images, zoom=[0.5, 0.25])[0, ..., 0]
-  place = np.arange(9) - 4  # from the centre
+  place = np.arange(9) - 4  # from the center
   expected = (4 + 0.5 * place)[:, None] * 100 + (4 + 0.25 * place)
   np.testing.assert_allclose(window, expected, rtol=1e-6)
 

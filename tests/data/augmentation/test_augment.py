@@ -275,23 +275,23 @@ def test_a_crop_is_a_window_of_the_padded_image(fill):
 # Cutout.
 
 
-def test_cutout_greys_a_square_around_a_uniform_pixel():
+def test_cutout_grays_a_square_around_a_uniform_pixel():
   n, size, side = 2000, 12, 4
   images = random_images((n, size, size, 2))
   result = np.asarray(
     jax.jit(functools.partial(cutout, side=side))(jax.random.key(0), images)
   )
   mean = images.mean(axis=(1, 2), keepdims=True)
-  grey = np.isclose(result, mean, atol=1e-3).all(axis=-1)
-  np.testing.assert_array_equal(result[~grey], images[~grey])
-  rows, columns = grey.any(axis=2), grey.any(axis=1)
-  np.testing.assert_array_equal(grey, rows[:, :, None] & columns[:, None])
+  gray = np.isclose(result, mean, atol=1e-3).all(axis=-1)
+  np.testing.assert_array_equal(result[~gray], images[~gray])
+  rows, columns = gray.any(axis=2), gray.any(axis=1)
+  np.testing.assert_array_equal(gray, rows[:, :, None] & columns[:, None])
   for line in (rows, columns):
-    # The centre is the side's pixel 2: cut off at the border, 2, 3, 4, ..., 4, 3.
+    # The center is the side's pixel 2: cut off at the border, 2, 3, 4, ..., 4, 3.
     lengths, first = line.sum(axis=1), line.argmax(axis=1)
     assert set(lengths) == {2, 3, 4}
-    centre = np.where(first == 0, lengths - side // 2, first + side // 2)
-    counts = np.bincount(centre, minlength=size)
+    center = np.where(first == 0, lengths - side // 2, first + side // 2)
+    counts = np.bincount(center, minlength=size)
     assert len(counts) == size
     assert stats.chisquare(counts).pvalue > 1e-3
   assert abs(np.corrcoef(rows.argmax(axis=1), columns.argmax(axis=1))[0, 1]) < 0.1
@@ -300,9 +300,9 @@ def test_cutout_greys_a_square_around_a_uniform_pixel():
 def test_cutout_as_long_as_the_image():
   images = random_images((20, 4, 6, 1))
   result = np.asarray(cutout(jax.random.key(0), images, side=6))
-  grey = np.isclose(result, images.mean(axis=(1, 2), keepdims=True))
-  assert grey.any(axis=(1, 2, 3)).all()
-  assert not grey.all()
+  gray = np.isclose(result, images.mean(axis=(1, 2), keepdims=True))
+  assert gray.any(axis=(1, 2, 3)).all()
+  assert not gray.all()
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_augment_crops_and_then_cuts_out():
   result = np.asarray(jax.jit(run)(jax.random.key(0), images))
   black = (result == 0).all(axis=(2, 3)).any(axis=1)
   assert 0.5 < black.mean() < 1  # 6 of 7 places have a black row
-  # The grey is that of the cropped image: it is no pixel's value.
+  # The gray is that of the cropped image: it is no pixel's value.
   assert (result != np.round(result)).any(axis=(1, 2, 3)).mean() > 0.9
 
 

@@ -29,8 +29,8 @@ def jpeg(pixels: np.ndarray) -> bytes:
 def generate() -> list[tuple[str, int, str, np.ndarray]]:
   """(split, label, Kaggle's file name, pixels), in the order of the file names.
 
-  Every 8x8 block has one grey value, which JPEG keeps exactly at quality 100: its
-  coefficient is 8 (grey - 128), a whole number, and all others are zero.
+  Every 8x8 block has one gray value, which JPEG keeps exactly at quality 100: its
+  coefficient is 8 (gray - 128), a whole number, and all others are zero.
   """
   rng = np.random.default_rng(0)
   rows = []
@@ -118,7 +118,7 @@ def test_every_form_holds_the_same_images(tmp_path, form, named, split):
   assert dataset.split == split
   assert dataset.official_split == USAGES[split]
   assert len(set(dataset.sources)) == len(rows)
-  # 36 blocks of random greys: told by the levels, whatever the layout.
+  # 36 blocks of random grays: told by the levels, whatever the layout.
   assert dataset.form_counts == {"original": len(rows), "equalized": 0, "unknown": 0}
   if form in ("zip", "archive", "folder"):
     assert dataset.sources == tuple(name for _, _, name, _ in rows)
@@ -167,7 +167,7 @@ def test_zip_with_a_parent_folder_and_macos_litter(tmp_path):
   assert len(fer2013.load(path, "train")) == 21
 
 
-def test_colour_jpeg_becomes_grey(tmp_path):
+def test_color_jpeg_becomes_gray(tmp_path):
   contents = files()
   name = "test/sad/PublicTest_1000.jpg"
   contents[name] = jpeg(np.full((48, 48, 3), (77, 77, 77), np.uint8))

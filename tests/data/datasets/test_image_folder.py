@@ -14,10 +14,10 @@ def write(path, pixels, **options):
   Image.fromarray(np.asarray(pixels, np.uint8)).save(path, **options)
 
 
-def fill(root, classes=("cat", "dog"), count=2, side=8, grey=10):
+def fill(root, classes=("cat", "dog"), count=2, side=8, gray=10):
   for k, name in enumerate(classes):
     for i in range(count):
-      write(root / name / f"{i}.png", np.full((side, side), grey + 10 * k + i))
+      write(root / name / f"{i}.png", np.full((side, side), gray + 10 * k + i))
 
 
 def load(root, split="train", size=8, channels=1):
@@ -26,14 +26,14 @@ def load(root, split="train", size=8, channels=1):
 
 @pytest.mark.parametrize("validation", ["validation", "val", "valid", "Valid"])
 def test_split_folders(tmp_path, validation):
-  for grey, folder in ((10, "train"), (50, validation), (90, "test")):
-    fill(tmp_path / folder, grey=grey)
-  for grey, split in ((10, "train"), (50, "validation"), (90, "test")):
+  for gray, folder in ((10, "train"), (50, validation), (90, "test")):
+    fill(tmp_path / folder, gray=gray)
+  for gray, split in ((10, "train"), (50, "validation"), (90, "test")):
     dataset = load(tmp_path, split)
     assert dataset.class_names == ("cat", "dog")
     assert dataset.split == split
     assert dataset.labels.tolist() == [0, 0, 1, 1]
-    assert dataset.images[:, 0, 0, 0].tolist() == [grey, grey + 1, grey + 10, grey + 11]
+    assert dataset.images[:, 0, 0, 0].tolist() == [gray, gray + 1, gray + 10, gray + 11]
   assert image_folder.has_validation(tmp_path)
   assert load(tmp_path, "validation").sources[2] == f"{validation}/dog/0.png"
 
@@ -51,14 +51,14 @@ def test_bare_class_folders_are_the_training_split(tmp_path):
     load(tmp_path, "test")
 
 
-def test_greyscale_and_colour(tmp_path):
+def test_grayscale_and_color(tmp_path):
   fill(tmp_path)
-  colour = np.full((8, 8, 3), (200, 100, 50))
-  write(tmp_path / "cat" / "0.png", colour)
-  np.testing.assert_array_equal(load(tmp_path, channels=3).images[0], colour)
+  color = np.full((8, 8, 3), (200, 100, 50))
+  write(tmp_path / "cat" / "0.png", color)
+  np.testing.assert_array_equal(load(tmp_path, channels=3).images[0], color)
   # ITU-R 601: 0.299 R + 0.587 G + 0.114 B.
   np.testing.assert_allclose(load(tmp_path).images[0], 124.2, atol=1)
-  # A grey file has three equal channels.
+  # A gray file has three equal channels.
   np.testing.assert_array_equal(load(tmp_path, channels=3).images[2], 20)
 
 
@@ -74,7 +74,7 @@ def test_enlarging_is_bilinear_and_keeps_a_ramp(tmp_path):
   fill(tmp_path)
   write(tmp_path / "cat" / "0.png", np.tile(10 * np.arange(8), (8, 1)))
   rows = load(tmp_path, size=16).images[0, ..., 0].astype(int)
-  # Pixel centres of the larger grid lie at (i + 1/2) / 2 - 1/2 of the smaller.
+  # Pixel centers of the larger grid lie at (i + 1/2) / 2 - 1/2 of the smaller.
   ramp = 10 * np.clip((np.arange(16) + 0.5) / 2 - 0.5, 0, 7)
   np.testing.assert_allclose(rows, np.tile(ramp, (16, 1)), atol=0.51)
 
@@ -192,13 +192,13 @@ def test_a_split_by_an_unknown_name_is_refused(tmp_path, name):
 def test_splits_in_another_case_or_form(tmp_path, split, folder):
   for name in {"train", "test"} - {split}:
     fill(tmp_path / name)
-  fill(tmp_path / folder, grey=50)
+  fill(tmp_path / folder, gray=50)
   assert load(tmp_path, split).images[0, 0, 0, 0] == 50
 
 
 def test_expressions_may_be_spelled_differently_in_each_split(tmp_path):
   fill(tmp_path / "train", ("Anger", "happy", "other"))
-  fill(tmp_path / "test", ("happiness", "other", "angry"), grey=50)
+  fill(tmp_path / "test", ("happiness", "other", "angry"), gray=50)
   dataset = load(tmp_path, "test")
   assert dataset.class_names == ("Anger", "happy", "other")
   assert dataset.sources[::2] == (

@@ -210,6 +210,7 @@ def test_a_damaged_batch_of_cifar10_is_named(tmp_path, content, message):
   [
     (b"", "expected an IDX file .* got nothing"),
     (_idx(LABELS.astype(np.uint8)), ".*starting with 00 00 08 03, got 00 00 08 01"),
+    (_idx(_random(28, 28))[:6], "the header is cut short, 6 of 16 bytes"),
     (_idx(_random(28, 28))[:-1], "expected 4704 bytes after the header, got 4703"),
     (_idx(_random(28, 28)) + b"x", "expected 4704 bytes after the header, got more"),
     (_idx(_random(32, 32)), r"expected items of shape \(28, 28\), got \(32, 32\)"),

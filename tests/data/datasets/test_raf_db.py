@@ -22,7 +22,7 @@ ROWS = [
 ]
 
 
-def grey(name: str) -> int:
+def gray(name: str) -> int:
   """The value of all of an image's pixels, another one for each image."""
   return 10 * int(name[-6:-4]) + name.startswith("test")
 
@@ -39,7 +39,7 @@ def write_official(root: pathlib.Path, rows=ROWS) -> pathlib.Path:
   listing.write_text("".join(f"{name} {label}\n" for name, label in rows))
   for name, _ in rows:
     aligned = name.replace(".jpg", "_aligned.jpg")
-    write_image(root / "Image" / "aligned" / aligned, grey(name))
+    write_image(root / "Image" / "aligned" / aligned, gray(name))
   return root
 
 
@@ -47,7 +47,7 @@ def write_sorted(root: pathlib.Path) -> pathlib.Path:
   for name, label in ROWS:
     split = name.partition("_")[0]
     aligned = name.replace(".jpg", "_aligned.jpg")
-    write_image(root / split / str(label) / aligned, grey(name))
+    write_image(root / split / str(label) / aligned, gray(name))
   return root
 
 
@@ -59,7 +59,7 @@ def test_the_authors_layout(tmp_path, split, parent):
   rows = [row for row in ROWS if row[0].startswith(split)]
   assert dataset.images.shape == (len(rows), 100, 100, 3)
   np.testing.assert_array_equal(
-    dataset.images[:, 50, 50], [[grey(name)] * 3 for name, _ in rows]
+    dataset.images[:, 50, 50], [[gray(name)] * 3 for name, _ in rows]
   )
   assert dataset.labels.tolist() == [FER_LABEL[label] for _, label in rows]
   assert dataset.class_names == fer2013.CLASS_NAMES

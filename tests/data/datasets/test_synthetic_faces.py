@@ -115,7 +115,7 @@ def test_expressions_look_as_they_are_named(train):
   means = np.stack([train.images[train.labels == k].mean(0)[..., 0] for k in range(7)])
   name = {n: i for i, n in enumerate(train.class_names)}
   means -= means.mean(axis=(1, 2), keepdims=True)
-  # The face's centre is at 23.5 and a face unit is 21 pixels, on average.
+  # The face's center is at 23.5 and a face unit is 21 pixels, on average.
   mouth = means[:, 32:39, 20:28].mean(axis=(1, 2))
   between_brows = means[:, 13:20, 21:27].mean(axis=(1, 2))
   # An open mouth is dark; so are brows drawn down and together.

@@ -1,4 +1,4 @@
-"""Squares: the centre of a frame, and the face by landmarks or by a detector."""
+"""Squares: the center of a frame, and the face by landmarks or by a detector."""
 
 import cv2
 import numpy as np
@@ -22,11 +22,11 @@ def face(left=20.0, top=10.0, right=40.0, bottom=30.0):
   return points
 
 
-def test_the_largest_centred_square():
-  square = face_crop.centre(IMAGE)
+def test_the_largest_centerd_square():
+  square = face_crop.center(IMAGE)
   np.testing.assert_array_equal(face_crop.cut(IMAGE, square), IMAGE[:, 8:57])
   tall = IMAGE.transpose(1, 0, 2)
-  np.testing.assert_array_equal(face_crop.cut(tall, face_crop.centre(tall)), tall[8:57])
+  np.testing.assert_array_equal(face_crop.cut(tall, face_crop.center(tall)), tall[8:57])
 
 
 def test_around_a_box_with_a_tenth_of_its_longer_side():

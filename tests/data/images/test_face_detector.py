@@ -28,15 +28,15 @@ def _maps(height=20, width=30):
 
 
 def test_decoding_of_one_face():
-  centres, sizes, offsets, landmarks = _maps()
-  centres[0, 7, 11] = 0.9
+  centers, sizes, offsets, landmarks = _maps()
+  centers[0, 7, 11] = 0.9
   # Of height and width: exp(log 6) and exp(log 4) strides of 4 pixels.
   sizes[:, 7, 11] = np.log([6, 4])
   offsets[:, 7, 11] = [0.25, -0.25]
   # Rows before columns, in heights and widths of the box.
   landmarks[:, 7, 11] = [0.3, 0.2, 0.3, 0.8, 0.5, 0.5, 0.7, 0.25, 0.75, 0.75]
   boxes, scores, points = face_detector.decode(
-    centres, sizes, offsets, landmarks, min_score=0.5
+    centers, sizes, offsets, landmarks, min_score=0.5
   )
   x, y = 4 * (11 - 0.25 + 0.5), 4 * (7 + 0.25 + 0.5)
   np.testing.assert_allclose(boxes, [[[x - 8, y - 12], [x + 8, y + 12]]], rtol=1e-6)
@@ -166,12 +166,12 @@ def test_a_face_that_is_hardly_turned_is_cut_as_it_is(angle):
 
 
 def test_overlapping_boxes_are_one_face_and_the_most_confident_comes_first():
-  centres, sizes, offsets, landmarks = _maps()
+  centers, sizes, offsets, landmarks = _maps()
   sizes[:] = np.log(5)
   for row, column, score in [(5, 5, 0.6), (5, 6, 0.8), (15, 20, 0.9), (10, 10, 0.4)]:
-    centres[0, row, column] = score
+    centers[0, row, column] = score
   boxes, scores, _ = face_detector.decode(
-    centres, sizes, offsets, landmarks, min_score=0.5
+    centers, sizes, offsets, landmarks, min_score=0.5
   )
   np.testing.assert_allclose(scores, [0.9, 0.8], rtol=1e-6)
   expected = 4 * (np.array([20, 6]) + 0.5) - 10
@@ -330,17 +330,17 @@ def test_faces_of_real_people(real_data):
   ]
   image = np.vstack([np.hstack(tiles[:3]), np.hstack(tiles[3:])])[..., None]
   detect = face_detector.Detector()
-  centres = {(105 + 210 * (i % 3), 105 + 210 * (i // 3)) for i in range(6)}
+  centers = {(105 + 210 * (i % 3), 105 + 210 * (i // 3)) for i in range(6)}
   found = detect(image)
   middles = [((f.left + f.right) / 2, (f.top + f.bottom) / 2) for f in found]
   near = {
-    centre
-    for centre in centres
+    center
+    for center in centers
     for middle in middles
-    if np.hypot(*np.subtract(centre, middle)) < 30
+    if np.hypot(*np.subtract(center, middle)) < 30
   }
   assert len(near) >= 5
   assert len(found) <= 7
-  # An image of another shape is searched by a network of its own, in RGB as in grey.
+  # An image of another shape is searched by a network of its own, in RGB as in gray.
   half = np.repeat(image[:210], 3, axis=-1)
   assert len(detect(half)) >= 2

@@ -18,7 +18,7 @@ _ORIGINAL, _EQUALIZED, _UNKNOWN = range(3)
 
 
 def _photographs(n, contrast, mean=127.0, seed=0):
-  """Smooth images with a normal distribution of grey levels, (n, 48, 48)."""
+  """Smooth images with a normal distribution of gray levels, (n, 48, 48)."""
   rng = np.random.default_rng(seed)
   images = []
   for _ in range(n):
@@ -171,7 +171,7 @@ def fer2013_forms(real_data):
 def test_the_published_counts_of_the_table(fer2013_forms):
   forms, known_equalized, images = fer2013_forms
   # 173 rows are known in equalized form alone, 148 / 10 / 15 by split; of those, 12
-  # are of one grey level.
+  # are of one gray level.
   constant = np.ptp(images, axis=(1, 2))[:, 0] == 0
   np.testing.assert_array_equal(forms == _UNKNOWN, constant)
   np.testing.assert_array_equal(forms != _ORIGINAL, known_equalized)

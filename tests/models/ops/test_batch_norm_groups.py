@@ -65,7 +65,7 @@ def _apply(x, groups, train=True, dtype=jnp.float32):
 
 
 @pytest.mark.parametrize("groups", [2, 3])
-def test_each_group_is_normalised_as_flax_does_it_alone(inputs, groups):
+def test_each_group_is_normalized_as_flax_does_it_alone(inputs, groups):
   outputs, updated = _apply(inputs, groups)
   parts = [_apply(part, 1) for part in np.split(inputs, groups)]
   expected = np.concatenate([part for part, _ in parts])
