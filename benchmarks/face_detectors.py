@@ -136,10 +136,10 @@ DETECTORS: dict[str, Callable[[], Detect]] = {
 }
 
 
-def turned(
+def rotated(
   image: np.ndarray, box: tuple[float, float, float, float], size: int, angle: float
 ) -> np.ndarray:
-  """A canvas in whose middle a face is `size` pixels high, turned by `angle`."""
+  """A canvas in whose middle a face is `size` pixels high, rotated by `angle`."""
   left, top, right, bottom = box
   scale = size / (bottom - top)
   # In two steps, as downsampling by one resampling skips pixels.
@@ -166,7 +166,7 @@ def photographs(folder: pathlib.Path) -> Iterator[tuple[int, int, np.ndarray, li
     for angle in ANGLES:
       for i, (name, box) in enumerate(PHOTOGRAPHS.items()):
         sign = 1 if i % 2 else -1
-        image = turned(originals[name], box, size, sign * angle)
+        image = rotated(originals[name], box, size, sign * angle)
         yield size, angle, image, [(SIDE / 2, SIDE / 2)]
 
 
@@ -190,9 +190,9 @@ def fer_faces(
         centers = []
         for i, row in enumerate(rows[start : start + 4]):
           sign = 1 if i % 2 else -1
-          face = turned(train.images[row], whole, size, sign * angle)
-          alpha = turned(mask, whole, size, sign * angle)
-          # `turned` fills the canvas by repeating the border; only its center is used.
+          face = rotated(train.images[row], whole, size, sign * angle)
+          alpha = rotated(mask, whole, size, sign * angle)
+          # `rotated` fills the canvas by repeating the border; only its center is used.
           near = np.zeros((SIDE, SIDE), np.float32)
           reach = int(0.75 * size)
           middle = slice(SIDE // 2 - reach, SIDE // 2 + reach)

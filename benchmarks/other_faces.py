@@ -1,4 +1,4 @@
-"""Accuracy of networks on faces of another kind: turned, dark, small.
+"""Accuracy of networks on faces of another kind: rotated, dark, small.
 
   python -m benchmarks.other_faces --data_dir=data
 
@@ -70,9 +70,9 @@ def relight(image: np.ndarray, factor: float, offset: float = 0.0) -> np.ndarray
 CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
   "as it is": lambda image: image,
   "mirrored": lambda image: image[:, ::-1],
-  "turned by 10 degrees": lambda image: turn(image, 10),
-  "turned by 20 degrees": lambda image: turn(image, 20),
-  "turned by 30 degrees": lambda image: turn(image, 30),
+  "rotated by 10 degrees": lambda image: turn(image, 10),
+  "rotated by 20 degrees": lambda image: turn(image, 20),
+  "rotated by 30 degrees": lambda image: turn(image, 30),
   "center 44 of 48 pixels": lambda image: turn(image, 0, 48 / 44),
   "center 38 of 48 pixels": lambda image: turn(image, 0, 48 / 38),
   "four fifths of the size": lambda image: turn(image, 0, 0.8),

@@ -51,7 +51,7 @@ def define_flags() -> None:
     "rehearse",
     False,
     "Rehearse every stage: an eighth of the width, 112 images of each split, few "
-    "epochs; on generated faces without --data_dir.",
+    "epochs; on synthetic faces without --data_dir.",
   )
   flags.DEFINE_bool("estimate", False, "Print the time on one H200, and end.")
   flags.DEFINE_enum(

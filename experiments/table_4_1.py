@@ -10,7 +10,7 @@ prints; "measured" is from this command's runs.
 from experiments.lib import comparison
 from experiments.lib.comparison_rows import Row
 
-_JOINT = "MAM-SoftMax with SCE"
+_JOINT = "MAM-SoftMax + SCE"
 _NOT_CLAIMED = "not in the thesis's table; its chapter 5's loss"
 _NOTES = {
   ("CE", "cifar10"): "tables 3.1 and 3.3 claim 91.45 and 86.32 for this row",

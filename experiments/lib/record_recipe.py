@@ -106,7 +106,7 @@ def build_config(
 
   Args:
     name: one of `NETWORKS`.
-    data_dir: FER-2013; None for generated faces, in a rehearsal.
+    data_dir: FER-2013; None for synthetic faces, in a rehearsal.
     is_rehearsal: whether at an eighth of the width, on few images and epochs.
 
   Returns:

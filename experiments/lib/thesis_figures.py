@@ -165,7 +165,7 @@ def _figures_of_losses(all_cnn: list[Row], fer2013: list[Row]) -> list[Figure]:
       notes=[
         "A small network whose embedding is plotted without projection: in the plane, "
         "or as a direction in space. Cross-entropy (softmax), MAM-SoftMax, "
-        "MAM-SoftMax with SCE, and ArcFace for reference, on a few thousand images; "
+        "MAM-SoftMax + SCE, and ArcFace for reference, on a few thousand images; "
         "two to three minutes a data set on one core. The thesis's figure is on "
         "CIFAR-10, of which so small a network learns little. For one seed, all losses "
         "have the same initialization and batches. Metrics are of validation images, "

@@ -98,7 +98,7 @@ def test_a_missing_input_is_named(data):
 
 
 def test_the_thesis_s_main_method(data):
-  """MAM-SoftMax under SCE: arguments of both, and SCE of the logits with the margin."""
+  """MAM-SoftMax + SCE: arguments of both, and SCE of the logits with the margin."""
   loss = get_loss("mam_softmax+sce_loss", kappa=0.5, reading="intent", ce_weight=1.0)
   np.testing.assert_allclose(
     jax.jit(loss)(data.logits, data.labels),

@@ -1,11 +1,11 @@
-"""Benchmark of turning faces upright: accuracy on faces turned in the image plane.
+"""Benchmark of rotating faces upright: accuracy on faces rotated in the image plane.
 
-  python -m benchmarks.turned_faces --data_dir=data --photographs=DIR
+  python -m benchmarks.rotated_faces --data_dir=data --photographs=DIR
 
 Images of FER-2013's PublicTest split (never PrivateTest), four on a canvas, each
-enlarged to 144 pixels, its border repeated, and turned by each of the angles, to the
+enlarged to 144 pixels, its border repeated, and rotated by each of the angles, to the
 left and to the right in turn. Of the faces that the detector finds, the network
-fer2013 reads the crop as it is and turned upright.
+fer2013 reads the crop as it is and rotated upright.
 
 Then the photographs of benchmarks.face_detectors, whose expressions are not known: how
 often the answer is that on the upright photograph, and the total variation distance of
@@ -32,8 +32,8 @@ SIDE, BORDER = 144, 88
 TILE = SIDE + 2 * BORDER
 
 
-def turned_tile(image: np.ndarray, angle: float) -> np.ndarray:
-  """A tile in whose middle an image is turned clockwise."""
+def rotated_tile(image: np.ndarray, angle: float) -> np.ndarray:
+  """A tile in whose middle an image is rotated clockwise."""
   large = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
   tile = cv2.copyMakeBorder(large, BORDER, BORDER, BORDER, BORDER, cv2.BORDER_REPLICATE)
   return other_faces.turn(tile, angle)
@@ -50,7 +50,7 @@ def find_faces(
   found: list[tuple[np.ndarray, Any] | None] = []
   for start in range(0, len(images), 4):
     tiles = [
-      turned_tile(image, angle)
+      rotated_tile(image, angle)
       for image, angle in zip(
         images[start : start + 4], angles[start : start + 4], strict=True
       )
@@ -89,7 +89,7 @@ def compare_photographs(predictor: Any, detect: Any, folder: pathlib.Path) -> No
       for sign in (1, -1):
         number += 1
         # Counterclockwise is positive there.
-        canvas = face_detectors.turned(image, box, 120, -sign * angle)
+        canvas = face_detectors.rotated(image, box, 120, -sign * angle)
         middle = face_detectors.SIDE / 2
         near = [
           face for face in detect(canvas) if max(abs(_middle(face) - middle)) < 40
