@@ -120,21 +120,7 @@ def _train(
   load: Callable[..., run_data.RunData],
   config_file: str | None,
 ) -> bool:
-  run_record.check_same_config(config, workdir)
-  # A damaged one is an error now, and not when it is needed.
-  run_record.read_fingerprint(workdir)
-  run_record.read_provenance(workdir)
-  placement = build_placement(config.mesh.model, devices)
-  # Here too, before the data is read.
-  placement.check_batch_size(config.batch_size)
-  run_header.log_start(config, workdir, placement.mesh)
-  # Read now, kept after the first steps: the files may be edited in between.
-  sources = {} if own_parts.hashes_of(workdir) else own_parts.read_sources(config)
-  own_code = sources, config_file
-  # The test split too: an error in it is better reported now than after training.
-  programs = build_programs(own, placement, load)
-  run_record.check_same_fingerprint(programs.data.fingerprint, workdir)
-  run_header.log_run(config, programs)
+  programs, sources = _prepare(config, own, workdir, devices, load)
 
   with contextlib.ExitStack() as stack:
     checkpoints, writer = stack.enter_context(_open_outputs(config, workdir))
@@ -143,49 +129,43 @@ def _train(
       first=int(state.step), total=config.num_epochs * programs.steps_per_epoch
     )
     stack.callback(progress.close)
-    # XLA's warnings of a slow compilation go to the log.
     compiling = stack.enter_context(contextlib.ExitStack())
-    if distributed.is_first():
-      compiling.enter_context(log_file.native_errors_to(workdir))
+    _log_native_errors(compiling, workdir)
     first_step, has_validated = int(state.step), False
-    saved = epoch_began = time.monotonic()
-    has_saved = False
+    saves, epoch_began = _Saves(config), time.monotonic()
 
     while not epoch.is_finished(state, config):
       # No steps are left where a run resumes between an epoch's last one and its end.
       if programs.steps_left(state):
         is_first_call = int(state.step) == first_step
-        # After the epochs of resized images.
-        is_other_program = (
-          0 < config.progressive_resizing.epochs == int(state.epoch)
-          and programs.steps_left(state) == programs.steps_per_epoch
-          and not is_first_call
-        )
-        if is_other_program:
+        if not is_first_call and _is_first_of_full_size(state, programs, config):
           progress.restart(next_compiles=True)
-          if distributed.is_first():
-            compiling.enter_context(log_file.native_errors_to(workdir))
+          _log_native_errors(compiling, workdir)
         state = _take_steps(state, programs, config, workdir)
         if is_first_call:
           # From here on a stop saves first: what is logged next must not be too early.
           stop.at_once = None
-          _keep_record(state, programs, first_step, config, workdir, began, own_code)
+          _keep_record(programs, first_step, config, workdir, sources, config_file)
+          logging.info(
+            "First %d training steps done after %.1f s (compilation included).",
+            int(state.step) - first_step,
+            time.monotonic() - began,
+          )
           if writer is not None:
             writer.start_tracking()
         _show_progress(progress, state, programs, config)
 
       # A stop or a due save in one process applies to all processes.
-      waited = time.monotonic() - saved
-      is_late = waited > 60 * config.checkpoint.minutes
-      is_due = is_late or waited >= config.checkpoint.min_seconds or not has_saved
-      stop_number, is_late, is_due = distributed.largest(stop.number, is_late, is_due)
+      stop_number, is_late, is_due = distributed.largest(
+        stop.number, saves.is_late(), saves.is_due()
+      )
 
       if not programs.steps_left(state) and not stop_number:
         state, epoch_began, is_saved = _end_epoch(
           state, programs, config, workdir, checkpoints, writer, epoch_began, is_due
         )
         if is_saved:
-          saved, has_saved = time.monotonic(), True
+          saves.has_saved()
         # An epoch with another program compiled, and so did the first validation.
         compiling.close()
         is_first_epoch = int(state.epoch) == first_step // programs.steps_per_epoch + 1
@@ -199,7 +179,7 @@ def _train(
           checkpoints.save("last", state, replace=True)
       elif stop_number or is_late:
         checkpoints.save("last", state)
-        saved, has_saved = time.monotonic(), True
+        saves.has_saved()
 
       if stop_number:
         stop.number, stop.by_all = stop.number or stop_number, True
@@ -209,6 +189,73 @@ def _train(
         return False
 
   return True
+
+
+def _prepare(
+  config: ml_collections.ConfigDict,
+  own: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  devices: Sequence[Any] | None,
+  load: Callable[..., run_data.RunData],
+) -> tuple[Programs, Mapping[str, own_parts.Source]]:
+  """Checks the workdir, reads the data and builds the programs; writes nothing.
+
+  Returns:
+    The programs, and the user's code that the run has to keep.
+  """
+  run_record.check_same_config(config, workdir)
+  # A damaged one is an error now, and not when it is needed.
+  run_record.read_fingerprint(workdir)
+  run_record.read_provenance(workdir)
+  placement = build_placement(config.mesh.model, devices)
+  # Here too, before the data is read.
+  placement.check_batch_size(config.batch_size)
+  run_header.log_start(config, workdir, placement.mesh)
+  # Read now, kept after the first steps: the files may be edited in between.
+  sources = {} if own_parts.hashes_of(workdir) else own_parts.read_sources(config)
+
+  # The test split too: an error in it is better reported now than after training.
+  programs = build_programs(own, placement, load)
+  run_record.check_same_fingerprint(programs.data.fingerprint, workdir)
+  run_header.log_run(config, programs)
+  return programs, sources
+
+
+class _Saves:
+  """Says when a checkpoint is due, by the clock of this process."""
+
+  def __init__(self, config: ml_collections.ConfigDict):
+    self._settings = config.checkpoint
+    self._last, self._is_first = time.monotonic(), True
+
+  def is_late(self) -> bool:
+    """Whether a save within an epoch is due."""
+    return time.monotonic() - self._last > 60 * self._settings.minutes
+
+  def is_due(self) -> bool:
+    """Whether a save at the end of an epoch is due."""
+    waited = time.monotonic() - self._last
+    return self._is_first or self.is_late() or waited >= self._settings.min_seconds
+
+  def has_saved(self) -> None:
+    """Starts the time to the next save."""
+    self._last, self._is_first = time.monotonic(), False
+
+
+def _log_native_errors(compiling: contextlib.ExitStack, workdir: pathlib.Path) -> None:
+  """Sends XLA's warnings of a slow compilation to the log until `compiling` closes."""
+  if distributed.is_first():
+    compiling.enter_context(log_file.native_errors_to(workdir))
+
+
+def _is_first_of_full_size(
+  state: TrainState, programs: Programs, config: ml_collections.ConfigDict
+) -> bool:
+  """Whether the epochs of resized images are over just now: another program follows."""
+  is_at_the_beginning = programs.steps_left(state) == programs.steps_per_epoch
+  return is_at_the_beginning and (
+    0 < config.progressive_resizing.epochs == int(state.epoch)
+  )
 
 
 @contextlib.contextmanager
@@ -272,19 +319,17 @@ def _take_steps(
 
 
 def _keep_record(
-  state: TrainState,
   programs: Programs,
   first_step: int,
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  began: float,
-  own_code: tuple[Mapping[str, own_parts.Source], str | None],
+  sources: Mapping[str, own_parts.Source],
+  config_file: str | None,
 ) -> None:
   """Writes the run's config, data and provenance once its first steps are taken.
 
   Not earlier: settings that fail immediately should not create files.
   """
-  sources, config_file = own_code
   fingerprint = programs.data.fingerprint
   run_record.write_fingerprint(fingerprint, workdir)
   own_parts.keep(sources, workdir)
@@ -298,12 +343,6 @@ def _keep_record(
       own_code=own_parts.hashes_of(workdir),
       config_file=config_file,
     )
-
-  logging.info(
-    "First %d training steps done after %.1f s (compilation included).",
-    int(state.step) - first_step,
-    time.monotonic() - began,
-  )
 
 
 def _finish_interrupted(checkpoints: Checkpoints, state: TrainState, by: str) -> None:

@@ -21,7 +21,7 @@ finite is counted as diverged. docs/notes/loss_study.md is the protocol.
 import functools
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from absl import flags, logging
@@ -42,6 +42,8 @@ from experiments.lib.trainer import train_to_end
 # Where a stage's data is, unless --data_dir says so.
 _DATA_DIRS = {"fer_plus": "data", "cifar10": "data/tfds"}
 _FER2013 = "data/fer2013.csv"
+
+Results = dict[loss_study.Run, Any]
 
 
 def define_flags() -> None:
@@ -293,84 +295,93 @@ def _settings(given: Any) -> dict[str, Any]:
 
 
 def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
-  """Writes and returns the tables of what is there."""
+  """Writes and returns the tables of what is there.
+
+  Args:
+    workdir: the study's folder, which gets loss_study.md and loss_study.json.
+    settings: of all stages, kept in the JSON file.
+  """
   known = loss_study.read_known(workdir)
-  rate_results = loss_study.read_results(workdir, loss_study.rate_runs(), known)
-  rates = loss_study.choose_rates(rate_results)
-  strength_runs = (
-    [loss_study.strength_run(rates)] if loss_study.BASELINE in rates else []
-  )
-  strength = loss_study.read_results(workdir, strength_runs, known)
-  screened = loss_study.read_results(workdir, loss_study.screen_runs(rates), known)
+
+  def read(runs: Iterable[loss_study.Run]) -> Results:
+    return loss_study.read_results(workdir, runs, known)
+
+  # What a stage has chosen decides which runs the next one has.
+  tried = read(loss_study.rate_runs())
+  rates = loss_study.choose_rates(tried)
+  has_baseline = loss_study.BASELINE in rates
+  strength = read([loss_study.strength_run(rates)] if has_baseline else [])
+  screened = read(loss_study.screen_runs(rates))
   chosen = loss_study.choose_losses(screened) if screened else []
   most_seeds = loss_study.COMPARED | {"full": loss_study.MOST_SEEDS}
   results = {
-    stage: loss_study.read_results(
-      workdir, loss_study.full_runs(chosen, rates, number, stage), known
-    )
+    stage: read(loss_study.full_runs(chosen, rates, number, stage))
     for stage, number in most_seeds.items()
   }
+  compared = {
+    stage: loss_study.compare(
+      found,
+      _accuracy,
+      chosen=[loss for loss in chosen if loss in rates],
+      fewest=loss_study.COMPARED[stage],
+    )
+    for stage, found in results.items()
+    if found or stage == "full"
+  }
+
   lines = [
     "# Losses on FER-2013, original pixels",
     "",
     f"FerVGG at {settings['width']:g} of its width, by the protocol of "
     "docs/notes/loss_study.md. Accuracies in percent.",
     "",
-    "## Learning rates",
-    "",
+    *_rates_section(tried, rates),
+    *_screening_section(strength, screened),
   ]
+  for stage, verdicts in compared.items():
+    split = "PrivateTest" if stage == "full" else f"test split of {stage}"
+    lines += [f"## Full length, {split}", "", *comparison_table(verdicts), ""]
+    lines += [f"### Further metrics, {split}, means over seeds", ""]
+    lines += [*further_metrics(results[stage]), ""]
+  lines += ["## Sharpness, training images", "", *sharpness_table(results["full"])]
+  text = "\n".join(lines) + "\n"
+  files.write_atomically(workdir / "loss_study.md", text.encode())
+
+  # Also of runs that are no longer chosen.
+  every = known | tried | strength | screened
+  for found in results.values():
+    every |= found
+  runs = loss_study.to_records(every)
+  record = {"settings": settings, "rates": rates, **compared, "runs": runs}
+  files.write_report(workdir / loss_study.RESULTS, record)
+  return text
+
+
+def _rates_section(tried: Results, rates: Mapping[str, float]) -> list[str]:
+  """Each loss's accuracy at each learning rate, and the rate that it gets."""
   table: list[list[Any]] = [
     ["loss", *(f"{rate:g}" for rate in loss_study.RATES), "chosen"]
   ]
-  for loss in dict.fromkeys(run.loss for run in rate_results):
+  for loss in dict.fromkeys(run.loss for run in tried):
     cells = [
-      _cell(rate_results.get(loss_study.Run(loss, "rates", rate, loss_study.RATE_SEED)))
+      _cell(tried.get(loss_study.Run(loss, "rates", rate, loss_study.RATE_SEED)))
       for rate in loss_study.RATES
     ]
     chosen_rate = f"{rates[loss]:g}" if loss in rates else "diverged"
     table.append([loss, *cells, chosen_rate])
-  lines += [*text_table.markdown(table), "", "## Screening, PublicTest", ""]
+  return ["## Learning rates", "", *text_table.markdown(table), ""]
+
+
+def _screening_section(strength: Results, screened: Results) -> list[str]:
+  """Cross-entropy at full length, and each loss's seeds of the screening."""
+  lines = ["## Screening, PublicTest", ""]
   for run, result in strength.items():
     lines += [f"{run.loss} at full length, seed {run.seed}: {_cell(result)}", ""]
   table = [["loss", "seeds"]]
   for loss in dict.fromkeys(run.loss for run in screened):
     cells = [_cell(result) for run, result in screened.items() if run.loss == loss]
     table.append([loss, ", ".join(cells)])
-  lines += [*text_table.markdown(table), ""]
-
-  compared = {}
-  for stage, found in results.items():
-    if found or stage == "full":
-      compared[stage] = loss_study.compare(
-        found,
-        _accuracy,
-        chosen=[loss for loss in chosen if loss in rates],
-        fewest=loss_study.COMPARED[stage],
-      )
-      split = "PrivateTest" if stage == "full" else f"test split of {stage}"
-      lines += [f"## Full length, {split}", ""]
-      lines += [*comparison_table(compared[stage]), ""]
-      lines += [f"### Further metrics, {split}, means over seeds", ""]
-      lines += [*further_metrics(found), ""]
-
-  lines += ["## Sharpness, training images", ""]
-  lines += sharpness_table(results["full"])
-  text = "\n".join(lines) + "\n"
-  files.write_atomically(workdir / "loss_study.md", text.encode())
-  # Also of runs that are no longer chosen.
-  every = known | rate_results | strength | screened
-  for found in results.values():
-    every |= found
-  files.write_report(
-    workdir / loss_study.RESULTS,
-    {
-      "settings": settings,
-      "rates": rates,
-      **compared,
-      "runs": loss_study.to_records(every),
-    },
-  )
-  return text
+  return [*lines, *text_table.markdown(table), ""]
 
 
 def comparison_table(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -378,6 +378,33 @@ def run(given: Any) -> None:
   )
 
 
+def _split_cores(given: Any, options: engines.Options) -> None:
+  """Makes a JAX device of each core, for --mapping=devices.
+
+  Two concurrent small trainings are more efficient than one on both cores.
+  """
+  if given.mapping != "devices":
+    return
+
+  if options.engine == "local":
+    cpu_devices.split_cores()
+  else:
+    # Groups are split for the workers.
+    jax.config.update("jax_num_cpu_devices", options.num_cpus)
+
+
+def _check_flags(given: Any) -> None:
+  """Checks what needs no data; absl accepts NaN."""
+  if given.width is not None and not 0 < given.width < math.inf:
+    raise ValueError(f"--width: expected a number above 0, got {given.width}")
+  if not math.isfinite(given.shift):
+    raise ValueError(f"--shift: expected a number in [0, 0.5], got {given.shift}")
+  if not given.label_noise or not all(map(str.strip, given.label_noise)):
+    raise ValueError(
+      f"--label_noise: expected shares or 0, got {','.join(given.label_noise)!r}"
+    )
+
+
 def _train(
   given: Any,
   settings: list[dict[str, Any]],
@@ -385,39 +412,23 @@ def _train(
   options: engines.Options,
 ) -> None:
   """Checks the flags and trains the missing members."""
-  is_local = options.engine == "local"
-  if given.mapping == "devices":
-    # One device per core: two concurrent small trainings are more efficient than one on
-    # both cores. Groups of Ray are split for its workers.
-    if is_local:
-      cpu_devices.split_cores()
-    else:
-      jax.config.update("jax_num_cpu_devices", options.num_cpus)
-  if given.width is not None and not 0 < given.width < math.inf:  # absl accepts NaN
-    raise ValueError(f"--width: expected a number above 0, got {given.width}")
-
-  if not math.isfinite(given.shift):  # absl accepts NaN
-    raise ValueError(f"--shift: expected a number in [0, 0.5], got {given.shift}")
-  if not given.label_noise or not all(map(str.strip, given.label_noise)):
-    raise ValueError(
-      f"--label_noise: expected shares or 0, got {','.join(given.label_noise)!r}"
-    )
-
+  _split_cores(given, options)
+  _check_flags(given)
   source = _data_source(given)
   model = _network(given)
   training, validation = ablation_groups.load_arrays(source)
   ablation_groups.build_network(model, training)
   for setting in settings:
     ablation_members.check_values(setting, len(training.class_names))
-  noises = dict.fromkeys(map(ablation_groups.canonical_noise, given.label_noise))
-  for noise in noises:
-    ablation_groups.with_noise(training, noise)
   if len(training) < max(given.batch_size):
     raise ValueError(
       f"--batch_size: expected at most the {len(training):,} training images, got "
       f"{max(given.batch_size)}"
     )
 
+  noises = dict.fromkeys(map(ablation_groups.canonical_noise, given.label_noise))
+  for noise in noises:  # Each is refused before any is trained.
+    ablation_groups.with_noise(training, noise)
   is_mirrored_same = data.find_loader(source.name).is_mirrored_same
   flip = is_mirrored_same if given.flip is None else given.flip
   programs = [
