@@ -108,7 +108,7 @@ def rows(batch: int, rounds: int) -> list[list[str]]:
   return lines
 
 
-def print_table(given: Any) -> None:
+def print_table(args: Any) -> None:
   """Prints the table."""
   made = provenance.provenance()
   print(f"{made['hardware']}; JAX {made['packages']['jax']}")
@@ -116,7 +116,7 @@ def print_table(given: Any) -> None:
   rate = measure.product_rate()
   print(f"the product of two 2048 x 2048 matrices: {rate / 1e9:.0f} GFLOP/s")
   header = ["GFLOP/s of the reference form", "median", "best", "difference"]
-  print("\n".join(text_table.align([header, *rows(given.batch, given.rounds)])))
+  print("\n".join(text_table.align([header, *rows(args.batch, args.rounds)])))
 
 
 if __name__ == "__main__":

@@ -246,7 +246,7 @@ def format_recall(hits: dict) -> str:
   return "\n".join(lines)
 
 
-def print_rows(given: Any) -> None:
+def print_rows(args: Any) -> None:
   """Prints a table for each detector."""
   import skimage
 
@@ -259,10 +259,10 @@ def print_rows(given: Any) -> None:
     faceless.append(cv2.resize(image, None, fx=scale, fy=scale))
   astronaut = read(folder / "astronaut.png")
   sets = {
-    "photographs": list(photographs(pathlib.Path(given.photographs))),
-    "FER-2013 faces": list(fer_faces(given.data_dir, faceless[:4], given.fer_faces)),
+    "photographs": list(photographs(pathlib.Path(args.photographs))),
+    "FER-2013 faces": list(fer_faces(args.data_dir, faceless[:4], args.fer_faces)),
   }
-  for name in given.detectors:
+  for name in args.detectors:
     detect = DETECTORS[name]()
     print(f"\n== {name}, OpenCV {cv2.__version__}")
     for title, images in sets.items():
@@ -272,7 +272,7 @@ def print_rows(given: Any) -> None:
     wrong = [len(detect(image)) for image in faceless]
     print(f"{sum(wrong)} false positives in {len(faceless)} images without a face")
     times = []
-    for _ in range(given.repeats):
+    for _ in range(args.repeats):
       began = time.process_time()
       detect(astronaut)
       times.append(1000 * (time.process_time() - began))

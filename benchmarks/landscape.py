@@ -176,39 +176,39 @@ def rows_of(
   ]
 
 
-def print_table(given: Any) -> None:
+def print_table(args: Any) -> None:
   """Prints the table."""
-  errors.check_choice("--data", given.data, cases.DATA_SETS)
-  errors.check_choice("--width", given.width, cases.WIDTHS)
-  case = cases.Case(given.data, given.width, given.batch_size)
-  forms = [form for form in given.forms if form]
+  errors.check_choice("--data", args.data, cases.DATA_SETS)
+  errors.check_choice("--width", args.width, cases.WIDTHS)
+  case = cases.Case(args.data, args.width, args.batch_size)
+  forms = [form for form in args.forms if form]
   errors.check_choices("--forms", forms, ("eager", "channels_last"))
   if forms and throughput.load_torch() is None:
     logging.info("torch is not installed: only JAX is timed.")
     forms = []
   rows, compared = [], []
   for task, images, points, grid in (
-    (LANDSCAPE, given.images, given.points, given.grid),
+    (LANDSCAPE, args.images, args.points, args.grid),
     (
       CURVATURE,
-      given.curvature_images,
-      given.curvature_points,
-      given.curvature_grid,
+      args.curvature_images,
+      args.curvature_points,
+      args.curvature_grid,
     ),
   ):
     problem = Problem(case, images, points)
-    found, differences = candidates(task, problem, given.steps, forms)
+    found, differences = candidates(task, problem, args.steps, forms)
     compared += differences
     logging.info("%s: timing", task)
-    own = rows_of(task, measure.alternate(found, given.rounds), points, grid)
+    own = rows_of(task, measure.alternate(found, args.rounds), points, grid)
     for row in own:  # Printed now, as the next task takes long.
       logging.info("%s", "  ".join(row))
     rows += own
   made = provenance.provenance()
   print(f"{made['hardware']}; commit {made['commit']}; {case}")
   print(
-    f"{given.images} images per point; curvature: {given.curvature_images} images, "
-    f"{given.steps} products per point; medians of {given.rounds} rounds"
+    f"{args.images} images per point; curvature: {args.curvature_images} images, "
+    f"{args.steps} products per point; medians of {args.rounds} rounds"
   )
   for line in compared:
     print(line)

@@ -34,13 +34,13 @@ _TURN, _PAUSE = 10, 0.3
 _REFERENCE = "JAX, jit"
 
 
-def compare(given: Any) -> None:
+def compare(args: Any) -> None:
   """Prints the table."""
-  threads = given.threads or cpu_devices.cpu_cores()
-  if given.only:
-    answer_turns(given.only, given.source, threads=threads)
+  threads = args.threads or cpu_devices.cpu_cores()
+  if args.only:
+    answer_turns(args.only, args.source, threads=threads)
   else:
-    measure_all(given.source, threads=threads, rounds=given.rounds)
+    measure_all(args.source, threads=threads, rounds=args.rounds)
 
 
 def answer_turns(name: str, source: str, *, threads: int) -> None:

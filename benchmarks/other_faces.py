@@ -146,9 +146,9 @@ def predict(network: bundle.Bundle, images: np.ndarray) -> dict[str, np.ndarray]
   return found
 
 
-def print_table(given: Any) -> None:
+def print_table(args: Any) -> None:
   """Prints a table of the networks."""
-  faces = load(given.data_dir, given.split)
+  faces = load(args.data_dir, args.split)
   first, second = faces.labels.values()
   print(
     f"{len(faces.images):,} images, {(second != '').sum():,} with a majority, "
@@ -158,9 +158,9 @@ def print_table(given: Any) -> None:
     ("face", "network", "own labels", "one label", "same prediction")
   ]
   networks = [
-    bundle.read_network(source, data_dir=given.data_dir) for source in given.networks
+    bundle.read_network(source, data_dir=args.data_dir) for source in args.networks
   ]
-  for source, network in zip(given.networks, networks, strict=True):
+  for source, network in zip(args.networks, networks, strict=True):
     if network.config.data.name not in faces.labels:
       raise ValueError(
         f"--networks: expected networks of FER-2013 or FER+, {source} is of "
@@ -172,7 +172,7 @@ def print_table(given: Any) -> None:
         f"{'x'.join(map(str, network.image_shape))}"
       )
 
-  for source, network in zip(given.networks, networks, strict=True):
+  for source, network in zip(args.networks, networks, strict=True):
     name = pathlib.Path(source).name
     predictions = predict(network, faces.images)
     for change, *shares in evaluate(predictions, faces, network.config.data.name):

@@ -155,7 +155,7 @@ PACKAGES: dict[str, Callable[[], Classify]] = {
 WITH_FACES = {"emosynth_jax": "emosynth_jax[predict]"}
 
 
-def print_results(given: Any) -> None:
+def print_results(args: Any) -> None:
   """Measures one package with the flags, and prints the results.
 
   Raises:
@@ -164,20 +164,20 @@ def print_results(given: Any) -> None:
     ValueError: for damaged data, a class that FER-2013 doesn't have, or a baseline of
       other images.
   """
-  package, name = given.package, given.package.partition(",")[0]
+  package, name = args.package, args.package.partition(",")[0]
   whole = WITH_FACES.get(name, name)
   # First, since it reports missing files.
   size, number = installed_size(whole)
 
-  test = fer2013.load(given.data_dir, "test")
+  test = fer2013.load(args.data_dir, "test")
   # Drawn once for all packages; the files of the zip are sorted by class.
-  rows = draw_rows(len(test), given.images)
+  rows = draw_rows(len(test), args.images)
   images, labels = test.images[rows, ..., 0], test.labels[rows]
   sources = [test.sources[row] for row in rows]
   baseline = None
-  if given.baseline:
-    baseline = package_answers.read(given.baseline, sources, labels)
-  if given.equalize:
+  if args.baseline:
+    baseline = package_answers.read(args.baseline, sources, labels)
+  if args.equalize:
     images = equalize_histograms(images)
 
   began = time.process_time()
@@ -188,18 +188,18 @@ def print_results(given: Any) -> None:
   answers = classify(images)
   seconds = time.process_time() - began
   predicted = to_labels(answers, test.class_names)
-  if given.answers:
-    package_answers.write(given.answers, sources, labels, predicted)
+  if args.answers:
+    package_answers.write(args.answers, sources, labels, predicted)
 
   right = predicted == labels
   # With few images some classes may be empty.
   present = np.unique(labels)
   recalls = [right[labels == k].mean() for k in present]
   low, high = statistics.proportion_interval(int(right.sum()), len(rows))
-  form = ", cv2.equalizeHist applied" if given.equalize else ""
+  form = ", cv2.equalizeHist applied" if args.equalize else ""
   print(
     f"{package} {importlib.metadata.version(name)}, Python {sys.version.split()[0]}: "
-    f"{len(rows):,} PrivateTest images of {given.data_dir}{form}: accuracy "
+    f"{len(rows):,} PrivateTest images of {args.data_dir}{form}: accuracy "
     f"{100 * right.mean():.2f} % ({100 * low:.2f} to {100 * high:.2f}), balanced "
     f"{100 * np.mean(recalls):.2f} %; CPU: {1000 * seconds / len(rows):.2f} ms/image, "
     f"{start_up:.1f} s startup; {whole}: {size / 1e6:.0f} MB in {number} packages"
@@ -211,7 +211,7 @@ def print_results(given: Any) -> None:
   )
   if baseline is not None:
     print(
-      f"less {given.baseline}: {package_answers.difference(right, baseline == labels)}"
+      f"less {args.baseline}: {package_answers.difference(right, baseline == labels)}"
     )
 
 

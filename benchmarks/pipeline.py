@@ -49,18 +49,18 @@ def write_images(folder: pathlib.Path, number: int) -> None:
     Image.fromarray(rng.integers(0, 256, (_SIDE, _SIDE), np.uint8)).save(path)
 
 
-def print_table(given: Any) -> None:
+def print_table(args: Any) -> None:
   """Prints the table."""
-  epoch = given.images // given.batch_size
-  if given.steps % _CALL or given.steps + _CALL > epoch:
+  epoch = args.images // args.batch_size
+  if args.steps % _CALL or args.steps + _CALL > epoch:
     raise ValueError(
       f"--steps: expected a multiple of {_CALL} of at most {epoch - _CALL}, as an "
-      f"epoch of {given.images} images has {epoch} steps; got {given.steps}"
+      f"epoch of {args.images} images has {epoch} steps; got {args.steps}"
     )
   config = defaults.get_default_config()
   config.model = {
     "name": "fer_vgg",
-    "width": given.width,
+    "width": args.width,
     "dense_features": (64,),
     "dropout_rate": 0.0,
     "norm_momentum": 0.9,
@@ -68,7 +68,7 @@ def print_table(given: Any) -> None:
   }
   config.augment.flip = True
   with tempfile.TemporaryDirectory() as folder:
-    write_images(pathlib.Path(folder), given.images)
+    write_images(pathlib.Path(folder), args.images)
     lazy = loaders.load_splits(
       "image_folder",
       folder,
@@ -79,19 +79,19 @@ def print_table(given: Any) -> None:
       image_size=_SIDE,
       channels=1,
     )["train"]
-    ways = _ways(config, lazy, given.batch_size)
+    ways = _ways(config, lazy, args.batch_size)
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for name in list(ways) * (1 + given.rounds):
-      times[name].append(ways[name](given.steps))
+    for name in list(ways) * (1 + args.rounds):
+      times[name].append(ways[name](args.steps))
   made = provenance.provenance()
   print(f"{made['hardware']}; {jax.device_count()} JAX devices")
   print(f"{made['date']}, commit {made['commit']}, {made['command']}")
-  print(f"batch {given.batch_size}, {_SIDE}x{_SIDE}x1, fer_vgg width {given.width}")
+  print(f"batch {args.batch_size}, {_SIDE}x{_SIDE}x1, fer_vgg width {args.width}")
   print("images are          images/s  ratio")
   # The first round compiles.
   medians = {name: statistics.median(taken[1:]) for name, taken in times.items()}
   for name, median in medians.items():
-    rate = given.steps * given.batch_size / median
+    rate = args.steps * args.batch_size / median
     ratio = medians["on the device"] / median
     print(f"{name:18}  {rate:8.0f}  {ratio:5.2f}")
 

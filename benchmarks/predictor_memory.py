@@ -40,17 +40,17 @@ def grow(predictor: Any, calls: int, threads: int) -> tuple[float, float, float]
   return before, early, measure.resident_memory()
 
 
-def print_rows(given: Any) -> None:
+def print_rows(args: Any) -> None:
   """Prints a row for each kind of call."""
   is_grown = False
-  for faces, calls in (("none", given.calls), ("detect", given.detections)):
+  for faces, calls in (("none", args.calls), ("detect", args.detections)):
     if calls <= FIRST:
       continue
     predictor = Predictor("fer2013", faces=faces, batch_size=1)
-    before, early, after = grow(predictor, calls, given.threads)
+    before, early, after = grow(predictor, calls, args.threads)
     is_grown |= after - early >= LIMIT
     print(
-      f"faces={faces!r}: {calls} calls from {given.threads} threads: {before:.0f} MiB "
+      f"faces={faces!r}: {calls} calls from {args.threads} threads: {before:.0f} MiB "
       f"before, {early:.0f} after {FIRST}, {after:.0f} after all: "
       f"{after - early:+.1f} MiB",
       flush=True,

@@ -110,15 +110,15 @@ def compare_photographs(predictor: Any, detect: Any, folder: pathlib.Path) -> No
     print(f"{angle:5d} {len(rows)}/{number} {error:.0f} {rest}", flush=True)
 
 
-def print_rows(given: Any) -> None:
+def print_rows(args: Any) -> None:
   """Prints a row for each angle."""
-  dataset = fer2013.load(given.data_dir, "validation")
-  rows = np.random.default_rng(0).choice(len(dataset), given.images, replace=False)
+  dataset = fer2013.load(args.data_dir, "validation")
+  rows = np.random.default_rng(0).choice(len(dataset), args.images, replace=False)
   images, labels = dataset.images[rows], dataset.labels[rows]
   predictor = Predictor("fer2013", faces="none", batch_size=64)
   detect = face_detector.Detector(upright=True)
-  if given.photographs:
-    compare_photographs(predictor, detect, pathlib.Path(given.photographs))
+  if args.photographs:
+    compare_photographs(predictor, detect, pathlib.Path(args.photographs))
   signs = np.where(np.arange(len(rows)) % 2, -1, 1)
   print(f"{len(rows)} images of {dataset.official_split}, OpenCV {cv2.__version__}")
   print("angle found error as_is upright difference_95%CI discordant turned")

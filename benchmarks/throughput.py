@@ -303,14 +303,14 @@ def _start_once(command, environment):
   return seconds, int(memory)
 
 
-def print_tables(given: Any) -> None:
+def print_tables(args: Any) -> None:
   """Prints the tables."""
-  chosen = selected(given.quick, given.data, given.width, given.batch, given.network)
+  chosen = selected(args.quick, args.data, args.width, args.batch, args.network)
   cpu_devices.split_cores(max(case.batch for case in chosen))
-  errors.check_choices("--parts", given.parts, PARTS)
+  errors.check_choices("--parts", args.parts, PARTS)
   torch_cases = load_torch()
   known = list(torch_cases.FORMS) if torch_cases else []
-  forms = known if given.forms is None else [f for f in given.forms if f]
+  forms = known if args.forms is None else [f for f in args.forms if f]
   if torch_cases:
     errors.check_choices("--forms", forms, known)
 
@@ -321,15 +321,15 @@ def print_tables(given: Any) -> None:
   if torch_cases is None:
     print("torch is not installed (pip install -e '.[benchmark]'): only JAX is timed")
   failures: list[str] = []
-  if "training" in given.parts:
-    compare("training", chosen, torch_cases, forms, given.rounds, failures)
-  if "inference" in given.parts:
+  if "training" in args.parts:
+    compare("training", chosen, torch_cases, forms, args.rounds, failures)
+  if "inference" in args.parts:
     singles = [case._replace(batch=1) for case in chosen]
     every = list(dict.fromkeys(singles + chosen))
-    compare("inference", every, torch_cases, forms, given.rounds, failures)
-  if "augmentation" in given.parts:
-    augmentation(chosen, given.rounds, failures)
-  if "start" in given.parts:
+    compare("inference", every, torch_cases, forms, args.rounds, failures)
+  if "augmentation" in args.parts:
+    augmentation(chosen, args.rounds, failures)
+  if "start" in args.parts:
     start(chosen, torch_cases, forms if torch_cases else [], failures)
   attempts.end(failures)
 

@@ -140,7 +140,7 @@ def _plots(figure, output):
   return {p.name: p.stat().st_mtime_ns for p in paths if p.suffix == ".png"}
 
 
-def make_all(given: Any) -> list[dict[str, Any]]:
+def make_all(args: Any) -> list[dict[str, Any]]:
   """Reproduces the figures selected by the flags.
 
   Returns:
@@ -149,16 +149,16 @@ def make_all(given: Any) -> list[dict[str, Any]]:
   Raises:
     ValueError: see `thesis_figures.choose`; for a damaged figures.json.
   """
-  figures = thesis_figures.figures_of(given.scale, given.face_epochs)
-  chosen = thesis_figures.choose(figures, given.only)
-  workdir = comparison.workdir_of(given)
-  output = pathlib.Path(given.output or workdir / "figures")
+  figures = thesis_figures.figures_of(args.scale, args.face_epochs)
+  chosen = thesis_figures.choose(figures, args.only)
+  workdir = comparison.workdir_of(args)
+  output = pathlib.Path(args.output or workdir / "figures")
   output.mkdir(parents=True, exist_ok=True)
   records = read_records(output)
   own = []
   for i, figure in enumerate(chosen, start=1):
     logging.info("%d of %d: %s.", i, len(chosen), figure.name)
-    record = make_figure(figure, workdir, output, **comparison.selection_of(given))
+    record = make_figure(figure, workdir, output, **comparison.selection_of(args))
     if record["state"] != DRAWN:
       logging.warning("%s: %s: %s", figure.name, record["state"], record["reason"])
     own.append({"figure": figure.name} | record)
@@ -209,9 +209,9 @@ def define_flags() -> None:
   )
 
 
-def report(given: Any) -> None:
+def report(args: Any) -> None:
   """Reproduces the figures; exits with exit code 1 if one failed."""
-  records = make_all(given)
+  records = make_all(args)
   for record in records:
     reason = record.get("reason") or ", ".join(record["plots"])
     print(f"{record['figure']}: {record['state']}: {reason}")

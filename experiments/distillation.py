@@ -60,39 +60,39 @@ def define_flags() -> None:
   )
 
 
-def run(given: Any) -> None:
+def run(args: Any) -> None:
   """Trains the teachers and the student."""
-  workdir, config = pathlib.Path(given.workdir), command_line.config_of(given)
-  _check_flags(given, config)
+  workdir, config = pathlib.Path(args.workdir), command_line.config_of(args)
+  _check_flags(args, config)
   folds_file = workdir / distillation.FOLDS
   teachers = [
-    distillation.teacher_config(config, given.teacher, folds_file, fold)
-    for fold in range(given.folds)
+    distillation.teacher_config(config, args.teacher, folds_file, fold)
+    for fold in range(args.folds)
   ]
 
   path = workdir / distillation.SOFT_LABELS
   # Without teachers weight and temperature are of no effect.
   mixture = {
-    "folds": given.folds,
-    "weight": given.weight if given.folds else 0.0,
-    "temperature": given.temperature if given.folds else 1.0,
-    "average_duplicates": float(given.average_duplicates),
+    "folds": args.folds,
+    "weight": args.weight if args.folds else 0.0,
+    "temperature": args.temperature if args.folds else 1.0,
+    "average_duplicates": float(args.average_duplicates),
   }
   distillation.check_mixture(path, mixture)
 
   workdir.mkdir(parents=True, exist_ok=True)
   training = run_data.load_data(config, ("train",))["train"]
   groups = distillation.read_or_choose_folds(
-    training, given.folds, workdir, thresholds=config.data.near_duplicates
+    training, args.folds, workdir, thresholds=config.data.near_duplicates
   )
 
   logits = np.zeros((len(training), len(training.class_names)), np.float32)
   for fold, own in enumerate(teachers):
     folder = workdir / f"teacher{fold}"
-    _train(own, folder, f"teacher {fold + 1} of {given.folds}")
+    _train(own, folder, f"teacher {fold + 1} of {args.folds}")
     rows = np.flatnonzero(groups["folds"] == fold)
     logits[rows] = distillation.left_out_logits(own, folder, training.take(rows))
-  if given.folds:
+  if args.folds:
     accuracy = np.mean(logits.argmax(axis=1) == training.labels)
     logging.info("Out-of-fold accuracy of the teachers: %.2f %%.", 100 * accuracy)
 
@@ -100,29 +100,29 @@ def run(given: Any) -> None:
     path,
     training,
     logits,
-    duplicates=groups["duplicates"] if given.average_duplicates else None,
+    duplicates=groups["duplicates"] if args.average_duplicates else None,
     mixture=mixture,
   )
   config.data.soft_labels = str(path)
   _train(config, workdir / distillation.STUDENT, "student")
 
 
-def _check_flags(given: Any, config: ml_collections.ConfigDict) -> None:
+def _check_flags(args: Any, config: ml_collections.ConfigDict) -> None:
   if config.data.soft_labels or config.data.folds.file:
     raise ValueError(
       "config.data.soft_labels, config.data.folds.file: this command sets them; leave "
       "them empty"
     )
-  if given.folds and config.data.drop_duplicates and config.data.test_split:
+  if args.folds and config.data.drop_duplicates and config.data.test_split:
     raise ValueError(
       "config.data.drop_duplicates: teachers do not read the test split, and would "
       "keep other training images than the student; add --config.data.test_split=, "
       "which keeps near-duplicates of the test split in the training, and judge the "
       "student by --config.evaluate_deduplicated=True"
     )
-  if given.folds == 1 or not (given.folds or given.average_duplicates):
+  if args.folds == 1 or not (args.folds or args.average_duplicates):
     raise ValueError(
-      f"--folds: expected 2 or more, or 0 with --average_duplicates; got {given.folds}"
+      f"--folds: expected 2 or more, or 0 with --average_duplicates; got {args.folds}"
     )
 
 

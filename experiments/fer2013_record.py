@@ -63,17 +63,17 @@ def define_flags() -> None:
   )
 
 
-def run(given: Any) -> None:
+def run(args: Any) -> None:
   """Runs the stages that are not done, and prints the summary."""
-  if given.estimate:
+  if args.estimate:
     print(record_recipe.describe_estimate())
     return
 
-  default = "runs/fer2013_rehearsal" if given.rehearse else "runs/fer2013_record"
-  workdir = pathlib.Path(given.workdir or default)
+  default = "runs/fer2013_rehearsal" if args.rehearse else "runs/fer2013_record"
+  workdir = pathlib.Path(args.workdir or default)
   configs = {
     name: record_recipe.build_config(
-      name, data_dir=given.data_dir, is_rehearsal=given.rehearse
+      name, data_dir=args.data_dir, is_rehearsal=args.rehearse
     )
     for name in record_recipe.NETWORKS
   }
@@ -81,7 +81,7 @@ def run(given: Any) -> None:
   seconds: dict[str, float] = {}
 
   with _timed(seconds, "teachers"):
-    taught = _teach(configs[record_recipe.TEACHER], workdir, given.mapping)
+    taught = _teach(configs[record_recipe.TEACHER], workdir, args.mapping)
 
   choices = {}
   for name in record_recipe.STUDENTS:
@@ -97,7 +97,7 @@ def run(given: Any) -> None:
     choices[name]["test"] = record_students.accuracies(report)
 
   summary = {
-    "data": _describe_data(configs[record_recipe.TEACHER], given.rehearse),
+    "data": _describe_data(configs[record_recipe.TEACHER], args.rehearse),
     "teachers": taught,
     "students": choices,
     "seconds": seconds,

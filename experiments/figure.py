@@ -46,9 +46,9 @@ class Kind(NamedTuple):
   draw: Callable[[Any, pathlib.Path], None]
 
 
-def _curves_and_confusions(given, path):
-  figures_of_runs.draw_curves(given, path)
-  figures_of_runs.draw_confusions(given, path)
+def _curves_and_confusions(args, path):
+  figures_of_runs.draw_curves(args, path)
+  figures_of_runs.draw_confusions(args, path)
 
 
 # Keys: the kinds in `thesis_figures`.
@@ -85,16 +85,16 @@ def define_flags(figure: Figure) -> None:
     flags.FLAGS.set_default(name, value)
 
 
-def draw(figure: Figure, given: Any) -> None:
+def draw(figure: Figure, args: Any) -> None:
   """Plots a figure into --output.
 
   Args:
     figure: of `thesis_figures.figures_of`.
-    given: the flag values.
+    args: the flag values.
   """
-  folder = pathlib.Path(given.output)
+  folder = pathlib.Path(args.output)
   folder.mkdir(parents=True, exist_ok=True)
-  KINDS[figure.kind].draw(given, folder / f"{figure.stem}.png")
+  KINDS[figure.kind].draw(args, folder / f"{figure.stem}.png")
 
 
 def choose(arguments: Sequence[str]) -> Figure:

@@ -147,28 +147,28 @@ def plot_steps(members: list[dict[str, Any]], path: pathlib.Path) -> None:
   plotting.save(figure, path)
 
 
-def run(given: Any) -> None:
+def run(args: Any) -> None:
   """Runs the missing steps and writes the table."""
-  folder = pathlib.Path(given.workdir)
-  widths = [float(width) for width in given.widths]
+  folder = pathlib.Path(args.workdir)
+  widths = [float(width) for width in args.widths]
   folder.mkdir(parents=True, exist_ok=True)
-  config = build_config(DEFAULT, 1.0, given.data_dir)
+  config = build_config(DEFAULT, 1.0, args.data_dir)
   datasets, members = run_data.load_data(config, ("train", "validation")), []
   pixels = pixel_form.main_form(datasets["train"].form_counts) or "unknown"
 
   for width in widths:
-    for variant in given.variants:
-      path = folder / f"{pixels}-{variant}-width{width:g}-{given.steps}steps.json"
+    for variant in args.variants:
+      path = folder / f"{pixels}-{variant}-width{width:g}-{args.steps}steps.json"
       if not path.exists():
-        config = build_config(variant, width, given.data_dir)
-        logging.info("Width %g, %s: %d steps", width, variant, given.steps)
+        config = build_config(variant, width, args.data_dir)
+        logging.info("Width %g, %s: %d steps", width, variant, args.steps)
         member = {
           "width": width,
           "variant": variant,
-          "num_steps": given.steps,
+          "num_steps": args.steps,
           "pixels": pixels,
         }
-        member |= measure(config, datasets, given.steps)
+        member |= measure(config, datasets, args.steps)
         files.write_report(path, member)
       remedy = "delete it to measure again"
       members.append(read_json(path, {"cross_entropy": [float]}, remedy=remedy))

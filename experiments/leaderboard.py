@@ -35,22 +35,22 @@ def define_flags() -> None:
   )
 
 
-def make_page(given: Any) -> None:
+def make_page(args: Any) -> None:
   """Adds the runs to those that are known, and writes the page."""
-  output = pathlib.Path(given.output)
+  output = pathlib.Path(args.output)
   path = output.with_suffix(".json")
   if path == output:
     raise ValueError(f"--output: expected a Markdown file, as page.md, got {output}")
   output.parent.mkdir(parents=True, exist_ok=True)
   files.check_output(output)
   known, notes = leaderboard.read_known(path)
-  records = leaderboard.merge(known, leaderboard.read_runs(given.workdirs))
+  records = leaderboard.merge(known, leaderboard.read_runs(args.workdirs))
   if not records:
     raise ValueError(
       f"--workdirs: expected at least one folder of a finished run, as {path} has none"
     )
   entries = leaderboard.entries_of(records)
-  times = [leaderboard.milliseconds(entry) for entry in entries] if given.time else []
+  times = [leaderboard.milliseconds(entry) for entry in entries] if args.time else []
   page = leaderboard.format_page(
     entries, literature.FER2013, provenance.provenance(), times, notes
   )

@@ -82,19 +82,19 @@ def define_flags() -> None:
   )
 
 
-def train(runs: list[loss_study.Run], given: Any) -> None:
+def train(runs: list[loss_study.Run], args: Any) -> None:
   """Trains the runs that are not there yet; a training that diverges is recorded."""
-  workdir = pathlib.Path(given.workdir)
+  workdir = pathlib.Path(args.workdir)
   done = loss_study.read_results(workdir, runs)
   loads: dict[str, Any] = {}
   for number, run in enumerate(runs, start=1):
     folder = workdir / run.folder
     config = loss_study.build_config(
       run,
-      data_dir=given.data_dir or _DATA_DIRS.get(run.stage, _FER2013),
-      width=given.width,
-      epochs=given.epochs,
-      limit=given.limit,
+      data_dir=args.data_dir or _DATA_DIRS.get(run.stage, _FER2013),
+      width=args.width,
+      epochs=args.epochs,
+      limit=args.limit,
     )
     if run in done and loss_study.is_complete(run, done[run]):
       # A folder may be of other settings, which the training refuses.
@@ -116,7 +116,7 @@ def train(runs: list[loss_study.Run], given: Any) -> None:
     except epoch.NonFiniteError as error:
       logging.warning("%s diverged: %s", run.folder, error)
       files.write_report(folder / "diverged.json", {"error": str(error)})
-    write_report(workdir, _settings(given))
+    write_report(workdir, _settings(args))
 
 
 def measure_secondary(
@@ -180,40 +180,40 @@ def measure_sharpness(folder: pathlib.Path) -> dict[str, float]:
   )
 
 
-def run_stage(given: Any) -> None:
+def run_stage(args: Any) -> None:
   """Trains a stage's runs.
 
   Raises:
     ValueError: if a stage before it is not complete, or cross-entropy has no rate.
   """
-  if given.stage == "rates":
-    train(_asked_for(loss_study.rate_runs(), given), given)
+  if args.stage == "rates":
+    train(_asked_for(loss_study.rate_runs(), args), args)
     return
-  rates = loss_study.choose_rates(_complete(loss_study.rate_runs(), given, "rates"))
+  rates = loss_study.choose_rates(_complete(loss_study.rate_runs(), args, "rates"))
   if loss_study.BASELINE not in rates:
     raise ValueError(
       f"--stage: {loss_study.BASELINE}, with which all losses are compared, diverged "
-      f"at all rates of {given.workdir}; lower those of experiments/lib/loss_study.py "
+      f"at all rates of {args.workdir}; lower those of experiments/lib/loss_study.py "
       "and use another --workdir"
     )
 
-  if given.stage == "screen":
-    _check_strength(rates, given)
-    train(_asked_for(loss_study.screen_runs(rates), given), given)
+  if args.stage == "screen":
+    _check_strength(rates, args)
+    train(_asked_for(loss_study.screen_runs(rates), args), args)
     return
-  screened = _complete(loss_study.screen_runs(rates), given, "screen")
+  screened = _complete(loss_study.screen_runs(rates), args, "screen")
 
   chosen = loss_study.choose_losses(screened)
-  if given.stage in loss_study.OTHER_DATA:
+  if args.stage in loss_study.OTHER_DATA:
     number = loss_study.OTHER_SEEDS
-    runs = loss_study.full_runs(chosen, rates, number, given.stage)
-    train(_asked_for(runs, given), given)
+    runs = loss_study.full_runs(chosen, rates, number, args.stage)
+    train(_asked_for(runs, args), args)
     return
 
   for number in range(loss_study.FEWEST_SEEDS, loss_study.MOST_SEEDS + 1):
-    runs = _of_study(loss_study.full_runs(chosen, rates, number), given)
-    train(_asked_for(runs, given), given)
-    finished = loss_study.read_results(pathlib.Path(given.workdir), runs)
+    runs = _of_study(loss_study.full_runs(chosen, rates, number), args)
+    train(_asked_for(runs, args), args)
+    finished = loss_study.read_results(pathlib.Path(args.workdir), runs)
     if missing := len(runs) - len(finished):
       logging.info(
         "%d runs of losses that --losses leaves out are missing; rerun without it.",
@@ -226,58 +226,58 @@ def run_stage(given: Any) -> None:
       return
 
 
-def _check_strength(rates: Mapping[str, float], given: Any) -> None:
+def _check_strength(rates: Mapping[str, float], args: Any) -> None:
   """Trains cross-entropy at full length, once, and checks its accuracy."""
   run = loss_study.strength_run(rates)
-  train([run], given)
-  result = loss_study.read_results(pathlib.Path(given.workdir), [run])[run]
+  train([run], args)
+  result = loss_study.read_results(pathlib.Path(args.workdir), [run])[run]
   accuracy = 0.0
   if result["state"] == "finished":
     accuracy = result["validation"]["accuracy"]
-  if accuracy < loss_study.STRENGTH and not _is_rehearsal(given):
+  if accuracy < loss_study.STRENGTH and not _is_rehearsal(args):
     raise ValueError(
       f"--stage: {loss_study.BASELINE} has {100 * accuracy:.2f} % on PublicTest after "
       f"{loss_study.FULL_EPOCHS} epochs, and {100 * loss_study.STRENGTH:g} % "
       "are needed; raise FULL_EPOCHS of experiments/lib/loss_study.py and delete "
-      f"{pathlib.Path(given.workdir) / 'strength'}"
+      f"{pathlib.Path(args.workdir) / 'strength'}"
     )
 
 
-def _asked_for(runs: list[loss_study.Run], given: Any) -> list[loss_study.Run]:
+def _asked_for(runs: list[loss_study.Run], args: Any) -> list[loss_study.Run]:
   """The runs of --losses.
 
   Raises:
     ValueError: if the stage has no such loss; a rehearsal warns instead.
   """
   names = dict.fromkeys(run.loss for run in runs)
-  if missing := sorted(set(given.losses) - set(names)):
+  if missing := sorted(set(args.losses) - set(names)):
     problem = (
       f"--losses: {', '.join(missing)}: diverged, or not chosen by the screening"
     )
-    if not _is_rehearsal(given):
-      raise ValueError(f"{problem}; the stage {given.stage} has {', '.join(names)}")
+    if not _is_rehearsal(args):
+      raise ValueError(f"{problem}; the stage {args.stage} has {', '.join(names)}")
     logging.warning("%s; not trained.", problem)
-  return [run for run in runs if not given.losses or run.loss in given.losses]
+  return [run for run in runs if not args.losses or run.loss in args.losses]
 
 
-def _of_study(runs: list[loss_study.Run], given: Any) -> list[loss_study.Run]:
+def _of_study(runs: list[loss_study.Run], args: Any) -> list[loss_study.Run]:
   """Those of --losses in a rehearsal; otherwise all, whatever is trained now."""
-  if not (_is_rehearsal(given) and given.losses):
+  if not (_is_rehearsal(args) and args.losses):
     return runs
-  return [run for run in runs if run.loss in given.losses]
+  return [run for run in runs if run.loss in args.losses]
 
 
-def _is_rehearsal(given: Any) -> bool:
-  return bool(given.epochs or given.limit)
+def _is_rehearsal(args: Any) -> bool:
+  return bool(args.epochs or args.limit)
 
 
-def _complete(runs: list[loss_study.Run], given: Any, stage: str) -> dict[Any, Any]:
-  runs = _of_study(runs, given)
-  found = loss_study.read_results(pathlib.Path(given.workdir), runs)
+def _complete(runs: list[loss_study.Run], args: Any, stage: str) -> dict[Any, Any]:
+  runs = _of_study(runs, args)
+  found = loss_study.read_results(pathlib.Path(args.workdir), runs)
   if missing := len(runs) - len(found):
     raise ValueError(
       f"--stage: {missing} of the {len(runs)} runs of the stage {stage} are missing in "
-      f"{given.workdir}; run --stage={stage} first"
+      f"{args.workdir}; run --stage={stage} first"
     )
   return found
 
@@ -287,9 +287,9 @@ def _accuracy(result: Mapping[str, Any]) -> float:
   return 100 * result["test"]["accuracy"]
 
 
-def _settings(given: Any) -> dict[str, Any]:
+def _settings(args: Any) -> dict[str, Any]:
   """Settings that all runs of a study share; 0 stands for the stage's own number."""
-  flags_of_all = {name: given[name].value for name in ("width", "epochs", "limit")}
+  flags_of_all = {name: args[name].value for name in ("width", "epochs", "limit")}
   stages = {"epochs_by_stage": loss_study.EPOCHS, "rate_images": loss_study.RATE_IMAGES}
   return flags_of_all | stages
 
@@ -461,25 +461,25 @@ def _cell(result: dict[str, Any] | None) -> str:
   return f"{100 * result['validation']['accuracy']:.2f}"
 
 
-def run(given: Any) -> None:
+def run(args: Any) -> None:
   """Runs a stage and writes the tables."""
-  errors.check_choices("--losses", given.losses, loss_study.arguments(1))
-  workdir, settings = pathlib.Path(given.workdir), _settings(given)
-  if not math.isfinite(given.width):  # absl accepts NaN
-    raise ValueError(f"--width: expected a number above 0, got {given.width}")
-  is_part = _is_rehearsal(given) and given.losses
-  if is_part and loss_study.BASELINE not in given.losses:
+  errors.check_choices("--losses", args.losses, loss_study.arguments(1))
+  workdir, settings = pathlib.Path(args.workdir), _settings(args)
+  if not math.isfinite(args.width):  # absl accepts NaN
+    raise ValueError(f"--width: expected a number above 0, got {args.width}")
+  is_part = _is_rehearsal(args) and args.losses
+  if is_part and loss_study.BASELINE not in args.losses:
     raise ValueError(
       f"--losses: expected {loss_study.BASELINE} among them, with which a rehearsal "
       "compares"
     )
-  if given.stage == "report":
+  if args.stage == "report":
     if (stored := loss_study.read_settings(workdir)) is None:
       raise ValueError(f"--workdir: {workdir / loss_study.RESULTS} has no runs")
     settings = stored
   else:
     loss_study.check_settings(workdir, settings)
-    run_stage(given)
+    run_stage(args)
   print(write_report(workdir, settings), end="")
 
 

@@ -354,14 +354,14 @@ def _define_losses() -> None:
   )
 
 
-def run(given: Any) -> None:
+def run(args: Any) -> None:
   """Trains the missing members, and writes the table and the plot."""
-  options = engines.options_of(given)
-  settings = _settings(given)
-  short = _short_name(given.data)
-  workdir = pathlib.Path(given.workdir or f"runs/margin_ablation-{short}-{given.grid}")
-  if given.train:
-    _train(given, settings, workdir, options)
+  options = engines.options_of(args)
+  settings = _settings(args)
+  short = _short_name(args.data)
+  workdir = pathlib.Path(args.workdir or f"runs/margin_ablation-{short}-{args.grid}")
+  if args.train:
+    _train(args, settings, workdir, options)
     if options.shard:
       logging.info("The shard is finished; --notrain writes the table of all.")
       return
@@ -378,12 +378,12 @@ def run(given: Any) -> None:
   )
 
 
-def _split_cores(given: Any, options: engines.Options) -> None:
+def _split_cores(args: Any, options: engines.Options) -> None:
   """Makes a JAX device of each core, for --mapping=devices.
 
   Two concurrent small trainings are more efficient than one on both cores.
   """
-  if given.mapping != "devices":
+  if args.mapping != "devices":
     return
 
   if options.engine == "local":
@@ -393,44 +393,44 @@ def _split_cores(given: Any, options: engines.Options) -> None:
     jax.config.update("jax_num_cpu_devices", options.num_cpus)
 
 
-def _check_flags(given: Any) -> None:
+def _check_flags(args: Any) -> None:
   """Checks what needs no data; absl accepts NaN."""
-  if given.width is not None and not 0 < given.width < math.inf:
-    raise ValueError(f"--width: expected a number above 0, got {given.width}")
-  if not math.isfinite(given.shift):
-    raise ValueError(f"--shift: expected a number in [0, 0.5], got {given.shift}")
-  if not given.label_noise or not all(map(str.strip, given.label_noise)):
+  if args.width is not None and not 0 < args.width < math.inf:
+    raise ValueError(f"--width: expected a number above 0, got {args.width}")
+  if not math.isfinite(args.shift):
+    raise ValueError(f"--shift: expected a number in [0, 0.5], got {args.shift}")
+  if not args.label_noise or not all(map(str.strip, args.label_noise)):
     raise ValueError(
-      f"--label_noise: expected shares or 0, got {','.join(given.label_noise)!r}"
+      f"--label_noise: expected shares or 0, got {','.join(args.label_noise)!r}"
     )
 
 
 def _train(
-  given: Any,
+  args: Any,
   settings: list[dict[str, Any]],
   workdir: pathlib.Path,
   options: engines.Options,
 ) -> None:
   """Checks the flags and trains the missing members."""
-  _split_cores(given, options)
-  _check_flags(given)
-  source = _data_source(given)
-  model = _network(given)
+  _split_cores(args, options)
+  _check_flags(args)
+  source = _data_source(args)
+  model = _network(args)
   training, validation = ablation_groups.load_arrays(source)
   ablation_groups.build_network(model, training)
   for setting in settings:
     ablation_members.check_values(setting, len(training.class_names))
-  if len(training) < max(given.batch_size):
+  if len(training) < max(args.batch_size):
     raise ValueError(
       f"--batch_size: expected at most the {len(training):,} training images, got "
-      f"{max(given.batch_size)}"
+      f"{max(args.batch_size)}"
     )
 
-  noises = dict.fromkeys(map(ablation_groups.canonical_noise, given.label_noise))
+  noises = dict.fromkeys(map(ablation_groups.canonical_noise, args.label_noise))
   for noise in noises:  # Each is refused before any is trained.
     ablation_groups.with_noise(training, noise)
   is_mirrored_same = data.find_loader(source.name).is_mirrored_same
-  flip = is_mirrored_same if given.flip is None else given.flip
+  flip = is_mirrored_same if args.flip is None else args.flip
   programs = [
     Program(
       source._replace(noise=noise),
@@ -439,13 +439,13 @@ def _train(
       epochs,
       batch_size,
       flip,
-      given.mapping,
-      validates_each_epoch=given.validation_curves,
-      keeps_weights=given.keep_weights,
-      shift=given.shift,
+      args.mapping,
+      validates_each_epoch=args.validation_curves,
+      keeps_weights=args.keep_weights,
+      shift=args.shift,
     )
     for noise, epochs, batch_size in itertools.product(
-      noises, given.epochs, given.batch_size
+      noises, args.epochs, args.batch_size
     )
   ]
   protocol = {
@@ -460,8 +460,8 @@ def _train(
   # Only where they differ from the defaults: folders of older runs have neither.
   if flip != is_mirrored_same:
     protocol["flip"] = flip
-  if given.shift != ablation_groups.SHIFT:
-    protocol["shift"] = given.shift
+  if args.shift != ablation_groups.SHIFT:
+    protocol["shift"] = args.shift
 
   workdir.mkdir(parents=True, exist_ok=True)
   ablation_records.keep_protocol(workdir / "protocol.json", protocol)
@@ -472,59 +472,59 @@ def _train(
     ablation_grids.keep_sources(workdir, own)
     run_ablation(
       programs,
-      given.learning_rate,
+      args.learning_rate,
       workdir,
-      seeds=given.seeds,
-      members_per_call=given.members_per_call,
+      seeds=args.seeds,
+      members_per_call=args.members_per_call,
       options=options,
     )
 
 
-def _settings(given: Any) -> list[dict[str, Any]]:
+def _settings(args: Any) -> list[dict[str, Any]]:
   """The settings of the grid, --margins, --losses and --vary."""
-  margins = list(given.margins)
-  if given.margin_file:
-    margins.append(f"{given.margin_file}:margin")
-  if given.grid == "mine" and not (margins or given.losses):
+  margins = list(args.margins)
+  if args.margin_file:
+    margins.append(f"{args.margin_file}:margin")
+  if args.grid == "mine" and not (margins or args.losses):
     raise ValueError(
       "--grid=mine: requires --margins or --losses, which are added to cross-entropy"
     )
-  axes = dict(ablation_grids.parse_axis(text) for text in given.vary)
+  axes = dict(ablation_grids.parse_axis(text) for text in args.vary)
   return ablation_members.expand_grid(
     [
-      *ablation_grids.GRIDS[given.grid],
-      *ablation_grids.entries(margins, given.losses, axes),
+      *ablation_grids.GRIDS[args.grid],
+      *ablation_grids.entries(margins, args.losses, axes),
     ]
   )
 
 
-def _data_source(given: Any) -> DataSource:
-  data.find_loader(given.data)
-  data_dir, options = given.data_dir or "data", {}
-  if given.data in recipes.__all__:
-    known = getattr(recipes, given.data)().data
-    data_dir = given.data_dir or known.data_dir
+def _data_source(args: Any) -> DataSource:
+  data.find_loader(args.data)
+  data_dir, options = args.data_dir or "data", {}
+  if args.data in recipes.__all__:
+    known = getattr(recipes, args.data)().data
+    data_dir = args.data_dir or known.data_dir
     options = known.options.to_dict()
-  options |= _options("--data_option", given.data_option)
-  data.check_options(given.data, options)
+  options |= _options("--data_option", args.data_option)
+  data.check_options(args.data, options)
   return DataSource(
-    name=ablation_grids.absolute(given.data),
+    name=ablation_grids.absolute(args.data),
     # A worker of another engine may have another working directory.
     data_dir=str(pathlib.Path(data_dir).resolve()),
     options=options,
-    train_images=given.train_images,
-    validation_images=given.validation_images,
-    side=given.side,
+    train_images=args.train_images,
+    validation_images=args.validation_images,
+    side=args.side,
   )
 
 
-def _network(given: Any) -> dict[str, Any]:
-  model: dict[str, Any] = {"name": ablation_grids.absolute(given.model)}
-  if given.model == "fer_vgg":
+def _network(args: Any) -> dict[str, Any]:
+  model: dict[str, Any] = {"name": ablation_grids.absolute(args.model)}
+  if args.model == "fer_vgg":
     model |= {"width": 0.125, "dense_features": (64,), "dropout_rate": 0.0}
-  if given.width is not None:
-    model["width"] = given.width
-  model |= _options("--model_option", given.model_option)
+  if args.width is not None:
+    model["width"] = args.width
+  model |= _options("--model_option", args.model_option)
   ablation_groups.check_network(model)
   return model
 

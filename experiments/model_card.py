@@ -113,9 +113,9 @@ def _describe(network: bundle.Bundle, path: pathlib.Path) -> str:
   return f"{text}."
 
 
-def print_tables(given: Any) -> None:
+def print_tables(args: Any) -> None:
   """Prints the tables."""
-  text = measure(given.source, data_dir=given.data_dir, deduplicated=given.deduplicated)
+  text = measure(args.source, data_dir=args.data_dir, deduplicated=args.deduplicated)
   print(text, end="")
 
 

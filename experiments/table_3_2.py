@@ -116,10 +116,10 @@ def format_tables() -> tuple[str, str]:
   return "\n".join(lines) + "\n\n" + _NOTES, text_table.to_csv(exact)
 
 
-def write(given: Any) -> None:
+def write(args: Any) -> None:
   """Writes and prints the table."""
   markdown, table = format_tables()
-  folder = pathlib.Path(given.workdir) / "table_3_2"
+  folder = pathlib.Path(args.workdir) / "table_3_2"
   files.write_atomically(folder / "table_3_2.md", markdown.encode())
   files.write_atomically(folder / "table_3_2.csv", table.encode())
   print(markdown)

@@ -47,18 +47,18 @@ def define_flags() -> None:
   face_tables.define_flags(seeds=1, pretraining=["fer2013", "raf_db"])
 
 
-def write(given: Any) -> None:
+def write(args: Any) -> None:
   """Writes and prints the table."""
-  start = " (fine-tuned)" if given.init_from else ""
+  start = " (fine-tuned)" if args.init_from else ""
   face_tables.write(
     "table_5_3_fine_tuned" if start else "table_5_3",
     f"Table 5.3: CK+{start}",
     literature.CK_PLUS,
     "ck_plus",
-    given,
+    args,
     folds=FOLDS,
-    init_from=given.init_from,
-    settings={} if given.crop == "center" else {"data.options.crop": given.crop},
+    init_from=args.init_from,
+    settings={} if args.crop == "center" else {"data.options.crop": args.crop},
   )
 
 

@@ -16,7 +16,7 @@ SANITY = {
   "logits": {"grad_cam": -0.034, "guided_backprop": 0.968},
   "dense1 & <b>": {"grad_cam": None, "guided_backprop": 0.5},
 }
-FALLS = {
+DROPS = {
   "block4 3 x 3": {
     "highest": 0.3041,
     "lowest": 0.0612,
@@ -210,9 +210,9 @@ def write_map_checks(folder, *, epoch=2, sanity=SANITY, **changes):
     "layer_shape": [24, 24, 64],
     "margin": 6,
   }
-  falls = common | {"share": 0.25, "falls": FALLS}
+  drops = common | {"share": 0.25, "probability_drop": DROPS}
   write_json(folder / "gradcam.json", gradcam | changes)
-  write_json(folder / "deletion.json", falls | changes)
+  write_json(folder / "deletion.json", drops | changes)
 
 
 def _write_lines(path, records):

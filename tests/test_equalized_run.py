@@ -198,7 +198,9 @@ def test_deletion(workdirs):
         data_dir=None,
       )
     )
-    tables.append(json.loads((workdir / "deletion.json").read_text())["falls"])
+    tables.append(
+      json.loads((workdir / "deletion.json").read_text())["probability_drop"]
+    )
   for name, row in tables[0].items():
     assert row == pytest.approx(tables[1][name], abs=1e-5), name
 

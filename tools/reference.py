@@ -62,7 +62,7 @@ def _first_line(thing: Any) -> str:
 
 def _arguments(function: Callable[..., Any]) -> str:
   """Keyword-only arguments with their defaults."""
-  known = losses._inputs.hyperparameters(function)
+  known = losses.defaults_of(function)
   return ", ".join(
     f"`{name}`"
     if value is inspect.Parameter.empty

@@ -98,37 +98,37 @@ def run(
   cli.run(define_flags, precise, **app_options)
 
 
-def call_precisely(action: Callable[[Any], object], given: Any) -> None:
+def call_precisely(action: Callable[[Any], object], args: Any) -> None:
   """Calls a command's action with matrix products in full precision.
 
   Args:
     action: takes the flags.
-    given: the flags.
+    args: the flags.
   """
   # Not every command has --mapping.
-  if getattr(given, "mapping", "map") == "devices":
+  if getattr(args, "mapping", "map") == "devices":
     # Before the backend starts; of no effect on accelerators.
     cpu_devices.split_cores()
 
   # Reduced-precision matrix products on a GPU would appear as curvature.
   jax.config.update("jax_default_matmul_precision", "highest")
-  action(given)
+  action(args)
 
 
-def refuse_idle(given: Any, names: Sequence[str], beside: str) -> None:
+def refuse_idle(args: Any, names: Sequence[str], beside: str) -> None:
   """Rejects flags that were given but have no effect.
 
   Args:
-    given: the flags.
+    args: the flags.
     names: names of the flags without effect.
     beside: the setting that makes them ineffective.
 
   Raises:
     ValueError: if one was given.
   """
-  if not isinstance(given, flags.FlagValues):
+  if not isinstance(args, flags.FlagValues):
     return
-  if idle := [name for name in names if given[name].present]:
+  if idle := [name for name in names if args[name].present]:
     raise ValueError(f"--{idle[0]} has no effect with {beside}: omit it")
 
 
@@ -138,18 +138,18 @@ def computed_in() -> dict[str, str]:
   return {"dtype": "float32", "matmul_precision": precision or "default"}
 
 
-def plane_settings(given: Any) -> dict[str, Any]:
+def plane_settings(args: Any) -> dict[str, Any]:
   """The settings that identify the plane and its position."""
   settings = {
-    "grid": given.grid,
-    "range": given.range,
-    "seed": given.seed,
-    "vectors": given.vectors,
+    "grid": args.grid,
+    "range": args.range,
+    "seed": args.seed,
+    "vectors": args.vectors,
   }
 
-  if given.directions:
+  if args.directions:
     # By content: a file of this name may become another one.
-    content = pathlib.Path(given.directions)
+    content = pathlib.Path(args.directions)
     if not content.is_file():
       raise FileNotFoundError(f"directions: {content} does not exist")
     settings["directions_crc32"] = zlib.crc32(content.read_bytes())
@@ -157,12 +157,12 @@ def plane_settings(given: Any) -> dict[str, Any]:
   return settings
 
 
-def directions_for(params: Any, given: Any, count: int) -> tuple[Any, Any]:
+def directions_for(params: Any, args: Any, count: int) -> tuple[Any, Any]:
   """Draws or reads the directions that the flags specify.
 
   Args:
     params: the network's parameters.
-    given: the flags.
+    args: the flags.
     count: number of directions.
 
   Returns:
@@ -170,21 +170,21 @@ def directions_for(params: Any, given: Any, count: int) -> tuple[Any, Any]:
     networks.
   """
 
-  if given.directions:
-    raw = directions.load_directions(given.directions, params, count)
+  if args.directions:
+    raw = directions.load_directions(args.directions, params, count)
   else:
-    raw = directions.draw_directions(jax.random.key(given.seed), params, count)
-  return directions.normalize_directions(raw, params, vectors=given.vectors), raw
+    raw = directions.draw_directions(jax.random.key(args.seed), params, count)
+  return directions.normalize_directions(raw, params, vectors=args.vectors), raw
 
 
-def load_runs(workdirs: Sequence[str], given: Any, *, count: int) -> list[Any]:
+def load_runs(workdirs: Sequence[str], args: Any, *, count: int) -> list[Any]:
   """Reads all runs of a command and checks that they can be compared.
 
   This is done before any computation, since a plane takes minutes.
 
   Args:
     workdirs: the runs' folders.
-    given: the flags.
+    args: the flags.
     count: how many directions a file of --directions must have for each; 0 without.
 
   Returns:
@@ -199,18 +199,18 @@ def load_runs(workdirs: Sequence[str], given: Any, *, count: int) -> list[Any]:
   runs = [
     trained_run.load_run(
       workdir,
-      split=given.split,
-      num_images=given.images,
-      batch_size=given.batch_size,
-      batch_norm=given.batch_norm,
-      data_dir=given.data_dir,
+      split=args.split,
+      num_images=args.images,
+      batch_size=args.batch_size,
+      batch_norm=args.batch_norm,
+      data_dir=args.data_dir,
     )
     for workdir in workdirs
   ]
   check_same_images([run.facts for run in runs], "compare")
-  if given.directions and count:
+  if args.directions and count:
     for run in runs:
-      directions.load_directions(given.directions, run.params, count)
+      directions.load_directions(args.directions, run.params, count)
   return runs
 
 

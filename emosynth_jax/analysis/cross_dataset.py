@@ -325,24 +325,24 @@ def _restrict(
   return restricted
 
 
-def measure(given: Any) -> None:
+def measure(args: Any) -> None:
   """Evaluates, and writes the files.
 
   Args:
-    given: the command's flags.
+    args: the command's flags.
 
   Raises:
     FileNotFoundError, ValueError, CheckpointError: as `evaluate_all`.
   """
-  errors.refuse_twice(given.workdirs, "workdirs")
-  others = [parse_data(text) for text in given.on]
-  result = evaluate_all(given.workdirs, others, given.split)
+  errors.refuse_twice(args.workdirs, "workdirs")
+  others = [parse_data(text) for text in args.on]
+  result = evaluate_all(args.workdirs, others, args.split)
   made = provenance.provenance()
-  text = f"split {given.split}; commit {made['commit']}\n\n" + format_result(result)
-  folder = pathlib.Path(given.output or given.workdirs[0])
+  text = f"split {args.split}; commit {made['commit']}\n\n" + format_result(result)
+  folder = pathlib.Path(args.output or args.workdirs[0])
   files.write_report(
     folder / "cross_dataset.json",
-    {"split": given.split, **result, "computed_by": made},
+    {"split": args.split, **result, "computed_by": made},
   )
   files.write_atomically(folder / "cross_dataset.txt", text.encode())
   print(text, end="")

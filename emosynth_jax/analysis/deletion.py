@@ -63,7 +63,7 @@ def highest(scores: np.ndarray, share: float, ties: np.ndarray) -> np.ndarray:
   return mask.reshape(scores.shape)
 
 
-def falls(
+def probability_drop(
   probabilities: Callable[[np.ndarray], np.ndarray],
   images: np.ndarray,
   mask: np.ndarray,
@@ -101,7 +101,7 @@ def compare_maps(
   """Compares the drops for the highest and the lowest pixels of several kinds of maps.
 
   Args:
-    probabilities: as for `falls`.
+    probabilities: as for `probability_drop`.
     images: floating `(N, H, W, C)`, N at least 2.
     maps: by name, floating `(N, H, W)`.
     share: of the pixels.
@@ -114,8 +114,8 @@ def compare_maps(
   ties = np.random.Generator(np.random.PCG64(0)).random(images.shape[:3])
   table = {}
   for number, (name, scores) in enumerate(maps.items(), 1):
-    top = falls(probabilities, images, highest(scores, share, ties))
-    bottom = falls(probabilities, images, highest(-scores, share, ties))
+    top = probability_drop(probabilities, images, highest(scores, share, ties))
+    bottom = probability_drop(probabilities, images, highest(-scores, share, ties))
     pairs = top - bottom
     table[name] = {
       "highest": float(top.mean()),
@@ -170,24 +170,24 @@ def _maps_of_layers(
   return found
 
 
-def measure(given: Any) -> None:
+def measure(args: Any) -> None:
   """Runs the deletion metric with the flags; writes and prints the results."""
 
-  network = load_network(given.workdir, given.split, given.data_dir, dtype="float32")
+  network = load_network(args.workdir, args.split, args.data_dir, dtype="float32")
   config, experiment, state, dataset = network
   if len(dataset) < 2:
     raise ValueError(f"--split: expected at least 2 images, got {len(dataset)}")
 
-  rows = draw_rows(len(dataset), given.images)
+  rows = draw_rows(len(dataset), args.images)
   pixels = dataset.images[rows]
   images = np.asarray(
     network_inputs(
       jnp.asarray(pixels), state.input_scale, preprocess=experiment.preprocess
     )
   )
-  batch_size = min(given.batch_size, len(rows))
+  batch_size = min(args.batch_size, len(rows))
   apply_fn = gradcam_network.apply_fn_of(experiment, modules=False)
-  layers = given.layers
+  layers = args.layers
   if not layers:
     one = jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)
     shapes = grad_cam.layer_shapes(apply_fn, state.evaluation_variables, one)
@@ -214,7 +214,7 @@ def measure(given: Any) -> None:
   def tell(done, text):
     bar.update(
       done,
-      f"{given.workdir}: {text}, step {done}/{2 * len(layers) + 2}",
+      f"{args.workdir}: {text}, step {done}/{2 * len(layers) + 2}",
       images_per_unit=len(rows),
     )
 
@@ -230,25 +230,25 @@ def measure(given: Any) -> None:
     lambda x: np.asarray(program(jnp.asarray(x))),
     images,
     maps,
-    share=given.share,
+    share=args.share,
     report=lambda done: tell(len(layers) + done, "pixels deleted"),
   )
   made = provenance.provenance()
   text = (
-    f"{config.data.name}, {dataset.official_split or given.split}, "
+    f"{config.data.name}, {dataset.official_split or args.split}, "
     f"{len(rows):,} images; {config.model.name}, {config.loss.name}, "
     f"seed {config.seed}, epoch {int(state.best_epoch)}; commit {made['commit']}\n"
-    + format_table(table, given.share)
+    + format_table(table, args.share)
   )
-  folder = pathlib.Path(given.workdir)
+  folder = pathlib.Path(args.workdir)
   files.write_report(
     folder / "deletion.json",
     {
       **network.facts(),
-      "split": given.split,
+      "split": args.split,
       "num_images": len(rows),
-      "share": given.share,
-      "falls": table,
+      "share": args.share,
+      "probability_drop": table,
       "computed_in": cli.computed_in(),
       "computed_by": made,
     },

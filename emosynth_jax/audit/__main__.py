@@ -33,7 +33,7 @@ def define_flags() -> None:
   )
 
 
-def audit_data(given: Any) -> None:
+def audit_data(args: Any) -> None:
   """Audits the data set of --config."""
   from emosynth_jax import data
   from emosynth_jax.audit import audit
@@ -41,14 +41,14 @@ def audit_data(given: Any) -> None:
   from emosynth_jax.data.images import decoding
 
   decoding.log_warnings_by_file()
-  file = recipes.typed(config_flags.get_config_filename(given["config"]))
+  file = recipes.typed(config_flags.get_config_filename(args["config"]))
   name = file.partition(":")[0]
   workdir = pathlib.Path(
-    given.workdir or pathlib.Path("runs") / f"{pathlib.Path(name).stem}-audit"
+    args.workdir or pathlib.Path("runs") / f"{pathlib.Path(name).stem}-audit"
   )
-  config = command_line.config_of(given)
+  config = command_line.config_of(args)
   data.check_options(config.data.name, config.data.options)
-  audit.audit_config(config, workdir, max_pairs=given.max_pairs)
+  audit.audit_config(config, workdir, max_pairs=args.max_pairs)
 
 
 if __name__ == "__main__":

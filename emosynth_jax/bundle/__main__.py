@@ -25,9 +25,9 @@ def define_flags() -> None:
   cli.define_data_dir()
 
 
-def write_bundle(given: Any) -> None:
+def write_bundle(args: Any) -> None:
   """Writes the bundle that the flags ask for."""
-  make.make(given.workdir, given.output, dtype=given.dtype, data_dir=given.data_dir)
+  make.make(args.workdir, args.output, dtype=args.dtype, data_dir=args.data_dir)
 
 
 if __name__ == "__main__":

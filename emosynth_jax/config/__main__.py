@@ -22,13 +22,13 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
   """Prints the settings."""
-  given = flags.FLAGS
-  with cli.mistakes_in_one_line(given.traceback):
+  args = flags.FLAGS
+  with cli.mistakes_in_one_line(args.traceback):
     if len(argv) > 2:
       raise ValueError(f"expected one recipe or config file, got {argv[1:]}")
     config = recipes.read(argv[1]) if argv[1:] else defaults.get_default_config()
     values = defaults.flatten(config.to_dict())
-    print("\n".join(listing.describe(values, diff=given.diff)))
+    print("\n".join(listing.describe(values, diff=args.diff)))
 
 
 if __name__ == "__main__":

@@ -50,12 +50,12 @@ def define_flags() -> None:
 
 def main(argv: list[str]) -> None:
   """Runs the command; invalid input exits with a one-line error."""
-  given = flags.FLAGS
+  args = flags.FLAGS
   cli.start_logging()
-  with cli.mistakes_in_one_line(given.traceback):
+  with cli.mistakes_in_one_line(args.traceback):
     if len(argv) != 2:
       raise ValueError(f"expected one data set, as in mnist; got {argv[1:]}")
-    prepare(argv[1], given.data_dir)
+    prepare(argv[1], args.data_dir)
 
 
 if __name__ == "__main__":

@@ -47,19 +47,19 @@ def define_flags() -> None:
   cli.define_data_dir()
 
 
-def export_network(given: Any) -> None:
+def export_network(args: Any) -> None:
   """Writes the file that the flags ask for."""
-  if given.workdir and given.bundle:
+  if args.workdir and args.bundle:
     raise ValueError("expected --workdir or --bundle, got both")
   # Before the network is loaded.
   export.make(
     # As a path, since a folder may have the name of an included network.
-    pathlib.Path(given.workdir) if given.workdir else given.bundle,
-    given.output,
-    format=given.format,
-    splits=given.splits,
-    data_dir=given.data_dir,
-    num_calibration_images=given.calibration_images,
+    pathlib.Path(args.workdir) if args.workdir else args.bundle,
+    args.output,
+    format=args.format,
+    splits=args.splits,
+    data_dir=args.data_dir,
+    num_calibration_images=args.calibration_images,
   )
 
 

@@ -40,7 +40,7 @@ def device_groups(
   return [list(devices)]
 
 
-def run_side_by_side(
+def run_concurrently(
   function: Callable[[Task, list[Any], StopSignal], Result | None],
   tasks: dict[str, Task],
   groups: Sequence[list[Any]],

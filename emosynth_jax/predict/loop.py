@@ -26,11 +26,11 @@ from emosynth_jax.utils import stop_signal
 _SECONDS_PER_LINE = 10.0
 
 
-def build_predictor(given: Any) -> predictor_module.Predictor:
+def build_predictor(args: Any) -> predictor_module.Predictor:
   """Builds the predictor from the flags; nothing is compiled yet.
 
   Args:
-    given: the flags.
+    args: the flags.
 
   Returns:
     The predictor.
@@ -40,15 +40,15 @@ def build_predictor(given: Any) -> predictor_module.Predictor:
   """
   return predictor_module.Predictor(
     # As a path, since a folder may have the name of an included network.
-    pathlib.Path(given.workdir) if given.workdir else given.bundle,
-    faces=given.faces,
-    min_confidence=given.min_confidence,
-    min_face_score=given.min_face_score,
-    max_side=given.max_side,
-    max_scale=given.max_scale,
-    upright=given.upright,
-    batch_size=given.batch_size,
-    data_dir=given.data_dir,
+    pathlib.Path(args.workdir) if args.workdir else args.bundle,
+    faces=args.faces,
+    min_confidence=args.min_confidence,
+    min_face_score=args.min_face_score,
+    max_side=args.max_side,
+    max_scale=args.max_scale,
+    upright=args.upright,
+    batch_size=args.batch_size,
+    data_dir=args.data_dir,
   )
 
 
@@ -73,7 +73,7 @@ def _open_bar(total: int | None, has_file: bool) -> Any:
 
 def predict_all(
   predictor: predictor_module.Predictor,
-  given: Any,
+  args: Any,
   sources: Sequence[str],
   file: TextIO,
 ) -> int:
@@ -84,19 +84,19 @@ def predict_all(
 
   Args:
     predictor: the predictor.
-    given: the flags.
+    args: the flags.
     sources: as `sources.find` takes them.
     file: the output file.
 
   Returns:
     The exit code.
   """
-  write = predict_output.writer(given.format, file, predictor.network.class_names)
+  write = predict_output.writer(args.format, file, predictor.network.class_names)
   passed_over: Counter[str] = Counter()
   found = list(predict_sources.find(sources, passed_over))
-  frames = media.read_all(found, every=given.every, max_frames=given.max_frames)
+  frames = media.read_all(found, every=args.every, max_frames=args.max_frames)
   endless = None
-  if predict_sources.is_live(sources[-1]) and not given.max_frames:
+  if predict_sources.is_live(sources[-1]) and not args.max_frames:
     endless = predict_sources.shown(sources[-1])
   reported = set(predict_sources.missing(sources))
   live = any(map(predict_sources.is_live, sources))
@@ -107,11 +107,11 @@ def predict_all(
   began = last_line = time.monotonic()
   drawing = 0.0
   with contextlib.ExitStack() as stack:
-    writer = annotate.Writer(given.annotate, sources) if given.annotate else None
+    writer = annotate.Writer(args.annotate, sources) if args.annotate else None
     if writer:
       stack.enter_context(writer)
     stop = stack.enter_context(stop_signal.StopSignal())
-    bar = stack.enter_context(_open_bar(total, bool(given.output)))
+    bar = stack.enter_context(_open_bar(total, bool(args.output)))
     stack.enter_context(warnings.catch_warnings())
     decoding.log_warnings_by_file()
 
@@ -160,7 +160,7 @@ def predict_all(
   timing = predictor.timing
   seconds = time.monotonic() - began - drawing - timing.compilation - timing.loading
   print(
-    predict_timing.describe(counts, seconds, timing, given.batch_size, passed_over),
+    predict_timing.describe(counts, seconds, timing, args.batch_size, passed_over),
     file=sys.stderr,
   )
   if is_incomplete:

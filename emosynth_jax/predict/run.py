@@ -26,25 +26,25 @@ from emosynth_jax.predict.labels import UNREADABLE
 from emosynth_jax.utils import cli, stop_signal
 
 
-def check(given: Any, sources: Sequence[str]) -> None:
+def check(args: Any, sources: Sequence[str]) -> None:
   """Checks the command's arguments as far as names can tell; a mistake exits.
 
   Args:
-    given: the flags.
+    args: the flags.
     sources: images, folders and so on.
   """
   if not sources:
     cli.fail("expected images, folders, videos or a webcam's number, as in photo.jpg")
-  if given.workdir and given.bundle:
+  if args.workdir and args.bundle:
     cli.fail("expected --workdir or --bundle, not both")
-  if given.bundle and not pretrained.find(given.bundle).exists():
+  if args.bundle and not pretrained.find(args.bundle).exists():
     cli.fail(
-      f"--bundle: there is no bundle at {given.bundle}, and no included network of "
+      f"--bundle: there is no bundle at {args.bundle}, and no included network of "
       f"this name ({', '.join(pretrained.NETWORKS)})"
     )
-  if given.workdir and not os.path.isdir(given.workdir):
+  if args.workdir and not os.path.isdir(args.workdir):
     cli.fail(
-      f"--workdir: expected the folder of a trained run, there is no {given.workdir}"
+      f"--workdir: expected the folder of a trained run, there is no {args.workdir}"
     )
   if list(sources).count(predict_sources.STANDARD_INPUT) > 1:
     cli.fail("expected - for standard input once")
@@ -52,17 +52,17 @@ def check(given: Any, sources: Sequence[str]) -> None:
 
 def main(argv: list[str]) -> None:
   """Runs the command; invalid input exits with a one-line error."""
-  given = flags.FLAGS
+  args = flags.FLAGS
   sources = argv[1:]
-  check(given, sources)
+  check(args, sources)
   cli.start_logging()
   try:
-    with cli.mistakes_in_one_line(given.traceback):
+    with cli.mistakes_in_one_line(args.traceback):
       # Before an earlier output is overwritten.
-      if given.output:
-        network = [str(pretrained.find(given.bundle))] if given.bundle else []
-        predict_output.check_output(given.output, [*sources, *network])
-      code = _predict(given, sources)
+      if args.output:
+        network = [str(pretrained.find(args.bundle))] if args.bundle else []
+        predict_output.check_output(args.output, [*sources, *network])
+      code = _predict(args, sources)
   except KeyboardInterrupt:
     # The second signal, or one before the first image.
     sys.exit(stop_signal.EXIT_CODE + signal.SIGINT)
@@ -71,15 +71,15 @@ def main(argv: list[str]) -> None:
     sys.exit(code)
 
 
-def _predict(given: Any, sources: Sequence[str]) -> int:
+def _predict(args: Any, sources: Sequence[str]) -> int:
   """Returns the exit code."""
   missing = predict_sources.missing(sources)
   for source in missing:
     logging.error("%s: %s", source, predict_sources.MISSING)
   if len(missing) == len(sources):
     # No network is loaded, which takes longer than reading one's own mistake.
-    with predict_output.open_lines(given.output) as file:
-      write = predict_output.writer(given.format, file, ())
+    with predict_output.open_lines(args.output) as file:
+      write = predict_output.writer(args.format, file, ())
       for found in predict_sources.find(sources):
         write(Frame(found.path, found.name, None, found.error), ())
     return UNREADABLE
@@ -88,6 +88,6 @@ def _predict(given: Any, sources: Sequence[str]) -> int:
   from emosynth_jax.predict import loop
 
   cli.use_compilation_cache()
-  predictor = loop.build_predictor(given)
-  with predict_output.open_lines(given.output) as file:
-    return loop.predict_all(predictor, given, sources, file)
+  predictor = loop.build_predictor(args)
+  with predict_output.open_lines(args.output) as file:
+    return loop.predict_all(predictor, args, sources, file)

@@ -56,13 +56,13 @@ def define_flags() -> None:
   )
   flags.DEFINE_integer(
     "mistakes",
-    report._OF_ONE_RUN["mistakes"],
+    report.ONE_RUN_DEFAULTS["mistakes"],
     "Number of most confident errors to show. For the page of a single run only.",
     0,
   )
   flags.DEFINE_integer(
     "embedded",
-    report._OF_ONE_RUN["embedded"],
+    report.ONE_RUN_DEFAULTS["embedded"],
     "Number of images in the plot of the embedding; 0 for all. For the page of a "
     "single run only.",
     0,
@@ -70,16 +70,16 @@ def define_flags() -> None:
   flags.DEFINE_string("layer", None, gradcam_network.LAYER_HELP)
   flags.DEFINE_integer(
     "batch_size",
-    report._OF_ONE_RUN["batch_size"],
+    report.ONE_RUN_DEFAULTS["batch_size"],
     "Batch size in images. For the page of a single run only.",
     1,
   )
   cli.define_data_dir()
 
 
-def write_page(given: Any) -> None:
+def write_page(args: Any) -> None:
   """Writes the page that the flags ask for."""
-  file = report.write_page(given)
+  file = report.write_page(args)
   logging.info("Wrote %s, %s kB.", file, f"{file.stat().st_size / 1e3:,.0f}")
   print(file)
 

@@ -30,7 +30,7 @@ _FAITHFULNESS = {
 }
 
 
-class Looks(NamedTuple):
+class ExampleOptions(NamedTuple):
   """Number of example images of each kind."""
 
   num_mistakes: int = 12
@@ -40,14 +40,14 @@ class Looks(NamedTuple):
   batch_size: int = 256
 
 
-def images(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
+def images(answered: predictions.Answers, options: ExampleOptions) -> dict[str, Any]:
   """Most confident errors, hardest images and Grad-CAM, for the templates."""
   dataset = answered.network.dataset
   examples = predictions.drawn_examples(answered)
   rows = [row for pair in examples for row in pair if row is not None]
   logging.info("Grad-CAM of %s images.", f"{len(rows):,}")
   cam = predictions.grad_cam(
-    answered, rows, layer=looks.layer, batch_size=min(looks.batch_size, 32)
+    answered, rows, layer=options.layer, batch_size=min(options.batch_size, 32)
   )
   maps = dict(zip(rows, cam.maps, strict=True))
 
@@ -68,12 +68,12 @@ def images(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
     return None if row is None else described(row, with_map=True)
 
   names = [dataset.class_names[k] for k in np.unique(answered.labels)]
-  hardest = predictions.hardest_of_each_class(answered, looks.num_hardest)
+  hardest = predictions.hardest_of_each_class(answered, options.num_hardest)
   return {
     "num_wrong": int((answered.predicted != answered.labels).sum()),
     "mistakes": [
       described(row)
-      for row in predictions.confident_mistakes(answered, looks.num_mistakes)
+      for row in predictions.confident_mistakes(answered, options.num_mistakes)
     ],
     "hardest": [described(row) for row in hardest],
     "layer": cam.layer,
@@ -85,12 +85,12 @@ def images(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
   }
 
 
-def embedding(answered: predictions.Answers, looks: Looks) -> dict[str, Any]:
+def embedding(answered: predictions.Answers, options: ExampleOptions) -> dict[str, Any]:
   """The embedding's plot and metrics; "refused" if they cannot be computed."""
   dataset = answered.network.dataset
   rows = draw_rows(len(dataset), _MOST_MEASURED)
   features, labels = answered.embeddings[rows], answered.labels[rows]
-  drawn = draw_rows(len(rows), looks.num_embedded, seed=1)
+  drawn = draw_rows(len(rows), options.num_embedded, seed=1)
   logging.info("t-SNE of %s images.", f"{len(drawn):,}")
 
   try:

@@ -15,7 +15,7 @@ from emosynth_jax.utils import files
 from emosynth_jax.workdir import provenance
 
 # Flags without effect for several runs, for which no network is run, with defaults.
-_OF_ONE_RUN = {
+ONE_RUN_DEFAULTS = {
   "audit": None,
   "images": True,
   "mistakes": 12,
@@ -26,11 +26,11 @@ _OF_ONE_RUN = {
 }
 
 
-def write_page(given: Any) -> pathlib.Path:
+def write_page(args: Any) -> pathlib.Path:
   """Writes the report specified by the flags.
 
   Args:
-    given: the flags.
+    args: the flags.
 
   Returns:
     The file.
@@ -41,23 +41,23 @@ def write_page(given: Any) -> pathlib.Path:
       without effect for several runs.
     CheckpointError: if the checkpoints are damaged, or of another network.
   """
-  if given.output:
-    files.check_output(given.output)
-  workdirs = run_files.expand_workdirs(given.workdir)
-  if given.paired and len(workdirs) != 2:
+  if args.output:
+    files.check_output(args.output)
+  workdirs = run_files.expand_workdirs(args.workdir)
+  if args.paired and len(workdirs) != 2:
     raise ValueError(f"--paired: expected two runs, got {len(workdirs)}")
   if len(workdirs) > 1:
-    _refuse_idle_flags(given, len(workdirs))
+    _refuse_idle_flags(args, len(workdirs))
   runs = [run_files.read_run(workdir) for workdir in workdirs]
-  first = pathlib.Path(given.workdir[0])
+  first = pathlib.Path(args.workdir[0])
   if len(runs) == 1:
-    file = pathlib.Path(given.output or first / "report.html")
-    html = _page_of_one(runs[0], given)
+    file = pathlib.Path(args.output or first / "report.html")
+    html = _page_of_one(runs[0], args)
   else:
-    file = pathlib.Path(given.output or first / "comparison.html")
+    file = pathlib.Path(args.output or first / "comparison.html")
     paired = None
-    if given.paired:
-      baseline, ours = (_answers(run, given) for run in runs)
+    if args.paired:
+      baseline, ours = (_answers(run, args) for run in runs)
       paired = paired_images.compare(ours, baseline)
     made_by = provenance.provenance()
     html = comparison_page.build(runs, made_by=made_by, paired=paired)
@@ -65,18 +65,20 @@ def write_page(given: Any) -> pathlib.Path:
   return file
 
 
-def _answers(run: run_files.RunFiles, given: Any) -> predictions.Answers:
+def _answers(run: run_files.RunFiles, args: Any) -> predictions.Answers:
   return predictions.compute_answers(
     run.workdir,
     run.reported_split,
-    data_dir=given.data_dir,
-    batch_size=given.batch_size,
+    data_dir=args.data_dir,
+    batch_size=args.batch_size,
   )
 
 
-def _refuse_idle_flags(given: Any, number: int) -> None:
-  idle = [name for name, value in _OF_ONE_RUN.items() if getattr(given, name) != value]
-  if given.paired:
+def _refuse_idle_flags(args: Any, number: int) -> None:
+  idle = [
+    name for name, value in ONE_RUN_DEFAULTS.items() if getattr(args, name) != value
+  ]
+  if args.paired:
     idle = [name for name in idle if name not in ("data_dir", "batch_size")]
   if idle:
     listed = ", ".join("--noimages" if n == "images" else f"--{n}" for n in idle)
@@ -86,23 +88,23 @@ def _refuse_idle_flags(given: Any, number: int) -> None:
     )
 
 
-def _page_of_one(run: Any, given: Any) -> str:
+def _page_of_one(run: Any, args: Any) -> str:
   audit = None
-  if given.audit:
-    audit = run_files.read_audit(given.audit, run)
+  if args.audit:
+    audit = run_files.read_audit(args.audit, run)
   elif (run.workdir / "audit.json").exists():
     audit = run_files.read_audit(run.workdir, run)
 
-  looks = examples.Looks(
-    num_mistakes=given.mistakes,
-    num_embedded=given.embedded,
-    layer=given.layer,
-    batch_size=given.batch_size,
+  options = examples.ExampleOptions(
+    num_mistakes=args.mistakes,
+    num_embedded=args.embedded,
+    layer=args.layer,
+    batch_size=args.batch_size,
   )
   return run_page.build(
     run,
     audit=audit,
-    answered=_answers(run, given) if given.images else None,
-    looks=looks,
+    answered=_answers(run, args) if args.images else None,
+    options=options,
     made_by=provenance.provenance(),
   )

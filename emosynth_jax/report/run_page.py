@@ -36,7 +36,7 @@ def build(
   *,
   audit: Mapping[str, Any] | None,
   answered: predictions.Answers | None,
-  looks: examples.Looks,
+  options: examples.ExampleOptions,
   made_by: Mapping[str, Any],
 ) -> str:
   """The HTML of a run.
@@ -46,7 +46,7 @@ def build(
     audit: of its data set, if there is one.
     answered: its network's predictions on the reported split; None for a page without
       example images.
-    looks: number of examples to show.
+    options: number of examples to show.
     made_by: of `provenance.provenance`.
 
   Returns:
@@ -62,8 +62,8 @@ def build(
   images = embedding = crc32 = None
   if answered is not None:
     caveats += check_answers(run, answered)
-    images = examples.images(answered, looks)
-    embedding = examples.embedding(answered, looks)
+    images = examples.images(answered, options)
+    embedding = examples.embedding(answered, options)
     crc32 = digests.checksum(answered.network.state.evaluation_variables)
   surfaces, left_out, stored = loss_surface.stored_plots(run, crc32)
   checks = saliency_checks.map_checks(run, crc32)

@@ -7,6 +7,7 @@ The sanity check is of `emosynth_jax.analysis.gradcam --sanity_check`, the delet
 from collections.abc import Mapping
 from typing import Any
 
+from emosynth_jax.config import renamed
 from emosynth_jax.report.run_files import RunFiles, other_network
 from emosynth_jax.utils.json_files import read_json
 
@@ -37,7 +38,7 @@ def map_checks(run: RunFiles, variables_crc32: int | None = None) -> dict[str, A
     path = run.workdir / file
     if not path.is_file():
       continue
-    record = read_json(path)
+    record = renamed.with_new_names(read_json(path))
     try:
       if reason := other_network(run, record, variables_crc32):
         found["left_out"].append(f"{file} is {reason}: skipped.")
@@ -81,7 +82,7 @@ def _deletion(record: Mapping[str, Any]) -> dict[str, Any]:
         *(float(row[key]) for key in ("highest", "lowest", "difference")),
         float(row["standard_error"]),
       )
-      for name, row in record["falls"].items()
+      for name, row in record["probability_drop"].items()
     ],
   }
 

@@ -72,7 +72,7 @@ def run_seeds(
 
   groups = groups_of(len(waiting)) if len(waiting) > 1 else ()
   if len(groups) > 1:
-    found = concurrent_runs.run_side_by_side(
+    found = concurrent_runs.run_concurrently(
       lambda own, devices, stop: one(own, devices=devices, stop=stop),
       {f"seed {own.seed}": own for own in waiting},
       groups,

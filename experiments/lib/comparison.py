@@ -147,10 +147,10 @@ def run(name: str, title: str, rows: Sequence[Row]) -> None:
     rows: its lines.
   """
 
-  def write(given: Any) -> None:
-    seeds, scale = given.seeds, given.scale
-    workdir, selection = workdir_of(given), selection_of(given)
-    options = engines.options_of(given) if given.train else None
+  def write(args: Any) -> None:
+    seeds, scale = args.seeds, args.scale
+    workdir, selection = workdir_of(args), selection_of(args)
+    options = engines.options_of(args) if args.train else None
     reports = run_rows(rows, workdir, **selection, options=options)
     if options is not None and options.shard:
       return
@@ -178,11 +178,11 @@ def run(name: str, title: str, rows: Sequence[Row]) -> None:
   cli.run(define_flags, write, epoch.NonFiniteError)
 
 
-def selection_of(given: Any) -> dict[str, Any]:
+def selection_of(args: Any) -> dict[str, Any]:
   """The arguments of `run_rows` in the flags."""
-  return {name: getattr(given, name) for name in ("seeds", "scale", "data_dir")}
+  return {name: getattr(args, name) for name in ("seeds", "scale", "data_dir")}
 
 
-def workdir_of(given: Any) -> pathlib.Path:
+def workdir_of(args: Any) -> pathlib.Path:
   """The folder of the runs and tables."""
-  return pathlib.Path(given.workdir or f"runs/tables-{given.scale}")
+  return pathlib.Path(args.workdir or f"runs/tables-{args.scale}")

@@ -117,7 +117,7 @@ def define_flags(unit: str) -> None:
   )
 
 
-def options_of(given: Any) -> Options:
+def options_of(args: Any) -> Options:
   """The options in the flags.
 
   Raises:
@@ -125,20 +125,20 @@ def options_of(given: Any) -> Options:
     UserError: if no Ray cluster answers.
     ValueError: for options of Ray with another engine, or a shard that is none.
   """
-  if given.engine == "ray":
+  if args.engine == "ray":
     # The workers' devices are not the driver's, which itself computes next to nothing.
     jax.config.update("jax_platforms", "cpu")
     # Before anything is written.
     _import_ray()
-    _check_address(_address_of(given.address))
+    _check_address(_address_of(args.address))
   else:
     for name in ("address", "num_cpus", "num_gpus"):
-      if given[name].present:
+      if args[name].present:
         raise ValueError(f"--{name}: requires --engine=ray")
-  if given.num_gpus is not None and not 0 <= given.num_gpus < math.inf:
-    raise ValueError(f"--num_gpus: expected a number, got {given.num_gpus}")
-  values = {name: given[name].value for name in Options._fields}
-  return Options(**values | {"shard": _parse_shard(given.shard)})
+  if args.num_gpus is not None and not 0 <= args.num_gpus < math.inf:
+    raise ValueError(f"--num_gpus: expected a number, got {args.num_gpus}")
+  values = {name: args[name].value for name in Options._fields}
+  return Options(**values | {"shard": _parse_shard(args.shard)})
 
 
 def _parse_shard(text: str | None) -> tuple[int, int] | None:

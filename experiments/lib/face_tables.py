@@ -157,7 +157,7 @@ def define_flags(seeds: int = 3, pretraining: Sequence[str] = ()) -> None:
 
 
 def write(
-  name: str, title: str, claims: Sequence[Claim], data: str, given: Any, **rows: Any
+  name: str, title: str, claims: Sequence[Claim], data: str, args: Any, **rows: Any
 ) -> None:
   """Writes and prints a table.
 
@@ -166,17 +166,17 @@ def write(
     title: of the table.
     claims: published results.
     data: stem of a file in configs/.
-    given: the flags.
+    args: the flags.
     **rows: further arguments of `measured_rows`.
   """
   settings = dict(rows.pop("settings", {}))
-  if given.num_epochs:
-    settings["num_epochs"] = given.num_epochs
-  workdir, selection = comparison.workdir_of(given), comparison.selection_of(given)
-  options = engines.options_of(given) if given.train else None
+  if args.num_epochs:
+    settings["num_epochs"] = args.num_epochs
+  workdir, selection = comparison.workdir_of(args), comparison.selection_of(args)
+  options = engines.options_of(args) if args.train else None
 
   before: list[Row] = []
-  if names := "pretrain" in given and given.pretrain:
+  if names := "pretrain" in args and args.pretrain:
     if rows.get("init_from"):
       raise ValueError("--pretrain and --init_from exclude each other: give one")
     before, rows["init_from"] = pretraining_rows(names, workdir)

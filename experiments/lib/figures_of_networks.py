@@ -17,24 +17,24 @@ from experiments.lib import figures
 _BATCH_SIZE = 64
 
 
-def draw_saliency(given: Any, path: pathlib.Path) -> None:
+def draw_saliency(args: Any, path: pathlib.Path) -> None:
   """Plots images, Grad-CAM, guided backpropagation and their product for each run.
 
   For each class one image that is classified well and one that is not.
 
   Args:
-    given: the flags.
+    args: the flags.
     path: a PNG file; a suffix identifying the run is added to its name.
 
   Raises:
     FileNotFoundError, ValueError, CheckpointError: as `restore.load_network`.
   """
-  runs = [run_files.read_run(workdir) for workdir in given.workdir]
+  runs = [run_files.read_run(workdir) for workdir in args.workdir]
   paths = figures.paths_of_runs(path, runs)
-  for workdir, own in zip(given.workdir, paths, strict=True):
-    network = load_network(workdir, given.split, given.data_dir, dtype="float32")
+  for workdir, own in zip(args.workdir, paths, strict=True):
+    network = load_network(workdir, args.split, args.data_dir, dtype="float32")
     layer, shape, margin = gradcam_network.choose_layer(network, None)
-    rows = draw_rows(len(network.dataset), given.images)
+    rows = draw_rows(len(network.dataset), args.images)
     batch_size = min(_BATCH_SIZE, len(rows))
     found = gradcam_run.compute_maps(
       gradcam_network.compile_maps(network, layer, margin, batch_size=batch_size),
@@ -48,17 +48,17 @@ def draw_saliency(given: Any, path: pathlib.Path) -> None:
       network,
       rows,
       found,
-      split=given.split,
+      split=args.split,
       layer=gradcam_plot.describe_layer(layer, shape, margin),
     )
     figures.write_origin(own, [workdir])
 
 
-def draw_embeddings(given: Any, path: pathlib.Path) -> None:
+def draw_embeddings(args: Any, path: pathlib.Path) -> None:
   """Plots t-SNE of the runs' embeddings on the same images; writes their separation.
 
   Args:
-    given: the flags.
+    args: the flags.
     path: the PNG file; its text file has the metrics and paired differences.
 
   Raises:
@@ -66,13 +66,13 @@ def draw_embeddings(given: Any, path: pathlib.Path) -> None:
       before the first run is embedded.
   """
   # Checked before the plot: a file may be missing.
-  figures.describe_runs(given.workdir)
+  figures.describe_runs(args.workdir)
   found = embedding_run.embed_runs(
-    given.workdir,
-    split=given.split,
-    images=given.images,
-    points=given.points,
-    data_dir=given.data_dir,
+    args.workdir,
+    split=args.split,
+    images=args.images,
+    points=args.points,
+    data_dir=args.data_dir,
   )
   records = [record for record, _ in found]
   comparisons = embedding_comparison.compare(records)
@@ -81,4 +81,4 @@ def draw_embeddings(given: Any, path: pathlib.Path) -> None:
   if comparisons:
     text += "\n" + embedding_comparison.format_comparison(comparisons)
   print(text, end="")
-  figures.write_origin(path, given.workdir, text)
+  figures.write_origin(path, args.workdir, text)

@@ -32,7 +32,7 @@ _TRAINING = (
 )
 
 
-def draw_curves(given: Any, path: pathlib.Path, panels: Sequence[Any] = FIT) -> None:
+def draw_curves(args: Any, path: pathlib.Path, panels: Sequence[Any] = FIT) -> None:
   """Plots curves by epoch: one row per data set, one color per config.
 
   Runs that differ only in the seed are averaged, over their common epochs; the label
@@ -40,7 +40,7 @@ def draw_curves(given: Any, path: pathlib.Path, panels: Sequence[Any] = FIT) -> 
   of accuracies share one scale.
 
   Args:
-    given: the flags, with the workdirs of runs that were evaluated.
+    args: the flags, with the workdirs of runs that were evaluated.
     path: the PNG file.
     panels: `FIT` or `ACCURACIES`.
 
@@ -49,7 +49,7 @@ def draw_curves(given: Any, path: pathlib.Path, panels: Sequence[Any] = FIT) -> 
       that is there twice or lacks records, and for seeds that were not trained on the
       same data.
   """
-  runs = [run_files.read_run(workdir) for workdir in given.workdir]
+  runs = [run_files.read_run(workdir) for workdir in args.workdir]
   for run in runs:
     if run.missing_epochs:
       raise ValueError(
@@ -95,7 +95,7 @@ def draw_curves(given: Any, path: pathlib.Path, panels: Sequence[Any] = FIT) -> 
     lines if panels is FIT else _TRAINING, fontsize=8, color=plotting.GREY
   )
   plotting.save(figure, path)
-  figures.write_origin(path, given.workdir)
+  figures.write_origin(path, args.workdir)
 
 
 def _marker(i: int) -> str:
@@ -128,18 +128,18 @@ def _describe_seeds(runs: Sequence[run_files.RunFiles]) -> str:
   return f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0].report['seed']}"
 
 
-def draw_confusions(given: Any, path: pathlib.Path) -> None:
+def draw_confusions(args: Any, path: pathlib.Path) -> None:
   """Plots the confusion matrix of each run's reported split.
 
   Args:
-    given: the flags, with the workdirs of runs that were evaluated.
+    args: the flags, with the workdirs of runs that were evaluated.
     path: a PNG file; a suffix identifying the run is added to its name.
 
   Raises:
     FileNotFoundError, ValueError: as `run_files.read_run`; ValueError, too, for a run
       that is there twice.
   """
-  runs = [run_files.read_run(workdir) for workdir in given.workdir]
+  runs = [run_files.read_run(workdir) for workdir in args.workdir]
   for run, own in zip(runs, figures.paths_of_runs(path, runs), strict=True):
     split, summary = run.reported_split, run.report["splits"][run.reported_split]
     official = run.report["official_splits"][split] or split

@@ -77,11 +77,11 @@ def draw(
   plotting.save(figure, path)
 
 
-def make_figure(given: Any, path: pathlib.Path) -> None:
+def make_figure(args: Any, path: pathlib.Path) -> None:
   """Draws the data sets of the flags that are there.
 
   Args:
-    given: the flags.
+    args: the flags.
     path: the PNG file; the .txt is beside it.
 
   Raises:
@@ -89,8 +89,8 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
     ValueError: if one is malformed, or no such data set is known.
   """
   drawn, names, lines, missing = [], [], [], []
-  for entry in given.data:
-    text = entry if ":" in entry else f"{entry}:{given.data_dir}"
+  for entry in args.data:
+    text = entry if ":" in entry else f"{entry}:{args.data_dir}"
     settings = parse_data(text, flag="--data")
     try:
       dataset = data.load_splits(
@@ -110,11 +110,11 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
     names.append(settings.name)
     lines.append(
       f"{settings.name}: {dataset.official_split or 'train'}, {len(dataset):,} images; "
-      f"{given.rows} of each class, drawn with seed 0"
+      f"{args.rows} of each class, drawn with seed 0"
     )
   if not drawn:
     raise missing[0] if missing else ValueError("--data: expected a data set")
-  draw(drawn, names, path, rows=given.rows)
+  draw(drawn, names, path, rows=args.rows)
   text = "\n".join(lines)
   figures.write_origin(path, (), text)
   print(text)

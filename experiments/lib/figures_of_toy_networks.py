@@ -156,11 +156,11 @@ def _interval(figure: Mapping[str, Any], digits: int) -> str:
   return f"{text} ({low:+.{digits}f}, {high:+.{digits}f})" if low == low else text
 
 
-def make_figure(given: Any, path: pathlib.Path) -> None:
+def make_figure(args: Any, path: pathlib.Path) -> None:
   """Trains the networks, plots them and writes the results.
 
   Args:
-    given: the flags.
+    args: the flags.
     path: the PNG file of MNIST; the .txt, .json and .npz files have the same
       stem, and those of another data set its name at the end.
 
@@ -168,36 +168,36 @@ def make_figure(given: Any, path: pathlib.Path) -> None:
     FileNotFoundError: if none of the data sets is there.
     ValueError: for another data set.
   """
-  errors.check_choices("--data", given.data, _TITLES)
+  errors.check_choices("--data", args.data, _TITLES)
   missing = []
-  for name in given.data:
+  for name in args.data:
     own = path if name == "mnist" else path.with_name(f"{path.stem}-{name}.png")
     try:
-      _make_one(name, given, own)
+      _make_one(name, args, own)
     except FileNotFoundError as error:
       missing.append(error)
       logging.warning("%s is not drawn: %s", name, error)
-  if missing and len(missing) == len(given.data):
+  if missing and len(missing) == len(args.data):
     raise missing[0]
 
 
-def _make_one(name: str, given: Any, path: pathlib.Path) -> None:
+def _make_one(name: str, args: Any, path: pathlib.Path) -> None:
   """The figure of one data set."""
 
   def load(split, limit):
     return data.load_splits(
-      name, given.data_dir, (split,), validation_fraction=0.1, seed=0, limit=limit
+      name, args.data_dir, (split,), validation_fraction=0.1, seed=0, limit=limit
     )[split]
 
-  training, validation = load("train", given.images), load("validation", 2000)
-  seeds = range(given.seeds)
-  found = toy_embeddings.run_all(training, validation, seeds, given.epochs)
+  training, validation = load("train", args.images), load("validation", 2000)
+  seeds = range(args.seeds)
+  found = toy_embeddings.run_all(training, validation, seeds, args.epochs)
   provenance = run_provenance.provenance()
   protocol = {
     "data": f"{_TITLES[name]}, {len(training):,} of train; metrics of "
     f"{len(validation):,} held out",
     "training": f"Adam from {toy_embeddings.LEARNING_RATE} by a cosine, batches of "
-    f"{toy_embeddings.BATCH_SIZE}, {given.epochs} epochs, no augmentation",
+    f"{toy_embeddings.BATCH_SIZE}, {args.epochs} epochs, no augmentation",
     "losses": "; ".join(
       f"{label} = {', '.join(map(str, loss.values()))}"
       for label, loss in toy_embeddings.LOSSES.items()

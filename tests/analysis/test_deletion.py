@@ -41,9 +41,11 @@ def test_what_falls_is_the_predicted_class_of_each_image():
   mask[:, 0, 0] = True
   # .8 to .2, and .6 to .9: a rise is a negative fall.
   np.testing.assert_allclose(
-    deletion.falls(_first_pixel, images, mask), [0.6, -0.3], atol=1e-12
+    deletion.probability_drop(_first_pixel, images, mask), [0.6, -0.3], atol=1e-12
   )
-  np.testing.assert_allclose(deletion.falls(_first_pixel, images, ~mask), [0, 0])
+  np.testing.assert_allclose(
+    deletion.probability_drop(_first_pixel, images, ~mask), [0, 0]
+  )
 
 
 def test_a_map_that_points_at_the_pixel_differs_from_one_that_does_not():
@@ -100,7 +102,11 @@ def test_a_run_gets_its_table(tmp_path, monkeypatch, capsys):
     f"{record['best_epoch']}; commit {commit}"
   )
   assert record["computed_in"]["dtype"] == "float32"
-  assert list(record["falls"]) == ["maps 4 x 4", "random 6 x 6", "center of the image"]
+  assert list(record["probability_drop"]) == [
+    "maps 4 x 4",
+    "random 6 x 6",
+    "center of the image",
+  ]
   assert (tmp_path / "deletion.txt").read_text() == capsys.readouterr().out
 
   # The middle four of sixteen pixels, by NumPy.
@@ -120,8 +126,8 @@ def test_a_run_gets_its_table(tmp_path, monkeypatch, capsys):
     logits = maps @ np.float64(params["logits"]["kernel"]) + params["logits"]["bias"]
     return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
-  expected = deletion.falls(probabilities, pixels, mask).mean()
-  found = record["falls"]["center of the image"]["highest"]
+  expected = deletion.probability_drop(probabilities, pixels, mask).mean()
+  found = record["probability_drop"]["center of the image"]["highest"]
   assert found == pytest.approx(expected, rel=1e-3, abs=1e-6)
   with pytest.raises(ValueError, match="got 'nope'; tiny_maps has"):
     deletion.measure(types.SimpleNamespace(**vars(given) | {"layers": ["nope"]}))

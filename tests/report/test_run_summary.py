@@ -237,7 +237,7 @@ def test_an_epoch_without_validation_has_empty_cells_on_the_page(tmp_path):
   for name in ("validation/loss", "validation/accuracy"):
     del first[name]
   html = run_page.build(
-    run, audit=None, answered=None, looks=None, made_by=made_up_run.provenance()
+    run, audit=None, answered=None, options=None, made_by=made_up_run.provenance()
   )
   page = html_rules.check(html)
   rows = [[html_rules.text_of(cell) for cell in row] for row in page.iter("tr")]
@@ -262,7 +262,7 @@ def test_votes_of_raters_and_label_noise_are_on_the_page(tmp_path):
   run = _run(tmp_path, test=test, label_noise=noise)
   assert dict(run_summary.protocol(run))["Label noise"] == noise
   html = run_page.build(
-    run, audit=None, answered=None, looks=None, made_by=made_up_run.provenance()
+    run, audit=None, answered=None, options=None, made_by=made_up_run.provenance()
   )
   page = html_rules.check(html)
   rows = [[html_rules.text_of(cell) for cell in row] for row in page.iter("tr")]

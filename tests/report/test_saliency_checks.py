@@ -27,7 +27,7 @@ def _page(run):
     run,
     audit=None,
     answered=None,
-    looks=examples.Looks(),
+    options=examples.ExampleOptions(),
     made_by=made_up_run.provenance(),
   )
   return html_rules.check(html)
@@ -46,12 +46,12 @@ def _rows(table):
 
 def test_both_tables_are_printed_with_what_they_are_of(tmp_path):
   section = _section(_page(_write(tmp_path)))
-  sanity, falls = section.iter("table")
+  sanity, drops = section.iter("table")
   assert _rows(sanity) == [
     ["logits", "\u22120.03", "0.97"],
     ["dense1 & <b>", "\u2013", "0.50"],
   ]
-  assert _rows(falls) == [
+  assert _rows(drops) == [
     ["block4 3 x 3", "0.304", "0.061", "+0.243 ± 0.019"],
     ["center of the image", "0.391", "0.040", "\u22120.351 ± 0.020"],
   ]
@@ -136,4 +136,4 @@ def test_the_table_has_the_fields_that_the_command_writes():
     {"any": images[..., 0]},
     share=0.25,
   )
-  assert set(table["any"]) == set(made_up_run.FALLS["block4 3 x 3"])
+  assert set(table["any"]) == set(made_up_run.DROPS["block4 3 x 3"])

@@ -64,7 +64,7 @@ def test_two_runs_side_by_side_on_four_devices_each():
     threads[name] = devices
     return train_loop.train(config, _FOLDER / name, devices=devices, stop=stop)
 
-  assert concurrent_runs.run_side_by_side(run, tasks, groups) == [True, True]
+  assert concurrent_runs.run_concurrently(run, tasks, groups) == [True, True]
   assert sorted(threads) == ["four", "grain"]
   assert not set(threads["four"]) & set(threads["grain"])
   (made,) = run_record.read_provenance(_FOLDER / "four")
@@ -116,7 +116,7 @@ def test_a_failure_stops_the_runs_beside_it():
   groups = [[device] for device in jax.devices()[:2]]
   tasks = {f"seed {i}": i for i in range(4)}
   with pytest.raises(ValueError, match="of one run"):
-    concurrent_runs.run_side_by_side(task, tasks, groups)
+    concurrent_runs.run_concurrently(task, tasks, groups)
   assert sorted(begun) == [0, 1]  # nothing more is begun
   assert reasons == ["the failure of seed 1"]
 
@@ -235,7 +235,7 @@ def test_a_model_group_that_lies_across_processes_is_refused():
     mesh.build_mesh(3, devices)
 
 
-def test_tasks_run_side_by_side_on_devices_of_their_own():
+def test_tasks_run_concurrently_on_devices_of_their_own():
   groups = concurrent_runs.device_groups(jax.devices(), 3, batch_size=8)
   assert [len(group) for group in groups] == [4, 4]
   seen = []
@@ -247,5 +247,5 @@ def test_tasks_run_side_by_side_on_devices_of_their_own():
     return number * 10
 
   tasks = {f"seed {i}": i for i in range(3)}
-  assert concurrent_runs.run_side_by_side(task, tasks, groups) == [0, 10, 20]
+  assert concurrent_runs.run_concurrently(task, tasks, groups) == [0, 10, 20]
   assert all(devices in groups for devices in seen)

@@ -17,29 +17,29 @@ _OF_THE_PLANE = ("range", "directions", "vectors")
 _OF_THE_NETWORK = ("probes", "broadening")
 
 
-def draw_all(given: Any) -> None:
+def draw_all(args: Any) -> None:
   """Computes and plots the curvature with the flags."""
-  idle = _OF_THE_PLANE if given.grid == 1 else _OF_THE_NETWORK
-  cli.refuse_idle(given, idle, f"--grid={given.grid}")
-  workdirs = [given.workdir, *given.compare]
-  if given.grid == 1:
+  idle = _OF_THE_PLANE if args.grid == 1 else _OF_THE_NETWORK
+  cli.refuse_idle(args, idle, f"--grid={args.grid}")
+  workdirs = [args.workdir, *args.compare]
+  if args.grid == 1:
     file, draw = "curvature", curvature_plots.plot_densities
     line = (
       "{name}: eigenvalues {smallest:.4g} to {largest:.4g}, trace {trace:.3g}, its "
       "standard error {error}"
     )
     unsure = "NOT converged (residuals {smallest_residual:.2g}, {largest_residual:.2g})"
-    found = eigenvalues.spectra_of(workdirs, given)
+    found = eigenvalues.spectra_of(workdirs, args)
   else:
     file, draw = "curvature_map", curvature_plots.plot_ratios
     line = "{name}: |smallest / largest| is {ratio_at_network:.4g} at the network"
     unsure = "{points_not_converged} of {points} points NOT converged"
-    found = eigenvalues.maps_of(workdirs, given)
+    found = eigenvalues.maps_of(workdirs, args)
 
   for workdir, one in zip(workdirs, found, strict=True):
     draw([one], pathlib.Path(workdir) / f"{file}.png")
-  if given.compare:
-    draw(found, pathlib.Path(given.workdir) / f"{file}_comparison.png")
+  if args.compare:
+    draw(found, pathlib.Path(args.workdir) / f"{file}_comparison.png")
 
   for record, _ in found:
     sure = record.get("converged", not record.get("points_not_converged"))

@@ -13,12 +13,12 @@ from emosynth_jax.analysis.result_cache import Found
 from emosynth_jax.parallel import batched_map
 
 
-def spectra_of(workdirs: Sequence[str], given: Any) -> list[Found]:
+def spectra_of(workdirs: Sequence[str], args: Any) -> list[Found]:
   """The spectra at networks that can be compared, computed or read.
 
   Args:
     workdirs: the runs' folders.
-    given: the command's flags.
+    args: the command's flags.
 
   Returns:
     For each, the content of curvature.json, and the arrays of curvature.npz:
@@ -29,21 +29,21 @@ def spectra_of(workdirs: Sequence[str], given: Any) -> list[Found]:
     ValueError: before anything is computed, if a run was evaluated on other images than
       the first, or if two folders are the same.
   """
-  runs = cli.load_runs(workdirs, given, count=0)
-  return [_spectrum_of(run, given) for run in runs]
+  runs = cli.load_runs(workdirs, args, count=0)
+  return [_spectrum_of(run, args) for run in runs]
 
 
-def _spectrum_of(run: Any, given: Any) -> Found:
+def _spectrum_of(run: Any, args: Any) -> Found:
   """Computes and writes the spectrum at a network, or reads it."""
   tally = _Tally()
 
   def compute(report):
-    keys = jax.random.split(jax.random.key(given.seed), given.probes)
-    chunk = jax.device_count() if given.mapping == "devices" else 1
+    keys = jax.random.split(jax.random.key(args.seed), args.probes)
+    chunk = jax.device_count() if args.mapping == "devices" else 1
     stack = batched_map.run_in_chunks(
       tally.of(
         batched_map.compile_map(
-          hessian.at_network(run.measure, given.steps), given.mapping
+          hessian.at_network(run.measure, args.steps), args.mapping
         )
       ),
       keys,
@@ -55,34 +55,34 @@ def _spectrum_of(run: Any, given: Any) -> Found:
     return spectrum.summarize(
       lanczos.unstack(stack),
       run.facts["num_parameters"],
-      tolerance=given.tolerance,
-      broadening=given.broadening,
+      tolerance=args.tolerance,
+      broadening=args.broadening,
     )
 
   settings = {
-    "probes": given.probes,
-    "steps": given.steps,
-    "tolerance": given.tolerance,
-    "broadening_share": given.broadening,
-    "seed": given.seed,
+    "probes": args.probes,
+    "steps": args.steps,
+    "tolerance": args.tolerance,
+    "broadening_share": args.broadening,
+    "seed": args.seed,
   }
   return cli.read_or_compute(
     run,
     file="curvature",
     settings=settings,
     compute=compute,
-    total=given.probes,
+    total=args.probes,
     unit="probe",
     passes=tally.mean,
   )
 
 
-def maps_of(workdirs: Sequence[str], given: Any) -> list[Found]:
+def maps_of(workdirs: Sequence[str], args: Any) -> list[Found]:
   """The maps of runs that can be compared, computed or read.
 
   Args:
     workdirs: the runs' folders.
-    given: the command's flags.
+    args: the command's flags.
 
   Returns:
     For each, the content of curvature_map.json, and the arrays of curvature_map.npz:
@@ -93,32 +93,32 @@ def maps_of(workdirs: Sequence[str], given: Any) -> list[Found]:
     ValueError: before anything is computed, if a run was evaluated on other images than
       the first, or for flags out of their range.
   """
-  surface.axis_coordinates(given.range, given.grid)
-  runs = cli.load_runs(workdirs, given, count=2)
-  return [_map_of(run, given) for run in runs]
+  surface.axis_coordinates(args.range, args.grid)
+  runs = cli.load_runs(workdirs, args, count=2)
+  return [_map_of(run, args) for run in runs]
 
 
-def _map_of(run: Any, given: Any) -> Found:
+def _map_of(run: Any, args: Any) -> Found:
   """Computes and writes the extreme eigenvalues over the plane, or reads them."""
-  axis = surface.axis_coordinates(given.range, given.grid)
+  axis = surface.axis_coordinates(args.range, args.grid)
   points = surface.grid_points(axis, 2)
   tally = _Tally()
 
   def compute(report):
-    directions, raw = cli.directions_for(run.params, given, 2)
+    directions, raw = cli.directions_for(run.params, args, 2)
     n = run.facts["num_parameters"]
-    probe = jax.random.normal(jax.random.key(given.seed), (n,))
-    chunk = jax.device_count() if given.mapping == "devices" else 1
-    function = hessian.at_point(run.measure, given.steps, given.tolerance)
+    probe = jax.random.normal(jax.random.key(args.seed), (n,))
+    chunk = jax.device_count() if args.mapping == "devices" else 1
+    function = hessian.at_point(run.measure, args.steps, args.tolerance)
     stack = batched_map.run_in_chunks(
-      tally.of(batched_map.compile_map(function, given.mapping)),
+      tally.of(batched_map.compile_map(function, args.mapping)),
       points,
       (run.params, directions, run.constants, run.batches, probe),
       chunk=chunk,
       report=report,
     )
     found = [
-      lanczos.extreme_eigenvalues(one, tolerance=given.tolerance)
+      lanczos.extreme_eigenvalues(one, tolerance=args.tolerance)
       for one in lanczos.unstack(stack)
     ]
     shape = (len(axis), len(axis))
@@ -139,9 +139,9 @@ def _map_of(run: Any, given: Any) -> Found:
     }
     return record, arrays, raw
 
-  settings = cli.plane_settings(given) | {
-    "steps": given.steps,
-    "tolerance": given.tolerance,
+  settings = cli.plane_settings(args) | {
+    "steps": args.steps,
+    "tolerance": args.tolerance,
   }
   return cli.read_or_compute(
     run,

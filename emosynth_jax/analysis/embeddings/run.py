@@ -221,18 +221,18 @@ def write_run(workdir: Any, found: Found) -> None:
   files.write_report(folder / "separation.json", found[0])
 
 
-def embed_all(given: Any) -> None:
+def embed_all(args: Any) -> None:
   """Embeds the runs with the flags; writes and plots the results."""
-  workdirs = given.workdir
+  workdirs = args.workdir
   found = embed_runs(
     workdirs,
-    split=given.split,
-    images=given.images,
-    points=given.points,
-    batch_size=given.batch_size,
-    perplexity=given.perplexity,
-    seed=given.seed,
-    data_dir=given.data_dir,
+    split=args.split,
+    images=args.images,
+    points=args.points,
+    batch_size=args.batch_size,
+    perplexity=args.perplexity,
+    seed=args.seed,
+    data_dir=args.data_dir,
   )
   records = [record for record, _ in found]
   comparisons = embedding_comparison.compare(records)

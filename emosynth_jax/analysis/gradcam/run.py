@@ -30,39 +30,39 @@ from emosynth_jax.workdir import provenance
 _BATCHES_A_CALL = 8
 
 
-def explain_run(given: Any) -> None:
+def explain_run(args: Any) -> None:
   """Computes Grad-CAM with the flags; writes and plots the results."""
 
-  network = load_network(given.workdir, given.split, given.data_dir, dtype="float32")
-  layer, shape, margin = gradcam_network.choose_layer(network, given.layer)
+  network = load_network(args.workdir, args.split, args.data_dir, dtype="float32")
+  layer, shape, margin = gradcam_network.choose_layer(network, args.layer)
 
   dataset = network.dataset
-  rows = draw_rows(len(dataset), given.images)
+  rows = draw_rows(len(dataset), args.images)
   total = len(rows)
-  batch_size = min(given.batch_size, total)
+  batch_size = min(args.batch_size, total)
   program = gradcam_network.compile_maps(network, layer, margin, batch_size=batch_size)
   found = compute_maps(
     program,
     network,
     rows,
     batch_size=batch_size,
-    of_labels=given.target == "label",
+    of_labels=args.target == "label",
     title=f"Grad-CAM of {layer}",
   )
-  folder = pathlib.Path(given.workdir)
+  folder = pathlib.Path(args.workdir)
   labels = dataset.labels[rows]
   right = found["logits"].argmax(-1) == labels
   facts = network.facts()
   settings = {
-    "split": given.split,
+    "split": args.split,
     "num_images": total,
     "variables_crc32": facts["variables_crc32"],
     "layer": layer,
-    "target": given.target,
+    "target": args.target,
   }
   sanity = _stored_sanity(folder / "gradcam.json", settings)
 
-  if given.sanity_check:
+  if args.sanity_check:
     sanity = sanity_check.check_sanity(
       gradcam_network.apply_fn_of(network.experiment, modules=True),
       program,
@@ -96,14 +96,14 @@ def explain_run(given: Any) -> None:
     network,
     rows,
     found,
-    split=given.split,
+    split=args.split,
     layer=gradcam_plot.describe_layer(layer, shape, margin),
   )
-  if given.sanity_check:
+  if args.sanity_check:
     print(sanity_check.format_sanity(sanity))
   print(
-    f"{given.workdir}: Grad-CAM of {layer} {shape} for the {given.target} "
-    f"class of {total} images of {given.split}: gradcam.png, gradcam.npz, gradcam.json"
+    f"{args.workdir}: Grad-CAM of {layer} {shape} for the {args.target} "
+    f"class of {total} images of {args.split}: gradcam.png, gradcam.npz, gradcam.json"
   )
 
 

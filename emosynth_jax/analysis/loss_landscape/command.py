@@ -14,17 +14,17 @@ from emosynth_jax.analysis.loss_landscape import surface
 flags.disclaim_key_flags()
 
 
-def draw_all(given: Any) -> None:
+def draw_all(args: Any) -> None:
   """Computes and plots the loss landscape with the flags."""
-  workdirs = [given.workdir, *given.compare]
-  found = surface.landscapes_of(workdirs, given)
-  file = surface.FILES[given.dimensions]
+  workdirs = [args.workdir, *args.compare]
+  found = surface.landscapes_of(workdirs, args)
+  file = surface.FILES[args.dimensions]
   for workdir, one in zip(workdirs, found, strict=True):
     landscape_plots.draw(pathlib.Path(workdir) / file, [one])
     logging.info("Wrote the landscape of %s to %s.*", one[0]["name"], file)
 
-  if given.compare:
-    landscape_plots.draw(pathlib.Path(given.workdir) / f"{file}_comparison", found)
+  if args.compare:
+    landscape_plots.draw(pathlib.Path(args.workdir) / f"{file}_comparison", found)
   for workdir, (record, arrays) in zip(workdirs, found, strict=True):
     settings = record["settings"]
     print(

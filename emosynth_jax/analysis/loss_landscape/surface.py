@@ -67,12 +67,12 @@ def at_point(measure: Callable[..., Any]) -> Callable[..., Any]:
   return function
 
 
-def landscapes_of(workdirs: Sequence[str], given: Any) -> list[Found]:
+def landscapes_of(workdirs: Sequence[str], args: Any) -> list[Found]:
   """The landscapes of runs that can be compared, computed or read.
 
   Args:
     workdirs: the runs' folders.
-    given: the command's flags.
+    args: the command's flags.
 
   Returns:
     For each, the content of loss_landscape.json, or of loss_line.json, and the arrays
@@ -82,28 +82,28 @@ def landscapes_of(workdirs: Sequence[str], given: Any) -> list[Found]:
     ValueError: before anything is computed, if a run was evaluated on other images than
       the first, or for flags out of their range.
   """
-  axis_coordinates(given.range, given.grid)
-  runs = cli.load_runs(workdirs, given, count=given.dimensions)
-  return [_landscape_of(run, given) for run in runs]
+  axis_coordinates(args.range, args.grid)
+  runs = cli.load_runs(workdirs, args, count=args.dimensions)
+  return [_landscape_of(run, args) for run in runs]
 
 
-def _landscape_of(run: Any, given: Any) -> Found:
+def _landscape_of(run: Any, args: Any) -> Found:
   """Computes and writes the landscape of a run, or reads it."""
-  axis = axis_coordinates(given.range, given.grid)
-  points = grid_points(axis, given.dimensions)
+  axis = axis_coordinates(args.range, args.grid)
+  points = grid_points(axis, args.dimensions)
 
   def compute(report):
-    directions, raw = cli.directions_for(run.params, given, given.dimensions)
+    directions, raw = cli.directions_for(run.params, args, args.dimensions)
     values = batched_map.run_in_chunks(
-      batched_map.compile_map(at_point(run.measure), given.mapping),
+      batched_map.compile_map(at_point(run.measure), args.mapping),
       points,
       (run.params, directions, run.constants, run.batches),
       chunk=max(1, 16 // jax.device_count()) * jax.device_count(),
       report=report,
     )
-    shape = (len(axis),) * given.dimensions
+    shape = (len(axis),) * args.dimensions
     arrays = {"axis": axis} | {k: v.reshape(shape) for k, v in values.items()}
-    middle = (len(axis) // 2,) * given.dimensions
+    middle = (len(axis) // 2,) * args.dimensions
     record = {
       "loss_at_network": float(arrays["loss"][middle]),
       "accuracy_at_network": float(arrays["accuracy"][middle]),
@@ -114,8 +114,8 @@ def _landscape_of(run: Any, given: Any) -> Found:
 
   return cli.read_or_compute(
     run,
-    file=FILES[given.dimensions],
-    settings=cli.plane_settings(given) | {"dimensions": given.dimensions},
+    file=FILES[args.dimensions],
+    settings=cli.plane_settings(args) | {"dimensions": args.dimensions},
     compute=compute,
     total=len(points),
   )
