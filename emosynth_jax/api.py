@@ -107,7 +107,7 @@ def train(
   defaults.check_config(config)
   run_record.check_same_config(config, workdir)
 
-  load = run_data.share(own_parts.of_run(config, workdir))
+  load = run_data.shared_loader(own_parts.of_run(config, workdir))
   if not train_loop.train(config, workdir, load=load):
     raise KeyboardInterrupt(f"stopped; the state is in {workdir}")
 

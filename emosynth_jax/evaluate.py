@@ -52,7 +52,7 @@ def evaluate_run(
     workdir: the folder of a run of this config.
     devices: devices for the evaluation, all by default.
     load: loads the run's data, where a training of the command shares it; see
-      `run_data.share`.
+      `run_data.shared_loader`.
     print_report: whether the text of report.txt is also printed.
 
   Returns:
@@ -71,7 +71,7 @@ def evaluate_run(
   placement = build_placement(config.mesh.model, devices)
   splits = run_data.splits(config)[1:]
   built = own_parts.of_run(config, workdir)
-  load = functools.partial(load or run_data.share(built), placement)
+  load = functools.partial(load or run_data.shared_loader(built), placement)
   best = load_best(config, workdir, splits, load=functools.partial(load, splits))
   experiment, state, datasets = best
   state = placement.put(state, placement.state(state))

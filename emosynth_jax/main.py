@@ -164,7 +164,7 @@ def _run_mode(stop: stop_signal.StopSignal) -> None:
       first = _workdir_of(seeds[0]) if seeds else _workdir(f"seed{config.seed}")
       own = own_parts.of_run(config, first)
       build.check_parts(own)
-      run_one = functools.partial(_run_one, load=run_data.share(own))
+      run_one = functools.partial(_run_one, load=run_data.shared_loader(own))
       if seeds:
         _run_seeds(config, seeds, run_one, stop)
       elif _COMPARE.value:

@@ -46,7 +46,7 @@ def train(
     devices: devices for the training, all by default.
     stop: an entered stop signal of the caller, if several trainings share it.
     load: loads the run's data, where others of the command share it; see
-      `run_data.share`.
+      `run_data.shared_loader`.
     config_file: path of the config file, for the record.
 
   Returns:
@@ -76,7 +76,7 @@ def train(
     stack.enter_context(distributed.held_by_first(run_record.only_training_in(workdir)))
     stop = stack.enter_context(StopSignal()) if stop is None else stop
     stack.enter_context(_ending_at_once(stop, workdir))
-    load = load or run_data.share(own)
+    load = load or run_data.shared_loader(own)
     is_whole = _train(config, own, workdir, began, devices, stop, load, config_file)
 
   # Done after the signal handlers are restored: a signal in between would be lost.

@@ -132,7 +132,7 @@ def _train(config: ml_collections.ConfigDict, folder: pathlib.Path, name: str) -
     logging.info("%s: already finished, in %s.", name, folder)
     return
   logging.info("%s, in %s.", name, folder)
-  load = run_data.share(config)
+  load = run_data.shared_loader(config)
   train_to_end(config, folder, load=load)
   evaluate.evaluate_run(config, folder, load=load)
 

@@ -104,7 +104,7 @@ def train(runs: list[loss_study.Run], args: Any) -> None:
     logging.info("Run %d of %d: %s.", number, len(runs), run.folder)
 
     # All runs of a stage read the data once.
-    load = loads.setdefault(run.stage, run_data.share(config))
+    load = loads.setdefault(run.stage, run_data.shared_loader(config))
     try:
       train_to_end(config, folder, load=load)
       evaluate.evaluate_run(config, folder, load=load)
@@ -127,7 +127,7 @@ def measure_secondary(
   Args:
     config: the run's.
     folder: its workdir.
-    load: of `run_data.share`.
+    load: of `run_data.shared_loader`.
 
   Returns:
     "calibrated_loss", the negative log-likelihood with the temperature of the

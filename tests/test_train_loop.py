@@ -86,7 +86,7 @@ def test_a_command_loads_and_checksums_each_split_once(tmp_path, monkeypatch):
   monkeypatch.setattr(data, "load_splits", count_load)
   monkeypatch.setattr(run_data, "fingerprint", count_checksums)
   config = _config(num_epochs=1, evaluate_deduplicated=True)
-  load = run_data.share(config)
+  load = run_data.shared_loader(config)
   assert train_loop.train(config, tmp_path, load=load)
   report = evaluate.evaluate_run(config, tmp_path, load=load)
   assert set(report["splits"]) == {"validation", "test"}

@@ -172,7 +172,6 @@ def _maps_of_layers(
 
 def measure(args: Any) -> None:
   """Runs the deletion metric with the flags; writes and prints the results."""
-
   network = load_network(args.workdir, args.split, args.data_dir, dtype="float32")
   config, experiment, state, dataset = network
   if len(dataset) < 2:
@@ -187,52 +186,27 @@ def measure(args: Any) -> None:
   )
   batch_size = min(args.batch_size, len(rows))
   apply_fn = gradcam_network.apply_fn_of(experiment, modules=False)
-  layers = args.layers
-  if not layers:
-    one = jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)
-    shapes = grad_cam.layer_shapes(apply_fn, state.evaluation_variables, one)
-    layers = [name for name, (height, width, _) in shapes.items() if height * width > 1]
-
-  @jax.jit
-  def program(inputs):
-    return batched_map.over_batches(
-      lambda x: jax.nn.softmax(apply_fn(state.evaluation_variables, x)[0]),
-      (inputs,),
-      batch_size=batch_size,
-    )
-
-  height, width = images.shape[1:3]
-  few = np.random.Generator(np.random.PCG64(1)).random(
-    (len(rows), _RANDOM_SIDE, _RANDOM_SIDE), np.float32
-  )
-  down, across = np.mgrid[:height, :width]
-  nearness = -((down - (height - 1) / 2) ** 2 + (across - (width - 1) / 2) ** 2)
+  layers = args.layers or _layers_of_maps(apply_fn, state, images.shape[1:])
 
   # The maps of each layer, then the drops for each kind of map.
-  bar = progress.Progress(first=0, total=2 * len(layers) + 2)
+  steps = 2 * len(layers) + 2
+  bar = progress.Progress(first=0, total=steps)
 
-  def tell(done, text):
-    bar.update(
-      done,
-      f"{args.workdir}: {text}, step {done}/{2 * len(layers) + 2}",
-      images_per_unit=len(rows),
-    )
+  def tell(done: int, text: str) -> None:
+    what = f"{args.workdir}: {text}, step {done}/{steps}"
+    bar.update(done, what, images_per_unit=len(rows))
 
   maps = _maps_of_layers(
     network, layers, pixels, batch_size, lambda done: tell(done, "Grad-CAM of a layer")
-  ) | {
-    f"random {_RANDOM_SIDE} x {_RANDOM_SIDE}": np.asarray(
-      grad_cam.upsample(jnp.asarray(few), (height, width))
-    ),
-    "center of the image": np.broadcast_to(nearness, (len(rows), height, width)),
-  }
+  )
   table = compare_maps(
-    lambda x: np.asarray(program(jnp.asarray(x))),
+    _probabilities(apply_fn, state, batch_size),
     images,
-    maps,
+    maps | _baselines(*images.shape[:3]),
     share=args.share,
     report=lambda done: tell(len(layers) + done, "pixels deleted"),
   )
+
   made = provenance.provenance()
   text = (
     f"{config.data.name}, {dataset.official_split or args.split}, "
@@ -255,6 +229,46 @@ def measure(args: Any) -> None:
   )
   files.write_atomically(folder / "deletion.txt", text.encode())
   print(text, end="")
+
+
+def _layers_of_maps(
+  apply_fn: Callable[..., Any], state: Any, image_shape: tuple[int, ...]
+) -> list[str]:
+  """The layers whose maps have more than one pixel."""
+  one = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+  shapes = grad_cam.layer_shapes(apply_fn, state.evaluation_variables, one)
+  return [name for name, (height, width, _) in shapes.items() if height * width > 1]
+
+
+def _probabilities(
+  apply_fn: Callable[..., Any], state: Any, batch_size: int
+) -> Callable[[np.ndarray], np.ndarray]:
+  """The network as a function of inputs `(N, H, W, C)` to probabilities `(N, K)`."""
+
+  @jax.jit
+  def program(inputs):
+    return batched_map.over_batches(
+      lambda x: jax.nn.softmax(apply_fn(state.evaluation_variables, x)[0]),
+      (inputs,),
+      batch_size=batch_size,
+    )
+
+  return lambda inputs: np.asarray(program(jnp.asarray(inputs)))
+
+
+def _baselines(number: int, height: int, width: int) -> dict[str, np.ndarray]:
+  """Maps that know nothing of the network, `(N, H, W)` by name."""
+  few = np.random.Generator(np.random.PCG64(1)).random(
+    (number, _RANDOM_SIDE, _RANDOM_SIDE), np.float32
+  )
+  down, across = np.mgrid[:height, :width]
+  nearness = -((down - (height - 1) / 2) ** 2 + (across - (width - 1) / 2) ** 2)
+  return {
+    f"random {_RANDOM_SIDE} x {_RANDOM_SIDE}": np.asarray(
+      grad_cam.upsample(jnp.asarray(few), (height, width))
+    ),
+    "center of the image": np.broadcast_to(nearness, (number, height, width)),
+  }
 
 
 def define_flags() -> None:

@@ -166,7 +166,7 @@ def _check_one_data_set(found: Mapping[str, Mapping[str, Any]]) -> None:
     )
 
 
-def share(config: ml_collections.ConfigDict) -> Callable[..., RunData]:
+def shared_loader(config: ml_collections.ConfigDict) -> Callable[..., RunData]:
   """Returns a loader of a run's splits that loads each of them once.
 
   For the trainings and evaluations of one command, of any seed, also from several

@@ -18,7 +18,7 @@ from emosynth_jax.data.augmentation import augment
 from emosynth_jax.models import network_inputs
 from emosynth_jax.models.normalized_inputs import NormalizedInputs, StandardizedInputs
 from emosynth_jax.training import optimizers
-from emosynth_jax.training.own_parts import check_network, resolve_loss, resolve_model
+from emosynth_jax.training.named_parts import check_network, resolve_loss, resolve_model
 from emosynth_jax.training.state import TrainState, create_train_state
 from emosynth_jax.utils import own_code
 

@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 
 from emosynth_jax import losses
 from emosynth_jax.parallel import batched_map
-from emosynth_jax.training import build, eval_step, own_parts, train_step
+from emosynth_jax.training import build, eval_step, named_parts, train_step
 from emosynth_jax.training import state as train_state
 from emosynth_jax.utils import errors
 from experiments.lib.ablation_members import Formula, Members
@@ -99,11 +99,13 @@ def switched_evaluation_logits(
 def _resolve(formula: Formula, numbers: Array) -> tuple[Any, dict[str, Any]]:
   """The loss of a formula, and its arguments, as `losses.get_loss` takes them."""
   values = {name: numbers[i] for i, name in enumerate(formula.numbers)}
-  return own_parts.resolve_loss({"name": formula.loss, **dict(formula.fixed), **values})
+  return named_parts.resolve_loss(
+    {"name": formula.loss, **dict(formula.fixed), **values}
+  )
 
 
 def _init_loss_state(formula: Formula, num_classes: int, dim: int) -> Any:
-  name, _ = own_parts.resolve_loss({"name": formula.loss, **dict(formula.fixed)})
+  name, _ = named_parts.resolve_loss({"name": formula.loss, **dict(formula.fixed)})
   return losses.init_state(name, num_classes, dim)
 
 

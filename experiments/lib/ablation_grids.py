@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from emosynth_jax import losses
-from emosynth_jax.training import own_parts
+from emosynth_jax.training import named_parts
 from emosynth_jax.utils import cli, files, own_code
 from emosynth_jax.utils.nearest import did_you_mean
 
@@ -135,8 +135,8 @@ def arguments_of(part: Mapping[str, Any]) -> dict[str, Any]:
   own = {}
   formula = part.get("margin_fn", "")
   if own_code.is_own(formula):
-    own = own_parts.margin_hyperparameters(own_code.load(formula), formula)
-  loss, _ = own_parts.resolve_loss({"name": part["loss"]})
+    own = named_parts.margin_hyperparameters(own_code.load(formula), formula)
+  loss, _ = named_parts.resolve_loss({"name": part["loss"]})
   known = {k: v for k, v in losses.defaults_of(loss).items() if k != "margin_fn"}
   return known | own
 

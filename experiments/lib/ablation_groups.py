@@ -22,7 +22,7 @@ from emosynth_jax import data, models
 from emosynth_jax.data import label_noise
 from emosynth_jax.data.augmentation import augment
 from emosynth_jax.data.dataset import subset
-from emosynth_jax.training import own_parts
+from emosynth_jax.training import named_parts
 from emosynth_jax.utils import own_code
 from experiments.lib import (
   ablation,
@@ -371,7 +371,7 @@ def build_network(arguments: dict[str, Any], training: data.Dataset) -> nn.Modul
   model = _build(arguments, num_classes)
   if own_code.is_own(name):
     height, width, channels = training.images.shape[1:]
-    own_parts.check_network(model, name, (height, width, channels), num_classes)
+    named_parts.check_network(model, name, (height, width, channels), num_classes)
   return model
 
 
@@ -389,7 +389,7 @@ def check_network(arguments: dict[str, Any]) -> None:
 
 def _build(arguments: dict[str, Any], num_classes: int) -> nn.Module:
   others = _tuples(arguments)
-  network = own_parts.resolve_model(others.pop("name"))
+  network = named_parts.resolve_model(others.pop("name"))
   return models.build_model(network, num_classes=num_classes, **others)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from emosynth_jax import losses
-from emosynth_jax.training import own_parts
+from emosynth_jax.training import named_parts
 from emosynth_jax.utils import own_code
 
 Array = jax.Array
@@ -116,7 +116,7 @@ def check_values(setting: Mapping[str, Any], num_classes: int) -> None:
 
 def _resolve(setting: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
   arguments = {k: v for k, v in setting.items() if k != "loss"}
-  return own_parts.resolve_loss({"name": setting["loss"], **arguments})
+  return named_parts.resolve_loss({"name": setting["loss"], **arguments})
 
 
 def formula_of(setting: Mapping[str, Any]) -> tuple[Formula, tuple[float, ...]]:

@@ -87,7 +87,7 @@ def train(run: Run) -> tuple[dict[str, Any], bytes]:
 def _train_in(run: Run, folder: pathlib.Path) -> dict[str, Any]:
   logging.info("%s, seed %d, in %s.", run.row.label, run.seed, folder)
   config = run.build_config()
-  load = run_data.share(config)
+  load = run_data.shared_loader(config)
   train_to_end(config, folder, load=load)
   return files.to_jsonable(evaluate.evaluate_run(config, folder, load=load), "report")
 

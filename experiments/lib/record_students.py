@@ -59,7 +59,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str,
       )
     return found
 
-  load = run_data.share(config)
+  load = run_data.shared_loader(config)
   train_to_end(config, workdir, load=load)
 
   placement = build_placement()

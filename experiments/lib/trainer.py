@@ -17,7 +17,7 @@ def train_to_end(
   Args:
     config: of the training.
     workdir: its folder.
-    load: of `run_data.share`.
+    load: of `run_data.shared_loader`.
 
   Raises:
     SystemExit: after SIGTERM or Ctrl-C, with the exit code of the signal; the training

@@ -547,7 +547,7 @@ def test_secondary_metrics_are_those_of_the_test_split(tmp_path, monkeypatch):
   config = tiny_workdir.config(model__features=5)
   state = tiny_network.create_state(seed=3)
   tiny_workdir.write(tmp_path, config, state, datasets)
-  found = command.measure_secondary(config, tmp_path, run_data.share(config))
+  found = command.measure_secondary(config, tmp_path, run_data.shared_loader(config))
 
   model = tiny_network.TinyNetwork(features=5, num_classes=3)
   logits, embeddings = {}, {}
