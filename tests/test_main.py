@@ -358,6 +358,7 @@ def test_a_mistake_about_seeds_is_one_error_before_any_training(program, flags, 
 # Errors.
 
 
+@pytest.mark.slow  # Within a process: test_train_loop.py.
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoints(
   program, whole
 ):

@@ -84,6 +84,7 @@ def _assert_same_but_rounding(config, workdir, alone, rounding=1):
   assert data == expected
 
 
+@pytest.mark.slow  # Two processes of two devices each are not.
 def test_eight_devices_train_as_one_does(folder, alone):
   environment = os.environ | {
     "XLA_FLAGS": xla_flags("--xla_force_host_platform_device_count=8"),

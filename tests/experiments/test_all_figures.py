@@ -77,6 +77,7 @@ def test_data_sets_lie_in_one_folder_as_by_default(data, expected):
   assert all_figures.data_dir_of(Row("", data, "ce"), None) is None
 
 
+@pytest.mark.slow
 def test_runs_are_trained_once_and_drawn(tiny, tmp_path, monkeypatch):
   curves = Figure(("3.5",), "curves", "Curves", [_FACES], every_seed=True)
   matrices = Figure(("3.6",), "confusions", "Matrices <of> faces", [_FACES])
