@@ -13,7 +13,6 @@ import pathlib
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
 from emosynth_jax.config import command_line
 from emosynth_jax.utils import cli
@@ -26,7 +25,7 @@ def define_flags() -> None:
   )
   command_line.define_data_dir()
   flags.DEFINE_string(
-    "workdir", None, "Output folder of the audit. By default runs/NAME-audit."
+    "workdir", None, "Output folder of the audit. By default runs/DATA-audit."
   )
   flags.DEFINE_integer(
     "max_pairs", 60, "Maximum number of pairs on the contact sheet.", 1
@@ -37,17 +36,13 @@ def audit_data(args: Any) -> None:
   """Audits the data set of --config."""
   from emosynth_jax import data
   from emosynth_jax.audit import audit
-  from emosynth_jax.config import recipes
   from emosynth_jax.data.images import decoding
 
   decoding.log_warnings_by_file()
-  file = recipes.typed(config_flags.get_config_filename(args["config"]))
-  name = file.partition(":")[0]
-  workdir = pathlib.Path(
-    args.workdir or pathlib.Path("runs") / f"{pathlib.Path(name).stem}-audit"
-  )
   config = command_line.config_of(args)
   data.check_options(config.data.name, config.data.options)
+  name = pathlib.Path(config.data.name.partition(":")[0]).stem
+  workdir = pathlib.Path(args.workdir or f"runs/{name}-audit")
   audit.audit_config(config, workdir, max_pairs=args.max_pairs)
 
 
