@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 import tqdm
@@ -98,14 +98,14 @@ def predict_all(
   endless = None
   if predict_sources.is_live(sources[-1]) and not args.max_frames:
     endless = predict_sources.shown(sources[-1])
-  reported = set(predict_sources.missing(sources))
   live = any(map(predict_sources.is_live, sources))
   is_countable = not {source.kind for source in found} & {"video", "stream", "webcam"}
   total = len(found) if is_countable else None
-  is_incomplete = False
+  reported = set(predict_sources.missing(sources))
   counts = {"images": 0, "faces": 0, "uncertain": 0, "unreadable": 0}
-  began = last_line = time.monotonic()
-  drawing = 0.0
+  is_incomplete = False
+  began, drawing = time.monotonic(), 0.0
+
   with contextlib.ExitStack() as stack:
     writer = annotate.Writer(args.annotate, sources) if args.annotate else None
     if writer:
@@ -129,34 +129,18 @@ def predict_all(
       max_waiting=1 if live else None,
       keep_images=writer is not None,
     )
+    show = _progress_lines(bar, total, began)
     for number, (frame, image, predictions) in enumerate(answers, start=1):
-      timing = predictor.timing
-      once = timing.compilation + timing.loading
-      bar.update()
-      if bar.disable and time.monotonic() - last_line >= _SECONDS_PER_LINE:
-        last_line = time.monotonic()
-        logging.info("%s", describe_progress(number, total, last_line - began - once))
+      show(number, predictor.timing)
       write(frame, predictions)
-      if frame.error:
-        counts["unreadable"] += 1
-        if frame.source not in reported:
-          logging.error("%s: %s", frame.source, frame.error)
-        continue
-      counts["images"] += 1
-      counts["faces"] += len(predictions)
-      counts["uncertain"] += sum(
-        prediction.label == predictor_module.UNCERTAIN for prediction in predictions
-      )
-      if writer and image is not None:
+      if frame.error and frame.source not in reported:
+        logging.error("%s: %s", frame.source, frame.error)
+      _count(counts, frame, predictions)
+      if writer and image is not None and not frame.error:
         start = time.monotonic()
-        try:
-          writer.write(frame, annotate.draw(image, predictions))
-        except OSError as error:
-          if error.errno != errno.ENAMETOOLONG:
-            raise
-          counts["unreadable"] += 1
-          logging.error("%s: it was not drawn, as its name is too long", frame.source)
+        counts["unreadable"] += not _draw(writer, frame, image, predictions)
         drawing += time.monotonic() - start
+
   timing = predictor.timing
   seconds = time.monotonic() - began - drawing - timing.compilation - timing.loading
   print(
@@ -167,3 +151,50 @@ def predict_all(
     print("stopped before all sources were processed", file=sys.stderr)
     return stop_signal.EXIT_CODE + stop.number
   return UNREADABLE if counts["unreadable"] else 0
+
+
+def _progress_lines(
+  bar: Any, total: int | None, began: float
+) -> Callable[[int, predict_timing.Timing], None]:
+  """A function that moves the bar on or, where there is none, logs a line now and then.
+
+  It takes the number of images done and the time so far.
+  """
+  last_line = began
+
+  def show(number: int, timing: predict_timing.Timing) -> None:
+    nonlocal last_line
+    bar.update()
+    if bar.disable and time.monotonic() - last_line >= _SECONDS_PER_LINE:
+      last_line = time.monotonic()
+      seconds = last_line - began - timing.compilation - timing.loading
+      logging.info("%s", describe_progress(number, total, seconds))
+
+  return show
+
+
+def _count(counts: dict[str, int], frame: Any, predictions: Sequence[Any]) -> None:
+  """Adds an image to the counts."""
+  if frame.error:
+    counts["unreadable"] += 1
+    return
+
+  counts["images"] += 1
+  counts["faces"] += len(predictions)
+  counts["uncertain"] += sum(
+    prediction.label == predictor_module.UNCERTAIN for prediction in predictions
+  )
+
+
+def _draw(
+  writer: annotate.Writer, frame: Any, image: Any, predictions: Sequence[Any]
+) -> bool:
+  """Writes the image with its faces; False if its name is too long for a file."""
+  try:
+    writer.write(frame, annotate.draw(image, predictions))
+  except OSError as error:
+    if error.errno != errno.ENAMETOOLONG:
+      raise
+    logging.error("%s: it was not drawn, as its name is too long", frame.source)
+    return False
+  return True
