@@ -88,7 +88,6 @@ def format_report(report: Mapping[str, Any]) -> str:
   Returns:
     Lines that end in a newline.
   """
-  splits = report["splits"]
   thresholds = report["config"]["near_duplicates"]
   lines = [
     f"data set  {report['data_set']}",
@@ -96,65 +95,11 @@ def format_report(report: Mapping[str, Any]) -> str:
     f"bits of pHash and a correlation of at least {thresholds['min_correlation']:g}, "
     "as they are or mirrored",
     "",
+    *_images_tables(report["splits"]),
+    *_duplicates_tables(report["splits"], report["pairs"]),
+    *_conflicts_tables(report["label_conflicts"]),
   ]
-  lines += _table(
-    ["images by class", *splits],
-    [
-      [label, *(split["class_counts"][label] for split in splits.values())]
-      for label in next(iter(splits.values()))["class_counts"]
-    ]
-    + [
-      ["all", *(split["num_images"] for split in splits.values())],
-      ["blank", *(len(split["blank_images"]) for split in splits.values())],
-    ],
-  )
-  forms = {name: split["pixel_forms"] for name, split in splits.items()}
-
-  if any(forms.values()):
-    lines += _table(
-      ["images by pixel form", *splits],
-      [
-        [form, *(counts[form] if counts else "" for counts in forms.values())]
-        for form in pixel_form.FORMS
-      ],
-    )
-
-  lines += _table(
-    ["pairs", *_KINDS],
-    [
-      [where, *(report["pairs"][kind][where] for kind in _KINDS)]
-      for where in report["pairs"]["exact"]
-    ],
-  )
-  duplicated = {
-    name: split["images_with_near_duplicate"] for name, split in splits.items()
-  }
-  lines += _table(
-    ["images with a near-duplicate", *(f"in {name}" for name in splits), "elsewhere"],
-    [
-      [
-        f"of {name}",
-        *(counts[other] for other in splits),
-        f"{counts['elsewhere']:,} "
-        f"({100 * counts['elsewhere'] / splits[name]['num_images']:.1f} %)",
-      ]
-      for name, counts in duplicated.items()
-    ],
-  )
-  conflicts = report["label_conflicts"]
-  lines += _table(
-    ["label conflicts", "groups", "images"],
-    [
-      [text, conflicts[key]["groups"], conflicts[key]["images"]]
-      for key, text in (("exact", "exact duplicates"), ("all", "any duplicates"))
-    ],
-  )
-  if conflicts["by_classes"]:
-    lines += _table(
-      ["conflicting classes", "groups"], [*map(list, conflicts["by_classes"].items())]
-    )
-
-  for name, split in splits.items():
+  for name, split in report["splits"].items():
     lines += [f"blank in {name}: {source}" for source in split["blank_images"]]
   for name, counts in (report.get("fer_plus") or {}).items():
     share = 100 * counts["equal"] / counts["faces"] if counts["faces"] else 0.0
@@ -165,6 +110,71 @@ def format_report(report: Mapping[str, Any]) -> str:
   unreadable = report["unreadable_files"]
   lines.append(f"files that cannot be decoded: {len(unreadable) or 'none'}")
   return "\n".join(lines) + "\n"
+
+
+def _images_tables(splits: Mapping[str, Any]) -> list[str]:
+  """Images of each split by class and, for gray faces, by pixel form."""
+  lines = _table(
+    ["images by class", *splits],
+    [
+      [label, *(split["class_counts"][label] for split in splits.values())]
+      for label in next(iter(splits.values()))["class_counts"]
+    ]
+    + [
+      ["all", *(split["num_images"] for split in splits.values())],
+      ["blank", *(len(split["blank_images"]) for split in splits.values())],
+    ],
+  )
+  forms = [split["pixel_forms"] for split in splits.values()]
+  if any(forms):
+    lines += _table(
+      ["images by pixel form", *splits],
+      [
+        [form, *(counts[form] if counts else "" for counts in forms)]
+        for form in pixel_form.FORMS
+      ],
+    )
+  return lines
+
+
+def _duplicates_tables(
+  splits: Mapping[str, Any], pairs: Mapping[str, Any]
+) -> list[str]:
+  """Pairs of duplicates by kind, and the images of each split that have one."""
+  lines = _table(
+    ["pairs", *_KINDS],
+    [[where, *(pairs[kind][where] for kind in _KINDS)] for where in pairs["exact"]],
+  )
+  rows = []
+  for name, split in splits.items():
+    counts = split["images_with_near_duplicate"]
+    share = 100 * counts["elsewhere"] / split["num_images"]
+    rows.append(
+      [
+        f"of {name}",
+        *(counts[other] for other in splits),
+        f"{counts['elsewhere']:,} ({share:.1f} %)",
+      ]
+    )
+  return lines + _table(
+    ["images with a near-duplicate", *(f"in {name}" for name in splits), "elsewhere"],
+    rows,
+  )
+
+
+def _conflicts_tables(conflicts: Mapping[str, Any]) -> list[str]:
+  """Duplicates with different labels, and the classes of these labels."""
+  lines = _table(
+    ["label conflicts", "groups", "images"],
+    [
+      [text, conflicts[key]["groups"], conflicts[key]["images"]]
+      for key, text in (("exact", "exact duplicates"), ("all", "any duplicates"))
+    ],
+  )
+  if conflicts["by_classes"]:
+    rows = [*map(list, conflicts["by_classes"].items())]
+    lines += _table(["conflicting classes", "groups"], rows)
+  return lines
 
 
 def _count(groups: np.ndarray, split_of: np.ndarray, num_splits: int) -> np.ndarray:
