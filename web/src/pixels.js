@@ -21,7 +21,7 @@ export function fromImageData({ data, width, height }) {
 }
 
 /** ITU-R 601 luma, with Pillow's rounding. */
-export function toGrey({ data, width, height }) {
+export function toGray({ data, width, height }) {
   const gray = new Uint8Array(width * height);
   for (let i = 0, j = 0; i < gray.length; i += 1, j += 3) {
     gray[i] = (data[j] * 19595 + data[j + 1] * 38470 + data[j + 2] * 7471 + 32768) >> 16;

@@ -2,7 +2,7 @@
 import * as ort from "onnxruntime-web/wasm";
 import { decode, prepare, squareOf } from "./faces.js";
 import { occlude, toMap } from "./occlusion.js";
-import { cutSquare, fromImageData, toGrey, toSquare } from "./pixels.js";
+import { cutSquare, fromImageData, toGray, toSquare } from "./pixels.js";
 
 const BATCH = 32;
 
@@ -72,7 +72,7 @@ async function analyse({ image, whole, network }) {
   const images = new Uint8Array(boxes.length * size);
   boxes.forEach((box, i) => {
     const crop = box ? cutSquare(rgb, squareOf(box)) : rgb;
-    images.set(toSquare(toGrey(crop), side).data, i * size);
+    images.set(toSquare(toGray(crop), side).data, i * size);
   });
   const probabilities = await classify(images, boxes.length, network);
   const classes = about.class_names.length;

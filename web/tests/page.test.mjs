@@ -7,7 +7,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { sizeWithin } from "../src/images.js";
-import { toGrey, toSquare } from "../src/pixels.js";
+import { toGray, toSquare } from "../src/pixels.js";
 import {
   answers,
   askPython,
@@ -34,7 +34,7 @@ after(() => chrome?.close());
 
 test("pixels are prepared as Python prepares them", () => {
   const { gray, sizes } = expected;
-  const found = toGrey({ data: gray.rgb, width: 47, height: 61 });
+  const found = toGray({ data: gray.rgb, width: 47, height: 61 });
   assert.deepEqual(Array.from(found.data), gray.gray);
   for (const [shape, { from, to }] of Object.entries(sizes)) {
     const [height, width] = shape.split("x").map(Number);
