@@ -121,7 +121,7 @@ def print_rows(args: Any) -> None:
     compare_photographs(predictor, detect, pathlib.Path(args.photographs))
   signs = np.where(np.arange(len(rows)) % 2, -1, 1)
   print(f"{len(rows)} images of {dataset.official_split}, OpenCV {cv2.__version__}")
-  print("angle found error as_is upright difference_95%CI discordant turned")
+  print("angle found error as_is upright difference_95%CI discordant rotated")
   for angle in ANGLES:
     found = find_faces(detect, images, signs * angle)
     seen = np.array([one is not None for one in found])
@@ -134,13 +134,13 @@ def print_rows(args: Any) -> None:
     }
     gain = right[True].astype(float) - right[False]
     half = 1.96 * gain.std(ddof=1) / np.sqrt(len(gain))
-    turned = (np.abs(estimated) > face_detector.MAX_ANGLE).mean()
+    rotated = (np.abs(estimated) > face_detector.MAX_ANGLE).mean()
     print(
       f"{angle:5d} {100 * seen.mean():5.1f} {np.median(errors):5.1f} "
       f"{100 * right[False].mean():5.1f} {100 * right[True].mean():5.1f} "
       f"{100 * gain.mean():+5.1f} [{100 * (gain.mean() - half):+.1f}, "
       f"{100 * (gain.mean() + half):+.1f}] {int((gain != 0).sum())} "
-      f"{100 * turned:5.1f}",
+      f"{100 * rotated:5.1f}",
       flush=True,
     )
 

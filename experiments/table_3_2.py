@@ -44,10 +44,10 @@ _NOTES = """\
   32x32 images (compare the second form), where an ImageNet stem leaves feature
   maps of one pixel. This handicaps the network: the other tables train the third form.
 - It counts depth as Keras's table of applications does, with activation and
-  normalization layers; we count layers with a kernel on the longest path, so that
-  ResNet50 has 50.
+  normalization layers; here depth counts layers with a kernel on the longest path,
+  so that ResNet50 has 50.
 - Its depth of 34 for EmoSynthNet is the 20 layers of the main branch and the 14 of
-  the side branch together, as the text has it; ours is that of the longest path, 20.
+  the side branch together, as the text has it; the longest path has 20.
 - A multiply-add is one here. The thesis does not say whether its FLOPS are
   multiply-adds or twice as many; its 0.417 for VGG19 fits multiply-adds.
 - EmoSynthNet: the thesis says 21 million parameters in the table and 34 million in

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from compilation import xla_flags
 
+import emosynth_jax as ej
 from emosynth_jax import bundle, evaluate
 from emosynth_jax.analysis import result_cache
 from emosynth_jax.bundle.calibrate import read_workdir
@@ -158,3 +159,13 @@ def test_the_calibration_of_then_still_holds(workdir):
   stored = bundle.read_bundle(_STORED / "bundle.safetensors")
   assert network.temperature == stored.temperature
   assert network.class_names == stored.class_names
+
+
+def test_a_run_without_records_and_with_older_names_is_loaded(workdir):
+  (workdir / "metrics.jsonl").unlink()
+  path = workdir / "report.json"
+  report = json.loads(path.read_text())
+  report["splits"]["test"]["without_twins"] = {"accuracy": 0.5}
+  path.write_text(json.dumps(report))
+  run = ej.load(workdir)
+  assert run.report["splits"]["test"]["deduplicated"] == {"accuracy": 0.5}

@@ -68,7 +68,7 @@ def describe(network: bundle.Bundle) -> dict[str, Any]:
   Returns:
     "class_names", "image_shape" and "data_set", as an export has them; "network", its
     name, with its width where it has been made narrower; and "accuracy": the "share"
-    of how many images ("num_examples") of which "split" it names as they are labelled,
+    of how many images ("num_examples") of which "split" it names as they are labeled,
     None where that isn't known.
   """
   known = export.describe(network)

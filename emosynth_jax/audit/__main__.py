@@ -42,6 +42,8 @@ def audit_data(args: Any) -> None:
   config = command_line.config_of(args)
   data.check_options(config.data.name, config.data.options)
   name = pathlib.Path(config.data.name.partition(":")[0]).stem
+  if name == "image_folder":
+    name = pathlib.Path(config.data.data_dir).resolve().name
   workdir = pathlib.Path(args.workdir or f"runs/{name}-audit")
   audit.audit_config(config, workdir, max_pairs=args.max_pairs)
 

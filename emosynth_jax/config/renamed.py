@@ -12,10 +12,14 @@ _TABLE = json.loads(pathlib.Path(__file__).with_suffix(".json").read_text())
 SETTINGS: dict[str, str] = _TABLE["settings"]
 
 # Old key to new key of stored documents: the last part of a setting's path, and fields
-# of report.json, seeds.json, audit.json and figures.json.
+# of the results of every command.
 KEYS: dict[str, str] = _TABLE["results"] | {
   old.rpartition(".")[2]: new.rpartition(".")[2] for old, new in SETTINGS.items()
 }
+
+
+# Parts of these documents whose keys are classes, or arguments of a user's own code.
+_FOREIGN = ("by_classes", "class_counts", "loss", "model", "options", "per_class")
 
 
 def with_new_names(stored: Any) -> Any:
@@ -30,7 +34,10 @@ def with_new_names(stored: Any) -> Any:
   if isinstance(stored, dict):
     renamed = {KEYS.get(key, key): value for key, value in stored.items()}
     current = {key: value for key, value in stored.items() if key not in KEYS}
-    return {key: with_new_names(value) for key, value in (renamed | current).items()}
+    return {
+      key: value if key in _FOREIGN else with_new_names(value)
+      for key, value in (renamed | current).items()
+    }
   return [with_new_names(x) for x in stored] if isinstance(stored, list) else stored
 
 

@@ -9,7 +9,7 @@ import numpy as np
 # Tolerance of logit differences, relative to the largest logit: the order of summation
 # depends on the batch size.
 RELATIVE_TOLERANCES = {"float32": 1e-4, "bfloat16": 5e-2}
-# Several batches of the images that are used.
+# Small enough for the images to make several batches.
 _MAX_BATCH = 64
 
 
@@ -30,8 +30,8 @@ def check_batch_invariance(
   """Compares the logits of images in several orders, and one image at a time.
 
   The images are taken evenly from the split, and evaluated in the split's order,
-  shuffled, sorted by class, and some of them alone. Four images or more are at least
-  four batches, as a single one would hold the same images in every order.
+  shuffled, sorted by class, and some of them alone. From four images on there are at
+  least four batches, as a single one would hold the same images in every order.
 
   Args:
     compute_logits: images `(B, H, W, C)` to logits `(B, K)`.

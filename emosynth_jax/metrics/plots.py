@@ -103,12 +103,12 @@ def plot_curves(
     plotting.clean(axis)
     if best_epoch is not None:
       axis.axvline(
-        best_epoch, color=plotting.GREY, linewidth=1, linestyle=":", zorder=1
+        best_epoch, color=plotting.GRAY, linewidth=1, linestyle=":", zorder=1
       )
 
   if best_epoch is not None:
     axes["accuracy"].plot(
-      [], [], ":", color=plotting.GREY, label=f"chosen: epoch {best_epoch}"
+      [], [], ":", color=plotting.GRAY, label=f"chosen: epoch {best_epoch}"
     )
 
   for name in ("loss", "accuracy"):
@@ -233,7 +233,7 @@ def plot_reliability(
   bars = {"width": width, "align": "edge", "edgecolor": "white", "linewidth": 0.8}
   top.bar(left, accuracy, color=_PALE_BLUE, label="accuracy", **bars)
   top.plot(
-    [0, 100], [0, 100], "--", color=plotting.GREY, linewidth=1, label="calibrated"
+    [0, 100], [0, 100], "--", color=plotting.GRAY, linewidth=1, label="calibrated"
   )
   top.vlines(confidence, accuracy, confidence, color=plotting.ORANGE, linewidth=2.5)
   top.plot(

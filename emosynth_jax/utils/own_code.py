@@ -25,6 +25,7 @@ _PROCESS = "python"
 
 # Folders of an environment's packages.
 _INSTALLED = ("site-packages", "dist-packages")
+
 _THIS_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 
 # Files that are being imported, and by which thread.

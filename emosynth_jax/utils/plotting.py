@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from emosynth_jax.utils import files
 
 # From the color-blind-safe palette of Okabe and Ito (2008).
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -76,7 +76,7 @@ def _plot(
   figure = plotting.new_figure(9.5, 3.4 * (len(measures) // 2) + 0.6)
   panels = figure.subplots(len(measures) // 2, 2, squeeze=False).ravel()
   is_named = len(found) <= _MAX_NAMED
-  by_verdict = {"better": plotting.GREEN, "no difference shown": plotting.GREY}
+  by_verdict = {"better": plotting.GREEN, "no difference shown": plotting.GRAY}
 
   for axis, measure in zip(panels, measures, strict=True):
     styles = itertools.cycle(("-", "--", ":"))

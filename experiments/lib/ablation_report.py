@@ -277,7 +277,7 @@ def plot(
   colors = {
     "better": plotting.GREEN,
     "worse": plotting.ORANGE,
-    "no difference shown": plotting.GREY,
+    "no difference shown": plotting.GRAY,
   }
   figure = plotting.new_figure(8.5, 1.6 + 0.22 * len(others))
   axis = figure.subplots()
@@ -306,7 +306,7 @@ def plot(
     color = colors[row["verdict"]]
     axis.plot([100 * d["low"], 100 * d["high"]], [y, y], color=color, linewidth=2)
     axis.plot(100 * d["mean"], y, "o", color=color, markersize=5)
-  axis.axvline(0, color=plotting.GREY, linewidth=1)
+  axis.axvline(0, color=plotting.GRAY, linewidth=1)
   axis.set_yticks(range(len(others)), [row["label"] for row in others], fontsize=8)
   axis.set_ylim(len(others) - 0.4, -0.6)
   axis.set_xlabel("accuracy minus cross-entropy's, points (95 % interval over seeds)")

@@ -277,7 +277,7 @@ def plot_pairs(runs: Sequence[Run], title: str, path: pathlib.Path) -> bool:
   for axis, (label, pairs) in zip(axes, found.items(), strict=True):
     places = range(len(pairs))
     values = [theirs[1] - theirs[0] for theirs in pairs.values()]
-    axis.axvline(0, color=plotting.GREY, linewidth=1)
+    axis.axvline(0, color=plotting.GRAY, linewidth=1)
     axis.plot(values, places, "o", color=plotting.BLUE)
     difference = paired_difference(list(pairs.values()))
     mean, place = difference["mean"], len(pairs)

@@ -92,7 +92,7 @@ def draw_curves(args: Any, path: pathlib.Path, panels: Sequence[Any] = FIT) -> N
     )
   lines = f"Dashed: training. Solid: validation.\n{_LOSSES}"
   figure.supxlabel(
-    lines if panels is FIT else _TRAINING, fontsize=8, color=plotting.GREY
+    lines if panels is FIT else _TRAINING, fontsize=8, color=plotting.GRAY
   )
   plotting.save(figure, path)
   figures.write_origin(path, args.workdir)

@@ -1,4 +1,4 @@
-"""Trains the networks of the commands in this folder, one after the other."""
+"""Trains one network of an experiment to its end."""
 
 import os
 from typing import Any
@@ -25,5 +25,6 @@ def train_to_end(
   """
   with StopSignal() as stop:
     is_whole = train_loop.train(config, workdir, load=load, stop=stop)
-  if not is_whole:
+  # A signal may have come after the training's own last look.
+  if not is_whole or stop.number:
     raise SystemExit(EXIT_CODE + stop.number)

@@ -295,6 +295,7 @@ def folder(tmp_path_factory):
 
 
 def _run(folder, workdir, *further):
+  """Runs the command in the folder `workdir`."""
   root = str(commands.ROOT)
   return commands.run(
     *("-m", "emosynth_jax.audit", f"--config={root}/configs/synthetic_faces.py"),
@@ -303,17 +304,20 @@ def _run(folder, workdir, *further):
     "--config.data.options.image_size=32",
     "--config.data.options.channels=1",
     "--config.data.drop_duplicates=True",
-    f"--workdir={workdir}",
+    # An audit reads neither of them.
+    "--config.data.folds.file=folds.npz",
+    "--config.data.soft_labels=soft_labels.npz",
     *further,
-    cwd=workdir.parent,
+    cwd=workdir,
     env=os.environ | {"PYTHONPATH": root, "JAX_PLATFORMS": "cpu"},
   )
 
 
 def test_the_command_writes_a_report_that_finds_the_copy(folder, tmp_path):
-  workdir = tmp_path / "audit"
-  done = _run(folder, workdir)
+  done = _run(folder, tmp_path)
   assert done.returncode == 0, done.stderr
+  # Named after the data set, not after the config file.
+  workdir = tmp_path / "runs" / f"{folder.name}-audit"
   assert {path.name for path in workdir.iterdir()} == {
     "audit.json",
     "audit.txt",
@@ -344,7 +348,7 @@ def test_damaged_files_are_all_named_and_the_command_fails(folder, tmp_path):
       copy.write_bytes(path.read_bytes())
   for name in ("0.png", "6.png"):
     (damaged / "train" / "happy" / name).write_bytes(b"\x89PNG")
-  done = _run(damaged, tmp_path / "audit")
+  done = _run(damaged, tmp_path, "--workdir=audit")
   assert done.returncode == 1
   assert "Traceback" not in done.stderr
   error = done.stderr.splitlines()[-1]
@@ -366,7 +370,7 @@ def test_damaged_files_are_all_named_and_the_command_fails(folder, tmp_path):
   ],
 )
 def test_a_mistake_in_flags_takes_one_line(folder, tmp_path, flag, message):
-  done = _run(folder, tmp_path / "audit", flag)
+  done = _run(folder, tmp_path, flag)
   assert done.returncode == 1
   assert "Traceback" not in done.stderr
   assert message in done.stderr.splitlines()[-1]

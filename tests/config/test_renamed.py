@@ -22,6 +22,22 @@ def test_a_new_name_has_precedence_at_every_depth():
   ]
 
 
+def test_classes_and_arguments_are_no_names():
+  report = {"per_class": {"falls": {"f1": 1.0}}, "class_counts": {"pictures": 3}}
+  config = {"loss": {"name": "mine.py:loss", "falls": 2}, "model": {"twins": 1}}
+  assert renamed.with_new_names(report) == report
+  assert renamed.with_new_names(config) == config
+
+
+def test_results_of_earlier_versions_have_the_new_names():
+  record = {"falls": 1, "centre_angle": 2, "projections": {"centre_distances": 3}}
+  assert renamed.with_new_names(record) == {
+    "probability_drop": 1,
+    "center_angle": 2,
+    "projections": {"center_distances": 3},
+  }
+
+
 @pytest.mark.parametrize(
   ("old", "new"),
   [

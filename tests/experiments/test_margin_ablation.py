@@ -8,6 +8,7 @@ import json
 import pathlib
 import pickle
 import re
+import types
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ import tiny_network
 from absl import flags
 
 from emosynth_jax import bundle, data
+from emosynth_jax.parallel import cpu_devices
 from emosynth_jax.utils import cli
 from emosynth_jax.workdir import record as run_record
 from experiments import margin_ablation
@@ -775,3 +777,19 @@ def test_curves_of_many_settings_have_the_colors_of_their_verdicts(drawn, count)
   accuracy, entropy = drawn["curves.png"].axes
   assert list(accuracy.lines[1].get_ydata()) == [20, 50]
   assert list(entropy.lines[1].get_ydata()) == [0.2, 0.5]
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [("2", []), (None, [3])])
+def test_the_number_of_devices_is_the_users_where_it_is_set(
+  monkeypatch, chosen, expected
+):
+  updates = []
+  monkeypatch.setattr(jax.config, "update", lambda _, count: updates.append(count))
+  monkeypatch.setattr(cpu_devices, "cpu_cores", lambda: 3)
+  monkeypatch.delenv("XLA_FLAGS", raising=False)
+  monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
+  if chosen is not None:
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", chosen)
+  flags_given = types.SimpleNamespace(mapping="devices")
+  margin_ablation._split_cores(flags_given, types.SimpleNamespace(engine="local"))
+  assert updates == expected

@@ -173,7 +173,7 @@ def test_the_margin_is_bounded_and_shifts_with_nothing(name, z, shift):
   z = jnp.asarray([z], jnp.float32)
   margin = float(MARGIN_FNS[name](z)[0])
   assert 0 <= margin <= 4 + 1e-6
-  # The centerd maximum carries the rounding of logits of that size.
+  # The centered maximum carries the rounding of logits of that size.
   rounding = 1e-6 * (float(jnp.abs(z).max()) + abs(shift)) + 1e-5
   assert float(MARGIN_FNS[name](z + shift)[0]) == pytest.approx(margin, abs=rounding)
 

@@ -23,7 +23,7 @@ def _of_class(chart, name):
 
 
 def _axis(chart, index):
-  """Value to place, as the labelled ticks of x (0) or y (1) have it, by regression."""
+  """Value to place, as the labeled ticks of x (0) or y (1) have it, by regression."""
   labels = [e for e in _of_class(chart, "tick") if re.fullmatch(_NUMBER, e.text)]
   anchor = ("middle", "end")[index]
   # A label of y stands 4 units below its line.

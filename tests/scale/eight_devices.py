@@ -72,7 +72,7 @@ def test_two_runs_side_by_side_on_four_devices_each():
 
 
 @pytest.mark.parametrize(
-  ("analyse", "changes"),
+  ("analyze", "changes"),
   [
     (surface.landscapes_of, {}),
     pytest.param(eigenvalues.maps_of, {}, marks=pytest.mark.slow),
@@ -80,7 +80,7 @@ def test_two_runs_side_by_side_on_four_devices_each():
   ],
 )
 def test_points_of_a_plane_shared_out_are_those_of_one_device(
-  tmp_path, analyse, changes
+  tmp_path, analyze, changes
 ):
   # Nine points, and three probes, are no multiple of eight devices.
   sizes = {"images": 26, "batch_size": 13, "steps": 8, "probes": 3} | changes
@@ -89,7 +89,7 @@ def test_points_of_a_plane_shared_out_are_those_of_one_device(
     # A workdir of its own: what is computed already would be read.
     workdir = tmp_path / mapping
     shutil.copytree(_FOLDER / "data_8", workdir)
-    found += analyse([str(workdir)], plane_flags(mapping=mapping, **sizes))
+    found += analyze([str(workdir)], plane_flags(mapping=mapping, **sizes))
   (_, alone), (_, shared) = found
   assert alone.keys() == shared.keys()
   for name, values in alone.items():

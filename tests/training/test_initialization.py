@@ -1,5 +1,6 @@
 """Starting from another run's best checkpoint: what is taken over, what is refused."""
 
+import json
 import logging
 import re
 import shutil
@@ -249,3 +250,12 @@ def test_several_columns_a_class_are_not_matched_by_class(tmp_path, old):
     initialization.init_from(
       tmp_path, tiny_network.create_state(), class_names=_OLD_CLASSES, model=_MODEL
     )
+
+
+def test_a_run_with_older_names_is_read(tmp_path, old):
+  _write_run(tmp_path, old)
+  path = tmp_path / "config.json"
+  config = json.loads(path.read_text())
+  config["data"]["twins"] = config["data"].pop("near_duplicates")
+  path.write_text(json.dumps(config))
+  _init(tmp_path)

@@ -1,4 +1,4 @@
-"""Optimisers against their formulas, and the steps at which the rate changes."""
+"""Optimizers against their formulas, and the steps at which the rate changes."""
 
 import jax
 import jax.numpy as jnp

@@ -8,8 +8,9 @@ import re
 
 import pytest
 
+from emosynth_jax.data import decoded_cache
 from emosynth_jax.utils import files
-from emosynth_jax.workdir import metric_writer
+from emosynth_jax.workdir import metric_writer, own_parts
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO])
@@ -145,3 +146,34 @@ def test_no_other_file_writes_by_itself():
       if opens or name in ("write_text", "write_bytes"):
         found.add(path.relative_to(root).as_posix())
   assert found == _WRITERS.keys()
+
+
+def test_folders_of_the_user_are_the_environments_or_in_the_home(monkeypatch, tmp_path):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  folder = files.user_folder("XDG_CACHE_HOME", ".cache")
+  assert folder == tmp_path / "cache" / "emosynth_jax"
+  monkeypatch.delenv("XDG_CACHE_HOME")
+  monkeypatch.setenv("HOME", str(tmp_path))
+  folder = files.user_folder("XDG_CACHE_HOME", ".cache")
+  assert folder == tmp_path / ".cache" / "emosynth_jax"
+
+
+def test_a_user_without_a_home_folder_keeps_nothing(monkeypatch, tmp_path, caplog):
+  source = tmp_path / "a.zip"
+  source.write_bytes(b"x")
+
+  def fail():
+    raise RuntimeError("Could not determine home directory.")
+
+  monkeypatch.setattr(pathlib.Path, "home", fail)
+  for variable in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):
+    monkeypatch.delenv(variable, raising=False)
+  monkeypatch.delenv("EMOSYNTH_DATA_CACHE", raising=False)
+  with pytest.raises(OSError, match="no home folder, and XDG_CACHE_HOME is not set"):
+    files.user_folder("XDG_CACHE_HOME", ".cache")
+
+  # What uses such a folder goes without it.
+  decoded = decoded_cache.load_or_decode(source, "train", list, [])
+  assert decoded == []
+  own_parts._trust([])
+  assert "home folder" in caplog.text

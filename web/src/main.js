@@ -72,11 +72,11 @@ function show(answer, image) {
   label();
 }
 
-async function analyse(image) {
+async function analyze(image) {
   // The image's pixels go to the worker and are gone here.
   const copy = await createImageBitmap(image);
   const options = { whole: whole.checked, network: used };
-  const answer = await ask("analyse", { image, ...options }, [image.data.buffer]);
+  const answer = await ask("analyze", { image, ...options }, [image.data.buffer]);
   return { answer, copy };
 }
 
@@ -87,7 +87,7 @@ async function takeFile(blob) {
   errorLine.textContent = "";
   announce("Looking for faces …");
   try {
-    const { answer, copy } = await analyse(await read(blob, blob.name || "This"));
+    const { answer, copy } = await analyze(await read(blob, blob.name || "This"));
     if (mine === turn) {
       show(answer, copy);
       announce(words());
@@ -167,7 +167,7 @@ async function watch(mine) {
   while (mine === turn) {
     const image = camera.paused ? null : camera.grab();
     if (image) {
-      const { answer, copy } = await analyse(image);
+      const { answer, copy } = await analyze(image);
       if (mine === turn && !camera.paused) {
         show(answer, copy);
         const now = performance.now();

@@ -63,7 +63,7 @@ async function findFaces(image) {
 }
 
 /** Faces with the network's image of each, and its probabilities. */
-async function analyse({ image, whole, network }) {
+async function analyze({ image, whole, network }) {
   const { about } = await open(network);
   const [side] = about.image_shape;
   const rgb = fromImageData(image);
@@ -103,7 +103,7 @@ async function explain({ image, target, network }) {
 
 const describe = async (network) => (await open(network)).about;
 
-const handlers = { load, describe, analyse, explain };
+const handlers = { load, describe, analyze, explain };
 
 // One after the other: a session runs one batch at a time.
 let queue = Promise.resolve();

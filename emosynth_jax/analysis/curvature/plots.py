@@ -36,7 +36,7 @@ def plot_densities(found: Sequence[Found], path: str | os.PathLike) -> None:
     x, y = arrays["eigenvalues"], np.maximum(arrays["density"], lowest)
     panel.fill_between(x, lowest, y, color=plotting.BLUE, alpha=0.3)
     panel.plot(x, y, color=plotting.BLUE, linewidth=1)
-    panel.axvline(0, color=plotting.GREY, linewidth=0.6, linestyle=":")
+    panel.axvline(0, color=plotting.GRAY, linewidth=0.6, linestyle=":")
     for end in ("smallest", "largest"):
       panel.axvline(record[end], color=plotting.ORANGE, linewidth=1, linestyle="--")
     panel.set_yscale("log")

@@ -155,7 +155,7 @@ def draw(
   figure.supxlabel(
     textwrap.fill(_CAUTION, int(14 * width)),
     fontsize=8,
-    color=plotting.GREY,
+    color=plotting.GRAY,
     parse_math=False,
   )
   plotting.save(figure, path)

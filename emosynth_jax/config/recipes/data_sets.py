@@ -9,7 +9,7 @@ from emosynth_jax.config import defaults
 from emosynth_jax.config import variants as config_variants
 from emosynth_jax.config.recipes import training
 
-# The thesis's loss, on faces: MAM-SoftMax + SCE.
+# The thesis's loss on faces, MAM-SoftMax + SCE: of FER-2013, RAF-DB and CK+.
 _FACES = {"loss": config_variants.loss_variants()["mam_sce"]["loss"]}
 
 

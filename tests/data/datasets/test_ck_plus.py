@@ -14,7 +14,7 @@ from emosynth_jax.data.datasets import ck_plus, fer2013
 # surprise; FER-2013's table: 0 angry, 1 disgust, 2 fear, 3 happy, 4 sad, 5 surprise and
 # 6 neutral, and contempt goes there too.
 FER_LABEL = {0: 6, 1: 0, 2: 6, 3: 1, 4: 2, 5: 3, 6: 4, 7: 5}
-# Twelve people with two labelled sequences each, and a third one without a label.
+# Twelve people with two labeled sequences each, and a third one without a label.
 SEQUENCES = {
   (f"S{5 * person:03d}", f"{number:03d}"): 1 + (2 * person + number) % 7
   for person in range(1, 13)
@@ -67,13 +67,13 @@ def subjects(dataset):
   return {pathlib.PurePath(s).name.partition("_")[0] for s in dataset.sources}
 
 
-def test_first_frame_neutral_last_two_labelled_each_in_one_fold(official):
+def test_first_frame_neutral_last_two_labeled_each_in_one_fold(official):
   expected = {}
   for (subject, sequence), code in SEQUENCES.items():
     expected[frame(subject, sequence, 1)] = 6
     expected[frame(subject, sequence, 3)] = FER_LABEL[code]
     expected[frame(subject, sequence, 4)] = FER_LABEL[code]
-  assert len(expected) == 72  # 24 labelled sequences of three frames
+  assert len(expected) == 72  # 24 labeled sequences of three frames
   found = [
     (source, int(label), int(image[0, 0, 0]))
     for dataset in all_tests(official)
@@ -182,7 +182,7 @@ def test_where_it_is_found(tmp_path, parent):
 def test_the_count_of_the_whole_data_set(official, caplog):
   with caplog.at_level(logging.WARNING):
     load(official)
-  # Lucey et al. 2010, table 1: 327 labelled sequences; three frames of each.
+  # Lucey et al. 2010, table 1: 327 labeled sequences; three frames of each.
   assert f"has 72 labeled frames; the whole data set has {3 * 327}" in caplog.text
 
 
@@ -376,3 +376,9 @@ def test_ck48_by_other_names_one_folder_deeper_and_with_litter(tmp_path):
   (tmp_path / "ck" / "anger").mkdir()
   with pytest.raises(ValueError, match="two folders of the class 'angry', Angry and"):
     load(tmp_path)
+
+
+def test_the_crop_of_older_configs_is_read(official):
+  np.testing.assert_array_equal(
+    load(official, crop="centre").images, load(official, crop="center").images
+  )

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import pathlib
+import warnings
 import zipfile
 
 import numpy as np
@@ -487,3 +488,13 @@ def test_what_was_found_instead_is_said(tmp_path):
   (tmp_path / "list.txt").touch()
   with pytest.raises(FileNotFoundError, match=r"\(found images/, list\.txt\)"):
     fer2013.load(tmp_path, "train")
+
+
+def test_a_pixel_that_is_no_number_is_refused_where_numpy_only_warns(monkeypatch):
+  def of_numpy_before_2_3(text, dtype, sep):
+    warnings.warn("string or file could not be read", DeprecationWarning, stacklevel=2)
+    return np.zeros(fer2013.SIDE**2, dtype)
+
+  monkeypatch.setattr(np, "fromstring", of_numpy_before_2_3)
+  with pytest.raises(ValueError, match=r"row 7: pixels: expected integers .* got 'x'"):
+    fer2013.parse_pixels("0 " * fer2013.SIDE**2 + "x", "row 7")

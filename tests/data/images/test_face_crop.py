@@ -22,7 +22,7 @@ def face(left=20.0, top=10.0, right=40.0, bottom=30.0):
   return points
 
 
-def test_the_largest_centerd_square():
+def test_the_largest_centered_square():
   square = face_crop.center(IMAGE)
   np.testing.assert_array_equal(face_crop.cut(IMAGE, square), IMAGE[:, 8:57])
   tall = IMAGE.transpose(1, 0, 2)
