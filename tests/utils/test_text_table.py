@@ -24,5 +24,5 @@ def test_markdown_has_its_header_and_alignment():
   assert text_table.markdown(rows, left=(0, 2)) == [
     "| | loss | note |",
     "|---|---:|---|",
-    "| a/b | 0.5 | |",
+    r"| a\|b | 0.5 | |",
   ]
