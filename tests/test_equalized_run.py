@@ -19,9 +19,9 @@ import tiny_workdir
 
 from emosynth_jax import bundle, predict
 from emosynth_jax.analysis import deletion, trained_run
-from emosynth_jax.analysis.embeddings import run as embedding_run
-from emosynth_jax.analysis.gradcam import plot as gradcam_plot
-from emosynth_jax.analysis.gradcam import run as gradcam_run
+from emosynth_jax.analysis.embeddings import command as embedding_command
+from emosynth_jax.analysis.gradcam import command as gradcam_command
+from emosynth_jax.analysis.gradcam import plots as gradcam_plots
 from emosynth_jax.bundle import calibrate
 from emosynth_jax.config import defaults
 from emosynth_jax.config.stored import parse_config
@@ -164,7 +164,7 @@ def test_a_report_of_its_answers_and_grad_cam(workdirs, state):
 
 
 def test_saliency(workdirs, monkeypatch):
-  monkeypatch.setattr(gradcam_plot, "draw", lambda path, **_: None)
+  monkeypatch.setattr(gradcam_plots, "draw", lambda path, **_: None)
   found = []
   for workdir in workdirs:
     given = types.SimpleNamespace(
@@ -177,7 +177,7 @@ def test_saliency(workdirs, monkeypatch):
       sanity_check=False,
       data_dir=None,
     )
-    gradcam_run.explain_run(given)
+    gradcam_command.explain_run(given)
     with np.load(workdir / "gradcam.npz") as arrays:
       found.append(dict(arrays))
   for name in ("logits", "grad_cam", "guided_backprop", "guided_grad_cam"):
@@ -206,7 +206,7 @@ def test_deletion(workdirs):
 
 
 def test_embeddings(workdirs):
-  found = [embedding_run.embed_runs([each], points=5)[0][1] for each in workdirs]
+  found = [embedding_command.embed_runs([each], points=5)[0][1] for each in workdirs]
   for name in ("embeddings", "logits"):
     np.testing.assert_allclose(found[0][name], found[1][name], atol=1e-5, err_msg=name)
 

@@ -6,7 +6,7 @@ import numpy as np
 from absl import logging
 
 from emosynth_jax.analysis.embeddings import embeddings, separation
-from emosynth_jax.analysis.gradcam import plot as gradcam_plot
+from emosynth_jax.analysis.gradcam import plots as gradcam_plots
 from emosynth_jax.data.dataset import draw_rows
 from emosynth_jax.report import charts, data_uri, predictions
 
@@ -60,7 +60,7 @@ def images(answered: predictions.Answers, options: ExampleOptions) -> dict[str, 
     }
     if with_map:
       gray = pixels.astype(np.float64).mean(-1) / 255
-      image["map_uri"] = data_uri.data_uri(gradcam_plot.overlay(gray, maps[row]))
+      image["map_uri"] = data_uri.data_uri(gradcam_plots.overlay(gray, maps[row]))
       image["has_map"] = bool(maps[row].max() > 0)
     return image
 

@@ -9,7 +9,7 @@ import scipy.special
 
 from emosynth_jax.analysis.embeddings import embeddings
 from emosynth_jax.analysis.gradcam import network as gradcam_network
-from emosynth_jax.analysis.gradcam import plot as gradcam_plot
+from emosynth_jax.analysis.gradcam import plots as gradcam_plots
 from emosynth_jax.training.restore import Network, load_network
 from emosynth_jax.utils import progress
 
@@ -134,7 +134,7 @@ def drawn_examples(answers: Answers) -> list[tuple[int | None, int | None]]:
   images.
   """
   order = np.random.Generator(np.random.PCG64(0)).permutation(len(answers.labels))
-  pairs = gradcam_plot.choose_examples(
+  pairs = gradcam_plots.choose_examples(
     answers.labels[order], answers.predicted[order], answers.probabilities.shape[1]
   )
   return [

@@ -3,11 +3,11 @@
 import pathlib
 from typing import Any
 
+from emosynth_jax.analysis.embeddings import command as embedding_command
 from emosynth_jax.analysis.embeddings import comparison as embedding_comparison
-from emosynth_jax.analysis.embeddings import run as embedding_run
+from emosynth_jax.analysis.gradcam import command as gradcam_command
 from emosynth_jax.analysis.gradcam import network as gradcam_network
-from emosynth_jax.analysis.gradcam import plot as gradcam_plot
-from emosynth_jax.analysis.gradcam import run as gradcam_run
+from emosynth_jax.analysis.gradcam import plots as gradcam_plots
 from emosynth_jax.data.dataset import draw_rows
 from emosynth_jax.report import run_files
 from emosynth_jax.training.restore import load_network
@@ -36,20 +36,20 @@ def draw_saliency(args: Any, path: pathlib.Path) -> None:
     layer, shape, margin = gradcam_network.choose_layer(network, None)
     rows = draw_rows(len(network.dataset), args.images)
     batch_size = min(_BATCH_SIZE, len(rows))
-    found = gradcam_run.compute_maps(
+    found = gradcam_command.compute_maps(
       gradcam_network.compile_maps(network, layer, margin, batch_size=batch_size),
       network,
       rows,
       batch_size=batch_size,
       title=f"{workdir}: Grad-CAM of {layer}",
     )
-    gradcam_run.draw_maps(
+    gradcam_command.draw_maps(
       own,
       network,
       rows,
       found,
       split=args.split,
-      layer=gradcam_plot.describe_layer(layer, shape, margin),
+      layer=gradcam_plots.describe_layer(layer, shape, margin),
     )
     figures.write_origin(own, [workdir])
 
@@ -62,12 +62,12 @@ def draw_embeddings(args: Any, path: pathlib.Path) -> None:
     path: the PNG file; its text file has the metrics and paired differences.
 
   Raises:
-    FileNotFoundError, ValueError, CheckpointError: as `embedding_run.embed_runs`,
+    FileNotFoundError, ValueError, CheckpointError: as `embedding_command.embed_runs`,
       before the first run is embedded.
   """
   # Checked before the plot: a file may be missing.
   figures.describe_runs(args.workdir)
-  found = embedding_run.embed_runs(
+  found = embedding_command.embed_runs(
     args.workdir,
     split=args.split,
     images=args.images,
@@ -76,7 +76,7 @@ def draw_embeddings(args: Any, path: pathlib.Path) -> None:
   )
   records = [record for record, _ in found]
   comparisons = embedding_comparison.compare(records)
-  embedding_run.draw_runs(path, found)
+  embedding_command.draw_runs(path, found)
   text = embedding_comparison.format_runs(records)
   if comparisons:
     text += "\n" + embedding_comparison.format_comparison(comparisons)

@@ -14,9 +14,9 @@ from PIL import Image
 from plane_flags import plane_flags
 
 from emosynth_jax.analysis.curvature import eigenvalues
+from emosynth_jax.analysis.gradcam import command as gradcam_command
 from emosynth_jax.analysis.gradcam import grad_cam
-from emosynth_jax.analysis.gradcam import plot as gradcam_plot
-from emosynth_jax.analysis.gradcam import run as gradcam_run
+from emosynth_jax.analysis.gradcam import plots as gradcam_plots
 from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
 from emosynth_jax.analysis.loss_landscape import surface
 from emosynth_jax.config import defaults
@@ -86,7 +86,7 @@ def test_saliency_shows_images_and_maps_of_the_split(tmp_path, drawn, monkeypatc
   state = _write_run(tmp_path / "run", "tiny_maps", seed=2)
   # Several calls, and a last one that is not full.
   monkeypatch.setattr(figures_of_networks, "_BATCH_SIZE", 4)
-  monkeypatch.setattr(gradcam_run, "_BATCHES_A_CALL", 2)
+  monkeypatch.setattr(gradcam_command, "_BATCHES_A_CALL", 2)
   given = types.SimpleNamespace(
     workdir=[str(tmp_path / "run")], split="test", images=0, data_dir=None
   )
@@ -121,7 +121,7 @@ def test_saliency_shows_images_and_maps_of_the_split(tmp_path, drawn, monkeypatc
       first, shown = own[0], shown + 1
       pixels = dataset.images[first]
       np.testing.assert_array_equal(row[0].images[0].get_array(), pixels[..., 0])
-      overlaid = gradcam_plot.overlay(
+      overlaid = gradcam_plots.overlay(
         pixels.mean(-1) / 255, np.asarray(expected.maps[first])
       )
       np.testing.assert_allclose(row[1].images[0].get_array(), overlaid, atol=1e-4)

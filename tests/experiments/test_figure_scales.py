@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emosynth_jax.analysis.curvature import plots as curvature_plots
-from emosynth_jax.analysis.gradcam import plot as gradcam_plot
+from emosynth_jax.analysis.gradcam import plots as gradcam_plots
 from emosynth_jax.analysis.loss_landscape import plots as landscape_plots
 
 _AXIS = np.linspace(-1, 1, 9)
@@ -123,7 +123,7 @@ def test_ratios_above_1_are_told_apart(drawn, tmp_path):
 
 def test_low_values_of_a_map_are_no_dark_image_content():
   gray = np.full((1, 101), 0.5)
-  shown = gradcam_plot.overlay(gray, np.linspace(0, 1, 101)[None])[0]
+  shown = gradcam_plots.overlay(gray, np.linspace(0, 1, 101)[None])[0]
   np.testing.assert_allclose(shown[0], 0.5)
   low = shown[1:40]
   # A tint of yellow, as light as the image or lighter.
@@ -134,6 +134,6 @@ def test_low_values_of_a_map_are_no_dark_image_content():
 
 
 def test_the_size_of_a_map_is_what_lies_within_the_image():
-  assert gradcam_plot.describe_layer("block5", (24, 24, 64), 6) == (
+  assert gradcam_plots.describe_layer("block5", (24, 24, 64), 6) == (
     "layer block5 (12 x 12 pixels)"
   )

@@ -8,7 +8,7 @@ import made_up_run
 import numpy as np
 import pytest
 
-from emosynth_jax.analysis.embeddings import run as embedding_run
+from emosynth_jax.analysis.embeddings import command as embedding_command
 from emosynth_jax.config import defaults
 from emosynth_jax.report import run_files
 from emosynth_jax.utils import files
@@ -202,7 +202,7 @@ def test_each_matrix_is_named_by_its_run(tmp_path, drawn):
 def test_files_are_missed_before_a_run_is_embedded(tmp_path, monkeypatch):
   embedded = []
   monkeypatch.setattr(
-    embedding_run, "embed_runs", lambda workdirs, **_: embedded.extend(workdirs)
+    embedding_command, "embed_runs", lambda workdirs, **_: embedded.extend(workdirs)
   )
   for name in ("a", "unlogged"):
     _write_run(tmp_path / name, loss=name, accuracies=[0.2])
@@ -268,7 +268,7 @@ def test_embeddings_have_their_numbers_beside_them(tmp_path, drawn, monkeypatch)
 
     return METRICS
 
-  monkeypatch.setattr(embedding_run, "embed_runs", embed_runs)
+  monkeypatch.setattr(embedding_command, "embed_runs", embed_runs)
   given = types.SimpleNamespace(
     workdir=workdirs, split="test", images=4, points=4, data_dir="elsewhere"
   )

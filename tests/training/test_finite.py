@@ -10,7 +10,7 @@ import tiny_workdir
 from emosynth_jax import train_loop
 from emosynth_jax.analysis import deletion, trained_run
 from emosynth_jax.analysis.embeddings import embeddings
-from emosynth_jax.analysis.gradcam import run as gradcam_run
+from emosynth_jax.analysis.gradcam import command as gradcam_command
 from emosynth_jax.bundle import calibrate
 from emosynth_jax.report import predictions
 from emosynth_jax.training import build, finite, initialization, restore
@@ -65,7 +65,7 @@ def test_nothing_is_computed_with_such_a_network(workdir, compute):
   assert sorted(workdir.rglob("*")) == before
 
 
-@pytest.mark.parametrize("module", [deletion, embeddings, gradcam_run])
+@pytest.mark.parametrize("module", [deletion, embeddings, gradcam_command])
 def test_the_other_analyses_load_it_by_the_same_function(module):
   """Those that load a network by themselves would have to check it themselves."""
   own = getattr(module, "load_network", restore.load_network)

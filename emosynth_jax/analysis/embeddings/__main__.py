@@ -21,7 +21,7 @@ that differ in more than the seed) from the first run's kind, paired by seed.
 from absl import flags
 
 from emosynth_jax.analysis import cli
-from emosynth_jax.analysis.embeddings import run
+from emosynth_jax.analysis.embeddings import command
 
 
 def define_flags() -> None:
@@ -47,4 +47,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(define_flags, run.embed_all)
+  cli.run(define_flags, command.embed_all)

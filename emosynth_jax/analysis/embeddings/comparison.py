@@ -28,7 +28,7 @@ def group_runs(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
   """Groups runs that differ only in the seed.
 
   Args:
-    records: of `run.embed_runs`.
+    records: of `command.embed_runs`.
 
   Returns:
     Indices of the runs of each kind, kinds and runs in the order given.
@@ -58,7 +58,7 @@ def compare(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   """Differences of each other kind of run from the first kind, paired by seed.
 
   Args:
-    records: of `run.embed_runs`.
+    records: of `command.embed_runs`.
 
   Returns:
     For each other kind "name", "baseline", "differs_in" (names of settings), "seeds"
@@ -104,7 +104,7 @@ def format_runs(records: Sequence[Mapping[str, Any]]) -> str:
   """Formats the metrics of runs side by side, then by class.
 
   Args:
-    records: of `run.embed_runs`, on the same images.
+    records: of `command.embed_runs`, on the same images.
 
   Returns:
     Lines that end in a newline.

@@ -3,14 +3,14 @@
   python -m emosynth_jax.analysis.gradcam --workdir=runs/ce
 
 Writes gradcam.npz (the maps of all images used) and gradcam.png into a trained run's
-workdir; see emosynth_jax/analysis/gradcam/run.py.
+workdir; see emosynth_jax/analysis/gradcam/command.py.
 """
 
 from absl import flags
 
 from emosynth_jax.analysis import cli
+from emosynth_jax.analysis.gradcam import command
 from emosynth_jax.analysis.gradcam import network as gradcam_network
-from emosynth_jax.analysis.gradcam import run
 
 
 def define_flags() -> None:
@@ -35,4 +35,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(define_flags, run.explain_run)
+  cli.run(define_flags, command.explain_run)

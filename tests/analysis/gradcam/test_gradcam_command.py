@@ -13,10 +13,10 @@ import tiny_workdir
 from matplotlib.text import Text
 
 from emosynth_jax.analysis import cli
+from emosynth_jax.analysis.gradcam import command as gradcam_command
 from emosynth_jax.analysis.gradcam import grad_cam, sanity_check
 from emosynth_jax.analysis.gradcam import network as gradcam_network
-from emosynth_jax.analysis.gradcam import plot as gradcam_plot
-from emosynth_jax.analysis.gradcam import run as gradcam_run
+from emosynth_jax.analysis.gradcam import plots as gradcam_plots
 from emosynth_jax.config import defaults
 from emosynth_jax.data.dataset import from_arrays
 from emosynth_jax.training import build
@@ -74,7 +74,7 @@ def test_a_run_gets_maps_plot_and_record(run, capsys, monkeypatch):
   monkeypatch.setattr(
     plotting, "save", lambda figure, path: drawn.append((figure, path))
   )
-  gradcam_run.explain_run(_flags(workdir, target="label", sanity_check=True))
+  gradcam_command.explain_run(_flags(workdir, target="label", sanity_check=True))
   assert "Grad-CAM of maps (4, 4, 4) for the label class" in capsys.readouterr().out
   found = np.load(workdir / "gradcam.npz")
   dataset = _dataset()
@@ -119,7 +119,7 @@ def test_a_run_gets_maps_plot_and_record(run, capsys, monkeypatch):
   )
   # Of each class the first image that is right, and the first that is wrong.
   predicted = found["logits"].argmax(-1)
-  examples = gradcam_plot.choose_examples(dataset.labels, predicted, 3)
+  examples = gradcam_plots.choose_examples(dataset.labels, predicted, 3)
   expected = {i for pair in examples for i in pair if i is not None}
   shown = [image.get_array() for axes in figure.axes for image in axes.images]
   for i in expected:
@@ -130,17 +130,17 @@ def test_a_sanity_check_stays_with_the_maps_that_it_is_of(run, monkeypatch, tmp_
   workdir = tmp_path / "run"
   shutil.copytree(run[0], workdir)
   monkeypatch.setattr(plotting, "save", lambda figure, path: None)
-  gradcam_run.explain_run(_flags(workdir, sanity_check=True))
+  gradcam_command.explain_run(_flags(workdir, sanity_check=True))
 
   def record():
     return json.loads((workdir / "gradcam.json").read_text())
 
   checked = record()["sanity_check"]
   assert list(checked) == ["logits", "conv"]
-  gradcam_run.explain_run(_flags(workdir))
+  gradcam_command.explain_run(_flags(workdir))
   assert record()["sanity_check"] == checked
   # Other maps have not been checked.
-  gradcam_run.explain_run(_flags(workdir, layer="conv"))
+  gradcam_command.explain_run(_flags(workdir, layer="conv"))
   assert record()["sanity_check"] is None
 
   def killed(*args):
@@ -149,7 +149,7 @@ def test_a_sanity_check_stays_with_the_maps_that_it_is_of(run, monkeypatch, tmp_
   before = (workdir / "gradcam.npz").read_bytes()
   monkeypatch.setattr(sanity_check, "check_sanity", killed)
   with pytest.raises(InterruptedError):
-    gradcam_run.explain_run(_flags(workdir, sanity_check=True))
+    gradcam_command.explain_run(_flags(workdir, sanity_check=True))
   assert (workdir / "gradcam.npz").read_bytes() == before
   assert record()["layer"] == "conv"
 
@@ -223,18 +223,18 @@ def test_mistakes_are_named(run, tmp_path):
   with pytest.raises(
     ValueError, match=r"got 'nope'; tiny_maps has\n  conv \(4, 4, 4\)"
   ):
-    gradcam_run.explain_run(_flags(workdir, layer="nope"))
+    gradcam_command.explain_run(_flags(workdir, layer="nope"))
   with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
-    gradcam_run.explain_run(_flags(tmp_path))
+    gradcam_command.explain_run(_flags(tmp_path))
   run_record.keep_config(defaults.get_default_config(), tmp_path)
   with pytest.raises(FileNotFoundError, match="no best checkpoint: train"):
-    gradcam_run.explain_run(_flags(tmp_path))
+    gradcam_command.explain_run(_flags(tmp_path))
 
 
 def test_one_image_classified_well_and_one_not_of_each_class():
   labels = np.array([0, 0, 1, 1, 3, 3])
   predicted = np.array([1, 0, 1, 1, 0, 0])
-  assert gradcam_plot.choose_examples(labels, predicted, 4) == [
+  assert gradcam_plots.choose_examples(labels, predicted, 4) == [
     (1, 0),
     (2, None),
     (None, 4),
@@ -246,8 +246,8 @@ def test_captions_say_class_and_confidence():
   found = {"logits": logits, "targets": np.array([0, 1])}
   labels = np.array([0, 1])
   names = ("angry", "sad", "fear")
-  assert gradcam_plot.caption(found, 0, labels, names) == "angry 70 %"
-  assert gradcam_plot.caption(found, 1, labels, names) == (
+  assert gradcam_plots.caption(found, 0, labels, names) == "angry 70 %"
+  assert gradcam_plots.caption(found, 1, labels, names) == (
     "angry 70 %, is sad (20 %); map of sad"
   )
 
@@ -255,13 +255,13 @@ def test_captions_say_class_and_confidence():
 def test_maps_of_zeros_are_drawn_as_nothing():
   gray = np.full((2, 2), 0.25)
   np.testing.assert_allclose(
-    gradcam_plot.overlay(gray, np.zeros((2, 2))), np.full((2, 2, 3), 0.25)
+    gradcam_plots.overlay(gray, np.zeros((2, 2))), np.full((2, 2, 3), 0.25)
   )
   # A white image under the lightest yellow is white, whatever a share rounds to.
   shares = np.linspace(0, 1, 10_000, dtype=np.float32)[None]
-  assert gradcam_plot.overlay(np.ones(shares.shape), shares).max() <= 1
-  np.testing.assert_array_equal(gradcam_plot.signed(np.zeros((2, 2, 1))), 0.5)
+  assert gradcam_plots.overlay(np.ones(shares.shape), shares).max() <= 1
+  np.testing.assert_array_equal(gradcam_plots.signed(np.zeros((2, 2, 1))), 0.5)
   # One pixel of many is not taken for an outlier where all others are 0.
   one = np.zeros((30, 30, 1))
   one[3, 4] = -2
-  assert gradcam_plot.signed(one)[3, 4] == 0
+  assert gradcam_plots.signed(one)[3, 4] == 0

@@ -17,7 +17,7 @@ import numpy as np
 
 from emosynth_jax.analysis import cli
 from emosynth_jax.analysis.gradcam import network as gradcam_network
-from emosynth_jax.analysis.gradcam import plot as gradcam_plot
+from emosynth_jax.analysis.gradcam import plots as gradcam_plots
 from emosynth_jax.analysis.gradcam import sanity_check
 from emosynth_jax.data.dataset import draw_rows
 from emosynth_jax.parallel import batched_map
@@ -97,7 +97,7 @@ def explain_run(args: Any) -> None:
     rows,
     found,
     split=args.split,
-    layer=gradcam_plot.describe_layer(layer, shape, margin),
+    layer=gradcam_plots.describe_layer(layer, shape, margin),
   )
   if args.sanity_check:
     print(sanity_check.format_sanity(sanity))
@@ -153,7 +153,7 @@ def draw_maps(
   split: str,
   layer: str,
 ) -> None:
-  """Plots the maps of a trained network, see `gradcam_plot.draw`.
+  """Plots the maps of a trained network, see `gradcam_plots.draw`.
 
   Args:
     path: the PNG file.
@@ -161,10 +161,10 @@ def draw_maps(
     rows: int `(M,)`, the images in its data set.
     found: of `compute_maps`.
     split: name of a split without an official one.
-    layer: of `gradcam_plot.describe_layer`.
+    layer: of `gradcam_plots.describe_layer`.
   """
   config, dataset = network.config, network.dataset
-  gradcam_plot.draw(
+  gradcam_plots.draw(
     path,
     images=dataset.images[rows],
     labels=dataset.labels[rows],

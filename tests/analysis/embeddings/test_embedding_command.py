@@ -11,9 +11,9 @@ import tiny_workdir
 from PIL import Image
 from sklearn import metrics
 
+from emosynth_jax.analysis.embeddings import command as embedding_command
 from emosynth_jax.analysis.embeddings import comparison as embedding_comparison
 from emosynth_jax.analysis.embeddings import embeddings
-from emosynth_jax.analysis.embeddings import run as embedding_run
 from emosynth_jax.config import defaults
 from emosynth_jax.utils import plotting
 
@@ -80,7 +80,7 @@ def test_runs_get_files_and_pairs_of_one_seed(workdirs, capsys, monkeypatch):
     save(figure, path)
 
   monkeypatch.setattr(plotting, "save", kept)
-  embedding_run.embed_all(_flags(folders))
+  embedding_command.embed_all(_flags(folders))
   text = capsys.readouterr().out
   assert "validation (PublicTest), 40 of 50 images" in text
   assert "tiny, mam_softmax minus tiny, cross_entropy (other settings: loss." in text
@@ -116,13 +116,13 @@ def test_runs_get_files_and_pairs_of_one_seed(workdirs, capsys, monkeypatch):
 
 
 def test_all_images_and_the_rest_of_the_splits(workdirs):
-  ((_, arrays),) = embedding_run.embed_runs(workdirs[0][:1], images=0, points=0)
+  ((_, arrays),) = embedding_command.embed_runs(workdirs[0][:1], images=0, points=0)
   np.testing.assert_array_equal(arrays["rows"], np.arange(50))
   np.testing.assert_array_equal(arrays["drawn"], np.arange(50))
   with pytest.raises(ValueError, match=r"got 'nope'"):
-    embedding_run.embed_runs(workdirs[0][:1], split="nope")
+    embedding_command.embed_runs(workdirs[0][:1], split="nope")
   with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
-    embedding_run.embed_runs([pathlib.Path(workdirs[0][0]) / "none"])
+    embedding_command.embed_runs([pathlib.Path(workdirs[0][0]) / "none"])
 
 
 def _record(
@@ -179,9 +179,9 @@ def test_runs_on_other_data_are_refused_before_anything_is_computed(
   monkeypatch.setattr(embeddings, "compute_embeddings", _refuse_to_compute)
   folder, other = workdirs[0][4], workdirs[1]
   with pytest.raises(ValueError, match="so that nothing can be compared"):
-    embedding_run.embed_all(_flags([folder, other]))
+    embedding_command.embed_all(_flags([folder, other]))
   with pytest.raises(InterruptedError):
-    embedding_run.embed_all(_flags([folder]))
+    embedding_command.embed_all(_flags([folder]))
   assert not (folder / "embeddings.npz").exists()
 
 
@@ -189,7 +189,7 @@ def test_a_run_is_not_compared_with_itself(workdirs, monkeypatch):
   monkeypatch.setattr(embeddings, "compute_embeddings", _refuse_to_compute)
   folder = workdirs[0][0]
   with pytest.raises(ValueError, match=f"--workdir: {folder.resolve()} is given twice"):
-    embedding_run.embed_all(_flags([folder, f"{folder}/."]))
+    embedding_command.embed_all(_flags([folder, f"{folder}/."]))
 
 
 @pytest.mark.parametrize(
@@ -206,4 +206,4 @@ def test_points_and_perplexity_are_looked_at_first(
 ):
   monkeypatch.setattr(embeddings, "compute_embeddings", _refuse_to_compute)
   with pytest.raises(ValueError, match=message):
-    embedding_run.embed_all(_flags(workdirs[0][:1], **changes))
+    embedding_command.embed_all(_flags(workdirs[0][:1], **changes))
