@@ -18,7 +18,7 @@ from emosynth_jax.metrics import batch_invariance, plots
 from emosynth_jax.metrics.table import describe_split, format_report
 from emosynth_jax.metrics.votes import summarize_votes
 from emosynth_jax.parallel import cpu_devices, distributed
-from emosynth_jax.parallel.mesh import build_placement
+from emosynth_jax.parallel.mesh import Placement, build_placement
 from emosynth_jax.training import test_time_augmentation
 from emosynth_jax.training.eval_step import (
   build_evaluation,
@@ -73,45 +73,17 @@ def evaluate_run(
   built = own_parts.of_run(config, workdir)
   load = functools.partial(load or run_data.shared_loader(built), placement)
   best = load_best(config, workdir, splits, load=functools.partial(load, splits))
-  experiment, state, datasets = best
-  state = placement.put(state, placement.state(state))
-  first = datasets["validation"]
-  evaluation = functools.partial(
-    build_evaluation, experiment, config, placement, class_names=first.class_names
+  datasets = best.datasets
+  placed = best._replace(state=placement.put(best.state, placement.state(best.state)))
+  summaries = _evaluate_splits(config, workdir, placed, placement, load)
+
+  invariance = check_invariance(
+    placed.experiment,
+    placed.state,
+    datasets["validation"],
+    batch_size=config.eval_batch_size,
+    placement=placement,
   )
-  evaluate = evaluation()
-  summaries = {name: evaluate(dataset)(state) for name, dataset in datasets.items()}
-
-  if config.eval_augment != "none":
-    evaluate_views = evaluation(augment=config.eval_augment)
-    for name, dataset in datasets.items():
-      summaries[name]["test_time_augmentation"] = {
-        "name": config.eval_augment,
-        "views": test_time_augmentation.describe(
-          config.eval_augment, *dataset.images.shape[1:3]
-        ),
-        **evaluate_views(dataset)(state),
-      }
-
-  batches: Any = {"batch_size": config.eval_batch_size, "placement": placement}
-  for name, dataset in datasets.items():
-    if dataset.votes is not None:
-      logits = compute_logits(experiment, state, dataset, **batches)
-      summaries[name]["votes"] = summarize_votes(logits, dataset.votes)
-
-  if config.evaluate_deduplicated:
-    training = load(["train"])
-    run_record.check_same_fingerprint(training.fingerprint, workdir)
-    rest = deduplicate.evaluate_deduplicated(
-      lambda dataset: evaluate(dataset)(state),
-      training.datasets["train"],
-      datasets,
-      **config.data.near_duplicates,
-    )
-    for name, summary in rest.items():
-      summaries[name]["deduplicated"] = summary
-
-  invariance = check_invariance(experiment, state, first, **batches)
   records = metric_writer.read_epochs(workdir / "metrics.jsonl")
   report = {
     **_describe_run(config, workdir, best, records),
@@ -130,6 +102,62 @@ def evaluate_run(
 
   batch_invariance.require(invariance, f"{workdir / 'report.json'}")
   return report
+
+
+def _evaluate_splits(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  best: BestCheckpoint,
+  placement: Placement,
+  load: Callable[..., run_data.RunData],
+) -> dict[str, Any]:
+  """Computes the metrics of each split, and those of the views and parts asked for."""
+  experiment, state, datasets = best
+  evaluation = functools.partial(
+    build_evaluation,
+    experiment,
+    config,
+    placement,
+    class_names=datasets["validation"].class_names,
+  )
+  evaluate = evaluation()
+  summaries = {name: evaluate(dataset)(state) for name, dataset in datasets.items()}
+
+  if config.eval_augment != "none":
+    evaluate_views = evaluation(augment=config.eval_augment)
+    for name, dataset in datasets.items():
+      summaries[name]["test_time_augmentation"] = {
+        "name": config.eval_augment,
+        "views": test_time_augmentation.describe(
+          config.eval_augment, *dataset.images.shape[1:3]
+        ),
+        **evaluate_views(dataset)(state),
+      }
+
+  for name, dataset in datasets.items():
+    if dataset.votes is not None:
+      logits = compute_logits(
+        experiment,
+        state,
+        dataset,
+        batch_size=config.eval_batch_size,
+        placement=placement,
+      )
+      summaries[name]["votes"] = summarize_votes(logits, dataset.votes)
+
+  if config.evaluate_deduplicated:
+    training = load(["train"])
+    run_record.check_same_fingerprint(training.fingerprint, workdir)
+    rest = deduplicate.evaluate_deduplicated(
+      lambda dataset: evaluate(dataset)(state),
+      training.datasets["train"],
+      datasets,
+      **config.data.near_duplicates,
+    )
+    for name, summary in rest.items():
+      summaries[name]["deduplicated"] = summary
+
+  return summaries
 
 
 def _describe_run(
