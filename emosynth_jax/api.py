@@ -146,11 +146,11 @@ def load_run(
   config = read_config(workdir)
   _with_parts(config, loss, model, datasets)
   own_parts.of_run(config, workdir)
-  metrics, report = workdir / "metrics.jsonl", workdir / "report.json"
+  report = workdir / "report.json"
   return Run(
     workdir,
     config,
-    metric_writer.read_records(metrics) if metrics.is_file() else [],
+    metric_writer.read_epochs(workdir / "metrics.jsonl"),
     renamed.with_new_names(read_json(report)) if report.is_file() else None,
   )
 

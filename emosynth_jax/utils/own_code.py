@@ -393,4 +393,4 @@ def _is_users(file: pathlib.Path, folders: list[pathlib.Path]) -> bool:
   if file.is_relative_to(_THIS_PACKAGE):
     return False
   inner = [file.relative_to(each) for each in folders if file.is_relative_to(each)]
-  return any(not {*_INSTALLED} & {*path.parts} for path in inner)
+  return any(set(path.parts).isdisjoint(_INSTALLED) for path in inner)

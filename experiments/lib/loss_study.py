@@ -26,7 +26,8 @@ FEWEST_SEEDS, MOST_SEEDS = 5, 12
 RATE_IMAGES = 9000
 FULL_EPOCHS = 20
 EPOCHS = {
-  **{"rates": 4, "screen": 10},
+  "rates": 4,
+  "screen": 10,
   **dict.fromkeys(("strength", "full", "fer_plus", "cifar10"), FULL_EPOCHS),
 }
 # Accuracy on PublicTest that cross-entropy has to reach at full length.
