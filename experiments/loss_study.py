@@ -14,8 +14,13 @@ Stages: "rates" gives each loss its learning rate on held-out training images; "
 trains cross-entropy at full length, which has to reach 60 %, and then all losses with
 two seeds; "full" trains cross-entropy, the thesis's losses and the five best of the
 screening until the intervals are narrow enough; "fer_plus" and "cifar10" train these on
-other data with three seeds, and need "rates" and "screen". A loss whose training is not
-finite is counted as diverged. docs/notes/loss_study.md is the protocol.
+other data with three seeds, and need "rates" and "screen". Cross-entropy and the
+thesis's losses need their own rates alone, and can be trained before the screening:
+
+  python -m experiments.loss_study --stage=full --losses=cross_entropy,mam_softmax
+
+A loss whose training is not finite is counted as diverged. docs/notes/loss_study.md is
+the protocol.
 """
 
 import functools
@@ -52,8 +57,8 @@ def define_flags() -> None:
     "stage",
     "report",
     ["rates", "screen", *loss_study.COMPARED, "report"],
-    "Stage of the study: screen needs rates, and the others need both. report: only "
-    "write the tables.",
+    "Stage of the study: screen needs rates, and the others need both, except for the "
+    "losses that the screening does not choose. report: only write the tables.",
   )
   flags.DEFINE_string(
     "data_dir",
@@ -189,7 +194,14 @@ def run_stage(args: Any) -> None:
   if args.stage == "rates":
     train(_asked_for(loss_study.rate_runs(), args), args)
     return
-  rates = loss_study.choose_rates(_complete(loss_study.rate_runs(), args, "rates"))
+  # Losses that the screening does not choose wait neither for it nor for other rates.
+  fixed = {loss_study.BASELINE, *loss_study.FIXED}
+  only_fixed = (
+    args.stage != "screen" and bool(args.losses) and fixed >= set(args.losses)
+  )
+  needed = fixed if only_fixed else loss_study.arguments(1)
+  tried = [run for run in loss_study.rate_runs() if run.loss in needed]
+  rates = loss_study.choose_rates(_complete(tried, args, "rates"))
   if loss_study.BASELINE not in rates:
     raise ValueError(
       f"--stage: {loss_study.BASELINE}, with which all losses are compared, diverged "
@@ -197,15 +209,20 @@ def run_stage(args: Any) -> None:
       "and use another --workdir"
     )
 
-  if args.stage == "screen":
+  runs = loss_study.screen_runs(rates)
+  if args.stage == "screen" or only_fixed:
     _check_strength(rates, args)
-    train(_asked_for(loss_study.screen_runs(rates), args), args)
+  if args.stage == "screen":
+    train(_asked_for(runs, args), args)
     return
-  screened = _complete(loss_study.screen_runs(rates), args, "screen")
 
+  if only_fixed:
+    screened = loss_study.read_results(pathlib.Path(args.workdir), runs)
+  else:
+    screened = _complete(runs, args, "screen")
   chosen = loss_study.choose_losses(screened)
-  if args.stage in loss_study.OTHER_DATA:
-    number = loss_study.OTHER_SEEDS
+  if only_fixed or args.stage in loss_study.OTHER_DATA:
+    number = loss_study.COMPARED[args.stage]
     runs = loss_study.full_runs(chosen, rates, number, args.stage)
     train(_asked_for(runs, args), args)
     return
@@ -220,9 +237,7 @@ def run_stage(args: Any) -> None:
         missing,
       )
       return
-    if loss_study.is_decided(
-      loss_study.compare(finished, _accuracy, chosen=[run.loss for run in runs])
-    ):
+    if loss_study.is_decided(loss_study.compare(finished, _accuracy)):
       return
 
 
@@ -312,19 +327,14 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
   has_baseline = loss_study.BASELINE in rates
   strength = read([loss_study.strength_run(rates)] if has_baseline else [])
   screened = read(loss_study.screen_runs(rates))
-  chosen = loss_study.choose_losses(screened) if screened else []
+  chosen = loss_study.choose_losses(screened)
   most_seeds = loss_study.COMPARED | {"full": loss_study.MOST_SEEDS}
   results = {
     stage: read(loss_study.full_runs(chosen, rates, number, stage))
     for stage, number in most_seeds.items()
   }
   compared = {
-    stage: loss_study.compare(
-      found,
-      _accuracy,
-      chosen=[loss for loss in chosen if loss in rates],
-      fewest=loss_study.COMPARED[stage],
-    )
+    stage: loss_study.compare(found, _accuracy, loss_study.COMPARED[stage])
     for stage, found in results.items()
     if found or stage == "full"
   }

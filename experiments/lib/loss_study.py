@@ -383,8 +383,6 @@ def to_records(results: Mapping[Run, Mapping[str, Any]]) -> list[dict[str, Any]]
 def compare(
   results: Mapping[Run, Mapping[str, Any]],
   measure: Callable[[Mapping[str, Any]], float],
-  *,
-  chosen: Sequence[str],
   fewest: int = FEWEST_SEEDS,
 ) -> dict[str, dict[str, Any]]:
   """Compares each loss with cross-entropy, paired by seed, with Holm's correction.
@@ -392,13 +390,13 @@ def compare(
   Args:
     results: of `full_runs`.
     measure: the metric of a finished result, in points.
-    chosen: the losses of the whole comparison, also those without a result.
     fewest: runs that a verdict needs.
 
   Returns:
     Loss to "mean", "std", "seeds", the number "diverged", "difference" (of
-    `statistics.paired_difference`, where two pairs have finished), "p_holm" (a loss
-    without a difference counts with a p-value of 1) and "verdict", see `_verdict`.
+    `statistics.paired_difference`, where two pairs have finished), "p_holm" (over all
+    losses that the study compares: one without a difference, or without a run yet,
+    counts with a p-value of 1) and "verdict", see `_verdict`.
   """
   values: dict[str, dict[int, float]] = {}
   diverged: dict[str, int] = {}
@@ -425,8 +423,8 @@ def compare(
 
   tested = [row for loss, row in compared.items() if loss != BASELINE]
   p_values = [row.get("difference", {"p_value": 1.0})["p_value"] for row in tested]
-  absent = set(chosen) - {BASELINE} - set(compared)
-  corrected = statistics.holm([*p_values, *(1.0 for _ in absent)])
+  absent = len(FIXED) + NUM_CHOSEN - len(tested)
+  corrected = statistics.holm([*p_values, *[1.0] * absent])
   for row, p_holm in zip(tested, corrected, strict=False):
     row["p_holm"] = p_holm
     row["verdict"] = _verdict(row, compared.get(BASELINE), fewest)

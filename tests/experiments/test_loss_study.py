@@ -157,7 +157,7 @@ def accuracy(result):
 
 
 def compare(results):
-  return loss_study.compare(results, accuracy, chosen=[run.loss for run in results])
+  return loss_study.compare(results, accuracy)
 
 
 def test_verdicts():
@@ -181,13 +181,14 @@ def test_verdicts():
   assert compared["gone"]["diverged"] == 2
   assert compared["gone"]["seeds"] == [1, 2, 3]
   assert compared["higher"]["difference"]["mean"] == pytest.approx(3.0)
-  # Holm multiplies the smallest of five p-values by five.
+  # Holm multiplies the smallest of eight p-values by eight: three more losses are
+  # compared, of which there is no run.
   smallest = min(
     (row["difference"]["p_value"], row["p_holm"])
     for row in compared.values()
     if "difference" in row
   )
-  assert smallest[1] == pytest.approx(5 * smallest[0])
+  assert smallest[1] == pytest.approx(8 * smallest[0])
   assert not loss_study.is_decided(compared)
   narrow = {
     loss: row for loss, row in compared.items() if loss not in ("gone", "noisy")
@@ -213,12 +214,12 @@ def test_what_diverged_is_neither_better_nor_without_difference():
     "worse": "worse",
     "whole": "no difference",
   }
-  # The loss without pairs is one of five tests.
+  # The loss without pairs is one of eight tests.
   p_values = [
     row["difference"]["p_value"] for row in compared.values() if "difference" in row
   ]
   assert min(row["p_holm"] for row in compared.values() if "p_holm" in row) == (
-    pytest.approx(5 * min(p_values))
+    pytest.approx(8 * min(p_values))
   )
   # It does not hold the others up.
   assert loss_study.is_decided(compared)
@@ -245,12 +246,11 @@ def test_what_diverged_flatters_its_side():
 
 def test_nothing_is_claimed_of_a_part_of_the_study():
   results = full(cross_entropy=[0.60, 0.61], better=[0.63, 0.6401])
-  row = loss_study.compare(results, accuracy, chosen=["better", "b", "c"])["better"]
+  row = compare(results)["better"]
   assert row["verdict"] == "not finished"
   # Losses without a run count in Holm's correction.
-  assert row["p_holm"] == pytest.approx(3 * row["difference"]["p_value"])
-  chosen = ["better"]
-  of_two = loss_study.compare(results, accuracy, chosen=chosen, fewest=2)
+  assert row["p_holm"] == pytest.approx(8 * row["difference"]["p_value"])
+  of_two = loss_study.compare(results, accuracy, fewest=2)
   assert of_two["better"]["verdict"] == "better"
 
 
@@ -330,6 +330,22 @@ def test_stages_follow_each_other(study):
   assert [len(each) for each in others] == [3, 15]
   assert study.folders.pop("fer_plus") == {"data"}
   assert set.union(*study.folders.values()) == {"data/fer2013.csv"}
+
+
+def test_losses_that_are_not_chosen_do_not_wait_for_the_screening(study):
+  fixed = ("cross_entropy", *loss_study.FIXED)
+  assert len(study("rates", *fixed)) == 12
+  with pytest.raises(ValueError, match="9 of the 21 runs of the stage rates are miss"):
+    study("full", "focal", "cross_entropy")
+  strength, *trained = study("full", "cross_entropy", "mam_softmax")
+  assert strength == ("strength", "cross_entropy", 100)
+  assert trained == [("full", loss, seed) for seed in range(5) for loss in fixed[:2]]
+  assert len(study("cifar10", "sce_loss")) == 3
+
+  # The rest follows, and has the same result.
+  assert len(study("rates")) == 9
+  assert len(study("screen")) == 14
+  assert len(study("full")) == 4 * 5
 
 
 def test_cross_entropy_has_to_be_strong_before_anything_is_screened(study):
