@@ -267,7 +267,9 @@ def test_killed_before_an_epochs_last_save_it_comes_to_the_same_end(
   _assert_same_run(config, tmp_path, whole)
 
 
-@pytest.mark.parametrize("ended_by", ["error", "kill", "stop"])
+@pytest.mark.parametrize(
+  "ended_by", [pytest.param("error", marks=pytest.mark.slow), "kill", "stop"]
+)
 def test_epochs_that_share_a_checkpoint_come_to_the_same_end(
   whole, tmp_path, monkeypatch, ended_by
 ):
@@ -456,7 +458,9 @@ _MODERN = {
 }
 
 
-@pytest.mark.parametrize("pipeline", ["resident", "grain"])
+@pytest.mark.parametrize(
+  "pipeline", ["resident", pytest.param("grain", marks=pytest.mark.slow)]
+)
 def test_a_run_trains_under_64_bits(tmp_path, pipeline):
   """JAX_ENABLE_X64 is set by those who follow the losses in float64."""
   config = _config(num_epochs=1, data__pipeline=pipeline, **_MODERN)

@@ -135,6 +135,7 @@ def test_every_mapping_trains_alike(arrays):
     )
 
 
+@pytest.mark.slow
 def test_seeds_are_paired(arrays):
   # With a weight of 0 the other loss is cross-entropy: nothing else may differ.
   settings = ablation_members.expand_grid(

@@ -26,9 +26,26 @@ GOLDEN = pathlib.Path(__file__).parent / "golden"
 TOLERANCE = 2e-5
 
 
+# Second forms of networks whose compilation takes seconds; of each, one form remains.
+_SLOW = {
+  "torchvision DenseNet(4), imagenet",
+  "torchvision mobilenet_v2 x 1.4, small",
+  "torchvision resnet50, imagenet",
+  "timm efficientnet_b0",
+  "timm mobilenetv2_100",
+}
+
+
 def _cases(file):
   cases = json.loads(gzip.decompress((GOLDEN / file).read_bytes()))["cases"]
-  return [pytest.param(case, id=case["oracle"]) for case in cases]
+  return [
+    pytest.param(
+      case,
+      id=case["oracle"],
+      marks=[pytest.mark.slow] if case["oracle"] in _SLOW else [],
+    )
+    for case in cases
+  ]
 
 
 def _check(case):

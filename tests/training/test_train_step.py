@@ -221,6 +221,7 @@ def test_a_step_is_a_function_of_its_arguments_alone(batch):
   assert _differ(once.params, state.params)
 
 
+@pytest.mark.slow
 def test_a_step_is_the_same_without_jit(batch):
   step = _step(**_arguments())
   state = tiny_network.create_state()
