@@ -7,8 +7,8 @@ Test images are made from photographs and from FER-2013's Training images: each 
 scaled to a size in pixels and rotated by an angle, on a canvas of 320x320. A face
 counts as found if a box's center is less than half a side away from its own and the
 box's side is within a factor of two. Then images without a face, and the CPU time of
-one of 512x512. docs/guides/predict.md has the results and the sources of the
-photographs.
+one of 512x512. docs/results/face_detectors.md has the results and the sources of
+the photographs.
 """
 
 import itertools

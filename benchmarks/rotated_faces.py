@@ -9,7 +9,7 @@ fer2013 reads the crop as it is and rotated upright.
 
 Then the photographs of benchmarks.face_detectors, whose expressions are not known: how
 often the answer is that on the upright photograph, and the total variation distance of
-the probabilities from it. docs/guides/predict.md has the results.
+the probabilities from it. docs/results/rotated_faces.md has the results.
 """
 
 import pathlib

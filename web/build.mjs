@@ -56,7 +56,7 @@ await build({
   minify: true,
   outdir: made,
   target: "es2022",
-});
+}).catch(() => fail()); // esbuild has said why.
 for (const file of ["index.html", "style.css"]) {
   cpSync(join(here, "src", file), join(made, file));
 }

@@ -1,5 +1,5 @@
 // Serves dist/ on this machine: browsers give no camera and no modules to files.
-import { createReadStream, statSync } from "node:fs";
+import { createReadStream, realpathSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { dirname, extname, join, normalize, sep } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -77,7 +77,7 @@ function explain(error, port) {
   return error.message;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+if (realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   const port = Number(process.env.PORT ?? 8000);
   try {
     if (!isServed(join(root, "index.html"))) {

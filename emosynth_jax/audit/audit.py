@@ -39,10 +39,9 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
     workdir,
   )
   # All images with the labels of their source: those that training would exclude, too.
-  config = config.copy_and_resolve_references()
+  config = run_data.for_images(config)
   config.data.drop_duplicates = False
-  config.data.folds.file = config.data.soft_labels = ""
-  config.data.label_noise.update({"rate": 0.0, "confusion": ()})
+  config.data.folds.file = ""
   began = time.monotonic()
   report = {
     "data_set": config.data.name,
@@ -56,14 +55,16 @@ def audit_config(config: Any, workdir: pathlib.Path, *, max_pairs: int) -> dict:
     logging.info("The loader failed; searching for damaged files.")
     workdir.mkdir(parents=True, exist_ok=True)
     files = unreadable.find_unreadable(config.data.data_dir)
+    (workdir / "near_duplicates.png").unlink(missing_ok=True)
     report |= {"refused": str(error), "unreadable_files": files}
     file_utils.write_report(workdir / "audit.json", report)
     text = "\n".join([f"refused: {error}", "", f"unreadable: {len(files)}", *files])
     file_utils.write_atomically(workdir / "audit.txt", f"{text}\n".encode())
     if not files:
       raise
+    number = f"{len(files)} image file" + ("s" if len(files) > 1 else "")
     raise ValueError(
-      f"{error}. {len(files)} files cannot be decoded in total, listed in "
+      f"{error}. By their names, {number} cannot be decoded, listed in "
       f"{workdir / 'audit.txt'}"
     ) from error
 

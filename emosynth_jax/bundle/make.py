@@ -50,14 +50,14 @@ def make(workdir: str, output: str, *, dtype: str, data_dir: str | None) -> None
 
   Args:
     workdir: the folder of a trained run.
-    output: the file, NAME.safetensors; its folder is made if missing.
+    output: the file, NAME.safetensors, in an existing folder.
     dtype: of `bundle.DTYPES`; the effect of float16 is measured on the run's validation
       split.
     data_dir: data set directory, if it moved since training; else None.
 
   Raises:
-    FileNotFoundError: if the folder holds no trained run, or the validation split is
-      needed and missing.
+    FileNotFoundError: if the folder holds no trained run, or the output's folder or the
+      validation split, where it is needed, is missing.
     ValueError: for an argument out of its range, data that is not the run's, or a
       parameter that float16 can't hold. No file is touched.
     CheckpointError: if the checkpoints are damaged.

@@ -236,6 +236,21 @@ def load_data(
   return {split: loaded[split] for split in splits}
 
 
+def for_images(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """A config that reads the same images, for what takes no labels of "train".
+
+  Args:
+    config: of a run whose soft labels may be elsewhere, as that of a bundle.
+
+  Returns:
+    A copy without `data.soft_labels` and `data.label_noise`.
+  """
+  config = config.copy_and_resolve_references()
+  config.data.soft_labels = ""
+  config.data.label_noise.update({"rate": 0.0, "confusion": ()})
+  return config
+
+
 def _training(config: ml_collections.ConfigDict, training: Dataset) -> Dataset:
   """The training split with the folds, soft labels and label noise of the config."""
   settings = config.data

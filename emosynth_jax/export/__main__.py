@@ -3,9 +3,10 @@
   python -m emosynth_jax.export --workdir=RUN --format=onnx --output=FILE.onnx
 
 The file takes uint8 images `(N, height, width, channels)` for any N and gives "logits"
-and calibrated "probabilities". Beside it, FILE.json has the classes, the temperature,
-the provenance, and the differences between the file's outputs and the network's on the
-splits of --splits. docs/guides/export.md has the formats and measurements.
+and calibrated "probabilities". Beside it, FILE.onnx.json has the classes, the
+temperature, the provenance, and the differences between the file's outputs and the
+network's on the splits of --splits. docs/guides/export.md has the formats,
+docs/results/export.md the measurements.
 """
 
 import pathlib

@@ -105,7 +105,7 @@ def make(
   data_dir: str | None,
   num_calibration_images: int,
 ) -> None:
-  """Writes a network's file and FILE.json, and prints the comparison.
+  """Writes a network's file and its record, and prints the comparison.
 
   The content is compared in memory: a content that differs is never written, and an
   earlier file stays unchanged.
@@ -113,7 +113,8 @@ def make(
   Args:
     source: a bundle, a run's folder or the name of an included network; None for the
       default one.
-    output: the file, in an existing folder.
+    output: the file, in an existing folder; the record is named as it, with ".json"
+      appended.
     format: one of `FORMATS`.
     splits: of `SPLITS`, on which the content is compared; if empty, on noise alone.
     data_dir: data set directory, if it moved since training; else None.
@@ -122,8 +123,9 @@ def make(
   Raises:
     FileNotFoundError: if there is no network, or the data or the output's folder is
       missing.
-    ValueError: for an argument out of its range, data that is not the run's, or a
-      content whose outputs differ from the network's.
+    ValueError: for an argument out of its range, an output that would replace the
+      network or lie in its workdir, data that is not the run's, or a content whose
+      outputs differ from the network's.
     ModuleNotFoundError: if a package of the extra `export` is missing.
     NotImplementedError: for a network that cannot be written as ONNX.
     CheckpointError: if the run's checkpoints are damaged.
@@ -132,9 +134,15 @@ def make(
   errors.expect_several("splits", splits)
   errors.check_choices("--splits", splits, SPLITS)
   # Before what takes a minute.
-  for path in (output, f"{output}.json"):
-    files.check_output(path)
   origin = pretrained.find(source)
+  for path in (output, f"{output}.json"):
+    if origin.is_dir() and pathlib.Path(path).resolve().is_relative_to(
+      origin.resolve()
+    ):
+      raise ValueError(
+        f"--output: {path} is in the run's workdir; choose another folder"
+      )
+    files.check_output(path, [origin])
   network = bundle.read_network(origin, data_dir=data_dir)
   is_quantized = format == "onnx_int8"
   datasets = _load(network, origin, [*(["train"] if is_quantized else []), *splits])
@@ -189,7 +197,9 @@ def _load(network: Any, path: pathlib.Path, splits: Sequence[str]) -> dict[str, 
       raise ValueError(f"--splits: the run has {', '.join(known)}; got {split!r}")
 
   try:
-    datasets = run_data.load_data(network.config, tuple(splits))
+    # A bundle's images calibrate and verify; its soft labels may be elsewhere.
+    config = network.config if path.is_dir() else run_data.for_images(network.config)
+    datasets = run_data.load_data(config, tuple(splits))
   except FileNotFoundError as error:
     raise FileNotFoundError(
       f"{error}. Set --data_dir to the data set directory, or --splits= to verify on "

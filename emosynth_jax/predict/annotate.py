@@ -48,9 +48,9 @@ def draw(image: np.ndarray, predictions: Sequence[Any]) -> np.ndarray:
     box = prediction.box or (0.0, 0.0, width / factor, height / factor)
     left, top, right, bottom = (round(factor * x) for x in box)
     right, bottom = min(right, width - 1), min(bottom, height - 1)
-    likeliest = max(prediction.probabilities, key=prediction.probabilities.get)
-    is_sure = prediction.label == likeliest
-    text = f"{likeliest} {prediction.confidence:.0%}"
+    most_probable = max(prediction.probabilities, key=prediction.probabilities.get)
+    is_sure = prediction.label == most_probable
+    text = f"{most_probable} {prediction.confidence:.0%}"
     text = text if is_sure else f"{prediction.label} ({text}?)"
     color = _SURE if is_sure else _UNSURE
     pen.rectangle((left, top, right, bottom), outline=color, width=line)

@@ -27,7 +27,7 @@ def decode(content: bytes, source: str) -> np.ndarray:
     uint8 `(height, width, 3)`, RGB and upright.
 
   Raises:
-    ValueError: the bytes are empty, no image, or a damaged one, or hold more than 8
+    ValueError: the bytes are empty, no image, or a damaged one, or hold more than 16
       bits a channel.
   """
   if not content:
@@ -68,8 +68,7 @@ def load(image: Any, *, order: str = "rgb") -> np.ndarray:
   if isinstance(image, bytes | bytearray | memoryview):
     return decode(bytes(image), "image")
   if isinstance(image, Image.Image):
-    decoding.check_depth(image, "image")
-    return _to_rgb(decoding.turn_upright(image))
+    return _to_rgb(decoding.turn_upright(decoding.to_eight_bits(image, "image")))
   if hasattr(image, "read"):
     content = image.read()
     if not isinstance(content, bytes):
@@ -84,16 +83,28 @@ def load(image: Any, *, order: str = "rgb") -> np.ndarray:
 
 
 def is_one(image: Any) -> bool:
-  """Returns whether this is one image, in a form that `load` takes, and not several."""
+  """Returns whether this is one image, in a form that `load` takes, and not several.
+
+  Raises:
+    ValueError: for an array of three dimensions that may be one image with its channels
+      first, or with gray and alpha, or several gray images.
+  """
   if isinstance(image, str | os.PathLike | bytes | bytearray | memoryview):
     return True
   if isinstance(image, Image.Image) or hasattr(image, "read"):
     return True
   shape = getattr(image, "shape", None)
+  if shape is None or len(shape) not in (2, 3):
+    return False
+  if len(shape) == 2 or shape[-1] in (1, 3, 4):
+    return True
+  if shape[0] in (1, 3, 4) or shape[-1] == 2:
+    raise ValueError(
+      f"image: the shape {tuple(shape)} is not clear; an image is (H, W), (H, W, 1), "
+      "(H, W, 3) or (H, W, 4), and several gray ones are a list, or (N, H, W, 1)"
+    )
   # Another array of three dimensions is several gray images.
-  return shape is not None and (
-    len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3, 4))
-  )
+  return False
 
 
 def _read(name: str) -> np.ndarray:

@@ -99,7 +99,9 @@ def predict_all(
   if predict_sources.is_live(sources[-1]) and not args.max_frames:
     endless = predict_sources.shown(sources[-1])
   live = any(map(predict_sources.is_live, sources))
-  is_countable = not {source.kind for source in found} & {"video", "stream", "webcam"}
+  # Standard input may be a video.
+  uncounted = {"video", "stream", "webcam", "stdin"}
+  is_countable = not {source.kind for source in found} & uncounted
   total = len(found) if is_countable else None
   reported = set(predict_sources.missing(sources))
   counts = {"images": 0, "faces": 0, "uncertain": 0, "unreadable": 0}

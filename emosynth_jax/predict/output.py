@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from absl import logging
 
 from emosynth_jax.predict import sources
-from emosynth_jax.utils import csv_rows, files
+from emosynth_jax.utils import csv_rows, files, listing
 
 FORMATS = ("jsonl", "csv")
 _COLUMNS = (
@@ -127,16 +127,12 @@ def check_output(output: str, inputs: Sequence[str]) -> None:
     ValueError: if it is one of the inputs, or named like an image or a video.
     OSError: if it is a folder, or its folder does not exist.
   """
-  files.check_output(output)
+  files.check_output(output, inputs)
   path = pathlib.Path(os.path.realpath(output))
   # The content of a folder is not known yet.
-  if path.suffix.lower() in sources.IMAGE_SUFFIXES | sources.VIDEO_SUFFIXES:
+  if path.suffix.lower() in listing.IMAGE_SUFFIXES | sources.VIDEO_SUFFIXES:
     raise ValueError(f"--output: expected a .jsonl or .csv file, got {output}")
-  for target in (path, _partial(path)):
-    for source in inputs:
-      if target.exists() and os.path.exists(source):
-        if os.path.samefile(target, source):
-          raise ValueError(f"--output: {target} is also an input; choose another name")
+  files.check_output(_partial(path), inputs)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from emosynth_jax.data.images import files as image_files
 from emosynth_jax.predict import image_input, media, single_face, sources
 from emosynth_jax.predict.labels import FACES, UNCERTAIN
 from emosynth_jax.predict.timing import Timing
-from emosynth_jax.utils import errors, forks
+from emosynth_jax.utils import arguments, errors, forks
 
 # Maximum size in bytes of the images that wait for a full batch of faces.
 MAX_WAITING_BYTES = 256 * 2**20
@@ -100,15 +100,13 @@ class Predictor:
     """
     forks.check("Predictor")
     errors.check_choice("faces", faces, FACES)
-    if not 0 <= min_confidence <= 1:
-      raise ValueError(f"min_confidence: expected [0, 1], got {min_confidence}")
-    if batch_size < 1:
-      raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+    arguments.check_number("min_confidence", min_confidence, 0, 1)
+    batch_size = arguments.as_integer("batch_size", batch_size, 1)
     errors.check_choice("array_order", array_order, image_input.ORDERS)
     self._detect = None
     if faces == "detect":
       self._detect = face_detector.Detector(
-        min_score=min_face_score,
+        min_face_score=min_face_score,
         max_side=max_side,
         max_scale=max_scale,
         upright=upright,
@@ -173,7 +171,7 @@ class Predictor:
       image: the path of an image file; its bytes, or the file opened as binary; a
         Pillow image; an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)` of
         NumPy or JAX, of uint8, or of floats in [0, 1]. Or a list of such, or an array
-        `(N, H, W)` or `(N, H, W, C)`.
+        `(N, H, W, C)` or, with N above 4, `(N, H, W)`.
 
     Returns:
       Of one image, a `Prediction` for each face, by descending detection score; an
@@ -315,14 +313,21 @@ class Predictor:
         "stream: expected pairs of an object and an image, got one "
         f"{type(images).__name__}; call predictor(image)"
       )
-    loaded = (
-      (
-        key,
-        None if image is None else image_input.load(image, order=self._array_order),
-      )
-      for key, image in images
-    )
-    yield from self._stream(loaded, max_waiting=max_waiting, keep_images=keep_images)
+
+    def loaded() -> Iterator[tuple[Any, np.ndarray | None]]:
+      for pair in images:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+          raise TypeError(
+            "stream: expected pairs of an object and an image, got one "
+            f"{type(pair).__name__} among them"
+          )
+        key, image = pair
+        yield (
+          key,
+          None if image is None else image_input.load(image, order=self._array_order),
+        )
+
+    yield from self._stream(loaded(), max_waiting=max_waiting, keep_images=keep_images)
 
   def _stream(
     self,

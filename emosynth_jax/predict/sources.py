@@ -14,10 +14,6 @@ from typing import NamedTuple
 
 from emosynth_jax.utils import errors, listing
 
-IMAGE_SUFFIXES = frozenset(
-  ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .gif .tif .tiff .webp .avif .jp2 .ppm "
-  ".pgm .pbm .pnm".split()
-)
 # Also taken from folders, so that they are not silently ignored.
 _HEIC_SUFFIXES = frozenset({".heic", ".heif"})
 VIDEO_SUFFIXES = frozenset(
@@ -110,7 +106,10 @@ def _look_up(source: str) -> Source:
   if stat.S_ISREG(mode):
     is_video = path.suffix.lower() in VIDEO_SUFFIXES
     return Source(source, name, "video" if is_video else "unknown")
-  hint = "no such file; webcams are given by their number, for example 0"
+  if stat.S_ISFIFO(mode):
+    hint = f"a pipe; read it as standard input: {STANDARD_INPUT} < {source}"
+  else:
+    hint = "no such file; webcams are given by their number, for example 0"
   return Source(source, name, error=hint)
 
 
@@ -158,7 +157,7 @@ def _name_of_url(source: str) -> pathlib.PurePath:
 def _find_in_folder(
   folder: pathlib.Path, passed_over: Counter[str]
 ) -> Iterator[Source]:
-  known = IMAGE_SUFFIXES | _HEIC_SUFFIXES | VIDEO_SUFFIXES
+  known = listing.IMAGE_SUFFIXES | _HEIC_SUFFIXES | VIDEO_SUFFIXES
   paths: list[pathlib.Path] = []
   troubles: list[OSError] = []
   for place, folders, files in os.walk(folder, onerror=troubles.append):

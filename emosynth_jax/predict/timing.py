@@ -41,15 +41,15 @@ class Timing:
       self.images += 1
 
   def add_shrunk(self, smallest_face: float) -> None:
-    """Counts an image that was shrunk more than fourfold, and says so of the first."""
+    """Counts an image that was shrunk more than fourfold, and warns at the first."""
     with self._lock:
       is_first = not self.shrunk
       self.shrunk += 1
       self.smallest_face = max(self.smallest_face, smallest_face)
     if is_first:
       logging.warning(
-        "Large images are shrunk to find faces: in this one, faces of less than about "
-        "%.0f pixels may be missed; a larger max_side finds them.",
+        "Large images are shrunk to find faces: in the first of them, faces of less "
+        "than about %.0f pixels may be missed; a larger max_side finds them.",
         smallest_face,
       )
 

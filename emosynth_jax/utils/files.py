@@ -9,7 +9,7 @@ import os
 import pathlib
 import secrets
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 # Errors of the operating system, as every library quotes them, and what to do.
@@ -50,11 +50,18 @@ def user_folder(variable: str, default: str) -> pathlib.Path:
   return pathlib.Path(parent) / "emosynth_jax"
 
 
-def check_output(path: str | os.PathLike[str]) -> None:
+def check_output(
+  path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]] = ()
+) -> None:
   """Checks, before the work, that the output file of --output can be written.
+
+  Args:
+    path: the file, which may exist.
+    inputs: files that are read, which it must not replace.
 
   Raises:
     OSError: if it is a folder, or its folder does not exist or can't be written to.
+    ValueError: if it is one of the inputs.
   """
   target = pathlib.Path(os.path.realpath(path))
   if target.is_dir():
@@ -63,6 +70,9 @@ def check_output(path: str | os.PathLike[str]) -> None:
     raise FileNotFoundError(f"--output: no such folder: {target.parent}")
   if not os.access(target if target.exists() else target.parent, os.W_OK):
     raise PermissionError(f"--output: no permission to write {path}")
+  for source in inputs:
+    if target.exists() and os.path.exists(source) and os.path.samefile(target, source):
+      raise ValueError(f"--output: {target} is also an input; choose another name")
 
 
 def shorten(name: str, *, reserve: int = 0) -> str:

@@ -6,6 +6,12 @@ from collections.abc import Iterable, Sequence
 # What Windows and macOS leave in folders, and a folder in zips that macOS packs.
 _LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"}
 
+# Endings of the names of image files.
+IMAGE_SUFFIXES = frozenset(
+  ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .gif .tif .tiff .webp .avif .jp2 .ppm "
+  ".pgm .pbm .pnm".split()
+)
+
 
 def is_litter(name: str) -> bool:
   """Returns whether a file is no part of a data set, by any part of its path.

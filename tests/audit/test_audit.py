@@ -353,7 +353,7 @@ def test_damaged_files_are_all_named_and_the_command_fails(folder, tmp_path):
   assert "Traceback" not in done.stderr
   error = done.stderr.splitlines()[-1]
   assert "train/happy/0.png: cannot decode" in error
-  assert "2 files cannot be decoded" in error
+  assert "2 image files cannot be decoded" in error
   text = (tmp_path / "audit" / "audit.txt").read_text()
   assert "happy/0.png" in text
   assert "happy/6.png" in text

@@ -152,6 +152,17 @@ def test_a_bundle_is_exported_without_data(workdir, tmp_path, monkeypatch):
   assert list(record["compared"]) == ["noise"]
 
 
+def test_no_export_replaces_its_network(workdir, tmp_path):
+  path = tmp_path / "network.safetensors"
+  bundle.write_bundle(path, bundle.read_network(workdir), dtype="float32")
+  with pytest.raises(ValueError, match=r"network\.safetensors is also an input"):
+    _make(path, path, "stablehlo", splits=[])
+  config = (workdir / "config.json").read_bytes()
+  with pytest.raises(ValueError, match=r"config\.json is in the run's workdir"):
+    _make(workdir, workdir / "config.json", "stablehlo", splits=[])
+  assert (workdir / "config.json").read_bytes() == config
+
+
 def test_what_differs_is_never_written(workdir, tmp_path, monkeypatch, capsys):
   output = tmp_path / "new" / "a.onnx"
   output.parent.mkdir()

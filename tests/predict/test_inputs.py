@@ -103,6 +103,16 @@ def test_gray_in_every_form():
     np.testing.assert_array_equal(image_input.load(image)[..., 0], expected)
 
 
+def test_sixteen_bits_are_reduced_to_their_upper_eight():
+  gray = _RGB[..., 0]
+  # As Pillow reads a PNG of 16 bits in color.
+  deep = Image.fromarray((gray.astype(np.uint16) << 8) + 7)
+  file = io.BytesIO()
+  deep.save(file, "PNG")
+  for image in (deep, file.getvalue()):
+    np.testing.assert_array_equal(image_input.load(image), gray[..., None].repeat(3, 2))
+
+
 def test_a_turned_pillow_image_is_upright():
   exif = Image.Exif()
   exif[0x0112] = 6
@@ -146,7 +156,7 @@ def test_bgr_is_of_arrays_alone(predictor, tmp_path):
     (io.StringIO("a"), TypeError, 'opened as binary, with "rb"'),
     (b"", ValueError, "image: the file is empty"),
     (b"text", ValueError, "image: cannot decode this file: no known image format"),
-    (Image.new("I;16", (3, 3)), ValueError, "8 bits a channel"),
+    (Image.new("I", (3, 3)), ValueError, "8 or 16 bits a channel, .*convert it to 8"),
     ("rtsp://camera/1", ValueError, "call Predictor.video"),
     (".", IsADirectoryError, "got a folder; name its files"),
     (__file__, ValueError, "for a video, a stream or a webcam, call Predictor.video"),
@@ -190,9 +200,34 @@ def test_one_image_is_not_taken_for_several(predictor, one):
     predictor.predict(one)
 
 
-def test_one_image_is_no_stream(predictor):
+@pytest.mark.parametrize("shape", [(3, 48, 48), (1, 48, 48), (48, 48, 2)])
+def test_channels_first_is_not_taken_for_gray_images(predictor, shape):
+  with pytest.raises(ValueError, match=r"not clear; an image is \(H, W\)"):
+    predictor(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("images", [_RGB, [_RGB], ["a.jpg"]])
+def test_one_image_is_no_stream(predictor, images):
   with pytest.raises(TypeError, match="stream: expected pairs"):
-    next(predictor.stream(_RGB))
+    next(predictor.stream(images))
+
+
+@pytest.mark.parametrize(
+  ("argument", "value", "message"),
+  [
+    ("batch_size", 2.5, "batch_size: expected an integer, got 2.5"),
+    ("batch_size", True, "batch_size: expected an integer, got True"),
+    ("min_confidence", "0.5", "min_confidence: expected a number, got '0.5'"),
+    ("max_side", "640", "max_side: expected an integer, got '640'"),
+    ("max_side", 10**6, r"max_side: expected an integer in \[64, 16384\]"),
+    ("min_face_score", 2, r"min_face_score: expected a number in \(0, 1\), got 2"),
+  ],
+)
+def test_arguments_are_checked_at_once_by_their_names(
+  predictor, argument, value, message
+):
+  with pytest.raises((TypeError, ValueError), match=message):
+    predict.Predictor(predictor.network, **{argument: value})
 
 
 def test_one_path_is_not_read_letter_by_letter():

@@ -202,7 +202,7 @@ def test_the_detector_is_asked_as_the_arguments_say(file, monkeypatch):
   monkeypatch.setattr(face_detector, "Detector", build)
   predict.Predictor(file, min_face_score=0.3, max_side=960, max_scale=3.0)
   assert asked == {
-    "min_score": 0.3,
+    "min_face_score": 0.3,
     "max_side": 960,
     "max_scale": 3.0,
     "upright": True,

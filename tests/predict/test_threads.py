@@ -116,7 +116,7 @@ def test_four_threads_with_the_real_detector():
   images = [
     np.random.default_rng(i).integers(0, 256, (128, 128, 3), np.uint8) for i in range(8)
   ]
-  detect = face_detector.Detector(min_score=0.01, max_scale=1.0)
+  detect = face_detector.Detector(min_face_score=0.01, max_scale=1.0)
   expected = [detect(image) for image in images]
   assert any(expected)
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -135,7 +135,7 @@ def test_a_pickled_predictor_gives_the_same_answers(network):
 
 
 def test_a_pickled_detector_has_its_arguments(unsafe):
-  detect = face_detector.Detector(min_score=0.3, max_side=320, max_scale=1.0)
+  detect = face_detector.Detector(min_face_score=0.3, max_side=320, max_scale=1.0)
   other = pickle.loads(pickle.dumps(detect))
   # The darkest image, of a score of 0.51, has its face.
   assert other(_images(2)[0]) == detect(_images(2)[0]) != []

@@ -4,8 +4,12 @@ import { pixelsOf } from "./images.js";
 const MAX_SIDE = 640;
 
 function explain(error) {
-  const missing = ["NotAllowedError", "NotFoundError", "OverconstrainedError"];
-  if (missing.includes(error.name)) return "There is no camera that this page may use.";
+  if (error.name === "NotAllowedError") {
+    return "The camera is not allowed; allow it for this page in the browser's settings.";
+  }
+  if (["NotFoundError", "OverconstrainedError"].includes(error.name)) {
+    return "There is no camera.";
+  }
   if (error.name === "NotReadableError") return "The camera is in use by something else.";
   return error.message;
 }

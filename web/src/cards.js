@@ -73,10 +73,10 @@ class Card {
   }
 
   retitle(leastConfidence) {
-    const { best, label, likeliest } = judge(this.face, this.classNames, leastConfidence);
+    const { best, label, mostProbable } = judge(this.face, this.classNames, leastConfidence);
     const share = percent(this.face.probabilities[best]);
     const text =
-      label === UNCERTAIN ? `uncertain (${likeliest} ${share})` : `${label} ${share}`;
+      label === UNCERTAIN ? `uncertain (${mostProbable} ${share})` : `${label} ${share}`;
     this.title.textContent = `Face ${this.index + 1}: ${text}`;
   }
 

@@ -55,6 +55,6 @@ export function describeMap(map, side) {
   if (map[best] <= 0) return "No covered part lowered the probability.";
   const third = (x) => Math.min(2, Math.floor((3 * x) / side));
   const place = REGIONS[third(Math.floor(best / side))][third(best % side)];
-  const fall = Math.round(100 * map[best]);
-  return `Covering ${place} of the image lowered the probability most, by ${fall} points.`;
+  const drop = Math.round(100 * map[best]);
+  return `Covering ${place} of the image lowered the probability most, by ${drop} points.`;
 }

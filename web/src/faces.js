@@ -43,7 +43,7 @@ function overlap(a, b) {
   return (width * height) / (area(a) + area(b) - width * height);
 }
 
-/** The detector's maps as faces in pixels of the image, the surest first. */
+/** The detector's maps as faces in pixels of the image, by descending score. */
 export function decode({ centers, sizes, offsets, rows, columns }, scales, image) {
   const plane = rows * columns;
   const boxes = [];

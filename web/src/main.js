@@ -143,9 +143,11 @@ function stopCamera() {
   showControls();
 }
 
+/** Its last image goes with it: who turns it off does not want to be seen. */
 function turnCameraOff(reason) {
   turn += 1;
   stopCamera();
+  clear();
   announce(reason);
 }
 
@@ -224,12 +226,16 @@ function describe(about) {
 network.addEventListener("change", async () => {
   const index = network.selectedIndex;
   errorLine.textContent = "";
+  const before = status.textContent;
+  announce("Loading the network …");
   try {
     describe(await ask("describe", index));
     used = index;
+    announce("");
     lookAgain();
   } catch (error) {
     network.selectedIndex = used;
+    announce(before);
     say(new Error(`The network could not be loaded: ${error.message}`));
   }
 });
@@ -261,8 +267,12 @@ for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
 function takeTransfer(transfer) {
   if (file.disabled || !transfer?.files.length) return;
   takeFile(transfer.files[0]);
+  if (transfer.files.length > 1) say("One image at a time: only the first is shown.");
 }
-document.addEventListener("drop", (event) => takeTransfer(event.dataTransfer));
+document.addEventListener("drop", (event) => {
+  if (!event.dataTransfer?.files.length) say("This is no file; save the image first.");
+  takeTransfer(event.dataTransfer);
+});
 document.addEventListener("paste", (event) => takeTransfer(event.clipboardData));
 
 // A browser that keeps the state of a form may have kept these enabled.

@@ -1,5 +1,5 @@
-// Which parts of a face the answer hangs on: patch after patch is painted over with the
-// face's mean gray, and the map is how much the class's probability falls by it.
+// On which parts of a face the prediction rests: patch after patch is painted over with the
+// face's mean gray, and the map is how much the class's probability drops by it.
 
 const PATCH = 10;
 const STEP = 3;
@@ -26,14 +26,14 @@ export function occlude(gray, side) {
   return { images, places };
 }
 
-/** Mean fall of the probability over the patches that cover a pixel: float (side, side). */
-export function toMap(places, falls, side) {
+/** Mean drop of the probability over the patches that cover a pixel: float (side, side). */
+export function toMap(places, drops, side) {
   const sums = new Float32Array(side * side);
   const counts = new Float32Array(side * side);
   places.forEach(({ top, left }, i) => {
     for (let y = top; y < top + PATCH; y += 1) {
       for (let x = left; x < left + PATCH; x += 1) {
-        sums[y * side + x] += falls[i];
+        sums[y * side + x] += drops[i];
         counts[y * side + x] += 1;
       }
     }

@@ -29,10 +29,11 @@ export function toGray({ data, width, height }) {
   return { data: gray, width, height, channels: 1 };
 }
 
-/** The square from (left, top); beyond the image its border is repeated. */
+/** The square from (left, top), at least a pixel; outside of the image its border is repeated. */
 export function cutSquare(image, { left, top, side }) {
   const { data, width, height, channels } = image;
-  const [x0, y0, size] = [left, top, side].map(roundHalfEven);
+  const [x0, y0, rounded] = [left, top, side].map(roundHalfEven);
+  const size = Math.max(1, rounded);
   const result = new Uint8Array(size * size * channels);
   let to = 0;
   for (let y = y0; y < y0 + size; y += 1) {

@@ -4,18 +4,18 @@ export const UNCERTAIN = "uncertain";
 
 export const percent = (x) => `${Math.round(100 * x)} %`;
 
-/** The likeliest class, and its label: "uncertain" below the least confidence. */
+/** The most probable class, and its label: "uncertain" below the least confidence. */
 export function judge({ probabilities }, classNames, leastConfidence) {
   const best = probabilities.indexOf(Math.max(...probabilities));
   const sure = probabilities[best] >= leastConfidence;
-  return { best, label: sure ? classNames[best] : UNCERTAIN, likeliest: classNames[best] };
+  return { best, label: sure ? classNames[best] : UNCERTAIN, mostProbable: classNames[best] };
 }
 
 function guessOf(face, classNames, leastConfidence, withShares) {
-  const { best, label, likeliest } = judge(face, classNames, leastConfidence);
+  const { best, label, mostProbable } = judge(face, classNames, leastConfidence);
   if (!withShares) return label;
   const share = percent(face.probabilities[best]);
-  return `${label === UNCERTAIN ? `uncertain, perhaps ${likeliest}` : label}, ${share}`;
+  return `${label === UNCERTAIN ? `uncertain, perhaps ${mostProbable}` : label}, ${share}`;
 }
 
 /**

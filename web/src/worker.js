@@ -1,4 +1,4 @@
-// Everything that computes, apart from the page, so that the page never stands still.
+// Everything that computes, apart from the page, so that the page stays responsive.
 import * as ort from "onnxruntime-web/wasm";
 import { decode, prepare, squareOf } from "./faces.js";
 import { occlude, toMap } from "./occlusion.js";
@@ -97,8 +97,8 @@ async function explain({ image, target, network }) {
     await classify(image, 1, network),
     await classify(images, places.length, network),
   ];
-  const falls = places.map((_, i) => whole[target] - covered[i * classes + target]);
-  return { side, map: toMap(places, falls, side) };
+  const drops = places.map((_, i) => whole[target] - covered[i * classes + target]);
+  return { map: toMap(places, drops, side) };
 }
 
 const describe = async (network) => (await open(network)).about;

@@ -74,6 +74,7 @@ test("the camera's face is answered as Python answers its image", async (t) => {
   await stop.click();
   await page.getByRole("status").filter({ hasText: "The camera is off" }).waitFor();
   assert.equal(await page.evaluate(() => document.getElementById("video").srcObject), null);
+  assert.equal(await page.locator("#stage").isVisible(), false, "nobody stays to be seen");
   assert.deepEqual(errors, []);
   await context.close();
 });
@@ -200,7 +201,7 @@ test("without a camera the page says so", async () => {
       Promise.reject(new DOMException("refused", "NotAllowedError"));
   });
   await page.getByRole("button", { name: "Start the camera" }).click();
-  await page.getByRole("alert").filter({ hasText: "There is no camera" }).waitFor();
+  await page.getByRole("alert").filter({ hasText: "allow it" }).waitFor();
   await page.getByRole("button", { name: "Start the camera" }).waitFor();
   await context.close();
 });

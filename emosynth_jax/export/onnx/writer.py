@@ -2,7 +2,7 @@
 
 JAX records a function as a list of equations (a jaxpr). Those that depend on the images
 become ONNX nodes; the others are computed here and become constants.
-docs/guides/export.md compares this with existing converters.
+docs/notes/libraries_tried.md compares this with existing converters.
 """
 
 from collections.abc import Callable, Mapping, Sequence

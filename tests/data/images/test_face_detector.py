@@ -110,6 +110,11 @@ def test_a_face_in_a_turned_photograph_is_cut_as_in_the_upright_one(turns):
     assert np.abs(as_it_is.astype(int) - expected).mean() > 6
 
 
+def test_a_face_of_less_than_a_pixel_is_a_pixel():
+  image = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
+  assert face_crop.cut(image, (1.2, 2.1, 0.3)).tolist() == [[[9]]]
+
+
 def test_whole_pixels_are_cut_exactly():
   image = _image()
   square = (20, 30, 40)
@@ -302,7 +307,8 @@ def test_what_is_no_image(fake, image, error, message):
 
 
 @pytest.mark.parametrize(
-  "arguments", [{"min_score": 0}, {"min_score": 1}, {"max_side": 63}, {"max_scale": 0}]
+  "arguments",
+  [{"min_face_score": 0}, {"min_face_score": 1}, {"max_side": 63}, {"max_scale": 0}],
 )
 def test_arguments_out_of_range(fake, arguments):
   with pytest.raises(ValueError, match=next(iter(arguments))):
