@@ -6,7 +6,6 @@ It needs no data, and pins no number of the weights, which may be replaced.
 import pathlib
 
 import commands
-import cv2
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -93,23 +92,6 @@ def test_light_and_contrast_do_not_matter(network, images):
   )
   np.testing.assert_allclose(dim, bright, atol=0.1)
   assert np.ptp(dim, 0).max() > 0.5  # Of different images.
-
-
-def test_photographs_are_equalized_by_the_network(images):
-  # FER-2013's zip, which it was trained on, is equalized; photographs are not.
-  network = bundle.read_network("fer2013")
-  config = network.config.copy_and_resolve_references()
-  assert config.input.equalize == "always"
-  config.input.equalize = "none"
-  compute = bundle.compile_logits(network._replace(config=config), batch_size=3)
-  equalized = np.stack([cv2.equalizeHist(image[..., 0]) for image in images])
-  logits = compute(equalized[..., None]).astype(float)
-  expected = special.softmax(logits / network.temperature, -1)
-  found = predict.Predictor("fer2013", faces="none", batch_size=3).probabilities(images)
-  np.testing.assert_allclose(found, expected, atol=1e-5)
-  # It matters: as they are, the images have other answers.
-  plain = special.softmax(compute(images).astype(float) / network.temperature, -1)
-  assert np.abs(found - plain).max() > 0.05
 
 
 def test_the_temperature_is_applied(name, network, images, tmp_path):
