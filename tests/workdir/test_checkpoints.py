@@ -322,6 +322,18 @@ def test_a_digest_that_belongs_to_other_arrays_is_damage(workdir, caplog):
   assert name in caplog.text
 
 
+def test_no_bit_of_the_digests_hides_the_checkpoint_before(saved, tmp_path):
+  """In a path's name it was called another network's, and all was refused."""
+  size = (saved / "checkpoints/last/2/digest/metadata").stat().st_size
+  for place in range(3, size, size // 8):
+    workdir = pathlib.Path(shutil.copytree(saved, tmp_path / str(place)))
+    path = workdir / "checkpoints/last/2/digest/metadata"
+    content = bytearray(path.read_bytes())
+    content[place] ^= 2
+    path.write_bytes(content)
+    _assert_same(_restore(workdir), _state(1))
+
+
 @pytest.mark.parametrize("is_averaged", [False, True])
 def test_variables_are_checked_by_their_digests_too(tmp_path, is_averaged, caplog):
   """As analyses and fine-tuning read them."""
