@@ -102,6 +102,7 @@ def test_a_train_step_by_hand(run):
   assert 0 < loss < 2  # ln 2 is that of chance.
 
 
+@pytest.mark.slow
 def test_all_own_parts_by_command(run, tmp_path):
   printed = run(
     *("-m", "emosynth_jax.console", "train"),
