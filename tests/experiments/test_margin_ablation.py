@@ -667,7 +667,7 @@ def test_wrong_labels_of_classes_have_a_short_name():
   ]
 
 
-def test_wrong_labels_are_rows_of_their_own(parts, tmp_path):
+def test_wrong_labels_are_rows_of_their_own(parts, tmp_path, untrained):
   for noise in ("0", "0.25"):
     arguments = ("--losses=focal", "--seeds=2", f"--label_noise={noise}")
     _command(parts, tmp_path, *arguments)

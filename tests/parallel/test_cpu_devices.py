@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+import types
 
+import jax
 import pytest
 
+from emosynth_jax.analysis import cli
 from emosynth_jax.parallel import cpu_devices
 
 
@@ -58,12 +61,20 @@ def test_an_analysis_by_devices_has_one_for_each_core_of_the_process():
     "cli.call_precisely(print, types.SimpleNamespace(mapping='devices'))"
   )
   assert _devices(code)[-1] == "4"
-  assert _devices(code, JAX_NUM_CPU_DEVICES="3")[-1] == "3"
-  assert _devices(code.replace("devices')", "map')"))[-1] == "1"
+
+
+def test_an_analysis_in_turn_divides_no_cores(monkeypatch):
+  divided = []
+  monkeypatch.setattr(cpu_devices, "split_cores", lambda: divided.append(True))
+  monkeypatch.setattr(jax.config, "update", lambda *_: None)  # Of the whole process.
+  for mapping, count in (("map", 0), ("devices", 1)):
+    cli.call_precisely(lambda _: None, types.SimpleNamespace(mapping=mapping))
+    assert len(divided) == count
 
 
 def test_the_users_number_stays():
   split = "cpu_devices.split_cores(64)"
+  assert _devices(split, JAX_NUM_CPU_DEVICES="3") == ["3"]
   flag = "--xla_force_host_platform_device_count=2"
   assert _devices(split, XLA_FLAGS=flag) == ["2"]
 
