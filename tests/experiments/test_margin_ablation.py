@@ -160,7 +160,7 @@ def test_a_loss_that_is_not_finite_is_no_collapse(workdir):
   assert all(line.endswith("not finite from step 0") for line in lines)
 
 
-def test_learning_rates_differ_and_seeds_are_paired(workdir):
+def test_each_seed_rate_and_number_of_epochs_is_another_training(workdir):
   losses = {
     (r["setting"]["loss"], r["epochs"], r["learning_rate"], r["seed"]): r["train_loss"]
     for r in _records(workdir)
