@@ -43,6 +43,11 @@ def test_averages_begin_as_the_variables(has_ema):
     assert state.ema is None
     return
   jax.tree.map(np.testing.assert_array_equal, state.ema, state.variables)
-  # A step writes over the state's arrays, each of which must be there once.
-  leaves = jax.tree.leaves((state.variables, state.ema))
-  assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)
+  # A step writes over the state's arrays, each of which must be there once; also where
+  # averages are begun outside of a program, as for a run that starts from another.
+  for ema in (
+    state.ema,
+    train_state.copy_for_ema(state.params, state.batch_stats),
+  ):
+    leaves = jax.tree.leaves((state.variables, ema))
+    assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)

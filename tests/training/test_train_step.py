@@ -232,7 +232,7 @@ class _Dropout(nn.Module):
 
 
 def test_no_two_uses_and_no_two_steps_share_a_random_stream(batch, monkeypatch):
-  keys = {"augment": [], "mixup": [], "order": [], "dropout": []}
+  keys = {"step": [], "augment": [], "mixup": [], "order": [], "dropout": []}
 
   def note(use, key):
     jax.debug.callback(
@@ -254,6 +254,14 @@ def test_no_two_uses_and_no_two_steps_share_a_random_stream(batch, monkeypatch):
         note("dropout", self.make_rng("dropout"))
       return super().__call__(images, train=train)
 
+  split = jax.random.split
+
+  def spy_split(key, num=2):
+    if num == 3:  # The step's, of which those of the three uses are made.
+      note("step", key)
+    return split(key, num)
+
+  monkeypatch.setattr(jax.random, "split", spy_split)
   step = jax.jit(
     _step(**_arguments(model=Dropped(), augment=spy_augment, mixup=spy_mixup))
   )
@@ -276,7 +284,7 @@ def test_no_two_uses_and_no_two_steps_share_a_random_stream(batch, monkeypatch):
       derived = _Dropout().apply({}, rngs={"dropout": key})
       keys[use].append(tuple(jax.random.key_data(derived).tolist()))
   every = [key for uses in keys.values() for key in uses]
-  assert len(every) == len(set(every)) == 2 * 2 * (2 + 2 + 2 + 1)
+  assert len(every) == len(set(every)) == 2 * 2 * (1 + 2 + 2 + 2 + 1)
 
 
 class _NanGradient:
