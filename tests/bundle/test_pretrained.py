@@ -4,8 +4,8 @@ It needs no data, and pins no number of the weights, which may be replaced.
 """
 
 import pathlib
-import types
 
+import commands
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +14,6 @@ from scipy import special
 
 from emosynth_jax import bundle, predict, pretrained
 from emosynth_jax.data.datasets import fer2013, fer_plus, synthetic_faces
-from emosynth_jax.export import __main__ as export_command
 from emosynth_jax.export import export, verify
 
 
@@ -47,10 +46,10 @@ def test_a_folder_of_a_networks_name_is_a_path(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
       bundle.read_network(source)
   # A --workdir is always a path.
-  given = {"workdir": "ferplus", "bundle": None, "output": "a.onnx", "format": "onnx"}
-  given |= {"splits": [], "data_dir": None, "calibration_images": 1}
-  with pytest.raises(FileNotFoundError, match=r"config\.json"):
-    export_command.export_network(types.SimpleNamespace(**given))
+  command = "-m", "emosynth_jax.export", "--workdir=ferplus", "--output=a.onnx"
+  done = commands.run(*command, cwd=tmp_path)
+  assert done.returncode == 1
+  assert "config.json" in done.stderr
 
 
 def test_an_unknown_name_is_told_the_known_ones():
