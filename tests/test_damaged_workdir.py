@@ -66,6 +66,12 @@ def _states(workdir):
   return [tiny_workdir.restore(_config(), workdir, kind) for kind in ("last", "best")]
 
 
+@pytest.fixture(scope="module")
+def expected(whole):
+  """The states of the finished training."""
+  return _states(whole)
+
+
 def _assert_same_or_refused(whole, workdir, expected):
   """Runs the training again; returns the error, if it was refused."""
   try:
@@ -81,9 +87,12 @@ def _assert_same_or_refused(whole, workdir, expected):
 
 
 @pytest.mark.parametrize("damage", _DAMAGES)
-def test_every_file_may_be_damaged(whole, tmp_path, damage, monkeypatch):
-  """All files of a workdir have one of the damages here; `slow` has the rest."""
-  expected = _states(whole)
+def test_every_file_may_be_damaged(whole, expected, tmp_path, damage, monkeypatch):
+  """Each file has one of the damages here; `slow` has the rest.
+
+  Without the last checkpoints: tests/workdir/test_checkpoints.py damages each of their
+  files, and each costs a training here.
+  """
   started = []
   take_steps = train_loop._take_steps
   monkeypatch.setattr(
@@ -91,27 +100,28 @@ def test_every_file_may_be_damaged(whole, tmp_path, damage, monkeypatch):
   )
   refused = {}
   number = list(_DAMAGES).index(damage)
-  files = [path for path in _files(whole) if path.parts[1:3] != ("last", "2")]
+  files = [path for path in _files(whole) if path.parts[:2] != ("checkpoints", "last")]
   for i, path in enumerate(files[number::4]):
     workdir = pathlib.Path(shutil.copytree(whole, tmp_path / str(i)))
     _DAMAGES[damage](workdir / path)
     started.clear()
     if error := _assert_same_or_refused(whole, workdir, expected):
-      refused[str(path)] = error
+      refused[path] = error
       assert not started
-  for error in refused.values():
+  for path, error in refused.items():
+    # Neither has a second copy.
+    assert len(path.parts) == 1 or path.parts[:2] == ("checkpoints", "best")
     # One line that names the file or the folder of the kind of checkpoint.
     assert "\n" not in error
     assert str(tmp_path) in error
-  # The records have no second copy.
   assert damage == "deleted" or refused
 
 
 @pytest.mark.parametrize("damage", _DAMAGES)
 @pytest.mark.parametrize("name", ["metrics.jsonl", "data.json", "provenance.jsonl"])
-def test_damaged_records_are_refused_by_name(workdir, whole, name, damage):
+def test_damaged_records_are_refused_by_name(workdir, whole, expected, name, damage):
   _DAMAGES[damage](workdir / name)
-  error = _assert_same_or_refused(whole, workdir, _states(whole))
+  error = _assert_same_or_refused(whole, workdir, expected)
   # data.json and provenance.jsonl may be deleted: neither changes a number.
   may_pass = damage == "deleted" and name != "metrics.jsonl"
   may_pass |= damage == "one bit" and name == "provenance.jsonl"
@@ -153,23 +163,10 @@ def test_records_of_runs_without_their_digest_are_counted(workdir, monkeypatch):
     train_loop.train(_config(), workdir)
 
 
-def test_no_bit_of_a_checkpoints_digests_hides_the_one_before(whole, tmp_path):
-  """In a path's name it was called another network's, and all was refused."""
-  expected = _states(whole)
-  size = (whole / "checkpoints/last/4/digest/metadata").stat().st_size
-  for i, place in enumerate(range(3, size, size // 2)):
-    workdir = pathlib.Path(shutil.copytree(whole, tmp_path / str(i)))
-    path = workdir / "checkpoints/last/4/digest/metadata"
-    content = bytearray(path.read_bytes())
-    content[place] ^= 2
-    path.write_bytes(content)
-    assert not _assert_same_or_refused(whole, workdir, expected)
-
-
 @pytest.mark.parametrize("what", ["deleted", "emptied"])
-def test_a_best_checkpoint_that_is_gone_is_named(workdir, what, monkeypatch):
+def test_a_best_checkpoint_that_is_gone_is_named(workdir, expected, what):
   config = _config()
-  last, best = _states(workdir)
+  last, best = expected
   folder = workdir / "checkpoints" / "best"
   shutil.rmtree(folder)
   if what == "emptied":
@@ -250,8 +247,7 @@ def test_a_full_disk_is_one_line_and_the_run_resumes(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", _DAMAGES)
-def test_every_damage_of_every_file(whole, tmp_path, damage):
-  expected = _states(whole)
+def test_every_damage_of_every_file(whole, expected, tmp_path, damage):
   for i, path in enumerate(_files(whole)):
     workdir = pathlib.Path(shutil.copytree(whole, tmp_path / str(i)))
     _DAMAGES[damage](workdir / path)

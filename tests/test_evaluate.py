@@ -129,13 +129,6 @@ def test_a_report_has_the_metrics_under_the_votes(state, data):
   assert "raters" not in text
 
 
-def test_evaluation_leaves_the_state_as_it_is_and_repeats_itself(state, data):
-  before = jax.tree.map(np.array, state)
-  program = _build(7)
-  assert program(state, *data) == program(state, *data)
-  jax.tree.map(np.testing.assert_array_equal, state, before)
-
-
 def test_the_states_input_scale_and_the_losss_own_logits_are_used(state, data):
   dark = _build(64)(state.replace(input_scale=jnp.float32(0)), *data)
   # All images are the same without light: one class gets them all.

@@ -98,10 +98,11 @@ def test_a_training_from_python(run, tmp_path):
 
 
 def test_a_train_step_by_hand(run):
-  loss = float(run("my_loop.py").split()[-1])
-  assert 0 < loss < 2  # ln 2 is that of chance.
+  first, *_, last = map(float, re.findall(r"loss (\S+)", run("my_loop.py")))
+  assert 0 < last < 0.7 * first
 
 
+@pytest.mark.slow
 def test_all_own_parts_by_command(run, tmp_path):
   printed = run(
     *("-m", "emosynth_jax.console", "train"),

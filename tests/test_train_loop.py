@@ -377,7 +377,7 @@ def test_a_stop_after_the_last_step_begins_nothing_more(
     ({"loss": {"name": "arcfase"}}, "did you mean arcface"),
     ({"data__name": "fer2012"}, "did you mean fer2013"),
     ({"data__options": {"lazy": 1}}, "unknown option lazy"),
-    ({"model__wdth": 1}, "'wdth'"),
+    ({"model__featurs": 1}, r"'featurs'.* did you mean features\?"),
     ({"init_from": "nowhere"}, "nowhere has no best checkpoint"),
     ({"pretrained__file": "nothing.npz"}, "no file nothing.npz"),
     (
@@ -387,8 +387,11 @@ def test_a_stop_after_the_last_step_begins_nothing_more(
   ],
 )
 def test_names_are_checked_before_any_data_is_read(tmp_path, changes, text):
+  def load(mesh):
+    raise AssertionError("the data was read")
+
   with pytest.raises((ValueError, FileNotFoundError), match=text):
-    train_loop.train(_config(**changes), tmp_path / "run", load=None)
+    train_loop.train(_config(**changes), tmp_path / "run", load=load)
   assert not (tmp_path / "run").exists()
 
 
@@ -430,23 +433,9 @@ def test_more_epochs_go_on_from_the_last_one(whole, tmp_path):
   _assert_same_run(_config(), tmp_path, whole)
 
 
-def test_a_run_whose_loss_keeps_states_resumes_to_the_same_end(tmp_path, monkeypatch):
-  # Two of them: a margin's running means and the class centers.
-  config = _config(num_epochs=2)
-  config.loss = {"name": "mam_softmax_class_ema+center_loss", "decay": 0.5}
-  assert train_loop.train(config, tmp_path / "whole")
-  with monkeypatch.context() as patch:
-    _stop_after_steps(patch)
-    for _ in range(3):
-      assert not train_loop.train(config, tmp_path / "stopped")
-  margins, centers = restore(config, tmp_path / "stopped", "last").loss_state
-  assert np.any(margins)
-  assert np.any(centers)
-  assert train_loop.train(config, tmp_path / "stopped")
-  _assert_same_run(config, tmp_path / "stopped", tmp_path / "whole")
-
-
+# The loss keeps two states, a margin's running means and the class centers.
 _MODERN = {
+  "loss": {"name": "mam_softmax_class_ema+center_loss", "decay": 0.5},
   "optimizer__name": "sgd",
   "optimizer__weight_decay": 1e-3,
   "schedule__name": "cosine",
@@ -464,7 +453,6 @@ _MODERN = {
 def test_a_run_trains_under_64_bits(tmp_path, pipeline):
   """JAX_ENABLE_X64 is set by those who follow the losses in float64."""
   config = _config(num_epochs=1, data__pipeline=pipeline, **_MODERN)
-  config.loss = {"name": "mam_softmax_class_ema+center_loss", "decay": 0.5}
   with jax.enable_x64(True):
     assert train_loop.train(config, tmp_path)
     report = evaluate.evaluate_run(config, tmp_path)
@@ -475,7 +463,7 @@ def test_a_run_trains_under_64_bits(tmp_path, pipeline):
 
 @pytest.fixture(scope="module")
 def modern(tmp_path_factory, tiny_networks):
-  """The workdir of an uninterrupted run with a schedule and averages."""
+  """The workdir of an uninterrupted run with a schedule, averages and loss states."""
   workdir = tmp_path_factory.mktemp("modern")
   assert train_loop.train(_config(**_MODERN), workdir)
   return workdir
@@ -489,6 +477,9 @@ def test_a_scheduled_and_averaged_run_resumes_to_the_same_end(
     _stop_after_steps(patch)
     for _ in range(3):  # within the warm-up and at an epoch's end, in the second epoch
       assert not train_loop.train(config, tmp_path)
+  margins, centers = restore(config, tmp_path, "last").loss_state
+  assert np.any(margins)
+  assert np.any(centers)
   assert train_loop.train(config, tmp_path)
   _assert_same_run(config, tmp_path, modern)
 
@@ -663,6 +654,15 @@ def test_settings_that_fail_at_once_bind_no_workdir(tmp_path):
   assert train_loop.train(_config(num_epochs=1), tmp_path)
   with pytest.raises(ValueError, match="batch_size is 5, was 7"):
     train_loop.train(_config(batch_size=5), tmp_path)
+
+
+def test_a_workdir_of_other_settings_is_refused_and_stays(whole):
+  before = {p: p.read_bytes() for p in sorted(whole.rglob("*")) if p.is_file()}
+  message = r"config mismatch with .*: model\.features is 5, was 4"
+  for run in (train_loop.train, evaluate.evaluate_run):
+    with pytest.raises(ValueError, match=message):
+      run(_config(model__features=5), whole)
+  assert before == {p: p.read_bytes() for p in sorted(whole.rglob("*")) if p.is_file()}
 
 
 def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):

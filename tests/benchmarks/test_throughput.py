@@ -17,6 +17,7 @@ def test_no_import_defines_a_flag():
   assert not {"quick", "dry_run", "framework"} & set(flags.FLAGS)
 
 
+@pytest.mark.slow
 def test_help_names_the_flags():
   assert "--[no]quick" in _run("throughput", "--help").stdout
 
@@ -92,7 +93,11 @@ def test_peaks_are_found_by_the_kind_of_device():
       "--parts: expected some of throughput, mnist, cifar10, fer2013",
       marks=pytest.mark.slow,
     ),
-    (["--data=mnist"], "--data: expected some of cifar10, fer2013; got 'mnist'"),
+    pytest.param(
+      ["--data=mnist"],
+      "--data: expected some of cifar10, fer2013; got 'mnist'",
+      marks=pytest.mark.slow,
+    ),
   ],
 )
 def test_accelerator_says_a_mistake_in_one_line(flags, message):

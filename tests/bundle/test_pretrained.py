@@ -69,19 +69,6 @@ def images():
   return np.concatenate(parts).astype(np.uint8)
 
 
-def test_predictions_are_those_of_onnxruntime(name, network, images):
-  content = export.export_network(network, "onnx")
-  logits, probabilities = verify.read_answer(content, "onnx")(images)
-  predictor = predict.Predictor(name, faces="none", batch_size=3)
-  found = predictor.probabilities(images)
-  np.testing.assert_allclose(found, probabilities, atol=export.TOLERANCE)
-  # The temperature of the file, by hand, on both ways.
-  expected = special.softmax(logits.astype(float) / network.temperature, -1)
-  np.testing.assert_allclose(probabilities, expected, atol=1e-6)
-  np.testing.assert_allclose(found, expected, atol=export.TOLERANCE)
-  assert np.ptp(found, 0).max() > 0.01  # It looks at the images.
-
-
 def test_light_and_contrast_do_not_matter(network, images):
   # A photograph of a quarter of the contrast, and a brighter one.
   compute = bundle.compile_logits(network, batch_size=8)
@@ -94,19 +81,24 @@ def test_light_and_contrast_do_not_matter(network, images):
   assert np.ptp(dim, 0).max() > 0.5  # Of different images.
 
 
-def test_the_temperature_is_applied(name, network, images, tmp_path):
+def test_predictions_are_those_of_onnxruntime(name, network, images, tmp_path):
+  """With the temperature of the file by hand, also another one's."""
   path = tmp_path / "hotter.safetensors"
   hotter = network._replace(temperature=3 * network.temperature)
   bundle.write_bundle(path, hotter, dtype="float32")
   content = export.export_network(hotter, "onnx")
   logits, probabilities = verify.read_answer(content, "onnx")(images)
+  logits = logits.astype(float)
   expected = special.softmax(logits / (3 * network.temperature), -1)
   found = predict.Predictor(path, faces="none").probabilities(images)
-  np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+  np.testing.assert_allclose(probabilities, expected, atol=1e-6)
   np.testing.assert_allclose(found, expected, atol=export.TOLERANCE)
-  # Neither forgets it: as it came, the network answers otherwise.
-  own = predict.Predictor(name, faces="none").probabilities(images)
+  # As it came, the network answers otherwise.
+  own = predict.Predictor(name, faces="none", batch_size=3).probabilities(images)
+  expected = special.softmax(logits / network.temperature, -1)
+  np.testing.assert_allclose(own, expected, atol=export.TOLERANCE)
   assert np.abs(found - own).max() > 0.01
+  assert np.ptp(own, 0).max() > 0.01  # It looks at the images.
 
 
 def test_its_temperature_is_the_one_that_was_fitted(network):

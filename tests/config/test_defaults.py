@@ -341,6 +341,23 @@ def test_every_setting_is_declared_with_a_check_and_one_sentence_of_help():
     assert setting.check.describe() in text
 
 
+def test_settings_without_effect_on_a_training_are_these():
+  """A run resumes with another value of them, and a seed's report is kept for cost's.
+
+  A setting that changes the training must never come here.
+  """
+  assert settings.affecting("report") == {
+    *("data.test_split", "early_stop_patience", "eval_augment"),
+    *("evaluate_deduplicated", "num_epochs"),
+  }
+  assert settings.affecting("cost") == {
+    *("checkpoint.keep", "checkpoint.min_seconds", "checkpoint.minutes"),
+    *("data.data_dir", "data.pipeline", "data.resident_gib"),
+    *("mesh.model", "steps_per_call", "tensorboard"),
+    *(f"wandb.{name}" for name in ("entity", "group", "mode", "name", "project")),
+  }
+
+
 def test_an_argument_of_another_network_is_not_the_default_networks_business():
   config = _get_config("mnist", "resnet18")
   assert "dense_features" not in config.model

@@ -20,13 +20,8 @@ def test_no_import_defines_a_flag():
   assert not [name for name in modules if name.startswith("experiments.")]
 
 
-@pytest.mark.parametrize(
-  "name",
-  [
-    _COMMANDS[0],
-    *(pytest.param(name, marks=pytest.mark.slow) for name in _COMMANDS[1:]),
-  ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _COMMANDS)
 def test_help_names_the_commands_own_flags(name):
   done = commands.run("-m", f"experiments.{name}", "--help")
   assert "--workdir" in done.stdout, done.stderr

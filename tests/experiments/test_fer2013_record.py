@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
+import tiny_workdir
 
 from emosynth_jax import losses, train_loop
 from emosynth_jax.models import build_model, cost
@@ -78,6 +79,41 @@ def test_the_rows_of_a_teacher_are_as_many_as_the_others_and_of_other_folds():
     assert len(set(own.tolist())) == 7
     assert not (folds[own] == fold).any()
   assert (rows == teachers.rows_outside_folds(folds, 3, seed=1)).all()
+
+
+@pytest.mark.usefixtures("tiny_networks")
+def test_no_teacher_draws_from_its_own_fold(tmp_path, monkeypatch):
+  """The subsets that the program of `train` is called with."""
+  training = tiny_workdir.dataset(13, split="train")
+  folds = np.array([0] * 5 + [1, 2] * 4)
+  calls = []
+
+  def compile_steps(run, *, batch_size, num_steps, mapping):
+    assert (batch_size, num_steps, mapping) == (4, 2, "map")
+
+    def steps(states, images, labels, subsets):
+      calls.append(np.asarray(subsets))
+      np.testing.assert_array_equal(images, training.images)
+      np.testing.assert_array_equal(labels, training.labels)
+      totals = states.totals | dict.fromkeys(("steps", "count"), jnp.ones(3))
+      return states.replace(step=states.step + num_steps, totals=totals)
+
+    return steps
+
+  monkeypatch.setattr(teachers, "compile_steps", compile_steps)
+  config = tiny_workdir.config(batch_size=4, num_epochs=3)
+  found = teachers.train(config, training, folds, tmp_path, num_folds=3, mapping="map")
+  assert int(found.states.step) == 6
+  assert len(calls) == 3
+  for subsets in calls:
+    # The first one's fold is the largest, and leaves eight images.
+    assert subsets.shape == (3, 8)
+    for fold, rows in enumerate(subsets):
+      assert len(set(rows.tolist())) == 8
+      assert fold not in folds[rows]
+  # Each has a seed of its own.
+  kernels = np.asarray(found.states.params["logits"]["kernel"])
+  assert len({kernel.tobytes() for kernel in kernels}) == 3
 
 
 def test_an_image_gets_the_logits_of_the_teacher_of_its_fold(monkeypatch):

@@ -1,54 +1,82 @@
 """The first steps' cross-entropy against plain arithmetic, and their table."""
 
-import functools
-
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_network
+import tiny_workdir
 
-from configs import synthetic_faces
-from emosynth_jax import models
+from emosynth_jax import losses
 from emosynth_jax.data import run_data
 from emosynth_jax.training import build
 from emosynth_jax.training.train_step import epoch_order
 from experiments import first_steps
 
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+
+_LEARNING_RATE = 0.01
+
 
 @pytest.fixture(scope="module")
 def config():
-  config = synthetic_faces.get_config("fer_vgg,small,mam_sce")
+  """Plain descent along the gradient of a loss that is not the cross-entropy."""
+  config = tiny_workdir.config(
+    batch_size=8,
+    loss={"name": "mam_softmax+sce_loss"},
+    optimizer__name="sgd",
+    optimizer__momentum=0.0,
+    optimizer__learning_rate=_LEARNING_RATE,
+    optimizer__base_fan_in=0,
+  )
   config.data.options.num_examples = 32
-  config.model.width = 0.0625
-  config.model.dropout_rate = 0.0
-  config.augment = {**config.augment, "zoom": 0.0, "shift": 0.0, "rotation": 0.0}
-  config.augment.flip = False
-  config.batch_size = 8
-  config.steps_per_call = 1
   return config
 
 
-def test_the_first_value_is_that_of_the_initial_network(config):
+def _cross_entropy(logits, labels):
+  logits = np.asarray(logits, np.float64)
+  logits -= logits.max(axis=1, keepdims=True)
+  return np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[range(8), labels])
+
+
+def test_the_values_are_those_of_the_initial_network_and_of_one_step(config):
   datasets = run_data.load_data(config, ("train", "validation"))
   found = first_steps.first_cross_entropies(config, datasets, 2)
   assert len(found) == 2
 
   train = datasets["train"]
-  built = build.build_experiment(
-    config, image_shape=train.images.shape[1:], num_classes=len(train.class_names)
-  )
+  built = build.experiment_of(config, train)
   state = build.create_state(built, config.seed)
-  rows = epoch_order(state.key, state.step, num_images=len(train), batch_size=8)[:8]
-  images = np.asarray(train.images[np.asarray(rows)], np.float32) / 255
-  apply = functools.partial(built.model.apply, train=True, mutable=["batch_stats"])
-  (logits, _), _ = jax.jit(apply)(
-    state.variables, images, rngs={"dropout": jax.random.key(0)}
+  order = epoch_order(state.key, state.step, num_images=len(train), batch_size=8)
+  first, second = np.asarray(order)[:16].reshape(2, 8)
+  assert isinstance(built.model, tiny_network.TinyNetwork)
+  train_images = jnp.asarray(train.images)
+
+  @jax.jit
+  def logits_of(params, rows):
+    variables, images = state.variables | {"params": params}, train_images[rows] / 255
+    (logits, _), _ = built.model.apply(
+      variables, images, train=True, mutable=["batch_stats"]
+    )
+    return logits
+
+  @jax.jit
+  @jax.grad
+  def gradient(params):
+    loss = losses.get_loss("mam_softmax+sce_loss")
+    return loss(logits_of(params, first), train.labels[first]).mean()
+
+  moved = jax.tree.map(
+    lambda p, g: p - _LEARNING_RATE * g, state.params, gradient(state.params)
   )
-  assert isinstance(built.model, models.MODELS["fer_vgg"])
-  logits = np.asarray(logits, np.float64)
-  logits -= logits.max(axis=1, keepdims=True)
-  chosen = logits[range(8), train.labels[np.asarray(rows)]]
-  expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - chosen)
-  np.testing.assert_allclose(found[0], expected, rtol=1e-3)
+  expected = [
+    _cross_entropy(logits_of(params, rows), train.labels[rows])
+    for params, rows in ((state.params, first), (moved, second))
+  ]
+  np.testing.assert_allclose(found, expected, rtol=1e-3)
+  # The step did move the network.
+  still = _cross_entropy(logits_of(state.params, second), train.labels[second])
+  assert abs(expected[1] - still) > 0.01 * still
 
 
 def test_more_steps_than_an_epoch_has_are_refused(config):

@@ -600,11 +600,15 @@ def test_secondary_metrics_are_those_of_the_test_split(tmp_path, monkeypatch):
 
 
 def test_sharpness_is_that_of_the_training_images(tmp_path, monkeypatch):
-  dataset = tiny_workdir.dataset(40, seed=0, split="train")
-  tiny_workdir.install(monkeypatch, lambda config, split: dataset)
+  splits = {
+    split: tiny_workdir.dataset(40, seed=seed, split=split)
+    for seed, split in enumerate(("train", "validation", "test"))
+  }
+  dataset = splits["train"]
+  tiny_workdir.install(monkeypatch, lambda config, split: splits[split])
   config = tiny_workdir.config(model__features=5)
   state = tiny_network.create_state(seed=3)
-  tiny_workdir.write(tmp_path, config, state, {"train": dataset})
+  tiny_workdir.write(tmp_path, config, state, splits)
   # Below that of equal probabilities, ln 3.
   monkeypatch.setattr(loss_study, "SHARPNESS_LOSS", 1.098)
   found = command.measure_sharpness(tmp_path)

@@ -160,7 +160,7 @@ def test_a_loss_that_is_not_finite_is_no_collapse(workdir):
   assert all(line.endswith("not finite from step 0") for line in lines)
 
 
-def test_learning_rates_differ_and_seeds_are_paired(workdir):
+def test_each_seed_rate_and_number_of_epochs_is_another_training(workdir):
   losses = {
     (r["setting"]["loss"], r["epochs"], r["learning_rate"], r["seed"]): r["train_loss"]
     for r in _records(workdir)
@@ -667,7 +667,7 @@ def test_wrong_labels_of_classes_have_a_short_name():
   ]
 
 
-def test_wrong_labels_are_rows_of_their_own(parts, tmp_path):
+def test_wrong_labels_are_rows_of_their_own(parts, tmp_path, untrained):
   for noise in ("0", "0.25"):
     arguments = ("--losses=focal", "--seeds=2", f"--label_noise={noise}")
     _command(parts, tmp_path, *arguments)

@@ -10,25 +10,25 @@ from emosynth_jax.models.cost import Cost, count
 
 
 @pytest.mark.parametrize(
-  ("name", "arguments", "giga", "depth"),
-  # "GFLOPS" (multiply-adds) of the networks' pages under
+  ("name", "arguments", "parameters", "giga", "depth"),
+  # "num_params" and "GFLOPS" (multiply-adds) of the networks' pages under
   # docs.pytorch.org/vision/stable/models; depths by the networks' names, those of
   # MobileNetV2 and EfficientNet-B0 as MathWorks counts them in its table of
   # pretrained networks (53 and 82).
   [
-    ("vgg19", {"norm": False}, 19.632, 19),
-    ("vgg19", {"norm": True}, 19.632, 19),
-    ("resnet18", {}, 1.814, 18),
-    ("resnet50", {}, 4.089, 50),
-    ("densenet121", {}, 2.834, 121),
-    ("mobilenet_v2", {}, 0.301, 53),
-    ("efficientnet_b0", {}, 0.386, 82),
+    ("vgg19", {"norm": False}, 143_667_240, 19.632, 19),
+    ("vgg19", {"norm": True}, 143_678_248, 19.632, 19),
+    ("resnet18", {}, 11_689_512, 1.814, 18),
+    ("resnet50", {}, 25_557_032, 4.089, 50),
+    ("densenet121", {}, 7_978_856, 2.834, 121),
+    ("mobilenet_v2", {}, 3_504_872, 0.301, 53),
+    ("efficientnet_b0", {}, 5_288_548, 0.386, 82),
   ],
 )
-def test_published_counts(name, arguments, giga, depth):
+def test_published_counts(name, arguments, parameters, giga, depth):
   model = build_model(name, num_classes=1000, stem="imagenet", **arguments)
   cost = count(model, (224, 224, 3))
-  assert cost.depth == depth
+  assert (cost.parameters, cost.depth) == (parameters, depth)
   assert cost.multiply_adds / 1e9 == pytest.approx(giga, abs=5e-4)
 
 

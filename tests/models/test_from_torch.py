@@ -3,6 +3,7 @@
 That the converted weights compute what torch does is test_golden_outputs.py's.
 """
 
+import functools
 import gzip
 import json
 import pathlib
@@ -33,15 +34,29 @@ DENSENET = CASES["torchvision DenseNet(4), imagenet"]
 
 
 def _state(case):
-  return torch_weights.weights(case["shapes"])
+  return dict(_weights(case["oracle"]))
+
+
+@functools.cache
+def _weights(oracle):
+  return torch_weights.weights(CASES[oracle]["shapes"])
 
 
 def _build(case, *, num_classes=10, channels=3, **arguments):
   """The network of a case with other arguments, and variables that are all zero."""
-  arguments = {**case["arguments"], **arguments}
+  arguments = {
+    name: tuple(value) if isinstance(value, list) else value
+    for name, value in {**case["arguments"], **arguments}.items()
+  }
   model = build_model(case["network"], num_classes=num_classes, **arguments)
-  shapes, *_ = network_shapes.of(model, (1, 64, 64, channels))
-  return model, jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+  zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), _shapes(model, channels))
+  return model, zeros
+
+
+@functools.cache
+def _shapes(model, channels):
+  variables, *_ = network_shapes.of(model, (1, 64, 64, channels))
+  return variables
 
 
 def test_arrays_take_our_layout():

@@ -26,7 +26,8 @@ GOLDEN = pathlib.Path(__file__).parent / "golden"
 TOLERANCE = 2e-5
 
 
-# Second forms of networks whose compilation takes seconds; of each, one form remains.
+# Second forms of networks whose compilation takes seconds; of each network, one form
+# remains, and that is torchvision's.
 _SLOW = {
   "torchvision DenseNet(4), imagenet",
   "torchvision mobilenet_v2 x 1.4, small",

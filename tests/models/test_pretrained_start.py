@@ -73,7 +73,12 @@ def test_a_run_starts_from_the_file(tmp_path, caplog):
   defaults.check_config(config)
   # Seven classes, where the file has another number.
   built = build.build_experiment(config, image_shape=(32, 32, 3), num_classes=7)
-  state = build.create_state(built, 0)
+  # Drawn, since compiling the network's own initial values takes seconds.
+  rng = np.random.default_rng(0)
+  state = jax.tree.map(
+    lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype),
+    build.state_shapes(built),
+  )
   with caplog.at_level("INFO", logger="absl"):
     started = initialization.start_from_file(
       config.pretrained.file, state, model=built.model, keep=("stem_conv",)

@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+import types
 
+import jax
 import pytest
 
+from emosynth_jax.analysis import cli
 from emosynth_jax.parallel import cpu_devices
 
 
@@ -58,8 +61,15 @@ def test_an_analysis_by_devices_has_one_for_each_core_of_the_process():
     "cli.call_precisely(print, types.SimpleNamespace(mapping='devices'))"
   )
   assert _devices(code)[-1] == "4"
-  assert _devices(code, JAX_NUM_CPU_DEVICES="3")[-1] == "3"
-  assert _devices(code.replace("devices')", "map')"))[-1] == "1"
+
+
+def test_an_analysis_in_turn_divides_no_cores(monkeypatch):
+  divided = []
+  monkeypatch.setattr(cpu_devices, "split_cores", lambda: divided.append(True))
+  monkeypatch.setattr(jax.config, "update", lambda *_: None)  # Of the whole process.
+  for mapping, count in (("map", 0), ("devices", 1)):
+    cli.call_precisely(lambda _: None, types.SimpleNamespace(mapping=mapping))
+    assert len(divided) == count
 
 
 def test_the_users_number_stays():

@@ -8,8 +8,8 @@ import tiny_network
 import tiny_workdir
 
 from emosynth_jax import train_loop
-from emosynth_jax.analysis import deletion, trained_run
-from emosynth_jax.analysis.embeddings import embeddings
+from emosynth_jax.analysis import cross_dataset, deletion, trained_run
+from emosynth_jax.analysis.embeddings import command as embeddings_command
 from emosynth_jax.analysis.gradcam import command as gradcam_command
 from emosynth_jax.bundle import calibrate
 from emosynth_jax.report import predictions
@@ -65,9 +65,10 @@ def test_nothing_is_computed_with_such_a_network(workdir, compute):
   assert sorted(workdir.rglob("*")) == before
 
 
-@pytest.mark.parametrize("module", [deletion, embeddings, gradcam_command])
+@pytest.mark.parametrize(
+  "module", [cross_dataset, deletion, embeddings_command, gradcam_command]
+)
 def test_the_other_analyses_load_it_by_the_same_function(module):
   """Those that load a network by themselves would have to check it themselves."""
-  own = getattr(module, "load_network", restore.load_network)
-  assert own is restore.load_network
+  assert module.load_network is restore.load_network
   assert not hasattr(module, "Checkpoints")

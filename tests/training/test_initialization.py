@@ -176,7 +176,8 @@ def test_a_damaged_checkpoint_is_not_started_from(tmp_path, run, old):
   assert damaged.is_dir()  # The other run's folder is only read.
 
 
-def test_a_run_starts_there_once_and_resumes_without_it(tmp_path, tiny_networks):
+@pytest.mark.usefixtures("tiny_networks", "without_plots")
+def test_a_run_starts_there_once_and_resumes_without_it(tmp_path):
   config = _config({"name": "tiny", "features": 4, "dtype": "float32"})
   config.data.options.num_examples = 14
   config.batch_size = 7

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
+import tiny_workdir
 
+from emosynth_jax.training import build
 from emosynth_jax.training import state as train_state
 
 
@@ -29,22 +31,23 @@ def test_a_state_is_judged_by_its_averages_only_if_it_has_any():
   assert state.replace(ema=ema).evaluation_variables is ema
 
 
+@pytest.mark.usefixtures("tiny_networks")
 @pytest.mark.parametrize("has_ema", [False, True])
 def test_averages_begin_as_the_variables(has_ema):
-  model = tiny_network.TinyNetwork()
-  state = train_state.create_train_state(
-    jax.random.key(3),
-    model=model,
-    optimizer=tiny_network.build_optimizer(),
-    plateau=tiny_network.build_plateau(),
-    image_shape=tiny_network.IMAGE_SHAPE,
-    input_scale=1.0,
-    has_ema=has_ema,
+  config = tiny_workdir.config(ema_decay=0.9 if has_ema else 0.0)
+  built = build.build_experiment(
+    config, image_shape=tiny_network.IMAGE_SHAPE, num_classes=3
   )
+  state = build.create_state(built, 3)
   if not has_ema:
     assert state.ema is None
     return
   jax.tree.map(np.testing.assert_array_equal, state.ema, state.variables)
-  # A step writes over the state's arrays, each of which must be there once.
-  leaves = jax.tree.leaves((state.variables, state.ema))
-  assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)
+  # A step writes over the state's arrays, each of which must be there once; also where
+  # averages are begun outside of a program, as for a run that starts from another.
+  for ema in (
+    state.ema,
+    train_state.copy_for_ema(state.params, state.batch_stats),
+  ):
+    leaves = jax.tree.leaves((state.variables, ema))
+    assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)

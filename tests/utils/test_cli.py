@@ -12,6 +12,7 @@ from emosynth_jax.utils import cli
 from emosynth_jax.workdir import checkpoints
 
 
+@pytest.mark.slow
 def test_help_lists_the_flags_that_commands_share():
   # The other analyses define them by the same function.
   done = commands.run("-m", "emosynth_jax.analysis.gradcam", "--help")

@@ -11,6 +11,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from emosynth_jax.config import command_line, defaults
+from emosynth_jax.training import build
 from emosynth_jax.workdir import record
 
 _CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "synthetic_faces.py"
@@ -80,6 +81,41 @@ def test_a_name_by_flag_drops_the_arguments_of_the_file(
   config = command_line.config_of(values)
   assert defaults.get(config, section).to_dict() == expected
   assert config.data.data_dir == "here"
+
+
+@pytest.mark.parametrize(
+  ("settings", "said"),
+  [
+    (("cross_entropy",), "cross_entropy {}"),
+    (("arcface", "margin=.3"), "arcface {'margin': 0.3}"),
+    (("sphereface", "margin=3"), "sphereface {'margin': 3}"),
+  ],
+)
+def test_a_losss_arguments_by_flag_are_those_it_is_called_with(
+  parse_flags, settings, said
+):
+  name, *arguments = settings
+  values = parse_flags(
+    f"--config={_CONFIG}:small,strong",
+    f"--config.loss.name={name}",
+    *(f"--config.loss.{argument}" for argument in arguments),
+  )
+  config = command_line.config_of(values)
+  loss = build.build_experiment(config, image_shape=(32, 32, 1), num_classes=7).loss
+  assert f"{loss.func.__name__} {loss.keywords}" == said
+
+
+def test_an_argument_that_a_loss_lacks_is_refused_by_name(parse_flags):
+  values = parse_flags(
+    f"--config={_CONFIG}", "--config.loss.name=arcface", "--config.loss.marginn=.3"
+  )
+  with pytest.raises(
+    ValueError,
+    match=r"takes no argument 'marginn'; did you mean margin\? Known: scale, margin",
+  ):
+    build.build_experiment(
+      command_line.config_of(values), image_shape=(32, 32, 1), num_classes=7
+    )
 
 
 @pytest.fixture
@@ -159,9 +195,20 @@ def test_other_settings_are_described_as_before(parse):
   assert "--config.lr=1: no such setting" in parse(
     f"--config={_CONFIG}", "--config.lr=1"
   )
-  assert "expected a whole number" in parse(
+  assert (
+    "--config.optimizer.lr=1: no such setting; did you mean optimizer.lear"
+    in parse(f"--config={_CONFIG}", "--config.optimizer.lr=1")
+  )
+  assert "--config.plateau.x.y=3: no such setting" in parse(
+    f"--config={_CONFIG}", "--config.plateau.x.y=3"
+  )
+  assert "--config.batch_size=a: expected a whole number" in parse(
     f"--config={_CONFIG}", "--config.batch_size=a"
   )
+  assert "--learning_rate: no such flag" in parse(
+    f"--config={_CONFIG}", "--learning_rate=3"
+  )
+  assert "expected --config" in parse("--data_dir=here")
   assert (
     "unknown config variant 'strange'; did you mean strong? Known: all_cnn"
     in parse(f"--config={_CONFIG}:strange")

@@ -22,7 +22,7 @@ def _config(**changes):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, tiny_networks):
+def trained(tmp_path_factory, tiny_networks, without_plots):
   """Two seeds that were trained: their folder, and the reports."""
   folder = tmp_path_factory.mktemp("seeds")
 

@@ -86,9 +86,10 @@ def test_depthwise_gradients_keep_float64():
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 1, 4), jnp.float64)
 
     def gradients(convolve):
-      return jax.grad(lambda x, k: jnp.sum(convolve(x, k, 2) ** 2), (0, 1))(
-        inputs, kernel
-      )
+      def total(x, k):
+        return jnp.sum(convolve(x, k, 2) ** 2)
+
+      return jax.jit(jax.grad(total, (0, 1)))(inputs, kernel)
 
     found = gradients(convolutions.depthwise_conv2d)
     for got, want in zip(found, gradients(_plain), strict=True):

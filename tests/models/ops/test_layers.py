@@ -67,7 +67,8 @@ def test_conv2d_has_second_derivatives_by_reverse_over_reverse():
     def loss(k):
       return jnp.sum(jnp.tanh(conv(inputs, k)) ** 3)
 
-    return jax.grad(lambda k: jnp.vdot(jax.grad(loss)(k), direction))(kernel)
+    along = jax.grad(lambda k: jnp.vdot(jax.grad(loss)(k), direction))
+    return jax.jit(along)(kernel)
 
   np.testing.assert_allclose(
     curvature(unit_stride.conv2d), curvature(_plain_conv), rtol=1e-4, atol=1e-4
@@ -108,7 +109,7 @@ def test_average_pool_in_float64_with_second_derivatives():
 
       first = jax.grad(loss)
       second = jax.grad(lambda x: jnp.vdot(first(x), direction))
-      return pool(inputs), first(inputs), second(inputs)
+      return jax.jit(lambda x: (pool(x), first(x), second(x)))(inputs)
 
     found = derivatives(lambda x: layers.average_pool(x, 7, 3))
     plain = derivatives(lambda x: nn.avg_pool(x, (7, 7), (3, 3), "VALID"))
