@@ -149,7 +149,7 @@ def _luminance(color):
 
 
 def test_every_figure_in_a_cell_contrasts_with_it(tmp_path, monkeypatch):
-  """4.5 : 1, what WCAG 2.1 (1.4.3) asks of text, for every share from 1 to 60."""
+  """4.5 : 1, what WCAG 2.1 (1.4.3) asks of text, for every share from 1 to 99."""
   drawn = []
   # Colors need no file.
   monkeypatch.setattr(plotting, "save", lambda figure, path: drawn.append(figure))
