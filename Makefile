@@ -10,15 +10,19 @@ demo: $(VENV)/installed
 	$(BIN)/python -m emosynth_jax.main --config=configs/synthetic_faces.py:small
 	@echo "For the commands above and of the README: . $(BIN)/activate"
 
-# In the order of tests/conftest.py. Tests start the program a hundred times, 0.4 s
+# In the order of tests/conftest.py. A worker more than there are cores: an eighth of the
+# time tests wait for processes and files. They start the program a hundred times, 0.4 s
 # faster where Python may keep what it compiled, which images of containers forbid.
+WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=$(WORKERS) \
+	--dist=loadfile --no-loadscope-reorder
+
 test: $(VENV)/installed
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+	$(PYTEST)
 
 # What takes too long for every change as well: tests marked slow.
 test-all: $(VENV)/installed
-	EMOSYNTH_TEST_FULL=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile \
-	  --no-loadscope-reorder
+	EMOSYNTH_TEST_FULL=1 $(PYTEST)
 
 # Lint, formatting and types.
 check: $(VENV)/installed

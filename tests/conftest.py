@@ -87,9 +87,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
   longest = (
     "test_scale.py",
     "test_main.py",
-    "test_all_figures.py",
-    "test_face_tables.py",
-    "test_emosynthnet.py",
     "test_train_loop.py",
+    "test_train_step.py",
+    "test_extend.py",
+    "test_stored_run.py",
+    "test_damaged_workdir.py",
+    "test_distributed.py",
+    "test_face_tables.py",
   )
   items.sort(key=lambda item: item.path.name not in longest)

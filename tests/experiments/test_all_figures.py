@@ -113,6 +113,7 @@ def test_runs_are_trained_once_and_drawn(tiny, tmp_path, monkeypatch):
   assert len(list(page.iter("img"))) == 2
 
 
+@pytest.mark.slow
 def test_what_is_missing_or_fails_is_told_and_the_rest_goes_on(
   tiny, tmp_path, monkeypatch
 ):
