@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags
+from absl import flags
 
 from benchmarks import measure
 from emosynth_jax import models
@@ -23,12 +23,6 @@ from emosynth_jax.parallel import cpu_devices
 from emosynth_jax.utils import cli
 from emosynth_jax.workdir import provenance
 from experiments.lib import ablation, ablation_groups, ablation_members
-
-_MEMBERS = flags.DEFINE_integer("members", 4, "Number of members per call.", 1)
-_IMAGES = flags.DEFINE_integer("images", 1024, "Number of training images.", 64)
-_SIDE = flags.DEFINE_integer("side", 32, "Side of the images, in pixels.", 16)
-_WIDTH = flags.DEFINE_float("width", 0.125, "Width multiplier of the network.", 0.01)
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Number of timed calls of each mapping.", 1)
 
 _GRID: list[dict[str, Any]] = [
   {"loss": "cross_entropy"},
@@ -40,20 +34,27 @@ _GRID: list[dict[str, Any]] = [
 ]
 
 
-def main(argv: list[str]) -> None:
+def define_flags() -> None:
+  """The flags of this command."""
+  flags.DEFINE_integer("members", 4, "Number of members per call.", 1)
+  flags.DEFINE_integer("images", 1024, "Number of training images.", 64)
+  flags.DEFINE_integer("side", 32, "Side of the images, in pixels.", 16)
+  flags.DEFINE_float("width", 0.125, "Width multiplier of the network.", 0.01)
+  flags.DEFINE_integer("rounds", 3, "Number of timed calls of each mapping.", 1)
+
+
+def run(args: Any) -> None:
   """Prints the table."""
-  del argv
-  cli.start_logging()
   cpu_devices.split_cores()
   rng = np.random.default_rng(0)
-  shape = (_IMAGES.value, _SIDE.value, _SIDE.value, 1)
+  shape = (args.images, args.side, args.side, 1)
   arrays = (
     jnp.asarray(rng.integers(0, 256, shape), jnp.uint8),
-    jnp.asarray(rng.integers(0, 7, _IMAGES.value), jnp.int32),
+    jnp.asarray(rng.integers(0, 7, args.images), jnp.int32),
   )
   settings = ablation_members.expand_grid(_GRID)
   formulas = ablation_groups.formulas_of(settings)
-  count = _MEMBERS.value // jax.device_count() * jax.device_count()
+  count = args.members // jax.device_count() * jax.device_count()
   if not count:
     cli.fail(f"--members: expected at least {jax.device_count()}, one per device")
   members = ablation_members.stack_members(
@@ -71,7 +72,7 @@ def main(argv: list[str]) -> None:
       model=models.build_model(
         "fer_vgg",
         num_classes=7,
-        width=_WIDTH.value,
+        width=args.width,
         dense_features=(64,),
         dropout_rate=0.0,
       ),
@@ -86,18 +87,18 @@ def main(argv: list[str]) -> None:
     began = time.perf_counter()
     programs[mapping]()
     compilation[mapping] = time.perf_counter() - began
-  times = measure.alternate(programs, _ROUNDS.value)
+  times = measure.alternate(programs, args.rounds)
   best = min(statistics.median(t) for t in times.values())
   print(f"{provenance.provenance()['hardware']}; {jax.device_count()} JAX devices")
-  print(f"{count} members, {_IMAGES.value} images {_SIDE.value}x{_SIDE.value}, 1 epoch")
+  print(f"{count} members, {args.images} images {args.side}x{args.side}, 1 epoch")
   print("mapping  seconds  images/s  ratio  first call, with compilation")
   for mapping, taken in times.items():
     median = statistics.median(taken)
     print(
-      f"{mapping:7}  {median:7.2f}  {count * _IMAGES.value / median:8.0f}  "
+      f"{mapping:7}  {median:7.2f}  {count * args.images / median:8.0f}  "
       f"{median / best:5.2f}  {compilation[mapping]:.1f} s"
     )
 
 
 if __name__ == "__main__":
-  app.run(main)
+  cli.run(define_flags, run, compilation_cache=False)

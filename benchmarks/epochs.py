@@ -8,10 +8,11 @@ that is compiled after the first one, is a leak of the training loop.
 """
 
 import tempfile
+from typing import Any
 
-from absl import app, flags
+from absl import flags
 
-from emosynth_jax.utils import text_table
+from emosynth_jax.utils import cli, text_table
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -21,9 +22,8 @@ def define_flags() -> None:
   flags.DEFINE_integer("epochs", 200, "Epochs of the training.", 10)
 
 
-def main(argv: list[str]) -> None:
+def run(args: Any) -> None:
   """Trains and prints the table."""
-  del argv
   import jax
 
   from benchmarks import measure
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
   config.model.width, config.model.dense_features = 0.0625, (8, 8)
   config.data.options.num_examples = 14
   config.batch_size = 7
-  config.num_epochs = flags.FLAGS.epochs
+  config.num_epochs = args.epochs
   config.early_stop_patience = 0
 
   compiled = []
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
   jax.monitoring.register_event_duration_secs_listener(count)
 
   rows = []
-  every = flags.FLAGS.epochs // 10
+  every = args.epochs // 10
 
   def log(record, *, is_best):
     if record["epoch"] == 1 or record["epoch"] % every == 0:
@@ -61,5 +61,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  define_flags()
-  app.run(main)
+  cli.run(define_flags, run, compilation_cache=False)

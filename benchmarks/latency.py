@@ -4,7 +4,7 @@
 
 All have the same weights, from uint8 pixels to logits, the same number of cores, and
 separate processes, so that none waits for another's threads. They alternate every few
-calls. PyTorch, which is optional, supports only EmoSynthNet and FerVGG.
+calls. PyTorch is optional.
 """
 
 import contextlib

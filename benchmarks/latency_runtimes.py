@@ -83,8 +83,10 @@ def _torch(network, threads, *, channels_last):
   from benchmarks import cases, torch_cases, torch_programs
 
   name = network.config.model.name
-  if name not in cases.NETWORKS or network.config.input.mean:
+  if name not in cases.NETWORKS:
     raise ValueError(f"{name} has no PyTorch version")
+  if network.config.input.mean:
+    raise ValueError("config.input.mean: PyTorch's version has no normalization")
   torch.set_num_threads(threads)
   described = torch_cases.describe_network(network.config.model, network.variables)
   program = torch_programs.Program(name, *described)

@@ -9,26 +9,18 @@ network's on the splits of --splits. docs/guides/export.md has the formats,
 docs/results/export.md the measurements.
 """
 
-import pathlib
 from typing import Any
 
 from absl import flags
 
-from emosynth_jax import pretrained
 from emosynth_jax.export import export
+from emosynth_jax.pretrained import source_flags
 from emosynth_jax.utils import cli
 
 
 def define_flags() -> None:
   """The flags of this command."""
-  flags.DEFINE_string("workdir", None, "Workdir of a trained run.")
-  flags.DEFINE_string(
-    "bundle",
-    None,
-    "A .safetensors file of emosynth_jax.bundle, or the name of an included network: "
-    f"{' or '.join(pretrained.NETWORKS)}. By default, without --workdir, "
-    f"{pretrained.DEFAULT}.",
-  )
+  source_flags.define_source()
   flags.DEFINE_enum(
     "format", "onnx", list(export.FORMATS), "Format of the exported file."
   )
@@ -50,12 +42,8 @@ def define_flags() -> None:
 
 def export_network(args: Any) -> None:
   """Writes the file that the flags ask for."""
-  if args.workdir and args.bundle:
-    raise ValueError("expected --workdir or --bundle, got both")
-  # Before the network is loaded.
   export.make(
-    # As a path, since a folder may have the name of an included network.
-    pathlib.Path(args.workdir) if args.workdir else args.bundle,
+    source_flags.read_source(args),
     args.output,
     format=args.format,
     splits=args.splits,

@@ -14,23 +14,16 @@ Read docs/guides/predict.md first, on the limits of such labels.
 
 from absl import flags
 
-from emosynth_jax import pretrained
 from emosynth_jax.predict import output as predict_output
 from emosynth_jax.predict import run
 from emosynth_jax.predict.labels import FACES
+from emosynth_jax.pretrained import source_flags
 from emosynth_jax.utils import cli
 
 
 def define_flags() -> None:
   """The flags of this command."""
-  flags.DEFINE_string("workdir", None, "Workdir of a trained run.")
-  flags.DEFINE_string(
-    "bundle",
-    None,
-    "A .safetensors file of emosynth_jax.bundle, or the name of an included network: "
-    f"{' or '.join(pretrained.NETWORKS)}. By default, without --workdir, "
-    f"{pretrained.DEFAULT}.",
-  )
+  source_flags.define_source()
   flags.DEFINE_enum(
     "faces",
     "detect",

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import pathlib
 import sys
 import time
 import warnings
@@ -20,6 +19,7 @@ from emosynth_jax.predict import predictor as predictor_module
 from emosynth_jax.predict import sources as predict_sources
 from emosynth_jax.predict import timing as predict_timing
 from emosynth_jax.predict.labels import UNREADABLE
+from emosynth_jax.pretrained import source_flags
 from emosynth_jax.utils import stop_signal
 
 # Between two lines of progress, where there is no bar.
@@ -39,8 +39,7 @@ def build_predictor(args: Any) -> predictor_module.Predictor:
     FileNotFoundError, ModuleNotFoundError, ValueError: as `predict.Predictor`.
   """
   return predictor_module.Predictor(
-    # As a path, since a folder may have the name of an included network.
-    pathlib.Path(args.workdir) if args.workdir else args.bundle,
+    source_flags.read_source(args),
     faces=args.faces,
     min_confidence=args.min_confidence,
     min_face_score=args.min_face_score,
