@@ -225,6 +225,7 @@ app.run(main)
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_run_resumes(tmp_path):
   """A limit on the size of files refuses writes as a full disk does, with EFBIG."""
   code = _ON_A_FULL_DISK.format(

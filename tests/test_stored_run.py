@@ -49,6 +49,7 @@ def _lines(path):
   return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_run_resumes_with_its_config_data_and_checkpoint(workdir):
   # Compiled as it was: in haste (conftest.py) a few images get another class.
   environment = os.environ | {"XLA_FLAGS": xla_flags(haste=False)}

@@ -134,6 +134,7 @@ def test_what_is_missing_or_fails_is_told_and_the_rest_goes_on(
   assert "Maps. Failed:" in text
 
 
+@pytest.mark.slow
 def test_a_run_with_other_settings_fails_its_figure_alone(tiny, tmp_path, monkeypatch):
   folder = tmp_path / "runs" / "synthetic_faces-seed0"
   config = comparison_rows.build_config(_FACES, 0, "small", None)

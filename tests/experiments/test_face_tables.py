@@ -195,6 +195,7 @@ def test_without_the_data_set_the_claims_stand_and_ours_is_not_run(tmp_path):
   assert not (tmp_path / "table_5_2/table_5_2_pairs.png").exists()
 
 
+@pytest.mark.slow
 def test_ck_plus_starts_from_the_run_of_the_same_loss_and_seed(raf_db, tmp_path):
   _, workdir, _, _ = raf_db
   before, start = face_tables.pretraining_rows(["raf_db"], workdir)

@@ -146,6 +146,7 @@ def _pair(folder):
   return workdirs, given
 
 
+@pytest.mark.slow
 def test_figure_4_4_has_both_landscapes_on_one_scale(tmp_path, drawn):
   workdirs, given = _pair(tmp_path)
   figure.draw(figure.choose(["4.4"]), given)
