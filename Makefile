@@ -28,7 +28,8 @@ test-all: $(VENV)/installed
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy emosynth_jax configs experiments benchmarks tools tests/users_file.py
+	$(BIN)/mypy emosynth_jax configs experiments benchmarks tools tests/users_file.py \
+	  web/prepare_models.py web/tests/expected.py
 
 # The documentation site, in site/. A broken link or anchor is an error.
 docs: $(VENV)/installed-docs

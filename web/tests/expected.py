@@ -58,7 +58,7 @@ def save_formats(folder: pathlib.Path, portrait: np.ndarray) -> list[str]:
   reduced = image.quantize(64)
   holed = np.where(np.arange(512) < 60, 63, np.asarray(reduced)).astype(np.uint8)
   holes = Image.fromarray(holed, "P")
-  holes.putpalette(reduced.getpalette())
+  holes.putpalette(reduced.getpalette() or [])
   holes.save(folder / "holes.png", transparency=63)
   return ["turned.jpg", "gray.png", "palette.png", "cmyk.jpg", "alpha.png", "holes.png"]
 
