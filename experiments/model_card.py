@@ -44,8 +44,7 @@ def measure(source: str, *, data_dir: str | None, deduplicated: bool) -> str:
   """
   path = pretrained.find(source)
   network = bundle.read_network(path, data_dir=data_dir)
-  # A bundle's soft labels may be elsewhere.
-  config = network.config if path.is_dir() else run_data.for_images(network.config)
+  config = network.config
   names = run_data.splits(config)
   try:
     datasets = run_data.load_data(config, names if deduplicated else names[1:])

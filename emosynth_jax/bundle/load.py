@@ -5,6 +5,7 @@ import os
 from emosynth_jax import pretrained
 from emosynth_jax.bundle import calibrate
 from emosynth_jax.bundle.format import Bundle, read_bundle
+from emosynth_jax.data import run_data
 
 
 def read_network(
@@ -31,6 +32,8 @@ def read_network(
     return calibrate.read_workdir(path, data_dir=data_dir)
   if path.suffix == ".safetensors":
     network = read_bundle(path)
+    # Its images can be read anywhere; its soft labels may be elsewhere.
+    network = network._replace(config=run_data.for_images(network.config))
     if data_dir is not None:
       network.config.data.data_dir = data_dir
     return network

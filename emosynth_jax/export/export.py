@@ -197,9 +197,7 @@ def _load(network: Any, path: pathlib.Path, splits: Sequence[str]) -> dict[str, 
       raise ValueError(f"--splits: the run has {', '.join(known)}; got {split!r}")
 
   try:
-    # A bundle's images calibrate and verify; its soft labels may be elsewhere.
-    config = network.config if path.is_dir() else run_data.for_images(network.config)
-    datasets = run_data.load_data(config, tuple(splits))
+    datasets = run_data.load_data(network.config, tuple(splits))
   except FileNotFoundError as error:
     raise FileNotFoundError(
       f"{error}. Set --data_dir to the data set directory, or --splits= to verify on "

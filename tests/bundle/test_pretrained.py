@@ -69,6 +69,10 @@ def images():
   return np.concatenate(parts).astype(np.uint8)
 
 
+def test_a_bundle_needs_no_file_of_soft_labels(network):
+  assert network.config.data.soft_labels == ""
+
+
 def test_light_and_contrast_do_not_matter(network, images):
   # A photograph of a quarter of the contrast, and a brighter one.
   compute = bundle.compile_logits(network, batch_size=8)
