@@ -399,6 +399,13 @@ SETTINGS: dict[str, Setting] = {
     32, whole(1), "Side of these epochs' images, in pixels."
   ),
   # Devices and batches.
+  "matmul_precision": Setting(
+    "default",
+    one_of(("default", "float32", "tensorfloat32", "bfloat16")),
+    "Precision of products in training steps, as `jax.default_matmul_precision`: "
+    '"default" is the one that is set, "bfloat16" is faster on CPUs with AVX512_BF16 '
+    "or AMX, which then round factors of wide convolutions and sum in float32.",
+  ),
   "mesh.model": Setting(
     1,
     whole(1),

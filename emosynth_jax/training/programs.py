@@ -192,6 +192,7 @@ def build_run(
     ),
     ema_decay=config.ema_decay,
     batch_norm_groups=config.batch_norm_groups,
+    matmul_precision=config.matmul_precision,
     sam_radius=config.sam.radius,
     sam_from_step=(config.sam.first_epoch - 1) * steps_per_epoch,
   )

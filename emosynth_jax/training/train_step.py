@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Self
 
 import flax.linen as nn
@@ -55,6 +56,8 @@ class Run(NamedTuple):
     ema_decay: that of `state.update_ema`, used if the state has averages.
     batch_norm_groups: parts of the batch that BatchNorm normalizes separately, see
       `normalize_in_groups`.
+    matmul_precision: "default", or another one of `jax.default_matmul_precision` for
+      the network, its loss and their gradients.
     sam_radius: radius of sharpness-aware minimization, see `ascend`; 0 for none.
     sam_from_step: first step that takes it.
     image_side: side to which augmented images are resized, in pixels; 0 for none.
@@ -71,6 +74,7 @@ class Run(NamedTuple):
   schedule: Callable[[Array], Array] | None = None
   ema_decay: float = 0.0
   batch_norm_groups: int = 1
+  matmul_precision: str = "default"
   sam_radius: float = 0.0
   sam_from_step: int = 0
   image_side: int = 0
@@ -107,24 +111,9 @@ def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
     )
     return jnp.mean(example_weights * values), (logits, batch_stats, loss_state)
 
-  (value, (logits, batch_stats, loss_state)), gradients = jax.value_and_grad(
-    mean_loss, has_aux=True
-  )(state.params)
-  gradient_norm = optax.tree.norm(gradients)
-  finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
-
-  if run.sam_radius:
-    # A second pass; the statistics, the totals and the loss's state are the first's.
-    gradient = jax.grad(lambda params: mean_loss(params)[0])
-    gradients = lax.cond(
-      state.step >= run.sam_from_step,
-      lambda: gradient(ascend(state.params, gradients, radius=run.sam_radius)),
-      lambda: gradients,
-    )
-    # The second gradient's norm is what is recorded if it is the one that failed.
-    norm = optax.tree.norm(gradients)
-    finite &= jnp.isfinite(norm)
-    gradient_norm = jnp.where(jnp.isfinite(norm), gradient_norm, norm)
+  with _precision(run.matmul_precision):
+    value, aux, gradients, gradient_norm, finite = _gradients(mean_loss, state, run)
+  logits, batch_stats, loss_state = aux
 
   # Without margin and class weights: comparable between losses.
   plain_loss = (
@@ -160,6 +149,35 @@ def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
   )
   # Under JAX_ENABLE_X64 sums and float constants would turn into 64 bits.
   return jax.tree.map(lambda x, old: x.astype(old.dtype), new, state)
+
+
+def _precision(name: str) -> AbstractContextManager[Any]:
+  """Context of a precision; "default" keeps the one that is set, by JAX or the user."""
+  return nullcontext() if name == "default" else jax.default_matmul_precision(name)
+
+
+def _gradients(
+  mean_loss: Callable[[Any], Any], state: TrainState, run: Run
+) -> tuple[Array, Any, Any, Array, Array]:
+  """The loss, what comes with it, the gradients, their norm, and if all are finite."""
+  (value, aux), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+  gradient_norm = optax.tree.norm(gradients)
+  finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
+
+  if run.sam_radius:
+    # A second pass; the statistics, the totals and the loss's state are the first's.
+    gradient = jax.grad(lambda params: mean_loss(params)[0])
+    gradients = lax.cond(
+      state.step >= run.sam_from_step,
+      lambda: gradient(ascend(state.params, gradients, radius=run.sam_radius)),
+      lambda: gradients,
+    )
+    # The second gradient's norm is what is recorded if it is the one that failed.
+    norm = optax.tree.norm(gradients)
+    finite &= jnp.isfinite(norm)
+    gradient_norm = jnp.where(jnp.isfinite(norm), gradient_norm, norm)
+
+  return value, aux, gradients, gradient_norm, finite
 
 
 def ascend(params: Any, gradients: Any, *, radius: float) -> Any:

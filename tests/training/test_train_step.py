@@ -621,3 +621,37 @@ def test_resized_images_train_as_images_of_that_size():
   for name in ("loss", "gradient_norm"):
     np.testing.assert_allclose(found.totals[name], expected.totals[name], rtol=1e-5)
   assert not np.allclose(found.params["conv"]["kernel"], state.params["conv"]["kernel"])
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.1])
+def test_precision_holds_forward_and_backward_and_in_the_ascent(batch, radius):
+  seen = []
+
+  @jax.custom_vjp
+  def probe(x):
+    return x
+
+  def forward(x):
+    seen.append(jax.config.jax_default_matmul_precision)
+    return x, None
+
+  def backward(_, cotangent):
+    seen.append(jax.config.jax_default_matmul_precision)
+    return (cotangent,)
+
+  probe.defvjp(forward, backward)
+
+  class Probed(TinyNetwork):
+    def __call__(self, images, *, train):
+      logits, out = super().__call__(images, train=train)
+      return probe(logits), out
+
+  arguments = _arguments(model=Probed(), sam_radius=radius)
+  state = tiny_network.create_state(seed=0)
+  for name in ("bfloat16", "default"):
+    step = _step(matmul_precision=name, **arguments)
+    with jax.default_matmul_precision("tensorfloat32"):
+      jax.eval_shape(step, state, *batch, np.ones(3, np.float32))
+    expected = {"bfloat16": "bfloat16", "default": "tensorfloat32"}[name]
+    assert seen == [expected] * (4 if radius else 2)
+    seen.clear()

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +73,13 @@ def _polynomial(roots):
 
 
 def convolve(
-  inputs: Array, kernel: Array, *, tile: int, pixels: int, adjoint: bool = False
+  inputs: Array,
+  kernel: Array,
+  *,
+  tile: int,
+  pixels: int,
+  adjoint: bool = False,
+  products: Any = None,
 ) -> Array:
   """Stride-1 SAME convolution by Winograd's algorithm, tile x tile outputs at a time.
 
@@ -89,6 +95,9 @@ def convolve(
     adjoint: whether to apply the adjoint, the gradient with respect to the inputs, to
       `(N, H, W, F)` instead. The kernel's channels are not transposed for it: that
       alone took 1/10 of a step.
+    products: type to which the products' factors are rounded; None for the inputs'.
+      Sums and transforms are in the inputs' type. CPUs with instructions for bfloat16
+      multiply it twice as fast as float32.
 
   Returns:
     `(N, H, W, F)`, or `(N, H, W, C)` of the adjoint.
@@ -103,17 +112,22 @@ def convolve(
     kernel, contracted, features = kernel[::-1, ::-1], 1, kernel.shape[2]
   matrices = transforms(tile, size)
   weights = _two_sided(matrices.kernel, [list(row) for row in kernel])
+  contraction = ((3,), (contracted,)), ((), ())
+
+  def product(tiles, weights):
+    # Without a conversion, which would add operations, where the type is the same.
+    if products in (None, inputs.dtype):
+      return lax.dot_general(tiles, weights, contraction)
+    factors = tiles.astype(products), weights.astype(products)
+    return lax.dot_general(*factors, contraction, preferred_element_type=inputs.dtype)
 
   def convolve_part(inputs):
     tiles = _two_sided(matrices.inputs, _input_tiles(inputs, tile, size))
-    products = [
-      [
-        lax.dot_general(t, w, (((3,), (contracted,)), ((), ())))
-        for t, w in zip(*rows, strict=True)
-      ]
+    grid = [
+      [product(t, w) for t, w in zip(*rows, strict=True)]
       for rows in zip(tiles, weights, strict=True)
     ]
-    return _join(_two_sided(matrices.outputs, products))[
+    return _join(_two_sided(matrices.outputs, grid))[
       :, : inputs.shape[1], : inputs.shape[2]
     ]
 

@@ -122,3 +122,34 @@ def test_bfloat16_has_no_digits_to_lose(wide):
   arguments = [jax.ShapeDtypeStruct(a.shape, jnp.bfloat16) for a in wide]
   traced = jax.jit(unit_stride.conv2d).trace(*arguments)
   assert traced.lower().as_text().count("stablehlo.convolution") == 1
+
+
+# A factor rounded to bfloat16 is off by up to 2^-9 of itself, and the transforms add
+# up to 16 of them; exactly rounded products, as of float32, would be closer than 1e-5.
+def test_precision_bfloat16_rounds_values_and_the_gradient_of_inputs(wide):
+  inputs, kernel = wide
+  cotangent = _random(3, *inputs.shape[:3], kernel.shape[3])
+
+  def all_of(convolve, *arguments):
+    def compute(inputs, kernel, cotangent):
+      value, vjp = jax.vjp(convolve, inputs, kernel)
+      return value, *vjp(cotangent)
+
+    return _run(compute, *arguments)
+
+  exact = all_of(_plain, inputs, kernel, cotangent)
+  rounded = [x.astype(jnp.float32) for x in (inputs, kernel, cotangent)]
+  with jax.default_matmul_precision("bfloat16"):
+    found = all_of(unit_stride.conv2d, *rounded)
+    double = all_of(unit_stride.conv2d, inputs, kernel, cotangent)
+
+  value, of_inputs, of_kernel = (
+    np.abs(got - want).max() / np.abs(want).max()
+    for got, want in zip(found, exact, strict=True)
+  )
+  assert [x.dtype for x in found] == [jnp.float32] * 3
+  assert 1e-4 < value < 1e-2
+  assert 1e-4 < of_inputs < 1e-2
+  assert of_kernel < 1e-5
+  for got, want in zip(double, exact, strict=True):
+    np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
