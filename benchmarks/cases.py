@@ -133,7 +133,12 @@ def _devices(batch):
 
 
 def training(
-  case: Case, steps: int, *, augmented: bool = False, dtype: str = "float32"
+  case: Case,
+  steps: int,
+  *,
+  augmented: bool = False,
+  dtype: str = "float32",
+  mixed: bool = False,
 ) -> Callable[[], None]:
   """Compiles the training step, as in a run of the config on all devices.
 
@@ -142,6 +147,7 @@ def training(
     steps: steps of a call, one scan of as many batches as there are images.
     augmented: whether the config's augmentation is on.
     dtype: type of the network's computation.
+    mixed: whether products are of numbers in bfloat16, `config.matmul_precision`.
 
   Returns:
     A function that takes the steps and returns when they are done.
@@ -150,7 +156,13 @@ def training(
   state = build.create_state(experiment, seed=0)
   own = {} if augmented else {"augment": lambda key, x: x.astype(jnp.float32)}
   class_weights = np.ones(case.num_classes, np.float32)
-  run = Run.of(experiment, class_weights=class_weights, mixup=None, **own)
+  run = Run.of(
+    experiment,
+    class_weights=class_weights,
+    mixup=None,
+    matmul_precision="bfloat16" if mixed else "default",
+    **own,
+  )
   placement = build_placement(devices=_devices(case.batch))
   shardings = placement.state(build.state_shapes(experiment))
   take_steps = compile_train_steps(

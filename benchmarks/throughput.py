@@ -33,6 +33,7 @@ from emosynth_jax.utils import cli, errors
 from emosynth_jax.workdir import provenance
 
 PARTS = ("training", "inference", "augmentation", "start")
+PRECISIONS = ("float32", "bfloat16")
 
 
 def define_flags() -> None:
@@ -56,6 +57,13 @@ def define_flags() -> None:
   flags.DEFINE_list("batch", ["64", "512"], "Batch sizes; inference also uses 1.")
   flags.DEFINE_list("parts", list(PARTS), f"Of {', '.join(PARTS)}.")
   flags.DEFINE_list("forms", None, "PyTorch forms; by default all, empty for none.")
+  flags.DEFINE_enum(
+    "precision",
+    "float32",
+    PRECISIONS,
+    "Of training: with bfloat16 JAX has it as config.matmul_precision, and PyTorch "
+    "autocast.",
+  )
   flags.DEFINE_integer("rounds", 5, "Number of timed calls of each candidate.", 1)
 
 
@@ -110,6 +118,8 @@ def candidates(
   forms: list[str],
   count: int,
   failures: list[str],
+  *,
+  precision: str = "float32",
 ) -> dict[str, Callable[[], Any]]:
   """JAX's and PyTorch's programs, warmed up, after comparing their networks.
 
@@ -120,6 +130,7 @@ def candidates(
     forms: PyTorch's. One that fails, or whose logits differ, is omitted.
     count: steps or evaluations per call.
     failures: list to which these are added.
+    precision: of training, one of `PRECISIONS`.
 
   Returns:
     The programs by name, JAX first.
@@ -139,12 +150,13 @@ def candidates(
       logging.info("%s: logits equal to %.0e", few, difference)
       alike = True
     forms = forms if alike else []
-  ours = getattr(cases, part)(case, count)
+  rounded = {"mixed": True} if precision == "bfloat16" else {}
+  ours = getattr(cases, part)(case, count, **rounded)
   found: dict[str, Callable[[], Any]] = {"JAX": ours}
   answer = ours()
   for form in forms:
     with attempts.in_one_line(f"{part}, {case}: torch {form}", failures):
-      run = getattr(torch_cases, part)(case, form, count)
+      run = getattr(torch_cases, part)(case, form, count, **rounded)
       theirs = run()
       if part == "inference":
         difference = measure.check_close(
@@ -203,11 +215,13 @@ def compare(
   forms: list[str],
   rounds: int,
   failures: list[str],
+  *,
+  precision: str = "float32",
 ) -> None:
   """Prints the table of training or inference, each case when it is measured."""
   rate = measure.product_rate()
   print(
-    f"\n{part}, float32, {rounds} rounds; the machine's product of two 2048 x 2048 "
+    f"\n{part}, {precision}, {rounds} rounds; the machine's product of two 2048 x 2048 "
     f"matrices: {rate / 1e9:.0f} GFLOP/s"
   )
   print_row(HEADER)
@@ -222,7 +236,9 @@ def compare(
       # At least two, as XLA unrolls a loop of one step, and real runs have loops.
       count = 2
     with attempts.in_one_line(f"{part}, {case}", failures):
-      programs = candidates(part, case, torch_cases, forms, count, failures)
+      programs = candidates(
+        part, case, torch_cases, forms, count, failures, precision=precision
+      )
       seconds = measure.alternate(programs, rounds)
       passes = 3 if part == "training" else 1
       for row in rows(case, seconds, count * case.batch, passes, rate):
@@ -322,7 +338,10 @@ def print_tables(args: Any) -> None:
     print("torch is not installed (pip install -e '.[benchmark]'): only JAX is timed")
   failures: list[str] = []
   if "training" in args.parts:
-    compare("training", chosen, torch_cases, forms, args.rounds, failures)
+    compare(
+      *("training", chosen, torch_cases, forms, args.rounds, failures),
+      precision=args.precision,
+    )
   if "inference" in args.parts:
     singles = [case._replace(batch=1) for case in chosen]
     every = list(dict.fromkeys(singles + chosen))

@@ -76,13 +76,16 @@ def tensors(case: Case, count: int) -> tuple[torch.Tensor, torch.Tensor]:
   return images, torch.from_numpy(case.labels(count)).long()
 
 
-def training(case: Case, form: str, steps: int) -> Callable[[], None]:
+def training(
+  case: Case, form: str, steps: int, *, mixed: bool = False
+) -> Callable[[], None]:
   """Steps of Adam on the mean cross-entropy, as `cases.training` takes them.
 
   Args:
     case: the network and the batch.
     form: one of `FORMS`; "compile" has the channels-last layout, too.
     steps: number of steps per call.
+    mixed: whether to use autocast to bfloat16.
 
   Returns:
     A function that takes the steps and returns when they are done.
@@ -90,7 +93,7 @@ def training(case: Case, form: str, steps: int) -> Callable[[], None]:
   program = describe(case)
   model = torch_programs.build(program, form)
   images, labels = tensors(case, steps * case.batch)
-  return torch_programs.training(program, model, images, labels, form)
+  return torch_programs.training(program, model, images, labels, form, mixed=mixed)
 
 
 def inference(case: Case, form: str, calls: int) -> Callable[[], np.ndarray]:
