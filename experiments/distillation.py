@@ -26,7 +26,7 @@ from absl import flags, logging
 from emosynth_jax import evaluate
 from emosynth_jax.config import command_line
 from emosynth_jax.data import run_data
-from emosynth_jax.training import epoch
+from emosynth_jax.training import epoch, test_time_augmentation
 from emosynth_jax.training import seeds as training_seeds
 from emosynth_jax.utils import cli
 from experiments.lib import distillation
@@ -53,6 +53,13 @@ def define_flags() -> None:
   flags.DEFINE_float(
     "temperature", 1.0, "Number by which the teachers' logits are divided.", 1e-3
   )
+  flags.DEFINE_enum(
+    "views",
+    "none",
+    ("none", *test_time_augmentation.VIEWS),
+    "Views of an image over which a teacher's probabilities are averaged, as "
+    "config.eval_augment; none for the image alone.",
+  )
   flags.DEFINE_bool(
     "average_duplicates",
     False,
@@ -71,11 +78,12 @@ def run(args: Any) -> None:
   ]
 
   path = workdir / distillation.SOFT_LABELS
-  # Without teachers weight and temperature are of no effect.
+  # Without teachers weight, temperature and views are of no effect.
   mixture = {
     "folds": args.folds,
     "weight": args.weight if args.folds else 0.0,
     "temperature": args.temperature if args.folds else 1.0,
+    "views": args.views if args.folds else "none",
     "average_duplicates": float(args.average_duplicates),
   }
   distillation.check_mixture(path, mixture)
@@ -91,7 +99,9 @@ def run(args: Any) -> None:
     folder = workdir / f"teacher{fold}"
     _train(own, folder, f"teacher {fold + 1} of {args.folds}")
     rows = np.flatnonzero(groups["folds"] == fold)
-    logits[rows] = distillation.left_out_logits(own, folder, training.take(rows))
+    logits[rows] = distillation.left_out_logits(
+      own, folder, training.take(rows), views=args.views
+    )
   if args.folds:
     accuracy = np.mean(logits.argmax(axis=1) == training.labels)
     logging.info("Out-of-fold accuracy of the teachers: %.2f %%.", 100 * accuracy)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_network
+from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
 
 from emosynth_jax.data.dataset import from_arrays
@@ -104,12 +105,23 @@ def test_no_images_answer_depends_on_its_batch(state, data, order):
 
 
 def test_the_logits_of_a_split_are_those_of_its_images_in_order(state, data, expected):
-  dataset = from_arrays(*data, _CLASS_NAMES, split="test")
+  images, labels = data
   # 100 images are no multiple of 7: the last batch is filled up.
-  logits = eval_step.compute_logits(
-    _experiment(), state, dataset, batch_size=7, placement=build_placement()
+  compute = lambda images, **views: eval_step.compute_logits(  # noqa: E731
+    _experiment(),
+    state,
+    from_arrays(images, labels, _CLASS_NAMES, split="test"),
+    batch_size=7,
+    placement=build_placement(),
+    **views,
   )
-  np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(compute(images), expected, rtol=1e-4, atol=1e-4)
+
+  mirrored = compute(images[:, :, ::-1])
+  assert np.abs(mirrored - expected).max() > 0.01
+  mean = (softmax(expected, axis=1) + softmax(mirrored, axis=1)) / 2
+  both = compute(images, augment="flip")
+  np.testing.assert_allclose(np.exp(both), mean, rtol=1e-4, atol=1e-5)
 
 
 def test_a_report_has_the_metrics_under_the_votes(state, data):

@@ -44,9 +44,35 @@ def image_logits(
   return formula(**losses.select_inputs(formula, **available))
 
 
-def logits_of(experiment: build.Experiment) -> Callable[..., Array]:
-  """`image_logits` of a run's network, of `(variables, input_scale, images)`."""
-  return functools.partial(image_logits, experiment)
+def logits_of(
+  experiment: build.Experiment, *, augment: str = "none"
+) -> Callable[..., Array]:
+  """`image_logits` of a run's network, of `(variables, input_scale, images)`.
+
+  Args:
+    experiment: the run's functions.
+    augment: the views that are averaged over, a name of `test_time_augmentation.VIEWS`;
+      "none" for the original image only.
+
+  Returns:
+    The function. Over several views, its logits are the logarithms of the means of the
+    probabilities.
+  """
+  if augment == "none":
+    return functools.partial(image_logits, experiment)
+  make_views = test_time_augmentation.VIEWS[augment]
+
+  def logits(variables: Any, input_scale: Array, images: Array) -> Array:
+    # Before the views.
+    if experiment.preprocess is not None:
+      images = experiment.preprocess(images)
+    answer = functools.partial(
+      image_logits, experiment._replace(preprocess=None), variables, input_scale
+    )
+    views = make_views(images.astype(jnp.float32))
+    return test_time_augmentation.mean_logits(answer, views)
+
+  return logits
 
 
 def evaluate_batch(
@@ -73,24 +99,12 @@ def evaluate_batch(
     mask: bool `(N,)`, False for padding rows.
     experiment: the run's functions.
     num_classes: K.
-    augment: the views that are averaged over, a name of `test_time_augmentation.VIEWS`;
-      "none" for the original image only.
+    augment: as `logits_of` takes it.
 
   Returns:
     The sums of `classification.batch_statistics`.
   """
-  if experiment.preprocess is not None:
-    # Before the views.
-    images = experiment.preprocess(images)
-    experiment = experiment._replace(preprocess=None)
-
-  answer = functools.partial(image_logits, experiment, variables, input_scale)
-  if augment == "none":
-    logits = answer(images)
-  else:
-    views = test_time_augmentation.VIEWS[augment](images.astype(jnp.float32))
-    logits = test_time_augmentation.mean_logits(answer, views)
-
+  logits = logits_of(experiment, augment=augment)(variables, input_scale, images)
   return classification.batch_statistics(logits, labels, mask, num_classes=num_classes)
 
 
@@ -214,6 +228,7 @@ def compute_logits(
   *,
   batch_size: int,
   placement: Placement,
+  augment: str = "none",
 ) -> np.ndarray:
   """Evaluation logits of all images of a split.
 
@@ -223,12 +238,14 @@ def compute_logits(
     dataset: the split.
     batch_size: images at a time.
     placement: the run's devices.
+    augment: as `logits_of` takes it.
 
   Returns:
     float32 `(N, K)`, in every process.
   """
   program = jax.jit(
-    on_mesh(placement, logits_of(experiment)), out_shardings=placement.replicate
+    on_mesh(placement, logits_of(experiment, augment=augment)),
+    out_shardings=placement.replicate,
   )
   batches = [
     jax.device_get(program(state.evaluation_variables, state.input_scale, images))

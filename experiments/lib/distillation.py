@@ -139,7 +139,7 @@ def read_or_choose_folds(
   return values
 
 
-def check_mixture(path: pathlib.Path, mixture: Mapping[str, float]) -> None:
+def check_mixture(path: pathlib.Path, mixture: Mapping[str, Any]) -> None:
   """Checks that soft labels that are there were mixed as they would be now.
 
   Args:
@@ -151,13 +151,18 @@ def check_mixture(path: pathlib.Path, mixture: Mapping[str, float]) -> None:
   """
   if not path.exists():
     return
-  found = npz.read_npz(path)
+  # A file from before there were views has none.
+  found = {"views": np.asarray("none"), **npz.read_npz(path)}
   for name, value in mixture.items():
-    if name in found and float(found[name]) != value:
+    if name in found and found[name] != value:
       raise ValueError(
-        f"{path} was made with --{name}={float(found[name]):g}, now {value:g}, and a "
-        "student may have learned it; use another --workdir"
+        f"{path} was made with --{name}={_short(found[name].item())}, now "
+        f"{_short(value)}, and a student may have learned it; use another --workdir"
       )
+
+
+def _short(value: Any) -> str:
+  return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def write_soft_labels(
@@ -166,7 +171,7 @@ def write_soft_labels(
   logits: np.ndarray,
   *,
   duplicates: np.ndarray | None,
-  mixture: Mapping[str, float],
+  mixture: Mapping[str, Any],
 ) -> None:
   """Writes what a student learns, as `config.data.soft_labels` reads it.
 
@@ -211,7 +216,11 @@ def average_labels(
 
 
 def left_out_logits(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path, dataset: Dataset
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  dataset: Dataset,
+  *,
+  views: str = "none",
 ) -> np.ndarray:
   """A teacher's logits of the images that it was not trained on.
 
@@ -219,6 +228,7 @@ def left_out_logits(
     config: the teacher's.
     workdir: its workdir.
     dataset: M training images.
+    views: of `config.eval_augment`, over which its probabilities are averaged.
 
   Returns:
     float32 `(M, K)`.
@@ -229,6 +239,7 @@ def left_out_logits(
     *(experiment, placement.put(state, placement.state(state)), dataset),
     batch_size=config.eval_batch_size,
     placement=placement,
+    augment=views,
   )
 
 

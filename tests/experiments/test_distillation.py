@@ -17,7 +17,12 @@ def _flags(workdir, **changes):
   config = recipes.synthetic_faces("small")
   config.data.options.num_examples = 60
   given = {"folds": 3, "teacher": [], "weight": 0.25, "temperature": 2.0}
-  given |= {"average_duplicates": False, "data_dir": None, "workdir": str(workdir)}
+  given |= {
+    "views": "none",
+    "average_duplicates": False,
+    "data_dir": None,
+    "workdir": str(workdir),
+  }
   # Not "config": the command has to ask for the one with the changes of its flags.
   return types.SimpleNamespace(changed_config=config, **(given | changes))
 
@@ -34,8 +39,8 @@ def trained(monkeypatch):
   def train(config, folder, _):
     found[folder.name] = config.copy_and_resolve_references()
 
-  def logits(config, folder, dataset):
-    del config
+  def logits(config, folder, dataset, *, views):
+    del config, views
     seen = run_data.load_data(found[folder.name], ("train",))["train"]
     assert not set(seen.sources) & set(dataset.sources)
     size = len(dataset.class_names)
@@ -94,6 +99,8 @@ def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(
       ValueError, match=f"made with --{name}=.*, now 1, .* another --w"
     ):
       command.run(_flags(tmp_path, **{name: 1.0}))
+  with pytest.raises(ValueError, match=r"with --views=none, now flip, .* another --w"):
+    command.run(_flags(tmp_path, views="flip"))
   with pytest.raises(ValueError, match=r"with --folds=3, now 2, .* use another --work"):
     command.run(_flags(tmp_path, folds=2))
   (tmp_path / "soft_labels.npz").unlink()
@@ -140,6 +147,14 @@ def test_near_duplicates_share_a_fold_and_a_label(trained, monkeypatch, tmp_path
   one_hot = np.eye(soft.shape[1])[train.labels].reshape(15, 4, -1)
   expected = np.repeat(one_hot.mean(axis=1), 4, axis=0)
   np.testing.assert_allclose(soft, expected, atol=1e-6)
+
+
+def test_soft_labels_from_before_there_were_views_are_of_one(tmp_path):
+  path = tmp_path / "soft_labels.npz"
+  np.savez(path, weight=np.asarray(0.25))
+  distillation.check_mixture(path, {"weight": 0.25, "views": "none"})
+  with pytest.raises(ValueError, match="with --views=none, now flip"):
+    distillation.check_mixture(path, {"weight": 0.25, "views": "flip"})
 
 
 def test_labels_of_near_duplicates_are_averaged():
