@@ -21,7 +21,9 @@ from typing import Any
 
 import ml_collections
 import numpy as np
+import scipy.special
 from absl import flags, logging
+from sklearn.metrics import log_loss
 
 from emosynth_jax import evaluate
 from emosynth_jax.config import command_line
@@ -105,6 +107,12 @@ def run(args: Any) -> None:
   if args.folds:
     accuracy = np.mean(logits.argmax(axis=1) == training.labels)
     logging.info("Out-of-fold accuracy of the teachers: %.2f %%.", 100 * accuracy)
+    cross_entropy = log_loss(
+      training.labels,
+      scipy.special.softmax(logits.astype(np.float64), axis=1),
+      labels=np.arange(logits.shape[1]),
+    )
+    logging.info("Out-of-fold cross-entropy of the teachers: %.4f.", cross_entropy)
 
   distillation.write_soft_labels(
     path,

@@ -78,6 +78,9 @@ def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(
   # Every teacher here answers the last class.
   share = 100 * np.mean(whole.labels == size - 1)
   assert f"Out-of-fold accuracy of the teachers: {share:.2f} %." in caplog.text
+  taught = scipy.special.log_softmax(steps.astype(float), axis=1)
+  loss = -taught[np.arange(60), whole.labels].mean()
+  assert f"Out-of-fold cross-entropy of the teachers: {loss:.4f}." in caplog.text
 
   for fold in range(3):
     teacher = trained[f"teacher{fold}"]
