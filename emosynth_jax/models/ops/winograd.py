@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from emosynth_jax.models.ops.batch_parts import map_parts, split
+
 Array = jax.Array
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -131,15 +133,7 @@ def convolve(
       :, : inputs.shape[1], : inputs.shape[2]
     ]
 
-  parts = _parts(inputs, pixels)
-  if parts.shape[0] == 1:
-    return convolve_part(inputs)
-
-  devices, images = parts.shape[1:3]
-  outputs = lax.map(
-    lambda part: convolve_part(part.reshape(-1, *inputs.shape[1:])), parts
-  ).reshape(-1, devices, images, *inputs.shape[1:3], features)
-  return outputs.swapaxes(0, 1).reshape(*inputs.shape[:3], features)
+  return map_parts(convolve_part, inputs, pixels=pixels, features=features)
 
 
 def kernel_gradient(
@@ -166,7 +160,7 @@ def kernel_gradient(
     # One batched product is faster than separate products, with the sum over the rows.
     return jnp.einsum("utc,utf->ucf", _stack(tiles), _stack(spread))
 
-  parts = _parts(inputs, pixels), _parts(cotangent, pixels)
+  parts = split(inputs, pixels), split(cotangent, pixels)
   if parts[0].shape[0] == 1:
     total = gradient_of(inputs, cotangent)
   else:
@@ -238,33 +232,3 @@ def _join(grid):
 
 def _stack(grid):
   return jnp.stack([a.reshape(-1, a.shape[-1]) for row in grid for a in row])
-
-
-def _parts(array, pixels):
-  """`(parts, devices, images, H, W, C)`, of equal numbers of images."""
-  array = by_device(array)
-  devices, n, height, width, _ = array.shape
-  most = max(1, pixels // (height * width))
-  images = max(d for d in range(1, min(n, most) + 1) if n % d == 0)
-  if 2 * images < min(n, most):
-    images = n  # No suitable divisor.
-  parts = array.reshape(devices, n // images, images, *array.shape[2:])
-  return parts.swapaxes(0, 1)
-
-
-def by_device(batch: Array) -> Array:
-  """Reshapes a batch to one part per device, see `on_mesh`.
-
-  A loop over a sharded axis would be executed in full on every device. A loop over the
-  images of a part runs on each device's own images.
-
-  Args:
-    batch: `(N, ...)`.
-
-  Returns:
-    `(D, N / D, ...)`; D is 1 if no mesh is known or N is not a multiple of it.
-  """
-  devices = jax.sharding.get_abstract_mesh().shape.get("data", 1)
-  if batch.shape[0] % devices:
-    devices = 1
-  return batch.reshape(devices, batch.shape[0] // devices, *batch.shape[1:])
