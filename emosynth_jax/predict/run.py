@@ -23,6 +23,7 @@ from emosynth_jax.predict import output as predict_output
 from emosynth_jax.predict import sources as predict_sources
 from emosynth_jax.predict.frame import Frame
 from emosynth_jax.predict.labels import UNREADABLE
+from emosynth_jax.pretrained import source_flags
 from emosynth_jax.utils import cli, stop_signal
 
 
@@ -35,8 +36,8 @@ def check(args: Any, sources: Sequence[str]) -> None:
   """
   if not sources:
     cli.fail("expected images, folders, videos or a webcam's number, as in photo.jpg")
-  if args.workdir and args.bundle:
-    cli.fail("expected --workdir or --bundle, not both")
+  with cli.mistakes_in_one_line(args.traceback):
+    source_flags.read_source(args)
   if args.bundle and not pretrained.find(args.bundle).exists():
     cli.fail(
       f"--bundle: there is no bundle at {args.bundle}, and no included network of "

@@ -37,5 +37,5 @@ def read_source(args: Any) -> str | pathlib.Path | None:
     ValueError: if both are given.
   """
   if args.workdir and args.bundle:
-    raise ValueError("expected --workdir or --bundle, got both")
+    raise ValueError("expected --workdir or --bundle, not both")
   return pathlib.Path(args.workdir) if args.workdir else args.bundle

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from emosynth_jax.models.ops.batch_parts import by_device
 from emosynth_jax.models.ops.unit_stride import (
   DIMENSIONS,
   check_kernel,
   conv2d,
   fast_on_cpu,
 )
+from emosynth_jax.models.ops.winograd import by_device
 
 Array = jax.Array
 

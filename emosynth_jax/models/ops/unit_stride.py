@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from emosynth_jax.models.ops import few_channels, winograd
+from emosynth_jax.models.ops import winograd
 
 Array = jax.Array
 
@@ -171,7 +171,7 @@ def _fast_form(inputs, kernel_shape) -> Callable[[Array, Array], Array] | None:
   if not _is_exact(inputs):
     return None
   if _has_few_channels(inputs.shape, kernel_shape):
-    return few_channels.convolve
+    return few_channels
   form = _value_form(inputs.shape, kernel_shape)
   if form is None:
     return None
@@ -226,7 +226,7 @@ def _adjoint(cotangent, kernel):
   """Input gradient on a CPU: the convolution with the mirrored kernel."""
   swapped = (*kernel.shape[:2], *kernel.shape[:1:-1])
   if _is_exact(cotangent) and _has_few_channels(cotangent.shape, swapped):
-    return few_channels.convolve(cotangent, _mirrored(kernel))
+    return few_channels(cotangent, _mirrored(kernel))
   form = _value_form(cotangent.shape, swapped)
   if form is not None and _is_exact(cotangent):
     return winograd.convolve(
@@ -304,6 +304,57 @@ def _kernel_gradient_backward(size, residuals, kernel):
 
 
 _kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+
+
+def few_channels(inputs: Array, kernel: Array) -> Array:
+  """Stride-1 SAME convolution as one product of gathered pixels with the kernel.
+
+  Of up to three channels all pixels under the kernel are gathered. Of more, those under
+  one of its rows are, the product has the outputs of all k rows, and these are added
+  at their positions: k times fewer copies, k times wider products.
+
+  Args:
+    inputs: `(N, H, W, C)`, floating.
+    kernel: `(k, k, C, F)` of the same type, k odd.
+
+  Returns:
+    `(N, H, W, F)`.
+  """
+  of_part = _by_pixels if kernel.shape[2] <= 3 else _by_rows
+  return winograd.map_parts(
+    lambda part: of_part(part, kernel),
+    inputs,
+    pixels=9216,  # Four images of 48x48 at a time.
+    features=kernel.shape[3],
+  )
+
+
+def _by_pixels(inputs, kernel):
+  size, _, channels, features = kernel.shape
+  height, width = inputs.shape[1:3]
+  padded = _pad(inputs, size)
+  taps = [
+    padded[:, i : i + height, j : j + width] for i in range(size) for j in range(size)
+  ]
+  return jnp.concatenate(taps, -1) @ kernel.reshape(size * size * channels, features)
+
+
+def _by_rows(inputs, kernel):
+  size, _, channels, features = kernel.shape
+  height, width = inputs.shape[1:3]
+  padded = _pad(inputs, size)
+  gathered = jnp.concatenate([padded[:, :, j : j + width] for j in range(size)], -1)
+  weights = kernel.transpose(1, 2, 0, 3).reshape(size * channels, size * features)
+  products = gathered @ weights
+  return sum(
+    products[:, i : i + height, :, i * features : (i + 1) * features]
+    for i in range(size)
+  )
+
+
+def _pad(inputs, size):
+  margin = size // 2
+  return jnp.pad(inputs, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
 
 
 def upsample_nearest(inputs: Array) -> Array:

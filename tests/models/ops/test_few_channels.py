@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from emosynth_jax.models.ops import few_channels, unit_stride
+from emosynth_jax.models.ops import unit_stride
 
 
 def _random(seed, *shape):
@@ -33,7 +33,7 @@ def _plain(inputs, kernel):
 def test_it_is_the_convolution(inputs, kernel):
   with jax.enable_x64():
     arguments = _random(0, *inputs), _random(1, *kernel)
-    found = jax.jit(few_channels.convolve)(*arguments)
+    found = jax.jit(unit_stride.few_channels)(*arguments)
     assert found.dtype == jnp.float64
     np.testing.assert_allclose(found, _plain(*arguments), rtol=1e-12, atol=1e-12)
 
@@ -41,13 +41,13 @@ def test_it_is_the_convolution(inputs, kernel):
 @pytest.mark.parametrize(("channels", "features"), [(1, 8), (8, 16), (16, 8)])
 def test_conv2d_takes_it_with_gradients(channels, features, monkeypatch):
   calls = []
-  convolve = few_channels.convolve
+  convolve = unit_stride.few_channels
 
   def counted(inputs, kernel):
     calls.append(kernel.shape)
     return convolve(inputs, kernel)
 
-  monkeypatch.setattr(few_channels, "convolve", counted)
+  monkeypatch.setattr(unit_stride, "few_channels", counted)
   with jax.enable_x64():
     inputs = _random(0, 29, 24, 24, channels)
     kernel = _random(1, 3, 3, channels, features)

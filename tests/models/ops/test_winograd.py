@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from emosynth_jax.models.ops import batch_parts, unit_stride, winograd
+from emosynth_jax.models.ops import unit_stride, winograd
 
 # What is compared runs once: compiling it costs more.
 _QUICK = {"xla_backend_optimization_level": 0}
@@ -56,7 +56,7 @@ def test_values_and_kernel_gradient_in_float64(tile, size, shape, pixels):
 @pytest.mark.parametrize("images", [11, 12])
 def test_parts_are_equal_and_hold_every_image(images):
   array = jnp.arange(images)[:, None, None, None] * jnp.ones((1, 4, 4, 1))
-  parts = batch_parts.split(array, 64)
+  parts = winograd.split(array, 64)
   assert parts.shape[:3] == ((1, 1, 11) if images == 11 else (3, 1, 4))
   np.testing.assert_array_equal(parts.reshape(array.shape), array)
 
