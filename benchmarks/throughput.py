@@ -321,6 +321,10 @@ def _start_once(command, environment):
 
 def print_tables(args: Any) -> None:
   """Prints the tables."""
+  if args.precision != "float32" and args.parts != ["training"]:
+    raise ValueError(
+      f"--precision={args.precision}: only training has it; add --parts=training"
+    )
   chosen = selected(args.quick, args.data, args.width, args.batch, args.network)
   cpu_devices.split_cores(max(case.batch for case in chosen))
   errors.check_choices("--parts", args.parts, PARTS)

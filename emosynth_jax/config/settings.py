@@ -402,9 +402,10 @@ SETTINGS: dict[str, Setting] = {
   "matmul_precision": Setting(
     "default",
     one_of(("default", "float32", "tensorfloat32", "bfloat16")),
-    "Precision of products in training steps, as `jax.default_matmul_precision`: "
-    '"default" is the one that is set, "bfloat16" is faster on CPUs with AVX512_BF16 '
-    "or AMX, which then round factors of wide convolutions and sum in float32.",
+    "Precision of products in training, of the network, the loss and their gradients, "
+    'as `jax.default_matmul_precision`; "default" is the one that is set; "bfloat16" '
+    "rounds factors of wide 3x3 convolutions on a CPU, and is faster on those with "
+    "AVX512_BF16 or AMX.",
   ),
   "mesh.model": Setting(
     1,

@@ -228,7 +228,8 @@ def left_out_logits(
     config: the teacher's.
     workdir: its workdir.
     dataset: M training images.
-    views: of `config.eval_augment`, over which its probabilities are averaged.
+    views: a value that `config.eval_augment` takes; its probabilities are averaged over
+      these views.
 
   Returns:
     float32 `(M, K)`.

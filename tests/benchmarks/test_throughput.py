@@ -1,5 +1,7 @@
 """The benchmark commands: what they say, refuse and compute; nothing is timed."""
 
+import types
+
 import commands
 import numpy as np
 import pytest
@@ -35,6 +37,32 @@ def test_unknown_cases_are_refused(changes, message):
   arguments = {"data": ["cifar10"], "widths": ["full"], "batches": ["64"]} | changes
   with pytest.raises(ValueError, match=message):
     throughput.selected(False, **arguments)
+
+
+def test_training_alone_has_a_precision():
+  given = types.SimpleNamespace(precision="bfloat16", parts=["training", "start"])
+  with pytest.raises(ValueError, match=r"--precision=bfloat16: .* --parts=training"):
+    throughput.print_tables(given)
+
+
+@pytest.mark.parametrize("precision", throughput.PRECISIONS)
+def test_both_frameworks_train_in_the_precision(monkeypatch, precision):
+  asked = []
+
+  def training(*_, mixed=False):
+    asked.append(mixed)
+    return lambda: None
+
+  logits = lambda *_: lambda: np.ones((8, 7))  # noqa: E731
+  theirs = types.SimpleNamespace(training=training, inference=logits, TOLERANCE=1e-4)
+  monkeypatch.setattr(cases, "training", training)
+  monkeypatch.setattr(cases, "inference", logits)
+  case = cases.Case("fer2013", "small", 64)
+  failures: list[str] = []
+  arguments = "training", case, theirs, ["eager"], 1, failures
+  found = throughput.candidates(*arguments, precision=precision)
+  assert (list(found), failures) == (["JAX", "torch eager"], [])
+  assert asked == [precision == "bfloat16"] * 2
 
 
 def test_cases_are_those_of_the_configs():

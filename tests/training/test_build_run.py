@@ -51,6 +51,11 @@ def test_the_sharp_gradient_begins_with_its_epoch(first_epoch, step):
   assert _run(sam__radius=0.0).sam_radius == 0
 
 
+def test_the_precision_is_that_of_the_config():
+  assert _run(matmul_precision="bfloat16").matmul_precision == "bfloat16"
+  assert _run().matmul_precision == "default"
+
+
 def test_averages_and_groups_are_those_of_the_config():
   run = _run(ema_decay=0.75, batch_norm_groups=2)
   assert (run.ema_decay, run.batch_norm_groups) == (0.75, 2)

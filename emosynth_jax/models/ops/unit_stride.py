@@ -91,7 +91,7 @@ def _has_few_channels(inputs_shape, kernel_shape) -> bool:
 
   Measured with 3x3 kernels on two cores: a training step of FerVGG at an eighth of its
   width, which has 8 and 16 channels at sides of 48 and 24, in 0.78 of the time; at a
-  quarter, with 16 and 32, no gain (docs/notes/forms_tried.md).
+  quarter, with 16 at both ends, no gain (docs/notes/forms_tried.md).
   """
   size, _, channels, features = kernel_shape
   n, height, width, _ = inputs_shape

@@ -80,6 +80,8 @@ def test_conv2d_takes_the_forms_where_maps_are_many(wide):
   few = (3, 3, 32, 40)
   assert unit_stride._value_form((64, 12, 12, 32), few) is None
   assert unit_stride._value_form((64, 24, 24, 32), few) is not None
+  assert unit_stride._value_form((64, 48, 48, 32), few) is not None
+  assert unit_stride._value_form((64, 52, 52, 32), few) is None
   assert unit_stride._kernel_gradient_form((64, 12, 12, 32), 40, 3) is None
   assert unit_stride._kernel_gradient_form((64, 24, 24, 32), 40, 3) is not None
   assert unit_stride._value_form((8, 12, 12, 48), (5, 5, 48, 48)) is None
