@@ -91,11 +91,12 @@ def _has_few_channels(inputs_shape, kernel_shape) -> bool:
 
   Measured with 3x3 kernels on two cores: a training step of FerVGG at an eighth of its
   width, which has 8 and 16 channels at sides of 48 and 24, in 0.78 of the time; at a
-  quarter, with 16 at both ends, no gain (docs/notes/forms_tried.md).
+  quarter, with 16 at both ends, no gain (docs/notes/forms_tried.md). A batch that is
+  no multiple of 8 may have no small parts, and would take much memory as one.
   """
   size, _, channels, features = kernel_shape
   n, height, width, _ = inputs_shape
-  if size != 3 or min(height, width) < 24 or n * height * width < 16384:
+  if size != 3 or min(height, width) < 24 or n * height * width < 16384 or n % 8:
     return False
   if channels <= 3:
     return features <= 8
