@@ -21,13 +21,12 @@ from typing import Any
 
 import ml_collections
 import numpy as np
-import scipy.special
 from absl import flags, logging
-from sklearn.metrics import log_loss
 
 from emosynth_jax import evaluate
 from emosynth_jax.config import command_line
 from emosynth_jax.data import run_data
+from emosynth_jax.metrics import calibration
 from emosynth_jax.training import epoch, test_time_augmentation
 from emosynth_jax.training import seeds as training_seeds
 from emosynth_jax.utils import cli
@@ -107,11 +106,7 @@ def run(args: Any) -> None:
   if args.folds:
     accuracy = np.mean(logits.argmax(axis=1) == training.labels)
     logging.info("Out-of-fold accuracy of the teachers: %.2f %%.", 100 * accuracy)
-    cross_entropy = log_loss(
-      training.labels,
-      scipy.special.softmax(logits.astype(np.float64), axis=1),
-      labels=np.arange(logits.shape[1]),
-    )
+    cross_entropy = calibration.negative_log_likelihood(logits, training.labels, 1.0)
     logging.info("Out-of-fold cross-entropy of the teachers: %.4f.", cross_entropy)
 
   distillation.write_soft_labels(
