@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from emosynth_jax.data import device_feed, run_data
 from emosynth_jax.data.dataset import Dataset
@@ -18,6 +19,7 @@ from emosynth_jax.training.train_step import (
   Run,
   compile_train_on_batches,
   compile_train_steps,
+  epoch_order,
 )
 
 
@@ -103,8 +105,10 @@ def build_programs(
     )
     arrays = placement.put_split(training.images, training.targets)
 
+    order = order_by_epoch(len(training), config.batch_size, placement)
+
     def take_steps(state, *, num_steps):
-      return program(state, *arrays, num_steps=num_steps)
+      return program(state, *arrays, order(state), num_steps=num_steps)
   else:
     most = device_feed.max_steps_per_call(training, config.batch_size, placement)
     chunk = chunk_length(steps_per_epoch, min(chunk, most))
@@ -135,6 +139,36 @@ def build_programs(
     steps_per_epoch=steps_per_epoch,
     chunk=chunk,
   )
+
+
+def order_by_epoch(
+  num_images: int, batch_size: int, placement: Placement
+) -> Callable[[TrainState], jax.Array]:
+  """Makes a function that draws `epoch_order` once in an epoch of several calls.
+
+  Args:
+    num_images: M.
+    batch_size: N.
+    placement: of the states.
+
+  Returns:
+    `state -> order`, on all devices.
+  """
+  draw = jax.jit(
+    functools.partial(epoch_order, num_images=num_images, batch_size=batch_size),
+    out_shardings=placement.replicate,
+  )
+  kept: dict[tuple[int, bytes], jax.Array] = {}
+
+  def order(state: TrainState) -> jax.Array:
+    epoch = int(state.step) // (num_images // batch_size)
+    drawn = (epoch, np.asarray(state.key).tobytes())
+    if drawn not in kept:
+      kept.clear()
+      kept[drawn] = draw(state.key, state.step)
+    return kept[drawn]
+
+  return order
 
 
 def compile_for_sizes(

@@ -103,7 +103,9 @@ def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
   Returns:
     The state after the step.
   """
-  inputs, targets, example_weights, dropout_key = _draw_inputs(state, batch, run)
+  inputs, targets, example_weights, dropout_key = _kept(
+    functools.partial(_draw_inputs, run=run), state, batch
+  )
 
   def mean_loss(params):
     values, logits, batch_stats, loss_state = _forward(
@@ -207,6 +209,24 @@ def ascend(params: Any, gradients: Any, *, radius: float) -> Any:
   tiny = jnp.finfo(jnp.float32).tiny
   scale = radius / jnp.maximum(optax.tree.norm(gradients), tiny)
   return jax.tree.map(lambda w, g: w + scale * g, params, gradients)
+
+
+def _kept(draw: Callable[..., Any], state: TrainState, batch: Batch) -> Any:
+  """What `draw(state, batch)` returns, as arrays that are computed once.
+
+  XLA's CPU compiler computes augmented images again for each of their uses, but not
+  what a branch returns. Elsewhere, a branch would cost more than it saves.
+  """
+
+  def in_branch(state, batch):
+    shapes = jax.eval_shape(draw, state, batch)
+    zeros = functools.partial(
+      jax.tree.map, lambda array: jnp.zeros(array.shape, array.dtype), shapes
+    )
+    # Always true, which the compiler doesn't know.
+    return lax.cond(state.step >= 0, draw, lambda *_: zeros(), state, batch)
+
+  return lax.platform_dependent(state, batch, cpu=in_branch, default=draw)
 
 
 def _draw_inputs(
@@ -328,6 +348,7 @@ def train_steps(
   state: TrainState,
   images: Array,
   labels: Array,
+  order: Array | None = None,
   *,
   run: Run,
   num_steps: int,
@@ -346,6 +367,8 @@ def train_steps(
     images: uint8 `(M', H, W, C)`, all the training images; those from M on are never
       drawn (see `Placement.put_images`).
     labels: int32 `(M,)`, or class probabilities, float32 `(M, K)`.
+    order: that of `epoch_order` in the step's epoch, for several calls in an epoch;
+      None draws it.
     run: what all steps have in common.
     num_steps: number of steps; they must not exceed the end of the epoch.
     batch_size: N.
@@ -357,9 +380,10 @@ def train_steps(
   """
   num_images = labels.shape[0] if subset is None else subset.shape[0]
   first = state.step % (num_images // batch_size)
-  order = epoch_order(
-    state.key, state.step, num_images=num_images, batch_size=batch_size
-  )
+  if order is None:
+    order = epoch_order(
+      state.key, state.step, num_images=num_images, batch_size=batch_size
+    )
   if subset is not None:
     order = subset[order]
 
@@ -434,7 +458,7 @@ def compile_train_steps(
     shardings: of the state, see `Placement.state`; None keeps its placement.
 
   Returns:
-    `(state, images, labels, *, num_steps) -> state`.
+    `(state, images, labels, order=None, *, num_steps) -> state`.
   """
   steps = functools.partial(
     train_steps,

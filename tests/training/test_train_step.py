@@ -13,6 +13,8 @@ from compilation import AS_USED
 from tiny_network import TinyNetwork
 
 from emosynth_jax import losses
+from emosynth_jax.parallel.mesh import build_placement
+from emosynth_jax.training import programs
 from emosynth_jax.training import state as train_state
 from emosynth_jax.training.train_step import (
   Batch,
@@ -655,3 +657,28 @@ def test_precision_holds_forward_and_backward_and_in_the_ascent(batch, radius):
     expected = {"bfloat16": "bfloat16", "default": "tensorfloat32"}[name]
     assert seen == [expected] * (4 if radius else 2)
     seen.clear()
+
+
+def test_an_epochs_order_is_drawn_once_and_is_that_of_its_steps():
+  # 23 images in batches of 3: epochs of seven steps.
+  order = programs.order_by_epoch(23, 3, build_placement(devices=jax.devices()[:1]))
+  first, other = (tiny_network.create_state(seed=seed) for seed in (0, 1))
+  for state, step in ((first, 0), (first, 7), (other, 7), (first, 7)):
+    state = state.replace(step=jnp.int32(step))
+    drawn = order(state)
+    expected = epoch_order(state.key, state.step, num_images=23, batch_size=3)
+    np.testing.assert_array_equal(drawn, expected)
+    assert order(state.replace(step=jnp.int32(step + 6))) is drawn
+
+
+def test_steps_take_the_order_that_they_are_given(run_steps):
+  model, (images, labels) = TinyNetwork(dropout_rate=0.4), tiny_network.random_images(9)
+  order = jnp.asarray([4, 0, 8, 2, 6, 1, 7, 3, 5])
+
+  def take(images, labels, order):
+    state = tiny_network.create_state(model)
+    return run_steps(state, images, labels, order, num_steps=3)
+
+  in_order = take(images[order], labels[order], jnp.arange(9))
+  _assert_identical(take(images, labels, order), in_order)
+  assert _differ(take(images, labels, jnp.arange(9)).params, in_order.params)
