@@ -9,7 +9,9 @@ without each fold and evaluated on it. The student learns, for each image, a mix
 its label and the probabilities of the teacher that has not seen it. Epochs are selected
 on the validation split, which is the same for all; only the student reads the test
 split. With --folds=0 there are no teachers: --average_duplicates alone gives all
-near-duplicates the mean of their labels.
+near-duplicates the mean of their labels. With --logits=FILE the teachers are those of
+another distillation, of which FILE is the soft_labels.npz, for another weight,
+temperature or student.
 
 Outputs: folds.npz, teacherN/ (workdirs), student/ (a workdir) and soft_labels.npz,
 which any other config uses by --config.data.soft_labels. Rerun an interrupted command
@@ -61,6 +63,12 @@ def define_flags() -> None:
     "Views of an image over which a teacher's probabilities are averaged, as "
     "config.eval_augment; none for the image alone.",
   )
+  flags.DEFINE_string(
+    "logits",
+    "",
+    "soft_labels.npz of another distillation, whose teachers' logits are used; no "
+    "teacher is trained, and --folds, --teacher and --views are that one's.",
+  )
   flags.DEFINE_bool(
     "average_duplicates",
     False,
@@ -73,29 +81,36 @@ def run(args: Any) -> None:
   workdir, config = pathlib.Path(args.workdir), command_line.config_of(args)
   _check_flags(args, config)
   folds_file = workdir / distillation.FOLDS
+  num_teachers = 0 if args.logits else args.folds
   teachers = [
     distillation.teacher_config(config, args.teacher, folds_file, fold)
-    for fold in range(args.folds)
+    for fold in range(num_teachers)
   ]
 
   path = workdir / distillation.SOFT_LABELS
   # Without teachers weight, temperature and views are of no effect.
+  has_teachers = bool(args.logits or args.folds)
   mixture = {
-    "folds": args.folds,
-    "weight": args.weight if args.folds else 0.0,
-    "temperature": args.temperature if args.folds else 1.0,
-    "views": args.views if args.folds else "none",
+    "folds": num_teachers,
+    "weight": args.weight if has_teachers else 0.0,
+    "temperature": args.temperature if has_teachers else 1.0,
+    "views": args.views if num_teachers else "none",
+    "logits": args.logits,
     "average_duplicates": float(args.average_duplicates),
   }
   distillation.check_mixture(path, mixture)
 
-  workdir.mkdir(parents=True, exist_ok=True)
   training = run_data.load_data(config, ("train",))["train"]
-  groups = distillation.read_or_choose_folds(
-    training, args.folds, workdir, thresholds=config.data.near_duplicates
-  )
-
   logits = np.zeros((len(training), len(training.class_names)), np.float32)
+  if args.logits:
+    logits = distillation.read_logits(args.logits, training)
+
+  workdir.mkdir(parents=True, exist_ok=True)
+  groups = {}
+  if num_teachers or args.average_duplicates:
+    groups = distillation.read_or_choose_folds(
+      training, num_teachers, workdir, thresholds=config.data.near_duplicates
+    )
   for fold, own in enumerate(teachers):
     folder = workdir / f"teacher{fold}"
     _train(own, folder, f"teacher {fold + 1} of {args.folds}")
@@ -103,7 +118,7 @@ def run(args: Any) -> None:
     logits[rows] = distillation.left_out_logits(
       own, folder, training.take(rows), views=args.views
     )
-  if args.folds:
+  if has_teachers:
     accuracy = np.mean(logits.argmax(axis=1) == training.labels)
     logging.info("Out-of-fold accuracy of the teachers: %.2f %%.", 100 * accuracy)
     cross_entropy = calibration.negative_log_likelihood(logits, training.labels, 1.0)
@@ -126,13 +141,24 @@ def _check_flags(args: Any, config: ml_collections.ConfigDict) -> None:
       "config.data.soft_labels, config.data.folds.file: this command sets them; leave "
       "them empty"
     )
-  if args.folds and config.data.drop_duplicates and config.data.test_split:
+  if args.logits and (args.teacher or args.views != "none"):
+    raise ValueError(
+      "--logits: --teacher and --views are of the distillation that made them; leave "
+      "them out"
+    )
+  if (
+    (args.logits or args.folds)
+    and config.data.drop_duplicates
+    and config.data.test_split
+  ):
     raise ValueError(
       "config.data.drop_duplicates: teachers do not read the test split, and would "
       "keep other training images than the student; add --config.data.test_split=, "
       "which keeps near-duplicates of the test split in the training, and judge the "
       "student by --config.evaluate_deduplicated=True"
     )
+  if args.logits:
+    return
   if args.folds == 1 or not (args.folds or args.average_duplicates):
     raise ValueError(
       f"--folds: expected 2 or more, or 0 with --average_duplicates; got {args.folds}"

@@ -1,4 +1,4 @@
-"""Values of a training split's images from a file: class probabilities, or folds."""
+"""Values of a training split's images from a file: probabilities, logits, or folds."""
 
 import dataclasses
 import os
@@ -54,7 +54,7 @@ def with_soft_labels(dataset: Dataset, path: str | os.PathLike) -> Dataset:
       f"{setting}: this data set's loader gives class probabilities itself (of votes); "
       "choose one of the two"
     )
-  rows = _values(dataset, path, SOFT_LABELS, setting).astype(np.float32)
+  rows = read_values(dataset, path, SOFT_LABELS, setting).astype(np.float32)
   shape = (len(dataset), len(dataset.class_names))
   if rows.shape != shape:
     raise ValueError(
@@ -82,7 +82,7 @@ def without_fold(dataset: Dataset, path: str | os.PathLike, fold: int) -> Datase
     FileNotFoundError: if there is no such file.
     ValueError: if it is damaged, not of these images, or has no such fold.
   """
-  folds = _values(dataset, path, FOLDS, "config.data.folds.file")
+  folds = read_values(dataset, path, FOLDS, "config.data.folds.file")
   if fold not in folds:
     raise ValueError(
       f"config.data.folds.left_out: expected one of {np.unique(folds).tolist()}, the "
@@ -95,10 +95,24 @@ def without_fold(dataset: Dataset, path: str | os.PathLike, fold: int) -> Datase
   )
 
 
-def _values(
+def read_values(
   dataset: Dataset, path: str | os.PathLike, name: str, setting: str
 ) -> np.ndarray:
-  """The values of a data set's images, in its order."""
+  """Reads values of a data set's images.
+
+  Args:
+    dataset: the training split, or some of its images.
+    path: of `write_values`.
+    name: of the values in the file.
+    setting: what a message calls the file.
+
+  Returns:
+    The values, in the order of the images.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is damaged, not of these images, or has no such values.
+  """
   if not os.path.isfile(path):
     raise FileNotFoundError(f"{setting}: no file {path}")
   arrays = npz.read_npz(path)

@@ -31,6 +31,9 @@ from emosynth_jax.utils import cli, npz
 # Files and folders of a distillation.
 FOLDS, SOFT_LABELS, STUDENT = "folds.npz", "soft_labels.npz", "student"
 
+# The teachers' logits in the file of soft labels.
+LOGITS = "teacher_logits"
+
 
 def teacher_config(
   config: ml_collections.ConfigDict,
@@ -151,8 +154,9 @@ def check_mixture(path: pathlib.Path, mixture: Mapping[str, Any]) -> None:
   """
   if not path.exists():
     return
-  # A file from before there were views has none.
-  found = {"views": np.asarray("none"), **npz.read_npz(path)}
+  # A file from before there were views, or --logits, has none.
+  former = {"views": np.asarray("none"), "logits": np.asarray("")}
+  found = former | npz.read_npz(path)
   for name, value in mixture.items():
     if name in found and found[name] != value:
       raise ValueError(
@@ -178,7 +182,8 @@ def write_soft_labels(
   Args:
     path: the file.
     training: the training split.
-    logits: `(N, K)`, of the teachers that have not seen the images.
+    logits: `(N, K)`, of the teachers that have not seen the images; they are written,
+      too.
     duplicates: the group of near-duplicates of each image, which get the mean of their
       labels; None for each image's own label.
     mixture: "weight" and "temperature" of the teachers, see `blend`, and what else
@@ -193,7 +198,8 @@ def write_soft_labels(
   weight, temperature = mixture["weight"], mixture["temperature"]
   soft = blend(labels, logits, weight=weight, temperature=temperature)
   values = {name: np.asarray(value) for name, value in mixture.items()}
-  image_values.write_values(path, training, {image_values.SOFT_LABELS: soft, **values})
+  values |= {image_values.SOFT_LABELS: soft, LOGITS: logits}
+  image_values.write_values(path, training, values)
 
 
 def average_labels(
@@ -242,6 +248,30 @@ def left_out_logits(
     placement=placement,
     augment=views,
   )
+
+
+def read_logits(path: str, training: Dataset) -> np.ndarray:
+  """The teachers' logits that another distillation wrote with its soft labels.
+
+  Args:
+    path: of `write_soft_labels`.
+    training: the training split, or some of its images.
+
+  Returns:
+    float32 `(N, K)`.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is not of these images, or has no logits of teachers.
+  """
+  logits = image_values.read_values(training, path, LOGITS, "--logits")
+  expected = (len(training), len(training.class_names))
+  if logits.shape != expected or not np.all(np.isfinite(logits)):
+    raise ValueError(
+      f"--logits: expected finite {LOGITS} of shape {expected}, got {logits.shape} in "
+      f"{path}"
+    )
+  return logits.astype(np.float32)
 
 
 def blend(

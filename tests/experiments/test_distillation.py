@@ -19,6 +19,7 @@ def _flags(workdir, **changes):
   given = {"folds": 3, "teacher": [], "weight": 0.25, "temperature": 2.0}
   given |= {
     "views": "none",
+    "logits": "",
     "average_duplicates": False,
     "data_dir": None,
     "workdir": str(workdir),
@@ -109,6 +110,39 @@ def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(
   (tmp_path / "soft_labels.npz").unlink()
   with pytest.raises(ValueError, match="of another number of folds; use another"):
     command.run(_flags(tmp_path, folds=2))
+
+
+def test_another_weight_needs_no_teachers(trained, tmp_path):
+  command.run(_flags(tmp_path / "one"))
+  folds = npz.read_npz(tmp_path / "one/folds.npz")["folds"]
+  trained.clear()
+
+  written = tmp_path / "one/soft_labels.npz"
+  given = {"logits": str(written), "weight": 0.5, "temperature": 1.0}
+  command.run(_flags(tmp_path / "two", **given))
+  assert list(trained) == ["student"]
+  whole = run_data.load_data(_config(), ("train",))["train"]
+  size = len(whole.class_names)
+  taught = scipy.special.softmax(np.arange(size) * (1 + folds[:, None]), axis=1)
+  expected = 0.5 * np.eye(size)[whole.labels] + 0.5 * taught
+  learned = run_data.load_data(trained["student"], ("train",))["train"].targets
+  np.testing.assert_allclose(learned, expected, atol=1e-6)
+
+  # Other logits, own teachers, other settings of teachers, and a file without logits.
+  for logits in (str(tmp_path / "two/soft_labels.npz"), ""):
+    with pytest.raises(ValueError, match=r"made with --(logits|folds)=.* another --w"):
+      command.run(_flags(tmp_path / "two", **given | {"logits": logits}))
+  for changes in ({"teacher": ["num_epochs=2"]}, {"views": "flip"}):
+    with pytest.raises(ValueError, match="--logits: --teacher and --views are of the"):
+      command.run(_flags(tmp_path / "three", **given, **changes))
+  arrays = npz.read_npz(written)
+  del arrays["teacher_logits"]
+  npz.write_npz(written, arrays)
+  with pytest.raises(
+    ValueError, match=r"--logits: .*soft_labels.npz has no teacher_lo"
+  ):
+    command.run(_flags(tmp_path / "three", **given))
+  assert not (tmp_path / "three").exists()
 
 
 @pytest.mark.parametrize(
