@@ -215,7 +215,7 @@ def _kept(draw: Callable[..., Any], state: TrainState, batch: Batch) -> Any:
   """What `draw(state, batch)` returns, as arrays that are computed once.
 
   XLA's CPU compiler computes augmented images again for each of their uses, but not
-  what a branch returns. Elsewhere, a branch would cost more than it saves.
+  what a branch returns. A GPU would wait for the host at a branch, and has none.
   """
 
   def in_branch(state, batch):
