@@ -27,6 +27,7 @@ from emosynth_jax.config import defaults
 from emosynth_jax.data.dataset import Dataset
 from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import build, streaming
+from emosynth_jax.training.programs import order_by_epoch
 from emosynth_jax.training.train_step import (
   Run,
   compile_train_on_batches,
@@ -108,13 +109,14 @@ def _ways(config: Any, lazy: Dataset, batch_size: int) -> dict[str, Any]:
     run, batch_size=batch_size, placement=placement, shardings=shardings
   )
   arrays = placement.put_split(whole.images, whole.labels)
+  order = order_by_epoch(len(whole), batch_size, placement)
   batches = compile_train_on_batches(run, placement=placement, shardings=shardings)
   streamed = functools.partial(
     streaming.StreamedSteps, batch_size=batch_size, placement=placement
   )
   takes = {
     "on the device": lambda state, num_steps: resident(
-      state, *arrays, num_steps=num_steps
+      state, *arrays, order(state), num_steps=num_steps
     ),
     "in host memory": streamed(whole, batches),
     "as PNG files": streamed(lazy, batches),

@@ -9,9 +9,8 @@ without each fold and evaluated on it. The student learns, for each image, a mix
 its label and the probabilities of the teacher that has not seen it. Epochs are selected
 on the validation split, which is the same for all; only the student reads the test
 split. With --folds=0 there are no teachers: --average_duplicates alone gives all
-near-duplicates the mean of their labels. With --logits=FILE the teachers are those of
-another distillation, of which FILE is the soft_labels.npz, for another weight,
-temperature or student.
+near-duplicates the mean of their labels. --logits=FILE reuses the teachers of another
+distillation for another weight, temperature or student; FILE is its soft_labels.npz.
 
 Outputs: folds.npz, teacherN/ (workdirs), student/ (a workdir) and soft_labels.npz,
 which any other config uses by --config.data.soft_labels. Rerun an interrupted command
@@ -66,8 +65,8 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "logits",
     "",
-    "soft_labels.npz of another distillation, whose teachers' logits are used; no "
-    "teacher is trained, and --folds, --teacher and --views are that one's.",
+    "soft_labels.npz of another distillation, whose teachers are reused: none is "
+    "trained, and --folds is without effect.",
   )
   flags.DEFINE_bool(
     "average_duplicates",
@@ -88,14 +87,16 @@ def run(args: Any) -> None:
   ]
 
   path = workdir / distillation.SOFT_LABELS
-  # Without teachers weight, temperature and views are of no effect.
-  has_teachers = bool(args.logits or args.folds)
+  if args.logits:
+    origin = distillation.read_origin(args.logits)
+  else:
+    # Without teachers weight, temperature and views are of no effect.
+    origin = {"folds": args.folds, "views": args.views if args.folds else "none"}
   mixture = {
-    "folds": num_teachers,
-    "weight": args.weight if has_teachers else 0.0,
-    "temperature": args.temperature if has_teachers else 1.0,
-    "views": args.views if num_teachers else "none",
-    "logits": args.logits,
+    "logits": distillation.FILE if args.logits else distillation.NO_FILE,
+    **origin,
+    "weight": args.weight if origin["folds"] else 0.0,
+    "temperature": args.temperature if origin["folds"] else 1.0,
     "average_duplicates": float(args.average_duplicates),
   }
   distillation.check_mixture(path, mixture)
@@ -118,7 +119,7 @@ def run(args: Any) -> None:
     logits[rows] = distillation.left_out_logits(
       own, folder, training.take(rows), views=args.views
     )
-  if has_teachers:
+  if origin["folds"]:
     accuracy = np.mean(logits.argmax(axis=1) == training.labels)
     logging.info("Out-of-fold accuracy of the teachers: %.2f %%.", 100 * accuracy)
     cross_entropy = calibration.negative_log_likelihood(logits, training.labels, 1.0)
@@ -142,10 +143,7 @@ def _check_flags(args: Any, config: ml_collections.ConfigDict) -> None:
       "them empty"
     )
   if args.logits and (args.teacher or args.views != "none"):
-    raise ValueError(
-      "--logits: --teacher and --views are of the distillation that made them; leave "
-      "them out"
-    )
+    raise ValueError("--logits: no teacher is trained; leave out --teacher and --views")
   if (
     (args.logits or args.folds)
     and config.data.drop_duplicates

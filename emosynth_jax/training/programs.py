@@ -144,7 +144,7 @@ def build_programs(
 def order_by_epoch(
   num_images: int, batch_size: int, placement: Placement
 ) -> Callable[[TrainState], jax.Array]:
-  """Makes a function that draws `epoch_order` once in an epoch of several calls.
+  """Makes a function that keeps an epoch's `epoch_order` between calls.
 
   Args:
     num_images: M.

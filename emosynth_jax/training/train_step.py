@@ -103,7 +103,7 @@ def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
   Returns:
     The state after the step.
   """
-  inputs, targets, example_weights, dropout_key = _kept(
+  inputs, targets, example_weights, dropout_key = _draw_once(
     functools.partial(_draw_inputs, run=run), state, batch
   )
 
@@ -211,14 +211,14 @@ def ascend(params: Any, gradients: Any, *, radius: float) -> Any:
   return jax.tree.map(lambda w, g: w + scale * g, params, gradients)
 
 
-def _kept(draw: Callable[..., Any], state: TrainState, batch: Batch) -> Any:
-  """What `draw(state, batch)` returns, as arrays that are computed once.
+def _draw_once(draw: Callable[..., Any], state: TrainState, batch: Batch) -> Any:
+  """Computes `draw(state, batch)` once a step on a CPU.
 
   XLA's CPU compiler computes augmented images again for each of their uses, but not
-  what a branch returns. A GPU would wait for the host at a branch, and has none.
+  what a branch returns. On other platforms there is no branch.
   """
 
-  def in_branch(state, batch):
+  def branch(state, batch):
     shapes = jax.eval_shape(draw, state, batch)
     zeros = functools.partial(
       jax.tree.map, lambda array: jnp.zeros(array.shape, array.dtype), shapes
@@ -226,7 +226,7 @@ def _kept(draw: Callable[..., Any], state: TrainState, batch: Batch) -> Any:
     # Always true, which the compiler doesn't know.
     return lax.cond(state.step >= 0, draw, lambda *_: zeros(), state, batch)
 
-  return lax.platform_dependent(state, batch, cpu=in_branch, default=draw)
+  return lax.platform_dependent(state, batch, cpu=branch, default=draw)
 
 
 def _draw_inputs(

@@ -31,8 +31,9 @@ from emosynth_jax.utils import cli, npz
 # Files and folders of a distillation.
 FOLDS, SOFT_LABELS, STUDENT = "folds.npz", "soft_labels.npz", "student"
 
-# The teachers' logits in the file of soft labels.
+# The teachers' logits in the file of soft labels, and where they were from.
 LOGITS = "teacher_logits"
+FILE, NO_FILE = "a file", "no file"
 
 
 def teacher_config(
@@ -154,8 +155,8 @@ def check_mixture(path: pathlib.Path, mixture: Mapping[str, Any]) -> None:
   """
   if not path.exists():
     return
-  # A file from before there were views, or --logits, has none.
-  former = {"views": np.asarray("none"), "logits": np.asarray("")}
+  # A file from before there were views, or --logits, says nothing of them.
+  former = {"views": np.asarray("none"), "logits": np.asarray(NO_FILE)}
   found = former | npz.read_npz(path)
   for name, value in mixture.items():
     if name in found and found[name] != value:
@@ -182,13 +183,23 @@ def write_soft_labels(
   Args:
     path: the file.
     training: the training split.
-    logits: `(N, K)`, of the teachers that have not seen the images; they are written,
-      too.
+    logits: `(N, K)`, of the teachers that have not seen the images, which are written,
+      too; without teachers any, of weight 0.
     duplicates: the group of near-duplicates of each image, which get the mean of their
       labels; None for each image's own label.
-    mixture: "weight" and "temperature" of the teachers, see `blend`, and what else
-      `check_mixture` is to know.
+    mixture: "folds", the number of teachers, their "weight" and "temperature", see
+      `blend`, and what else `check_mixture` is to know.
+
+  Raises:
+    ValueError: if the file is there with other logits.
   """
+  former = npz.read_npz(path).get(LOGITS) if path.exists() else None
+  if former is not None and not np.allclose(former, logits, atol=1e-3):
+    raise ValueError(
+      f"{path} has other logits of teachers, and a student may have learned them; use "
+      "another --workdir"
+    )
+
   size = len(training.class_names)
   labels = (
     np.eye(size)[training.labels]
@@ -198,7 +209,9 @@ def write_soft_labels(
   weight, temperature = mixture["weight"], mixture["temperature"]
   soft = blend(labels, logits, weight=weight, temperature=temperature)
   values = {name: np.asarray(value) for name, value in mixture.items()}
-  values |= {image_values.SOFT_LABELS: soft, LOGITS: logits}
+  values |= {image_values.SOFT_LABELS: soft}
+  if mixture["folds"]:
+    values |= {LOGITS: logits}
   image_values.write_values(path, training, values)
 
 
@@ -250,8 +263,33 @@ def left_out_logits(
   )
 
 
+def read_origin(path: str) -> dict[str, Any]:
+  """Reads which teachers a file of soft labels is of.
+
+  Args:
+    path: of `write_soft_labels`.
+
+  Returns:
+    "folds", their number, and "views".
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is damaged, or has no logits of teachers.
+  """
+  if not pathlib.Path(path).is_file():
+    raise FileNotFoundError(f"--logits: no file {path}")
+  found = npz.read_npz(path)
+  if LOGITS not in found:
+    raise ValueError(
+      f"--logits: {path} has no {LOGITS}: it is of no distillation with teachers, or "
+      "older than this flag; rerun that distillation's command, which does not train "
+      "finished teachers again"
+    )
+  return {name: found[name].item() for name in ("folds", "views")}
+
+
 def read_logits(path: str, training: Dataset) -> np.ndarray:
-  """The teachers' logits that another distillation wrote with its soft labels.
+  """Reads the teachers' logits that another distillation wrote with its soft labels.
 
   Args:
     path: of `write_soft_labels`.
@@ -261,8 +299,7 @@ def read_logits(path: str, training: Dataset) -> np.ndarray:
     float32 `(N, K)`.
 
   Raises:
-    FileNotFoundError: if there is no such file.
-    ValueError: if it is not of these images, or has no logits of teachers.
+    ValueError: if the file is not of these images.
   """
   logits = image_values.read_values(training, path, LOGITS, "--logits")
   expected = (len(training), len(training.class_names))

@@ -128,21 +128,48 @@ def test_another_weight_needs_no_teachers(trained, tmp_path):
   learned = run_data.load_data(trained["student"], ("train",))["train"].targets
   np.testing.assert_allclose(learned, expected, atol=1e-6)
 
-  # Other logits, own teachers, other settings of teachers, and a file without logits.
-  for logits in (str(tmp_path / "two/soft_labels.npz"), ""):
-    with pytest.raises(ValueError, match=r"made with --(logits|folds)=.* another --w"):
-      command.run(_flags(tmp_path / "two", **given | {"logits": logits}))
+  # A second start, also by another name of the file, is none of another mixture.
+  command.run(_flags(tmp_path / "two", **given))
+  same = str(tmp_path / "two/../one/soft_labels.npz")
+  command.run(_flags(tmp_path / "two", **given | {"logits": same}))
+  with pytest.raises(ValueError, match="made with --logits=a file, now no file, and"):
+    command.run(_flags(tmp_path / "two", **given | {"logits": ""}))
+  with pytest.raises(ValueError, match="made with --logits=no file, now a file, and"):
+    command.run(_flags(tmp_path / "one", **given))
   for changes in ({"teacher": ["num_epochs=2"]}, {"views": "flip"}):
-    with pytest.raises(ValueError, match="--logits: --teacher and --views are of the"):
+    with pytest.raises(ValueError, match="--logits: no teacher is trained; leave out"):
       command.run(_flags(tmp_path / "three", **given, **changes))
+
+  # Near-duplicates share their labels beside these teachers, too.
+  command.run(_flags(tmp_path / "four", **given, average_duplicates=True))
+  soft = npz.read_npz(tmp_path / "four/soft_labels.npz")
+  assert (soft["folds"], soft["views"]) == (3, "none")
+  groups = npz.read_npz(tmp_path / "four/folds.npz")["duplicates"]
+  labels = distillation.average_labels(whole.labels, groups, size)
+  np.testing.assert_allclose(
+    soft["soft_labels"], 0.5 * labels + 0.5 * taught, atol=1e-6
+  )
+
+  # Teachers that were trained again.
   arrays = npz.read_npz(written)
-  del arrays["teacher_logits"]
-  npz.write_npz(written, arrays)
+  npz.write_npz(written, arrays | {"teacher_logits": arrays["teacher_logits"] + 1})
   with pytest.raises(
-    ValueError, match=r"--logits: .*soft_labels.npz has no teacher_lo"
+    ValueError, match=r"two/soft_labels\.npz has other logits of teach"
   ):
-    command.run(_flags(tmp_path / "three", **given))
-  assert not (tmp_path / "three").exists()
+    command.run(_flags(tmp_path / "two", **given))
+
+
+def test_logits_are_of_teachers(trained, tmp_path):
+  no_teachers = {"folds": 0, "average_duplicates": True}
+  command.run(_flags(tmp_path / "labels", **no_teachers))
+  written = str(tmp_path / "labels/soft_labels.npz")
+  with pytest.raises(ValueError, match=r"--logits: .*npz has no teacher_logits: it is"):
+    command.run(_flags(tmp_path / "other", logits=written))
+  with pytest.raises(FileNotFoundError, match=r"--logits: no file .*none\.npz"):
+    command.run(_flags(tmp_path / "other", logits=str(tmp_path / "none.npz")))
+  assert not (tmp_path / "other").exists()
+  # Not a mixture of a uniform teacher at the second start, either.
+  command.run(_flags(tmp_path / "labels", **no_teachers))
 
 
 @pytest.mark.parametrize(

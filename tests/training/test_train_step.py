@@ -682,3 +682,16 @@ def test_steps_take_the_order_that_they_are_given(run_steps):
   in_order = take(images[order], labels[order], jnp.arange(9))
   _assert_identical(take(images, labels, order), in_order)
   assert _differ(take(images, labels, jnp.arange(9)).params, in_order.params)
+
+
+def test_inputs_are_drawn_in_a_branch_on_a_cpu_alone():
+  images, labels = tiny_network.random_images(6)
+  step = jax.jit(_step(**_arguments()))
+  traced = step.trace(tiny_network.create_state(), images, labels, _WEIGHTS)
+  branches = {
+    platform: traced.lower(lowering_platforms=(platform,)).as_text()
+    for platform in ("cpu", "cuda", "tpu")
+  }
+  counts = {name: text.count("stablehlo.case") for name, text in branches.items()}
+  # The choice of the platform is two branches on constants, which XLA removes.
+  assert counts == {"cpu": 3, "cuda": 2, "tpu": 2}
