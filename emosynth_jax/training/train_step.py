@@ -218,13 +218,12 @@ def _draw_once(draw: Callable[..., Any], state: TrainState, batch: Batch) -> Any
   what a branch returns. On other platforms there is no branch.
   """
 
+  def nothing(state, batch):
+    return jax.tree.map(jnp.zeros_like, jax.eval_shape(draw, state, batch))
+
   def branch(state, batch):
-    shapes = jax.eval_shape(draw, state, batch)
-    zeros = functools.partial(
-      jax.tree.map, lambda array: jnp.zeros(array.shape, array.dtype), shapes
-    )
     # Always true, which the compiler doesn't know.
-    return lax.cond(state.step >= 0, draw, lambda *_: zeros(), state, batch)
+    return lax.cond(state.step >= 0, draw, nothing, state, batch)
 
   return lax.platform_dependent(state, batch, cpu=branch, default=draw)
 
