@@ -28,6 +28,7 @@ from emosynth_jax import evaluate
 from emosynth_jax.config import command_line
 from emosynth_jax.data import run_data
 from emosynth_jax.metrics import calibration
+from emosynth_jax.parallel import cpu_devices
 from emosynth_jax.training import epoch, test_time_augmentation
 from emosynth_jax.training import seeds as training_seeds
 from emosynth_jax.utils import cli
@@ -79,6 +80,8 @@ def run(args: Any) -> None:
   """Trains the teachers and the student."""
   workdir, config = pathlib.Path(args.workdir), command_line.config_of(args)
   _check_flags(args, config)
+  # The teachers' logits are computed before the student's training divides the cores.
+  cpu_devices.split_cores(config.batch_size)
   folds_file = workdir / distillation.FOLDS
   num_teachers = 0 if args.logits else args.folds
   teachers = [

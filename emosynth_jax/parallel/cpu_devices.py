@@ -42,7 +42,7 @@ def split_cores(batch_size: int | None = None) -> None:
 
   Without effect where the user has set the number of CPU devices, by
   `JAX_NUM_CPU_DEVICES` or in `XLA_FLAGS`, in a job of several processes, and once JAX
-  has computed anything. Other platforms don't change.
+  has computed anything, of which a warning tells. Other platforms don't change.
 
   Args:
     batch_size: images of a batch; None for one device for each core, where devices
@@ -56,7 +56,21 @@ def split_cores(batch_size: int | None = None) -> None:
   try:
     jax.config.update("jax_num_cpu_devices", count)
   except RuntimeError:  # JAX has computed something: its devices are there.
-    logging.debug("The CPU's devices are already in use; they are not divided anew.")
+    _warn_of_fewer_devices(count)
+
+
+def _warn_of_fewer_devices(count: int) -> None:
+  devices = jax.local_devices()
+  if devices[0].platform == "cpu" and len(devices) < count:
+    logging.log_first_n(
+      logging.WARNING,
+      "This process used JAX before, on CPU devices: %d. A training is faster on %d; "
+      "start the process with JAX_NUM_CPU_DEVICES=%d.",
+      1,
+      len(devices),
+      count,
+      count,
+    )
 
 
 def cpu_cores() -> int:

@@ -112,6 +112,16 @@ def test_each_image_is_taught_by_the_teacher_that_has_not_seen_it(
     command.run(_flags(tmp_path, folds=2))
 
 
+def test_cores_are_divided_before_any_network(trained, monkeypatch, tmp_path):
+  divided = []
+  monkeypatch.setattr(
+    command.cpu_devices, "split_cores", lambda size: divided.append((size, [*trained]))
+  )
+  given = _flags(tmp_path)
+  command.run(given)
+  assert divided == [(given.changed_config.batch_size, [])]
+
+
 def test_another_weight_needs_no_teachers(trained, tmp_path):
   command.run(_flags(tmp_path / "one"))
   folds = npz.read_npz(tmp_path / "one/folds.npz")["folds"]

@@ -30,7 +30,12 @@ def test_number_of_devices(batch_size, cores, expected):
 
 
 def _devices(code: str, **variables: str) -> list[str]:
-  """What a process prints that is free to choose its devices, line by line."""
+  """What a process prints, word by word."""
+  return _process(code, **variables).split()
+
+
+def _process(code: str, *, stderr: int = subprocess.PIPE, **variables: str) -> str:
+  """What a process prints that is free to choose its devices, and their number."""
   environment = {
     k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
   }
@@ -45,9 +50,10 @@ def _devices(code: str, **variables: str) -> list[str]:
     [sys.executable, "-c", "\n".join(lines)],
     env=environment | {"JAX_PLATFORMS": "cpu"} | variables,
     check=True,
-    capture_output=True,
+    stdout=subprocess.PIPE,
+    stderr=stderr,
     text=True,
-  ).stdout.split()
+  ).stdout
 
 
 def test_devices_of_a_process():
@@ -79,6 +85,17 @@ def test_the_users_number_stays():
   assert _devices(split, XLA_FLAGS=flag) == ["2"]
 
 
-def test_devices_in_use_stay():
-  code = "jax.numpy.ones(2) + 1\ncpu_devices.split_cores(64)"
-  assert _devices(code) == ["1"]
+def test_devices_in_use_stay_and_a_warning_says_how_to_have_more():
+  code = (
+    "jax.numpy.ones(2) + 1\ncpu_devices.split_cores(64)\ncpu_devices.split_cores(64)"
+  )
+  lines = _process(code, stderr=subprocess.STDOUT).splitlines()
+  assert lines[-1] == "1"
+  (warning,) = [line for line in lines if "JAX_NUM_CPU_DEVICES=4" in line]
+  assert "used JAX before, on CPU devices: 1." in warning
+
+  # As many as there would be: nothing to say.
+  code = (
+    "cpu_devices.split_cores(64)\njax.numpy.ones(2) + 1\ncpu_devices.split_cores(64)"
+  )
+  assert _process(code, stderr=subprocess.STDOUT).split() == ["4"]
