@@ -13,7 +13,7 @@ from emosynth_jax.config import variants
 from emosynth_jax.models import cost
 from emosynth_jax.parallel.mesh import build_placement, on_mesh
 from emosynth_jax.training import build, eval_step
-from emosynth_jax.training.train_step import Run, compile_train_steps
+from emosynth_jax.training.train_step import StepSetup, compile_train_steps
 
 # The image shape and number of classes of the configs that are timed. "tiny" is for a
 # dry run, with another network that compiles quickly.
@@ -156,7 +156,7 @@ def training(
   state = build.create_state(experiment, seed=0)
   own = {} if augmented else {"augment": lambda key, x: x.astype(jnp.float32)}
   class_weights = np.ones(case.num_classes, np.float32)
-  run = Run.of(
+  setup = StepSetup.of(
     experiment,
     class_weights=class_weights,
     mixup=None,
@@ -166,7 +166,7 @@ def training(
   placement = build_placement(devices=_devices(case.batch))
   shardings = placement.state(build.state_shapes(experiment))
   take_steps = compile_train_steps(
-    run, batch_size=case.batch, placement=placement, shardings=shardings
+    setup, batch_size=case.batch, placement=placement, shardings=shardings
   )
   count = steps * case.batch
   arrays = placement.put_split(case.images(count), case.labels(count))

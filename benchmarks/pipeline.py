@@ -29,7 +29,7 @@ from emosynth_jax.parallel.mesh import build_placement
 from emosynth_jax.training import build, streaming
 from emosynth_jax.training.programs import order_by_epoch
 from emosynth_jax.training.train_step import (
-  Run,
+  StepSetup,
   compile_train_on_batches,
   compile_train_steps,
 )
@@ -103,14 +103,14 @@ def _ways(config: Any, lazy: Dataset, batch_size: int) -> dict[str, Any]:
   placement.check_batch_size(batch_size)
   built = build.build_experiment(config, image_shape=(_SIDE, _SIDE, 1), num_classes=2)
   shardings = placement.state(build.state_shapes(built))
-  run = Run.of(built, class_weights=np.ones(2, np.float32))
+  setup = StepSetup.of(built, class_weights=np.ones(2, np.float32))
   whole = lazy.in_memory()
   resident = compile_train_steps(
-    run, batch_size=batch_size, placement=placement, shardings=shardings
+    setup, batch_size=batch_size, placement=placement, shardings=shardings
   )
   arrays = placement.put_split(whole.images, whole.labels)
   order = order_by_epoch(len(whole), batch_size, placement)
-  batches = compile_train_on_batches(run, placement=placement, shardings=shardings)
+  batches = compile_train_on_batches(setup, placement=placement, shardings=shardings)
   streamed = functools.partial(
     streaming.StreamedSteps, batch_size=batch_size, placement=placement
   )

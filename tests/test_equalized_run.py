@@ -123,7 +123,7 @@ def test_training_equalizes_and_random_evaluates_as_they_are(state):
 
   def train(equalize, images):
     built = _build(equalize)
-    run = train_step.Run(
+    setup = train_step.StepSetup(
       model=built.model,
       loss=built.loss,
       evaluation_logits=built.evaluation_logits,
@@ -132,7 +132,7 @@ def test_training_equalizes_and_random_evaluates_as_they_are(state):
       class_weights=np.ones(3, np.float32),
     )
     batch = train_step.Batch(jnp.asarray(images), labels)
-    step = jax.jit(functools.partial(train_step.train_step, run=run))
+    step = jax.jit(functools.partial(train_step.train_step, setup=setup))
     return step(state, batch).params
 
   always = train("always", _images())

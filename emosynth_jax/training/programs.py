@@ -16,7 +16,7 @@ from emosynth_jax.training import build, optimizers, streaming
 from emosynth_jax.training.eval_step import build_evaluation
 from emosynth_jax.training.state import TrainState
 from emosynth_jax.training.train_step import (
-  Run,
+  StepSetup,
   compile_train_on_batches,
   compile_train_steps,
   epoch_order,
@@ -87,7 +87,7 @@ def build_programs(
       experiment.model, config.progressive_resizing.side, training.image_shape
     )
   steps_per_epoch = len(training) // config.batch_size
-  run = build_run(config, experiment, training, steps_per_epoch=steps_per_epoch)
+  setup = build_setup(config, experiment, training, steps_per_epoch=steps_per_epoch)
 
   shardings = placement.state(build.state_shapes(experiment))
   chunk = chunk_length(steps_per_epoch, config.steps_per_call)
@@ -100,7 +100,7 @@ def build_programs(
         placement=placement,
         shardings=shardings,
       ),
-      run,
+      setup,
       config.progressive_resizing,
     )
     arrays = placement.put_split(training.images, training.targets)
@@ -118,7 +118,7 @@ def build_programs(
         functools.partial(
           compile_train_on_batches, placement=placement, shardings=shardings
         ),
-        run,
+        setup,
         config.progressive_resizing,
       ),
       batch_size=config.batch_size,
@@ -131,7 +131,7 @@ def build_programs(
   return Programs(
     data=data,
     experiment=experiment,
-    schedule=run.schedule,
+    schedule=setup.schedule,
     placement=placement,
     place=lambda state: placement.put(state, shardings),
     take_steps=take_steps,
@@ -172,25 +172,25 @@ def order_by_epoch(
 
 
 def compile_for_sizes(
-  compile_steps: Callable[[Run], Callable[..., TrainState]],
-  run: Run,
+  compile_steps: Callable[[StepSetup], Callable[..., TrainState]],
+  setup: StepSetup,
   resizing: ml_collections.ConfigDict,
 ) -> Callable[..., TrainState]:
   """Makes a run's program; with progressive resizing, one for each size of its images.
 
   Args:
-    compile_steps: `compile_train_steps` or `compile_train_on_batches`, of a run.
-    run: what all steps have in common, for images of full size.
+    compile_steps: `compile_train_steps` or `compile_train_on_batches`.
+    setup: what all steps have in common, for images of full size.
     resizing: `config.progressive_resizing`.
 
   Returns:
     The program, or a function that calls the one of the state's epoch. Each compiles
     at its first call.
   """
-  whole = compile_steps(run)
+  whole = compile_steps(setup)
   if not resizing.epochs:
     return whole
-  resized = compile_steps(run._replace(image_side=resizing.side))
+  resized = compile_steps(setup._replace(image_side=resizing.side))
 
   def take_steps(state: TrainState, *args: Any, **settings: Any) -> TrainState:
     program = resized if int(state.epoch) < resizing.epochs else whole
@@ -199,13 +199,13 @@ def compile_for_sizes(
   return take_steps
 
 
-def build_run(
+def build_setup(
   config: ml_collections.ConfigDict,
   experiment: build.Experiment,
   training: Dataset,
   *,
   steps_per_epoch: int,
-) -> Run:
+) -> StepSetup:
   """Collects what the steps of a run have in common.
 
   Args:
@@ -217,7 +217,7 @@ def build_run(
   Returns:
     What `train_step` takes.
   """
-  return Run.of(
+  return StepSetup.of(
     experiment,
     class_weights=run_data.class_weights(config.class_weights, training),
     class_counts=jnp.asarray(training.class_counts, jnp.int32),

@@ -35,7 +35,7 @@ class Batch(NamedTuple):
   labels: Array
 
 
-class Run(NamedTuple):
+class StepSetup(NamedTuple):
   """Functions and constants that all steps of a run share.
 
   Attributes:
@@ -81,7 +81,7 @@ class Run(NamedTuple):
 
   @classmethod
   def of(cls, experiment: Any, **settings: Any) -> Self:
-    """A run of a `build.Experiment`'s functions; `settings` are all other attributes.
+    """Sets up steps of an experiment\'s functions; `settings` are all other attributes.
 
     One that is also a function of the experiment, as `augment`, replaces it.
     """
@@ -89,7 +89,7 @@ class Run(NamedTuple):
     return cls(**{name: getattr(experiment, name) for name in names} | settings)
 
 
-def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
+def train_step(state: TrainState, batch: Batch, *, setup: StepSetup) -> TrainState:
   """Takes one step on one batch.
 
   A step with a non-finite loss or gradient changes only the totals, where it is
@@ -98,23 +98,23 @@ def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
   Args:
     state: before the step.
     batch: the images and labels.
-    run: what all steps have in common.
+    setup: what all steps have in common.
 
   Returns:
     The state after the step.
   """
   inputs, targets, example_weights, dropout_key = _draw_once(
-    functools.partial(_draw_inputs, run=run), state, batch
+    functools.partial(_draw_inputs, setup=setup), state, batch
   )
 
   def mean_loss(params):
     values, logits, batch_stats, loss_state = _forward(
-      params, state, inputs, targets, dropout_key, run
+      params, state, inputs, targets, dropout_key, setup
     )
     return jnp.mean(example_weights * values), (logits, batch_stats, loss_state)
 
-  with _precision(run.matmul_precision):
-    value, aux, gradients, gradient_norm, finite = _gradients(mean_loss, state, run)
+  with _precision(setup.matmul_precision):
+    value, aux, gradients, gradient_norm, finite = _gradients(mean_loss, state, setup)
   logits, batch_stats, loss_state = aux
 
   # Without margin and class weights: comparable between losses.
@@ -125,7 +125,7 @@ def train_step(state: TrainState, batch: Batch, *, run: Run) -> TrainState:
   )
   cross_entropy = jnp.mean(plain_loss(logits, targets))
 
-  params, opt_state, ema = _update(state, gradients, batch_stats, run)
+  params, opt_state, ema = _update(state, gradients, batch_stats, setup)
   params, batch_stats, opt_state, loss_state, ema = jax.tree.map(
     lambda new, old: jnp.where(finite, new, old),
     (params, batch_stats, opt_state, loss_state, ema),
@@ -159,19 +159,19 @@ def _precision(name: str) -> AbstractContextManager[Any]:
 
 
 def _gradients(
-  mean_loss: Callable[[Any], Any], state: TrainState, run: Run
+  mean_loss: Callable[[Any], Any], state: TrainState, setup: StepSetup
 ) -> tuple[Array, Any, Any, Array, Array]:
   """The loss, what comes with it, the gradients, their norm, and if all are finite."""
   (value, aux), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
   gradient_norm = optax.tree.norm(gradients)
   finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
 
-  if run.sam_radius:
+  if setup.sam_radius:
     # A second pass; the statistics, the totals and the loss's state are the first's.
     gradient = jax.grad(lambda params: mean_loss(params)[0])
     gradients = lax.cond(
-      state.step >= run.sam_from_step,
-      lambda: gradient(ascend(state.params, gradients, radius=run.sam_radius)),
+      state.step >= setup.sam_from_step,
+      lambda: gradient(ascend(state.params, gradients, radius=setup.sam_radius)),
       lambda: gradients,
     )
     # The second gradient's norm is what is recorded if it is the one that failed.
@@ -229,7 +229,7 @@ def _draw_once(draw: Callable[..., Any], state: TrainState, batch: Batch) -> Any
 
 
 def _draw_inputs(
-  state: TrainState, batch: Batch, run: Run
+  state: TrainState, batch: Batch, setup: StepSetup
 ) -> tuple[Array, Array, Array, Array]:
   """The network's inputs, the targets, the examples' weights, and dropout's key."""
   key = jax.random.fold_in(jax.random.wrap_key_data(state.key), _STEP)
@@ -237,15 +237,15 @@ def _draw_inputs(
     jax.random.fold_in(key, state.step), 3
   )
 
-  inputs, targets = run.augment(augment_key, batch.images), batch.labels
-  class_weights = jnp.asarray(run.class_weights)
-  if run.mixup is not None:
+  inputs, targets = setup.augment(augment_key, batch.images), batch.labels
+  class_weights = jnp.asarray(setup.class_weights)
+  if setup.mixup is not None:
     if targets.ndim == 1:
       targets = jax.nn.one_hot(targets, class_weights.shape[0])
-    inputs, targets = run.mixup(mixup_key, inputs, targets)
+    inputs, targets = setup.mixup(mixup_key, inputs, targets)
 
-  if run.image_side:
-    shape = (len(inputs), run.image_side, run.image_side, inputs.shape[-1])
+  if setup.image_side:
+    shape = (len(inputs), setup.image_side, setup.image_side, inputs.shape[-1])
     inputs = jax.image.resize(inputs, shape, "linear", antialias=True)
 
   example_weights = (
@@ -268,11 +268,11 @@ def _forward(
   inputs: Array,
   targets: Array,
   dropout_key: Array,
-  run: Run,
+  setup: StepSetup,
 ) -> tuple[Array, Array, Any, Any]:
   """Each example's loss, the margin-free logits, and the new states they bring."""
-  with normalize_in_groups(run.batch_norm_groups):
-    (logits, out), updates = run.model.apply(
+  with normalize_in_groups(setup.batch_norm_groups):
+    (logits, out), updates = setup.model.apply(
       {"params": params, "batch_stats": state.batch_stats},
       inputs,
       train=True,
@@ -282,35 +282,35 @@ def _forward(
 
   available = models.last_layer(params, logits, out)
   values, loss_state = losses.call_loss(
-    run.loss,
+    setup.loss,
     **available,
     labels=targets,
-    class_counts=run.class_counts,
+    class_counts=setup.class_counts,
     step=state.step,
     state=state.loss_state,
   )
-  logits = run.evaluation_logits(
-    **losses.select_inputs(run.evaluation_logits, **available)
+  logits = setup.evaluation_logits(
+    **losses.select_inputs(setup.evaluation_logits, **available)
   )
 
   return values, logits, updates.get("batch_stats", {}), loss_state
 
 
 def _update(
-  state: TrainState, gradients: Any, batch_stats: Any, run: Run
+  state: TrainState, gradients: Any, batch_stats: Any, setup: StepSetup
 ) -> tuple[Any, Any, Any]:
   """The parameters, the optimizer's state and the averages after an update."""
-  updates, opt_state = run.optimizer.update(gradients, state.opt_state, state.params)
+  updates, opt_state = setup.optimizer.update(gradients, state.opt_state, state.params)
   scale = state.plateau.scale
-  if run.schedule is not None:
-    scale = scale * run.schedule(state.step)
+  if setup.schedule is not None:
+    scale = scale * setup.schedule(state.step)
   updates = jax.tree.map(lambda u: u * scale, updates)
   params = optax.apply_updates(state.params, updates)
 
   ema = state.ema
   if ema is not None:
     variables = {"params": params, "batch_stats": batch_stats}
-    ema = update_ema(ema, variables, decay=run.ema_decay, step=state.step)
+    ema = update_ema(ema, variables, decay=setup.ema_decay, step=state.step)
 
   return params, opt_state, ema
 
@@ -349,7 +349,7 @@ def train_steps(
   labels: Array,
   order: Array | None = None,
   *,
-  run: Run,
+  setup: StepSetup,
   num_steps: int,
   batch_size: int,
   batch_sharding: jax.sharding.NamedSharding | None = None,
@@ -368,7 +368,7 @@ def train_steps(
     labels: int32 `(M,)`, or class probabilities, float32 `(M, K)`.
     order: that of `epoch_order` in the step's epoch, for several calls in an epoch;
       None draws it.
-    run: what all steps have in common.
+    setup: what all steps have in common.
     num_steps: number of steps; they must not exceed the end of the epoch.
     batch_size: N.
     batch_sharding: sharding of a batch, see `Placement.batch`.
@@ -394,7 +394,7 @@ def train_steps(
       # Each device gathers the batch from its own part of the split; the results are
       # summed, which is little communication compared with the gradients.
       batch = lax.with_sharding_constraint(batch, batch_sharding)
-    return train_step(state, Batch(batch, labels[rows]), run=run), None
+    return train_step(state, Batch(batch, labels[rows]), setup=setup), None
 
   return lax.scan(one_step, state, jnp.arange(num_steps))[0]
 
@@ -404,7 +404,7 @@ def train_on_batches(
   images: Array,
   labels: Array,
   *,
-  run: Run,
+  setup: StepSetup,
 ) -> TrainState:
   """Takes a step on each of some batches, as `train_steps` does on those it draws.
 
@@ -412,14 +412,14 @@ def train_on_batches(
     state: before the steps.
     images: uint8 `(T, N, H, W, C)`.
     labels: int32 `(T, N)`, or class probabilities, float32 `(T, N, K)`.
-    run: what all steps have in common.
+    setup: what all steps have in common.
 
   Returns:
     The state after T steps.
   """
 
   def one_step(state, batch):
-    return train_step(state, batch, run=run), None
+    return train_step(state, batch, setup=setup), None
 
   return lax.scan(one_step, state, Batch(images, labels))[0]
 
@@ -442,16 +442,16 @@ def epoch_order(key: Array, step: Array, *, num_images: int, batch_size: int) ->
 
 
 def compile_train_steps(
-  run: Run,
+  setup: StepSetup,
   *,
   batch_size: int,
   placement: Placement | None = None,
   shardings: Any = None,
 ) -> Callable[..., TrainState]:
-  """`train_steps` of a run, jitted, its state donated.
+  """`train_steps` of a setup, jitted, its state donated.
 
   Args:
-    run: what all steps have in common.
+    setup: what all steps have in common.
     batch_size: N.
     placement: of the state and the images; None for the default device.
     shardings: of the state, see `Placement.state`; None keeps its placement.
@@ -461,7 +461,7 @@ def compile_train_steps(
   """
   steps = functools.partial(
     train_steps,
-    run=run,
+    setup=setup,
     batch_size=batch_size,
     batch_sharding=None if placement is None else placement.batch,
   )
@@ -474,18 +474,18 @@ def compile_train_steps(
 
 
 def compile_train_on_batches(
-  run: Run, *, placement: Placement | None = None, shardings: Any = None
+  setup: StepSetup, *, placement: Placement | None = None, shardings: Any = None
 ) -> Callable[..., TrainState]:
   """Compiles `train_on_batches`, as `compile_train_steps` does.
 
   Args:
-    run, placement, shardings: likewise.
+    setup, placement, shardings: likewise.
 
   Returns:
     `(state, images, labels) -> state`.
   """
   return jax.jit(
-    on_mesh(placement, functools.partial(train_on_batches, run=run)),
+    on_mesh(placement, functools.partial(train_on_batches, setup=setup)),
     donate_argnames="state",
     out_shardings=shardings,
   )

@@ -162,7 +162,7 @@ def train_member(
     num_classes=num_classes,
   )
   state = experiment.create_state(jax.random.key(member.seed))
-  run = train_step.Run.of(
+  setup = train_step.StepSetup.of(
     experiment,
     class_weights=jnp.ones(num_classes),
     class_counts=jnp.bincount(labels, length=num_classes),
@@ -171,7 +171,7 @@ def train_member(
     train_step.train_steps,
     images=images,
     labels=labels,
-    run=run,
+    setup=setup,
     num_steps=images.shape[0] // batch_size,
     batch_size=batch_size,
   )

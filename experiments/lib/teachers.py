@@ -69,12 +69,12 @@ def rows_outside_folds(folds: np.ndarray, num_folds: int, *, seed: int) -> np.nd
 
 
 def compile_steps(
-  run: train_step.Run, *, batch_size: int, num_steps: int, mapping: str
+  setup: train_step.StepSetup, *, batch_size: int, num_steps: int, mapping: str
 ) -> Callable[..., TrainState]:
   """Compiles `num_steps` steps of all teachers.
 
   Args:
-    run: what the steps have in common.
+    setup: what the steps have in common.
     batch_size: of each teacher.
     num_steps: within an epoch.
     mapping: one of `MAPPINGS`.
@@ -99,7 +99,7 @@ def compile_steps(
         member.replace(step=step),
         images,
         labels,
-        run=run,
+        setup=setup,
         num_steps=num_steps,
         batch_size=batch_size,
         subset=subset,
@@ -169,11 +169,11 @@ def train(
       f"config.batch_size: expected at most the {subsets.shape[1]:,} images outside of "
       f"a fold, got {config.batch_size}"
     )
-  run = programs.build_run(
+  setup = programs.build_setup(
     config, experiment, training, steps_per_epoch=steps_per_epoch
   )
   take_epoch = compile_steps(
-    run, batch_size=config.batch_size, num_steps=steps_per_epoch, mapping=mapping
+    setup, batch_size=config.batch_size, num_steps=steps_per_epoch, mapping=mapping
   )
   arrays = [jnp.asarray(x) for x in (training.images, training.targets, subsets)]
 

@@ -110,7 +110,7 @@ def build_trainer(
       input_scale=1 / 255,
     )
   )
-  run = train_step.Run(
+  setup = train_step.StepSetup(
     model=model,
     loss=losses.get_loss(loss["name"], **arguments),
     evaluation_logits=losses.get_evaluation_logits(loss["name"], **arguments),
@@ -118,9 +118,9 @@ def build_trainer(
     augment=lambda key, images: images.astype(jnp.float32),
     class_weights=np.ones(num_classes, np.float32),
   )
-  run_epoch = train_step.compile_train_steps(run, batch_size=BATCH_SIZE)
+  run_epoch = train_step.compile_train_steps(setup, batch_size=BATCH_SIZE)
 
-  apply_fn = gradcam_network.apply_fn_of(run, modules=False)
+  apply_fn = gradcam_network.apply_fn_of(setup, modules=False)
   images, labels = jnp.asarray(training.images), jnp.asarray(training.labels)
 
   def train(seed: int) -> Trained:

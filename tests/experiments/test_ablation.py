@@ -75,7 +75,7 @@ def _one_by_one(setting, seed, arrays):
       init_loss_state=functools.partial(losses.init_state, setting["loss"], 3),
     )
   )(jax.random.key(seed))
-  steps = train_step.Run(
+  steps = train_step.StepSetup(
     model=given["model"],
     loss=losses.get_loss(setting["loss"], **arguments),
     evaluation_logits=evaluation_logits,

@@ -19,9 +19,9 @@ from experiments import fer2013_record as command
 from experiments.lib import record_recipe, record_students, teachers
 
 
-def _run():
+def _setup():
   """Steps with a sharpness-aware gradient from the second on; the order is random."""
-  return train_step.Run(
+  return train_step.StepSetup(
     model=tiny_network.TinyNetwork(),
     loss=losses.get_loss("cross_entropy"),
     evaluation_logits=losses.get_evaluation_logits("cross_entropy"),
@@ -42,16 +42,16 @@ def _stacked(states):
 def test_a_teacher_of_the_program_is_one_that_is_trained_alone():
   images, labels = tiny_network.random_images(12)
   subsets = teachers.rows_outside_folds(np.arange(12) % 3, 3, seed=0)
-  run = _run()
+  setup = _setup()
   states = [tiny_network.create_state(seed=seed) for seed in range(3)]
   alone = jax.jit(
-    functools.partial(train_step.train_steps, run=run, num_steps=2, batch_size=4)
+    functools.partial(train_step.train_steps, setup=setup, num_steps=2, batch_size=4)
   )
   pairs = zip(states, subsets, strict=True)
   expected = _stacked([alone(s, images[rows], labels[rows]) for s, rows in pairs])
 
   for mapping in teachers.MAPPINGS:
-    together = teachers.compile_steps(run, batch_size=4, num_steps=2, mapping=mapping)
+    together = teachers.compile_steps(setup, batch_size=4, num_steps=2, mapping=mapping)
     found = together(_stacked(states), images, labels, subsets)
     assert int(found.step) == 2
     for leaf, other in zip(
@@ -63,7 +63,7 @@ def test_a_teacher_of_the_program_is_one_that_is_trained_alone():
 def test_early_steps_of_a_batch_of_networks_do_not_pay_for_late_ones():
   images, labels = tiny_network.random_images(6)
   state = tiny_network.create_state()
-  steps = teachers.compile_steps(_run(), batch_size=2, num_steps=1, mapping="vmap")
+  steps = teachers.compile_steps(_setup(), batch_size=2, num_steps=1, mapping="vmap")
   program = jax.make_jaxpr(steps)(
     _stacked([state, state]), images, labels, np.array([[0, 1], [2, 3]], np.int32)
   )
@@ -88,7 +88,7 @@ def test_no_teacher_draws_from_its_own_fold(tmp_path, monkeypatch):
   folds = np.array([0] * 5 + [1, 2] * 4)
   calls = []
 
-  def compile_steps(run, *, batch_size, num_steps, mapping):
+  def compile_steps(setup, *, batch_size, num_steps, mapping):
     assert (batch_size, num_steps, mapping) == (4, 2, "map")
 
     def steps(states, images, labels, subsets):

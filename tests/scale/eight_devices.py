@@ -21,7 +21,7 @@ from emosynth_jax.analysis.curvature import eigenvalues
 from emosynth_jax.analysis.loss_landscape import surface
 from emosynth_jax.models.ops import convolutions, layers
 from emosynth_jax.parallel import concurrent_runs, mesh
-from emosynth_jax.training.train_step import Run, compile_train_steps
+from emosynth_jax.training.train_step import StepSetup, compile_train_steps
 from emosynth_jax.workdir import record as run_record
 
 _FOLDER = pathlib.Path(os.environ["SCALE_FOLDER"])
@@ -157,7 +157,7 @@ def test_no_device_ever_holds_the_whole_split():
   images, labels = tiny_network.random_images(number)
   state = tiny_network.create_state()
   shardings = placement.state(state)
-  run = Run(
+  setup = StepSetup(
     model=tiny_network.TinyNetwork(),
     loss=losses.get_loss("cross_entropy"),
     evaluation_logits=losses.get_evaluation_logits("cross_entropy"),
@@ -166,7 +166,7 @@ def test_no_device_ever_holds_the_whole_split():
     class_weights=np.ones(3, np.float32),
   )
   steps = compile_train_steps(
-    run, batch_size=16, placement=placement, shardings=shardings
+    setup, batch_size=16, placement=placement, shardings=shardings
   )
   program = steps.lower(
     placement.put(state, shardings),

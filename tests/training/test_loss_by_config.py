@@ -12,7 +12,7 @@ import tiny_network
 
 from emosynth_jax import losses
 from emosynth_jax.training.state import create_train_state
-from emosynth_jax.training.train_step import Batch, Run, train_step
+from emosynth_jax.training.train_step import Batch, StepSetup, train_step
 
 _NEEDED = {
   "deferred_reweighting": {"reweight_step": 80},
@@ -42,7 +42,7 @@ def _step(name, **arguments):
     input_scale=1 / 255,
     init_loss_state=functools.partial(losses.init_state, name, _NUM_CLASSES),
   )
-  run = Run(
+  setup = StepSetup(
     model=model,
     loss=losses.get_loss(name, **arguments),
     evaluation_logits=losses.get_evaluation_logits(name, **arguments),
@@ -51,7 +51,7 @@ def _step(name, **arguments):
     class_weights=np.ones(_NUM_CLASSES, np.float32),
     class_counts=jnp.array([5, 3, 2]),
   )
-  return create, functools.partial(train_step, run=run)
+  return create, functools.partial(train_step, setup=setup)
 
 
 def _batch():

@@ -18,7 +18,7 @@ from emosynth_jax.training import programs
 from emosynth_jax.training import state as train_state
 from emosynth_jax.training.train_step import (
   Batch,
-  Run,
+  StepSetup,
   ascend,
   compile_train_steps,
   epoch_order,
@@ -55,8 +55,8 @@ def _step(**arguments):
   """`train_step` as a function of the class weights too."""
 
   def step(state, images, labels, class_weights):
-    run = Run(class_weights=class_weights, **arguments)
-    return train_step(state, Batch(images, labels), run=run)
+    setup = StepSetup(class_weights=class_weights, **arguments)
+    return train_step(state, Batch(images, labels), setup=setup)
 
   return step
 
@@ -372,7 +372,7 @@ def test_a_loss_gets_all_it_asks_for_and_its_state_goes_along(batch):
 def run_steps():
   """Compiled steps over a data set, everything random on."""
   return compile_train_steps(
-    Run(class_weights=_WEIGHTS, **_random_arguments()), batch_size=3
+    StepSetup(class_weights=_WEIGHTS, **_random_arguments()), batch_size=3
   )
 
 
@@ -427,7 +427,7 @@ def test_an_epoch_uses_every_image_at_most_once_in_an_order_of_its_own(
       train_steps,
       num_steps=1,
       batch_size=batch_size,
-      run=Run(
+      setup=StepSetup(
         class_weights=np.ones(1, np.float32),
         **_arguments(
           model=_Uses(),
@@ -593,9 +593,9 @@ def test_a_radius_of_0_leaves_the_program_as_it_is(batch):
 def test_a_subset_is_trained_on_as_a_split_of_its_own():
   images, labels = tiny_network.random_images(9)
   subset = jnp.array([7, 0, 3, 4, 8])
-  run = Run(class_weights=np.ones(3, np.float32), **_random_arguments())
+  setup = StepSetup(class_weights=np.ones(3, np.float32), **_random_arguments())
   steps = jax.jit(
-    functools.partial(train_steps, run=run, num_steps=2, batch_size=2),
+    functools.partial(train_steps, setup=setup, num_steps=2, batch_size=2),
     compiler_options=AS_USED,
   )
   state = tiny_network.create_state(TinyNetwork(dropout_rate=0.4))
