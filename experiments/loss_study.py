@@ -19,7 +19,8 @@ thesis's losses need their own rates alone, and can be trained before the screen
 
   python -m experiments.loss_study --stage=full --losses=cross_entropy,mam_softmax
 
-A loss whose training is not finite is counted as diverged. docs/notes/loss_study.md is
+A loss whose training is not finite is counted as diverged, a run that tells classes
+hardly apart too. docs/notes/loss_study.md is
 the protocol.
 """
 
@@ -37,7 +38,7 @@ from emosynth_jax.analysis.curvature import sharpness
 from emosynth_jax.analysis.embeddings import embeddings, separation
 from emosynth_jax.analysis.gradcam import network as gradcam_network
 from emosynth_jax.data import run_data
-from emosynth_jax.metrics import calibration
+from emosynth_jax.metrics import batch_invariance, calibration
 from emosynth_jax.parallel import mesh
 from emosynth_jax.training import epoch, restore, seeds
 from emosynth_jax.utils import cli, errors, files, text_table
@@ -118,7 +119,7 @@ def train(runs: list[loss_study.Run], args: Any) -> None:
         files.write_report(folder / loss_study.SECONDARY, secondary)
       if run.stage == "full" and run.loss in loss_study.MEASURED_SHARPNESS:
         files.write_report(folder / loss_study.SHARPNESS, measure_sharpness(folder))
-    except epoch.NonFiniteError as error:
+    except (epoch.NonFiniteError, batch_invariance.BatchDependenceError) as error:
       logging.warning("%s diverged: %s", run.folder, error)
       files.write_report(folder / "diverged.json", {"error": str(error)})
     write_report(workdir, _settings(args))
@@ -334,7 +335,7 @@ def write_report(workdir: pathlib.Path, settings: Mapping[str, Any]) -> str:
     for stage, number in most_seeds.items()
   }
   compared = {
-    stage: loss_study.compare(found, _accuracy, loss_study.COMPARED[stage])
+    stage: loss_study.compare(found, _accuracy, claims=stage == "full")
     for stage, found in results.items()
     if found or stage == "full"
   }
@@ -396,8 +397,9 @@ def _screening_section(strength: Results, screened: Results) -> list[str]:
 
 def comparison_table(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
   """A row for each loss, see `loss_study.compare`."""
-  header = "loss|accuracy|seeds|diverged|minus cross-entropy, 95 % CI|p (Holm)|verdict"
-  table: list[list[Any]] = [header.split("|")]
+  claims = any("verdict" in row for row in compared.values())
+  header = ["loss", "accuracy", "seeds", "diverged", "minus cross-entropy, 95 % CI"]
+  table: list[list[Any]] = [header + ["p (Holm)", "verdict"] * claims]
   for loss, row in compared.items():
     difference = row.get("difference")
     against = (
@@ -405,11 +407,11 @@ def comparison_table(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
       if difference
       else ""
     )
-    p_holm = _p_text(row["p_holm"]) if difference else ""
+    p_holm = _p_text(row["p_holm"]) if claims and difference else ""
     accuracy = comparison_report.mean_text((row["mean"], row["std"]))
     seeds = len(row["seeds"])
-    verdict = row.get("verdict", "")
-    table.append([loss, accuracy, seeds, row["diverged"], against, p_holm, verdict])
+    said = [p_holm, row.get("verdict", "")] * claims
+    table.append([loss, accuracy, seeds, row["diverged"], against, *said])
   return text_table.markdown(table, left=(0, 6))
 
 
@@ -446,17 +448,24 @@ def further_metrics(results: Mapping[loss_study.Run, Mapping[str, Any]]) -> list
 
 
 def sharpness_table(full: Mapping[loss_study.Run, Mapping[str, Any]]) -> list[str]:
-  """A row for each measure and loss, as ratio to cross-entropy's."""
+  """A row for each measure and loss, as ratio to cross-entropy's, and what they show.
+
+  The rows without a p-value are no part of the claim.
+  """
   table = [["measure", "loss", "ratio to cross-entropy, 95 % CI", "seeds", "p (Holm)"]]
-  for (measure, loss), row in loss_study.compare_sharpness(full).items():
+  rows = loss_study.compare_sharpness(full)
+  for (measure, loss), row in rows.items():
     ratio = f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
     name = loss_study.SHARPNESS_MEASURES[measure]
     left_out = (
       f" ({row['left_out']} without a value above 0)" if row["left_out"] else ""
     )
     seeds = f"{row['pairs']}{left_out}"
-    table.append([name, loss, ratio, seeds, _p_text(row["p_holm"])])
-  return text_table.markdown(table, left=(0, 1))
+    has_p = "p_holm" in row and row["pairs"] >= loss_study.FEWEST_SEEDS
+    table.append([name, loss, ratio, seeds, _p_text(row["p_holm"]) if has_p else ""])
+  verdicts = loss_study.flatness(rows)
+  said = ", ".join(f"{loss} {verdict}" for loss, verdict in verdicts.items())
+  return [*text_table.markdown(table, left=(0, 1)), "", f"Flatter minima: {said}."]
 
 
 def _p_text(value: float) -> str:

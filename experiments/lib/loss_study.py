@@ -22,6 +22,7 @@ RATES = (2e-3, 8e-3, 3.2e-2)
 RATE_SEED = 100
 SCREEN_SEEDS = (101, 102)
 FEWEST_SEEDS, MOST_SEEDS = 5, 12
+TRAINING_IMAGES = 28709
 # Of Training, so that the rates take hours instead of a day.
 RATE_IMAGES = 9000
 FULL_EPOCHS = 20
@@ -38,8 +39,11 @@ OTHER_DATA = {
   "cifar10": (recipes.cifar10, 45000),
 }
 OTHER_SEEDS = 3
-# Stages that compare losses at full length -> seeds that a verdict needs.
+# Stages that compare losses at full length -> their fewest seeds.
 COMPARED = {"full": FEWEST_SEEDS, **dict.fromkeys(OTHER_DATA, OTHER_SEEDS)}
+NUM_CLASSES = {"full": 7, "fer_plus": 8, "cifar10": 10}
+# Balanced accuracy on validation, in multiples of chance, below which a run collapsed.
+COLLAPSE = 1.5
 # File of all finished runs in the study's folder, and what it has of each split.
 RESULTS = "loss_study.json"
 MEASURES = ("accuracy", "balanced_accuracy", "loss")
@@ -60,6 +64,8 @@ SHARPNESS_MEASURES = {
   "rise_at_target": "rise at equal loss",
   "eigenvalue_at_target": "largest eigenvalue at equal loss",
 }
+# Those that "flatter" rests on.
+FLATNESS = ("sam_at_target", "rise_at_target")
 # Losses that are compared at full length, whatever the screening finds.
 BASELINE = "cross_entropy"
 FIXED = ("mam_softmax", "sce_loss", "mam_softmax+sce_loss")
@@ -69,6 +75,20 @@ NUM_CHOSEN = 5
 # Loss -> why it is not in the study.
 EXCLUDED = {
   "supervised_contrastive": "it trains no last layer, and needs two views of an image",
+  "real_world_weight_cross_entropy": "with its default weights it is cross_entropy",
+  "logit_adjustment": "with its default tau it is balanced_softmax",
+  "reverse_cross_entropy": "it is a multiple of mean_absolute_error, and the steps of "
+  "Adam do not depend on the scale",
+}
+# Angular margins with what docs/results/ablations.md found for seven classes.
+SMALL_SCALE = {
+  "arcface_scale8": {"name": "arcface", "scale": 8.0, "margin": 0.1},
+  "cosface_scale8": {"name": "cosface", "scale": 8.0, "margin": 0.1},
+  "dynamic_am_softmax_scale8": {
+    "name": "dynamic_am_softmax",
+    "scale": 8.0,
+    "margin": 0.2,
+  },
 }
 # Points of accuracy within which a difference counts as none.
 EQUIVALENCE = 0.8
@@ -95,10 +115,14 @@ def arguments(num_steps: int) -> dict[str, dict[str, Any]]:
     num_steps: steps of the whole training.
 
   Returns:
-    Every loss of the library once, without its aliases and those of `EXCLUDED`, and the
-    thesis's joint loss.
+    Every loss of the library once, without its aliases and those of `EXCLUDED`, the
+    thesis's joint loss, and `SMALL_SCALE`, of which "name" is the loss.
   """
+  # The default of SphereFace and L-Softmax, at full length.
+  lam_decay = 0.1 * FULL_EPOCHS * (TRAINING_IMAGES // 64) / num_steps
   required: dict[str, dict[str, Any]] = {
+    "l_softmax": {"lam_decay": lam_decay},
+    "sphereface": {"lam_decay": lam_decay},
     "deferred_reweighting": {"reweight_step": num_steps * 4 // 5},
     "mixed_cross_entropy": {"total_steps": num_steps},
     "small_loss_cross_entropy": {"noise_rate": 0.2, "warmup_steps": num_steps // 4},
@@ -112,7 +136,7 @@ def arguments(num_steps: int) -> dict[str, dict[str, Any]]:
   found = {name: required.get(name, {}) for name in names.values()}
   for name in EXCLUDED:
     del found[name]
-  return dict(sorted({**found, "mam_softmax+sce_loss": {}}.items()))
+  return dict(sorted({**found, "mam_softmax+sce_loss": {}, **SMALL_SCALE}.items()))
 
 
 def build_config(
@@ -136,7 +160,7 @@ def build_config(
   Returns:
     A checked config.
   """
-  recipe, num_images = OTHER_DATA.get(run.stage, (recipes.fer2013, 28709))
+  recipe, num_images = OTHER_DATA.get(run.stage, (recipes.fer2013, TRAINING_IMAGES))
   config = recipe("fer_vgg,small,ce")
   config.model.width = width
   config.num_epochs = epochs or EPOCHS[run.stage]
@@ -145,12 +169,12 @@ def build_config(
   config.data.data_dir = data_dir
   config.data.limit = limit
   config.evaluate_deduplicated = run.stage == "full"
-  if run.stage == "strength":
+  if run.stage not in COMPARED:
+    # What is chosen is chosen without PrivateTest,
     config.data.test_split = ""
   if run.stage == "rates":
-    # Held out of Training: neither PublicTest nor PrivateTest is read.
+    # and a rate without PublicTest: these images are held out of Training.
     config.data.options.protocol = "thesis_28709_7178"
-    config.data.test_split = ""
     config.data.limit = limit or RATE_IMAGES
 
   images = min(config.data.limit or num_images, num_images)
@@ -176,14 +200,14 @@ def choose_rates(results: Mapping[Run, Mapping[str, Any]]) -> dict[str, float]:
     results: of `rate_runs`, see `read_result`.
 
   Returns:
-    Loss to rate; without a loss whose runs all diverged.
+    Loss to rate, of equals the lowest; without a loss whose runs all diverged.
   """
   best: dict[str, tuple[float, float]] = {}
   for run, result in results.items():
     if result["state"] == "finished":
-      found = (result["validation"]["accuracy"], run.rate)
+      found = (result["validation"]["accuracy"], -run.rate)
       best[run.loss] = max(best.get(run.loss, (-1.0, 0.0)), found)
-  return {loss: rate for loss, (_, rate) in best.items()}
+  return {loss: -negative for loss, (_, negative) in best.items()}
 
 
 def strength_run(rates: Mapping[str, float]) -> Run:
@@ -204,11 +228,11 @@ def choose_losses(results: Mapping[Run, Mapping[str, Any]]) -> list[str]:
   """Chooses the losses for full length: the best mean accuracy on PublicTest.
 
   Args:
-    results: of `screen_runs`. A loss of which a run diverged is not chosen.
+    results: of `screen_runs`.
 
   Returns:
-    `BASELINE`, the losses of `FIXED` of which no run diverged, and the best of the
-    others.
+    `BASELINE`, the losses of `FIXED`, and the best of the others of which no run
+    diverged.
   """
   by_loss: dict[str, list[float]] = {}
   for run, result in results.items():
@@ -220,10 +244,9 @@ def choose_losses(results: Mapping[Run, Mapping[str, Any]]) -> list[str]:
     for loss, values in by_loss.items()
     if min(values) > -math.inf
   }
-  fixed = [loss for loss in FIXED if by_loss.get(loss) is None or loss in means]
   others = [loss for loss in means if loss not in (BASELINE, *FIXED)]
   best = sorted(others, key=lambda loss: -means[loss])[:NUM_CHOSEN]
-  return [BASELINE, *fixed, *best]
+  return [BASELINE, *FIXED, *best]
 
 
 def full_runs(
@@ -279,6 +302,12 @@ def _read_numbers(path: pathlib.Path) -> dict[str, float]:
 def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
   """Converts JSON's numbers, of which NaN is a string."""
   return {name: float(value) for name, value in content.items()}
+
+
+def is_collapsed(run: Run, result: Mapping[str, Any]) -> bool:
+  """Returns whether a finished run at full length tells classes hardly apart."""
+  lowest = COLLAPSE / NUM_CLASSES[run.stage]
+  return bool(result["validation"]["balanced_accuracy"] < lowest)
 
 
 def is_complete(run: Run, result: Mapping[str, Any]) -> bool:
@@ -383,27 +412,29 @@ def to_records(results: Mapping[Run, Mapping[str, Any]]) -> list[dict[str, Any]]
 def compare(
   results: Mapping[Run, Mapping[str, Any]],
   measure: Callable[[Mapping[str, Any]], float],
-  fewest: int = FEWEST_SEEDS,
+  *,
+  claims: bool = True,
 ) -> dict[str, dict[str, Any]]:
   """Compares each loss with cross-entropy, paired by seed, with Holm's correction.
 
   Args:
     results: of `full_runs`.
     measure: the metric of a finished result, in points.
-    fewest: runs that a verdict needs.
+    claims: whether the rows say what they show; otherwise they are estimates.
 
   Returns:
-    Loss to "mean", "std", "seeds", the number "diverged", "difference" (of
-    `statistics.paired_difference`, where two pairs have finished), "p_holm" (over all
-    losses that the study compares: one without a difference, or without a run yet,
-    counts with a p-value of 1) and "verdict", see `_verdict`.
+    Loss to "mean", "std", "seeds", the number "diverged" (collapsed runs included),
+    "difference" (of `statistics.paired_difference`, where two pairs have finished) and,
+    with `claims`, "p_holm" (over all losses that the study compares: one without a
+    difference, or without a run yet, counts with a p-value of 1) and "verdict", see
+    `_verdict`.
   """
   values: dict[str, dict[int, float]] = {}
   diverged: dict[str, int] = {}
   for run, result in results.items():
     values.setdefault(run.loss, {})
     diverged.setdefault(run.loss, 0)
-    if result["state"] == "finished":
+    if result["state"] == "finished" and not is_collapsed(run, result):
       values[run.loss][run.seed] = measure(result)
     else:
       diverged[run.loss] += 1
@@ -420,6 +451,8 @@ def compare(
         [by_seed[seed] for seed in pairs], [baseline[seed] for seed in pairs]
       )
     compared[loss] = row
+  if not claims:
+    return compared
 
   tested = [row for loss, row in compared.items() if loss != BASELINE]
   p_values = [row.get("difference", {"p_value": 1.0})["p_value"] for row in tested]
@@ -427,23 +460,22 @@ def compare(
   corrected = statistics.holm([*p_values, *[1.0] * absent])
   for row, p_holm in zip(tested, corrected, strict=False):
     row["p_holm"] = p_holm
-    row["verdict"] = _verdict(row, compared.get(BASELINE), fewest)
+    row["verdict"] = _verdict(row, compared.get(BASELINE))
   return compared
 
 
-def _verdict(
-  row: Mapping[str, Any], baseline: Mapping[str, Any] | None, fewest: int
-) -> str:
+def _verdict(row: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> str:
   """What a row of `compare` claims.
 
   Returns:
     "better", "worse" (the corrected p-value is below 0.05), "no difference" (the
     interval lies within `EQUIVALENCE`), or "undecided". What diverged has no accuracy,
     which flatters its side: a loss with such a run is not better, cross-entropy with
-    one is not, and neither is without difference. "not finished" below `fewest` runs.
+    one is not, and neither is without difference. "not finished" below
+    `FEWEST_SEEDS` runs.
   """
   both = (row, baseline or {"seeds": (), "diverged": 0})
-  if min(len(each["seeds"]) + each["diverged"] for each in both) < fewest:
+  if min(len(each["seeds"]) + each["diverged"] for each in both) < FEWEST_SEEDS:
     return "not finished"
   if "difference" not in row:
     return "undecided"
@@ -469,9 +501,10 @@ def compare_sharpness(
   Returns:
     Measure of `SHARPNESS_MEASURES` and loss to "pairs", their number; "ratio" to
     cross-entropy, the geometric mean, with "low" and "high" of its 95 % interval and
-    "p_value" (of differences of logarithms); "p_holm"; and "left_out", the number of
-    seeds of which a value is not above 0 and has no logarithm. A row has at least two
-    pairs.
+    "p_value" (of differences of logarithms); "left_out", the number of seeds of which a
+    value is not above 0 and has no logarithm; and, of the measures of `FLATNESS`,
+    "p_holm" over these rows, one that is not there counting with a p-value of 1. A row
+    has at least two pairs.
   """
   values: dict[tuple[str, str], dict[int, float]] = {}
   measured: dict[str, set[int]] = {}
@@ -505,17 +538,43 @@ def compare_sharpness(
           "p_value": difference["p_value"],
         }
 
-  p_values = [row["p_value"] for row in rows.values()]
-  for row, p_holm in zip(rows.values(), statistics.holm(p_values), strict=True):
+  claimed = [row for (measure, _), row in rows.items() if measure in FLATNESS]
+  absent = len(FLATNESS) * len(MEASURED_SHARPNESS[1:]) - len(claimed)
+  p_values = [row["p_value"] for row in claimed] + [1.0] * absent
+  for row, p_holm in zip(claimed, statistics.holm(p_values), strict=False):
     row["p_holm"] = p_holm
   return rows
+
+
+def flatness(rows: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[str, str]:
+  """What the rows of `compare_sharpness` claim of each loss.
+
+  Returns:
+    Loss to "flatter" or "sharper" (by both measures of `FLATNESS` the corrected p-value
+    is below 0.05, with no seed left out), "not shown", or "not finished" below
+    `FEWEST_SEEDS` pairs.
+  """
+  verdicts = {}
+  for loss in MEASURED_SHARPNESS[1:]:
+    both = [rows[measure, loss] for measure in FLATNESS if (measure, loss) in rows]
+    is_whole = len(both) == len(FLATNESS) and not any(row["left_out"] for row in both)
+    seeds = min((row["pairs"] + row["left_out"] for row in both), default=0)
+    is_shown = is_whole and all(row["p_holm"] < 0.05 for row in both)
+    verdict = "not finished" if seeds < FEWEST_SEEDS else "not shown"
+    if seeds >= FEWEST_SEEDS and is_shown:
+      if all(row["high"] < 1 for row in both):
+        verdict = "flatter"
+      elif all(row["low"] > 1 for row in both):
+        verdict = "sharper"
+    verdicts[loss] = verdict
+  return verdicts
 
 
 def is_decided(compared: Mapping[str, Mapping[str, Any]]) -> bool:
   """Returns whether every interval reaches at most `EQUIVALENCE` to either side.
 
   Each of at least `FEWEST_SEEDS` pairs with cross-entropy. A loss of which a run
-  diverged does not count: no further seed makes it better or equal.
+  diverged or collapsed does not count: no further seed makes it better or equal.
   """
   if BASELINE not in compared:
     return False
