@@ -23,8 +23,11 @@ from experiments.lib import comparison_report
 from experiments.lib.literature import Claim
 
 RULES = """\
-- The epoch and every setting are chosen on PublicTest or on Training; PrivateTest is
-  read once. FER+ is judged by the majority of its votes.
+- The epoch and every setting are chosen on PublicTest or on Training, and nothing on
+  PrivateTest. A run that was evaluated on it before its end says so. FER+ is judged by
+  the majority of its votes.
+- All images of a split, with the labels that they have: no `data.limit`, no
+  `data.label_noise`, no other protocol.
 - The report is written by `emosynth_jax.main`, from a commit of this repository, and
   says which form of the pixels was evaluated.
 - One line is one configuration. Three seeds or more are listed before fewer.
@@ -111,7 +114,8 @@ def read_runs(workdirs: Sequence[str]) -> list[dict[str, Any]]:
 
   Raises:
     FileNotFoundError, ValueError: for a folder without a finished run, a run that was
-      evaluated before its end, of another data set or without a test split.
+      evaluated before its end, of another data set, with images or labels left out or
+      changed, or without PrivateTest.
   """
   records = []
   for folder in run_files.expand_workdirs(workdirs):
@@ -123,8 +127,22 @@ def read_runs(workdirs: Sequence[str]) -> list[dict[str, Any]]:
       )
     if "test" not in report["splits"]:
       raise ValueError(f"{folder}: the run reports no test split")
+    # FER+'s has the number of its images behind the name.
+    split = report["official_splits"]["test"].partition(",")[0]
+    if split != "PrivateTest":
+      raise ValueError(f"{folder}: expected a report on PrivateTest, got {split!r}")
 
     test, config = report["splits"]["test"], report["config"]
+    noise = config["data"].get("label_noise", {})
+    changed = {
+      "data.limit": config["data"].get("limit"),
+      "data.label_noise": noise.get("rate") or noise.get("confusion"),
+    }
+    for setting in (setting for setting, value in changed.items() if value):
+      raise ValueError(
+        f"{folder}: trained with config.{setting}, not on the data as it is"
+      )
+
     trained, settings = report["epochs_trained"], ml_collections.ConfigDict(config)
     if not epoch.is_last(trained, report["best_epoch"], settings):
       raise ValueError(
@@ -230,6 +248,11 @@ def entries_of(records: Sequence[Mapping[str, Any]]) -> list[Entry]:
   return sorted(entries, key=lambda e: (len(e.seeds) < 3, -np.mean(e.accuracies)))
 
 
+def _short(commit: str) -> str:
+  """The first digits of a commit, and whether files differed from it."""
+  return commit[:7] + "+dirty" * commit.endswith("+dirty")
+
+
 def _entry(records: Sequence[Mapping[str, Any]]) -> Entry:
   first = records[0]
   config = first["config"]
@@ -241,7 +264,7 @@ def _entry(records: Sequence[Mapping[str, Any]]) -> Entry:
     return tuple(100 * record[metric] for record in records)
 
   taught = " on soft labels" if config["data"].get("soft_labels") else ""
-  commits = [commit[:7] for record in records for commit in record["commits"]]
+  commits = [_short(commit) for record in records for commit in record["commits"]]
   return Entry(
     data_set=first["data_set"],
     network=config["model"]["name"] + (f", width {width:g}" if width else ""),
@@ -357,7 +380,7 @@ def format_page(
     f"{provenance['hardware']}; more beside other work.",
     "Minutes of the speedrun are of each training's own hardware, with compilation, "
     'validation and checkpoints; "not recorded": not all epochs were timed.',
-    f"Made by `{provenance['command']}`, commit {provenance['commit'][:7]}, "
+    f"Made by `{provenance['command']}`, commit {_short(provenance['commit'])}, "
     f"{provenance['date'][:10]}.",
     "",
     *([notes, ""] if notes else []),

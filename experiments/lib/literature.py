@@ -44,8 +44,8 @@ FER2013 = (
     "28,709 / 7,178: PublicTest and PrivateTest together; how the epoch was chosen: "
     "not stated",
     "not stated",
-    "human accuracy is about 65 %, no audited single network from scratch, chosen on "
-    "PublicTest, has more than about 72.6 %; pixel form, standard deviation and seeds "
+    "human accuracy is about 65 %, no single network from scratch, chosen on "
+    "PublicTest, was found far above 72.6 %; pixel form, standard deviation and seeds "
     "not stated; 19 % of PrivateTest have a near-duplicate in another split",
   ),
   Claim(

@@ -23,6 +23,7 @@ def make_run(tmp_path):
     form="original",
     data_set="fer2013",
     options=None,
+    report_changes=None,
     **settings,
   ):
     config = defaults.get_default_config()
@@ -42,6 +43,7 @@ def make_run(tmp_path):
       num_parameters=1234567,
       pixel_forms={"test": {form: 3574, "unknown": 15}},
       splits={"validation": split, "test": split},
+      **(report_changes or {}),
     )
     folder = tmp_path / name
     folder.mkdir()
@@ -104,7 +106,7 @@ def test_the_page_has_means_claims_and_rules(make_run):
   assert "| 1,234,567 | 1.2 | original | validation accuracy | aaaaaaa |" in row
   assert all(claim.method in page for claim in literature.FER2013)
   assert "2021, [arXiv](https://arxiv.org/abs/2105.03588), [code](https://git" in page
-  assert "PrivateTest is\n  read once" in page
+  assert "nothing on\n  PrivateTest." in page
   assert "commit fedcba9, 2026-01-02." in page
 
 
@@ -237,13 +239,42 @@ def test_what_is_no_entry_is_refused(make_run):
     _entries([make_run("u", 0, 0.9, num_epochs=4)])
   with pytest.raises(ValueError, match="equal configs and the seed 0 twice"):
     _entries([make_run("a", 0, 0.6), make_run("b", 0, 0.6)])
+  both = {"official_splits": {"test": "PublicTest and PrivateTest"}}
+  with pytest.raises(
+    ValueError, match="expected a report on PrivateTest, got 'PublicT"
+  ):
+    _entries([make_run("t", 0, 0.9, report_changes=both)])
+
+
+@pytest.mark.parametrize(
+  ("setting", "value"),
+  [("limit", 100), ("label_noise.rate", 0.2), ("label_noise.confusion", ("a:b:0.4",))],
+)
+def test_a_run_on_changed_data_is_refused(make_run, setting, value):
+  data = defaults.get_default_config().data
+  data.name = "fer2013"
+  data.update_from_flattened_dict({setting: value})
+  message = f"with config.data.{setting.partition('.')[0]}, not on the data as it is"
+  with pytest.raises(ValueError, match=message):
+    _entries([make_run("c", 0, 0.6, data=data)])
+
+
+def test_a_commit_with_changed_files_is_not_listed_as_that_commit(make_run):
+  trained_by = [{**made_up_run.provenance(), "commit": "0123456789+dirty"}]
+  (entry,) = _entries(
+    [make_run("d", 0, 0.6, report_changes={"trained_by": trained_by})]
+  )
+  assert entry.commits == ("0123456+dirty",)
 
 
 def test_fer_plus_is_a_table_of_its_own_with_the_labels(make_run):
   options = {"labels": "votes"}
+  splits = {
+    "official_splits": {"test": "PrivateTest, 3,153 of 3,589 images by majority"}
+  }
   runs = [
     make_run("a", 0, 0.6),
-    make_run("p", 0, 0.8, data_set="fer_plus", options=options),
+    make_run("p", 0, 0.8, data_set="fer_plus", options=options, report_changes=splits),
   ]
   entries = _entries(runs)
   about = {

@@ -24,7 +24,7 @@ import collections
 import csv
 import pathlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 import numpy as np
@@ -148,6 +148,22 @@ def has_validation(data_dir: str | pathlib.Path, protocol: str = "official") -> 
   return "validation" in PROTOCOLS.get(protocol, {})
 
 
+def _warn_of_another_form(found: Sequence[pathlib.Path]) -> None:
+  """Warns if a table lies beside the zip or folder that is read."""
+  tables = [path for path in found if path.name in TABLES]
+  if tables and found[0] not in tables:
+    logging.log_first_n(
+      logging.WARNING,
+      "%s is read, and not %s beside it. Kaggle's images are equalized, the table has "
+      "the original pixels, and results on the two cannot be compared; "
+      "--config.data.data_dir=%s reads the table.",
+      1,
+      found[0],
+      tables[0].name,
+      tables[0],
+    )
+
+
 def _find(data_dir: pathlib.Path) -> pathlib.Path:
   """The zip, folder or table that `data_dir` means."""
   if data_dir.is_file():
@@ -155,13 +171,14 @@ def _find(data_dir: pathlib.Path) -> pathlib.Path:
       raise ValueError(f"{data_dir}: expected a .zip, a .csv or a folder")
     return data_dir
   for folder in listing.places(data_dir, ("fer2013",)):
-    if (folder / _ZIPS[0]).is_file():
-      return folder / _ZIPS[0]
+    files = [folder / name for name in (_ZIPS[0], *TABLES, *_ZIPS[1:])]
+    found = [path for path in files if path.is_file()]
     if _has_classes(folder):
-      return folder
-    for name in (*TABLES, *_ZIPS[1:]):
-      if (folder / name).is_file():
-        return folder / name
+      # After Kaggle's zip, of which it may be the unpacked copy.
+      found.insert(bool(found) and found[0].name == _ZIPS[0], folder)
+    if found:
+      _warn_of_another_form(found)
+      return found[0]
 
   raise FileNotFoundError(
     f"no FER-2013 at {data_dir} ({listing.describe(data_dir)}): looked for "

@@ -158,6 +158,32 @@ def test_data_is_found_in_the_subfolder_fer2013(tmp_path):
   assert len(fer2013.load(tmp_path, "validation")) == 7
 
 
+@pytest.mark.parametrize("kaggles", ["zip", "folder"])
+@pytest.mark.parametrize("form", ["csv", "icml"])
+def test_a_table_beside_kaggles_images_is_named(
+  tmp_path, caplog, monkeypatch, kaggles, form
+):
+  # Every time, and not once in a process.
+  monkeypatch.setattr(
+    fer2013.logging,
+    "log_first_n",
+    lambda _, text, n, *args: logging.warning(text, *args),
+  )
+  path = FORMS[kaggles](tmp_path)
+  fer2013.load(tmp_path, "test")
+  assert "is read, and not" not in caplog.text
+
+  both = FORMS[form](tmp_path)
+  assert fer2013.load(tmp_path, "test").sources[0].endswith(".jpg")
+  assert f"{path} is read, and not {both.name} beside it." in caplog.text
+  assert f"--config.data.data_dir={both} reads the table" in caplog.text
+
+  # Named, it is not ambiguous.
+  caplog.clear()
+  fer2013.load(both, "test")
+  assert "is read, and not" not in caplog.text
+
+
 def test_zip_with_a_parent_folder_and_macos_litter(tmp_path):
   contents = {f"fer/{name}": content for name, content in files().items()}
   contents["fer/train/"] = b""
