@@ -110,7 +110,7 @@ def active_passive(
 
     loss_i = active_weight active_i + passive_weight passive_i
 
-  Equation 2.8. Weights of 1 and 1 are those of the paper for 10 classes.
+  Equation 2.8. Weights of 1 and 1 are those of the paper for CIFAR-10.
 
   Args:
     logits: unnormalized log-probabilities, floating `(N, K)`.

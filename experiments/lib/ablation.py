@@ -113,6 +113,7 @@ def train_member(
   member: Members,
   training: tuple[Array, Array],
   validation: tuple[Array, Array],
+  mislabeled: tuple[Array, Array] | None = None,
   *,
   formulas: Sequence[Formula],
   model: nn.Module,
@@ -131,6 +132,7 @@ def train_member(
     member: scalars and one row of numbers.
     training: uint8 images `(M, H, W, C)` and int32 labels `(M,)`.
     validation: likewise, the images to evaluate on.
+    mislabeled: likewise, the training images with a wrong label, if they are known.
     formulas: the program's.
     model: the network.
     build_optimizer: the member's learning rate to its optimizer.
@@ -149,6 +151,8 @@ def train_member(
       gradient (-1: none); such a step leaves the network as it is,
     - "statistics", those of `classification.batch_statistics` by batch of the
       validation; with `validates_each_epoch` by epoch and batch,
+    - "memorized" with `mislabeled`, the same of these images after the last epoch: its
+      accuracy is the share of the wrong labels that the network gives,
     - "variables" with `returns_variables`.
   """
   images, labels = training
@@ -176,11 +180,11 @@ def train_member(
     batch_size=batch_size,
   )
 
-  def evaluate(state):
+  def evaluate(state, split=validation):
     return eval_step.evaluate_images(
       state.variables,
       state.input_scale,
-      *validation,
+      *split,
       experiment=experiment,
       num_classes=num_classes,
       batch_size=eval_batch_size,
@@ -196,6 +200,8 @@ def train_member(
   state, record = lax.scan(one_epoch, state, None, length=num_epochs)
   if not validates_each_epoch:
     record["statistics"] = evaluate(state)
+  if mislabeled is not None:
+    record["memorized"] = evaluate(state, mislabeled)
   if returns_variables:
     record["variables"] = state.variables
   return record
@@ -262,15 +268,19 @@ def compile_members(
     **arguments: the keyword arguments of `train_member`.
 
   Returns:
-    `(members, training, validation) -> results`, jitted, every array of the results
-    with a leading axis of the members.
+    `(members, training, validation[, mislabeled]) -> results`, jitted, every array of
+    the results with a leading axis of the members.
 
   Raises:
     ValueError: for an unknown mapping.
   """
   errors.check_choice("mapping", mapping, MAPPINGS)
-  one = functools.partial(train_member, formulas=formulas, **arguments)
+
+  def one(member, *splits):
+    return train_member(member, *splits, formulas=formulas, **arguments)
 
   if mapping == "vmap":
-    return jax.jit(jax.vmap(one, in_axes=(0, None, None)))
+    return jax.jit(
+      lambda members, *splits: jax.vmap(lambda member: one(member, *splits))(members)
+    )
   return batched_map.compile_map(one, mapping)

@@ -5,6 +5,7 @@ compiles the program and trains, in this process or in any other one. Data and p
 are kept for the process's next groups.
 """
 
+import dataclasses
 import functools
 import json
 import time
@@ -211,10 +212,11 @@ def _compile_program(
     validates_each_epoch=program.validates_each_epoch,
     returns_variables=program.keeps_weights,
   )
-  arrays = [
-    (jnp.asarray(part.images), jnp.asarray(part.labels))
-    for part in (training, validation)
-  ]
+  parts = [training, validation]
+  if training.clean_labels is not None:
+    wrong = np.flatnonzero(training.labels != training.clean_labels)
+    parts += [training.take(wrong)] if len(wrong) else []
+  arrays = [(jnp.asarray(part.images), jnp.asarray(part.labels)) for part in parts]
   return (
     lambda members: train_all(
       ablation_members.stack_members(members, formulas), *arrays
@@ -348,9 +350,9 @@ def _resize(dataset: data.Dataset, side: int) -> data.Dataset:
       for image in dataset.images
     ]
   )
-  return data.from_arrays(
-    images, dataset.labels, dataset.class_names, split=dataset.split
-  )
+  # OpenCV leaves out an axis of one channel.
+  images = images.reshape(*images.shape[:3], -1)
+  return dataclasses.replace(dataset, images=images)
 
 
 def build_network(arguments: dict[str, Any], training: data.Dataset) -> nn.Module:

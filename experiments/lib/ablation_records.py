@@ -129,6 +129,10 @@ def metrics_of(out: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, A
   else:
     summary = classification.summarize(statistics, class_names)
 
+  if "memorized" in out:
+    memorized = classification.summarize(out["memorized"], class_names)
+    record["memorized"] = memorized["accuracy"]
+
   return files.to_jsonable(
     record
     | {

@@ -254,6 +254,9 @@ def format_csv(records: Sequence[dict[str, Any]]) -> str:
   arguments = sorted({k for r in records for k in r["setting"]} - {"loss"})
   # The first column holds the loss's name: a second one of that name would hide it.
   measures = ["validation_loss" if m == "loss" else m for m in _MEASURES]
+  # Of wrong labels alone.
+  if any("memorized" in record for record in records):
+    measures.append("memorized")
   rows = [["loss", *arguments, *AXES, "seed", *measures]]
   for record in records:
     setting = record["setting"]
@@ -264,6 +267,7 @@ def format_csv(records: Sequence[dict[str, Any]]) -> str:
         *(record.get(axis, "") for axis in AXES),
         record["seed"],
         *(record[name] for name in _MEASURES),
+        *([record.get("memorized", "")] if measures[-1] == "memorized" else []),
       ]
     )
   return text_table.to_csv(rows)

@@ -110,7 +110,9 @@ def test_members_of_one_program_are_the_trainings_one_by_one(arrays):
   formulas = _formulas(settings)
   run = ablation.compile_members("map", formulas, **_arguments())
   members = [(settings[2], 0), (settings[3], 3), (settings[4], 1)]
-  out = jax.device_get(run(_stack(members, formulas), *arrays))
+  test_images, test_labels = arrays[1]
+  others = test_images, (test_labels + 1) % 3
+  out = jax.device_get(run(_stack(members, formulas), *arrays, others))
   for i, (setting, seed) in enumerate(members):
     own = jax.tree.map(lambda leaf, i=i: leaf[i], out)
     loss, summary = _one_by_one(setting, seed, arrays)
@@ -118,6 +120,10 @@ def test_members_of_one_program_are_the_trainings_one_by_one(arrays):
     ours = classification.summarize(own["statistics"], "abc")
     assert ours["loss"] == pytest.approx(summary["loss"], rel=1e-3), setting
     assert ours["accuracy"] == summary["accuracy"]
+    # Of each class the images that are taken for the next one.
+    confused = np.asarray(summary["confusion_matrix"])[range(3), (1, 2, 0)].sum()
+    memorized = classification.summarize(own["memorized"], "abc")["accuracy"]
+    assert memorized == pytest.approx(confused / len(test_labels))
     assert (own["bad_step"] == -1).all()
 
 

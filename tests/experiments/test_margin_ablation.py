@@ -588,6 +588,39 @@ def test_wrong_labels_are_those_of_the_training_images(
     assert (wrong.labels[of_class] != labels.labels[of_class]).sum() == count
 
 
+def test_what_is_memorized_is_asked_of_the_wrong_labels(
+  parts, tmp_path, untrained, monkeypatch
+):
+  _command(parts, tmp_path, "--losses=focal", "--label_noise=0,0.25")
+  monkeypatch.setattr(
+    ablation_groups.ablation,
+    "compile_members",
+    lambda *_, **__: lambda _, *splits: splits,
+  )
+  found = {}
+  for program, member in untrained:
+    train_all, _ = ablation_groups._compile_program.__wrapped__(
+      ablation_groups._key(program)
+    )
+    found[program.source.noise] = train_all([member])
+  training, validation = found[""]
+  assert (len(training[1]), len(validation[1])) == (24, 12)
+  (images, labels), _, (of_wrong, given) = found["0.25"]
+  # Every image's own gray level tells it from all others.
+  wrong = labels != training[1]
+  np.testing.assert_array_equal(of_wrong, images[wrong])
+  np.testing.assert_array_equal(given, labels[wrong])
+  assert len(given) == 6
+
+
+def test_memorized_labels_are_a_column_where_there_are_any():
+  records = _members(cross_entropy=[0.6], focal=[0.65])
+  records[1]["memorized"] = 0.25
+  rows = list(csv.DictReader(ablation_report.format_csv(records).splitlines()))
+  assert [row["memorized"] for row in rows] == ["", "0.25"]
+  assert "memorized" not in ablation_report.format_csv(records[:1])
+
+
 def test_class_probabilities_are_refused_and_not_trained_as_classes(
   parts, tmp_path, monkeypatch
 ):
@@ -742,7 +775,8 @@ def test_the_published_members_give_the_published_rows(data_set, grid):
       }
       record = {k: values.pop(k) for k in list(values) if k not in _ARGUMENTS}
       records.append(record | {"setting": values})
-  rows = ablation_report.compare(records, 10 if data_set == "mnist" else 7)
+  num_classes = 10 if data_set in ("mnist", "cifar10") else 7
+  rows = ablation_report.compare(records, num_classes)
   table = ablation_report.format_table(rows, _PROTOCOL, "")
   published = path.with_suffix(".txt").read_text()
 
