@@ -121,7 +121,8 @@ class _SeedsParser(flags.ArgumentParser):
     is_number = count == 1 and texts[0].isdecimal() and int(texts[0]) > 0
     if is_number:
       count = int(texts[0])
-      logging.warning("--seeds=%d: taken as %d seeds, from 0 on.", count, count)
+      # Not by logging, which is not ready before the flags are parsed.
+      print(f"--seeds={count}: taken as {count} seeds, from 0 on.", file=sys.stderr)
     elif [text.strip() for text in texts] != [str(i) for i in range(count)]:
       example = ",".join(map(str, range(max(3, self._least))))
       raise ValueError(f"expected a list of seeds from 0 on, as {example}")
