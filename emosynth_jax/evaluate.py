@@ -146,10 +146,11 @@ def _evaluate_splits(
       summaries[name]["votes"] = summarize_votes(logits, dataset.votes)
 
   if config.evaluate_deduplicated:
-    if config.init_from:
+    if config.init_from or config.pretrained.file:
       logging.warning(
-        "Deduplicated accuracy: images that only the first network was trained on "
-        "(config.init_from) are not searched for near-duplicates."
+        "Deduplicated accuracy: images that only the network it started from was "
+        "trained on (config.init_from, config.pretrained.file) are not searched for "
+        "near-duplicates."
       )
     training = load(["train"])
     run_record.check_same_fingerprint(training.fingerprint, workdir)

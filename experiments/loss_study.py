@@ -19,9 +19,8 @@ thesis's losses need their own rates alone, and can be trained before the screen
 
   python -m experiments.loss_study --stage=full --losses=cross_entropy,mam_softmax
 
-A loss whose training is not finite is counted as diverged, a run that tells classes
-hardly apart too. docs/notes/loss_study.md is
-the protocol.
+A run with a non-finite loss counts as diverged, and so does one that has collapsed.
+docs/notes/loss_study.md is the protocol.
 """
 
 import functools
@@ -105,7 +104,10 @@ def train(runs: list[loss_study.Run], args: Any) -> None:
     if run in done and loss_study.is_complete(run, done[run]):
       # A folder may be of other settings, which the training refuses.
       has_report = (folder / "report.json").is_file()
-      if not has_report or seeds.finished_report(config, folder) is not None:
+      diverged = done[run]["state"] == "diverged"
+      if (
+        diverged or not has_report or seeds.finished_report(config, folder) is not None
+      ):
         continue
     logging.info("Run %d of %d: %s.", number, len(runs), run.folder)
 
@@ -238,7 +240,9 @@ def run_stage(args: Any) -> None:
         missing,
       )
       return
-    if loss_study.is_decided(loss_study.compare(finished, _accuracy)):
+    if _is_rehearsal(args) or loss_study.is_decided(
+      loss_study.compare(finished, _accuracy)
+    ):
       return
 
 
@@ -433,7 +437,7 @@ def further_metrics(results: Mapping[loss_study.Run, Mapping[str, Any]]) -> list
     measured = [
       {"validation_accuracy": result["validation"]["accuracy"], **result["test"]}
       for run, result in results.items()
-      if run.loss == loss and result["state"] == "finished"
+      if run.loss == loss and loss_study.counts(run, result)
     ]
     row = [loss]
     for measure, (_, factor, digits) in columns.items():
@@ -457,9 +461,7 @@ def sharpness_table(full: Mapping[loss_study.Run, Mapping[str, Any]]) -> list[st
   for (measure, loss), row in rows.items():
     ratio = f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
     name = loss_study.SHARPNESS_MEASURES[measure]
-    left_out = (
-      f" ({row['left_out']} without a value above 0)" if row["left_out"] else ""
-    )
+    left_out = f" ({row['left_out']} left out)" if row["left_out"] else ""
     seeds = f"{row['pairs']}{left_out}"
     has_p = "p_holm" in row and row["pairs"] >= loss_study.FEWEST_SEEDS
     table.append([name, loss, ratio, seeds, _p_text(row["p_holm"]) if has_p else ""])

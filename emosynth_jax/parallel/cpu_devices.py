@@ -42,7 +42,8 @@ def split_cores(batch_size: int | None = None) -> None:
 
   Without effect where the user has set the number of CPU devices, by
   `JAX_NUM_CPU_DEVICES` or in `XLA_FLAGS`, in a job of several processes, and once JAX
-  has computed anything, of which a warning tells. Other platforms don't change.
+  has computed anything; a warning says so if there are fewer devices. Other platforms
+  don't change.
 
   Args:
     batch_size: images of a batch; None for one device for each core, where devices

@@ -81,7 +81,7 @@ class StepSetup(NamedTuple):
 
   @classmethod
   def of(cls, experiment: Any, **settings: Any) -> Self:
-    """Sets up steps of an experiment\'s functions; `settings` are all other attributes.
+    """Collects an experiment's functions; `settings` are all other attributes.
 
     One that is also a function of the experiment, as `augment`, replaces it.
     """

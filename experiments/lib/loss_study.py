@@ -304,10 +304,16 @@ def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
   return {name: float(value) for name, value in content.items()}
 
 
-def is_collapsed(run: Run, result: Mapping[str, Any]) -> bool:
-  """Returns whether a finished run at full length tells classes hardly apart."""
+def counts(run: Run, result: Mapping[str, Any]) -> bool:
+  """Returns whether the metrics of a run at full length count.
+
+  It has finished, and has not collapsed: a balanced accuracy on the validation split of
+  at least `COLLAPSE` times chance.
+  """
+  if result["state"] != "finished":
+    return False
   lowest = COLLAPSE / NUM_CLASSES[run.stage]
-  return bool(result["validation"]["balanced_accuracy"] < lowest)
+  return bool(result["validation"]["balanced_accuracy"] >= lowest)
 
 
 def is_complete(run: Run, result: Mapping[str, Any]) -> bool:
@@ -434,7 +440,7 @@ def compare(
   for run, result in results.items():
     values.setdefault(run.loss, {})
     diverged.setdefault(run.loss, 0)
-    if result["state"] == "finished" and not is_collapsed(run, result):
+    if counts(run, result):
       values[run.loss][run.seed] = measure(result)
     else:
       diverged[run.loss] += 1
@@ -501,16 +507,17 @@ def compare_sharpness(
   Returns:
     Measure of `SHARPNESS_MEASURES` and loss to "pairs", their number; "ratio" to
     cross-entropy, the geometric mean, with "low" and "high" of its 95 % interval and
-    "p_value" (of differences of logarithms); "left_out", the number of seeds of which a
-    value is not above 0 and has no logarithm; and, of the measures of `FLATNESS`,
+    "p_value" (of differences of logarithms); "left_out", the number of seeds that
+    diverged or collapsed, or of which a value is not above 0 and has no logarithm; and,
+    of the measures of `FLATNESS`,
     "p_holm" over these rows, one that is not there counting with a p-value of 1. A row
     has at least two pairs.
   """
   values: dict[tuple[str, str], dict[int, float]] = {}
-  measured: dict[str, set[int]] = {}
+  seeds: dict[str, set[int]] = {}
   for run, result in results.items():
-    if "sharpness" in result:
-      measured.setdefault(run.loss, set()).add(run.seed)
+    seeds.setdefault(run.loss, set()).add(run.seed)
+    if counts(run, result) and "sharpness" in result:
       for measure in SHARPNESS_MEASURES:
         value = result["sharpness"].get(measure, math.nan)
         if value > 0:
@@ -531,7 +538,7 @@ def compare_sharpness(
         )
         rows[measure, loss] = {
           "pairs": len(pairs),
-          "left_out": len(measured[loss] & measured[BASELINE]) - len(pairs),
+          "left_out": len(seeds[loss] & seeds[BASELINE]) - len(pairs),
           "ratio": ratio,
           "low": low,
           "high": high,

@@ -254,9 +254,11 @@ def test_a_run_on_changed_data_is_refused(make_run, setting, value):
   data = defaults.get_default_config().data
   data.name = "fer2013"
   data.update_from_flattened_dict({setting: value})
+  # As `dataset.subset` names a part.
+  part = {"official_splits": {"test": "500 of the 3,589 images of PrivateTest"}}
   message = f"with config.data.{setting.partition('.')[0]}, not on the data as it is"
   with pytest.raises(ValueError, match=message):
-    _entries([make_run("c", 0, 0.6, data=data)])
+    _entries([make_run("c", 0, 0.6, data=data, report_changes=part)])
 
 
 def test_a_commit_with_changed_files_is_not_listed_as_that_commit(make_run):

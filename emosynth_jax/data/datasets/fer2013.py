@@ -154,9 +154,9 @@ def _warn_of_another_form(found: Sequence[pathlib.Path]) -> None:
   if tables and found[0] not in tables:
     logging.log_first_n(
       logging.WARNING,
-      "%s is read, and not %s beside it. Kaggle's images are equalized, the table has "
-      "the original pixels, and results on the two cannot be compared; "
-      "--config.data.data_dir=%s reads the table.",
+      "%s is read, and not %s beside it. Kaggle's image files are equalized, the table "
+      "has the original pixels, and results on the two cannot be compared. To read the "
+      "table, give %s as the data directory.",
       1,
       found[0],
       tables[0].name,

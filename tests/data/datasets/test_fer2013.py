@@ -176,7 +176,7 @@ def test_a_table_beside_kaggles_images_is_named(
   both = FORMS[form](tmp_path)
   assert fer2013.load(tmp_path, "test").sources[0].endswith(".jpg")
   assert f"{path} is read, and not {both.name} beside it." in caplog.text
-  assert f"--config.data.data_dir={both} reads the table" in caplog.text
+  assert f"give {both} as the data directory" in caplog.text
 
   # Named, it is not ambiguous.
   caplog.clear()
