@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 
 import event_files
@@ -544,7 +545,9 @@ def test_test_time_augmentation_is_reported_beside_the_plain_figure(modern):
   assert "averaged with decay 0.9" in text
 
 
-def test_deduplicated_metrics_stand_beside_those_with_them(whole, monkeypatch):
+def test_deduplicated_metrics_stand_beside_those_with_them(
+  whole, tmp_path, monkeypatch, caplog
+):
   seen = []
 
   def find_groups(datasets, **thresholds):
@@ -575,6 +578,14 @@ def test_deduplicated_metrics_stand_beside_those_with_them(whole, monkeypatch):
   assert report["batch_invariance"]["passed"]
   assert report["batch_invariance"]["split"] == "validation"
   assert len(re.findall(r"batch invariance +holds", text)) == 1
+
+  # What a first network has seen is not searched, and that is said.
+  warning = "only the network it started from was trained on"
+  assert warning not in caplog.text
+  monkeypatch.setattr(evaluate.run_record, "check_same_config", lambda *_: None)
+  copy = shutil.copytree(whole, tmp_path / "copy")
+  evaluate.evaluate_run(_config(evaluate_deduplicated=True, init_from="first"), copy)
+  assert warning in caplog.text
 
 
 def test_pixel_forms_are_recorded_reported_and_compared(
