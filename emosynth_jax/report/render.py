@@ -68,10 +68,10 @@ def count(value: int) -> str:
   return f"{value:,}"
 
 
-def commit(text: str) -> str:
+def commit(text: str, digits: int = 10) -> str:
   """Abbreviates a commit, and marks uncommitted changes."""
   number, plus, dirty = text.partition("+")
-  return number[:10] + plus + dirty
+  return number[:digits] + plus + dirty
 
 
 def p_value(value: float) -> str:

@@ -215,7 +215,8 @@ def _compile_program(
   parts = [training, validation]
   if training.clean_labels is not None:
     wrong = np.flatnonzero(training.labels != training.clean_labels)
-    parts += [training.take(wrong)] if len(wrong) else []
+    if len(wrong):
+      parts.append(training.take(wrong))
   arrays = [(jnp.asarray(part.images), jnp.asarray(part.labels)) for part in parts]
   return (
     lambda members: train_all(

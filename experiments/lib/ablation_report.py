@@ -255,9 +255,8 @@ def format_csv(records: Sequence[dict[str, Any]]) -> str:
   # The first column holds the loss's name: a second one of that name would hide it.
   measures = ["validation_loss" if m == "loss" else m for m in _MEASURES]
   # Of wrong labels alone.
-  if any("memorized" in record for record in records):
-    measures.append("memorized")
-  rows = [["loss", *arguments, *AXES, "seed", *measures]]
+  some = [name for name in ("memorized",) if any(name in r for r in records)]
+  rows = [["loss", *arguments, *AXES, "seed", *measures, *some]]
   for record in records:
     setting = record["setting"]
     rows.append(
@@ -267,7 +266,7 @@ def format_csv(records: Sequence[dict[str, Any]]) -> str:
         *(record.get(axis, "") for axis in AXES),
         record["seed"],
         *(record[name] for name in _MEASURES),
-        *([record.get("memorized", "")] if measures[-1] == "memorized" else []),
+        *(record.get(name, "") for name in some),
       ]
     )
   return text_table.to_csv(rows)

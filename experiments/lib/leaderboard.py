@@ -1,5 +1,6 @@
 """The leaderboards of FER-2013 and FER+: finished runs, and published claims."""
 
+import os
 import pathlib
 import re
 import time
@@ -14,7 +15,7 @@ import numpy as np
 from emosynth_jax.config import stored
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import statistics
-from emosynth_jax.report import run_files
+from emosynth_jax.report import render, run_files
 from emosynth_jax.training import build, epoch, eval_step
 from emosynth_jax.utils import text_table
 from emosynth_jax.utils.json_files import check_fields, read_json
@@ -125,24 +126,9 @@ def read_runs(workdirs: Sequence[str]) -> list[dict[str, Any]]:
       raise ValueError(
         f"{folder}: expected {' or '.join(TITLES)}, got {report['data_set']}"
       )
-    if "test" not in report["splits"]:
-      raise ValueError(f"{folder}: the run reports no test split")
+    _check_images(folder, report)
 
     test, config = report["splits"]["test"], report["config"]
-    noise = config["data"].get("label_noise", {})
-    changed = {
-      "data.limit": config["data"].get("limit"),
-      "data.label_noise": noise.get("rate") or noise.get("confusion"),
-    }
-    for setting in (setting for setting, value in changed.items() if value):
-      raise ValueError(
-        f"{folder}: trained with config.{setting}, not on the data as it is"
-      )
-    # FER+'s has the number of its images behind the name.
-    split = report["official_splits"]["test"]
-    if split.partition(",")[0] != "PrivateTest":
-      raise ValueError(f"{folder}: expected a report on PrivateTest, got {split!r}")
-
     trained, settings = report["epochs_trained"], ml_collections.ConfigDict(config)
     if not epoch.is_last(trained, report["best_epoch"], settings):
       raise ValueError(
@@ -174,6 +160,28 @@ def read_runs(workdirs: Sequence[str]) -> list[dict[str, Any]]:
   # Refuses a seed that is given twice.
   _group(records)
   return records
+
+
+def _check_images(folder: str | os.PathLike[str], report: Mapping[str, Any]) -> None:
+  """Checks that all of PrivateTest was evaluated, and no label was changed."""
+  if "test" not in report["splits"]:
+    raise ValueError(f"{folder}: the run reports no test split")
+
+  data = report["config"]["data"]
+  noise = data.get("label_noise", {})
+  changed = {
+    "data.limit": data.get("limit"),
+    "data.label_noise": noise.get("rate") or noise.get("confusion"),
+  }
+  if settings := [setting for setting, value in changed.items() if value]:
+    raise ValueError(
+      f"{folder}: trained with config.{settings[0]}, not on the data as it is"
+    )
+
+  # FER+'s has the number of its images behind the name.
+  split = report["official_splits"]["test"]
+  if split.partition(",")[0] != "PrivateTest":
+    raise ValueError(f"{folder}: expected a report on PrivateTest, got {split!r}")
 
 
 def read_known(path: pathlib.Path) -> tuple[list[dict[str, Any]], str]:
@@ -248,11 +256,6 @@ def entries_of(records: Sequence[Mapping[str, Any]]) -> list[Entry]:
   return sorted(entries, key=lambda e: (len(e.seeds) < 3, -np.mean(e.accuracies)))
 
 
-def _short(commit: str) -> str:
-  """The first digits of a commit, and whether files differed from it."""
-  return commit[:7] + "+dirty" * commit.endswith("+dirty")
-
-
 def _entry(records: Sequence[Mapping[str, Any]]) -> Entry:
   first = records[0]
   config = first["config"]
@@ -264,7 +267,7 @@ def _entry(records: Sequence[Mapping[str, Any]]) -> Entry:
     return tuple(100 * record[metric] for record in records)
 
   taught = " on soft labels" if config["data"].get("soft_labels") else ""
-  commits = [_short(commit) for record in records for commit in record["commits"]]
+  commits = [render.commit(text, 7) for record in records for text in record["commits"]]
   return Entry(
     data_set=first["data_set"],
     network=config["model"]["name"] + (f", width {width:g}" if width else ""),
@@ -380,8 +383,8 @@ def format_page(
     f"{provenance['hardware']}; more beside other work.",
     "Minutes of the speedrun are of each training's own hardware, with compilation, "
     'validation and checkpoints; "not recorded": not all epochs were timed.',
-    f"Made by `{provenance['command']}`, commit {_short(provenance['commit'])}, "
-    f"{provenance['date'][:10]}.",
+    f"Made by `{provenance['command']}`, "
+    f"commit {render.commit(provenance['commit'], 7)}, {provenance['date'][:10]}.",
     "",
     *([notes, ""] if notes else []),
   ]

@@ -12,6 +12,7 @@ import ml_collections
 
 from emosynth_jax import losses
 from emosynth_jax.config import defaults, recipes
+from emosynth_jax.data.datasets import fer2013
 from emosynth_jax.data.images import pixel_form
 from emosynth_jax.metrics import statistics
 from emosynth_jax.utils.json_files import check_fields, read_json
@@ -22,7 +23,6 @@ RATES = (2e-3, 8e-3, 3.2e-2)
 RATE_SEED = 100
 SCREEN_SEEDS = (101, 102)
 FEWEST_SEEDS, MOST_SEEDS = 5, 12
-TRAINING_IMAGES = 28709
 # Of Training, so that the rates take hours instead of a day.
 RATE_IMAGES = 9000
 FULL_EPOCHS = 20
@@ -119,7 +119,7 @@ def arguments(num_steps: int) -> dict[str, dict[str, Any]]:
     thesis's joint loss, and `SMALL_SCALE`, of which "name" is the loss.
   """
   # The default of SphereFace and L-Softmax, at full length.
-  lam_decay = 0.1 * FULL_EPOCHS * (TRAINING_IMAGES // 64) / num_steps
+  lam_decay = 0.1 * FULL_EPOCHS * (fer2013.COUNTS["Training"] // 64) / num_steps
   required: dict[str, dict[str, Any]] = {
     "l_softmax": {"lam_decay": lam_decay},
     "sphereface": {"lam_decay": lam_decay},
@@ -160,7 +160,9 @@ def build_config(
   Returns:
     A checked config.
   """
-  recipe, num_images = OTHER_DATA.get(run.stage, (recipes.fer2013, TRAINING_IMAGES))
+  recipe, num_images = OTHER_DATA.get(
+    run.stage, (recipes.fer2013, fer2013.COUNTS["Training"])
+  )
   config = recipe("fer_vgg,small,ce")
   config.model.width = width
   config.num_epochs = epochs or EPOCHS[run.stage]
@@ -509,9 +511,8 @@ def compare_sharpness(
     cross-entropy, the geometric mean, with "low" and "high" of its 95 % interval and
     "p_value" (of differences of logarithms); "left_out", the number of seeds that
     diverged or collapsed, or of which a value is not above 0 and has no logarithm; and,
-    of the measures of `FLATNESS`,
-    "p_holm" over these rows, one that is not there counting with a p-value of 1. A row
-    has at least two pairs.
+    of the measures of `FLATNESS`, "p_holm" over these rows, one that is not there
+    counting with a p-value of 1. A row has at least two pairs.
   """
   values: dict[tuple[str, str], dict[int, float]] = {}
   seeds: dict[str, set[int]] = {}
@@ -559,22 +560,27 @@ def flatness(rows: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[str, str
   Returns:
     Loss to "flatter" or "sharper" (by both measures of `FLATNESS` the corrected p-value
     is below 0.05, with no seed left out), "not shown", or "not finished" below
-    `FEWEST_SEEDS` pairs.
+    `FEWEST_SEEDS` seeds.
   """
-  verdicts = {}
-  for loss in MEASURED_SHARPNESS[1:]:
-    both = [rows[measure, loss] for measure in FLATNESS if (measure, loss) in rows]
-    is_whole = len(both) == len(FLATNESS) and not any(row["left_out"] for row in both)
-    seeds = min((row["pairs"] + row["left_out"] for row in both), default=0)
-    is_shown = is_whole and all(row["p_holm"] < 0.05 for row in both)
-    verdict = "not finished" if seeds < FEWEST_SEEDS else "not shown"
-    if seeds >= FEWEST_SEEDS and is_shown:
-      if all(row["high"] < 1 for row in both):
-        verdict = "flatter"
-      elif all(row["low"] > 1 for row in both):
-        verdict = "sharper"
-    verdicts[loss] = verdict
-  return verdicts
+  return {
+    loss: _flatness_of(
+      [rows[measure, loss] for measure in FLATNESS if (measure, loss) in rows]
+    )
+    for loss in MEASURED_SHARPNESS[1:]
+  }
+
+
+def _flatness_of(rows: Sequence[Mapping[str, Any]]) -> str:
+  """What a loss's rows of `FLATNESS` claim, see `flatness`."""
+  seeds = min((row["pairs"] + row["left_out"] for row in rows), default=0)
+  if seeds < FEWEST_SEEDS:
+    return "not finished"
+  is_whole = len(rows) == len(FLATNESS) and not any(row["left_out"] for row in rows)
+  if not is_whole or any(row["p_holm"] >= 0.05 for row in rows):
+    return "not shown"
+  if all(row["ratio"] < 1 for row in rows):
+    return "flatter"
+  return "sharper" if all(row["ratio"] > 1 for row in rows) else "not shown"
 
 
 def is_decided(compared: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from emosynth_jax.config import defaults, recipes, variants
+from emosynth_jax.data.datasets import fer2013
 from emosynth_jax.models import build_model, cost
 from emosynth_jax.utils import text_table
 
@@ -154,8 +155,7 @@ def _shrink(config: ml_collections.ConfigDict, kind: str) -> None:
   config.data.limit = 112
 
 
-# FER-2013's Training.
-_NUM_IMAGES, _IMAGE_SHAPE = 28709, (48, 48, 1)
+_NUM_IMAGES, _IMAGE_SHAPE = fer2013.COUNTS["Training"], (48, 48, 1)
 # What an estimate assumes of one NVIDIA H200: the data sheet's FLOP/s in bfloat16,
 # without sparsity, and seconds, after those of docs/notes/performance_diary.md.
 _PEAK = 989e12

@@ -320,9 +320,8 @@ def test_a_run_that_collapsed_counts_as_diverged(stage, chance):
     for seed in range(5):
       # Of the second loss's last seed all images have one class.
       collapsed = (loss, seed) == ("focal", 4)
-      results[Run(loss, stage, 1.0, seed)] = finished(
-        0.24 if collapsed else 0.6 + seed
-      ) | {
+      results[Run(loss, stage, 1.0, seed)] = {
+        "state": "finished",
         "validation": {"balanced_accuracy": chance * (1.01 if collapsed else 1.6)},
         "test": {"accuracy": 0.24 if collapsed else 0.6},
       }

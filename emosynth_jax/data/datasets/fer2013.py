@@ -171,11 +171,12 @@ def _find(data_dir: pathlib.Path) -> pathlib.Path:
       raise ValueError(f"{data_dir}: expected a .zip, a .csv or a folder")
     return data_dir
   for folder in listing.places(data_dir, ("fer2013",)):
-    files = [folder / name for name in (_ZIPS[0], *TABLES, *_ZIPS[1:])]
-    found = [path for path in files if path.is_file()]
-    if _has_classes(folder):
-      # After Kaggle's zip, of which it may be the unpacked copy.
-      found.insert(bool(found) and found[0].name == _ZIPS[0], folder)
+    others = [folder / name for name in (*TABLES, *_ZIPS[1:])]
+    found = [
+      path
+      for path in (folder / _ZIPS[0], folder, *others)
+      if (_has_classes(path) if path == folder else path.is_file())
+    ]
     if found:
       _warn_of_another_form(found)
       return found[0]
