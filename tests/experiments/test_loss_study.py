@@ -18,7 +18,12 @@ from emosynth_jax.data import run_data
 from emosynth_jax.metrics import batch_invariance
 from emosynth_jax.utils import files
 from experiments import loss_study as command
-from experiments.lib import loss_study
+from experiments.lib import (
+  loss_study,
+  loss_study_claims,
+  loss_study_records,
+  loss_study_report,
+)
 from experiments.lib.loss_study import Run
 
 
@@ -95,7 +100,7 @@ def test_the_rates_are_chosen_without_public_and_private_test(loss):
       assert value == arguments[name]
   assert config.optimizer.learning_rate == 8e-3
   assert config.model.name == "fer_vgg"
-  assert loss_study.RATE_SEED not in range(loss_study.MOST_SEEDS)
+  assert loss_study.RATE_SEED not in range(loss_study.COMPARISONS["full"].most_seeds)
 
 
 def test_nothing_is_chosen_on_private_test():
@@ -149,7 +154,7 @@ def test_other_data_have_tables_of_their_own(tmp_path):
     ):
       for seed in seeds:
         _report(tmp_path / Run(loss, stage, 2e-3, seed).folder, accuracy + seed / 1000)
-  text = command.write_report(tmp_path, {"width": 0.125})
+  text = loss_study_report.write_report(tmp_path, {"width": 0.125})
   table = text.partition("## Full length, test split of fer_plus")[2]
   assert re.search(r"mam_softmax +\| 70.10 ± 0.10 +\| +3 +\| +0 \| \+20.00 \[", table)
   assert "Further metrics, test split of fer_plus" in text
@@ -159,7 +164,7 @@ def test_other_data_have_tables_of_their_own(tmp_path):
   assert "Holm" not in estimates
   assert "verdict" not in estimates
   shutil.rmtree(tmp_path / "fer_plus")
-  assert command.write_report(tmp_path, {"width": 0.125}) == text
+  assert loss_study_report.write_report(tmp_path, {"width": 0.125}) == text
 
 
 def test_each_loss_gets_the_rate_of_its_best_accuracy():
@@ -191,7 +196,7 @@ def test_the_best_of_the_screening_join_the_fixed_losses():
 
 
 def test_the_screening_does_not_choose_the_fixed_losses():
-  of_all = ("cross_entropy", *loss_study.FIXED)
+  of_all = loss_study.FIXED
   results = {Run(loss, "screen", 1.0, 0): finished(0.5) for loss in of_all}
   results[Run("sce_loss", "screen", 1.0, 1)] = DIVERGED
   assert loss_study.choose_losses(results) == [*of_all]
@@ -213,7 +218,7 @@ def accuracy(result):
 
 
 def compare(results):
-  return loss_study.compare(results, accuracy)
+  return loss_study_claims.compare(results, accuracy)
 
 
 def test_verdicts():
@@ -245,11 +250,11 @@ def test_verdicts():
     if "difference" in row
   )
   assert smallest[1] == pytest.approx(8 * smallest[0])
-  assert not loss_study.is_decided(compared)
+  assert not loss_study_claims.is_decided(compared)
   narrow = {
     loss: row for loss, row in compared.items() if loss not in ("gone", "noisy")
   }
-  assert loss_study.is_decided(narrow)
+  assert loss_study_claims.is_decided(narrow)
 
 
 def test_what_diverged_is_neither_better_nor_without_difference():
@@ -278,11 +283,11 @@ def test_what_diverged_is_neither_better_nor_without_difference():
     pytest.approx(8 * min(p_values))
   )
   # It does not hold the others up.
-  assert loss_study.is_decided(compared)
+  assert loss_study_claims.is_decided(compared)
   row = {"seeds": [0], "mean": 0.6, "diverged": 0}
-  assert not loss_study.is_decided(compared | {"new": row})
-  assert loss_study.is_decided({"cross_entropy": compared["cross_entropy"]})
-  assert not loss_study.is_decided({})
+  assert not loss_study_claims.is_decided(compared | {"new": row})
+  assert loss_study_claims.is_decided({"cross_entropy": compared["cross_entropy"]})
+  assert not loss_study_claims.is_decided({})
 
 
 def test_what_diverged_flatters_its_side():
@@ -297,7 +302,7 @@ def test_what_diverged_flatters_its_side():
   verdicts = {loss: row["verdict"] for loss, row in compared.items() if "p_holm" in row}
   assert verdicts == {"better": "better", "equal": "undecided", "worse": "undecided"}
   # Four pairs.
-  assert not loss_study.is_decided(compared)
+  assert not loss_study_claims.is_decided(compared)
 
 
 def test_nothing_is_claimed_of_a_part_of_the_study():
@@ -306,7 +311,7 @@ def test_nothing_is_claimed_of_a_part_of_the_study():
   assert row["verdict"] == "not finished"
   # Losses without a run count in Holm's correction.
   assert row["p_holm"] == pytest.approx(8 * row["difference"]["p_value"])
-  estimate = loss_study.compare(results, accuracy, claims=False)["better"]
+  estimate = loss_study_claims.compare(results, accuracy, claims=False)["better"]
   assert estimate["difference"] == row["difference"]
   assert not {"p_holm", "verdict"} & estimate.keys()
 
@@ -333,7 +338,7 @@ def test_a_run_that_collapsed_counts_as_diverged(stage, chance):
 @pytest.fixture
 def study(tmp_path, monkeypatch):
   """Runs the command on losses that are trained in no time; the runs it trained."""
-  names = ["cross_entropy", *loss_study.FIXED, "focal", "mse", "poly"]
+  names = [*loss_study.FIXED, "focal", "mse", "poly"]
   accuracies = dict.fromkeys(names, 0.5) | {"focal": 0.6, "mse": 0.55}
   trained = []
 
@@ -409,7 +414,7 @@ def test_stages_follow_each_other(study):
 
 
 def test_losses_that_are_not_chosen_do_not_wait_for_the_screening(study):
-  fixed = ("cross_entropy", *loss_study.FIXED)
+  fixed = loss_study.FIXED
   assert len(study("rates", *fixed)) == 12
   with pytest.raises(ValueError, match="9 of the 21 runs of the stage rates are miss"):
     study("full", "focal", "cross_entropy")
@@ -467,7 +472,8 @@ def test_a_folder_of_other_settings_is_not_taken_for_a_result(study, tmp_path):
 
 
 def test_a_wide_interval_asks_for_further_seeds(study, monkeypatch):
-  monkeypatch.setattr(loss_study, "MOST_SEEDS", 7)
+  comparison = loss_study.COMPARISONS["full"]._replace(most_seeds=7)
+  monkeypatch.setitem(loss_study.COMPARISONS, "full", comparison)
   for stage in ("rates", "screen"):
     study(stage)
   found = study("full", noise="focal")
@@ -506,22 +512,22 @@ def test_a_study_resumes_without_the_folders_of_earlier_runs(tmp_path):
   _report(tmp_path / runs[0].folder, 0.25)
   (tmp_path / runs[1].folder).mkdir(parents=True)
   (tmp_path / runs[1].folder / "diverged.json").write_text('{"error": "step 3"}')
-  command.write_report(tmp_path, settings)
-  before = loss_study.read_results(tmp_path, runs)
+  loss_study_report.write_report(tmp_path, settings)
+  before = loss_study_records.read_results(tmp_path, runs)
   assert before[runs[0]]["test"]["deduplicated"] == 0.3
   assert before[runs[0]]["commits"] == ["a", "b"]
   assert before[runs[1]] == {"state": "diverged", "error": "step 3"}
 
   shutil.rmtree(tmp_path / "rates")
-  assert loss_study.read_results(tmp_path, runs) == before
+  assert loss_study_records.read_results(tmp_path, runs) == before
   _report(tmp_path / runs[2].folder, 0.5)
-  text = command.write_report(tmp_path, settings)
+  text = loss_study_report.write_report(tmp_path, settings)
   assert re.search(r"focal +\| +25.00 +\| +diverged +\| +50.00 +\| +0.032", text)
   # They stay, and a folder counts more than what was noted of it.
   shutil.rmtree(tmp_path / "rates")
-  assert len(loss_study.read_results(tmp_path, runs)) == 3
+  assert len(loss_study_records.read_results(tmp_path, runs)) == 3
   _report(tmp_path / runs[2].folder, 0.75)
-  found = loss_study.read_results(tmp_path, runs)[runs[2]]
+  found = loss_study_records.read_results(tmp_path, runs)[runs[2]]
   assert found["validation"]["accuracy"] == 0.75
 
 
@@ -532,9 +538,9 @@ def test_further_metrics_are_means_over_the_seeds_that_finished(tmp_path):
     (folder / "secondary.json").write_text(json.dumps({"silhouette": value}))
   rates = dict.fromkeys(loss_study.FIXED, 2e-3)
   runs = loss_study.full_runs(["sce_loss"], rates, 3)
-  found = loss_study.read_results(tmp_path, runs)
+  found = loss_study_records.read_results(tmp_path, runs)
   found[runs[2]] = COLLAPSED | {"test": {"balanced_accuracy": 0.9}}
-  table = command.further_metrics(found)
+  table = loss_study_report.further_metrics(found)
   cells = [cell.strip() for cell in table[-1].strip("|").split("|")]
   assert cells == ["sce_loss", "60.00", "40.00", "30.00", "", "0.300", ""]
 
@@ -544,24 +550,24 @@ def test_results_that_are_no_longer_chosen_stay(tmp_path):
   screened = Run("focal", "screen", low.rate, 101)
   _report(tmp_path / low.folder, 0.2)
   _report(tmp_path / screened.folder, 0.4)
-  command.write_report(tmp_path, {"width": 0.125})
+  loss_study_report.write_report(tmp_path, {"width": 0.125})
   shutil.rmtree(tmp_path / "screen")
   # Another rate is better now.
   _report(tmp_path / high.folder, 0.3)
-  command.write_report(tmp_path, {"width": 0.125})
-  assert screened in loss_study.read_known(tmp_path)
+  loss_study_report.write_report(tmp_path, {"width": 0.125})
+  assert screened in loss_study_records.read_known(tmp_path)
 
 
 def test_a_run_without_its_secondary_metrics_is_not_complete(tmp_path):
   run = Run("focal", "full", 2e-3, 0)
   _report(tmp_path / run.folder, 0.5)
-  result = loss_study.read_result(tmp_path / run.folder)
-  assert not loss_study.is_complete(run, result)
-  assert loss_study.is_complete(run._replace(stage="screen"), result)
-  assert loss_study.is_complete(run, DIVERGED)
+  result = loss_study_records.read_result(tmp_path / run.folder)
+  assert not loss_study_records.is_complete(run, result)
+  assert loss_study_records.is_complete(run._replace(stage="screen"), result)
+  assert loss_study_records.is_complete(run, DIVERGED)
   (tmp_path / run.folder / "secondary.json").write_text('{"silhouette": 0.1}')
-  result = loss_study.read_result(tmp_path / run.folder)
-  assert loss_study.is_complete(run, result)
+  result = loss_study_records.read_result(tmp_path / run.folder)
+  assert loss_study_records.is_complete(run, result)
 
 
 @pytest.mark.parametrize(
@@ -577,7 +583,7 @@ def test_a_report_that_is_not_of_the_study_is_one_error(tmp_path, change, messag
   report = json.loads((tmp_path / "report.json").read_text())
   (tmp_path / "report.json").write_text(json.dumps(report | change))
   with pytest.raises(ValueError, match=message):
-    loss_study.read_result(tmp_path)
+    loss_study_records.read_result(tmp_path)
 
 
 def test_a_damaged_file_of_results_is_one_error(tmp_path):
@@ -593,26 +599,26 @@ def test_a_damaged_file_of_results_is_one_error(tmp_path):
     content = {"settings": {}, "runs": [record | part]}
     (tmp_path / "loss_study.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=rf"loss_study.json is damaged.*{message}"):
-      loss_study.read_known(tmp_path)
+      loss_study_records.read_known(tmp_path)
 
 
 def test_runs_of_other_settings_do_not_mix(tmp_path):
-  loss_study.check_settings(tmp_path, {"width": 0.5})
+  loss_study_records.check_settings(tmp_path, {"width": 0.5})
   _report(tmp_path / Run("focal", "rates", 2e-3, 100).folder, 0.2)
-  command.write_report(tmp_path, {"width": 0.125})
-  loss_study.check_settings(tmp_path, {"width": 0.125})
+  loss_study_report.write_report(tmp_path, {"width": 0.125})
+  loss_study_records.check_settings(tmp_path, {"width": 0.125})
   with pytest.raises(
     ValueError, match=r"runs with width 0.125, now 0.5; use another --work"
   ):
-    loss_study.check_settings(tmp_path, {"width": 0.5})
+    loss_study_records.check_settings(tmp_path, {"width": 0.5})
 
   epochs = {"rates": 4, "full": 20}
-  command.write_report(tmp_path, {"width": 0.125, "epochs_by_stage": epochs})
+  loss_study_report.write_report(tmp_path, {"width": 0.125, "epochs_by_stage": epochs})
   # A stage without runs, and a new one.
   changed = {"rates": 4, "full": 30, "cifar10": 3}
-  loss_study.check_settings(tmp_path, {"epochs_by_stage": changed})
+  loss_study_records.check_settings(tmp_path, {"epochs_by_stage": changed})
   with pytest.raises(ValueError, match=r"epochs_by_stage.rates 4, now 5; use another"):
-    loss_study.check_settings(tmp_path, {"epochs_by_stage": {"rates": 5}})
+    loss_study_records.check_settings(tmp_path, {"epochs_by_stage": {"rates": 5}})
 
 
 @pytest.mark.parametrize(
@@ -641,11 +647,11 @@ class _Flags(dict):
 
 
 def test_settings_without_runs_bind_nothing_and_damaged_ones_are_one_error(tmp_path):
-  command.write_report(tmp_path, {"width": 0.125})
-  loss_study.check_settings(tmp_path, {"width": 0.5})
+  loss_study_report.write_report(tmp_path, {"width": 0.125})
+  loss_study_records.check_settings(tmp_path, {"width": 0.5})
   (tmp_path / "loss_study.json").write_text('{"settings": {"epochs": 0}, "runs": []}')
   with pytest.raises(ValueError, match=r"settings.width: missing.*restore the file"):
-    loss_study.read_settings(tmp_path)
+    loss_study_records.read_settings(tmp_path)
 
 
 def test_secondary_metrics_are_those_of_the_test_split(tmp_path, monkeypatch):
@@ -704,7 +710,7 @@ def test_sharpness_is_that_of_the_training_images(tmp_path, monkeypatch):
   state = tiny_network.create_state(seed=3)
   tiny_workdir.write(tmp_path, config, state, splits)
   # Below that of equal probabilities, ln 3.
-  monkeypatch.setattr(loss_study, "SHARPNESS_LOSS", 1.098)
+  monkeypatch.setattr(command, "SHARPNESS_LOSS", 1.098)
   found = command.measure_sharpness(tmp_path)
 
   model = tiny_network.TinyNetwork(features=5, num_classes=3)
@@ -713,7 +719,7 @@ def test_sharpness_is_that_of_the_training_images(tmp_path, monkeypatch):
   loss = sklearn_metrics.log_loss(dataset.labels, special.softmax(logits, -1))
   assert found["loss"] == pytest.approx(loss, rel=1e-5)
   assert all(found[measure] > 0 for measure in ("sam", "eigenvalue"))
-  assert found.keys() > loss_study.SHARPNESS_MEASURES.keys()
+  assert found.keys() > loss_study_claims.SHARPNESS_MEASURES.keys()
 
 
 def test_a_run_whose_sharpness_is_missing_is_not_complete(tmp_path):
@@ -721,12 +727,12 @@ def test_a_run_whose_sharpness_is_missing_is_not_complete(tmp_path):
     run = Run(loss, "full", 2e-3, 0)
     _report(tmp_path / run.folder, 0.5)
     (tmp_path / run.folder / "secondary.json").write_text('{"silhouette": 0.1}')
-    result = loss_study.read_result(tmp_path / run.folder)
-    assert loss_study.is_complete(run, result) != needs
+    result = loss_study_records.read_result(tmp_path / run.folder)
+    assert loss_study_records.is_complete(run, result) != needs
     (tmp_path / run.folder / "sharpness.json").write_text('{"sam": 0.1}')
-    result = loss_study.read_result(tmp_path / run.folder)
+    result = loss_study_records.read_result(tmp_path / run.folder)
     assert result["sharpness"] == {"sam": 0.1}
-    assert loss_study.is_complete(run, result)
+    assert loss_study_records.is_complete(run, result)
 
 
 def test_sharpness_is_compared_as_ratio_paired_by_seed():
@@ -743,7 +749,7 @@ def test_sharpness_is_compared_as_ratio_paired_by_seed():
   results = of("cross_entropy", [*base, 0.5])
   results |= of("mam_softmax", [2 * base[0], 3 * base[1], 4 * base[2], -0.1, 7.0])
   results |= of("mam_softmax+sce_loss", [0.3, -0.1])
-  compared = loss_study.compare_sharpness(results)
+  compared = loss_study_claims.compare_sharpness(results)
   # The joint loss has one pair above 0; MAM-SoftMax's fifth seed has no pair.
   ((key, row),) = compared.items()
   assert key == ("sam", "mam_softmax")
@@ -755,7 +761,7 @@ def test_sharpness_is_compared_as_ratio_paired_by_seed():
   assert (row["low"], row["high"]) == pytest.approx(np.exp(interval).tolist())
   assert row["p_value"] == pytest.approx(stats.ttest_1samp(logs, 0).pvalue)
   assert "p_holm" not in row
-  line, _, verdict = command.sharpness_table(results)[2:]
+  line, _, verdict = loss_study_report.sharpness_table(results)[2:]
   assert verdict.count("not finished") == 2
   assert line.startswith("| SAM's sharpness | mam_softmax | 2.88 [")
   assert "| 3 (1 left out) |" in line
@@ -768,7 +774,7 @@ def test_flatter_is_what_both_measures_at_equal_loss_show():
         **WHOLE,
         "sharpness": {
           measure: factors.get(measure, 1.0) * (1 + 0.01 * seed + 0.001 * (seed % 2))
-          for measure in loss_study.SHARPNESS_MEASURES
+          for measure in loss_study_claims.SHARPNESS_MEASURES
         },
       }
       for seed in range(5)
@@ -783,31 +789,33 @@ def test_flatter_is_what_both_measures_at_equal_loss_show():
     }
   lower = of("mam_softmax", sam_at_target=0.5, rise_at_target=0.5)
   one = of("mam_softmax+sce_loss", sam_at_target=0.5)
-  rows = loss_study.compare_sharpness(base | lower | one)
+  rows = loss_study_claims.compare_sharpness(base | lower | one)
   verdicts = {"mam_softmax": "flatter", "mam_softmax+sce_loss": "not shown"}
-  assert loss_study.flatness(rows) == verdicts
+  assert loss_study_claims.flatness(rows) == verdicts
   # Holm over the four rows of the claim, by hand: the least p-value times four.
   claimed = [
-    row for (measure, _), row in rows.items() if measure in loss_study.FLATNESS
+    row for (measure, _), row in rows.items() if measure in loss_study_claims.FLATNESS
   ]
   least = min(claimed, key=lambda row: row["p_value"])
   assert least["p_holm"] == pytest.approx(4 * least["p_value"])
   assert (
-    "Flatter minima: mam_softmax flatter," in command.sharpness_table(base | lower)[-1]
+    "Flatter minima: mam_softmax flatter,"
+    in loss_study_report.sharpness_table(base | lower)[-1]
   )
 
   # Rows that are not there count as well.
-  alone = loss_study.compare_sharpness(base | lower)
+  alone = loss_study_claims.compare_sharpness(base | lower)
   least = min(
-    (alone[m, "mam_softmax"] for m in loss_study.FLATNESS), key=lambda r: r["p_value"]
+    (alone[m, "mam_softmax"] for m in loss_study_claims.FLATNESS),
+    key=lambda r: r["p_value"],
   )
   assert least["p_holm"] == pytest.approx(4 * least["p_value"])
   higher = of("mam_softmax", sam_at_target=2.0, rise_at_target=3.0)
-  rows = loss_study.compare_sharpness(base | higher)
-  assert loss_study.flatness(rows)["mam_softmax"] == "sharper"
+  rows = loss_study_claims.compare_sharpness(base | higher)
+  assert loss_study_claims.flatness(rows)["mam_softmax"] == "sharper"
   apart = of("mam_softmax", sam_at_target=0.5, rise_at_target=2.0)
-  rows = loss_study.compare_sharpness(base | apart)
-  assert loss_study.flatness(rows)["mam_softmax"] == "not shown"
+  rows = loss_study_claims.compare_sharpness(base | apart)
+  assert loss_study_claims.flatness(rows)["mam_softmax"] == "not shown"
   sixth = {
     Run(loss, "full", 1.0, 5): result
     for loss, result in (
@@ -815,8 +823,8 @@ def test_flatter_is_what_both_measures_at_equal_loss_show():
       ("mam_softmax", lower[Run("mam_softmax", "full", 1.0, 4)]),
     )
   }
-  rows = loss_study.compare_sharpness(base | lower | sixth)
-  assert loss_study.flatness(rows)["mam_softmax"] == "flatter"
+  rows = loss_study_claims.compare_sharpness(base | lower | sixth)
+  assert loss_study_claims.flatness(rows)["mam_softmax"] == "flatter"
   # A seed that is left out, for whatever reason, supports no claim.
   last = Run("mam_softmax", "full", 1.0, 5)
   not_above_0 = {
@@ -825,9 +833,9 @@ def test_flatter_is_what_both_measures_at_equal_loss_show():
   }
   collapsed = {**sixth[last], **COLLAPSED}
   for result in (not_above_0, DIVERGED, collapsed):
-    rows = loss_study.compare_sharpness(base | lower | sixth | {last: result})
+    rows = loss_study_claims.compare_sharpness(base | lower | sixth | {last: result})
     assert rows["sam_at_target", "mam_softmax"]["left_out"] == 1
-    assert loss_study.flatness(rows)["mam_softmax"] == "not shown"
+    assert loss_study_claims.flatness(rows)["mam_softmax"] == "not shown"
 
 
 def test_numbers_that_are_not_finite_are_read_as_they_are_written(tmp_path):
@@ -842,13 +850,13 @@ def test_numbers_that_are_not_finite_are_read_as_they_are_written(tmp_path):
       _report(tmp_path / run._replace(stage="rates", seed=100).folder, 0.5)
       _report(tmp_path / run._replace(stage="screen", seed=101 + seed).folder, 0.5)
   settings = {"width": 0.125}
-  before = command.write_report(tmp_path, settings)
+  before = loss_study_report.write_report(tmp_path, settings)
   assert re.search(
     r"SAM's sharpness \| mam_softmax \| 1.00 \[1.00, 1.00\] \| 2 \|", before
   )
   assert re.search(r"mam_softmax +\|.* nan \|", before)
   shutil.rmtree(tmp_path / "full")
-  assert command.write_report(tmp_path, settings) == before
+  assert loss_study_report.write_report(tmp_path, settings) == before
 
 
 def test_folders_tell_stage_loss_rate_and_seed():
